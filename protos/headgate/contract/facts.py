@@ -1,0 +1,54 @@
+"""What the compiler tells an ext_proc stream in its initial metadata, as JSON.
+
+Envoy formats initial metadata values, so the compiler doubles every `%` when it writes one.
+"""
+
+from typing import Literal
+
+import msgspec
+
+
+class HeaderMutation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Request headers to set (lower-case name to value) and to remove."""
+
+    set: dict[str, str] = {}
+    remove: tuple[str, ...] = ()
+
+
+class BodyMutation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Top-level members of the provider's body to set (name to raw JSON value) and to remove; removal comes first."""
+
+    set: dict[str, str] = {}
+    remove: tuple[str, ...] = ()
+
+
+class BackendFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One backend of a route rule, as a translating ext_proc stream needs to know it."""
+
+    name: str
+    """compat: `<route ns>/<backend>/route/<route>/rule/<i>/ref/<j>`."""
+    dialect: str
+    """`headgate.llm.names.DialectName`: the wire format the backend speaks."""
+    host: str = "direct"
+    """`headgate.llm.names.HostName`: where that format is served."""
+    prefix: str = "/v1"
+    """Path prefix of the provider's API; starts with `/`, no trailing slash; may be empty."""
+    version: str = ""
+    """API version where the host wants one (Azure `api-version`, `anthropic_version`)."""
+    model: str = ""
+    """modelNameOverride; empty keeps the client's model."""
+    route: str = ""
+    """`<ns>/<name>` of the AIGatewayRoute."""
+    headers: HeaderMutation = HeaderMutation()
+    body: BodyMutation = BodyMutation()
+    losses: Literal["report", "reject", "emulate"] = "report"
+    body_bytes_max: int = 52_428_800
+    """Largest request or non-streamed response body in bytes; above it 413 or 502."""
+
+
+class RouterFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a router-level ext_proc stream is asked to do."""
+
+    count_prompt: bool = False
+    """Count the prompt's tokens exactly and publish them as `prompt_tokens`."""
+    body_bytes_max: int = 52_428_800

@@ -1,0 +1,37 @@
+"""HTTP header and gRPC invocation metadata names."""
+
+from typing import Final
+
+# compat
+MODEL: Final = "x-ai-eg-model"
+ORIGINAL_PATH: Final = "x-ai-eg-original-path"
+ENVOY_ORIGINAL_PATH: Final = "x-envoy-original-path"
+DESTINATION_ENDPOINT: Final = "x-gateway-destination-endpoint"
+
+LOSSES: Final = "x-headgate-losses"
+"""Response header: what the target could not express, as `path;reason` items joined by `, `."""
+
+INTERNAL_PREFIXES: Final = ("x-ai-eg-", "x-headgate-")
+"""Headers a client may never send: stripped before any filter runs, and again before a provider sees them."""
+
+INTERNAL: Final = (ENVOY_ORIGINAL_PATH, DESTINATION_ENDPOINT)
+"""Internal headers that carry neither prefix."""
+
+CREDENTIALS: Final = (
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-amz-security-token",
+    "cookie",
+)
+"""Removed from every attempt before that backend's own credential is injected."""
+
+# gRPC invocation metadata of an ext_proc stream.
+GRPC_BACKEND: Final = "x-headgate-backend"
+"""`BackendFacts` as JSON: this stream translates for that backend (upstream position)."""
+GRPC_ENDPOINT: Final = "x-headgate-endpoint"
+"""Name of the client's endpoint (`headgate.llm.endpoints`), where the route knows it."""
+GRPC_ROUTER: Final = "x-headgate-router"
+"""`RouterFacts` as JSON: this stream reads the request for routing (listener position)."""

@@ -1,0 +1,43 @@
+"""Dynamic metadata namespaces and keys."""
+
+from typing import Final
+
+NAMESPACE: Final = "io.envoy.ai_gateway"
+"""compat: what users read in access logs and rate limits."""
+
+INTERNAL: Final = "headgate"
+"""What our own filters tell each other: `model`, `stream`, `path`, `client`."""
+INTERNAL_MODEL: Final = "model"
+INTERNAL_STREAM: Final = "stream"
+INTERNAL_PATH: Final = "path"
+INTERNAL_CLIENT: Final = "client"
+
+RESOURCE: Final = "aigateway.envoy.io"
+"""compat: metadata on endpoints, clusters and routes."""
+RESOURCE_BACKEND: Final = "per_route_rule_backend_name"
+RESOURCE_ROUTE: Final = "aigw_route_name"
+
+# Keys in NAMESPACE; token counts are numbers. Input includes cached and cache-creation tokens.
+INPUT_TOKENS: Final = "input_tokens"
+CACHED_INPUT_TOKENS: Final = "cached_input_tokens"
+CACHE_CREATION_INPUT_TOKENS: Final = "cache_creation_input_tokens"
+OUTPUT_TOKENS: Final = "output_tokens"
+TOTAL_TOKENS: Final = "total_tokens"
+REASONING_TOKENS: Final = "reasoning_tokens"
+PROMPT_TOKENS: Final = "prompt_tokens"
+"""The exact count of the prompt, made by a router-level stream before admission."""
+BACKEND_NAME: Final = "backend_name"
+SERVICE_BACKEND_NAME: Final = "ai_service_backend_name"
+MODEL_NAME_OVERRIDE: Final = "model_name_override"
+ROUTE_NAME: Final = "route_name"
+RESPONSE_MODEL: Final = "response_model"
+LOSSES: Final = "losses"
+
+USAGE_KEYS: Final = (
+    INPUT_TOKENS,
+    CACHED_INPUT_TOKENS,
+    CACHE_CREATION_INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    TOTAL_TOKENS,
+    REASONING_TOKENS,
+)

@@ -1,0 +1,25 @@
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RetryPolicy(_message.Message):
+    __slots__ = ("refresh_cluster_on_retry",)
+    REFRESH_CLUSTER_ON_RETRY_FIELD_NUMBER: _ClassVar[int]
+    refresh_cluster_on_retry: bool
+    def __init__(self, refresh_cluster_on_retry: _Optional[bool] = ...) -> None: ...
+
+class Lua(_message.Message):
+    __slots__ = ("filter_context",)
+    FILTER_CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    filter_context: _struct_pb2.Struct
+    def __init__(self, filter_context: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class RateLimitDescriptor(_message.Message):
+    __slots__ = ("is_negative_hits",)
+    IS_NEGATIVE_HITS_FIELD_NUMBER: _ClassVar[int]
+    is_negative_hits: bool
+    def __init__(self, is_negative_hits: _Optional[bool] = ...) -> None: ...
