@@ -13,10 +13,12 @@ class RetryPolicy(_message.Message):
     def __init__(self, refresh_cluster_on_retry: _Optional[bool] = ...) -> None: ...
 
 class Lua(_message.Message):
-    __slots__ = ("filter_context",)
+    __slots__ = ("filter_context", "shared_vm_id")
     FILTER_CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    SHARED_VM_ID_FIELD_NUMBER: _ClassVar[int]
     filter_context: _struct_pb2.Struct
-    def __init__(self, filter_context: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    shared_vm_id: str
+    def __init__(self, filter_context: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., shared_vm_id: _Optional[str] = ...) -> None: ...
 
 class RateLimitDescriptor(_message.Message):
     __slots__ = ("is_negative_hits",)

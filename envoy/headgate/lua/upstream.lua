@@ -1,0 +1,250 @@
+-- Prepares one attempt for one backend: the first upstream filter of every AI cluster.
+--
+-- filter_context:
+--   host           string, the authority to send; absent keeps the client's
+--   prefix         string, replaces the client's "/v1" (or "/anthropic/v1", "/cohere"); absent keeps the path
+--   azure_version  string, the api-version of Azure's deployment paths; the deployment is the model
+--   query          string, appended to the query ("a=b")
+--   translate      list of {from, to}: these client paths go to the processor, which writes the body; `to` is the provider's path
+--   model          string, replaces the body's model
+--   include_usage  true to force stream_options.include_usage on streamed OpenAI requests
+--   body_set       list of {name, raw JSON}; body_remove: list of names (top level)
+--   header_set     list of {name, value}; header_remove: list of names
+--   managed        list of the header names that any backend of this rule sets or removes
+--
+-- Rules: Envoy shares request headers between attempts, so everything here starts from the client's originals, kept in
+-- dynamic metadata; a header object is dead after h:body() yields; an error must answer, or the request would pass unmodified.
+
+local CREDENTIALS = { "authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key",
+  "x-amz-security-token", "cookie" }
+local INTERNAL = { "x-ai-eg-model", "x-ai-eg-original-path", "x-ai-eg-internal-req-id", "x-envoy-original-path",
+  "x-gateway-destination-endpoint", "x-headgate-client" }
+local USAGE_PATHS = { ["/v1/chat/completions"] = true, ["/v1/completions"] = true }
+
+local function json_string(text)
+  return '"' .. (text:gsub('[%z\1-\31\\"]', function(c) return string.format("\\u%04x", c:byte()) end)) .. '"'
+end
+
+-- Byte ranges of the top-level members of a JSON object: list, by name, position of the closing brace; or nil and why.
+-- Walks once and trusts the inside of nested values.
+local function members(s)
+  local i = s:match("^%s*{()")
+  if not i then return nil, "the request body is not a JSON object" end
+  local list, depth, at_key, by_name, current = {}, 1, true, {}, nil
+  while true do
+    local p = s:find('[%[%]{},"]', i)
+    if not p then return nil, "the request body is truncated JSON" end
+    local c = s:byte(p)
+    if c == 34 then
+      local q = p + 1
+      while true do
+        q = s:find('["\\]', q)
+        if not q then return nil, "the request body has an unterminated JSON string" end
+        if s:byte(q) == 34 then break end
+        q = q + 2
+      end
+      if depth == 1 and at_key then
+        local name = s:sub(p + 1, q - 1)
+        if name:find("\\", 1, true) then return nil, "a top-level member name of the request body is escaped" end
+        if by_name[name] then return nil, "the request body has more than one member '" .. name .. "'" end
+        local value = s:match("^%s*:%s*()", q + 1)
+        if not value then return nil, "a colon is missing after '" .. name .. "' in the request body" end
+        current = { name = name, key = p, first = value }
+        by_name[name] = current
+        list[#list + 1] = current
+        at_key = false
+        i = value
+      else
+        i = q + 1
+      end
+    else
+      if c == 123 or c == 91 then
+        depth = depth + 1
+      elseif c == 44 then
+        if depth == 1 and current then current.last, at_key = p - 1, true end
+      else
+        depth = depth - 1
+        if depth == 0 then
+          if current and not current.last then current.last = p - 1 end
+          if s:find("%S", p + 1) then return nil, "there is text after the JSON of the request body" end
+          return list, by_name, p
+        end
+      end
+      i = p + 1
+    end
+  end
+end
+
+-- Edits are {first, last, text}: replace s[first..last]; an insertion has last = first - 1.
+local function apply(s, edits)
+  table.sort(edits, function(a, b) return a[1] < b[1] end)
+  local out, next_byte = {}, 1
+  for _, edit in ipairs(edits) do
+    out[#out + 1] = s:sub(next_byte, edit[1] - 1)
+    out[#out + 1] = edit[3]
+    next_byte = edit[2] + 1
+  end
+  out[#out + 1] = s:sub(next_byte)
+  return table.concat(out)
+end
+
+local function usage_edit(s, by_name, additions)
+  local stream, options = by_name.stream, by_name.stream_options
+  if not stream or not s:sub(stream.first, stream.last):match("^true%s*$") then return nil end
+  if not options then
+    additions[#additions + 1] = '"stream_options":{"include_usage":true}'
+    return nil
+  end
+  local list, inner, close = members(s:sub(options.first, options.last))
+  if not list then return { options.first, options.last, '{"include_usage":true}' } end
+  local usage = inner.include_usage
+  if usage then return { options.first + usage.first - 1, options.first + usage.last - 1, "true" } end
+  local at = options.first + close - 1
+  return { at, at - 1, (#list > 0 and "," or "") .. '"include_usage":true' }
+end
+
+-- The object's text without the removed members; what is kept keeps its bytes.
+local function without(s, list, removes)
+  local kept = {}
+  for _, member in ipairs(list) do
+    if not removes[member.name] then kept[#kept + 1] = s:sub(member.key, member.last):match("^(.-)%s*$") end
+  end
+  return "{" .. table.concat(kept, ",") .. "}"
+end
+
+local function replacements(context)
+  local values, order = {}, {}
+  local function set(name, raw)
+    if not values[name] then order[#order + 1] = name end
+    values[name] = raw
+  end
+  local model = context:get("model")
+  if model then set("model", json_string(model)) end
+  for _, pair in ipairs(context:get("body_set") or {}) do set(pair[1], pair[2]) end
+  return values, order
+end
+
+-- The rewritten body, or nil and why: members are removed first, then set, then usage is asked for.
+local function rewrite(s, context, include_usage)
+  local list, by_name, close = members(s)
+  if not list then return nil, by_name end
+  local removes, any = {}, false
+  for _, name in ipairs(context:get("body_remove") or {}) do
+    removes[name] = true
+    any = any or by_name[name] ~= nil
+  end
+  if any then
+    s = without(s, list, removes)
+    list, by_name, close = members(s)
+  end
+  local values, order = replacements(context)
+  local edits, additions = {}, {}
+  if include_usage and not values.stream_options then
+    edits[1] = usage_edit(s, by_name, additions)
+  end
+  for _, name in ipairs(order) do
+    local member = by_name[name]
+    if member then edits[#edits + 1] = { member.first, member.last, values[name] }
+    else additions[#additions + 1] = json_string(name) .. ":" .. values[name] end
+  end
+  if #additions > 0 then edits[#edits + 1] = { close, close - 1, (#list > 0 and "," or "") .. table.concat(additions, ",") } end
+  if #edits == 0 then return s end
+  return apply(s, edits)
+end
+
+local function provider_path(context, path, model)
+  local bare, query = path:match("^([^?]*)%??(.*)$")
+  local azure = context:get("azure_version")
+  local prefix = context:get("prefix")
+  local out = bare
+  if azure then
+    local operation = bare:match("^/v1(/.*)$")
+    if operation then
+      local deployment = (model or ""):gsub("[^%w%-%._~]", function(c) return string.format("%%%02X", c:byte()) end)
+      out = "/openai/deployments/" .. deployment .. operation
+      query = (query ~= "" and query .. "&" or "") .. "api-version=" .. azure
+    end
+  elseif prefix then
+    local operation = bare:match("^/v1(/.*)$") or bare:match("^/anthropic/v1(/.*)$") or bare:match("^/cohere/v2(/.*)$")
+    if operation then out = prefix .. operation end
+  end
+  return query ~= "" and out .. "?" .. query or out
+end
+
+local function restore(headers, saved, managed)
+  for _, name in ipairs(managed) do
+    local value = saved["header:" .. name]
+    if value then headers:replace(name, value) else headers:remove(name) end
+  end
+end
+
+local function prepare_headers(headers, context, metadata, seen)
+  local managed = context:get("managed")
+  local saved = seen
+  if not saved.path then
+    saved = { path = headers:get(":path"), length = headers:get("content-length") }
+    metadata:set("headgate", "path", saved.path)
+    if saved.length then metadata:set("headgate", "length", saved.length) end
+    for _, name in ipairs(managed or {}) do
+      local value = headers:get(name)
+      saved["header:" .. name] = value
+      if value then metadata:set("headgate", "header:" .. name, value) end
+    end
+  else
+    if saved.length then headers:replace("content-length", saved.length) else headers:remove("content-length") end
+    if managed then restore(headers, saved, managed) end
+  end
+  for _, name in ipairs(CREDENTIALS) do headers:remove(name) end
+  for _, name in ipairs(INTERNAL) do headers:remove(name) end
+  for _, name in ipairs(context:get("header_remove") or {}) do headers:remove(name) end
+  for _, pair in ipairs(context:get("header_set") or {}) do headers:replace(pair[1], pair[2]) end
+  local host = context:get("host")
+  if host then headers:replace("host", host) end
+  return saved
+end
+
+local function refuse(h, why)
+  h:respond({ [":status"] = "400", ["content-type"] = "text/plain" }, why)
+end
+
+local function run(h)
+  local context, headers = h:filterContext(), h:headers()
+  local metadata = h:streamInfo():dynamicMetadata()
+  local seen = metadata:get("headgate") or {}
+  local saved = prepare_headers(headers, context, metadata, seen)
+  local bare = saved.path:match("^[^?]*")
+  for _, pair in ipairs(context:get("translate") or {}) do
+    if pair[1] == bare then
+      headers:replace(":path", pair[2])
+      return
+    end
+  end
+  local model = context:get("model") or seen.model
+  headers:replace(":path", provider_path(context, saved.path, model))
+  local include_usage = context:get("include_usage") and USAGE_PATHS[bare] and seen.stream == true
+  local rewrites = include_usage or context:get("model") or context:get("body_set") or context:get("body_remove")
+  if not seen.model then return end
+  local body = h:body()
+  if not body then return end
+  local text = body:getBytes(0, body:length())
+  if not rewrites then
+    -- A second "model" would let the provider serve another model than the one that was authorised and routed.
+    local _, first = text:find('"model"', 1, true)
+    if first and text:find('"model"', first, true) then
+      local list, why = members(text)
+      if not list then refuse(h, why) end
+    end
+    return
+  end
+  local out, why = rewrite(text, context, include_usage)
+  if not out then return refuse(h, why) end
+  if out ~= text then h:headers():replace("content-length", tostring(body:setBytes(out))) end
+end
+
+function envoy_on_request(h)
+  local ok, failure = pcall(run, h)
+  if not ok then
+    h:logErr("upstream.lua: " .. tostring(failure))
+    h:respond({ [":status"] = "500", ["content-type"] = "text/plain" }, "the gateway could not prepare the request for this backend")
+  end
+end
