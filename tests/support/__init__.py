@@ -1,0 +1,1 @@
+"""What tests start and look at: Envoy, Redis, the gateway, fake providers, processes and ports."""

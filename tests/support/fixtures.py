@@ -1,0 +1,52 @@
+"""pytest fixtures for what tests start.
+
+What cannot be started because it is not installed fails with a message that says how to get it: a test that skips in
+silence proves nothing.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.envoy import EnvoyProcess
+from support.redis import RedisServer
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose path is short enough for unix sockets (pytest's own is not always)."""
+    with tempfile.TemporaryDirectory(prefix="hg-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def start_envoy(short_path: Path) -> Iterator[Callable[..., EnvoyProcess]]:
+    """Starts Envoys with a bootstrap; arguments as of `EnvoyProcess` without the folder; all are stopped at the end."""
+    started: list[EnvoyProcess] = []
+
+    def start(bootstrap: Mapping[str, Any], **options: Any) -> EnvoyProcess:
+        directory = short_path / f"envoy{len(started)}"
+        directory.mkdir()
+        started.append(EnvoyProcess(bootstrap, directory, **options))
+        return started[-1]
+
+    yield start
+    for envoy in started:
+        envoy.close()
+
+
+@pytest.fixture(scope="session")
+def redis_process() -> Iterator[RedisServer]:
+    """One Redis for the whole run; use `redis_server`, which forgets between tests."""
+    with tempfile.TemporaryDirectory(prefix="hg-") as directory, RedisServer(Path(directory)) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(redis_process: RedisServer) -> RedisServer:
+    """An empty Redis."""
+    redis_process.flush()
+    return redis_process

@@ -1,0 +1,22 @@
+"""Bounded waiting for another process."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+POLL_SECONDS = 0.01
+
+
+def wait_until(attempt: Callable[[], T | None], what: str, *, timeout_seconds: float = 20.0) -> T:
+    """Calls `attempt` until it returns something true, and returns that.
+
+    Raises TimeoutError naming `what`. An exception of `attempt` passes through: a dead process should fail at once.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        if result := attempt():
+            return result
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout_seconds:g} s for {what}")
+        time.sleep(POLL_SECONDS)
