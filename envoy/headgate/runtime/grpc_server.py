@@ -1,0 +1,155 @@
+"""A grpc.aio server's life: listen, report health, drain, stop.
+
+    server = make_server()
+    add_ExternalProcessorServicer_to_server(servicer, server)
+    await serve_until_signal(server, address="unix:/run/x.sock", drain_seconds=10)
+
+Health is `grpc.health.v1.Health` for the empty service name and any name registered. On SIGTERM or SIGINT it turns to
+NOT_SERVING, new streams are refused (GOAWAY), running ones get `drain_seconds` to end, then they are cancelled.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import grpc
+import grpc.aio
+from headgate.runtime.logging import event_log
+
+log = event_log("runtime")
+
+MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Above the default body cap (50 MiB) plus framing: the body cap must be what refuses, not the transport."""
+
+_OPTIONS: Final[Sequence[tuple[str, int]]] = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", -1),
+    # Envoy keeps its connections for as long as the server lives; idle or age limits would only cut streams.
+    ("grpc.max_connection_idle_ms", 2**31 - 1),
+    ("grpc.max_connection_age_ms", 2**31 - 1),
+    # Two servers must never share a port by accident: the second one has to fail.
+    ("grpc.so_reuseport", 0),
+    # Streams of one Envoy connection; its own limit is per connection and the default is 100.
+    ("grpc.max_concurrent_streams", 65_536),
+)
+
+
+class Health:
+    """Answers `grpc.health.v1.Health`. Written out by hand: the messages are one string and one enum."""
+
+    _SERVING: Final = b"\x08\x01"
+    _NOT_SERVING: Final = b"\x08\x02"
+    _SERVICE_UNKNOWN: Final = b"\x08\x03"
+
+    def __init__(self, services: Sequence[str] = ()) -> None:
+        self._services = frozenset(("", *services))
+        self._serving = True
+        self._changed = asyncio.Event()
+
+    def shut_down(self) -> None:
+        """From now on every service is NOT_SERVING."""
+        self._serving = False
+        self._changed.set()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """To be added to a server with `add_generic_rpc_handlers`."""
+        return grpc.method_handlers_generic_handler(
+            "grpc.health.v1.Health",
+            {
+                "Check": grpc.unary_unary_rpc_method_handler(self._check),
+                "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+            },
+        )
+
+    def _status(self) -> bytes:
+        return self._SERVING if self._serving else self._NOT_SERVING
+
+    async def _check(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        if _service_name(request) not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return self._status()
+
+    async def _watch(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> AsyncIterator[bytes]:
+        del context
+        if _service_name(request) not in self._services:
+            yield self._SERVICE_UNKNOWN
+        elif self._serving:
+            yield self._SERVING
+            await self._changed.wait()
+            yield self._NOT_SERVING
+        else:
+            yield self._NOT_SERVING
+
+
+def _service_name(request: bytes) -> str:
+    """`HealthCheckRequest.service`: field 1, length-delimited; names here are shorter than 128 bytes."""
+    if len(request) >= 2 and request[0] == 0x0A and request[1] == len(request) - 2:
+        return request[2:].decode(errors="replace")
+    return "" if not request else "\N{REPLACEMENT CHARACTER}"
+
+
+def make_server(extra_options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Server:
+    """A server with our bounds set; `extra_options` win over them."""
+    return grpc.aio.server(options=[*_OPTIONS, *extra_options])
+
+
+class AddressInUseError(Exception):
+    """The address cannot be listened on; the message is one line for the user."""
+
+
+def listen(server: grpc.aio.Server, address: str) -> int:
+    """Binds `unix:/path` or `host:port` and returns the port (0 or more). A stale socket file is replaced.
+
+    Raises `AddressInUseError`.
+    """
+    if address.startswith("unix:"):
+        Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise AddressInUseError(f"cannot listen on {address}: it is in use or not ours to bind") from error
+
+
+async def serve_until_signal(
+    server: grpc.aio.Server,
+    *,
+    address: str,
+    drain_seconds: float = 10.0,
+    services: Sequence[str] = (),
+) -> None:
+    """Serves on `address` until SIGTERM or SIGINT, then drains and returns. Raises `AddressInUseError`."""
+    await serve_until(server, stop_event(), address=address, drain_seconds=drain_seconds, services=services)
+
+
+async def serve_until(
+    server: grpc.aio.Server,
+    stop: asyncio.Event,
+    *,
+    address: str,
+    drain_seconds: float = 10.0,
+    services: Sequence[str] = (),
+) -> None:
+    """Like `serve_until_signal`, ended by `stop`."""
+    health = Health(services)
+    server.add_generic_rpc_handlers((health.handler(),))
+    listen(server, address)
+    await server.start()
+    log.info("server_listening", address=address)
+    try:
+        await stop.wait()
+        health.shut_down()
+        log.info("server_draining", address=address, drain_seconds=drain_seconds)
+    finally:
+        await server.stop(drain_seconds)
+    log.info("server_stopped", address=address)
+
+
+def stop_event(signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> asyncio.Event:
+    """An event that any of `signals` sets on the running loop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    return stop
