@@ -1,0 +1,398 @@
+"""The canonical chat model: what the chat dialects have in common, once.
+
+Decoders make these values, encoders read them; nothing else does. A concept enters when a third dialect has it; before
+that it travels in `extras` (members) or in an `OpaquePart` / `OpaqueTool`, under the name of the dialect it came from, and
+goes back only to that dialect.
+
+Values are frozen msgspec structs rather than dataclasses: a stream makes thousands a second, and a frozen struct is made in
+a tenth of the time of a frozen dataclass and writes itself as JSON into the golden files.
+
+JSON that nobody here needs to look into (schemas, tool arguments) stays text, exactly as it was sent: cheaper, and the same
+bytes on every call, which is what providers' prompt caches need.
+"""
+
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+import msgspec
+from headgate.llm.errors import ErrorDetail
+from headgate.llm.names import DialectName
+from headgate.llm.usage import NO_USAGE, Usage
+
+Extras: TypeAlias = dict[DialectName, dict[str, msgspec.Raw]]
+"""Members only one dialect knows: dialect to member name to raw JSON."""
+
+
+class Value(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What every canonical value is: frozen, compared by content, JSON-encodable."""
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+class CachePoint(Value, frozen=True):
+    """A prompt prefix ends here and may be cached. `ttl` is `5m`, `1h` or empty for the provider's default."""
+
+    ttl: str = ""
+
+
+class UrlSource(Value, frozen=True, tag="url"):
+    url: str
+
+
+class Base64Source(Value, frozen=True, tag="base64"):
+    media_type: str
+    """`image/png`, `application/pdf`; empty where the sender did not say."""
+    data: str
+    """Standard base64, not decoded."""
+
+
+class FileSource(Value, frozen=True, tag="file"):
+    """A file uploaded earlier to the provider."""
+
+    file_id: str
+
+
+class TextSource(Value, frozen=True, tag="text"):
+    """A document given as plain text."""
+
+    text: str
+
+
+Source: TypeAlias = UrlSource | Base64Source | FileSource
+DocumentSource: TypeAlias = UrlSource | Base64Source | FileSource | TextSource
+
+
+class TextPart(Value, frozen=True, tag="text"):
+    text: str
+    cache: CachePoint | None = None
+
+
+class ImagePart(Value, frozen=True, tag="image"):
+    source: Source
+    detail: str = ""
+    cache: CachePoint | None = None
+
+
+class DocumentPart(Value, frozen=True, tag="document"):
+    source: DocumentSource
+    title: str = ""
+    """File name or title."""
+    context: str = ""
+    cache: CachePoint | None = None
+
+
+class MediaPart(Value, frozen=True, tag="media"):
+    """Audio or video."""
+
+    kind: Literal["audio", "video"]
+    source: Source
+    format: str = ""
+    """`wav`, `mp3`… where the sender named one."""
+
+
+class ToolCallPart(Value, frozen=True, tag="tool_call"):
+    """The model asks for a tool. `arguments` is JSON text as it was sent; a decoder makes empty text `{}`."""
+
+    id: str
+    name: str
+    arguments: str
+    cache: CachePoint | None = None
+
+
+class ThinkingPart(Value, frozen=True, tag="thinking"):
+    """Reasoning the provider shows. Without a signature most providers will not take it back."""
+
+    text: str
+    signature: str = ""
+
+
+class RedactedThinkingPart(Value, frozen=True, tag="redacted_thinking"):
+    """Reasoning the provider encrypted; `data` is its text, never decoded."""
+
+    data: str
+
+
+class RefusalPart(Value, frozen=True, tag="refusal"):
+    text: str
+
+
+class OpaquePart(Value, frozen=True, tag="opaque"):
+    """A part that only its own dialect understands."""
+
+    dialect: DialectName
+    kind: str
+    raw: msgspec.Raw
+
+
+ToolResultContent: TypeAlias = TextPart | ImagePart | DocumentPart | MediaPart | OpaquePart
+
+
+class ToolResultPart(Value, frozen=True, tag="tool_result"):
+    """What a tool said. Sits in a user message, whatever role the client's dialect gives it."""
+
+    call_id: str
+    content: tuple[ToolResultContent, ...] = ()
+    is_error: bool | None = None
+    cache: CachePoint | None = None
+
+
+Part: TypeAlias = (
+    TextPart
+    | ImagePart
+    | DocumentPart
+    | MediaPart
+    | ToolCallPart
+    | ToolResultPart
+    | ThinkingPart
+    | RedactedThinkingPart
+    | RefusalPart
+    | OpaquePart
+)
+
+
+class Role(StrEnum):
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Message(Value, frozen=True):
+    """One turn as the client sent it: not merged, not reordered. Encoders merge where their dialect asks for it."""
+
+    role: Role
+    parts: tuple[Part, ...]
+    name: str = ""
+    path: str = ""
+    """Where it stood in the client's body (`messages[2]`, `system`), for losses and errors."""
+
+
+# --- request ---------------------------------------------------------------------------------------------------------
+
+
+class FunctionTool(Value, frozen=True, tag="function"):
+    name: str
+    description: str = ""
+    parameters: msgspec.Raw | None = None
+    """JSON schema object as it was sent; `None` where the client gave none."""
+    strict: bool | None = None
+    cache: CachePoint | None = None
+
+
+class OpaqueTool(Value, frozen=True, tag="opaque"):
+    """A tool the provider runs (`web_search_20250305`, `code_interpreter`)."""
+
+    dialect: DialectName
+    kind: str
+    raw: msgspec.Raw
+
+
+Tool: TypeAlias = FunctionTool | OpaqueTool
+
+
+class ToolChoice(Value, frozen=True):
+    mode: Literal["auto", "none", "required", "named"]
+    name: str = ""
+    """With `named`: the function that must be called."""
+    allowed: tuple[str, ...] = ()
+    """With `auto` or `required`: only these functions; empty means all."""
+
+
+class ResponseFormat(Value, frozen=True):
+    kind: Literal["text", "json_object", "json_schema"]
+    name: str = ""
+    description: str = ""
+    schema: msgspec.Raw | None = None
+    strict: bool | None = None
+
+
+class Reasoning(Value, frozen=True):
+    """How much to think. The fields say what the client said; encoders choose between them by the target model."""
+
+    mode: Literal["", "enabled", "disabled", "adaptive"] = ""
+    budget_tokens: int | None = None
+    effort: str = ""
+    """`none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max` or empty."""
+    display: str = ""
+    """`summarized`, `omitted` or empty."""
+
+
+class Sampling(Value, frozen=True):
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+    candidates: int | None = None
+    """OpenAI's `n`."""
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    logit_bias: msgspec.Raw | None = None
+
+
+class ChatRequest(Value, frozen=True, kw_only=True):
+    model: str
+    messages: tuple[Message, ...]
+    """System and developer messages included, where they stood."""
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    reasoning: Reasoning | None = None
+    user: str = ""
+    """OpenAI `user` / `safety_identifier`, Anthropic `metadata.user_id`."""
+    service_tier: str = ""
+    stream: bool = False
+    include_usage: bool = False
+    """The client asked for a usage chunk at the end of the stream (dialects that always send usage: true)."""
+    extras: Extras = {}
+
+
+# --- response --------------------------------------------------------------------------------------------------------
+
+
+class FinishReason(StrEnum):
+    """Why the model stopped. A reason nobody knows becomes `STOP` (`TOOL_CALLS` if it called tools), never an error."""
+
+    STOP = "stop"
+    STOP_SEQUENCE = "stop_sequence"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    REFUSAL = "refusal"
+    """The model, or a filter before or after it, declined."""
+    PAUSE = "pause"
+    """A server tool's turn is unfinished: send it back to go on."""
+    CONTEXT_WINDOW = "context_window"
+
+
+class ChatResponse(Value, frozen=True, kw_only=True):
+    id: str = ""
+    model: str = ""
+    parts: tuple[Part, ...] = ()
+    finish_reason: FinishReason = FinishReason.STOP
+    stop_sequence: str = ""
+    usage: Usage = NO_USAGE
+    created: int | None = None
+    """Unix seconds, where the provider said."""
+    service_tier: str = ""
+    extras: Extras = {}
+
+
+# --- stream ----------------------------------------------------------------------------------------------------------
+#
+# Rules every decoder keeps and every encoder may rely on:
+# * `Start` comes first and once (before it only `Ping`, or an `Error` that ends everything).
+# * A part is `TextStart` / `ThinkingStart` / `ToolCallStart` / `RefusalStart`, its deltas, `PartStop`, all with one `index`
+#   that is never used again; indexes rise. `RedactedThinking` is whole in one event.
+# * Text, thinking and refusal parts are stopped before another part starts. Tool calls may overlap: providers that do not
+#   say when a call is complete leave them open until the end, and may interleave their deltas.
+# * `Finish` comes at most once and after it only `UsageUpdate`; the end of input ends the message. A stream that ended
+#   without `Finish` was cut.
+
+
+class Start(Value, frozen=True, tag="start"):
+    id: str = ""
+    model: str = ""
+    created: int | None = None
+    usage: Usage = NO_USAGE
+    service_tier: str = ""
+
+
+class TextStart(Value, frozen=True, tag="text_start"):
+    index: int
+
+
+class ThinkingStart(Value, frozen=True, tag="thinking_start"):
+    index: int
+
+
+class RefusalStart(Value, frozen=True, tag="refusal_start"):
+    index: int
+
+
+class ToolCallStart(Value, frozen=True, tag="tool_call_start"):
+    index: int
+    id: str
+    name: str
+
+
+class TextDelta(Value, frozen=True, tag="text"):
+    index: int
+    text: str
+
+
+class RefusalDelta(Value, frozen=True, tag="refusal"):
+    index: int
+    text: str
+
+
+class ThinkingDelta(Value, frozen=True, tag="thinking"):
+    index: int
+    text: str
+
+
+class SignatureDelta(Value, frozen=True, tag="signature"):
+    index: int
+    signature: str
+
+
+class ArgumentsDelta(Value, frozen=True, tag="arguments"):
+    """A piece of a tool call's arguments, as JSON text."""
+
+    index: int
+    text: str
+
+
+class PartStop(Value, frozen=True, tag="part_stop"):
+    index: int
+
+
+class RedactedThinking(Value, frozen=True, tag="redacted_thinking"):
+    index: int
+    data: str
+
+
+class UsageUpdate(Value, frozen=True, tag="usage"):
+    """What is known so far, cumulative: merge it into what was known."""
+
+    usage: Usage
+
+
+class Finish(Value, frozen=True, tag="finish"):
+    reason: FinishReason
+    stop_sequence: str = ""
+
+
+class StreamFailure(Value, frozen=True, tag="error"):
+    """The provider reported an error inside the stream. Nothing follows."""
+
+    error: ErrorDetail
+
+
+class Ping(Value, frozen=True, tag="ping"):
+    """Nothing happened, but the provider is alive."""
+
+
+StreamEvent: TypeAlias = (
+    Start
+    | TextStart
+    | ThinkingStart
+    | RefusalStart
+    | ToolCallStart
+    | TextDelta
+    | RefusalDelta
+    | ThinkingDelta
+    | SignatureDelta
+    | ArgumentsDelta
+    | PartStop
+    | RedactedThinking
+    | UsageUpdate
+    | Finish
+    | StreamFailure
+    | Ping
+)

@@ -1,0 +1,129 @@
+"""What a chat dialect is: a record of functions, the same for every one of them.
+
+A package under `dialects/` exports `DIALECT: ChatDialect`; `dialects/table.py` has a row per package. Everything here works
+on bytes and canonical values. Who is served where (path, envelope, framing) is not a dialect's business: see `hosts/`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import msgspec
+from headgate.llm.canonical import ChatRequest, ChatResponse, StreamEvent
+from headgate.llm.errors import ErrorDetail
+from headgate.llm.framing.sse import SseFrame
+from headgate.llm.losses import Loss
+from headgate.llm.names import DialectName, HostName
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """The little that routing needs of a body."""
+
+    model: str
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom a request is written for."""
+
+    model: str
+    """The request model: the override, or what the client asked for. Capabilities are looked up by it."""
+    host: HostName = HostName.DIRECT
+    version: str = ""
+    losses: Literal["report", "reject", "emulate"] = "report"
+    """`emulate`: what the target lacks may be done by other means (a schema by a forced tool). Rejecting is the bridge's job:
+    encoders always report."""
+
+
+class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the response side must know of the request; values only, made by `encode_request`."""
+
+    include_usage: bool = True
+    """The client wants usage in its stream (an OpenAI client says so in `stream_options`)."""
+    json_tool: str = ""
+    """The answer was asked for as the arguments of this forced tool; the decoder turns its call into text."""
+    stop: tuple[str, ...] = ()
+    """The stop sequences of the request."""
+
+
+NO_MEMO = Memo()
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRequest:
+    body: bytes
+    memo: Memo = NO_MEMO
+    losses: Sequence[Loss] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyContext:
+    """What the client's side of an answer needs beyond the answer."""
+
+    model: str
+    """Reported where the provider named none: the request model."""
+    created: int
+    """Unix seconds, taken once per answer by the shell: an answer's chunks agree."""
+    include_usage: bool = True
+
+
+class StreamDecoder(Protocol):
+    """The provider's stream to canonical events (rules: `canonical.py`).
+
+    Tolerant: an unknown event or member passes. UpstreamError for a frame that is not what the dialect says at all.
+    """
+
+    def feed(self, frame: SseFrame) -> Sequence[StreamEvent]: ...
+
+    def close(self) -> Sequence[StreamEvent]:
+        """The input ended: what can be said of parts left open. Says nothing if the stream was whole.
+
+        `complete` tells whether it was.
+        """
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """The dialect's end was seen (`message_stop`; `[DONE]` or a finish reason)."""
+        ...
+
+
+class StreamEncoder(Protocol):
+    """Canonical events to the client's stream, as bytes ready to send."""
+
+    def feed(self, event: StreamEvent) -> bytes: ...
+
+    def close(self) -> bytes:
+        """The message is complete: usage and the dialect's terminator, whatever has not been sent yet."""
+        ...
+
+    def fail(self, error: ErrorDetail) -> bytes:
+        """The message will never be complete: the dialect's error event, and nothing that looks like an end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChatDialect:
+    """A chat wire format. Functions are pure; errors are `RequestError` for clients, `UpstreamError` for providers."""
+
+    name: DialectName
+    decode_request: Callable[[bytes], ChatRequest]
+    """The client's body. Strict: RequestError with the JSON path of the first thing wrong."""
+    encode_request: Callable[[ChatRequest, Target], EncodedRequest]
+    """The provider's body. Equal requests give equal bytes."""
+    decode_response: Callable[[bytes, Memo], ChatResponse]
+    """The provider's whole answer. UpstreamError if it is not one."""
+    encode_response: Callable[[ChatResponse, ReplyContext], bytes]
+    stream_decoder: Callable[[Memo], StreamDecoder]
+    stream_encoder: Callable[[ReplyContext], StreamEncoder]
+    decode_error: Callable[[int, Mapping[str, str], bytes], ErrorDetail]
+    """The provider's error answer: status, headers (lower case), body. Never fails: a body that is no error of this dialect
+    (HTML, empty, cut) becomes a message about the status, with at most 1,000 characters of text quoted."""
+    encode_error: Callable[[ErrorDetail], bytes]
+    """The client's error body."""
+    request_headers: Mapping[str, str]
+    """Sent to a provider of this dialect unless the client already sent them (`anthropic-version`)."""
+    client_headers: Sequence[str]
+    """Headers that clients of this dialect send and other dialects do not understand; removed when crossing."""

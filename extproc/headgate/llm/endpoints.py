@@ -1,0 +1,234 @@
+"""The paths served, as a table. The compiler builds routes from it, the processor looks endpoints up in it.
+
+A full path is root prefix + dialect prefix + `path`; the query is not part of it. Anthropic's and Cohere's endpoints answer at
+their own prefix (compat) and, where no other endpoint has the path, without it, as their own SDKs expect.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from headgate.llm.names import DialectName, Operation
+
+
+class Body(StrEnum):
+    """What a request carries."""
+
+    NONE = "none"
+    JSON = "json"
+    MULTIPART = "multipart"
+
+
+class StreamRule(StrEnum):
+    """When the client asks for a stream."""
+
+    NEVER = "never"
+    FLAG = "flag"
+    """JSON member or form field `stream` is true (a form field: the word `true` in any case)."""
+    SSE_FORMAT = "sse_format"
+    """JSON member `stream_format` is `sse`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A path we serve. The model is the JSON member or form field `model`, or there is none where `body` is `NONE`."""
+
+    name: str
+    path: str
+    """Default path without dialect prefix."""
+    dialect: DialectName
+    operation: Operation
+    body: Body = Body.JSON
+    stream: StreamRule = StreamRule.NEVER
+    prefix: str = ""
+    """Default dialect prefix of the full path."""
+    bare: bool = True
+    """Also served without the prefix."""
+    suffix: str = ""
+    """The path at the provider, after the backend's own prefix (`/v1`)."""
+    fixed: bool = False
+    """The provider serves it at `suffix` whatever the backend's prefix (vLLM's `/tokenize`)."""
+    local: bool = False
+    """Answered by the gateway itself."""
+
+    @property
+    def full_path(self) -> str:
+        """The documented path: prefix + path."""
+        return self.prefix + self.path
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        name="chat-completions",
+        path="/v1/chat/completions",
+        suffix="/chat/completions",
+        dialect=DialectName.OPENAI_CHAT,
+        operation=Operation.CHAT,
+        stream=StreamRule.FLAG,
+    ),
+    Endpoint(
+        name="messages",
+        path="/v1/messages",
+        prefix="/anthropic",
+        suffix="/messages",
+        dialect=DialectName.ANTHROPIC_MESSAGES,
+        operation=Operation.MESSAGES,
+        stream=StreamRule.FLAG,
+    ),
+    Endpoint(
+        name="count-tokens",
+        path="/v1/messages/count_tokens",
+        prefix="/anthropic",
+        suffix="/messages/count_tokens",
+        dialect=DialectName.ANTHROPIC_MESSAGES,
+        operation=Operation.COUNT_TOKENS,
+    ),
+    Endpoint(
+        name="completions",
+        path="/v1/completions",
+        suffix="/completions",
+        dialect=DialectName.OPENAI_COMPLETIONS,
+        operation=Operation.COMPLETION,
+        stream=StreamRule.FLAG,
+    ),
+    Endpoint(
+        name="embeddings",
+        path="/v1/embeddings",
+        suffix="/embeddings",
+        dialect=DialectName.OPENAI_EMBEDDINGS,
+        operation=Operation.EMBEDDINGS,
+    ),
+    Endpoint(
+        name="responses",
+        path="/v1/responses",
+        suffix="/responses",
+        dialect=DialectName.OPENAI_RESPONSES,
+        operation=Operation.RESPONSES,
+        stream=StreamRule.FLAG,
+    ),
+    Endpoint(
+        name="responses-input-tokens",
+        path="/v1/responses/input_tokens",
+        suffix="/responses/input_tokens",
+        dialect=DialectName.OPENAI_RESPONSES,
+        operation=Operation.RESPONSES_INPUT_TOKENS,
+    ),
+    Endpoint(
+        name="images-generations",
+        path="/v1/images/generations",
+        suffix="/images/generations",
+        dialect=DialectName.OPENAI_IMAGES,
+        operation=Operation.IMAGE_GENERATION,
+        stream=StreamRule.FLAG,
+    ),
+    Endpoint(
+        name="audio-speech",
+        path="/v1/audio/speech",
+        suffix="/audio/speech",
+        dialect=DialectName.OPENAI_AUDIO,
+        operation=Operation.SPEECH,
+        stream=StreamRule.SSE_FORMAT,
+    ),
+    Endpoint(
+        name="audio-transcriptions",
+        path="/v1/audio/transcriptions",
+        suffix="/audio/transcriptions",
+        dialect=DialectName.OPENAI_AUDIO,
+        operation=Operation.TRANSCRIPTION,
+        body=Body.MULTIPART,
+        stream=StreamRule.FLAG,
+    ),
+    Endpoint(
+        name="audio-translations",
+        path="/v1/audio/translations",
+        suffix="/audio/translations",
+        dialect=DialectName.OPENAI_AUDIO,
+        operation=Operation.TRANSLATION,
+        body=Body.MULTIPART,
+    ),
+    Endpoint(
+        name="tokenize",
+        path="/tokenize",
+        suffix="/tokenize",
+        fixed=True,
+        dialect=DialectName.VLLM_TOKENIZE,
+        operation=Operation.TOKENIZE,
+    ),
+    Endpoint(
+        name="rerank",
+        path="/v2/rerank",
+        prefix="/cohere",
+        suffix="/rerank",
+        dialect=DialectName.COHERE,
+        operation=Operation.RERANK,
+    ),
+    Endpoint(
+        name="models",
+        path="/v1/models",
+        dialect=DialectName.OPENAI_CHAT,
+        operation=Operation.MODELS,
+        body=Body.NONE,
+        local=True,
+    ),
+    Endpoint(
+        name="anthropic-models",
+        path="/v1/models",
+        prefix="/anthropic",
+        bare=False,
+        dialect=DialectName.ANTHROPIC_MESSAGES,
+        operation=Operation.MODELS,
+        body=Body.NONE,
+        local=True,
+    ),
+)
+
+_BY_NAME: Final = MappingProxyType({endpoint.name: endpoint for endpoint in ENDPOINTS})
+
+
+def endpoint_named(name: str) -> Endpoint | None:
+    """The endpoint that `x-headgate-endpoint` names."""
+    return _BY_NAME.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Prefixes:
+    """Where the endpoints hang. compat: the flags `rootPrefix` and `endpointPrefixes`; no trailing slash."""
+
+    root: str = ""
+    openai: str = ""
+    anthropic: str = "/anthropic"
+    cohere: str = "/cohere"
+
+    def of(self, endpoint: Endpoint) -> str:
+        """The dialect prefix of an endpoint."""
+        match endpoint.dialect:
+            case DialectName.ANTHROPIC_MESSAGES:
+                return self.anthropic
+            case DialectName.COHERE:
+                return self.cohere
+            case _:
+                return self.openai
+
+
+DEFAULT_PREFIXES: Final = Prefixes()
+
+
+def paths(prefixes: Prefixes = DEFAULT_PREFIXES) -> Mapping[str, Endpoint]:
+    """Every full path served, to its endpoint. A prefixed path wins over another endpoint's bare one."""
+    served: dict[str, Endpoint] = {}
+    for endpoint in ENDPOINTS:
+        served.setdefault(prefixes.root + prefixes.of(endpoint) + endpoint.path, endpoint)
+    for endpoint in ENDPOINTS:
+        if endpoint.bare:
+            served.setdefault(prefixes.root + endpoint.path, endpoint)
+    return MappingProxyType(served)
+
+
+_DEFAULT_PATHS: Final = paths()
+
+
+def lookup(path: str, *, served: Mapping[str, Endpoint] = _DEFAULT_PATHS) -> Endpoint | None:
+    """The endpoint of a request's `:path`; the query is cut off."""
+    return served.get(path.partition("?")[0])

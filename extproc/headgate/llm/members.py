@@ -1,0 +1,48 @@
+"""A JSON object opened one level deep: the names and the raw bytes of what they hold.
+
+The only place where a client's body is checked for being an object, in UTF-8, with no name twice.
+"""
+
+import msgspec
+from headgate.llm.errors import RequestError
+
+
+class _Name:
+    """A member name that equals only itself, so that a name sent twice makes two entries and can be refused."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _make_name(_type: type, text: str) -> _Name:
+    return _Name(text)
+
+
+_DECODER = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_make_name)
+
+
+def decode_members(body: bytes) -> dict[str, msgspec.Raw]:
+    """The members of a client's JSON object, in order, values raw (whitespace around them trimmed).
+
+    RequestError 400: not JSON, not UTF-8, not an object, or a name twice (`path` names it).
+    """
+    try:
+        # Raw values are skipped, not read: what is inside them must be UTF-8 as well.
+        if not body.isascii():
+            body.decode()
+        named = _DECODER.decode(body)
+        members = {name.text: raw for name, raw in named.items()}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"the body is not a JSON object: {error}", code="invalid_json") from None
+    if len(members) != len(named):
+        names = [name.text for name in named]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RequestError("this member is given twice", path=twice, code="duplicate_member")
+    return members
+
+
+def encode_members(members: dict[str, msgspec.Raw]) -> bytes:
+    """The object again, compact between members, values byte for byte."""
+    return msgspec.json.encode(members)

@@ -1,0 +1,50 @@
+"""The names of wire formats, of the places that serve them, and of the jobs they do.
+
+The values are written in configuration, logs and golden file names; they do not change.
+"""
+
+from enum import StrEnum
+
+
+class DialectName(StrEnum):
+    """A wire format. Those without a package under `dialects/` pass through and are never translated."""
+
+    OPENAI_CHAT = "openai-chat"
+    ANTHROPIC_MESSAGES = "anthropic-messages"
+    OPENAI_RESPONSES = "openai-responses"
+    OPENAI_COMPLETIONS = "openai-completions"
+    OPENAI_EMBEDDINGS = "openai-embeddings"
+    OPENAI_IMAGES = "openai-images"
+    OPENAI_AUDIO = "openai-audio"
+    VLLM_TOKENIZE = "vllm-tokenize"
+    COHERE = "cohere"
+    GEMINI = "gemini"
+    BEDROCK_CONVERSE = "bedrock-converse"
+
+
+class HostName(StrEnum):
+    """Where a dialect is served: decides path, envelope and framing."""
+
+    DIRECT = "direct"
+    AZURE = "azure"
+    BEDROCK = "bedrock"
+    VERTEX = "vertex"
+
+
+class Operation(StrEnum):
+    """What an endpoint does. compat: the values are those of the metric label `gen_ai.operation.name`."""
+
+    CHAT = "chat"
+    MESSAGES = "messages"
+    COUNT_TOKENS = "count_tokens"
+    COMPLETION = "completion"
+    EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+    RESPONSES_INPUT_TOKENS = "responses_input_tokens"
+    IMAGE_GENERATION = "image_generation"
+    SPEECH = "speech"
+    TRANSCRIPTION = "transcription"
+    TRANSLATION = "translation"
+    RERANK = "rerank"
+    TOKENIZE = "tokenize"
+    MODELS = "models"
