@@ -1,0 +1,150 @@
+"""Server-sent events: decoder and encoder.
+
+Source: WHATWG HTML, "Server-sent events", 9.2.5 and 9.2.6. Rules kept:
+
+- Lines end with CR, LF or CRLF, mixed freely and cut anywhere (a CRLF may be split between two chunks).
+- One leading BOM is dropped. A line that starts with a colon is a comment. One space after the colon is dropped.
+- Several `data` lines join with LF. An event without any `data` line is not dispatched. `id` and `retry` are read and
+  dropped: no LLM provider uses them and a translated stream cannot be resumed.
+
+One deliberate difference: an event that the end of the body cuts off before its blank line is dispatched by `close`,
+because providers end bodies after `data: [DONE]\\n`, and the last frame may carry the usage.
+
+Data stays bytes: the JSON decoder above checks the UTF-8.
+"""
+
+from typing import Final
+
+import msgspec
+from headgate.llm.errors import UpstreamError
+
+EVENT_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Largest event held while its end has not come, in bytes: protects memory; image events are a few MB."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class SseFrame(msgspec.Struct, frozen=True, gc=False):
+    """One dispatched event: its `data` lines joined by LF, and its type (empty if the stream names none)."""
+
+    data: bytes
+    event: str = ""
+
+
+class SseDecoder:
+    """Cuts a body into frames.
+
+    Cost: each byte is searched once; a line that arrives in n chunks is copied once, when it is complete.
+    Raises `UpstreamError` when one event is larger than `event_bytes_max`.
+    """
+
+    __slots__ = (
+        "_after_cr",
+        "_data",
+        "_event",
+        "_event_bytes",
+        "_event_bytes_max",
+        "_start",
+        "_tail",
+        "_tail_bytes",
+        "comments",
+    )
+
+    def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
+        self.comments = 0
+        """Comment lines seen so far; providers send them to keep the connection alive."""
+        self._event_bytes_max = event_bytes_max
+        self._start: bytes | None = b""  # bytes held until it is known whether they are a BOM; None afterwards
+        self._after_cr = False
+        self._tail: list[bytes] = []  # the pieces of the line that has not ended
+        self._tail_bytes = 0
+        self._data: list[bytes] = []  # the data lines of the event that has not ended
+        self._event_bytes = 0
+        self._event = ""
+
+    def feed(self, chunk: bytes) -> list[SseFrame]:
+        """Frames that `chunk` completes, in order."""
+        if self._start is not None:
+            chunk = self._strip_bom(chunk)
+        if self._after_cr and chunk:
+            self._after_cr = False
+            if chunk[:1] == b"\n":
+                chunk = chunk[1:]
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if not chunk:
+            return []
+        lines = chunk.split(b"\n")
+        tail = lines.pop()
+        frames: list[SseFrame] = []
+        if lines:
+            if self._tail:
+                self._tail.append(lines[0])
+                lines[0] = b"".join(self._tail)
+                self._tail.clear()
+                self._tail_bytes = 0
+            for line in lines:
+                self._take_line(line, frames)
+        if tail:
+            self._tail.append(tail)
+            self._tail_bytes += len(tail)
+            self._check_size()
+        return frames
+
+    def close(self) -> list[SseFrame]:
+        """The frame that the end of the body completes, if any."""
+        frames: list[SseFrame] = []
+        if self._start:
+            self._tail.append(self._start)
+            self._start = None
+        if self._tail:
+            self._take_line(b"".join(self._tail), frames)
+            self._tail.clear()
+            self._tail_bytes = 0
+        self._take_line(b"", frames)
+        return frames
+
+    def _strip_bom(self, chunk: bytes) -> bytes:
+        held = (self._start or b"") + chunk
+        if len(held) < len(_BOM) and _BOM.startswith(held):
+            self._start = held
+            return b""
+        self._start = None
+        return held.removeprefix(_BOM)
+
+    def _take_line(self, line: bytes, frames: list[SseFrame]) -> None:
+        if line.startswith(b"data:"):
+            data = line[6:] if line[5:6] == b" " else line[5:]
+            self._data.append(data)
+            self._event_bytes += len(data) + 1
+            self._check_size()
+        elif not line:
+            if self._data:
+                data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                frames.append(SseFrame(data, self._event))
+                self._data.clear()
+                self._event_bytes = 0
+            self._event = ""
+        elif line.startswith(b":"):
+            self.comments += 1
+        elif line.startswith(b"event:"):
+            self._event = line[6:].removeprefix(b" ").decode("utf-8", "replace")
+        elif line == b"data":
+            self._data.append(b"")
+            self._event_bytes += 1
+        elif line == b"event":
+            self._event = ""
+
+    def _check_size(self) -> None:
+        if self._event_bytes + self._tail_bytes > self._event_bytes_max:
+            raise UpstreamError(f"the provider sent a stream event larger than {self._event_bytes_max} bytes")
+
+
+def encode_sse(data: bytes, event: str = "") -> bytes:
+    """One event on the wire; `data` may hold line breaks, `event` may not."""
+    if b"\n" in data or b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ")
+    if event:
+        return b"event: %b\ndata: %b\n\n" % (event.encode(), data)
+    return b"data: %b\n\n" % data

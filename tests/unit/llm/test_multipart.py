@@ -1,0 +1,80 @@
+"""Form fields out of uploads, and the model override in place."""
+
+import pytest
+from headgate.llm.errors import RequestError
+from headgate.llm.multipart import decode_form, override_model, read_model, read_stream
+
+CONTENT_TYPE = 'multipart/form-data; boundary="xYz"'
+BODY = (
+    b"preamble\r\n"
+    b'--xYz\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n'
+    b"RIFF\r\n--xY\r\n\x00\xff\r\n"
+    b'--xYz \t\r\ncontent-disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
+    b"--xYz\r\nContent-Disposition: form-data; name=stream\r\n\r\nTRUE\r\n"
+    b'--xYz\r\nContent-Disposition: form-data; name="empty"\r\n\r\n\r\n'
+    b"--xYz--\r\nepilogue"
+)
+
+
+def test_fields_are_found() -> None:
+    form = decode_form(BODY, CONTENT_TYPE)
+    assert [field.name for field in form.fields] == ["file", "model", "stream", "empty"]
+    assert read_model(form) == "whisper-1"
+    assert read_stream(form)
+    assert form.text("empty") == ""
+    assert form.text("missing") is None
+    assert form.has("file")
+
+
+def test_override_changes_only_the_model() -> None:
+    form = decode_form(BODY, CONTENT_TYPE)
+    assert override_model(form, "whisper-large-v3") == BODY.replace(b"whisper-1", b"whisper-large-v3")
+
+
+def test_what_httpx_sends_is_understood() -> None:
+    import httpx
+
+    request = httpx.Request(
+        "POST", "http://x/", data={"model": "m\u00e9", "stream": "false"}, files={"file": ("ü.bin", b"\r\n--\r\n" * 50)}
+    )
+    form = decode_form(request.read(), request.headers["content-type"])
+    assert read_model(form) == "m\u00e9"
+    assert not read_stream(form)
+    again = decode_form(override_model(form, "other"), request.headers["content-type"])
+    assert read_model(again) == "other"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"{}", "application/json"),
+        (BODY, "multipart/form-data"),
+        (BODY, "multipart/form-data; boundary=" + "x" * 71),
+        (BODY, "multipart/form-data; boundary=other"),
+        (BODY[:-20], CONTENT_TYPE),
+        (b"--xYzjunk\r\n\r\n\r\n--xYz--", CONTENT_TYPE),
+        (b"--xYz\r\nHeader: " + b"x" * 20_000 + b"\r\n\r\n\r\n--xYz--", CONTENT_TYPE),
+        (b"--xYz\r\n\r\n\r\n" * 300 + b"--xYz--", CONTENT_TYPE),
+        (b"", CONTENT_TYPE),
+    ],
+)
+def test_malformed_bodies_are_refused(body: bytes, content_type: str) -> None:
+    with pytest.raises(RequestError):
+        decode_form(body, content_type)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b'form-data; name="other"\r\n\r\nx',
+        b'form-data; name="model"\r\n\r\n',
+        b'form-data; name="model"; filename="m"\r\n\r\nx',
+        b'form-data; name="model"\r\n\r\n\xff',
+        b'form-data; name="model"\r\n\r\n' + b"x" * 5000,
+        b'form-data; name="model"\r\n\r\nx\r\n--xYz\r\nContent-Disposition: form-data; name="model"\r\n\r\ny',
+    ],
+)
+def test_the_model_must_be_one_short_text_field(part: bytes) -> None:
+    form = decode_form(b"--xYz\r\nContent-Disposition: " + part + b"\r\n--xYz--\r\n", CONTENT_TYPE)
+    with pytest.raises(RequestError):
+        read_model(form)

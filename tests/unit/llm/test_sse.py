@@ -1,0 +1,72 @@
+"""The SSE framing against the WHATWG rules."""
+
+import pytest
+from headgate.llm.errors import UpstreamError
+from headgate.llm.framing.sse import SseDecoder, SseFrame, encode_sse
+
+
+def decode(*chunks: bytes) -> list[SseFrame]:
+    decoder = SseDecoder()
+    frames = [frame for chunk in chunks for frame in decoder.feed(chunk)]
+    return frames + decoder.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "frames"),
+    [
+        (b"data: a\n\ndata: b\n\n", [SseFrame(b"a"), SseFrame(b"b")]),
+        (b"data: a\r\n\r\ndata: b\r\n\r\n", [SseFrame(b"a"), SseFrame(b"b")]),
+        (b"data: a\r\rdata: b\r\r", [SseFrame(b"a"), SseFrame(b"b")]),
+        (b"data: a\r\n\ndata: b\n\r\n", [SseFrame(b"a"), SseFrame(b"b")]),
+        (b"data:a\n\n", [SseFrame(b"a")]),
+        (b"data:  a\n\n", [SseFrame(b" a")]),
+        (b"data: a\ndata: b\n\n", [SseFrame(b"a\nb")]),
+        (b"data\ndata\n\n", [SseFrame(b"\n")]),
+        (b"data:\n\n", [SseFrame(b"")]),
+        (b": hello\n\ndata: a\n\n", [SseFrame(b"a")]),
+        (b"event: ping\n\ndata: a\n\n", [SseFrame(b"a")]),
+        (b"event: x\ndata: a\n\ndata: b\n\n", [SseFrame(b"a", "x"), SseFrame(b"b")]),
+        (b"event: x\nevent\ndata: a\n\n", [SseFrame(b"a")]),
+        (b"id: 1\nretry: 5\nunknown: 2\nnocolon\ndata: a\n\n", [SseFrame(b"a")]),
+        (b"\xef\xbb\xbfdata: a\n\n", [SseFrame(b"a")]),
+        (b"\xef\xbbdata: a\n\n", []),
+        (b"data: a", [SseFrame(b"a")]),
+        (b"data: a\n", [SseFrame(b"a")]),
+        (b"data: a\n\n\n\ndata: b\n", [SseFrame(b"a"), SseFrame(b"b")]),
+        (b"data: a\n\ndata: [DONE]\n", [SseFrame(b"a"), SseFrame(b"[DONE]")]),
+        (b"", []),
+    ],
+)
+def test_frames_do_not_depend_on_the_cut(body: bytes, frames: list[SseFrame]) -> None:
+    assert decode(body) == frames
+    assert decode(*(body[i : i + 1] for i in range(len(body)))) == frames
+    for cut in range(len(body)):
+        assert decode(body[:cut], b"", body[cut:]) == frames
+
+
+def test_an_event_is_dispatched_as_soon_as_its_blank_line_began() -> None:
+    assert SseDecoder().feed(b"data: a\r\n\r") == [SseFrame(b"a")]
+
+
+def test_comments_are_counted() -> None:
+    decoder = SseDecoder()
+    decoder.feed(b": one\n:two\n\n")
+    assert decoder.comments == 2
+
+
+@pytest.mark.parametrize("chunk", [b"data: aaaaaaaaaa", b"data: aaa\n", b"aaaaaaaaaa"])
+def test_an_event_without_end_is_bounded(chunk: bytes) -> None:
+    decoder = SseDecoder(event_bytes_max=100)
+
+    def feed_without_end() -> None:
+        for _ in range(50):
+            decoder.feed(chunk)
+
+    with pytest.raises(UpstreamError):
+        feed_without_end()
+
+
+def test_encoding_is_what_decoding_reads() -> None:
+    assert encode_sse(b"{}") == b"data: {}\n\n"
+    assert encode_sse(b"{}", "ping") == b"event: ping\ndata: {}\n\n"
+    assert decode(encode_sse(b"a\nb\r\nc\rd", "x")) == [SseFrame(b"a\nb\nc\nd", "x")]
