@@ -1,0 +1,120 @@
+"""Fields the wheel does not know are set, survive the wire, are read back and are printed."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.route.v3.route_components_pb2 import RetryPolicy, RouteAction
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescriptor
+from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
+from google.protobuf.any_pb2 import Any as AnyMessage
+from headgate.pb import overlay, overlay_pb2
+from headgate.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
+from support.envoy import EnvoyProcess
+
+
+def test_refresh_cluster_on_retry_survives_the_wire_and_is_printed() -> None:
+    policy = RetryPolicy(retry_on="5xx")
+    overlay.refresh_cluster_on_retry(policy)
+    again = RouteAction.FromString(RouteAction(retry_policy=policy).SerializeToString())
+    assert overlay.to_dict(again) == {"retry_policy": {"retry_on": "5xx", "refresh_cluster_on_retry": True}}
+    assert overlay_pb2.RetryPolicy.FromString(policy.SerializeToString()).refresh_cluster_on_retry
+
+
+def test_lua_filter_context_is_printed_inside_any() -> None:
+    lua = Lua(stat_prefix="s")
+    overlay.lua_filter_context(lua, {"path": "/v1", "strip": ["a", "b"], "body": {"model": "m"}, "n": 1, "none": None})
+    packed = AnyMessage()
+    packed.Pack(lua)
+    printed = overlay.to_dict(TypedExtensionConfig(name="lua", typed_config=packed))
+    assert printed == {
+        "name": "lua",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+            "stat_prefix": "s",
+            "filter_context": {"path": "/v1", "strip": ["a", "b"], "body": {"model": "m"}, "n": 1.0, "none": None},
+        },
+    }
+
+
+def test_equal_contexts_have_equal_bytes() -> None:
+    def encoded(names: list[str]) -> bytes:
+        lua = Lua()
+        overlay.lua_filter_context(lua, {name: name for name in names})
+        return lua.SerializeToString()
+
+    names = [f"key{i}" for i in range(50)]
+    assert encoded(names) == encoded(names[::-1])
+
+
+def test_any_inside_any_and_our_own_messages_are_printed() -> None:
+    inner = AnyMessage()
+    inner.Pack(PriorityGroupClusterSpecifier())
+    outer = AnyMessage()
+    outer.Pack(TypedExtensionConfig(name="inner", typed_config=inner))
+    printed = overlay.to_dict(TypedExtensionConfig(name="outer", typed_config=outer))
+    assert printed["typed_config"]["typed_config"]["@type"].endswith("PriorityGroupClusterSpecifier")
+
+
+def test_json_is_sorted_text() -> None:
+    text = overlay.to_json(RetryPolicy(retry_on="5xx", num_retries={"value": 3}))
+    assert list(json.loads(text)) == ["num_retries", "retry_on"]
+
+
+def test_an_unknown_type_in_an_any_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"no\.such\.Type"):
+        overlay.to_dict(TypedExtensionConfig(typed_config=AnyMessage(type_url="type.googleapis.com/no.such.Type")))
+
+
+@pytest.mark.parametrize(("change", "expected"), [(lambda _: None, False), (overlay.negative_hits, True)])
+def test_negative_hits_are_read_from_the_wire(change: Callable[[RateLimitDescriptor], None], expected: bool) -> None:
+    descriptor = RateLimitDescriptor(entries=[RateLimitDescriptor.Entry(key="k", value="v")])
+    change(descriptor)
+    assert overlay.is_negative_hits(RateLimitDescriptor.FromString(descriptor.SerializeToString())) is expected
+
+
+def test_every_overlaid_message_exists_in_the_wheel_without_those_fields() -> None:
+    """A newer wheel that knows a field makes its overlay superfluous: remove it then."""
+    messages = {m.DESCRIPTOR.full_name: m.DESCRIPTOR for m in (RetryPolicy, Lua, RateLimitDescriptor)}
+    for each in overlay.OVERLAYS:
+        known = {field.number for field in messages[each.target].fields}
+        assert not known & {field.number for field in each.fields.fields}, each.target
+
+
+@pytest.mark.envoy
+def test_envoy_knows_the_fields_under_these_names(start_envoy: Callable[..., EnvoyProcess]) -> None:
+    """What `to_dict` prints is what Envoy reads, and what Envoy reads over xDS is the same bytes."""
+    policy = RetryPolicy(retry_on="5xx")
+    overlay.refresh_cluster_on_retry(policy)
+    lua = Lua(default_source_code={"inline_string": "function envoy_on_request(handle) end"})
+    overlay.lua_filter_context(lua, {"a": "b"})
+    routes = RouteConfiguration(name="r")
+    host = routes.virtual_hosts.add(name="all", domains=["*"])
+    host.routes.add(match={"prefix": "/"}, route={"cluster": "c", "retry_policy": policy})
+    start_envoy(_bootstrap(overlay.to_dict(routes), _packed(lua)))
+
+
+def _packed(message: Lua) -> dict[str, Any]:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return overlay.to_dict(TypedExtensionConfig(name="lua", typed_config=packed))
+
+
+def _bootstrap(routes: dict[str, Any], http_filter: dict[str, Any]) -> dict[str, Any]:
+    extensions = "type.googleapis.com/envoy.extensions.filters"
+    router = {"name": "router", "typed_config": {"@type": f"{extensions}.http.router.v3.Router"}}
+    manager = {
+        "@type": f"{extensions}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "test",
+        "http_filters": [http_filter, router],
+        "route_config": routes,
+    }
+    listener = {
+        "name": "main",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+    return {"static_resources": {"listeners": [listener], "clusters": [{"name": "c", "connect_timeout": "1s"}]}}
