@@ -1,11 +1,15 @@
-"""Generates the Python code and stubs of headgate/pb/*.proto (`make protos`).
+"""Generates what protobuf needs (`make protos`); `tests/unit/pb/test_generated.py` checks that it was run.
 
-Imports of Envoy's own files are resolved from the xds-protos wheel, which ships descriptors but no .proto files.
+- `headgate/pb/<name>_pb2.py` and `.pyi` from the .proto files there. Imports of Envoy's own files are resolved from the
+  xds-protos wheel, which ships descriptors but no .proto files.
+- `typings/`: stubs for the wheel's modules that we import (`TYPED_MODULES`) and for all that those import.
 """
 
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -14,41 +18,129 @@ from google.protobuf.descriptor import FileDescriptor
 
 ROOT = Path(__file__).parent
 PACKAGE = ROOT / "headgate" / "pb"
+TYPINGS = ROOT / "typings"
+
 WHEEL_IMPORTS = (
     "envoy.config.core.v3.extension_pb2",
     "envoy.extensions.filters.http.json_to_metadata.v3.json_to_metadata_pb2",
     "google.protobuf.struct_pb2",
     "google.protobuf.wrappers_pb2",
 )
+"""What our .proto files import."""
+
+TYPED_MODULES = (
+    # resources
+    "envoy.config.bootstrap.v3.bootstrap_pb2",
+    "envoy.config.cluster.v3.cluster_pb2",
+    "envoy.config.endpoint.v3.endpoint_pb2",
+    "envoy.config.listener.v3.listener_pb2",
+    "envoy.config.route.v3.route_pb2",
+    # services
+    "envoy.service.auth.v3.external_auth_pb2",
+    "envoy.service.discovery.v3.ads_pb2",
+    "envoy.service.discovery.v3.discovery_pb2",
+    "envoy.service.ext_proc.v3.external_processor_pb2",
+    "envoy.service.ratelimit.v3.rls_pb2",
+    # listener and HTTP connection manager
+    "envoy.extensions.access_loggers.file.v3.file_pb2",
+    "envoy.extensions.access_loggers.filters.cel.v3.cel_pb2",
+    "envoy.extensions.access_loggers.grpc.v3.als_pb2",
+    "envoy.extensions.access_loggers.open_telemetry.v3.logs_service_pb2",
+    "envoy.extensions.access_loggers.stream.v3.stream_pb2",
+    "envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2",
+    "envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2",
+    "envoy.extensions.formatter.cel.v3.cel_pb2",
+    "envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2",
+    # HTTP filters
+    "envoy.extensions.filters.http.api_key_auth.v3.api_key_auth_pb2",
+    "envoy.extensions.filters.http.aws_request_signing.v3.aws_request_signing_pb2",
+    "envoy.extensions.filters.http.buffer.v3.buffer_pb2",
+    "envoy.extensions.filters.http.compressor.v3.compressor_pb2",
+    "envoy.extensions.filters.http.cors.v3.cors_pb2",
+    "envoy.extensions.filters.http.credential_injector.v3.credential_injector_pb2",
+    "envoy.extensions.filters.http.custom_response.v3.custom_response_pb2",
+    "envoy.extensions.filters.http.decompressor.v3.decompressor_pb2",
+    "envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2",
+    "envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2",
+    "envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2",
+    "envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2",
+    "envoy.extensions.filters.http.header_to_metadata.v3.header_to_metadata_pb2",
+    "envoy.extensions.filters.http.health_check.v3.health_check_pb2",
+    "envoy.extensions.filters.http.json_to_metadata.v3.json_to_metadata_pb2",
+    "envoy.extensions.filters.http.jwt_authn.v3.config_pb2",
+    "envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2",
+    "envoy.extensions.filters.http.lua.v3.lua_pb2",
+    "envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2",
+    "envoy.extensions.filters.http.rbac.v3.rbac_pb2",
+    "envoy.extensions.filters.http.router.v3.router_pb2",
+    "envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2",
+    "envoy.extensions.filters.http.set_metadata.v3.set_metadata_pb2",
+    "envoy.extensions.filters.http.upstream_codec.v3.upstream_codec_pb2",
+    "envoy.extensions.http.injected_credentials.generic.v3.generic_pb2",
+    "envoy.extensions.http.injected_credentials.oauth2.v3.oauth2_pb2",
+    # clusters
+    "envoy.extensions.clusters.dns.v3.dns_cluster_pb2",
+    "envoy.extensions.network.dns_resolver.cares.v3.cares_dns_resolver_pb2",
+    "envoy.extensions.compression.gzip.compressor.v3.gzip_pb2",
+    "envoy.extensions.compression.gzip.decompressor.v3.gzip_pb2",
+    "envoy.extensions.load_balancing_policies.least_request.v3.least_request_pb2",
+    "envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2",
+    "envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2",
+    "envoy.extensions.transport_sockets.tls.v3.tls_pb2",
+    "envoy.extensions.upstreams.http.v3.http_protocol_options_pb2",
+    # matching
+    "envoy.extensions.common.matching.v3.extension_matcher_pb2",
+    "envoy.type.matcher.v3.http_inputs_pb2",
+    "xds.type.matcher.v3.http_inputs_pb2",
+    "xds.type.matcher.v3.matcher_pb2",
+    "xds.type.v3.typed_struct_pb2",
+)
+"""Modules of the wheel that sources or tests import; what they import follows by itself. protobuf's own are not listed:
+the type checker knows them."""
 
 
-def wheel_descriptors() -> bytes:
-    """A serialized FileDescriptorSet of the wheel's files that ours import, dependencies first."""
+def _files(modules: Sequence[str]) -> tuple[descriptor_pb2.FileDescriptorSet, list[str]]:
+    """The wheel's files of `modules` and their dependencies, dependencies first: as a set, and by name."""
     files = descriptor_pb2.FileDescriptorSet()
-    seen: set[str] = set()
+    names: list[str] = []
 
     def add(file: FileDescriptor) -> None:
-        if file.name in seen:
+        if file.name in names:
             return
-        seen.add(file.name)
         for dependency in file.dependencies:
             add(dependency)
+        names.append(file.name)
         file.CopyToProto(files.file.add())
 
-    for module in WHEEL_IMPORTS:
+    for module in modules:
         add(import_module(module).DESCRIPTOR)
-    return files.SerializeToString()
+    return files, names
 
 
-def generate(out: Path) -> None:
-    """Writes `headgate/pb/<name>_pb2.py` and `.pyi` below `out` for every .proto file."""
+def _protoc(files: descriptor_pb2.FileDescriptorSet, *arguments: str) -> None:
     with tempfile.NamedTemporaryFile(suffix=".binpb") as wheel:
-        wheel.write(wheel_descriptors())
+        wheel.write(files.SerializeToString())
         wheel.flush()
-        sources = sorted(str(path.relative_to(ROOT)) for path in PACKAGE.glob("*.proto"))
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={wheel.name}", f"--proto_path={ROOT}"]
-        subprocess.run([*command, f"--python_out={out}", f"--pyi_out={out}", *sources], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={wheel.name}", *arguments], check=True
+        )
+
+
+def generate_code(out: Path) -> None:
+    """Writes `headgate/pb/<name>_pb2.py` and `.pyi` below `out` for every .proto file of ours."""
+    files, _ = _files(WHEEL_IMPORTS)
+    sources = sorted(str(path.relative_to(ROOT)) for path in PACKAGE.glob("*.proto"))
+    _protoc(files, f"--proto_path={ROOT}", f"--python_out={out}", f"--pyi_out={out}", *sources)
+
+
+def generate_typings(out: Path) -> None:
+    """Writes a stub below `out` for every typed module and for what it imports; empties `out` first."""
+    files, names = _files(TYPED_MODULES)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    _protoc(files, f"--pyi_out={out}", *sorted(name for name in names if not name.startswith("google/protobuf/")))
 
 
 if __name__ == "__main__":
-    generate(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT)
+    generate_code(ROOT)
+    generate_typings(TYPINGS)
