@@ -1,14 +1,14 @@
 """The canonical chat model: what the chat dialects have in common, once.
 
 Decoders make these values, encoders read them; nothing else does. A concept enters when a third dialect has it; before
-that it travels in `extras` (members) or in an `OpaquePart` / `OpaqueTool`, under the name of the dialect it came from, and
-goes back only to that dialect.
+that it travels in `extras` (members) or in an `OpaquePart` / `OpaqueTool`, under the name of the dialect it came from,
+and goes back only to that dialect.
 
-Values are frozen msgspec structs rather than dataclasses: a stream makes thousands a second, and a frozen struct is made in
-a tenth of the time of a frozen dataclass and writes itself as JSON into the golden files.
+Values are frozen msgspec structs rather than dataclasses: a stream makes thousands a second, and a frozen struct is
+made in a tenth of the time of a frozen dataclass and writes itself as JSON into the golden files.
 
-JSON that nobody here needs to look into (schemas, tool arguments) stays text, exactly as it was sent: cheaper, and the same
-bytes on every call, which is what providers' prompt caches need.
+JSON that nobody here needs to look into (schemas, tool arguments) stays text, exactly as it was sent: cheaper, and the
+same bytes on every call, which is what providers' prompt caches need.
 """
 
 from enum import StrEnum
@@ -287,10 +287,10 @@ class ChatResponse(Value, frozen=True, kw_only=True):
 #
 # Rules every decoder keeps and every encoder may rely on:
 # * `Start` comes first and once (before it only `Ping`, or an `Error` that ends everything).
-# * A part is `TextStart` / `ThinkingStart` / `ToolCallStart` / `RefusalStart`, its deltas, `PartStop`, all with one `index`
-#   that is never used again; indexes rise. `RedactedThinking` is whole in one event.
-# * Text, thinking and refusal parts are stopped before another part starts. Tool calls may overlap: providers that do not
-#   say when a call is complete leave them open until the end, and may interleave their deltas.
+# * A part is `TextStart` / `ThinkingStart` / `ToolCallStart` / `RefusalStart`, its deltas, `PartStop`, all with one
+#   `index` that is never used again; indexes rise. `RedactedThinking` is whole in one event.
+# * Text, thinking and refusal parts are stopped before another part starts. Tool calls may overlap: providers that do
+#   not say when a call is complete leave them open until the end, and may interleave their deltas.
 # * `Finish` comes at most once and after it only `UsageUpdate`; the end of input ends the message. A stream that ended
 #   without `Finish` was cut.
 

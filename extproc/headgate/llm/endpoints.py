@@ -1,7 +1,7 @@
 """The paths served, as a table. The compiler builds routes from it, the processor looks endpoints up in it.
 
-A full path is root prefix + dialect prefix + `path`; the query is not part of it. Anthropic's and Cohere's endpoints answer at
-their own prefix (compat) and, where no other endpoint has the path, without it, as their own SDKs expect.
+A full path is root prefix + dialect prefix + `path`; the query is not part of it. Anthropic's and Cohere's endpoints
+answer at their own prefix (compat) and, where no other endpoint has the path, without it, as their own SDKs expect.
 """
 
 from collections.abc import Mapping

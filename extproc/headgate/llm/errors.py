@@ -93,7 +93,7 @@ class RequestError(TranslationError):
         super().__init__(message, status=status, path=path, code=code)
 
 
-class UnsupportedTranslation(RequestError):
+class UnsupportedTranslation(RequestError):  # noqa: N818 - the name the whole project uses
     """The request is fine, but this pair of dialects, or this target, cannot carry it. 422."""
 
     def __init__(self, message: str, *, path: str = "") -> None:

@@ -1,4 +1,5 @@
-"""Counted tokens, with one meaning everywhere: input includes cached and cache-creation tokens, output includes reasoning."""
+"""Counted tokens, with one meaning everywhere: input includes cached and cache-creation tokens, output includes
+reasoning."""
 
 import msgspec
 

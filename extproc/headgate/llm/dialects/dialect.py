@@ -1,7 +1,8 @@
 """What a chat dialect is: a record of functions, the same for every one of them.
 
-A package under `dialects/` exports `DIALECT: ChatDialect`; `dialects/table.py` has a row per package. Everything here works
-on bytes and canonical values. Who is served where (path, envelope, framing) is not a dialect's business: see `hosts/`.
+A package under `dialects/` exports `DIALECT: ChatDialect`; `dialects/table.py` has a row per package. Everything here
+works on bytes and canonical values. Who is served where (path, envelope, framing) is not a dialect's business: see
+`hosts/`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,8 +34,8 @@ class Target:
     host: HostName = HostName.DIRECT
     version: str = ""
     losses: Literal["report", "reject", "emulate"] = "report"
-    """`emulate`: what the target lacks may be done by other means (a schema by a forced tool). Rejecting is the bridge's job:
-    encoders always report."""
+    """`emulate`: what the target lacks may be done by other means (a schema by a forced tool). Rejecting is the
+    bridge's job: encoders always report."""
 
 
 class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -119,11 +120,13 @@ class ChatDialect:
     stream_decoder: Callable[[Memo], StreamDecoder]
     stream_encoder: Callable[[ReplyContext], StreamEncoder]
     decode_error: Callable[[int, Mapping[str, str], bytes], ErrorDetail]
-    """The provider's error answer: status, headers (lower case), body. Never fails: a body that is no error of this dialect
-    (HTML, empty, cut) becomes a message about the status, with at most 1,000 characters of text quoted."""
+    """The provider's error answer: status, headers (lower case), body. Never fails: a body that is no error of this
+    dialect (HTML, empty, cut) becomes a message about the status, with at most 1,000 characters of text quoted."""
     encode_error: Callable[[ErrorDetail], bytes]
     """The client's error body."""
     request_headers: Mapping[str, str]
     """Sent to a provider of this dialect unless the client already sent them (`anthropic-version`)."""
+    request_id_header: str
+    """Where clients of this dialect look for the provider's request id."""
     client_headers: Sequence[str]
     """Headers that clients of this dialect send and other dialects do not understand; removed when crossing."""

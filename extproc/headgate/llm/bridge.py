@@ -1,0 +1,409 @@
+"""Crossing dialects: decode to the canonical model, encode from it, both ways.
+
+The answer is handled by what comes, not by what was hoped for: errors by status, streams and whole answers by content
+type. Once bytes of a stream have gone out, every failure is the client's dialect's error event; before that it is
+`UpstreamError`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+from urllib.parse import quote
+
+from headgate.contract import headers as header_names
+from headgate.contract.facts import BackendFacts
+from headgate.llm.canonical import ChatResponse, Start, StreamEvent, StreamFailure, UsageUpdate
+from headgate.llm.content_coding import GZIP_MAGIC, Inflater, inflate_request
+from headgate.llm.dialects.dialect import ChatDialect, ReplyContext, Target
+from headgate.llm.endpoints import Endpoint
+from headgate.llm.errors import ErrorDetail, ErrorKind, UnsupportedTranslation, UpstreamError
+from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
+from headgate.llm.framing.sse import SseDecoder, SseFrame
+from headgate.llm.hosts.host import Host
+from headgate.llm.losses import Loss, format_losses
+from headgate.llm.mutation import mutate_body, mutate_headers
+from headgate.llm.names import HostName
+from headgate.llm.response_events import response_events
+from headgate.llm.usage import NO_USAGE, Usage
+
+JSON: Final = "application/json"
+EVENT_STREAM: Final = "text/event-stream"
+
+ERROR_BODY_BYTES_MAX: Final = 1_048_576
+"""An error's body is read up to here; what comes after cannot be part of a message."""
+
+
+class BridgePlan:
+    """An endpoint of one chat dialect served by a backend of another."""
+
+    __slots__ = ("_client", "_host", "_provider", "_request_headers", "_target", "endpoint", "facts")
+
+    lane: Lane = "bridge"
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        facts: BackendFacts,
+        host: Host,
+        target: Endpoint,
+        *,
+        client: ChatDialect,
+        provider: ChatDialect,
+    ) -> None:
+        self.endpoint = endpoint
+        self.facts = facts
+        self._host = host
+        self._target = target
+        self._client = client
+        self._provider = provider
+        self._request_headers = {"content-type": JSON, **provider.request_headers}
+        if facts.version and host.name is HostName.DIRECT:
+            # The dialect's own version header, where it has one, carries the configured version.
+            for name in provider.request_headers:
+                self._request_headers[name] = facts.version
+
+    def translate_request(self, body: bytes, headers: Mapping[str, str]) -> UpstreamRequest:
+        """See `exchange.Plan`."""
+        facts = self.facts
+        if body.startswith(GZIP_MAGIC):
+            body = inflate_request(body, bytes_max=facts.body_bytes_max)
+        request = self._client.decode_request(body)
+        model = facts.model or request.model
+        target = Target(model=model, host=self._host.name, version=facts.version, losses=facts.losses)
+        encoded = self._provider.encode_request(request, target)
+        if encoded.losses and facts.losses == "reject":
+            _reject(encoded.losses)
+        set_headers, remove_headers = mutate_headers(facts, self._request_headers, self._client.client_headers)
+        return UpstreamRequest(
+            path=self._host.place(self._target, facts, quote(model, safe="")),
+            headers=set_headers,
+            remove_headers=(*remove_headers, "content-encoding"),
+            body=mutate_body(facts.body, encoded.body),
+            original_model=request.model,
+            request_model=model,
+            stream=request.stream,
+            memo=encoded.memo,
+            losses=encoded.losses,
+        )
+
+    def open_response(
+        self, request: UpstreamRequest, status: int, headers: Mapping[str, str], created: int
+    ) -> ResponseTranslation:
+        """See `exchange.Plan`."""
+        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        set_headers, remove_headers = _response_headers(self._client, request, headers)
+        if not 200 <= status < 300:
+            set_headers["content-type"] = JSON
+            return ErrorTranslation(
+                self._client, self._provider, request, status, headers, (set_headers, remove_headers)
+            )
+        context = ReplyContext(model=request.request_model, created=created, include_usage=request.memo.include_usage)
+        if request.stream:
+            set_headers["content-type"] = EVENT_STREAM
+            if content_type in ("", EVENT_STREAM):
+                return StreamTranslation(
+                    self._client, self._provider, request, context, self._facts_bound(), (set_headers, remove_headers)
+                )
+        else:
+            set_headers["content-type"] = JSON
+        if content_type not in ("", JSON) and not content_type.endswith("+json"):
+            raise UpstreamError(f"the provider answered {status} with {content_type[:80]}, not with {JSON}")
+        return WholeTranslation(
+            self._client, self._provider, request, context, self._facts_bound(), (set_headers, remove_headers)
+        )
+
+    def _facts_bound(self) -> int:
+        return self.facts.body_bytes_max
+
+
+HeaderEdits = tuple[Mapping[str, str], Sequence[str]]
+"""Headers to set, headers to remove."""
+
+
+def _reject(losses: Sequence[Loss]) -> None:
+    first = losses[0]
+    raise UnsupportedTranslation(f"{first.reason} (this backend refuses what it cannot carry)", path=first.path)
+
+
+REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id")
+"""OpenAI's SDK reads the first, Anthropic's the second: each gets the other's as well."""
+
+
+def _response_headers(
+    client: ChatDialect, request: UpstreamRequest, headers: Mapping[str, str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    result: dict[str, str] = {}
+    if request.losses:
+        result[header_names.LOSSES] = format_losses(request.losses)
+    request_id = next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
+    if request_id and client.request_id_header and not headers.get(client.request_id_header):
+        result[client.request_id_header] = request_id
+    remove = ("content-encoding",) if "content-encoding" in headers else ()
+    return result, remove
+
+
+class WholeTranslation:
+    """An answer that comes whole, for a client that asked for it whole or as a stream."""
+
+    __slots__ = (
+        "_bytes_max",
+        "_chunks",
+        "_client",
+        "_context",
+        "_provider",
+        "_request",
+        "_size",
+        "headers",
+        "losses",
+        "remove_headers",
+        "response_model",
+        "streamed",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        client: ChatDialect,
+        provider: ChatDialect,
+        request: UpstreamRequest,
+        context: ReplyContext,
+        bytes_max: int,
+        edits: HeaderEdits,
+    ) -> None:
+        self._client = client
+        self._provider = provider
+        self._request = request
+        self._context = context
+        self._bytes_max = bytes_max
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self.headers, self.remove_headers = edits
+        self.losses = request.losses
+        self.usage: Usage = NO_USAGE
+        self.response_model = request.request_model
+        self.streamed = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Holds the data, up to the backend's bound."""
+        self._size += len(data)
+        if self._size > self._bytes_max:
+            raise UpstreamError(f"the provider's answer is larger than {self._bytes_max} bytes")
+        self._chunks.append(data)
+        return b""
+
+    def close(self) -> bytes:
+        """The whole answer in the client's dialect."""
+        body = _join(self._chunks)
+        self._chunks.clear()
+        if body.startswith(GZIP_MAGIC):
+            body = _inflate_answer(body, self._bytes_max)
+        response = self._provider.decode_response(body, self._request.memo)
+        self.usage = response.usage
+        if response.model:
+            self.response_model = response.model
+        if self._request.stream:
+            return self._as_stream(response)
+        return self._client.encode_response(response, self._context)
+
+    def _as_stream(self, response: ChatResponse) -> bytes:
+        # Some servers do not stream (with tools, say): the client still gets the stream it asked for.
+        encoder = self._client.stream_encoder(self._context)
+        parts = [encoder.feed(event) for event in response_events(response)]
+        parts.append(encoder.close())
+        return b"".join(parts)
+
+
+class ErrorTranslation:
+    """A provider's error, said in the client's dialect. The status is the provider's."""
+
+    __slots__ = (
+        "_chunks",
+        "_client",
+        "_provider",
+        "_provider_headers",
+        "_size",
+        "_status",
+        "headers",
+        "losses",
+        "remove_headers",
+        "response_model",
+        "streamed",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        client: ChatDialect,
+        provider: ChatDialect,
+        request: UpstreamRequest,
+        status: int,
+        provider_headers: Mapping[str, str],
+        edits: HeaderEdits,
+    ) -> None:
+        self._client = client
+        self._provider = provider
+        self._status = status
+        self._provider_headers = provider_headers
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self.headers, self.remove_headers = edits
+        self.losses = request.losses
+        self.usage: Usage = NO_USAGE
+        self.response_model = request.request_model
+        self.streamed = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Holds the data; what is beyond the bound is of no use and dropped."""
+        if self._size < ERROR_BODY_BYTES_MAX:
+            self._chunks.append(data[: ERROR_BODY_BYTES_MAX - self._size])
+        self._size += len(data)
+        return b""
+
+    def close(self) -> bytes:
+        """The error's body."""
+        body = _join(self._chunks)
+        if body.startswith(GZIP_MAGIC):
+            try:
+                body = Inflater(bytes_max=ERROR_BODY_BYTES_MAX).feed(body)
+            except ValueError:
+                body = b""
+        detail = self._provider.decode_error(self._status, self._provider_headers, body)
+        return self._client.encode_error(detail)
+
+
+class StreamTranslation:
+    """A stream, event by event."""
+
+    __slots__ = (
+        "_bytes_max",
+        "_decoder",
+        "_encoder",
+        "_ended",
+        "_inflater",
+        "_opened",
+        "_sse",
+        "headers",
+        "losses",
+        "remove_headers",
+        "response_model",
+        "streamed",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        client: ChatDialect,
+        provider: ChatDialect,
+        request: UpstreamRequest,
+        context: ReplyContext,
+        bytes_max: int,
+        edits: HeaderEdits,
+    ) -> None:
+        self._sse = SseDecoder()
+        self._decoder = provider.stream_decoder(request.memo)
+        self._encoder = client.stream_encoder(context)
+        self._ended = False
+        self._opened = False
+        self._inflater: Inflater | None = None
+        self._bytes_max = bytes_max
+        self.headers, self.remove_headers = edits
+        self.losses = request.losses
+        self.usage: Usage = NO_USAGE
+        self.response_model = request.request_model
+        self.streamed = True
+
+    def feed(self, data: bytes) -> bytes:
+        """What these bytes complete, for the client."""
+        if self._ended:
+            return b""
+        try:
+            if not self._opened:
+                if not data:
+                    return b""
+                self._opened = True
+                if data[0] == GZIP_MAGIC[0]:
+                    self._inflater = Inflater(bytes_max=self._bytes_max)
+            if self._inflater is not None:
+                data = self._inflate(data)
+            return self._translate(self._sse.feed(data))
+        except UpstreamError as error:
+            return self._fail(error.detail())
+
+    def close(self) -> bytes:
+        """The end of the message, or the error that stands for the end that never came."""
+        if self._ended:
+            return b""
+        try:
+            rest = self._translate(self._sse.close())
+            if self._ended:
+                return rest
+            rest += self._encode(self._decoder.close())
+        except UpstreamError as error:
+            return self._fail(error.detail())
+        if not self._decoder.complete:
+            return rest + self._fail(_CUT)
+        self._ended = True
+        return rest + self._encoder.close()
+
+    def _translate(self, frames: Sequence[SseFrame]) -> bytes:
+        if len(frames) == 1:
+            return self._encode(self._decoder.feed(frames[0]))
+        parts: list[bytes] = []
+        try:
+            for frame in frames:
+                if self._ended:
+                    break
+                parts.append(self._encode(self._decoder.feed(frame)))
+        except UpstreamError as error:
+            # What the frames before it said has been encoded and must go out first.
+            parts.append(self._fail(error.detail()))
+        return b"".join(parts)
+
+    def _encode(self, events: Sequence[StreamEvent]) -> bytes:
+        feed = self._encoder.feed
+        parts: list[bytes] = []
+        for event in events:
+            kind = type(event)
+            if kind is UsageUpdate or kind is Start:
+                self._note(event)
+            elif kind is StreamFailure:
+                assert isinstance(event, StreamFailure)
+                parts.append(self._fail(event.error))
+                break
+            parts.append(feed(event))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _note(self, event: StreamEvent) -> None:
+        if isinstance(event, Start | UsageUpdate):
+            self.usage = self.usage.merge(event.usage)
+        if isinstance(event, Start) and event.model:
+            self.response_model = event.model
+
+    def _inflate(self, data: bytes) -> bytes:
+        assert self._inflater is not None
+        try:
+            return self._inflater.feed(data)
+        except ValueError as error:
+            raise UpstreamError(f"the provider's stream is not valid gzip: {error}") from None
+
+    def _fail(self, error: ErrorDetail) -> bytes:
+        self._ended = True
+        return self._encoder.fail(error)
+
+
+_CUT: Final = ErrorDetail(
+    status=502,
+    kind=ErrorKind.INTERNAL,
+    message="the provider's stream ended before the message was complete",
+    code="stream_cut",
+)
+
+
+def _join(chunks: Sequence[bytes]) -> bytes:
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _inflate_answer(body: bytes, bytes_max: int) -> bytes:
+    try:
+        return Inflater(bytes_max=bytes_max).feed(body)
+    except ValueError as error:
+        raise UpstreamError(f"the provider's answer is not valid gzip: {error}") from None

@@ -1,0 +1,87 @@
+"""Error bodies in any dialect a client may speak, translated or passed through. Pure: the compiler writes direct
+responses with it as well."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+from headgate.llm.dialects.table import DIALECTS
+from headgate.llm.errors import ErrorDetail, ErrorKind, TranslationError, kind_of_status
+from headgate.llm.names import DialectName
+
+_OPENAI: Final = DIALECTS[DialectName.OPENAI_CHAT].encode_error
+_ANTHROPIC: Final = DIALECTS[DialectName.ANTHROPIC_MESSAGES].encode_error
+
+
+def error_response(
+    dialect: DialectName | str,
+    status: int,
+    message: str,
+    *,
+    kind: ErrorKind | None = None,
+    code: str = "",
+    param: str = "",
+    request_id: str = "",
+) -> bytes:
+    """A JSON error body in the client's dialect; `kind` follows from the status unless given."""
+    detail = ErrorDetail(
+        status=status,
+        kind=kind_of_status(status) if kind is None else kind,
+        message=message,
+        code=code,
+        param=param,
+        request_id=request_id,
+    )
+    return _ENCODERS[DialectName(dialect)](detail)
+
+
+def error_body(dialect: DialectName | str, error: TranslationError) -> bytes:
+    """The body that answers one of our own errors."""
+    return _ENCODERS[DialectName(dialect)](error.detail())
+
+
+def _encode_cohere(detail: ErrorDetail) -> bytes:
+    return msgspec.json.encode({"message": detail.message})
+
+
+_GOOGLE_STATUSES: Final[Mapping[ErrorKind, str]] = MappingProxyType(
+    {
+        ErrorKind.INVALID_REQUEST: "INVALID_ARGUMENT",
+        ErrorKind.AUTHENTICATION: "UNAUTHENTICATED",
+        ErrorKind.PERMISSION: "PERMISSION_DENIED",
+        ErrorKind.NOT_FOUND: "NOT_FOUND",
+        ErrorKind.TOO_LARGE: "INVALID_ARGUMENT",
+        ErrorKind.RATE_LIMIT: "RESOURCE_EXHAUSTED",
+        ErrorKind.QUOTA: "RESOURCE_EXHAUSTED",
+        ErrorKind.TIMEOUT: "DEADLINE_EXCEEDED",
+        ErrorKind.OVERLOADED: "UNAVAILABLE",
+        ErrorKind.INTERNAL: "INTERNAL",
+    }
+)
+
+
+def _encode_google(detail: ErrorDetail) -> bytes:
+    status = _GOOGLE_STATUSES[detail.kind]
+    return msgspec.json.encode({"error": {"code": detail.status, "message": detail.message, "status": status}})
+
+
+def _encode_aws(detail: ErrorDetail) -> bytes:
+    return msgspec.json.encode({"message": detail.message})
+
+
+_ENCODERS: Final[Mapping[DialectName, Callable[[ErrorDetail], bytes]]] = MappingProxyType(
+    {
+        DialectName.OPENAI_CHAT: _OPENAI,
+        DialectName.OPENAI_COMPLETIONS: _OPENAI,
+        DialectName.OPENAI_EMBEDDINGS: _OPENAI,
+        DialectName.OPENAI_RESPONSES: _OPENAI,
+        DialectName.OPENAI_IMAGES: _OPENAI,
+        DialectName.OPENAI_AUDIO: _OPENAI,
+        DialectName.VLLM_TOKENIZE: _OPENAI,
+        DialectName.ANTHROPIC_MESSAGES: _ANTHROPIC,
+        DialectName.COHERE: _encode_cohere,
+        DialectName.GEMINI: _encode_google,
+        DialectName.BEDROCK_CONVERSE: _encode_aws,
+    }
+)

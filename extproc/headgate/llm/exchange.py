@@ -1,0 +1,95 @@
+"""One request and its answer, as the shells see them: what a `Plan` makes of a body, and what it makes of the
+answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from headgate.contract.facts import BackendFacts
+from headgate.llm.dialects.dialect import NO_MEMO, Memo
+from headgate.llm.endpoints import Endpoint
+from headgate.llm.losses import Loss
+from headgate.llm.usage import Usage
+
+Lane = Literal["relay", "bridge"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRequest:
+    """What the provider gets. `headers` are set, `remove_headers` removed; `content-length` is the shell's."""
+
+    path: str
+    headers: Mapping[str, str]
+    remove_headers: Sequence[str]
+    body: bytes
+    original_model: str
+    """As the client named it."""
+    request_model: str
+    """As we sent it."""
+    stream: bool
+    memo: Memo = NO_MEMO
+    losses: Sequence[Loss] = ()
+
+
+class ResponseTranslation(Protocol):
+    """One answer on its way back. `feed` what comes, then `close` once; both return bytes for the client.
+
+    An answer that is not streamed comes out of `close` as a whole. UpstreamError (from either) means nothing usable
+    came and nothing was sent yet: answer with its status in the client's dialect. Once a stream has begun, failures
+    become the dialect's error event instead.
+    """
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Response headers to set; known as soon as the translation is open."""
+        ...
+
+    @property
+    def remove_headers(self) -> Sequence[str]: ...
+
+    @property
+    def usage(self) -> Usage:
+        """What is known so far; final after `close`."""
+        ...
+
+    @property
+    def response_model(self) -> str:
+        """As the provider named it, else the request model."""
+        ...
+
+    @property
+    def losses(self) -> Sequence[Loss]: ...
+
+    @property
+    def streamed(self) -> bool:
+        """Bytes come out of `feed` as they come in; otherwise all of them out of `close`."""
+        ...
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def close(self) -> bytes: ...
+
+
+class Plan(Protocol):
+    """How one endpoint is served by one backend. Holds no state of any request; shared by all of them."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+
+    @property
+    def facts(self) -> BackendFacts: ...
+
+    @property
+    def lane(self) -> Lane: ...
+
+    def translate_request(self, body: bytes, headers: Mapping[str, str]) -> UpstreamRequest:
+        """The client's body (may be gzip) for the provider. `headers`: the client's, lower case, `:path` included if
+        known; may be empty. RequestError with status, path and code if it cannot be."""
+        ...
+
+    def open_response(
+        self, request: UpstreamRequest, status: int, headers: Mapping[str, str], created: int
+    ) -> ResponseTranslation:
+        """The answer begins. `headers`: the provider's, lower case; may be empty, then the answer is taken for what was
+        asked. `created`: Unix seconds. UpstreamError 502 if the headers already tell that it is nonsense."""
+        ...

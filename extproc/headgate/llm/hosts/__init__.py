@@ -1,0 +1,1 @@
+"""Where a dialect is served: path, envelope, framing. A row per host in `table`."""

@@ -1,0 +1,27 @@
+"""Azure OpenAI: deployments with an `api-version`, or the v1 surface without one.
+
+<https://learn.microsoft.com/azure/ai-services/openai/reference> and `.../api-version-lifecycle` (v1).
+"""
+
+from typing import Final
+from urllib.parse import quote
+
+from headgate.contract.facts import BackendFacts
+from headgate.llm.endpoints import Endpoint
+from headgate.llm.names import Operation
+
+VERSIONLESS: Final = frozenset(("", "v1"))
+"""`version` values that mean the v1 surface."""
+
+_WITHOUT_DEPLOYMENT: Final = frozenset((Operation.RESPONSES, Operation.RESPONSES_INPUT_TOKENS))
+"""Operations whose path does not name the deployment: the body's `model` does."""
+
+
+def place(endpoint: Endpoint, facts: BackendFacts, model: str) -> str:
+    """`/openai/v1/…`, or `/openai/deployments/{model}/…?api-version=…`."""
+    if facts.version in VERSIONLESS:
+        return f"/openai/v1{endpoint.suffix}"
+    query = f"?api-version={quote(facts.version, safe='')}"
+    if endpoint.operation in _WITHOUT_DEPLOYMENT:
+        return f"/openai{endpoint.suffix}{query}"
+    return f"/openai/deployments/{model}{endpoint.suffix}{query}"

@@ -1,0 +1,29 @@
+"""The hosts, a row each. Bedrock and Vertex have envelopes and framings of their own and come with them."""
+
+from types import MappingProxyType
+from typing import Final
+
+from headgate.llm.hosts import azure, direct
+from headgate.llm.hosts.host import Host
+from headgate.llm.names import DialectName, HostName
+
+_OPENAI: Final = frozenset(
+    (
+        DialectName.OPENAI_CHAT,
+        DialectName.OPENAI_COMPLETIONS,
+        DialectName.OPENAI_EMBEDDINGS,
+        DialectName.OPENAI_RESPONSES,
+        DialectName.OPENAI_IMAGES,
+        DialectName.OPENAI_AUDIO,
+    )
+)
+
+HOSTS: Final = MappingProxyType(
+    {
+        host.name: host
+        for host in (
+            Host(HostName.DIRECT, frozenset(DialectName), direct.place),
+            Host(HostName.AZURE, _OPENAI, azure.place),
+        )
+    }
+)

@@ -1,0 +1,133 @@
+"""Decides how an endpoint is served by a backend: relay within a dialect, bridge across two, or not at all.
+
+The one door of this package for the shells and the compiler.
+"""
+
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import quote
+
+from headgate.contract.facts import BackendFacts
+from headgate.llm.bridge import BridgePlan
+from headgate.llm.dialects.table import DIALECTS
+from headgate.llm.endpoints import ENDPOINTS, Endpoint
+from headgate.llm.error_bodies import error_body, error_response
+from headgate.llm.errors import UnsupportedTranslation
+from headgate.llm.exchange import Lane, Plan, ResponseTranslation, UpstreamRequest
+from headgate.llm.hosts.host import MODEL_PLACEHOLDER
+from headgate.llm.hosts.table import HOSTS
+from headgate.llm.names import DialectName, HostName, Operation
+from headgate.llm.relay_plan import RelayPlan
+
+__all__ = [
+    "Lane",
+    "Plan",
+    "ResponseTranslation",
+    "UpstreamRequest",
+    "error_body",
+    "error_response",
+    "lane_for",
+    "plan",
+    "spoken_with",
+    "translated_path",
+]
+
+PLANS_MAX: Final = 4096
+"""Distinct (endpoint, backend) pairs kept planned per process; bounds memory when configurations come and go."""
+
+_OPENAI_API: Final = frozenset(
+    (
+        DialectName.OPENAI_CHAT,
+        DialectName.OPENAI_COMPLETIONS,
+        DialectName.OPENAI_EMBEDDINGS,
+        DialectName.OPENAI_RESPONSES,
+        DialectName.OPENAI_IMAGES,
+        DialectName.OPENAI_AUDIO,
+        DialectName.VLLM_TOKENIZE,
+    )
+)
+"""A backend that speaks one of OpenAI's dialects is taken to serve the whole API; its 404 tells otherwise."""
+
+_CHAT_OPERATIONS: Final = frozenset((Operation.CHAT, Operation.MESSAGES))
+
+_CHAT_ENDPOINTS: Final = MappingProxyType(
+    {endpoint.dialect: endpoint for endpoint in ENDPOINTS if endpoint.operation in _CHAT_OPERATIONS}
+)
+"""Where each chat dialect is served."""
+
+
+def spoken_with(dialect: DialectName) -> frozenset[DialectName]:
+    """The dialects that a backend of this dialect serves as they are."""
+    return _OPENAI_API if dialect in _OPENAI_API else frozenset((dialect,))
+
+
+def lane_for(endpoint: Endpoint, dialect: DialectName | str) -> Lane | None:
+    """How a backend of that dialect can serve the endpoint; None: it cannot. A name nobody knows is an error of
+    ours."""
+    name = DialectName(dialect)
+    if endpoint.local:
+        return None
+    if endpoint.dialect in spoken_with(name):
+        return "relay"
+    if endpoint.operation in _CHAT_OPERATIONS and endpoint.dialect in DIALECTS and name in DIALECTS:
+        return "bridge"
+    return None
+
+
+def plan(endpoint: Endpoint, facts: BackendFacts) -> Plan:
+    """The plan for a pair, made once per distinct pair. UnsupportedTranslation if nothing can serve it."""
+    return _cached_plan(endpoint, _Key(facts))
+
+
+def translated_path(endpoint: Endpoint, facts: BackendFacts) -> str:
+    """The provider's path as far as it is known before the body: `{model}` stands for the percent-encoded request model
+    where the path names it and the backend does not override it. Stated for both lanes, without the client's query."""
+    target = _target_endpoint(endpoint, facts)
+    host = HOSTS[HostName(facts.host)]
+    return host.place(target, facts, quote(facts.model, safe="") if facts.model else MODEL_PLACEHOLDER)
+
+
+class _Key:
+    """Facts as a cache key: hashed once, compared by content."""
+
+    __slots__ = ("_hash", "facts")
+
+    def __init__(self, facts: BackendFacts) -> None:
+        self.facts = facts
+        self._hash = hash((facts.name, facts.dialect, facts.host, facts.model, facts.version))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and (self.facts is other.facts or self.facts == other.facts)
+
+
+@lru_cache(maxsize=PLANS_MAX)
+def _cached_plan(endpoint: Endpoint, key: _Key) -> Plan:
+    facts = key.facts
+    target = _target_endpoint(endpoint, facts)
+    host = HOSTS[HostName(facts.host)]
+    if target is endpoint:
+        return RelayPlan(endpoint, facts, host)
+    return BridgePlan(
+        endpoint, facts, host, target, client=DIALECTS[endpoint.dialect], provider=DIALECTS[target.dialect]
+    )
+
+
+def _target_endpoint(endpoint: Endpoint, facts: BackendFacts) -> Endpoint:
+    """The endpoint of the backend's dialect that serves this one; itself for a relay."""
+    dialect = DialectName(facts.dialect)
+    lane = lane_for(endpoint, dialect)
+    if lane is None:
+        raise UnsupportedTranslation(
+            f"backend {facts.name} speaks {dialect}, which cannot serve {endpoint.full_path} ({endpoint.dialect})"
+        )
+    target = endpoint if lane == "relay" else _CHAT_ENDPOINTS[dialect]
+    host = HOSTS.get(HostName(facts.host))
+    if host is None or target.dialect not in host.dialects:
+        raise UnsupportedTranslation(
+            f"backend {facts.name} is hosted at {facts.host}, where {target.dialect} cannot be served yet"
+        )
+    return target

@@ -1,0 +1,189 @@
+"""Staying in one dialect: the bytes pass, named members are patched, usage is read on the way."""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote
+
+from headgate.contract.facts import BackendFacts
+from headgate.llm import multipart, relay
+from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
+from headgate.llm.dialects.dialect import Memo
+from headgate.llm.endpoints import Body, Endpoint, StreamRule
+from headgate.llm.error_bodies import error_response
+from headgate.llm.errors import UpstreamError, kind_of_status
+from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
+from headgate.llm.hosts.host import Host
+from headgate.llm.mutation import mutate_headers
+from headgate.llm.names import DialectName, Operation
+from headgate.llm.operations.reader import RelayReader
+from headgate.llm.operations.table import relay_reader
+from headgate.llm.usage import NO_USAGE, Usage
+
+JSON: Final = "application/json"
+HTML: Final = "text/html"
+
+QUOTED_BYTES_MAX: Final = 1_000
+"""Of a provider's error page, at most this much is quoted to the client."""
+
+_USAGE_ON_REQUEST: Final = frozenset((Operation.CHAT, Operation.COMPLETION))
+"""Streams that carry usage only if `stream_options.include_usage` asks for it."""
+
+_ANTHROPIC_VERSION: Final = "2023-06-01"
+
+
+class RelayPlan:
+    """An endpoint served by a backend of its own dialect."""
+
+    __slots__ = ("_host", "endpoint", "facts")
+
+    lane: Lane = "relay"
+
+    def __init__(self, endpoint: Endpoint, facts: BackendFacts, host: Host) -> None:
+        self.endpoint = endpoint
+        self.facts = facts
+        self._host = host
+
+    def translate_request(self, body: bytes, headers: Mapping[str, str]) -> UpstreamRequest:
+        """See `exchange.Plan`."""
+        facts = self.facts
+        if body.startswith(GZIP_MAGIC):
+            body = inflate_request(body, bytes_max=facts.body_bytes_max)
+        match self.endpoint.body:
+            case Body.MULTIPART:
+                original_model, stream, patched, memo = self._patch_form(body, headers.get("content-type", ""))
+            case Body.JSON | Body.NONE:
+                original_model, stream, patched, memo = self._patch_object(body)
+        model = facts.model or original_model
+        set_headers, remove_headers = mutate_headers(facts, self._dialect_headers(headers), ())
+        return UpstreamRequest(
+            path=self._path(model, headers.get(":path", "")),
+            headers=set_headers,
+            remove_headers=(*remove_headers, "content-encoding"),
+            body=patched,
+            original_model=original_model,
+            request_model=model,
+            stream=stream,
+            memo=memo,
+        )
+
+    def open_response(
+        self, request: UpstreamRequest, status: int, headers: Mapping[str, str], created: int
+    ) -> ResponseTranslation:
+        """See `exchange.Plan`. `created` is not needed: nothing is made here."""
+        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not 200 <= status < 300:
+            if content_type in ("", JSON) or content_type.endswith("+json"):
+                return RelayTranslation(request, None)
+            return PageTranslation(self.endpoint.dialect, request, status)
+        if content_type == HTML:
+            raise UpstreamError(f"the provider answered {status} with {HTML}")
+        reader = relay_reader(self.endpoint.operation, stream=request.stream, hide_usage=not request.memo.include_usage)
+        return RelayTranslation(request, reader)
+
+    def _patch_object(self, body: bytes) -> tuple[str, bool, bytes, Memo]:
+        source = relay.decode_object(body)
+        model = relay.read_model(source)
+        stream = self._read_stream(source)
+        force = stream and self.endpoint.operation in _USAGE_ON_REQUEST
+        memo = Memo(include_usage=not force or relay.asks_for_usage(source))
+        patched = relay.relay_request(
+            source, model=self.facts.model, include_usage=not memo.include_usage, mutation=self.facts.body
+        )
+        return model, stream, patched, memo
+
+    def _read_stream(self, source: relay.JsonObject) -> bool:
+        match self.endpoint.stream:
+            case StreamRule.NEVER:
+                return False
+            case StreamRule.FLAG:
+                return relay.read_stream(source)
+            case StreamRule.SSE_FORMAT:
+                return source.raw("stream_format") == b'"sse"'
+
+    def _patch_form(self, body: bytes, content_type: str) -> tuple[str, bool, bytes, Memo]:
+        form = multipart.decode_form(body, content_type)
+        model = multipart.read_model(form)
+        stream = self.endpoint.stream is StreamRule.FLAG and multipart.read_stream(form)
+        patched = multipart.override_model(form, self.facts.model) if self.facts.model else body
+        return model, stream, patched, Memo()
+
+    def _path(self, model: str, client_path: str) -> str:
+        path = self._host.place(self.endpoint, self.facts, quote(model, safe=""))
+        query = client_path.partition("?")[2]
+        if not query:
+            return path
+        return f"{path}&{query}" if "?" in path else f"{path}?{query}"
+
+    def _dialect_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        if self.endpoint.dialect is DialectName.ANTHROPIC_MESSAGES and "anthropic-version" not in headers and headers:
+            return {"anthropic-version": self.facts.version or _ANTHROPIC_VERSION}
+        return {}
+
+
+class RelayTranslation:
+    """An answer that passes as it came."""
+
+    __slots__ = ("_reader", "_request", "headers", "losses", "remove_headers", "streamed")
+
+    def __init__(self, request: UpstreamRequest, reader: RelayReader | None) -> None:
+        self._request = request
+        self._reader = reader
+        self.headers: Mapping[str, str] = {}
+        self.remove_headers: tuple[str, ...] = ()
+        self.losses = request.losses
+        self.streamed = True
+
+    @property
+    def usage(self) -> Usage:
+        return NO_USAGE if self._reader is None else self._reader.usage
+
+    @property
+    def response_model(self) -> str:
+        model = "" if self._reader is None else self._reader.response_model
+        return model or self._request.request_model
+
+    def feed(self, data: bytes) -> bytes:
+        """The same bytes, but for a usage chunk that must be hidden."""
+        return data if self._reader is None else self._reader.feed(data)
+
+    def close(self) -> bytes:
+        """Whatever was held."""
+        return b"" if self._reader is None else self._reader.close()
+
+
+class PageTranslation:
+    """An error that is no JSON (a proxy's HTML page): said in the client's dialect, the page quoted in part."""
+
+    __slots__ = (
+        "_dialect",
+        "_status",
+        "_text",
+        "headers",
+        "losses",
+        "remove_headers",
+        "response_model",
+        "streamed",
+        "usage",
+    )
+
+    def __init__(self, dialect: DialectName, request: UpstreamRequest, status: int) -> None:
+        self._dialect = dialect
+        self._status = status
+        self._text = b""
+        self.headers = {"content-type": JSON}
+        self.remove_headers: tuple[str, ...] = ()
+        self.losses = request.losses
+        self.response_model = request.request_model
+        self.streamed = False
+        self.usage = NO_USAGE
+
+    def feed(self, data: bytes) -> bytes:
+        """Holds the first bytes of the page."""
+        self._text = (self._text + data)[:QUOTED_BYTES_MAX] if len(self._text) < QUOTED_BYTES_MAX else self._text
+        return b""
+
+    def close(self) -> bytes:
+        """The error's body."""
+        text = self._text.decode("utf-8", "replace").strip()
+        message = f"the provider answered {self._status} without a message of its API: {text}"
+        return error_response(self._dialect, self._status, message, kind=kind_of_status(self._status))

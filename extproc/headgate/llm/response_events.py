@@ -1,0 +1,62 @@
+"""A whole answer as the events a stream of it would have made."""
+
+from collections.abc import Iterator
+
+from headgate.llm.canonical import (
+    ArgumentsDelta,
+    ChatResponse,
+    Finish,
+    Part,
+    PartStop,
+    RedactedThinking,
+    RedactedThinkingPart,
+    RefusalDelta,
+    RefusalPart,
+    RefusalStart,
+    SignatureDelta,
+    Start,
+    StreamEvent,
+    TextDelta,
+    TextPart,
+    TextStart,
+    ThinkingDelta,
+    ThinkingPart,
+    ThinkingStart,
+    ToolCallPart,
+    ToolCallStart,
+    UsageUpdate,
+)
+
+
+def response_events(response: ChatResponse) -> Iterator[StreamEvent]:
+    """Start, the parts in order, the finish, the usage."""
+    yield Start(id=response.id, model=response.model, created=response.created, service_tier=response.service_tier)
+    for index, part in enumerate(response.parts):
+        yield from _part_events(index, part)
+    yield Finish(response.finish_reason, response.stop_sequence)
+    yield UsageUpdate(response.usage)
+
+
+def _part_events(index: int, part: Part) -> Iterator[StreamEvent]:
+    match part:
+        case TextPart(text=text):
+            yield TextStart(index)
+            yield TextDelta(index, text)
+        case RefusalPart(text=text):
+            yield RefusalStart(index)
+            yield RefusalDelta(index, text)
+        case ThinkingPart(text=text, signature=signature):
+            yield ThinkingStart(index)
+            if text:
+                yield ThinkingDelta(index, text)
+            if signature:
+                yield SignatureDelta(index, signature)
+        case ToolCallPart():
+            yield ToolCallStart(index, part.id, part.name)
+            yield ArgumentsDelta(index, part.arguments)
+        case RedactedThinkingPart(data=data):
+            yield RedactedThinking(index, data)
+            return
+        case _:
+            return  # answers hold nothing else that a stream could carry
+    yield PartStop(index)
