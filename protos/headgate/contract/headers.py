@@ -35,3 +35,11 @@ GRPC_ENDPOINT: Final = "x-headgate-endpoint"
 """Name of the client's endpoint (`headgate.llm.endpoints`), where the route knows it."""
 GRPC_ROUTER: Final = "x-headgate-router"
 """`RouterFacts` as JSON: this stream reads the request for routing (listener position)."""
+
+# gRPC invocation metadata of a rate limit call. Envoy formats these values for each call.
+GRPC_MOMENT: Final = "x-headgate-moment"
+"""Whether the request is yet to be served (`0-`) or over: the value to configure is `GRPC_MOMENT_FORMAT`."""
+GRPC_MOMENT_FORMAT: Final = "%RESPONSE_CODE%%RESPONSE_FLAGS%"
+GRPC_PATH: Final = "x-headgate-path"
+"""The client's path, which tells the dialect of a refusal's body: the value to configure is `GRPC_PATH_FORMAT`."""
+GRPC_PATH_FORMAT: Final = "%REQ(:path)%"
