@@ -1,0 +1,174 @@
+"""What Envoy tells an ext_proc stream (events) and what it is told back (actions), as plain values.
+
+Envoy sends one event per phase it was configured to send (`SKIP`ped ones never come) and waits for one action per
+event, except in full-duplex body mode, where actions come whenever they are ready. The first event of a stream tells
+the body modes; the first event of each direction may carry attributes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Final
+
+Scalar = str | float | bool | None
+Value = Scalar | tuple["Value", ...] | Mapping[str, "Value"]
+"""A JSON-like value of dynamic metadata or attributes."""
+
+Headers = Mapping[str, str]
+"""Lower-case names, pseudo headers included; several values of one name are joined by a comma."""
+
+Namespaces = Mapping[str, Mapping[str, Value]]
+"""Dynamic metadata: namespace, key, value."""
+
+EMPTY: Final[Mapping[str, "Value"]] = MappingProxyType({})
+NO_NAMESPACES: Final[Namespaces] = MappingProxyType({})
+NO_HEADERS: Final[Headers] = MappingProxyType({})
+
+
+class BodyMode(IntEnum):
+    """How Envoy sends bodies: the numbers of `ProcessingMode.BodySendMode`."""
+
+    NONE = 0
+    STREAMED = 1
+    BUFFERED = 2
+    BUFFERED_PARTIAL = 3
+    FULL_DUPLEX_STREAMED = 4
+    GRPC = 5
+
+
+class Phase(IntEnum):
+    """Where in the request an event or action belongs: the field numbers of `ProcessingResponse`."""
+
+    REQUEST_HEADERS = 1
+    RESPONSE_HEADERS = 2
+    REQUEST_BODY = 3
+    RESPONSE_BODY = 4
+    REQUEST_TRAILERS = 5
+    RESPONSE_TRAILERS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What came beside an event."""
+
+    attributes: Mapping[str, Value] = field(default_factory=lambda: EMPTY)
+    """By expression as configured (`response.code`, `request.headers['content-type']`); absent values are absent."""
+    metadata: Namespaces = field(default_factory=lambda: NO_NAMESPACES)
+    """Dynamic metadata of the namespaces that the filter forwards."""
+    request_body_mode: BodyMode | None = None
+    """Only in the first event of a stream."""
+    response_body_mode: BodyMode | None = None
+
+
+NO_CONTEXT: Final = Context()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeaders:
+    headers: Headers
+    end_of_stream: bool = False
+    """There is no body."""
+    context: Context = NO_CONTEXT
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    body: bytes
+    end_of_stream: bool = True
+    context: Context = NO_CONTEXT
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTrailers:
+    context: Context = NO_CONTEXT
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHeaders:
+    headers: Headers
+    end_of_stream: bool = False
+    context: Context = NO_CONTEXT
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseBody:
+    body: bytes
+    end_of_stream: bool = True
+    context: Context = NO_CONTEXT
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseTrailers:
+    context: Context = NO_CONTEXT
+
+
+@dataclass(frozen=True, slots=True)
+class PromptCounted:
+    """The shell's answer to `CountPrompt`; None where counting failed."""
+
+    tokens: int | None
+
+
+Event = (
+    RequestHeaders | RequestBody | RequestTrailers | ResponseHeaders | ResponseBody | ResponseTrailers | PromptCounted
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Go on, nothing changes."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Go on with changes. `body` None keeps the body; in a headers phase a body replaces the one still to come."""
+
+    phase: Phase
+    set_headers: Headers = field(default_factory=lambda: NO_HEADERS)
+    """Overwritten or added."""
+    remove_headers: tuple[str, ...] = ()
+    body: bytes | None = None
+    clear_route_cache: bool = False
+    response_body_mode: BodyMode | None = None
+    """Only with response headers, and only where the filter allows `mode_override`; ignored elsewhere."""
+    metadata: Namespaces = field(default_factory=lambda: NO_NAMESPACES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A piece of a full-duplex body."""
+
+    phase: Phase
+    body: bytes
+    end_of_stream: bool
+    metadata: Namespaces = field(default_factory=lambda: NO_NAMESPACES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """Envoy answers the client itself; the stream is over. `details` ends up in %RESPONSE_CODE_DETAILS%."""
+
+    status: int
+    body: bytes
+    headers: Headers = field(default_factory=lambda: NO_HEADERS)
+    details: str = ""
+    metadata: Namespaces = field(default_factory=lambda: NO_NAMESPACES)
+
+
+@dataclass(frozen=True, slots=True)
+class CountPrompt:
+    """To the shell, not to Envoy: count the tokens of this body and come back with `PromptCounted`."""
+
+    endpoint: str
+    model: str
+    body: bytes
+
+
+Action = Continue | Change | Chunk | Reject | CountPrompt
+Actions = tuple[Action, ...]
+"""Usually one. None while a full-duplex body is gathered."""
+
+NOTHING: Final[Actions] = ()

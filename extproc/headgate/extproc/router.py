@@ -1,0 +1,218 @@
+"""A stream in the listener position: reads what routing and limits need from the request, and routes again by it.
+
+Only for routes that need it (a model inside a multipart body, an exact count of the prompt before admission); the
+others are routed by Envoy's own JSON extraction. The answer passes untouched.
+"""
+
+from typing import Final, assert_never
+
+from headgate.contract import headers as header_names
+from headgate.contract import metadata as keys
+from headgate.contract.facts import RouterFacts
+from headgate.extproc.answers import INTERNAL_ERROR, reject
+from headgate.extproc.events import (
+    NO_HEADERS,
+    NOTHING,
+    Actions,
+    BodyMode,
+    Change,
+    Chunk,
+    Continue,
+    CountPrompt,
+    Event,
+    Headers,
+    Phase,
+    PromptCounted,
+    RequestBody,
+    RequestHeaders,
+    RequestTrailers,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+    Value,
+)
+from headgate.llm import multipart, relay
+from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
+from headgate.llm.endpoints import Body, Endpoint, StreamRule, lookup
+from headgate.llm.errors import ErrorDetail, RequestError, TranslationError
+
+_PATH: Final = ":path"
+_CONTENT_TYPE: Final = "content-type"
+_JSON_SSE: Final = b'"sse"'
+
+
+class RouterSession:
+    """One ext_proc stream in the listener position."""
+
+    __slots__ = (
+        "_buffer",
+        "_buffered_bytes",
+        "_endpoint",
+        "_facts",
+        "_headers",
+        "_held",
+        "_mode",
+        "_waiting",
+    )
+
+    def __init__(self, facts: RouterFacts) -> None:
+        self._facts = facts
+        self._headers: Headers = NO_HEADERS
+        self._endpoint: Endpoint | None = None
+        self._mode = BodyMode.BUFFERED
+        self._buffer: list[bytes] = []
+        self._buffered_bytes = 0
+        self._waiting: Change | None = None
+        self._held: bytes | None = None
+
+    def receive(self, event: Event) -> Actions:
+        """What to tell Envoy, or the shell (`CountPrompt`)."""
+        try:
+            return self._receive(event)
+        except TranslationError as error:
+            return self._fail(error.detail())
+
+    def crash(self, event: Event) -> Actions:
+        """The answer to a client whose request hit a bug of ours at `event`."""
+        del event
+        return self._fail(INTERNAL_ERROR)
+
+    def _receive(self, event: Event) -> Actions:
+        match event:
+            case RequestHeaders():
+                return self._on_headers(event)
+            case RequestBody():
+                return self._on_body(event)
+            case RequestTrailers():
+                return self._on_trailers()
+            case ResponseHeaders():
+                return (Continue(Phase.RESPONSE_HEADERS),)
+            case ResponseBody():
+                if event.context.response_body_mode is BodyMode.FULL_DUPLEX_STREAMED:
+                    raise AssertionError("a router stream must not ask for responses")
+                return (Continue(Phase.RESPONSE_BODY),)
+            case ResponseTrailers():
+                return (Continue(Phase.RESPONSE_TRAILERS),)
+            case PromptCounted():
+                return self._on_counted(event)
+            case _:
+                assert_never(event)
+
+    def _fail(self, detail: ErrorDetail) -> Actions:
+        return (reject(self._endpoint, detail),)
+
+    def _on_headers(self, event: RequestHeaders) -> Actions:
+        if event.context.request_body_mode is not None:
+            self._mode = event.context.request_body_mode
+        self._headers = event.headers
+        path = event.headers.get(_PATH, "")
+        self._endpoint = lookup(path)
+        if event.end_of_stream:
+            return self._without_body(path)
+        if self._endpoint is None:
+            raise RequestError(f"unsupported path: {path}", status=404, code="unsupported_path")
+        if self._mode is BodyMode.FULL_DUPLEX_STREAMED:
+            return NOTHING
+        return (Continue(Phase.REQUEST_HEADERS),)
+
+    def _without_body(self, path: str) -> Actions:
+        endpoint = self._endpoint
+        if endpoint is not None and endpoint.body is not Body.NONE:
+            raise RequestError("a request body is required")
+        return (Change(phase=Phase.REQUEST_HEADERS, set_headers=_paths(path), clear_route_cache=True),)
+
+    def _on_body(self, event: RequestBody) -> Actions:
+        if event.context.request_body_mode is not None:
+            raise AssertionError("a router stream needs the request's header message")
+        self._buffered_bytes += len(event.body)
+        if self._buffered_bytes > self._facts.body_bytes_max:
+            raise RequestError(
+                f"the request body is larger than {self._facts.body_bytes_max} bytes", status=413, code="body_too_large"
+            )
+        self._buffer.append(event.body)
+        if not event.end_of_stream and self._mode is not BodyMode.BUFFERED:
+            if self._mode is BodyMode.FULL_DUPLEX_STREAMED:
+                return NOTHING
+            raise AssertionError("a router stream needs request bodies buffered or full duplex")
+        return self._route(self._take_body())
+
+    def _on_trailers(self) -> Actions:
+        if self._mode is BodyMode.FULL_DUPLEX_STREAMED:
+            raise RequestError("request trailers are not supported")
+        return (Continue(Phase.REQUEST_TRAILERS),)
+
+    def _take_body(self) -> bytes:
+        body = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
+        self._buffer = []
+        return body
+
+    def _route(self, body: bytes) -> Actions:
+        endpoint = self._endpoint
+        assert endpoint is not None
+        plain = inflate_request(body, bytes_max=self._facts.body_bytes_max) if body.startswith(GZIP_MAGIC) else body
+        model, stream = read_route(endpoint, self._headers.get(_CONTENT_TYPE, ""), plain)
+        path = self._headers.get(_PATH, "")
+        duplex = self._mode is BodyMode.FULL_DUPLEX_STREAMED
+        change = Change(
+            phase=Phase.REQUEST_HEADERS if duplex else Phase.REQUEST_BODY,
+            set_headers={header_names.MODEL: model, **_paths(path)},
+            clear_route_cache=True,
+            metadata={
+                keys.INTERNAL: {
+                    keys.INTERNAL_MODEL: model,
+                    keys.INTERNAL_STREAM: stream,
+                    keys.INTERNAL_PATH: path,
+                }
+            },
+        )
+        self._held = body if duplex else None
+        if self._facts.count_prompt and endpoint.body is Body.JSON:
+            self._waiting = change
+            return (CountPrompt(endpoint.name, model, plain),)
+        return self._finish(change)
+
+    def _on_counted(self, event: PromptCounted) -> Actions:
+        change, self._waiting = self._waiting, None
+        assert change is not None, "a count was asked for"
+        if event.tokens is None:
+            return self._finish(change)
+        ours: dict[str, Value] = {keys.PROMPT_TOKENS: event.tokens}
+        return self._finish(
+            Change(
+                phase=change.phase,
+                set_headers=change.set_headers,
+                clear_route_cache=True,
+                metadata={**change.metadata, keys.NAMESPACE: ours},
+            )
+        )
+
+    def _finish(self, change: Change) -> Actions:
+        if self._held is None:
+            return (change,)
+        held, self._held = self._held, None
+        return (change, Chunk(phase=Phase.REQUEST_BODY, body=held, end_of_stream=True))
+
+
+def read_route(endpoint: Endpoint, content_type: str, body: bytes) -> tuple[str, bool]:
+    """Model and stream flag of a request. RequestError: no model, or not the body that the endpoint takes."""
+    if endpoint.body is Body.MULTIPART:
+        form = multipart.decode_form(body, content_type)
+        return multipart.read_model(form), endpoint.stream is StreamRule.FLAG and multipart.read_stream(form)
+    if multipart.is_multipart(content_type):
+        raise RequestError(f"{endpoint.path} takes JSON, not multipart/form-data")
+    members = relay.decode_object(body)
+    model = relay.read_model(members)
+    match endpoint.stream:
+        case StreamRule.FLAG:
+            return model, relay.read_stream(members)
+        case StreamRule.SSE_FORMAT:
+            return model, members.raw("stream_format") == _JSON_SSE
+        case StreamRule.NEVER:
+            return model, False
+        case _:
+            assert_never(endpoint.stream)
+
+
+def _paths(path: str) -> dict[str, str]:
+    """compat: both names."""
+    return {header_names.ORIGINAL_PATH: path, header_names.ENVOY_ORIGINAL_PATH: path}

@@ -1,0 +1,533 @@
+"""One attempt at one backend: translates the request on its way out and the answer on its way back.
+
+Serves every way Envoy can be told to send bodies, and learns which from the events themselves:
+
+- header messages skipped: paths and headers cannot be changed by the reply, so they go to the Lua around the filter as
+  metadata (`headgate`: `request_headers`, `response_headers`);
+- bodies buffered: one body event each way, headers may still change with it;
+- response body streamed: headers go out first, then a reply per chunk;
+- full duplex: nothing is answered before the body is known, then headers and body together.
+
+Rules: `content-length` is removed or set wherever a body is replaced; every attempt rewrites the metadata of the one
+before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, assert_never
+
+from headgate.contract import headers as header_names
+from headgate.contract import metadata as keys
+from headgate.contract.facts import BackendFacts
+from headgate.extproc.answers import INTERNAL_ERROR, JSON_HEADERS, encode_error, encode_error_event, reject
+from headgate.extproc.content_encoding import ContentDecoder, content_decoder
+from headgate.extproc.events import (
+    NO_HEADERS,
+    NO_NAMESPACES,
+    NOTHING,
+    Actions,
+    BodyMode,
+    Change,
+    Chunk,
+    Context,
+    Continue,
+    Event,
+    Headers,
+    Namespaces,
+    Phase,
+    PromptCounted,
+    RequestBody,
+    RequestHeaders,
+    RequestTrailers,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+    Value,
+)
+from headgate.llm import planning
+from headgate.llm.endpoints import Endpoint, lookup
+from headgate.llm.errors import ErrorDetail, RequestError, TranslationError, UpstreamError
+from headgate.llm.exchange import ResponseTranslation, UpstreamRequest
+from headgate.llm.losses import format_losses
+from headgate.llm.usage import NO_USAGE, Usage
+
+CONTENT_LENGTH: Final = "content-length"
+CONTENT_ENCODING: Final = "content-encoding"
+_ATTRIBUTE_PREFIX: Final = "request.headers['"
+
+
+class Progress(Enum):
+    """How far an attempt got."""
+
+    REQUEST = auto()
+    """The request is not sent yet."""
+    WAITING = auto()
+    """Sent; nothing of the answer has gone to the client."""
+    ANSWERING = auto()
+    """The answer's headers are out: nothing but its body can still be changed."""
+    DONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an attempt came to, for metrics and logs."""
+
+    facts: BackendFacts
+    endpoint: Endpoint | None
+    original_model: str
+    request_model: str
+    response_model: str
+    usage: Usage
+    status: int
+    """What the client gets; 0 if the stream ended before that was known."""
+    error: str
+    """Why we answered in the provider's place; empty if we did not."""
+    complete: bool
+    """The answer was seen to its end."""
+
+
+class UpstreamSession:
+    """One ext_proc stream in the upstream position. `created`: Unix seconds at its start."""
+
+    __slots__ = (
+        "_buffer",
+        "_buffered_bytes",
+        "_created",
+        "_decoder",
+        "_endpoint",
+        "_error",
+        "_facts",
+        "_original_headers",
+        "_progress",
+        "_request",
+        "_request_mode",
+        "_response_mode",
+        "_saw_request_headers",
+        "_saw_response_headers",
+        "_status",
+        "_translation",
+    )
+
+    def __init__(self, facts: BackendFacts, endpoint: Endpoint | None, created: int) -> None:
+        self._facts = facts
+        self._endpoint = endpoint
+        self._created = created
+        self._original_headers: Headers = NO_HEADERS
+        self._saw_request_headers = False
+        self._saw_response_headers = False
+        self._request_mode = BodyMode.BUFFERED
+        self._response_mode = BodyMode.BUFFERED
+        self._progress = Progress.REQUEST
+        self._buffer: list[bytes] = []
+        self._buffered_bytes = 0
+        self._request: UpstreamRequest | None = None
+        self._translation: ResponseTranslation | None = None
+        self._decoder: ContentDecoder | None = None
+        self._status = 0
+        self._error = ""
+
+    def receive(self, event: Event) -> Actions:
+        """What to tell Envoy. Clients' and providers' errors are answers; any other exception is our bug: see `crash`."""
+        try:
+            return self._receive(event)
+        except TranslationError as error:
+            return self._fail(error.detail(), _phase_of(event))
+
+    def crash(self, event: Event) -> Actions:
+        """The answer to a client whose request hit a bug of ours at `event`."""
+        return self._fail(INTERNAL_ERROR, _phase_of(event))
+
+    def report(self) -> Report:
+        """What is known of this attempt; final when the stream has ended."""
+        request, translation = self._request, self._translation
+        return Report(
+            facts=self._facts,
+            endpoint=self._endpoint,
+            original_model="" if request is None else request.original_model,
+            request_model="" if request is None else request.request_model,
+            response_model="" if translation is None else translation.response_model,
+            usage=NO_USAGE if translation is None else translation.usage,
+            status=self._status,
+            error=self._error,
+            complete=self._progress is Progress.DONE,
+        )
+
+    def _receive(self, event: Event) -> Actions:
+        self._read_modes(event)
+        match event:
+            case RequestHeaders():
+                return self._on_request_headers(event)
+            case RequestBody():
+                return self._on_request_body(event)
+            case RequestTrailers():
+                return self._on_request_trailers()
+            case ResponseHeaders():
+                return self._on_response_headers(event)
+            case ResponseBody():
+                return self._on_response_body(event)
+            case ResponseTrailers():
+                return self._on_response_trailers()
+            case PromptCounted():
+                raise AssertionError("nothing was asked to be counted")
+            case _:
+                assert_never(event)
+
+    def _read_modes(self, event: Event) -> None:
+        if isinstance(event, PromptCounted) or event.context.request_body_mode is None:
+            return
+        self._request_mode = event.context.request_body_mode
+        self._response_mode = event.context.response_body_mode or BodyMode.NONE
+
+    # Request
+
+    def _on_request_headers(self, event: RequestHeaders) -> Actions:
+        self._saw_request_headers = True
+        self._original_headers = event.headers
+        if self._endpoint is None:
+            self._endpoint = _endpoint_of(event.headers)
+        if event.end_of_stream:
+            return (self._change_request(Phase.REQUEST_HEADERS, self._translate(b"")),)
+        if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:
+            return NOTHING
+        if self._request_mode is BodyMode.NONE:
+            raise AssertionError("the filter must send request bodies to a translating processor")
+        return (Continue(Phase.REQUEST_HEADERS),)
+
+    def _on_request_body(self, event: RequestBody) -> Actions:
+        if not self._saw_request_headers:
+            self._original_headers = _headers_of(event.context) or self._original_headers
+            if self._endpoint is None:
+                self._endpoint = _endpoint_of(self._original_headers)
+        whole = self._request_mode is BodyMode.BUFFERED or event.end_of_stream
+        if whole and not self._buffer:
+            body = event.body
+            self._check_request_size(len(body))
+        else:
+            self._gather(event.body)
+            self._check_request_size(self._buffered_bytes)
+            if not whole:
+                return self._swallowed_request_chunk()
+            body = self._take_gathered()
+        request = self._translate(body)
+        if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:
+            return self._duplex_request(request, end_of_stream=True)
+        return (self._change_request(Phase.REQUEST_BODY, request),)
+
+    def _on_request_trailers(self) -> Actions:
+        if self._progress is Progress.REQUEST and self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:
+            request = self._translate(self._take_gathered())
+            return (*self._duplex_request(request, end_of_stream=False), Continue(Phase.REQUEST_TRAILERS))
+        return (Continue(Phase.REQUEST_TRAILERS),)
+
+    def _swallowed_request_chunk(self) -> Actions:
+        if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:
+            return NOTHING
+        return (Change(phase=Phase.REQUEST_BODY, body=b""),)
+
+    def _check_request_size(self, size: int) -> None:
+        if size > self._facts.body_bytes_max:
+            raise RequestError(
+                f"the request body is larger than {self._facts.body_bytes_max} bytes", status=413, code="body_too_large"
+            )
+
+    def _translate(self, body: bytes) -> UpstreamRequest:
+        if self._endpoint is None:
+            path = self._original_headers.get(":path", "")
+            raise RequestError(f"unsupported path: {path}", status=404, code="unsupported_path")
+        plan = planning.plan(self._endpoint, self._facts)
+        request = plan.translate_request(body, self._original_headers)
+        self._request = request
+        self._progress = Progress.WAITING
+        return request
+
+    def _change_request(self, phase: Phase, request: UpstreamRequest) -> Change:
+        headers = self._request_headers(request)
+        headers[CONTENT_LENGTH] = str(len(request.body))
+        return Change(
+            phase=phase,
+            set_headers=headers if self._saw_request_headers else NO_HEADERS,
+            remove_headers=tuple(request.remove_headers) if self._saw_request_headers else (),
+            body=request.body if phase is Phase.REQUEST_BODY or request.body else None,
+            metadata=self._request_metadata(request, headers),
+        )
+
+    def _duplex_request(self, request: UpstreamRequest, *, end_of_stream: bool) -> Actions:
+        headers = self._request_headers(request)
+        change = Change(
+            phase=Phase.REQUEST_HEADERS,
+            set_headers=headers,
+            remove_headers=(*request.remove_headers, CONTENT_LENGTH),
+            metadata=self._request_metadata(request, headers),
+        )
+        return (change, Chunk(phase=Phase.REQUEST_BODY, body=request.body, end_of_stream=end_of_stream))
+
+    def _request_headers(self, request: UpstreamRequest) -> dict[str, str]:
+        return {":path": request.path, **request.headers}
+
+    def _request_metadata(self, request: UpstreamRequest, headers: Mapping[str, str]) -> Namespaces:
+        """Who serves this attempt: published at once, so that a request that never ends is still accounted for."""
+        facts = self._facts
+        ours: dict[str, Value] = {
+            keys.BACKEND_NAME: facts.name,
+            keys.SERVICE_BACKEND_NAME: _service_name(facts.name),
+            keys.MODEL_NAME_OVERRIDE: request.request_model,
+        }
+        if facts.route:
+            ours[keys.ROUTE_NAME] = facts.route
+        if request.losses:
+            ours[keys.LOSSES] = format_losses(request.losses)
+        if self._saw_request_headers:
+            return {keys.NAMESPACE: ours}
+        for_lua = {**dict.fromkeys(request.remove_headers, ""), **headers}
+        return {keys.NAMESPACE: ours, keys.INTERNAL: {keys.INTERNAL_REQUEST_HEADERS: for_lua}}
+
+    # Response
+
+    def _on_response_headers(self, event: ResponseHeaders) -> Actions:
+        if self._progress is not Progress.WAITING:
+            return (Continue(Phase.RESPONSE_HEADERS),)  # an answer of Envoy's own, before the provider was asked
+        self._saw_response_headers = True
+        status = event.headers.get(":status", "")
+        translation = self._open(int(status) if status.isdecimal() else 0, event.headers)
+        if event.end_of_stream:
+            body = translation.close()
+            return (self._change_response(Phase.RESPONSE_HEADERS, body, ended=True),)
+        if not translation.streamed and self._response_mode is not BodyMode.STREAMED:
+            # The body decides whether this is an answer at all: hold what can be held.
+            duplex = self._response_mode is BodyMode.FULL_DUPLEX_STREAMED
+            return NOTHING if duplex else (Continue(Phase.RESPONSE_HEADERS),)
+        self._progress = Progress.ANSWERING
+        set_headers, remove_headers = self._response_headers(translation)
+        overridden = translation.streamed and self._response_mode is BodyMode.BUFFERED
+        return (
+            Change(
+                phase=Phase.RESPONSE_HEADERS,
+                set_headers=set_headers,
+                remove_headers=(*remove_headers, CONTENT_LENGTH),
+                response_body_mode=BodyMode.STREAMED if overridden else None,
+            ),
+        )
+
+    def _on_response_body(self, event: ResponseBody) -> Actions:
+        if self._progress in (Progress.REQUEST, Progress.DONE):
+            return self._after_the_end(event)
+        translation = self._translation
+        if translation is None:
+            context = event.context
+            translation = self._open(_status_of(context), _response_headers_of(context))
+        assert self._decoder is not None
+        if not translation.streamed:
+            self._buffered_bytes += len(event.body)
+            if self._buffered_bytes > self._facts.body_bytes_max:
+                raise UpstreamError(f"the provider's answer is larger than {self._facts.body_bytes_max} bytes")
+        body = translation.feed(self._decoder.feed(event.body))
+        ended = event.end_of_stream or self._whole_response()
+        if not ended:
+            return self._response_chunk(body)
+        self._decoder.close()
+        body += translation.close()
+        if self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
+            return self._end_duplex_response(body, end_of_stream=True)
+        return (self._change_response(Phase.RESPONSE_BODY, body, ended=True),)
+
+    def _on_response_trailers(self) -> Actions:
+        last = Continue(Phase.RESPONSE_TRAILERS)
+        translation = self._translation
+        if translation is None or self._progress in (Progress.REQUEST, Progress.DONE):
+            return (last,)
+        body = translation.close()
+        if self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
+            return (*self._end_duplex_response(body, end_of_stream=False), last)
+        self._progress = Progress.DONE
+        return (Change(phase=Phase.RESPONSE_TRAILERS, metadata=self._final_metadata(translation)),)
+
+    def _whole_response(self) -> bool:
+        """A buffered body is whole even where trailers follow it; not so once it has been switched to streaming."""
+        return self._response_mode is BodyMode.BUFFERED and self._progress is not Progress.ANSWERING
+
+    def _open(self, status: int, headers: Headers) -> ResponseTranslation:
+        request = self._request
+        assert request is not None, "the request was translated"
+        assert self._endpoint is not None
+        self._status = status or 200
+        self._decoder = content_decoder(headers.get(CONTENT_ENCODING, ""), self._facts.body_bytes_max)
+        plan = planning.plan(self._endpoint, self._facts)
+        self._buffered_bytes = 0
+        self._translation = plan.open_response(request, self._status, headers, self._created)
+        return self._translation
+
+    def _response_headers(self, translation: ResponseTranslation) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Headers to set and to remove; the decoded body has no content encoding."""
+        set_headers = dict(translation.headers)
+        losses = self._losses(translation)
+        if losses:
+            set_headers[header_names.LOSSES] = losses
+        return set_headers, (*translation.remove_headers, CONTENT_ENCODING)
+
+    def _losses(self, translation: ResponseTranslation) -> str:
+        request = self._request
+        if not translation.losses and (request is None or not request.losses):
+            return ""
+        before = () if request is None else tuple(request.losses)
+        return format_losses((*before, *(loss for loss in translation.losses if loss not in before)))
+
+    def _response_chunk(self, body: bytes) -> Actions:
+        if self._response_mode is not BodyMode.FULL_DUPLEX_STREAMED:
+            return (Change(phase=Phase.RESPONSE_BODY, body=body),)
+        if not body:
+            return NOTHING
+        return (Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=False),)
+
+    def _change_response(self, phase: Phase, body: bytes, *, ended: bool) -> Change:
+        """The last reply of an answer whose headers may still be changeable."""
+        translation = self._translation
+        assert translation is not None
+        answering = self._progress is Progress.ANSWERING
+        if ended:
+            self._progress = Progress.DONE
+        metadata = self._final_metadata(translation)
+        if answering:
+            return Change(phase=phase, body=body, metadata=metadata)
+        set_headers, remove_headers = self._response_headers(translation)
+        if body or phase is Phase.RESPONSE_BODY:
+            set_headers[CONTENT_LENGTH] = str(len(body))
+        replaced = body if body or phase is Phase.RESPONSE_BODY else None
+        if self._saw_response_headers:
+            return Change(
+                phase=phase, set_headers=set_headers, remove_headers=remove_headers, body=replaced, metadata=metadata
+            )
+        return Change(phase=phase, body=body, metadata=_with_lua_headers(metadata, set_headers, remove_headers))
+
+    def _end_duplex_response(self, body: bytes, *, end_of_stream: bool) -> Actions:
+        translation = self._translation
+        assert translation is not None
+        metadata = self._final_metadata(translation)
+        answering = self._progress is Progress.ANSWERING
+        self._progress = Progress.DONE
+        chunk = Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=end_of_stream, metadata=metadata)
+        if answering:
+            return (chunk,)
+        set_headers, remove_headers = self._response_headers(translation)
+        set_headers[CONTENT_LENGTH] = str(len(body))
+        return (Change(phase=Phase.RESPONSE_HEADERS, set_headers=set_headers, remove_headers=remove_headers), chunk)
+
+    def _final_metadata(self, translation: ResponseTranslation) -> Namespaces:
+        usage = translation.usage
+        counted = (
+            (keys.INPUT_TOKENS, usage.input),
+            (keys.CACHED_INPUT_TOKENS, usage.cached_input),
+            (keys.CACHE_CREATION_INPUT_TOKENS, usage.cache_creation_input),
+            (keys.OUTPUT_TOKENS, usage.output),
+            (keys.TOTAL_TOKENS, usage.total),
+            (keys.REASONING_TOKENS, usage.reasoning),
+        )
+        ours: dict[str, Value] = {key: tokens for key, tokens in counted if tokens is not None}
+        if translation.response_model:
+            ours[keys.RESPONSE_MODEL] = translation.response_model
+        if translation.losses:
+            ours[keys.LOSSES] = self._losses(translation)
+        return {keys.NAMESPACE: ours} if ours else NO_NAMESPACES
+
+    # Failure
+
+    def _after_the_end(self, event: ResponseBody) -> Actions:
+        """Envoy's own answer passes; what a provider sends after we gave up on it is swallowed."""
+        if self._progress is Progress.REQUEST:
+            return (Continue(Phase.RESPONSE_BODY),)
+        if self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
+            return NOTHING
+        del event
+        return (Change(phase=Phase.RESPONSE_BODY, body=b""),)
+
+    def _fail(self, detail: ErrorDetail, phase: Phase) -> Actions:
+        progress, self._progress = self._progress, Progress.DONE
+        self._error = detail.code or str(detail.kind)
+        if progress in (Progress.ANSWERING, Progress.DONE):
+            return self._fail_late(detail, phase)
+        self._status = detail.status
+        if phase is Phase.RESPONSE_BODY and not self._saw_response_headers:
+            # Envoy cannot answer by itself any more: the headers have passed this filter. The Lua around it holds them.
+            body = encode_error(self._endpoint, detail)
+            set_headers = {**JSON_HEADERS, ":status": str(detail.status), CONTENT_LENGTH: str(len(body))}
+            metadata = _with_lua_headers(NO_NAMESPACES, set_headers, (CONTENT_ENCODING,))
+            return (Change(phase=phase, body=body, metadata=metadata),)
+        return (reject(self._endpoint, detail),)
+
+    def _fail_late(self, detail: ErrorDetail, phase: Phase) -> Actions:
+        if phase is not Phase.RESPONSE_BODY:
+            return (Continue(phase),)
+        translation = self._translation
+        streamed = translation is not None and translation.streamed
+        body = encode_error_event(self._endpoint, detail) if streamed else encode_error(self._endpoint, detail)
+        metadata = NO_NAMESPACES if translation is None else self._final_metadata(translation)
+        if self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
+            return (Chunk(phase=phase, body=body, end_of_stream=True, metadata=metadata),)
+        return (Change(phase=phase, body=body, metadata=metadata),)
+
+
+def _phase_of(event: Event) -> Phase:
+    match event:
+        case RequestHeaders():
+            return Phase.REQUEST_HEADERS
+        case RequestBody() | PromptCounted():
+            return Phase.REQUEST_BODY
+        case RequestTrailers():
+            return Phase.REQUEST_TRAILERS
+        case ResponseHeaders():
+            return Phase.RESPONSE_HEADERS
+        case ResponseBody():
+            return Phase.RESPONSE_BODY
+        case ResponseTrailers():
+            return Phase.RESPONSE_TRAILERS
+        case _:
+            assert_never(event)
+
+
+def _endpoint_of(headers: Headers) -> Endpoint | None:
+    """By the client's path: the router's copy of it where there is one, since Lua may have written the provider's."""
+    return lookup(headers.get(header_names.ORIGINAL_PATH) or headers.get(":path", ""))
+
+
+def _headers_of(context: Context) -> Headers:
+    """Request headers that came as attributes: `request.path`, `request.headers['name']`."""
+    found: dict[str, str] = {}
+    for name, value in context.attributes.items():
+        if not isinstance(value, str):
+            continue
+        if name == "request.path":
+            found[":path"] = value
+        elif name.startswith(_ATTRIBUTE_PREFIX):
+            found[name[len(_ATTRIBUTE_PREFIX) : -2]] = value
+    original = context.metadata.get(keys.INTERNAL, {}).get(keys.INTERNAL_PATH)
+    if isinstance(original, str):
+        found[":path"] = original
+    return found
+
+
+def _response_headers_of(context: Context) -> Headers:
+    """The provider's headers as the Lua beside the filter noted them; empty without it."""
+    noted = context.metadata.get(keys.INTERNAL, {}).get(keys.INTERNAL_RESPONSE)
+    if not isinstance(noted, Mapping):
+        return NO_HEADERS
+    return {name: value for name, value in noted.items() if isinstance(value, str)}
+
+
+def _status_of(context: Context) -> int:
+    """The provider's status where header messages are skipped: from Lua's note, else the attribute, else 0."""
+    noted = _response_headers_of(context).get(":status", "")
+    if noted.isdecimal():
+        return int(noted)
+    code = context.attributes.get("response.code")
+    return int(code) if isinstance(code, int | float) else 0
+
+
+def _with_lua_headers(metadata: Namespaces, set_headers: Headers, remove_headers: tuple[str, ...]) -> Namespaces:
+    for_lua: dict[str, Value] = {**dict.fromkeys(remove_headers, ""), **set_headers}
+    return {**metadata, keys.INTERNAL: {keys.INTERNAL_RESPONSE_HEADERS: for_lua}}
+
+
+def _service_name(backend_name: str) -> str:
+    """compat: `<ns>/<name>` of `<ns>/<name>/route/…`."""
+    parts = backend_name.split("/", 2)
+    return "/".join(parts[:2])
