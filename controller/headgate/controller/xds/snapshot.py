@@ -1,0 +1,110 @@
+"""What Envoy should have: named resources per type, each serialised and versioned by its content.
+
+A snapshot is a value. Equal configurations give equal versions in any process, so a restarted controller sends nothing
+to an Envoy that already has it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from google.protobuf.message import Message
+from headgate.controller.xds.references import Reference, references
+from headgate.controller.xds.resource_types import RESOURCE_TYPES
+
+_DIGEST_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource as it is sent: `body` is the serialised message that goes into an `Any`."""
+
+    name: str
+    version: str
+    body: bytes
+    references: frozenset[Reference] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A consistent set of resources. `resources` has an entry for every served type, keyed by name."""
+
+    version: str
+    resources: Mapping[str, Mapping[str, Resource]]
+
+    def get(self, reference: Reference) -> Resource | None:
+        """The resource `reference` names, if it is here."""
+        return self.resources[reference.type_url].get(reference.name)
+
+    def count(self) -> int:
+        """How many resources there are in all."""
+        return sum(map(len, self.resources.values()))
+
+    def __iter__(self) -> Iterator[tuple[Reference, Resource]]:
+        for type_url, named in self.resources.items():
+            for name, resource in named.items():
+                yield Reference(type_url, name), resource
+
+
+@dataclass(frozen=True, slots=True)
+class Dangling:
+    """A reference that nothing in the snapshot satisfies."""
+
+    referrer: Reference
+    reference: Reference
+
+    def __str__(self) -> str:
+        kind, other = (r.type_url.rpartition(".")[2] for r in (self.referrer, self.reference))
+        return f"{kind} {self.referrer.name} refers to {other} {self.reference.name}, which does not exist"
+
+
+def take_snapshot(messages: Mapping[str, Mapping[str, Message]], previous: "Snapshot | None" = None) -> Snapshot:
+    """Serialises and versions `messages` (type URL → name → message).
+
+    Resources whose bytes equal those in `previous` are taken from there, which spares hashing and walking them.
+    """
+    return make_snapshot(
+        _resource(type_url, name, message, previous)
+        for type_url, named in messages.items()
+        for name, message in named.items()
+    )
+
+
+def make_snapshot(resources: Iterable[tuple[Reference, Resource]]) -> Snapshot:
+    """A snapshot of `resources`; raises ValueError for a type that is not served."""
+    by_type: dict[str, dict[str, Resource]] = {row.url: {} for row in RESOURCE_TYPES}
+    for reference, resource in resources:
+        if reference.type_url not in by_type:
+            raise ValueError(f"resources of type {reference.type_url} are not served")
+        by_type[reference.type_url][reference.name] = resource
+    digest = blake2b(digest_size=_DIGEST_BYTES)
+    for type_url, named in by_type.items():
+        digest.update(f"{type_url}\n".encode())
+        for name in sorted(named):
+            digest.update(f"{name}\t{named[name].version}\n".encode())
+    return Snapshot(version=digest.hexdigest(), resources=by_type)
+
+
+EMPTY: Final = make_snapshot(())
+
+
+def _resource(type_url: str, name: str, message: Message, previous: Snapshot | None) -> tuple[Reference, Resource]:
+    reference = Reference(type_url, name)
+    body = message.SerializeToString(deterministic=True)
+    if previous is not None and type_url in previous.resources:
+        known = previous.get(reference)
+        if known is not None and known.body == body:
+            return reference, known
+    version = blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()
+    return reference, Resource(name=name, version=version, body=body, references=references(message))
+
+
+def dangling(snapshot: Snapshot, static_clusters: frozenset[str] = frozenset()) -> tuple[Dangling, ...]:
+    """Every reference that does not resolve; `static_clusters` are those of Envoy's bootstrap."""
+    return tuple(
+        Dangling(referrer, reference)
+        for referrer, resource in snapshot
+        for reference in sorted(resource.references)
+        if snapshot.get(reference) is None and reference.name not in static_clusters
+    )
