@@ -1,0 +1,116 @@
+"""Costs: from the CEL that users write to the CEL that Envoy evaluates.
+
+Users write over `model`, `backend`, `route_name` (strings) and token counts (uint), as control-plane.md 1.3.3 lists them. Envoy
+evaluates expressions over its attributes, so each variable becomes the expression that yields it:
+
+* token counts from `ai_protocol_manager`'s typed metadata, and, where a processor may have served the request, from the usage
+  that it published, which it counts even for a stream that broke off;
+* `backend` is the cluster's name, `model` the override of the cluster that served, else the client's model.
+
+Every count reads 0 where it is unknown: an expression that yields nothing would silently drop a charge.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from headgate.contract import metadata
+
+VARIABLES = ("model", "backend", "route_name", *metadata.USAGE_KEYS)
+
+TYPES: Mapping[str, str] = {
+    "InputToken": metadata.INPUT_TOKENS,
+    "CachedInputToken": metadata.CACHED_INPUT_TOKENS,
+    "CacheCreationInputToken": metadata.CACHE_CREATION_INPUT_TOKENS,
+    "OutputToken": metadata.OUTPUT_TOKENS,
+    "TotalToken": metadata.TOTAL_TOKENS,
+    "ReasoningToken": metadata.REASONING_TOKENS,
+}
+"""LLMRequestCost.type to the expression it stands for."""
+
+_TOKEN = re.compile(
+    r"""(?P<text>[rRbB]{0,2}(?:'''[\s\S]*?'''|\"\"\"[\s\S]*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"))"""
+    r"""|(?P<member>\.\s*[A-Za-z_]\w*)|(?P<name>[A-Za-z_]\w*)|(?P<number>\d[\w.]*)"""
+)
+_TYPED = "metadata.typed_filter_metadata['envoy.ai.token_usage']"
+_HAS_TYPED = "'envoy.ai.token_usage' in metadata.typed_filter_metadata"
+_PUBLISHED = f"metadata.filter_metadata['{metadata.NAMESPACE}']"
+_HAS_PUBLISHED = f"'{metadata.NAMESPACE}' in metadata.filter_metadata"
+
+
+def _extracted(message: str, field: str) -> str:
+    parent = f" && has({_TYPED}.{message})" if message else ""
+    path = f"{_TYPED}.{message}.{field}" if message else f"{_TYPED}.{field}"
+    return f"({_HAS_TYPED}{parent} && has({path}) ? uint({path}) : 0u)"
+
+
+_EXTRACTED: Mapping[str, str] = {
+    metadata.INPUT_TOKENS: _extracted("", "input_tokens"),
+    metadata.OUTPUT_TOKENS: _extracted("", "output_tokens"),
+    metadata.CACHED_INPUT_TOKENS: _extracted("input_token_details", "cached_tokens"),
+    metadata.CACHE_CREATION_INPUT_TOKENS: _extracted("input_token_details", "cache_creation_tokens"),
+    metadata.REASONING_TOKENS: _extracted("output_token_details", "reasoning_tokens"),
+    # Embeddings set no total, so the total is always the sum; counts are inclusive.
+    metadata.TOTAL_TOKENS: f"({_extracted('', 'input_tokens')} + {_extracted('', 'output_tokens')})",
+}
+
+
+def usage_expression(key: str, *, processor: bool) -> str:
+    """Envoy's CEL for one of `metadata.USAGE_KEYS`, a uint; `processor` where a translating processor may have counted."""
+    if not processor:
+        return _EXTRACTED[key]
+    return f"({_HAS_PUBLISHED} && '{key}' in {_PUBLISHED} ? uint({_PUBLISHED}['{key}']) : {_EXTRACTED[key]})"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _model_expression(overrides: Sequence[tuple[str, str]]) -> str:
+    expression = f"metadata.filter_metadata['{metadata.INTERNAL}'].{metadata.INTERNAL_MODEL}"
+    for cluster, model in reversed(overrides):
+        expression = f"(xds.cluster_name == {_quoted(cluster)} ? {_quoted(model)} : {expression})"
+    return expression
+
+
+def lower_cost(expression: str, *, route: str, overrides: Sequence[tuple[str, str]], processor: bool) -> str:
+    """Envoy's CEL for a cost; `overrides` are (cluster, model) of the rule's backends that override the model."""
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group("name")
+        if name in metadata.USAGE_KEYS:
+            return usage_expression(name, processor=processor)
+        if name == "model":
+            return _model_expression(overrides)
+        if name == "backend":
+            return "xds.cluster_name"
+        if name == "route_name":
+            return _quoted(route)
+        return match.group()
+
+    # Envoy's format parser ends a command at ")%".
+    return _TOKEN.sub(replace, expression).replace(")%", ") %")
+
+
+def formatted(expression: str) -> str:
+    """The expression as an Envoy substitution format."""
+    return f"%CEL({expression})%"
+
+
+def check_expression(expression: str) -> str | None:
+    """What is wrong with a user's cost expression, or None: it is compiled and run once with zero counts."""
+    import celpy  # costs most of a second, and only routes with CEL costs need it
+    from celpy import celtypes
+
+    try:
+        environment = celpy.Environment()
+        program = environment.program(environment.compile(expression))
+        values = {name: celtypes.StringType("dummy") for name in ("model", "backend", "route_name")}
+        counts = {key: celtypes.UintType(0) for key in metadata.USAGE_KEYS}
+        result = program.evaluate({**values, **counts})
+    except celpy.CELParseError as error:
+        return f"is not a CEL expression: {error.args[0]}"
+    except celpy.CELEvalError as error:
+        return f"fails on zero tokens: {str(error.args[0]).split(" (in activation")[0]}; the variables are {', '.join(VARIABLES)}"
+    if isinstance(result, celtypes.UintType) or (isinstance(result, celtypes.IntType) and result >= 0):
+        return None
+    return f"yields a {type(result).__name__}, not a non-negative integer"

@@ -1,0 +1,354 @@
+"""The compiler's middle: what the resources mean, with every reference resolved and every default applied.
+
+`resolve/` makes it from the world, `lower/` makes Envoy configuration from it. Values are immutable and hashable, so that
+lowering one of them is a function that can be remembered. Times are seconds, sizes are bytes, names are unique.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from headgate.contract.secret import Secret
+from headgate.llm.names import DialectName, HostName
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+class MatchKind(StrEnum):
+    EXACT = "exact"
+    PREFIX = "prefix"
+    """Whole path segments: `/v1` matches `/v1` and `/v1/x`, not `/v12`."""
+    REGEX = "regex"
+
+
+@dataclass(frozen=True, slots=True)
+class TextMatch:
+    """One named thing (a header, a query parameter) and what its value must be."""
+
+    name: str
+    kind: MatchKind
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """All of it must hold. `model` is what the rule asks of the request's model, when it asks for one."""
+
+    path_kind: MatchKind = MatchKind.PREFIX
+    path: str = "/"
+    headers: tuple[TextMatch, ...] = ()
+    queries: tuple[TextMatch, ...] = ()
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of a backend: a DNS name, an IP or an absolute socket path."""
+
+    address: str
+    port: int
+    is_dns: bool = False
+    is_socket: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamTls:
+    """How Envoy verifies the backend. Either `ca_certificates` (PEM) or `system`; neither verifies nothing (`insecure`)."""
+
+    server_name: str
+    system: bool = True
+    ca_certificates: str = ""
+    insecure: bool = False
+
+
+class CredentialKind(StrEnum):
+    HEADER = "header"
+    AWS = "aws"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """What authenticates the gateway to a backend; its value travels by SDS only."""
+
+    kind: CredentialKind
+    secret: str
+    """Name of the SDS secret."""
+    value: Secret
+    """The header's value for `HEADER`; the credentials file for `AWS`."""
+    header: str = "authorization"
+    prefix: str = ""
+    region: str = ""
+    profile: str = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    path: str
+    interval_seconds: float
+    timeout_seconds: float
+    unhealthy_threshold: int
+    healthy_threshold: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutlierDetection:
+    consecutive_5xx: int
+    interval_seconds: float
+    base_ejection_seconds: float
+    ejection_percent_max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """Circuit breaker thresholds; 0 keeps Envoy's default."""
+
+    connections_max: int = 0
+    pending_max: int = 0
+    requests_max: int = 0
+    retries_max: int = 0
+    requests_per_connection_max: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """One backendRef of a rule. `dialect` is None for a plain HTTP backend."""
+
+    name: str
+    """Cluster name; compat with the per-route backend name for AI backends."""
+    service: str
+    """`<ns>/<name>` of the AIServiceBackend or Backend."""
+    endpoints: tuple[Endpoint, ...]
+    weight: int = 1
+    priority: int = 0
+    dialect: DialectName | None = None
+    host: HostName = HostName.DIRECT
+    prefix: str = ""
+    version: str = ""
+    model: str = ""
+    authority: str = ""
+    tls: UpstreamTls | None = None
+    credential: Credential | None = None
+    header_set: Pairs = ()
+    header_remove: tuple[str, ...] = ()
+    body_set: Pairs = ()
+    body_remove: tuple[str, ...] = ()
+    managed_headers: tuple[str, ...] = ()
+    """Headers that any backend of the rule changes; each attempt starts from the client's value of them."""
+    include_usage: bool = False
+    losses: str = "report"
+    breaker: Breaker | None = None
+    health_check: HealthCheck | None = None
+    outlier: OutlierDetection | None = None
+    connect_timeout_seconds: float = 10.0
+    http2: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A cost of a finished request: metadata key and the CEL that Envoy evaluates to a number."""
+
+    key: str
+    expression: str
+    """Over the variables of control-plane.md 1.3.3, as the user wrote it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """Whom a limit rule counts: requests whose `source` has the value (or any value: each counts alone)."""
+
+    source: str
+    """`header:<name>`, `model`, `remote_address`."""
+    value: str | None
+    regex: bool = False
+    invert: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitRule:
+    """One limit. Amounts are what is added per request: at admission and when the response is done."""
+
+    name: str
+    """Unique: `<kind>/<ns>/<policy>/rule/<i>`, with the route's name where the policy is not shared."""
+    selectors: tuple[Selector, ...]
+    requests: int
+    unit: str
+    request_amount: int | str = 1
+    """A number, or the metadata key of a cost."""
+    response_amount: int | str | None = None
+    shadow: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalLimit:
+    requests: int
+    unit_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    count: int
+    on: str
+    """Envoy's `retry_on` list."""
+    status_codes: tuple[int, ...] = ()
+    per_try_seconds: float | None = None
+    per_try_idle_seconds: float | None = None
+    back_off_base_seconds: float | None = None
+    back_off_max_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cors:
+    allow_origins: tuple[TextMatch, ...]
+    allow_methods: tuple[str, ...] = ()
+    allow_headers: tuple[str, ...] = ()
+    expose_headers: tuple[str, ...] = ()
+    max_age_seconds: int | None = None
+    allow_credentials: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeys:
+    """Client API keys: (client, key) pairs, where a request carries one, and what the backend side is told."""
+
+    keys: tuple[tuple[str, Secret], ...]
+    headers: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
+    client_header: str = ""
+    sanitize: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JwtProvider:
+    name: str
+    issuer: str = ""
+    audiences: tuple[str, ...] = ()
+    jwks_inline: str = ""
+    jwks_uri: str = ""
+    claim_headers: Pairs = ()
+    """(header, claim)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """What a SecurityPolicy asks of a request; `name` is the policy's."""
+
+    name: str
+    api_keys: ApiKeys | None = None
+    jwt: tuple[JwtProvider, ...] = ()
+    jwt_optional: bool = False
+    cors: Cors | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderEdit:
+    set: Pairs = ()
+    add: Pairs = ()
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redirect:
+    scheme: str = ""
+    hostname: str = ""
+    path: str = ""
+    path_prefix: str | None = None
+    port: int | None = None
+    status: int = 302
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewrite:
+    hostname: str = ""
+    path: str = ""
+    path_prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectResponse:
+    status: int
+    body: str
+    content_type: str = "text/plain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule of an AIGatewayRoute (`ai`) or HTTPRoute, ready to become Envoy routes."""
+
+    name: str
+    """`<ns>/<route>/rule/<i>`"""
+    route: str
+    """`<ns>/<route>`"""
+    ai: bool
+    matches: tuple[Match, ...]
+    backends: tuple[Backend, ...] = ()
+    created: str = ""
+    """The route's creationTimestamp: the older wins between equal matches."""
+    request_seconds: float | None = None
+    backend_request_seconds: float | None = None
+    retry: Retry | None = None
+    costs: tuple[Cost, ...] = ()
+    limits: tuple[LimitRule, ...] = ()
+    local_limit: LocalLimit | None = None
+    auth: Auth | None = None
+    request_headers: HeaderEdit | None = None
+    response_headers: HeaderEdit | None = None
+    redirect: Redirect | None = None
+    rewrite: Rewrite | None = None
+    direct: DirectResponse | None = None
+    owned_by: str = "Envoy AI Gateway"
+    models_created: int = 0
+    """Unix seconds, for `/v1/models`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualHost:
+    """The rules served for one hostname (`*` for any)."""
+
+    hostname: str
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    name: str
+    chain: str
+    key: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientTraffic:
+    """A listener's ClientTrafficPolicy."""
+
+    body_bytes_max: int | None = None
+    request_received_seconds: float | None = None
+    idle_seconds: float | None = None
+    stream_idle_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """One Gateway listener: (hostname, certificates) on a port, and what it serves."""
+
+    name: str
+    """`<ns>/<gateway>/<listener>`"""
+    hostname: str
+    certificates: tuple[Certificate, ...]
+    hosts: tuple[VirtualHost, ...]
+    auth: Auth | None = None
+    traffic: ClientTraffic = ClientTraffic()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """All listeners that share a port become one Envoy listener."""
+
+    number: int
+    tls: bool
+    listeners: tuple[Listener, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """Everything to be lowered."""
+
+    ports: tuple[Port, ...]

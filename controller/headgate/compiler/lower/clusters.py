@@ -1,0 +1,173 @@
+"""Clusters: one per backend of a rule, plus the processor's and the rate limit service's."""
+
+from functools import lru_cache
+
+from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import Address
+from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions, Http2ProtocolOptions
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from google.protobuf.wrappers_pb2 import UInt32Value
+from headgate.compiler import ir
+from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, upstream_filters
+from headgate.compiler.lower.wire import duration, packed, pipe, socket_address
+from headgate.compiler.options import Options
+from headgate.contract import metadata
+
+RATELIMIT_CLUSTER = "headgate-ratelimit"
+_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+STREAM_WINDOW_BYTES = 1_048_576
+"""HTTP/2 windows to the processor: a chunk of an answer never waits for a window update."""
+
+
+def _address(endpoint: ir.Endpoint) -> Address:
+    return pipe(endpoint.address) if endpoint.is_socket else socket_address(endpoint.address, endpoint.port)
+
+
+def _load_assignment(name: str, endpoints: tuple[ir.Endpoint, ...]) -> ClusterLoadAssignment:
+    result = ClusterLoadAssignment(cluster_name=name)
+    locality = result.endpoints.add()
+    for endpoint in endpoints:
+        member = locality.lb_endpoints.add().endpoint
+        member.address.CopyFrom(_address(endpoint))
+        if endpoint.is_dns:
+            member.hostname = endpoint.address
+    return result
+
+
+@lru_cache(maxsize=4096)
+def _transport_socket(tls: ir.UpstreamTls, ca_file: str) -> TransportSocket:
+    context = UpstreamTlsContext(sni=tls.server_name)
+    if not tls.insecure:
+        validation = CertificateValidationContext()
+        if tls.ca_certificates:
+            validation.trusted_ca.inline_string = tls.ca_certificates
+        else:
+            validation.trusted_ca.filename = ca_file
+        name = validation.match_typed_subject_alt_names.add()
+        name.san_type = name.DNS
+        name.matcher.exact = tls.server_name
+        context.common_tls_context.validation_context.CopyFrom(validation)
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def _breakers(breaker: ir.Breaker) -> CircuitBreakers:
+    result = CircuitBreakers()
+    threshold = result.thresholds.add()
+    for field, value in (
+        ("max_connections", breaker.connections_max),
+        ("max_pending_requests", breaker.pending_max),
+        ("max_requests", breaker.requests_max),
+        ("max_retries", breaker.retries_max),
+    ):
+        if value:
+            getattr(threshold, field).value = value
+    return result
+
+
+def _add_health(cluster: Cluster, backend: ir.Backend) -> None:
+    if backend.health_check is not None:
+        check = cluster.health_checks.add(
+            timeout=duration(backend.health_check.timeout_seconds),
+            interval=duration(backend.health_check.interval_seconds),
+            unhealthy_threshold=UInt32Value(value=backend.health_check.unhealthy_threshold),
+            healthy_threshold=UInt32Value(value=backend.health_check.healthy_threshold),
+        )
+        check.http_health_check.path = backend.health_check.path
+        check.http_health_check.host = backend.authority
+    if backend.outlier is not None:
+        outlier = cluster.outlier_detection
+        outlier.consecutive_5xx.value = backend.outlier.consecutive_5xx
+        outlier.interval.CopyFrom(duration(backend.outlier.interval_seconds))
+        outlier.base_ejection_time.CopyFrom(duration(backend.outlier.base_ejection_seconds))
+        outlier.max_ejection_percent.value = backend.outlier.ejection_percent_max
+
+
+def _protocol(backend: ir.Backend) -> HttpProtocolOptions:
+    options = HttpProtocolOptions()
+    if backend.tls is not None and backend.http2:
+        options.auto_config.http_protocol_options.CopyFrom(Http1ProtocolOptions())
+        options.auto_config.http2_protocol_options.CopyFrom(Http2ProtocolOptions())
+    elif backend.http2:
+        options.explicit_http_config.http2_protocol_options.CopyFrom(Http2ProtocolOptions())
+    else:
+        options.explicit_http_config.http_protocol_options.CopyFrom(Http1ProtocolOptions())
+    return options
+
+
+@lru_cache(maxsize=65_536)
+def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluster:
+    """The cluster of one backend of a rule. The result is shared: it must not be changed."""
+    dns = any(endpoint.is_dns for endpoint in backend.endpoints)
+    cluster = Cluster(
+        name=backend.name,
+        type=Cluster.STRICT_DNS if dns else Cluster.STATIC,
+        connect_timeout=duration(backend.connect_timeout_seconds),
+        load_assignment=_load_assignment(backend.name, backend.endpoints),
+        lb_policy=Cluster.LEAST_REQUEST,
+    )
+    if dns:
+        cluster.dns_lookup_family = Cluster.V4_PREFERRED
+    protocol = _protocol(backend)
+    if backend.dialect is not None:
+        protocol.http_filters.extend(upstream_filters(backend, route, options))
+        values = cluster.metadata.filter_metadata[metadata.RESOURCE]
+        values[metadata.RESOURCE_BACKEND] = backend.name
+    if backend.breaker is not None:
+        cluster.circuit_breakers.CopyFrom(_breakers(backend.breaker))
+        if backend.breaker.requests_per_connection_max:
+            limit = protocol.common_http_protocol_options.max_requests_per_connection
+            limit.value = backend.breaker.requests_per_connection_max
+    cluster.typed_extension_protocol_options[_PROTOCOL_OPTIONS].CopyFrom(packed(protocol))
+    if backend.tls is not None:
+        cluster.transport_socket.CopyFrom(_transport_socket(backend.tls, options.ca_file))
+    _add_health(cluster, backend)
+    return cluster
+
+
+def _service_cluster(name: str, sockets: tuple[str, ...]) -> Cluster:
+    protocol = HttpProtocolOptions()
+    http2 = protocol.explicit_http_config.http2_protocol_options
+    http2.initial_stream_window_size.value = STREAM_WINDOW_BYTES
+    http2.initial_connection_window_size.value = STREAM_WINDOW_BYTES * 16
+    cluster = Cluster(
+        name=name,
+        type=Cluster.STATIC,
+        connect_timeout=duration(1),
+        load_assignment=_load_assignment(name, tuple(ir.Endpoint(path, 0, is_socket=True) for path in sockets)),
+        lb_policy=Cluster.LEAST_REQUEST,
+    )
+    cluster.per_connection_buffer_limit_bytes.value = 52_428_800
+    threshold = cluster.circuit_breakers.thresholds.add()
+    for field in (threshold.max_connections, threshold.max_pending_requests, threshold.max_requests):
+        field.value = 1_000_000  # every request in flight has a stream here; the backends' breakers bound them
+    cluster.typed_extension_protocol_options[_PROTOCOL_OPTIONS].CopyFrom(packed(protocol))
+    return cluster
+
+
+def service_clusters(options: Options) -> tuple[Cluster, ...]:
+    """The clusters of our own servers that this installation runs."""
+    result: list[Cluster] = []
+    if options.extproc_sockets:
+        result.append(_service_cluster(EXTPROC_CLUSTER, options.extproc_sockets))
+    if options.ratelimit_socket:
+        result.append(_service_cluster(RATELIMIT_CLUSTER, (options.ratelimit_socket,)))
+    return tuple(result)
+
+
+def jwks_cluster(name: str, host: str, port: int, options: Options) -> Cluster:
+    """A cluster to fetch a JSON web key set from over TLS."""
+    backend = ir.Backend(
+        name=name,
+        service=name,
+        endpoints=(ir.Endpoint(host, port, is_dns=True),),
+        authority=host,
+        tls=ir.UpstreamTls(server_name=host),
+    )
+    return backend_cluster(backend, "", options)
+
+

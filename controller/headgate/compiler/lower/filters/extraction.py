@@ -1,0 +1,148 @@
+"""What is read from requests and answers: the model, the stream flag, the usage, the costs.
+
+Requests: `json_to_metadata` reads the body once; `header_mutation` puts the model into the header that routes match on.
+Answers: `ai_protocol_manager` counts usage and, on routes with costs, ends the answer with synthetic trailers; `header_mutation`
+evaluates each cost into such a trailer, and a script moves it into metadata. Bytes of the answer never change, but for the usage
+chunk that we forced, which another script drops.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from envoy.config.route.v3.route_components_pb2 import FilterConfig
+from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation, HeaderMutationPerRoute
+from envoy.extensions.filters.http.json_to_metadata.v3.json_to_metadata_pb2 import JsonToMetadata
+from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+from headgate.compiler import cel, ir
+from headgate.compiler.lanes import PathClass
+from headgate.compiler.lower import limits
+from headgate.compiler.lower.wire import http_filter, packed, regex, script, set_header, struct
+from headgate.compiler.options import Options
+from headgate.contract import headers, metadata
+from headgate.llm.names import DialectName
+from headgate.pb.ai_protocol_manager_pb2 import (
+    AiProtocolManager,
+    AiProtocolManagerPerRoute,
+    ResponseHandling,
+    ResponsePerRoute,
+    TokenUsageExtraction,
+)
+from headgate.pb.llm_protocol_pb2 import LLMProtocol
+
+JSON_TO_METADATA = "envoy.filters.http.json_to_metadata"
+MODEL_HEADER = "headgate.header_mutation/model"
+HIDE_USAGE = "headgate.lua/hide_usage"
+COSTS = "headgate.lua/costs"
+COST_TRAILERS = "headgate.header_mutation/costs"
+USAGE = "envoy.filters.http.ai_protocol_manager"
+ERROR_KEY = "error"
+ERROR_JSON = "json"
+SSE_EVENT_BYTES_MAX = 4_194_304
+JSON_BYTES_MAX = 52_428_800
+
+_PROTOCOLS = {
+    DialectName.OPENAI_CHAT: LLMProtocol.OPENAI_CHAT_COMPLETIONS,
+    DialectName.OPENAI_RESPONSES: LLMProtocol.OPENAI_RESPONSES,
+    DialectName.ANTHROPIC_MESSAGES: LLMProtocol.ANTHROPIC_MESSAGES,
+    DialectName.GEMINI: LLMProtocol.GEMINI_GENERATE_CONTENT,
+}
+
+
+def _pair(key: str, *, constant: str | bool | None = None) -> JsonToMetadata.KeyValuePair:
+    result = JsonToMetadata.KeyValuePair(metadata_namespace=metadata.INTERNAL, key=key)
+    if isinstance(constant, bool):
+        result.value.bool_value = constant
+    elif constant is not None:
+        result.value.string_value = constant
+    return result
+
+
+def request_fields() -> HttpFilter:
+    """Model, stream flag and `stream_options.include_usage` into metadata; a body that is not JSON is marked."""
+    message = JsonToMetadata()
+    rules = message.request_rules
+    rules.allow_empty_content_type = True
+    rules.allow_content_types_regex.CopyFrom(regex(r"(?i)application/([a-z0-9.+-]+\+)?json(\s*;.*)?"))
+    for key, path in (
+        (metadata.INTERNAL_MODEL, ("model",)),
+        (metadata.INTERNAL_STREAM, ("stream",)),
+        ("include_usage", ("stream_options", "include_usage")),
+    ):
+        rule = rules.rules.add()
+        for name in path:
+            rule.selectors.add(key=name)
+        rule.on_present.CopyFrom(_pair(key))
+        if key == metadata.INTERNAL_MODEL:
+            rule.on_error.CopyFrom(_pair(ERROR_KEY, constant=ERROR_JSON))
+    return http_filter(JSON_TO_METADATA, message)
+
+
+def model_header() -> HttpFilter:
+    """The model into the header that routes match on; reported losses into the answer's header."""
+    message = HeaderMutation()
+    model = set_header(headers.MODEL, f"%DYNAMIC_METADATA({metadata.INTERNAL}:{metadata.INTERNAL_MODEL})%")
+    message.mutations.request_mutations.add().append.CopyFrom(model)
+    losses = set_header(headers.LOSSES, f"%DYNAMIC_METADATA({metadata.NAMESPACE}:{metadata.LOSSES})%")
+    message.mutations.response_mutations.add().append.CopyFrom(losses)
+    return http_filter(MODEL_HEADER, message)
+
+
+def response_filters(options: Options) -> list[HttpFilter]:
+    """In list order; answers pass them from last to first: counted, priced, recorded, and only then trimmed."""
+    usage = AiProtocolManager(
+        response_handling=ResponseHandling(
+            token_usage=TokenUsageExtraction(
+                include_unconfigured_routes=False,
+                usage_signal=TokenUsageExtraction.SYNTHESIZE_TRAILERS,
+            )
+        )
+    )
+    limits_of_extraction = usage.response_handling.token_usage.limits
+    limits_of_extraction.max_sse_event_size.value = SSE_EVENT_BYTES_MAX
+    limits_of_extraction.max_json_body_size.value = JSON_BYTES_MAX
+    return [
+        http_filter(HIDE_USAGE, Lua(default_source_code=script("hide_usage", options.lua_directory)), disabled=True),
+        http_filter(COSTS, Lua(default_source_code=script("costs", options.lua_directory)), disabled=True),
+        http_filter(COST_TRAILERS, HeaderMutation(), disabled=True),
+        http_filter(USAGE, usage),
+    ]
+
+
+def _enabled(message: Message) -> Any:
+    return packed(FilterConfig(config=packed(message)))
+
+
+@lru_cache(maxsize=64)
+def _usage_of(dialect: DialectName | None) -> Any:
+    protocol = _PROTOCOLS.get(dialect or DialectName.GEMINI, LLMProtocol.OPENAI_CHAT_COMPLETIONS)
+    return packed(AiProtocolManagerPerRoute(response=ResponsePerRoute(llm_protocol=protocol)))
+
+
+@lru_cache(maxsize=1)
+def _hidden() -> Any:
+    return _enabled(LuaPerRoute(filter_context=struct({"hide": True})))
+
+
+@lru_cache(maxsize=16_384)
+def _costs(rule: ir.Rule, *, processor: bool) -> tuple[Any, Any]:
+    keys = [cost.key for cost in rule.costs]
+    trailers = HeaderMutationPerRoute()
+    for index, key in enumerate(keys, start=1):
+        value = cel.formatted(limits.cost_expression(key, rule, processor=processor))
+        option = set_header(f"x-headgate-cost-{index}", value)
+        trailers.mutations.response_trailers_mutations.add().append.CopyFrom(option)
+    return _enabled(LuaPerRoute(filter_context=struct({"keys": keys}))), _enabled(trailers)
+
+
+def route_configs(rule: ir.Rule, path_class: PathClass, *, processor: bool) -> Iterator[tuple[str, Any]]:
+    """Per-route config of the response filters for one class of paths."""
+    yield USAGE, _usage_of(path_class.dialect)
+    if rule.costs:
+        script_config, trailers = _costs(rule, processor=processor)
+        yield COSTS, script_config
+        yield COST_TRAILERS, trailers
+        if path_class.dialect is DialectName.OPENAI_CHAT and path_class.name in ("chat", "openai"):
+            yield HIDE_USAGE, _hidden()

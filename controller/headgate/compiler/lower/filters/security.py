@@ -1,0 +1,188 @@
+"""Who may call: API keys, JWTs, CORS.
+
+A listener's own policy runs before anything that buffers. Where a route brings its own policy, which route it is is known only
+after the body was read, so all authentication of that listener then runs there, route by route.
+
+API keys are delivered as an extension config of their own (ECDS): changing a key touches no listener, so no connection drains.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.route.v3.route_components_pb2 import FilterConfig
+from envoy.extensions.filters.http.api_key_auth.v3.api_key_auth_pb2 import (
+    ApiKeyAuth,
+    ApiKeyAuthPerRoute,
+    Credential,
+    Forwarding,
+    KeySource,
+)
+from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
+from envoy.extensions.filters.http.header_to_metadata.v3.header_to_metadata_pb2 import Config as HeaderToMetadata
+from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import (
+    JwtAuthentication,
+    JwtProvider,
+    JwtRequirement,
+    PerRouteConfig,
+)
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from google.protobuf.any_pb2 import Any
+from headgate.compiler import ir
+from headgate.compiler.lower.limits import header_key
+from headgate.compiler.lower.wire import ads, duration, http_filter, inline, packed, regex
+from headgate.contract import metadata
+
+API_KEYS = "headgate.api_key_auth/listener"
+ROUTE_API_KEYS = "headgate.api_key_auth/route"
+JWT = "headgate.jwt_authn"
+CORS = "envoy.filters.http.cors"
+IDENTITY = "headgate.header_to_metadata/identity"
+CLIENT_HEADER = "x-headgate-client"
+"""Where API key authentication leaves the client's name until it is in metadata; a client's own is overwritten."""
+JWKS_TIMEOUT_SECONDS = 5.0
+
+
+def _key_sources(keys: ir.ApiKeys) -> list[KeySource]:
+    sources = [KeySource(header=name) for name in keys.headers]
+    sources += [KeySource(query=name) for name in keys.queries]
+    sources += [KeySource(cookie=name) for name in keys.cookies]
+    return sources
+
+
+def _credentials(keys: ir.ApiKeys) -> list[Credential]:
+    return [Credential(key=key.reveal(), client=client) for client, key in keys.keys]
+
+
+def _forwarding(keys: ir.ApiKeys) -> Forwarding:
+    return Forwarding(header=keys.client_header or CLIENT_HEADER, hide_credentials=keys.sanitize)
+
+
+def api_keys_resource_name(listener: str) -> str:
+    return f"{API_KEYS}/{listener}"
+
+
+def api_keys_resource(listener: str, keys: ir.ApiKeys) -> TypedExtensionConfig:
+    """The listener's keys as an ECDS resource."""
+    message = ApiKeyAuth(
+        credentials=_credentials(keys), key_sources=_key_sources(keys), forwarding=_forwarding(keys)
+    )
+    return TypedExtensionConfig(name=api_keys_resource_name(listener), typed_config=packed(message))
+
+
+def listener_api_keys(listener: str) -> HttpFilter:
+    """The filter whose config `api_keys_resource` delivers; until it has come, requests wait."""
+    source = ExtensionConfigSource(config_source=ads(), type_urls=[f"type.googleapis.com/{ApiKeyAuth.DESCRIPTOR.full_name}"])
+    return HttpFilter(name=api_keys_resource_name(listener), config_discovery=source)
+
+
+def route_api_keys() -> HttpFilter:
+    """Authentication by the route's own keys, switched on by routes that have them."""
+    return http_filter(ROUTE_API_KEYS, ApiKeyAuth(), disabled=True)
+
+
+def jwks_cluster_name(uri: str) -> str:
+    parts = urlsplit(uri)
+    return f"headgate-jwks/{parts.hostname}:{parts.port or 443}"
+
+
+def _jwt_provider(provider: ir.JwtProvider) -> JwtProvider:
+    result = JwtProvider(issuer=provider.issuer, audiences=provider.audiences, payload_in_metadata=provider.name, forward=False)
+    if provider.jwks_inline:
+        result.local_jwks.CopyFrom(inline(provider.jwks_inline))
+    else:
+        remote = result.remote_jwks
+        remote.http_uri.uri = provider.jwks_uri
+        remote.http_uri.cluster = jwks_cluster_name(provider.jwks_uri)
+        remote.http_uri.timeout.CopyFrom(duration(JWKS_TIMEOUT_SECONDS))
+        remote.cache_duration.CopyFrom(duration(300))
+    for header, claim in provider.claim_headers:
+        result.claim_to_headers.add(header_name=header, claim_name=claim)
+    return result
+
+
+def _requirement(auth: ir.Auth) -> JwtRequirement:
+    names = [f"{auth.name}/{provider.name}" for provider in auth.jwt]
+    requirement = JwtRequirement()
+    options = [JwtRequirement(provider_name=name) for name in names]
+    if auth.jwt_optional:
+        options.append(JwtRequirement())
+        options[-1].allow_missing.SetInParent()
+    if len(options) == 1:
+        return options[0]
+    requirement.requires_any.requirements.extend(options)
+    return requirement
+
+
+def jwt(policies: Iterable[ir.Auth]) -> HttpFilter:
+    """One filter for all JWT policies of a listener; a route picks its requirement by the policy's name."""
+    message = JwtAuthentication()
+    for policy in policies:
+        for provider in policy.jwt:
+            message.providers[f"{policy.name}/{provider.name}"].CopyFrom(_jwt_provider(provider))
+        message.requirement_map[policy.name].CopyFrom(_requirement(policy))
+    return http_filter(JWT, message)
+
+
+def cors() -> HttpFilter:
+    return http_filter(CORS, Cors())
+
+
+def _cors_policy(policy: ir.Cors) -> CorsPolicy:
+    result = CorsPolicy(
+        allow_methods=", ".join(policy.allow_methods),
+        allow_headers=", ".join(policy.allow_headers),
+        expose_headers=", ".join(policy.expose_headers),
+    )
+    for origin in policy.allow_origins:
+        matcher = result.allow_origin_string_match.add()
+        if origin.kind is ir.MatchKind.REGEX:
+            matcher.safe_regex.CopyFrom(regex(origin.value))
+        else:
+            matcher.exact = origin.value
+    if policy.max_age_seconds is not None:
+        result.max_age = str(policy.max_age_seconds)
+    result.allow_credentials.value = policy.allow_credentials
+    return result
+
+
+def identity(clients: Iterable[str], selectors: Iterable[str], *, name: str = IDENTITY) -> HttpFilter | None:
+    """Who the client is, and what limits select on, from headers into metadata, out of reach of later header edits."""
+    message = HeaderToMetadata()
+    for header in sorted(set(clients)):
+        rule = message.request_rules.add(header=header, remove=header == CLIENT_HEADER)
+        rule.on_header_present.metadata_namespace = metadata.INTERNAL
+        rule.on_header_present.key = metadata.INTERNAL_CLIENT
+    for header in sorted(set(selectors)):
+        rule = message.request_rules.add(header=header)
+        rule.on_header_present.metadata_namespace = metadata.INTERNAL
+        rule.on_header_present.key = header_key(header)
+    if not message.request_rules:
+        return None
+    return http_filter(name, message)
+
+
+@lru_cache(maxsize=4096)
+def auth_configs(auth: ir.Auth) -> tuple[tuple[str, Any], ...]:
+    """Per-route config of one policy."""
+    result: list[tuple[str, Any]] = []
+    if auth.api_keys is not None:
+        keys = ApiKeyAuthPerRoute(
+            credentials=_credentials(auth.api_keys),
+            key_sources=_key_sources(auth.api_keys),
+            forwarding=_forwarding(auth.api_keys),
+        )
+        result.append((ROUTE_API_KEYS, packed(FilterConfig(config=packed(keys)))))
+    if auth.jwt:
+        result.append((JWT, packed(PerRouteConfig(requirement_name=auth.name))))
+    if auth.cors is not None:
+        result.append((CORS, packed(_cors_policy(auth.cors))))
+    return tuple(result)
+
+
+def route_configs(rule: ir.Rule) -> Iterator[tuple[str, Any]]:
+    """Per-route config of the rule's own policy."""
+    if rule.auth is not None:
+        yield from auth_configs(rule.auth)

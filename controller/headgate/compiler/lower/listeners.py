@@ -1,0 +1,287 @@
+"""Listeners: one per port, with the HTTP filters in order.
+
+The order is a table with its reasons. Names of filters are keys of per-route config, so they never change silently.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as Mutation
+from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.config.core.v3.grpc_service_pb2 import GrpcService
+from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch, ListenerFilter
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.ratelimit.v3.rls_pb2 import RateLimitServiceConfig
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
+from envoy.extensions.compression.gzip.decompressor.v3.gzip_pb2 import Gzip
+from envoy.extensions.filters.http.decompressor.v3.decompressor_pb2 import Decompressor
+from envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimit
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+    Rds,
+)
+from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
+from headgate.compiler import cel, ir
+from headgate.compiler.lower import replies
+from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
+from headgate.compiler.lower.filters import extraction, security
+from headgate.compiler.lower.hosts import virtual_host
+from headgate.compiler.lower.limits import DOMAIN, selector_headers
+from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address, struct
+from headgate.compiler.options import Options
+from headgate.contract import headers, metadata
+from headgate.pb.body_size_limit_pb2 import BodySizeLimit
+
+RATELIMIT_TIMEOUT_SECONDS = 0.25
+RATELIMIT_UNAVAILABLE = 500
+STREAM_IDLE_SECONDS = 300.0
+REQUEST_RECEIVED_SECONDS = 60.0
+"""A client that sends its body more slowly than this is answered 408."""
+
+
+def _rules(listener: ir.Listener) -> list[ir.Rule]:
+    return [rule for host in listener.hosts for rule in host.rules]
+
+
+def _body_bytes_max(listener: ir.Listener, options: Options) -> int:
+    return listener.traffic.body_bytes_max or options.body_bytes_max
+
+
+def _auth_by_route(listener: ir.Listener) -> bool:
+    return any(rule.auth is not None and (rule.auth.api_keys or rule.auth.jwt) for rule in _rules(listener))
+
+
+def _policies(listener: ir.Listener) -> list[ir.Auth]:
+    found = {rule.auth.name: rule.auth for rule in _rules(listener) if rule.auth is not None}
+    if listener.auth is not None:
+        found[listener.auth.name] = listener.auth
+    return [found[name] for name in sorted(found)]
+
+
+def _client_headers(policies: Sequence[ir.Auth]) -> list[str]:
+    return [policy.api_keys.client_header or security.CLIENT_HEADER for policy in policies if policy.api_keys]
+
+
+def _early_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
+    """The listener's own policy, before anything that buffers."""
+    if any(policy.cors for policy in _policies(listener)):
+        yield security.cors()
+    if listener.auth is None or _auth_by_route(listener):
+        return
+    if listener.auth.api_keys is not None:
+        yield security.listener_api_keys(listener.name)
+
+
+def _route_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
+    policies = _policies(listener)
+    if _auth_by_route(listener):
+        yield security.route_api_keys()
+    with_jwt = [policy for policy in policies if policy.jwt]
+    if with_jwt:
+        yield security.jwt(with_jwt)
+
+
+def _identity(listener: ir.Listener) -> Iterator[HttpFilter]:
+    found = security.identity(_client_headers(_policies(listener)), selector_headers(_rules(listener)))
+    if found is not None:
+        yield found
+
+
+def _decompressor() -> HttpFilter:
+    message = Decompressor(decompressor_library=extension("gzip", Gzip()))
+    message.request_direction_config.SetInParent()
+    off = message.response_direction_config.common_config.enabled
+    off.default_value.value = False
+    off.runtime_key = "headgate.never.decompress"
+    return http_filter("envoy.filters.http.decompressor", message)
+
+
+def _ratelimit(options: Options) -> HttpFilter:
+    service = GrpcService(timeout=duration(RATELIMIT_TIMEOUT_SECONDS))
+    service.envoy_grpc.cluster_name = RATELIMIT_CLUSTER
+    message = RateLimit(
+        domain=DOMAIN,
+        rate_limit_service=RateLimitServiceConfig(grpc_service=service, transport_api_version="V3"),
+        failure_mode_deny=options.ratelimit_failure_deny,
+        timeout=duration(RATELIMIT_TIMEOUT_SECONDS),
+        enable_x_ratelimit_headers=RateLimit.DRAFT_VERSION_03,
+        enable_retry_after_header=True,
+        disable_x_envoy_ratelimited_header=True,
+        metadata_namespace="headgate.ratelimit",
+    )
+    message.status_on_error.code = RATELIMIT_UNAVAILABLE  # pyright: ignore[reportAttributeAccessIssue]
+    return http_filter("envoy.filters.http.ratelimit", message)
+
+
+def _limited(listener: ir.Listener) -> bool:
+    return any(rule.limits for rule in _rules(listener))
+
+
+def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
+    """The filters of a listener, in order, each with the reason for its place."""
+    ai = any(rule.ai for rule in _rules(listener))
+    size = BodySizeLimit()
+    size.max_request_bytes.value = _body_bytes_max(listener, options)
+    table: list[Iterator[HttpFilter]] = [
+        # a body that is too large costs nothing but its reading
+        iter([http_filter("envoy.filters.http.body_size_limit", size)]),
+        # a client we do not know is answered before its body is buffered
+        _early_auth(listener),
+        # what follows reads plain JSON
+        iter([_decompressor()] if ai else []),
+        # holds the headers until the body has come; from here on the model is known
+        iter([extraction.request_fields(), extraction.model_header()] if ai else []),
+        # policies of routes: the route is known only now
+        _route_auth(listener),
+        # after authentication, which sets the client's name; before limits, which count by it
+        _identity(listener),
+        # refuses before any backend is chosen; charges when the stream is done
+        iter([_ratelimit(options)] if _limited(listener) and options.ratelimit_socket else []),
+        # read the answer: last in the list, so first on the way back
+        iter(extraction.response_filters(options) if ai else []),
+        iter([http_filter("envoy.filters.http.router", Router(suppress_envoy_headers=True))]),
+    ]
+    return list(chain.from_iterable(table))
+
+
+def _early_header_mutation() -> EarlyHeaderMutation:
+    """A client's own copies of internal headers are removed before any filter runs."""
+    message = EarlyHeaderMutation()
+    for prefix in headers.INTERNAL_PREFIXES:
+        mutation = Mutation()
+        mutation.remove_on_match.key_matcher.prefix = prefix
+        message.mutations.append(mutation)
+    for name in headers.INTERNAL:
+        message.mutations.append(Mutation(remove=name))
+    return message
+
+
+def _access_log(options: Options) -> AccessLog:
+    internal, published = metadata.INTERNAL, metadata.NAMESPACE
+    usage = {
+        key: cel.formatted(f"int({cel.usage_expression(key, processor=True)})")
+        for key in metadata.USAGE_KEYS
+    }
+    fields = {
+        "time": "%START_TIME%",
+        "method": "%REQ(:METHOD)%",
+        "path": f"%DYNAMIC_METADATA({internal}:{metadata.INTERNAL_PATH})%",
+        "request_path": "%REQ(:PATH)%",
+        "status": "%RESPONSE_CODE%",
+        "details": "%RESPONSE_CODE_DETAILS%",
+        "flags": "%RESPONSE_FLAGS%",
+        "duration_ms": "%DURATION%",
+        "first_byte_ms": "%RESPONSE_DURATION%",
+        "bytes_received": "%BYTES_RECEIVED%",
+        "bytes_sent": "%BYTES_SENT%",
+        "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+        "client": f"%DYNAMIC_METADATA({internal}:{metadata.INTERNAL_CLIENT})%",
+        "model": f"%DYNAMIC_METADATA({internal}:{metadata.INTERNAL_MODEL})%",
+        "response_model": f"%DYNAMIC_METADATA({published}:{metadata.RESPONSE_MODEL})%",
+        "route": "%ROUTE_NAME%",
+        "backend": "%UPSTREAM_CLUSTER%",
+        "upstream": "%UPSTREAM_HOST%",
+        "request_id": "%REQ(X-REQUEST-ID)%",
+        "losses": f"%DYNAMIC_METADATA({published}:{metadata.LOSSES})%",
+        "metadata": f"%DYNAMIC_METADATA({published})%",
+        **usage,
+    }
+    message = FileAccessLog(path=options.access_log, log_format=SubstitutionFormatString(json_format=struct(fields)))
+    return AccessLog(name="envoy.access_loggers.file", typed_config=packed(message))
+
+
+def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnectionManager:
+    traffic = listener.traffic
+    manager = HttpConnectionManager(
+        stat_prefix=listener.name.replace("/", "."),
+        rds=Rds(config_source=ads(), route_config_name=listener.name),
+        http_filters=http_filters(listener, options),
+        early_header_mutation_extensions=[extension("headgate/strip", _early_header_mutation())],
+        local_reply_config=replies.local_replies(options, _body_bytes_max(listener, options)),
+        stream_idle_timeout=duration(traffic.stream_idle_seconds or STREAM_IDLE_SECONDS),
+        request_timeout=duration(
+            REQUEST_RECEIVED_SECONDS if traffic.request_received_seconds is None else traffic.request_received_seconds
+        ),
+        skip_xff_append=False,
+        always_set_request_id_in_response=True,
+    )
+    manager.use_remote_address.value = True
+    manager.normalize_path.value = True
+    manager.merge_slashes = True
+    if traffic.idle_seconds is not None:
+        common = HttpProtocolOptions(idle_timeout=duration(traffic.idle_seconds))
+        manager.common_http_protocol_options.CopyFrom(common)
+    if options.access_log:
+        manager.access_log.append(_access_log(options))
+    return manager
+
+
+def _tls(listener: ir.Listener) -> TransportSocket:
+    context = DownstreamTlsContext()
+    context.common_tls_context.alpn_protocols.extend(["h2", "http/1.1"])
+    for certificate in listener.certificates:
+        context.common_tls_context.tls_certificate_sds_secret_configs.append(
+            SdsSecretConfig(name=certificate.name, sds_config=ads())
+        )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def _filter_chain(listener: ir.Listener, options: Options, *, tls: bool) -> FilterChain:
+    manager = _connection_manager(listener, options)
+    result = FilterChain(
+        name=listener.name,
+        filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))],
+    )
+    if tls:
+        if listener.hostname != "*":
+            result.filter_chain_match.CopyFrom(FilterChainMatch(server_names=[listener.hostname]))
+        result.transport_socket.CopyFrom(_tls(listener))
+    return result
+
+
+def port_listener(port: ir.Port, options: Options) -> Listener:
+    """The Envoy listener of a port. Plain HTTP listeners share one chain, told apart by their virtual hosts."""
+    result = Listener(
+        name=f"port-{port.number}",
+        address=socket_address(options.listen_address, port.number),
+    )
+    # Bodies up to the virtual host's request_body_buffer_limit; what a connection buffers beyond it is bounded here.
+    result.per_connection_buffer_limit_bytes.value = 1_048_576
+    if port.tls:
+        inspector = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
+        result.listener_filters.append(inspector)
+    for listener in port.listeners:
+        result.filter_chains.append(_filter_chain(listener, options, tls=port.tls))
+    return result
+
+
+def _domains(hostname: str) -> list[str]:
+    return ["*"] if hostname == "*" else [hostname, f"{hostname}:*"]
+
+
+def route_configuration(listener: ir.Listener, options: Options) -> RouteConfiguration:
+    """The routes of one listener."""
+    result = RouteConfiguration(name=listener.name)
+    result.validate_clusters.value = False  # a cluster that went away answers 503 for its routes, not for all
+    limit = _body_bytes_max(listener, options)
+    for host in listener.hosts:
+        name = f"{listener.name}/{host.hostname}"
+        result.virtual_hosts.append(virtual_host(host, name, _domains(host.hostname), limit, options))
+    for virtual in result.virtual_hosts:
+        if listener.auth is not None:
+            by_route = _auth_by_route(listener)
+            for key, config in security.auth_configs(listener.auth):
+                if by_route or key != security.ROUTE_API_KEYS:
+                    virtual.typed_per_filter_config[key].CopyFrom(config)
+    return result

@@ -1,0 +1,250 @@
+"""What the gateway itself answers: errors in the client's dialect, and `/v1/models`.
+
+Envoy's filters answer errors as plain text; `local_reply_config` wraps each into the body of the client's dialect, told by the
+client's path. Answers that are already JSON (model lists, the processor's errors) pass as they are.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLogFilter,
+    ComparisonFilter,
+    ExtensionFilter,
+    StatusCodeFilter,
+)
+from envoy.config.core.v3.base_pb2 import RuntimeUInt32
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteMatch
+from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from headgate.compiler import ir
+from headgate.compiler.lower.filters.extraction import ERROR_JSON, ERROR_KEY
+from headgate.compiler.lower.routes import UNKNOWN_MODEL, metadata_matcher, not_found
+from headgate.compiler.lower.wire import inline, packed, struct
+from headgate.compiler.options import Options
+from headgate.contract import headers, metadata
+
+PROCESSOR_DETAILS = "headgate"
+"""How the processor marks its own answers (`ImmediateResponse.details`): they are in the client's dialect already."""
+
+_ANTHROPIC_TYPES = (
+    ("response.code == 401", "authentication_error"),
+    ("response.code == 403", "permission_error"),
+    ("response.code == 404", "not_found_error"),
+    ("response.code == 413", "request_too_large"),
+    ("response.code == 429", "rate_limit_error"),
+    ("response.code == 503", "overloaded_error"),
+    ("response.code == 504", "timeout_error"),
+    ("response.code >= 500", "api_error"),
+)
+_OPENAI_TYPES = (
+    ("response.code == 401", "authentication_error"),
+    ("response.code == 403", "permission_error"),
+    ("response.code == 429", "rate_limit_error"),
+    ("response.code >= 500", "server_error"),
+)
+_OPENAI_CODES = (
+    ("response.code == 401", "invalid_api_key"),
+    ("response.code == 404", "model_not_found"),
+    ("response.code == 413", "request_too_large"),
+    ("response.code == 429", "rate_limit_exceeded"),
+    ("response.code == 503", "service_unavailable"),
+    ("response.code == 504", "timeout"),
+    ("response.code >= 500", "internal_error"),
+)
+
+
+def _choice(rows: Sequence[tuple[str, str]], otherwise: str) -> str:
+    expression = f"'{otherwise}'"
+    for condition, value in reversed(rows):
+        expression = f"{condition} ? '{value}' : {expression}"
+    return f"%CEL({expression})%"
+
+
+def _client_path(test: str) -> str:
+    """A CEL test on the client's path: the upstream script keeps it once it has changed the request."""
+    stored = f"metadata.filter_metadata['{metadata.INTERNAL}']"
+    known = f"'{metadata.INTERNAL}' in metadata.filter_metadata && '{metadata.INTERNAL_PATH}' in {stored}"
+    return f"{known} ? {stored}['{metadata.INTERNAL_PATH}'].{test} : request.path.{test}"
+
+
+_IS_ANTHROPIC = _client_path("matches('^(/anthropic/|/v1/messages).*')")
+
+
+def _anthropic_format(message: str) -> SubstitutionFormatString:
+    error = {"type": _choice(_ANTHROPIC_TYPES, "invalid_request_error"), "message": message}
+    body = {"type": "error", "error": error, "request_id": "%REQ(X-REQUEST-ID)%"}
+    return SubstitutionFormatString(json_format=struct(body), content_type="application/json")
+
+
+def _openai_format(message: str) -> SubstitutionFormatString:
+    error = {
+        "message": message,
+        "type": _choice(_OPENAI_TYPES, "invalid_request_error"),
+        "param": None,
+        "code": _choice(_OPENAI_CODES, "invalid_request"),
+    }
+    return SubstitutionFormatString(json_format=struct({"error": error}), content_type="application/json")
+
+
+def _verbatim() -> SubstitutionFormatString:
+    return SubstitutionFormatString(
+        text_format_source=inline("%LOCAL_REPLY_BODY%"), content_type="application/json"
+    )
+
+
+def _cel(expression: str) -> AccessLogFilter:
+    message = ExpressionFilter(expression=expression)
+    return AccessLogFilter(
+        extension_filter=ExtensionFilter(name="envoy.access_loggers.extension_filters.cel", typed_config=packed(message))
+    )
+
+
+def _status(code: int) -> AccessLogFilter:
+    value = RuntimeUInt32(default_value=code, runtime_key=f"headgate.never.{code}")
+    return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=ComparisonFilter.EQ, value=value)))
+
+
+def _mapper(filter_: AccessLogFilter, body_format: SubstitutionFormatString) -> ResponseMapper:
+    return ResponseMapper(filter=filter_, body_format_override=body_format)
+
+
+def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str], ...]:
+    """(when, message) where Envoy's own words would not help a client."""
+    del options
+    return (
+        (
+            "response.code == 401",
+            "No valid API key came with the request. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.",
+        ),
+        ("response.code == 413", f"The request body is larger than the {body_bytes_max} bytes allowed here."),
+        (
+            "response.code == 429",
+            "A rate limit of this gateway is reached. The header retry-after says in how many seconds to try again.",
+        ),
+    )
+
+
+def local_replies(options: Options, body_bytes_max: int) -> LocalReplyConfig:
+    """The mappers in order; the first whose filter holds decides."""
+    result = LocalReplyConfig(body_format=_openai_format("%LOCAL_REPLY_BODY%"))
+    result.mappers.append(_mapper(_status(200), _verbatim()))
+    result.mappers.append(_mapper(_cel(f"response.code_details.contains('{PROCESSOR_DETAILS}')"), _verbatim()))
+    for when, message in _messages(options, body_bytes_max):
+        result.mappers.append(_mapper(_cel(f"{when} && ({_IS_ANTHROPIC})"), _anthropic_format(message)))
+        result.mappers.append(_mapper(_cel(when), _openai_format(message)))
+    result.mappers.append(_mapper(_cel(_IS_ANTHROPIC), _anthropic_format("%LOCAL_REPLY_BODY%")))
+    return result
+
+
+def _refuse(name: str, status: int, text: str, match: RouteMatch) -> Route:
+    return Route(name=name, match=match, direct_response=not_found(text, status))
+
+
+def _model_is_number() -> RouteMatch:
+    wanted = metadata_matcher(metadata.INTERNAL_MODEL)
+    wanted.value.double_match.range.start = -1e308
+    wanted.value.double_match.range.end = 1e308
+    return RouteMatch(prefix="/", dynamic_metadata=[wanted])
+
+
+def _model_is_boolean(value: bool) -> RouteMatch:
+    wanted = metadata_matcher(metadata.INTERNAL_MODEL)
+    wanted.value.bool_match = value
+    return RouteMatch(prefix="/", dynamic_metadata=[wanted])
+
+
+def error_routes() -> list[Route]:
+    """What a broken body is told, before any rule is tried."""
+    broken = metadata_matcher(ERROR_KEY)
+    broken.value.string_match.exact = ERROR_JSON
+    not_json = "The request body is not valid JSON, or its content-type is not application/json."
+    not_text = "The request body's 'model' must be a string."
+    return [
+        _refuse("headgate/invalid-json", 400, not_json, RouteMatch(prefix="/", dynamic_metadata=[broken])),
+        _refuse("headgate/model-is-number", 400, not_text, _model_is_number()),
+        _refuse("headgate/model-is-true", 400, not_text, _model_is_boolean(True)),
+        _refuse("headgate/model-is-false", 400, not_text, _model_is_boolean(False)),
+    ]
+
+
+def last_routes(known_paths: Iterable[str]) -> list[Route]:
+    """What is told a request that no rule took: no model, unknown model, unknown path."""
+    result: list[Route] = []
+    has_model = HeaderMatcher(name=headers.MODEL, present_match=True)
+    result.append(_refuse("headgate/unknown-model", 404, UNKNOWN_MODEL, RouteMatch(prefix="/", headers=[has_model])))
+    for path in known_paths:
+        match = RouteMatch(path=path, headers=[HeaderMatcher(name=":method", string_match=StringMatcher(exact="POST"))])
+        text = "The request body has no 'model'; it must name one. GET /v1/models lists what there is."
+        result.append(_refuse("headgate/no-model", 400, text, match))
+    text = "There is nothing at %REQ(:METHOD)% %REQ(:PATH)%."
+    result.append(_refuse("headgate/unknown-path", 404, text, RouteMatch(prefix="/")))
+    return result
+
+
+def _direct(name: str, match: RouteMatch, status: int, body: object) -> Route:
+    route = Route(name=name, match=match)
+    route.direct_response.status = status
+    route.direct_response.body.inline_string = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    return route
+
+
+def models_of(rules: Iterable[ir.Rule]) -> list[tuple[str, str, int]]:
+    """(id, owner, created in Unix seconds) of every model that an Exact match on the model header names, sorted."""
+    found: dict[str, tuple[str, str, int]] = {}
+    for rule in rules:
+        for match in rule.matches:
+            for header in match.headers:
+                if header.name == headers.MODEL and header.kind is ir.MatchKind.EXACT:
+                    found.setdefault(header.value, (header.value, rule.owned_by, rule.models_created))
+    return [found[name] for name in sorted(found)]
+
+
+def _openai_model(model: tuple[str, str, int]) -> dict[str, object]:
+    name, owner, created = model
+    return {"id": name, "created": created, "object": "model", "owned_by": owner}
+
+
+def _anthropic_model(model: tuple[str, str, int]) -> dict[str, object]:
+    name, _, created = model
+    return {
+        "id": name,
+        "type": "model",
+        "display_name": name,
+        "created_at": datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def _anthropic_list(models: Sequence[tuple[str, str, int]]) -> dict[str, object]:
+    result: dict[str, object] = {"data": [_anthropic_model(model) for model in models], "has_more": False}
+    if models:
+        result |= {"first_id": models[0][0], "last_id": models[-1][0]}
+    return result
+
+
+def model_routes(rules: Iterable[ir.Rule]) -> list[Route]:
+    """`GET /v1/models` and `GET /v1/models/{id}` in both dialects; a client that sends `anthropic-version` speaks Anthropic's."""
+    models = models_of(rules)
+    get = HeaderMatcher(name=":method", string_match=StringMatcher(exact="GET"))
+    anthropic = HeaderMatcher(name="anthropic-version", present_match=True)
+    result: list[Route] = []
+
+    def add(path: str, openai: object, spoken: object) -> None:
+        result.append(_direct("headgate/models", RouteMatch(path=f"/anthropic{path}", headers=[get]), 200, spoken))
+        result.append(_direct("headgate/models", RouteMatch(path=path, headers=[get, anthropic]), 200, spoken))
+        result.append(_direct("headgate/models", RouteMatch(path=path, headers=[get]), 200, openai))
+
+    listed = {"data": [_openai_model(model) for model in models], "object": "list"}
+    add("/v1/models", listed, _anthropic_list(models))
+    for model in models:
+        add(f"/v1/models/{model[0]}", _openai_model(model), _anthropic_model(model))
+    not_allowed = "Only GET is served here."
+    for path in ("/v1/models", "/anthropic/v1/models"):
+        result.append(_refuse("headgate/models/method", 405, not_allowed, RouteMatch(path=path)))
+    return result

@@ -1,0 +1,337 @@
+"""Routes: what a rule becomes for each class of client paths.
+
+A rule's routes differ only in path, in which backends can serve that path, and in whether the processor takes part. Failover is
+Envoy's `priority_group` cluster specifier with `refresh_cluster_on_retry`, so that each attempt runs its own backend's filters;
+aggregate and composite clusters would skip them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from envoy.config.core.v3.base_pb2 import HeaderValue
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.route.v3.route_components_pb2 import (
+    FilterConfig,
+    HeaderMatcher,
+    QueryParameterMatcher,
+    RedirectAction,
+    RetryPolicy,
+    Route,
+    RouteAction,
+    RouteMatch,
+)
+from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExtProcOverrides, ExtProcPerRoute
+from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+from headgate.compiler import ir
+from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
+from headgate.compiler.lower import limits
+from headgate.compiler.lower.filters import extraction, security
+from headgate.compiler.lower.upstream import STREAMED, UNARY, filter_name
+from headgate.compiler.lower.wire import add_header, duration, extension, packed, regex, set_header
+from headgate.compiler.options import Options
+from headgate.contract import headers, metadata
+from headgate.llm.names import DialectName
+from headgate.pb import overlay
+from headgate.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
+
+_PRIORITY_GROUP = "envoy.router.cluster_specifier_plugin.priority_group"
+DEFAULT_RETRY_ON = "5xx,reset,connect-failure,retriable-status-codes"
+DEFAULT_RETRY_CODES = (429,)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One class of paths of a rule: the backends that can serve it, each with its lane."""
+
+    path_class: PathClass
+    backends: tuple[tuple[ir.Backend, Lane], ...]
+
+    @property
+    def translated(self) -> frozenset[DialectName]:
+        """Dialects of the backends that the processor translates for here."""
+        return frozenset(b.dialect for b, lane in self.backends if lane is Lane.EXTPROC and b.dialect is not None)
+
+
+def served_classes(rule: ir.Rule, options: Options) -> Iterator[Served]:
+    """What a rule serves, class by class; a pair that nothing can serve is left out."""
+    for path_class in CLASSES:
+        lanes = ((backend, lane_of(path_class, backend)) for backend in rule.backends if backend.weight > 0)
+        usable = tuple(
+            (backend, lane)
+            for backend, lane in lanes
+            if lane is Lane.NATIVE or (lane is Lane.EXTPROC and options.extproc_sockets)
+        )
+        if usable:
+            yield Served(path_class, usable)
+
+
+def metadata_matcher(key: str) -> MetadataMatcher:
+    """A matcher on our internal metadata; the caller says what value it wants."""
+    return MetadataMatcher(filter=metadata.INTERNAL, path=[MetadataMatcher.PathSegment(key=key)])
+
+
+def _path_match(match: RouteMatch, kind: ir.MatchKind, path: str) -> None:
+    match kind:
+        case ir.MatchKind.EXACT:
+            match.path = path
+        case ir.MatchKind.PREFIX if path.endswith("/"):
+            match.prefix = path
+        case ir.MatchKind.PREFIX:
+            match.path_separated_prefix = path
+        case ir.MatchKind.REGEX:
+            match.safe_regex.CopyFrom(regex(path))
+
+
+def _string_matcher(text: ir.TextMatch) -> StringMatcher:
+    match text.kind:
+        case ir.MatchKind.EXACT:
+            return StringMatcher(exact=text.value)
+        case ir.MatchKind.PREFIX:
+            return StringMatcher(prefix=text.value)
+        case ir.MatchKind.REGEX:
+            return StringMatcher(safe_regex=regex(text.value))
+
+
+def route_match(match: ir.Match) -> RouteMatch:
+    """Everything a match asks but the path."""
+    result = RouteMatch()
+    for header in match.headers:
+        result.headers.append(HeaderMatcher(name=header.name, string_match=_string_matcher(header)))
+    if match.method:
+        result.headers.append(HeaderMatcher(name=":method", string_match=StringMatcher(exact=match.method)))
+    for query in match.queries:
+        result.query_parameters.append(QueryParameterMatcher(name=query.name, string_match=_string_matcher(query)))
+    return result
+
+
+def _retry(rule: ir.Rule, groups: int) -> RetryPolicy | None:
+    retry = rule.retry
+    if retry is None and groups < 2:
+        return None
+    if retry is None:
+        retry = ir.Retry(count=groups - 1, on=DEFAULT_RETRY_ON, status_codes=DEFAULT_RETRY_CODES)
+    policy = RetryPolicy(retry_on=retry.on, retriable_status_codes=retry.status_codes)
+    policy.num_retries.value = retry.count
+    per_try = retry.per_try_seconds or rule.backend_request_seconds
+    if per_try:
+        policy.per_try_timeout.CopyFrom(duration(per_try))
+    if retry.per_try_idle_seconds:
+        policy.per_try_idle_timeout.CopyFrom(duration(retry.per_try_idle_seconds))
+    if retry.back_off_base_seconds:
+        policy.retry_back_off.base_interval.CopyFrom(duration(retry.back_off_base_seconds))
+        if retry.back_off_max_seconds:
+            policy.retry_back_off.max_interval.CopyFrom(duration(retry.back_off_max_seconds))
+    if groups > 1:
+        overlay.refresh_cluster_on_retry(policy)
+    return policy
+
+
+def _groups(backends: tuple[ir.Backend, ...]) -> list[list[ir.Backend]]:
+    by_priority: dict[int, list[ir.Backend]] = {}
+    for backend in backends:
+        by_priority.setdefault(backend.priority, []).append(backend)
+    return [by_priority[priority] for priority in sorted(by_priority)]
+
+
+def _set_cluster(action: RouteAction, backends: tuple[ir.Backend, ...]) -> int:
+    """Chooses among the backends; the number of priority groups is returned."""
+    groups = _groups(backends)
+    if len(backends) == 1:
+        action.cluster = backends[0].name
+        return 1
+    specifier = PriorityGroupClusterSpecifier()
+    for index, group in enumerate(groups):
+        entry = specifier.priority_groups.add(name=f"priority-{index}")
+        for backend in group:
+            cluster = entry.clusters.add(cluster_name=backend.name)
+            cluster.weight.value = backend.weight
+    action.inline_cluster_specifier_plugin.extension.CopyFrom(extension(_PRIORITY_GROUP, specifier))
+    return len(groups)
+
+
+def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...]) -> RouteAction:
+    action = RouteAction()
+    groups = _set_cluster(action, backends)
+    if rule.request_seconds is not None:
+        action.timeout.CopyFrom(duration(rule.request_seconds))
+    policy = _retry(rule, groups)
+    if policy is not None:
+        action.retry_policy.CopyFrom(policy)
+    elif rule.backend_request_seconds and not rule.request_seconds:
+        action.timeout.CopyFrom(duration(rule.backend_request_seconds))
+    return action
+
+
+def enabled(message: Message) -> Any:
+    """Per-route config that switches on a filter installed disabled."""
+    return packed(FilterConfig(config=packed(message)))
+
+
+def _processor(served: Served, *, streamed: bool) -> Iterator[tuple[str, Message]]:
+    present = {backend.dialect for backend, _ in served.backends} & TRANSLATED
+    for dialect in sorted(d for d in present if d is not None):
+        if dialect in served.translated:
+            overrides = ExtProcOverrides(processing_mode=STREAMED if streamed else UNARY)
+            overrides.grpc_initial_metadata.append(
+                HeaderValue(key=headers.GRPC_ENDPOINT, value=served.path_class.endpoint)
+            )
+            yield filter_name(dialect), ExtProcPerRoute(overrides=overrides)
+        else:
+            yield filter_name(dialect), ExtProcPerRoute(disabled=True)
+
+
+def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Options, *, streamed: bool) -> None:
+    configs = route.typed_per_filter_config
+    if options.extproc_sockets:
+        for name, message in _processor(served, streamed=streamed):
+            configs[name].CopyFrom(packed(message))
+    processor = bool(served.translated)
+    if rule.limits and options.ratelimit_socket:
+        configs["envoy.filters.http.ratelimit"].CopyFrom(packed(limits.per_route(rule, processor=processor)))
+    for name, config in extraction.route_configs(rule, served.path_class, processor=processor):
+        configs[name].CopyFrom(config)
+
+
+def _header_edits(route: Route, rule: ir.Rule) -> None:
+    if rule.request_headers is not None:
+        for name, value in rule.request_headers.set:
+            route.request_headers_to_add.append(set_header(name, value))
+        for name, value in rule.request_headers.add:
+            route.request_headers_to_add.append(add_header(name, value))
+        route.request_headers_to_remove.extend(rule.request_headers.remove)
+    if rule.response_headers is not None:
+        for name, value in rule.response_headers.set:
+            route.response_headers_to_add.append(set_header(name, value))
+        for name, value in rule.response_headers.add:
+            route.response_headers_to_add.append(add_header(name, value))
+        route.response_headers_to_remove.extend(rule.response_headers.remove)
+
+
+def _route(rule: ir.Rule, name: str, match: RouteMatch) -> Route:
+    route = Route(name=name, match=match)
+    route.metadata.filter_metadata[metadata.RESOURCE][metadata.RESOURCE_ROUTE] = rule.route
+    _header_edits(route, rule)
+    for key, config in security.route_configs(rule):
+        route.typed_per_filter_config[key].CopyFrom(config)
+    return route
+
+
+def _under_root(path_class: PathClass, root: str) -> str:
+    base = root.rstrip("/")
+    return path_class.path if not base else base + path_class.path
+
+
+def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options) -> Iterator[Route]:
+    for served in served_classes(rule, options):
+        backends = tuple(backend for backend, _ in served.backends)
+        streams = (True, False) if served.translated else (False,)
+        for streamed in streams:
+            where = route_match(match)
+            _path_match(where, served.path_class.kind, _under_root(served.path_class, options.path_root))
+            if streamed:
+                wanted = metadata_matcher(metadata.INTERNAL_STREAM)
+                wanted.value.bool_match = True
+                where.dynamic_metadata.append(wanted)
+            name = f"{rule.name}/{served.path_class.name}{'/stream' if streamed else ''}/match/{index}"
+            route = _route(rule, name, where)
+            route.route.CopyFrom(_action(rule, backends))
+            _filter_configs(route, rule, served, options, streamed=streamed)
+            yield from _excluding(route, served.path_class)
+            yield route
+
+
+def _excluding(route: Route, path_class: PathClass) -> Iterator[Route]:
+    """A class's prefix can cover paths of another class that this rule cannot serve: they end here."""
+    if path_class.excludes:
+        match = RouteMatch()
+        match.CopyFrom(route.match)
+        match.path_separated_prefix = path_class.excludes
+        yield Route(name=f"{route.name}/excluded", match=match, direct_response=NOT_SERVED)
+
+
+def not_found(text: str, status: int = 404) -> "Route.direct_response":  # pyright: ignore[reportAttributeAccessIssue]
+    route = Route()
+    route.direct_response.status = status
+    route.direct_response.body_format.CopyFrom(SubstitutionFormatString())
+    route.direct_response.body_format.text_format_source.inline_string = text
+    return route.direct_response
+
+
+UNKNOWN_MODEL = (
+    "The model '%DYNAMIC_METADATA(headgate:model)%' does not exist here, or is not served at this path. "
+    "GET /v1/models lists what there is."
+)
+NOT_SERVED = not_found(UNKNOWN_MODEL)
+
+
+def _redirect(rule: ir.Rule, redirect: ir.Redirect) -> RedirectAction:
+    del rule
+    action = RedirectAction(host_redirect=redirect.hostname, scheme_redirect=redirect.scheme)
+    if redirect.path:
+        action.path_redirect = redirect.path
+    elif redirect.path_prefix is not None:
+        action.prefix_rewrite = redirect.path_prefix
+    if redirect.port is not None:
+        action.port_redirect = redirect.port
+    codes = {
+        301: RedirectAction.MOVED_PERMANENTLY,
+        302: RedirectAction.FOUND,
+        303: RedirectAction.SEE_OTHER,
+        307: RedirectAction.TEMPORARY_REDIRECT,
+        308: RedirectAction.PERMANENT_REDIRECT,
+    }
+    action.response_code = codes[redirect.status]
+    return action
+
+
+def _rewrite(action: RouteAction, rewrite: ir.Rewrite, match: ir.Match) -> None:
+    if rewrite.hostname:
+        action.host_rewrite_literal = rewrite.hostname
+    if rewrite.path:
+        action.regex_rewrite.pattern.CopyFrom(regex("^[^?]*"))
+        action.regex_rewrite.substitution = rewrite.path
+    elif rewrite.path_prefix is not None:
+        # Gateway API replaces whole segments: "/a" in "/a/b" by "/" gives "/b", not "//b".
+        if rewrite.path_prefix.rstrip("/") == "":
+            action.regex_rewrite.pattern.CopyFrom(regex(f"^{_escape(match.path.rstrip('/'))}/*"))
+            action.regex_rewrite.substitution = "/"
+        else:
+            action.prefix_rewrite = rewrite.path_prefix.rstrip("/")
+
+
+def _escape(text: str) -> str:
+    return "".join("\\" + c if not (c.isalnum() or c in "/_-") else c for c in text)
+
+
+def _http_routes(rule: ir.Rule, match: ir.Match, index: int) -> Iterator[Route]:
+    where = route_match(match)
+    _path_match(where, match.path_kind, match.path)
+    route = _route(rule, f"{rule.name}/match/{index}", where)
+    usable = tuple(backend for backend in rule.backends if backend.weight > 0)
+    if rule.direct is not None:
+        route.direct_response.status = rule.direct.status
+        if rule.direct.body:
+            route.direct_response.body.inline_string = rule.direct.body
+    elif rule.redirect is not None:
+        route.redirect.CopyFrom(_redirect(rule, rule.redirect))
+    elif usable:
+        route.route.CopyFrom(_action(rule, usable))
+        if rule.rewrite is not None:
+            _rewrite(route.route, rule.rewrite, match)
+        if rule.limits:
+            config = limits.per_route(rule, processor=False)
+            route.typed_per_filter_config["envoy.filters.http.ratelimit"].CopyFrom(packed(config))
+    else:
+        route.direct_response.status = 500
+        route.direct_response.body.inline_string = "no backend of this route is usable"
+    yield route
+
+
+def rule_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options) -> tuple[Route, ...]:
+    """The routes of one match of a rule, in the order in which they are tried."""
+    if rule.ai:
+        return tuple(_ai_routes(rule, match, index, options))
+    return tuple(_http_routes(rule, match, index))

@@ -1,0 +1,185 @@
+"""The upstream filters of an AI cluster: what happens to one attempt for one backend.
+
+Order, with reasons:
+1. lua: strips credentials and internal headers, sets host and path, rewrites the body (native lane); starts from the client's
+   originals, because Envoy shares request headers between attempts.
+2. ext_proc, named after the backend's dialect: translates; a route whose clients speak that dialect disables it.
+3. header_mutation: asks for an identity-encoded answer, before signing.
+4. credential injection or AWS signing: last, so that nothing earlier can see or change it, and the signature covers the result.
+5. upstream_codec: required by Envoy.
+"""
+
+from functools import lru_cache
+
+import msgspec
+
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutationRules
+from envoy.config.core.v3.base_pb2 import HeaderValue
+from envoy.config.core.v3.grpc_service_pb2 import GrpcService
+from envoy.extensions.filters.http.aws_request_signing.v3.aws_request_signing_pb2 import AwsRequestSigning
+from envoy.extensions.filters.http.credential_injector.v3.credential_injector_pb2 import CredentialInjector
+from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExternalProcessor, MetadataOptions
+from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
+from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation
+from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
+from envoy.extensions.filters.http.upstream_codec.v3.upstream_codec_pb2 import UpstreamCodec
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from envoy.extensions.http.injected_credentials.generic.v3.generic_pb2 import Generic
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from google.protobuf.wrappers_pb2 import BoolValue
+from headgate.compiler.ir import Backend, Credential, CredentialKind
+from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, lane_of
+from headgate.compiler.lower.wire import Json, ads, duration, extension, http_filter, script, set_header
+from headgate.compiler.options import Options
+from headgate.contract import facts, headers, metadata
+from headgate.llm.endpoints import endpoint_named
+from headgate.llm.names import DialectName, HostName
+from headgate.llm.planning import translated_path
+from headgate.pb import overlay
+
+EXTPROC_CLUSTER = "headgate-extproc"
+UNARY = ProcessingMode(
+    request_header_mode=ProcessingMode.SKIP,
+    request_body_mode=ProcessingMode.BUFFERED,
+    request_trailer_mode=ProcessingMode.SKIP,
+    response_header_mode=ProcessingMode.SKIP,
+    response_body_mode=ProcessingMode.BUFFERED,
+    response_trailer_mode=ProcessingMode.SKIP,
+)
+"""Two messages a call: the request's body and the answer's."""
+STREAMED = ProcessingMode(
+    request_header_mode=ProcessingMode.SKIP,
+    request_body_mode=ProcessingMode.BUFFERED,
+    request_trailer_mode=ProcessingMode.SKIP,
+    response_header_mode=ProcessingMode.SEND,
+    response_body_mode=ProcessingMode.STREAMED,
+    response_trailer_mode=ProcessingMode.SKIP,
+)
+"""A message per chunk of the answer; its status and content type come first."""
+MESSAGE_TIMEOUT_SECONDS = 10.0
+
+
+def filter_name(dialect: DialectName) -> str:
+    """The name under which a route disables or configures the processor for backends of a dialect."""
+    return f"headgate.ext_proc/{dialect}"
+
+
+def backend_facts(backend: Backend, route: str, options: Options) -> facts.BackendFacts:
+    """What the processor is told about the backend."""
+    assert backend.dialect is not None
+    return facts.BackendFacts(
+        name=backend.name,
+        dialect=backend.dialect,
+        host=backend.host,
+        prefix=backend.prefix,
+        version=backend.version,
+        model=backend.model,
+        route=route,
+        body=facts.BodyMutation(set=dict(backend.body_set), remove=backend.body_remove),
+        losses="reject" if backend.losses == "reject" else "report",
+        body_bytes_max=options.body_bytes_max,
+    )
+
+
+def translations(backend: Backend, route: str, options: Options) -> tuple[tuple[str, str], ...]:
+    """(client path, provider path) of everything the processor translates for this backend."""
+    if not options.extproc_sockets or backend.dialect not in TRANSLATED:
+        return ()
+    known = backend_facts(backend, route, options)
+    result: list[tuple[str, str]] = []
+    for row in CLASSES:
+        if lane_of(row, backend) is Lane.EXTPROC:
+            endpoint = endpoint_named(row.endpoint)
+            assert endpoint is not None
+            result.extend((path, translated_path(endpoint, known)) for path in row.paths)
+    return tuple(result)
+
+
+def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Json]:
+    values: dict[str, Json] = {
+        "host": backend.authority,
+        "prefix": backend.prefix if backend.host is not HostName.AZURE else "",
+        "azure_version": backend.version if backend.host is HostName.AZURE else "",
+        "translate": translations(backend, route, options),
+        "model": backend.model,
+        "include_usage": backend.include_usage,
+        "body_set": backend.body_set,
+        "body_remove": backend.body_remove,
+        "header_set": backend.header_set,
+        "header_remove": backend.header_remove,
+        "managed": backend.managed_headers,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
+    message = Lua(default_source_code=script("upstream", options.lua_directory))
+    overlay.lua_filter_context(message, _lua_context(backend, route, options))
+    overlay.lua_shared_vm(message, "headgate-upstream")
+    return http_filter("headgate.lua/upstream", message)
+
+
+def processor(backend: Backend, route: str, options: Options) -> ExternalProcessor:
+    """The translating processor of one backend: two messages a call unless the route asks for streaming."""
+    known = msgspec.json.encode(backend_facts(backend, route, options)).decode().replace("%", "%%")
+    service = GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_BACKEND, value=known)])
+    service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
+    return ExternalProcessor(
+        grpc_service=service,
+        processing_mode=UNARY,
+        message_timeout=duration(MESSAGE_TIMEOUT_SECONDS),
+        response_attributes=["response.code"],
+        mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
+        metadata_options=MetadataOptions(
+            receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=[metadata.NAMESPACE])
+        ),
+    )
+
+
+@lru_cache(maxsize=1)
+def _identity() -> HttpFilter:
+    message = HeaderMutation()
+    message.mutations.request_mutations.add().append.CopyFrom(set_header("accept-encoding", "identity"))
+    return http_filter("headgate.header_mutation/identity", message)
+
+
+@lru_cache(maxsize=4096)
+def _credential(credential: Credential, secrets_directory: str) -> HttpFilter:
+    if credential.kind is CredentialKind.AWS:
+        return _aws(credential, secrets_directory)
+    generic = Generic(header=credential.header, header_value_prefix=credential.prefix)
+    generic.credential.CopyFrom(SdsSecretConfig(name=credential.secret, sds_config=ads()))
+    message = CredentialInjector(overwrite=True)
+    message.credential.CopyFrom(extension("envoy.http.injected_credentials.generic", generic))
+    return http_filter("envoy.filters.http.credential_injector", message)
+
+
+def _aws(credential: Credential, secrets_directory: str) -> HttpFilter:
+    message = AwsRequestSigning(service_name="bedrock", region=credential.region)
+    message.match_included_headers.append(StringMatcher(exact="content-type"))
+    source = message.credential_provider
+    source.custom_credential_provider_chain = True
+    file = source.credentials_file_provider.credentials_data_source
+    file.filename = f"{secrets_directory}/{credential.secret}"
+    file.watched_directory.path = secrets_directory
+    source.credentials_file_provider.profile = credential.profile
+    return http_filter("envoy.filters.http.aws_request_signing", message)
+
+
+@lru_cache(maxsize=1)
+def _codec() -> HttpFilter:
+    return http_filter("envoy.filters.http.upstream_codec", UpstreamCodec())
+
+
+def upstream_filters(backend: Backend, route: str, options: Options) -> list[HttpFilter]:
+    """The filters of an AI backend, in the order of this module's docstring."""
+    result = [_lua(backend, route, options)]
+    if backend.dialect in TRANSLATED and options.extproc_sockets:
+        assert backend.dialect is not None
+        result.append(http_filter(filter_name(backend.dialect), processor(backend, route, options)))
+    result.append(_identity())
+    if backend.credential is not None:
+        result.append(_credential(backend.credential, options.secrets_directory))
+    result.append(_codec())
+    return result

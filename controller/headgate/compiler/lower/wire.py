@@ -1,0 +1,88 @@
+"""Small shapes of Envoy's API that every lowering module uses."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+from envoy.config.core.v3.address_pb2 import Address, Pipe, SocketAddress
+from envoy.config.core.v3.base_pb2 import DataSource, HeaderValueOption
+from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+from headgate import lua
+
+Json = str | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
+
+
+def packed(message: Message) -> Any:
+    """The message in an Any; deterministic, so that equal configuration has equal bytes."""
+    result = Any()
+    result.Pack(message, deterministic=True)
+    return result
+
+
+def extension(name: str, message: Message) -> TypedExtensionConfig:
+    return TypedExtensionConfig(name=name, typed_config=packed(message))
+
+
+def http_filter(name: str, message: Message, *, disabled: bool = False) -> HttpFilter:
+    """`disabled` installs the filter switched off: a route's per-filter config switches it on."""
+    return HttpFilter(name=name, typed_config=packed(message), disabled=disabled)
+
+
+def duration(seconds: float) -> Duration:
+    whole = int(seconds)
+    return Duration(seconds=whole, nanos=round((seconds - whole) * 1_000_000_000))
+
+
+def struct(values: Mapping[str, Json]) -> Struct:
+    result = Struct()
+    result.update(values)  # pyright: ignore[reportArgumentType]  # the stub knows no nested sequences
+    return result
+
+
+def socket_address(address: str, port: int) -> Address:
+    return Address(socket_address=SocketAddress(address=address, port_value=port))
+
+
+def pipe(path: str) -> Address:
+    return Address(pipe=Pipe(path=path))
+
+
+def inline(text: str) -> DataSource:
+    return DataSource(inline_string=text)
+
+
+def script(name: str, directory: str) -> DataSource:
+    """A Lua script of ours: read by Envoy from the directory, or embedded where there is none."""
+    if directory:
+        return DataSource(filename=f"{directory}/{name}.lua")
+    return inline(lua.source(name))
+
+
+@cache
+def ads() -> ConfigSource:
+    return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+
+
+def regex(pattern: str) -> RegexMatcher:
+    """RE2, matched against the whole text."""
+    return RegexMatcher(regex=pattern)
+
+
+def set_header(name: str, value: str) -> HeaderValueOption:
+    option = HeaderValueOption(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
+    option.header.key = name
+    option.header.value = value
+    return option
+
+
+def add_header(name: str, value: str) -> HeaderValueOption:
+    option = HeaderValueOption(append_action=HeaderValueOption.APPEND_IF_EXISTS_OR_ADD)
+    option.header.key = name
+    option.header.value = value
+    return option

@@ -1,0 +1,28 @@
+"""What the compiler is told about the installation it compiles for; everything else is in the world."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Addresses and paths as Envoy sees them. A socket is an absolute path."""
+
+    listen_address: str = "127.0.0.1"
+    extproc_sockets: tuple[str, ...] = ()
+    """Unix sockets of the processor's workers; empty where no processor runs (translated routes are then refused)."""
+    ratelimit_socket: str = ""
+    """Unix socket of the rate limit service; empty where none runs (limits are then refused)."""
+    lua_directory: str = ""
+    """Where Envoy reads the scripts of `headgate.lua`; empty embeds them in the configuration."""
+    secrets_directory: str = ""
+    """Where Envoy reads the files of `Compiled.files` (AWS credentials); empty refuses backends that need one."""
+    ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
+    """System CA bundle on Envoy's machine, for `wellKnownCACertificates: System`."""
+    access_log: str = "/dev/stdout"
+    """File of the access log; empty writes none."""
+    body_bytes_max: int = 52_428_800
+    """Largest request body in bytes where no ClientTrafficPolicy says otherwise; above it 413."""
+    path_root: str = "/"
+    """The path all endpoints live under."""
+    ratelimit_failure_deny: bool = False
+    """Whether a limit that cannot be checked refuses (500) instead of letting the request pass."""
