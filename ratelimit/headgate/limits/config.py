@@ -1,0 +1,265 @@
+"""envoyproxy/ratelimit's configuration model as values: domains of nested descriptors with limits.
+
+`parse_domain` reads one plain (YAML- or JSON-like) mapping and says what is wrong with the path of the field;
+`dump_domain` is its inverse, without defaults. Unknown keys are errors, never ignored. `config_text` does it for YAML.
+Reference: the README of https://github.com/envoyproxy/ratelimit, "Configuration".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from headgate.limits.units import COUNT_MAX, UNITS_BY_NAME, Unit
+
+Path = tuple[str | int, ...]
+"""Where a value stands in its document: names of members and indices of elements."""
+
+DEPTH_MAX: Final = 32
+"""Nesting of descriptors; bounds recursion over a hostile file. Envoy sends at most a handful of entries."""
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; `path` is where in the document."""
+
+    def __init__(self, message: str, path: Path = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{path_text(self.path)}: {self.message}" if self.path else self.message
+
+
+def path_text(path: Path) -> str:
+    """`('descriptors', 0, 'key')` as `descriptors[0].key`."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """`rate_limit`: so many hits per unit, or unlimited (then `unit` is None and nothing is counted)."""
+
+    unit: Unit | None = None
+    requests_per_unit: int = 0
+    unlimited: bool = False
+    name: str = ""
+    """Shown to clients and in metrics, and what `replaces` refers to."""
+    replaces: tuple[str, ...] = ()
+    """Names of limits that do not count in a request where this one matches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """One level of the tree: an entry's key, maybe its value (`*` matches any run of characters), and what follows."""
+
+    key: str
+    value: str = ""
+    rate_limit: RateLimit | None = None
+    descriptors: tuple["Descriptor", ...] = ()
+    shadow_mode: bool = False
+    """Counts and reports, but never refuses."""
+    detailed_metric: bool = False
+    """Metrics name the request's values, not the rule's: as many series as there are values."""
+    share_threshold: bool = False
+    """All values that match this wildcard share one counter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """A set of limits that Envoy's filter asks for by name."""
+
+    name: str
+    descriptors: tuple[Descriptor, ...] = ()
+
+
+_DOMAIN_KEYS: Final = frozenset({"domain", "descriptors"})
+_DESCRIPTOR_KEYS: Final = frozenset(
+    {"key", "value", "rate_limit", "descriptors", "shadow_mode", "detailed_metric", "share_threshold"}
+)
+_RATE_LIMIT_KEYS: Final = frozenset({"unit", "requests_per_unit", "unlimited", "name", "replaces"})
+_REPLACES_KEYS: Final = frozenset({"name"})
+
+_NOT_YET: Final = frozenset({"quota_mode", "value_to_metric", "metadata"})
+"""Keys envoyproxy/ratelimit knows and we do not yet: refused rather than read as nothing."""
+
+
+def parse_domain(document: object, path: Path = ()) -> Domain:
+    """One domain from a plain mapping; raises ConfigError with the path of the field."""
+    mapping = _mapping(document, _DOMAIN_KEYS, path)
+    name = _text(mapping, "domain", path)
+    if not name:
+        raise ConfigError("a domain needs a name", (*path, "domain"))
+    return Domain(name=name, descriptors=_descriptors(mapping, path, depth=1))
+
+
+def _descriptors(mapping: Mapping[str, object], path: Path, *, depth: int) -> tuple[Descriptor, ...]:
+    path = (*path, "descriptors")
+    if depth > DEPTH_MAX:
+        raise ConfigError(f"descriptors are nested deeper than {DEPTH_MAX}", path)
+    parsed: list[Descriptor] = []
+    seen: set[tuple[str, str]] = set()
+    for index, item in enumerate(_sequence(mapping, "descriptors", path)):
+        descriptor = _descriptor(item, (*path, index), depth=depth)
+        if (descriptor.key, descriptor.value) in seen:
+            raise ConfigError(f"a second descriptor with {_naming(descriptor)} on this level", (*path, index))
+        seen.add((descriptor.key, descriptor.value))
+        parsed.append(descriptor)
+    return tuple(parsed)
+
+
+def _naming(descriptor: Descriptor) -> str:
+    if descriptor.value:
+        return f"key {descriptor.key!r} and value {descriptor.value!r}"
+    return f"key {descriptor.key!r} and no value"
+
+
+def _descriptor(document: object, path: Path, *, depth: int) -> Descriptor:
+    mapping = _mapping(document, _DESCRIPTOR_KEYS, path)
+    key, value = _text(mapping, "key", path), _text(mapping, "value", path)
+    if not key:
+        raise ConfigError("a descriptor needs a key", (*path, "key") if "key" in mapping else path)
+    share_threshold = _flag(mapping, "share_threshold", path)
+    if share_threshold and "*" not in value:
+        raise ConfigError("needs a value with a wildcard (*)", (*path, "share_threshold"))
+    rate_limit = mapping.get("rate_limit")
+    return Descriptor(
+        key=key,
+        value=value,
+        rate_limit=None if rate_limit is None else _rate_limit(rate_limit, (*path, "rate_limit")),
+        descriptors=_descriptors(mapping, path, depth=depth + 1),
+        shadow_mode=_flag(mapping, "shadow_mode", path),
+        detailed_metric=_flag(mapping, "detailed_metric", path),
+        share_threshold=share_threshold,
+    )
+
+
+def _rate_limit(document: object, path: Path) -> RateLimit:
+    mapping = _mapping(document, _RATE_LIMIT_KEYS, path)
+    name, replaces = _text(mapping, "name", path), _replaces(mapping, path)
+    if name and name in replaces:
+        raise ConfigError("a limit cannot replace itself", (*path, "replaces"))
+    unit_name = _text(mapping, "unit", path)
+    if _flag(mapping, "unlimited", path):
+        if unit_name:
+            raise ConfigError("an unlimited limit has no unit", (*path, "unit"))
+        return RateLimit(unlimited=True, name=name, replaces=replaces)
+    unit = UNITS_BY_NAME.get(unit_name.lower())
+    if unit is None:
+        raise ConfigError(
+            f"expected one of {', '.join(UNITS_BY_NAME)}, found {unit_name!r}",
+            (*path, "unit") if "unit" in mapping else path,
+        )
+    return RateLimit(unit=unit, requests_per_unit=_amount(mapping, path), name=name, replaces=replaces)
+
+
+def _amount(mapping: Mapping[str, object], path: Path) -> int:
+    amount = mapping.get("requests_per_unit", 0)
+    if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= COUNT_MAX:
+        raise ConfigError(
+            f"expected a whole number from 0 to {COUNT_MAX}, found {amount!r}", (*path, "requests_per_unit")
+        )
+    return amount
+
+
+def _replaces(mapping: Mapping[str, object], path: Path) -> tuple[str, ...]:
+    path = (*path, "replaces")
+    names: list[str] = []
+    for index, item in enumerate(_sequence(mapping, "replaces", path)):
+        name = _text(_mapping(item, _REPLACES_KEYS, (*path, index)), "name", (*path, index))
+        if not name:
+            raise ConfigError("expected the name of a limit", (*path, index))
+        names.append(name)
+    return tuple(names)
+
+
+def _mapping(document: object, known: frozenset[str], path: Path) -> Mapping[str, object]:
+    if not isinstance(document, Mapping):
+        raise ConfigError(f"expected a mapping, found {_kind(document)}", path)
+    mapping = cast("Mapping[object, object]", document)
+    for key in mapping:
+        if isinstance(key, str) and key in known:
+            continue
+        if key in _NOT_YET:
+            raise ConfigError(
+                "envoyproxy/ratelimit has this field; Headgate does not support it yet", (*path, str(key))
+            )
+        raise ConfigError(f"unknown field; expected one of {', '.join(sorted(known))}", (*path, str(key)))
+    return cast("Mapping[str, object]", mapping)
+
+
+def _sequence(mapping: Mapping[str, object], key: str, path: Path) -> Sequence[object]:
+    value = mapping.get(key)
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"expected a list, found {_kind(value)}", path)
+    return cast("Sequence[object]", value)
+
+
+def _text(mapping: Mapping[str, object], key: str, path: Path) -> str:
+    match mapping.get(key):
+        case None:
+            return ""
+        case str(value):
+            return value
+        case bool(value):
+            # YAML reads unquoted yes/no/true/false as booleans; the descriptor's text cannot be recovered from them.
+            raise ConfigError("expected text, found a boolean: put it in quotes", (*path, key))
+        case int(value):
+            return str(value)
+        case other:
+            raise ConfigError(f"expected text, found {_kind(other)}", (*path, key))
+
+
+def _flag(mapping: Mapping[str, object], key: str, path: Path) -> bool:
+    value = mapping.get(key, False)
+    if not isinstance(value, bool):
+        raise ConfigError(f"expected true or false, found {_kind(value)}", (*path, key))
+    return value
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case Mapping():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+        case bool():
+            return "a boolean"
+        case _:
+            return repr(value)
+
+
+def dump_domain(domain: Domain) -> dict[str, object]:
+    """The plain mapping that `parse_domain` reads back to an equal value; defaults are left out."""
+    return {"domain": domain.name, "descriptors": [_dump_descriptor(each) for each in domain.descriptors]}
+
+
+def _dump_descriptor(descriptor: Descriptor) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "key": descriptor.key,
+        "value": descriptor.value,
+        "shadow_mode": descriptor.shadow_mode,
+        "detailed_metric": descriptor.detailed_metric,
+        "share_threshold": descriptor.share_threshold,
+        "rate_limit": None if descriptor.rate_limit is None else _dump_rate_limit(descriptor.rate_limit),
+        "descriptors": [_dump_descriptor(each) for each in descriptor.descriptors],
+    }
+    return {key: value for key, value in fields.items() if value}
+
+
+def _dump_rate_limit(limit: RateLimit) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "name": limit.name,
+        "unlimited": limit.unlimited,
+        "replaces": [{"name": name} for name in limit.replaces],
+    }
+    kept = {key: value for key, value in fields.items() if value}
+    if limit.unit is None:
+        return kept
+    return {"unit": limit.unit.name.lower(), "requests_per_unit": limit.requests_per_unit, **kept}

@@ -1,0 +1,203 @@
+"""Plans what a rate limit request asks of a storage, and decides from what the storage replied.
+
+    plan = plan_request(snapshot, request, now=now)
+    outcome = await storage.run(plan.transaction)
+    decision = decide_request(plan, outcome)
+
+Rules of a transaction, which every storage keeps:
+1. Operations are examined in order, each as if those before it had been applied, so that two descriptors with one
+   counter are counted together.
+2. All or nothing: when any operation that refuses is over its limit, none is applied.
+3. Unless it is a settlement: then every operation is applied, over or not, because the hits have already happened.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from headgate.limits.algorithms import Op
+from headgate.limits.algorithms.fixed_window import counter_after, over_limit, plan_window, remaining
+from headgate.limits.matching import Entries, Match, Rule, Snapshot, counter_stem, match_descriptor
+from headgate.limits.units import COUNT_MAX, UNIT_SECONDS, Unit
+
+REMAINING_UNLIMITED: Final = 2**32 - 1
+"""`limit_remaining` of an unlimited rule, as envoyproxy/ratelimit answers."""
+
+
+class Moment(Enum):
+    """When in a request's life it is asked."""
+
+    ADMISSION = "admission"
+    """Before it is served: may it?"""
+    SETTLEMENT = "settlement"
+    """After it was served: this is what it cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitOverride:
+    """A limit that came with the request; it wins over the configured one."""
+
+    amount: int
+    unit: Unit
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDescriptor:
+    """One descriptor of a request. `hits` may be 0 (check only) or negative (give back)."""
+
+    entries: Entries
+    hits: int = 1
+    override: LimitOverride | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRequest:
+    """A rate limit request."""
+
+    domain: str
+    descriptors: tuple[RequestDescriptor, ...]
+    moment: Moment = Moment.ADMISSION
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What a storage does in one atomic step."""
+
+    ops: tuple[Op, ...]
+    all_or_nothing: bool
+    now: int
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a storage found: per operation the counter it was examined against, and whether all were applied."""
+
+    before: tuple[int, ...]
+    applied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A transaction, and for each descriptor its match and its operation (both None where nothing limits it)."""
+
+    transaction: Transaction
+    parts: tuple[tuple[Match | None, Op | None], ...]
+
+
+class Code(Enum):
+    """Envoy's codes."""
+
+    OK = 1
+    OVER_LIMIT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One descriptor's part of a decision."""
+
+    code: Code
+    match: Match | None = None
+    """None where no rule limits it."""
+    op: Op | None = None
+    """None where nothing was counted: no rule, unlimited or replaced."""
+    remaining: int = 0
+    reset_seconds: int = 0
+    before: int = 0
+    after: int = 0
+    """The counter once the request was decided; equal to `before` where nothing was applied."""
+    over: bool = False
+    """Over its limit, even where shadow mode made the code OK."""
+
+    @property
+    def rule(self) -> Rule | None:
+        return None if self.match is None else self.match.rule
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to a request; `refusal` is the status to tell the client about: of those over, the last to reset."""
+
+    code: Code
+    statuses: tuple[Status, ...]
+    refusal: Status | None
+
+
+def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: int, prefix: str = "") -> Plan:
+    """The storage operations of `request` at `now` (Unix seconds); `prefix` is put before every key."""
+    matches = _drop_replaced([_match(snapshot, request.domain, each) for each in request.descriptors])
+    parts: list[tuple[Match | None, Op | None]] = []
+    ops: list[Op] = []
+    for descriptor, match in zip(request.descriptors, matches, strict=True):
+        op: Op | None = None
+        if match is not None and match.rule.seconds:
+            rule = match.rule
+            op = plan_window(
+                match.stem,
+                hits=max(min(descriptor.hits, COUNT_MAX), -COUNT_MAX),
+                limit=rule.amount,
+                seconds=rule.seconds,
+                refuses=not rule.shadow_mode,
+                now=now,
+                prefix=prefix,
+            )
+            ops.append(op)
+        parts.append((match, op))
+    return Plan(Transaction(tuple(ops), request.moment is Moment.ADMISSION, now), tuple(parts))
+
+
+def _match(snapshot: Snapshot, domain: str, descriptor: RequestDescriptor) -> Match | None:
+    override = descriptor.override
+    if override is None:
+        return match_descriptor(snapshot, domain, descriptor.entries)
+    if domain not in snapshot.domains:
+        return None
+    key = ".".join(map("_".join, descriptor.entries))
+    seconds = UNIT_SECONDS[override.unit]
+    rule = Rule(domain=domain, key=key, unit=override.unit, seconds=seconds, amount=override.amount)
+    return Match(rule, counter_stem(domain, descriptor.entries), key)
+
+
+def _drop_replaced(matches: list[Match | None]) -> list[Match | None]:
+    replaced = {name for match in matches if match is not None for name in match.rule.replaces}
+    if not replaced:
+        return matches
+    return [None if match is not None and match.rule.name in replaced else match for match in matches]
+
+
+def examine(ops: Sequence[Op], before: Sequence[int]) -> bool:
+    """Whether no operation that refuses is over its limit, given the counter each is examined against (rule 1)."""
+    return not any(op.refuses and over_limit(op, count) for op, count in zip(ops, before, strict=True))
+
+
+def decide_request(plan: Plan, outcome: Outcome) -> Decision:
+    """The decision, from what the storage found."""
+    counts = iter(outcome.before)
+    statuses: list[Status] = []
+    refusal: Status | None = None
+    for match, op in plan.parts:
+        if op is None:
+            unlimited = match is not None
+            statuses.append(Status(Code.OK, match, remaining=REMAINING_UNLIMITED if unlimited else 0))
+            continue
+        status = _status(match, op, next(counts), applied=outcome.applied, now=plan.transaction.now)
+        if status.code is Code.OVER_LIMIT and (refusal is None or status.reset_seconds > refusal.reset_seconds):
+            refusal = status
+        statuses.append(status)
+    return Decision(Code.OK if refusal is None else Code.OVER_LIMIT, tuple(statuses), refusal)
+
+
+def _status(match: Match | None, op: Op, before: int, *, applied: bool, now: int) -> Status:
+    over = over_limit(op, before)
+    after = counter_after(op, before) if applied else before
+    return Status(
+        code=Code.OVER_LIMIT if over and op.refuses else Code.OK,
+        match=match,
+        op=op,
+        remaining=0 if over else remaining(op, after),
+        reset_seconds=op.window_end - now,
+        before=before,
+        after=after,
+        over=over,
+    )

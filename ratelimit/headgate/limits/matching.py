@@ -1,0 +1,183 @@
+"""Finds the rule of a descriptor: an immutable tree, walked one entry at a time.
+
+On each level a child for (key, value) wins over a wildcard child, that over a child for the key alone; wildcards are
+tried in the order of the file. A rule counts only where the descriptor ends; a descriptor that goes on, or stops
+early, matches nothing. As in envoyproxy/ratelimit, the walk does not go back to try a second child.
+
+One difference: there ("a_b", "c") and ("a", "b_c") are one composite key, here they are two.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from headgate.limits.config import ConfigError, Descriptor, Domain
+from headgate.limits.units import UNIT_SECONDS, Unit
+
+Entries = tuple[tuple[str, str], ...]
+"""A descriptor as Envoy sends it: (key, value) pairs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A limit in force. `unit` is None where it is unlimited."""
+
+    domain: str
+    key: str
+    """The rule's place in the tree, as envoyproxy/ratelimit names it in metrics: `message_type_marketing.to_number`."""
+    unit: Unit | None
+    seconds: int
+    """The window's length; 0 where it is unlimited."""
+    amount: int
+    name: str = ""
+    replaces: tuple[str, ...] = ()
+    shadow_mode: bool = False
+    detailed_metric: bool = False
+
+    @property
+    def label(self) -> str:
+        """What people are told: the name they gave, else the place in the tree."""
+        return self.name or self.key
+
+
+@dataclass(frozen=True, slots=True)
+class _Wildcard:
+    key: str
+    parts: tuple[str, ...]
+    """The pattern's text between its stars: at least two."""
+    shared: str
+    """The pattern where all its matches share a counter, else empty."""
+    node: "_Node"
+
+
+@dataclass(slots=True)
+class _Node:
+    """Not frozen: it is built in place, and changed by nobody after `build_snapshot` returned."""
+
+    rule: Rule | None = None
+    exact: dict[tuple[str, str], "_Node"] = field(default_factory=dict)
+    wildcards: list[_Wildcard] = field(default_factory=list)
+    default: dict[str, "_Node"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All limits in force at one moment."""
+
+    domains: Mapping[str, _Node]
+    source: tuple[Domain, ...]
+    """What it was built from, for showing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A rule and the counter it means for these entries: `stem` is the storage key without prefix and window."""
+
+    rule: Rule
+    stem: str
+    metric_key: str
+
+
+def build_snapshot(domains: Iterable[Domain]) -> Snapshot:
+    """The tree of `domains`; raises ConfigError when two have one name."""
+    source = tuple(domains)
+    trees: dict[str, _Node] = {}
+    for domain in source:
+        if domain.name in trees:
+            raise ConfigError(f"domain {domain.name!r} is defined twice")
+        trees[domain.name] = _tree(domain.name, "", domain.descriptors)
+    return Snapshot(MappingProxyType(trees), source)
+
+
+def _tree(domain: str, parent_key: str, descriptors: Iterable[Descriptor]) -> _Node:
+    node = _Node()
+    for descriptor in descriptors:
+        key = f"{descriptor.key}_{descriptor.value}" if descriptor.value else descriptor.key
+        key = f"{parent_key}.{key}" if parent_key else key
+        child = _tree(domain, key, descriptor.descriptors)
+        child.rule = _rule(domain, key, descriptor)
+        if not descriptor.value:
+            node.default[descriptor.key] = child
+        elif "*" in descriptor.value:
+            parts = tuple(descriptor.value.split("*"))
+            shared = descriptor.value if descriptor.share_threshold else ""
+            node.wildcards.append(_Wildcard(descriptor.key, parts, shared, child))
+        else:
+            node.exact[descriptor.key, descriptor.value] = child
+    return node
+
+
+def _rule(domain: str, key: str, descriptor: Descriptor) -> Rule | None:
+    limit = descriptor.rate_limit
+    if limit is None:
+        return None
+    return Rule(
+        domain=domain,
+        key=key,
+        unit=limit.unit,
+        seconds=0 if limit.unit is None else UNIT_SECONDS[limit.unit],
+        amount=limit.requests_per_unit,
+        name=limit.name,
+        replaces=limit.replaces,
+        shadow_mode=descriptor.shadow_mode,
+        detailed_metric=descriptor.detailed_metric,
+    )
+
+
+EMPTY: Final = Snapshot(MappingProxyType({}), ())
+
+
+def match_descriptor(snapshot: Snapshot, domain: str, entries: Entries) -> Match | None:
+    """The rule that limits `entries` in `domain`, or None."""
+    node = snapshot.domains.get(domain)
+    if node is None or not entries:
+        return None
+    counted: list[tuple[str, str]] | None = None
+    for index, entry in enumerate(entries):
+        child = node.exact.get(entry)
+        if child is None and node.wildcards:
+            wildcard = _wildcard(node.wildcards, entry)
+            if wildcard is not None:
+                child = wildcard.node
+                if wildcard.shared:
+                    counted = list(entries) if counted is None else counted
+                    counted[index] = (entry[0], wildcard.shared)
+        if child is None:
+            child = node.default.get(entry[0])
+            if child is None:
+                return None
+        node = child
+    rule = node.rule
+    if rule is None:
+        return None
+    counted_entries = entries if counted is None else counted
+    metric_key = ".".join(map("_".join, counted_entries)) if rule.detailed_metric else rule.key
+    return Match(rule, counter_stem(domain, counted_entries), metric_key)
+
+
+def counter_stem(domain: str, entries: Sequence[tuple[str, str]]) -> str:
+    """`domain_key_value_key_value_`: envoyproxy/ratelimit's cache key up to the window's start."""
+    return f"{domain}_{'_'.join(map('_'.join, entries))}_"
+
+
+def _wildcard(wildcards: Iterable[_Wildcard], entry: tuple[str, str]) -> _Wildcard | None:
+    key, value = entry
+    for wildcard in wildcards:
+        if wildcard.key == key and _matches(wildcard.parts, value):
+            return wildcard
+    return None
+
+
+def _matches(parts: tuple[str, ...], value: str) -> bool:
+    """Whether `value` is the parts in their order with anything between them; linear, no backtracking."""
+    first, *middle, last = parts
+    if len(value) < len(first) + len(last) or not value.startswith(first) or not value.endswith(last):
+        return False
+    position, end = len(first), len(value) - len(last)
+    for part in middle:
+        found = value.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True

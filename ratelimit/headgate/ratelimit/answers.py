@@ -1,0 +1,88 @@
+"""What a refused client reads: the body in its dialect, and headers.
+
+Envoy tells us the client's path in gRPC metadata (`x-headgate-path: %REQ(:path)%`), and the path says the dialect.
+Without it the body is left to Envoy. `x-ratelimit-*` are Envoy's to add (`enable_x_ratelimit_headers`, on granted
+answers too); it would keep ours beside its own, so they are off unless asked for.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from headgate.limits.engine import Code, Decision, Status
+from headgate.limits.matching import Rule
+
+Body = Callable[[str], bytes]
+
+
+def _openai(message: str) -> bytes:
+    error = {"message": message, "type": "rate_limit_error", "param": None, "code": "rate_limit_exceeded"}
+    return json.dumps({"error": error}).encode()
+
+
+def _anthropic(message: str) -> bytes:
+    return json.dumps({"type": "error", "error": {"type": "rate_limit_error", "message": message}}).encode()
+
+
+# By the end of the path, query left out; anything else speaks OpenAI's shape.
+_BODIES: Final[Mapping[str, Body]] = {
+    "/messages": _anthropic,
+    "/messages/count_tokens": _anthropic,
+    "/messages/batches": _anthropic,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Response headers to add, and the body of a refusal (empty leaves it to Envoy)."""
+
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+NO_ANSWER: Final = Answer()
+
+
+def answer(decision: Decision, *, path: str | None, limit_headers: bool) -> Answer:
+    """What to add to the response of a request to `path` (None: unknown)."""
+    refusal = decision.refusal
+    if refusal is None and not limit_headers:
+        return NO_ANSWER
+    headers = _limit_headers(decision) if limit_headers else ()
+    if refusal is None:
+        return Answer(headers)
+    headers = (("retry-after", str(refusal.reset_seconds)), *headers)
+    if path is None or refusal.rule is None:
+        return Answer(headers)
+    body = _body(path)(refusal_message(refusal.rule, refusal.reset_seconds))
+    return Answer((("content-type", "application/json"), *headers), body)
+
+
+def refusal_message(rule: Rule, reset_seconds: int) -> str:
+    """One sentence for people. It does not say what is counted (requests or tokens): a limit does not know."""
+    unit = "" if rule.unit is None else f" per {rule.unit.name.lower()}"
+    unit_seconds = "second" if reset_seconds == 1 else "seconds"
+    return f"Rate limit {rule.label!r} of {rule.amount}{unit} is used up. Try again in {reset_seconds} {unit_seconds}."
+
+
+def _body(path: str) -> Body:
+    path = path.partition("?")[0].rstrip("/")
+    return next((body for end, body in _BODIES.items() if path.endswith(end)), _openai)
+
+
+def _limit_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
+    """Those of the refusal, else of the limit with the least remaining."""
+    nearest = decision.refusal or _nearest(decision)
+    if nearest is None or nearest.rule is None:
+        return ()
+    return (
+        ("x-ratelimit-limit", str(nearest.rule.amount)),
+        ("x-ratelimit-remaining", str(nearest.remaining)),
+        ("x-ratelimit-reset", str(nearest.reset_seconds)),
+    )
+
+
+def _nearest(decision: Decision) -> Status | None:
+    counted = [status for status in decision.statuses if status.op is not None and status.code is Code.OK]
+    return min(counted, key=lambda status: status.remaining, default=None)

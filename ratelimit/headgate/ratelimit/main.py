@@ -1,0 +1,110 @@
+"""`headgate-ratelimit`: serves Envoy's rate limit service until SIGTERM, then drains and exits 0.
+
+Exit codes: 0 ended as asked, 1 could not start (one line says why), 2 bad arguments.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from headgate.ratelimit import wire
+from headgate.ratelimit.admin import AdminServer
+from headgate.ratelimit.config_source import ConfigSource
+from headgate.ratelimit.pages import make_pages
+from headgate.ratelimit.service import RateLimitService
+from headgate.ratelimit.storages import Storage
+from headgate.ratelimit.storages.memory import KEYS_MAX, MemoryStorage
+from headgate.runtime.grpc_server import AddressInUseError, make_server, serve_until, stop_event
+from headgate.runtime.logging import LogFormat, LogLevel, set_up_logging
+
+
+class StartError(Exception):
+    """Why the service cannot start, in one line for the user."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="headgate-ratelimit", description="Envoy's rate limit service.")
+    parser.add_argument("--address", default="127.0.0.1:8081", help="unix:/path or host:port (default %(default)s)")
+    parser.add_argument("--config", type=Path, required=True, help="YAML file, or folder of them; watched")
+    parser.add_argument("--redis-url", default="", help="redis://, rediss:// or unix://; without it memory is used")
+    parser.add_argument("--redis-timeout-seconds", type=float, default=0.5, help="per call (default %(default)s)")
+    parser.add_argument("--ttl-jitter-seconds", type=int, default=300, help="most added to a counter's life in Redis")
+    parser.add_argument("--memory-keys-max", type=int, default=KEYS_MAX, help="counters held in memory at most")
+    parser.add_argument("--key-prefix", default="", help="put before every counter's key")
+    parser.add_argument("--limit-headers", action="store_true", help="send x-ratelimit-* (Envoy can do it by itself)")
+    parser.add_argument("--admin-host", default="127.0.0.1")
+    parser.add_argument("--admin-port", type=int, default=None, help="health, metrics and the limits; off by default")
+    parser.add_argument("--drain-seconds", type=float, default=5.0)
+    parser.add_argument("--log-level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
+    parser.add_argument("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the service; returns the exit code."""
+    options = make_parser().parse_args(arguments)
+    set_up_logging(options.log_level, options.log_format)
+    try:
+        asyncio.run(_run(options))
+    except (StartError, AddressInUseError) as error:
+        print(f"headgate-ratelimit: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(options: argparse.Namespace) -> None:
+    stop = stop_event()
+    storage = _open_storage(options)
+    service = RateLimitService(storage, key_prefix=options.key_prefix, limit_headers=options.limit_headers)
+    source = ConfigSource(options.config, on_error=service.config_rejected)
+    snapshot = source.load()
+    if snapshot is None or not source.usable:
+        raise StartError(f"no limits can be read from {options.config}")
+    service.use(snapshot)
+    server = make_server()
+    server.add_generic_rpc_handlers((service.handler(),))
+    admin = AdminServer(make_pages(service, stop))
+    watching = asyncio.create_task(source.watch(service.use))
+    try:
+        if options.admin_port is not None:
+            await _start_admin(admin, options.admin_host, options.admin_port)
+        await serve_until(
+            server, stop, address=options.address, drain_seconds=options.drain_seconds, services=(wire.SERVICE,)
+        )
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        await admin.close()
+        await storage.close()
+
+
+def _open_storage(options: argparse.Namespace) -> Storage:
+    if not options.redis_url:
+        return MemoryStorage(keys_max=options.memory_keys_max)
+    # Imported here: half of the time to start would otherwise be spent on a client that is not used.
+    from headgate.ratelimit.storages.redis import RedisStorage
+
+    try:
+        return RedisStorage(
+            options.redis_url,
+            timeout_seconds=options.redis_timeout_seconds,
+            ttl_jitter_seconds=options.ttl_jitter_seconds,
+        )
+    except ValueError as error:
+        raise StartError(f"--redis-url: {error}") from error
+
+
+async def _start_admin(admin: AdminServer, host: str, port: int) -> None:
+    try:
+        await admin.start(host, port)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

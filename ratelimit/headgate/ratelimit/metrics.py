@@ -1,0 +1,110 @@
+"""Counts what was decided, per rule, and writes it in Prometheus's text format under envoyproxy/ratelimit's names.
+
+Plain integers: a decision costs a dictionary lookup, and importing a metrics library would be half of our start.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Final
+
+from headgate.limits.engine import Decision, Moment, Status
+
+RULES_MAX: Final = 10_000
+"""Rules with counters of their own; the rest share one named `other`. Bounds what `detailed_metric` can make."""
+
+NEAR_LIMIT_RATIO: Final = 0.8
+
+
+@dataclass(slots=True)
+class RuleCounts:
+    """Hits of one rule; the names are envoyproxy/ratelimit's."""
+
+    total_hits: int = 0
+    over_limit: int = 0
+    near_limit: int = 0
+    within_limit: int = 0
+    shadow_mode: int = 0
+    refused: int = 0
+    """Requests this rule refused; ours."""
+
+
+class Metrics:
+    """The service's counters."""
+
+    def __init__(self) -> None:
+        self._rules: dict[tuple[str, str], RuleCounts] = {}
+        self.admissions = 0
+        self.settlements = 0
+        self.refusals = 0
+        self.request_errors = 0
+        self.storage_errors = 0
+        self.config_loads = 0
+        self.config_errors = 0
+
+    def record(self, decision: Decision, moment: Moment) -> None:
+        """Counts one decision."""
+        if moment is Moment.ADMISSION:
+            self.admissions += 1
+            if decision.refusal is not None:
+                self.refusals += 1
+        else:
+            self.settlements += 1
+        for status in decision.statuses:
+            if status.op is not None:
+                self._record_status(status)
+
+    def rule(self, domain: str, key: str) -> RuleCounts:
+        """The counts of a rule, made if need be."""
+        counts = self._rules.get((domain, key))
+        if counts is None:
+            if len(self._rules) >= RULES_MAX:
+                domain, key = "", "other"
+            counts = self._rules.setdefault((domain, key), RuleCounts())
+        return counts
+
+    def _record_status(self, status: Status) -> None:
+        match, op = status.match, status.op
+        assert match is not None
+        assert op is not None
+        counts = self.rule(match.rule.domain, match.metric_key)
+        hits = max(op.hits, 0)
+        counts.total_hits += hits
+        if status.over:
+            # Of a charge that crosses the limit, only what lies above it is over; a refused one is over as a whole.
+            over = hits if status.before >= op.limit else status.before + hits - op.limit
+            if op.refuses:
+                counts.over_limit += over
+                counts.refused += 1
+            else:
+                counts.shadow_mode += over
+        else:
+            counts.within_limit += hits
+            if status.after > op.limit * NEAR_LIMIT_RATIO:
+                counts.near_limit += hits
+
+    def text(self, extra: Iterable[tuple[str, int]] = ()) -> str:
+        """Everything in Prometheus's text format; `extra` are counters of others, by name."""
+        lines: list[str] = []
+        for field in fields(RuleCounts):
+            name = f"ratelimit_service_rate_limit_{field.name}"
+            lines.append(f"# TYPE {name} counter")
+            for (domain, key), counts in self._rules.items():
+                labels = f'domain="{_escaped(domain)}",rule="{_escaped(key)}"'
+                lines.append(f"{name}{{{labels}}} {getattr(counts, field.name)}")
+        singles = (
+            ("headgate_ratelimit_admissions", self.admissions),
+            ("headgate_ratelimit_settlements", self.settlements),
+            ("headgate_ratelimit_refusals", self.refusals),
+            ("headgate_ratelimit_request_errors", self.request_errors),
+            ("headgate_ratelimit_storage_errors", self.storage_errors),
+            ("ratelimit_service_config_load_success", self.config_loads),
+            ("ratelimit_service_config_load_error", self.config_errors),
+            *extra,
+        )
+        for name, value in singles:
+            lines += (f"# TYPE {name} counter", f"{name} {value}")
+        return "\n".join((*lines, ""))
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,51 @@
+"""The pages of the admin port."""
+
+import asyncio
+from collections.abc import Mapping
+
+from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
+from google.protobuf import json_format
+from headgate.limits.config_text import dump_text
+from headgate.limits.engine import Code
+from headgate.ratelimit import wire
+from headgate.ratelimit.admin import Page, Reply
+from headgate.ratelimit.service import RateLimitService
+from headgate.ratelimit.storages import StorageError
+
+
+def make_pages(service: RateLimitService, draining: asyncio.Event) -> Mapping[tuple[str, str], Page]:
+    """The pages over `service`; `draining` makes it unhealthy."""
+
+    async def healthcheck(_: bytes) -> Reply:
+        if draining.is_set():
+            return Reply(503, "draining\n")
+        try:
+            await service.ping()
+        except StorageError as error:
+            return Reply(503, f"{error}\n")
+        return Reply(200, "OK\n")
+
+    async def metrics(_: bytes) -> Reply:
+        return Reply(200, service.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
+
+    async def rlconfig(_: bytes) -> Reply:
+        return Reply(200, dump_text(service.snapshot.source), "application/yaml")
+
+    async def decide(body: bytes) -> Reply:
+        try:
+            message = json_format.Parse(body, RateLimitRequest())
+            decision = await service.decide(wire.decode_request(message.SerializeToString()))
+        except (json_format.ParseError, wire.WireError) as error:
+            return Reply(400, f"{error}\n")
+        except StorageError as error:
+            return Reply(503, f"{error}\n")
+        answer = RateLimitResponse.FromString(wire.encode_decision(decision))
+        status = 429 if decision.code is Code.OVER_LIMIT else 200
+        return Reply(status, json_format.MessageToJson(answer), "application/json")
+
+    return {
+        ("GET", "/healthcheck"): healthcheck,
+        ("GET", "/metrics"): metrics,
+        ("GET", "/rlconfig"): rlconfig,
+        ("POST", "/json"): decide,
+    }

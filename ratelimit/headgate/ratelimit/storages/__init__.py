@@ -1,0 +1,28 @@
+"""Where counters live: one module each, all held to one conformance suite (`tests/integration/ratelimit`).
+
+A storage runs a transaction by the rules in `headgate.limits.engine`, atomically, and within a bounded time.
+"""
+
+from typing import Protocol
+
+from headgate.limits.engine import Outcome, Transaction
+
+
+class StorageError(Exception):
+    """The storage did not answer, or cannot take more; nothing is known of what was applied."""
+
+
+class Storage(Protocol):
+    """Keeps counters."""
+
+    async def run(self, transaction: Transaction) -> Outcome:
+        """Runs one transaction; raises StorageError."""
+        ...
+
+    async def ping(self) -> None:
+        """Raises StorageError when transactions cannot be run now."""
+        ...
+
+    async def close(self) -> None:
+        """Ends its connections; transactions in flight fail with StorageError."""
+        ...

@@ -1,0 +1,170 @@
+"""Counters in Redis: shared by any number of limiter processes, and with envoyproxy/ratelimit (same keys).
+
+Decisions that are asked for while the event loop is busy, or while earlier ones are on their way, travel together: one
+script call, one round trip. The script runs them in their order and is atomic, so batching changes no answer.
+
+Waits are bounded: a call takes at most twice `timeout_seconds`, and when one fails, what waits for its turn fails too.
+A transaction whose asker has gone is dropped if it has not left, unless it is a settlement: that happened, and counts.
+"""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any, Final, cast
+
+import redis.asyncio
+from headgate.limits.engine import Outcome, Transaction
+from headgate.ratelimit.storages import StorageError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+BATCH_OPS_MAX: Final = 1024
+"""Operations in one script call, which bounds how long Redis serves nobody else; Lua's `unpack` ends near 8,000."""
+
+CALLS_MAX: Final = 2
+"""Script calls on their way at once, each on its own connection; what arrives meanwhile gathers into the next."""
+
+WAITING_MAX: Final = 10_000
+"""Decisions waiting for their turn; beyond it Redis cannot keep up and new ones fail at once."""
+
+_SCRIPT: Final = files("headgate.ratelimit.storages").joinpath("fixed_window.lua").read_text()
+_DIGEST: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+_Waiting = tuple[Transaction, "asyncio.Future[Outcome]"]
+
+
+class RedisStorage:
+    """See the module. `url` as redis-py reads it: `redis://`, `rediss://`, `unix://`."""
+
+    def __init__(self, url: str, *, timeout_seconds: float = 0.5, ttl_jitter_seconds: int = 300) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._ttl_jitter_seconds = ttl_jitter_seconds
+        # One try: the timeout bounds the whole call, and a script that may have run must not run twice.
+        self._redis = cast(
+            "Any",
+            redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+                url,
+                socket_timeout=timeout_seconds,
+                socket_connect_timeout=timeout_seconds,
+                retry=Retry(NoBackoff(), 0),
+            ),
+        )
+        self._waiting: list[_Waiting] = []
+        self._calls: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+        self.round_trips = 0
+
+    async def run(self, transaction: Transaction) -> Outcome:
+        if len(self._waiting) >= WAITING_MAX:
+            raise StorageError(f"{WAITING_MAX} decisions wait for Redis already")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        self._waiting.append((transaction, future))
+        if not self._scheduled and len(self._calls) < CALLS_MAX:
+            self._scheduled = True
+            loop.call_soon(self._send)
+        return await future
+
+    def _send(self) -> None:
+        """Starts one call with what waits, as far as it fits."""
+        self._scheduled = False
+        batch, ops = list[_Waiting](), 0
+        taken = 0
+        for transaction, future in self._waiting:
+            if batch and ops + len(transaction.ops) > BATCH_OPS_MAX:
+                break
+            taken += 1
+            if not future.cancelled() or not transaction.all_or_nothing:
+                batch.append((transaction, future))
+                ops += len(transaction.ops)
+        del self._waiting[:taken]
+        if batch:
+            task = asyncio.get_running_loop().create_task(self._call(batch))
+            self._calls.add(task)
+            task.add_done_callback(self._call_done)
+
+    def _call_done(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        if self._waiting and not self._scheduled:
+            self._send()
+
+    async def _call(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            outcomes = await self._evaluate([transaction for transaction, _ in batch])
+        except (RedisError, OSError, TimeoutError, ValueError) as error:
+            waiting, self._waiting = self._waiting, []
+            for _, future in (*batch, *waiting):
+                if not future.done():
+                    future.set_exception(StorageError(f"Redis: {type(error).__name__}: {error}"))
+        except asyncio.CancelledError:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(StorageError("the storage is closed"))
+            raise
+        else:
+            for (_, future), outcome in zip(batch, outcomes, strict=True):
+                if not future.done():
+                    future.set_result(outcome)
+
+    async def _evaluate(self, transactions: Sequence[Transaction]) -> Sequence[Outcome]:
+        keys, arguments = encode_batch(transactions, self._ttl_jitter_seconds)
+        self.round_trips += 1
+        # The socket's timeouts end a call first; this one bounds what they do not see, such as resolving a name.
+        async with asyncio.timeout(2 * self._timeout_seconds):
+            try:
+                replies = await self._redis.evalsha(_DIGEST, len(keys), *keys, *arguments)
+            except NoScriptError:
+                self.round_trips += 1
+                replies = await self._redis.eval(_SCRIPT, len(keys), *keys, *arguments)
+        return decode_replies(transactions, cast("Sequence[int]", replies))
+
+    async def ping(self) -> None:
+        try:
+            async with asyncio.timeout(2 * self._timeout_seconds):
+                await self._redis.ping()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StorageError(f"Redis: {type(error).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        for task in tuple(self._calls):
+            task.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_exception(StorageError("the storage is closed"))
+        self._waiting.clear()
+        await self._redis.aclose()
+
+
+def encode_batch(transactions: Sequence[Transaction], ttl_jitter_seconds: int) -> tuple[Sequence[str], Sequence[int]]:
+    """KEYS and ARGV of the script; a new counter lives for its window plus a jitter no longer than it or the given."""
+    indices: dict[str, int] = {}
+    lives: list[int] = []
+    arguments: list[int] = []
+    for transaction in transactions:
+        arguments += (int(transaction.all_or_nothing), len(transaction.ops))
+        for op in transaction.ops:
+            index = indices.get(op.key)
+            if index is None:
+                index = indices[op.key] = len(indices) + 1
+                jitter_max = min(ttl_jitter_seconds, op.seconds)
+                # Counters of one window end together: without jitter Redis would expire all of them at one instant.
+                lives.append(op.seconds + (random.randrange(jitter_max) if jitter_max > 0 else 0))
+            arguments += (index, op.hits, op.limit, int(op.refuses))
+    return list(indices), [*lives, *arguments]
+
+
+def decode_replies(transactions: Sequence[Transaction], replies: Sequence[int]) -> Sequence[Outcome]:
+    """The script's flat reply as an outcome per transaction; raises ValueError where the lengths do not agree."""
+    outcomes: list[Outcome] = []
+    position = 0
+    for transaction in transactions:
+        end = position + 1 + len(transaction.ops)
+        outcomes.append(Outcome(tuple(replies[position + 1 : end]), bool(replies[position])))
+        position = end
+    if position != len(replies):
+        raise ValueError(f"{len(replies)} values replied, {position} expected")
+    return outcomes

@@ -1,0 +1,118 @@
+"""Envoy's rate limit messages as `headgate.limits` values, and back.
+
+`envoy.service.ratelimit.v3.RateLimitRequest` → LimitRequest; Decision → `RateLimitResponse`.
+
+A request-time call and the call at stream end look alike on the wire. What tells them apart, best first:
+1. gRPC metadata `x-headgate-moment` with the value `%RESPONSE_CODE%%RESPONSE_FLAGS%`, which Envoy fills in for each
+   call: `0-` before there is a response, `200-`, `0DC`… at the end. Our compiler writes it.
+2. Otherwise, hits in every descriptor and not all of them zero are a settlement: Envoy sends hits per descriptor only
+   where a configuration says so, and losing a charge is worse than counting a refused request (as envoyproxy/ratelimit
+   does always).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescriptor
+from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
+from google.protobuf.message import DecodeError
+from headgate.limits.engine import Decision, LimitOverride, LimitRequest, Moment, RequestDescriptor, Status
+from headgate.limits.units import COUNT_MAX, Unit
+from headgate.pb import overlay_pb2
+
+SERVICE: Final = "envoy.service.ratelimit.v3.RateLimitService"
+METHOD: Final = "ShouldRateLimit"
+
+_UINT32_MAX: Final = 2**32 - 1
+_BEFORE_RESPONSE: Final = "0-"
+_CODES: Final = {code: RateLimitResponse.Code.Value(code.name) for code in Code}
+_UNITS: Final = {unit: RateLimitResponse.RateLimit.Unit.Value(unit.name) for unit in Unit}
+
+
+class WireError(Exception):
+    """A request that breaks the protocol; the message is for the caller."""
+
+
+def decode_request(body: bytes, moment_text: str | None = None) -> LimitRequest:
+    """A serialized RateLimitRequest; `moment_text` is the value of `x-headgate-moment`. Raises WireError."""
+    try:
+        message = RateLimitRequest.FromString(body)
+    except DecodeError as error:
+        raise WireError("not a RateLimitRequest") from error
+    if not message.domain:
+        raise WireError("rate limit domain must not be empty")
+    if not message.descriptors:
+        raise WireError("rate limit descriptor list must not be empty")
+    default_hits = message.hits_addend or 1
+    descriptors = tuple(_descriptor(each, default_hits) for each in message.descriptors)
+    return LimitRequest(message.domain, descriptors, _moment(moment_text, message.descriptors, descriptors))
+
+
+def _moment(
+    text: str | None, messages: Iterable[RateLimitDescriptor], descriptors: Iterable[RequestDescriptor]
+) -> Moment:
+    if text is not None:
+        return Moment.ADMISSION if text == _BEFORE_RESPONSE else Moment.SETTLEMENT
+    explicit = all(message.HasField("hits_addend") for message in messages)
+    charges = explicit and any(descriptor.hits for descriptor in descriptors)
+    return Moment.SETTLEMENT if charges else Moment.ADMISSION
+
+
+def _descriptor(message: RateLimitDescriptor, default_hits: int) -> RequestDescriptor:
+    entries = tuple((entry.key, entry.value) for entry in message.entries)
+    hits = default_hits
+    if message.HasField("hits_addend"):
+        hits = min(message.hits_addend.value, COUNT_MAX)
+        if hits and _is_negative(message):
+            hits = -hits
+    override = None
+    if message.HasField("limit"):
+        override = LimitOverride(message.limit.requests_per_unit, _override_unit(message.limit.unit))
+    return RequestDescriptor(entries, hits, override)
+
+
+def _override_unit(number: int) -> Unit:
+    try:
+        return Unit(number)
+    except ValueError:
+        raise WireError(f"a limit override has the unknown unit {number}") from None
+
+
+def _is_negative(message: RateLimitDescriptor) -> bool:
+    # Field 4, which the wheel does not know and keeps among the unknown fields.
+    return overlay_pb2.RateLimitDescriptor.FromString(message.SerializeToString()).is_negative_hits
+
+
+def encode_decision(decision: Decision, *, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> bytes:
+    """A serialized RateLimitResponse. A refusal also names its rule in dynamic metadata."""
+    response = RateLimitResponse(overall_code=_CODES[decision.code])
+    for status in decision.statuses:
+        _add_status(response, status)
+    for name, value in headers:
+        response.response_headers_to_add.add(key=name, value=value)
+    refusal = decision.refusal
+    if refusal is not None and refusal.rule is not None:
+        if body:
+            response.raw_body = body
+        response.dynamic_metadata.update(
+            {
+                "domain": refusal.rule.domain,
+                "rule": refusal.rule.label,
+                "limit": refusal.rule.amount,
+                "remaining": refusal.remaining,
+                "reset_seconds": refusal.reset_seconds,
+            }
+        )
+    return response.SerializeToString()
+
+
+def _add_status(response: RateLimitResponse, status: Status) -> None:
+    message = response.statuses.add(code=_CODES[status.code], limit_remaining=min(status.remaining, _UINT32_MAX))
+    rule = status.rule
+    if rule is None or status.op is None or rule.unit is None:
+        return
+    message.current_limit.requests_per_unit = min(rule.amount, _UINT32_MAX)
+    message.current_limit.unit = _UNITS[rule.unit]
+    if rule.name:
+        message.current_limit.name = rule.name
+    message.duration_until_reset.seconds = status.reset_seconds
