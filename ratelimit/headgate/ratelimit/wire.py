@@ -16,7 +16,7 @@ from typing import Final
 from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescriptor
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from google.protobuf.message import DecodeError
-from headgate.limits.engine import Decision, LimitOverride, LimitRequest, Moment, RequestDescriptor, Status
+from headgate.limits.engine import Code, Decision, LimitOverride, LimitRequest, Moment, RequestDescriptor, Status
 from headgate.limits.units import COUNT_MAX, Unit
 from headgate.pb import overlay_pb2
 
@@ -25,8 +25,16 @@ METHOD: Final = "ShouldRateLimit"
 
 _UINT32_MAX: Final = 2**32 - 1
 _BEFORE_RESPONSE: Final = "0-"
-_CODES: Final = {code: RateLimitResponse.Code.Value(code.name) for code in Code}
-_UNITS: Final = {unit: RateLimitResponse.RateLimit.Unit.Value(unit.name) for unit in Unit}
+_CODES: Final = {Code.OK: RateLimitResponse.OK, Code.OVER_LIMIT: RateLimitResponse.OVER_LIMIT}
+_UNITS: Final = {
+    Unit.SECOND: RateLimitResponse.RateLimit.SECOND,
+    Unit.MINUTE: RateLimitResponse.RateLimit.MINUTE,
+    Unit.HOUR: RateLimitResponse.RateLimit.HOUR,
+    Unit.DAY: RateLimitResponse.RateLimit.DAY,
+    Unit.WEEK: RateLimitResponse.RateLimit.WEEK,
+    Unit.MONTH: RateLimitResponse.RateLimit.MONTH,
+    Unit.YEAR: RateLimitResponse.RateLimit.YEAR,
+}
 
 
 class WireError(Exception):
