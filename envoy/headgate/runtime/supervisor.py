@@ -1,0 +1,282 @@
+"""Child processes: started, their output logged, restarted when they die, and never left behind.
+
+Each child leads its own process group, so a Ctrl-C in the terminal reaches only us and we decide the order of stopping.
+Where the system can (Linux), a child is killed by the kernel when we die without stopping it.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Final
+
+from headgate.runtime.logging import event_log
+
+log = event_log("supervisor")
+
+BACKOFF_SECONDS_FIRST: Final = 0.1
+BACKOFF_SECONDS_MAX: Final = 10.0
+STEADY_SECONDS: Final = 20.0
+"""A child that ran this long is healthy again: its next death starts from the first backoff."""
+_LINE_BYTES_MAX: Final = 64 * 1024
+"""Longest line of output kept whole: protects us from a child that never ends its lines."""
+_POLL_SECONDS: Final = 0.02
+
+OutputLine = Callable[[str, str], None]
+"""Takes (child's name, one line without its end)."""
+
+
+def log_output(child: str, line: str) -> None:
+    """The default for a child whose lines have no structure."""
+    log.info("child_output", child=child, line=line)
+
+
+def relay_output(child: str, line: str) -> None:
+    """For our own servers, whose lines already are events in the format of this process."""
+    del child
+    sys.stderr.write(line + "\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildSpec:
+    """What to run. `command[0]` is a path."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] | None = None
+    """None inherits ours."""
+    on_line: OutputLine = log_output
+    """Takes the lines of standard error, and of standard output unless that is inherited."""
+    inherit_stdout: bool = False
+    stop_seconds: float = 15.0
+    """From SIGTERM to SIGKILL."""
+
+
+class ChildStartError(Exception):
+    """The program cannot be run at all; the message is one line for the user."""
+
+
+def spawn(spec: ChildSpec) -> "subprocess.Popen[bytes]":
+    """Starts the process. Call it on the main thread: the kernel ties the child's life to the thread that forks it.
+
+    Raises ChildStartError.
+    """
+    try:
+        return subprocess.Popen(
+            spec.command,
+            env=dict(spec.environment) if spec.environment is not None else None,
+            stdin=subprocess.DEVNULL,
+            stdout=None if spec.inherit_stdout else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            process_group=0,
+            preexec_fn=_die_with_parent(),
+        )
+    except OSError as error:
+        raise ChildStartError(f"cannot start {spec.name} ({spec.command[0]}): {error.strerror}") from error
+
+
+def backoff_seconds(deaths: int) -> float:
+    """How long to wait before restart number `deaths` (from 1) in a row."""
+    return min(BACKOFF_SECONDS_FIRST * 2 ** (deaths - 1), BACKOFF_SECONDS_MAX)
+
+
+class Child:
+    """A process that is kept running until `stop`."""
+
+    def __init__(self, spec: ChildSpec, process: "subprocess.Popen[bytes]") -> None:
+        self.spec = spec
+        self.restarts = 0
+        self._process = process
+        self._started_at = time.monotonic()
+        self._stopping = False
+        self._stop_wanted = asyncio.Event()
+        self._task = asyncio.create_task(self._keep_running())
+        self.first_exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """Done with the exit code when the process first dies: whoever waits for it to be ready then gives up."""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.returncode is None
+
+    async def stop(self) -> None:
+        """SIGTERM, then SIGKILL to the group after `stop_seconds`. Returns when the process is gone."""
+        self._stopping = True
+        self._stop_wanted.set()
+        self._signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(self.spec.stop_seconds):
+                await asyncio.shield(self._task)
+        except TimeoutError:
+            log.warning("child_killed", child=self.spec.name, pid=self.pid, waited_seconds=self.spec.stop_seconds)
+            self.kill()
+            await self._task
+        self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group, whatever is left of it."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.running:
+            self._process.send_signal(number)
+
+    async def _keep_running(self) -> None:
+        deaths = 0
+        while True:
+            code = await self._run_once()
+            if not self.first_exit.done():
+                self.first_exit.set_result(code)
+            if self._stopping:
+                return
+            deaths = 1 if time.monotonic() - self._started_at > STEADY_SECONDS else deaths + 1
+            log.warning(
+                "child_died",
+                child=self.spec.name,
+                pid=self.pid,
+                exit=_exit_text(code),
+                restart_in_seconds=backoff_seconds(deaths),
+            )
+            while not await self._restarted(backoff_seconds(deaths)):
+                if self._stopping:
+                    return
+                deaths += 1
+
+    async def _run_once(self) -> int:
+        """Until the process has ended and its output is read."""
+        readers = [
+            asyncio.create_task(self._read(pipe)) for pipe in (self._process.stdout, self._process.stderr) if pipe
+        ]
+        code = await _exit_code(self._process)
+        # A grandchild may hold the pipe open: what it writes is not waited for.
+        if readers:
+            await asyncio.wait(readers, timeout=0.2)
+        for reader in readers:
+            reader.cancel()
+        return code
+
+    async def _restarted(self, wait_seconds: float) -> bool:
+        """Waits, then starts the process again; False if it was told to stop or could not be started."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_seconds):
+                await self._stop_wanted.wait()
+        if self._stopping:
+            return False
+        try:
+            self._process = spawn(self.spec)
+        except ChildStartError as error:
+            log.error("child_not_restarted", child=self.spec.name, error=str(error))
+            return False
+        self._started_at = time.monotonic()
+        self.restarts += 1
+        log.info("child_restarted", child=self.spec.name, pid=self.pid, restarts=self.restarts)
+        return True
+
+    async def _read(self, pipe: IO[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_LINE_BYTES_MAX)
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        try:
+            async for line in _lines(reader):
+                self.spec.on_line(self.spec.name, line)
+        finally:
+            transport.close()
+
+
+async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[str]:
+    """Lines without their ends; one longer than the bound comes in pieces."""
+    while True:
+        try:
+            line = await reader.readuntil(b"\n")
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                yield error.partial.decode(errors="replace")
+            return
+        except asyncio.LimitOverrunError as error:
+            line = await reader.readexactly(error.consumed)
+        yield line.decode(errors="replace").rstrip("\r\n")
+
+
+class Supervisor:
+    """All children of this process, by name."""
+
+    def __init__(self) -> None:
+        self._children: dict[str, Child] = {}
+
+    def start(self, spec: ChildSpec, process: "subprocess.Popen[bytes] | None" = None) -> Child:
+        """Starts a child, or adopts one that `spawn` started before there was a loop. Raises ChildStartError."""
+        assert spec.name not in self._children, f"{spec.name} is already running"
+        child = Child(spec, process or spawn(spec))
+        self._children[spec.name] = child
+        log.debug("child_started", child=spec.name, pid=child.pid)
+        return child
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(tuple(self._children.values()))
+
+    def get(self, name: str) -> Child | None:
+        return self._children.get(name)
+
+    async def stop(self, names: Sequence[str] | None = None) -> None:
+        """Stops these children at the same time (all of them by default) and waits until they are gone."""
+        chosen = [self._children.pop(name) for name in names or tuple(self._children) if name in self._children]
+        await asyncio.gather(*(child.stop() for child in chosen))
+
+    def kill(self) -> None:
+        """At once and without waiting: for when stopping in order failed."""
+        for child in self:
+            child.kill()
+
+
+async def _exit_code(process: "subprocess.Popen[bytes]") -> int:
+    """Waits for the process without a thread where the system has pidfds, by polling elsewhere."""
+    while process.poll() is None:
+        await _until_exit_or_poll(process.pid)
+    return process.returncode
+
+
+async def _until_exit_or_poll(pid: int) -> None:
+    if sys.platform != "linux":
+        await asyncio.sleep(_POLL_SECONDS)
+        return
+    loop = asyncio.get_running_loop()
+    exited = asyncio.Event()
+    descriptor = os.pidfd_open(pid)
+    loop.add_reader(descriptor, exited.set)
+    try:
+        await exited.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _exit_text(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"status {code}"
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What the child does between fork and exec: asks the kernel for SIGKILL when we die. Takes no lock."""
+    if sys.platform != "linux":
+        return None
+    return partial(_ask_for_death_signal, _libc().prctl, os.getpid())
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=False)
+
+
+def _ask_for_death_signal(prctl: Callable[[int, int], int], parent: int) -> None:
+    prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)  # The parent died before the request was made.
