@@ -1,0 +1,210 @@
+"""The real Envoy takes hand-made snapshots through our ADS server."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from headgate.controller.xds.references import Reference
+from headgate.controller.xds.resource_types import CLUSTER, LISTENER, ROUTE, SECRET
+from headgate.controller.xds.server import Patience
+from headgate.controller.xds.snapshot import EMPTY
+from headgate.controller.xds.withhold import withhold
+from support.ads import (
+    AdsBench,
+    ads_bench,
+    cluster_json,
+    cluster_route_json,
+    listener_json,
+    reply_route_json,
+    secret_json,
+    snapshot_of,
+)
+from support.ports import free_port
+
+pytestmark = pytest.mark.envoy
+
+
+@pytest.fixture
+async def bench(short_path: Path) -> AsyncIterator[AdsBench]:
+    async with ads_bench(short_path, patience=Patience(removal_seconds=0.2)) as made:
+        yield made
+
+
+@pytest.fixture
+async def echo_port() -> AsyncIterator[int]:
+    """A provider that answers with the key it was sent."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text=request.headers.get("x-api-key", "none"))
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+async def fetch(port: int) -> tuple[int, str]:
+    """GET / on the gateway; a listener that was just acknowledged may still be warming for an instant."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(10):
+        while True:
+            try:
+                async with session.get(f"http://127.0.0.1:{port}/") as response:
+                    return response.status, await response.text()
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.01)
+
+
+async def eventually(done: Callable[[], Awaitable[bool]]) -> None:
+    """Asks Envoy until it says yes."""
+    async with asyncio.timeout(10):
+        while not await done():  # noqa: ASYNC110 (another process's state)
+            await asyncio.sleep(0.01)
+
+
+async def test_a_snapshot_and_an_update_are_served(bench: AdsBench) -> None:
+    port = free_port()
+    await bench.apply(
+        snapshot_of({LISTENER: (listener_json("l", port, "r"),), ROUTE: (reply_route_json("r", "first"),)})
+    )
+    assert await fetch(port) == (200, "first")
+    await bench.apply(
+        snapshot_of({LISTENER: (listener_json("l", port, "r"),), ROUTE: (reply_route_json("r", "second"),)})
+    )
+    assert await fetch(port) == (200, "second")
+    assert await bench.admin.is_live()
+
+
+async def test_an_empty_snapshot_makes_envoy_live(bench: AdsBench) -> None:
+    await bench.apply(EMPTY)
+    await eventually(bench.admin.is_live)
+
+
+async def test_a_listener_may_be_renamed_on_its_port(bench: AdsBench) -> None:
+    port = free_port()
+    for name in ("a", "b"):
+        routes = (reply_route_json(f"r-{name}", name),)
+        await bench.apply(snapshot_of({LISTENER: (listener_json(name, port, f"r-{name}"),), ROUTE: routes}))
+
+    async def serves_b() -> bool:
+        return await fetch(port) == (200, "b")
+
+    await eventually(serves_b)
+    assert bench.observer.rejections == []
+
+
+async def test_switching_backends_under_load_fails_no_request(bench: AdsBench, echo_port: int) -> None:
+    port = free_port()
+    stop, answers = asyncio.Event(), list[tuple[int, str]]()
+
+    async def load(session: aiohttp.ClientSession) -> None:
+        while not stop.is_set():
+            async with session.get(f"http://127.0.0.1:{port}/") as response:
+                answers.append((response.status, await response.text()))
+
+    def target(generation: int) -> Mapping[str, tuple[Mapping[str, Any], ...]]:
+        name = f"c{generation}"
+        return {
+            LISTENER: (listener_json("l", port, "r"),),
+            ROUTE: (cluster_route_json("r", name),),
+            # A name that has to be resolved and a secret that has to arrive: both must be there before the route.
+            CLUSTER: (cluster_json(name, echo_port, secret=f"s{generation}", host="localhost", kind="STRICT_DNS"),),
+            SECRET: (secret_json(f"s{generation}", f"key{generation}"),),
+        }
+
+    await bench.apply(snapshot_of(target(0)))
+    assert await fetch(port) == (200, "key0")
+    async with aiohttp.ClientSession() as session:
+        tasks = [asyncio.create_task(load(session)) for _ in range(4)]
+        for generation in range(1, 12):
+            await bench.apply(snapshot_of(target(generation)))
+        stop.set()
+        await asyncio.gather(*tasks)
+    assert {status for status, _ in answers} == {200}
+    assert await fetch(port) == (200, "key11")
+
+    async def old_clusters_are_gone() -> bool:
+        name = "cluster_manager.active_clusters"
+        return (await bench.admin.stats(name))[name] == 2  # its own and the controller's
+
+    await eventually(old_clusters_are_gone)
+
+
+async def test_a_secret_rotates_without_touching_its_cluster(bench: AdsBench, echo_port: int) -> None:
+    port = free_port()
+    fixed = {
+        LISTENER: (listener_json("l", port, "r"),),
+        ROUTE: (cluster_route_json("r", "c"),),
+        CLUSTER: (cluster_json("c", echo_port, secret="s"),),
+    }
+    for value in ("one", "two"):
+        await bench.apply(snapshot_of({**fixed, SECRET: (secret_json("s", value),)}))
+        assert await fetch(port) == (200, value)
+    assert (await bench.admin.stats("cluster_manager.cluster_(added|modified)"))[
+        "cluster_manager.cluster_modified"
+    ] == 0
+
+
+async def test_a_refused_cluster_is_named_and_the_rest_is_kept(bench: AdsBench, echo_port: int) -> None:
+    port = free_port()
+    listeners = (listener_json("l", port, "r"),)
+    good = snapshot_of(
+        {LISTENER: listeners, ROUTE: (cluster_route_json("r", "a"),), CLUSTER: (cluster_json("a", echo_port),)}
+    )
+    await bench.apply(good)
+    # Envoy refuses a static cluster whose address is a name.
+    broken = snapshot_of(
+        {
+            LISTENER: listeners,
+            ROUTE: (cluster_route_json("r", "b"),),
+            CLUSTER: (cluster_json("a", echo_port), cluster_json("b", echo_port, host="not-an-address")),
+        },
+        good,
+    )
+    bench.ads.publish(broken)
+    await bench.observer.until(lambda seen: bool(seen.rejections))
+    (rejected,) = bench.observer.rejections
+    assert rejected.names == ("b",)
+    assert "not-an-address" in rejected.message
+    refused = {Reference(CLUSTER, "b"): frozenset(rejected.versions.values())}
+    await bench.apply(withhold(broken, good, refused))
+    assert await fetch(port) == (200, "none")
+
+
+async def test_a_port_in_use_is_refused_with_envoys_words_and_other_listeners_serve(bench: AdsBench) -> None:
+    port = free_port()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        bench.ads.publish(
+            snapshot_of(
+                {
+                    LISTENER: (listener_json("good", port, "r"), listener_json("bad", taken.getsockname()[1], "r")),
+                    ROUTE: (reply_route_json("r", "served"),),
+                }
+            )
+        )
+        await bench.observer.until(lambda seen: bool(seen.rejections))
+        assert bench.observer.rejections[0].names == ("bad",)
+        assert "Address already in use" in bench.observer.rejections[0].message
+        assert await fetch(port) == (200, "served")
+
+
+async def test_a_restarted_envoy_gets_everything_again(bench: AdsBench) -> None:
+    port = free_port()
+    snapshot = snapshot_of({LISTENER: (listener_json("l", port, "r"),), ROUTE: (reply_route_json("r", "hello"),)})
+    await bench.apply(snapshot)
+    os.kill(bench.envoy.pid, signal.SIGKILL)
+    await bench.observer.until(lambda seen: seen.applied_versions.count(snapshot.version) == 2)
+    assert await fetch(port) == (200, "hello")
+    assert bench.envoy.restarts == 1
