@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from support.envoy import EnvoyProcess
+from support.providers import Api, Provider
 from support.redis import RedisServer
 
 
@@ -50,3 +51,19 @@ def redis_server(redis_process: RedisServer) -> RedisServer:
     """An empty Redis."""
     redis_process.flush()
     return redis_process
+
+
+@pytest.fixture
+def start_provider() -> Iterator[Callable[..., Provider]]:
+    """Starts fake providers (arguments as of `Provider`); at the end all are stopped and none may have had problems."""
+    started: list[Provider] = []
+
+    def start(api: Api, **options: Any) -> Provider:
+        started.append(Provider(api, **options))
+        return started[-1]
+
+    yield start
+    problems = [problem for each in started for problem in each.problems]
+    for provider in started:
+        provider.close()
+    assert not problems, "providers refused requests"
