@@ -1,10 +1,11 @@
 """Costs: from the CEL that users write to the CEL that Envoy evaluates.
 
-Users write over `model`, `backend`, `route_name` (strings) and token counts (uint), as control-plane.md 1.3.3 lists them. Envoy
-evaluates expressions over its attributes, so each variable becomes the expression that yields it:
+Users write over `model`, `backend`, `route_name` (strings) and token counts (uint), the variables that Envoy AI Gateway
+documents for LLMRequestCost. Envoy evaluates expressions over its attributes, so each variable becomes the expression
+that yields it:
 
-* token counts from `ai_protocol_manager`'s typed metadata, and, where a processor may have served the request, from the usage
-  that it published, which it counts even for a stream that broke off;
+* token counts from `ai_protocol_manager`'s typed metadata, and, where a processor may have served the request, from the
+  usage that it published, which it counts even for a stream that broke off;
 * `backend` is the cluster's name, `model` the override of the cluster that served, else the client's model.
 
 Every count reads 0 where it is unknown: an expression that yields nothing would silently drop a charge.
@@ -55,7 +56,7 @@ _EXTRACTED: Mapping[str, str] = {
 
 
 def usage_expression(key: str, *, processor: bool) -> str:
-    """Envoy's CEL for one of `metadata.USAGE_KEYS`, a uint; `processor` where a translating processor may have counted."""
+    """Envoy's CEL for one of `metadata.USAGE_KEYS`, a uint; `processor` where a processor may have counted."""
     if not processor:
         return _EXTRACTED[key]
     return f"({_HAS_PUBLISHED} && '{key}' in {_PUBLISHED} ? uint({_PUBLISHED}['{key}']) : {_EXTRACTED[key]})"
@@ -98,8 +99,10 @@ def formatted(expression: str) -> str:
 
 def check_expression(expression: str) -> str | None:
     """What is wrong with a user's cost expression, or None: it is compiled and run once with zero counts."""
-    import celpy  # costs most of a second, and only routes with CEL costs need it
+    import celpy  # slow to import, and only routes with CEL costs need it
     from celpy import celtypes
+    from celpy.celparser import CELParseError
+    from celpy.evaluation import CELEvalError
 
     try:
         environment = celpy.Environment()
@@ -107,10 +110,11 @@ def check_expression(expression: str) -> str | None:
         values = {name: celtypes.StringType("dummy") for name in ("model", "backend", "route_name")}
         counts = {key: celtypes.UintType(0) for key in metadata.USAGE_KEYS}
         result = program.evaluate({**values, **counts})
-    except celpy.CELParseError as error:
+    except CELParseError as error:
         return f"is not a CEL expression: {error.args[0]}"
-    except celpy.CELEvalError as error:
-        return f"fails on zero tokens: {str(error.args[0]).split(" (in activation")[0]}; the variables are {', '.join(VARIABLES)}"
+    except CELEvalError as error:
+        why = str(error.args[0]).partition(" (in activation")[0]
+        return f"fails on zero tokens: {why}; the variables are {', '.join(VARIABLES)}"
     if isinstance(result, celtypes.UintType) or (isinstance(result, celtypes.IntType) and result >= 0):
         return None
     return f"yields a {type(result).__name__}, not a non-negative integer"

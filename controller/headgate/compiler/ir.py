@@ -1,7 +1,7 @@
 """The compiler's middle: what the resources mean, with every reference resolved and every default applied.
 
-`resolve/` makes it from the world, `lower/` makes Envoy configuration from it. Values are immutable and hashable, so that
-lowering one of them is a function that can be remembered. Times are seconds, sizes are bytes, names are unique.
+`resolve/` makes it from the world, `lower/` makes Envoy configuration from it. Values are immutable and hashable, so
+that lowering one of them is a function that can be remembered. Times are seconds, sizes are bytes, names are unique.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamTls:
-    """How Envoy verifies the backend. Either `ca_certificates` (PEM) or `system`; neither verifies nothing (`insecure`)."""
+    """How Envoy verifies the backend: against `ca_certificates` (PEM), the system's CAs, or (`insecure`) not at all."""
 
     server_name: str
     system: bool = True
@@ -73,9 +73,8 @@ class Credential:
     secret: str
     """Name of the SDS secret."""
     value: Secret
-    """The header's value for `HEADER`; the credentials file for `AWS`."""
+    """The header's whole value (`Bearer …`) for `HEADER`; the text of the credentials file for `AWS`."""
     header: str = "authorization"
-    prefix: str = ""
     region: str = ""
     profile: str = "default"
 

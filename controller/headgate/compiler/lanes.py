@@ -1,6 +1,6 @@
 """Which lane a request takes: Envoy's filters alone (`native`) or through the processor (`extproc`).
 
-A lane belongs to a class of client paths and a backend. The classes are a table; a rule's routes are made from it in order.
+A lane belongs to a class of client paths and a backend. The classes are a table; a rule's routes follow its order.
 """
 
 from dataclasses import dataclass

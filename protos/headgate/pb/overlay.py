@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from envoy.config.route.v3.route_components_pb2 import RetryPolicy
     from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescriptor
     from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
+    from envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimit
     from google.protobuf.descriptor import Descriptor, FileDescriptor
     from google.protobuf.message import Message
 
@@ -42,6 +43,7 @@ OVERLAYS: Final = (
     Overlay("envoy.config.route.v3.RetryPolicy", overlay_pb2.RetryPolicy.DESCRIPTOR),
     Overlay("envoy.extensions.filters.http.lua.v3.Lua", overlay_pb2.Lua.DESCRIPTOR),
     Overlay("envoy.extensions.common.ratelimit.v3.RateLimitDescriptor", overlay_pb2.RateLimitDescriptor.DESCRIPTOR),
+    Overlay("envoy.extensions.filters.http.ratelimit.v3.RateLimit", overlay_pb2.RateLimit.DESCRIPTOR),
 )
 
 
@@ -60,6 +62,12 @@ def lua_filter_context(lua: Lua, context: Mapping[str, JsonValue]) -> None:
 def lua_shared_vm(lua: Lua, vm_id: str) -> None:
     """Lua filters with the same id and the same code share one interpreter per worker thread."""
     _merge(lua, overlay_pb2.Lua(shared_vm_id=vm_id))
+
+
+def rate_limit_answers(rate_limit: RateLimit, *, metadata_namespace: str) -> None:
+    """A refused request is told `retry-after`, and the service's metadata goes into that namespace."""
+    fields = overlay_pb2.RateLimit(metadata_namespace=metadata_namespace, enable_retry_after_header=True)
+    _merge(rate_limit, fields)
 
 
 def is_negative_hits(descriptor: RateLimitDescriptor) -> bool:

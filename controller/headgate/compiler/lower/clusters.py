@@ -169,5 +169,3 @@ def jwks_cluster(name: str, host: str, port: int, options: Options) -> Cluster:
         tls=ir.UpstreamTls(server_name=host),
     )
     return backend_cluster(backend, "", options)
-
-

@@ -1,20 +1,23 @@
 """Virtual hosts: rules in Gateway API's order of precedence, and how a request finds its rule.
 
-With few models Envoy tries the routes in order. With many, the model header is looked up in a map first: each model's entry holds
-the routes that could take it, in the same order, so the meaning is the same and the cost no longer grows with the models.
+With few models Envoy tries the routes in order. With many, the model header is looked up in a map first: each model's
+entry holds the routes that could take it, in the same order, so the meaning is the same and the cost no longer grows
+with the models.
 """
 
 from collections.abc import Sequence
 
 from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
 from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
+from google.protobuf.message import Message
 from headgate.compiler import ir
 from headgate.compiler.lower import replies
 from headgate.compiler.lower.routes import rule_routes
-from headgate.compiler.lower.wire import extension
+from headgate.compiler.lower.wire import packed
 from headgate.compiler.options import Options
 from headgate.contract import headers
 from headgate.llm.endpoints import Body, paths
+from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 MODELS_MAPPED_FROM = 64
@@ -44,9 +47,7 @@ def precedence(item: Ranked) -> tuple[object, ...]:
 
 
 def ranked(rules: Sequence[ir.Rule]) -> list[Ranked]:
-    return sorted(
-        ((rule, match, index) for rule in rules for index, match in enumerate(rule.matches)), key=precedence
-    )
+    return sorted(((rule, match, index) for rule in rules for index, match in enumerate(rule.matches)), key=precedence)
 
 
 def exact_model(match: ir.Match) -> str | None:
@@ -57,15 +58,19 @@ def exact_model(match: ir.Match) -> str | None:
     return None
 
 
+def _extension(name: str, message: Message) -> TypedExtensionConfig:
+    return TypedExtensionConfig(name=name, typed_config=packed(message))
+
+
 def _route_list(routes: Sequence[Route]) -> Matcher.OnMatch:
-    return Matcher.OnMatch(action=extension("headgate/routes", RouteList(routes=routes)))
+    return Matcher.OnMatch(action=_extension("headgate/routes", RouteList(routes=routes)))
 
 
 def _mapped(items: Sequence[Item], models: list[Route], first: list[Route], last: list[Route]) -> Matcher:
     """A matcher by model. Model lists are asked for without a model, so they stand only where none is named."""
     matcher = Matcher()
     tree = matcher.matcher_tree
-    tree.input.CopyFrom(extension("headgate/model", HttpRequestHeaderMatchInput(header_name=headers.MODEL)))
+    tree.input.CopyFrom(_extension("headgate/model", HttpRequestHeaderMatchInput(header_name=headers.MODEL)))
     for name in sorted({model for model, _ in items if model is not None}):
         routes = [route for wanted, found in items if wanted in (None, name) for route in found]
         tree.exact_match_map.map[name].CopyFrom(_route_list([*first, *routes, *last]))
@@ -78,11 +83,15 @@ def _known_paths() -> list[str]:
     return sorted(path for path, endpoint in paths().items() if endpoint.body is not Body.NONE)
 
 
-def virtual_host(host: ir.VirtualHost, name: str, domains: Sequence[str], body_bytes_max: int, options: Options) -> VirtualHost:
+def virtual_host(
+    host: ir.VirtualHost, name: str, domains: Sequence[str], body_bytes_max: int, options: Options
+) -> VirtualHost:
     """All rules of one hostname; AI hosts also list their models and explain what they refuse."""
     result = VirtualHost(name=name, domains=domains)
     result.request_body_buffer_limit.value = body_bytes_max
-    items = [(exact_model(match), rule_routes(rule, match, index, options)) for rule, match, index in ranked(host.rules)]
+    items = [
+        (exact_model(match), rule_routes(rule, match, index, options)) for rule, match, index in ranked(host.rules)
+    ]
     ai = any(rule.ai for rule in host.rules)
     first = replies.error_routes() if ai else []
     last = replies.last_routes(_known_paths()) if ai else []

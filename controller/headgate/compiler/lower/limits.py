@@ -1,11 +1,11 @@
 """Limits: the descriptors that Envoy sends, and the configuration of the service that counts them.
 
-A limit rule R becomes the descriptor `("rule", R.name)` plus one entry per selector. Envoy sends it when the request is admitted,
-with the amount to add then (0 only checks), and again when the response is done, with the cost. Both carry `hits_addend`, which Envoy
-honours only in `RateLimitPerRoute.rate_limits` (`route.rate_limits` ignores it silently).
+A limit rule R becomes the descriptor `("rule", R.name)` plus one entry per selector. Envoy sends it when the request is
+admitted, with the amount to add then (0 only checks), and again when the response is done, with the cost. Both carry
+`hits_addend`, which Envoy honours only in `RateLimitPerRoute.rate_limits` (`route.rate_limits` ignores it silently).
 
-Identity comes from dynamic metadata, never from headers: at the end of a request Envoy builds descriptors from headers that the
-upstream filters have changed by then, and a missing header would drop the charge without a trace.
+Identity comes from dynamic metadata, never from headers: at the end of a request Envoy builds descriptors from headers
+that the upstream filters have changed by then, and a missing header would drop the charge without a trace.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from functools import lru_cache
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.route.v3.route_components_pb2 import RateLimit
 from envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimitPerRoute
-from envoy.extensions.rate_limit_descriptors.expr.v3.expr_pb2 import Descriptor
+from envoy.extensions.rate_limit_descriptors.expr.v3.expr_pb2 import Descriptor  # pyright: ignore[reportAttributeAccessIssue]
 from envoy.type.metadata.v3.metadata_pb2 import MetadataKey
 from headgate.compiler import cel, ir
 from headgate.compiler.lower.wire import packed

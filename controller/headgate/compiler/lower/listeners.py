@@ -41,10 +41,12 @@ from headgate.compiler.lower.limits import DOMAIN, selector_headers
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address, struct
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
+from headgate.pb import overlay
 from headgate.pb.body_size_limit_pb2 import BodySizeLimit
 
 RATELIMIT_TIMEOUT_SECONDS = 0.25
 RATELIMIT_UNAVAILABLE = 500
+RATELIMIT_METADATA = "headgate.ratelimit"
 STREAM_IDLE_SECONDS = 300.0
 REQUEST_RECEIVED_SECONDS = 60.0
 """A client that sends its body more slowly than this is answered 408."""
@@ -116,10 +118,9 @@ def _ratelimit(options: Options) -> HttpFilter:
         failure_mode_deny=options.ratelimit_failure_deny,
         timeout=duration(RATELIMIT_TIMEOUT_SECONDS),
         enable_x_ratelimit_headers=RateLimit.DRAFT_VERSION_03,
-        enable_retry_after_header=True,
         disable_x_envoy_ratelimited_header=True,
-        metadata_namespace="headgate.ratelimit",
     )
+    overlay.rate_limit_answers(message, metadata_namespace=RATELIMIT_METADATA)
     message.status_on_error.code = RATELIMIT_UNAVAILABLE  # pyright: ignore[reportAttributeAccessIssue]
     return http_filter("envoy.filters.http.ratelimit", message)
 
@@ -169,10 +170,7 @@ def _early_header_mutation() -> EarlyHeaderMutation:
 
 def _access_log(options: Options) -> AccessLog:
     internal, published = metadata.INTERNAL, metadata.NAMESPACE
-    usage = {
-        key: cel.formatted(f"int({cel.usage_expression(key, processor=True)})")
-        for key in metadata.USAGE_KEYS
-    }
+    usage = {key: cel.formatted(f"int({cel.usage_expression(key, processor=True)})") for key in metadata.USAGE_KEYS}
     fields = {
         "time": "%START_TIME%",
         "method": "%REQ(:METHOD)%",

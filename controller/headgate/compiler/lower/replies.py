@@ -1,7 +1,7 @@
 """What the gateway itself answers: errors in the client's dialect, and `/v1/models`.
 
-Envoy's filters answer errors as plain text; `local_reply_config` wraps each into the body of the client's dialect, told by the
-client's path. Answers that are already JSON (model lists, the processor's errors) pass as they are.
+Envoy's filters answer errors as plain text; `local_reply_config` wraps each into the body of the client's dialect, told
+by the client's path. Answers that are already JSON (model lists, the processor's errors) pass as they are.
 """
 
 import json
@@ -25,7 +25,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from headgate.compiler import ir
 from headgate.compiler.lower.filters.extraction import ERROR_JSON, ERROR_KEY
-from headgate.compiler.lower.routes import UNKNOWN_MODEL, metadata_matcher, not_found
+from headgate.compiler.lower.routes import UNKNOWN_MODEL, answered, metadata_matcher
 from headgate.compiler.lower.wire import inline, packed, struct
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
@@ -94,21 +94,23 @@ def _openai_format(message: str) -> SubstitutionFormatString:
 
 
 def _verbatim() -> SubstitutionFormatString:
-    return SubstitutionFormatString(
-        text_format_source=inline("%LOCAL_REPLY_BODY%"), content_type="application/json"
-    )
+    return SubstitutionFormatString(text_format_source=inline("%LOCAL_REPLY_BODY%"), content_type="application/json")
 
 
 def _cel(expression: str) -> AccessLogFilter:
     message = ExpressionFilter(expression=expression)
     return AccessLogFilter(
-        extension_filter=ExtensionFilter(name="envoy.access_loggers.extension_filters.cel", typed_config=packed(message))
+        extension_filter=ExtensionFilter(
+            name="envoy.access_loggers.extension_filters.cel", typed_config=packed(message)
+        )
     )
 
 
 def _status(code: int) -> AccessLogFilter:
     value = RuntimeUInt32(default_value=code, runtime_key=f"headgate.never.{code}")
-    return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=ComparisonFilter.EQ, value=value)))
+    return AccessLogFilter(
+        status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=ComparisonFilter.EQ, value=value))
+    )
 
 
 def _mapper(filter_: AccessLogFilter, body_format: SubstitutionFormatString) -> ResponseMapper:
@@ -144,7 +146,7 @@ def local_replies(options: Options, body_bytes_max: int) -> LocalReplyConfig:
 
 
 def _refuse(name: str, status: int, text: str, match: RouteMatch) -> Route:
-    return Route(name=name, match=match, direct_response=not_found(text, status))
+    return Route(name=name, match=match, direct_response=answered(text, status))
 
 
 def _model_is_number() -> RouteMatch:
@@ -229,7 +231,7 @@ def _anthropic_list(models: Sequence[tuple[str, str, int]]) -> dict[str, object]
 
 
 def model_routes(rules: Iterable[ir.Rule]) -> list[Route]:
-    """`GET /v1/models` and `GET /v1/models/{id}` in both dialects; a client that sends `anthropic-version` speaks Anthropic's."""
+    """`GET /v1/models` and `/v1/models/{id}` in both dialects; `anthropic-version` asks for Anthropic's."""
     models = models_of(rules)
     get = HeaderMatcher(name=":method", string_match=StringMatcher(exact="GET"))
     anthropic = HeaderMatcher(name="anthropic-version", present_match=True)
@@ -245,6 +247,8 @@ def model_routes(rules: Iterable[ir.Rule]) -> list[Route]:
     for model in models:
         add(f"/v1/models/{model[0]}", _openai_model(model), _anthropic_model(model))
     not_allowed = "Only GET is served here."
-    for path in ("/v1/models", "/anthropic/v1/models"):
-        result.append(_refuse("headgate/models/method", 405, not_allowed, RouteMatch(path=path)))
+    result.extend(
+        _refuse("headgate/models/method", 405, not_allowed, RouteMatch(path=path))
+        for path in ("/v1/models", "/anthropic/v1/models")
+    )
     return result

@@ -1,8 +1,8 @@
 """Routes: what a rule becomes for each class of client paths.
 
-A rule's routes differ only in path, in which backends can serve that path, and in whether the processor takes part. Failover is
-Envoy's `priority_group` cluster specifier with `refresh_cluster_on_retry`, so that each attempt runs its own backend's filters;
-aggregate and composite clusters would skip them.
+A rule's routes differ only in path, in which backends can serve that path, and in whether the processor takes part.
+Failover is Envoy's `priority_group` cluster specifier with `refresh_cluster_on_retry`, so that each attempt runs its
+backend's filters; aggregate and composite clusters would skip them.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from envoy.config.core.v3.base_pb2 import HeaderValue
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.route.v3.route_components_pb2 import (
-    FilterConfig,
+    DirectResponseAction,
     HeaderMatcher,
     QueryParameterMatcher,
     RedirectAction,
@@ -23,14 +23,13 @@ from envoy.config.route.v3.route_components_pb2 import (
 from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExtProcOverrides, ExtProcPerRoute
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
-from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import extraction, security
 from headgate.compiler.lower.upstream import STREAMED, UNARY, filter_name
-from headgate.compiler.lower.wire import add_header, duration, extension, packed, regex, set_header
+from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 from headgate.llm.names import DialectName
@@ -165,11 +164,6 @@ def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...]) -> RouteAction:
     return action
 
 
-def enabled(message: Message) -> Any:
-    """Per-route config that switches on a filter installed disabled."""
-    return packed(FilterConfig(config=packed(message)))
-
-
 def _processor(served: Served, *, streamed: bool) -> Iterator[tuple[str, Message]]:
     present = {backend.dialect for backend, _ in served.backends} & TRANSLATED
     for dialect in sorted(d for d in present if d is not None):
@@ -252,23 +246,19 @@ def _excluding(route: Route, path_class: PathClass) -> Iterator[Route]:
         yield Route(name=f"{route.name}/excluded", match=match, direct_response=NOT_SERVED)
 
 
-def not_found(text: str, status: int = 404) -> "Route.direct_response":  # pyright: ignore[reportAttributeAccessIssue]
-    route = Route()
-    route.direct_response.status = status
-    route.direct_response.body_format.CopyFrom(SubstitutionFormatString())
-    route.direct_response.body_format.text_format_source.inline_string = text
-    return route.direct_response
+def answered(text: str, status: int) -> DirectResponseAction:
+    """An answer of the gateway itself; the text may hold Envoy's format commands."""
+    return DirectResponseAction(status=status, body_format=SubstitutionFormatString(text_format_source=inline(text)))
 
 
 UNKNOWN_MODEL = (
     "The model '%DYNAMIC_METADATA(headgate:model)%' does not exist here, or is not served at this path. "
     "GET /v1/models lists what there is."
 )
-NOT_SERVED = not_found(UNKNOWN_MODEL)
+NOT_SERVED = answered(UNKNOWN_MODEL, 404)
 
 
-def _redirect(rule: ir.Rule, redirect: ir.Redirect) -> RedirectAction:
-    del rule
+def _redirect(redirect: ir.Redirect) -> RedirectAction:
     action = RedirectAction(host_redirect=redirect.hostname, scheme_redirect=redirect.scheme)
     if redirect.path:
         action.path_redirect = redirect.path
@@ -316,7 +306,7 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int) -> Iterator[Route]:
         if rule.direct.body:
             route.direct_response.body.inline_string = rule.direct.body
     elif rule.redirect is not None:
-        route.redirect.CopyFrom(_redirect(rule, rule.redirect))
+        route.redirect.CopyFrom(_redirect(rule.redirect))
     elif usable:
         route.route.CopyFrom(_action(rule, usable))
         if rule.rewrite is not None:

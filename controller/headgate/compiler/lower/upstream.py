@@ -1,18 +1,17 @@
 """The upstream filters of an AI cluster: what happens to one attempt for one backend.
 
 Order, with reasons:
-1. lua: strips credentials and internal headers, sets host and path, rewrites the body (native lane); starts from the client's
-   originals, because Envoy shares request headers between attempts.
+1. lua: strips credentials and internal headers, sets host and path, rewrites the body (native lane); starts from the
+   client's originals, because Envoy shares request headers between attempts.
 2. ext_proc, named after the backend's dialect: translates; a route whose clients speak that dialect disables it.
 3. header_mutation: asks for an identity-encoded answer, before signing.
-4. credential injection or AWS signing: last, so that nothing earlier can see or change it, and the signature covers the result.
+4. credential injection or AWS signing: last, so that nothing can see or change it, and the signature covers the result.
 5. upstream_codec: required by Envoy.
 """
 
 from functools import lru_cache
 
 import msgspec
-
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutationRules
 from envoy.config.core.v3.base_pb2 import HeaderValue
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
@@ -148,7 +147,7 @@ def _identity() -> HttpFilter:
 def _credential(credential: Credential, secrets_directory: str) -> HttpFilter:
     if credential.kind is CredentialKind.AWS:
         return _aws(credential, secrets_directory)
-    generic = Generic(header=credential.header, header_value_prefix=credential.prefix)
+    generic = Generic(header=credential.header)
     generic.credential.CopyFrom(SdsSecretConfig(name=credential.secret, sds_config=ads()))
     message = CredentialInjector(overwrite=True)
     message.credential.CopyFrom(extension("envoy.http.injected_credentials.generic", generic))

@@ -1,1 +1,1 @@
-"""Envoy's HTTP filters, one module per concern. Each gives the listener's filter and, where it has one, its per-route config."""
+"""Envoy's HTTP filters, one module per concern: the listener's filter and, where there is one, its per-route config."""

@@ -1,9 +1,9 @@
 """What is read from requests and answers: the model, the stream flag, the usage, the costs.
 
 Requests: `json_to_metadata` reads the body once; `header_mutation` puts the model into the header that routes match on.
-Answers: `ai_protocol_manager` counts usage and, on routes with costs, ends the answer with synthetic trailers; `header_mutation`
-evaluates each cost into such a trailer, and a script moves it into metadata. Bytes of the answer never change, but for the usage
-chunk that we forced, which another script drops.
+Answers: `ai_protocol_manager` counts usage and ends the answer with synthetic trailers; on routes with costs
+`header_mutation` evaluates each cost into such a trailer, and a script moves it into metadata. The answer's bytes never
+change, but for the usage chunk that we forced, which another script drops.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
 """Who may call: API keys, JWTs, CORS.
 
-A listener's own policy runs before anything that buffers. Where a route brings its own policy, which route it is is known only
+A listener's own policy runs before anything that buffers. Where a route brings its own policy, the route is known only
 after the body was read, so all authentication of that listener then runs there, route by route.
 
-API keys are delivered as an extension config of their own (ECDS): changing a key touches no listener, so no connection drains.
+API keys are delivered as an extension config of their own (ECDS): changing a key drains no listener.
 """
 
 from collections.abc import Iterable, Iterator
@@ -66,15 +66,15 @@ def api_keys_resource_name(listener: str) -> str:
 
 def api_keys_resource(listener: str, keys: ir.ApiKeys) -> TypedExtensionConfig:
     """The listener's keys as an ECDS resource."""
-    message = ApiKeyAuth(
-        credentials=_credentials(keys), key_sources=_key_sources(keys), forwarding=_forwarding(keys)
-    )
+    message = ApiKeyAuth(credentials=_credentials(keys), key_sources=_key_sources(keys), forwarding=_forwarding(keys))
     return TypedExtensionConfig(name=api_keys_resource_name(listener), typed_config=packed(message))
 
 
 def listener_api_keys(listener: str) -> HttpFilter:
     """The filter whose config `api_keys_resource` delivers; until it has come, requests wait."""
-    source = ExtensionConfigSource(config_source=ads(), type_urls=[f"type.googleapis.com/{ApiKeyAuth.DESCRIPTOR.full_name}"])
+    source = ExtensionConfigSource(
+        config_source=ads(), type_urls=[f"type.googleapis.com/{ApiKeyAuth.DESCRIPTOR.full_name}"]
+    )
     return HttpFilter(name=api_keys_resource_name(listener), config_discovery=source)
 
 
@@ -89,7 +89,9 @@ def jwks_cluster_name(uri: str) -> str:
 
 
 def _jwt_provider(provider: ir.JwtProvider) -> JwtProvider:
-    result = JwtProvider(issuer=provider.issuer, audiences=provider.audiences, payload_in_metadata=provider.name, forward=False)
+    result = JwtProvider(
+        issuer=provider.issuer, audiences=provider.audiences, payload_in_metadata=provider.name, forward=False
+    )
     if provider.jwks_inline:
         result.local_jwks.CopyFrom(inline(provider.jwks_inline))
     else:

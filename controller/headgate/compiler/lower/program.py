@@ -1,0 +1,112 @@
+"""The whole program as xDS resources and files."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SdsSecret
+from google.protobuf.message import Message
+from headgate.compiler import ir
+from headgate.compiler.lower.clusters import backend_cluster, jwks_cluster, service_clusters
+from headgate.compiler.lower.filters import security
+from headgate.compiler.lower.listeners import port_listener, route_configuration
+from headgate.compiler.options import Options
+from headgate.contract.secret import Secret
+
+Resources = Mapping[str, Mapping[str, Message]]
+"""Type URL to name to message."""
+
+TYPES = (Cluster, SdsSecret, TypedExtensionConfig, Listener, RouteConfiguration)
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """What Envoy is given: resources by xDS, and files that it reads by path."""
+
+    resources: Resources
+    files: Mapping[str, Secret]
+
+
+def type_url(message: type[Message]) -> str:
+    return f"type.googleapis.com/{message.DESCRIPTOR.full_name}"
+
+
+def _listeners(program: ir.Program) -> Iterator[ir.Listener]:
+    for port in program.ports:
+        yield from port.listeners
+
+
+def _rules(program: ir.Program) -> Iterator[ir.Rule]:
+    seen: set[str] = set()
+    for listener in _listeners(program):
+        for host in listener.hosts:
+            for rule in host.rules:
+                if rule.name not in seen:
+                    seen.add(rule.name)
+                    yield rule
+
+
+def _credential_secret(credential: ir.Credential) -> SdsSecret:
+    secret = SdsSecret(name=credential.secret)
+    secret.generic_secret.secret.inline_string = credential.value.reveal()
+    return secret
+
+
+def _certificate_secret(certificate: ir.Certificate) -> SdsSecret:
+    secret = SdsSecret(name=certificate.name)
+    secret.tls_certificate.certificate_chain.inline_string = certificate.chain
+    secret.tls_certificate.private_key.inline_string = certificate.key.reveal()
+    return secret
+
+
+def _policies(listener: ir.Listener) -> Iterator[ir.Auth]:
+    if listener.auth is not None:
+        yield listener.auth
+    for host in listener.hosts:
+        for rule in host.rules:
+            if rule.auth is not None:
+                yield rule.auth
+
+
+def _jwks_clusters(program: ir.Program, options: Options) -> Iterator[Cluster]:
+    for listener in _listeners(program):
+        for policy in _policies(listener):
+            for provider in policy.jwt:
+                if provider.jwks_uri:
+                    parts = urlsplit(provider.jwks_uri)
+                    name = security.jwks_cluster_name(provider.jwks_uri)
+                    yield jwks_cluster(name, parts.hostname or "", parts.port or 443, options)
+
+
+def lower_program(program: ir.Program, options: Options) -> Lowered:
+    """Everything of the program; names are sorted, so that equal programs give equal output."""
+    found: dict[str, dict[str, Message]] = {type_url(kind): {} for kind in TYPES}
+    files: dict[str, Secret] = {}
+
+    def add(message: Cluster | SdsSecret | TypedExtensionConfig | Listener | RouteConfiguration) -> None:
+        found[type_url(type(message))][message.name] = message
+
+    for cluster in (*service_clusters(options), *_jwks_clusters(program, options)):
+        add(cluster)
+    for rule in _rules(program):
+        for backend in rule.backends:
+            add(backend_cluster(backend, rule.route, options))
+            credential = backend.credential
+            if credential is not None and credential.kind is ir.CredentialKind.AWS:
+                files[credential.secret] = credential.value
+            elif credential is not None:
+                add(_credential_secret(credential))
+    for port in program.ports:
+        add(port_listener(port, options))
+        for listener in port.listeners:
+            add(route_configuration(listener, options))
+            for certificate in listener.certificates:
+                add(_certificate_secret(certificate))
+            if listener.auth is not None and listener.auth.api_keys is not None:
+                add(security.api_keys_resource(listener.name, listener.auth.api_keys))
+    ordered = {url: {name: named[name] for name in sorted(named)} for url, named in found.items()}
+    return Lowered(ordered, files)
