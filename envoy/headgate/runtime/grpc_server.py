@@ -16,12 +16,10 @@ from typing import Final
 
 import grpc
 import grpc.aio
+from headgate.runtime.addresses import MESSAGE_BYTES_MAX, AddressInUseError
 from headgate.runtime.logging import event_log
 
 log = event_log("runtime")
-
-MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Above the default body cap (50 MiB) plus framing: the body cap must be what refuses, not the transport."""
 
 _OPTIONS: Final[Sequence[tuple[str, int]]] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -93,10 +91,6 @@ def _service_name(request: bytes) -> str:
 def make_server(extra_options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Server:
     """A server with our bounds set; `extra_options` win over them."""
     return grpc.aio.server(options=[*_OPTIONS, *extra_options])
-
-
-class AddressInUseError(Exception):
-    """The address cannot be listened on; the message is one line for the user."""
 
 
 def listen(server: grpc.aio.Server, address: str) -> int:

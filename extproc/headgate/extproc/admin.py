@@ -7,7 +7,7 @@ import asyncio
 from typing import Final
 
 from headgate.extproc.metrics import Metrics
-from headgate.runtime.grpc_server import AddressInUseError
+from headgate.runtime.addresses import AddressInUseError
 
 HEAD_BYTES_MAX: Final = 16 * 1024
 READ_TIMEOUT_SECONDS: Final = 10.0

@@ -46,7 +46,7 @@ class Exchange:
         try:
             actions = session.receive(event)
         except Exception:  # the shell's boundary: a bug must cost one request only
-            log.exception("session_crashed", session=type(session).__name__, event=type(event).__name__)
+            log.exception("session_crashed", session=type(session).__name__, at=type(event).__name__)
             actions = session.crash(event)
         replies: list[bytes] = []
         for action in actions:

@@ -36,7 +36,7 @@ def run(options: Options) -> int:
     """The exit code of a whole life."""
     # Imported here so that `--help` and wrong arguments answer at once.
     from headgate.extproc.workers import serve
-    from headgate.runtime.grpc_server import AddressInUseError
+    from headgate.runtime.addresses import AddressInUseError
 
     try:
         import uvloop

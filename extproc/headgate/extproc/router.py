@@ -10,6 +10,7 @@ from headgate.contract import headers as header_names
 from headgate.contract import metadata as keys
 from headgate.contract.facts import RouterFacts
 from headgate.extproc.answers import INTERNAL_ERROR, reject
+from headgate.extproc.body_buffer import BodyBuffer
 from headgate.extproc.events import (
     NO_HEADERS,
     NOTHING,
@@ -45,8 +46,7 @@ class RouterSession:
     """One ext_proc stream in the listener position."""
 
     __slots__ = (
-        "_buffer",
-        "_buffered_bytes",
+        "_body",
         "_endpoint",
         "_facts",
         "_headers",
@@ -60,8 +60,7 @@ class RouterSession:
         self._headers: Headers = NO_HEADERS
         self._endpoint: Endpoint | None = None
         self._mode = BodyMode.BUFFERED
-        self._buffer: list[bytes] = []
-        self._buffered_bytes = 0
+        self._body = BodyBuffer(facts.body_bytes_max)
         self._waiting: Change | None = None
         self._held: bytes | None = None
 
@@ -124,27 +123,17 @@ class RouterSession:
     def _on_body(self, event: RequestBody) -> Actions:
         if event.context.request_body_mode is not None:
             raise AssertionError("a router stream needs the request's header message")
-        self._buffered_bytes += len(event.body)
-        if self._buffered_bytes > self._facts.body_bytes_max:
-            raise RequestError(
-                f"the request body is larger than {self._facts.body_bytes_max} bytes", status=413, code="body_too_large"
-            )
-        self._buffer.append(event.body)
+        self._body.add(event.body)
         if not event.end_of_stream and self._mode is not BodyMode.BUFFERED:
             if self._mode is BodyMode.FULL_DUPLEX_STREAMED:
                 return NOTHING
             raise AssertionError("a router stream needs request bodies buffered or full duplex")
-        return self._route(self._take_body())
+        return self._route(self._body.take())
 
     def _on_trailers(self) -> Actions:
         if self._mode is BodyMode.FULL_DUPLEX_STREAMED:
             raise RequestError("request trailers are not supported")
         return (Continue(Phase.REQUEST_TRAILERS),)
-
-    def _take_body(self) -> bytes:
-        body = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
-        self._buffer = []
-        return body
 
     def _route(self, body: bytes) -> Actions:
         endpoint = self._endpoint

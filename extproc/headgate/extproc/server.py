@@ -1,71 +1,108 @@
-"""Serves `envoy.service.ext_proc.v3.ExternalProcessor` over grpc.aio: a coroutine per stream around an `Exchange`.
+"""Serves `envoy.service.ext_proc.v3.ExternalProcessor`: a call per stream around an `Exchange`.
 
-Streams share nothing. Messages stay bytes until `wire` reads them; constant replies were serialised at import.
+Runs on `headgate.runtime.http2`: a whole call is a few synchronous callbacks. Only a large prompt that must be counted
+leaves the event loop; messages that come meanwhile wait their turn.
 """
 
+import asyncio
 import time
-from typing import Any, Final
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
 
-import grpc
-import grpc.aio
 from headgate.extproc import wire
+from headgate.extproc.events import CountPrompt
 from headgate.extproc.exchange import Exchange
 from headgate.extproc.metrics import Metrics
 from headgate.extproc.prompts import count_inline, count_off_loop, count_prompt
 from headgate.extproc.session import SessionError
+from headgate.runtime.http2.frames import GrpcStatus
+from headgate.runtime.http2.server import Call, RefusedCallError, Replies, Services
 from headgate.runtime.logging import event_log
 
 log: Final = event_log("extproc")
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
-
 
 class Processor:
-    """The servicer."""
+    """The service."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._counts: set[asyncio.Task[None]] = set()
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """To be added to a server with `add_generic_rpc_handlers`."""
-        return grpc.method_handlers_generic_handler(
-            wire.SERVICE, {wire.METHOD: grpc.stream_stream_rpc_method_handler(self._process)}
-        )
+    def services(self) -> Services:
+        """To be merged into a server's services."""
+        return {wire.PATH: self._open}
 
-    async def _process(self, _requests: object, context: Context) -> None:
-        started = time.monotonic()
-        exchange = await self._open(context)
-        self._metrics.streams_open += 1
+    def _open(self, replies: Replies, headers: Mapping[str, str]) -> Call:
         try:
-            await self._run(exchange, context)
-        finally:
-            self._metrics.streams_open -= 1
-            report = exchange.report()
-            if report is not None:
-                self._metrics.record(report, time.monotonic() - started)
-
-    async def _open(self, context: Context) -> Exchange:
-        metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
-        try:
-            return Exchange(metadata, int(time.time()))
+            exchange = Exchange(headers, int(time.time()))
         except SessionError as error:
             log.error("stream_refused", reason=str(error))
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            raise RefusedCallError(GrpcStatus.INVALID_ARGUMENT, str(error)) from error
+        self._metrics.streams_open += 1
+        return ProcessCall(exchange, replies, self._metrics, self._counts)
 
-    async def _run(self, exchange: Exchange, context: Context) -> None:
-        read, write = context.read, context.write
-        while True:
-            message: Any = await read()
-            if message is grpc.aio.EOF:
-                return
-            try:
-                replies = exchange.receive(message)
-            except wire.WireError as error:
-                log.error("message_refused", reason=str(error))
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-            work = exchange.pending_count
-            if work is not None:
-                tokens = count_prompt(work) if count_inline(work) else await count_off_loop(work)
-                replies = exchange.counted(tokens)
-            for reply in replies:
-                await write(reply)
+
+class ProcessCall:
+    """One ext_proc stream."""
+
+    __slots__ = ("_counts", "_exchange", "_metrics", "_replies", "_started", "_waiting")
+
+    def __init__(self, exchange: Exchange, replies: Replies, metrics: Metrics, counts: set[asyncio.Task[None]]) -> None:
+        self._exchange = exchange
+        self._replies = replies
+        self._metrics = metrics
+        self._counts = counts
+        self._started = time.monotonic()
+        self._waiting: deque[bytes | None] | None = None
+        """What came while a prompt is being counted, None for the client's end; None when nothing is."""
+
+    def receive(self, message: bytes) -> None:
+        if self._waiting is not None:
+            self._waiting.append(message)
+            return
+        try:
+            replies = self._exchange.receive(message)
+        except wire.WireError as error:
+            log.error("message_refused", reason=str(error))
+            self._replies.end(GrpcStatus.INVALID_ARGUMENT, str(error))
+            return
+        for reply in replies:
+            self._replies.send(reply)
+        work = self._exchange.pending_count
+        if work is None:
+            return
+        if count_inline(work):
+            self._counted(count_prompt(work))
+            return
+        self._waiting = deque()
+        task = asyncio.ensure_future(self._count(work))
+        self._counts.add(task)
+        task.add_done_callback(self._counts.discard)
+
+    def half_closed(self) -> None:
+        if self._waiting is None:
+            self._replies.end()
+        else:
+            self._waiting.append(None)
+
+    def closed(self) -> None:
+        self._metrics.streams_open -= 1
+        report = self._exchange.report()
+        if report is not None:
+            self._metrics.record(report, time.monotonic() - self._started)
+
+    async def _count(self, work: CountPrompt) -> None:
+        tokens = await count_off_loop(work)
+        waiting, self._waiting = self._waiting, None
+        self._counted(tokens)
+        for message in waiting or ():
+            if message is None:
+                self.half_closed()
+            else:
+                self.receive(message)
+
+    def _counted(self, tokens: int | None) -> None:
+        for reply in self._exchange.counted(tokens):
+            self._replies.send(reply)

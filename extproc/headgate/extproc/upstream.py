@@ -21,6 +21,7 @@ from headgate.contract import headers as header_names
 from headgate.contract import metadata as keys
 from headgate.contract.facts import BackendFacts
 from headgate.extproc.answers import INTERNAL_ERROR, JSON_HEADERS, encode_error, encode_error_event, reject
+from headgate.extproc.body_buffer import BodyBuffer
 from headgate.extproc.content_encoding import ContentDecoder, content_decoder
 from headgate.extproc.events import (
     NO_HEADERS,
@@ -91,8 +92,7 @@ class UpstreamSession:
     """One ext_proc stream in the upstream position. `created`: Unix seconds at its start."""
 
     __slots__ = (
-        "_buffer",
-        "_buffered_bytes",
+        "_body",
         "_created",
         "_decoder",
         "_endpoint",
@@ -102,6 +102,7 @@ class UpstreamSession:
         "_progress",
         "_request",
         "_request_mode",
+        "_response_bytes",
         "_response_mode",
         "_saw_request_headers",
         "_saw_response_headers",
@@ -119,8 +120,8 @@ class UpstreamSession:
         self._request_mode = BodyMode.BUFFERED
         self._response_mode = BodyMode.BUFFERED
         self._progress = Progress.REQUEST
-        self._buffer: list[bytes] = []
-        self._buffered_bytes = 0
+        self._body = BodyBuffer(facts.body_bytes_max)
+        self._response_bytes = 0
         self._request: UpstreamRequest | None = None
         self._translation: ResponseTranslation | None = None
         self._decoder: ContentDecoder | None = None
@@ -128,7 +129,7 @@ class UpstreamSession:
         self._error = ""
 
     def receive(self, event: Event) -> Actions:
-        """What to tell Envoy. Clients' and providers' errors are answers; any other exception is our bug: see `crash`."""
+        """What to tell Envoy. Clients' and providers' errors are answers; any other exception is a bug: see `crash`."""
         try:
             return self._receive(event)
         except TranslationError as error:
@@ -199,24 +200,17 @@ class UpstreamSession:
             self._original_headers = _headers_of(event.context) or self._original_headers
             if self._endpoint is None:
                 self._endpoint = _endpoint_of(self._original_headers)
-        whole = self._request_mode is BodyMode.BUFFERED or event.end_of_stream
-        if whole and not self._buffer:
-            body = event.body
-            self._check_request_size(len(body))
-        else:
-            self._gather(event.body)
-            self._check_request_size(self._buffered_bytes)
-            if not whole:
-                return self._swallowed_request_chunk()
-            body = self._take_gathered()
-        request = self._translate(body)
+        self._body.add(event.body)
+        if not event.end_of_stream and self._request_mode is not BodyMode.BUFFERED:
+            return self._swallowed_request_chunk()
+        request = self._translate(self._body.take())
         if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:
             return self._duplex_request(request, end_of_stream=True)
         return (self._change_request(Phase.REQUEST_BODY, request),)
 
     def _on_request_trailers(self) -> Actions:
         if self._progress is Progress.REQUEST and self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:
-            request = self._translate(self._take_gathered())
+            request = self._translate(self._body.take())
             return (*self._duplex_request(request, end_of_stream=False), Continue(Phase.REQUEST_TRAILERS))
         return (Continue(Phase.REQUEST_TRAILERS),)
 
@@ -224,12 +218,6 @@ class UpstreamSession:
         if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:
             return NOTHING
         return (Change(phase=Phase.REQUEST_BODY, body=b""),)
-
-    def _check_request_size(self, size: int) -> None:
-        if size > self._facts.body_bytes_max:
-            raise RequestError(
-                f"the request body is larger than {self._facts.body_bytes_max} bytes", status=413, code="body_too_large"
-            )
 
     def _translate(self, body: bytes) -> UpstreamRequest:
         if self._endpoint is None:
@@ -318,8 +306,8 @@ class UpstreamSession:
             translation = self._open(_status_of(context), _response_headers_of(context))
         assert self._decoder is not None
         if not translation.streamed:
-            self._buffered_bytes += len(event.body)
-            if self._buffered_bytes > self._facts.body_bytes_max:
+            self._response_bytes += len(event.body)
+            if self._response_bytes > self._facts.body_bytes_max:
                 raise UpstreamError(f"the provider's answer is larger than {self._facts.body_bytes_max} bytes")
         body = translation.feed(self._decoder.feed(event.body))
         ended = event.end_of_stream or self._whole_response()
@@ -353,7 +341,6 @@ class UpstreamSession:
         self._status = status or 200
         self._decoder = content_decoder(headers.get(CONTENT_ENCODING, ""), self._facts.body_bytes_max)
         plan = planning.plan(self._endpoint, self._facts)
-        self._buffered_bytes = 0
         self._translation = plan.open_response(request, self._status, headers, self._created)
         return self._translation
 

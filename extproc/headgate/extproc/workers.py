@@ -1,25 +1,43 @@
 """One worker: the processor on its socket and, if asked for, its admin page. A supervisor starts one per core."""
 
+import asyncio
 import gc
+import signal
+from typing import Final
 
 from headgate.extproc.admin import Admin
 from headgate.extproc.metrics import Metrics
 from headgate.extproc.server import Processor
 from headgate.extproc.wire import SERVICE
-from headgate.runtime.grpc_server import make_server, serve_until_signal
+from headgate.runtime.http2.health import Health
+from headgate.runtime.http2.server import Server
+from headgate.runtime.logging import event_log
+
+log: Final = event_log("extproc")
 
 
 async def serve(*, address: str, admin_address: str, drain_seconds: float) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. AddressInUseError from the runtime."""
+    """Serves until SIGTERM or SIGINT, then drains. Raises AddressInUseError."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     metrics = Metrics()
-    server = make_server()
-    server.add_generic_rpc_handlers((Processor(metrics).handler(),))
+    health = Health((SERVICE,))
+    server = Server({**Processor(metrics).services(), **health.services()})
     admin = await Admin.start(admin_address, metrics) if admin_address else None
-    # What is imported now lives as long as the process: take it out of every later collection.
-    gc.collect()
-    gc.freeze()
     try:
-        await serve_until_signal(server, address=address, drain_seconds=drain_seconds, services=(SERVICE,))
+        port = await server.listen(address)
+        # What is imported now lives as long as the process: take it out of every later collection.
+        gc.collect()
+        gc.freeze()
+        bound = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+        log.info("serving", address=bound, admin_port=None if admin is None else admin.port)
+        await stop.wait()
+        health.shut_down()
+        log.info("draining", address=bound, drain_seconds=drain_seconds)
+        await server.stop(drain_seconds)
     finally:
         if admin is not None:
             await admin.close()
+    log.info("stopped", address=bound)

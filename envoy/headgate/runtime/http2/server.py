@@ -1,0 +1,232 @@
+"""asyncio around `connection`: listens, hands calls to services, drains.
+
+A service is a mapping of paths (`/package.Service/Method`) to functions that open a call. Everything of a call runs
+synchronously inside the read that brought it, so all replies of one read leave in one write.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Protocol, cast
+
+from headgate.runtime.addresses import MESSAGE_BYTES_MAX, AddressInUseError
+from headgate.runtime.http2.connection import Cancelled, Connection, ConnectionFailedError, HalfClosed, Message, Opened
+from headgate.runtime.http2.frames import GrpcStatus
+from headgate.runtime.logging import event_log
+
+log: Final = event_log("runtime")
+
+BACKLOG: Final = 1024
+
+
+class Call(Protocol):
+    """One gRPC call, as the service sees it. Exceptions end it with INTERNAL and a trace in the log."""
+
+    def receive(self, message: bytes) -> None: ...
+
+    def half_closed(self) -> None:
+        """The client has said everything."""
+        ...
+
+    def closed(self) -> None:
+        """The call is over, whoever ended it; called once."""
+        ...
+
+
+class Replies:
+    """Where a call's answers go. Usable from the event loop only; after the end everything is ignored."""
+
+    __slots__ = ("_connection", "_link", "_stream_id")
+
+    def __init__(self, link: "_Link", connection: Connection, stream_id: int) -> None:
+        self._link = link
+        self._connection = connection
+        self._stream_id = stream_id
+
+    def send(self, message: bytes) -> None:
+        self._connection.send_message(self._stream_id, message)
+        self._link.wrote()
+
+    def end(self, status: GrpcStatus = GrpcStatus.OK, message: str = "") -> None:
+        self._connection.send_end(self._stream_id, status, message)
+        self._link.ended(self._stream_id)
+
+
+class RefusedCallError(Exception):
+    """Raised by a service function that will not open the call."""
+
+    def __init__(self, status: GrpcStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+OpenCall = Callable[[Replies, Mapping[str, str]], Call]
+Services = Mapping[str, OpenCall]
+
+
+class _Link(asyncio.Protocol):
+    """One connection's socket."""
+
+    def __init__(self, services: Services, links: "set[_Link]", call_ended: Callable[[], None]) -> None:
+        self._services = services
+        self._links = links
+        self._call_ended = call_ended
+        self._connection = Connection(message_bytes_max=MESSAGE_BYTES_MAX)
+        self._calls: dict[int, Call] = {}
+        self._transport: asyncio.Transport | None = None
+        self._reading = False
+
+    @property
+    def calls_open(self) -> int:
+        return len(self._calls)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        connected = transport.get_extra_info("socket")
+        if connected is not None and connected.family in (socket.AF_INET, socket.AF_INET6):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._links.add(self)
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        self._reading = True
+        try:
+            for event in self._connection.receive(data):
+                match event:
+                    case Message():
+                        call = self._calls.get(event.stream_id)
+                        if call is not None:
+                            self._guard(event.stream_id, lambda call=call, event=event: call.receive(event.data))
+                    case Opened():
+                        self._open(event)
+                    case HalfClosed():
+                        call = self._calls.get(event.stream_id)
+                        if call is not None:
+                            self._guard(event.stream_id, call.half_closed)
+                    case Cancelled():
+                        self.ended(event.stream_id)
+        except ConnectionFailedError as failure:
+            log.warning("connection_failed", reason=str(failure))
+            self._flush()
+            self.close()
+            return
+        finally:
+            self._reading = False
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._transport = None
+        self._links.discard(self)
+        for stream_id in tuple(self._calls):
+            self.ended(stream_id)
+
+    def drain(self) -> None:
+        self._connection.drain()
+        self._flush()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def wrote(self) -> None:
+        """Something was queued; inside a read it leaves when the read is done."""
+        if not self._reading:
+            self._flush()
+
+    def ended(self, stream_id: int) -> None:
+        call = self._calls.pop(stream_id, None)
+        if call is not None:
+            call.closed()
+            self._call_ended()
+        self.wrote()
+
+    def _open(self, event: Opened) -> None:
+        stream_id = event.stream_id
+        path = event.headers.get(":path", "")
+        service = self._services.get(path)
+        if service is None:
+            self._connection.send_end(stream_id, GrpcStatus.UNIMPLEMENTED, f"unknown method {path}")
+            return
+        replies = Replies(self, self._connection, stream_id)
+        try:
+            self._calls[stream_id] = service(replies, event.headers)
+        except RefusedCallError as refusal:
+            self._connection.send_end(stream_id, refusal.status, str(refusal))
+        except Exception:  # the server's boundary
+            log.exception("call_failed", path=path)
+            self._connection.send_end(stream_id, GrpcStatus.INTERNAL, "internal error")
+
+    def _guard(self, stream_id: int, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception:  # the server's boundary: a bug must cost one call only
+            log.exception("call_failed")
+            self._connection.send_end(stream_id, GrpcStatus.INTERNAL, "internal error")
+            self.ended(stream_id)
+
+    def _flush(self) -> None:
+        output = self._connection.take_output()
+        if output and self._transport is not None:
+            self._transport.write(output)
+
+
+class Server:
+    """A listening gRPC server."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._links: set[_Link] = set()
+        self._server: asyncio.Server | None = None
+        self._idle: asyncio.Event | None = None
+        """Only while draining: set when the last call ends."""
+
+    async def listen(self, address: str) -> int:
+        """Binds `unix:/path` or `host:port`; returns the port (0 for a socket file). A stale socket file is replaced.
+
+        Raises AddressInUseError.
+        """
+        loop = asyncio.get_running_loop()
+
+        def make() -> _Link:
+            return _Link(self._services, self._links, self._call_ended)
+
+        try:
+            if address.startswith("unix:"):
+                path = address.removeprefix("unix:")
+                _remove_stale(path)
+                self._server = await loop.create_unix_server(make, path, backlog=BACKLOG)
+                return 0
+            host, _, port = address.rpartition(":")
+            self._server = await loop.create_server(make, host.strip("[]") or None, int(port), backlog=BACKLOG)
+            return self._server.sockets[0].getsockname()[1]
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise AddressInUseError(f"cannot listen on {address}: {reason}") from error
+
+    @property
+    def calls_open(self) -> int:
+        return sum(link.calls_open for link in self._links)
+
+    def _call_ended(self) -> None:
+        if self._idle is not None and not self.calls_open:
+            self._idle.set()
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Stops listening, tells peers, lets running calls end for `drain_seconds`, then cuts them."""
+        if self._server is not None:
+            self._server.close()
+        for link in tuple(self._links):
+            link.drain()
+        self._idle = asyncio.Event()
+        self._call_ended()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), drain_seconds)
+        for link in tuple(self._links):
+            link.close()
+
+
+def _remove_stale(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
