@@ -5,9 +5,9 @@ providers' model overviews and migration guides (<https://platform.claude.com/do
 <https://platform.openai.com/docs/models>), and the gates of the baseline.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 MODEL_FACTS_MAX: Final = 4096
 """Model names whose facts are kept looked up; a client chooses the names, so there must be a bound."""
@@ -29,6 +29,10 @@ class ClaudeFacts:
     """`thinking.type: adaptive`."""
     manual_thinking: bool = False
     """`thinking.type: enabled` with `budget_tokens`."""
+    thinks_by_default: bool = False
+    """Thinks unless told `thinking.type: disabled`."""
+    thinking_omitted: bool = False
+    """Shows no thinking unless asked to by `thinking.display`."""
     sampling: bool = True
     """`temperature`, `top_p`, `top_k` are taken at all."""
     one_of_temperature_and_top_p: bool = False
@@ -44,8 +48,10 @@ _NEWEST: Final = ClaudeFacts(
     effort=True,
     efforts=_XHIGH,
     adaptive_thinking=True,
+    thinking_omitted=True,
     sampling=False,
 )
+_THINKING: Final = replace(_NEWEST, thinks_by_default=True)
 _OPUS_4: Final = ClaudeFacts(max_tokens_default=32_000, manual_thinking=True, one_of_temperature_and_top_p=True)
 
 CLAUDE: Final[tuple[tuple[str, ClaudeFacts], ...]] = (
@@ -104,9 +110,9 @@ CLAUDE: Final[tuple[tuple[str, ClaudeFacts], ...]] = (
     ("4-sonnet", ClaudeFacts(max_tokens_default=64_000, manual_thinking=True)),
     ("claude-2", ClaudeFacts(max_tokens_default=4_096)),
     ("claude-instant", ClaudeFacts(max_tokens_default=4_096)),
-    ("claude", _NEWEST),  # newer than this table: what the newest family takes
-    ("mythos", _NEWEST),
-    ("fable", _NEWEST),
+    ("claude", _THINKING),  # newer than this table: what the newest family takes
+    ("mythos", _THINKING),
+    ("fable", _THINKING),
     ("", ClaudeFacts(max_tokens_default=8_192, manual_thinking=True)),  # another vendor's model behind this dialect
 )
 
@@ -118,30 +124,73 @@ class OpenAIFacts:
     max_completion_tokens: bool = False
     """Takes `max_completion_tokens`; `max_tokens` is refused or deprecated. Compatible servers often know only the
     latter."""
-    reasoning_effort: bool = False
-    """Takes `reasoning_effort`."""
+    efforts: tuple[str, ...] = ()
+    """Values of `reasoning_effort` it takes, from little to much; empty where the member is refused."""
+    thinking: frozenset[str] = frozenset()
+    """Types of the member `thinking` it takes (Anthropic's member, taken over by other vendors)."""
+    thinking_budget: bool = False
+    """`thinking.budget_tokens` is taken."""
+    reasoning_history: Literal["", "reasoning_content", "thinking_blocks"] = ""
+    """How earlier turns' reasoning goes back to it; empty where it must not."""
     developer_role: bool = False
     """`developer` is known; elsewhere only `system` is safe."""
     sampling: bool = True
     """`temperature`, `top_p` other than 1 are taken."""
+    stop_max: int = 1_000
+    """Stop sequences taken."""
+    own_api: bool = False
+    """Served by OpenAI or Azure: `service_tier`, `user`, `seed` and the like mean what OpenAI says."""
+    cache_control: bool = False
+    """Cache points are taken as the member `cache_control` of content parts and tools."""
 
 
-_REASONING: Final = OpenAIFacts(max_completion_tokens=True, reasoning_effort=True, developer_role=True, sampling=False)
+_LOW_TO_HIGH: Final = ("low", "medium", "high")
+
+
+def _openai_reasoning(*efforts: str) -> OpenAIFacts:
+    return OpenAIFacts(
+        max_completion_tokens=True, efforts=efforts, developer_role=True, sampling=False, stop_max=0, own_api=True
+    )
+
+
+_CLASSIC: Final = OpenAIFacts(max_completion_tokens=True, developer_role=True, stop_max=4, own_api=True)
+_THINKING_SWITCH: Final = OpenAIFacts(
+    thinking=frozenset(("enabled", "disabled")), reasoning_history="reasoning_content"
+)
 
 OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
-    ("gpt-oss", OpenAIFacts(reasoning_effort=True)),
-    ("gpt-5-chat", OpenAIFacts(max_completion_tokens=True, developer_role=True)),
-    ("gpt-5", _REASONING),
-    ("o1", _REASONING),
-    ("o3", _REASONING),
-    ("o4-mini", _REASONING),
-    ("codex-", _REASONING),
-    ("gpt-4", OpenAIFacts(max_completion_tokens=True, developer_role=True)),
-    ("gpt-3.5", OpenAIFacts(max_completion_tokens=True, developer_role=True)),
-    ("chatgpt-", OpenAIFacts(max_completion_tokens=True, developer_role=True)),
-    ("grok-3-mini", OpenAIFacts(reasoning_effort=True)),
-    ("gemini-2.5", OpenAIFacts(reasoning_effort=True)),
-    ("gemini-3", OpenAIFacts(reasoning_effort=True)),
+    ("gpt-oss", OpenAIFacts(efforts=_LOW_TO_HIGH)),
+    ("gpt-5-chat", _CLASSIC),
+    ("gpt-5.1-chat", _CLASSIC),
+    ("gpt-5.2-chat", _CLASSIC),
+    ("gpt-5.1-codex-max", _openai_reasoning("none", "low", "medium", "high", "xhigh")),
+    ("gpt-5.1", _openai_reasoning("none", "low", "medium", "high")),
+    ("gpt-5-codex", _openai_reasoning(*_LOW_TO_HIGH)),
+    ("gpt-5-pro", _openai_reasoning("high")),
+    ("gpt-5.", _openai_reasoning("none", "low", "medium", "high", "xhigh")),
+    ("gpt-5", _openai_reasoning("minimal", *_LOW_TO_HIGH)),
+    ("o1", _openai_reasoning(*_LOW_TO_HIGH)),
+    ("o3", _openai_reasoning(*_LOW_TO_HIGH)),
+    ("o4-mini", _openai_reasoning(*_LOW_TO_HIGH)),
+    ("codex-", _openai_reasoning(*_LOW_TO_HIGH)),
+    ("gpt-4", _CLASSIC),
+    ("gpt-3.5", _CLASSIC),
+    ("chatgpt-", _CLASSIC),
+    ("grok-3-mini", OpenAIFacts(efforts=("low", "high"))),
+    ("gemini-2.5", OpenAIFacts(efforts=("none", *_LOW_TO_HIGH))),
+    ("gemini-3", OpenAIFacts(efforts=("minimal", *_LOW_TO_HIGH))),
+    ("deepseek", _THINKING_SWITCH),
+    ("glm-", _THINKING_SWITCH),
+    ("kimi-", _THINKING_SWITCH),
+    (
+        "claude",  # behind a gateway that speaks OpenAI's dialect
+        OpenAIFacts(
+            thinking=frozenset(("enabled", "disabled", "adaptive")),
+            thinking_budget=True,
+            reasoning_history="thinking_blocks",
+            cache_control=True,
+        ),
+    ),
     ("", OpenAIFacts()),  # a compatible server: the words every one of them knows
 )
 

@@ -1,0 +1,301 @@
+"""Whole answers of the chat completions dialect.
+
+Only the first choice is read: a request that crosses dialects never asks for more. Parts come in the order thinking,
+text, refusal, tool calls. Written members have upstream's order (compat); texts are joined, since the message has one
+`content`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, assert_never
+
+import msgspec
+from headgate.llm.canonical import (
+    ChatResponse,
+    DocumentPart,
+    FinishReason,
+    ImagePart,
+    MediaPart,
+    OpaquePart,
+    Part,
+    RedactedThinkingPart,
+    RefusalPart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from headgate.llm.dialects.dialect import Memo, ReplyContext
+from headgate.llm.dialects.openai_chat import wire
+from headgate.llm.dialects.openai_chat.errors import detail_of
+from headgate.llm.dialects.openai_chat.request_encoding import thinking_block
+from headgate.llm.errors import ErrorDetail, UpstreamError
+from headgate.llm.usage import NO_USAGE, Usage
+
+FINISH_REASONS: Final = {
+    "stop": FinishReason.STOP,
+    "eos": FinishReason.STOP,  # Together
+    "end_turn": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "max_tokens": FinishReason.LENGTH,
+    "model_length": FinishReason.LENGTH,  # Mistral
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "tool_use": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.REFUSAL,
+    "sensitive": FinishReason.REFUSAL,  # GLM
+}
+FINISH_WORDS: Final = {
+    FinishReason.STOP: "stop",
+    FinishReason.STOP_SEQUENCE: "stop",
+    FinishReason.LENGTH: "length",
+    FinishReason.TOOL_CALLS: "tool_calls",
+    FinishReason.REFUSAL: "content_filter",
+    FinishReason.PAUSE: "stop",
+    FinishReason.CONTEXT_WINDOW: "length",
+}
+_SERVICE_TIERS: Final = {
+    "standard": "default",
+    "default": "default",
+    "auto": "auto",
+    "flex": "flex",
+    "scale": "scale",
+    "priority": "priority",
+}
+"""Tiers that OpenAI's clients know; another dialect's other tiers are left out."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_response(body: bytes, memo: Memo) -> ChatResponse:
+    """The provider's whole answer. UpstreamError if it is none, or an error with a status of success."""
+    completion = decode_completion(body)
+    choice = completion.choices[0] if completion.choices else None
+    if choice is None or (choice.message is None and choice.delta is None):
+        raise UpstreamError("the provider's answer has no choices[0].message")
+    message = choice.message or choice.delta
+    assert message is not None
+    parts = _parts(message, completion.id or "")
+    called = any(isinstance(part, ToolCallPart) for part in parts)
+    refused = any(isinstance(part, RefusalPart) for part in parts)
+    reason, stop_sequence = finish_of(choice, memo, called=called, refused=refused)
+    return ChatResponse(
+        id=completion.id or "",
+        model=completion.model or "",
+        parts=tuple(parts),
+        finish_reason=reason,
+        stop_sequence=stop_sequence,
+        usage=usage_of(completion),
+        created=None if completion.created is None else int(completion.created),
+        service_tier=completion.service_tier or "",
+    )
+
+
+def decode_completion(body: bytes) -> wire.Completion:
+    """A whole answer or a chunk; an error in its place is raised as the provider's."""
+    try:
+        completion = wire.decode_completion(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamError(f"the provider's answer is not a chat completion: {error}") from None
+    if completion.error:
+        failure = failure_of(completion.error)
+        raise UpstreamError(failure.message, status=failure.status, kind=failure.kind)
+    return completion
+
+
+def failure_of(error: str | wire.ErrorBody) -> ErrorDetail:
+    """An error that came with a status of success; its `code` may tell the status (OpenRouter)."""
+    body = wire.ErrorBody(message=error) if isinstance(error, str) else error
+    code = body.code
+    if isinstance(code, str) and code.isascii() and code.isdigit():
+        code = int(code[:4])
+    status = code if isinstance(code, int) and 400 <= code < 600 else 502
+    return detail_of(body, status)
+
+
+def finish_of(choice: wire.Choice, memo: Memo, *, called: bool, refused: bool) -> tuple[FinishReason, str]:
+    """The reason and the stop sequence. A turn that called tools asks for their results, whatever the word: with a
+    forced tool OpenAI says `stop`."""
+    reason = FINISH_REASONS.get(choice.finish_reason or "", FinishReason.STOP)
+    if reason is FinishReason.STOP:
+        if called:
+            return FinishReason.TOOL_CALLS, ""
+        if refused:
+            return FinishReason.REFUSAL, ""
+        for matched in (choice.stop_reason, choice.matched_stop):
+            if isinstance(matched, str) and matched in memo.stop:
+                return FinishReason.STOP_SEQUENCE, matched
+    elif reason is FinishReason.TOOL_CALLS and not called:
+        return FinishReason.STOP, ""
+    return reason, ""
+
+
+def usage_of(completion: wire.Completion) -> Usage:
+    """What an answer or a chunk tells of usage, wherever its vendor puts it."""
+    usage = completion.usage
+    if usage is None and completion.choices:
+        usage = completion.choices[0].usage
+    if usage is None and completion.x_groq is not None:
+        usage = completion.x_groq.usage
+    return NO_USAGE if usage is None else decode_usage(usage)
+
+
+def decode_usage(usage: wire.WireUsage) -> Usage:
+    """Usage in canonical terms; OpenAI's prompt tokens already include cached ones."""
+    cached = usage.prompt_cache_hit_tokens if usage.cached_tokens is None else usage.cached_tokens
+    created: int | None = None
+    prompt = usage.prompt_tokens_details
+    if prompt is not None:
+        cached = cached if prompt.cached_tokens is None else prompt.cached_tokens
+        for value in (prompt.cache_creation_input_tokens, prompt.cache_creation_tokens, prompt.cache_write_tokens):
+            created = value if created is None else created
+    reasoning = usage.reasoning_tokens
+    completion = usage.completion_tokens_details
+    if completion is not None and completion.reasoning_tokens is not None:
+        reasoning = completion.reasoning_tokens
+    return Usage(usage.prompt_tokens, cached, created, usage.completion_tokens, usage.total_tokens, reasoning)
+
+
+def _parts(message: wire.Answer, answer_id: str) -> list[Part]:
+    parts: list[Part] = _thinking_parts(message)
+    content = message.content
+    if isinstance(content, str):
+        if content:
+            parts.append(TextPart(content))
+    else:
+        for item in content or ():
+            if item.type == "thinking":
+                parts.append(ThinkingPart(thinking_text(item), item.signature or ""))
+            elif item.text:
+                parts.append(TextPart(item.text))
+            elif item.refusal:
+                parts.append(RefusalPart(item.refusal))
+    if message.refusal:
+        parts.append(RefusalPart(message.refusal))
+    calls = list(message.tool_calls or ())
+    if message.function_call is not None:
+        calls.append(wire.AnswerToolCall(function=message.function_call))
+    for position, call in enumerate(calls):
+        part = _tool_call(call, answer_id, position)
+        if part is not None:
+            parts.append(part)
+    return parts
+
+
+def _tool_call(call: wire.AnswerToolCall, answer_id: str, position: int) -> ToolCallPart | None:
+    call_id = call.id or made_call_id(answer_id, position)
+    if call.custom is not None:
+        return ToolCallPart(call_id, call.custom.name, _encode({"input": call.custom.input}).decode())
+    function = call.function
+    if function is None or not function.name:
+        return None
+    return ToolCallPart(call_id, function.name, wire.arguments_text(function.arguments))
+
+
+def made_call_id(answer_id: str, position: int) -> str:
+    """For servers that give calls no id: unlike any other turn's, and the same each time this answer is read."""
+    return f"call_{answer_id.removeprefix('chatcmpl-')}_{position}" if answer_id else f"call_{position}"
+
+
+def thinking_text(item: wire.AnswerPart) -> str:
+    """Mistral nests text parts in a thinking part."""
+    inner = item.thinking
+    if inner is None:
+        return item.text or ""
+    return inner if isinstance(inner, str) else "".join(part.text or "" for part in inner)
+
+
+def _thinking_parts(message: wire.Answer) -> list[Part]:
+    text, signature, redacted = wire.reasoning_of(message.reasoning_content, message.reasoning)
+    parts: list[Part] = []
+    for block in message.thinking_blocks or ():
+        if block.type == "redacted_thinking" or (block.data and not block.thinking):
+            parts.append(RedactedThinkingPart(block.data or ""))
+        else:
+            parts.append(ThinkingPart(block.thinking or text, block.signature or ""))
+            text = text if block.thinking else ""
+    if not parts and (text or signature):
+        parts.append(ThinkingPart(text, signature))
+    if redacted:
+        parts.append(RedactedThinkingPart(redacted))
+    return parts
+
+
+# --- written ---------------------------------------------------------------------------------------------------------
+
+
+def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
+    """The client's whole answer."""
+    choice: dict[str, Any] = {
+        "finish_reason": FINISH_WORDS[response.finish_reason],
+        "index": 0,
+        "logprobs": None,
+        "message": _message(response.parts),
+    }
+    body: dict[str, Any] = {
+        "id": response.id,
+        "choices": [choice],
+        "created": context.created if response.created is None else response.created,
+        "model": response.model or context.model,
+    }
+    tier = service_tier_word(response.service_tier)
+    if tier:
+        body["service_tier"] = tier
+    body["object"] = "chat.completion"
+    body["usage"] = encode_usage(response.usage)
+    return _encode(body)
+
+
+def service_tier_word(tier: str) -> str:
+    """A tier in OpenAI's words, or empty."""
+    return _SERVICE_TIERS.get(tier, "")
+
+
+def encode_usage(usage: Usage) -> dict[str, Any]:
+    """The member `usage`. compat: counts of 0 are left out of the details, and details nobody gave are left out."""
+    given, written = usage.input or 0, usage.output or 0
+    total = given + written if usage.total is None else usage.total
+    encoded: dict[str, Any] = {"prompt_tokens": given, "completion_tokens": written, "total_tokens": total}
+    if usage.reasoning is not None:
+        encoded["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning} if usage.reasoning else {}
+    if usage.cached_input is not None or usage.cache_creation_input is not None:
+        details: dict[str, int] = {}
+        if usage.cached_input:
+            details["cached_tokens"] = usage.cached_input
+        if usage.cache_creation_input:
+            details["cache_creation_input_tokens"] = usage.cache_creation_input
+        encoded["prompt_tokens_details"] = details
+    return encoded
+
+
+def _message(parts: Sequence[Part]) -> dict[str, Any]:
+    texts: list[str] = []
+    refusals: list[str] = []
+    calls: list[dict[str, Any]] = []
+    thoughts: list[ThinkingPart | RedactedThinkingPart] = []
+    for part in parts:
+        match part:
+            case TextPart(text=text):
+                texts.append(text)
+            case RefusalPart(text=text):
+                refusals.append(text)
+            case ToolCallPart():
+                function = {"arguments": part.arguments, "name": part.name}
+                calls.append({"id": part.id, "function": function, "type": "function"})
+            case ThinkingPart() | RedactedThinkingPart():
+                thoughts.append(part)
+            case ImagePart() | DocumentPart() | MediaPart() | ToolResultPart() | OpaquePart():
+                pass  # a provider's own blocks (server tools, their results): the text around them says what was found
+            case _:
+                assert_never(part)
+    message: dict[str, Any] = {"content": "".join(texts) if texts or not (calls or refusals) else None}
+    message["role"] = "assistant"
+    if refusals:
+        message["refusal"] = "".join(refusals)
+    if calls:
+        message["tool_calls"] = calls
+    if thoughts:
+        text = "".join(part.text for part in thoughts if isinstance(part, ThinkingPart))
+        if text:
+            message["reasoning_content"] = text
+        message["thinking_blocks"] = [thinking_block(part) for part in thoughts]
+    return message
