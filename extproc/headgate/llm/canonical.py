@@ -118,11 +118,11 @@ class RefusalPart(Value, frozen=True, tag="refusal"):
 
 
 class OpaquePart(Value, frozen=True, tag="opaque"):
-    """A part that only its own dialect understands."""
+    """A part that only its own dialect understands. `raw` is given where the dialect could get it back."""
 
     dialect: DialectName
     kind: str
-    raw: msgspec.Raw
+    raw: msgspec.Raw = msgspec.Raw(b"null")
 
 
 ToolResultContent: TypeAlias = TextPart | ImagePart | DocumentPart | MediaPart | OpaquePart
@@ -185,7 +185,7 @@ class OpaqueTool(Value, frozen=True, tag="opaque"):
 
     dialect: DialectName
     kind: str
-    raw: msgspec.Raw
+    raw: msgspec.Raw = msgspec.Raw(b"null")
 
 
 Tool: TypeAlias = FunctionTool | OpaqueTool

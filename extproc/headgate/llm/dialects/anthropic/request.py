@@ -1,0 +1,490 @@
+"""A Messages request to the canonical model, and back.
+
+Decoding keeps what the client said, turn by turn. Encoding makes of it what the API takes: one `system`, turns of two
+roles that alternate, no empty text, tool results first, a token limit always.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, assert_never
+
+import msgspec
+from headgate.llm.canonical import (
+    Base64Source,
+    CachePoint,
+    ChatRequest,
+    DocumentPart,
+    DocumentSource,
+    FileSource,
+    FunctionTool,
+    ImagePart,
+    MediaPart,
+    Message,
+    OpaquePart,
+    OpaqueTool,
+    Part,
+    RedactedThinkingPart,
+    RefusalPart,
+    ResponseFormat,
+    Role,
+    Sampling,
+    Source,
+    TextPart,
+    TextSource,
+    ThinkingPart,
+    Tool,
+    ToolCallPart,
+    ToolChoice,
+    ToolResultContent,
+    ToolResultPart,
+    UrlSource,
+)
+from headgate.llm.dialects.anthropic import wire
+from headgate.llm.dialects.anthropic.settings import encode_settings, reasoning_of
+from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
+from headgate.llm.errors import RequestError
+from headgate.llm.losses import Loss
+from headgate.llm.names import DialectName
+from headgate.llm.strict import decode_strict
+
+NAME: Final = DialectName.ANTHROPIC_MESSAGES
+
+# --- decode ----------------------------------------------------------------------------------------------------------
+
+
+def decode_request(body: bytes) -> ChatRequest:
+    """See `ChatDialect.decode_request`."""
+    request, members = decode_strict(wire.REQUEST_DECODER, body)
+    if not request.model:
+        raise RequestError("model must not be empty", path="model")
+    messages = tuple(_decode_message(message, f"messages[{i}]") for i, message in enumerate(request.messages))
+    if request.system:
+        messages = (Message(Role.SYSTEM, _decode_system(request.system), path="system"), *messages)
+    output = request.output_config
+    output_format = output.format if output is not None and output.format is not None else request.output_format
+    extras = {name: raw for name, raw in members.items() if name not in wire.REQUEST_MEMBERS}
+    choice, parallel = _decode_tool_choice(request.tool_choice)
+    return ChatRequest(
+        model=request.model,
+        messages=messages,
+        tools=tuple(_decode_tool(tool, f"tools[{i}]") for i, tool in enumerate(request.tools or ())),
+        tool_choice=choice,
+        parallel_tool_calls=parallel,
+        response_format=None if output_format is None else ResponseFormat("json_schema", schema=output_format.schema),
+        sampling=Sampling(temperature=request.temperature, top_p=request.top_p, top_k=request.top_k),
+        stop=tuple(request.stop_sequences or ()),
+        max_tokens=request.max_tokens,
+        reasoning=reasoning_of(request.thinking, output),
+        user=(request.metadata.user_id or "") if request.metadata is not None else "",
+        service_tier=request.service_tier or "",
+        stream=bool(request.stream),
+        include_usage=True,
+        extras={NAME: extras} if extras else {},
+    )
+
+
+def _decode_system(system: str | list[wire.TextBlock]) -> tuple[Part, ...]:
+    if isinstance(system, str):
+        return (TextPart(system),)
+    return tuple(TextPart(block.text, _decode_cache(block.cache_control)) for block in system)
+
+
+def _decode_message(message: wire.Message, path: str) -> Message:
+    role = Role(message.role)
+    if isinstance(message.content, str):
+        return Message(role, (TextPart(message.content),), path=path)
+    parts: list[Part] = []
+    for i, block in enumerate(message.content):
+        if isinstance(block, wire.TextBlock):
+            parts.append(TextPart(block.text, _decode_cache(block.cache_control)))
+        else:
+            parts.extend(_decode_block(block, f"{path}.content[{i}]"))
+    return Message(role, tuple(parts), path=path)
+
+
+def _decode_block(block: wire.Block, path: str) -> Iterator[Part]:
+    match block:
+        case wire.ToolUseBlock():
+            arguments = bytes(block.input).decode()
+            if not arguments.startswith("{"):
+                raise RequestError("a tool's input must be an object", path=f"{path}.input")
+            yield ToolCallPart(block.id, block.name, arguments, _decode_cache(block.cache_control))
+        case wire.ToolResultBlock():
+            content = tuple(_decode_result_content(block.content))
+            cache = _decode_cache(block.cache_control)
+            yield ToolResultPart(block.tool_use_id, content, block.is_error, cache)
+        case wire.ThinkingBlock():
+            yield ThinkingPart(block.thinking, block.signature)
+        case wire.RedactedThinkingBlock():
+            yield RedactedThinkingPart(block.data)
+        case wire.TextBlock() | wire.ImageBlock() | wire.DocumentBlock() | wire.SearchResultBlock():
+            yield from _decode_media(block)
+        case _:
+            yield OpaquePart(NAME, _tag_of(block))
+
+
+def _decode_result_content(content: str | list[wire.ToolResultItem] | None) -> Iterator[ToolResultContent]:
+    if content is None:
+        return
+    if isinstance(content, str):
+        yield TextPart(content)
+        return
+    for item in content:
+        match item:
+            case wire.TextBlock() | wire.ImageBlock() | wire.DocumentBlock() | wire.SearchResultBlock():
+                yield from _decode_media(item)
+            case _:
+                yield OpaquePart(NAME, _tag_of(item))
+
+
+def _decode_media(
+    block: wire.TextBlock | wire.ImageBlock | wire.DocumentBlock | wire.SearchResultBlock,
+) -> Iterator[TextPart | ImagePart | DocumentPart]:
+    cache = _decode_cache(block.cache_control)
+    match block:
+        case wire.TextBlock():
+            yield TextPart(block.text, cache)
+        case wire.ImageBlock():
+            yield ImagePart(_decode_source(block.source), cache=cache)
+        case wire.SearchResultBlock():
+            text = "\n".join(item.text for item in block.content)
+            yield DocumentPart(TextSource(text), title=block.title, context=block.source, cache=cache)
+        case wire.DocumentBlock(source=wire.ContentSource(content=content)):
+            yield from _decode_content_document(block, content, cache)
+        case wire.DocumentBlock(source=wire.TextSource(data=text)):
+            yield DocumentPart(TextSource(text), title=block.title or "", context=block.context or "", cache=cache)
+        case wire.DocumentBlock():
+            assert not isinstance(block.source, wire.TextSource | wire.ContentSource)
+            source = _decode_source(block.source)
+            yield DocumentPart(source, title=block.title or "", context=block.context or "", cache=cache)
+        case _:
+            assert_never(block)
+
+
+def _decode_content_document(
+    block: wire.DocumentBlock, content: str | list[wire.TextBlock | wire.ImageBlock], cache: CachePoint | None
+) -> Iterator[DocumentPart | ImagePart]:
+    """A document made of blocks: its text as one document, its images after it."""
+    blocks = [wire.TextBlock(content)] if isinstance(content, str) else content
+    text = "\n".join(item.text for item in blocks if isinstance(item, wire.TextBlock))
+    yield DocumentPart(TextSource(text), title=block.title or "", context=block.context or "", cache=cache)
+    for item in blocks:
+        if isinstance(item, wire.ImageBlock):
+            yield ImagePart(_decode_source(item.source))
+
+
+def _decode_source(source: wire.Base64Source | wire.UrlSource | wire.FileSource) -> Source:
+    match source:
+        case wire.Base64Source():
+            return Base64Source(source.media_type, source.data)
+        case wire.UrlSource():
+            return UrlSource(source.url)
+        case wire.FileSource():
+            return FileSource(source.file_id)
+
+
+def _decode_cache(control: wire.CacheControl | None) -> CachePoint | None:
+    return None if control is None else CachePoint(control.ttl or "")
+
+
+def _decode_tool(tool: wire.Tool, path: str) -> Tool:
+    if tool.type not in (None, "custom"):
+        return OpaqueTool(NAME, tool.type or "")
+    if not tool.name:
+        raise RequestError("this member is required", path=f"{path}.name", code="invalid_value")
+    schema = bytes(tool.input_schema)
+    if schema and not schema.startswith(b"{"):
+        raise RequestError("input_schema must be an object", path=f"{path}.input_schema", code="invalid_value")
+    parameters = msgspec.Raw(schema) if schema else None
+    return FunctionTool(tool.name, tool.description or "", parameters, tool.strict, _decode_cache(tool.cache_control))
+
+
+def _decode_tool_choice(choice: wire.ToolChoice | None) -> tuple[ToolChoice | None, bool | None]:
+    match choice:
+        case None:
+            return None, None
+        case wire.NoChoice():
+            return ToolChoice("none"), None
+        case wire.AutoChoice():
+            result = ToolChoice("auto")
+        case wire.AnyChoice():
+            result = ToolChoice("required")
+        case wire.NamedChoice():
+            result = ToolChoice("named", choice.name)
+    disabled = choice.disable_parallel_tool_use
+    return result, None if disabled is None else not disabled
+
+
+def _tag_of(block: msgspec.Struct) -> str:
+    return str(block.__struct_config__.tag)
+
+
+# --- encode ----------------------------------------------------------------------------------------------------------
+
+
+def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
+    """See `ChatDialect.encode_request`."""
+    losses: list[Loss] = []
+    turns = _Turns(losses)
+    for message in request.messages:
+        turns.take(message)
+    settings = encode_settings(request, target, losses, calls=turns.calls, unsigned_loop=turns.unsigned_loop())
+    system, messages = turns.result()
+    body = wire.Request(
+        model=target.model,
+        max_tokens=settings.max_tokens,
+        messages=messages,
+        system=system or None,
+        tools=settings.tools or None,
+        tool_choice=settings.tool_choice,
+        stop_sequences=settings.stop or None,
+        stream=True if request.stream else None,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        thinking=settings.thinking,
+        output_config=settings.output_config,
+        metadata=wire.Metadata(request.user) if request.user else None,
+        service_tier=settings.service_tier,
+    )
+    memo = Memo(include_usage=request.include_usage, json_tool=settings.json_tool, stop=request.stop)
+    return EncodedRequest(_ENCODER.encode(body), memo, losses)
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+_ID_CHARACTERS: Final = re.compile(r"[^a-zA-Z0-9_-]")
+"""What a tool call's id may not hold; some servers make ids like `functions.search:0`."""
+
+IMAGE_TYPES: Final = frozenset(("image/jpeg", "image/png", "image/gif", "image/webp"))
+PDF: Final = "application/pdf"
+TEXT_TYPES: Final = frozenset(("text/plain", "text/markdown", "text/csv", "text/html", "application/json"))
+
+
+@dataclass(slots=True)
+class _Turns:
+    """Collects messages into the API's shape. Feed every message in order, then read `result`."""
+
+    losses: list[Loss]
+    system: list[wire.TextBlock] = field(default_factory=list[wire.TextBlock])
+    turns: list[tuple[str, list[wire.Block]]] = field(default_factory=list[tuple[str, list[wire.Block]]])
+    calls: dict[str, None] = field(default_factory=dict[str, None])
+    """Names of the tools that the history calls, in order."""
+
+    def take(self, message: Message) -> None:
+        match message.role:
+            case Role.SYSTEM | Role.DEVELOPER:
+                self._take_system(message)
+            case Role.USER:
+                self._take_turn("user", message)
+            case Role.ASSISTANT:
+                self._take_turn("assistant", message)
+
+    def _take_system(self, message: Message) -> None:
+        if self.turns:
+            self.losses.append(
+                Loss(message.path, "changed", "instructions in mid-conversation go to the top in this dialect")
+            )
+        for part in message.parts:
+            if isinstance(part, TextPart):
+                if part.text.strip():
+                    self.system.append(wire.TextBlock(part.text, _encode_cache(part.cache)))
+            else:
+                self.losses.append(Loss(message.path, "dropped", "instructions are text only in this dialect"))
+
+    def _take_turn(self, role: str, message: Message) -> None:
+        blocks: list[wire.Block] = []
+        for part in message.parts:
+            if isinstance(part, TextPart):
+                if part.text.strip():  # the API refuses blank text
+                    blocks.append(wire.TextBlock(part.text, _encode_cache(part.cache)))
+                continue
+            if isinstance(part, ToolCallPart):
+                self.calls[part.name] = None
+            block = _encode_part(part, message.path, self.losses)
+            if block is not None:
+                blocks.append(block)
+        if not blocks:
+            return
+        if self.turns and self.turns[-1][0] == role:
+            self.turns[-1][1].extend(blocks)
+        else:
+            self.turns.append((role, blocks))
+
+    def unsigned_loop(self) -> bool:
+        """The conversation goes on from tool results whose call comes without signed thinking: the API then refuses
+        manual thinking."""
+        if len(self.turns) < 2 or not any(isinstance(block, wire.ToolResultBlock) for block in self.turns[-1][1]):
+            return False
+        first = self.turns[-2][1][0]
+        return not isinstance(first, wire.ThinkingBlock | wire.RedactedThinkingBlock)
+
+    def result(self) -> tuple[list[wire.TextBlock], list[wire.Message]]:
+        """`system` and `messages`. A conversation of nothing but instructions becomes a user turn, since there must be
+        one; white space at the end of a prefilled answer goes, since the API refuses it."""
+        turns, system = self.turns, self.system
+        if not turns and system:
+            self.losses.append(Loss("messages", "changed", "instructions alone become a user turn: there must be one"))
+            turns, system = [("user", list[wire.Block](system))], []
+        messages = [
+            wire.Message("user" if role == "user" else "assistant", _results_first(blocks)) for role, blocks in turns
+        ]
+        if turns and turns[-1][0] == "assistant":
+            _trim_end(turns[-1][1])
+            messages[-1] = wire.Message("assistant", turns[-1][1])
+        return system, messages
+
+
+def _results_first(blocks: list[wire.Block]) -> str | list[wire.Block]:
+    """Tool results must precede everything else of a turn. A lone text without cache point is written as a string."""
+    if len(blocks) == 1:
+        only = blocks[0]
+        if isinstance(only, wire.TextBlock) and only.cache_control is None:
+            return only.text
+        return blocks
+    results = [block for block in blocks if isinstance(block, wire.ToolResultBlock)]
+    if not results:
+        return blocks
+    return [*results, *(block for block in blocks if not isinstance(block, wire.ToolResultBlock))]
+
+
+def _trim_end(blocks: list[wire.Block]) -> None:
+    last = blocks[-1]
+    if isinstance(last, wire.TextBlock) and last.text != last.text.rstrip():
+        blocks[-1] = wire.TextBlock(last.text.rstrip(), last.cache_control)
+
+
+def _encode_part(part: Part, path: str, losses: list[Loss]) -> wire.Block | None:
+    match part:
+        case TextPart():
+            return wire.TextBlock(part.text, _encode_cache(part.cache))
+        case RefusalPart():
+            return wire.TextBlock(part.text) if part.text.strip() else None
+        case ImagePart() | DocumentPart() | MediaPart() | OpaquePart():
+            return _encode_content(part, path, losses)
+        case ToolCallPart():
+            arguments = _check_arguments(part, path)
+            return wire.ToolUseBlock(_encode_id(part.id), part.name, arguments, _encode_cache(part.cache))
+        case ToolResultPart():
+            return _encode_result(part, path, losses)
+        case ThinkingPart():
+            if not part.signature:
+                losses.append(Loss(path, "dropped", "reasoning without a signature is not taken back"))
+                return None
+            return wire.ThinkingBlock(part.text, part.signature)
+        case RedactedThinkingPart():
+            return wire.RedactedThinkingBlock(part.data)
+        case _:
+            assert_never(part)
+
+
+def _encode_content(
+    part: ImagePart | DocumentPart | MediaPart | OpaquePart, path: str, losses: list[Loss]
+) -> wire.TextBlock | wire.ImageBlock | wire.DocumentBlock | None:
+    match part:
+        case ImagePart():
+            if part.detail not in ("", "auto"):
+                losses.append(Loss(path, "dropped", "this dialect knows no image detail"))
+            return _encode_image(part, path, losses)
+        case DocumentPart():
+            source = _encode_document_source(part.source, path, losses)
+            if source is None:
+                return None
+            return wire.DocumentBlock(source, part.title or None, part.context or None, _encode_cache(part.cache))
+        case MediaPart():
+            losses.append(Loss(path, "dropped", f"this dialect takes no {part.kind}"))
+        case OpaquePart():
+            losses.append(Loss(path, "dropped", f"{part.kind} is known to {part.dialect} only"))
+    return None
+
+
+def _encode_image(
+    part: ImagePart, path: str, losses: list[Loss]
+) -> wire.TextBlock | wire.ImageBlock | wire.DocumentBlock | None:
+    """An image, or a document where the sender put one (OpenAI clients send PDFs as image URLs)."""
+    cache = _encode_cache(part.cache)
+    match part.source:
+        case UrlSource(url=url):
+            if url.partition("?")[0].lower().endswith(".pdf"):
+                return wire.DocumentBlock(wire.UrlSource(url), cache_control=cache)
+            return wire.ImageBlock(wire.UrlSource(url), cache)
+        case Base64Source(media_type=media_type, data=data):
+            media_type = "image/jpeg" if media_type == "image/jpg" else media_type
+            if media_type in IMAGE_TYPES:
+                return wire.ImageBlock(wire.Base64Source(media_type, data), cache)
+            if media_type == PDF:
+                return wire.DocumentBlock(wire.Base64Source(media_type, data), cache_control=cache)
+            losses.append(Loss(path, "dropped", f"this dialect takes no image of type {media_type or 'unknown'}"))
+            return None
+        case FileSource():
+            losses.append(Loss(path, "dropped", "files uploaded to one provider are unknown to another"))
+            return None
+
+
+def _encode_document_source(
+    source: DocumentSource, path: str, losses: list[Loss]
+) -> wire.Base64Source | wire.UrlSource | wire.TextSource | None:
+    match source:
+        case TextSource(text=text):
+            return wire.TextSource(text)
+        case UrlSource(url=url):
+            return wire.UrlSource(url)
+        case Base64Source(media_type=media_type, data=data):
+            if media_type in ("", PDF):
+                return wire.Base64Source(PDF, data)
+            text = _text_of(data) if media_type in TEXT_TYPES else None
+            if text is not None:
+                return wire.TextSource(text)
+            losses.append(Loss(path, "dropped", f"this dialect takes no document of type {media_type}"))
+            return None
+        case FileSource():
+            losses.append(Loss(path, "dropped", "files uploaded to one provider are unknown to another"))
+            return None
+
+
+def _text_of(data: str) -> str | None:
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _encode_result(part: ToolResultPart, path: str, losses: list[Loss]) -> wire.ToolResultBlock:
+    items: list[wire.ToolResultItem] = []
+    for content in part.content:
+        if isinstance(content, TextPart):
+            if content.text.strip():
+                items.append(wire.TextBlock(content.text, _encode_cache(content.cache)))
+            continue
+        block = _encode_content(content, path, losses)
+        if block is not None:
+            items.append(block)
+    only = items[0] if len(items) == 1 else None
+    content_out = only.text if isinstance(only, wire.TextBlock) and only.cache_control is None else items or None
+    is_error = True if part.is_error else None
+    return wire.ToolResultBlock(_encode_id(part.call_id), content_out, is_error, _encode_cache(part.cache))
+
+
+def _check_arguments(part: ToolCallPart, path: str) -> msgspec.Raw:
+    """The arguments as they are, known to be a JSON object."""
+    try:
+        _ARGUMENTS.decode(part.arguments)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        raise RequestError(
+            f"the arguments of tool call {part.id[:64]} are not a JSON object", path=path, code="invalid_value"
+        ) from None
+    return msgspec.Raw(part.arguments)
+
+
+_ARGUMENTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _encode_id(call_id: str) -> str:
+    return _ID_CHARACTERS.sub("_", call_id)
+
+
+def _encode_cache(cache: CachePoint | None) -> wire.CacheControl | None:
+    return None if cache is None else wire.CacheControl("ephemeral", cache.ttl or None)

@@ -1,0 +1,189 @@
+"""A whole Messages answer to the canonical model, and back."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+from headgate.llm.canonical import (
+    ChatResponse,
+    FinishReason,
+    Part,
+    RedactedThinkingPart,
+    RefusalPart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+)
+from headgate.llm.dialects.anthropic import wire
+from headgate.llm.dialects.dialect import Memo, ReplyContext
+from headgate.llm.errors import UpstreamError
+from headgate.llm.usage import NO_USAGE, Usage
+
+STOP_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
+    {
+        "end_turn": FinishReason.STOP,
+        "stop_sequence": FinishReason.STOP_SEQUENCE,
+        "max_tokens": FinishReason.LENGTH,
+        "tool_use": FinishReason.TOOL_CALLS,
+        "refusal": FinishReason.REFUSAL,
+        "pause_turn": FinishReason.PAUSE,
+        "model_context_window_exceeded": FinishReason.CONTEXT_WINDOW,
+    }
+)
+
+STOP_REASON_WORDS: Final[Mapping[FinishReason, str]] = MappingProxyType(
+    {reason: word for word, reason in STOP_REASONS.items()}
+)
+
+
+def finish_reason_of(stop_reason: str | None, *, called_tools: bool) -> FinishReason:
+    """The canonical reason; one that nobody knows yet is an ordinary end."""
+    reason = STOP_REASONS.get(stop_reason or "")
+    if reason is None:
+        return FinishReason.TOOL_CALLS if called_tools else FinishReason.STOP
+    return reason
+
+
+def usage_of(counted: wire.AnswerUsage | None) -> Usage:
+    """Anthropic counts cached tokens beside the input; ours are part of it."""
+    if counted is None:
+        return NO_USAGE
+    details = counted.output_tokens_details
+    input_tokens = None
+    if counted.input_tokens is not None:
+        input_tokens = (
+            counted.input_tokens + (counted.cache_read_input_tokens or 0) + (counted.cache_creation_input_tokens or 0)
+        )
+    total = None
+    if input_tokens is not None and counted.output_tokens is not None:
+        total = input_tokens + counted.output_tokens
+    return Usage(
+        input=input_tokens,
+        cached_input=counted.cache_read_input_tokens,
+        cache_creation_input=counted.cache_creation_input_tokens,
+        output=counted.output_tokens,
+        total=total,
+        reasoning=details.thinking_tokens if details is not None else None,
+    )
+
+
+def decode_response(body: bytes, memo: Memo) -> ChatResponse:
+    """See `ChatDialect.decode_response`."""
+    try:
+        answer = wire.ANSWER_DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamError(f"the provider's answer is no message: {error}") from None
+    if answer.content is None:
+        raise UpstreamError("the provider's answer is no message: it has no content")
+    parts = tuple(_decode_blocks(answer.content, memo))
+    called_tools = any(isinstance(part, ToolCallPart) for part in parts)
+    reason = finish_reason_of(answer.stop_reason, called_tools=called_tools)
+    if reason is FinishReason.TOOL_CALLS and memo.json_tool and not called_tools:
+        reason = FinishReason.STOP
+    return ChatResponse(
+        id=answer.id,
+        model=answer.model,
+        parts=parts,
+        finish_reason=reason,
+        stop_sequence=answer.stop_sequence or "",
+        usage=usage_of(answer.usage),
+        service_tier=(answer.usage.service_tier or "") if answer.usage is not None else "",
+    )
+
+
+def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]:
+    for block in blocks:
+        match block.type:
+            case "text":
+                if block.text:
+                    yield TextPart(block.text)
+            case "tool_use":
+                arguments = _text_of(block.input)
+                if memo.json_tool and block.name == memo.json_tool:
+                    yield TextPart(arguments)
+                else:
+                    yield ToolCallPart(block.id or "", block.name or "", arguments)
+            case "thinking":
+                yield ThinkingPart(block.thinking or "", block.signature or "")
+            case "redacted_thinking":
+                yield RedactedThinkingPart(block.data or "")
+            case _:
+                pass  # what the provider's own tools did; what they found is in the text
+
+
+def _text_of(arguments: msgspec.Raw) -> str:
+    return bytes(arguments).decode() or "{}"
+
+
+# --- encode ----------------------------------------------------------------------------------------------------------
+
+
+def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
+    """See `ChatDialect.encode_response`."""
+    message = wire.WrittenMessage(
+        id=response.id or message_id(context),
+        type="message",
+        role="assistant",
+        model=response.model or context.model,
+        content=list(_encode_parts(response)),
+        stop_reason=STOP_REASON_WORDS[response.finish_reason],
+        stop_sequence=response.stop_sequence or None,
+        usage=written_usage(response.usage),
+    )
+    return _ENCODER.encode(message)
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def message_id(context: ReplyContext) -> str:
+    """For the rare provider that gives none; clients insist on one."""
+    return f"msg_{context.created:x}"
+
+
+def written_usage(usage: Usage) -> wire.WrittenUsage:
+    """Usage as Anthropic counts it: cached tokens beside the input. Tokens nobody counted are 0 where clients
+    insist."""
+    cached = usage.cached_input or 0
+    created = usage.cache_creation_input or 0
+    return wire.WrittenUsage(
+        input_tokens=max((usage.input or 0) - cached - created, 0),
+        output_tokens=usage.output or 0,
+        cache_creation_input_tokens=usage.cache_creation_input,
+        cache_read_input_tokens=usage.cached_input,
+    )
+
+
+def _encode_parts(response: ChatResponse) -> Iterator[wire.WrittenBlock]:
+    for part in response.parts:
+        match part:
+            case TextPart(text=text) | RefusalPart(text=text):
+                if text:
+                    yield wire.WrittenText(text)
+            case ToolCallPart():
+                yield wire.WrittenToolUse(part.id, part.name, object_of(part.arguments))
+            case ThinkingPart():
+                yield wire.ThinkingBlock(part.text, part.signature)
+            case RedactedThinkingPart():
+                yield wire.RedactedThinkingBlock(part.data)
+            case _:
+                pass  # answers hold nothing else
+
+
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def object_of(arguments: str) -> msgspec.Raw:
+    """Arguments as the object that this dialect wants. A model may write what is no object (cut off, say): then the
+    text is handed over as it is under one name, so that no tool runs with arguments nobody gave."""
+    try:
+        _OBJECT.decode(arguments)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        if not arguments.strip():
+            return _EMPTY
+        return msgspec.Raw(msgspec.json.encode({"raw_arguments": arguments}))
+    return msgspec.Raw(arguments)
+
+
+_EMPTY: Final = msgspec.Raw(b"{}")

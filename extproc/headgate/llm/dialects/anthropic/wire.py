@@ -1,0 +1,355 @@
+"""The Messages API on the wire. <https://docs.anthropic.com/en/api/messages>
+
+Requests are typed tightly, because clients send them and we write them; answers loosely (one struct for every kind of
+block, everything optional), because providers add to them.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+ABSENT: Final = msgspec.Raw()
+"""No JSON at all: `Raw` cannot be part of a union with null."""
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+class CacheControl(msgspec.Struct, frozen=True, omit_defaults=True):
+    type: str
+    ttl: str | None = None
+
+
+class Base64Source(msgspec.Struct, frozen=True, tag_field="type", tag="base64"):
+    media_type: str
+    data: str
+
+
+class UrlSource(msgspec.Struct, frozen=True, tag_field="type", tag="url"):
+    url: str
+
+
+class FileSource(msgspec.Struct, frozen=True, tag_field="type", tag="file"):
+    file_id: str
+
+
+class TextSource(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    data: str
+    media_type: str = "text/plain"
+
+
+class TextBlock(msgspec.Struct, frozen=True, tag_field="type", tag="text", omit_defaults=True):
+    text: str
+    cache_control: CacheControl | None = None
+
+
+class ImageBlock(msgspec.Struct, frozen=True, tag_field="type", tag="image", omit_defaults=True):
+    source: Base64Source | UrlSource | FileSource
+    cache_control: CacheControl | None = None
+
+
+class ContentSource(msgspec.Struct, frozen=True, tag_field="type", tag="content"):
+    content: str | list[TextBlock | ImageBlock]
+
+
+class DocumentBlock(msgspec.Struct, frozen=True, tag_field="type", tag="document", omit_defaults=True):
+    source: Base64Source | UrlSource | FileSource | TextSource | ContentSource
+    title: str | None = None
+    context: str | None = None
+    cache_control: CacheControl | None = None
+
+
+class SearchResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="search_result", omit_defaults=True):
+    source: str
+    title: str
+    content: list[TextBlock]
+    cache_control: CacheControl | None = None
+
+
+class ThinkingBlock(msgspec.Struct, frozen=True, tag_field="type", tag="thinking"):
+    thinking: str
+    signature: str = ""
+
+
+class RedactedThinkingBlock(msgspec.Struct, frozen=True, tag_field="type", tag="redacted_thinking"):
+    data: str
+
+
+class ToolUseBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_use", omit_defaults=True):
+    id: str
+    name: str
+    input: msgspec.Raw
+    cache_control: CacheControl | None = None
+
+
+# What only Anthropic's own servers make and take back. Their content is not read: a request is decoded only to leave
+# this dialect, and then they are reported as lost.
+
+
+class ServerToolUseBlock(msgspec.Struct, frozen=True, tag_field="type", tag="server_tool_use"): ...
+
+
+class WebSearchResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="web_search_tool_result"): ...
+
+
+class WebFetchResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="web_fetch_tool_result"): ...
+
+
+class AdvisorResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="advisor_tool_result"): ...
+
+
+class CodeExecutionResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="code_execution_tool_result"): ...
+
+
+class BashResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="bash_code_execution_tool_result"): ...
+
+
+class EditorResultBlock(
+    msgspec.Struct, frozen=True, tag_field="type", tag="text_editor_code_execution_tool_result"
+): ...
+
+
+class ToolSearchResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_search_tool_result"): ...
+
+
+class ToolReferenceBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_reference"): ...
+
+
+class ContainerUploadBlock(msgspec.Struct, frozen=True, tag_field="type", tag="container_upload"): ...
+
+
+class McpToolUseBlock(msgspec.Struct, frozen=True, tag_field="type", tag="mcp_tool_use"): ...
+
+
+class McpToolResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="mcp_tool_result"): ...
+
+
+class CompactionBlock(msgspec.Struct, frozen=True, tag_field="type", tag="compaction"): ...
+
+
+class BrowserStateBlock(msgspec.Struct, frozen=True, tag_field="type", tag="browser_state"): ...
+
+
+OpaqueBlock = (
+    ServerToolUseBlock
+    | WebSearchResultBlock
+    | WebFetchResultBlock
+    | AdvisorResultBlock
+    | CodeExecutionResultBlock
+    | BashResultBlock
+    | EditorResultBlock
+    | ToolSearchResultBlock
+    | ToolReferenceBlock
+    | ContainerUploadBlock
+    | McpToolUseBlock
+    | McpToolResultBlock
+    | CompactionBlock
+    | BrowserStateBlock
+)
+
+ToolResultItem = TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock | BrowserStateBlock
+
+
+class ToolResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_result", omit_defaults=True):
+    tool_use_id: str
+    content: str | list[ToolResultItem] | None = None
+    is_error: bool | None = None
+    cache_control: CacheControl | None = None
+
+
+Block = (
+    TextBlock
+    | ImageBlock
+    | DocumentBlock
+    | SearchResultBlock
+    | ThinkingBlock
+    | RedactedThinkingBlock
+    | ToolUseBlock
+    | ToolResultBlock
+    | OpaqueBlock
+)
+
+
+class Message(msgspec.Struct, frozen=True):
+    role: Literal["user", "assistant", "system"]
+    content: str | list[Block]
+
+
+class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A custom tool (`type` absent or `custom`), or one that Anthropic runs or defines (any other `type`)."""
+
+    name: str = ""
+    description: str | None = None
+    input_schema: msgspec.Raw = ABSENT
+    type: str | None = None
+    strict: bool | None = None
+    cache_control: CacheControl | None = None
+
+
+class AutoChoice(msgspec.Struct, frozen=True, tag_field="type", tag="auto", omit_defaults=True):
+    disable_parallel_tool_use: bool | None = None
+
+
+class AnyChoice(msgspec.Struct, frozen=True, tag_field="type", tag="any", omit_defaults=True):
+    disable_parallel_tool_use: bool | None = None
+
+
+class NamedChoice(msgspec.Struct, frozen=True, tag_field="type", tag="tool", omit_defaults=True):
+    name: str
+    disable_parallel_tool_use: bool | None = None
+
+
+class NoChoice(msgspec.Struct, frozen=True, tag_field="type", tag="none"): ...
+
+
+ToolChoice = AutoChoice | AnyChoice | NamedChoice | NoChoice
+
+
+class Thinking(msgspec.Struct, frozen=True, omit_defaults=True):
+    type: Literal["enabled", "disabled", "adaptive", "between_tools"]
+    budget_tokens: int | None = None
+    display: str | None = None
+
+
+class OutputFormat(msgspec.Struct, frozen=True, omit_defaults=True):
+    type: Literal["json_schema"]
+    schema: msgspec.Raw
+
+
+class OutputConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    effort: str | None = None
+    format: OutputFormat | None = None
+
+
+class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
+    user_id: str | None = None
+
+
+class Request(msgspec.Struct, frozen=True, omit_defaults=True):
+    model: str
+    max_tokens: int
+    messages: list[Message]
+    system: str | list[TextBlock] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
+    stop_sequences: list[str] | None = None
+    stream: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
+    """The beta's name for `output_config.format`; read, never written."""
+    metadata: Metadata | None = None
+    service_tier: str | None = None
+
+
+REQUEST_MEMBERS = frozenset(Request.__struct_fields__)
+
+REQUEST_DECODER = msgspec.json.Decoder(Request)
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+class OutputTokensDetails(msgspec.Struct, frozen=True):
+    thinking_tokens: int | None = None
+
+
+class AnswerUsage(msgspec.Struct, frozen=True):
+    input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    output_tokens: int | None = None
+    output_tokens_details: OutputTokensDetails | None = None
+    service_tier: str | None = None
+
+
+class AnswerBlock(msgspec.Struct, frozen=True):
+    """A block of any kind; `type` says which members mean something."""
+
+    type: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: msgspec.Raw = ABSENT
+
+
+class Answer(msgspec.Struct, frozen=True):
+    type: str = ""
+    id: str = ""
+    model: str = ""
+    content: list[AnswerBlock] | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    usage: AnswerUsage | None = None
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """What `content_block_delta` and `message_delta` carry."""
+
+    type: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    partial_json: str | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+
+
+class ErrorObject(msgspec.Struct, frozen=True):
+    type: str | None = None
+    message: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A stream event of any kind."""
+
+    type: str = ""
+    index: int = 0
+    delta: Delta | None = None
+    content_block: AnswerBlock | None = None
+    message: Answer | None = None
+    usage: AnswerUsage | None = None
+    error: ErrorObject | None = None
+
+
+ANSWER_DECODER = msgspec.json.Decoder(Answer)
+EVENT_DECODER = msgspec.json.Decoder(Event)
+
+
+# --- answers we write ------------------------------------------------------------------------------------------------
+
+
+class WrittenUsage(msgspec.Struct, frozen=True):
+    input_tokens: int
+    output_tokens: int
+    cache_creation_input_tokens: int | None
+    cache_read_input_tokens: int | None
+
+
+class WrittenText(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    text: str
+
+
+class WrittenToolUse(msgspec.Struct, frozen=True, tag_field="type", tag="tool_use"):
+    id: str
+    name: str
+    input: msgspec.Raw
+
+
+WrittenBlock = WrittenText | WrittenToolUse | ThinkingBlock | RedactedThinkingBlock
+
+
+class WrittenMessage(msgspec.Struct, frozen=True):
+    id: str
+    type: str
+    role: str
+    model: str
+    content: list[WrittenBlock]
+    stop_reason: str | None
+    stop_sequence: str | None
+    usage: WrittenUsage
