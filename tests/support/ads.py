@@ -14,6 +14,7 @@ from envoy.extensions.filters.http.router.v3 import router_pb2 as _router
 from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2 as _codec
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as _manager
 from envoy.extensions.http.injected_credentials.generic.v3 import generic_pb2 as _generic
+from envoy.extensions.network.dns_resolver.cares.v3 import cares_dns_resolver_pb2 as _cares
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as _protocol_options
 from google.protobuf import json_format
@@ -28,7 +29,7 @@ from headgate.runtime.supervisor import Child, Supervisor
 
 Json = Mapping[str, Any]
 
-LINKED_IN = (_injector, _router, _codec, _manager, _generic, _protocol_options)
+LINKED_IN = (_cares, _injector, _router, _codec, _manager, _generic, _protocol_options)
 """Imported so that JSON with their types can be parsed."""
 
 _CLASSES: Mapping[str, type[Message]] = {
@@ -81,16 +82,28 @@ def cluster_route_json(name: str, cluster: str) -> Json:
     return {"name": name, "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]}
 
 
-def cluster_json(name: str, port: int, *, secret: str = "", host: str = "127.0.0.1", kind: str = "STATIC") -> Json:
-    """A cluster on `port` that injects the SDS secret `secret`, if given."""
+def cluster_json(
+    name: str, port: int, *, secret: str = "", host: str = "127.0.0.1", resolver_port: int | None = None
+) -> Json:
+    """A cluster on `port` that injects the SDS secret `secret` and asks the DNS server on `resolver_port`, if given."""
     endpoint = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
     made: dict[str, Any] = {
         "name": name,
-        "type": kind,
+        "type": "STATIC" if resolver_port is None else "STRICT_DNS",
         "connect_timeout": "1s",
         "dns_lookup_family": "V4_ONLY",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
+    if resolver_port is not None:
+        resolver = {"socket_address": {"address": "127.0.0.1", "port_value": resolver_port, "protocol": "UDP"}}
+        made["typed_dns_resolver_config"] = {
+            "name": "envoy.network.dns_resolver.cares",
+            "typed_config": {
+                "@type": _E + "network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+                "resolvers": [resolver],
+                "dns_resolver_options": {"no_default_search_domain": True},
+            },
+        }
     if secret:
         made["typed_extension_protocol_options"] = _injecting(secret)
     return made
@@ -123,6 +136,33 @@ def _injecting(secret: str) -> Json:
 def secret_json(name: str, value: str) -> Json:
     """A generic secret."""
     return {"name": name, "generic_secret": {"secret": {"inline_string": value}}}
+
+
+class SlowDns(asyncio.DatagramProtocol):
+    """A DNS server that answers every question with 127.0.0.1, late."""
+
+    def __init__(self, delay_seconds: float) -> None:
+        self._delay_seconds = delay_seconds
+        self._transport: asyncio.DatagramTransport | None = None
+
+    async def start(self) -> int:
+        """Returns its port."""
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        return self._transport.get_extra_info("sockname")[1]
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        question = data[12 : data.index(b"\0", 12) + 5]
+        head = data[:2] + b"\x81\x80\0\x01\0\x01\0\0\0\0"
+        answer = b"\xc0\x0c\0\x01\0\x01\0\0\x0e\x10\0\x04\x7f\0\0\x01"
+        assert self._transport is not None
+        asyncio.get_running_loop().call_later(
+            self._delay_seconds, self._transport.sendto, head + question + answer, addr
+        )
 
 
 class RecordingObserver:
@@ -179,7 +219,7 @@ async def ads_bench(directory: Path, *, patience: Patience | None = None) -> Asy
         binary=find_envoy(), state_directory=directory, xds_socket=directory / "xds.sock", concurrency=1
     )
     admin, observer, supervisor = EnvoyAdmin(options.admin_socket), RecordingObserver(), Supervisor()
-    ads = AdsServer(observer, patience=patience, warmed=admin.is_warm)
+    ads = AdsServer(observer, patience=patience)
     server = make_server()
     ads.add_to(server)
     listen(server, f"unix:{options.xds_socket}")

@@ -226,13 +226,6 @@ class EnvoyAdmin:
         except EnvoyAdminError:
             return False
 
-    async def is_warm(self) -> bool:
-        """Whether no cluster is warming; False also when Envoy does not answer."""
-        try:
-            return (await self.stats("^cluster_manager.warming_clusters$")).get("cluster_manager.warming_clusters") == 0
-        except EnvoyAdminError:
-            return False
-
     async def stats(self, pattern: str) -> Mapping[str, int]:
         """Counters and gauges whose name matches the regular expression. Raises EnvoyAdminError."""
         answer = msgspec.json.decode(await self.request(f"/stats?format=json&filter={pattern}"), type=_Stats)

@@ -18,6 +18,7 @@ from headgate.controller.xds.snapshot import EMPTY
 from headgate.controller.xds.withhold import withhold
 from support.ads import (
     AdsBench,
+    SlowDns,
     ads_bench,
     cluster_json,
     cluster_route_json,
@@ -103,7 +104,16 @@ async def test_a_listener_may_be_renamed_on_its_port(bench: AdsBench) -> None:
     assert bench.observer.rejections == []
 
 
-async def test_switching_backends_under_load_fails_no_request(bench: AdsBench, echo_port: int) -> None:
+@pytest.fixture
+async def slow_dns_port() -> AsyncIterator[int]:
+    server = SlowDns(delay_seconds=0.1)
+    yield await server.start()
+    server.close()
+
+
+async def test_switching_backends_under_load_fails_no_request(
+    bench: AdsBench, echo_port: int, slow_dns_port: int
+) -> None:
     port = free_port()
     stop, answers = asyncio.Event(), list[tuple[int, str]]()
 
@@ -118,7 +128,11 @@ async def test_switching_backends_under_load_fails_no_request(bench: AdsBench, e
             LISTENER: (listener_json("l", port, "r"),),
             ROUTE: (cluster_route_json("r", name),),
             # A name that has to be resolved and a secret that has to arrive: both must be there before the route.
-            CLUSTER: (cluster_json(name, echo_port, secret=f"s{generation}", host="localhost", kind="STRICT_DNS"),),
+            CLUSTER: (
+                cluster_json(
+                    name, echo_port, secret=f"s{generation}", host=f"p{generation}.test", resolver_port=slow_dns_port
+                ),
+            ),
             SECRET: (secret_json(f"s{generation}", f"key{generation}"),),
         }
 
@@ -126,18 +140,40 @@ async def test_switching_backends_under_load_fails_no_request(bench: AdsBench, e
     assert await fetch(port) == (200, "key0")
     async with aiohttp.ClientSession() as session:
         tasks = [asyncio.create_task(load(session)) for _ in range(4)]
-        for generation in range(1, 12):
+        for generation in range(1, 6):
             await bench.apply(snapshot_of(target(generation)))
         stop.set()
         await asyncio.gather(*tasks)
     assert {status for status, _ in answers} == {200}
-    assert await fetch(port) == (200, "key11")
+    assert await fetch(port) == (200, "key5")
 
     async def old_clusters_are_gone() -> bool:
         name = "cluster_manager.active_clusters"
         return (await bench.admin.stats(name))[name] == 2  # its own and the controller's
 
     await eventually(old_clusters_are_gone)
+
+
+async def test_a_name_that_does_not_resolve_delays_only_its_own_cluster(short_path: Path, echo_port: int) -> None:
+    port = free_port()
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind(("127.0.0.1", 0))
+    with silent:
+        dead = cluster_json("dead", 1, host="dead.test", resolver_port=silent.getsockname()[1])
+        async with ads_bench(short_path, patience=Patience(warming_seconds=0.1)) as bench:
+            listeners = (listener_json("l", port, "r"),)
+            await bench.apply(snapshot_of({LISTENER: listeners, ROUTE: (reply_route_json("r", "old"),)}))
+            clusters = (dead, cluster_json("c", echo_port))
+            bench.ads.publish(
+                snapshot_of({LISTENER: listeners, ROUTE: (cluster_route_json("r", "c"),), CLUSTER: clusters})
+            )
+
+            async def serves_the_change() -> bool:
+                return await fetch(port) == (200, "none")
+
+            await eventually(serves_the_change)
+            name = "cluster_manager.warming_clusters"
+            assert (await bench.admin.stats(name))[name] == 1
 
 
 async def test_a_secret_rotates_without_touching_its_cluster(bench: AdsBench, echo_port: int) -> None:

@@ -5,7 +5,7 @@ Each stream is a `DeltaSession` with a reader, a writer and the timers of its ho
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,17 +19,13 @@ from headgate.runtime.logging import event_log
 
 log = event_log("xds")
 
-WARMING_SECONDS_MAX: Final = 2.0
-"""How long new clusters may take to warm before listeners and routes go to them regardless (a dead DNS name)."""
+WARMING_SECONDS: Final = 1.0
+"""How long listeners and routes wait for clusters to warm (to resolve their names)."""
 REMOVAL_SECONDS: Final = 5.0
 """How long requests that were routed before a change may still want the clusters it removes (retries, slow filters)."""
-_POLL_SECONDS: Final = 0.01
 _SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 _Context = grpc.aio.ServicerContext[discovery_pb2.DeltaDiscoveryRequest, discovery_pb2.DeltaDiscoveryResponse]
-
-Warmed = Callable[[], Awaitable[bool]]
-"""Whether the Envoy behind a stream has no cluster warming."""
 
 
 class AdsObserver(Protocol):
@@ -45,19 +41,16 @@ class AdsObserver(Protocol):
 class Patience:
     """How long the holds of a session last."""
 
-    warming_seconds_max: float = WARMING_SECONDS_MAX
+    warming_seconds: float = WARMING_SECONDS
     removal_seconds: float = REMOVAL_SECONDS
 
 
 class AdsServer:
     """The servicer; add it to a grpc.aio server with `add_to`."""
 
-    def __init__(
-        self, observer: AdsObserver, *, patience: Patience | None = None, warmed: Warmed | None = None
-    ) -> None:
+    def __init__(self, observer: AdsObserver, *, patience: Patience | None = None) -> None:
         self._observer = observer
         self._patience = patience or Patience()
-        self._warmed = warmed
         self._snapshot: Snapshot | None = None
         self._streams: set[_Stream] = set()
 
@@ -85,7 +78,7 @@ class AdsServer:
     async def _stream(self, request_iterator: object, context: _Context) -> None:
         """One Envoy, until it goes."""
         del request_iterator
-        stream = _Stream(DeltaSession(self._snapshot), self._observer, self._patience, self._warmed)
+        stream = _Stream(DeltaSession(self._snapshot), self._observer, self._patience)
         self._streams.add(stream)
         try:
             await stream.run(context)
@@ -97,11 +90,10 @@ class AdsServer:
 class _Stream:
     """The shell of one session."""
 
-    def __init__(self, session: DeltaSession, observer: AdsObserver, patience: Patience, warmed: Warmed | None) -> None:
+    def __init__(self, session: DeltaSession, observer: AdsObserver, patience: Patience) -> None:
         self._session = session
         self._observer = observer
         self._patience = patience
-        self._warmed = warmed
         self._node = ""
         # Bounded by the protocol: the session sends a resource again only after it changed or was asked for.
         self._outgoing: asyncio.Queue[Send] = asyncio.Queue()
@@ -164,19 +156,7 @@ class _Stream:
     async def _wait(self, hold: Hold) -> None:
         match hold.reason:
             case HoldReason.WARMING:
-                await self._wait_for_warming()
+                await asyncio.sleep(self._patience.warming_seconds)
             case HoldReason.REMOVAL:
                 await asyncio.sleep(self._patience.removal_seconds)
         self._act(self._session.release(hold.ticket))
-
-    async def _wait_for_warming(self) -> None:
-        try:
-            async with asyncio.timeout(self._patience.warming_seconds_max):
-                # What warms is in another process and in Envoy's counters, so it can only be asked for.
-                while self._session.unresolved() or not await self._is_warm():  # noqa: ASYNC110
-                    await asyncio.sleep(_POLL_SECONDS)
-        except TimeoutError:
-            log.warning("xds_warming_slow", waited_seconds=self._patience.warming_seconds_max)
-
-    async def _is_warm(self) -> bool:
-        return self._warmed is None or await self._warmed()

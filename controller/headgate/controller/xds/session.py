@@ -5,8 +5,9 @@ The session compares what Envoy has (`_Held`) with what it should have (`publish
 1. A name Envoy just asked for, and its first request of all clusters or listeners, is answered at once: Envoy asks
    because something it already has waits for it.
 2. Everything else follows the phases of `resource_types`; a phase starts when all before it are acknowledged.
-3. Before listeners and routes change, Envoy gets time to warm new clusters, and before anything is removed requests in
-   flight get time to end: the session says `Hold` and goes on at `release`. Time is the shell's.
+3. Envoy acknowledges clusters only when none is warming any more, so routes wait for that; but one name that does not
+   resolve must not keep every other change waiting. And before anything is removed, requests in flight get time to end.
+   The session says `Hold` and goes on at `release` at the latest: time is the shell's.
 4. After a NACK nothing more of that snapshot is sent, and a refused version of a resource is not sent again as long as
    snapshots hold it: the next `publish` decides what Envoy gets instead (see `withhold`).
 
@@ -20,7 +21,6 @@ from enum import StrEnum
 
 from headgate.controller.xds.references import Reference
 from headgate.controller.xds.resource_types import (
-    CLUSTER,
     EXTENSION,
     LISTENER,
     RESOURCE_TYPES,
@@ -61,7 +61,7 @@ class HoldReason(StrEnum):
     """What a `Hold` waits for."""
 
     WARMING = "warming"
-    """New clusters to resolve their endpoints and get their secrets."""
+    """Clusters to be acknowledged, that is to be warm. Ends by itself when they are."""
     REMOVAL = "removal"
     """Requests that still use what is about to go."""
 
@@ -133,9 +133,9 @@ class DeltaSession:
         self._under_way: dict[str, _UnderWay] = {}
         self._nonce = 0
         self._ticket = 0
-        self._cold = False
-        """Clusters were sent that need time to warm once Envoy has acknowledged them."""
         self._warming: int | None = None
+        self._overdue: set[str] = set()
+        """Nonces under way that listeners and routes no longer wait for."""
         self._condemned: dict[Reference, int] = {}
         self._released_removals: set[int] = set()
         self._blocked = False
@@ -161,6 +161,7 @@ class DeltaSession:
             return ()
         actions: list[Action] = []
         answered = self._under_way.pop(request.nonce, None) if request.nonce else None
+        self._overdue.discard(request.nonce)
         if answered is not None and request.error is not None:
             actions.append(self._refuse(answered, request.error))
         self._subscribe(held, request)
@@ -170,24 +171,14 @@ class DeltaSession:
         """Ends a `Hold`; a ticket that is no longer waited for changes nothing."""
         if self._warming == ticket:
             self._warming = None
+            self._overdue.update(self._under_way)
         elif ticket in self._condemned.values():
             self._released_removals.add(ticket)
         return self._advance([])
 
-    def unresolved(self) -> frozenset[Reference]:
-        """Secrets, endpoints and filters that what Envoy has refers to and Envoy has not acknowledged."""
-        if self._target is None:
-            return frozenset()
-        missing: set[Reference] = set()
-        for row in RESOURCE_TYPES:
-            for name in self._held[row.url].versions:
-                resource = self._target.resources[row.url].get(name)
-                missing.update(resource.references if resource is not None else ())
-        return frozenset(r for r in missing if r.type_url != CLUSTER and not self._acknowledged(r))
-
     def settled(self) -> bool:
         """Whether Envoy has exactly the snapshot, as far as it asked for it and did not refuse it."""
-        return not self._under_way and not self._condemned and self._warming is None and not self._differences()
+        return not self._under_way and not self._condemned and not self._differences()
 
     # --- what Envoy says
 
@@ -246,18 +237,12 @@ class DeltaSession:
         for phase in (Phase.UPSTREAMS, Phase.LISTENERS, Phase.ROUTES):
             sent = self._send_phase(target, phase)
             actions += sent
-            # Listeners that are up may get requests for a new cluster as soon as a route names it.
-            serving = bool(self._held[LISTENER].versions)
-            self._cold = self._cold or (serving and any(send.type_url == CLUSTER and send.resources for send in sent))
-            if self._phase_under_way(phase):
-                return
-            if self._cold:
-                self._cold = False
+            if sent and phase is Phase.UPSTREAMS:
                 self._warming = self._next_ticket()
                 actions.append(Hold(HoldReason.WARMING, self._warming))
-            if self._warming is not None:
+            if self._phase_under_way(phase):
                 return
-        if not self._complete():
+        if self._under_way or not self._complete():
             return
         if self._applied_version != target.version:
             self._applied_version = target.version
@@ -346,18 +331,23 @@ class DeltaSession:
         return any(self._changed(target, row.url) or self._stale(target, row.url) for row in RESOURCE_TYPES)
 
     def _phase_under_way(self, phase: Phase) -> bool:
-        return any(TYPES_BY_URL[sent.type_url].updates <= phase for sent in self._under_way.values())
+        return any(
+            TYPES_BY_URL[sent.type_url].updates <= phase
+            for nonce, sent in self._under_way.items()
+            if nonce not in self._overdue
+        )
 
     def _complete(self) -> bool:
         """Whether Envoy asked for all there is and waits for no route configuration or filter of a listener."""
-        wildcards = all(self._held[row.url].subscribed for row in RESOURCE_TYPES if row.wildcard)
-        return wildcards and not any(r.type_url in (ROUTE, EXTENSION) for r in self.unresolved())
-
-    def _acknowledged(self, reference: Reference) -> bool:
-        if reference.name not in self._held[reference.type_url].versions:
+        target = self._target
+        if target is None or not all(self._held[row.url].subscribed for row in RESOURCE_TYPES if row.wildcard):
             return False
-        return not any(
-            sent.type_url == reference.type_url and reference.name in sent.versions for sent in self._under_way.values()
+        return all(
+            reference.name in self._held[reference.type_url].versions
+            for each in target.resources[LISTENER].values()
+            if each.name in self._held[LISTENER].versions
+            for reference in each.references
+            if reference.type_url in (ROUTE, EXTENSION)
         )
 
 
