@@ -1,0 +1,88 @@
+"""What is counted, under envoyproxy/ratelimit's names."""
+
+import pytest
+from headgate.limits.config import Descriptor, Domain, RateLimit
+from headgate.limits.engine import (
+    LimitRequest,
+    Moment,
+    Outcome,
+    RequestDescriptor,
+    decide_request,
+    examine,
+    plan_request,
+)
+from headgate.limits.matching import build_snapshot
+from headgate.limits.units import Unit
+from headgate.ratelimit.metrics import RULES_MAX, Metrics, RuleCounts
+
+TEN = RateLimit(unit=Unit.MINUTE, requests_per_unit=10)
+LIMITS = build_snapshot(
+    [
+        Domain(
+            name="d",
+            descriptors=(
+                Descriptor(key="k", rate_limit=TEN),
+                Descriptor(key="shadow", rate_limit=TEN, shadow_mode=True),
+                Descriptor(key="detailed", rate_limit=TEN, detailed_metric=True),
+            ),
+        )
+    ]
+)
+
+
+def count(
+    metrics: Metrics, *, hits: int, before: int, key: str = "k", value: str = "v", moment: Moment = Moment.ADMISSION
+) -> None:
+    request = LimitRequest("d", (RequestDescriptor(((key, value),), hits),), moment)
+    plan = plan_request(LIMITS, request, now=0)
+    applied = moment is Moment.SETTLEMENT or examine(plan.transaction.ops, (before,))
+    metrics.record(decide_request(plan, Outcome((before,), applied)), moment)
+
+
+@pytest.mark.parametrize(
+    ("hits", "before", "counts"),
+    [
+        (1, 0, RuleCounts(total_hits=1, within_limit=1)),
+        (0, 0, RuleCounts()),
+        (1, 8, RuleCounts(total_hits=1, within_limit=1, near_limit=1)),
+        (1, 10, RuleCounts(total_hits=1, over_limit=1, refused=1)),
+        (0, 10, RuleCounts(refused=1)),
+        (5, 8, RuleCounts(total_hits=5, over_limit=3, refused=1)),
+        (-5, 8, RuleCounts()),
+    ],
+)
+def test_counts_of_a_rule(hits: int, before: int, counts: RuleCounts) -> None:
+    metrics = Metrics()
+    count(metrics, hits=hits, before=before)
+    assert metrics.rule("d", "k") == counts
+
+
+def test_shadow_mode_has_its_own_count() -> None:
+    metrics = Metrics()
+    count(metrics, hits=5, before=8, key="shadow")
+    assert metrics.rule("d", "shadow") == RuleCounts(total_hits=5, shadow_mode=3)
+
+
+def test_admissions_settlements_and_refusals() -> None:
+    metrics = Metrics()
+    count(metrics, hits=1, before=0)
+    count(metrics, hits=1, before=10)
+    count(metrics, hits=20, before=0, moment=Moment.SETTLEMENT)
+    assert (metrics.admissions, metrics.settlements, metrics.refusals) == (2, 1, 1)
+
+
+def test_detailed_rules_are_bounded() -> None:
+    metrics = Metrics()
+    for index in range(RULES_MAX + 5):
+        count(metrics, hits=1, before=0, key="detailed", value=str(index))
+    assert metrics.rule("d", "detailed_0").total_hits == 1
+    assert metrics.rule("", "other").total_hits == 5
+
+
+def test_text_is_prometheus_format() -> None:
+    metrics = Metrics()
+    count(metrics, hits=1, before=0, key="detailed", value='a"b\\c\nd')
+    lines = metrics.text([("extra", 4)]).splitlines()
+    assert 'ratelimit_service_rate_limit_total_hits{domain="d",rule="detailed_a\\"b\\\\c\\nd"} 1' in lines
+    assert "headgate_ratelimit_admissions 1" in lines
+    assert lines[-2:] == ["# TYPE extra counter", "extra 4"]
