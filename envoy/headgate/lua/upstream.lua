@@ -13,12 +13,15 @@
 --   managed        list of the header names that any backend of this rule sets or removes
 --
 -- Rules: Envoy shares request headers between attempts, so everything here starts from the client's originals, kept in
--- dynamic metadata; a header object is dead after h:body() yields; an error must answer, or the request would pass unmodified.
+-- dynamic metadata; headers and context are dead once h:body() has yielded; an error must answer, or the request would pass
+-- unmodified.
 
 local CREDENTIALS = { "authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key",
   "x-amz-security-token", "cookie" }
+-- Ours, and what Envoy adds about the client: none of a provider's business.
 local INTERNAL = { "x-ai-eg-model", "x-ai-eg-original-path", "x-ai-eg-internal-req-id", "x-envoy-original-path",
-  "x-gateway-destination-endpoint", "x-headgate-client" }
+  "x-gateway-destination-endpoint", "x-headgate-client", "x-forwarded-for", "x-forwarded-proto",
+  "x-envoy-external-address", "x-envoy-internal" }
 local USAGE_PATHS = { ["/v1/chat/completions"] = true, ["/v1/completions"] = true }
 
 local function json_string(text)
@@ -112,24 +115,23 @@ local function without(s, list, removes)
   return "{" .. table.concat(kept, ",") .. "}"
 end
 
-local function replacements(context)
+local function replacements(changes)
   local values, order = {}, {}
   local function set(name, raw)
     if not values[name] then order[#order + 1] = name end
     values[name] = raw
   end
-  local model = context:get("model")
-  if model then set("model", json_string(model)) end
-  for _, pair in ipairs(context:get("body_set") or {}) do set(pair[1], pair[2]) end
+  if changes.model then set("model", json_string(changes.model)) end
+  for _, pair in ipairs(changes.set) do set(pair[1], pair[2]) end
   return values, order
 end
 
 -- The rewritten body, or nil and why: members are removed first, then set, then usage is asked for.
-local function rewrite(s, context, include_usage)
+local function rewrite(s, changes)
   local list, by_name, close = members(s)
   if not list then return nil, by_name end
   local removes, any = {}, false
-  for _, name in ipairs(context:get("body_remove") or {}) do
+  for _, name in ipairs(changes.remove) do
     removes[name] = true
     any = any or by_name[name] ~= nil
   end
@@ -137,9 +139,9 @@ local function rewrite(s, context, include_usage)
     s = without(s, list, removes)
     list, by_name, close = members(s)
   end
-  local values, order = replacements(context)
+  local values, order = replacements(changes)
   local edits, additions = {}, {}
-  if include_usage and not values.stream_options then
+  if changes.include_usage and not values.stream_options then
     edits[1] = usage_edit(s, by_name, additions)
   end
   for _, name in ipairs(order) do
@@ -221,9 +223,14 @@ local function run(h)
   end
   local model = context:get("model") or seen.model
   headers:replace(":path", provider_path(context, saved.path, model))
-  local include_usage = context:get("include_usage") and USAGE_PATHS[bare] and seen.stream == true
-  local rewrites = include_usage or context:get("model") or context:get("body_set") or context:get("body_remove")
   if not seen.model then return end
+  local changes = {
+    model = context:get("model"),
+    set = context:get("body_set") or {},
+    remove = context:get("body_remove") or {},
+    include_usage = context:get("include_usage") and USAGE_PATHS[bare] and seen.stream == true,
+  }
+  local rewrites = changes.model or changes.include_usage or #changes.set > 0 or #changes.remove > 0
   local body = h:body()
   if not body then return end
   local text = body:getBytes(0, body:length())
@@ -236,7 +243,7 @@ local function run(h)
     end
     return
   end
-  local out, why = rewrite(text, context, include_usage)
+  local out, why = rewrite(text, changes)
   if not out then return refuse(h, why) end
   if out ~= text then h:headers():replace("content-length", tostring(body:setBytes(out))) end
 end

@@ -49,9 +49,14 @@ _OPENAI_TYPES = (
     ("response.code == 429", "rate_limit_error"),
     ("response.code >= 500", "server_error"),
 )
+_HAS_MODEL = (
+    f"response.code == 404 && '{metadata.INTERNAL}' in metadata.filter_metadata"
+    f" && '{metadata.INTERNAL_MODEL}' in metadata.filter_metadata['{metadata.INTERNAL}']"
+)
 _OPENAI_CODES = (
     ("response.code == 401", "invalid_api_key"),
-    ("response.code == 404", "model_not_found"),
+    (_HAS_MODEL, "model_not_found"),
+    ("response.code == 404", "not_found"),
     ("response.code == 413", "request_too_large"),
     ("response.code == 429", "rate_limit_exceeded"),
     ("response.code == 503", "service_unavailable"),

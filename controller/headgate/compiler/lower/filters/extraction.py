@@ -4,18 +4,19 @@ Requests: `json_to_metadata` reads the body once; `header_mutation` puts the mod
 Answers: `ai_protocol_manager` counts usage and ends the answer with synthetic trailers; on routes with costs
 `header_mutation` evaluates each cost into such a trailer, and a script moves it into metadata. The answer's bytes never
 change, but for the usage chunk that we forced, which another script drops.
+
+All are installed enabled and do nothing until the route tells them to: Envoy decides about filters installed disabled when
+the headers come, and which route a request takes is known only after its body.
 """
 
 from collections.abc import Iterator
 from functools import lru_cache
 
-from envoy.config.route.v3.route_components_pb2 import FilterConfig
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation, HeaderMutationPerRoute
 from envoy.extensions.filters.http.json_to_metadata.v3.json_to_metadata_pb2 import JsonToMetadata
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from google.protobuf.any_pb2 import Any
-from google.protobuf.message import Message
 from headgate.compiler import cel, ir
 from headgate.compiler.lanes import PathClass
 from headgate.compiler.lower import limits
@@ -41,7 +42,8 @@ USAGE = "envoy.filters.http.ai_protocol_manager"
 ERROR_KEY = "error"
 ERROR_JSON = "json"
 SSE_EVENT_BYTES_MAX = 4_194_304
-JSON_BYTES_MAX = 52_428_800
+JSON_BYTES_MAX = 10_485_760
+"""Envoy's own bound: the usage of a larger answer is not seen."""
 
 _PROTOCOLS = {
     DialectName.OPENAI_CHAT: LLMProtocol.OPENAI_CHAT_COMPLETIONS,
@@ -90,6 +92,11 @@ def model_header() -> HttpFilter:
     return http_filter(MODEL_HEADER, message)
 
 
+def _scripts(name: str, options: Options) -> Lua:
+    """A filter that runs nothing until a route names its script."""
+    return Lua(source_codes={name: script(name, options.lua_directory)})
+
+
 def response_filters(options: Options) -> list[HttpFilter]:
     """In list order; answers pass them from last to first: counted, priced, recorded, and only then trimmed."""
     usage = AiProtocolManager(
@@ -104,15 +111,11 @@ def response_filters(options: Options) -> list[HttpFilter]:
     limits_of_extraction.max_sse_event_size.value = SSE_EVENT_BYTES_MAX
     limits_of_extraction.max_json_body_size.value = JSON_BYTES_MAX
     return [
-        http_filter(HIDE_USAGE, Lua(default_source_code=script("hide_usage", options.lua_directory)), disabled=True),
-        http_filter(COSTS, Lua(default_source_code=script("costs", options.lua_directory)), disabled=True),
-        http_filter(COST_TRAILERS, HeaderMutation(), disabled=True),
+        http_filter(HIDE_USAGE, _scripts("hide_usage", options)),
+        http_filter(COSTS, _scripts("costs", options)),
+        http_filter(COST_TRAILERS, HeaderMutation()),
         http_filter(USAGE, usage),
     ]
-
-
-def _enabled(message: Message) -> Any:
-    return packed(FilterConfig(config=packed(message)))
 
 
 @lru_cache(maxsize=64)
@@ -123,7 +126,7 @@ def _usage_of(dialect: DialectName | None) -> Any:
 
 @lru_cache(maxsize=1)
 def _hidden() -> Any:
-    return _enabled(LuaPerRoute(filter_context=struct({"hide": True})))
+    return packed(LuaPerRoute(name="hide_usage"))
 
 
 @lru_cache(maxsize=16_384)
@@ -134,7 +137,7 @@ def _costs(rule: ir.Rule, *, processor: bool) -> tuple[Any, Any]:
         value = cel.formatted(limits.cost_expression(key, rule, processor=processor))
         option = set_header(f"x-headgate-cost-{index}", value)
         trailers.mutations.response_trailers_mutations.add().append.CopyFrom(option)
-    return _enabled(LuaPerRoute(filter_context=struct({"keys": keys}))), _enabled(trailers)
+    return packed(LuaPerRoute(name="costs", filter_context=struct({"keys": keys}))), packed(trailers)
 
 
 def route_configs(rule: ir.Rule, path_class: PathClass, *, processor: bool) -> Iterator[tuple[str, Any]]:
