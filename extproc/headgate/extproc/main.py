@@ -39,13 +39,8 @@ def run(options: Options) -> int:
     from headgate.runtime.addresses import AddressInUseError
 
     try:
-        import uvloop
-
-        run_loop = uvloop.run
-    except ImportError:
-        run_loop = asyncio.run
-    try:
-        run_loop(
+        # Not uvloop: it measured the same here (one read and one write per wake-up), at 3 MB more.
+        asyncio.run(
             serve(
                 address=options.address,
                 admin_address=options.admin_address,
