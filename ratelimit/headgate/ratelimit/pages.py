@@ -26,7 +26,7 @@ def make_pages(service: RateLimitService, draining: asyncio.Event) -> Mapping[tu
         return Reply(200, "OK\n")
 
     async def metrics(_: bytes) -> Reply:
-        return Reply(200, service.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
+        return Reply(200, service.metrics_text(), "text/plain; version=0.0.4; charset=utf-8")
 
     async def rlconfig(_: bytes) -> Reply:
         return Reply(200, dump_text(service.snapshot.source), "application/yaml")

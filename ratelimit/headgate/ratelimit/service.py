@@ -63,6 +63,11 @@ class RateLimitService:
         """Raises StorageError when decisions cannot be made now."""
         await self._storage.ping()
 
+    def metrics_text(self) -> str:
+        """All counters in Prometheus's text format."""
+        figures = self._storage.counts().items()
+        return self.metrics.text((f"headgate_ratelimit_{name}", value) for name, value in figures)
+
     def handler(self) -> grpc.GenericRpcHandler:
         """To be added to a server with `add_generic_rpc_handlers`; messages pass as bytes."""
         return grpc.method_handlers_generic_handler(

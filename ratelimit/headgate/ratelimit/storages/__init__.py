@@ -3,6 +3,7 @@
 A storage runs a transaction by the rules in `headgate.limits.engine`, atomically, and within a bounded time.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from headgate.limits.engine import Outcome, Transaction
@@ -21,6 +22,10 @@ class Storage(Protocol):
 
     async def ping(self) -> None:
         """Raises StorageError when transactions cannot be run now."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """Figures for metrics, by the end of their name."""
         ...
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 Counters are kept per window end, so that expiry drops a whole window at once and costs nothing per counter.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from headgate.limits.algorithms.fixed_window import counter_after
@@ -72,6 +73,9 @@ class MemoryStorage:
 
     async def ping(self) -> None:
         return
+
+    def counts(self) -> Mapping[str, int]:
+        return {"memory_keys": self._keys}
 
     async def close(self) -> None:
         self._windows.clear()

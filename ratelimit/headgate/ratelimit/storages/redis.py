@@ -10,7 +10,7 @@ A transaction whose asker has gone is dropped if it has not left, unless it is a
 import asyncio
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final, cast
 
@@ -19,7 +19,7 @@ from headgate.limits.engine import Outcome, Transaction
 from headgate.ratelimit.storages import StorageError
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 BATCH_OPS_MAX: Final = 1024
 """Operations in one script call, which bounds how long Redis serves nobody else; Lua's `unpack` ends near 8,000."""
@@ -32,6 +32,9 @@ WAITING_MAX: Final = 10_000
 
 _SCRIPT: Final = files("headgate.ratelimit.storages").joinpath("fixed_window.lua").read_text()
 _DIGEST: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+_NOT_A_COUNTER: Final = "not a counter"
+"""What the script says of a key that holds something else."""
 
 _Waiting = tuple[Transaction, "asyncio.Future[Outcome]"]
 
@@ -55,7 +58,8 @@ class RedisStorage:
         self._waiting: list[_Waiting] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._scheduled = False
-        self.round_trips = 0
+        self._round_trips = 0
+        self._decisions = 0
 
     async def run(self, transaction: Transaction) -> Outcome:
         if len(self._waiting) >= WAITING_MAX:
@@ -94,15 +98,18 @@ class RedisStorage:
     async def _call(self, batch: Sequence[_Waiting]) -> None:
         try:
             outcomes = await self._evaluate([transaction for transaction, _ in batch])
+        except ResponseError as error:
+            # The script read something that is no counter, and has changed nothing: only its owner shall suffer.
+            if len(batch) > 1 and _NOT_A_COUNTER in str(error):
+                for waiting in batch:
+                    await self._call([waiting])
+            else:
+                _fail(batch, f"Redis: {error}")
         except (RedisError, OSError, TimeoutError, ValueError) as error:
             waiting, self._waiting = self._waiting, []
-            for _, future in (*batch, *waiting):
-                if not future.done():
-                    future.set_exception(StorageError(f"Redis: {type(error).__name__}: {error}"))
+            _fail((*batch, *waiting), f"Redis: {type(error).__name__}: {error}")
         except asyncio.CancelledError:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(StorageError("the storage is closed"))
+            _fail(batch, "the storage is closed")
             raise
         else:
             for (_, future), outcome in zip(batch, outcomes, strict=True):
@@ -111,13 +118,14 @@ class RedisStorage:
 
     async def _evaluate(self, transactions: Sequence[Transaction]) -> Sequence[Outcome]:
         keys, arguments = encode_batch(transactions, self._ttl_jitter_seconds)
-        self.round_trips += 1
+        self._round_trips += 1
+        self._decisions += len(transactions)
         # The socket's timeouts end a call first; this one bounds what they do not see, such as resolving a name.
         async with asyncio.timeout(2 * self._timeout_seconds):
             try:
                 replies = await self._redis.evalsha(_DIGEST, len(keys), *keys, *arguments)
             except NoScriptError:
-                self.round_trips += 1
+                self._round_trips += 1
                 replies = await self._redis.eval(_SCRIPT, len(keys), *keys, *arguments)
         return decode_replies(transactions, cast("Sequence[int]", replies))
 
@@ -128,15 +136,22 @@ class RedisStorage:
         except (RedisError, OSError, TimeoutError) as error:
             raise StorageError(f"Redis: {type(error).__name__}: {error}") from error
 
+    def counts(self) -> Mapping[str, int]:
+        return {"redis_round_trips": self._round_trips, "redis_decisions": self._decisions}
+
     async def close(self) -> None:
         for task in tuple(self._calls):
             task.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
-        for _, future in self._waiting:
-            if not future.done():
-                future.set_exception(StorageError("the storage is closed"))
+        _fail(self._waiting, "the storage is closed")
         self._waiting.clear()
         await self._redis.aclose()
+
+
+def _fail(batch: Iterable[_Waiting], message: str) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(StorageError(message))
 
 
 def encode_batch(transactions: Sequence[Transaction], ttl_jitter_seconds: int) -> tuple[Sequence[str], Sequence[int]]:
