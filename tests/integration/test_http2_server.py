@@ -1,7 +1,7 @@
 """Our HTTP/2 server against grpcio's client, the implementation that most clients use."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
@@ -59,7 +59,7 @@ def open_echo(replies: Replies, headers: Mapping[str, str]) -> Call:
 
 
 @asynccontextmanager
-async def echo_server(address: str) -> AsyncIterator[tuple[Server, Health, str]]:
+async def echo_server(address: str) -> AsyncGenerator[tuple[Server, Health, str]]:
     health = Health(("echo",))
     server = Server({"/t.Echo/Run": open_echo, **health.services()})
     port = await server.listen(address)
