@@ -52,6 +52,9 @@ TYPED_MODULES = (
     "envoy.extensions.formatter.cel.v3.cel_pb2",
     "envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2",
     # HTTP filters
+    "envoy.extensions.common.matching.v3.extension_matcher_pb2",
+    "envoy.extensions.filters.common.matcher.action.v3.skip_action_pb2",
+    "envoy.extensions.rate_limit_descriptors.expr.v3.expr_pb2",
     "envoy.extensions.filters.http.api_key_auth.v3.api_key_auth_pb2",
     "envoy.extensions.filters.http.aws_request_signing.v3.aws_request_signing_pb2",
     "envoy.extensions.filters.http.buffer.v3.buffer_pb2",

@@ -12,6 +12,7 @@ from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from google.protobuf.message import Message
 from headgate.compiler import ir
 from headgate.compiler.lower import replies
+from headgate.compiler.lower.filters import security
 from headgate.compiler.lower.routes import rule_routes
 from headgate.compiler.lower.wire import packed
 from headgate.compiler.options import Options
@@ -93,6 +94,8 @@ def virtual_host(
         (exact_model(match), rule_routes(rule, match, index, options)) for rule, match, index in ranked(host.rules)
     ]
     ai = any(rule.ai for rule in host.rules)
+    for key, config in security.cors_config(host.rules):
+        result.typed_per_filter_config[key].CopyFrom(config)
     first = replies.error_routes() if ai else []
     last = replies.last_routes(_known_paths()) if ai else []
     models = replies.model_routes(host.rules) if ai else []

@@ -14,7 +14,7 @@ from functools import lru_cache
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.route.v3.route_components_pb2 import RateLimit
 from envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimitPerRoute
-from envoy.extensions.rate_limit_descriptors.expr.v3.expr_pb2 import Descriptor  # pyright: ignore[reportAttributeAccessIssue]
+from envoy.extensions.rate_limit_descriptors.expr.v3.expr_pb2 import Descriptor
 from envoy.type.metadata.v3.metadata_pb2 import MetadataKey
 from headgate.compiler import cel, ir
 from headgate.compiler.lower.wire import packed

@@ -88,7 +88,9 @@ def _early_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
 def _route_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
     policies = _policies(listener)
     if _auth_by_route(listener):
-        yield security.route_api_keys()
+        for policy in policies:
+            if policy.api_keys is not None:
+                yield security.route_api_keys(policy)
     with_jwt = [policy for policy in policies if policy.jwt]
     if with_jwt:
         yield security.jwt(with_jwt)
@@ -280,6 +282,6 @@ def route_configuration(listener: ir.Listener, options: Options) -> RouteConfigu
         if listener.auth is not None:
             by_route = _auth_by_route(listener)
             for key, config in security.auth_configs(listener.auth):
-                if by_route or key != security.ROUTE_API_KEYS:
+                if by_route or not key.startswith(security.ROUTE_API_KEYS):
                     virtual.typed_per_filter_config[key].CopyFrom(config)
     return result

@@ -5,8 +5,8 @@ Answers: `ai_protocol_manager` counts usage and ends the answer with synthetic t
 `header_mutation` evaluates each cost into such a trailer, and a script moves it into metadata. The answer's bytes never
 change, but for the usage chunk that we forced, which another script drops.
 
-All are installed enabled and do nothing until the route tells them to: Envoy decides about filters installed disabled when
-the headers come, and which route a request takes is known only after its body.
+All are installed enabled and do nothing until the route tells them to: Envoy decides about filters installed disabled
+when the headers come, and which route a request takes is known only after its body.
 """
 
 from collections.abc import Iterator

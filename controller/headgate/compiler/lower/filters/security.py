@@ -12,10 +12,13 @@ from urllib.parse import urlsplit
 
 from envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
-from envoy.config.route.v3.route_components_pb2 import FilterConfig
+from envoy.extensions.common.matching.v3.extension_matcher_pb2 import (
+    ExtensionWithMatcher,
+    ExtensionWithMatcherPerRoute,
+)
+from envoy.extensions.filters.common.matcher.action.v3.skip_action_pb2 import SkipFilter
 from envoy.extensions.filters.http.api_key_auth.v3.api_key_auth_pb2 import (
     ApiKeyAuth,
-    ApiKeyAuthPerRoute,
     Credential,
     Forwarding,
     KeySource,
@@ -29,11 +32,15 @@ from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import (
     PerRouteConfig,
 )
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
 from headgate.compiler import ir
 from headgate.compiler.lower.limits import header_key
-from headgate.compiler.lower.wire import ads, duration, http_filter, inline, packed, regex
+from headgate.compiler.lower.wire import ads, duration, extension, http_filter, inline, packed, regex
 from headgate.contract import metadata
+from xds.core.v3.extension_pb2 import TypedExtensionConfig as MatcherExtension
+from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 API_KEYS = "headgate.api_key_auth/listener"
 ROUTE_API_KEYS = "headgate.api_key_auth/route"
@@ -64,10 +71,14 @@ def api_keys_resource_name(listener: str) -> str:
     return f"{API_KEYS}/{listener}"
 
 
+def api_keys(keys: ir.ApiKeys) -> ApiKeyAuth:
+    """Envoy's form of client keys."""
+    return ApiKeyAuth(credentials=_credentials(keys), key_sources=_key_sources(keys), forwarding=_forwarding(keys))
+
+
 def api_keys_resource(listener: str, keys: ir.ApiKeys) -> TypedExtensionConfig:
     """The listener's keys as an ECDS resource."""
-    message = ApiKeyAuth(credentials=_credentials(keys), key_sources=_key_sources(keys), forwarding=_forwarding(keys))
-    return TypedExtensionConfig(name=api_keys_resource_name(listener), typed_config=packed(message))
+    return TypedExtensionConfig(name=api_keys_resource_name(listener), typed_config=packed(api_keys(keys)))
 
 
 def listener_api_keys(listener: str) -> HttpFilter:
@@ -78,9 +89,39 @@ def listener_api_keys(listener: str) -> HttpFilter:
     return HttpFilter(name=api_keys_resource_name(listener), config_discovery=source)
 
 
-def route_api_keys() -> HttpFilter:
-    """Authentication by the route's own keys, switched on by routes that have them."""
-    return http_filter(ROUTE_API_KEYS, ApiKeyAuth(), disabled=True)
+def _skip_unless_asked() -> Matcher:
+    return Matcher(on_no_match=Matcher.OnMatch(action=_matcher_extension("skip", SkipFilter())))
+
+
+def _never_skip() -> Matcher:
+    """A matcher that decides nothing: the delegated filter runs."""
+    matcher = Matcher()
+    row = matcher.matcher_list.matchers.add()
+    predicate = row.predicate.single_predicate
+    predicate.input.CopyFrom(_matcher_extension("method", HttpRequestHeaderMatchInput(header_name=":method")))
+    predicate.value_match.exact = "never"
+    row.on_match.action.CopyFrom(_matcher_extension("skip", SkipFilter()))
+    return matcher
+
+
+def _matcher_extension(name: str, message: Message) -> MatcherExtension:
+    return MatcherExtension(name=name, typed_config=packed(message))
+
+
+def route_api_keys(policy: ir.Auth) -> HttpFilter:
+    """Authentication by one policy's keys, run on the routes that name it.
+
+    `match_delegate` asks the route when the request arrives here; a filter installed disabled would be decided on
+    before the body, and so the route, is known.
+    """
+    assert policy.api_keys is not None
+    delegate = ExtensionWithMatcher(xds_matcher=_skip_unless_asked())
+    delegate.extension_config.CopyFrom(extension("envoy.filters.http.api_key_auth", api_keys(policy.api_keys)))
+    return http_filter(route_api_keys_name(policy), delegate)
+
+
+def route_api_keys_name(policy: ir.Auth) -> str:
+    return f"{ROUTE_API_KEYS}/{policy.name}"
 
 
 def jwks_cluster_name(uri: str) -> str:
@@ -171,17 +212,21 @@ def auth_configs(auth: ir.Auth) -> tuple[tuple[str, Any], ...]:
     """Per-route config of one policy."""
     result: list[tuple[str, Any]] = []
     if auth.api_keys is not None:
-        keys = ApiKeyAuthPerRoute(
-            credentials=_credentials(auth.api_keys),
-            key_sources=_key_sources(auth.api_keys),
-            forwarding=_forwarding(auth.api_keys),
-        )
-        result.append((ROUTE_API_KEYS, packed(FilterConfig(config=packed(keys)))))
+        delegate = ExtensionWithMatcherPerRoute(xds_matcher=_never_skip())
+        result.append((route_api_keys_name(auth), packed(delegate)))
     if auth.jwt:
         result.append((JWT, packed(PerRouteConfig(requirement_name=auth.name))))
     if auth.cors is not None:
         result.append((CORS, packed(_cors_policy(auth.cors))))
     return tuple(result)
+
+
+def cors_config(rules: Iterable[ir.Rule]) -> Iterator[tuple[str, Any]]:
+    """CORS of a whole virtual host: a preflight request has no body, so no model tells which rule it is about."""
+    for rule in rules:
+        if rule.auth is not None and rule.auth.cors is not None:
+            yield CORS, packed(_cors_policy(rule.auth.cors))
+            return
 
 
 def route_configs(rule: ir.Rule) -> Iterator[tuple[str, Any]]:
