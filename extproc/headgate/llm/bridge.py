@@ -313,50 +313,45 @@ class StreamTranslation:
 
     def feed(self, data: bytes) -> bytes:
         """What these bytes complete, for the client."""
-        if self._ended:
+        if self._ended or not data:
             return b""
         try:
             if not self._opened:
-                if not data:
-                    return b""
                 self._opened = True
                 if data[0] == GZIP_MAGIC[0]:
                     self._inflater = Inflater(bytes_max=self._bytes_max)
             if self._inflater is not None:
                 data = self._inflate(data)
-            return self._translate(self._sse.feed(data))
+            frames = self._sse.feed(data)
         except UpstreamError as error:
-            return self._fail(error.detail())
+            return self._break_off(error.detail())
+        if len(frames) == 1:
+            return self._translate(frames[0])
+        return b"".join(self._translate(frame) for frame in frames)
 
     def close(self) -> bytes:
         """The end of the message, or the error that stands for the end that never came."""
         if self._ended:
             return b""
-        try:
-            rest = self._translate(self._sse.close())
-            if self._ended:
-                return rest
-            rest += self._encode(self._decoder.close())
-        except UpstreamError as error:
-            return self._fail(error.detail())
+        rest = b""
+        for frame in self._sse.close():
+            # What the end of the input cut off is no nonsense of the provider's: it is a cut.
+            rest += self._translate(frame, broken=_CUT)
+        if self._ended:
+            return rest
+        rest += self._encode(self._decoder.close())
         if not self._decoder.complete:
             return rest + self._fail(_CUT)
         self._ended = True
         return rest + self._encoder.close()
 
-    def _translate(self, frames: Sequence[SseFrame]) -> bytes:
-        if len(frames) == 1:
-            return self._encode(self._decoder.feed(frames[0]))
-        parts: list[bytes] = []
+    def _translate(self, frame: SseFrame, *, broken: ErrorDetail | None = None) -> bytes:
+        if self._ended:
+            return b""
         try:
-            for frame in frames:
-                if self._ended:
-                    break
-                parts.append(self._encode(self._decoder.feed(frame)))
+            return self._encode(self._decoder.feed(frame))
         except UpstreamError as error:
-            # What the frames before it said has been encoded and must go out first.
-            parts.append(self._fail(error.detail()))
-        return b"".join(parts)
+            return self._break_off(broken or error.detail())
 
     def _encode(self, events: Sequence[StreamEvent]) -> bytes:
         feed = self._encoder.feed
@@ -384,6 +379,10 @@ class StreamTranslation:
             return self._inflater.feed(data)
         except ValueError as error:
             raise UpstreamError(f"the provider's stream is not valid gzip: {error}") from None
+
+    def _break_off(self, error: ErrorDetail) -> bytes:
+        """Nonsense after a message that is already whole costs the client nothing."""
+        return b"" if self._decoder.complete else self._fail(error)
 
     def _fail(self, error: ErrorDetail) -> bytes:
         self._ended = True
