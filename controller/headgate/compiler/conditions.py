@@ -1,0 +1,77 @@
+"""What the compiler has to say about objects, as values: diagnostics for people, conditions for the API."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from headgate.compiler.resources.metadata import Key, Resource, Source
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    """The object, or the part named, is not in force."""
+    WARNING = "warning"
+    """The object is in force, but not all of what its author may expect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """Something wrong, where it is, and what would be right.
+
+    `line` and `column` count from 1, 0 is unknown; `field` is like `spec.rules[0].backendRefs[1].name`, empty for the
+    whole.
+    """
+
+    severity: Severity
+    message: str
+    remedy: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    field: str = ""
+    key: Key | None = None
+    """The object, where it is known which."""
+
+    def __str__(self) -> str:
+        """`file:line:column: error: Kind ns/name: field: message; remedy`, without the parts that are not known."""
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        parts = [place, str(self.severity), str(self.key) if self.key else "", self.field]
+        head = ": ".join(part for part in parts if part)
+        return f"{head}: {self.message}" + (f" (right would be: {self.remedy})" if self.remedy else "")
+
+
+def diagnose(
+    resource: Resource, field: str, message: str, *, remedy: str = "", severity: Severity = Severity.ERROR
+) -> Diagnostic:
+    """A diagnostic about a field of an object, with the line that the field is on."""
+    source: Source = resource.source
+    return Diagnostic(
+        severity=severity,
+        message=message,
+        remedy=remedy,
+        file=source.file,
+        line=source.line_of(field),
+        field=field,
+        key=resource.key,
+    )
+
+
+def diagnostic_order(diagnostic: Diagnostic) -> tuple[str, int, int, str, str]:
+    """Sort key: by place."""
+    return (diagnostic.file, diagnostic.line, diagnostic.column, diagnostic.field, diagnostic.message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One condition in the status of an object.
+
+    `parent` tells the conditions of a route apart by what it attaches to (`<ns>/<gateway>`), or those of a Gateway by
+    listener; empty for the object itself.
+    """
+
+    key: Key
+    type: str
+    status: bool
+    reason: str
+    message: str
+    parent: str = ""
+    observed_generation: int = 0

@@ -1,0 +1,1 @@
+"""The API: every kind and field that is read, as types."""

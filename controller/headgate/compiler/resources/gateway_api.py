@@ -1,0 +1,609 @@
+"""Gateway API, group `gateway.networking.k8s.io`.
+
+Bounds and defaults: https://gateway-api.sigs.k8s.io/reference/spec/ (v1.5, experimental channel for retries).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from headgate.compiler.resources.metadata import Name63, Name253, Port, Resource, Struct, Violation
+from headgate.compiler.resources.quantities import (
+    Duration,
+    Group,
+    HeaderName,
+    Hostname,
+    Namespace,
+    SectionName,
+    WildcardHostname,
+    duration_seconds,
+)
+
+GROUP = "gateway.networking.k8s.io"
+
+Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
+MatchType = Literal["Exact", "RegularExpression"]
+Weight = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+
+
+class ParametersReference(Struct, frozen=True, kw_only=True):
+    """Names the object that holds more configuration."""
+
+    group: Group
+    """API group of the object."""
+    kind: Name63
+    """Kind of the object."""
+    name: Name253
+    """Name of the object."""
+    namespace: Namespace = ""
+    """Namespace of the object."""
+
+
+class GatewayClassSpec(Struct, frozen=True, kw_only=True):
+    """Which controller serves the Gateways of this class."""
+
+    controller_name: Name253
+    """`gateway.envoyproxy.io/gatewayclass-controller` or `headgate.dev/gateway-controller`; other classes are not ours."""
+    parameters_ref: ParametersReference | None = None
+    """An EnvoyProxy; see there for what is read."""
+    description: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """For people."""
+
+
+class GatewayClass(Resource, frozen=True, kw_only=True):
+    """A kind of gateway. Standalone, a Gateway whose class is not given is served too."""
+
+    spec: GatewayClassSpec
+
+
+class LabelSelectorRequirement(Struct, frozen=True, kw_only=True):
+    """One condition on a label."""
+
+    key: str
+    """Label."""
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    """How it is compared."""
+    values: tuple[str, ...] = ()
+    """What it is compared with."""
+
+
+class LabelSelector(Struct, frozen=True, kw_only=True):
+    """Selects objects by label; all of it must hold."""
+
+    match_labels: Mapping[str, str] = {}
+    """Labels with exactly these values."""
+    match_expressions: tuple[LabelSelectorRequirement, ...] = ()
+    """Conditions on labels."""
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether an object with these labels is selected."""
+        if any(labels.get(key) != value for key, value in self.match_labels.items()):
+            return False
+        return all(_holds(requirement, labels) for requirement in self.match_expressions)
+
+
+def _holds(requirement: LabelSelectorRequirement, labels: Mapping[str, str]) -> bool:
+    match requirement.operator:
+        case "In":
+            return labels.get(requirement.key) in requirement.values
+        case "NotIn":
+            return labels.get(requirement.key) not in requirement.values
+        case "Exists":
+            return requirement.key in labels
+        case "DoesNotExist":
+            return requirement.key not in labels
+
+
+class RouteNamespaces(Struct, frozen=True, kw_only=True):
+    """Namespaces that routes may come from."""
+
+    from_: Literal["All", "Selector", "Same"] = msgspec.field(name="from", default="Same")
+    """Every namespace, those that `selector` selects, or the Gateway's own."""
+    selector: LabelSelector | None = None
+    """Selects namespaces by label, for `from: Selector`."""
+
+
+class RouteGroupKind(Struct, frozen=True, kw_only=True):
+    """A kind of route."""
+
+    kind: Name63
+    """Kind of route: HTTPRoute or AIGatewayRoute."""
+    group: Group = GROUP
+    """API group of the kind."""
+
+
+class AllowedRoutes(Struct, frozen=True, kw_only=True):
+    """Which routes may attach to a listener."""
+
+    namespaces: RouteNamespaces = RouteNamespaces()
+    """Namespaces that routes may come from."""
+    kinds: Annotated[tuple[RouteGroupKind, ...], msgspec.Meta(max_length=8)] = ()
+    """Kinds of routes; every kind the protocol can carry when empty."""
+
+
+class SecretReference(Struct, frozen=True, kw_only=True):
+    """Names a Secret (or a ConfigMap, where one is allowed)."""
+
+    name: Name253
+    """Name of the object."""
+    namespace: Namespace = ""
+    """Its namespace; the referring object's when absent. Another one needs a ReferenceGrant there."""
+    group: Group = ""
+    """API group; the core group when empty."""
+    kind: Name63 = "Secret"
+    """Kind of the object."""
+
+
+class ListenerTls(Struct, frozen=True, kw_only=True):
+    """How a listener terminates TLS."""
+
+    mode: Literal["Terminate", "Passthrough"] = "Terminate"
+    """Only `Terminate`."""
+    certificate_refs: Annotated[tuple[SecretReference, ...], msgspec.Meta(max_length=64)] = ()
+    """Secrets with `tls.crt` and `tls.key`."""
+    unsupported: ClassVar[Mapping[str, str]] = {"options": "TLS options are ignored"}
+
+    def violations(self) -> Iterator[Violation]:
+        if self.mode == "Passthrough":
+            yield Violation(
+                "Headgate does not support mode Passthrough", "mode", "mode: Terminate with certificateRefs"
+            )
+        elif not self.certificate_refs:
+            yield Violation("certificateRefs or options must be specified when mode is Terminate")
+
+
+class Listener(Struct, frozen=True, kw_only=True):
+    """One address, port and hostname that a Gateway serves."""
+
+    name: SectionName
+    """Unique within the Gateway; `sectionName` of routes and policies."""
+    port: Port
+    """Port it listens on. Listeners with the same port share it."""
+    protocol: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    """`HTTP` or `HTTPS`; other protocols are not served."""
+    hostname: WildcardHostname = ""
+    """Host of the requests it takes, with an optional wildcard label; any when absent."""
+    tls: ListenerTls | None = None
+    """For `HTTPS`."""
+    allowed_routes: AllowedRoutes = AllowedRoutes()
+    """Routes that may attach; those of the Gateway's namespace when absent."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.protocol in ("HTTP", "TCP", "UDP") and self.tls is not None:
+            yield Violation("tls must not be specified for protocols ['HTTP', 'TCP', 'UDP']", "tls", "protocol: HTTPS")
+        if self.protocol == "HTTPS" and self.tls is None:
+            yield Violation("protocol HTTPS needs tls", "tls", "tls: {certificateRefs: [{name: <a Secret>}]}")
+        if self.protocol not in ("HTTP", "HTTPS"):
+            yield Violation(f"protocol {self.protocol} is not supported", "protocol", "HTTP or HTTPS")
+
+
+class GatewayInfrastructure(Struct, frozen=True, kw_only=True):
+    """About the machines that serve a Gateway."""
+
+    parameters_ref: ParametersReference | None = None
+    """An EnvoyProxy; see there for what is read."""
+    labels: Mapping[str, str] = {}
+    """Not used by a standalone gateway."""
+    annotations: Mapping[str, str] = {}
+    """Not used by a standalone gateway."""
+
+
+class GatewaySpec(Struct, frozen=True, kw_only=True):
+    """What a Gateway listens on."""
+
+    gateway_class_name: Name253
+    """Name of its GatewayClass."""
+    listeners: Annotated[tuple[Listener, ...], msgspec.Meta(min_length=1, max_length=64)]
+    """What it listens on."""
+    infrastructure: GatewayInfrastructure | None = None
+    """About the machines that serve it."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "addresses": "the gateway listens on --listen-address",
+        "allowedListeners": "ListenerSets are not read",
+        "defaultScope": "routes name their Gateway in parentRefs",
+    }
+    refused: ClassVar[Mapping[str, str]] = {"tls": "client certificates are not verified yet; remove it"}
+
+    def violations(self) -> Iterator[Violation]:
+        names: set[str] = set()
+        places: set[tuple[int, str, str]] = set()
+        for index, listener in enumerate(self.listeners):
+            place = (listener.port, listener.protocol, listener.hostname)
+            if listener.name in names:
+                yield Violation("Listener name must be unique within the Gateway", f"listeners[{index}].name")
+            if place in places:
+                message = "Combination of port, protocol and hostname must be unique for each listener"
+                yield Violation(message, f"listeners[{index}]")
+            names.add(listener.name)
+            places.add(place)
+
+
+class Gateway(Resource, frozen=True, kw_only=True):
+    """Listeners that routes attach to."""
+
+    spec: GatewaySpec
+
+
+class ParentReference(Struct, frozen=True, kw_only=True):
+    """Names what a route attaches to."""
+
+    name: Name253
+    """Name of the Gateway."""
+    namespace: Namespace = ""
+    """Its namespace; the route's when absent."""
+    section_name: SectionName = ""
+    """One listener; all that fit when absent."""
+    port: Port | None = None
+    """Listeners on one port; all that fit when absent."""
+    group: Group = GROUP
+    """API group of the parent."""
+    kind: Name63 = "Gateway"
+    """Kind of the parent; only Gateway."""
+
+
+class HTTPPathMatch(Struct, frozen=True, kw_only=True):
+    """Matches the path of a request."""
+
+    type: Literal["Exact", "PathPrefix", "RegularExpression"] = "PathPrefix"
+    """How it is compared; a prefix is compared by whole segments."""
+    value: Annotated[str, msgspec.Meta(max_length=1024)] = "/"
+    """What it is compared with."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.type != "RegularExpression" and not self.value.startswith("/"):
+            message = "value must be an absolute path and start with '/' when type one of ['Exact', 'PathPrefix']"
+            yield Violation(message, "value", f"/{self.value}")
+
+
+class HTTPHeaderMatch(Struct, frozen=True, kw_only=True):
+    """Matches a request header."""
+
+    name: HeaderName
+    """Name of the header, case-insensitive. `x-ai-eg-model` is the model that the request asks for."""
+    value: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    """What it is compared with."""
+    type: MatchType = "Exact"
+    """How it is compared."""
+
+
+class HTTPQueryParamMatch(Struct, frozen=True, kw_only=True):
+    """Matches a query parameter."""
+
+    name: HeaderName
+    """Name of the parameter, case-sensitive."""
+    value: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    """What it is compared with."""
+    type: MatchType = "Exact"
+    """How it is compared."""
+
+
+class HTTPRouteMatch(Struct, frozen=True, kw_only=True):
+    """A request matches when all of it holds."""
+
+    path: HTTPPathMatch = HTTPPathMatch()
+    """The path."""
+    headers: Annotated[tuple[HTTPHeaderMatch, ...], msgspec.Meta(max_length=16)] = ()
+    """The headers."""
+    query_params: Annotated[tuple[HTTPQueryParamMatch, ...], msgspec.Meta(max_length=16)] = ()
+    """The query parameters."""
+    method: Method | None = None
+    """The method."""
+
+
+class HTTPHeader(Struct, frozen=True, kw_only=True):
+    """A header and its value."""
+
+    name: HeaderName
+    """Name of the header, case-insensitive."""
+    value: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    """Its value."""
+
+
+class HTTPHeaderFilter(Struct, frozen=True, kw_only=True):
+    """Changes headers."""
+
+    set: Annotated[tuple[HTTPHeader, ...], msgspec.Meta(max_length=16)] = ()
+    """Headers to set, replacing what is there."""
+    add: Annotated[tuple[HTTPHeader, ...], msgspec.Meta(max_length=16)] = ()
+    """Values to append."""
+    remove: Annotated[tuple[str, ...], msgspec.Meta(max_length=16)] = ()
+    """Headers to remove."""
+
+
+class HTTPPathModifier(Struct, frozen=True, kw_only=True):
+    """Changes a path."""
+
+    type: Literal["ReplaceFullPath", "ReplacePrefixMatch"]
+    """What is replaced: the whole path, or the prefix that the rule matched."""
+    replace_full_path: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
+    """The new path."""
+    replace_prefix_match: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
+    """The new prefix."""
+
+    def violations(self) -> Iterator[Violation]:
+        full, prefix = self.replace_full_path is not None, self.replace_prefix_match is not None
+        if self.type == "ReplaceFullPath" and not full:
+            yield Violation("replaceFullPath must be specified when type is set to 'ReplaceFullPath'")
+        if self.type != "ReplaceFullPath" and full:
+            yield Violation("type must be 'ReplaceFullPath' when replaceFullPath is set", "type")
+        if self.type == "ReplacePrefixMatch" and not prefix:
+            yield Violation("replacePrefixMatch must be specified when type is set to 'ReplacePrefixMatch'")
+        if self.type != "ReplacePrefixMatch" and prefix:
+            yield Violation("type must be 'ReplacePrefixMatch' when replacePrefixMatch is set", "type")
+
+
+class HTTPRequestRedirectFilter(Struct, frozen=True, kw_only=True):
+    """Answers with a redirect."""
+
+    scheme: Literal["http", "https"] | None = None
+    """Scheme of the location; the request's when absent."""
+    hostname: Hostname = ""
+    """Host of the location; the request's when absent."""
+    path: HTTPPathModifier | None = None
+    """Path of the location; the request's when absent."""
+    port: Port | None = None
+    """Port of the location."""
+    status_code: Literal[301, 302, 303, 307, 308] = 302
+    """Status of the answer."""
+
+
+class HTTPURLRewriteFilter(Struct, frozen=True, kw_only=True):
+    """Changes where a request goes to."""
+
+    hostname: Hostname = ""
+    """Host that the backend is told."""
+    path: HTTPPathModifier | None = None
+    """Path that the backend is told."""
+
+
+class LocalObjectReference(Struct, frozen=True, kw_only=True):
+    """Names an object in the same namespace."""
+
+    group: Group
+    """API group of the object."""
+    kind: Name63
+    """Kind of the object."""
+    name: Name253
+    """Name of the object."""
+
+
+class HTTPRouteFilterEntry(Struct, frozen=True, kw_only=True):
+    """One step of what is done to the requests or responses of a rule."""
+
+    type: Literal[
+        "RequestHeaderModifier",
+        "ResponseHeaderModifier",
+        "RequestMirror",
+        "RequestRedirect",
+        "URLRewrite",
+        "ExtensionRef",
+        "CORS",
+        "ExternalAuth",
+    ]
+    """Which of the fields below is used."""
+    request_header_modifier: HTTPHeaderFilter | None = None
+    """Changes request headers."""
+    response_header_modifier: HTTPHeaderFilter | None = None
+    """Changes response headers."""
+    request_redirect: HTTPRequestRedirectFilter | None = None
+    """Answers with a redirect."""
+    url_rewrite: HTTPURLRewriteFilter | None = None
+    """Changes host and path."""
+    extension_ref: LocalObjectReference | None = None
+    """An HTTPRouteFilter."""
+    unsupported: ClassVar[Mapping[str, str]] = {"requestMirror": "requests are not mirrored"}
+    refused: ClassVar[Mapping[str, str]] = {
+        "cors": "not supported in a route; use cors of a SecurityPolicy",
+        "externalAuth": "not supported yet; use apiKeyAuth or jwt of a SecurityPolicy",
+    }
+
+    def violations(self) -> Iterator[Violation]:
+        fields = {
+            "RequestHeaderModifier": ("requestHeaderModifier", self.request_header_modifier),
+            "ResponseHeaderModifier": ("responseHeaderModifier", self.response_header_modifier),
+            "RequestRedirect": ("requestRedirect", self.request_redirect),
+            "URLRewrite": ("urlRewrite", self.url_rewrite),
+            "ExtensionRef": ("extensionRef", self.extension_ref),
+        }
+        for type_, (field, value) in fields.items():
+            if self.type == type_ and value is None:
+                yield Violation(f"filter.{field} must be specified for {type_} filter.type", field)
+            if self.type != type_ and value is not None:
+                yield Violation(f"filter.{field} must be nil if the filter.type is not {type_}", field)
+
+
+class HTTPBackendReference(Struct, frozen=True, kw_only=True):
+    """Names a backend of a rule."""
+
+    name: Name253
+    """Name of the backend."""
+    namespace: Namespace = ""
+    """Its namespace; the route's when absent. Another one needs a ReferenceGrant there."""
+    group: Group = ""
+    """`gateway.envoyproxy.io` for a Backend."""
+    kind: Name63 = "Service"
+    """`Backend`. A Service needs a cluster that resolves its name."""
+    port: Port | None = None
+    """Port of a Service."""
+    weight: Weight = 1
+    """Its share of the requests among the backends of the rule; none at 0."""
+    unsupported: ClassVar[Mapping[str, str]] = {"filters": "filters of one backend are ignored; put them on the rule"}
+
+
+class HTTPRouteTimeouts(Struct, frozen=True, kw_only=True):
+    """How long a request may take."""
+
+    request: Duration = ""
+    """The whole request, with all attempts; `0s` for no bound."""
+    backend_request: Duration = ""
+    """One attempt."""
+
+    def violations(self) -> Iterator[Violation]:
+        if not self.request or not self.backend_request or duration_seconds(self.request) == 0:
+            return
+        if duration_seconds(self.backend_request) > duration_seconds(self.request):
+            message = "backendRequest timeout cannot be longer than request timeout"
+            yield Violation(message, "backendRequest", f"at most {self.request}")
+
+
+class HTTPRouteRetry(Struct, frozen=True, kw_only=True):
+    """When a request is tried again."""
+
+    codes: tuple[Annotated[int, msgspec.Meta(ge=400, le=599)], ...] = ()
+    """Statuses after which to try again; connection errors too in any case."""
+    attempts: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """How often to try again."""
+    backoff: Duration = ""
+    """Least time between attempts."""
+
+
+class HTTPRouteRule(Struct, frozen=True, kw_only=True):
+    """Requests, and what is done with them."""
+
+    name: SectionName = ""
+    """Unique within the route; `sectionName` of policies."""
+    matches: Annotated[tuple[HTTPRouteMatch, ...], msgspec.Meta(max_length=64)] = (HTTPRouteMatch(),)
+    """Any of them; every request when absent."""
+    filters: Annotated[tuple[HTTPRouteFilterEntry, ...], msgspec.Meta(max_length=16)] = ()
+    """What is done to requests and responses."""
+    backend_refs: Annotated[tuple[HTTPBackendReference, ...], msgspec.Meta(max_length=16)] = ()
+    """Where requests go. Without any, and without an answer from a filter, they are answered 500."""
+    timeouts: HTTPRouteTimeouts | None = None
+    """How long a request may take."""
+    retry: HTTPRouteRetry | None = None
+    """When a request is tried again."""
+    unsupported: ClassVar[Mapping[str, str]] = {"sessionPersistence": "requests of a session may go to any backend"}
+
+    def violations(self) -> Iterator[Violation]:
+        if self.backend_refs and any(entry.request_redirect for entry in self.filters):
+            yield Violation("RequestRedirect filter must not be used together with backendRefs", "filters")
+
+
+class HTTPRouteSpec(Struct, frozen=True, kw_only=True):
+    """Where a route attaches, and its rules."""
+
+    parent_refs: Annotated[tuple[ParentReference, ...], msgspec.Meta(max_length=32)] = ()
+    """Gateways that serve it."""
+    hostnames: Annotated[tuple[WildcardHostname, ...], msgspec.Meta(max_length=16)] = ()
+    """Hosts of its requests; those of the listeners when empty."""
+    rules: Annotated[tuple[HTTPRouteRule, ...], msgspec.Meta(min_length=1, max_length=16)] = (HTTPRouteRule(),)
+    """What it does with requests."""
+    unsupported: ClassVar[Mapping[str, str]] = {"useDefaultGateways": "name the Gateway in parentRefs"}
+
+    def violations(self) -> Iterator[Violation]:
+        names: set[str] = set()
+        for index, rule in enumerate(self.rules):
+            if rule.name and rule.name in names:
+                yield Violation("Rule name must be unique within the route", f"rules[{index}].name")
+            names.add(rule.name)
+
+
+class HTTPRoute(Resource, frozen=True, kw_only=True):
+    """Routes plain HTTP requests; those with a model go by AIGatewayRoute."""
+
+    spec: HTTPRouteSpec
+
+
+class ReferenceGrantFrom(Struct, frozen=True, kw_only=True):
+    """Who may refer."""
+
+    group: Group
+    """API group of the referring object."""
+    kind: Name63
+    """Kind of the referring object."""
+    namespace: Namespace
+    """Namespace of the referring object."""
+
+
+class ReferenceGrantTo(Struct, frozen=True, kw_only=True):
+    """What may be referred to."""
+
+    group: Group
+    """API group of the object."""
+    kind: Name63
+    """Kind of the object."""
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] = ""
+    """One object; all of the kind in the grant's namespace when absent."""
+
+
+class ReferenceGrantSpec(Struct, frozen=True, kw_only=True):
+    """Who may refer to what."""
+
+    from_: Annotated[tuple[ReferenceGrantFrom, ...], msgspec.Meta(min_length=1, max_length=16)] = msgspec.field(
+        name="from"
+    )
+    """Who may refer."""
+    to: Annotated[tuple[ReferenceGrantTo, ...], msgspec.Meta(min_length=1, max_length=16)]
+    """What may be referred to, in the namespace of the grant."""
+
+
+class ReferenceGrant(Resource, frozen=True, kw_only=True):
+    """Lets objects of another namespace refer to objects of this one."""
+
+    spec: ReferenceGrantSpec
+
+
+class PolicyTargetReference(Struct, frozen=True, kw_only=True):
+    """Names what a policy applies to, in the policy's namespace."""
+
+    group: Group
+    """API group of the target."""
+    kind: Name63
+    """Kind of the target."""
+    name: Name253
+    """Name of the target."""
+    section_name: SectionName = ""
+    """A listener of a Gateway, or a rule of a route, by name."""
+
+
+class SubjectAltName(Struct, frozen=True, kw_only=True):
+    """A name that a certificate may have."""
+
+    type: Literal["Hostname", "URI"]
+    """Which of the fields below is used."""
+    hostname: WildcardHostname = ""
+    """A DNS name."""
+    uri: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] = ""
+    """A URI."""
+
+
+class BackendTLSPolicyValidation(Struct, frozen=True, kw_only=True):
+    """How the certificate of a backend is verified."""
+
+    hostname: Hostname
+    """Sent as SNI, and what the certificate must be for."""
+    ca_certificate_refs: Annotated[tuple[LocalObjectReference, ...], msgspec.Meta(max_length=8)] = msgspec.field(
+        name="caCertificateRefs", default=()
+    )
+    """ConfigMaps (or Secrets) with `ca.crt`."""
+    well_known_ca_certificates: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] = msgspec.field(
+        name="wellKnownCACertificates", default=""
+    )
+    """`System`: the CAs of the machine that Envoy runs on."""
+    subject_alt_names: Annotated[tuple[SubjectAltName, ...], msgspec.Meta(max_length=5)] = ()
+    """Names that the certificate may have instead of `hostname`."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.ca_certificate_refs and self.well_known_ca_certificates:
+            yield Violation("must not contain both CACertificateRefs and WellKnownCACertificates")
+        if not self.ca_certificate_refs and not self.well_known_ca_certificates:
+            message = "must specify either CACertificateRefs or WellKnownCACertificates"
+            yield Violation(message, remedy="wellKnownCACertificates: System")
+        if self.well_known_ca_certificates not in ("", "System"):
+            yield Violation("only System is supported", "wellKnownCACertificates", "System")
+
+
+class BackendTLSPolicySpec(Struct, frozen=True, kw_only=True):
+    """How connections to backends are secured."""
+
+    target_refs: Annotated[tuple[PolicyTargetReference, ...], msgspec.Meta(min_length=1, max_length=16)]
+    """Backends of the same namespace."""
+    validation: BackendTLSPolicyValidation
+    """How their certificates are verified."""
+    unsupported: ClassVar[Mapping[str, str]] = {"options": "TLS options are ignored"}
+
+
+class BackendTLSPolicy(Resource, frozen=True, kw_only=True):
+    """Speaks TLS with backends, and verifies them."""
+
+    spec: BackendTLSPolicySpec

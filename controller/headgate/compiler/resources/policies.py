@@ -1,0 +1,828 @@
+"""Envoy Gateway's policies, group `gateway.envoyproxy.io`.
+
+Bounds and defaults: https://gateway.envoyproxy.io/docs/api/extension_types/ (v1.8).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from headgate.compiler.resources.gateway_api import (
+    GROUP as GATEWAY_API_GROUP,
+)
+from headgate.compiler.resources.gateway_api import (
+    LabelSelectorRequirement,
+    LocalObjectReference,
+    Method,
+    PolicyTargetReference,
+    SecretReference,
+)
+from headgate.compiler.resources.metadata import Name63, Resource, Struct, Violation
+from headgate.compiler.resources.quantities import Duration, Group, Hostname, Origin, Quantity
+
+UInt32 = Annotated[int, msgspec.Meta(ge=0, le=4_294_967_295)]
+Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
+TargetKinds = tuple[str, ...]
+
+
+class TargetSelector(Struct, frozen=True, kw_only=True):
+    """Selects targets of a policy by label, in the policy's namespace."""
+
+    kind: Name63
+    """Kind of the targets."""
+    group: Group = GATEWAY_API_GROUP
+    """API group of the targets."""
+    match_labels: Mapping[str, str] = {}
+    """Labels with exactly these values."""
+    match_expressions: tuple[LabelSelectorRequirement, ...] = ()
+    """Conditions on labels."""
+    refused: ClassVar[Mapping[str, str]] = {"namespaces": "targets of other namespaces are not selected; remove it"}
+
+
+class PolicySpec(Struct, frozen=True, kw_only=True):
+    """What all policies share: what they apply to."""
+
+    target_kinds: ClassVar[TargetKinds] = ("Gateway", "HTTPRoute", "AIGatewayRoute")
+    """Kinds that the policy may target."""
+    target_ref: PolicyTargetReference | None = None
+    """The one target (the older form of `targetRefs`)."""
+    target_refs: tuple[PolicyTargetReference, ...] = ()
+    """The targets."""
+    target_selectors: tuple[TargetSelector, ...] = ()
+    """Selects targets by label."""
+
+    @property
+    def targets(self) -> tuple[PolicyTargetReference, ...]:
+        """`targetRef` and `targetRefs`."""
+        return (self.target_ref, *self.target_refs) if self.target_ref is not None else self.target_refs
+
+    def violations(self) -> Iterator[Violation]:
+        if self.target_ref is not None and self.target_refs:
+            yield Violation("either targetRef or targetRefs must be used", "targetRefs")
+        if not self.targets and not self.target_selectors:
+            yield Violation(
+                "either targetRef, targetRefs or targetSelectors must be used",
+                "targetRefs",
+                f"targetRefs: [{{group: {GATEWAY_API_GROUP}, kind: Gateway, name: ...}}]",
+            )
+        for index, target in enumerate(self.targets):
+            if target.kind not in self.target_kinds:
+                field = "targetRef.kind" if self.target_ref is target else f"targetRefs[{index}].kind"
+                kinds = "/".join(self.target_kinds)
+                yield Violation(f"this policy can only have a targetRef.kind of {kinds}", field, kinds)
+
+
+class RateLimitHeader(Struct, frozen=True, kw_only=True):
+    """Selects requests by a header."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    """Name of the header."""
+    type: Literal["Exact", "RegularExpression", "Distinct"] = "Exact"
+    """How it is compared; `Distinct` counts each value on its own."""
+    value: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
+    """What it is compared with."""
+    invert: bool = False
+    """Selects the requests that do not match."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.type == "Distinct" and self.value is not None:
+            yield Violation("value must not be set for type Distinct", "value", "remove it")
+        if self.type == "Distinct" and self.invert:
+            yield Violation("invert must not be set for type Distinct", "invert", "remove it")
+        if self.type != "Distinct" and self.value is None:
+            yield Violation(f"value must be set for type {self.type}", "value", "a value, or type: Distinct")
+
+
+class RateLimitQueryParam(RateLimitHeader, frozen=True, kw_only=True):
+    """Selects requests by a query parameter."""
+
+
+class SourceMatch(Struct, frozen=True, kw_only=True):
+    """Selects requests by the client's address."""
+
+    value: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    """Address range, like `10.0.0.0/8`."""
+    type: Literal["Exact", "Distinct"] = "Exact"
+    """`Exact` counts the whole range together, `Distinct` each address on its own."""
+    invert: bool = False
+    """Selects the requests that do not match."""
+
+
+class PathMatch(Struct, frozen=True, kw_only=True):
+    """Selects requests by path."""
+
+    value: Annotated[str, msgspec.Meta(max_length=1024)] = "/"
+    """What the path is compared with."""
+    type: Literal["Exact", "PathPrefix", "RegularExpression"] = "PathPrefix"
+    """How it is compared."""
+    invert: bool = False
+    """Selects the requests that do not match."""
+
+
+class MethodMatch(Struct, frozen=True, kw_only=True):
+    """Selects requests by method."""
+
+    value: Method
+    """The method."""
+    invert: bool = False
+    """Selects the requests that do not match."""
+
+
+class RateLimitSelectCondition(Struct, frozen=True, kw_only=True):
+    """Selects requests; all of it must hold."""
+
+    headers: Annotated[tuple[RateLimitHeader, ...], msgspec.Meta(max_length=128)] = ()
+    """By headers; `x-ai-eg-model` is the model."""
+    methods: tuple[MethodMatch, ...] = ()
+    """By method."""
+    path: PathMatch | None = None
+    """By path."""
+    source_cidr: SourceMatch | None = msgspec.field(name="sourceCIDR", default=None)
+    """By the client's address."""
+    query_params: Annotated[tuple[RateLimitQueryParam, ...], msgspec.Meta(max_length=16)] = ()
+    """By query parameters."""
+
+    def violations(self) -> Iterator[Violation]:
+        if not (self.headers or self.methods or self.path or self.source_cidr or self.query_params):
+            yield Violation("at least one of headers, methods, path, sourceCIDR or queryParams must be specified")
+
+
+class RateLimitValue(Struct, frozen=True, kw_only=True):
+    """How much may be used, in which time."""
+
+    requests: UInt32
+    """How much: requests, or what `cost` says."""
+    unit: Literal["Second", "Minute", "Hour", "Day", "Week", "Month", "Year"]
+    """In which time."""
+    refused: ClassVar[Mapping[str, str]] = {"fromMetadata": "limits are not read from metadata; use requests and unit"}
+
+
+class CostMetadata(Struct, frozen=True, kw_only=True):
+    """Names a number in a request's dynamic metadata."""
+
+    namespace: str
+    """`io.envoy.ai_gateway` for the costs of `llmRequestCosts`."""
+    key: str
+    """`metadataKey` of the cost."""
+
+
+class CostSpecifier(Struct, frozen=True, kw_only=True):
+    """How much a request adds."""
+
+    from_: Literal["Number", "Metadata"] = msgspec.field(name="from")
+    """Which of the fields below is used."""
+    number: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """A fixed number; 0 only checks."""
+    metadata: CostMetadata | None = None
+    """A number in dynamic metadata."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.number is not None and self.metadata is not None:
+            yield Violation("only one of number or metadata can be specified")
+        if self.from_ == "Number" and self.number is None:
+            yield Violation("number must be specified when from is Number", "number", "number: 0")
+        if self.from_ == "Metadata" and self.metadata is None:
+            remedy = "metadata: {namespace: io.envoy.ai_gateway, key: <a metadataKey of llmRequestCosts>}"
+            yield Violation("metadata must be specified when from is Metadata", "metadata", remedy)
+
+
+class RateLimitCost(Struct, frozen=True, kw_only=True):
+    """What a request adds to a limit's use."""
+
+    request: CostSpecifier | None = None
+    """When it arrives; 1 when absent."""
+    response: CostSpecifier | None = None
+    """When its response has ended; nothing when absent."""
+
+
+class RateLimitRule(Struct, frozen=True, kw_only=True):
+    """One limit."""
+
+    limit: RateLimitValue
+    """How much may be used, in which time."""
+    client_selectors: Annotated[tuple[RateLimitSelectCondition, ...], msgspec.Meta(max_length=8)] = ()
+    """Which requests it counts: those that any of them selects; all when empty."""
+    cost: RateLimitCost | None = None
+    """What a request adds; 1 when it arrives when absent."""
+    shared: bool = False
+    """Counts the requests of all targets together."""
+    shadow_mode: bool = False
+    """Counts, and never refuses."""
+    x_rate_limit_headers: Literal["Off", "DraftVersion03"] | None = msgspec.field(
+        name="xRateLimitHeaders", default=None
+    )
+    """Whether responses carry `x-ratelimit-*` headers for it."""
+
+
+class GlobalRateLimit(Struct, frozen=True, kw_only=True):
+    """Limits that all Envoys share, kept by the rate limit service."""
+
+    rules: Annotated[tuple[RateLimitRule, ...], msgspec.Meta(max_length=256)]
+    """The limits."""
+
+
+class LocalRateLimit(Struct, frozen=True, kw_only=True):
+    """Limits that each Envoy keeps for itself."""
+
+    rules: Annotated[tuple[RateLimitRule, ...], msgspec.Meta(max_length=16)] = ()
+    """The limits."""
+
+    def violations(self) -> Iterator[Violation]:
+        for index, rule in enumerate(self.rules):
+            if rule.cost is not None and rule.cost.response is not None:
+                yield Violation("response cost is not supported for Local Rate Limits", f"rules[{index}].cost.response")
+
+
+class RateLimitSpec(Struct, frozen=True, kw_only=True):
+    """Limits."""
+
+    type: Literal["Global", "Local"] | None = None
+    """Not needed: what is given counts."""
+    global_: GlobalRateLimit | None = msgspec.field(name="global", default=None)
+    """Limits that all Envoys share."""
+    local: LocalRateLimit | None = None
+    """Limits that each Envoy keeps for itself."""
+
+
+class RetryOn(Struct, frozen=True, kw_only=True):
+    """What is tried again."""
+
+    triggers: tuple[
+        Literal[
+            "5xx",
+            "gateway-error",
+            "reset",
+            "reset-before-request",
+            "connect-failure",
+            "retriable-4xx",
+            "refused-stream",
+            "retriable-status-codes",
+            "cancelled",
+            "deadline-exceeded",
+            "internal",
+            "resource-exhausted",
+            "unavailable",
+        ],
+        ...,
+    ] = ()
+    """Failures, by Envoy's names."""
+    http_status_codes: tuple[Status, ...] = ()
+    """Statuses; for `retriable-status-codes`."""
+
+
+class BackOffPolicy(Struct, frozen=True, kw_only=True):
+    """Time between attempts."""
+
+    base_interval: Duration = ""
+    """The first; grows exponentially."""
+    max_interval: Duration = ""
+    """The longest."""
+
+
+class PerRetryPolicy(Struct, frozen=True, kw_only=True):
+    """About one attempt."""
+
+    timeout: Duration = ""
+    """How long it may take."""
+    back_off: BackOffPolicy | None = None
+    """Time before it."""
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    """When a request is tried again, with the next backend of the rule."""
+
+    num_retries: Annotated[int, msgspec.Meta(ge=0)] = 2
+    """How often."""
+    num_attempts_per_priority: int | None = None
+    """How many attempts a priority gets before the next one is asked; 1 when absent."""
+    retry_on: RetryOn | None = None
+    """What is tried again."""
+    per_retry: PerRetryPolicy | None = None
+    """About one attempt."""
+
+
+class TCPTimeout(Struct, frozen=True, kw_only=True):
+    """Timeouts of connections to backends."""
+
+    connect_timeout: Duration = ""
+    """To connect."""
+
+
+class HTTPTimeout(Struct, frozen=True, kw_only=True):
+    """Timeouts of requests to backends."""
+
+    request_timeout: Duration = ""
+    """The whole request, where its route does not say."""
+    connection_idle_timeout: Duration = ""
+    """A connection without a request."""
+    max_connection_duration: Duration = ""
+    """Age at which a connection takes no new request."""
+    max_stream_duration: Duration = ""
+    """A request with its response."""
+    stream_idle_timeout: Duration = ""
+    """A request without a byte in either direction."""
+
+
+class Timeout(Struct, frozen=True, kw_only=True):
+    """Timeouts towards backends."""
+
+    tcp: TCPTimeout | None = None
+    """Of connections."""
+    http: HTTPTimeout | None = None
+    """Of requests."""
+
+
+class CircuitBreaker(Struct, frozen=True, kw_only=True):
+    """Bounds on what one backend is given at a time."""
+
+    max_connections: UInt32 | None = None
+    """Connections."""
+    max_pending_requests: UInt32 | None = None
+    """Requests that wait for a connection."""
+    max_parallel_requests: UInt32 | None = None
+    """Requests."""
+    max_parallel_retries: UInt32 | None = None
+    """Retries."""
+    max_requests_per_connection: UInt32 | None = None
+    """Requests over the life of a connection."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "perEndpoint": "bounds are kept per backend",
+        "retryBudget": "retries are bounded by maxParallelRetries",
+    }
+
+
+class HTTPActiveHealthChecker(Struct, frozen=True, kw_only=True):
+    """Asks a path."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    """Path to ask."""
+    method: Annotated[str, msgspec.Meta(max_length=16)] = ""
+    """Method; GET when absent."""
+    hostname: Hostname = ""
+    """Host to name; the backend's when absent."""
+    expected_statuses: tuple[Status, ...] = ()
+    """Statuses of a healthy backend; 200 when empty."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "expectedResponse": "the body is not looked at",
+        "requestBody": "the check has no body",
+    }
+
+
+class ActiveHealthCheck(Struct, frozen=True, kw_only=True):
+    """Asks backends whether they are well."""
+
+    type: Literal["HTTP", "TCP", "GRPC"]
+    """Only `HTTP` and `TCP`."""
+    timeout: Duration = "1s"
+    """How long an answer may take."""
+    interval: Duration = "3s"
+    """Time between checks."""
+    initial_jitter: Duration = ""
+    """Longest random wait before the first check."""
+    unhealthy_threshold: Annotated[int, msgspec.Meta(ge=1)] = 3
+    """Failures in a row after which a backend is left out."""
+    healthy_threshold: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """Successes in a row after which it is used again."""
+    http: HTTPActiveHealthChecker | None = None
+    """For type HTTP."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "tcp": "a connection that opens is healthy",
+        "grpc": "not supported",
+        "overrides": "checks go to the backend's own address",
+        "healthCheckLog": "checks are not logged",
+    }
+
+    def violations(self) -> Iterator[Violation]:
+        if (self.type == "HTTP") != (self.http is not None):
+            yield Violation("If Health Checker type is HTTP, http field needs to be set.", "http", "http: {path: /}")
+        if self.type == "GRPC":
+            yield Violation("type GRPC is not supported", "type", "HTTP or TCP")
+
+
+class PassiveHealthCheck(Struct, frozen=True, kw_only=True):
+    """Leaves out an endpoint that keeps failing."""
+
+    consecutive_5xx_errors: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="consecutive5xxErrors", default=5)
+    """Failures in a row after which it is left out."""
+    consecutive_gateway_errors: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Gateway errors (502, 503, 504) in a row after which it is left out; 0 does not look at them alone."""
+    consecutive_local_origin_failures: Annotated[int, msgspec.Meta(ge=0)] = 5
+    """Failed connections in a row, where they are split off."""
+    split_external_local_origin_errors: bool = False
+    """Counts failed connections apart from failed requests."""
+    interval: Duration = "3s"
+    """How often it is looked at."""
+    base_ejection_time: Duration = "30s"
+    """How long it is left out the first time."""
+    max_ejection_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 10
+    """How many endpoints of a backend may be left out at the same time."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "failurePercentageThreshold": "failures are counted in a row",
+        "alwaysEjectOneEndpoint": "maxEjectionPercent decides",
+        "healthCheckLog": "checks are not logged",
+    }
+
+
+class HealthCheck(Struct, frozen=True, kw_only=True):
+    """Looks after backends."""
+
+    active: ActiveHealthCheck | None = None
+    """Asks them."""
+    passive: PassiveHealthCheck | None = None
+    """Watches what they answer."""
+    unsupported: ClassVar[Mapping[str, str]] = {"panicThreshold": "endpoints left out stay so"}
+
+
+class ConsistentHashHeader(Struct, frozen=True, kw_only=True):
+    """A header."""
+
+    name: str
+    """Its name."""
+
+
+class ConsistentHash(Struct, frozen=True, kw_only=True):
+    """Sends requests that are alike to the same endpoint."""
+
+    type: Literal["SourceIP", "Header", "Headers", "Cookie", "QueryParams"]
+    """What makes them alike."""
+    header: ConsistentHashHeader | None = None
+    """For type Header."""
+    headers: tuple[ConsistentHashHeader, ...] = ()
+    """For type Headers."""
+    table_size: Annotated[int, msgspec.Meta(ge=2, le=5_000_011)] = 65_537
+    """Size of the table that spreads them."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "cookie": "cookies are not hashed",
+        "queryParams": "query parameters are not hashed",
+    }
+
+
+class LoadBalancer(Struct, frozen=True, kw_only=True):
+    """How an endpoint of a backend is chosen."""
+
+    type: Literal["ConsistentHash", "LeastRequest", "Random", "RoundRobin", "BackendUtilization", "DynamicModule"]
+    """The algorithm."""
+    consistent_hash: ConsistentHash | None = None
+    """For type ConsistentHash."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "backendUtilization": "endpoints are not asked for their load",
+        "dynamicModule": "modules are not loaded",
+        "endpointOverride": "requests do not choose their endpoint",
+        "slowStart": "a new endpoint gets its full share at once",
+        "zoneAware": "endpoints are not chosen by zone",
+    }
+
+
+class RequestBuffer(Struct, frozen=True, kw_only=True):
+    """Reads the whole request before it is sent on."""
+
+    limit: Quantity
+    """Largest body; above it 413."""
+
+
+class BackendConnection(Struct, frozen=True, kw_only=True):
+    """About connections to backends."""
+
+    buffer_limit: Quantity | None = None
+    """Bytes that Envoy holds for one connection."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "preconnect": "connections are opened when they are needed",
+        "socketBufferLimit": "the system's default is used",
+    }
+
+
+class BackendTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
+    """How requests are sent to backends."""
+
+    rate_limit: RateLimitSpec | None = None
+    """Limits."""
+    retry: Retry | None = None
+    """When a request is tried again."""
+    timeout: Timeout | None = None
+    """How long things may take."""
+    circuit_breaker: CircuitBreaker | None = None
+    """How much a backend is given at a time."""
+    health_check: HealthCheck | None = None
+    """Looks after backends."""
+    load_balancer: LoadBalancer | None = None
+    """How an endpoint of a backend is chosen."""
+    connection: BackendConnection | None = None
+    """About connections to backends."""
+    request_buffer: RequestBuffer | None = None
+    """Reads the whole request before it is sent on."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "admissionControl": "requests are admitted by limits only",
+        "bandwidthLimit": "bytes per second are not limited",
+        "compression": "responses are not compressed",
+        "compressor": "responses are not compressed",
+        "dns": "names are resolved with Envoy's defaults",
+        "faultInjection": "no faults are injected",
+        "http2": "Envoy's HTTP/2 defaults are used",
+        "httpUpgrade": "connections are not upgraded",
+        "mergeType": "the policy of the more specific target replaces the other",
+        "proxyProtocol": "the PROXY protocol is not spoken with backends",
+        "responseOverride": "responses are not overridden",
+        "routingType": "requests go to endpoints",
+        "tcpKeepalive": "the system's defaults are used",
+        "telemetry": "telemetry does not vary by policy",
+        "useClientProtocol": "HTTP/1.1, or HTTP/2 where the backend asks for it",
+    }
+
+
+class BackendTrafficPolicy(Resource, frozen=True, kw_only=True):
+    """Limits, retries, timeouts and health of the backends of a Gateway or route."""
+
+    spec: BackendTrafficPolicySpec
+
+
+class ExtractFrom(Struct, frozen=True, kw_only=True):
+    """Where a request carries its key: exactly one of the fields."""
+
+    headers: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
+    """Headers; of `Authorization`, what follows `Bearer `."""
+    params: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
+    """Query parameters."""
+    cookies: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
+    """Cookies."""
+
+    def violations(self) -> Iterator[Violation]:
+        if sum(bool(names) for names in (self.headers, self.params, self.cookies)) != 1:
+            remedy = "headers: [x-api-key]"
+            yield Violation("exactly one of headers, params, or cookies must be specified", remedy=remedy)
+
+
+class APIKeyAuth(Struct, frozen=True, kw_only=True):
+    """Lets in requests that carry a known key."""
+
+    credential_refs: tuple[SecretReference, ...]
+    """Secrets; each entry is a client's name and its key."""
+    extract_from: Annotated[tuple[ExtractFrom, ...], msgspec.Meta(min_length=1)]
+    """Where a request carries its key; the first that has one counts."""
+    forward_client_id_header: str = msgspec.field(name="forwardClientIDHeader", default="")
+    """Header that tells limits, and backends, the client's name."""
+    sanitize: bool = False
+    """Removes the key before the request goes on."""
+
+
+class JWTHeaderExtractor(Struct, frozen=True, kw_only=True):
+    """A header that carries a token."""
+
+    name: str
+    """Its name."""
+    value_prefix: str = ""
+    """What comes before the token."""
+
+
+class JWTExtractor(Struct, frozen=True, kw_only=True):
+    """Where a request carries its token."""
+
+    headers: tuple[JWTHeaderExtractor, ...] = ()
+    """Headers."""
+    cookies: tuple[str, ...] = ()
+    """Cookies."""
+    params: tuple[str, ...] = ()
+    """Query parameters."""
+
+
+class RemoteJWKS(Struct, frozen=True, kw_only=True):
+    """Keys of an issuer, fetched."""
+
+    uri: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    """Where they are."""
+    cache_duration: Duration = "300s"
+    """How long they are kept."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "backendSettings": "keys are fetched with Envoy's defaults",
+        "backendRefs": "keys are fetched from the host of the URI",
+    }
+    refused: ClassVar[Mapping[str, str]] = {"backendRef": "BackendRefs must be used, backendRef is not supported."}
+
+
+class LocalJWKS(Struct, frozen=True, kw_only=True):
+    """Keys of an issuer, given."""
+
+    type: Literal["Inline", "ValueRef"] = "Inline"
+    """Where they are written."""
+    inline: str | None = None
+    """The keys, as JSON."""
+    value_ref: LocalObjectReference | None = None
+    """A ConfigMap: its key `jwks`, else its first key."""
+
+    def violations(self) -> Iterator[Violation]:
+        inline, value_ref = self.inline is not None, self.value_ref is not None
+        if (self.type == "Inline", self.type == "ValueRef") != (inline, value_ref):
+            yield Violation("Exactly one of inline or valueRef must be set with the appropriate type.")
+
+
+class ClaimToHeader(Struct, frozen=True, kw_only=True):
+    """Tells limits and backends a claim."""
+
+    header: str
+    """Header that carries it."""
+    claim: str
+    """The claim; dots go into objects."""
+
+
+class JWTProvider(Struct, frozen=True, kw_only=True):
+    """Whose tokens are accepted."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    """Names the provider."""
+    issuer: Annotated[str, msgspec.Meta(max_length=253)] = ""
+    """What `iss` must be; not looked at when absent."""
+    audiences: Annotated[tuple[str, ...], msgspec.Meta(max_length=8)] = ()
+    """What `aud` may be; not looked at when empty."""
+    remote_jwks: RemoteJWKS | None = msgspec.field(name="remoteJWKS", default=None)
+    """Its keys, fetched."""
+    local_jwks: LocalJWKS | None = msgspec.field(name="localJWKS", default=None)
+    """Its keys, given."""
+    claim_to_headers: tuple[ClaimToHeader, ...] = ()
+    """Claims that limits and backends are told."""
+    extract_from: JWTExtractor | None = None
+    """Where a request carries its token; `Authorization: Bearer` when absent."""
+    unsupported: ClassVar[Mapping[str, str]] = {"recomputeRoute": "routes do not depend on claims"}
+
+    def violations(self) -> Iterator[Violation]:
+        if self.remote_jwks is None and self.local_jwks is None:
+            yield Violation("either remoteJWKS or localJWKS must be specified.")
+        if self.remote_jwks is not None and self.local_jwks is not None:
+            yield Violation("remoteJWKS and localJWKS cannot both be specified.")
+
+
+class JWT(Struct, frozen=True, kw_only=True):
+    """Lets in requests that carry a valid token."""
+
+    providers: Annotated[tuple[JWTProvider, ...], msgspec.Meta(min_length=1, max_length=16)]
+    """Whose tokens are accepted."""
+    optional: bool = False
+    """Lets in requests without a token too; a bad token is still refused."""
+    refused: ClassVar[Mapping[str, str]] = {"failOpen": "not supported; optional lets in requests without a token"}
+
+
+class CORS(Struct, frozen=True, kw_only=True):
+    """Lets browsers call from other origins."""
+
+    allow_origins: tuple[Origin, ...] = ()
+    """Origins, with `*` for any."""
+    allow_methods: tuple[str, ...] = ()
+    """Methods."""
+    allow_headers: tuple[str, ...] = ()
+    """Request headers."""
+    expose_headers: tuple[str, ...] = ()
+    """Response headers that the page may read."""
+    max_age: Duration = ""
+    """How long a browser may remember the answer."""
+    allow_credentials: bool = False
+    """Whether requests may carry cookies."""
+
+
+class SecurityPolicySpec(PolicySpec, frozen=True, kw_only=True):
+    """Who may send requests."""
+
+    api_key_auth: APIKeyAuth | None = None
+    """Lets in requests that carry a known key."""
+    jwt: JWT | None = None
+    """Lets in requests that carry a valid token."""
+    cors: CORS | None = None
+    """Lets browsers call from other origins."""
+    refused: ClassVar[Mapping[str, str]] = {
+        "authorization": "not supported yet; remove it",
+        "basicAuth": "not supported yet; use apiKeyAuth or jwt",
+        "csrf": "not supported; remove it",
+        "extAuth": "not supported yet; use apiKeyAuth or jwt",
+        "oidc": "not supported yet; use jwt",
+    }
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "mergeType": "the policy of the more specific target replaces the other",
+    }
+
+
+class SecurityPolicy(Resource, frozen=True, kw_only=True):
+    """Authenticates the clients of a Gateway or route."""
+
+    spec: SecurityPolicySpec
+
+
+class ClientTCPTimeout(Struct, frozen=True, kw_only=True):
+    """Timeouts of clients' connections."""
+
+    idle_timeout: Duration = ""
+    """A connection without a byte."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "connectionInspectionTimeout": "Envoy's default is used",
+        "tlsHandshakeTimeout": "Envoy's default is used",
+    }
+
+
+class ClientHTTPTimeout(Struct, frozen=True, kw_only=True):
+    """Timeouts of clients' requests."""
+
+    request_received_timeout: Duration = ""
+    """To receive a whole request."""
+    idle_timeout: Duration = ""
+    """A connection without a request."""
+    stream_idle_timeout: Duration = ""
+    """A request without a byte in either direction."""
+    request_headers_received_timeout: Duration = ""
+    """To receive the headers of a request."""
+
+
+class ClientTimeout(Struct, frozen=True, kw_only=True):
+    """Timeouts towards clients."""
+
+    tcp: ClientTCPTimeout | None = None
+    """Of connections."""
+    http: ClientHTTPTimeout | None = None
+    """Of requests."""
+
+
+class ConnectionLimit(Struct, frozen=True, kw_only=True):
+    """Bounds on clients' connections."""
+
+    value: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Connections at a time."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "closeDelay": "connections above the bound are closed at once",
+        "maxConnectionDuration": "connections may grow old",
+        "maxRequestsPerConnection": "connections may carry any number of requests",
+        "maxStreamDuration": "use timeouts of the route",
+    }
+
+
+class ClientConnection(Struct, frozen=True, kw_only=True):
+    """About clients' connections."""
+
+    buffer_limit: Quantity | None = None
+    """Largest request body; above it 413."""
+    connection_limit: ConnectionLimit | None = None
+    """Bounds on connections."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "maxAcceptPerSocketEvent": "Envoy's default is used",
+        "socketBufferLimit": "the system's default is used",
+    }
+
+
+class ClientTls(Struct, frozen=True, kw_only=True):
+    """How TLS is spoken with clients."""
+
+    min_version: Literal["Auto", "1.0", "1.1", "1.2", "1.3"] = "Auto"
+    """Least version; 1.2 for Auto."""
+    max_version: Literal["Auto", "1.0", "1.1", "1.2", "1.3"] = "Auto"
+    """Greatest version; 1.3 for Auto."""
+    ciphers: tuple[str, ...] = ()
+    """Ciphers, for versions before 1.3."""
+    ecdh_curves: tuple[str, ...] = ()
+    """Curves."""
+    signature_algorithms: tuple[str, ...] = ()
+    """Signature algorithms."""
+    alpn_protocols: tuple[str, ...] = ()
+    """Protocols to offer; `h2` and `http/1.1` when empty."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "fingerprints": "no fingerprints are computed",
+        "session": "Envoy's defaults are used",
+    }
+    refused: ClassVar[Mapping[str, str]] = {"clientValidation": "client certificates are not verified yet; remove it"}
+
+    def violations(self) -> Iterator[Violation]:
+        versions = ("1.0", "1.1", "1.2", "1.3")
+        if self.min_version == "1.3" and self.ciphers:
+            message = "setting ciphers has no effect if the minimum possible TLS version is 1.3"
+            yield Violation(message, "ciphers", "remove it")
+        if "Auto" not in (self.min_version, self.max_version) and versions.index(self.min_version) > versions.index(
+            self.max_version
+        ):
+            yield Violation("minVersion must be smaller or equal to maxVersion", "minVersion")
+
+
+class ClientTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
+    """How requests are received from clients."""
+
+    target_kinds: ClassVar[TargetKinds] = ("Gateway",)
+    connection: ClientConnection | None = None
+    """About connections."""
+    timeout: ClientTimeout | None = None
+    """How long things may take."""
+    tls: ClientTls | None = None
+    """How TLS is spoken."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "clientIPDetection": "the client's address is the connection's",
+        "grpc": "gRPC-Web is not translated",
+        "headers": "Envoy's defaults are used",
+        "healthCheck": "the admin port answers /ready",
+        "http1": "Envoy's HTTP/1 defaults are used",
+        "http2": "Envoy's HTTP/2 defaults are used",
+        "http3": "HTTP/3 is not spoken",
+        "path": "paths are normalised and slashes merged",
+        "scheme": "the scheme is kept",
+        "tcpKeepalive": "the system's defaults are used",
+    }
+    refused: ClassVar[Mapping[str, str]] = {
+        "enableProxyProtocol": "the PROXY protocol is not read; remove it",
+        "proxyProtocol": "the PROXY protocol is not read; remove it",
+    }
+
+
+class ClientTrafficPolicy(Resource, frozen=True, kw_only=True):
+    """Bounds and timeouts of the clients of a Gateway."""
+
+    spec: ClientTrafficPolicySpec

@@ -1,0 +1,58 @@
+"""Numbers that the API writes as text: durations, sizes, and what is checked by pattern."""
+
+import re
+from typing import Annotated, Final
+
+import msgspec
+
+HOSTNAME_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+WILDCARD_HOSTNAME_PATTERN: Final = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+DURATION_PATTERN: Final = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
+HEADER_NAME_PATTERN: Final = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$"
+LABEL_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+GROUP_PATTERN: Final = r"^$|^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+QUANTITY_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+ORIGIN_PATTERN: Final = r"^(\*|[A-Za-z][A-Za-z0-9+.-]*:\/\/(\*|(\*\.)?(([\w-]+\.?)+)?[\w-]+)(:\d{1,5})?)$"
+
+PATTERN_MEANINGS: Final = {
+    HOSTNAME_PATTERN: "a lower-case DNS name, like api.example.com",
+    WILDCARD_HOSTNAME_PATTERN: "a lower-case DNS name without a port, like api.example.com or *.example.com",
+    DURATION_PATTERN: "a duration, like 30s, 1m30s or 500ms",
+    HEADER_NAME_PATTERN: "a header name: letters, digits and dashes",
+    LABEL_PATTERN: "lower-case letters, digits and dashes, starting and ending with a letter or digit",
+    GROUP_PATTERN: "an API group, like gateway.networking.k8s.io",
+    QUANTITY_PATTERN: "a size, like 50Mi, 4Gi or a number of bytes",
+    ORIGIN_PATTERN: "an origin, like https://app.example.com or https://*.example.com",
+}
+"""What to tell a person instead of a regular expression."""
+
+Duration = Annotated[str, msgspec.Meta(pattern=DURATION_PATTERN)]
+Hostname = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=HOSTNAME_PATTERN)]
+WildcardHostname = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=WILDCARD_HOSTNAME_PATTERN)]
+HeaderName = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=HEADER_NAME_PATTERN)]
+SectionName = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=HOSTNAME_PATTERN)]
+Namespace = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=LABEL_PATTERN)]
+Group = Annotated[str, msgspec.Meta(max_length=253, pattern=GROUP_PATTERN)]
+Quantity = Annotated[str, msgspec.Meta(pattern=QUANTITY_PATTERN)] | Annotated[int, msgspec.Meta(ge=0)]
+Origin = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=ORIGIN_PATTERN)]
+
+_DURATION_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_QUANTITY_UNITS: Final = {"": 1.0, "m": 0.001} | {
+    f"{letter}{suffix}": float(base**power)
+    for suffix, base in (("", 1000), ("i", 1024))
+    for power, letter in enumerate("KMGTPE", start=1)
+}
+_QUANTITY_UNITS["k"] = 1000.0
+
+
+def duration_seconds(duration: str) -> float:
+    """Seconds of a `Duration` such as `1m30s`; a `Duration` has been checked to be one."""
+    return sum(int(count) * _DURATION_UNITS[unit] for count, unit in re.findall(r"(\d+)(ms|h|m|s)", duration))
+
+
+def quantity_bytes(quantity: str | int) -> int:
+    """Whole bytes of a `Quantity` such as `50Mi`; a `Quantity` has been checked to be one."""
+    if isinstance(quantity, int):
+        return quantity
+    number = quantity.rstrip("mkKMGTPEi")
+    return int(float(number) * _QUANTITY_UNITS[quantity[len(number) :]])

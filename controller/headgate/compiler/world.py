@@ -1,0 +1,83 @@
+"""Everything the compiler reads: an immutable set of objects, the same for any order they came in."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from headgate.compiler.resources import ai_gateway, core, envoy_gateway, gateway_api, policies
+from headgate.compiler.resources.kinds import KINDS
+from headgate.compiler.resources.metadata import Key, Name, Resource, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a policy applies to; `namespace` is the policy's."""
+
+    group: str
+    kind: str
+    namespace: str
+    name: str
+    section_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An object that was read and is not valid.
+
+    A reference to it is a reference to something broken, not to nothing. `targets` is what can be read of a policy's
+    targets: what a rejected SecurityPolicy was to guard must not stand open.
+    """
+
+    key: Key
+    source: Source
+    targets: tuple[Target, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Objects by kind and name, each mapping sorted by name. Objects are valid: bounds and rules of the API hold."""
+
+    gateway_classes: Mapping[Name, gateway_api.GatewayClass] = field(default_factory=dict)
+    gateways: Mapping[Name, gateway_api.Gateway] = field(default_factory=dict)
+    http_routes: Mapping[Name, gateway_api.HTTPRoute] = field(default_factory=dict)
+    reference_grants: Mapping[Name, gateway_api.ReferenceGrant] = field(default_factory=dict)
+    backend_tls_policies: Mapping[Name, gateway_api.BackendTLSPolicy] = field(default_factory=dict)
+    backends: Mapping[Name, envoy_gateway.Backend] = field(default_factory=dict)
+    backend_traffic_policies: Mapping[Name, policies.BackendTrafficPolicy] = field(default_factory=dict)
+    security_policies: Mapping[Name, policies.SecurityPolicy] = field(default_factory=dict)
+    client_traffic_policies: Mapping[Name, policies.ClientTrafficPolicy] = field(default_factory=dict)
+    http_route_filters: Mapping[Name, envoy_gateway.HTTPRouteFilter] = field(default_factory=dict)
+    envoy_proxies: Mapping[Name, envoy_gateway.EnvoyProxy] = field(default_factory=dict)
+    ai_gateway_routes: Mapping[Name, ai_gateway.AIGatewayRoute] = field(default_factory=dict)
+    ai_service_backends: Mapping[Name, ai_gateway.AIServiceBackend] = field(default_factory=dict)
+    backend_security_policies: Mapping[Name, ai_gateway.BackendSecurityPolicy] = field(default_factory=dict)
+    gateway_configs: Mapping[Name, ai_gateway.GatewayConfig] = field(default_factory=dict)
+    secrets: Mapping[Name, core.Secret] = field(default_factory=dict)
+    config_maps: Mapping[Name, core.ConfigMap] = field(default_factory=dict)
+    namespaces: Mapping[Name, core.Namespace] = field(default_factory=dict)
+    services: Mapping[Name, core.Service] = field(default_factory=dict)
+    rejected: Mapping[Key, Rejected] = field(default_factory=dict)
+    """Objects that are not valid and have no last good version."""
+
+    def namespace_labels(self, name: str) -> Mapping[str, str]:
+        """Labels of a namespace, with the one that every namespace has."""
+        namespace = self.namespaces.get(Name("", name))
+        given = namespace.metadata.labels if namespace is not None else {}
+        return {**given, "kubernetes.io/metadata.name": name}
+
+    def is_rejected(self, group: str, kind: str, name: Name) -> bool:
+        """Whether an object of that name was read and is not valid."""
+        return Key(group, kind, name.namespace, name.name) in self.rejected
+
+
+def make_world(resources: Iterable[Resource], rejected: Iterable[Rejected] = ()) -> World:
+    """The world of these objects. Of two with the same key the later one counts; sources see to it there is one."""
+    by_kind: dict[str, dict[Name, Resource]] = defaultdict(dict)
+    for resource in resources:
+        by_kind[resource.kind][resource.name] = resource
+    sorted_kinds = {
+        kind.world: MappingProxyType(dict(sorted(by_kind[kind.name].items()))) for kind in KINDS if kind.name in by_kind
+    }
+    broken = {entry.key: entry for entry in sorted(rejected, key=lambda entry: entry.key)}
+    return World(**sorted_kinds, rejected=MappingProxyType(broken))  # pyright: ignore[reportArgumentType]
