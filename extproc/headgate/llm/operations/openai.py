@@ -1,0 +1,139 @@
+"""What OpenAI's answers tell of usage and model, whole or as events of a stream.
+
+Two vocabularies: chat, completions and embeddings count prompt and completion tokens; responses, images and audio count
+input and output tokens, and their streams say so inside the last event.
+"""
+
+import msgspec
+from headgate.llm.dialects.openai_chat import wire
+from headgate.llm.dialects.openai_chat.response import decode_usage
+from headgate.llm.usage import NO_USAGE, Usage
+
+
+class _UsageChoice(msgspec.Struct, frozen=True):
+    usage: wire.WireUsage | None = None
+
+
+class _Completion(msgspec.Struct, frozen=True):
+    model: str | None = None
+    usage: wire.WireUsage | None = None
+    choices: list[_UsageChoice] | None = None
+    x_groq: wire.GroqExtension | None = None
+
+
+_decode_completion = msgspec.json.Decoder(_Completion).decode
+
+
+class PromptUsage:
+    """Usage of chat completions, completions and embeddings. The last usage told wins: some servers count up."""
+
+    __slots__ = ("response_model", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage = NO_USAGE
+        self.response_model = ""
+
+    def read(self, data: bytes) -> None:
+        """A whole answer or one chunk."""
+        answer = _decode_completion(data)
+        if answer.model:
+            self.response_model = answer.model
+        usage = answer.usage
+        if usage is None and answer.choices:
+            usage = answer.choices[0].usage
+        if usage is None and answer.x_groq is not None:
+            usage = answer.x_groq.usage
+        if usage is not None:
+            self.usage = self.usage.merge(decode_usage(usage))
+
+    def is_wanted(self, data: bytes) -> bool:
+        """Whether an event of a stream can tell anything new."""
+        return not self.response_model or (b'"usage"' in data and b'"usage":null' not in data)
+
+    def is_usage_alone(self, data: bytes) -> bool:
+        """Whether a chunk is the one that `include_usage` adds: usage, and empty choices."""
+        if b'"usage"' not in data:
+            return False
+        try:
+            chunk = _decode_completion(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        return chunk.usage is not None and chunk.choices is not None and not chunk.choices
+
+
+class _InputDetails(msgspec.Struct, frozen=True):
+    cached_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct, frozen=True):
+    reasoning_tokens: int | None = None
+
+
+class _InputUsage(msgspec.Struct, frozen=True):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    input_tokens_details: _InputDetails | None = None
+    output_tokens_details: _OutputDetails | None = None
+
+
+class _Response(msgspec.Struct, frozen=True):
+    model: str | None = None
+    usage: _InputUsage | None = None
+
+
+class _ResponseOrEvent(msgspec.Struct, frozen=True):
+    type: str | None = None
+    model: str | None = None
+    usage: _InputUsage | None = None
+    response: _Response | None = None
+    """The responses API's events carry the response so far."""
+    input_tokens: int | None = None
+    """`responses/input_tokens` answers with the count alone."""
+
+
+_decode_response = msgspec.json.Decoder(_ResponseOrEvent).decode
+
+
+class InputUsage:
+    """Usage of responses, their token counts, images and audio."""
+
+    __slots__ = ("response_model", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage = NO_USAGE
+        self.response_model = ""
+
+    def read(self, data: bytes) -> None:
+        """A whole answer or one event."""
+        answer = _decode_response(data)
+        response = answer.response
+        self.response_model = (response.model if response is not None else answer.model) or self.response_model
+        usage = response.usage if response is not None else answer.usage
+        if usage is not None:
+            self.usage = self.usage.merge(_decode_input_usage(usage))
+        elif answer.input_tokens is not None:
+            self.usage = self.usage.merge(Usage(input=answer.input_tokens))
+
+    def is_wanted(self, data: bytes) -> bool:
+        """Whether an event can tell anything new: those that carry a response, or usage."""
+        return b'"usage"' in data or (not self.response_model and b'"response"' in data)
+
+
+def _decode_input_usage(usage: _InputUsage) -> Usage:
+    given, written = usage.input_tokens_details, usage.output_tokens_details
+    created = None
+    if given is not None:
+        created = given.cache_write_tokens
+        if given.cache_creation_input_tokens is not None:
+            created = given.cache_creation_input_tokens
+    return Usage(
+        input=usage.input_tokens,
+        cached_input=None if given is None else given.cached_tokens,
+        cache_creation_input=created,
+        output=usage.output_tokens,
+        total=usage.total_tokens,
+        reasoning=None if written is None else written.reasoning_tokens,
+    )

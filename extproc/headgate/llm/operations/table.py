@@ -1,0 +1,56 @@
+"""Which reader an operation's answers get, a row each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from headgate.llm.names import Operation
+from headgate.llm.operations.anthropic import MessagesUsage
+from headgate.llm.operations.cohere import RerankUsage
+from headgate.llm.operations.openai import InputUsage, PromptUsage
+from headgate.llm.operations.reader import RelayReader
+from headgate.llm.operations.reading import HidingStreamReader, SilentReader, StreamReader, UsageSource, WholeReader
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """How an operation's answers tell usage; `None`: not at all, or not as JSON."""
+
+    whole: type[UsageSource] | None
+    stream: type[UsageSource] | None = None
+
+
+_ROWS: Final[Mapping[Operation, _Row]] = MappingProxyType(
+    {
+        Operation.CHAT: _Row(PromptUsage, PromptUsage),
+        Operation.COMPLETION: _Row(PromptUsage, PromptUsage),
+        Operation.EMBEDDINGS: _Row(PromptUsage),
+        Operation.MESSAGES: _Row(MessagesUsage, MessagesUsage),
+        Operation.COUNT_TOKENS: _Row(MessagesUsage),
+        Operation.RESPONSES: _Row(InputUsage, InputUsage),
+        Operation.RESPONSES_INPUT_TOKENS: _Row(InputUsage),
+        Operation.IMAGE_GENERATION: _Row(InputUsage, InputUsage),
+        Operation.SPEECH: _Row(None, InputUsage),  # audio, or events the last of which has usage
+        Operation.TRANSCRIPTION: _Row(InputUsage, InputUsage),
+        Operation.TRANSLATION: _Row(InputUsage),
+        Operation.RERANK: _Row(RerankUsage),
+        Operation.TOKENIZE: _Row(None),  # counts, consumes nothing
+        Operation.MODELS: _Row(None),
+    }
+)
+
+
+def relay_reader(operation: Operation, *, stream: bool, hide_usage: bool) -> RelayReader:
+    """A reader for one answer. `hide_usage`: the gateway, not the client, asked for the usage chunk of an OpenAI
+    stream."""
+    row = _ROWS[operation]
+    source = row.stream if stream else row.whole
+    if source is None:
+        return SilentReader()
+    if not stream:
+        return WholeReader(source())
+    if hide_usage and source is PromptUsage:
+        prompt_usage = PromptUsage()
+        return HidingStreamReader(prompt_usage, prompt_usage.is_usage_alone)
+    return StreamReader(source())

@@ -1,0 +1,133 @@
+"""Usage read from answers that pass: every operation, whole and streamed, without changing a byte."""
+
+import pytest
+from headgate.llm.names import Operation
+from headgate.llm.operations.table import relay_reader
+from headgate.llm.usage import NO_USAGE, Usage
+
+CHAT_USAGE = (
+    b'{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":4,'
+    b'"cache_creation_input_tokens":2},"completion_tokens_details":{"reasoning_tokens":3}}'
+)
+CHAT_COUNTED = Usage(10, 4, 2, 5, 15, 3)
+RESPONSES_USAGE = (
+    b'{"input_tokens":10,"input_tokens_details":{"cached_tokens":4,"cache_creation_input_tokens":2},'
+    b'"output_tokens":5,"output_tokens_details":{"reasoning_tokens":3},"total_tokens":15}'
+)
+MESSAGES_USAGE = (
+    b'{"input_tokens":4,"cache_read_input_tokens":4,"cache_creation_input_tokens":2,"output_tokens":5,'
+    b'"output_tokens_details":{"thinking_tokens":3}}'
+)
+
+WHOLE = [
+    (Operation.CHAT, b'{"model":"m","choices":[],"usage":%b}' % CHAT_USAGE, CHAT_COUNTED, "m"),
+    (Operation.COMPLETION, b'{"model":"m","choices":[{"text":"x"}],"usage":%b}' % CHAT_USAGE, CHAT_COUNTED, "m"),
+    (
+        Operation.EMBEDDINGS,
+        b'{"model":"m","data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":8,"total_tokens":8}}',
+        Usage(input=8, total=8),
+        "m",
+    ),
+    (Operation.RESPONSES, b'{"model":"m","output":[],"usage":%b}' % RESPONSES_USAGE, CHAT_COUNTED, "m"),
+    (Operation.RESPONSES_INPUT_TOKENS, b'{"object":"response.input_tokens","input_tokens":9}', Usage(input=9), ""),
+    (Operation.MESSAGES, b'{"model":"m","content":[],"usage":%b}' % MESSAGES_USAGE, CHAT_COUNTED, "m"),
+    (Operation.COUNT_TOKENS, b'{"input_tokens":9}', Usage(input=9), ""),
+    (
+        Operation.IMAGE_GENERATION,
+        b'{"data":[],"usage":{"input_tokens":1,"output_tokens":2,"total_tokens":3}}',
+        Usage(input=1, output=2, total=3),
+        "",
+    ),
+    (
+        Operation.TRANSCRIPTION,
+        b'{"text":"x","usage":{"type":"tokens","input_tokens":1,"output_tokens":2,"total_tokens":3}}',
+        Usage(input=1, output=2, total=3),
+        "",
+    ),
+    (Operation.TRANSCRIPTION, b'{"text":"x","usage":{"type":"duration","seconds":3}}', NO_USAGE, ""),
+    (Operation.TRANSCRIPTION, b"just text", NO_USAGE, ""),
+    (
+        Operation.RERANK,
+        b'{"meta":{"tokens":{"input_tokens":7.9,"output_tokens":1}}}',
+        Usage(input=7, output=1, total=8),
+        "",
+    ),
+    (Operation.RERANK, b'{"meta":{"billed_units":{"input_tokens":7}}}', Usage(input=7, output=0, total=7), ""),
+    (Operation.RERANK, b'{"meta":{"billed_units":{"search_units":1}}}', NO_USAGE, ""),
+    (Operation.TOKENIZE, b'{"count":3}', NO_USAGE, ""),
+    (Operation.SPEECH, b"ID3\xff\xfb", NO_USAGE, ""),
+    (Operation.CHAT, b"<html>", NO_USAGE, ""),
+    (Operation.CHAT, b'{"usage":"a lot"}', NO_USAGE, ""),
+    (Operation.CHAT, b"", NO_USAGE, ""),
+]
+
+STREAMS = [
+    (
+        Operation.CHAT,
+        b'data: {"model":"m","choices":[{"delta":{}}],"usage":null}\n\n'
+        b'data: {"model":"m","choices":[],"usage":%b}\n\ndata: [DONE]\n\n' % CHAT_USAGE,
+    ),
+    (Operation.CHAT, b'data: {"model":"m","choices":[{"delta":{},"usage":%b}]}\r\n\r\n' % CHAT_USAGE),
+    (Operation.CHAT, b'data: {"model":"m","choices":[{"delta":{}}],"x_groq":{"usage":%b}}\n\n' % CHAT_USAGE),
+    (Operation.COMPLETION, b'data: {"model":"m","choices":[{"text":""}],"usage":%b}' % CHAT_USAGE),
+    (
+        Operation.MESSAGES,
+        b'event: message_start\ndata: {"type":"message_start","message":{"model":"m","usage":{"input_tokens":4,'
+        b'"cache_read_input_tokens":4,"cache_creation_input_tokens":2,"output_tokens":1}}}\n\n'
+        b'event: ping\ndata: {"type":"ping"}\n\n'
+        b'event: message_delta\ndata: {"type":"message_delta","delta":{},"usage":{"input_tokens":0,"output_tokens":5,'
+        b'"output_tokens_details":{"thinking_tokens":3}}}\n\n',
+    ),
+    (
+        Operation.MESSAGES,  # a compatible server that tells its input at the end
+        b'data: {"type":"message_start","message":{"model":"m","usage":{"input_tokens":0,"output_tokens":0}}}\n\n'
+        b'data: {"type":"message_delta","usage":%b}\n\n' % MESSAGES_USAGE,
+    ),
+    (
+        Operation.RESPONSES,
+        b'event: response.created\ndata: {"type":"response.created","response":{"model":"m","usage":null}}\n\n'
+        b'event: response.completed\ndata: {"type":"response.completed","response":{"usage":%b}}\n\n' % RESPONSES_USAGE,
+    ),
+]
+
+
+@pytest.mark.parametrize(("operation", "body", "usage", "model"), WHOLE)
+def test_whole_answers_are_read_in_passing(operation: Operation, body: bytes, usage: Usage, model: str) -> None:
+    for step in (1, 7, 10_000):
+        reader = relay_reader(operation, stream=False, hide_usage=False)
+        chunks = [body[i : i + step] for i in range(0, len(body), step)]
+        assert b"".join(reader.feed(chunk) for chunk in chunks) + reader.close() == body
+        assert reader.usage == usage
+        assert reader.response_model == model
+
+
+@pytest.mark.parametrize(("operation", "body"), STREAMS)
+@pytest.mark.parametrize("step", [1, 2, 13, 10_000])
+def test_streams_are_read_in_passing(operation: Operation, body: bytes, step: int) -> None:
+    reader = relay_reader(operation, stream=True, hide_usage=False)
+    chunks = [body[i : i + step] for i in range(0, len(body), step)]
+    assert b"".join(reader.feed(chunk) for chunk in chunks) + reader.close() == body
+    assert reader.usage == CHAT_COUNTED
+    assert reader.response_model == "m"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_the_forced_usage_chunk_is_hidden_and_nothing_else(end: bytes) -> None:
+    before = b'data: {"model":"m","choices":[{"delta":{"content":"\\"usage\\""}}],"usage":null}' + end * 2
+    before += b": comment" + end + b'data: {"choices":[]}' + end * 2
+    usage = b'data: {"choices":[],"usage":' + CHAT_USAGE + b"}" + end * 2
+    after = b"data: [DONE]" + end * 2
+    body = before + usage + after
+    for cut in range(len(body)):
+        reader = relay_reader(Operation.CHAT, stream=True, hide_usage=True)
+        passed = reader.feed(body[:cut]) + reader.feed(body[cut:]) + reader.close()
+        assert passed == before + after
+        assert reader.usage == CHAT_COUNTED
+
+
+def test_an_event_goes_out_when_it_is_complete() -> None:
+    reader = relay_reader(Operation.CHAT, stream=True, hide_usage=True)
+    event = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+    assert reader.feed(event[:10]) == b""
+    assert reader.feed(event[10:] + b"da") == event
+    assert reader.close() == b"da"
