@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Never
 
 from headgate.compiler.resources import ai_gateway, core, envoy_gateway, gateway_api, policies
 from headgate.compiler.resources.kinds import KINDS
@@ -34,36 +35,40 @@ class Rejected:
     targets: tuple[Target, ...] = ()
 
 
+def _none() -> Mapping[Name, Never]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Objects by kind and name, each mapping sorted by name. Objects are valid: bounds and rules of the API hold."""
 
-    gateway_classes: Mapping[Name, gateway_api.GatewayClass] = field(default_factory=dict)
-    gateways: Mapping[Name, gateway_api.Gateway] = field(default_factory=dict)
-    http_routes: Mapping[Name, gateway_api.HTTPRoute] = field(default_factory=dict)
-    reference_grants: Mapping[Name, gateway_api.ReferenceGrant] = field(default_factory=dict)
-    backend_tls_policies: Mapping[Name, gateway_api.BackendTLSPolicy] = field(default_factory=dict)
-    backends: Mapping[Name, envoy_gateway.Backend] = field(default_factory=dict)
-    backend_traffic_policies: Mapping[Name, policies.BackendTrafficPolicy] = field(default_factory=dict)
-    security_policies: Mapping[Name, policies.SecurityPolicy] = field(default_factory=dict)
-    client_traffic_policies: Mapping[Name, policies.ClientTrafficPolicy] = field(default_factory=dict)
-    http_route_filters: Mapping[Name, envoy_gateway.HTTPRouteFilter] = field(default_factory=dict)
-    envoy_proxies: Mapping[Name, envoy_gateway.EnvoyProxy] = field(default_factory=dict)
-    ai_gateway_routes: Mapping[Name, ai_gateway.AIGatewayRoute] = field(default_factory=dict)
-    ai_service_backends: Mapping[Name, ai_gateway.AIServiceBackend] = field(default_factory=dict)
-    backend_security_policies: Mapping[Name, ai_gateway.BackendSecurityPolicy] = field(default_factory=dict)
-    gateway_configs: Mapping[Name, ai_gateway.GatewayConfig] = field(default_factory=dict)
-    secrets: Mapping[Name, core.Secret] = field(default_factory=dict)
-    config_maps: Mapping[Name, core.ConfigMap] = field(default_factory=dict)
-    namespaces: Mapping[Name, core.Namespace] = field(default_factory=dict)
-    services: Mapping[Name, core.Service] = field(default_factory=dict)
-    rejected: Mapping[Key, Rejected] = field(default_factory=dict)
+    gateway_classes: Mapping[Name, gateway_api.GatewayClass] = field(default_factory=_none)
+    gateways: Mapping[Name, gateway_api.Gateway] = field(default_factory=_none)
+    http_routes: Mapping[Name, gateway_api.HTTPRoute] = field(default_factory=_none)
+    reference_grants: Mapping[Name, gateway_api.ReferenceGrant] = field(default_factory=_none)
+    backend_tls_policies: Mapping[Name, gateway_api.BackendTLSPolicy] = field(default_factory=_none)
+    backends: Mapping[Name, envoy_gateway.Backend] = field(default_factory=_none)
+    backend_traffic_policies: Mapping[Name, policies.BackendTrafficPolicy] = field(default_factory=_none)
+    security_policies: Mapping[Name, policies.SecurityPolicy] = field(default_factory=_none)
+    client_traffic_policies: Mapping[Name, policies.ClientTrafficPolicy] = field(default_factory=_none)
+    http_route_filters: Mapping[Name, envoy_gateway.HTTPRouteFilter] = field(default_factory=_none)
+    envoy_proxies: Mapping[Name, envoy_gateway.EnvoyProxy] = field(default_factory=_none)
+    ai_gateway_routes: Mapping[Name, ai_gateway.AIGatewayRoute] = field(default_factory=_none)
+    ai_service_backends: Mapping[Name, ai_gateway.AIServiceBackend] = field(default_factory=_none)
+    backend_security_policies: Mapping[Name, ai_gateway.BackendSecurityPolicy] = field(default_factory=_none)
+    gateway_configs: Mapping[Name, ai_gateway.GatewayConfig] = field(default_factory=_none)
+    secrets: Mapping[Name, core.Secret] = field(default_factory=_none)
+    config_maps: Mapping[Name, core.ConfigMap] = field(default_factory=_none)
+    namespaces: Mapping[Name, core.Namespace] = field(default_factory=_none)
+    services: Mapping[Name, core.Service] = field(default_factory=_none)
+    rejected: Mapping[Key, Rejected] = field(default_factory=lambda: MappingProxyType[Key, Rejected]({}))
     """Objects that are not valid and have no last good version."""
 
     def namespace_labels(self, name: str) -> Mapping[str, str]:
         """Labels of a namespace, with the one that every namespace has."""
         namespace = self.namespaces.get(Name("", name))
-        given = namespace.metadata.labels if namespace is not None else {}
+        given = dict(namespace.metadata.labels) if namespace is not None else {}
         return {**given, "kubernetes.io/metadata.name": name}
 
     def is_rejected(self, group: str, kind: str, name: Name) -> bool:

@@ -43,7 +43,7 @@ class GatewayClassSpec(Struct, frozen=True, kw_only=True):
     """Which controller serves the Gateways of this class."""
 
     controller_name: Name253
-    """`gateway.envoyproxy.io/gatewayclass-controller` or `headgate.dev/gateway-controller`; other classes are not ours."""
+    """`gateway.envoyproxy.io/gatewayclass-controller` or `headgate.dev/gateway-controller`; others are not ours."""
     parameters_ref: ParametersReference | None = None
     """An EnvoyProxy; see there for what is read."""
     description: Annotated[str, msgspec.Meta(max_length=64)] = ""

@@ -1,10 +1,10 @@
 """What every object has: its version, kind, names, and the place it was written at.
 
-Structs of this package are the API as written in YAML: field names are camelCase on the wire, lists are tuples, an absent
-text is `""`, an absent object or number is None, every default of the API is filled in. Rules on them:
+Structs of this package are the API as written in YAML: field names are camelCase on the wire, lists are tuples, an
+absent text is `""`, an absent object or number is None, every default of the API is filled in. Rules on them:
 
-* a field that is not in a struct is either in its `unsupported` table (accepted with a warning: Headgate does not implement
-  it), in its `refused` table (an error: leaving it out would weaken what the author asked for), or unknown (an error);
+* a field that is not in a struct is either in its `unsupported` table (a warning: Headgate does not implement it), in its
+  `refused` table (an error: leaving it out would weaken what the author asked for), or unknown (an error);
 * bounds are in the types; what the API server checks with CEL is in `violations`, with upstream's words.
 """
 
