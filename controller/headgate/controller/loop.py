@@ -1,0 +1,237 @@
+"""From a change to what Envoy serves.
+
+    change → a short quiet time, newest wins → build (load and compile, in a thread) → files → limits → snapshot
+
+One build runs at a time; changes that come during it cause one more. A build that fails leaves everything as it is.
+Limits are written before the snapshot, so that Envoy never sends a descriptor nobody knows.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from google.protobuf.message import Message
+from headgate.contract.secret import Secret
+from headgate.controller.files import mirror_files, write_atomically
+from headgate.controller.store import Refusal, SnapshotStore
+from headgate.controller.xds.session import Rejected
+from headgate.controller.xds.snapshot import Dangling, Snapshot, dangling, take_snapshot
+from headgate.runtime.logging import event_log
+
+log = event_log("controller")
+
+QUIET_SECONDS: Final = 0.03
+"""Editors and `git checkout` write several files in a row: wait until nothing changed for this long."""
+QUIET_SECONDS_MAX: Final = 0.3
+"""…but a file that changes all the time must not keep everything from being served."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """What one look at the sources gave: everything the outlets need."""
+
+    resources: Mapping[str, Mapping[str, Message]]
+    """Type URL → name → message."""
+    limits_text: str = ""
+    """The rate limit service's configuration; empty writes none."""
+    files: Mapping[str, Secret] = field(default_factory=dict[str, Secret])
+    """Files Envoy reads, by name below the state directory's `files`."""
+    problems: tuple[object, ...] = ()
+    """Diagnostics for the user; each prints as one line or block."""
+    status: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What `/status` shows of it."""
+
+
+class LoopObserver(Protocol):
+    """Told what happens. Called on the event loop; must not block."""
+
+    def built(self, build: Build, snapshot: Snapshot) -> None:
+        """A new configuration was made; `snapshot` is what it wants."""
+
+    def build_failed(self, error: Exception) -> None:
+        """The sources could not be read or compiled at all."""
+
+    def applied(self, snapshot: Snapshot, seconds: float) -> None:
+        """Envoy acknowledged everything new, `seconds` after the change was seen."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """Envoy refused a resource."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopStatus:
+    """A look at the loop from outside."""
+
+    wanted: str
+    published: str
+    accepted: str
+    refusals: tuple[str, ...]
+    error: str
+    """Why the last build failed; empty if it did not."""
+    nodes: tuple[str, ...]
+    problems: tuple[str, ...]
+    details: Mapping[str, object]
+
+
+class ControllerLoop:
+    """Runs builds and publishes them; is the `AdsObserver` of the server it publishes to."""
+
+    def __init__(
+        self,
+        *,
+        build: Callable[[], Build],
+        publish: Callable[[Snapshot], None],
+        observer: LoopObserver,
+        state_directory: Path,
+        static_clusters: frozenset[str] = frozenset(),
+    ) -> None:
+        self._build = build
+        self._publish = publish
+        self._observer = observer
+        self._state_directory = state_directory
+        self._static_clusters = static_clusters
+        self._store = SnapshotStore()
+        self._last: Build | None = None
+        self._error = ""
+        self._nodes: list[str] = []
+        self._changed_at = 0.0
+
+    @property
+    def limits_path(self) -> Path:
+        return self._state_directory / "ratelimit" / "headgate.yaml"
+
+    @property
+    def files_directory(self) -> Path:
+        return self._state_directory / "files"
+
+    async def run(self, changes: AsyncIterator[object]) -> None:
+        """Builds after every change, until `changes` ends. The first build is the caller's (`build_now`)."""
+        pending = asyncio.Event()
+        reader = asyncio.create_task(_collect(changes, pending))
+        try:
+            while not (reader.done() and not pending.is_set()):
+                await _either(pending, reader)
+                if not pending.is_set():
+                    break
+                changed_at = time.monotonic()
+                await _quiet(pending)
+                await self.build_now(changed_at)
+        finally:
+            reader.cancel()
+        if reader.done() and not reader.cancelled() and (error := reader.exception()) is not None:
+            raise error
+
+    async def build_now(self, changed_at: float | None = None) -> bool:
+        """One build; returns whether it could be made. `changed_at` is the monotonic time of the change."""
+        started = time.monotonic()
+        previous = self._store.wanted
+        try:
+            build, snapshot, missing = await asyncio.to_thread(self._make, previous)
+        except Exception as error:
+            self._error = str(error)
+            self._observer.build_failed(error)
+            return False
+        self._error = ""
+        for each in missing:
+            log.error("reference_not_resolved", problem=str(each))
+        await asyncio.to_thread(self._write, build)
+        self._last = build
+        self._observer.built(build, snapshot)
+        log.debug("built", version=snapshot.version, build_seconds=time.monotonic() - started)
+        if previous is None or snapshot.version != previous.version:
+            self._changed_at = changed_at or started
+            self._offer(self._store.want(snapshot))
+        return True
+
+    def status(self) -> LoopStatus:
+        """For `/status`."""
+        store, last = self._store, self._last
+        return LoopStatus(
+            wanted=store.wanted.version if store.wanted else "",
+            published=store.published.version if store.published else "",
+            accepted=store.accepted.version if store.accepted else "",
+            refusals=tuple(map(str, store.refusals)),
+            error=self._error,
+            nodes=tuple(self._nodes),
+            problems=tuple(map(str, last.problems)) if last else (),
+            details=last.status if last else {},
+        )
+
+    # --- what Envoys do (AdsObserver)
+
+    def connected(self, node: str) -> None:
+        self._nodes.append(node)
+        log.info("envoy_connected", node=node)
+
+    def disconnected(self, node: str) -> None:
+        self._nodes.remove(node)
+        log.info("envoy_disconnected", node=node)
+
+    def applied(self, node: str, snapshot_version: str) -> None:
+        if not self._store.applied(snapshot_version) or self._store.accepted is None:
+            return
+        seconds = time.monotonic() - self._changed_at
+        log.info("snapshot_applied", node=node, version=snapshot_version, seconds=seconds)
+        self._observer.applied(self._store.accepted, seconds)
+
+    def rejected(self, node: str, rejected: Rejected) -> None:
+        snapshot = self._store.refused(rejected)
+        for refusal in self._store.refusals:
+            if refusal.version == rejected.versions.get(refusal.reference.name):
+                log.error(
+                    "envoy_refused",
+                    node=node,
+                    type=rejected.type_url.rpartition(".")[2],
+                    name=refusal.reference.name,
+                    message=rejected.message,
+                )
+                self._observer.refused(refusal)
+        if snapshot is not None:
+            self._offer(snapshot)
+
+    # ---
+
+    def _make(self, previous: Snapshot | None) -> tuple[Build, Snapshot, tuple[Dangling, ...]]:
+        build = self._build()
+        snapshot = take_snapshot(build.resources, previous)
+        return build, snapshot, dangling(snapshot, self._static_clusters)
+
+    def _write(self, build: Build) -> None:
+        for name in mirror_files(self.files_directory, build.files):
+            log.info("file_written", name=name)
+        if build.limits_text and write_atomically(self.limits_path, build.limits_text):
+            log.info("limits_written", path=str(self.limits_path))
+
+    def _offer(self, snapshot: Snapshot) -> None:
+        log.info("snapshot_published", version=snapshot.version, resources=snapshot.count())
+        self._publish(snapshot)
+
+
+async def _collect(changes: AsyncIterator[object], pending: asyncio.Event) -> None:
+    async for _ in changes:
+        pending.set()
+
+
+async def _either(pending: asyncio.Event, reader: asyncio.Task[None]) -> None:
+    """Until something changed or nothing more can."""
+    waiting = asyncio.create_task(pending.wait())
+    try:
+        await asyncio.wait((waiting, reader), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+
+
+async def _quiet(pending: asyncio.Event) -> None:
+    """Until nothing changed for a short time; takes all changes up to then."""
+    deadline = time.monotonic() + QUIET_SECONDS_MAX
+    while pending.is_set() and time.monotonic() < deadline:
+        pending.clear()
+        try:
+            async with asyncio.timeout(QUIET_SECONDS):
+                await pending.wait()
+        except TimeoutError:
+            return
+    pending.clear()
