@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from support.envoy import EnvoyProcess
+from support.gateway import Gateway
 from support.providers import Api, Provider
 from support.redis import RedisServer
 
@@ -67,3 +68,19 @@ def start_provider() -> Iterator[Callable[..., Provider]]:
     for provider in started:
         provider.close()
     assert not problems, "providers refused requests"
+
+
+@pytest.fixture
+def run_gateway(short_path: Path) -> Iterator[Callable[..., Gateway]]:
+    """Starts `headgate run` with YAML text; arguments as of `Gateway` without the folder; all are stopped at the end."""
+    started: list[Gateway] = []
+
+    def start(config: str | Mapping[str, str] | None, *arguments: str, **options: Any) -> Gateway:
+        directory = short_path / f"gateway{len(started)}"
+        directory.mkdir()
+        started.append(Gateway(config, directory, *arguments, **options))
+        return started[-1]
+
+    yield start
+    for gateway in started:
+        gateway.close()

@@ -111,7 +111,8 @@ def test_openai_chat_calls_a_tool_and_takes_its_result(openai_client: openai.Ope
     else:
         choice = openai_client.chat.completions.create(model="demo", messages=messages, tools=tools).choices[0]
     assert choice.finish_reason == "tool_calls"
-    (call,) = choice.message.tool_calls or ()
+    assert choice.message.tool_calls
+    call = choice.message.tool_calls[0]
     assert call.type == "function"
     assert json.loads(call.function.arguments) == {"city": "Zürich"}
     messages.append({"role": "assistant", "tool_calls": [call.model_dump(exclude={"function": {"parsed_arguments"}})]})
