@@ -1,0 +1,44 @@
+"""The processor as users run it: `headgate-extproc` in a process of its own."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from support.processes import Child
+from support.waiting import wait_until
+
+
+class ProcessorProcess:
+    """A running worker on a unix socket below `directory`."""
+
+    def __init__(self, directory: Path, *, options: Sequence[str] = (), name: str = "extproc") -> None:
+        self.socket_path = directory / f"{name}.sock"
+        command = [sys.executable, "-c", "from headgate.extproc.main import main; main()"]
+        command += ["--address", f"unix:{self.socket_path}", "--log-format", "json", *options]
+        self.child = Child(command, directory=directory, name=name)
+        try:
+            wait_until(self._serving, "the processor to serve")
+        except BaseException:
+            self.close()
+            raise
+
+    def _serving(self) -> bool:
+        self.child.require_alive()
+        return '"event":"serving"' in self.child.stderr
+
+    @property
+    def log(self) -> str:
+        return self.child.stderr
+
+    def close(self) -> None:
+        self.child.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
