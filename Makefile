@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: run test check unit golden integration bench bench-peers protos format clean dev
+.PHONY: run test check lint unit golden integration bench bench-peers protos format clean dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headgate needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -29,11 +29,13 @@ dev: $(DEV_STAMP)
 run: $(STAMP)
 	@exec $(BIN)/headgate run $(ARGS)
 
-check: $(DEV_STAMP)
+lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+check: lint
 	$(BIN)/pytest -q tests/unit tests/golden tests/property
 
 unit: $(DEV_STAMP)
@@ -56,7 +58,10 @@ protos: $(DEV_STAMP)
 	$(BIN)/python protos/generate.py
 
 bench: $(DEV_STAMP)
-	$(BIN)/python -m bench $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
+bench-peers: $(DEV_STAMP)
+	PYTHONPATH=tests $(BIN)/python -m bench --peers $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache

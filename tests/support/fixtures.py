@@ -72,7 +72,7 @@ def start_provider() -> Iterator[Callable[..., Provider]]:
 
 @pytest.fixture
 def run_gateway(short_path: Path) -> Iterator[Callable[..., Gateway]]:
-    """Starts `headgate run` with YAML text; arguments as of `Gateway` without the folder; all are stopped at the end."""
+    """Starts `headgate run` with YAML text; arguments as of `Gateway` without the folder; stopped at the end."""
     started: list[Gateway] = []
 
     def start(config: str | Mapping[str, str] | None, *arguments: str, **options: Any) -> Gateway:

@@ -24,7 +24,7 @@ INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "HEA
 class Gateway:
     """A running `headgate run`.
 
-    `config` is YAML text (or several, by file name) put into a folder that the gateway watches; None runs it without one.
+    `config` is YAML text (or several, by file name) put into a folder that the gateway watches; None runs it without.
     Waits until it says `ready` unless told not to; raises RuntimeError with its output when it ends before.
     """
 
@@ -102,7 +102,7 @@ class Gateway:
         return wait_until(found, f"{pattern!r} in the gateway's output", timeout_seconds=timeout_seconds)
 
     def processes(self) -> dict[str, tuple[int, ...]]:
-        """Live processes by kind: `controller` (the command itself), `envoy`, `extproc`, `ratelimit`, `demo`, `other`."""
+        """Live processes: `controller` (the command itself), `envoy`, `extproc`, `ratelimit`, `demo`, `other`."""
         found: dict[str, list[int]] = {"controller": [self.child.pid]}
         for pid in descendants(self.child.pid):
             found.setdefault(_kind(command_line(pid)), []).append(pid)
