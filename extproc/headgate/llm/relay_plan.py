@@ -16,6 +16,7 @@ from headgate.llm.hosts.host import Host
 from headgate.llm.mutation import mutate_headers
 from headgate.llm.names import DialectName, Operation
 from headgate.llm.operations.reader import RelayReader
+from headgate.llm.operations.table import relay_reader
 from headgate.llm.usage import NO_USAGE, Usage
 
 JSON: Final = "application/json"
@@ -76,8 +77,6 @@ class RelayPlan:
             return PageTranslation(self.endpoint.dialect, request, status)
         if content_type == HTML:
             raise UpstreamError(f"the provider answered {status} with {HTML}")
-        from headgate.llm.operations.table import relay_reader
-
         reader = relay_reader(self.endpoint.operation, stream=request.stream, hide_usage=not request.memo.include_usage)
         return RelayTranslation(request, reader)
 

@@ -259,6 +259,9 @@ _ENCODER: Final = msgspec.json.Encoder()
 _ID_CHARACTERS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 """What a tool call's id may not hold; some servers make ids like `functions.search:0`."""
 
+FIRST_TURN: Final = "(The conversation begins.)"
+"""Said for the user where the history begins with the assistant, a greeting say."""
+
 IMAGE_TYPES: Final = frozenset(("image/jpeg", "image/png", "image/gif", "image/webp"))
 PDF: Final = "application/pdf"
 TEXT_TYPES: Final = frozenset(("text/plain", "text/markdown", "text/csv", "text/html", "application/json"))
@@ -329,6 +332,9 @@ class _Turns:
         if not turns and system:
             self.losses.append(Loss("messages", "changed", "instructions alone become a user turn: there must be one"))
             turns, system = [("user", list[wire.Block](system))], []
+        if turns and turns[0][0] == "assistant":
+            self.losses.append(Loss("messages", "changed", "the first turn must be the user's: one is put before it"))
+            turns = [("user", [wire.TextBlock(FIRST_TURN)]), *turns]
         messages = [
             wire.Message("user" if role == "user" else "assistant", _results_first(blocks)) for role, blocks in turns
         ]

@@ -269,9 +269,6 @@ def _effort_of_budget(budget: int) -> str:
 def _encode_sampling(request: ChatRequest, facts: ClaudeFacts, settings: Settings, losses: list[Loss]) -> None:
     sampling = request.sampling
     temperature, top_p, top_k = sampling.temperature, sampling.top_p, sampling.top_k
-    if temperature is not None and temperature > 1.0:
-        losses.append(Loss("temperature", "changed", "1 is the highest temperature of this dialect"))
-        temperature = 1.0
     thinking = settings.thinking is not None and settings.thinking.type != "disabled"
     if thinking or not facts.sampling:
         reason = "thinking excludes it" if thinking else "this model takes no sampling parameters"
@@ -282,6 +279,9 @@ def _encode_sampling(request: ChatRequest, facts: ClaudeFacts, settings: Setting
         if top_k is not None:
             losses.append(Loss("top_k", "dropped", reason))
         return
+    if temperature is not None and temperature > 1.0:
+        losses.append(Loss("temperature", "changed", "1 is the highest temperature of this dialect"))
+        temperature = 1.0
     if temperature is not None and top_p is not None and facts.one_of_temperature_and_top_p:
         if top_p < 1.0:
             losses.append(Loss("top_p", "dropped", "this model takes temperature or top_p, not both"))

@@ -1,0 +1,149 @@
+"""Streams through a bridge, and what the client's own SDK makes of them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anthropic.types
+import openai.types.chat
+from headgate.llm.exchange import ResponseTranslation, UpstreamRequest
+from headgate.llm.framing.sse import SseDecoder, SseFrame
+from headgate.llm.names import DialectName
+from pydantic import TypeAdapter
+
+from support.chat_goldens import CREATED, bridge
+
+STREAMED: Final[Mapping[str, bytes]] = {
+    DialectName.OPENAI_CHAT: (
+        b'{"model":"asked","messages":[{"role":"user","content":"Hi"}],"stream":true,'
+        b'"stream_options":{"include_usage":true}}'
+    ),
+    DialectName.ANTHROPIC_MESSAGES: (
+        b'{"model":"asked","max_tokens":9,"messages":[{"role":"user","content":"Hi"}],"stream":true}'
+    ),
+}
+
+
+def translate_stream(client: str, chunks: Iterable[bytes]) -> tuple[bytes, ResponseTranslation]:
+    """The provider's chunks as the client receives them, and the translation after its end."""
+    plan = bridge(client)
+    request: UpstreamRequest = plan.translate_request(STREAMED[client], {})
+    translation = plan.open_response(request, 200, {"content-type": "text/event-stream"}, CREATED)
+    received = [translation.feed(chunk) for chunk in chunks]
+    received.append(translation.close())
+    return b"".join(received), translation
+
+
+@dataclass(slots=True)
+class Received:
+    """What an SDK accumulated."""
+
+    text: str = ""
+    thinking: str = ""
+    signature: str = ""
+    calls: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    """Id, name, arguments."""
+    finish: str | None = None
+    ended: bool = False
+    failed: bool = False
+
+
+def read_stream(client: str, received: bytes) -> Received:
+    """The stream read by the rules of the client's SDK; fails on whatever that SDK would not understand."""
+    sse = SseDecoder()
+    frames = [*sse.feed(received), *sse.close()]
+    return _read_openai(frames) if client == DialectName.OPENAI_CHAT else _read_anthropic(frames)
+
+
+_EVENTS: Final[TypeAdapter[Any]] = TypeAdapter(anthropic.types.RawMessageStreamEvent)
+
+
+def _read_anthropic(frames: list[SseFrame]) -> Received:
+    result = Received()
+    open_index: int | None = None
+    next_index = 0
+    started = False
+    for frame in frames:
+        data = json.loads(frame.data)
+        assert frame.event == data["type"]
+        if frame.event == "ping":
+            assert started
+            continue
+        assert not result.ended
+        assert not result.failed
+        if frame.event == "error":
+            assert data["error"]["message"]
+            result.failed = True
+            continue
+        event = _EVENTS.validate_json(frame.data, strict=True)
+        match event.type:
+            case "message_start":
+                assert not started
+                started = True
+            case "content_block_start":
+                assert started
+                assert open_index is None
+                assert event.index == next_index
+                open_index, next_index = event.index, next_index + 1
+                if event.content_block.type == "tool_use":
+                    result.calls.append((event.content_block.id, event.content_block.name, ""))
+            case "content_block_delta":
+                assert event.index == open_index
+                _take_delta(result, event.delta)
+            case "content_block_stop":
+                assert event.index == open_index
+                open_index = None
+            case "message_delta":
+                assert open_index is None
+                result.finish = event.delta.stop_reason
+            case "message_stop":
+                result.ended = True
+    assert result.ended != result.failed
+    return result
+
+
+def _take_delta(result: Received, delta: Any) -> None:
+    match delta.type:
+        case "text_delta":
+            result.text += delta.text
+        case "thinking_delta":
+            result.thinking += delta.thinking
+        case "signature_delta":
+            result.signature += delta.signature
+        case _:
+            call_id, name, arguments = result.calls[-1]
+            result.calls[-1] = (call_id, name, arguments + delta.partial_json)
+
+
+def _read_openai(frames: list[SseFrame]) -> Received:
+    result = Received()
+    calls: dict[int, tuple[str, str, str]] = {}
+    for frame in frames:
+        assert not result.ended
+        if frame.data == b"[DONE]":
+            result.ended = True
+            continue
+        data = json.loads(frame.data)
+        if "error" in data:
+            assert data["error"]["message"]
+            result.failed = True
+            continue
+        chunk = openai.types.chat.ChatCompletionChunk.model_validate_json(frame.data, strict=True)
+        for choice in chunk.choices:
+            delta: Any = choice.delta
+            result.text += delta.content or ""
+            result.thinking += getattr(delta, "reasoning_content", None) or ""
+            for block in getattr(delta, "thinking_blocks", None) or ():
+                result.signature += block.get("signature") or ""
+            for call in delta.tool_calls or ():
+                call_id, name, arguments = calls.get(call.index, ("", "", ""))
+                calls[call.index] = (
+                    call_id or call.id or "",
+                    name or call.function.name or "",
+                    arguments + (call.function.arguments or ""),
+                )
+            result.finish = choice.finish_reason or result.finish
+    result.calls = [calls[index] for index in sorted(calls)]
+    assert result.ended != result.failed
+    return result
