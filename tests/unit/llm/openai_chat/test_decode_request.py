@@ -230,7 +230,7 @@ def test_a_cache_point_on_a_message_is_on_its_last_part() -> None:
 
 
 def test_tools() -> None:
-    schema = {"type": "object", "properties": {"b": {}, "a": {}}}
+    schema: dict[str, Any] = {"type": "object", "properties": {"b": {}, "a": {}}}
     request = decode(
         tools=[
             {"type": "function", "function": {"name": "f", "description": "d", "parameters": schema, "strict": True}},
@@ -372,59 +372,62 @@ def test_what_nobody_else_knows_travels_as_extras() -> None:
     assert decode(safety_identifier="s").user == "s"
 
 
+WRONG_BODIES: list[tuple[dict[str, Any], str, str]] = [
+    ({"messages": []}, "model", "required"),
+    ({"model": "", "messages": []}, "model", "empty"),
+    ({"model": "m"}, "messages", "required"),
+    ({"model": "m", "messages": []}, "messages", "at least one"),
+    ({"model": 1, "messages": []}, "model", "expected `str`"),
+    ({"model": "m", "messages": [{"content": "x"}]}, "messages[0].role", "required"),
+    ({"model": "m", "messages": [{"role": "bot", "content": "x"}]}, "messages[0].role", "must be system"),
+    ({"model": "m", "messages": [{"role": "user"}]}, "messages[0].content", "required"),
+    ({"model": "m", "messages": [{"role": "user", "content": 1}]}, "messages[0].content", "expected"),
+    (
+        {"model": "m", "messages": [{"role": "user", "content": [{"type": "img", "url": ""}]}]},
+        "messages[0].content[0].type",
+        "image_url",
+    ),
+    (
+        {"model": "m", "messages": [{"role": "user", "content": [{"type": "text"}]}]},
+        "messages[0].content[0].text",
+        "required",
+    ),
+    (
+        {
+            "model": "m",
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png,xx"}}]}
+            ],
+        },
+        "messages[0].content[0].image_url.url",
+        "base64",
+    ),
+    (
+        {"model": "m", "messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]},
+        "messages[0].content[0].file",
+        "file_data",
+    ),
+    (
+        {"model": "m", "messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}]},
+        "messages[0].tool_calls[0].id",
+        "required",
+    ),
+    (
+        {"model": "m", "messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]},
+        "messages[0].tool_calls[0].function",
+        "required",
+    ),
+    (
+        {"model": "m", "messages": [{"role": "function", "name": "f", "content": ""}]},
+        "messages[0].name",
+        "function_call",
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("body", "path", "words"),
-    [
-        ({"messages": []}, "model", "required"),
-        ({"model": "", "messages": []}, "model", "empty"),
-        ({"model": "m"}, "messages", "required"),
-        ({"model": "m", "messages": []}, "messages", "at least one"),
-        ({"model": 1, "messages": []}, "model", "expected `str`"),
-        ({"model": "m", "messages": [{"content": "x"}]}, "messages[0].role", "required"),
-        ({"model": "m", "messages": [{"role": "bot", "content": "x"}]}, "messages[0].role", "must be system"),
-        ({"model": "m", "messages": [{"role": "user"}]}, "messages[0].content", "required"),
-        ({"model": "m", "messages": [{"role": "user", "content": 1}]}, "messages[0].content", "expected"),
-        (
-            {"model": "m", "messages": [{"role": "user", "content": [{"type": "img", "url": ""}]}]},
-            "messages[0].content[0].type",
-            "image_url",
-        ),
-        (
-            {"model": "m", "messages": [{"role": "user", "content": [{"type": "text"}]}]},
-            "messages[0].content[0].text",
-            "required",
-        ),
-        (
-            {
-                "model": "m",
-                "messages": [
-                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png,xx"}}]}
-                ],
-            },
-            "messages[0].content[0].image_url.url",
-            "base64",
-        ),
-        (
-            {"model": "m", "messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]},
-            "messages[0].content[0].file",
-            "file_data",
-        ),
-        (
-            {"model": "m", "messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}]},
-            "messages[0].tool_calls[0].id",
-            "required",
-        ),
-        (
-            {"model": "m", "messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]},
-            "messages[0].tool_calls[0].function",
-            "required",
-        ),
-        (
-            {"model": "m", "messages": [{"role": "function", "name": "f", "content": ""}]},
-            "messages[0].name",
-            "function_call",
-        ),
-    ],
+    WRONG_BODIES,
 )
 def test_wrong_bodies_are_refused_with_their_path(body: dict[str, Any], path: str, words: str) -> None:
     with pytest.raises(RequestError, match=words) as caught:
@@ -433,24 +436,27 @@ def test_wrong_bodies_are_refused_with_their_path(body: dict[str, Any], path: st
     assert caught.value.status == 400
 
 
+WRONG_PARAMETERS: list[tuple[dict[str, Any], str]] = [
+    ({"tool_choice": "perhaps"}, "tool_choice"),
+    ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
+    ({"tool_choice": {"type": "x"}}, "tool_choice.type"),
+    ({"tools": [{"type": "function"}]}, "tools[0].function"),
+    (
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": []}}]},
+        "tools[0].function.parameters",
+    ),
+    ({"response_format": {"type": "xml"}}, "response_format.type"),
+    ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+    ({"thinking": {"type": "hard"}}, "thinking.type"),
+    ({"temperature": "1"}, "temperature"),
+    ({"stop": [1]}, "stop[0]"),
+    ({"stream": "yes"}, "stream"),
+]
+
+
 @pytest.mark.parametrize(
     ("members", "path"),
-    [
-        ({"tool_choice": "perhaps"}, "tool_choice"),
-        ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
-        ({"tool_choice": {"type": "x"}}, "tool_choice.type"),
-        ({"tools": [{"type": "function"}]}, "tools[0].function"),
-        (
-            {"tools": [{"type": "function", "function": {"name": "f", "parameters": []}}]},
-            "tools[0].function.parameters",
-        ),
-        ({"response_format": {"type": "xml"}}, "response_format.type"),
-        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
-        ({"thinking": {"type": "hard"}}, "thinking.type"),
-        ({"temperature": "1"}, "temperature"),
-        ({"stop": [1]}, "stop[0]"),
-        ({"stream": "yes"}, "stream"),
-    ],
+    WRONG_PARAMETERS,
 )
 def test_wrong_parameters_are_refused_with_their_path(members: dict[str, Any], path: str) -> None:
     with pytest.raises(RequestError) as caught:

@@ -261,7 +261,7 @@ def test_finish_reasons(finish: str, reason: FinishReason) -> None:
 
 
 def test_the_stop_sequence_where_it_is_told() -> None:
-    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "stop_reason": "END"}]}
+    last: dict[str, Any] = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "stop_reason": "END"}]}
     assert decode(chunk({"content": "x"}), last, memo=Memo(stop=("END",)))[-1] == Finish(
         FinishReason.STOP_SEQUENCE, "END"
     )
@@ -333,7 +333,7 @@ EVERYTHING: Sequence[StreamEvent] = (
     PartStop(3),
     PartStop(4),
     Finish(FinishReason.TOOL_CALLS),
-    UsageUpdate(Usage(output=5, reasoning=0)),
+    UsageUpdate(Usage(output=5, reasoning=3)),
 )
 
 
@@ -358,7 +358,7 @@ def test_chunks_have_upstreams_member_order() -> None:
         HEAD
         + TAIL
         + (
-            b',"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"completion_tokens_details":{},'
+            b',"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"completion_tokens_details":{"reasoning_tokens":3},'
             b'"prompt_tokens_details":{"cached_tokens":4}}}\n\n'
         )
     )
