@@ -304,7 +304,7 @@ class AWSCredentials(Struct, frozen=True, kw_only=True):
     """Region of the service."""
     credentials_file: AWSCredentialsFile | None = None
     """Credentials; those of the machine when absent."""
-    refused: ClassVar[Mapping[str, str]] = {"oidcExchangeToken": "not supported yet; use credentialsFile"}
+    refused: ClassVar[Mapping[str, str]] = {"oidcExchangeToken": "credentialsFile"}
 
 
 BackendSecurityType = Literal[
@@ -339,9 +339,9 @@ class BackendSecurityPolicySpec(Struct, frozen=True, kw_only=True):
     aws_credentials: AWSCredentials | None = None
     """Signs requests for AWS."""
     refused: ClassVar[Mapping[str, str]] = {
-        "azureCredentials": "not supported yet; use type AzureAPIKey with azureAPIKey",
-        "gcpCredentials": "not supported yet",
-        "credentialOverride": "credentials are not taken from requests yet; remove it",
+        "azureCredentials": "type: AzureAPIKey with azureAPIKey",
+        "gcpCredentials": "remove it: Google Cloud's tokens are not exchanged",
+        "credentialOverride": "remove it: credentials are not taken from requests",
     }
 
     def violations(self) -> Iterator[Violation]:
@@ -392,7 +392,7 @@ class GatewayConfigSpec(Struct, frozen=True, kw_only=True):
     """About the processor."""
     global_llm_request_costs: tuple[LLMRequestCost, ...] = msgspec.field(name="globalLLMRequestCosts", default=())
     """Costs of all requests; those of a route with the same key win."""
-    refused: ClassVar[Mapping[str, str]] = {"forwardProxy": "requests are not sent through a proxy yet; remove it"}
+    refused: ClassVar[Mapping[str, str]] = {"forwardProxy": "remove it: requests are not sent through a proxy"}
 
     def violations(self) -> Iterator[Violation]:
         keys = [cost.metadata_key for cost in self.global_llm_request_costs]

@@ -28,7 +28,7 @@ class FQDNEndpoint(Struct, frozen=True, kw_only=True):
         msgspec.Meta(
             min_length=1,
             max_length=253,
-            pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\.?$",
+            pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\.?\Z",
         ),
     ]
     """The name; also the TLS server name and the host that the backend is told."""
@@ -104,9 +104,7 @@ class BackendTls(Struct, frozen=True, kw_only=True):
         "minVersion": "Envoy's default versions are used",
         "signatureAlgorithms": "Envoy's default algorithms are used",
     }
-    refused: ClassVar[Mapping[str, str]] = {
-        "clientCertificateRef": "client certificates are not presented yet; remove it"
-    }
+    refused: ClassVar[Mapping[str, str]] = {"clientCertificateRef": "remove it: no client certificate is presented"}
 
     def violations(self) -> Iterator[Violation]:
         if self.ca_certificate_refs and self.well_known_ca_certificates:
@@ -204,7 +202,7 @@ class HTTPHostnameModifier(Struct, frozen=True, kw_only=True):
     """From a header, or the backend's own DNS name."""
     header: str = ""
     """The header, for type Header."""
-    refused: ClassVar[Mapping[str, str]] = {"pathRegex": "not supported; use type Header or Backend"}
+    refused: ClassVar[Mapping[str, str]] = {"pathRegex": "type: Header or Backend"}
 
     def violations(self) -> Iterator[Violation]:
         if self.header and self.type != "Header":
@@ -273,7 +271,7 @@ class HTTPRouteFilterSpec(Struct, frozen=True, kw_only=True):
     """Answers without asking a backend."""
     credential_injection: HTTPCredentialInjection | None = None
     """Gives requests a credential."""
-    refused: ClassVar[Mapping[str, str]] = {"matches": "cookies are not matched; match on headers of the route"}
+    refused: ClassVar[Mapping[str, str]] = {"matches": "matches of the route"}
 
 
 class HTTPRouteFilter(Resource, frozen=True, kw_only=True):

@@ -202,7 +202,7 @@ class GatewaySpec(Struct, frozen=True, kw_only=True):
         "allowedListeners": "ListenerSets are not read",
         "defaultScope": "routes name their Gateway in parentRefs",
     }
-    refused: ClassVar[Mapping[str, str]] = {"tls": "client certificates are not verified yet; remove it"}
+    refused: ClassVar[Mapping[str, str]] = {"tls": "remove it: client certificates are not verified"}
 
     def violations(self) -> Iterator[Violation]:
         names: set[str] = set()
@@ -393,8 +393,8 @@ class HTTPRouteFilterEntry(Struct, frozen=True, kw_only=True):
     """An HTTPRouteFilter."""
     unsupported: ClassVar[Mapping[str, str]] = {"requestMirror": "requests are not mirrored"}
     refused: ClassVar[Mapping[str, str]] = {
-        "cors": "not supported in a route; use cors of a SecurityPolicy",
-        "externalAuth": "not supported yet; use apiKeyAuth or jwt of a SecurityPolicy",
+        "cors": "cors of a SecurityPolicy",
+        "externalAuth": "apiKeyAuth or jwt of a SecurityPolicy",
     }
 
     def violations(self) -> Iterator[Violation]:

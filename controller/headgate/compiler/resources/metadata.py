@@ -3,16 +3,18 @@
 Structs of this package are the API as written in YAML: field names are camelCase on the wire, lists are tuples, an
 absent text is `""`, an absent object or number is None, every default of the API is filled in. Rules on them:
 
-* a field that is not in a struct is either in its `unsupported` table (a warning: Headgate does not implement it), in its
+* a field that is not in a struct is either in its `unsupported` table (a warning: it is not implemented), in its
   `refused` table (an error: leaving it out would weaken what the author asked for), or unknown (an error);
 * bounds are in the types; what the API server checks with CEL is in `violations`, with upstream's words.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, Final, NamedTuple
 
 import msgspec
 
+OBJECT_NAME_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z"
+NAMESPACE_PATTERN: Final = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?\Z"
 Name253 = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
 Name63 = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -96,9 +98,9 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class ObjectMeta(Struct, frozen=True, kw_only=True):
     """The `metadata` of an object."""
 
-    name: Name253
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=OBJECT_NAME_PATTERN)]
     """Unique among the objects of its kind in its namespace."""
-    namespace: Annotated[str, msgspec.Meta(max_length=63)] = ""
+    namespace: Annotated[str, msgspec.Meta(max_length=63, pattern=NAMESPACE_PATTERN)] = ""
     """Where it lives; `default` if a file does not say. Empty for kinds that live in no namespace."""
     labels: Mapping[str, str] = {}
     """What selectors select."""

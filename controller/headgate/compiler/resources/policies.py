@@ -36,7 +36,7 @@ class TargetSelector(Struct, frozen=True, kw_only=True):
     """Labels with exactly these values."""
     match_expressions: tuple[LabelSelectorRequirement, ...] = ()
     """Conditions on labels."""
-    refused: ClassVar[Mapping[str, str]] = {"namespaces": "targets of other namespaces are not selected; remove it"}
+    refused: ClassVar[Mapping[str, str]] = {"namespaces": "a policy in each namespace"}
 
 
 class PolicySpec(Struct, frozen=True, kw_only=True):
@@ -154,7 +154,7 @@ class RateLimitValue(Struct, frozen=True, kw_only=True):
     """How much: requests, or what `cost` says."""
     unit: Literal["Second", "Minute", "Hour", "Day", "Week", "Month", "Year"]
     """In which time."""
-    refused: ClassVar[Mapping[str, str]] = {"fromMetadata": "limits are not read from metadata; use requests and unit"}
+    refused: ClassVar[Mapping[str, str]] = {"fromMetadata": "requests and unit"}
 
 
 class CostMetadata(Struct, frozen=True, kw_only=True):
@@ -595,7 +595,7 @@ class RemoteJWKS(Struct, frozen=True, kw_only=True):
         "backendSettings": "keys are fetched with Envoy's defaults",
         "backendRefs": "keys are fetched from the host of the URI",
     }
-    refused: ClassVar[Mapping[str, str]] = {"backendRef": "BackendRefs must be used, backendRef is not supported."}
+    refused: ClassVar[Mapping[str, str]] = {"backendRef": "uri alone"}
 
 
 class LocalJWKS(Struct, frozen=True, kw_only=True):
@@ -656,7 +656,7 @@ class JWT(Struct, frozen=True, kw_only=True):
     """Whose tokens are accepted."""
     optional: bool = False
     """Lets in requests without a token too; a bad token is still refused."""
-    refused: ClassVar[Mapping[str, str]] = {"failOpen": "not supported; optional lets in requests without a token"}
+    refused: ClassVar[Mapping[str, str]] = {"failOpen": "optional, which lets in requests without a token"}
 
 
 class CORS(Struct, frozen=True, kw_only=True):
@@ -686,11 +686,11 @@ class SecurityPolicySpec(PolicySpec, frozen=True, kw_only=True):
     cors: CORS | None = None
     """Lets browsers call from other origins."""
     refused: ClassVar[Mapping[str, str]] = {
-        "authorization": "not supported yet; remove it",
-        "basicAuth": "not supported yet; use apiKeyAuth or jwt",
-        "csrf": "not supported; remove it",
-        "extAuth": "not supported yet; use apiKeyAuth or jwt",
-        "oidc": "not supported yet; use jwt",
+        "authorization": "remove it: clients are told apart by limits and routes only",
+        "basicAuth": "apiKeyAuth or jwt",
+        "csrf": "remove it: use cors",
+        "extAuth": "apiKeyAuth or jwt",
+        "oidc": "jwt",
     }
     unsupported: ClassVar[Mapping[str, str]] = {
         "mergeType": "the policy of the more specific target replaces the other",
@@ -781,7 +781,7 @@ class ClientTls(Struct, frozen=True, kw_only=True):
         "fingerprints": "no fingerprints are computed",
         "session": "Envoy's defaults are used",
     }
-    refused: ClassVar[Mapping[str, str]] = {"clientValidation": "client certificates are not verified yet; remove it"}
+    refused: ClassVar[Mapping[str, str]] = {"clientValidation": "remove it: client certificates are not verified"}
 
     def violations(self) -> Iterator[Violation]:
         versions = ("1.0", "1.1", "1.2", "1.3")
@@ -817,8 +817,8 @@ class ClientTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
         "tcpKeepalive": "the system's defaults are used",
     }
     refused: ClassVar[Mapping[str, str]] = {
-        "enableProxyProtocol": "the PROXY protocol is not read; remove it",
-        "proxyProtocol": "the PROXY protocol is not read; remove it",
+        "enableProxyProtocol": "remove it: the PROXY protocol is not read",
+        "proxyProtocol": "remove it: the PROXY protocol is not read",
     }
 
 

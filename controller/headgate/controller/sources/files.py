@@ -1,11 +1,45 @@
-"""Objects from files."""
+"""Objects from files.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+    paths → files → documents → objects → world
+
+Rules: a mistake costs the object it is in, a syntax error its document, an unreadable file that file; whatever of these
+was good in the load before stays as it was. Hidden files and folders are skipped, links are followed. Nothing is taken
+from the environment but `${NAME}` as a whole `stringData` value of a Secret.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-from headgate.compiler.conditions import Diagnostic
-from headgate.compiler.world import World
+from headgate.compiler.conditions import Diagnostic, Severity, diagnostic_order
+from headgate.compiler.resources.metadata import Key, Resource, Source
+from headgate.compiler.resources.reading import read_object
+from headgate.compiler.world import Rejected, World, make_world
+from headgate.controller.sources.documents import Document, DocumentError, parse, split_documents
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+FILES_MAX: Final = 20_000
+"""Files in the folders of one load: a folder like `/` is a mistake."""
+FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+STAYS: Final = "; its last good version stays in force"
+
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDocument:
+    """What one document holds."""
+
+    resources: tuple[Resource, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    parsed: bool = True
+    """Whether its text could be parsed at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +48,252 @@ class Loaded:
 
     world: World
     diagnostics: tuple[Diagnostic, ...]
+    resources: Mapping[Key, Resource] = field(default_factory=dict[Key, Resource], repr=False)
+    """The objects of the world, for the next load."""
+    documents: Mapping[tuple[str, Document], ReadDocument] = field(
+        default_factory=dict[tuple[str, Document], ReadDocument], repr=False
+    )
+    """What each document held, for the next load."""
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        return tuple(each for each in self.diagnostics if each.severity is Severity.ERROR)
 
 
 def load(paths: Sequence[Path], *, environment: Mapping[str, str], previous: Loaded | None = None) -> Loaded:
     """Reads files and folders of YAML and JSON.
 
-    With `previous`, what did not change is not parsed again, and an object that is broken now keeps its last good
-    version.
-    Raises nothing for what files hold or for files that cannot be read: these are diagnostics.
+    With `previous` (of the same environment), what did not change is not parsed again, and an object that is broken now
+    keeps its last good version. Raises nothing for what files hold or for files that cannot be read: these are
+    diagnostics.
     """
-    raise NotImplementedError
+    gathering = _Gathering(previous)
+    for path in find_files(paths, gathering.diagnostics):
+        gathering.read_file(path, environment)
+    return gathering.finish()
+
+
+class _Gathering:
+    """The objects of one load, as they come."""
+
+    def __init__(self, previous: Loaded | None) -> None:
+        self.diagnostics: list[Diagnostic] = []
+        self._previous = previous
+        self._resources: dict[Key, Resource] = {}
+        self._rejected: dict[Key, Rejected] = {}
+        self._documents: dict[tuple[str, Document], ReadDocument] = {}
+        self._broken_files: set[str] = set()
+
+    def read_file(self, path: Path, environment: Mapping[str, str]) -> None:
+        """Adds the objects of a file."""
+        name = str(path)
+        try:
+            text = read_text(path)
+        except _UnreadableFileError as error:
+            self.diagnostics.append(error.diagnostic)
+            self._broken_files.add(name)
+            return
+        documents = (Document(text, 1, is_json=True),) if path.suffix == ".json" else split_documents(text)
+        for document in documents:
+            place = (name, document)
+            read = self._previous.documents.get(place) if self._previous is not None else None
+            if read is None:
+                read = read_document(document, name, environment)
+            self._documents[place] = read
+            self._add(read, name)
+
+    def _add(self, read: ReadDocument, file: str) -> None:
+        if not read.parsed:
+            self._broken_files.add(file)
+        self.diagnostics.extend(read.diagnostics)
+        for resource in read.resources:
+            first = self._resources.setdefault(resource.key, resource)
+            if first is not resource:
+                self.diagnostics.append(_declared_twice(resource, first))
+        for rejected in read.rejected:
+            self._rejected.setdefault(rejected.key, rejected)
+
+    def finish(self) -> Loaded:
+        """The world of it all."""
+        kept = self._last_good()
+        resources = {**self._resources, **kept}
+        rejected = [each for key, each in self._rejected.items() if key not in resources]
+        diagnostics = sorted({self._with_stay(each, kept) for each in self.diagnostics}, key=diagnostic_order)
+        world = make_world(resources.values(), rejected)
+        return Loaded(world, tuple(diagnostics), resources, self._documents)
+
+    def _last_good(self) -> dict[Key, Resource]:
+        """Objects of the load before that are broken now, or that may stand in text that cannot be parsed now."""
+        if self._previous is None:
+            return {}
+        return {
+            key: resource
+            for key, resource in self._previous.resources.items()
+            if key not in self._resources and (key in self._rejected or resource.source.file in self._broken_files)
+        }
+
+    def _with_stay(self, diagnostic: Diagnostic, kept: Mapping[Key, Resource]) -> Diagnostic:
+        stays = (
+            diagnostic.key in kept
+            if diagnostic.key is not None
+            else diagnostic.file in self._broken_files
+            and any(resource.source.file == diagnostic.file for resource in kept.values())
+        )
+        if not stays or diagnostic.severity is not Severity.ERROR:
+            return diagnostic
+        return replace(diagnostic, message=diagnostic.message + STAYS)
+
+
+def read_document(document: Document, file: str, environment: Mapping[str, str]) -> ReadDocument:
+    """The objects of one document: one, or those of a list."""
+    try:
+        value, line = parse(document)
+    except DocumentError as error:
+        diagnostic = Diagnostic(
+            severity=Severity.ERROR,
+            message=error.message,
+            remedy=error.remedy,
+            file=file,
+            line=error.line,
+            column=error.column,
+        )
+        return ReadDocument(diagnostics=(diagnostic,), parsed=False)
+    if value is None:
+        return ReadDocument()
+    resources: list[Resource] = []
+    rejected: list[Rejected] = []
+    diagnostics: list[Diagnostic] = []
+    for path, raw in _objects(value):
+        locate = partial(_locate, document, path)
+        source = Source(file, locate("") if path else line, locate)
+        expanded, missing = _expand_variables(raw, environment)
+        diagnostics.extend(_missing_variable(field, name, source, path) for field, name in missing)
+        reading = read_object(expanded, source, path=path)
+        diagnostics.extend(reading.diagnostics)
+        if reading.resource is not None:
+            resources.append(reading.resource)
+        if reading.rejected is not None:
+            rejected.append(reading.rejected)
+    return ReadDocument(tuple(resources), tuple(rejected), tuple(diagnostics))
+
+
+def _locate(document: Document, path: str, field: str) -> int:
+    return document.locate(f"{path}.{field}" if path and field else path or field)
+
+
+def _objects(value: object) -> Iterator[tuple[str, object]]:
+    """The objects in a document, with their paths: those of a `List`, else the document itself."""
+    if isinstance(value, dict):
+        members: dict[str, object] = value  # pyright: ignore[reportUnknownVariableType]
+        kind, items = members.get("kind"), members.get("items")
+        if isinstance(kind, str) and kind.endswith("List") and isinstance(items, list):
+            entries: list[object] = items  # pyright: ignore[reportUnknownVariableType]
+            for index, entry in enumerate(entries):
+                yield f"items[{index}]", entry
+            return
+    yield "", value  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _expand_variables(raw: object, environment: Mapping[str, str]) -> tuple[object, list[tuple[str, str]]]:
+    """A Secret with the `${NAME}` of its `stringData` replaced; which fields name variables that are not set."""
+    if not isinstance(raw, dict):
+        return raw, []
+    members: dict[str, object] = raw  # pyright: ignore[reportUnknownVariableType]
+    values = members.get("stringData")
+    if members.get("kind") != "Secret" or not isinstance(values, dict):
+        return members, []
+    missing: list[tuple[str, str]] = []
+    expanded: dict[str, object] = {}
+    for key, value in values.items():  # pyright: ignore[reportUnknownVariableType]
+        named = _VARIABLE.match(value) if isinstance(value, str) else None
+        if named is None:
+            expanded[str(key)] = value  # pyright: ignore[reportUnknownArgumentType]
+        elif named[1] in environment:
+            expanded[str(key)] = environment[named[1]]  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            missing.append((f"stringData.{key}", named[1]))
+    return {**members, "stringData": expanded}, missing
+
+
+def _missing_variable(field: str, name: str, source: Source, path: str) -> Diagnostic:
+    return Diagnostic(
+        severity=Severity.ERROR,
+        message=f"the environment has no variable {name}, so the value is missing",
+        remedy=f"{name} set where the gateway is started, or the value itself",
+        file=source.file,
+        line=source.line_of(field),
+        field=f"{path}.{field}" if path else field,
+    )
+
+
+def _declared_twice(resource: Resource, first: Resource) -> Diagnostic:
+    return Diagnostic(
+        severity=Severity.ERROR,
+        message=f"declared before at {first.source!r}; that one is used",
+        remedy="one of them, or another name",
+        file=resource.source.file,
+        line=resource.source.line,
+        key=resource.key,
+    )
+
+
+# --- files
+
+
+class _UnreadableFileError(Exception):
+    def __init__(self, path: Path, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.diagnostic = Diagnostic(severity=Severity.ERROR, message=message, remedy=remedy, file=str(path))
+
+
+def find_files(paths: Sequence[Path], diagnostics: list[Diagnostic]) -> list[Path]:
+    """The files of paths, in order: a file itself whatever its name, of a folder those with a suffix of `SUFFIXES`."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        if path.is_dir():
+            for each in _walk(path):
+                if len(found) >= FILES_MAX:
+                    message = f"more than {FILES_MAX} files"
+                    diagnostics.append(Diagnostic(severity=Severity.ERROR, message=message, file=str(path)))
+                    return list(found.values())
+                found.setdefault(os.path.realpath(each), each)
+        elif path.exists():
+            found.setdefault(os.path.realpath(path), path)
+        else:
+            message = "no such file or folder"
+            diagnostics.append(Diagnostic(severity=Severity.ERROR, message=message, file=str(path)))
+    return list(found.values())
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    visited: set[str] = set()
+    for directory, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(directory)
+        folders[:] = [] if real in visited else sorted(name for name in folders if not name.startswith("."))
+        if real in visited:
+            continue
+        visited.add(real)
+        for name in sorted(files):
+            if name.endswith(SUFFIXES) and not name.startswith("."):
+                yield Path(directory, name)
+
+
+def read_text(path: Path) -> str:
+    """A file's text. Raises `_UnreadableFileError`."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise _UnreadableFileError(path, "is not a regular file")
+            if status.st_size > FILE_BYTES_MAX:
+                raise _UnreadableFileError(path, f"is larger than {FILE_BYTES_MAX} bytes", "several files")
+            data = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise _UnreadableFileError(path, f"cannot be read: {error.strerror or error}") from None
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        unreadable = _UnreadableFileError(path, "is not UTF-8", "the file saved as UTF-8")
+        unreadable.diagnostic = replace(unreadable.diagnostic, line=line)
+        raise unreadable from None
