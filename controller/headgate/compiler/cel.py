@@ -106,7 +106,7 @@ def check_expression(expression: str) -> str | None:
 
     try:
         environment = celpy.Environment()
-        program = environment.program(environment.compile(expression))
+        program = environment.program(environment.compile(expression))  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         values = {name: celtypes.StringType("dummy") for name in ("model", "backend", "route_name")}
         counts = {key: celtypes.UintType(0) for key in metadata.USAGE_KEYS}
         result = program.evaluate({**values, **counts})

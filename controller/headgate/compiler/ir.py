@@ -305,6 +305,12 @@ class VirtualHost:
 
     hostname: str
     rules: tuple[Rule, ...]
+    inherited: tuple[Rule, ...] = ()
+    """Rules of wider hostnames that cover this one; tried after its own."""
+
+    @property
+    def all_rules(self) -> tuple[Rule, ...]:
+        return self.rules + self.inherited
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

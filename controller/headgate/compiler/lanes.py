@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from headgate.compiler.ir import Backend, MatchKind, Rule
-from headgate.llm.names import DialectName
+from headgate.llm.names import DialectName, HostName
 
 
 class Lane(StrEnum):
@@ -106,6 +106,8 @@ CLASSES = (
 TRANSLATED = frozenset({DialectName.OPENAI_CHAT, DialectName.ANTHROPIC_MESSAGES})
 """The chat dialects that the processor translates between."""
 
+SERVED_HOSTS = frozenset({HostName.DIRECT, HostName.AZURE})
+"""Hosts that wrap no envelope around a dialect."""
 _OTHERS = frozenset({DialectName.GEMINI, DialectName.BEDROCK_CONVERSE})
 
 
@@ -113,6 +115,8 @@ def speaks(backend: Backend, dialect: DialectName | None) -> bool:
     """Whether the backend serves that dialect's paths itself."""
     if backend.dialect is None:
         return True
+    if backend.host not in SERVED_HOSTS and backend.dialect not in _OTHERS:
+        return False
     if dialect is None:
         return backend.dialect in _OTHERS
     if dialect in OPENAI:

@@ -93,12 +93,12 @@ def virtual_host(
     items = [
         (exact_model(match), rule_routes(rule, match, index, options)) for rule, match, index in ranked(host.rules)
     ]
-    ai = any(rule.ai for rule in host.rules)
-    for key, config in security.cors_config(host.rules):
+    ai = any(rule.ai for rule in host.all_rules)
+    for key, config in security.cors_config(host.all_rules):
         result.typed_per_filter_config[key].CopyFrom(config)
     first = replies.error_routes() if ai else []
     last = replies.last_routes(_known_paths()) if ai else []
-    models = replies.model_routes(host.rules) if ai else []
+    models = replies.model_routes(host.all_rules) if ai else []
     if sum(model is not None for model, _ in items) > MODELS_MAPPED_FROM:
         result.matcher.CopyFrom(_mapped(items, models, first, last))
     else:

@@ -13,11 +13,13 @@ from functools import lru_cache
 
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.route.v3.route_components_pb2 import RateLimit
+from envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
 from envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimitPerRoute
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.extensions.rate_limit_descriptors.expr.v3.expr_pb2 import Descriptor
 from envoy.type.metadata.v3.metadata_pb2 import MetadataKey
 from headgate.compiler import cel, ir
-from headgate.compiler.lower.wire import packed
+from headgate.compiler.lower.wire import duration, http_filter, packed
 from headgate.contract import metadata
 
 DOMAIN = "headgate"
@@ -101,6 +103,27 @@ def per_route(rule: ir.Rule, *, processor: bool) -> RateLimitPerRoute:
     return result
 
 
+LOCAL = "envoy.filters.http.local_ratelimit"
+
+
+def local_filter() -> HttpFilter:
+    """Does nothing until a route brings a bucket."""
+    return http_filter(LOCAL, LocalRateLimit(stat_prefix="local_ratelimit"))
+
+
+@lru_cache(maxsize=4096)
+def local_bucket(limit: ir.LocalLimit) -> LocalRateLimit:
+    """A route's own token bucket, in every Envoy by itself."""
+    result = LocalRateLimit(stat_prefix="local_ratelimit")
+    result.token_bucket.max_tokens = limit.requests
+    result.token_bucket.tokens_per_fill.value = limit.requests
+    result.token_bucket.fill_interval.CopyFrom(duration(limit.unit_seconds))
+    for fraction in (result.filter_enabled, result.filter_enforced):
+        fraction.default_value.numerator = 100
+        fraction.runtime_key = "headgate.never.local_ratelimit"
+    return result
+
+
 def selector_headers(rules: Iterable[ir.Rule]) -> tuple[str, ...]:
     """The request headers whose values limits need in metadata, sorted."""
     return tuple(
@@ -123,7 +146,7 @@ def limit_rules(program: ir.Program) -> tuple[ir.LimitRule, ...]:
         for port in program.ports
         for listener in port.listeners
         for host in listener.hosts
-        for rule in host.rules
+        for rule in host.all_rules
         for limit in rule.limits
     }
     return tuple(found[name] for name in sorted(found))

@@ -33,11 +33,10 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutat
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from headgate.compiler import cel, ir
-from headgate.compiler.lower import replies
+from headgate.compiler.lower import limits, replies
 from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
 from headgate.compiler.lower.filters import extraction, security
 from headgate.compiler.lower.hosts import virtual_host
-from headgate.compiler.lower.limits import DOMAIN, selector_headers
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address, struct
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
@@ -53,7 +52,7 @@ REQUEST_RECEIVED_SECONDS = 60.0
 
 
 def _rules(listener: ir.Listener) -> list[ir.Rule]:
-    return [rule for host in listener.hosts for rule in host.rules]
+    return [rule for host in listener.hosts for rule in host.all_rules]
 
 
 def _body_bytes_max(listener: ir.Listener, options: Options) -> int:
@@ -97,7 +96,7 @@ def _route_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
 
 
 def _identity(listener: ir.Listener) -> Iterator[HttpFilter]:
-    found = security.identity(_client_headers(_policies(listener)), selector_headers(_rules(listener)))
+    found = security.identity(_client_headers(_policies(listener)), limits.selector_headers(_rules(listener)))
     if found is not None:
         yield found
 
@@ -114,8 +113,10 @@ def _decompressor() -> HttpFilter:
 def _ratelimit(options: Options) -> HttpFilter:
     service = GrpcService(timeout=duration(RATELIMIT_TIMEOUT_SECONDS))
     service.envoy_grpc.cluster_name = RATELIMIT_CLUSTER
+    service.initial_metadata.add(key=headers.GRPC_MOMENT, value=headers.GRPC_MOMENT_FORMAT)
+    service.initial_metadata.add(key=headers.GRPC_PATH, value=headers.GRPC_PATH_FORMAT)
     message = RateLimit(
-        domain=DOMAIN,
+        domain=limits.DOMAIN,
         rate_limit_service=RateLimitServiceConfig(grpc_service=service, transport_api_version="V3"),
         failure_mode_deny=options.ratelimit_failure_deny,
         timeout=duration(RATELIMIT_TIMEOUT_SECONDS),
@@ -151,6 +152,8 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         _identity(listener),
         # refuses before any backend is chosen; charges when the stream is done
         iter([_ratelimit(options)] if _limited(listener) and options.ratelimit_socket else []),
+        # likewise, but by this Envoy alone
+        iter([limits.local_filter()] if any(rule.local_limit for rule in _rules(listener)) else []),
         # read the answer: last in the list, so first on the way back
         iter(extraction.response_filters(options) if ai else []),
         iter([http_filter("envoy.filters.http.router", Router(suppress_envoy_headers=True))]),

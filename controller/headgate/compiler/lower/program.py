@@ -44,7 +44,7 @@ def _rules(program: ir.Program) -> Iterator[ir.Rule]:
     seen: set[str] = set()
     for listener in _listeners(program):
         for host in listener.hosts:
-            for rule in host.rules:
+            for rule in host.all_rules:
                 if rule.name not in seen:
                     seen.add(rule.name)
                     yield rule
@@ -67,7 +67,7 @@ def _policies(listener: ir.Listener) -> Iterator[ir.Auth]:
     if listener.auth is not None:
         yield listener.auth
     for host in listener.hosts:
-        for rule in host.rules:
+        for rule in host.all_rules:
             if rule.auth is not None:
                 yield rule.auth
 

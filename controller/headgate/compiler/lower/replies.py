@@ -143,6 +143,8 @@ def local_replies(options: Options, body_bytes_max: int) -> LocalReplyConfig:
     result = LocalReplyConfig(body_format=_openai_format("%LOCAL_REPLY_BODY%"))
     result.mappers.append(_mapper(_status(200), _verbatim()))
     result.mappers.append(_mapper(_cel(f"response.code_details.contains('{PROCESSOR_DETAILS}')"), _verbatim()))
+    # the rate limit service answers in the client's dialect and names the limit
+    result.mappers.append(_mapper(_cel("response.code_details == 'request_rate_limited'"), _verbatim()))
     for when, message in _messages(options, body_bytes_max):
         result.mappers.append(_mapper(_cel(f"{when} && ({_IS_ANTHROPIC})"), _anthropic_format(message)))
         result.mappers.append(_mapper(_cel(when), _openai_format(message)))

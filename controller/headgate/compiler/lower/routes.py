@@ -208,6 +208,8 @@ def _route(rule: ir.Rule, name: str, match: RouteMatch) -> Route:
     route = Route(name=name, match=match)
     route.metadata.filter_metadata[metadata.RESOURCE][metadata.RESOURCE_ROUTE] = rule.route
     _header_edits(route, rule)
+    if rule.local_limit is not None:
+        route.typed_per_filter_config[limits.LOCAL].CopyFrom(packed(limits.local_bucket(rule.local_limit)))
     for key, config in security.route_configs(rule):
         route.typed_per_filter_config[key].CopyFrom(config)
     return route

@@ -1,0 +1,66 @@
+"""`compile_world`: the whole compiler as one pure function.
+
+    World ── resolve/ ──> ir.Program ── lower/ ──> xDS, files, limits
+                 └──> diagnostics, conditions
+
+It changes nothing, asks nobody, and gives equal output for objects in any order.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from headgate.compiler import ir
+from headgate.compiler.conditions import Condition, Diagnostic
+from headgate.compiler.lower.limits import limit_rules
+from headgate.compiler.lower.program import Resources, lower_program
+from headgate.compiler.lower.ratelimit import limits_text
+from headgate.compiler.options import Options
+from headgate.compiler.resolve.gateways import program
+from headgate.compiler.resolve.scope import Scope
+from headgate.compiler.resources.metadata import Resource
+from headgate.compiler.world import World
+from headgate.contract.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What a world becomes."""
+
+    program: ir.Program
+    """What was understood: for `headgate explain`."""
+    resources: Resources
+    """xDS: type URL to name to message. Messages are shared between compilations and must not be changed."""
+    files: Mapping[str, Secret]
+    """Files that Envoy reads, by name below `Options.secrets_directory`."""
+    limits: str
+    """The rate limit service's configuration (YAML); empty without limits."""
+    diagnostics: tuple[Diagnostic, ...]
+    conditions: tuple[Condition, ...]
+
+
+def _reported(world: World) -> Iterator[Resource]:
+    """The objects whose status we write."""
+    for kind in (
+        world.gateways,
+        world.http_routes,
+        world.ai_gateway_routes,
+        world.ai_service_backends,
+        world.backend_security_policies,
+        world.gateway_configs,
+    ):
+        yield from kind.values()
+
+
+def compile_world(world: World, options: Options) -> Compiled:
+    """Compiles everything; an object that is broken is reported and costs only itself."""
+    scope = Scope(world, options)
+    resolved = program(scope)
+    lowered = lower_program(resolved, options)
+    return Compiled(
+        program=resolved,
+        resources=lowered.resources,
+        files=lowered.files,
+        limits=limits_text(limit_rules(resolved)),
+        diagnostics=scope.report.diagnostics(),
+        conditions=tuple(condition for resource in _reported(world) for condition in scope.report.conditions(resource)),
+    )

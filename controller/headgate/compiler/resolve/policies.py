@@ -1,0 +1,345 @@
+"""Policies: what they ask of a rule or a listener. The policy closest to a rule decides alone; nothing is merged."""
+
+from dataclasses import replace
+
+from headgate.compiler import cel, ir
+from headgate.compiler.resolve.backends import secret_value
+from headgate.compiler.resolve.scope import Scope
+from headgate.compiler.resources import ai_gateway, gateway_api, policies
+from headgate.compiler.resources.metadata import Name, Resource
+from headgate.compiler.resources.quantities import duration_seconds, quantity_bytes
+from headgate.compiler.world import Target
+from headgate.contract.secret import Secret
+
+RETRY_ON_DEFAULT = ("5xx", "reset", "connect-failure")
+UNIT_SECONDS = {
+    "Second": 1,
+    "Minute": 60,
+    "Hour": 3600,
+    "Day": 86_400,
+    "Week": 604_800,
+    "Month": 2_592_000,
+    "Year": 31_536_000,
+}
+
+
+def seconds(duration: str) -> float | None:
+    """Seconds of a duration; None for an absent one."""
+    return duration_seconds(duration) if duration else None
+
+
+def route_targets(route: Resource, section: str, gateway: Name, listener: str) -> tuple[Target, ...]:
+    """Where a policy for a rule may be attached, closest first.
+
+    An AI route is an HTTPRoute of the same name to Envoy Gateway, so policies for that one apply to it too (compat).
+    """
+    group, namespace, name = gateway_api.GROUP, route.metadata.namespace, route.metadata.name
+    kinds = [(route.group, route.kind), (group, "HTTPRoute")]
+    found = [Target(g, k, namespace, name, s) for s in (section, "") for g, k in dict.fromkeys(kinds)]
+    if section == "":
+        found = found[: len(found) // 2]
+    return (*found, *gateway_targets(gateway, listener))
+
+
+def gateway_targets(gateway: Name, listener: str) -> tuple[Target, ...]:
+    """Where a policy for a listener may be attached, closest first."""
+    group = gateway_api.GROUP
+    return (
+        Target(group, "Gateway", gateway.namespace, gateway.name, listener),
+        Target(group, "Gateway", gateway.namespace, gateway.name),
+    )
+
+
+def costs(
+    scope: Scope, route: ai_gateway.AIGatewayRoute, config: ai_gateway.GatewayConfig | None
+) -> tuple[ir.Cost, ...]:
+    """The costs of a route: its own over the Gateway's, by key. A broken one is reported and left out."""
+    found: dict[str, ir.Cost] = {}
+    sources: list[tuple[Resource, str, tuple[ai_gateway.LLMRequestCost, ...]]] = []
+    if config is not None:
+        sources.append((config, "spec.globalLLMRequestCosts", config.spec.global_llm_request_costs))
+    sources.append((route, "spec.llmRequestCosts", route.spec.llm_request_costs))
+    for resource, field, listed in sources:
+        for index, cost in enumerate(listed):
+            expression = cel.TYPES.get(cost.type, cost.cel)
+            why = cel.check_expression(expression) if cost.type == "CEL" else None
+            if why is not None:
+                remedy = "an expression such as input_tokens + 4u * output_tokens"
+                scope.report.error(resource, f"{field}[{index}].cel", why, remedy=remedy)
+                continue
+            found[cost.metadata_key] = ir.Cost(cost.metadata_key, expression)
+    return tuple(found[key] for key in sorted(found))
+
+
+def _amount(specifier: policies.CostSpecifier | None) -> int | str | None:
+    if specifier is None:
+        return None
+    if specifier.from_ == "Number":
+        return specifier.number
+    return specifier.metadata.key if specifier.metadata is not None else None
+
+
+def _header_selector(header: policies.RateLimitHeader) -> ir.Selector:
+    name = header.name.lower()
+    source = "model" if name == "x-ai-eg-model" else f"header:{name}"
+    value = None if header.type == "Distinct" else header.value
+    return ir.Selector(source=source, value=value, regex=header.type == "RegularExpression", invert=header.invert)
+
+
+def _selectors(
+    scope: Scope, policy: policies.BackendTrafficPolicy, index: int, condition: policies.RateLimitSelectCondition
+) -> tuple[ir.Selector, ...] | None:
+    """What a limit counts by; None, reported, where a selector cannot be expressed."""
+    field = f"spec.rateLimit.global.rules[{index}].clientSelectors"
+    for name, present in (
+        ("methods", condition.methods),
+        ("path", condition.path),
+        ("queryParams", condition.query_params),
+    ):
+        if present:
+            message = f"limits are not selected by {name} yet"
+            scope.report.error(policy, f"{field}[0].{name}", message, remedy="headers or sourceCIDR of type Distinct")
+            return None
+    found = [_header_selector(header) for header in condition.headers]
+    source = condition.source_cidr
+    if source is not None:
+        if source.type != "Distinct" or source.value not in ("0.0.0.0/0", "::/0"):
+            message = "clients are counted by address, not selected by range, yet"
+            remedy = "sourceCIDR: {type: Distinct, value: 0.0.0.0/0}"
+            scope.report.error(policy, f"{field}[0].sourceCIDR", message, remedy=remedy)
+            return None
+        found.append(ir.Selector(source="remote_address", value=None))
+    return tuple(found)
+
+
+def limits(
+    scope: Scope, policy: policies.BackendTrafficPolicy, route: str, known: tuple[ir.Cost, ...]
+) -> tuple[ir.LimitRule, ...]:
+    """The global limits of a policy for one route. A rule that is not shared counts each route by itself."""
+    spec = policy.spec.rate_limit
+    if spec is None or spec.global_ is None:
+        return ()
+    if not scope.options.ratelimit_socket:
+        scope.report.error(policy, "spec.rateLimit.global", "this installation runs no rate limit service")
+        return ()
+    found: list[ir.LimitRule] = []
+    for index, rule in enumerate(spec.global_.rules):
+        field = f"spec.rateLimit.global.rules[{index}]"
+        amounts = rule.cost or policies.RateLimitCost()
+        response = _amount(amounts.response)
+        if isinstance(response, str) and response not in {cost.key for cost in known}:
+            message = f"no cost of {route} is called {response}, so nothing would be charged"
+            keys = ", ".join(cost.key for cost in known)
+            remedy = f"one of {keys}" if keys else f"llmRequestCosts: [{{metadataKey: {response}, type: TotalToken}}]"
+            scope.report.error(policy, f"{field}.cost.response.metadata.key", message, remedy=remedy)
+        request = _amount(amounts.request)
+        owner = str(policy.name) if rule.shared else f"{policy.name}/route/{route}"
+        for number, condition in enumerate(rule.client_selectors or (None,)):
+            chosen = _selectors(scope, policy, index, condition) if condition is not None else ()
+            if chosen is None:
+                continue
+            suffix = f"/selector/{number}" if len(rule.client_selectors) > 1 else ""
+            found.append(
+                ir.LimitRule(
+                    name=f"{owner}/rule/{index}{suffix}",
+                    selectors=chosen,
+                    requests=rule.limit.requests,
+                    unit=rule.limit.unit.upper(),
+                    request_amount=1 if request is None else request,
+                    response_amount=response,
+                    shadow=rule.shadow_mode,
+                )
+            )
+    return tuple(found)
+
+
+def local_limit(scope: Scope, policy: policies.BackendTrafficPolicy) -> ir.LocalLimit | None:
+    """The local limit of a policy: one that counts every request."""
+    spec = policy.spec.rate_limit
+    if spec is None or spec.local is None:
+        return None
+    found: ir.LocalLimit | None = None
+    for index, rule in enumerate(spec.local.rules):
+        if rule.client_selectors or found is not None:
+            message = "one local limit for all clients is supported"
+            field = f"spec.rateLimit.local.rules[{index}].clientSelectors"
+            scope.report.error(policy, field, message, remedy="rateLimit.global counts clients apart")
+            continue
+        found = ir.LocalLimit(requests=rule.limit.requests, unit_seconds=UNIT_SECONDS[rule.limit.unit])
+    return found
+
+
+def retry(policy: policies.BackendTrafficPolicy) -> ir.Retry | None:
+    """The retries of a policy; Envoy Gateway's defaults where it names none."""
+    spec = policy.spec.retry
+    if spec is None:
+        return None
+    triggers = tuple(spec.retry_on.triggers) if spec.retry_on is not None else ()
+    codes = spec.retry_on.http_status_codes if spec.retry_on is not None else ()
+    if not triggers and not codes:
+        triggers, codes = (*RETRY_ON_DEFAULT, "retriable-status-codes"), (429, 503)
+    elif codes and "retriable-status-codes" not in triggers:
+        triggers = (*triggers, "retriable-status-codes")
+    per_retry = spec.per_retry or policies.PerRetryPolicy()
+    back_off = per_retry.back_off or policies.BackOffPolicy()
+    return ir.Retry(
+        count=spec.num_retries,
+        on=",".join(triggers),
+        status_codes=codes,
+        per_try_seconds=seconds(per_retry.timeout),
+        back_off_base_seconds=seconds(back_off.base_interval),
+        back_off_max_seconds=seconds(back_off.max_interval),
+    )
+
+
+def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir.Backend:
+    """The backend with what the policy says of connections to it."""
+    spec = policy.spec
+    if spec.circuit_breaker is not None:
+        breaker = spec.circuit_breaker
+        backend = replace(
+            backend,
+            breaker=ir.Breaker(
+                connections_max=breaker.max_connections or 0,
+                pending_max=breaker.max_pending_requests or 0,
+                requests_max=breaker.max_parallel_requests or 0,
+                retries_max=breaker.max_parallel_retries or 0,
+                requests_per_connection_max=breaker.max_requests_per_connection or 0,
+            ),
+        )
+    if spec.timeout is not None and spec.timeout.tcp is not None and spec.timeout.tcp.connect_timeout:
+        backend = replace(backend, connect_timeout_seconds=duration_seconds(spec.timeout.tcp.connect_timeout))
+    health = spec.health_check
+    if health is not None and health.active is not None and health.active.http is not None:
+        active = health.active
+        assert active.http is not None
+        check = ir.HealthCheck(
+            path=active.http.path,
+            interval_seconds=duration_seconds(active.interval),
+            timeout_seconds=duration_seconds(active.timeout),
+            unhealthy_threshold=active.unhealthy_threshold,
+            healthy_threshold=active.healthy_threshold,
+        )
+        backend = replace(backend, health_check=check)
+    if health is not None and health.passive is not None:
+        passive = health.passive
+        outlier = ir.OutlierDetection(
+            consecutive_5xx=passive.consecutive_5xx_errors,
+            interval_seconds=duration_seconds(passive.interval),
+            base_ejection_seconds=duration_seconds(passive.base_ejection_time),
+            ejection_percent_max=passive.max_ejection_percent,
+        )
+        backend = replace(backend, outlier=outlier)
+    return backend
+
+
+def _api_keys(scope: Scope, policy: policies.SecurityPolicy, spec: policies.APIKeyAuth) -> ir.ApiKeys | None:
+    """The client keys of a policy: each Secret's keys are client names, its values their keys."""
+    found: dict[str, Secret] = {}
+    for index, ref in enumerate(spec.credential_refs):
+        name = Name(ref.namespace or policy.metadata.namespace, ref.name)
+        field = f"spec.apiKeyAuth.credentialRefs[{index}]"
+        secret = scope.world.secrets.get(name)
+        if secret is None:
+            scope.report.error(policy, field, f"there is no Secret {name}", reason="BackendNotFound")
+            return None
+        for client in secret.keys:
+            value = secret_value(scope, policy, field, ref, client)
+            if value is None:
+                return None
+            found[client] = value
+    if len({value.reveal() for value in found.values()}) < len(found):
+        scope.report.error(policy, "spec.apiKeyAuth.credentialRefs", "two clients have the same key")
+        return None
+    return ir.ApiKeys(
+        keys=tuple(sorted(found.items())),
+        headers=tuple(name.lower() for source in spec.extract_from for name in source.headers),
+        queries=tuple(name for source in spec.extract_from for name in source.params),
+        cookies=tuple(name for source in spec.extract_from for name in source.cookies),
+        client_header=spec.forward_client_id_header.lower(),
+        sanitize=True,
+    )
+
+
+def _jwks(
+    scope: Scope, policy: policies.SecurityPolicy, index: int, provider: policies.JWTProvider
+) -> tuple[str, str] | None:
+    """(inline keys, URI); None, reported, where neither can be had."""
+    if provider.remote_jwks is not None:
+        return "", provider.remote_jwks.uri
+    local = provider.local_jwks
+    assert local is not None
+    if local.inline is not None:
+        return local.inline, ""
+    if local.value_ref is not None:
+        found = scope.world.config_maps.get(Name(policy.metadata.namespace, local.value_ref.name))
+        text = (found.data.get("jwks") or next(iter(found.data.values()), "")) if found is not None else ""
+        if text:
+            return text, ""
+    field = f"spec.jwt.providers[{index}].localJWKS.valueRef"
+    scope.report.error(policy, field, "there is no such ConfigMap with a key jwks", reason="BackendNotFound")
+    return None
+
+
+def _jwt(scope: Scope, policy: policies.SecurityPolicy, spec: policies.JWT) -> tuple[ir.JwtProvider, ...] | None:
+    found: list[ir.JwtProvider] = []
+    for index, provider in enumerate(spec.providers):
+        keys = _jwks(scope, policy, index, provider)
+        if keys is None:
+            return None
+        found.append(
+            ir.JwtProvider(
+                name=provider.name,
+                issuer=provider.issuer,
+                audiences=provider.audiences,
+                jwks_inline=keys[0],
+                jwks_uri=keys[1],
+                claim_headers=tuple((claim.header.lower(), claim.claim) for claim in provider.claim_to_headers),
+            )
+        )
+    return tuple(found)
+
+
+def _origin(origin: str) -> ir.TextMatch:
+    if "*" not in origin:
+        return ir.TextMatch("origin", ir.MatchKind.EXACT, origin)
+    if origin == "*":
+        return ir.TextMatch("origin", ir.MatchKind.REGEX, ".*")
+    pattern = "".join("[^/]+" if c == "*" else ("\\" + c if c in ".+?()[]{}|^$" else c) for c in origin)
+    return ir.TextMatch("origin", ir.MatchKind.REGEX, pattern)
+
+
+def auth(scope: Scope, policy: policies.SecurityPolicy) -> ir.Auth | None:
+    """What a SecurityPolicy asks; None, reported, where it cannot be enforced: what it guards must then stay closed."""
+    spec = policy.spec
+    keys = _api_keys(scope, policy, spec.api_key_auth) if spec.api_key_auth is not None else None
+    providers = _jwt(scope, policy, spec.jwt) if spec.jwt is not None else ()
+    if (spec.api_key_auth is not None and keys is None) or providers is None:
+        return None
+    cors = None
+    if spec.cors is not None:
+        cors = ir.Cors(
+            allow_origins=tuple(_origin(origin) for origin in spec.cors.allow_origins),
+            allow_methods=spec.cors.allow_methods,
+            allow_headers=spec.cors.allow_headers,
+            expose_headers=spec.cors.expose_headers,
+            max_age_seconds=int(duration_seconds(spec.cors.max_age)) if spec.cors.max_age else None,
+            allow_credentials=spec.cors.allow_credentials,
+        )
+    optional = spec.jwt is not None and spec.jwt.optional
+    return ir.Auth(name=str(policy.name), api_keys=keys, jwt=providers, jwt_optional=optional, cors=cors)
+
+
+def client_traffic(policy: policies.ClientTrafficPolicy | None) -> ir.ClientTraffic:
+    """A listener's bounds."""
+    if policy is None:
+        return ir.ClientTraffic()
+    connection, timeout = policy.spec.connection, policy.spec.timeout
+    http = timeout.http if timeout is not None and timeout.http is not None else policies.ClientHTTPTimeout()
+    limit = connection.buffer_limit if connection is not None else None
+    return ir.ClientTraffic(
+        body_bytes_max=quantity_bytes(limit) if limit is not None else None,
+        request_received_seconds=seconds(http.request_received_timeout),
+        idle_seconds=seconds(http.idle_timeout),
+        stream_idle_seconds=seconds(http.stream_idle_timeout),
+    )

@@ -1,0 +1,320 @@
+"""Rules: what AIGatewayRoutes and HTTPRoutes mean on one listener."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from headgate.compiler import ir
+from headgate.compiler.resolve import policies
+from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
+from headgate.compiler.resolve.scope import Scope
+from headgate.compiler.resources import ai_gateway, envoy_gateway, gateway_api
+from headgate.compiler.resources.metadata import Name
+from headgate.compiler.resources.quantities import duration_seconds
+
+AI_REQUEST_SECONDS = 60.0
+"""compat: an AI rule without timeouts."""
+
+_KINDS = {"Exact": ir.MatchKind.EXACT, "PathPrefix": ir.MatchKind.PREFIX, "RegularExpression": ir.MatchKind.REGEX}
+CLOSED = ir.DirectResponse(
+    status=500, body="This route's policy is not valid, so the gateway does not serve it; its operator must mend it."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One route on one listener of a Gateway."""
+
+    gateway: Name
+    listener: str
+    config: ai_gateway.GatewayConfig | None
+
+
+def _timeouts(timeouts: gateway_api.HTTPRouteTimeouts | None) -> tuple[float | None, float | None]:
+    if timeouts is None:
+        return None, None
+    return policies.seconds(timeouts.request), policies.seconds(timeouts.backend_request)
+
+
+def _unix_seconds(text: str) -> int:
+    try:
+        return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()) if text else 0
+    except ValueError:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What the policies closest to a rule ask."""
+
+    auth: ir.Auth | None = None
+    limits: tuple[ir.LimitRule, ...] = ()
+    local_limit: ir.LocalLimit | None = None
+    retry: ir.Retry | None = None
+    request_seconds: float | None = None
+    traffic: "policies.policies.BackendTrafficPolicy | None" = None
+    closed: bool = False
+
+
+def _apply(
+    scope: Scope,
+    route: ai_gateway.AIGatewayRoute | gateway_api.HTTPRoute,
+    section: str,
+    place: Attachment,
+    costs: tuple[ir.Cost, ...],
+) -> _Applied:
+    targets = policies.route_targets(route, section, place.gateway, place.listener)
+    own = targets[:-2]
+    closed = any(target in scope.broken for target in targets)
+    traffic = next((scope.traffic[target] for target in targets if target in scope.traffic), None)
+    security = next((scope.security[target] for target in own if target in scope.security), None)
+    auth = policies.auth(scope, security) if security is not None else None
+    closed = closed or (security is not None and auth is None)
+    if traffic is None:
+        return _Applied(auth=auth, closed=closed)
+    http = traffic.spec.timeout.http if traffic.spec.timeout is not None else None
+    return _Applied(
+        auth=auth,
+        limits=policies.limits(scope, traffic, str(route.name), costs),
+        local_limit=policies.local_limit(scope, traffic),
+        retry=policies.retry(traffic),
+        request_seconds=policies.seconds(http.request_timeout) if http is not None else None,
+        traffic=traffic,
+        closed=closed,
+    )
+
+
+def _text_match(match: gateway_api.HTTPHeaderMatch | ai_gateway.ModelHeaderMatch) -> ir.TextMatch:
+    return ir.TextMatch(match.name.lower(), _KINDS[match.type], match.value)
+
+
+def _ai_matches(scope: Scope, rule: ai_gateway.AIGatewayRouteRule) -> tuple[ir.Match, ...]:
+    root = scope.options.path_root
+    if not rule.matches:
+        return (ir.Match(path=root),)
+    return tuple(
+        ir.Match(path=root, headers=tuple(_text_match(header) for header in match.headers)) for match in rule.matches
+    )
+
+
+def ai_rules(scope: Scope, route: ai_gateway.AIGatewayRoute, place: Attachment) -> Iterator[ir.Rule]:
+    """The rules of an AI route on one listener."""
+    costs = policies.costs(scope, route, place.config)
+    for index, rule in enumerate(route.spec.rules):
+        yield _ai_rule(scope, route, (index, rule), place, costs)
+
+
+def _ai_rule(
+    scope: Scope,
+    route: ai_gateway.AIGatewayRoute,
+    numbered: tuple[int, ai_gateway.AIGatewayRouteRule],
+    place: Attachment,
+    costs: tuple[ir.Cost, ...],
+) -> ir.Rule:
+    index, rule = numbered
+    applied = _apply(scope, route, rule.name, place, costs)
+    resolved = (
+        ai_backend(scope, route, (index, number), ref, include_usage=bool(costs))
+        for number, ref in enumerate(rule.backend_refs)
+    )
+    backends = with_managed_headers(tuple(backend for backend in resolved if backend is not None))
+    if applied.traffic is not None:
+        backends = tuple(policies.to_backend(applied.traffic, backend) for backend in backends)
+    request, backend_request = _timeouts(rule.timeouts)
+    if rule.timeouts is None:
+        request = applied.request_seconds if applied.request_seconds is not None else AI_REQUEST_SECONDS
+    created = rule.models_created_at or route.metadata.creation_timestamp
+    return ir.Rule(
+        name=f"{route.name}/rule/{index}",
+        route=str(route.name),
+        ai=not applied.closed,
+        matches=_ai_matches(scope, rule),
+        backends=backends,
+        created=route.metadata.creation_timestamp,
+        request_seconds=request,
+        backend_request_seconds=backend_request,
+        retry=_with_idle(applied.retry, rule, backends),
+        costs=costs,
+        limits=applied.limits,
+        local_limit=applied.local_limit,
+        auth=applied.auth,
+        direct=CLOSED if applied.closed else None,
+        owned_by=rule.models_owned_by,
+        models_created=_unix_seconds(created),
+    )
+
+
+def _with_idle(
+    retry: ir.Retry | None, rule: ai_gateway.AIGatewayRouteRule, backends: tuple[ir.Backend, ...]
+) -> ir.Retry | None:
+    """compat: streamIdleTimeout is how long an attempt may be silent before the next one is tried."""
+    idle = policies.seconds(rule.stream_idle_timeout)
+    if not idle:
+        return retry
+    groups = len({backend.priority for backend in backends})
+    base = retry or ir.Retry(
+        count=max(1, groups - 1), on="5xx,reset,connect-failure,retriable-status-codes", status_codes=(429,)
+    )
+    return ir.Retry(
+        count=base.count,
+        on=base.on,
+        status_codes=base.status_codes,
+        per_try_seconds=base.per_try_seconds,
+        per_try_idle_seconds=idle,
+        back_off_base_seconds=base.back_off_base_seconds,
+        back_off_max_seconds=base.back_off_max_seconds,
+    )
+
+
+def _http_match(match: gateway_api.HTTPRouteMatch) -> ir.Match:
+    return ir.Match(
+        path_kind=_KINDS[match.path.type],
+        path=match.path.value,
+        headers=tuple(_text_match(header) for header in match.headers),
+        queries=tuple(ir.TextMatch(query.name, _KINDS[query.type], query.value) for query in match.query_params),
+        method=match.method or "",
+    )
+
+
+def _edit(found: gateway_api.HTTPHeaderFilter | None) -> ir.HeaderEdit | None:
+    if found is None:
+        return None
+    return ir.HeaderEdit(
+        set=tuple((item.name, item.value) for item in found.set),
+        add=tuple((item.name, item.value) for item in found.add),
+        remove=found.remove,
+    )
+
+
+def _path(modifier: gateway_api.HTTPPathModifier | None) -> tuple[str, str | None]:
+    """(full path, prefix) of a path modifier."""
+    if modifier is None:
+        return "", None
+    if modifier.type == "ReplaceFullPath":
+        return modifier.replace_full_path or "/", None
+    return "", modifier.replace_prefix_match or "/"
+
+
+def _redirect(found: gateway_api.HTTPRequestRedirectFilter) -> ir.Redirect:
+    path, prefix = _path(found.path)
+    return ir.Redirect(
+        scheme=found.scheme or "",
+        hostname=found.hostname,
+        path=path,
+        path_prefix=prefix,
+        port=found.port,
+        status=found.status_code,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Filters:
+    request: ir.HeaderEdit | None = None
+    response: ir.HeaderEdit | None = None
+    redirect: ir.Redirect | None = None
+    rewrite: ir.Rewrite | None = None
+    direct: ir.DirectResponse | None = None
+    host_of_backend: bool = False
+
+
+def _extension(
+    scope: Scope, route: gateway_api.HTTPRoute, field: str, ref: gateway_api.LocalObjectReference
+) -> tuple[ir.DirectResponse | None, bool]:
+    """(direct response, whether the host becomes the backend's) of an HTTPRouteFilter."""
+    name = Name(route.metadata.namespace, ref.name)
+    found = scope.world.http_route_filters.get(name) if ref.kind == "HTTPRouteFilter" else None
+    if found is None:
+        message = f"there is no {ref.kind} {name}"
+        scope.report.error(route, field, message, remedy="kind: HTTPRouteFilter", reason="BackendNotFound")
+        return CLOSED, False
+    direct = found.spec.direct_response
+    if direct is not None:
+        return _direct(scope, found, direct), False
+    rewrite = found.spec.url_rewrite
+    hostname = rewrite.hostname if rewrite is not None else None
+    if hostname is None or hostname.type != "Backend" or (rewrite is not None and rewrite.path is not None):
+        remedy = "urlRewrite: {hostname: {type: Backend}} or directResponse"
+        scope.report.error(
+            found, "spec", "only a hostname of type Backend or a direct response is supported", remedy=remedy
+        )
+        return CLOSED, False
+    return None, True
+
+
+def _direct(
+    scope: Scope, found: envoy_gateway.HTTPRouteFilter, direct: envoy_gateway.HTTPDirectResponseFilter
+) -> ir.DirectResponse:
+    text = ""
+    if direct.body is not None and direct.body.inline is not None:
+        text = direct.body.inline
+    elif direct.body is not None and direct.body.value_ref is not None:
+        config = scope.world.config_maps.get(Name(found.metadata.namespace, direct.body.value_ref.name))
+        text = next(iter(config.data.values()), "") if config is not None else ""
+        if config is None:
+            message = f"there is no ConfigMap {direct.body.value_ref.name}"
+            scope.report.error(found, "spec.directResponse.body.valueRef", message, reason="BackendNotFound")
+    return ir.DirectResponse(status=direct.status_code, body=text, content_type=direct.content_type or "text/plain")
+
+
+def _filters(scope: Scope, route: gateway_api.HTTPRoute, index: int, rule: gateway_api.HTTPRouteRule) -> _Filters:
+    request = response = redirect = rewrite = direct = None
+    host_of_backend = False
+    for number, entry in enumerate(rule.filters):
+        request = _edit(entry.request_header_modifier) or request
+        response = _edit(entry.response_header_modifier) or response
+        if entry.request_redirect is not None:
+            redirect = _redirect(entry.request_redirect)
+        if entry.url_rewrite is not None:
+            path, prefix = _path(entry.url_rewrite.path)
+            rewrite = ir.Rewrite(hostname=entry.url_rewrite.hostname, path=path, path_prefix=prefix)
+        if entry.extension_ref is not None:
+            field = f"spec.rules[{index}].filters[{number}].extensionRef"
+            found, backend_host = _extension(scope, route, field, entry.extension_ref)
+            direct, host_of_backend = found or direct, host_of_backend or backend_host
+    return _Filters(request, response, redirect, rewrite, direct, host_of_backend)
+
+
+def _http_retry(rule: gateway_api.HTTPRouteRule, applied: ir.Retry | None) -> ir.Retry | None:
+    if rule.retry is None:
+        return applied
+    return ir.Retry(
+        count=rule.retry.attempts or 1,
+        on="reset,connect-failure" + (",retriable-status-codes" if rule.retry.codes else ",5xx"),
+        status_codes=rule.retry.codes,
+        back_off_base_seconds=duration_seconds(rule.retry.backoff) if rule.retry.backoff else None,
+    )
+
+
+def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) -> Iterator[ir.Rule]:
+    """The rules of a plain route on one listener."""
+    for index, rule in enumerate(route.spec.rules):
+        applied = _apply(scope, route, rule.name, place, ())
+        found = _filters(scope, route, index, rule)
+        resolved = (http_backend(scope, route, (index, n), ref) for n, ref in enumerate(rule.backend_refs))
+        backends = tuple(backend for backend in resolved if backend is not None)
+        if applied.traffic is not None:
+            backends = tuple(policies.to_backend(applied.traffic, backend) for backend in backends)
+        request, backend_request = _timeouts(rule.timeouts)
+        rewrite = found.rewrite
+        if found.host_of_backend and backends:
+            path = rewrite or ir.Rewrite()
+            rewrite = ir.Rewrite(hostname=backends[0].authority, path=path.path, path_prefix=path.path_prefix)
+        yield ir.Rule(
+            name=f"{route.name}/rule/{index}",
+            route=str(route.name),
+            ai=False,
+            matches=tuple(_http_match(match) for match in rule.matches or (gateway_api.HTTPRouteMatch(),)),
+            backends=backends,
+            created=route.metadata.creation_timestamp,
+            request_seconds=request if request is not None else applied.request_seconds,
+            backend_request_seconds=backend_request,
+            retry=_http_retry(rule, applied.retry),
+            limits=applied.limits,
+            local_limit=applied.local_limit,
+            auth=applied.auth,
+            request_headers=found.request,
+            response_headers=found.response,
+            redirect=found.redirect,
+            rewrite=rewrite,
+            direct=CLOSED if applied.closed else found.direct,
+        )
