@@ -35,11 +35,19 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}\Z")
 class ReadDocument:
     """What one document holds."""
 
-    resources: tuple[Resource, ...] = ()
+    resources: tuple[tuple[Key, Resource], ...] = ()
     rejected: tuple[Rejected, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     parsed: bool = True
     """Whether its text could be parsed at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """What one file holds. An equal text is not split again, an equal document is not parsed again."""
+
+    text: str
+    documents: Mapping[Document, ReadDocument]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +58,8 @@ class Loaded:
     diagnostics: tuple[Diagnostic, ...]
     resources: Mapping[Key, Resource] = field(default_factory=dict[Key, Resource], repr=False)
     """The objects of the world, for the next load."""
-    documents: Mapping[tuple[str, Document], ReadDocument] = field(
-        default_factory=dict[tuple[str, Document], ReadDocument], repr=False
-    )
-    """What each document held, for the next load."""
+    files: Mapping[str, ReadFile] = field(default_factory=dict[str, ReadFile], repr=False)
+    """What each file held, for the next load."""
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -81,7 +87,7 @@ class _Gathering:
         self._previous = previous
         self._resources: dict[Key, Resource] = {}
         self._rejected: dict[Key, Rejected] = {}
-        self._documents: dict[tuple[str, Document], ReadDocument] = {}
+        self._files: dict[str, ReadFile] = {}
         self._broken_files: set[str] = set()
 
     def read_file(self, path: Path, environment: Mapping[str, str]) -> None:
@@ -93,21 +99,17 @@ class _Gathering:
             self.diagnostics.append(error.diagnostic)
             self._broken_files.add(name)
             return
-        documents = (Document(text, 1, is_json=True),) if path.suffix == ".json" else split_documents(text)
-        for document in documents:
-            place = (name, document)
-            read = self._previous.documents.get(place) if self._previous is not None else None
-            if read is None:
-                read = read_document(document, name, environment)
-            self._documents[place] = read
+        known = self._previous.files.get(name) if self._previous is not None else None
+        self._files[name] = file = known if known and known.text == text else read_file(text, name, environment, known)
+        for read in file.documents.values():
             self._add(read, name)
 
     def _add(self, read: ReadDocument, file: str) -> None:
         if not read.parsed:
             self._broken_files.add(file)
         self.diagnostics.extend(read.diagnostics)
-        for resource in read.resources:
-            first = self._resources.setdefault(resource.key, resource)
+        for key, resource in read.resources:
+            first = self._resources.setdefault(key, resource)
             if first is not resource:
                 self.diagnostics.append(_declared_twice(resource, first))
         for rejected in read.rejected:
@@ -120,7 +122,7 @@ class _Gathering:
         rejected = [each for key, each in self._rejected.items() if key not in resources]
         diagnostics = sorted({self._with_stay(each, kept) for each in self.diagnostics}, key=diagnostic_order)
         world = make_world(resources.values(), rejected)
-        return Loaded(world, tuple(diagnostics), resources, self._documents)
+        return Loaded(world, tuple(diagnostics), resources, self._files)
 
     def _last_good(self) -> dict[Key, Resource]:
         """Objects of the load before that are broken now, or that may stand in text that cannot be parsed now."""
@@ -144,6 +146,17 @@ class _Gathering:
         return replace(diagnostic, message=diagnostic.message + STAYS)
 
 
+def read_file(text: str, name: str, environment: Mapping[str, str], known: ReadFile | None) -> ReadFile:
+    """The objects of one file. `known` is what it held before."""
+    is_json = name.endswith(".json")
+    documents = (Document(text, 1, is_json=True),) if is_json else split_documents(text)
+    before: Mapping[Document, ReadDocument] = known.documents if known is not None else {}
+    return ReadFile(
+        text,
+        {document: before.get(document) or read_document(document, name, environment) for document in documents},
+    )
+
+
 def read_document(document: Document, file: str, environment: Mapping[str, str]) -> ReadDocument:
     """The objects of one document: one, or those of a list."""
     try:
@@ -160,7 +173,7 @@ def read_document(document: Document, file: str, environment: Mapping[str, str])
         return ReadDocument(diagnostics=(diagnostic,), parsed=False)
     if value is None:
         return ReadDocument()
-    resources: list[Resource] = []
+    resources: list[tuple[Key, Resource]] = []
     rejected: list[Rejected] = []
     diagnostics: list[Diagnostic] = []
     for path, raw in _objects(value):
@@ -171,7 +184,7 @@ def read_document(document: Document, file: str, environment: Mapping[str, str])
         reading = read_object(expanded, source, path=path)
         diagnostics.extend(reading.diagnostics)
         if reading.resource is not None:
-            resources.append(reading.resource)
+            resources.append((reading.resource.key, reading.resource))
         if reading.rejected is not None:
             rejected.append(reading.rejected)
     return ReadDocument(tuple(resources), tuple(rejected), tuple(diagnostics))
