@@ -68,13 +68,13 @@ def _route_list(routes: Sequence[Route]) -> Matcher.OnMatch:
 
 
 def _mapped(items: Sequence[Item], models: list[Route], first: list[Route], last: list[Route]) -> Matcher:
-    """A matcher by model. Model lists are asked for without a model, so they stand only where none is named."""
+    """A matcher by model. What only a request without a model can need stands only where none is named."""
     matcher = Matcher()
     tree = matcher.matcher_tree
     tree.input.CopyFrom(_extension("headgate/model", HttpRequestHeaderMatchInput(header_name=headers.MODEL)))
     for name in sorted({model for model, _ in items if model is not None}):
         routes = [route for wanted, found in items if wanted in (None, name) for route in found]
-        tree.exact_match_map.map[name].CopyFrom(_route_list([*first, *routes, *last]))
+        tree.exact_match_map.map[name].CopyFrom(_route_list([*routes, *last[:1]]))
     others = [route for wanted, found in items if wanted is None for route in found]
     matcher.on_no_match.CopyFrom(_route_list([*models, *first, *others, *last]))
     return matcher

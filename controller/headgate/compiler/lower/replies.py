@@ -184,7 +184,7 @@ def error_routes() -> list[Route]:
 
 
 def last_routes(known_paths: Iterable[str]) -> list[Route]:
-    """What is told a request that no rule took: no model, unknown model, unknown path."""
+    """What is told a request that no rule took: the unknown model first, then no model, then an unknown path."""
     result: list[Route] = []
     has_model = HeaderMatcher(name=headers.MODEL, present_match=True)
     result.append(_refuse("headgate/unknown-model", 404, UNKNOWN_MODEL, RouteMatch(prefix="/", headers=[has_model])))

@@ -7,6 +7,7 @@ backend's filters; aggregate and composite clusters would skip them.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from envoy.config.core.v3.base_pb2 import HeaderValue
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
@@ -322,8 +323,9 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int) -> Iterator[Route]:
     yield route
 
 
+@lru_cache(maxsize=32_768)
 def rule_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options) -> tuple[Route, ...]:
-    """The routes of one match of a rule, in the order in which they are tried."""
+    """The routes of one match of a rule, in the order in which they are tried. Shared: they must not be changed."""
     if rule.ai:
         return tuple(_ai_routes(rule, match, index, options))
     return tuple(_http_routes(rule, match, index))
