@@ -152,6 +152,18 @@ _LEVELS: Final = {
 }
 
 
+_EXPECTED: Final = (
+    # We choose such features knowing that; Envoy says it again for every route.
+    "marked as work-in-progress",
+    # We sent it.
+    "caught ENVOY_SIGTERM",
+    # Envoy tries again by itself, and the controller logs who is connected.
+    f"gRPC config stream to {XDS_CLUSTER} closed",
+    f"gRPC config: unable to establish new stream to configuration server {XDS_CLUSTER}",
+)
+"""Parts of Envoy's warnings that tell operators nothing they could act on: logged as debug."""
+
+
 def log_envoy_line(child: str, line: str) -> None:
     """One line of Envoy's log as our event."""
     found = _LOG_LINE.fullmatch(line)
@@ -159,7 +171,10 @@ def log_envoy_line(child: str, line: str) -> None:
         log.warning("envoy_output", child=child, line=line)
         return
     level, logger, message = found.groups()
-    log.at(_LEVELS.get(level, LogLevel.INFO), "envoy_log", logger=logger, message=message)
+    expected = any(part in message for part in _EXPECTED)
+    log.at(
+        LogLevel.DEBUG if expected else _LEVELS.get(level, LogLevel.INFO), "envoy_log", logger=logger, message=message
+    )
 
 
 def envoy_child(options: EnvoyOptions) -> ChildSpec:

@@ -145,7 +145,7 @@ class Child:
                 "child_died",
                 child=self.spec.name,
                 pid=self.pid,
-                exit=_exit_text(code),
+                exit=exit_text(code),
                 restart_in_seconds=backoff_seconds(deaths),
             )
             while not await self._restarted(backoff_seconds(deaths)):
@@ -261,7 +261,8 @@ async def _until_exit_or_poll(pid: int) -> None:
         os.close(descriptor)
 
 
-def _exit_text(code: int) -> str:
+def exit_text(code: int) -> str:
+    """How a process ended, for people."""
     return signal.Signals(-code).name if code < 0 else f"status {code}"
 
 

@@ -1,0 +1,1 @@
+"""The command line: `headgate run`, `check`, `compile`, `explain`, `translate`."""

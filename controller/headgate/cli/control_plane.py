@@ -1,0 +1,60 @@
+"""The controller inside `headgate run`: the loop and its ADS server on a unix socket, on this process's event loop.
+
+Importing this module costs most of the start of `headgate run` (gRPC, protobuf), so it happens after Envoy was started.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from headgate.controller.loop import Build, ControllerLoop, LoopObserver, LoopStatus
+from headgate.controller.watch import Fingerprint, fingerprint, watch
+from headgate.controller.xds.server import AdsServer
+from headgate.controller.xds.snapshot import Snapshot
+from headgate.runtime.envoy import XDS_CLUSTER
+from headgate.runtime.grpc_server import listen, make_server
+
+
+class ControlPlane:
+    """Starts serving at `start`; `build` is called in a thread."""
+
+    def __init__(self, *, build: Callable[[], Build], observer: LoopObserver, state_directory: Path) -> None:
+        self._loop = ControllerLoop(
+            build=build,
+            publish=self._publish,
+            observer=observer,
+            state_directory=state_directory,
+            static_clusters=frozenset({XDS_CLUSTER}),
+        )
+        self._ads = AdsServer(self._loop)
+        self._server = make_server()
+        self._watching: asyncio.Task[None] | None = None
+        self._seen: Fingerprint = frozenset()
+
+    async def start(self, socket: Path) -> None:
+        """Serves ADS on `socket`."""
+        self._ads.add_to(self._server)
+        listen(self._server, f"unix:{socket}")
+        await self._server.start()
+
+    async def build_first(self, paths: Sequence[Path]) -> bool:
+        """Builds and publishes; returns whether it could. `paths` are what `watch` will watch."""
+        self._seen = await asyncio.to_thread(fingerprint, paths)
+        return await self._loop.build_now()
+
+    def watch(self, paths: Sequence[Path]) -> None:
+        """From now on changes of `paths` are built and published."""
+        self._watching = asyncio.create_task(self._loop.run(watch(paths, self._seen)))
+
+    def status(self) -> LoopStatus:
+        return self._loop.status()
+
+    async def stop(self) -> None:
+        """Stops watching and serving."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._server.stop(0)
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self._ads.publish(snapshot)

@@ -1,0 +1,291 @@
+"""Starts, supervises and stops everything that `headgate run` consists of.
+
+    Envoy ─ADS─ control plane (this process) ─ files
+      ├─ processors (only routes that translate use them)
+      └─ rate limit service (only routes with limits use it)
+
+Order of the start: Envoy first, because it starts while we import; then the configuration; then the servers which that
+configuration needs; the others after `ready`. Order of the end: requests, Envoy, servers, control plane, state folder.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from headgate.cli.console import Console
+from headgate.cli.plan import Plan, make_plan
+from headgate.cli.ports import unusable
+from headgate.cli.run_options import RunOptions
+from headgate.cli.servers import HeldOutput, Server, demo_child, servers
+from headgate.cli.start_error import StartError
+from headgate.cli.state_directory import StateDirectory
+from headgate.runtime.envoy import EnvoyAdmin, EnvoyMissingError, EnvoyOptions, envoy_child, find_envoy
+from headgate.runtime.logging import event_log
+from headgate.runtime.supervisor import Child, ChildSpec, ChildStartError, Supervisor, exit_text
+
+if TYPE_CHECKING:
+    from headgate.cli.admin import AdminServer
+    from headgate.cli.control_plane import ControlPlane
+    from headgate.cli.listeners import Address
+    from headgate.controller.loop import Build
+    from headgate.controller.store import Refusal
+    from headgate.controller.xds.snapshot import Snapshot
+
+log = event_log("run")
+
+READY_SECONDS_MAX: Final = 60.0
+"""How long everything may take to come up; Envoy waits a while for names it cannot resolve."""
+_POLL_SECONDS: Final = 0.01
+
+Planner = Callable[[RunOptions, StateDirectory, Mapping[str, str]], Plan]
+
+
+class Gateway:
+    """One life of the gateway; `run` is its whole story. It is the `LoopObserver` of its control plane."""
+
+    def __init__(self, options: RunOptions, *, environment: Mapping[str, str], planner: Planner = make_plan) -> None:
+        self._options = options
+        self._environment = environment
+        self._planner = planner
+        self._console = Console(options.log_format)
+        self._supervisor = Supervisor()
+        self._output = HeldOutput()
+        self._state = StateDirectory(options.state_directory)
+        self._control_plane: ControlPlane | None = None
+        self._admin: AdminServer | None = None
+        self._servers: Sequence[Server] = ()
+        self._addresses: Mapping[str, Address] = {}
+        """What the newest build listens on, by the listener's name."""
+        self._accepted: Snapshot | None = None
+        self._first_applied = asyncio.Event()
+        self._ready = False
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> int:
+        """Until a signal. Raises StartError; leaves nothing behind either way."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            await self._live()
+        finally:
+            await self._supervisor.stop()
+            if self._admin is not None:
+                await self._admin.stop()
+            if self._control_plane is not None:
+                await self._control_plane.stop()
+            self._state.close()
+        return 0
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def _live(self) -> None:
+        started_at = time.monotonic()
+        plan = self._planner(self._options, self._state, self._environment)
+        envoy = EnvoyAdmin(self._start_envoy())
+        for line in plan.told:
+            self._console.progress(line)
+        if not await self._unless_stopped(self._come_up(plan, envoy)):
+            return
+        self._ready = True
+        urls = [address.url for address in self._served()]
+        self._console.ready(urls, time.monotonic() - started_at)
+        self._output.release()
+        if plan.welcome is not None and urls:
+            self._console.progress(plan.welcome(urls[0]))
+        self._start_the_rest(plan)
+        await self._stop.wait()
+        self._ready = False
+        await self._drain(envoy)
+
+    # --- start
+
+    def _start_envoy(self) -> Path:
+        """Returns the socket of its admin interface."""
+        try:
+            options = EnvoyOptions(
+                binary=find_envoy(self._options.envoy),
+                state_directory=self._state.path,
+                xds_socket=self._state.xds_socket,
+                concurrency=self._options.concurrency,
+                log_level=self._options.log_level,
+                drain_seconds=self._options.drain_seconds,
+            )
+        except EnvoyMissingError as error:
+            raise StartError(str(error)) from error
+        self._start(envoy_child(options))
+        return options.admin_socket
+
+    def _start(self, spec: ChildSpec) -> Child:
+        try:
+            return self._supervisor.start(self._output.hold(spec))
+        except ChildStartError as error:
+            raise StartError(str(error)) from error
+
+    async def _come_up(self, plan: Plan, envoy: EnvoyAdmin) -> None:
+        """Everything until Envoy serves the configuration."""
+        # Imported here: it is most of the time to start, during which Envoy starts too.
+        from headgate.cli.control_plane import ControlPlane
+
+        self._control_plane = ControlPlane(build=plan.build, observer=self, state_directory=self._state.path)
+        await self._control_plane.start(self._state.xds_socket)
+        if plan.demo_address:
+            self._start(demo_child(plan.demo_address))
+        if self._options.admin_port is not None:
+            await self._start_admin(envoy, self._options.admin_port)
+        if not await self._control_plane.build_first(plan.watched):
+            raise StartError(self._control_plane.status().error)
+        await self._until_serving(plan, envoy)
+
+    async def _start_admin(self, envoy: EnvoyAdmin, port: int) -> None:
+        from headgate.cli.admin import AdminServer
+
+        assert self._control_plane is not None
+        self._admin = AdminServer(
+            ready=lambda: self._ready, status=self._control_plane.status, children=self._supervisor, envoy=envoy
+        )
+        host = "127.0.0.1"
+        try:
+            bound = await self._admin.start(host, port)
+        except OSError as error:
+            raise StartError(unusable([(host, port)]) or f"cannot listen on {host}:{port}: {error}") from error
+        self._console.progress(f"admin  http://{host}:{bound}")
+
+    async def _until_serving(self, plan: Plan, envoy: EnvoyAdmin) -> None:
+        """Until Envoy took the configuration and everything it needs accepts connections; or a child dies."""
+        serving = asyncio.create_task(self._serving(plan, envoy))
+        deaths = [child.first_exit for child in self._supervisor]
+        try:
+            await asyncio.wait((serving, *deaths), timeout=READY_SECONDS_MAX, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+                return
+        finally:
+            serving.cancel()
+        for child in self._supervisor:
+            if child.first_exit.done():
+                why = self._output.last_line(child.spec.name) or exit_text(child.first_exit.result())
+                raise StartError(f"{child.spec.name} ended: {why}")
+        raise StartError(f"Envoy did not take the configuration in {READY_SECONDS_MAX:g} s")
+
+    async def _serving(self, plan: Plan, envoy: EnvoyAdmin) -> None:
+        await self._first_applied.wait()
+        await _until(envoy.is_live)
+        if not self._served():
+            raise StartError("nothing can be served: Envoy refused every listener")
+        for address in self._served():
+            await _until(lambda address=address: _accepts(address.reachable_host, address.port))
+        if plan.demo_address:
+            host, _, port = plan.demo_address.rpartition(":")
+            await _until(lambda: _accepts(host, int(port)))
+        for server in self._servers:
+            if self._supervisor.get(server.spec.name) is not None:
+                await _until(lambda server=server: _accepts_unix(server.socket))
+
+    async def _unless_stopped(self, work: Awaitable[None]) -> bool:
+        """Does `work`, but gives it up when a signal comes; returns whether it was done."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if task.done():
+            task.result()
+            return True
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return False
+
+    def _start_the_rest(self, plan: Plan) -> None:
+        """What the configuration does not need now, and the watch on it."""
+        for server in self._servers:
+            if self._supervisor.get(server.spec.name) is None:
+                self._supervisor.start(self._output.hold(server.spec))
+        assert self._control_plane is not None
+        if plan.watched:
+            self._control_plane.watch(plan.watched)
+
+    # --- end
+
+    async def _drain(self, envoy: EnvoyAdmin) -> None:
+        """Lets requests end; a second signal cuts it short."""
+        log.info("draining", drain_seconds=self._options.drain_seconds)
+        draining = asyncio.create_task(envoy.drain(self._options.drain_seconds))
+        hurried = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, hurried):
+            task.cancel()
+        await self._supervisor.stop(["envoy"])
+
+    # --- what the control plane tells (LoopObserver)
+
+    def built(self, build: "Build", snapshot: "Snapshot") -> None:
+        """Before the first publication: are the ports free, and which servers does it need."""
+        from headgate.cli.listeners import addresses, refers_to_cluster
+
+        self._console.problems(build.problems)
+        self._addresses = addresses(build.resources)
+        if self._servers:
+            return
+        if not self._addresses:
+            raise StartError("nothing can be served: no Gateway has a listener with a valid route")
+        if (reason := unusable([(each.host, each.port) for each in self._addresses.values()])) is not None:
+            raise StartError(reason)
+        self._servers = servers(self._options, self._state)
+        for server in self._servers:
+            if refers_to_cluster(snapshot, server.cluster):
+                self._start(server.spec)
+
+    def build_failed(self, error: Exception) -> None:
+        """The configuration in force stays."""
+        log.exception("build_failed", error=str(error))
+
+    def applied(self, snapshot: "Snapshot", seconds: float) -> None:
+        """Envoy has acknowledged."""
+        del seconds
+        self._accepted = snapshot
+        self._first_applied.set()
+
+    def refused(self, refusal: "Refusal") -> None:
+        """Envoy refused something that the compiler let through."""
+        self._console.problem(str(refusal))
+
+    def _served(self) -> "Sequence[Address]":
+        """Addresses of the listeners that Envoy accepted."""
+        from headgate.controller.xds.resource_types import LISTENER
+
+        if self._accepted is None:
+            return ()
+        names = self._accepted.resources[LISTENER]
+        return sorted(address for name, address in self._addresses.items() if name in names)
+
+
+async def _until(done: Callable[[], Awaitable[bool]]) -> None:
+    # What is waited for is in other processes; the caller bounds it.
+    while not await done():  # noqa: ASYNC110
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _accepts(host: str, port: int) -> bool:
+    return await _opens(asyncio.open_connection(host, port))
+
+
+async def _accepts_unix(socket: Path) -> bool:
+    return await _opens(asyncio.open_unix_connection(str(socket)))
+
+
+async def _opens(connecting: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> bool:
+    try:
+        _, writer = await connecting
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -1,0 +1,57 @@
+"""Console script `headgate`: finds the command and runs it.
+
+A command is a row of `COMMANDS` and a module with `add_arguments(parser)` and `run(options) -> int` (the exit code).
+Only the module of the command that was asked for is imported, so that `headgate run` starts fast.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from typing import Final, Protocol, cast
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One row."""
+
+    name: str
+    help: str
+    module: str
+
+
+class CommandModule(Protocol):
+    """What a command's module offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares its options."""
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Does the work and returns the exit code."""
+        ...
+
+
+COMMANDS: Final = (Command("run", "start the whole gateway on this machine", "headgate.cli.run"),)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: the command's, or 2 for wrong arguments."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    wanted = next((argument for argument in given if not argument.startswith("-")), None)
+    parser = argparse.ArgumentParser(prog="headgate", description="An AI gateway on Envoy.")
+    parser.add_argument("--version", action="version", version=f"headgate {version('headgate')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        subparser = commands.add_parser(command.name, help=command.help, description=command.help)
+        if command.name == wanted:
+            module = cast("CommandModule", import_module(command.module))
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    options = parser.parse_args(given)
+    return options.run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

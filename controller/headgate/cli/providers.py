@@ -1,0 +1,228 @@
+"""Backends from the environment: which keys are there, and the manifests that serve them.
+
+The manifests are what a user would write; keys stay in the environment and are named in them, not copied.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from headgate.cli.start_error import StartError
+
+DEMO: Final = "demo"
+_AZURE_VERSION: Final = "2025-01-01-preview"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A row of `PROVIDERS`: what a provider's official client reads from the environment."""
+
+    name: str
+    title: str
+    key_variable: str
+    url_variable: str
+    url_default: str
+    """Empty: the URL variable is required."""
+    schema: str
+    policy_type: str
+    policy_field: str
+    models: str
+    """Regular expression of the models it is asked for when it is not the only one; empty for all the others."""
+    example_model: str
+
+
+PROVIDERS: Final = (
+    Provider(
+        name="anthropic",
+        title="Anthropic",
+        key_variable="ANTHROPIC_API_KEY",
+        url_variable="ANTHROPIC_BASE_URL",
+        url_default="https://api.anthropic.com",
+        schema="Anthropic",
+        policy_type="AnthropicAPIKey",
+        policy_field="anthropicAPIKey",
+        models="claude.*",
+        example_model="claude-sonnet-4-5",
+    ),
+    Provider(
+        name="openai",
+        title="OpenAI",
+        key_variable="OPENAI_API_KEY",
+        url_variable="OPENAI_BASE_URL",
+        url_default="https://api.openai.com/v1",
+        schema="OpenAI",
+        policy_type="APIKey",
+        policy_field="apiKey",
+        models="",
+        example_model="gpt-5-mini",
+    ),
+    Provider(
+        name="azure",
+        title="Azure OpenAI",
+        key_variable="AZURE_OPENAI_API_KEY",
+        url_variable="AZURE_OPENAI_ENDPOINT",
+        url_default="",
+        schema="AzureOpenAI",
+        policy_type="AzureAPIKey",
+        policy_field="azureAPIKey",
+        models="",
+        example_model="YOUR-DEPLOYMENT",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Providers with a key, in the order in which they are asked, and what to tell about them."""
+
+    used: tuple[tuple[Provider, str], ...]
+    """(provider, base URL)"""
+    told: tuple[str, ...]
+
+
+def find(environment: Mapping[str, str]) -> Found:
+    """Looks for keys. Raises StartError for a key without the URL it needs, or a URL that is none."""
+    used: list[tuple[Provider, str]] = []
+    told: list[str] = []
+    for provider in PROVIDERS:
+        if not environment.get(provider.key_variable):
+            continue
+        url = environment.get(provider.url_variable) or provider.url_default
+        if not url:
+            raise StartError(f"{provider.key_variable} is set, but {provider.url_variable} is not")
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            raise StartError(f"{provider.url_variable} is not a URL: {url}")
+        if any(not other.models for other, _ in used) and not provider.models:
+            # Both would be asked for any model; a file can say which model is whose.
+            told.append(f"{provider.key_variable} found, not used: {used[-1][0].title} takes its models")
+            continue
+        used.append((provider, url))
+        told.append(f"{provider.key_variable} found: {provider.title} at {url}")
+    return Found(tuple(used), tuple(told))
+
+
+def manifests(found: Found, *, port: int, demo_address: str = "") -> str:
+    """YAML that serves what was found, or the demo provider on `demo_address`."""
+    documents = [_GATEWAY.format(port=port)]
+    if not found.used:
+        host, _, demo_port = demo_address.rpartition(":")
+        documents += [_demo_backends(host, int(demo_port)), _route(_DEMO_RULES)]
+        return "---\n".join(documents)
+    alone = len(found.used) == 1
+    rules = [_rule(provider.name, "" if alone else provider.models) for provider, _ in found.used]
+    documents += [_backend(provider, url) for provider, url in found.used]
+    return "---\n".join([*documents, _route("".join(rules))])
+
+
+_GATEWAY: Final = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {{name: headgate}}
+spec: {{controllerName: gateway.envoyproxy.io/gatewayclass-controller}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: headgate}}
+spec:
+  gatewayClassName: headgate
+  listeners:
+  - {{name: http, protocol: HTTP, port: {port}}}
+"""
+
+_DEMO_RULES: Final = """\
+  - matches: [{headers: [{name: x-ai-eg-model, value: demo}]}, {headers: [{name: x-ai-eg-model, value: demo-mini}]}]
+    backendRefs: [{name: demo}]
+  - matches: [{headers: [{name: x-ai-eg-model, value: demo-claude}]}]
+    backendRefs: [{name: demo-claude, modelNameOverride: demo}]
+"""
+
+
+def _route(rules: str) -> str:
+    return f"""\
+apiVersion: aigateway.envoyproxy.io/v1beta1
+kind: AIGatewayRoute
+metadata: {{name: headgate}}
+spec:
+  parentRefs: [{{name: headgate}}]
+  rules:
+{rules}"""
+
+
+def _rule(backend: str, models: str) -> str:
+    matches = f"matches: [{{headers: [{{name: x-ai-eg-model, type: RegularExpression, value: '{models}'}}]}}]\n    "
+    return f"  - {matches if models else ''}backendRefs: [{{name: {backend}}}]\n"
+
+
+def _demo_backends(host: str, port: int) -> str:
+    backends = [_service(DEMO, "OpenAI", "", DEMO), _service("demo-claude", "Anthropic", "", DEMO)]
+    return "---\n".join([_endpoint(DEMO, host, port), *backends])
+
+
+def _service(name: str, schema: str, prefix: str, backend: str) -> str:
+    more = f", prefix: '{prefix}'" if prefix else ""
+    return f"""\
+apiVersion: aigateway.envoyproxy.io/v1beta1
+kind: AIServiceBackend
+metadata: {{name: {name}}}
+spec:
+  schema: {{name: {schema}{more}}}
+  backendRef: {{group: gateway.envoyproxy.io, kind: Backend, name: {backend}}}
+"""
+
+
+def _endpoint(name: str, host: str, port: int) -> str:
+    kind, field = ("ip", "address") if host.replace(".", "").isdigit() or ":" in host else ("fqdn", "hostname")
+    return f"""\
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {{name: {name}}}
+spec: {{endpoints: [{{{kind}: {{{field}: '{host}', port: {port}}}}}]}}
+"""
+
+
+def _backend(provider: Provider, url: str) -> str:
+    parts = urlsplit(url)
+    host, tls = parts.hostname or "", parts.scheme == "https"
+    prefix = parts.path.rstrip("/") if provider.name == "openai" else ""
+    documents = [
+        _endpoint(provider.name, host, parts.port or (443 if tls else 80)),
+        _service_of(provider, prefix),
+        _policy(provider),
+    ]
+    return "---\n".join(documents + ([_tls(provider.name, host)] if tls else []))
+
+
+def _service_of(provider: Provider, prefix: str) -> str:
+    text = _service(provider.name, provider.schema, prefix, provider.name)
+    if provider.name == "azure":
+        return text.replace("{name: AzureOpenAI}", f"{{name: AzureOpenAI, version: '{_AZURE_VERSION}'}}")
+    return text
+
+
+def _policy(provider: Provider) -> str:
+    return f"""\
+apiVersion: v1
+kind: Secret
+metadata: {{name: {provider.name}}}
+stringData: {{apiKey: '${{{provider.key_variable}}}'}}
+---
+apiVersion: aigateway.envoyproxy.io/v1beta1
+kind: BackendSecurityPolicy
+metadata: {{name: {provider.name}}}
+spec:
+  targetRefs: [{{group: aigateway.envoyproxy.io, kind: AIServiceBackend, name: {provider.name}}}]
+  type: {provider.policy_type}
+  {provider.policy_field}: {{secretRef: {{name: {provider.name}}}}}
+"""
+
+
+def _tls(name: str, host: str) -> str:
+    return f"""\
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {{name: {name}}}
+spec:
+  targetRefs: [{{group: gateway.envoyproxy.io, kind: Backend, name: {name}}}]
+  validation: {{hostname: '{host}', wellKnownCACertificates: System}}
+"""

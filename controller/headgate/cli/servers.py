@@ -1,0 +1,95 @@
+"""The servers of ours that `headgate run` starts beside Envoy, and what their output means while it starts."""
+
+import sys
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from headgate.cli.run_options import RunOptions
+from headgate.cli.state_directory import StateDirectory
+from headgate.runtime.supervisor import ChildSpec, relay_output
+
+STOP_SECONDS: Final = 10.0
+"""What a server gets to end after Envoy has gone: no request is left by then."""
+_DRAIN_SECONDS: Final = "2"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A child that listens on a socket, and the Envoy cluster that stands for it."""
+
+    spec: ChildSpec
+    socket: Path
+    cluster: str
+
+
+def servers(options: RunOptions, state: StateDirectory) -> tuple[Server, ...]:
+    """Processors and the rate limit service. Imports the compiler's names, so call it after the first build."""
+    from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
+    from headgate.compiler.lower.upstream import EXTPROC_CLUSTER
+
+    processors = [
+        Server(_processor(index, socket, options), socket, EXTPROC_CLUSTER)
+        for index, socket in enumerate(state.extproc_sockets(options.workers))
+    ]
+    return (*processors, Server(_ratelimit(options, state), state.ratelimit_socket, RATELIMIT_CLUSTER))
+
+
+def demo_child(address: str) -> ChildSpec:
+    """The demo provider on `address` (host:port)."""
+    command = (sys.executable, "-m", "headgate.cli.demo", "--address", address)
+    return ChildSpec(name="demo", command=command, stop_seconds=STOP_SECONDS)
+
+
+def _processor(index: int, socket: Path, options: RunOptions) -> ChildSpec:
+    arguments = ("--address", f"unix:{socket}", "--drain-seconds", _DRAIN_SECONDS)
+    return _ours(f"extproc-{index}", "headgate.extproc.main", arguments, options)
+
+
+def _ratelimit(options: RunOptions, state: StateDirectory) -> ChildSpec:
+    arguments = ["--address", f"unix:{state.ratelimit_socket}", "--config", str(state.limits)]
+    arguments += ["--drain-seconds", _DRAIN_SECONDS]
+    if options.redis_url:
+        arguments += ["--redis-url", options.redis_url]
+    return _ours("ratelimit", "headgate.ratelimit.main", tuple(arguments), options)
+
+
+def _ours(name: str, module: str, arguments: tuple[str, ...], options: RunOptions) -> ChildSpec:
+    program = f"import sys; from {module} import main; sys.exit(main())"
+    logs = ("--log-level", options.log_level.value, "--log-format", options.log_format.value)
+    return ChildSpec(
+        name=name,
+        command=(sys.executable, "-c", program, *arguments, *logs),
+        on_line=relay_output,
+        stop_seconds=STOP_SECONDS,
+    )
+
+
+@dataclass(slots=True)
+class HeldOutput:
+    """Keeps children's lines back until the start is through: if it fails, one clear line has to be enough."""
+
+    _held: list[tuple[ChildSpec, str]] | None = field(default_factory=list[tuple[ChildSpec, str]])
+    _last: dict[str, str] = field(default_factory=dict[str, str])
+
+    def hold(self, spec: ChildSpec) -> ChildSpec:
+        """`spec` with its output held."""
+        return replace(spec, on_line=partial(self._take, spec))
+
+    def release(self) -> None:
+        """Writes what was held; from now on lines go where they belong at once."""
+        held, self._held = self._held or [], None
+        for spec, line in held:
+            spec.on_line(spec.name, line)
+
+    def last_line(self, child: str) -> str:
+        """The last thing a child said."""
+        return self._last.get(child, "")
+
+    def _take(self, spec: ChildSpec, child: str, line: str) -> None:
+        if self._held is None:
+            spec.on_line(child, line)
+        else:
+            self._last[child] = line
+            self._held.append((spec, line))
