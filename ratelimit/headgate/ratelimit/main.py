@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from headgate.ratelimit import wire
@@ -49,11 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     set_up_logging(options.log_level, options.log_format)
     try:
-        asyncio.run(_run(options))
+        # uvloop saves about a tenth of a decision's CPU (tests/bench/limits.py).
+        with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
+            runner.run(_run(options))
     except (StartError, AddressInUseError) as error:
         print(f"headgate-ratelimit: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _new_event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 async def _run(options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ import pytest
 from headgate.limits.algorithms.fixed_window import FixedWindowOp, plan_window
 from headgate.limits.engine import Outcome, Transaction
 from headgate.ratelimit.storages import StorageError
-from headgate.ratelimit.storages.redis import BATCH_OPS_MAX, CALLS_MAX, WAITING_MAX, RedisStorage
+from headgate.ratelimit.storages.redis import BATCH_OPS_MAX, WAITING_MAX, RedisStorage
 from support.redis import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -144,10 +144,7 @@ async def test_a_redis_that_restarts_is_used_again(short_path: Path) -> None:
 async def test_what_waits_is_bounded(storage: RedisStorage, redis_server: RedisServer) -> None:
     os.kill(redis_server.pid, signal.SIGSTOP)
     try:
-        # One wave to occupy the calls, then more than may wait.
-        busy = [asyncio.create_task(storage.run(admission(op("a")))) for _ in range(CALLS_MAX)]
-        waiting = [asyncio.create_task(storage.run(admission(op("a")))) for _ in range(WAITING_MAX + 50)]
-        results = await asyncio.gather(*busy, *waiting, return_exceptions=True)
+        results = await gather(storage, [admission(op("a"))] * (WAITING_MAX + 50))
     finally:
         os.kill(redis_server.pid, signal.SIGCONT)
     messages = [str(result) for result in results if isinstance(result, StorageError)]

@@ -137,7 +137,7 @@ LIMITS: dict[str, Limit] = {"a": (10, 60, False), "b": (25, 3600, False), "s": (
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_agrees_with_the_naive_limiter(storage: Storage, seed: int) -> None:
-    """Requests come in bursts that run concurrently, so that Redis runs them as batches; order is kept within a burst."""
+    """Requests come in bursts that run concurrently, so that Redis runs them as batches, in their order."""
     dice = random.Random(seed)
     naive = NaiveLimiter(LIMITS)
     now = NOW
