@@ -1,0 +1,308 @@
+"""Counts prompts before a provider does: exactly where the tokenizer is public, else as an estimate that says so.
+
+Vocabularies come from the data files of the package `bpe-openai`; nothing is downloaded. One is read when the first
+prompt needs it: about half a second and 70 MB, so only processes that are asked to count pay for it. Counting costs
+about 0.05 ms per KB of text and lets other threads run.
+
+The rule for chat is OpenAI's (<https://github.com/openai/openai-cookbook>, "How to count tokens with tiktoken"): 3 to
+start the answer, 3 per message, and the tokens of every string in it, 1 more for a name. Only an OpenAI model's text is
+exact; tools, media and other vendors' models are estimates.
+"""
+
+import gzip
+from binascii import a2b_base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, assert_never
+
+import msgspec
+from headgate.llm.canonical import (
+    Base64Source,
+    ChatRequest,
+    DocumentPart,
+    FunctionTool,
+    ImagePart,
+    MediaPart,
+    OpaquePart,
+    OpaqueTool,
+    Part,
+    RedactedThinkingPart,
+    RefusalPart,
+    TextPart,
+    TextSource,
+    ThinkingPart,
+    Tool,
+    ToolCallPart,
+    ToolResultPart,
+)
+from headgate.llm.dialects.table import DIALECTS
+from headgate.llm.endpoints import endpoint_named
+from headgate.llm.errors import RequestError
+from headgate.llm.names import Operation
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+ANSWER_TOKENS: Final = 3
+"""Every answer is primed with `<|start|>assistant<|message|>`."""
+MESSAGE_TOKENS: Final = 3
+NAME_TOKENS: Final = 1
+TOOL_TOKENS: Final = 8
+"""Around one function's definition."""
+
+IMAGE_TOKENS: Final = 765
+"""An image of 1024 x 1024 in high detail, OpenAI's own example; the size is not looked up."""
+IMAGE_LOW_TOKENS: Final = 85
+DOCUMENT_TOKENS: Final = 1_500
+"""A page or two; how many there are cannot be seen from outside."""
+MEDIA_BYTES_PER_TOKEN: Final = 1_600
+"""16 kHz, 16 bit audio at 20 tokens a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """Tokens of a prompt, and whether the provider will count the same."""
+
+    tokens: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Vocabulary:
+    file: str
+    pattern: str
+    special_tokens: Mapping[str, int]
+
+
+_O200K: Final = "o200k_base"
+_CL100K: Final = "cl100k_base"
+
+_CONTRACTIONS: Final = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_VOCABULARIES: Final = {
+    _O200K: _Vocabulary(
+        file="o200k_base.tiktoken.gz",
+        pattern="|".join(
+            (
+                r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+" + _CONTRACTIONS,
+                r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*" + _CONTRACTIONS,
+                r"\p{N}{1,3}",
+                r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+                r"\s*[\r\n]+",
+                r"\s+(?!\S)",
+                r"\s+",
+            )
+        ),
+        special_tokens={"<|endoftext|>": 199_999, "<|endofprompt|>": 200_018},
+    ),
+    _CL100K: _Vocabulary(
+        file="cl100k_base.tiktoken.gz",
+        pattern=(
+            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
+            r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+        ),
+        special_tokens={
+            "<|endoftext|>": 100_257,
+            "<|fim_prefix|>": 100_258,
+            "<|fim_middle|>": 100_259,
+            "<|fim_suffix|>": 100_260,
+            "<|endofprompt|>": 100_276,
+        },
+    ),
+}
+"""Word patterns and special tokens as tiktoken's `openai_public` defines them."""
+
+_MODELS: Final = (
+    ("gpt-4o", _O200K, True),
+    ("gpt-4.1", _O200K, True),
+    ("gpt-4.5", _O200K, True),
+    ("gpt-4", _CL100K, True),
+    ("gpt-3.5", _CL100K, True),
+    ("gpt-35", _CL100K, True),  # Azure's spelling
+    ("text-embedding-", _CL100K, True),
+    ("gpt-5", _O200K, True),
+    ("gpt-oss", _O200K, True),
+    ("chatgpt-4o", _O200K, True),
+    ("o1", _O200K, True),
+    ("o3", _O200K, True),
+    ("o4-mini", _O200K, True),
+    ("", _O200K, False),
+)
+"""Start of a model's name without its vendor prefix, its vocabulary, whether that is the model's own."""
+
+
+def count_request_tokens(endpoint: str, model: str, body: bytes) -> int | None:
+    """Tokens of a JSON request's prompt, by the name of its endpoint; None for operations that have no prompt of text.
+
+    RequestError if the body is not a request of that endpoint.
+    """
+    row = endpoint_named(endpoint)
+    if row is None:
+        return None
+    match row.operation:
+        case Operation.CHAT | Operation.MESSAGES | Operation.COUNT_TOKENS:
+            return count_chat(DIALECTS[row.dialect].decode_request(body), model).tokens
+        case Operation.COMPLETION:
+            return _count_strings(_decode_prompt(body).prompt, model)
+        case Operation.EMBEDDINGS | Operation.RESPONSES | Operation.RESPONSES_INPUT_TOKENS:
+            prompt = _decode_prompt(body)
+            return _count_strings((prompt.instructions, prompt.input, prompt.messages), model)
+        case _:
+            return None
+
+
+def count_chat(request: ChatRequest, model: str) -> TokenCount:
+    """Tokens of a chat prompt for a model."""
+    encoding, exact = _encoding_of(model)
+    counter = _Counter(encoding, exact)
+    total = ANSWER_TOKENS
+    for message in request.messages:
+        total += MESSAGE_TOKENS + counter.text(message.role)
+        if message.name:
+            total += NAME_TOKENS + counter.text(message.name)
+        total += sum(counter.part(part) for part in message.parts)
+    total += sum(counter.tool(tool) for tool in request.tools)
+    if request.response_format is not None and request.response_format.schema is not None:
+        total += counter.estimate(bytes(request.response_format.schema))
+    return TokenCount(total, counter.exact)
+
+
+def count_text(text: str, model: str) -> TokenCount:
+    """Tokens of one text for a model."""
+    encoding, exact = _encoding_of(model)
+    return TokenCount(len(encoding.encode_ordinary(text)), exact)
+
+
+class _Counter:
+    """Counts values of one prompt; `exact` turns false with the first one that can only be estimated."""
+
+    __slots__ = ("_encoding", "exact")
+
+    def __init__(self, encoding: "Encoding", exact: bool) -> None:
+        self._encoding = encoding
+        self.exact = exact
+
+    def text(self, text: str) -> int:
+        """Exact for the vocabulary."""
+        return len(self._encoding.encode_ordinary(text))
+
+    def estimate(self, raw: bytes) -> int:
+        """JSON that the provider writes into the prompt in a form of its own."""
+        self.exact = False
+        return self.text(raw.decode("utf-8", "replace"))
+
+    def part(self, part: Part) -> int:
+        """One part of a message."""
+        match part:
+            case TextPart(text=text) | RefusalPart(text=text):
+                return self.text(text)
+            case ToolCallPart():
+                self.exact = False
+                return MESSAGE_TOKENS + self.text(part.name) + self.text(part.arguments)
+            case ToolResultPart():
+                self.exact = False
+                return sum(self.part(item) for item in part.content)
+            case ThinkingPart(text=text):
+                self.exact = False
+                return self.text(text)
+            case RedactedThinkingPart(data=data):
+                self.exact = False
+                return len(data) // 4
+            case ImagePart(detail=detail):
+                self.exact = False
+                return IMAGE_LOW_TOKENS if detail == "low" else IMAGE_TOKENS
+            case DocumentPart(source=source):
+                self.exact = False
+                return self.text(source.text) if isinstance(source, TextSource) else DOCUMENT_TOKENS
+            case MediaPart(source=source):
+                self.exact = False
+                data_bytes = len(source.data) * 3 // 4 if isinstance(source, Base64Source) else 0
+                return max(DOCUMENT_TOKENS, data_bytes // MEDIA_BYTES_PER_TOKEN)
+            case OpaquePart(raw=raw):
+                return self.estimate(bytes(raw))
+            case _:
+                assert_never(part)
+
+    def tool(self, tool: Tool) -> int:
+        """One tool's definition."""
+        self.exact = False
+        match tool:
+            case FunctionTool():
+                schema = b"" if tool.parameters is None else bytes(tool.parameters)
+                return TOOL_TOKENS + self.text(tool.name) + self.text(tool.description) + self.estimate(schema)
+            case OpaqueTool(raw=raw):
+                return TOOL_TOKENS + self.estimate(bytes(raw))
+            case _:
+                assert_never(tool)
+
+
+class _Prompt(msgspec.Struct, frozen=True):
+    """Members that carry the prompt of the operations without a dialect here."""
+
+    prompt: object = None
+    input: object = None
+    instructions: object = None
+    messages: object = None
+
+
+def _decode_prompt(body: bytes) -> _Prompt:
+    try:
+        return _prompt_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"the body is not a JSON object: {error}", code="invalid_json") from None
+
+
+_prompt_decoder: Final = msgspec.json.Decoder(_Prompt)
+
+_NO_TEXT: Final = frozenset(("type", "id", "role", "status", "image_url", "file_data", "file_id", "call_id", "data"))
+"""Members that hold no text of the prompt, or not as text."""
+
+
+def _count_strings(prompt: object, model: str) -> int:
+    """Every string in a JSON value; a number is a token of a prompt that came as tokens.
+
+    Walked with a list of its own: depth is the client's choice.
+    """
+    encoding, _ = _encoding_of(model)
+    total = 0
+    waiting: list[object] = [prompt]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            total += len(encoding.encode_ordinary(value))
+        elif isinstance(value, int) and not isinstance(value, bool):
+            total += 1
+        elif isinstance(value, Mapping):
+            waiting.extend(item for name, item in value.items() if name not in _NO_TEXT)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        elif isinstance(value, Sequence) and not isinstance(value, bytes):
+            waiting.extend(value)  # pyright: ignore[reportUnknownArgumentType]
+    return total
+
+
+def _encoding_of(model: str) -> tuple["Encoding", bool]:
+    name = model.lower().rpartition("/")[2]
+    for start, vocabulary, exact in _MODELS:
+        if name.startswith(start):
+            return _load(vocabulary), exact
+    raise AssertionError("the last row matches every name")
+
+
+@cache
+def _load(name: str) -> "Encoding":
+    """Reads a vocabulary from the data files; importing their package would load all of them."""
+    from tiktoken import Encoding
+
+    vocabulary = _VOCABULARIES[name]
+    package = find_spec("bpe_openai")
+    assert package is not None, "bpe-openai is a dependency"
+    assert package.origin is not None, "bpe-openai is no namespace"
+    ranks: dict[bytes, int] = {}
+    with gzip.open(Path(package.origin).parent / "data" / vocabulary.file, "rb") as lines:
+        for line in lines:
+            token, _, rank = line.partition(b" ")
+            ranks[a2b_base64(token)] = int(rank)
+    return Encoding(
+        name, pat_str=vocabulary.pattern, mergeable_ranks=ranks, special_tokens=dict(vocabulary.special_tokens)
+    )
