@@ -22,7 +22,7 @@ ANSWER_TYPES: dict[str, type[BaseModel]] = {
     DialectName.ANTHROPIC_MESSAGES: anthropic.types.Message,
 }
 
-MINIMAL = {
+MINIMAL: dict[str, bytes] = {
     DialectName.OPENAI_CHAT: b'{"model":"asked","messages":[{"role":"user","content":"Hi"}]}',
     DialectName.ANTHROPIC_MESSAGES: b'{"model":"asked","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}',
 }

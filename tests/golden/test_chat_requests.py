@@ -53,7 +53,7 @@ COVERS: dict[str, tuple[str, ...]] = {
     "anthropic-messages/every_parameter": ("direct", "direct-reasoning", "direct-compatible"),
 }
 
-SDK_TYPES = {
+SDK_TYPES: dict[str, str] = {
     DialectName.OPENAI_CHAT: "openai.types.chat.completion_create_params.CompletionCreateParams",
     DialectName.ANTHROPIC_MESSAGES: "anthropic.types.message_create_params.MessageCreateParams",
 }

@@ -99,6 +99,8 @@ def _read_anthropic(frames: list[SseFrame]) -> Received:
                 result.finish = event.delta.stop_reason
             case "message_stop":
                 result.ended = True
+            case _:
+                raise AssertionError(f"no SDK event is {event.type}")
     assert result.ended != result.failed
     return result
 

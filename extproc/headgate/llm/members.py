@@ -34,8 +34,14 @@ def decode_members(body: bytes) -> dict[str, msgspec.Raw]:
             body.decode()
         named = _DECODER.decode(body)
         members = {name.text: raw for name, raw in named.items()}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(f"the body is not a JSON object: {error}", code="invalid_json") from None
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"the body is not valid UTF-8: {error.reason} at byte {error.start}", code="invalid_utf8"
+        ) from None
+    except msgspec.ValidationError:
+        raise RequestError("the body must be a JSON object", code="invalid_json") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from None
     if len(members) != len(named):
         names = [name.text for name in named]
         twice = next(name for name in names if names.count(name) > 1)

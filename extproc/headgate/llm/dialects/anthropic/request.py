@@ -59,7 +59,11 @@ def decode_request(body: bytes) -> ChatRequest:
     """See `ChatDialect.decode_request`."""
     request, members = decode_strict(wire.REQUEST_DECODER, body)
     if not request.model:
-        raise RequestError("model must not be empty", path="model")
+        raise RequestError("must not be empty", path="model", code="invalid_value")
+    if not request.messages:
+        raise RequestError("must hold at least one message", path="messages", code="invalid_value")
+    if request.max_tokens < 1:
+        raise RequestError("must be at least 1", path="max_tokens", code="invalid_value")
     messages = tuple(_decode_message(message, f"messages[{i}]") for i, message in enumerate(request.messages))
     if request.system:
         messages = (Message(Role.SYSTEM, _decode_system(request.system), path="system"), *messages)
@@ -110,7 +114,7 @@ def _decode_block(block: wire.Block, path: str) -> Iterator[Part]:
         case wire.ToolUseBlock():
             arguments = bytes(block.input).decode()
             if not arguments.startswith("{"):
-                raise RequestError("a tool's input must be an object", path=f"{path}.input")
+                raise RequestError("must be an object", path=f"{path}.input", code="invalid_value")
             yield ToolCallPart(block.id, block.name, arguments, _decode_cache(block.cache_control))
         case wire.ToolResultBlock():
             content = tuple(_decode_result_content(block.content))
@@ -197,7 +201,7 @@ def _decode_tool(tool: wire.Tool, path: str) -> Tool:
         raise RequestError("this member is required", path=f"{path}.name", code="invalid_value")
     schema = bytes(tool.input_schema)
     if schema and not schema.startswith(b"{"):
-        raise RequestError("input_schema must be an object", path=f"{path}.input_schema", code="invalid_value")
+        raise RequestError("must be an object", path=f"{path}.input_schema", code="invalid_value")
     parameters = msgspec.Raw(schema) if schema else None
     return FunctionTool(tool.name, tool.description or "", parameters, tool.strict, _decode_cache(tool.cache_control))
 
@@ -334,7 +338,7 @@ class _Turns:
             turns, system = [("user", list[wire.Block](system))], []
         if turns and turns[0][0] == "assistant":
             self.losses.append(Loss("messages", "changed", "the first turn must be the user's: one is put before it"))
-            turns = [("user", [wire.TextBlock(FIRST_TURN)]), *turns]
+            turns = [("user", list[wire.Block]((wire.TextBlock(FIRST_TURN),))), *turns]
         messages = [
             wire.Message("user" if role == "user" else "assistant", _results_first(blocks)) for role, blocks in turns
         ]

@@ -1,0 +1,102 @@
+"""Which lane serves a pair, and at which path."""
+
+import pytest
+from headgate.contract.facts import BackendFacts
+from headgate.llm.endpoints import ENDPOINTS, Endpoint, endpoint_named
+from headgate.llm.errors import UnsupportedTranslation
+from headgate.llm.names import DialectName
+from headgate.llm.planning import lane_for, plan, translated_path
+
+
+def _endpoint(name: str) -> Endpoint:
+    endpoint = endpoint_named(name)
+    assert endpoint is not None
+    return endpoint
+
+
+def _facts(dialect: str, **more: str) -> BackendFacts:
+    return BackendFacts(**{"name": "b", "dialect": dialect, **more})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "dialect", "lane"),
+    [
+        ("chat-completions", "openai-chat", "relay"),
+        ("chat-completions", "anthropic-messages", "bridge"),
+        ("messages", "anthropic-messages", "relay"),
+        ("messages", "openai-chat", "bridge"),
+        ("count-tokens", "anthropic-messages", "relay"),
+        ("count-tokens", "openai-chat", None),
+        ("embeddings", "openai-chat", "relay"),
+        ("responses", "openai-chat", "relay"),
+        ("responses", "anthropic-messages", None),
+        ("embeddings", "anthropic-messages", None),
+        ("rerank", "cohere", "relay"),
+        ("rerank", "openai-chat", None),
+        ("chat-completions", "gemini", None),
+        ("models", "openai-chat", None),
+    ],
+)
+def test_lane(endpoint: str, dialect: str, lane: str | None) -> None:
+    assert lane_for(_endpoint(endpoint), dialect) == lane
+    assert lane_for(_endpoint(endpoint), DialectName(dialect)) == lane
+
+
+def test_every_lane_has_a_plan_and_no_lane_has_none() -> None:
+    for endpoint in ENDPOINTS:
+        for dialect in DialectName:
+            lane = lane_for(endpoint, dialect)
+            if lane is None:
+                with pytest.raises(UnsupportedTranslation) as refused:
+                    plan(endpoint, _facts(dialect))
+                assert refused.value.status == 422
+            else:
+                assert plan(endpoint, _facts(dialect)).lane == lane
+
+
+def test_a_plan_is_made_once_per_distinct_facts() -> None:
+    endpoint = _endpoint("chat-completions")
+
+    assert plan(endpoint, _facts("anthropic-messages")) is plan(endpoint, _facts("anthropic-messages"))
+    assert plan(endpoint, _facts("anthropic-messages")) is not plan(endpoint, _facts("openai-chat"))
+    reject = BackendFacts(name="b", dialect="anthropic-messages", losses="reject")
+    assert plan(endpoint, reject) is not plan(endpoint, _facts("anthropic-messages"))
+
+
+@pytest.mark.parametrize("host", ["bedrock", "vertex"])
+def test_hosts_that_are_not_there_yet_are_refused(host: str) -> None:
+    with pytest.raises(UnsupportedTranslation):
+        plan(_endpoint("messages"), _facts("anthropic-messages", host=host))
+    with pytest.raises(UnsupportedTranslation):
+        translated_path(_endpoint("messages"), _facts("anthropic-messages", host=host))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "facts", "path"),
+    [
+        ("chat-completions", _facts("openai-chat"), "/v1/chat/completions"),
+        ("chat-completions", _facts("openai-chat", prefix=""), "/chat/completions"),
+        ("chat-completions", _facts("openai-chat", prefix="/openai/v1"), "/openai/v1/chat/completions"),
+        ("chat-completions", _facts("anthropic-messages"), "/v1/messages"),
+        ("messages", _facts("openai-chat"), "/v1/chat/completions"),
+        ("messages", _facts("anthropic-messages", prefix="/anthropic/v1"), "/anthropic/v1/messages"),
+        ("count-tokens", _facts("anthropic-messages", prefix="/x/v1"), "/x/v1/messages/count_tokens"),
+        ("rerank", _facts("cohere", prefix="/v2"), "/v2/rerank"),
+        ("tokenize", _facts("openai-chat"), "/tokenize"),
+        (
+            "messages",
+            _facts("openai-chat", host="azure", version="2024-10-21"),
+            "/openai/deployments/{model}/chat/completions?api-version=2024-10-21",
+        ),
+        (
+            "embeddings",
+            _facts("openai-chat", host="azure", version="2024-10-21", model="my model/1"),
+            "/openai/deployments/my%20model%2F1/embeddings?api-version=2024-10-21",
+        ),
+        ("responses", _facts("openai-chat", host="azure", version="p&q"), "/openai/responses?api-version=p%26q"),
+        ("chat-completions", _facts("openai-chat", host="azure", version="v1"), "/openai/v1/chat/completions"),
+        ("chat-completions", _facts("openai-chat", host="azure"), "/openai/v1/chat/completions"),
+    ],
+)
+def test_path_before_the_body(endpoint: str, facts: BackendFacts, path: str) -> None:
+    assert translated_path(_endpoint(endpoint), facts) == path
