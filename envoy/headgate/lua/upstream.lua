@@ -5,7 +5,8 @@
 --   prefix         string, replaces the client's "/v1" (or "/anthropic/v1", "/cohere"); absent keeps the path
 --   azure_version  string, the api-version of Azure's deployment paths; the deployment is the model
 --   query          string, appended to the query ("a=b")
---   translate      list of {from, to}: these client paths go to the processor, which writes the body; `to` is the provider's path
+--   translate      list of {from, to, set, remove}: these client paths go to the processor, which writes the body; `to` is the
+--                  provider's path, `set` a list of {name, value} and `remove` a list of names of request headers
 --   model          string, replaces the body's model
 --   include_usage  true to force stream_options.include_usage on streamed OpenAI requests
 --   body_set       list of {name, raw JSON}; body_remove: list of names (top level)
@@ -215,13 +216,17 @@ local function run(h)
   local seen = metadata:get("headgate") or {}
   local saved = prepare_headers(headers, context, metadata, seen)
   local bare = saved.path:match("^[^?]*")
-  for _, pair in ipairs(context:get("translate") or {}) do
-    if pair[1] == bare then
-      headers:replace(":path", pair[2])
+  local model = context:get("model") or seen.model
+  for _, row in ipairs(context:get("translate") or {}) do
+    if row[1] == bare then
+      for _, name in ipairs(row[4]) do headers:remove(name) end
+      for _, pair in ipairs(row[3]) do headers:replace(pair[1], pair[2]) end
+      headers:replace(":path", context:get("azure_version") and provider_path(context, row[2], model) or row[2])
+      metadata:set("headgate", "translated", true)
       return
     end
   end
-  local model = context:get("model") or seen.model
+  if seen.translated then metadata:set("headgate", "translated", false) end
   headers:replace(":path", provider_path(context, saved.path, model))
   if not seen.model then return end
   local changes = {
@@ -253,5 +258,20 @@ function envoy_on_request(h)
   if not ok then
     h:logErr("upstream.lua: " .. tostring(failure))
     h:respond({ [":status"] = "500", ["content-type"] = "text/plain" }, "the gateway could not prepare the request for this backend")
+  end
+end
+
+-- The processor sees a plain answer's body, not its headers. Where the answer is not plain JSON (a provider's error, a page
+-- of HTML), its headers wait here for the processor's body and are then made to fit it.
+function envoy_on_response(h)
+  local request = h:streamInfo():dynamicMetadata():get("headgate")
+  if not request or request.translated ~= true or request.stream == true then return end
+  local headers = h:headers()
+  local kind = headers:get("content-type") or ""
+  if headers:get(":status") == "200" and kind:find("^application/json") then return end
+  h:body()
+  local changes = (h:streamInfo():dynamicMetadata():get("headgate") or {}).response_headers or {}
+  for name, value in pairs(changes) do
+    if value == "" then h:headers():remove(name) else h:headers():replace(name, value) end
   end
 end

@@ -32,6 +32,7 @@ from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, lane_of
 from headgate.compiler.lower.wire import Json, ads, duration, extension, http_filter, script, set_header
 from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
+from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import endpoint_named
 from headgate.llm.names import DialectName, HostName
 from headgate.llm.planning import translated_path
@@ -57,6 +58,7 @@ STREAMED = ProcessingMode(
 )
 """A message per chunk of the answer; its status and content type come first."""
 MESSAGE_TIMEOUT_SECONDS = 10.0
+AZURE_OPERATIONS = {DialectName.OPENAI_CHAT: "/v1/chat/completions"}
 
 
 def filter_name(dialect: DialectName) -> str:
@@ -81,17 +83,23 @@ def backend_facts(backend: Backend, route: str, options: Options) -> facts.Backe
     )
 
 
-def translations(backend: Backend, route: str, options: Options) -> tuple[tuple[str, str], ...]:
-    """(client path, provider path) of everything the processor translates for this backend."""
+def translations(backend: Backend, route: str, options: Options) -> tuple[tuple[Json, ...], ...]:
+    """(client path, provider path, headers to set, headers to remove) of what the processor translates for it."""
     if not options.extproc_sockets or backend.dialect not in TRANSLATED:
         return ()
+    assert backend.dialect is not None
     known = backend_facts(backend, route, options)
-    result: list[tuple[str, str]] = []
+    target = tuple(DIALECTS[backend.dialect].request_headers.items())
+    result: list[tuple[Json, ...]] = []
     for row in CLASSES:
         if lane_of(row, backend) is Lane.EXTPROC:
             endpoint = endpoint_named(row.endpoint)
             assert endpoint is not None
-            result.extend((path, translated_path(endpoint, known)) for path in row.paths)
+            # Azure's path names the deployment, which the script takes from the body's model.
+            azure = backend.host is HostName.AZURE
+            provider_path = AZURE_OPERATIONS[backend.dialect] if azure else translated_path(endpoint, known)
+            spoken = DIALECTS[endpoint.dialect].client_headers
+            result.extend((path, provider_path, target, spoken) for path in row.paths)
     return tuple(result)
 
 
@@ -131,7 +139,7 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
         response_attributes=["response.code"],
         mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
         metadata_options=MetadataOptions(
-            receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=[metadata.NAMESPACE])
+            receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=[metadata.NAMESPACE, metadata.INTERNAL])
         ),
     )
 

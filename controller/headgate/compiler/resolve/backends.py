@@ -10,6 +10,7 @@ from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
 from headgate.compiler.resources import ai_gateway, core, envoy_gateway, gateway_api
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.contract.secret import Secret
+from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.names import DialectName, HostName
 
 
@@ -379,6 +380,10 @@ def with_managed_headers(backends: tuple[ir.Backend, ...]) -> tuple[ir.Backend, 
     """Each backend told which headers any of them changes, so that no attempt inherits another's."""
     names = {name for backend in backends for name, _ in backend.header_set}
     names |= {name for backend in backends for name in backend.header_remove}
+    spoken = {backend.dialect for backend in backends} & DIALECTS.keys()
+    if len(spoken) > 1:  # translating to one of them sets and removes these
+        names |= {name for dialect in spoken if dialect is not None for name in DIALECTS[dialect].request_headers}
+        names |= {name for dialect in spoken if dialect is not None for name in DIALECTS[dialect].client_headers}
     if not names or len(backends) < 2:
         return backends
     managed = tuple(sorted(names))
