@@ -49,7 +49,7 @@ from headgate.extproc.events import (
 from headgate.llm import planning
 from headgate.llm.endpoints import Endpoint, lookup
 from headgate.llm.errors import ErrorDetail, RequestError, TranslationError, UpstreamError
-from headgate.llm.exchange import ResponseTranslation, UpstreamRequest
+from headgate.llm.exchange import Plan, ResponseTranslation, UpstreamRequest
 from headgate.llm.losses import format_losses
 from headgate.llm.usage import NO_USAGE, Usage
 
@@ -99,6 +99,7 @@ class UpstreamSession:
         "_error",
         "_facts",
         "_original_headers",
+        "_plan",
         "_progress",
         "_request",
         "_request_mode",
@@ -122,6 +123,7 @@ class UpstreamSession:
         self._progress = Progress.REQUEST
         self._body = BodyBuffer(facts.body_bytes_max)
         self._response_bytes = 0
+        self._plan: Plan | None = None
         self._request: UpstreamRequest | None = None
         self._translation: ResponseTranslation | None = None
         self._decoder: ContentDecoder | None = None
@@ -223,8 +225,8 @@ class UpstreamSession:
         if self._endpoint is None:
             path = self._original_headers.get(":path", "")
             raise RequestError(f"unsupported path: {path}", status=404, code="unsupported_path")
-        plan = planning.plan(self._endpoint, self._facts)
-        request = plan.translate_request(body, self._original_headers)
+        self._plan = planning.plan(self._endpoint, self._facts)
+        request = self._plan.translate_request(body, self._original_headers)
         self._request = request
         self._progress = Progress.WAITING
         return request
@@ -337,11 +339,10 @@ class UpstreamSession:
     def _open(self, status: int, headers: Headers) -> ResponseTranslation:
         request = self._request
         assert request is not None, "the request was translated"
-        assert self._endpoint is not None
+        assert self._plan is not None
         self._status = status or 200
         self._decoder = content_decoder(headers.get(CONTENT_ENCODING, ""), self._facts.body_bytes_max)
-        plan = planning.plan(self._endpoint, self._facts)
-        self._translation = plan.open_response(request, self._status, headers, self._created)
+        self._translation = self._plan.open_response(request, self._status, headers, self._created)
         return self._translation
 
     def _response_headers(self, translation: ResponseTranslation) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -31,9 +31,6 @@ MEMO_MAX: Final = 1024
 
 _REPLENISH_AT: Final = 2**29
 """Consumed bytes after which a window is filled up again."""
-_ALL_INDEXED: Final = bytes(range(0x81, 0xFF))
-"""Bytes of header blocks that only name table entries: such a block changes no state, so equal bytes mean equal headers
-until the table changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +118,8 @@ class Connection:
         self._decoder = Decoder(max_header_list_size=HEADER_LIST_BYTES_MAX)
         self._decoder.max_allowed_table_size = HEADER_TABLE_BYTES
         self._memo: dict[bytes, Mapping[str, str]] = {}
+        """Blocks that left the table as it was: equal bytes mean equal headers until it changes. A client that opens
+        stream after stream sends such blocks."""
         self._block: bytearray | None = None
         self._block_stream = 0
         self._block_ends_stream = False
@@ -304,22 +303,27 @@ class Connection:
             events.append(HalfClosed(stream_id))
 
     def _decode_block(self, block: bytes) -> Mapping[str, str]:
-        stateless = not block.translate(None, _ALL_INDEXED)
-        if stateless:
-            known = self._memo.get(block)
-            if known is not None:
-                return known
-        else:
-            self._memo.clear()
+        known = self._memo.get(block)
+        if known is not None:
+            return known
+        size, newest = self._table_state()
         try:
             headers = {
                 name.decode("latin-1"): value.decode("latin-1") for name, value in self._decoder.decode(block, raw=True)
             }
         except HPACKError as error:
             raise self._failure(ErrorCode.COMPRESSION_ERROR, str(error)) from error
-        if stateless and len(self._memo) < MEMO_MAX:
+        size_after, newest_after = self._table_state()
+        if size_after != size or newest_after is not newest or len(self._memo) >= MEMO_MAX:
+            self._memo.clear()
+        else:
             self._memo[block] = headers
         return headers
+
+    def _table_state(self) -> tuple[int, object]:
+        """Entries of the dynamic table, and the newest: an insertion changes one of them, an eviction the first."""
+        entries = self._decoder.header_table.dynamic_entries
+        return len(entries), entries[0] if entries else None
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._require(stream_id == 0, ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")

@@ -95,16 +95,10 @@ class _Link(asyncio.Protocol):
         try:
             for event in self._connection.receive(data):
                 match event:
-                    case Message():
-                        call = self._calls.get(event.stream_id)
-                        if call is not None:
-                            self._guard(event.stream_id, lambda call=call, event=event: call.receive(event.data))
+                    case Message() | HalfClosed():
+                        self._step(event)
                     case Opened():
                         self._open(event)
-                    case HalfClosed():
-                        call = self._calls.get(event.stream_id)
-                        if call is not None:
-                            self._guard(event.stream_id, call.half_closed)
                     case Cancelled():
                         self.ended(event.stream_id)
         except ConnectionFailedError as failure:
@@ -159,13 +153,19 @@ class _Link(asyncio.Protocol):
             log.exception("call_failed", path=path)
             self._connection.send_end(stream_id, GrpcStatus.INTERNAL, "internal error")
 
-    def _guard(self, stream_id: int, step: Callable[[], None]) -> None:
+    def _step(self, event: Message | HalfClosed) -> None:
+        call = self._calls.get(event.stream_id)
+        if call is None:
+            return
         try:
-            step()
+            if isinstance(event, Message):
+                call.receive(event.data)
+            else:
+                call.half_closed()
         except Exception:  # the server's boundary: a bug must cost one call only
             log.exception("call_failed")
-            self._connection.send_end(stream_id, GrpcStatus.INTERNAL, "internal error")
-            self.ended(stream_id)
+            self._connection.send_end(event.stream_id, GrpcStatus.INTERNAL, "internal error")
+            self.ended(event.stream_id)
 
     def _flush(self) -> None:
         output = self._connection.take_output()
