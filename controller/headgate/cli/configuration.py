@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from headgate import lua
 from headgate.cli.run_options import RunOptions
 from headgate.cli.state_directory import StateDirectory
 from headgate.compiler.compile import compile_world
@@ -25,6 +26,7 @@ class Configuration:
             listen_address=options.listen_address,
             extproc_sockets=tuple(map(str, state.extproc_sockets(options.workers))),
             ratelimit_socket=str(state.ratelimit_socket),
+            lua_directory=str(lua.directory()),
             secrets_directory=str(state.files),
             access_log=options.access_log,
         )

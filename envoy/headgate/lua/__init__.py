@@ -6,9 +6,15 @@ script's first comment. A script decides nothing that the compiler could decide.
 
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 
 @cache
 def source(name: str) -> str:
     """The text of `<name>.lua`."""
     return (files(__package__) / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def directory() -> Path:
+    """Where the scripts are installed, for an Envoy on the same machine."""
+    return Path(str(files(__package__)))
