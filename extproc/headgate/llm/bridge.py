@@ -5,6 +5,7 @@ type. Once bytes of a stream have gone out, every failure is the client's dialec
 `UpstreamError`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
@@ -27,6 +28,9 @@ from headgate.llm.usage import NO_USAGE, Usage
 
 JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream"
+
+DATED_VERSION: Final = re.compile(r"\d{4}-\d\d-\d\d")
+"""What a version header may hold; a backend's `version` may also be a path's (`v1`)."""
 
 ERROR_BODY_BYTES_MAX: Final = 1_048_576
 """An error's body is read up to here; what comes after cannot be part of a message."""
@@ -56,7 +60,7 @@ class BridgePlan:
         self._client = client
         self._provider = provider
         self._request_headers = {"content-type": JSON, **provider.request_headers}
-        if facts.version and host.name is HostName.DIRECT:
+        if host.name is HostName.DIRECT and DATED_VERSION.fullmatch(facts.version):
             # The dialect's own version header, where it has one, carries the configured version.
             for name in provider.request_headers:
                 self._request_headers[name] = facts.version

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from headgate.contract.facts import BackendFacts
 from headgate.llm import multipart, relay
+from headgate.llm.bridge import DATED_VERSION
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
 from headgate.llm.dialects.dialect import Memo
 from headgate.llm.endpoints import Body, Endpoint, StreamRule
@@ -116,7 +117,8 @@ class RelayPlan:
 
     def _dialect_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         if self.endpoint.dialect is DialectName.ANTHROPIC_MESSAGES and "anthropic-version" not in headers and headers:
-            return {"anthropic-version": self.facts.version or _ANTHROPIC_VERSION}
+            dated = DATED_VERSION.fullmatch(self.facts.version) is not None
+            return {"anthropic-version": self.facts.version if dated else _ANTHROPIC_VERSION}
         return {}
 
 
