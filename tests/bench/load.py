@@ -1,0 +1,197 @@
+"""The load generator: `python -m bench.load`, a process of its own. Reads a `Load` as JSON on stdin, prints a `Result`.
+
+A closed loop over raw sockets and epoll: each connection sends its next request when its answer is complete. It costs
+about 10 us per request, so on an otherwise idle core it is not what limits the rest.
+"""
+
+import json
+import re
+import select
+import socket
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+SENT_AT: Final = re.compile(rb"t(\d{9,20})z")
+MARK_BYTES_MAX: Final = 24
+ERRORS_KEPT_MAX: Final = 5
+DISCONNECTS_MAX: Final = 1000
+"""More means that nothing serves: give up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What to send: a raw body to a path, over some connections, for some time."""
+
+    host: str
+    port: int
+    path: str
+    body: str
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    connections: int = 1
+    seconds: float = 1.0
+    warmup_seconds: float = 0.0
+    """At the start, not counted."""
+
+    def request(self) -> bytes:
+        body = self.body.encode()
+        headers = {"host": f"{self.host}:{self.port}", "content-type": "application/json", **self.headers}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"POST {self.path} HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What came back: latencies in microseconds, failures by what they were."""
+
+    seconds: float = 0.0
+    requests: int = 0
+    chunks: int = 0
+    failures: int = 0
+    errors: list[str] = field(default_factory=list[str])
+    latencies_us: list[float] = field(default_factory=list[float])
+    first_chunk_us: list[float] = field(default_factory=list[float])
+    chunk_latencies_us: list[float] = field(default_factory=list[float])
+    cpu_seconds: float = 0.0
+    """Of this generator: to see that it was not what limited."""
+
+
+class _Connection:
+    __slots__ = ("_load", "chunked", "first_chunk_at", "head_end", "length", "received", "scanned", "sent_at", "stream")
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self.stream = self._connect()
+        self._reset()
+
+    def _connect(self) -> socket.socket:
+        connection = socket.create_connection((self._load.host, self._load.port), timeout=30)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def reconnect(self) -> None:
+        self.stream.close()
+        self.stream = self._connect()
+        self._reset()
+
+    def _reset(self) -> None:
+        self.received = bytearray()
+        self.scanned = 0
+        self.head_end = -1
+        self.length = -1
+        self.chunked = False
+        self.first_chunk_at = 0.0
+        self.sent_at = 0.0
+
+    def send(self, request: bytes) -> None:
+        self._reset()
+        self.sent_at = time.perf_counter()
+        self.stream.sendall(request)
+
+    def receive(self) -> bool:
+        """Reads what is there; True when the answer is complete. Raises ConnectionError when the peer has closed."""
+        data = self.stream.recv(262144)
+        if not data:
+            raise ConnectionError("closed before the answer was complete")
+        self.received += data
+        if self.head_end < 0:
+            self.head_end = self.received.find(b"\r\n\r\n")
+            if self.head_end < 0:
+                return False
+            head = bytes(self.received[: self.head_end]).lower()
+            self.chunked = b"\r\ntransfer-encoding: chunked" in head
+            _, found, rest = head.partition(b"\r\ncontent-length:")
+            self.length = int(rest.split(b"\r\n", 1)[0]) if found else 0
+        if self.chunked:
+            return self.received.endswith(b"\r\n0\r\n\r\n")
+        return len(self.received) >= self.head_end + 4 + self.length
+
+    def new_marks(self, now_ns: int) -> list[float]:
+        """How long each text that was not seen before was under way, in microseconds."""
+        found = [(now_ns - int(match[1])) / 1000 for match in SENT_AT.finditer(self.received, self.scanned)]
+        if found:
+            self.scanned = self.received.rfind(b"z") + 1
+        else:
+            self.scanned = max(self.scanned, len(self.received) - MARK_BYTES_MAX)
+        return found
+
+
+def run(load: Load) -> Result:
+    """Sends until the time is over; answers under way then are not counted."""
+    request = load.request()
+    result = Result()
+    connections = {each.stream.fileno(): each for each in (_Connection(load) for _ in range(load.connections))}
+    poll = select.epoll()
+    for number, connection in connections.items():
+        poll.register(number, select.EPOLLIN)
+        connection.send(request)
+    started = time.perf_counter() + load.warmup_seconds
+    ends = started + load.seconds
+    cpu_before = 0.0
+    counting = False
+    disconnects = 0
+    while (now := time.perf_counter()) < ends:
+        if not counting and now >= started:
+            counting, cpu_before = True, time.process_time()
+        for number, _ in poll.poll(0.1):
+            connection = connections[number]
+            try:
+                complete = connection.receive()
+            except OSError as error:
+                disconnects += 1
+                if disconnects > DISCONNECTS_MAX:
+                    raise
+                _fail(result, counting, f"{type(error).__name__}: {error}")
+                del connections[number]
+                poll.unregister(number)
+                connection.reconnect()
+                connections[connection.stream.fileno()] = connection
+                poll.register(connection.stream.fileno(), select.EPOLLIN)
+                connection.send(request)
+                continue
+            if connection.chunked:
+                _count_chunks(result, counting, connection)
+            if complete:
+                _count(result, counting, connection)
+                connection.send(request)
+    result.seconds = load.seconds
+    result.cpu_seconds = time.process_time() - cpu_before
+    for connection in connections.values():
+        connection.stream.close()
+    return result
+
+
+def _fail(result: Result, counting: bool, error: str) -> None:
+    if counting:
+        result.failures += 1
+        if len(result.errors) < ERRORS_KEPT_MAX:
+            result.errors.append(error)
+
+
+def _count(result: Result, counting: bool, connection: _Connection) -> None:
+    if not connection.received.startswith(b"HTTP/1.1 200"):
+        _fail(result, counting, bytes(connection.received[:600]).decode(errors="replace"))
+        return
+    if counting:
+        result.requests += 1
+        result.latencies_us.append((time.perf_counter() - connection.sent_at) * 1e6)
+        if connection.first_chunk_at:
+            result.first_chunk_us.append((connection.first_chunk_at - connection.sent_at) * 1e6)
+
+
+def _count_chunks(result: Result, counting: bool, connection: _Connection) -> None:
+    found = connection.new_marks(time.monotonic_ns())
+    if found and not connection.first_chunk_at:
+        connection.first_chunk_at = time.perf_counter()
+    if counting:
+        result.chunks += len(found)
+        result.chunk_latencies_us += found
+
+
+def main() -> None:
+    json.dump(asdict(run(Load(**json.load(sys.stdin)))), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
