@@ -25,11 +25,11 @@ def _anthropic(message: str) -> bytes:
     return json.dumps({"type": "error", "error": {"type": "rate_limit_error", "message": message}}).encode()
 
 
-# By the end of the path, query left out; anything else speaks OpenAI's shape.
+# By what the path contains, query left out and "/" added; anything else speaks OpenAI's shape.
 _BODIES: Final[Mapping[str, Body]] = {
-    "/messages": _anthropic,
-    "/messages/count_tokens": _anthropic,
-    "/messages/batches": _anthropic,
+    # Not every ".../messages": OpenAI's threads have them too.
+    "/v1/messages/": _anthropic,
+    "/anthropic/": _anthropic,
 }
 
 
@@ -67,8 +67,8 @@ def refusal_message(rule: Rule, reset_seconds: int) -> str:
 
 
 def _body(path: str) -> Body:
-    path = path.partition("?")[0].rstrip("/")
-    return next((body for end, body in _BODIES.items() if path.endswith(end)), _openai)
+    path = path.partition("?")[0] + "/"
+    return next((body for part, body in _BODIES.items() if part in path), _openai)
 
 
 def _limit_headers(decision: Decision) -> tuple[tuple[str, str], ...]:

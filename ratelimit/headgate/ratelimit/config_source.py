@@ -51,6 +51,10 @@ class ConfigSource:
             not self._files and self._path.is_dir()
         )
 
+    def changed(self) -> bool:
+        """Whether any file has changed since the last `load`."""
+        return not self._loaded or self._look() != self._identities
+
     def load(self) -> Snapshot | None:
         """The limits, if any file has changed since the last call, else None. Blocks while it reads."""
         identities = self._look()
@@ -80,11 +84,11 @@ class ConfigSource:
 
     def _look(self) -> dict[Path, _Identity]:
         paths = [self._path]
-        if self._path.is_dir():
-            try:
+        try:
+            if self._path.is_dir():
                 paths = [Path(entry.path) for entry in os.scandir(self._path) if entry.name.endswith(_SUFFIXES)]
-            except OSError:
-                return {}
+        except OSError:
+            return {}
         identities: dict[Path, _Identity] = {}
         for path in paths:
             try:
@@ -117,7 +121,10 @@ class ConfigSource:
         """Hands every usable change to `use`, until it is cancelled."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            snapshot = self.load()
+            if not self.changed():
+                continue
+            # In a thread: a large file takes longer to read than a decision may wait.
+            snapshot = await asyncio.to_thread(self.load)
             if snapshot is not None:
                 log.info("config_loaded", domains=len(snapshot.domains))
                 use(snapshot)

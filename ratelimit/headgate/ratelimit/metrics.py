@@ -51,7 +51,7 @@ class Metrics:
             self.settlements += 1
         for status in decision.statuses:
             if status.op is not None:
-                self._record_status(status)
+                self._record_status(status, moment)
 
     def rule(self, domain: str, key: str) -> RuleCounts:
         """The counts of a rule, made if need be."""
@@ -62,7 +62,7 @@ class Metrics:
             counts = self._rules.setdefault((domain, key), RuleCounts())
         return counts
 
-    def _record_status(self, status: Status) -> None:
+    def _record_status(self, status: Status, moment: Moment) -> None:
         match, op = status.match, status.op
         assert match is not None
         assert op is not None
@@ -74,7 +74,7 @@ class Metrics:
             over = hits if status.before >= op.limit else status.before + hits - op.limit
             if op.refuses:
                 counts.over_limit += over
-                counts.refused += 1
+                counts.refused += moment is Moment.ADMISSION
             else:
                 counts.shadow_mode += over
         else:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -111,23 +111,26 @@ async def test_nothing_there_fails_at_once(short_path: Path) -> None:
     await storage.close()
 
 
-async def test_a_paused_redis_fails_all_in_time_and_is_used_again_later(
-    storage: RedisStorage, redis_server: RedisServer
-) -> None:
+@pytest.fixture
+def own_redis(short_path: Path) -> Iterator[RedisServer]:
+    """A Redis to pause: when it goes on it runs what was sent meanwhile, which must not be another test's keys."""
+    with RedisServer(short_path) as server:
+        yield server
+        os.kill(server.pid, signal.SIGCONT)
+
+
+async def test_a_paused_redis_fails_all_in_time_and_is_used_again_later(own_redis: RedisServer) -> None:
+    storage = RedisStorage(own_redis.unix_url, timeout_seconds=TIMEOUT_SECONDS)
     await storage.run(admission(op("a")))
-    os.kill(redis_server.pid, signal.SIGSTOP)
-    try:
-        started = time.monotonic()
-        waves = [
-            asyncio.create_task(gather(storage, [admission(op(f"k{i}_{j}")) for j in range(20)])) for i in range(5)
-        ]
-        results = [result for wave in waves for result in await wave]
-        took = time.monotonic() - started
-    finally:
-        os.kill(redis_server.pid, signal.SIGCONT)
+    os.kill(own_redis.pid, signal.SIGSTOP)
+    started = time.monotonic()
+    waves = [asyncio.create_task(gather(storage, [admission(op(f"k{i}"))] * 20)) for i in range(5)]
+    results = [result for wave in waves for result in await wave]
+    assert time.monotonic() - started < 4 * TIMEOUT_SECONDS
     assert all(isinstance(result, StorageError) for result in results)
-    assert took < 4 * TIMEOUT_SECONDS
+    os.kill(own_redis.pid, signal.SIGCONT)
     assert (await storage.run(admission(op("a")))).applied
+    await storage.close()
 
 
 async def test_a_redis_that_restarts_is_used_again(short_path: Path) -> None:
@@ -141,15 +144,14 @@ async def test_a_redis_that_restarts_is_used_again(short_path: Path) -> None:
     await storage.close()
 
 
-async def test_what_waits_is_bounded(storage: RedisStorage, redis_server: RedisServer) -> None:
-    os.kill(redis_server.pid, signal.SIGSTOP)
-    try:
-        results = await gather(storage, [admission(op("a"))] * (WAITING_MAX + 50))
-    finally:
-        os.kill(redis_server.pid, signal.SIGCONT)
+async def test_what_waits_is_bounded(own_redis: RedisServer) -> None:
+    storage = RedisStorage(own_redis.unix_url, timeout_seconds=TIMEOUT_SECONDS)
+    os.kill(own_redis.pid, signal.SIGSTOP)
+    results = await gather(storage, [admission(op("a"))] * (WAITING_MAX + 50))
     messages = [str(result) for result in results if isinstance(result, StorageError)]
     assert len(messages) == len(results)
     assert sum("wait for Redis already" in message for message in messages) >= 50
+    await storage.close()
 
 
 async def test_a_settlement_counts_though_its_asker_has_gone(storage: RedisStorage) -> None:

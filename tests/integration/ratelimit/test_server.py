@@ -4,103 +4,33 @@ import asyncio
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
 import grpc
 import pytest
-from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
+from envoy.service.ratelimit.v3.rls_pb2 import RateLimitResponse
 from google.protobuf import json_format
 from headgate.contract import headers
 from support.grpc_load import Caller
-from support.ports import free_port
+from support.limiter import METHOD, LimiterProcess, client_limits, client_request
 from support.processes import Child
 from support.redis import RedisServer
 from support.waiting import wait_until
 
-METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
-
-
-def limits(amount: int, unit: str = "hour") -> str:
-    limit = f"{{unit: {unit}, requests_per_unit: {amount}}}"
-    return f"domain: d\ndescriptors:\n- {{key: client, rate_limit: {limit}}}\n"
-
-
-class Server:
-    """A running limiter with an admin port, reached over a unix socket."""
-
-    def __init__(self, directory: Path, config: str, *arguments: str) -> None:
-        self.config_path = directory / "limits.yaml"
-        self.config_path.write_text(config)
-        self.admin_port = free_port()
-        self.address = f"unix:{directory / 'limiter.sock'}"
-        command = [sys.executable, "-m", "headgate.ratelimit.main", "--address", self.address]
-        command += ["--config", str(self.config_path), "--admin-port", str(self.admin_port), *arguments]
-        self.child = Child(command, directory=directory, name="limiter")
-        self.channel = grpc.insecure_channel(self.address)
-        self._ask: Callable[..., RateLimitResponse] = self.channel.unary_unary(
-            METHOD, RateLimitRequest.SerializeToString, RateLimitResponse.FromString
-        )
-        try:
-            wait_until(lambda: "server_listening" in self._alive_stderr(), "the limiter to listen")
-        except BaseException:
-            self.close()
-            raise
-
-    def _alive_stderr(self) -> str:
-        self.child.require_alive()
-        return self.child.stderr
-
-    def ask(
-        self, client: str = "a", *, hits: int | None = None, metadata: Sequence[tuple[str, str]] = ()
-    ) -> RateLimitResponse:
-        return self._ask(request(client, hits=hits), metadata=metadata, timeout=10)
-
-    def refuses(self, client: str = "a", *, hits: int | None = None, moment: str = "0-") -> bool:
-        response = self.ask(client, hits=hits, metadata=((headers.GRPC_MOMENT, moment),))
-        return response.overall_code == RateLimitResponse.OVER_LIMIT
-
-    def admin(self, path: str, body: bytes | None = None) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", data=body, timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-    def metric(self, name: str) -> int:
-        lines = self.admin("/metrics")[1].splitlines()
-        return int(next(line for line in lines if line.startswith(f"{name} ")).rpartition(" ")[2])
-
-    def close(self) -> None:
-        self.channel.close()
-        self.child.close()
-
-
-def request(client: str, *, hits: int | None = None) -> RateLimitRequest:
-    message = RateLimitRequest(domain="d")
-    descriptor = message.descriptors.add()
-    descriptor.entries.add(key="client", value=client)
-    if hits is not None:
-        descriptor.hits_addend.value = hits
-    return message
-
-
-StartServer = Callable[..., Server]
+StartServer = Callable[..., LimiterProcess]
 
 
 @pytest.fixture
 def start(short_path: Path) -> Iterator[StartServer]:
     """Starts limiters; arguments are the configuration and more command line."""
-    started: list[Server] = []
+    started: list[LimiterProcess] = []
 
-    def start_server(config: str, *arguments: str) -> Server:
+    def start_server(config: str, *arguments: str) -> LimiterProcess:
         directory = short_path / str(len(started))
         directory.mkdir()
-        started.append(Server(directory, config, *arguments))
+        started.append(LimiterProcess(directory, config, *arguments))
         return started[-1]
 
     yield start_server
@@ -117,13 +47,13 @@ def storage_arguments(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 
 def test_limits_requests(start: StartServer, storage_arguments: tuple[str, ...]) -> None:
-    server = start(limits(2), *storage_arguments)
+    server = start(client_limits(2), *storage_arguments)
     assert [server.refuses() for _ in range(4)] == [False, False, True, True]
     assert not server.refuses("b")
 
 
 def test_tokens_are_checked_before_and_charged_after(start: StartServer, storage_arguments: tuple[str, ...]) -> None:
-    server = start(limits(100), *storage_arguments)
+    server = start(client_limits(100), *storage_arguments)
     assert not server.refuses(hits=0)
     server.refuses(hits=60, moment="200-")
     assert not server.refuses(hits=0)
@@ -134,7 +64,7 @@ def test_tokens_are_checked_before_and_charged_after(start: StartServer, storage
 
 
 def test_a_refusal_speaks_the_dialect_of_the_path(start: StartServer) -> None:
-    server = start(limits(0))
+    server = start(client_limits(0))
     response = server.ask(metadata=((headers.GRPC_PATH, "/anthropic/v1/messages"),))
     assert b'"type": "error"' in response.raw_body
     names = [header.key for header in response.response_headers_to_add]
@@ -146,8 +76,8 @@ def test_a_refusal_speaks_the_dialect_of_the_path(start: StartServer) -> None:
 async def test_200_concurrent_decisions_are_exact_and_share_round_trips(
     start: StartServer, redis_server: RedisServer
 ) -> None:
-    server = start(limits(50), "--redis-url", redis_server.unix_url)
-    body = request("a").SerializeToString()
+    server = start(client_limits(50), "--redis-url", redis_server.unix_url)
+    body = client_request("a").SerializeToString()
     path = server.address.removeprefix("unix:")
     _, caller = await asyncio.get_running_loop().create_unix_connection(
         lambda: Caller(METHOD, {headers.GRPC_MOMENT: "0-"}, body, closed=200, calls=200), path
@@ -169,13 +99,13 @@ def key_of(redis_server: RedisServer) -> str:
 
 @pytest.mark.redis
 def test_two_servers_share_one_redis(start: StartServer, redis_server: RedisServer) -> None:
-    first, second = (start(limits(3), "--redis-url", redis_server.url) for _ in range(2))
+    first, second = (start(client_limits(3), "--redis-url", redis_server.url) for _ in range(2))
     assert [server.refuses() for server in (first, second, first, second, first)] == [False] * 3 + [True] * 2
 
 
 @pytest.mark.redis
 def test_a_redis_that_is_gone_fails_calls_at_once_and_health_says_so(start: StartServer, short_path: Path) -> None:
-    server = start(limits(3), "--redis-url", f"unix://{short_path / 'nobody.sock'}")
+    server = start(client_limits(3), "--redis-url", f"unix://{short_path / 'nobody.sock'}")
     started = time.monotonic()
     with pytest.raises(grpc.RpcError) as raised:
         server.ask()
@@ -190,10 +120,10 @@ def test_a_redis_that_is_gone_fails_calls_at_once_and_health_says_so(start: Star
 
 
 def test_a_saved_change_is_in_force_soon_and_a_broken_one_never(start: StartServer) -> None:
-    server = start(limits(0))
+    server = start(client_limits(0))
     assert server.refuses()
     started = time.monotonic()
-    replace(server.config_path, limits(1000))
+    replace(server.config_path, client_limits(1000))
     wait_until(lambda: not server.refuses(), "the new limit")
     assert time.monotonic() - started < 0.5
     replace(server.config_path, "domain: [")
@@ -209,9 +139,9 @@ def replace(path: Path, text: str) -> None:
 
 
 def test_the_admin_port_shows_the_limits_and_decides(start: StartServer) -> None:
-    server = start(limits(1))
+    server = start(client_limits(1))
     assert "requests_per_unit: 1" in server.admin("/rlconfig")[1]
-    body = json_format.MessageToJson(request("a")).encode()
+    body = json_format.MessageToJson(client_request("a")).encode()
     assert server.admin("/json", body)[0] == 200
     status, text = server.admin("/json", body)
     assert (status, '"overallCode": "OVER_LIMIT"' in text) == (429, True)
@@ -220,7 +150,7 @@ def test_the_admin_port_shows_the_limits_and_decides(start: StartServer) -> None
 
 
 def test_breaking_the_protocol_is_the_callers_fault(start: StartServer) -> None:
-    server = start(limits(1))
+    server = start(client_limits(1))
     ask = cast("Callable[..., bytes]", server.channel.unary_unary(METHOD))
     for body in (b"\xff", b""):
         with pytest.raises(grpc.RpcError) as raised:
@@ -230,7 +160,7 @@ def test_breaking_the_protocol_is_the_callers_fault(start: StartServer) -> None:
 
 def test_starts_fast_and_ends_in_peace(start: StartServer) -> None:
     started = time.monotonic()
-    server = start(limits(1))
+    server = start(client_limits(1))
     server.ask(metadata=())
     assert time.monotonic() - started < 5
     server.child.signal(signal.SIGTERM)
@@ -242,9 +172,9 @@ def test_starts_fast_and_ends_in_peace(start: StartServer) -> None:
     ("config", "arguments", "message"),
     [
         ("domain: [", (), "no limits can be read from"),
-        (limits(1), ("--redis-url", "nonsense://x"), "--redis-url: "),
-        (limits(1), ("--address", "127.0.0.1:{port}"), "cannot listen on 127.0.0.1:{port}"),
-        (limits(1), ("--admin-port", "{port}"), "cannot listen on 127.0.0.1:{port}"),
+        (client_limits(1), ("--redis-url", "nonsense://x"), "--redis-url: "),
+        (client_limits(1), ("--address", "127.0.0.1:{port}"), "cannot listen on 127.0.0.1:{port}"),
+        (client_limits(1), ("--admin-port", "{port}"), "cannot listen on 127.0.0.1:{port}"),
     ],
 )
 def test_what_cannot_start_says_so_in_one_line(

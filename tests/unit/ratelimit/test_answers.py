@@ -39,14 +39,23 @@ def body(path: str) -> bytes:
     return answered.body
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/responses?x=/messages", "", "/messages/x"])
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/models", "/v1/responses?x=/v1/messages", "", "/v1/threads/t/messages"]
+)
 def test_openai_clients_can_read_the_body(path: str) -> None:
     error = ErrorObject.model_validate(json.loads(body(path))["error"], strict=True)
     assert (error.type, error.code, error.message) == ("rate_limit_error", "rate_limit_exceeded", MESSAGE)
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/messages", "/anthropic/v1/messages?beta=true", "/v1/messages/", "/v1/messages/count_tokens"]
+    "path",
+    [
+        "/v1/messages",
+        "/anthropic/v1/messages?beta=true",
+        "/v1/messages/",
+        "/v1/messages/batches/b",
+        "/anthropic/v1/models",
+    ],
 )
 def test_anthropic_clients_can_read_the_body(path: str) -> None:
     response = ErrorResponse.model_validate_json(body(path))

@@ -69,6 +69,7 @@ def test_admissions_settlements_and_refusals() -> None:
     count(metrics, hits=1, before=10)
     count(metrics, hits=20, before=0, moment=Moment.SETTLEMENT)
     assert (metrics.admissions, metrics.settlements, metrics.refusals) == (2, 1, 1)
+    assert metrics.rule("d", "k") == RuleCounts(total_hits=22, over_limit=11, within_limit=1, refused=1)
 
 
 def test_detailed_rules_are_bounded() -> None:

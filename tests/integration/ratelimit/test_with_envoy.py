@@ -1,0 +1,215 @@
+"""The real Envoy tells the limiter a call's moment and path: what decides between refusing and charging."""
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from headgate.contract import headers
+from support.envoy import EnvoyProcess
+from support.limiter import LimiterProcess, client_limits
+from support.ports import LOOPBACK
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.envoy
+
+CHARGE = 7
+EXTENSIONS = "type.googleapis.com/envoy.extensions"
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+class Provider(ThreadingHTTPServer):
+    """Answers at once, but to a path that ends in /hang only when released."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        self.hanging = threading.Event()
+        super().__init__((LOOPBACK, 0), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Provider  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/hang"):
+            self.server.hanging.set()
+            self.server.released.wait(20)
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        del format, args
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with Provider() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.released.set()
+        server.shutdown()
+        thread.join()
+
+
+def address(port: int) -> Mapping[str, Any]:
+    return {"socket_address": {"address": LOOPBACK, "port_value": port}}
+
+
+def cluster(name: str, endpoint: Mapping[str, Any], *, http2: bool = False) -> Mapping[str, Any]:
+    protocol: Mapping[str, Any] = {"http2_protocol_options" if http2 else "http_protocol_options": {}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": endpoint}}]}],
+        },
+        "typed_extension_protocol_options": {
+            HTTP_OPTIONS: {
+                "@type": f"{EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": protocol,
+            }
+        },
+    }
+
+
+def rate_limit_filter() -> Mapping[str, Any]:
+    who = [{"generic_key": {"descriptor_key": "client", "descriptor_value": "alice"}}]
+    return {
+        "name": "envoy.filters.http.ratelimit",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}.filters.http.ratelimit.v3.RateLimit",
+            "domain": "d",
+            "timeout": "5s",
+            "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
+            "rate_limit_service": {
+                "transport_api_version": "V3",
+                "grpc_service": {
+                    "envoy_grpc": {"cluster_name": "limiter"},
+                    "initial_metadata": [
+                        {"key": headers.GRPC_MOMENT, "value": headers.GRPC_MOMENT_FORMAT},
+                        {"key": headers.GRPC_PATH, "value": headers.GRPC_PATH_FORMAT},
+                    ],
+                },
+            },
+            "rate_limits": [
+                {"actions": who, "hits_addend": {"number": 0}},
+                {"actions": who, "hits_addend": {"number": CHARGE}, "apply_on_stream_done": True},
+            ],
+        },
+    }
+
+
+def bootstrap(provider_port: int, limiter_path: str) -> Mapping[str, Any]:
+    manager = {
+        "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "in",
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "provider"}}],
+                }
+            ]
+        },
+        "http_filters": [
+            rate_limit_filter(),
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{EXTENSIONS}.filters.http.router.v3.Router"},
+            },
+        ],
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    return {
+        "static_resources": {
+            "listeners": [{"name": "in", "address": address(0), "filter_chains": [chain]}],
+            "clusters": [
+                cluster("provider", address(provider_port)),
+                cluster("limiter", {"pipe": {"path": limiter_path}}, http2=True),
+            ],
+        }
+    }
+
+
+class Gateway:
+    """Envoy with a limiter behind it."""
+
+    def __init__(self, envoy: EnvoyProcess, limiter: LimiterProcess) -> None:
+        self.port = envoy.listeners()["in"]
+        self.limiter = limiter
+
+    def get(self, path: str) -> tuple[int, Mapping[str, str], bytes]:
+        try:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}{path}", timeout=10) as response:
+                return response.status, dict(response.headers), response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, dict(error.headers), error.read()
+
+    def settlements(self) -> int:
+        return self.limiter.metric("headgate_ratelimit_settlements")
+
+    def used(self, limit: int) -> int:
+        status = self.limiter.ask("alice", hits=0, metadata=((headers.GRPC_MOMENT, "0-"),)).statuses[0]
+        return limit - status.limit_remaining
+
+
+@pytest.fixture
+def start_gateway(
+    start_envoy: Callable[..., EnvoyProcess], provider: Provider, short_path: Path
+) -> Iterator[Callable[[int], Gateway]]:
+    """Starts a gateway with this limit for its one client."""
+    started: list[LimiterProcess] = []
+
+    def start(limit: int) -> Gateway:
+        limiter = LimiterProcess(short_path, client_limits(limit, "year"))
+        started.append(limiter)
+        envoy = start_envoy(bootstrap(provider.server_port, limiter.address.removeprefix("unix:")))
+        return Gateway(envoy, limiter)
+
+    yield start
+    for limiter in started:
+        limiter.close()
+
+
+def test_charges_at_stream_end_and_refuses_in_the_clients_dialect(start_gateway: Callable[[int], Gateway]) -> None:
+    gateway = start_gateway(CHARGE)
+    assert gateway.get("/v1/messages")[0] == 200
+    wait_until(lambda: gateway.settlements() == 1, "the charge")
+    status, fields, body = gateway.get("/v1/messages?beta=true")
+    assert status == 429
+    assert fields["content-type"] == "application/json"
+    assert int(fields["retry-after"]) > 0
+    assert fields["x-ratelimit-remaining"] == "0"
+    assert json.loads(body)["error"]["type"] == "rate_limit_error"
+    _, _, body = gateway.get("/v1/chat/completions")
+    assert json.loads(body)["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_a_charge_that_goes_over_is_kept(start_gateway: Callable[[int], Gateway]) -> None:
+    gateway = start_gateway(CHARGE + 1)
+    for count in (1, 2):
+        assert gateway.get("/")[0] == 200
+        wait_until(lambda count=count: gateway.settlements() == count, "the charge")
+    assert gateway.get("/")[0] == 429
+
+
+def test_a_client_that_leaves_before_the_answer_is_charged(
+    start_gateway: Callable[[int], Gateway], provider: Provider
+) -> None:
+    gateway = start_gateway(100)
+    with socket.create_connection((LOOPBACK, gateway.port)) as client:
+        client.sendall(b"GET /hang HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert provider.hanging.wait(10)
+    wait_until(lambda: gateway.settlements() == 1, "the charge")
+    assert gateway.used(100) == CHARGE
