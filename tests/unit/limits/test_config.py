@@ -125,7 +125,7 @@ def described(**fields: object) -> object:
         (limited(requests_per_unit=True), "descriptors[0].rate_limit.requests_per_unit", "found True"),
         (limited(requests_per_unit=2**60), "descriptors[0].rate_limit.requests_per_unit", f"found {2**60}"),
         (limited(name="a", replaces=[{"name": "a"}]), "descriptors[0].rate_limit.replaces", "cannot replace itself"),
-        (limited(replaces=[{}]), "descriptors[0].rate_limit.replaces[0]", "expected the name of a limit"),
+        (limited(replaces=[{"name": ""}]), "descriptors[0].rate_limit.replaces[0]", "expected the name of a limit"),
     ],
 )
 def test_says_what_is_wrong_and_where(document: object, path: str, message: str) -> None:
