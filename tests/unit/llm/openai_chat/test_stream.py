@@ -341,8 +341,8 @@ def test_chunks_have_upstreams_member_order() -> None:
     deltas = [
         b'{"role":"assistant","reasoning_content":"a"}',
         b'{"reasoning_content":"b"}',
-        b'{"thinking_blocks":[{"type":"thinking","thinking":"ab","signature":"sig"}]}',
-        b'{"thinking_blocks":[{"type":"redacted_thinking","data":"data"}]}',
+        b'{"thinking_blocks":[{"index":0,"type":"thinking","thinking":"ab","signature":"sig"}]}',
+        b'{"thinking_blocks":[{"index":1,"type":"redacted_thinking","data":"data"}]}',
         '{"content":"é\\"\\n"}'.encode(),
         b'{"tool_calls":[{"index":0,"id":"1","function":{"arguments":"","name":"f"},"type":"function"}]}',
         b'{"tool_calls":[{"index":0,"id":null,"function":{"arguments":"{\\"a\\":","name":""}}]}',

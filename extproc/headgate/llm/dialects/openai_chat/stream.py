@@ -339,6 +339,7 @@ class ChatStreamEncoder:
 
     __slots__ = (
         "_arguments",
+        "_blocks_said",
         "_context",
         "_head",
         "_role",
@@ -360,6 +361,7 @@ class ChatStreamEncoder:
         self._thinking: list[str] = []
         self._thinking_size = 0
         self._signatures: list[str] = []
+        self._blocks_said = 0
         self._usage: Usage = NO_USAGE
 
     def feed(self, event: StreamEvent) -> bytes:
@@ -477,7 +479,9 @@ class ChatStreamEncoder:
         return chunk
 
     def _blocks(self, block: bytes) -> bytes:
-        return self._delta(b"", b',"thinking_blocks":[' + block + b"]")
+        # OpenAI's SDK puts streamed lists together by `index` and fails on an entry that has none.
+        position, self._blocks_said = self._blocks_said, self._blocks_said + 1
+        return self._delta(b"", b',"thinking_blocks":[{"index":%d,' % position + block[1:] + b"]")
 
     def _on_finish(self, reason: FinishReason) -> bytes:
         return self._delta(b"", b"", b',"finish_reason":"%b"' % FINISH_WORDS[reason].encode())

@@ -1,0 +1,128 @@
+"""Every recorded stream and error through the bridge, read by the official clients themselves (no network)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+import pytest
+from headgate.llm.names import DialectName
+from support.chat_goldens import CREATED, OTHER, bridge, cases
+from support.chat_streams import read_stream, translate_stream
+
+
+def _answering(body: bytes, *, status: int = 200, headers: dict[str, str]) -> httpx2.Client:
+    return httpx2.Client(
+        transport=httpx2.MockTransport(lambda _: httpx2.Response(status, headers=headers, content=body))
+    )
+
+
+def _streams(dialect: str) -> list[Any]:
+    return [pytest.param(path, id=path.stem) for each, path in cases("streams", ".raw") if each == dialect]
+
+
+EVENT_STREAM = {"content-type": "text/event-stream"}
+
+
+@pytest.mark.parametrize("path", _streams(DialectName.OPENAI_CHAT))
+def test_anthropic_client_reads_the_stream(path: Path) -> None:
+    received, translation = translate_stream(DialectName.ANTHROPIC_MESSAGES, [path.read_bytes()])
+    expected = read_stream(DialectName.ANTHROPIC_MESSAGES, received)
+    client = anthropic.Anthropic(api_key="k", max_retries=0, http_client=_answering(received, headers=EVENT_STREAM))
+    asked: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+
+    if expected.failed:
+        with pytest.raises(anthropic.APIError), client.messages.stream(**asked) as stream:
+            stream.get_final_message()
+        return
+    with client.messages.stream(**asked) as stream:
+        message = stream.get_final_message()
+
+    assert "".join(block.text for block in message.content if block.type == "text") == expected.text
+    calls = [block for block in message.content if block.type == "tool_use"]
+    assert [(call.id, call.name, call.input) for call in calls] == [
+        (call_id, name, json.loads(arguments or "{}")) for call_id, name, arguments in expected.calls
+    ]
+    usage = translation.usage
+    cached = (message.usage.cache_read_input_tokens or 0) + (message.usage.cache_creation_input_tokens or 0)
+    assert message.usage.input_tokens + cached == (usage.input or 0)
+    assert message.usage.output_tokens == (usage.output or 0)
+    assert message.stop_reason == expected.finish
+
+
+@pytest.mark.parametrize("path", _streams(DialectName.ANTHROPIC_MESSAGES))
+def test_openai_client_reads_the_stream(path: Path) -> None:
+    received, translation = translate_stream(DialectName.OPENAI_CHAT, [path.read_bytes()])
+    expected = read_stream(DialectName.OPENAI_CHAT, received)
+    client = openai.OpenAI(
+        api_key="k", base_url="http://x", max_retries=0, http_client=_answering(received, headers=EVENT_STREAM)
+    )
+    asked: dict[str, Any] = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "stream_options": {"include_usage": True},
+    }
+
+    if expected.failed:
+        with pytest.raises(openai.APIError), client.chat.completions.stream(**asked) as stream:
+            stream.get_final_completion()
+        return
+    with client.chat.completions.stream(**asked) as stream:
+        try:
+            completion = stream.get_final_completion()
+        except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError):
+            assert expected.finish in ("length", "content_filter")  # how this client tells them
+            return
+
+    message = completion.choices[0].message
+    assert (message.content or "") == expected.text
+    calls: list[Any] = list(message.tool_calls or ())
+    assert [(call.id, call.function.name, call.function.arguments) for call in calls] == expected.calls
+    assert completion.usage is not None
+    assert completion.usage.prompt_tokens == (translation.usage.input or 0)
+    assert completion.usage.total_tokens == (translation.usage.total or 0)
+
+
+STATUS_ERRORS: dict[int, str] = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    403: "PermissionDeniedError",
+    404: "NotFoundError",
+    413: "APIStatusError",
+    422: "UnprocessableEntityError",
+    429: "RateLimitError",
+}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path"), [pytest.param(each, path, id=f"{each}-{path.stem}") for each, path in cases("errors", ".json")]
+)
+def test_a_client_raises_what_the_provider_said(dialect: str, path: Path) -> None:
+    recorded = json.loads(path.read_text())
+    body = recorded["body"]
+    plan = bridge(OTHER[dialect])
+    asked = plan.translate_request(b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}', {})
+    translation = plan.open_response(asked, recorded["status"], recorded["headers"], CREATED)
+    translation.feed(body.encode() if isinstance(body, str) else json.dumps(body).encode())
+    headers = {**recorded["headers"], **translation.headers}
+    http = _answering(translation.close(), status=recorded["status"], headers=headers)
+
+    if dialect == DialectName.OPENAI_CHAT:
+        with pytest.raises(anthropic.APIStatusError) as raised:
+            anthropic.Anthropic(api_key="k", max_retries=0, http_client=http).messages.create(
+                model="m", max_tokens=9, messages=[{"role": "user", "content": "Hi"}]
+            )
+    else:
+        with pytest.raises(openai.APIStatusError) as raised:
+            openai.OpenAI(api_key="k", base_url="http://x", max_retries=0, http_client=http).chat.completions.create(
+                model="m", messages=[{"role": "user", "content": "Hi"}]
+            )
+
+    error = raised.value
+    assert error.status_code == recorded["status"]
+    names = [each.__name__ for each in type(error).__mro__]
+    assert STATUS_ERRORS.get(recorded["status"], "APIStatusError") in names
+    sent_id = recorded["headers"].get("request-id") or recorded["headers"].get("x-request-id")
+    assert error.request_id == sent_id
