@@ -48,6 +48,8 @@ RATELIMIT_UNAVAILABLE = 500
 RATELIMIT_METADATA = "headgate.ratelimit"
 STREAM_IDLE_SECONDS = 300.0
 REQUEST_RECEIVED_SECONDS = 60.0
+DIRECT_RESPONSE_BYTES_DEFAULT = 4096
+"""What Envoy allows a direct response to have where nothing is said."""
 """A client that sends its body more slowly than this is answered 408."""
 
 
@@ -273,6 +275,14 @@ def _domains(hostname: str) -> list[str]:
     return ["*"] if hostname == "*" else [hostname, f"{hostname}:*"]
 
 
+def _allow_large_answers(routes: RouteConfiguration) -> None:
+    """Envoy refuses direct responses over 4 KiB unless told how large they get; a list of a thousand models is 97 KB."""
+    answers = (route.direct_response for host in routes.virtual_hosts for route in host.routes)
+    largest = max((len(answer.body.inline_string.encode()) for answer in answers), default=0)
+    if largest > DIRECT_RESPONSE_BYTES_DEFAULT:
+        routes.max_direct_response_body_size_bytes.value = largest
+
+
 def route_configuration(listener: ir.Listener, options: Options) -> RouteConfiguration:
     """The routes of one listener."""
     result = RouteConfiguration(name=listener.name)
@@ -281,6 +291,7 @@ def route_configuration(listener: ir.Listener, options: Options) -> RouteConfigu
     for host in listener.hosts:
         name = f"{listener.name}/{host.hostname}"
         result.virtual_hosts.append(virtual_host(host, name, _domains(host.hostname), limit, options))
+    _allow_large_answers(result)
     for virtual in result.virtual_hosts:
         if listener.auth is not None:
             by_route = _auth_by_route(listener)

@@ -4,9 +4,10 @@ Order, with reasons:
 1. lua: strips credentials and internal headers, sets host and path, rewrites the body (native lane); starts from the
    client's originals, because Envoy shares request headers between attempts.
 2. ext_proc, named after the backend's dialect: translates; a route whose clients speak that dialect disables it.
-3. header_mutation: asks for an identity-encoded answer, before signing.
-4. credential injection or AWS signing: last, so that nothing can see or change it, and the signature covers the result.
-5. upstream_codec: required by Envoy.
+3. lua: holds the headers until the processor has written the body.
+4. header_mutation: asks for an identity-encoded answer, before signing.
+5. credential injection or AWS signing: last, so that nothing can see or change it, and the signature covers the result.
+6. upstream_codec: required by Envoy.
 """
 
 from functools import lru_cache
@@ -127,6 +128,13 @@ def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
     return http_filter("headgate.lua/upstream", message)
 
 
+@lru_cache(maxsize=4)
+def _hold(lua_directory: str) -> HttpFilter:
+    message = Lua(default_source_code=script("translated", lua_directory))
+    overlay.lua_shared_vm(message, "headgate-translated")
+    return http_filter("headgate.lua/translated", message)
+
+
 def processor(backend: Backend, route: str, options: Options) -> ExternalProcessor:
     """The translating processor of one backend: two messages a call unless the route asks for streaming."""
     known = msgspec.json.encode(backend_facts(backend, route, options)).decode().replace("%", "%%")
@@ -185,6 +193,7 @@ def upstream_filters(backend: Backend, route: str, options: Options) -> list[Htt
     if backend.dialect in TRANSLATED and options.extproc_sockets:
         assert backend.dialect is not None
         result.append(http_filter(filter_name(backend.dialect), processor(backend, route, options)))
+        result.append(_hold(options.lua_directory))
     result.append(_identity())
     if backend.credential is not None:
         result.append(_credential(backend.credential, options.secrets_directory))
