@@ -48,9 +48,9 @@ RATELIMIT_UNAVAILABLE = 500
 RATELIMIT_METADATA = "headgate.ratelimit"
 STREAM_IDLE_SECONDS = 300.0
 REQUEST_RECEIVED_SECONDS = 60.0
+"""A client that sends its body more slowly than this is answered 408."""
 DIRECT_RESPONSE_BYTES_DEFAULT = 4096
 """What Envoy allows a direct response to have where nothing is said."""
-"""A client that sends its body more slowly than this is answered 408."""
 
 
 def _rules(listener: ir.Listener) -> list[ir.Rule]:
@@ -276,7 +276,7 @@ def _domains(hostname: str) -> list[str]:
 
 
 def _allow_large_answers(routes: RouteConfiguration) -> None:
-    """Envoy refuses direct responses over 4 KiB unless told how large they get; a list of a thousand models is 97 KB."""
+    """Envoy refuses direct responses over 4 KiB unless told how large they get; a thousand models are 97 KB."""
     answers = (route.direct_response for host in routes.virtual_hosts for route in host.routes)
     largest = max((len(answer.body.inline_string.encode()) for answer in answers), default=0)
     if largest > DIRECT_RESPONSE_BYTES_DEFAULT:

@@ -183,7 +183,8 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     if options.extproc_sockets:
         for name, message in _processor(served, streamed=streamed):
             configs[name].CopyFrom(packed(message))
-    processor = bool(served.translated)
+    # a chat stream's usage is published as it passes, like the processor's
+    processor = bool(served.translated) or extraction.reads_chat_usage(rule, served.path_class)
     if rule.limits and options.ratelimit_socket:
         configs["envoy.filters.http.ratelimit"].CopyFrom(packed(limits.per_route(rule, processor=processor)))
     for name, config in extraction.route_configs(rule, served.path_class, processor=processor):

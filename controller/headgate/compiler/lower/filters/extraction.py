@@ -3,7 +3,7 @@
 Requests: `json_to_metadata` reads the body once; `header_mutation` puts the model into the header that routes match on.
 Answers: `ai_protocol_manager` counts usage and ends the answer with synthetic trailers; on routes with costs
 `header_mutation` evaluates each cost into such a trailer, and a script moves it into metadata. The answer's bytes never
-change, but for the usage chunk that we forced, which another script drops.
+change, but for the usage chunk that we forced, which another script reads as it passes, and drops.
 
 All are installed enabled and do nothing until the route tells them to: Envoy decides about filters installed disabled
 when the headers come, and which route a request takes is known only after its body.
@@ -35,7 +35,7 @@ from headgate.pb.llm_protocol_pb2 import LLMProtocol
 
 JSON_TO_METADATA = "envoy.filters.http.json_to_metadata"
 MODEL_HEADER = "headgate.header_mutation/model"
-HIDE_USAGE = "headgate.lua/hide_usage"
+CHAT_USAGE = "headgate.lua/chat_usage"
 COSTS = "headgate.lua/costs"
 COST_TRAILERS = "headgate.header_mutation/costs"
 USAGE = "envoy.filters.http.ai_protocol_manager"
@@ -111,7 +111,7 @@ def response_filters(options: Options) -> list[HttpFilter]:
     limits_of_extraction.max_sse_event_size.value = SSE_EVENT_BYTES_MAX
     limits_of_extraction.max_json_body_size.value = JSON_BYTES_MAX
     return [
-        http_filter(HIDE_USAGE, _scripts("hide_usage", options)),
+        http_filter(CHAT_USAGE, _scripts("chat_usage", options)),
         http_filter(COSTS, _scripts("costs", options)),
         http_filter(COST_TRAILERS, HeaderMutation()),
         http_filter(USAGE, usage),
@@ -125,8 +125,8 @@ def _usage_of(dialect: DialectName | None) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _hidden() -> Any:
-    return packed(LuaPerRoute(name="hide_usage"))
+def _chat_usage() -> Any:
+    return packed(LuaPerRoute(name="chat_usage"))
 
 
 @lru_cache(maxsize=16_384)
@@ -140,6 +140,11 @@ def _costs(rule: ir.Rule, *, processor: bool) -> tuple[Any, Any]:
     return packed(LuaPerRoute(name="costs", filter_context=struct({"keys": keys}))), packed(trailers)
 
 
+def reads_chat_usage(rule: ir.Rule, path_class: PathClass) -> bool:
+    """Whether the script reads the usage of streamed answers here."""
+    return bool(rule.costs) and path_class.dialect is DialectName.OPENAI_CHAT and path_class.name in ("chat", "openai")
+
+
 def route_configs(rule: ir.Rule, path_class: PathClass, *, processor: bool) -> Iterator[tuple[str, Any]]:
     """Per-route config of the response filters for one class of paths."""
     yield USAGE, _usage_of(path_class.dialect)
@@ -147,5 +152,5 @@ def route_configs(rule: ir.Rule, path_class: PathClass, *, processor: bool) -> I
         script_config, trailers = _costs(rule, processor=processor)
         yield COSTS, script_config
         yield COST_TRAILERS, trailers
-        if path_class.dialect is DialectName.OPENAI_CHAT and path_class.name in ("chat", "openai"):
-            yield HIDE_USAGE, _hidden()
+    if reads_chat_usage(rule, path_class):
+        yield CHAT_USAGE, _chat_usage()
