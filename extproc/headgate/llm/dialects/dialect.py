@@ -18,14 +18,6 @@ from headgate.llm.names import DialectName, HostName
 
 
 @dataclass(frozen=True, slots=True)
-class Peek:
-    """The little that routing needs of a body."""
-
-    model: str
-    stream: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
     """Whom a request is written for."""
 
