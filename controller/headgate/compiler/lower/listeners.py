@@ -49,8 +49,8 @@ RATELIMIT_METADATA = "headgate.ratelimit"
 STREAM_IDLE_SECONDS = 300.0
 REQUEST_RECEIVED_SECONDS = 60.0
 """A client that sends its body more slowly than this is answered 408."""
-DIRECT_RESPONSE_BYTES_DEFAULT = 4096
-"""What Envoy allows a direct response to have where nothing is said."""
+DIRECT_RESPONSE_BYTES_MAX = 16_777_216
+"""Envoy refuses all routes of a listener for a direct response over 4 KiB, if not told; a thousand models are 97 KB."""
 
 
 def _rules(listener: ir.Listener) -> list[ir.Rule]:
@@ -125,7 +125,7 @@ def _ratelimit(options: Options) -> HttpFilter:
         enable_x_ratelimit_headers=RateLimit.DRAFT_VERSION_03,
         disable_x_envoy_ratelimited_header=True,
     )
-    overlay.rate_limit_answers(message, metadata_namespace=RATELIMIT_METADATA)
+    overlay.rate_limit_metadata(message, RATELIMIT_METADATA)
     message.status_on_error.code = RATELIMIT_UNAVAILABLE  # pyright: ignore[reportAttributeAccessIssue]
     return http_filter("envoy.filters.http.ratelimit", message)
 
@@ -275,23 +275,15 @@ def _domains(hostname: str) -> list[str]:
     return ["*"] if hostname == "*" else [hostname, f"{hostname}:*"]
 
 
-def _allow_large_answers(routes: RouteConfiguration) -> None:
-    """Envoy refuses direct responses over 4 KiB unless told how large they get; a thousand models are 97 KB."""
-    answers = (route.direct_response for host in routes.virtual_hosts for route in host.routes)
-    largest = max((len(answer.body.inline_string.encode()) for answer in answers), default=0)
-    if largest > DIRECT_RESPONSE_BYTES_DEFAULT:
-        routes.max_direct_response_body_size_bytes.value = largest
-
-
 def route_configuration(listener: ir.Listener, options: Options) -> RouteConfiguration:
     """The routes of one listener."""
     result = RouteConfiguration(name=listener.name)
     result.validate_clusters.value = False  # a cluster that went away answers 503 for its routes, not for all
+    result.max_direct_response_body_size_bytes.value = DIRECT_RESPONSE_BYTES_MAX
     limit = _body_bytes_max(listener, options)
     for host in listener.hosts:
         name = f"{listener.name}/{host.hostname}"
         result.virtual_hosts.append(virtual_host(host, name, _domains(host.hostname), limit, options))
-    _allow_large_answers(result)
     for virtual in result.virtual_hosts:
         if listener.auth is not None:
             by_route = _auth_by_route(listener)
