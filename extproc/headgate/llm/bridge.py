@@ -18,7 +18,7 @@ from headgate.llm.dialects.dialect import ChatDialect, ReplyContext, Target
 from headgate.llm.endpoints import Endpoint
 from headgate.llm.errors import ErrorDetail, ErrorKind, UnsupportedTranslation, UpstreamError
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
-from headgate.llm.framing.sse import SseDecoder, SseFrame
+from headgate.llm.framing.sse import COMMENT, SseDecoder, SseFrame
 from headgate.llm.hosts.host import Host
 from headgate.llm.losses import Loss, format_losses
 from headgate.llm.mutation import mutate_body, mutate_headers
@@ -75,7 +75,7 @@ class BridgePlan:
         target = Target(model=model, host=self._host.name, version=facts.version, losses=facts.losses)
         encoded = self._provider.encode_request(request, target)
         if encoded.losses and facts.losses == "reject":
-            _reject(encoded.losses)
+            _refuse_losses(encoded.losses)
         set_headers, remove_headers = mutate_headers(facts, self._request_headers, self._client.client_headers)
         return UpstreamRequest(
             path=self._host.place(self._target, facts, quote(model, safe="")),
@@ -123,10 +123,16 @@ HeaderEdits = tuple[Mapping[str, str], Sequence[str]]
 """Headers to set, headers to remove."""
 
 
-def _reject(losses: Sequence[Loss]) -> None:
-    first = losses[0]
-    raise UnsupportedTranslation(f"{first.reason} (this backend refuses what it cannot carry)", path=first.path)
+def _refuse_losses(losses: Sequence[Loss]) -> None:
+    """What is said by other means (a cache point to a provider that caches by itself) is not lost."""
+    for loss in losses:
+        if loss.action != "emulated":
+            raise UnsupportedTranslation(f"{loss.reason} (this backend refuses what it cannot carry)", path=loss.path)
 
+
+KEEP_ALIVE: Final = b": ping\n\n"
+"""A comment of the provider's, whatever it says, keeps the client's connection alive as well; every dialect's SDK skips
+it."""
 
 REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id")
 """OpenAI's SDK reads the first, Anthropic's the second: each gets the other's as well."""
@@ -302,7 +308,7 @@ class StreamTranslation:
         bytes_max: int,
         edits: HeaderEdits,
     ) -> None:
-        self._sse = SseDecoder()
+        self._sse = SseDecoder(keep_comments=True)
         self._decoder = provider.stream_decoder(request.memo)
         self._encoder = client.stream_encoder(context)
         self._ended = False
@@ -352,6 +358,8 @@ class StreamTranslation:
     def _translate(self, frame: SseFrame, *, broken: ErrorDetail | None = None) -> bytes:
         if self._ended:
             return b""
+        if frame is COMMENT:
+            return KEEP_ALIVE
         try:
             return self._encode(self._decoder.feed(frame))
         except UpstreamError as error:

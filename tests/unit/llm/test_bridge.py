@@ -171,6 +171,27 @@ def test_losses_are_told_or_refused() -> None:
     assert (refused.value.status, refused.value.path) == (422, "seed")
 
 
+def test_what_is_said_by_other_means_is_not_refused() -> None:
+    endpoint = lookup("/v1/messages")
+    assert endpoint is not None
+    strict = plan(endpoint, BackendFacts(name="b", dialect="openai-chat", losses="reject"))
+    cached = {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [cached]}]}
+
+    assert [loss.action for loss in strict.translate_request(json.dumps(body).encode(), {}).losses] == ["emulated"]
+
+
+def test_a_providers_comments_keep_the_clients_connection_alive() -> None:
+    endpoint = lookup("/v1/messages")
+    assert endpoint is not None
+    chosen = plan(endpoint, BackendFacts(name="b", dialect="openai-chat"))
+    body = {"model": "m", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
+    request = chosen.translate_request(json.dumps(body).encode(), {})
+    translation = chosen.open_response(request, 200, {"content-type": "text/event-stream"}, CREATED)
+
+    assert translation.feed(b": OPENROUTER PROCESSING\n\n") == b": ping\n\n"
+
+
 def test_an_emulated_schema_comes_back_as_text() -> None:
     chosen = _plan(model="claude-3-haiku-20240307", losses="emulate")
     body = (

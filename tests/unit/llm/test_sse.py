@@ -2,7 +2,7 @@
 
 import pytest
 from headgate.llm.errors import UpstreamError
-from headgate.llm.framing.sse import SseDecoder, SseFrame, encode_sse
+from headgate.llm.framing.sse import COMMENT, SseDecoder, SseFrame, encode_sse
 
 
 def decode(*chunks: bytes) -> list[SseFrame]:
@@ -48,10 +48,13 @@ def test_an_event_is_dispatched_as_soon_as_its_blank_line_began() -> None:
     assert SseDecoder().feed(b"data: a\r\n\r") == [SseFrame(b"a")]
 
 
-def test_comments_are_counted() -> None:
-    decoder = SseDecoder()
-    decoder.feed(b": one\n:two\n\n")
-    assert decoder.comments == 2
+def test_comments_keep_their_place_where_they_are_kept() -> None:
+    body = b": one\ndata: a\n\n:two\n\n:three"
+    for cut in range(len(body)):
+        decoder = SseDecoder(keep_comments=True)
+        frames = [*decoder.feed(body[:cut]), *decoder.feed(body[cut:]), *decoder.close()]
+        assert frames == [COMMENT, SseFrame(b"a"), COMMENT, COMMENT]
+        assert frames[0] is COMMENT
 
 
 @pytest.mark.parametrize("chunk", [b"data: aaaaaaaaaa", b"data: aaa\n", b"aaaaaaaaaa"])

@@ -31,8 +31,12 @@ class SseFrame(msgspec.Struct, frozen=True, gc=False):
     event: str = ""
 
 
+COMMENT: Final = SseFrame(b"", ":")
+"""Stands where a comment line stood; told apart by identity. Providers send comments to keep the connection alive."""
+
+
 class SseDecoder:
-    """Cuts a body into frames.
+    """Cuts a body into frames; comments are dropped unless `keep_comments`.
 
     Cost: each byte is searched once; a line that arrives in n chunks is copied once, when it is complete.
     Raises `UpstreamError` when one event is larger than `event_bytes_max`.
@@ -44,15 +48,14 @@ class SseDecoder:
         "_event",
         "_event_bytes",
         "_event_bytes_max",
+        "_keep_comments",
         "_start",
         "_tail",
         "_tail_bytes",
-        "comments",
     )
 
-    def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
-        self.comments = 0
-        """Comment lines seen so far; providers send them to keep the connection alive."""
+    def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX, keep_comments: bool = False) -> None:
+        self._keep_comments = keep_comments
         self._event_bytes_max = event_bytes_max
         self._start: bytes | None = b""  # bytes held until it is known whether they are a BOM; None afterwards
         self._after_cr = False
@@ -127,7 +130,8 @@ class SseDecoder:
                 self._event_bytes = 0
             self._event = ""
         elif line.startswith(b":"):
-            self.comments += 1
+            if self._keep_comments:
+                frames.append(COMMENT)
         elif line.startswith(b"event:"):
             self._event = line[6:].removeprefix(b" ").decode("utf-8", "replace")
         elif line == b"data":
