@@ -21,6 +21,7 @@ from headgate.llm.operations.table import relay_reader
 from headgate.llm.usage import NO_USAGE, Usage
 
 JSON: Final = "application/json"
+EVENT_STREAM: Final = "text/event-stream"
 HTML: Final = "text/html"
 
 QUOTED_BYTES_MAX: Final = 1_000
@@ -78,7 +79,9 @@ class RelayPlan:
             return PageTranslation(self.endpoint.dialect, request, status)
         if content_type == HTML:
             raise UpstreamError(f"the provider answered {status} with {HTML}")
-        reader = relay_reader(self.endpoint.operation, stream=request.stream, hide_usage=not request.memo.include_usage)
+        # What came decides: some servers do not stream where they were asked to, some stream where it was not seen.
+        stream = content_type == EVENT_STREAM or (request.stream and not content_type)
+        reader = relay_reader(self.endpoint.operation, stream=stream, hide_usage=not request.memo.include_usage)
         return RelayTranslation(request, reader)
 
     def _patch_object(self, body: bytes) -> tuple[str, bool, bytes, Memo]:

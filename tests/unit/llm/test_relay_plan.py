@@ -75,6 +75,16 @@ def test_usage_is_asked_for_and_hidden_again() -> None:
     assert (translation.usage, translation.response_model) == (Usage(input=1, output=2, total=3), "n")
 
 
+def test_usage_of_a_server_that_does_not_stream_is_read() -> None:
+    chosen = _plan("/v1/chat/completions")
+    request = chosen.translate_request(b'{"model":"m","stream":true}', {})
+    body = b'{"model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}'
+    translation = chosen.open_response(request, 200, {"content-type": "application/json"}, 0)
+
+    assert translation.feed(body) + translation.close() == body
+    assert translation.usage == Usage(input=1, output=2, total=3)
+
+
 def test_json_errors_pass_and_pages_become_errors() -> None:
     chosen = _plan("/v1/messages", "anthropic-messages")
     request = chosen.translate_request(b'{"model":"m"}', {})
