@@ -138,6 +138,8 @@ class OpenAIFacts:
     """`temperature`, `top_p` other than 1 are taken."""
     stop_max: int = 1_000
     """Stop sequences taken."""
+    output_tokens_max: int | None = None
+    """The most it can write, where more is refused: clients of other models ask for what those can."""
     own_api: bool = False
     """Served by OpenAI or Azure: `service_tier`, `user`, `seed` and the like mean what OpenAI says."""
     cache_control: bool = False
@@ -147,35 +149,55 @@ class OpenAIFacts:
 _LOW_TO_HIGH: Final = ("low", "medium", "high")
 
 
-def _openai_reasoning(*efforts: str) -> OpenAIFacts:
+def _openai_reasoning(*efforts: str, output_tokens_max: int = 128_000) -> OpenAIFacts:
     return OpenAIFacts(
-        max_completion_tokens=True, efforts=efforts, developer_role=True, sampling=False, stop_max=0, own_api=True
+        max_completion_tokens=True,
+        efforts=efforts,
+        developer_role=True,
+        sampling=False,
+        stop_max=0,
+        output_tokens_max=output_tokens_max,
+        own_api=True,
     )
 
 
-_CLASSIC: Final = OpenAIFacts(max_completion_tokens=True, developer_role=True, stop_max=4, own_api=True)
+def _openai_classic(output_tokens_max: int | None = None) -> OpenAIFacts:
+    return OpenAIFacts(
+        max_completion_tokens=True,
+        developer_role=True,
+        stop_max=4,
+        output_tokens_max=output_tokens_max,
+        own_api=True,
+    )
+
+
 _THINKING_SWITCH: Final = OpenAIFacts(
     thinking=frozenset(("enabled", "disabled")), reasoning_history="reasoning_content"
 )
 
 OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("gpt-oss", OpenAIFacts(efforts=_LOW_TO_HIGH)),
-    ("gpt-5-chat", _CLASSIC),
-    ("gpt-5.1-chat", _CLASSIC),
-    ("gpt-5.2-chat", _CLASSIC),
+    ("gpt-5-chat", _openai_classic(16_384)),
+    ("gpt-5.1-chat", _openai_classic(16_384)),
+    ("gpt-5.2-chat", _openai_classic(16_384)),
     ("gpt-5.1-codex-max", _openai_reasoning("none", "low", "medium", "high", "xhigh")),
     ("gpt-5.1", _openai_reasoning("none", "low", "medium", "high")),
     ("gpt-5-codex", _openai_reasoning(*_LOW_TO_HIGH)),
     ("gpt-5-pro", _openai_reasoning("high")),
     ("gpt-5.", _openai_reasoning("none", "low", "medium", "high", "xhigh")),
     ("gpt-5", _openai_reasoning("minimal", *_LOW_TO_HIGH)),
-    ("o1", _openai_reasoning(*_LOW_TO_HIGH)),
-    ("o3", _openai_reasoning(*_LOW_TO_HIGH)),
-    ("o4-mini", _openai_reasoning(*_LOW_TO_HIGH)),
+    ("o1", _openai_reasoning(*_LOW_TO_HIGH, output_tokens_max=100_000)),
+    ("o3", _openai_reasoning(*_LOW_TO_HIGH, output_tokens_max=100_000)),
+    ("o4-mini", _openai_reasoning(*_LOW_TO_HIGH, output_tokens_max=100_000)),
     ("codex-", _openai_reasoning(*_LOW_TO_HIGH)),
-    ("gpt-4", _CLASSIC),
-    ("gpt-3.5", _CLASSIC),
-    ("chatgpt-", _CLASSIC),
+    ("gpt-4.1", _openai_classic(32_768)),
+    ("gpt-4o-2024-05-13", _openai_classic(4_096)),
+    ("gpt-4o", _openai_classic(16_384)),
+    ("gpt-4-turbo", _openai_classic(4_096)),
+    ("gpt-4", _openai_classic()),
+    ("gpt-3.5", _openai_classic(4_096)),
+    ("chatgpt-4o", _openai_classic(16_384)),
+    ("chatgpt-", _openai_classic()),
     ("grok-3-mini", OpenAIFacts(efforts=("low", "high"))),
     ("gemini-2.5", OpenAIFacts(efforts=("none", *_LOW_TO_HIGH))),
     ("gemini-3", OpenAIFacts(efforts=("minimal", *_LOW_TO_HIGH))),

@@ -161,8 +161,8 @@ def test_parallel_tools_and_results_with_images() -> None:
         },
     ]
     assert losses == [
-        ("messages[0].content[0]", "changed"),
-        ("messages[0].content[1]", "changed"),
+        ("messages[0].content[0]", "emulated"),
+        ("messages[0].content[1]", "emulated"),
         ("messages[0].content[1].is_error", "emulated"),
     ]
 
@@ -304,6 +304,29 @@ def test_the_word_for_max_tokens_is_the_models(model: str, member: str) -> None:
     assert encode(model=model, max_tokens=5)[0][member] == 5
 
 
+@pytest.mark.parametrize(
+    ("model", "sent", "lost"),
+    [
+        ("gpt-4o", 16_384, [("max_tokens", "changed")]),
+        ("gpt-4.1-mini", 32_000, []),
+        ("gpt-5", 32_000, []),
+        ("llama-3", 32_000, []),
+    ],
+)
+def test_no_more_is_asked_for_than_the_model_can_write(model: str, sent: int, lost: list[tuple[str, str]]) -> None:
+    body, losses = encode(model=model, max_tokens=32_000)
+    assert body.get("max_completion_tokens", body.get("max_tokens")) == sent
+    assert losses == lost
+
+
+def test_a_long_user_is_told_apart_by_a_digest() -> None:
+    body, losses = encode(user="user_" + "a" * 100)
+    other, _ = encode(user="user_" + "a" * 99 + "b")
+    assert len(body["user"]) == 64
+    assert body["user"] != other["user"]
+    assert losses == [("user", "emulated")]
+
+
 def test_sampling_and_limits() -> None:
     body, losses = encode(
         sampling=Sampling(0.5, 0.9, 5, 0.1, 0.2, 7, 2, True, 3, msgspec.Raw(b'{"1":2}')),
@@ -341,14 +364,14 @@ def test_reasoning_models_take_no_sampling() -> None:
         ("gpt-5", Reasoning("enabled", 10_000), {"reasoning_effort": "medium"}, ["thinking.budget_tokens"]),
         ("gpt-5", Reasoning("enabled", 60_000), {"reasoning_effort": "high"}, ["thinking.budget_tokens"]),
         ("gpt-5", Reasoning("adaptive"), {}, []),
-        ("gpt-5", Reasoning("adaptive", effort="max"), {"reasoning_effort": "high"}, ["thinking"]),
+        ("gpt-5", Reasoning("adaptive", effort="max"), {"reasoning_effort": "high"}, ["output_config.effort"]),
         ("gpt-5", Reasoning("disabled"), {"reasoning_effort": "minimal"}, ["thinking"]),
         ("gpt-5.2", Reasoning("disabled"), {"reasoning_effort": "none"}, []),
-        ("gpt-5.2", Reasoning(effort="max"), {"reasoning_effort": "xhigh"}, ["reasoning_effort"]),
+        ("gpt-5.2", Reasoning(effort="max"), {"reasoning_effort": "xhigh"}, ["output_config.effort"]),
         ("gpt-5", Reasoning(effort="high"), {"reasoning_effort": "high"}, []),
         ("gpt-4o", Reasoning("enabled", 2000), {}, ["thinking"]),
         ("gpt-4o", Reasoning("disabled"), {}, []),
-        ("llama-3", Reasoning(effort="high"), {}, ["reasoning_effort"]),
+        ("llama-3", Reasoning(effort="high"), {}, ["output_config.effort"]),
         ("deepseek-chat", Reasoning("enabled", 9), {"thinking": {"type": "enabled"}}, ["thinking.budget_tokens"]),
         ("deepseek-chat", Reasoning("disabled"), {"thinking": {"type": "disabled"}}, []),
         ("deepseek-chat", Reasoning("adaptive"), {}, []),

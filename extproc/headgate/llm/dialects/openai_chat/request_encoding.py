@@ -9,6 +9,7 @@ What the target model takes is looked up in `capabilities`; what it does not tak
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, Final, Literal, assert_never
 
 import msgspec
@@ -46,6 +47,9 @@ Members = dict[str, Any]
 
 RESULT_FOLLOWS: Final = "The result follows in the next user message."
 """Stands in a tool message whose result holds nothing but media."""
+
+USER_CHARACTERS_MAX: Final = 64
+"""OpenAI refuses a longer `user`."""
 
 BUDGET_EFFORTS: Final = ((4_096, "low"), (16_384, "medium"))
 """Thinking budgets below these count as this effort; above them as high."""
@@ -144,7 +148,7 @@ class _Messages:
             else:
                 media.extend(self._user_part(item, f"{path}.content[{index}]"))
         if media:
-            self._losses.append(Loss(path, "changed", "media of a tool result follow in a user message"))
+            self._losses.append(Loss(path, "emulated", "media of a tool result follow in a user message"))
             self._held.append({"type": "text", "text": f"Result of tool call {part.call_id}:"})
             self._held.extend(media)
         text = "\n".join(texts) or (RESULT_FOLLOWS if media else "")
@@ -395,7 +399,11 @@ def _function_tool(tool: FunctionTool, facts: OpenAIFacts) -> Members:
 
 def _add_limits(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:
     if request.max_tokens is not None:
-        body["max_completion_tokens" if facts.max_completion_tokens else "max_tokens"] = request.max_tokens
+        most = facts.output_tokens_max
+        if most is not None and request.max_tokens > most:
+            losses.append(Loss("max_tokens", "changed", f"this model writes at most {most}"))
+        limit = request.max_tokens if most is None else min(request.max_tokens, most)
+        body["max_completion_tokens" if facts.max_completion_tokens else "max_tokens"] = limit
     if request.stop:
         stop = request.stop[: facts.stop_max]
         if stop:
@@ -452,7 +460,11 @@ _KNOWN_TIERS: Final = frozenset(("auto", "default", "flex", "priority", "scale")
 
 
 def _add_identity(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:
-    if request.user:
+    if len(request.user) > USER_CHARACTERS_MAX:
+        # A digest tells users apart as well as the name does; agents send session ids longer than OpenAI takes.
+        body["user"] = sha256(request.user.encode()).hexdigest()
+        losses.append(Loss("user", "emulated", f"said as a digest: more than {USER_CHARACTERS_MAX} characters"))
+    elif request.user:
         body["user"] = request.user
     tier = _SERVICE_TIERS.get(request.service_tier, request.service_tier)
     if not tier:
@@ -469,7 +481,7 @@ def _add_reasoning(body: Members, reasoning: Reasoning | None, facts: OpenAIFact
     if facts.thinking:
         _add_thinking(body, reasoning, facts, losses)
         return
-    path = "thinking" if reasoning.mode else "reasoning_effort"
+    path = "output_config.effort" if reasoning.effort else "thinking"
     if not facts.efforts:
         if reasoning.mode == "disabled" or reasoning.effort == "none":
             return  # it does not think anyway
@@ -517,7 +529,7 @@ def _add_thinking(body: Members, reasoning: Reasoning, facts: OpenAIFacts, losse
     if not mode:
         mode = "disabled" if reasoning.effort == "none" else "enabled"
         if reasoning.effort not in ("none", "high") and "adaptive" not in facts.thinking:
-            losses.append(Loss("reasoning_effort", "changed", "this model only thinks or does not"))
+            losses.append(Loss("output_config.effort", "changed", "this model only thinks or does not"))
         if "adaptive" in facts.thinking and mode == "enabled":
             body["reasoning_effort"] = reasoning.effort
             return
