@@ -64,10 +64,9 @@ def lua_shared_vm(lua: Lua, vm_id: str) -> None:
     _merge(lua, overlay_pb2.Lua(shared_vm_id=vm_id))
 
 
-def rate_limit_answers(rate_limit: RateLimit, *, metadata_namespace: str) -> None:
-    """A refused request is told `retry-after`, and the service's metadata goes into that namespace."""
-    fields = overlay_pb2.RateLimit(metadata_namespace=metadata_namespace, enable_retry_after_header=True)
-    _merge(rate_limit, fields)
+def rate_limit_metadata(rate_limit: RateLimit, namespace: str) -> None:
+    """The dynamic metadata of the service's answers goes into that namespace."""
+    _merge(rate_limit, overlay_pb2.RateLimit(metadata_namespace=namespace))
 
 
 def is_negative_hits(descriptor: RateLimitDescriptor) -> bool:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19headgate/pb/overlay.proto\x12\x10headgate.overlay\x1a\x1cgoogle/protobuf/struct.proto\"/\n\x0bRetryPolicy\x12 \n\x18refresh_cluster_on_retry\x18\x0e \x01(\x08\"L\n\x03Lua\x12/\n\x0e\x66ilter_context\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0cshared_vm_id\x18\t \x01(\t\"/\n\x13RateLimitDescriptor\x12\x18\n\x10is_negative_hits\x18\x04 \x01(\x08\"J\n\tRateLimit\x12\x1a\n\x12metadata_namespace\x18\x12 \x01(\t\x12!\n\x19\x65nable_retry_after_header\x18\x13 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19headgate/pb/overlay.proto\x12\x10headgate.overlay\x1a\x1cgoogle/protobuf/struct.proto\"/\n\x0bRetryPolicy\x12 \n\x18refresh_cluster_on_retry\x18\x0e \x01(\x08\"L\n\x03Lua\x12/\n\x0e\x66ilter_context\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0cshared_vm_id\x18\t \x01(\t\"/\n\x13RateLimitDescriptor\x12\x18\n\x10is_negative_hits\x18\x04 \x01(\x08\"\'\n\tRateLimit\x12\x1a\n\x12metadata_namespace\x18\x12 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,5 +39,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RATELIMITDESCRIPTOR']._serialized_start=204
   _globals['_RATELIMITDESCRIPTOR']._serialized_end=251
   _globals['_RATELIMIT']._serialized_start=253
-  _globals['_RATELIMIT']._serialized_end=327
+  _globals['_RATELIMIT']._serialized_end=292
 # @@protoc_insertion_point(module_scope)

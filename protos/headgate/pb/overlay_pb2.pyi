@@ -27,9 +27,7 @@ class RateLimitDescriptor(_message.Message):
     def __init__(self, is_negative_hits: _Optional[bool] = ...) -> None: ...
 
 class RateLimit(_message.Message):
-    __slots__ = ("metadata_namespace", "enable_retry_after_header")
+    __slots__ = ("metadata_namespace",)
     METADATA_NAMESPACE_FIELD_NUMBER: _ClassVar[int]
-    ENABLE_RETRY_AFTER_HEADER_FIELD_NUMBER: _ClassVar[int]
     metadata_namespace: str
-    enable_retry_after_header: bool
-    def __init__(self, metadata_namespace: _Optional[str] = ..., enable_retry_after_header: _Optional[bool] = ...) -> None: ...
+    def __init__(self, metadata_namespace: _Optional[str] = ...) -> None: ...

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import yaml
-from headgate.compiler import ir
 from headgate.compiler.lower.limits import DOMAIN, RULE_KEY
-from headgate.limits.config import Descriptor, Domain, RateLimit, dump_domain
+from headgate.limits.config import Descriptor, Domain, RateLimit
+from headgate.limits.config_text import dump_text
 from headgate.limits.units import Unit
 
 
@@ -33,4 +32,4 @@ def limits_text(rules: Sequence[ir.LimitRule]) -> str:
     if not rules:
         return ""
     domain = Domain(name=DOMAIN, descriptors=tuple(_descriptor(rule) for rule in rules))
-    return yaml.safe_dump(dump_domain(domain), sort_keys=False)
+    return dump_text((domain,))

@@ -316,7 +316,8 @@ def ai_backend(
     if not granted(scope, route, *kind, name):
         message = (
             f"cross-namespace reference from AIGatewayRoute in namespace {route.metadata.namespace} to "
-            f"AIServiceBackend {name.name} in namespace {name.namespace} is not permitted: no valid ReferenceGrant found"
+            f"AIServiceBackend {name.name} in namespace {name.namespace} is not permitted: "
+            "no valid ReferenceGrant found"
         )
         remedy = grant_remedy(route, *kind, name)
         scope.report.error(route, f"{field}.namespace", message, remedy=remedy, reason="RefNotPermitted")
