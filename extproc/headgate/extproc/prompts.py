@@ -9,26 +9,37 @@ from headgate.runtime.logging import event_log
 log: Final = event_log("extproc")
 
 INLINE_BYTES_MAX: Final = 8 * 1024
-"""About 0.8 ms of counting: no stall for other streams, and no more than a thread would delay it by."""
+"""About half a millisecond of counting: no stall for other streams, and no more than a thread would delay it by."""
+
+MODELS_MAX: Final = 1024
+"""Clients choose model names; those beyond are counted on a thread."""
 
 
-def count_inline(work: CountPrompt) -> bool:
-    """Whether counting is short enough to be done on the event loop."""
-    return len(work.body) <= INLINE_BYTES_MAX
+class PromptCounter:
+    """Counts with the vocabularies of `headgate.llm.tokenizers`, which are read when the first prompt comes."""
 
+    def __init__(self) -> None:
+        self._models: set[str] = set()
+        """Counted before, so what they need has been read."""
 
-def count_prompt(work: CountPrompt) -> int | None:
-    """Tokens of the prompt; None, with a log line, if it could not be counted: the request goes on without a count."""
-    # Loading a vocabulary costs half a second and tens of MB: only in processes that are asked to count.
-    from headgate.llm.tokenizers import count_request_tokens
+    def count_at_once(self, work: CountPrompt) -> bool:
+        """Whether counting is short enough for the event loop; never while a vocabulary may have to be read."""
+        return work.model in self._models and len(work.body) <= INLINE_BYTES_MAX
 
-    try:
-        return count_request_tokens(work.endpoint, work.model, work.body)
-    except Exception:  # a counter must never cost a request
-        log.exception("prompt_count_failed", endpoint=work.endpoint, body_bytes=len(work.body))
-        return None
+    def count(self, work: CountPrompt) -> int | None:
+        """Tokens of the prompt; None, with a log line, if it could not be counted: the request goes on without."""
+        # Half a second and tens of MB: only in processes that are asked to count.
+        from headgate.llm.tokenizers import count_request_tokens
 
+        try:
+            return count_request_tokens(work.endpoint, work.model, work.body)
+        except Exception:  # a counter must never cost a request
+            log.exception("prompt_count_failed", endpoint=work.endpoint, body_bytes=len(work.body))
+            return None
 
-async def count_off_loop(work: CountPrompt) -> int | None:
-    """The same on a thread."""
-    return await asyncio.get_running_loop().run_in_executor(None, count_prompt, work)
+    async def count_off_loop(self, work: CountPrompt) -> int | None:
+        """The same on a thread."""
+        tokens = await asyncio.get_running_loop().run_in_executor(None, self.count, work)
+        if len(self._models) < MODELS_MAX:
+            self._models.add(work.model)
+        return tokens

@@ -14,7 +14,7 @@ from headgate.extproc import wire
 from headgate.extproc.events import CountPrompt
 from headgate.extproc.exchange import Exchange
 from headgate.extproc.metrics import Metrics
-from headgate.extproc.prompts import count_inline, count_off_loop, count_prompt
+from headgate.extproc.prompts import PromptCounter
 from headgate.extproc.session import SessionError
 from headgate.runtime.http2.frames import GrpcStatus
 from headgate.runtime.http2.server import Call, RefusedCallError, Replies, Services
@@ -28,11 +28,32 @@ class Processor:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._counter = PromptCounter()
         self._counts: set[asyncio.Task[None]] = set()
+        """Keeps tasks alive: the loop itself holds them weakly."""
 
     def services(self) -> Services:
         """To be merged into a server's services."""
         return {wire.PATH: self._open}
+
+    def record(self, exchange: Exchange, duration_seconds: float) -> None:
+        """A stream ended."""
+        self._metrics.streams_open -= 1
+        report = exchange.report()
+        if report is not None:
+            self._metrics.record(report, duration_seconds)
+
+    def start_counting(self, call: "ProcessCall", work: CountPrompt) -> None:
+        """Counts at once, or on a thread; `call.counted` follows either way."""
+        if self._counter.count_at_once(work):
+            call.counted(self._counter.count(work))
+            return
+        task = asyncio.ensure_future(self._count(call, work))
+        self._counts.add(task)
+        task.add_done_callback(self._counts.discard)
+
+    async def _count(self, call: "ProcessCall", work: CountPrompt) -> None:
+        call.counted(await self._counter.count_off_loop(work))
 
     def _open(self, replies: Replies, headers: Mapping[str, str]) -> Call:
         try:
@@ -41,19 +62,18 @@ class Processor:
             log.error("stream_refused", reason=str(error))
             raise RefusedCallError(GrpcStatus.INVALID_ARGUMENT, str(error)) from error
         self._metrics.streams_open += 1
-        return ProcessCall(exchange, replies, self._metrics, self._counts)
+        return ProcessCall(exchange, replies, self)
 
 
 class ProcessCall:
     """One ext_proc stream."""
 
-    __slots__ = ("_counts", "_exchange", "_metrics", "_replies", "_started", "_waiting")
+    __slots__ = ("_exchange", "_processor", "_replies", "_started", "_waiting")
 
-    def __init__(self, exchange: Exchange, replies: Replies, metrics: Metrics, counts: set[asyncio.Task[None]]) -> None:
+    def __init__(self, exchange: Exchange, replies: Replies, processor: Processor) -> None:
         self._exchange = exchange
         self._replies = replies
-        self._metrics = metrics
-        self._counts = counts
+        self._processor = processor
         self._started = time.monotonic()
         self._waiting: deque[bytes | None] | None = None
         """What came while a prompt is being counted, None for the client's end; None when nothing is."""
@@ -71,15 +91,20 @@ class ProcessCall:
         for reply in replies:
             self._replies.send(reply)
         work = self._exchange.pending_count
-        if work is None:
-            return
-        if count_inline(work):
-            self._counted(count_prompt(work))
-            return
-        self._waiting = deque()
-        task = asyncio.ensure_future(self._count(work))
-        self._counts.add(task)
-        task.add_done_callback(self._counts.discard)
+        if work is not None:
+            self._waiting = deque()
+            self._processor.start_counting(self, work)
+
+    def counted(self, tokens: int | None) -> None:
+        """The prompt is counted: answer, then go on with what came meanwhile."""
+        waiting, self._waiting = self._waiting, None
+        for reply in self._exchange.counted(tokens):
+            self._replies.send(reply)
+        for message in waiting or ():
+            if message is None:
+                self.half_closed()
+            else:
+                self.receive(message)
 
     def half_closed(self) -> None:
         if self._waiting is None:
@@ -88,21 +113,4 @@ class ProcessCall:
             self._waiting.append(None)
 
     def closed(self) -> None:
-        self._metrics.streams_open -= 1
-        report = self._exchange.report()
-        if report is not None:
-            self._metrics.record(report, time.monotonic() - self._started)
-
-    async def _count(self, work: CountPrompt) -> None:
-        tokens = await count_off_loop(work)
-        waiting, self._waiting = self._waiting, None
-        self._counted(tokens)
-        for message in waiting or ():
-            if message is None:
-                self.half_closed()
-            else:
-                self.receive(message)
-
-    def _counted(self, tokens: int | None) -> None:
-        for reply in self._exchange.counted(tokens):
-            self._replies.send(reply)
+        self._processor.record(self._exchange, time.monotonic() - self._started)

@@ -162,7 +162,7 @@ def test_provider_nonsense_is_a_clean_502(example: Example) -> None:
     ("path", "body", "status", "words"),
     [
         ("/v1/chat/completions", b"{", 400, "JSON"),
-        ("/v1/chat/completions", b"\xff\xfe", 400, "JSON"),
+        ("/v1/chat/completions", b"\xff\xfe", 400, "UTF-8"),
         ("/v1/chat/completions", b'{"messages":[]}', 400, "model"),
         ("/v1/chat/completions", b'{"model":7}', 400, "model"),
         ("/v1/chat/completions", b'{"model":"claude-x","model":"gpt-x"}', 400, "twice"),

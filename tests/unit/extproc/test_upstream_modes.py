@@ -1,0 +1,195 @@
+"""The same translation whatever way Envoy sends headers and bodies."""
+
+import json
+
+import pytest
+from headgate.extproc.events import (
+    BodyMode,
+    Change,
+    Chunk,
+    Context,
+    Continue,
+    Phase,
+    RequestBody,
+    RequestHeaders,
+    RequestTrailers,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+)
+from support.ext_proc_streams import MODES, OPENAI_REQUEST, Exchange, Mode, backend, open_upstream
+
+ANSWER = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-x-1",
+    "content": [{"type": "text", "text": "hello"}],
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 5, "cache_read_input_tokens": 3, "output_tokens": 2},
+}
+STREAM = b"".join(
+    f"event: {data['type']}\ndata: {json.dumps(data)}\n\n".encode()
+    for data in (
+        {
+            "type": "message_start",
+            "message": {**ANSWER, "content": [], "stop_reason": None, "usage": {"input_tokens": 5, "output_tokens": 1}},
+        },
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hello"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+        {"type": "message_stop"},
+    )
+)
+SSE = {"content-type": "text/event-stream", "content-length": "999"}
+
+
+def encoded(**members: object) -> bytes:
+    return json.dumps({**OPENAI_REQUEST, **members}).encode()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_request_reaches_the_provider_in_its_dialect(mode: Mode) -> None:
+    seen = Exchange(open_upstream(backend()), mode).request(encoded(seed=1), {"openai-organization": "o"}, pieces=3)
+    assert seen.json["messages"] == [{"role": "user", "content": "hi"}]
+    assert seen.json["max_tokens"] > 0
+    assert seen.headers[":path"] == "/v1/messages"
+    assert seen.headers["anthropic-version"]
+    assert "openai-organization" not in seen.headers
+    assert seen.headers.get("content-length", str(len(seen.body))) == str(len(seen.body))
+    ours = seen.metadata["io.envoy.ai_gateway"]
+    assert ours["backend_name"] == "default/b/route/r/rule/0/ref/0"
+    assert ours["ai_service_backend_name"] == "default/b"
+    assert ours["route_name"] == "default/r"
+    assert ours["model_name_override"] == "claude-x"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_answer_reaches_the_client_in_its_dialect_with_its_usage(mode: Mode) -> None:
+    exchange = Exchange(open_upstream(backend()), mode)
+    exchange.request(encoded(seed=1))
+    body = json.dumps(ANSWER).encode()
+    seen = exchange.response((body[:20], body[20:]), {"content-length": str(len(body)), "request-id": "req_1"})
+    assert seen.json["choices"][0]["message"]["content"] == "hello"
+    assert seen.headers[":status"] == "200"
+    assert seen.headers.get("content-length", str(len(seen.body))) == str(len(seen.body))
+    assert "seed" in seen.headers["x-headgate-losses"]
+    ours = seen.metadata["io.envoy.ai_gateway"]
+    assert (ours["input_tokens"], ours["output_tokens"], ours["total_tokens"]) == (8, 2, 10)
+    assert ours["cached_input_tokens"] == 3
+    assert ours["response_model"] == "claude-x-1"
+    assert "seed" in str(ours["losses"])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_stream_reaches_the_client_in_its_dialect(mode: Mode, size: int) -> None:
+    exchange = Exchange(open_upstream(backend()), mode)
+    exchange.request(encoded(stream=True, stream_options={"include_usage": True}))
+    chunks = [STREAM[start : start + size] for start in range(0, len(STREAM), size)]
+    seen = exchange.response(chunks, SSE)
+    assert b"hello" in seen.body
+    assert seen.body.endswith(b"data: [DONE]\n\n")
+    assert seen.headers["content-type"].startswith("text/event-stream")
+    assert seen.metadata["io.envoy.ai_gateway"]["total_tokens"] == 7
+    if mode not in ("skip", "buffered"):
+        assert "content-length" not in seen.headers
+
+
+def test_a_stream_is_passed_on_chunk_by_chunk() -> None:
+    exchange = Exchange(open_upstream(backend()), "override")
+    exchange.request(encoded(stream=True))
+    chunks = STREAM.split(b"\n\n")
+    seen = exchange.response([chunk + b"\n\n" for chunk in chunks if chunk], SSE)
+    assert seen.chunks is not None
+    first = next(index for index, chunk in enumerate(seen.chunks) if b"hello" in chunk)
+    assert first < len(seen.chunks) - 2
+
+
+def test_streaming_is_asked_for_only_where_the_body_would_be_held() -> None:
+    modes: dict[Mode, BodyMode | None] = {"override": BodyMode.STREAMED, "streamed": None, "duplex": None}
+    for mode, expected in modes.items():
+        session = open_upstream(backend())
+        Exchange(session, mode).request(encoded(stream=True))
+        (reply,) = session.receive(ResponseHeaders({":status": "200", **SSE}))
+        assert isinstance(reply, Change)
+        assert reply.response_body_mode == expected
+        assert "content-length" in reply.remove_headers
+
+
+def test_two_messages_suffice_with_the_status_as_an_attribute() -> None:
+    session = open_upstream(backend(), "chat-completions")
+    modes = Context(request_body_mode=BodyMode.BUFFERED, response_body_mode=BodyMode.BUFFERED)
+    (sent,) = session.receive(RequestBody(encoded(), context=modes))
+    assert isinstance(sent, Change)
+    assert not sent.set_headers  # Envoy ignores them here
+    error = b'{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}'
+    (reply,) = session.receive(ResponseBody(error, context=Context({"response.code": 429.0})))
+    assert isinstance(reply, Change)
+    assert reply.body is not None
+    assert json.loads(reply.body)["error"]["message"] == "slow down"
+    assert session.report().status == 429
+
+
+def test_the_routers_copy_of_the_path_wins_over_a_rewritten_one() -> None:
+    session = open_upstream(backend())
+    modes = Context(request_body_mode=BodyMode.BUFFERED, response_body_mode=BodyMode.BUFFERED)
+    headers = {":path": "/elsewhere", "x-ai-eg-original-path": "/v1/chat/completions?x=1"}
+    session.receive(RequestHeaders(headers, context=modes))
+    (sent,) = session.receive(RequestBody(encoded()))
+    assert isinstance(sent, Change)
+    assert sent.set_headers[":path"].startswith("/v1/messages")
+
+
+def test_duplex_bodies_may_end_with_trailers() -> None:
+    session = open_upstream(backend())
+    duplex = BodyMode.FULL_DUPLEX_STREAMED
+    modes = Context(request_body_mode=duplex, response_body_mode=duplex)
+    assert session.receive(RequestHeaders({":path": "/v1/chat/completions"}, context=modes)) == ()
+    assert session.receive(RequestBody(encoded(), end_of_stream=False)) == ()
+    headers, body, trailers = session.receive(RequestTrailers())
+    assert isinstance(headers, Change)
+    assert isinstance(body, Chunk)
+    assert not body.end_of_stream
+    assert trailers == Continue(Phase.REQUEST_TRAILERS)
+    assert session.receive(ResponseHeaders({":status": "200", "content-type": "application/json"})) == ()
+    assert session.receive(ResponseBody(json.dumps(ANSWER).encode(), end_of_stream=False)) == ()
+    headers, body, trailers = session.receive(ResponseTrailers())
+    assert isinstance(body, Chunk)
+    assert b"hello" in body.body
+    assert trailers == Continue(Phase.RESPONSE_TRAILERS)
+
+
+def test_an_answer_without_a_body_is_answered_at_its_headers() -> None:
+    exchange = Exchange(open_upstream(backend("openai-chat")), "buffered")
+    exchange.request(encoded())
+    (reply,) = exchange.session.receive(ResponseHeaders({":status": "503"}, end_of_stream=True))
+    assert isinstance(reply, Change)
+    assert reply.phase is Phase.RESPONSE_HEADERS
+    assert exchange.session.report().status == 503
+
+
+def test_an_answer_of_envoys_own_passes_untouched() -> None:
+    session = open_upstream(backend())
+    session.receive(RequestHeaders({":path": "/v1/chat/completions"}))
+    assert session.receive(ResponseHeaders({":status": "504"})) == (Continue(Phase.RESPONSE_HEADERS),)
+    assert session.receive(ResponseBody(b"upstream timeout")) == (Continue(Phase.RESPONSE_BODY),)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_dialect_is_relayed_byte_for_byte(mode: Mode) -> None:
+    exchange = Exchange(open_upstream(backend("openai-chat")), mode)
+    body = b'{ "model":"gpt-x",  "messages":[], "big": 12345678901234567890, "e":"\\u00e9" }'
+    assert exchange.request(body).body == body
+    usage = b'{"prompt_tokens":1,  "completion_tokens":2,"total_tokens":3}'
+    answer = b'{ "id":"1","model":"gpt-x-1","choices":[], "usage":' + usage + b"}"
+    seen = exchange.response((answer,))
+    assert seen.body == answer
+    assert seen.metadata["io.envoy.ai_gateway"]["total_tokens"] == 3
+
+
+def test_the_model_override_is_what_the_provider_and_the_limits_see() -> None:
+    seen = Exchange(open_upstream(backend(model="claude-y")), "buffered").request(encoded())
+    assert seen.json["model"] == "claude-y"
+    assert seen.metadata["io.envoy.ai_gateway"]["model_name_override"] == "claude-y"

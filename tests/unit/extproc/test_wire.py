@@ -1,0 +1,143 @@
+"""Messages to events and actions to messages, against the generated protobuf."""
+
+import pytest
+from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
+from headgate.extproc.events import (
+    BodyMode,
+    Change,
+    Chunk,
+    Context,
+    Continue,
+    CountPrompt,
+    Event,
+    Phase,
+    Reject,
+    RequestBody,
+    RequestHeaders,
+    RequestTrailers,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+)
+from headgate.extproc.wire import WireError, decode, encode
+
+
+def struct(values: dict[str, object]) -> Struct:
+    return ParseDict(values, Struct())
+
+
+def headers_message() -> pb.HttpHeaders:
+    message = pb.HttpHeaders(end_of_stream=True)
+    for name, raw, value in (
+        (":path", b"/a", ""),
+        ("x", b"", "old"),
+        ("dup", b"1", ""),
+        ("dup", b"2", ""),
+        ("y", b"\xff", ""),
+    ):
+        message.headers.headers.add(key=name, raw_value=raw, value=value)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("message", "event"),
+    [
+        (
+            pb.ProcessingRequest(request_headers=headers_message()),
+            RequestHeaders({":path": "/a", "x": "old", "dup": "1,2", "y": "\N{REPLACEMENT CHARACTER}"}, True),
+        ),
+        (pb.ProcessingRequest(response_headers=pb.HttpHeaders()), ResponseHeaders({})),
+        (pb.ProcessingRequest(request_body=pb.HttpBody(body=b"x")), RequestBody(b"x", False)),
+        (pb.ProcessingRequest(response_body=pb.HttpBody(body=b"x", end_of_stream=True)), ResponseBody(b"x", True)),
+        (pb.ProcessingRequest(request_trailers=pb.HttpTrailers()), RequestTrailers()),
+        (pb.ProcessingRequest(response_trailers=pb.HttpTrailers()), ResponseTrailers()),
+    ],
+)
+def test_every_message_becomes_its_event(message: pb.ProcessingRequest, event: Event) -> None:
+    assert decode(message.SerializeToString()) == event
+
+
+def test_what_comes_beside_an_event_is_its_context() -> None:
+    message = pb.ProcessingRequest(request_body=pb.HttpBody(end_of_stream=True))
+    message.attributes["envoy.filters.http.ext_proc"].CopyFrom(struct({"response.code": 429, "request.path": "/v1"}))
+    noted = struct({"response": {":status": "200"}, "list": [1, True, None]})
+    message.metadata_context.filter_metadata["headgate"].CopyFrom(noted)
+    message.protocol_config.request_body_mode = ProcessingMode.BUFFERED
+    message.protocol_config.response_body_mode = ProcessingMode.FULL_DUPLEX_STREAMED
+    event = decode(message.SerializeToString())
+    assert isinstance(event, RequestBody)
+    assert event.context == Context(
+        {"response.code": 429.0, "request.path": "/v1"},
+        {"headgate": {"response": {":status": "200"}, "list": (1.0, True, None)}},
+        BodyMode.BUFFERED,
+        BodyMode.FULL_DUPLEX_STREAMED,
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xff", b"\x08\x01"])
+def test_anything_else_is_a_wire_error(data: bytes) -> None:
+    with pytest.raises(WireError):
+        decode(data)
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_going_on_is_the_phases_empty_reply(phase: Phase) -> None:
+    message = pb.ProcessingResponse.FromString(encode(Continue(phase)))
+    assert message.WhichOneof("response") == phase.name.lower()
+
+
+@pytest.mark.parametrize(
+    "phase", [Phase.REQUEST_BODY, Phase.RESPONSE_BODY, Phase.REQUEST_HEADERS, Phase.RESPONSE_HEADERS]
+)
+def test_a_change_says_everything(phase: Phase) -> None:
+    change = Change(
+        phase=phase,
+        set_headers={"a": "é"},
+        remove_headers=("b",),
+        body=b"",
+        clear_route_cache=True,
+        metadata={"ns": {"n": 1, "s": "x", "b": True, "none": None, "list": (1, "a"), "map": {"k": ""}}},
+    )
+    message = pb.ProcessingResponse.FromString(encode(change))
+    reply = getattr(message, phase.name.lower()).response
+    (option,) = reply.header_mutation.set_headers
+    assert (option.header.key, option.header.raw_value, option.append_action) == ("a", "é".encode(), 2)
+    assert list(reply.header_mutation.remove_headers) == ["b"]
+    assert reply.body_mutation.WhichOneof("mutation") == "body"
+    assert reply.clear_route_cache
+    assert reply.status == (1 if "HEADERS" in phase.name else 0)
+    expected = {"n": 1, "s": "x", "b": True, "none": None, "list": [1, "a"], "map": {"k": ""}}
+    assert message.dynamic_metadata == struct({"ns": expected})
+
+
+def test_a_change_of_trailers() -> None:
+    message = pb.ProcessingResponse.FromString(encode(Change(phase=Phase.RESPONSE_TRAILERS, metadata={"n": {"a": 1}})))
+    assert message.HasField("response_trailers")
+    assert message.dynamic_metadata.fields["n"].struct_value.fields["a"].number_value == 1
+
+
+def test_switching_the_body_mode() -> None:
+    change = Change(phase=Phase.RESPONSE_HEADERS, response_body_mode=BodyMode.STREAMED)
+    message = pb.ProcessingResponse.FromString(encode(change))
+    assert message.mode_override.response_body_mode == ProcessingMode.STREAMED
+
+
+def test_duplex_chunks() -> None:
+    message = pb.ProcessingResponse.FromString(encode(Chunk(phase=Phase.RESPONSE_BODY, body=b"x", end_of_stream=True)))
+    streamed = message.response_body.response.body_mutation.streamed_response
+    assert (streamed.body, streamed.end_of_stream) == (b"x", True)
+
+
+def test_an_answer_of_our_own() -> None:
+    reject = Reject(status=422, body=b"{}", headers={"content-type": "application/json"}, details="why")
+    immediate = pb.ProcessingResponse.FromString(encode(reject)).immediate_response
+    assert (immediate.status.code, immediate.body, immediate.details) == (422, b"{}", "why")
+    assert immediate.headers.set_headers[0].header.raw_value == b"application/json"
+
+
+def test_work_for_the_shell_never_reaches_envoy() -> None:
+    with pytest.raises(AssertionError):
+        encode(CountPrompt("chat-completions", "m", b""))
