@@ -6,7 +6,7 @@ import os
 import statistics
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,8 @@ CHANGED: Final = 500
 STARTS: Final = 5
 CHANGES: Final = 10
 LOAD_SECONDS: Final = 12.0
+PAUSE_SECONDS: Final = 0.02
+"""Between requests of a connection: some two hundred a second, so that the change does not wait for a CPU."""
 POLL_SECONDS: Final = 0.002
 
 
@@ -133,10 +135,16 @@ def route_changes(directory: Path, arguments: tuple[str, ...]) -> Changes:
     files = {"others.yaml": config.documents(*others), "changed.yaml": config.documents(changed)}
     with backend, Gateway(files, directory, *arguments, timeout_seconds=120) as gateway:
         results: list[Result] = []
-        load_ = Load(host="127.0.0.1", port=port, path="/v1/chat/completions", body=_body("model-1"), connections=4)
-        thread = threading.Thread(
-            target=lambda: results.append(run_load(replace(load_, seconds=LOAD_SECONDS))), name="load"
+        steady = Load(
+            host="127.0.0.1",
+            port=port,
+            path="/v1/chat/completions",
+            body=_body("model-1"),
+            connections=4,
+            pause_seconds=PAUSE_SECONDS,
+            seconds=LOAD_SECONDS,
         )
+        thread = threading.Thread(target=lambda: results.append(run_load(steady)), name="load")
         thread.start()
         seconds = tuple(_one_change(gateway, port, number) for number in range(CHANGES))
         thread.join()

@@ -10,12 +10,15 @@ import select
 import socket
 import sys
 import time
+from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
 SENT_AT: Final = re.compile(rb"t(\d{9,20})z")
 MARK_BYTES_MAX: Final = 24
 ERRORS_KEPT_MAX: Final = 5
+POLL_SECONDS: Final = 0.1
+PAUSED_POLL_SECONDS: Final = 0.001
 DISCONNECTS_MAX: Final = 1000
 """More means that nothing serves: give up."""
 
@@ -31,6 +34,8 @@ class Load:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     connections: int = 1
     seconds: float = 1.0
+    pause_seconds: float = 0.0
+    """Of each connection between an answer and its next request."""
     warmup_seconds: float = 0.0
     """At the start, not counted."""
 
@@ -117,76 +122,94 @@ class _Connection:
         return found
 
 
-def run(load: Load) -> Result:
+class _Loop:
     """Sends until the time is over; answers under way then are not counted."""
-    request = load.request()
-    result = Result()
-    connections = {each.stream.fileno(): each for each in (_Connection(load) for _ in range(load.connections))}
-    poll = select.epoll()
-    for number, connection in connections.items():
-        poll.register(number, select.EPOLLIN)
-        connection.send(request)
-    started = time.perf_counter() + load.warmup_seconds
-    ends = started + load.seconds
-    cpu_before = 0.0
-    counting = False
-    disconnects = 0
-    while (now := time.perf_counter()) < ends:
-        if not counting and now >= started:
-            counting, cpu_before = True, time.process_time()
-        for number, _ in poll.poll(0.1):
-            connection = connections[number]
-            try:
-                complete = connection.receive()
-            except OSError as error:
-                disconnects += 1
-                if disconnects > DISCONNECTS_MAX:
-                    raise
-                _fail(result, counting, f"{type(error).__name__}: {error}")
-                del connections[number]
-                poll.unregister(number)
-                connection.reconnect()
-                connections[connection.stream.fileno()] = connection
-                poll.register(connection.stream.fileno(), select.EPOLLIN)
-                connection.send(request)
-                continue
-            if connection.chunked:
-                _count_chunks(result, counting, connection)
-            if complete:
-                _count(result, counting, connection)
-                connection.send(request)
-    result.seconds = load.seconds
-    result.cpu_seconds = time.process_time() - cpu_before
-    for connection in connections.values():
-        connection.stream.close()
-    return result
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._request = load.request()
+        self._result = Result(seconds=load.seconds)
+        self._counting = False
+        self._disconnects = 0
+        self._waiting: deque[tuple[float, _Connection]] = deque()
+        """Connections in their pause, and until when."""
+        self._poll = select.epoll()
+        self._connections: dict[int, _Connection] = {}
+
+    def run(self) -> Result:
+        for _ in range(self._load.connections):
+            self._open(_Connection(self._load))
+        started = time.perf_counter() + self._load.warmup_seconds
+        ends = started + self._load.seconds
+        cpu_before = time.process_time()
+        while (now := time.perf_counter()) < ends:
+            if not self._counting and now >= started:
+                self._counting, cpu_before = True, time.process_time()
+            while self._waiting and self._waiting[0][0] <= now:
+                self._waiting.popleft()[1].send(self._request)
+            for number, _ in self._poll.poll(PAUSED_POLL_SECONDS if self._load.pause_seconds else POLL_SECONDS):
+                self._receive(self._connections[number])
+        self._result.cpu_seconds = time.process_time() - cpu_before
+        for connection in self._connections.values():
+            connection.stream.close()
+        return self._result
+
+    def _open(self, connection: _Connection) -> None:
+        number = connection.stream.fileno()
+        self._connections[number] = connection
+        self._poll.register(number, select.EPOLLIN)
+        connection.send(self._request)
+
+    def _receive(self, connection: _Connection) -> None:
+        try:
+            complete = connection.receive()
+        except OSError as error:
+            self._disconnects += 1
+            if self._disconnects > DISCONNECTS_MAX:
+                raise
+            self._fail(f"{type(error).__name__}: {error}")
+            number = connection.stream.fileno()
+            del self._connections[number]
+            self._poll.unregister(number)
+            connection.reconnect()
+            self._open(connection)
+            return
+        if connection.chunked:
+            self._count_chunks(connection)
+        if complete:
+            self._count(connection)
+            if self._load.pause_seconds:
+                self._waiting.append((time.perf_counter() + self._load.pause_seconds, connection))
+            else:
+                connection.send(self._request)
+
+    def _fail(self, error: str) -> None:
+        if self._counting:
+            self._result.failures += 1
+            if len(self._result.errors) < ERRORS_KEPT_MAX:
+                self._result.errors.append(error)
+
+    def _count(self, connection: _Connection) -> None:
+        if not connection.received.startswith(b"HTTP/1.1 200"):
+            self._fail(bytes(connection.received[:600]).decode(errors="replace"))
+        elif self._counting:
+            self._result.requests += 1
+            self._result.latencies_us.append((time.perf_counter() - connection.sent_at) * 1e6)
+            if connection.first_chunk_at:
+                self._result.first_chunk_us.append((connection.first_chunk_at - connection.sent_at) * 1e6)
+
+    def _count_chunks(self, connection: _Connection) -> None:
+        found = connection.new_marks(time.monotonic_ns())
+        if found and not connection.first_chunk_at:
+            connection.first_chunk_at = time.perf_counter()
+        if self._counting:
+            self._result.chunks += len(found)
+            self._result.chunk_latencies_us += found
 
 
-def _fail(result: Result, counting: bool, error: str) -> None:
-    if counting:
-        result.failures += 1
-        if len(result.errors) < ERRORS_KEPT_MAX:
-            result.errors.append(error)
-
-
-def _count(result: Result, counting: bool, connection: _Connection) -> None:
-    if not connection.received.startswith(b"HTTP/1.1 200"):
-        _fail(result, counting, bytes(connection.received[:600]).decode(errors="replace"))
-        return
-    if counting:
-        result.requests += 1
-        result.latencies_us.append((time.perf_counter() - connection.sent_at) * 1e6)
-        if connection.first_chunk_at:
-            result.first_chunk_us.append((connection.first_chunk_at - connection.sent_at) * 1e6)
-
-
-def _count_chunks(result: Result, counting: bool, connection: _Connection) -> None:
-    found = connection.new_marks(time.monotonic_ns())
-    if found and not connection.first_chunk_at:
-        connection.first_chunk_at = time.perf_counter()
-    if counting:
-        result.chunks += len(found)
-        result.chunk_latencies_us += found
+def run(load: Load) -> Result:
+    """Runs one load to its end; raises OSError where nothing serves."""
+    return _Loop(load).run()
 
 
 def main() -> None:
