@@ -64,17 +64,17 @@ def decode_request(body: bytes) -> ChatRequest:
         raise RequestError("must hold at least one message", path="messages", code="invalid_value")
     if request.max_tokens < 1:
         raise RequestError("must be at least 1", path="max_tokens", code="invalid_value")
-    messages = tuple(_decode_message(message, f"messages[{i}]") for i, message in enumerate(request.messages))
+    extras = {name: raw for name, raw in members.items() if name not in wire.REQUEST_MEMBERS}
+    messages = tuple(_decode_message(message, f"messages[{i}]", extras) for i, message in enumerate(request.messages))
     if request.system:
         messages = (Message(Role.SYSTEM, _decode_system(request.system), path="system"), *messages)
     output = request.output_config
     output_format = output.format if output is not None and output.format is not None else request.output_format
-    extras = {name: raw for name, raw in members.items() if name not in wire.REQUEST_MEMBERS}
     choice, parallel = _decode_tool_choice(request.tool_choice)
     return ChatRequest(
         model=request.model,
         messages=messages,
-        tools=tuple(_decode_tool(tool, f"tools[{i}]") for i, tool in enumerate(request.tools or ())),
+        tools=tuple(_decode_tool(tool, f"tools[{i}]", extras) for i, tool in enumerate(request.tools or ())),
         tool_choice=choice,
         parallel_tool_calls=parallel,
         response_format=None if output_format is None else ResponseFormat("json_schema", schema=output_format.schema),
@@ -90,13 +90,19 @@ def decode_request(body: bytes) -> ChatRequest:
     )
 
 
+Beyond = dict[str, msgspec.Raw]
+"""What goes beyond the canonical model, by JSON path: top-level members, and members of parts and tools."""
+
+_TRUE: Final = msgspec.Raw(b"true")
+
+
 def _decode_system(system: str | list[wire.TextBlock]) -> tuple[Part, ...]:
     if isinstance(system, str):
         return (TextPart(system),)
     return tuple(TextPart(block.text, _decode_cache(block.cache_control)) for block in system)
 
 
-def _decode_message(message: wire.Message, path: str) -> Message:
+def _decode_message(message: wire.Message, path: str, beyond: Beyond) -> Message:
     role = Role(message.role)
     if isinstance(message.content, str):
         return Message(role, (TextPart(message.content),), path=path)
@@ -105,11 +111,11 @@ def _decode_message(message: wire.Message, path: str) -> Message:
         if isinstance(block, wire.TextBlock):
             parts.append(TextPart(block.text, _decode_cache(block.cache_control)))
         else:
-            parts.extend(_decode_block(block, f"{path}.content[{i}]"))
+            parts.extend(_decode_block(block, f"{path}.content[{i}]", beyond))
     return Message(role, tuple(parts), path=path)
 
 
-def _decode_block(block: wire.Block, path: str) -> Iterator[Part]:
+def _decode_block(block: wire.Block, path: str, beyond: Beyond) -> Iterator[Part]:
     match block:
         case wire.ToolUseBlock():
             arguments = bytes(block.input).decode()
@@ -124,7 +130,11 @@ def _decode_block(block: wire.Block, path: str) -> Iterator[Part]:
             yield ThinkingPart(block.thinking, block.signature)
         case wire.RedactedThinkingBlock():
             yield RedactedThinkingPart(block.data)
-        case wire.TextBlock() | wire.ImageBlock() | wire.DocumentBlock() | wire.SearchResultBlock():
+        case wire.TextBlock() | wire.ImageBlock():
+            yield from _decode_media(block)
+        case wire.DocumentBlock() | wire.SearchResultBlock():
+            if block.citations is not None and block.citations.enabled:
+                beyond[f"{path}.citations"] = _TRUE
             yield from _decode_media(block)
         case _:
             yield OpaquePart(NAME, _tag_of(block))
@@ -194,7 +204,7 @@ def _decode_cache(control: wire.CacheControl | None) -> CachePoint | None:
     return None if control is None else CachePoint(control.ttl or "")
 
 
-def _decode_tool(tool: wire.Tool, path: str) -> Tool:
+def _decode_tool(tool: wire.Tool, path: str, beyond: Beyond) -> Tool:
     if tool.type not in (None, "custom"):
         return OpaqueTool(NAME, tool.type or "")
     if not tool.name:
@@ -202,6 +212,9 @@ def _decode_tool(tool: wire.Tool, path: str) -> Tool:
     schema = bytes(tool.input_schema)
     if schema and not schema.startswith(b"{"):
         raise RequestError("must be an object", path=f"{path}.input_schema", code="invalid_value")
+    for name in ("defer_loading", "allowed_callers", "input_examples"):
+        if getattr(tool, name):
+            beyond[f"{path}.{name}"] = _TRUE
     parameters = msgspec.Raw(schema) if schema else None
     return FunctionTool(tool.name, tool.description or "", parameters, tool.strict, _decode_cache(tool.cache_control))
 
@@ -251,7 +264,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
         top_k=settings.top_k,
         thinking=settings.thinking,
         output_config=settings.output_config,
-        metadata=wire.Metadata(request.user) if request.user else None,
+        metadata=_encode_user(request.user, losses),
         service_tier=settings.service_tier,
     )
     memo = Memo(include_usage=request.include_usage, json_tool=settings.json_tool, stop=request.stop)
@@ -259,6 +272,19 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
 
 
 _ENCODER: Final = msgspec.json.Encoder()
+
+_PERSONAL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|\+?[\d\s().-]{7,}")
+"""An e-mail address or a telephone number: the API refuses them as `user_id`."""
+
+
+def _encode_user(user: str, losses: list[Loss]) -> wire.Metadata | None:
+    if not user:
+        return None
+    if _PERSONAL.fullmatch(user):
+        losses.append(Loss("user", "dropped", "this dialect refuses addresses and telephone numbers as user ids"))
+        return None
+    return wire.Metadata(user)
+
 
 _ID_CHARACTERS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 """What a tool call's id may not hold; some servers make ids like `functions.search:0`."""

@@ -66,7 +66,7 @@ class _OpenBlock:
 class StreamDecoder:
     """See `dialect.StreamDecoder`. Blocks of kinds nobody knows, and their deltas, pass unread."""
 
-    __slots__ = ("_blocks", "_called_tools", "_finished", "_memo", "_next_index", "_stopped", "_usage")
+    __slots__ = ("_blocks", "_called_tools", "_finished", "_memo", "_next_index", "_started", "_stopped", "_usage")
 
     def __init__(self, memo: Memo) -> None:
         self._memo = memo
@@ -74,6 +74,7 @@ class StreamDecoder:
         self._next_index = 0
         self._usage = wire.AnswerUsage()
         self._called_tools = False
+        self._started = False
         self._finished = False
         self._stopped = False
 
@@ -94,13 +95,13 @@ class StreamDecoder:
             case "content_block_delta":
                 return self._on_delta(event)
             case "content_block_start":
-                return self._on_block_start(event)
+                return self._after_start(self._on_block_start(event))
             case "content_block_stop":
                 return self._on_block_stop(event.index)
             case "message_start":
                 return self._on_message_start(event)
             case "message_delta":
-                return self._on_message_delta(event)
+                return self._after_start(self._on_message_delta(event))
             case "message_stop":
                 self._stopped = True
                 return _NOTHING
@@ -116,10 +117,20 @@ class StreamDecoder:
         return _NOTHING
 
     def _on_message_start(self, event: wire.Event) -> Sequence[StreamEvent]:
+        if self._started:
+            return _NOTHING
+        self._started = True
         message = event.message or wire.Answer()
         usage = self._merge_usage(message.usage)
         tier = message.usage.service_tier if message.usage is not None else None
         return (Start(id=message.id, model=message.model, usage=usage, service_tier=tier or ""),)
+
+    def _after_start(self, events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
+        """The events, after a start of our own if the provider left it out."""
+        if self._started or not events:
+            return events
+        self._started = True
+        return (Start(), *events)
 
     def _on_block_start(self, event: wire.Event) -> Sequence[StreamEvent]:
         block = event.content_block

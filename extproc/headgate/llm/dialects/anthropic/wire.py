@@ -51,11 +51,16 @@ class ContentSource(msgspec.Struct, frozen=True, tag_field="type", tag="content"
     content: str | list[TextBlock | ImageBlock]
 
 
+class Citations(msgspec.Struct, frozen=True, omit_defaults=True):
+    enabled: bool | None = None
+
+
 class DocumentBlock(msgspec.Struct, frozen=True, tag_field="type", tag="document", omit_defaults=True):
     source: Base64Source | UrlSource | FileSource | TextSource | ContentSource
     title: str | None = None
     context: str | None = None
     cache_control: CacheControl | None = None
+    citations: Citations | None = None
 
 
 class SearchResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="search_result", omit_defaults=True):
@@ -63,6 +68,7 @@ class SearchResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="sear
     title: str
     content: list[TextBlock]
     cache_control: CacheControl | None = None
+    citations: Citations | None = None
 
 
 class ThinkingBlock(msgspec.Struct, frozen=True, tag_field="type", tag="thinking"):
@@ -183,6 +189,9 @@ class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str | None = None
     strict: bool | None = None
     cache_control: CacheControl | None = None
+    defer_loading: bool | None = None
+    allowed_callers: list[str] | None = None
+    input_examples: list[msgspec.Raw] | None = None
 
 
 class AutoChoice(msgspec.Struct, frozen=True, tag_field="type", tag="auto", omit_defaults=True):
