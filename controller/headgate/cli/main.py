@@ -33,7 +33,16 @@ class CommandModule(Protocol):
         ...
 
 
-COMMANDS: Final = (Command("run", "start the whole gateway on this machine", "headgate.cli.run"),)
+COMMANDS: Final = (
+    Command("run", "start the whole gateway on this machine", "headgate.cli.run"),
+    Command("compile", "print the xDS that Envoy would be given", "headgate.cli.compile"),
+    Command(
+        "explain",
+        "say which lane, filters and limits each route takes, or what one request would meet",
+        "headgate.cli.explain",
+    ),
+    Command("translate", "show what a provider would receive for a client's request", "headgate.cli.translate"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

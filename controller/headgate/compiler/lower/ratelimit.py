@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from headgate.compiler import ir
 from headgate.compiler.lower.limits import DOMAIN, RULE_KEY
 from headgate.limits.config import Descriptor, Domain, RateLimit
 from headgate.limits.config_text import dump_text

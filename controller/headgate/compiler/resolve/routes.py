@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from headgate.compiler import ir
+from headgate.compiler.lanes import CLASSES, lane_of
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
 from headgate.compiler.resolve.scope import Scope
@@ -112,6 +113,7 @@ def _ai_rule(
     costs: tuple[ir.Cost, ...],
 ) -> ir.Rule:
     index, rule = numbered
+    _check_refs(scope, route, index, rule)
     applied = _apply(scope, route, rule.name, place, costs)
     resolved = (
         ai_backend(scope, route, (index, number), ref, include_usage=bool(costs))
@@ -120,6 +122,7 @@ def _ai_rule(
     backends = with_managed_headers(tuple(backend for backend in resolved if backend is not None))
     if applied.traffic is not None:
         backends = tuple(policies.to_backend(applied.traffic, backend) for backend in backends)
+    _check_served(scope, route, f"spec.rules[{index}].backendRefs", backends)
     request, backend_request = _timeouts(rule.timeouts)
     if rule.timeouts is None:
         request = applied.request_seconds if applied.request_seconds is not None else AI_REQUEST_SECONDS
@@ -142,6 +145,25 @@ def _ai_rule(
         owned_by=rule.models_owned_by,
         models_created=_unix_seconds(created),
     )
+
+
+def _check_refs(
+    scope: Scope, route: ai_gateway.AIGatewayRoute, index: int, rule: ai_gateway.AIGatewayRouteRule
+) -> None:
+    if not rule.backend_refs:
+        message = "the rule has no backendRefs, so its models are listed but not served"
+        scope.report.warning(route, f"spec.rules[{index}].backendRefs", message, remedy="backendRefs: [{name: ...}]")
+
+
+def _check_served(scope: Scope, route: ai_gateway.AIGatewayRoute, place: str, backends: tuple[ir.Backend, ...]) -> None:
+    """Which clients nothing of the rule can serve: said when the configuration is checked, answered 404 when they come."""
+    for row in CLASSES:
+        if not row.endpoint or not backends or any(lane_of(row, backend) is not None for backend in backends):
+            continue
+        spoken = ", ".join(sorted({str(backend.dialect) for backend in backends}))
+        message = f"clients that speak {row.dialect} are not served: nothing translates to {spoken} yet"
+        remedy = "a backend that speaks it, or clients that speak the backend's own dialect"
+        scope.report.warning(route, place, message, remedy=remedy)
 
 
 def _with_idle(

@@ -1,0 +1,203 @@
+"""`headgate explain PATH…`: per rule and backend, which lane, why, through which filters, and under which limits.
+
+With `--model` (and `--path`, `--host`, `--header`): what such a request would match, backend by backend in order.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+
+from headgate.cli.offline import add_paths, look, print_diagnostics
+from headgate.compiler import ir
+from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of, reason
+from headgate.compiler.lower.hosts import ranked
+from headgate.compiler.matching import Request, path_class_of, rule_of, virtual_host_of
+from headgate.contract import headers
+from headgate.llm.names import HostName
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_paths(parser)
+    parser.add_argument("--model", default="", help="explain one request: its model")
+    parser.add_argument("--path", default="", help="its path; default /v1/chat/completions")
+    parser.add_argument("--host", default="localhost", help="its host")
+    parser.add_argument("--header", action="append", default=[], metavar="NAME=VALUE", help="one of its headers")
+
+
+def run(options: argparse.Namespace) -> int:
+    """1 where something of the configuration is not in force."""
+    looked = look(options.paths)
+    print_diagnostics(looked.diagnostics)
+    program = looked.compiled.program
+    if options.model or options.path or options.header:
+        lines = request_lines(program, _request(options))
+    else:
+        lines = program_lines(program)
+    for line in lines:
+        print(line)
+    return 1 if looked.broken else 0
+
+
+def _request(options: argparse.Namespace) -> Request:
+    given: dict[str, str] = {}
+    for entry in options.header:
+        name, _, value = str(entry).partition("=")
+        given[name.lower()] = value
+    if options.model:
+        given[headers.MODEL] = options.model
+    return Request(host=options.host, path=options.path or "/v1/chat/completions", method="POST", headers=given)
+
+
+def program_lines(program: ir.Program) -> Iterator[str]:
+    """Everything that is served, as a tree."""
+    for port in program.ports:
+        for listener in port.listeners:
+            yield f"{'https' if port.tls else 'http'} port {port.number}, listener {listener.name}"
+            if listener.auth is not None:
+                yield f"  authentication: {_auth(listener.auth)}"
+            for host in listener.hosts:
+                yield f"  host {host.hostname}"
+                for rule in dict.fromkeys(rule for rule, _, _ in ranked(host.rules)):
+                    yield from _indented(rule_lines(rule), "    ")
+
+
+def rule_lines(rule: ir.Rule) -> Iterator[str]:
+    """One rule: what it matches, what it costs and is limited by, and each backend's lanes."""
+    yield f"rule {rule.name}: {' or '.join(_match(match) for match in rule.matches)}"
+    if rule.direct is not None:
+        yield f"  answers {rule.direct.status} itself"
+        return
+    if rule.redirect is not None:
+        yield f"  redirects with {rule.redirect.status}"
+        return
+    if rule.auth is not None:
+        yield f"  authentication: {_auth(rule.auth)}"
+    for limit in rule.limits:
+        yield f"  limit: {_limit(limit)}"
+    for cost in rule.costs:
+        yield f"  cost {cost.key} = {cost.expression}"
+    if not rule.backends:
+        yield "  no usable backend: answers 404"
+    for group in _groups(rule.backends):
+        for backend in group:
+            yield f"  priority {backend.priority}, weight {backend.weight}: {_where(backend)}"
+            if rule.ai:
+                yield from _indented(_lanes(backend), "    ")
+
+
+def _lanes(backend: ir.Backend) -> Iterator[str]:
+    for path_class in CLASSES:
+        lane = lane_of(path_class, backend)
+        if lane is None and not path_class.endpoint:
+            continue
+        filters = f"; filters: {', '.join(_filters(backend, lane))}" if lane is not None else ""
+        yield f"{_path(path_class)}: {lane or 'not served'} ({reason(path_class, backend)}){filters}"
+
+
+def _filters(backend: ir.Backend, lane: Lane) -> Iterator[str]:
+    changes = [f"model={backend.model}"] if backend.model else []
+    changes += [f"prefix={backend.prefix}"] if backend.prefix else []
+    changes += ["include_usage"] if backend.include_usage and lane is Lane.NATIVE else []
+    changes += [f"set {name}" for name, _ in (*backend.header_set, *backend.body_set)]
+    changes += [f"remove {name}" for name in (*backend.header_remove, *backend.body_remove)]
+    yield f"lua({', '.join(changes)})" if changes else "lua"
+    if lane is Lane.EXTPROC:
+        yield f"ext_proc({backend.dialect})"
+    if backend.credential is not None:
+        aws = backend.credential.kind is ir.CredentialKind.AWS
+        yield "aws_request_signing" if aws else f"credential_injector({backend.credential.header})"
+
+
+def request_lines(program: ir.Program, request: Request) -> Iterator[str]:
+    """What becomes of one request, on every listener that takes its host."""
+    for port in program.ports:
+        for listener in port.listeners:
+            host = virtual_host_of(listener, request.host)
+            yield f"{'https' if port.tls else 'http'} port {port.number}, listener {listener.name}"
+            found = rule_of(host, request) if host is not None else None
+            if host is None or found is None:
+                yield "  no rule takes it: answered 404"
+                continue
+            yield f"  host {host.hostname}, rule {found.name}"
+            yield from _indented(_served(found, request), "  ")
+
+
+def _served(rule: ir.Rule, request: Request) -> Iterator[str]:
+    if not rule.ai:
+        yield from rule_lines(rule)
+        return
+    path_class = path_class_of(request.path)
+    for limit in rule.limits:
+        yield f"  limit: {_limit(limit)}"
+    attempt = 0
+    for group in _groups(rule.backends):
+        usable = [backend for backend in group if backend.weight and lane_of(path_class, backend) is not None]
+        if usable:
+            attempt += 1
+            for backend in usable:
+                lane = lane_of(path_class, backend)
+                yield f"  attempt {attempt}, weight {backend.weight}: {_where(backend)}"
+                yield f"    {lane}: {reason(path_class, backend)}"
+    if not attempt:
+        yield f"  no backend serves {request.path}: answered 404"
+
+
+def _groups(backends: Sequence[ir.Backend]) -> list[list[ir.Backend]]:
+    found: dict[int, list[ir.Backend]] = {}
+    for backend in backends:
+        found.setdefault(backend.priority, []).append(backend)
+    return [found[priority] for priority in sorted(found)]
+
+
+def _where(backend: ir.Backend) -> str:
+    host = f" on {backend.host}" if backend.host is not HostName.DIRECT else ""
+    spoken = f", {backend.dialect}{host}" if backend.dialect is not None else ""
+    return f"{backend.service} at {backend.authority}{spoken}"
+
+
+def _match(match: ir.Match) -> str:
+    parts = [f"{header.name}{_sign(header)}{header.value}" for header in match.headers]
+    parts += [f"?{query.name}{_sign(query)}{query.value}" for query in match.queries]
+    if match.method:
+        parts.insert(0, match.method)
+    if match.path != "/" or not parts:
+        parts.insert(0, f"path {match.path_kind} {match.path}")
+    return " and ".join(parts)
+
+
+def _sign(text: ir.TextMatch) -> str:
+    return "~" if text.kind is ir.MatchKind.REGEX else "="
+
+
+def _path(path_class: PathClass) -> str:
+    return path_class.paths[0] if path_class.paths else f"{path_class.path} ({path_class.name})"
+
+
+_SOURCES: Mapping[str, str] = {"model": "model", "remote_address": "client address"}
+
+
+def _limit(limit: ir.LimitRule) -> str:
+    who = ", ".join(_selector(selector) for selector in limit.selectors) or "all requests together"
+    charged = "" if limit.response_amount is None else f", then {limit.response_amount} when it is done"
+    shadow = " (shadow)" if limit.shadow else ""
+    return (
+        f"{limit.requests} per {limit.unit.lower()} for {who}; a request adds {limit.request_amount}{charged}{shadow}"
+    )
+
+
+def _selector(selector: ir.Selector) -> str:
+    source = _SOURCES.get(selector.source, selector.source.removeprefix("header:"))
+    if selector.value is None:
+        return f"each {source}"
+    sign = ("!" if selector.invert else "") + ("~" if selector.regex else "=")
+    return f"{source}{sign}{selector.value}"
+
+
+def _auth(auth: ir.Auth) -> str:
+    parts = [f"{len(auth.api_keys.keys)} API keys"] if auth.api_keys is not None else []
+    parts += [f"JWT {provider.name}" for provider in auth.jwt]
+    parts += ["CORS"] if auth.cors is not None else []
+    return f"{', '.join(parts) or 'none'} ({auth.name})"
+
+
+def _indented(lines: Iterator[str], by: str) -> Iterator[str]:
+    return (by + line for line in lines)

@@ -1,0 +1,45 @@
+"""`headgate translate --from DIALECT --to DIALECT FILE`: what a provider would receive, and what is lost on the way."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from headgate.contract.facts import BackendFacts
+from headgate.llm.dialects.table import DIALECTS
+from headgate.llm.endpoints import ENDPOINTS
+from headgate.llm.errors import RequestError
+from headgate.llm.names import DialectName
+from headgate.llm.planning import plan
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    dialects = sorted(map(str, DIALECTS))
+    parser.add_argument("--from", dest="source", required=True, choices=dialects, help="what the client speaks")
+    parser.add_argument("--to", dest="target", required=True, choices=dialects, help="what the provider speaks")
+    parser.add_argument("--model", default="", help="the model to ask the provider for instead of the client's")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the client's request body; - reads standard input")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints path, headers, body and losses as JSON; 1 where the request cannot be translated."""
+    endpoint = next(each for each in ENDPOINTS if each.dialect == DialectName(options.source))
+    facts = BackendFacts(name="translate", dialect=options.target, model=options.model)
+    try:
+        body = sys.stdin.buffer.read() if str(options.file) == "-" else options.file.read_bytes()
+    except OSError as error:
+        print(f"headgate translate: {options.file}: {error.strerror}", file=sys.stderr)
+        return 2
+    try:
+        request = plan(endpoint, facts).translate_request(body, {})
+    except RequestError as error:
+        print(f"headgate translate: {error}", file=sys.stderr)
+        return 1
+    printed = {
+        "path": request.path,
+        "headers": dict(request.headers),
+        "body": json.loads(request.body),
+        "losses": [{"path": loss.path, "action": loss.action, "reason": loss.reason} for loss in request.losses],
+    }
+    print(json.dumps(printed, indent=2, ensure_ascii=False))
+    return 0
