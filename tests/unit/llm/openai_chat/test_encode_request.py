@@ -283,6 +283,44 @@ def test_tool_choice(choice: ToolChoice, expected: Any, lost: list[str]) -> None
     assert [path for path, _ in losses] == lost
 
 
+LONG_NAME = "mcp__a_server_with_a_long_name__a_tool_with_a_name_that_is_longer_still"
+
+
+def test_a_long_tool_name_goes_by_a_digest_everywhere() -> None:
+    body, losses = encode(
+        HELLO[0],
+        assistant(ToolCallPart("1", LONG_NAME, "{}")),
+        user(ToolResultPart("1", (TextPart("ok"),))),
+        tools=(FunctionTool(LONG_NAME), FunctionTool(LONG_NAME + "2")),
+        tool_choice=ToolChoice("named", LONG_NAME),
+    )
+    sent = [tool["function"]["name"] for tool in body["tools"]]
+    assert [len(name) for name in sent] == [64, 64]
+    assert sent[0] != sent[1]
+    assert body["messages"][1]["tool_calls"][0]["function"]["name"] == sent[0]
+    assert body["tool_choice"]["function"]["name"] == sent[0]
+    assert losses == [("tools[0].name", "emulated"), ("tools[1].name", "emulated")]
+
+
+@pytest.mark.parametrize(
+    ("schema", "sent"),
+    [
+        (b"{}", b'{"type":"object","properties":{}}'),
+        (b'{"type":"object"}', b'{"type":"object","properties":{}}'),
+        (b'{"type": "object", "properties": {}}', b'{"type": "object", "properties": {}}'),
+        (b'{"properties":{"a":{}}}', b'{"properties":{"a":{}},"type":"object"}'),
+        (b'{"$ref":"#/$defs/a"}', b'"parameters":{"$ref":"#/$defs/a"}'),
+    ],
+)
+def test_a_schema_says_that_it_is_an_objects(schema: bytes, sent: bytes) -> None:
+    request = ChatRequest(model="m", messages=HELLO, tools=(FunctionTool("f", parameters=msgspec.Raw(schema)),))
+    assert sent in DIALECT.encode_request(request, Target(model="m")).body
+
+
+def test_empty_instructions_are_not_sent() -> None:
+    assert encode(Message(Role.SYSTEM, ()), HELLO[0])[0]["messages"] == [{"role": "user", "content": "hi"}]
+
+
 def test_no_tools_no_choice() -> None:
     body, losses = encode(tool_choice=ToolChoice("none"), parallel_tool_calls=True)
     assert "tool_choice" not in body
@@ -417,7 +455,8 @@ def test_extras_go_back_only_to_their_dialect() -> None:
 
 
 def test_what_this_dialect_decoded_it_encodes_again() -> None:
-    body = {
+    schema: dict[str, Any] = {"type": "object", "properties": {}}
+    body: dict[str, Any] = {
         "model": "gpt-4o",
         "messages": [
             {"role": "developer", "content": "d"},
@@ -432,7 +471,12 @@ def test_what_this_dialect_decoded_it_encodes_again() -> None:
             },
             {"role": "tool", "tool_call_id": "1", "content": "r"},
         ],
-        "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"a": 1}}}],
+        "tools": [
+            {
+                "type": "function",
+                "function": {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}},
+            }
+        ],
         "tool_choice": "auto",
         "max_completion_tokens": 9,
         "seed": 1,

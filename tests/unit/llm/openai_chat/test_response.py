@@ -103,6 +103,11 @@ def test_finish_reasons(finish: str | None, message: dict[str, Any], reason: Fin
     assert decode(message, finish).finish_reason is reason
 
 
+def test_a_renamed_tool_has_its_own_name_again() -> None:
+    response = decode({"tool_calls": [call("short")]}, memo=Memo(tool_names={"short": "long"}))
+    assert response.parts == (ToolCallPart("1", "long", "{}"),)
+
+
 @pytest.mark.parametrize("member", ["stop_reason", "matched_stop"])
 def test_servers_that_tell_the_stop_sequence_are_heard(member: str) -> None:
     response = decode({"content": "x"}, memo=Memo(stop=("END",)), choice={member: "END"})

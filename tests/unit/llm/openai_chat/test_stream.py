@@ -157,6 +157,12 @@ def test_tool_calls_in_every_split(deltas: list[dict[str, Any]], events: list[St
     assert decode(*(chunk(delta) for delta in deltas), chunk({}, "stop"), DONE) == events
 
 
+def test_a_renamed_tool_has_its_own_name_again() -> None:
+    memo = Memo(tool_names={"get": "get_by_a_long_name"})
+    events = decode(chunk(piece("{}", index=0, id="1", name="get")), chunk({}, "tool_calls"), memo=memo)
+    assert events[1] == ToolCallStart(0, "1", "get_by_a_long_name")
+
+
 @pytest.mark.parametrize(
     ("deltas", "events"),
     [

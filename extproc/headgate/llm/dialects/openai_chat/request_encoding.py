@@ -9,8 +9,7 @@ What the target model takes is looked up in `capabilities`; what it does not tak
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
-from typing import Any, Final, Literal, assert_never
+from typing import Final, assert_never
 
 import msgspec
 from headgate.llm.canonical import (
@@ -19,14 +18,11 @@ from headgate.llm.canonical import (
     ChatRequest,
     DocumentPart,
     FileSource,
-    FunctionTool,
     ImagePart,
     MediaPart,
     Message,
     OpaquePart,
-    OpaqueTool,
     Part,
-    Reasoning,
     RedactedThinkingPart,
     RefusalPart,
     Role,
@@ -39,20 +35,22 @@ from headgate.llm.canonical import (
 )
 from headgate.llm.capabilities import OpenAIFacts, openai_facts
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
+from headgate.llm.dialects.openai_chat.request_parameters import (
+    Members,
+    add_identity,
+    add_limits,
+    add_reasoning,
+    add_response_format,
+    add_sampling,
+    add_tools,
+    cache_control,
+    provider_name,
+)
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 
-Members = dict[str, Any]
-"""Members of a JSON object about to be encoded."""
-
 RESULT_FOLLOWS: Final = "The result follows in the next user message."
 """Stands in a tool message whose result holds nothing but media."""
-
-USER_CHARACTERS_MAX: Final = 64
-"""OpenAI refuses a longer `user`."""
-
-BUDGET_EFFORTS: Final = ((4_096, "low"), (16_384, "medium"))
-"""Thinking budgets below these count as this effort; above them as high."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -62,12 +60,12 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     facts = openai_facts(target.model)
     losses: list[Loss] = []
     body: Members = {"model": target.model, "messages": _Messages(facts, losses).encode(request.messages)}
-    _add_tools(body, request, facts, losses)
-    _add_limits(body, request, facts, losses)
-    _add_sampling(body, request, facts, losses)
-    _add_reasoning(body, request.reasoning, facts, losses)
-    _add_response_format(body, request)
-    _add_identity(body, request, facts, losses)
+    tool_names = add_tools(body, request, facts, losses)
+    add_limits(body, request, facts, losses)
+    add_sampling(body, request, facts, losses)
+    add_reasoning(body, request.reasoning, facts, losses)
+    add_response_format(body, request)
+    add_identity(body, request, facts, losses)
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
@@ -76,7 +74,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
             body.update((name, raw) for name, raw in members.items() if name not in body)
         else:
             losses.extend(Loss(name, "dropped", "this dialect has no such parameter") for name in members)
-    memo = Memo(include_usage=request.include_usage, stop=request.stop)
+    memo = Memo(include_usage=request.include_usage, stop=request.stop, tool_names=tool_names)
     return EncodedRequest(_encode(body), memo, tuple(losses))
 
 
@@ -121,6 +119,8 @@ class _Messages:
         for index, part in enumerate(message.parts):
             if not isinstance(part, TextPart):
                 self._drop(f"{message.path}[{index}]", "instructions hold only text here")
+        if not texts:
+            return
         self._result.append(_named({"role": "developer" if developer else "system", "content": content}, message))
 
     def _add_user(self, message: Message) -> None:
@@ -308,11 +308,6 @@ def thinking_block(part: ThinkingPart | RedactedThinkingPart) -> Members:
     return {"type": "thinking", "thinking": part.text}
 
 
-def cache_control(cache: CachePoint) -> Members:
-    """A cache point as the extension member `cache_control`."""
-    return {"type": "ephemeral", "ttl": cache.ttl} if cache.ttl else {"type": "ephemeral"}
-
-
 def _content(parts: list[Members]) -> object:
     """One plain text as a string, the form every server takes."""
     if not parts:
@@ -333,7 +328,8 @@ def _data_uri(source: Base64Source, media_type: str) -> str:
 
 
 def _tool_call(part: ToolCallPart) -> Members:
-    return {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
+    function = {"name": provider_name(part.name), "arguments": part.arguments}
+    return {"id": part.id, "type": "function", "function": function}
 
 
 def _add_opaque(encoded: Members, calls: list[Members], part: OpaquePart) -> None:
@@ -341,204 +337,3 @@ def _add_opaque(encoded: Members, calls: list[Members], part: OpaquePart) -> Non
         calls.append(msgspec.json.decode(part.raw))
     else:
         encoded[part.kind] = part.raw
-
-
-# --- parameters ------------------------------------------------------------------------------------------------------
-
-
-def _add_tools(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:
-    tools: list[object] = []
-    names: set[str] = set()
-    for index, tool in enumerate(request.tools):
-        match tool:
-            case FunctionTool():
-                names.add(tool.name)
-                tools.append(_function_tool(tool, facts))
-            case OpaqueTool() if tool.dialect is DialectName.OPENAI_CHAT:
-                tools.append(tool.raw)
-            case OpaqueTool():
-                losses.append(Loss(f"tools[{index}]", "dropped", f"this dialect has no tool {tool.kind}"))
-            case _:
-                assert_never(tool)
-    if not tools:
-        if request.tool_choice is not None and request.tool_choice.mode not in ("none", "auto"):
-            losses.append(Loss("tool_choice", "dropped", "there is no tool to choose"))
-        return
-    body["tools"] = tools
-    choice = request.tool_choice
-    if choice is not None:
-        if choice.mode == "named" and choice.name not in names and len(names) == len(tools):
-            losses.append(Loss("tool_choice", "dropped", "the tool it names cannot be offered here"))
-        elif choice.mode == "named":
-            body["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
-        elif choice.allowed:
-            allowed = [{"type": "function", "function": {"name": name}} for name in choice.allowed]
-            body["tool_choice"] = {
-                "type": "allowed_tools",
-                "allowed_tools": {"mode": choice.mode, "tools": allowed},
-            }
-        else:
-            body["tool_choice"] = choice.mode
-    if request.parallel_tool_calls is not None:
-        body["parallel_tool_calls"] = request.parallel_tool_calls
-
-
-def _function_tool(tool: FunctionTool, facts: OpenAIFacts) -> Members:
-    function: Members = {"name": tool.name}
-    if tool.description:
-        function["description"] = tool.description
-    if tool.parameters is not None:
-        function["parameters"] = tool.parameters
-    if tool.strict is not None:
-        function["strict"] = tool.strict
-    encoded: Members = {"type": "function", "function": function}
-    if tool.cache is not None and facts.cache_control:
-        encoded["cache_control"] = cache_control(tool.cache)
-    return encoded
-
-
-def _add_limits(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:
-    if request.max_tokens is not None:
-        most = facts.output_tokens_max
-        if most is not None and request.max_tokens > most:
-            losses.append(Loss("max_tokens", "changed", f"this model writes at most {most}"))
-        limit = request.max_tokens if most is None else min(request.max_tokens, most)
-        body["max_completion_tokens" if facts.max_completion_tokens else "max_tokens"] = limit
-    if request.stop:
-        stop = request.stop[: facts.stop_max]
-        if stop:
-            body["stop"] = stop
-        if len(stop) < len(request.stop):
-            action: Literal["changed", "dropped"] = "changed" if stop else "dropped"
-            losses.append(Loss("stop", action, f"this model takes {facts.stop_max} stop sequences"))
-
-
-def _add_sampling(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:
-    sampling = request.sampling
-    for name, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p)):
-        if value is None or (value == 1 and not facts.sampling):
-            continue
-        if facts.sampling:
-            body[name] = value
-        else:
-            losses.append(Loss(name, "dropped", "this model takes only 1"))
-    if sampling.top_k is not None:
-        losses.append(Loss("top_k", "dropped", "this dialect has no such parameter"))
-    for name, value in (
-        ("frequency_penalty", sampling.frequency_penalty),
-        ("presence_penalty", sampling.presence_penalty),
-        ("seed", sampling.seed),
-        ("n", sampling.candidates),
-        ("logprobs", sampling.logprobs),
-        ("top_logprobs", sampling.top_logprobs),
-        ("logit_bias", sampling.logit_bias),
-    ):
-        if value is not None:
-            body[name] = value
-
-
-def _add_response_format(body: Members, request: ChatRequest) -> None:
-    wanted = request.response_format
-    if wanted is None or wanted.kind == "text":
-        return
-    if wanted.kind == "json_object":
-        body["response_format"] = {"type": "json_object"}
-        return
-    schema: Members = {"name": wanted.name or "response"}
-    if wanted.description:
-        schema["description"] = wanted.description
-    if wanted.schema is not None:
-        schema["schema"] = wanted.schema
-    if wanted.strict is not None:
-        schema["strict"] = wanted.strict
-    body["response_format"] = {"type": "json_schema", "json_schema": schema}
-
-
-_SERVICE_TIERS: Final = {"standard_only": "default", "standard": "default"}
-"""Anthropic's words to OpenAI's, where they differ."""
-_KNOWN_TIERS: Final = frozenset(("auto", "default", "flex", "priority", "scale"))
-
-
-def _add_identity(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:
-    if len(request.user) > USER_CHARACTERS_MAX:
-        # A digest tells users apart as well as the name does; agents send session ids longer than OpenAI takes.
-        body["user"] = sha256(request.user.encode()).hexdigest()
-        losses.append(Loss("user", "emulated", f"said as a digest: more than {USER_CHARACTERS_MAX} characters"))
-    elif request.user:
-        body["user"] = request.user
-    tier = _SERVICE_TIERS.get(request.service_tier, request.service_tier)
-    if not tier:
-        return
-    if facts.own_api and tier in _KNOWN_TIERS:
-        body["service_tier"] = tier
-    elif tier not in ("auto", "default"):
-        losses.append(Loss("service_tier", "dropped", f"this provider has no tier {tier[:32]}"))
-
-
-def _add_reasoning(body: Members, reasoning: Reasoning | None, facts: OpenAIFacts, losses: list[Loss]) -> None:
-    if reasoning is None:
-        return
-    if facts.thinking:
-        _add_thinking(body, reasoning, facts, losses)
-        return
-    path = "output_config.effort" if reasoning.effort else "thinking"
-    if not facts.efforts:
-        if reasoning.mode == "disabled" or reasoning.effort == "none":
-            return  # it does not think anyway
-        losses.append(Loss(path, "dropped", "this model is not known to take reasoning parameters"))
-        return
-    wanted = reasoning.effort or _effort_of_mode(reasoning)
-    if not wanted:
-        return  # adaptive: the model decides, which is what it does by itself
-    effort = _nearest(wanted, facts.efforts)
-    body["reasoning_effort"] = effort
-    if effort != wanted:
-        losses.append(Loss(path, "changed", f"the nearest effort this model takes is {effort}"))
-    elif reasoning.budget_tokens is not None:
-        losses.append(Loss("thinking.budget_tokens", "changed", f"said as effort {effort}"))
-
-
-def _effort_of_mode(reasoning: Reasoning) -> str:
-    match reasoning.mode:
-        case "disabled":
-            return "none"
-        case "enabled":
-            budget = reasoning.budget_tokens
-            if budget is None:
-                return "medium"
-            return next((effort for limit, effort in BUDGET_EFFORTS if budget < limit), "high")
-        case "adaptive" | "":
-            return ""
-        case _:
-            assert_never(reasoning.mode)
-
-
-_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-
-
-def _nearest(wanted: str, efforts: Sequence[str]) -> str:
-    """The effort taken that is nearest to the wanted one; of two, the lower. A word nobody knows goes out as it is."""
-    if wanted in efforts or wanted not in _EFFORTS:
-        return wanted
-    place = _EFFORTS.index(wanted)
-    return min(efforts, key=lambda effort: (abs(_EFFORTS.index(effort) - place), _EFFORTS.index(effort)))
-
-
-def _add_thinking(body: Members, reasoning: Reasoning, facts: OpenAIFacts, losses: list[Loss]) -> None:
-    mode = reasoning.mode
-    if not mode:
-        mode = "disabled" if reasoning.effort == "none" else "enabled"
-        if reasoning.effort not in ("none", "high") and "adaptive" not in facts.thinking:
-            losses.append(Loss("output_config.effort", "changed", "this model only thinks or does not"))
-        if "adaptive" in facts.thinking and mode == "enabled":
-            body["reasoning_effort"] = reasoning.effort
-            return
-    if mode not in facts.thinking:
-        return  # adaptive where the model knows only on and off: its own default
-    thinking: Members = {"type": mode}
-    if reasoning.budget_tokens is not None:
-        if facts.thinking_budget:
-            thinking["budget_tokens"] = reasoning.budget_tokens
-        else:
-            losses.append(Loss("thinking.budget_tokens", "dropped", "this model takes no thinking budget"))
-    body["thinking"] = thinking

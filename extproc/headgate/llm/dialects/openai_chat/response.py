@@ -74,7 +74,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         raise UpstreamError("the provider's answer has no choices[0].message")
     message = choice.message or choice.delta
     assert message is not None
-    parts = _parts(message, completion.id or "")
+    parts = _parts(message, completion.id or "", memo)
     called = any(isinstance(part, ToolCallPart) for part in parts)
     refused = any(isinstance(part, RefusalPart) for part in parts)
     reason, stop_sequence = finish_of(choice, memo, called=called, refused=refused)
@@ -155,7 +155,7 @@ def decode_usage(usage: wire.WireUsage) -> Usage:
     return Usage(usage.prompt_tokens, cached, created, usage.completion_tokens, usage.total_tokens, reasoning)
 
 
-def _parts(message: wire.Answer, answer_id: str) -> list[Part]:
+def _parts(message: wire.Answer, answer_id: str, memo: Memo) -> list[Part]:
     parts: list[Part] = _thinking_parts(message)
     content = message.content
     if isinstance(content, str):
@@ -175,20 +175,21 @@ def _parts(message: wire.Answer, answer_id: str) -> list[Part]:
     if message.function_call is not None:
         calls.append(wire.AnswerToolCall(function=message.function_call))
     for position, call in enumerate(calls):
-        part = _tool_call(call, answer_id, position)
+        part = _tool_call(call, answer_id, position, memo)
         if part is not None:
             parts.append(part)
     return parts
 
 
-def _tool_call(call: wire.AnswerToolCall, answer_id: str, position: int) -> ToolCallPart | None:
+def _tool_call(call: wire.AnswerToolCall, answer_id: str, position: int, memo: Memo) -> ToolCallPart | None:
     call_id = call.id or made_call_id(answer_id, position)
     if call.custom is not None:
         return ToolCallPart(call_id, call.custom.name, _encode({"input": call.custom.input}).decode())
     function = call.function
     if function is None or not function.name:
         return None
-    return ToolCallPart(call_id, function.name, wire.arguments_text(function.arguments))
+    name = memo.tool_names.get(function.name, function.name)
+    return ToolCallPart(call_id, name, wire.arguments_text(function.arguments))
 
 
 def made_call_id(answer_id: str, position: int) -> str:

@@ -290,7 +290,8 @@ class ChatStreamDecoder:
         self._stop_open(events)
         call.index = self._take_index()
         call_id = call.id or made_call_id(self._id, self._calls.index(call))
-        events.append(ToolCallStart(call.index, call_id, call.name))
+        name = self._memo.tool_names.get(call.name, call.name)
+        events.append(ToolCallStart(call.index, call_id, name))
         if call.pending:
             events.append(ArgumentsDelta(call.index, call.pending))
             call.pending = ""

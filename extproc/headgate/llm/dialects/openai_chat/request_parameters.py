@@ -1,0 +1,272 @@
+"""The parameters of a chat completion request: tools, limits, sampling, reasoning, identity.
+
+Every function adds members to the body, in a fixed order, and a loss for what the target model does not take.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, Final, Literal, assert_never
+
+import msgspec
+from headgate.llm.canonical import CachePoint, ChatRequest, FunctionTool, OpaqueTool, Reasoning, ToolChoice
+from headgate.llm.capabilities import OpenAIFacts
+from headgate.llm.losses import Loss
+from headgate.llm.names import DialectName
+
+Members = dict[str, Any]
+"""Members of a JSON object about to be encoded."""
+
+TOOL_NAME_CHARACTERS_MAX: Final = 64
+"""OpenAI refuses a longer name; Anthropic takes twice that, and agents use it for tools of MCP servers."""
+
+USER_CHARACTERS_MAX: Final = 64
+"""OpenAI refuses a longer `user`."""
+
+BUDGET_EFFORTS: Final = ((4_096, "low"), (16_384, "medium"))
+"""Thinking budgets below these count as this effort; above them as high."""
+
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def cache_control(cache: CachePoint) -> Members:
+    """A cache point as the extension member `cache_control`."""
+    return {"type": "ephemeral", "ttl": cache.ttl} if cache.ttl else {"type": "ephemeral"}
+
+
+def provider_name(name: str) -> str:
+    """A tool's name as OpenAI takes it: a longer one keeps its start and gets a digest, the same on every call."""
+    if len(name) <= TOOL_NAME_CHARACTERS_MAX:
+        return name
+    digest = sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: TOOL_NAME_CHARACTERS_MAX - 9]}_{digest}"
+
+
+def add_tools(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> dict[str, str]:
+    """Adds tools and the choice among them; the names that had to change, provider's to client's."""
+    tools: list[object] = []
+    names: set[str] = set()
+    renamed: dict[str, str] = {}
+    for index, tool in enumerate(request.tools):
+        match tool:
+            case FunctionTool():
+                names.add(tool.name)
+                if len(tool.name) > TOOL_NAME_CHARACTERS_MAX:
+                    renamed[provider_name(tool.name)] = tool.name
+                    reason = f"tool names have at most {TOOL_NAME_CHARACTERS_MAX} characters here: called by a digest"
+                    losses.append(Loss(f"tools[{index}].name", "emulated", reason))
+                tools.append(_function_tool(tool, facts))
+            case OpaqueTool() if tool.dialect is DialectName.OPENAI_CHAT:
+                tools.append(tool.raw)
+            case OpaqueTool():
+                losses.append(Loss(f"tools[{index}]", "dropped", f"this dialect has no tool {tool.kind}"))
+            case _:
+                assert_never(tool)
+    if not tools:
+        if request.tool_choice is not None and request.tool_choice.mode not in ("none", "auto"):
+            losses.append(Loss("tool_choice", "dropped", "there is no tool to choose"))
+        return renamed
+    body["tools"] = tools
+    choice = request.tool_choice
+    if choice is not None:
+        if choice.mode == "named" and choice.name not in names and len(names) == len(tools):
+            losses.append(Loss("tool_choice", "dropped", "the tool it names cannot be offered here"))
+        else:
+            body["tool_choice"] = _tool_choice(choice)
+    if request.parallel_tool_calls is not None:
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+    return renamed
+
+
+def _tool_choice(choice: ToolChoice) -> object:
+    if choice.mode == "named":
+        return {"type": "function", "function": {"name": provider_name(choice.name)}}
+    if choice.allowed:
+        allowed = [{"type": "function", "function": {"name": provider_name(name)}} for name in choice.allowed]
+        return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": allowed}}
+    return choice.mode
+
+
+def _function_tool(tool: FunctionTool, facts: OpenAIFacts) -> Members:
+    function: Members = {"name": provider_name(tool.name)}
+    if tool.description:
+        function["description"] = tool.description
+    if tool.parameters is not None:
+        function["parameters"] = _object_schema(tool.parameters)
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    encoded: Members = {"type": "function", "function": function}
+    if tool.cache is not None and facts.cache_control:
+        encoded["cache_control"] = cache_control(tool.cache)
+    return encoded
+
+
+def _object_schema(schema: msgspec.Raw) -> msgspec.Raw:
+    """The schema with what OpenAI insists on, `type: object` and `properties`; as it came if it has them."""
+    members = _decode_members(schema)
+    missing = b""
+    is_object = bytes(members.get("type", b"")) == b'"object"'
+    if not members.keys() & _SCHEMA_TYPES:
+        is_object = True
+        missing += b',"type":"object"'
+    if is_object and "properties" not in members:
+        missing += b',"properties":{}'
+    if not missing:
+        return schema
+    text = bytes(schema)[:-1]
+    return msgspec.Raw(text + (missing if members else missing[1:]) + b"}")
+
+
+_SCHEMA_TYPES: Final = frozenset(("type", "$ref", "anyOf", "oneOf", "allOf", "enum"))
+"""Any of them says what the arguments are."""
+
+
+def add_limits(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:
+    """The most tokens, and where to stop."""
+    if request.max_tokens is not None:
+        most = facts.output_tokens_max
+        if most is not None and request.max_tokens > most:
+            losses.append(Loss("max_tokens", "changed", f"this model writes at most {most}"))
+        limit = request.max_tokens if most is None else min(request.max_tokens, most)
+        body["max_completion_tokens" if facts.max_completion_tokens else "max_tokens"] = limit
+    if request.stop:
+        stop = request.stop[: facts.stop_max]
+        if stop:
+            body["stop"] = stop
+        if len(stop) < len(request.stop):
+            action: Literal["changed", "dropped"] = "changed" if stop else "dropped"
+            losses.append(Loss("stop", action, f"this model takes {facts.stop_max} stop sequences"))
+
+
+def add_sampling(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:
+    """How to choose tokens."""
+    sampling = request.sampling
+    for name, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p)):
+        if value is None or (value == 1 and not facts.sampling):
+            continue
+        if facts.sampling:
+            body[name] = value
+        else:
+            losses.append(Loss(name, "dropped", "this model takes only 1"))
+    if sampling.top_k is not None:
+        losses.append(Loss("top_k", "dropped", "this dialect has no such parameter"))
+    for name, value in (
+        ("frequency_penalty", sampling.frequency_penalty),
+        ("presence_penalty", sampling.presence_penalty),
+        ("seed", sampling.seed),
+        ("n", sampling.candidates),
+        ("logprobs", sampling.logprobs),
+        ("top_logprobs", sampling.top_logprobs),
+        ("logit_bias", sampling.logit_bias),
+    ):
+        if value is not None:
+            body[name] = value
+
+
+def add_response_format(body: Members, request: ChatRequest) -> None:
+    """What the answer must look like."""
+    wanted = request.response_format
+    if wanted is None or wanted.kind == "text":
+        return
+    if wanted.kind == "json_object":
+        body["response_format"] = {"type": "json_object"}
+        return
+    schema: Members = {"name": wanted.name or "response"}
+    if wanted.description:
+        schema["description"] = wanted.description
+    if wanted.schema is not None:
+        schema["schema"] = wanted.schema
+    if wanted.strict is not None:
+        schema["strict"] = wanted.strict
+    body["response_format"] = {"type": "json_schema", "json_schema": schema}
+
+
+_SERVICE_TIERS: Final = {"standard_only": "default", "standard": "default"}
+"""Anthropic's words to OpenAI's, where they differ."""
+_KNOWN_TIERS: Final = frozenset(("auto", "default", "flex", "priority", "scale"))
+
+
+def add_identity(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:
+    """For whom, and how urgently."""
+    if len(request.user) > USER_CHARACTERS_MAX:
+        # A digest tells users apart as well as the name does; agents send session ids longer than OpenAI takes.
+        body["user"] = sha256(request.user.encode()).hexdigest()
+        losses.append(Loss("user", "emulated", f"said as a digest: more than {USER_CHARACTERS_MAX} characters"))
+    elif request.user:
+        body["user"] = request.user
+    tier = _SERVICE_TIERS.get(request.service_tier, request.service_tier)
+    if not tier:
+        return
+    if facts.own_api and tier in _KNOWN_TIERS:
+        body["service_tier"] = tier
+    elif tier not in ("auto", "default"):
+        losses.append(Loss("service_tier", "dropped", f"this provider has no tier {tier[:32]}"))
+
+
+def add_reasoning(body: Members, reasoning: Reasoning | None, facts: OpenAIFacts, losses: list[Loss]) -> None:
+    """How much to think, in the words of the model."""
+    if reasoning is None:
+        return
+    if facts.thinking:
+        _add_thinking(body, reasoning, facts, losses)
+        return
+    path = "output_config.effort" if reasoning.effort else "thinking"
+    if not facts.efforts:
+        if reasoning.mode == "disabled" or reasoning.effort == "none":
+            return  # it does not think anyway
+        losses.append(Loss(path, "dropped", "this model is not known to take reasoning parameters"))
+        return
+    wanted = reasoning.effort or _effort_of_mode(reasoning)
+    if not wanted:
+        return  # adaptive: the model decides, which is what it does by itself
+    effort = _nearest(wanted, facts.efforts)
+    body["reasoning_effort"] = effort
+    if effort != wanted:
+        losses.append(Loss(path, "changed", f"the nearest effort this model takes is {effort}"))
+    elif reasoning.budget_tokens is not None:
+        losses.append(Loss("thinking.budget_tokens", "changed", f"said as effort {effort}"))
+
+
+def _effort_of_mode(reasoning: Reasoning) -> str:
+    match reasoning.mode:
+        case "disabled":
+            return "none"
+        case "enabled":
+            budget = reasoning.budget_tokens
+            if budget is None:
+                return "medium"
+            return next((effort for limit, effort in BUDGET_EFFORTS if budget < limit), "high")
+        case "adaptive" | "":
+            return ""
+        case _:
+            assert_never(reasoning.mode)
+
+
+_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+def _nearest(wanted: str, efforts: Sequence[str]) -> str:
+    """The effort taken that is nearest to the wanted one; of two, the lower. A word nobody knows goes out as it is."""
+    if wanted in efforts or wanted not in _EFFORTS:
+        return wanted
+    place = _EFFORTS.index(wanted)
+    return min(efforts, key=lambda effort: (abs(_EFFORTS.index(effort) - place), _EFFORTS.index(effort)))
+
+
+def _add_thinking(body: Members, reasoning: Reasoning, facts: OpenAIFacts, losses: list[Loss]) -> None:
+    mode = reasoning.mode
+    if not mode:
+        mode = "disabled" if reasoning.effort == "none" else "enabled"
+        if reasoning.effort not in ("none", "high") and "adaptive" not in facts.thinking:
+            losses.append(Loss("output_config.effort", "changed", "this model only thinks or does not"))
+        if "adaptive" in facts.thinking and mode == "enabled":
+            body["reasoning_effort"] = reasoning.effort
+            return
+    if mode not in facts.thinking:
+        return  # adaptive where the model knows only on and off: its own default
+    thinking: Members = {"type": mode}
+    if reasoning.budget_tokens is not None:
+        if facts.thinking_budget:
+            thinking["budget_tokens"] = reasoning.budget_tokens
+        else:
+            losses.append(Loss("thinking.budget_tokens", "dropped", "this model takes no thinking budget"))
+    body["thinking"] = thinking
