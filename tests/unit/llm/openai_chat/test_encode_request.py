@@ -474,7 +474,7 @@ def test_what_this_dialect_decoded_it_encodes_again() -> None:
         "tools": [
             {
                 "type": "function",
-                "function": {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}},
+                "function": {"name": "f", "description": "d", "parameters": schema},
             }
         ],
         "tool_choice": "auto",
