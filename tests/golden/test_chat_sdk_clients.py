@@ -82,7 +82,8 @@ def test_openai_client_reads_the_stream(path: Path) -> None:
     assert [(call.id, call.function.name, call.function.arguments) for call in calls] == expected.calls
     assert completion.usage is not None
     assert completion.usage.prompt_tokens == (translation.usage.input or 0)
-    assert completion.usage.total_tokens == (translation.usage.total or 0)
+    if translation.usage.total is not None:
+        assert completion.usage.total_tokens == translation.usage.total
 
 
 STATUS_ERRORS: dict[int, str] = {
