@@ -49,11 +49,14 @@ class HTTPBodyField(Struct, frozen=True, kw_only=True):
     path: Annotated[str, msgspec.Meta(min_length=1)]
     """Name of the member."""
     value: str
-    """Its value, as JSON: a text needs its quotes."""
+    """Its value, as JSON. A text that begins like no JSON value is taken as a text (compat)."""
 
     def violations(self) -> Iterator[Violation]:
+        text = self.value.strip()
+        if not text.startswith(("{", "[", '"')):
+            return
         try:
-            msgspec.json.decode(self.value)
+            msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             remedy = "'" + msgspec.json.encode(self.value).decode() + "'"
             yield Violation("value is not JSON", "value", remedy)

@@ -1,0 +1,63 @@
+"""Costs in CEL: what users may write, and what Envoy is given for it."""
+
+import pytest
+from headgate.compiler.cel import check_expression, formatted, lower_cost, usage_expression
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "input_tokens + 4u * output_tokens",
+        "model == 'gpt-4o' ? total_tokens : 2u * total_tokens",
+        "backend.startsWith('default/') ? reasoning_tokens : 0u",
+        "7",
+        'route_name == "a/b" ? cached_input_tokens + cache_creation_input_tokens : 1u',
+    ],
+)
+def test_accepts(expression: str) -> None:
+    assert check_expression(expression) is None
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("input_tokens +", "is not a CEL expression"),
+        ("1u / input_tokens", "fails on zero tokens"),
+        ("tokens * 2u", "undeclared reference to 'tokens'"),
+        ("model", "yields a StringType"),
+        ("-1", "not a non-negative integer"),
+        ("1.5", "yields a DoubleType"),
+    ],
+)
+def test_refuses(expression: str, why: str) -> None:
+    assert why in (check_expression(expression) or "")
+
+
+def test_replaces_variables_but_not_texts_or_members() -> None:
+    found = lower_cost("model == 'total_tokens' || x.model == r'''model'''", route="a/b", overrides=(), processor=False)
+    assert found == "metadata.filter_metadata['headgate'].model == 'total_tokens' || x.model == r'''model'''"
+
+
+def test_model_is_the_override_of_the_cluster_that_served() -> None:
+    found = lower_cost("model", route="a/b", overrides=(("c1", "m1"), ("c2", "it's")), processor=False)
+    assert found == (
+        "(xds.cluster_name == 'c1' ? 'm1' : (xds.cluster_name == 'c2' ? 'it\\'s' : "
+        "metadata.filter_metadata['headgate'].model))"
+    )
+
+
+def test_route_and_backend() -> None:
+    assert lower_cost("route_name + backend", route="a/b", overrides=(), processor=False) == "'a/b' + xds.cluster_name"
+
+
+def test_every_count_has_a_zero() -> None:
+    assert ": 0u)" in usage_expression("input_tokens", processor=False)
+    published = usage_expression("input_tokens", processor=True)
+    assert published.startswith("('io.envoy.ai_gateway' in metadata.filter_metadata && 'input_tokens' in")
+    assert published.endswith(usage_expression("input_tokens", processor=False) + ")")
+
+
+def test_an_expression_cannot_end_the_format_command() -> None:
+    found = lower_cost("(1u)% 2u", route="", overrides=(), processor=False)
+    assert ")%" not in found
+    assert formatted("1") == "%CEL(1)%"
