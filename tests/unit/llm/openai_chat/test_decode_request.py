@@ -367,6 +367,7 @@ def test_what_nobody_else_knows_travels_as_extras() -> None:
         "prompt_cache_key": b'"k"',
         "guided_json": b'{"a": 1}',
     }
+    assert bytes(decode(web_search_options={}).extras[CHAT]["web_search_options"]) == b"{}"
     both = decode(user="u", safety_identifier="s")
     assert (both.user, bytes(both.extras[CHAT]["safety_identifier"])) == ("u", b'"s"')
     assert decode(safety_identifier="s").user == "s"
@@ -451,6 +452,8 @@ WRONG_PARAMETERS: list[tuple[dict[str, Any], str]] = [
     ({"temperature": "1"}, "temperature"),
     ({"stop": [1]}, "stop[0]"),
     ({"stream": "yes"}, "stream"),
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"max_completion_tokens": -1, "max_tokens": 5}, "max_completion_tokens"),
 ]
 
 

@@ -63,8 +63,8 @@ _ALLOWED_WORDS: Final = (
         "a content part that this role takes: text, and for users image_url, input_audio, file, audio_url, video_url",
     ),
 )
-_IGNORED_EXTRAS: Final = frozenset((b"null", b"[]", b"{}"))
-_DEFAULT_EXTRAS: Final = {"store": b"false", "modalities": b'["text"]'}
+_DEFAULT_EXTRAS: Final = {"store": b"false", "modalities": b'["text"]', "metadata": b"{}"}
+"""Defaults spelled out; `web_search_options: {}` is none, it turns the search on."""
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_error_member = msgspec.json.Decoder(wire.ToolError).decode
@@ -93,7 +93,7 @@ def decode_request(body: bytes) -> ChatRequest:
         response_format=_response_format(chat.response_format),
         sampling=_sampling(chat),
         stop=_stop(chat.stop),
-        max_tokens=chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens,
+        max_tokens=_max_tokens(chat),
         reasoning=_reasoning(chat),
         user=chat.user or chat.safety_identifier or "",
         service_tier=chat.service_tier or "",
@@ -124,8 +124,8 @@ def _extras(members: dict[str, msgspec.Raw], chat: wire.ChatBody) -> dict[str, m
         known = name in wire.KNOWN_MEMBERS
         if known and not (name == "safety_identifier" and chat.user and chat.safety_identifier):
             continue
-        value = bytes(raw)
-        if value not in _IGNORED_EXTRAS and _DEFAULT_EXTRAS.get(name) != value:
+        value = wire.present(raw)
+        if value and _DEFAULT_EXTRAS.get(name) != value:
             extras[name] = raw
     return extras
 
@@ -483,8 +483,17 @@ def _sampling(chat: wire.ChatBody) -> Sampling:
         candidates=None if chat.n == 1 else chat.n,
         logprobs=chat.logprobs or None,
         top_logprobs=chat.top_logprobs or None,
-        logit_bias=chat.logit_bias if bias and bias not in _IGNORED_EXTRAS else None,
+        logit_bias=chat.logit_bias if bias and bias != b"{}" else None,
     )
+
+
+def _max_tokens(chat: wire.ChatBody) -> int | None:
+    for name, value in (("max_completion_tokens", chat.max_completion_tokens), ("max_tokens", chat.max_tokens)):
+        if value is not None:
+            if value < 1:
+                raise RequestError("must be at least 1", path=name)
+            return value
+    return None
 
 
 def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
