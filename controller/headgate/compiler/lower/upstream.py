@@ -44,11 +44,13 @@ UNARY = ProcessingMode(
     request_header_mode=ProcessingMode.SKIP,
     request_body_mode=ProcessingMode.BUFFERED,
     request_trailer_mode=ProcessingMode.SKIP,
-    response_header_mode=ProcessingMode.SKIP,
+    # Not SKIP: skipped headers are gone before the body is known. A provider's nonsense would keep its 200, a compressed
+    # answer its label, and the status of an error that Lua holds back is not even told (`response.code` is absent then).
+    response_header_mode=ProcessingMode.SEND,
     response_body_mode=ProcessingMode.BUFFERED,
     response_trailer_mode=ProcessingMode.SKIP,
 )
-"""Two messages a call: the request's body and the answer's."""
+"""Three messages a call: the request's body, the answer's headers and its body."""
 STREAMED = ProcessingMode(
     request_header_mode=ProcessingMode.SKIP,
     request_body_mode=ProcessingMode.BUFFERED,
