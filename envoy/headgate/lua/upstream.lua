@@ -164,7 +164,8 @@ local function provider_path(context, path, model)
     local operation = bare:match("^/v1(/.*)$")
     if operation then
       local deployment = (model or ""):gsub("[^%w%-%._~]", function(c) return string.format("%%%02X", c:byte()) end)
-      out = "/openai/deployments/" .. deployment .. operation
+      -- responses name the deployment in the body alone
+      out = operation:find("^/responses") and "/openai" .. operation or "/openai/deployments/" .. deployment .. operation
       query = (query ~= "" and query .. "&" or "") .. "api-version=" .. azure
     end
   elseif prefix then
@@ -222,7 +223,7 @@ local function run(h)
       for _, name in ipairs(row[4]) do headers:remove(name) end
       for _, pair in ipairs(row[3]) do headers:replace(pair[1], pair[2]) end
       headers:replace(":path", context:get("azure_version") and provider_path(context, row[2], model) or row[2])
-      metadata:set("headgate", "translated", true)
+      metadata:set("headgate", "translated", true) -- for translated.lua, behind the processor
       return
     end
   end
@@ -258,20 +259,5 @@ function envoy_on_request(h)
   if not ok then
     h:logErr("upstream.lua: " .. tostring(failure))
     h:respond({ [":status"] = "500", ["content-type"] = "text/plain" }, "the gateway could not prepare the request for this backend")
-  end
-end
-
--- The processor sees a plain answer's body, not its headers. Where the answer is not plain JSON (a provider's error, a page
--- of HTML), its headers wait here for the processor's body and are then made to fit it.
-function envoy_on_response(h)
-  local request = h:streamInfo():dynamicMetadata():get("headgate")
-  if not request or request.translated ~= true or request.stream == true then return end
-  local headers = h:headers()
-  local kind = headers:get("content-type") or ""
-  if headers:get(":status") == "200" and kind:find("^application/json") then return end
-  h:body()
-  local changes = (h:streamInfo():dynamicMetadata():get("headgate") or {}).response_headers or {}
-  for name, value in pairs(changes) do
-    if value == "" then h:headers():remove(name) else h:headers():replace(name, value) end
   end
 end

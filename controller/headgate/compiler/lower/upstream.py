@@ -35,6 +35,7 @@ from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import endpoint_named
+from headgate.llm.hosts.azure import VERSIONLESS
 from headgate.llm.names import DialectName, HostName
 from headgate.llm.planning import translated_path
 from headgate.pb import overlay
@@ -61,6 +62,7 @@ STREAMED = ProcessingMode(
 )
 """A message per chunk of the answer; its status and content type come first."""
 MESSAGE_TIMEOUT_SECONDS = 10.0
+AZURE_V1_PREFIX = "/openai/v1"
 AZURE_OPERATIONS = {DialectName.OPENAI_CHAT: "/v1/chat/completions"}
 
 
@@ -98,19 +100,24 @@ def translations(backend: Backend, route: str, options: Options) -> tuple[tuple[
         if lane_of(row, backend) is Lane.EXTPROC:
             endpoint = endpoint_named(row.endpoint)
             assert endpoint is not None
-            # Azure's path names the deployment, which the script takes from the body's model.
-            azure = backend.host is HostName.AZURE
-            provider_path = AZURE_OPERATIONS[backend.dialect] if azure else translated_path(endpoint, known)
+            deployments = _has_deployments(backend)
+            provider_path = AZURE_OPERATIONS[backend.dialect] if deployments else translated_path(endpoint, known)
             spoken = DIALECTS[endpoint.dialect].client_headers
             result.extend((path, provider_path, target, spoken) for path in row.paths)
     return tuple(result)
 
 
+def _has_deployments(backend: Backend) -> bool:
+    """Whether the backend is Azure's surface whose paths name the deployment, which the script takes from the model."""
+    return backend.host is HostName.AZURE and backend.version not in VERSIONLESS
+
+
 def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Json]:
+    deployments = _has_deployments(backend)
     values: dict[str, Json] = {
         "host": backend.authority,
-        "prefix": backend.prefix if backend.host is not HostName.AZURE else "",
-        "azure_version": backend.version if backend.host is HostName.AZURE else "",
+        "prefix": AZURE_V1_PREFIX if backend.host is HostName.AZURE and not deployments else backend.prefix,
+        "azure_version": backend.version if deployments else "",
         "translate": translations(backend, route, options),
         "model": backend.model,
         "include_usage": backend.include_usage,
