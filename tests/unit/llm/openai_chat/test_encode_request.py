@@ -120,6 +120,7 @@ def test_what_no_message_can_hold_is_a_loss() -> None:
         assistant(TextPart("x"), OpaquePart(DialectName.ANTHROPIC_MESSAGES, "server_tool_use", msgspec.Raw(b"{}"))),
     )
     assert body["messages"] == [{"role": "user", "content": ""}, {"role": "assistant", "content": "x"}]
+    assert losses.pop() == ("messages[1]", "changed")
     assert losses == [
         ("messages[0].content[0]", "dropped"),
         ("messages[0].content[1]", "dropped"),
@@ -186,6 +187,18 @@ def test_media_wait_until_the_last_of_several_tool_messages() -> None:
     assert body["messages"][1]["content"] is None
 
 
+def test_documents_of_text_stay_in_the_tool_message() -> None:
+    found = DocumentPart(TextSource("words"), "title")
+    body, losses = encode(HELLO[0], assistant(ToolCallPart("1", "f", "{}")), user(ToolResultPart("1", (found,))))
+    assert body["messages"][2] == {"role": "tool", "tool_call_id": "1", "content": "title\n\nwords"}
+    assert losses == []
+
+
+def test_an_answer_begun_is_not_gone_on_with() -> None:
+    _, losses = encode(HELLO[0], assistant(TextPart("{")))
+    assert losses == [("messages[1]", "changed")]
+
+
 def test_refusals_go_back() -> None:
     body, _ = encode(HELLO[0], assistant(RefusalPart("no")), user(TextPart("why")))
     assert body["messages"][1] == {"role": "assistant", "content": None, "refusal": "no"}
@@ -212,7 +225,7 @@ THOUGHTS = (ThinkingPart("hm", "sig"), RedactedThinkingPart("data"), TextPart("x
     ],
 )
 def test_reasoning_goes_back_only_to_models_that_take_it(model: str, members: dict[str, Any], lost: list[str]) -> None:
-    body, losses = encode(HELLO[0], assistant(*THOUGHTS), model=model, extension=True)
+    body, losses = encode(HELLO[0], assistant(*THOUGHTS), HELLO[0], model=model, extension=True)
     assert body["messages"][1] == {"role": "assistant", "content": "x", **members}
     assert [path for path, _ in losses] == lost
 
@@ -402,6 +415,7 @@ def test_reasoning_models_take_no_sampling() -> None:
         ("gpt-5", Reasoning("enabled", 10_000), {"reasoning_effort": "medium"}, ["thinking.budget_tokens"]),
         ("gpt-5", Reasoning("enabled", 60_000), {"reasoning_effort": "high"}, ["thinking.budget_tokens"]),
         ("gpt-5", Reasoning("adaptive"), {}, []),
+        ("gpt-5.1", Reasoning("adaptive"), {"reasoning_effort": "medium"}, ["thinking"]),
         ("gpt-5", Reasoning("adaptive", effort="max"), {"reasoning_effort": "high"}, ["output_config.effort"]),
         ("gpt-5", Reasoning("disabled"), {"reasoning_effort": "minimal"}, ["thinking"]),
         ("gpt-5.2", Reasoning("disabled"), {"reasoning_effort": "none"}, []),

@@ -103,6 +103,9 @@ class _Messages:
                 case _:
                     assert_never(message.role)
         self._release()
+        if messages and messages[-1].role is Role.ASSISTANT:
+            reason = "this dialect answers after the last message, it does not go on with it"
+            self._losses.append(Loss(messages[-1].path, "changed", reason))
         self._report_cache_points(messages)
         return self._result
 
@@ -143,10 +146,11 @@ class _Messages:
         texts: list[str] = []
         media: list[Members] = []
         for index, item in enumerate(part.content):
-            if isinstance(item, TextPart):
-                texts.append(item.text)
-            else:
-                media.extend(self._user_part(item, f"{path}.content[{index}]"))
+            for encoded in self._user_part(item, f"{path}.content[{index}]"):
+                if encoded["type"] == "text":
+                    texts.append(encoded["text"])
+                else:
+                    media.append(encoded)
         if media:
             self._losses.append(Loss(path, "emulated", "media of a tool result follow in a user message"))
             self._held.append({"type": "text", "text": f"Result of tool call {part.call_id}:"})

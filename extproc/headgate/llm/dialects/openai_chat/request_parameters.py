@@ -25,6 +25,8 @@ USER_CHARACTERS_MAX: Final = 64
 BUDGET_EFFORTS: Final = ((4_096, "low"), (16_384, "medium"))
 """Thinking budgets below these count as this effort; above them as high."""
 
+ADAPTIVE_EFFORT: Final = "medium"
+
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -216,6 +218,10 @@ def add_reasoning(body: Members, reasoning: Reasoning | None, facts: OpenAIFacts
         losses.append(Loss(path, "dropped", "this model is not known to take reasoning parameters"))
         return
     wanted = reasoning.effort or _effort_of_mode(reasoning)
+    if not wanted and "none" in facts.efforts:
+        # Models that know `none` do not think unless they are told to, and the client wants them to if need be.
+        wanted = ADAPTIVE_EFFORT
+        losses.append(Loss(path, "changed", f"said as effort {wanted}"))
     if not wanted:
         return  # adaptive: the model decides, which is what it does by itself
     effort = _nearest(wanted, facts.efforts)

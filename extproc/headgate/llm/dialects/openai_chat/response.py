@@ -183,8 +183,6 @@ def _parts(message: wire.Answer, answer_id: str, memo: Memo) -> list[Part]:
 
 def _tool_call(call: wire.AnswerToolCall, answer_id: str, position: int, memo: Memo) -> ToolCallPart | None:
     call_id = call.id or made_call_id(answer_id, position)
-    if call.custom is not None:
-        return ToolCallPart(call_id, call.custom.name, _encode({"input": call.custom.input}).decode())
     function = call.function
     if function is None or not function.name:
         return None

@@ -242,8 +242,6 @@ class ChatStreamDecoder:
         function = piece.function
         if piece.id and call.index < 0:
             call.id = piece.id
-        if piece.custom is not None:
-            function = wire.AnswerFunction(piece.custom.name, _encode({"input": piece.custom.input}).decode())
         if function is None:
             return
         if function.name and call.index < 0 and function.name != call.name:

@@ -353,7 +353,6 @@ class AnswerToolCall(msgspec.Struct, frozen=True):
     id: str | None = None
     type: str | None = None
     function: AnswerFunction | None = None
-    custom: CustomCall | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
