@@ -8,7 +8,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from support.providers import checking
 from support.providers.answers import Answer, Failure
@@ -79,8 +79,9 @@ def signature_problems(received: Received, access_key: str, secret_key: str) -> 
     canonical = "\n".join(
         (
             received.method,
-            # AWS encodes each segment of the path twice, except for S3.
-            "/".join(quote(quote(unquote(part), safe="-_.~"), safe="-_.~") for part in received.path.split("/")),
+            # AWS (except S3) encodes the path as it came, so what the client had encoded is encoded twice: botocore's
+            # SigV4Auth._normalize_url_path.
+            quote(received.path, safe="/-_.~"),
             "&".join(sorted(received.query.split("&"))),
             *(f"{name}:{values[name]}" for name in signed),
             "",
