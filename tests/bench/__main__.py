@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Generator
@@ -46,7 +47,7 @@ def main() -> int:
     if options.quick:
         options.rounds, options.seconds = 1, 1.0
     parts = tuple(options.only or PARTS)
-    arguments = tuple(options.run.split())
+    arguments = tuple(shlex.split(options.run))
     raw: dict[str, Any] = {"conditions": report.conditions()}
     lines: dict[str, str] = {}
     text: list[str] = ["# Headgate, measured", report.pairs(raw["conditions"])]
@@ -80,6 +81,7 @@ def main() -> int:
             raw["data_path"] = dataclasses.asdict(data)
             runs = report.Runs(data)
             text += ["## Requests", report.request_table(runs, wanted)]
+            text += ["## CPU", report.cpu_table(runs, wanted)]
             text += ["## Streams (64 chunks)", report.stream_table(runs, wanted)]
             text += ["## Memory", report.memory_table(data.memory)]
     if options.peers:

@@ -69,6 +69,10 @@ class Runs:
         """Microseconds per request at ten connections."""
         return self.median(scenario, "c10", lambda each: each.cpu_us.get(kind, 0.0))
 
+    def cpu_alone(self, scenario: str, kind: str) -> float:
+        """Microseconds per request at one connection, where every message wakes its process."""
+        return self.median(scenario, "c1", lambda each: each.cpu_us.get(kind, 0.0))
+
     def chunk_cpu(self, scenario: str, kind: str) -> float:
         return self.median(scenario, "chunk-cpu", lambda each: each.chunk_cpu_us.get(kind, 0.0))
 
@@ -81,32 +85,44 @@ def total(cpu: Callable[[str, str], float], scenario: str) -> float:
     return sum(cpu(scenario, kind) for kind in ("envoy", "extproc", "ratelimit"))
 
 
+def _ratio(cpu: Callable[[str, str], float], scenario: Scenario, bare: str) -> str:
+    base = total(cpu, bare)
+    return f"{total(cpu, scenario.name) / base:.2f}" if base and scenario.via != "nothing" else "-"
+
+
+def _p50(run: Measured) -> float:
+    return run.p50_us
+
+
+def _p99(run: Measured) -> float:
+    return run.p99_us
+
+
 def request_table(runs: Runs, scenarios: Sequence[Scenario]) -> str:
-    """Requests per second, added latency, CPU per request and its ratio to the bare hop."""
-    base = total(runs.cpu, "bare")
-    direct = [
-        runs.median("direct", "c1", lambda each: each.p50_us),
-        runs.median("direct", "c1", lambda each: each.p99_us),
-    ]
+    """Requests per second, added latency, failures."""
     rows: list[list[str]] = []
     for scenario in (each for each in scenarios if not each.streamed):
         name = scenario.name
         speeds = [runs.median(name, mode, lambda each: each.per_second) for mode in ("c1", "c10", "c16")]
-        added = [
-            runs.median(name, "c1", lambda each: each.p50_us) - direct[0],
-            runs.median(name, "c1", lambda each: each.p99_us) - direct[1],
-        ]
-        cpu = [runs.cpu(name, kind) for kind in KINDS]
-        ratio = f"{total(runs.cpu, name) / base:.2f}" if base and scenario.via != "nothing" else "-"
-        row = [scenario.means, *(f"{each:,.0f}" for each in (*speeds, *added, *cpu)), ratio, str(runs.failures(name))]
+        added = [runs.median(name, "c1", value) - runs.median("direct", "c1", value) for value in (_p50, _p99)]
+        rows.append([scenario.means, *(f"{each:,.0f}" for each in (*speeds, *added)), str(runs.failures(name))])
+    return table(["", "req/s c=1", "c=10", "c=16", "added p50 us", "added p99 us", "failed"], rows)
+
+
+def cpu_table(runs: Runs, scenarios: Sequence[Scenario]) -> str:
+    """CPU per request by process at ten connections and at one, and the ratios to the bare hop."""
+    rows: list[list[str]] = []
+    for scenario in (each for each in scenarios if not each.streamed and each.via != "nothing"):
+        row = [scenario.means]
+        for cpu in (runs.cpu, runs.cpu_alone):
+            row += [f"{cpu(scenario.name, kind):,.0f}" for kind in KINDS]
+            row.append(_ratio(cpu, scenario, "bare"))
         rows.append(row)
-    head = ["", "req/s c=1", "c=10", "c=16", "added p50 us", "added p99 us"]
-    return table([*head, *(f"{kind} us/req" for kind in KINDS), "x bare", "failed"], rows)
+    return table(["us per request, c=10", *KINDS, "x bare", *(f"c=1: {kind}" for kind in KINDS), "x bare"], rows)
 
 
 def stream_table(runs: Runs, scenarios: Sequence[Scenario]) -> str:
     """CPU per chunk, its ratio to the bare hop, and how much later chunks come."""
-    base = total(runs.chunk_cpu, "bare-stream")
     rows: list[list[str]] = []
 
     def latency(name: str, value: Callable[[Measured], float]) -> float:
@@ -121,7 +137,7 @@ def stream_table(runs: Runs, scenarios: Sequence[Scenario]) -> str:
         name = scenario.name
         added = [latency(name, value) - latency("direct-stream", value) for value in values]
         cpu = [runs.chunk_cpu(name, kind) for kind in KINDS]
-        ratio = f"{total(runs.chunk_cpu, name) / base:.2f}" if base and scenario.via != "nothing" else "-"
+        ratio = _ratio(runs.chunk_cpu, scenario, "bare-stream")
         chunks = runs.median(name, "chunk-latency", lambda each: each.chunks)
         numbers = [f"{each:,.1f}" for each in cpu]
         rows.append(
