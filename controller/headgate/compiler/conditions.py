@@ -32,11 +32,11 @@ class Diagnostic:
     """The object, where it is known which."""
 
     def __str__(self) -> str:
-        """`file:line:column: error: Kind ns/name: field: message; remedy`, without the parts that are not known."""
+        """`file:line:column: error: Kind ns/name: field: message; try: remedy`, without what is not known."""
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
         parts = [place, str(self.severity), str(self.key) if self.key else "", self.field]
         head = ": ".join(part for part in parts if part)
-        return f"{head}: {self.message}" + (f" (right would be: {self.remedy})" if self.remedy else "")
+        return f"{head}: {self.message}" + (f"; try: {self.remedy}" if self.remedy else "")
 
 
 def diagnose(

@@ -90,8 +90,10 @@ def _place(members: dict[str, object], kind: Kind) -> None:
 def _decode_secret(members: dict[str, object]) -> Iterator[Finding]:
     """Turns the values of a Secret into secrets, so that nothing after this can print them."""
     for field, decode in (("data", _decode_base64), ("stringData", Secret)):
-        values = members.get(field)
+        values = members.get(field, {})
         if not isinstance(values, dict):
+            del members[field]
+            yield Finding(field, "must be an object, is not one", "key: value, indented below it")
             continue
         decoded: dict[str, object] = {}
         for name, value in values.items():  # pyright: ignore[reportUnknownVariableType]
@@ -108,7 +110,8 @@ def _decode_secret(members: dict[str, object]) -> Iterator[Finding]:
                     yield Finding(path, "is no text and is left out", warning=True)
                 except (binascii.Error, ValueError):
                     yield Finding(path, "is not base64", "the value in base64, or the value itself below stringData")
-        members[field] = decoded
+        if field in members:
+            members[field] = decoded
 
 
 def _decode_base64(value: str) -> Secret:

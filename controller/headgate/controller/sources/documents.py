@@ -159,8 +159,10 @@ def _document_error(error: yaml.YAMLError, document: Document) -> DocumentError:
         mark = error.problem_mark or error.context_mark
         message = " ".join(part for part in (error.problem, error.context) if part)
         line, column = (mark.line, mark.column + 1) if mark is not None else (0, 0)
-        remedy = "spaces instead of the tab" if "'\\t'" in message else ""
-        return DocumentError(message or "is not YAML", document.line + line, column, remedy)
+        rows = document.text.split("\n")
+        if line < len(rows) and rows[line][: column or None].endswith("\t"):
+            return DocumentError("a tab, where YAML takes only spaces", document.line + line, column, "spaces")
+        return DocumentError(message or "is not YAML", document.line + line, column)
     if isinstance(error, yaml.reader.ReaderError):
         before = document.text[: error.position]
         message = f"a character that YAML does not allow: U+{_code_point(error):04X}"

@@ -294,7 +294,8 @@ def _walk(folder: Path) -> Iterator[Path]:
 def read_text(path: Path) -> str:
     """A file's text. Raises `_UnreadableFileError`."""
     try:
-        with path.open("rb") as file:
+        # Opening a pipe would wait for its writer.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise _UnreadableFileError(path, "is not a regular file")
