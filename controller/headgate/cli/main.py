@@ -35,6 +35,7 @@ class CommandModule(Protocol):
 
 COMMANDS: Final = (
     Command("run", "start the whole gateway on this machine", "headgate.cli.run"),
+    Command("check", "say what is wrong with a configuration, where, and what would be right", "headgate.cli.check"),
     Command("compile", "print the xDS that Envoy would be given", "headgate.cli.compile"),
     Command(
         "explain",
