@@ -41,8 +41,11 @@ from headgate.llm.planning import translated_path
 from headgate.pb import overlay
 
 EXTPROC_CLUSTER = "headgate-extproc"
+# Both send the request's headers although nothing in them is needed: they are what holds the headers back until the body is
+# translated. Skipped, they run ahead to the codec, and Envoy 1.40 sends the untranslated body or, when a body of some
+# 100 KB meets a cluster without a ready connection, dies of a segmentation fault (full duplex bodies: the same).
 UNARY = ProcessingMode(
-    request_header_mode=ProcessingMode.SKIP,
+    request_header_mode=ProcessingMode.SEND,
     request_body_mode=ProcessingMode.BUFFERED,
     request_trailer_mode=ProcessingMode.SKIP,
     # Not SKIP: skipped headers are gone before the body is known. A provider's nonsense would keep its 200, a compressed
@@ -51,9 +54,9 @@ UNARY = ProcessingMode(
     response_body_mode=ProcessingMode.BUFFERED,
     response_trailer_mode=ProcessingMode.SKIP,
 )
-"""Three messages a call: the request's body, the answer's headers and its body."""
+"""Four messages a call."""
 STREAMED = ProcessingMode(
-    request_header_mode=ProcessingMode.SKIP,
+    request_header_mode=ProcessingMode.SEND,
     request_body_mode=ProcessingMode.BUFFERED,
     request_trailer_mode=ProcessingMode.SKIP,
     response_header_mode=ProcessingMode.SEND,
