@@ -87,7 +87,7 @@ def rule_lines(rule: ir.Rule) -> Iterator[str]:
 def _lanes(backend: ir.Backend) -> Iterator[str]:
     for path_class in CLASSES:
         lane = lane_of(path_class, backend)
-        if lane is None and not path_class.endpoint:
+        if lane is None and (not path_class.endpoint or path_class.multipart):
             continue
         filters = f"; filters: {', '.join(_filters(backend, lane))}" if lane is not None else ""
         yield f"{_path(path_class)}: {lane or 'not served'} ({reason(path_class, backend)}){filters}"

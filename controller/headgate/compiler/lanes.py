@@ -34,7 +34,7 @@ class PathClass:
 
     name: str
     endpoint: str
-    """Name in `headgate.llm.endpoints` where the class is one chat endpoint that can be translated, else empty."""
+    """Name in `headgate.llm.endpoints` where the class is one endpoint that the processor may serve, else empty."""
     kind: MatchKind
     path: str
     """Below the root path."""
@@ -44,6 +44,8 @@ class PathClass:
     """All paths of a translatable class, for the upstream script."""
     excludes: str = ""
     """A path prefix that belongs to another class."""
+    multipart: bool = False
+    """The model is inside a form: the processor reads it, and writes it where a backend takes another one."""
 
 
 CLASSES = (
@@ -76,6 +78,24 @@ CLASSES = (
         kind=MatchKind.PREFIX,
         path="/v1/responses",
         dialect=DialectName.OPENAI_RESPONSES,
+    ),
+    PathClass(
+        name="transcriptions",
+        endpoint="audio-transcriptions",
+        kind=MatchKind.EXACT,
+        path="/v1/audio/transcriptions",
+        dialect=DialectName.OPENAI_AUDIO,
+        paths=("/v1/audio/transcriptions",),
+        multipart=True,
+    ),
+    PathClass(
+        name="translations",
+        endpoint="audio-translations",
+        kind=MatchKind.EXACT,
+        path="/v1/audio/translations",
+        dialect=DialectName.OPENAI_AUDIO,
+        paths=("/v1/audio/translations",),
+        multipart=True,
     ),
     PathClass(
         name="openai",
@@ -127,8 +147,8 @@ def speaks(backend: Backend, dialect: DialectName | None) -> bool:
 def lane_of(path_class: PathClass, backend: Backend) -> Lane | None:
     """The lane of one backend for a class of paths; None where nothing can serve the pair."""
     if speaks(backend, path_class.dialect):
-        return Lane.NATIVE
-    if path_class.endpoint and backend.dialect in TRANSLATED:
+        return Lane.EXTPROC if path_class.multipart and backend.model else Lane.NATIVE
+    if path_class.dialect in TRANSLATED and path_class.endpoint and backend.dialect in TRANSLATED:
         return Lane.EXTPROC
     return None
 
@@ -139,6 +159,8 @@ def reason(path_class: PathClass, backend: Backend) -> str:
     match lane_of(path_class, backend):
         case Lane.NATIVE:
             return f"the client and the backend both speak {client}"
+        case Lane.EXTPROC if path_class.multipart:
+            return f"the form's model becomes {backend.model}"
         case Lane.EXTPROC:
             return f"{client} is translated to {spoken} and back"
         case None:

@@ -229,7 +229,8 @@ local function run(h)
   end
   if seen.translated then metadata:set("headgate", "translated", false) end
   headers:replace(":path", provider_path(context, saved.path, model))
-  if not seen.model then return end
+  local kind = headers:get("content-type") or "json"
+  if not seen.model or not kind:find("json", 1, true) then return end
   local changes = {
     model = context:get("model"),
     set = context:get("body_set") or {},

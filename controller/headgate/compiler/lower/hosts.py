@@ -99,6 +99,8 @@ def virtual_host(
     first = replies.error_routes() if ai else []
     last = replies.last_routes(_known_paths()) if ai else []
     models = replies.model_routes(host.all_rules) if ai else []
+    if ai and options.extproc_sockets:
+        models += replies.form_routes()
     if sum(model is not None for model, _ in items) > MODELS_MAPPED_FROM:
         result.matcher.CopyFrom(_mapped(items, models, first, last))
     else:

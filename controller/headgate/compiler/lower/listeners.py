@@ -148,6 +148,8 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         iter([_decompressor()] if ai else []),
         # holds the headers until the body has come; from here on the model is known
         iter([extraction.request_fields(), extraction.model_header()] if ai else []),
+        # the model of a form, which Envoy cannot read
+        iter([extraction.router_processor()] if ai and options.extproc_sockets else []),
         # policies of routes: the route is known only now
         _route_auth(listener),
         # after authentication, which sets the client's name; before limits, which count by it

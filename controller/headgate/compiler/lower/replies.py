@@ -24,6 +24,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from headgate.compiler import ir
+from headgate.compiler.lanes import CLASSES
+from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.filters.extraction import ERROR_JSON, ERROR_KEY
 from headgate.compiler.lower.routes import UNKNOWN_MODEL, answered, metadata_matcher
 from headgate.compiler.lower.wire import inline, packed, struct
@@ -156,6 +158,15 @@ def _refuse(name: str, status: int, text: str, match: RouteMatch) -> Route:
     return Route(name=name, match=match, direct_response=answered(text, status))
 
 
+def _no_form() -> HeaderMatcher:
+    return HeaderMatcher(
+        name="content-type",
+        string_match=StringMatcher(prefix="multipart/form-data", ignore_case=True),
+        invert_match=True,
+        treat_missing_header_as_empty=True,
+    )
+
+
 def _model_is_number() -> RouteMatch:
     wanted = metadata_matcher(metadata.INTERNAL_MODEL)
     wanted.value.double_match.range.start = -1e308
@@ -169,6 +180,23 @@ def _model_is_boolean(value: bool) -> RouteMatch:
     return RouteMatch(prefix="/", dynamic_metadata=[wanted])
 
 
+def form_routes() -> list[Route]:
+    """Forms on their way to the processor, which reads their model: it then takes the route of that model.
+
+    The route is chosen by path when the headers come, and so it is here that the filter can be switched on.
+    """
+    result: list[Route] = []
+    for row in CLASSES:
+        for path in row.paths if row.multipart else ():
+            match = RouteMatch(
+                path=path, headers=[HeaderMatcher(name=headers.MODEL, present_match=True, invert_match=True)]
+            )
+            route = _refuse("headgate/form", 400, "The form has no field 'model'; it must name one.", match)
+            route.typed_per_filter_config[extraction.ROUTER].CopyFrom(extraction.router_enabled())
+            result.append(route)
+    return result
+
+
 def error_routes() -> list[Route]:
     """What a broken body is told, before any rule is tried."""
     broken = metadata_matcher(ERROR_KEY)
@@ -176,7 +204,12 @@ def error_routes() -> list[Route]:
     not_json = "The request body is not valid JSON, or its content-type is not application/json."
     not_text = "The request body's 'model' must be a string."
     return [
-        _refuse("headgate/invalid-json", 400, not_json, RouteMatch(prefix="/", dynamic_metadata=[broken])),
+        _refuse(
+            "headgate/invalid-json",
+            400,
+            not_json,
+            RouteMatch(prefix="/", headers=[_no_form()], dynamic_metadata=[broken]),
+        ),
         _refuse("headgate/model-is-number", 400, not_text, _model_is_number()),
         _refuse("headgate/model-is-true", 400, not_text, _model_is_boolean(True)),
         _refuse("headgate/model-is-false", 400, not_text, _model_is_boolean(False)),

@@ -29,7 +29,7 @@ from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import extraction, security
-from headgate.compiler.lower.upstream import STREAMED, UNARY, filter_name
+from headgate.compiler.lower.upstream import FORM, STREAMED, UNARY, filter_name
 from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
@@ -169,7 +169,8 @@ def _processor(served: Served, *, streamed: bool) -> Iterator[tuple[str, Message
     present = {backend.dialect for backend, _ in served.backends} & TRANSLATED
     for dialect in sorted(d for d in present if d is not None):
         if dialect in served.translated:
-            overrides = ExtProcOverrides(processing_mode=STREAMED if streamed else UNARY)
+            mode = FORM if served.path_class.multipart else STREAMED if streamed else UNARY
+            overrides = ExtProcOverrides(processing_mode=mode)
             overrides.grpc_initial_metadata.append(
                 HeaderValue(key=headers.GRPC_ENDPOINT, value=served.path_class.endpoint)
             )
@@ -225,7 +226,7 @@ def _under_root(path_class: PathClass, root: str) -> str:
 def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options) -> Iterator[Route]:
     for served in served_classes(rule, options):
         backends = tuple(backend for backend, _ in served.backends)
-        streams = (True, False) if served.translated else (False,)
+        streams = (True, False) if served.translated and not served.path_class.multipart else (False,)
         for streamed in streams:
             where = route_match(match)
             _path_match(where, served.path_class.kind, _under_root(served.path_class, options.path_root))

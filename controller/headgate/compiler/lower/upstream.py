@@ -29,7 +29,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 from headgate.compiler.ir import Backend, Credential, CredentialKind
-from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, lane_of
+from headgate.compiler.lanes import CLASSES, OPENAI, TRANSLATED, Lane, lane_of
 from headgate.compiler.lower.wire import Json, ads, duration, extension, http_filter, script, set_header
 from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
@@ -48,8 +48,8 @@ UNARY = ProcessingMode(
     request_header_mode=ProcessingMode.SEND,
     request_body_mode=ProcessingMode.BUFFERED,
     request_trailer_mode=ProcessingMode.SKIP,
-    # Not SKIP: skipped headers are gone before the body is known. A provider's nonsense would keep its 200, a compressed
-    # answer its label, and the status of an error that Lua holds back is not even told (`response.code` is absent then).
+    # Not SKIP: skipped headers are gone before the body is known. A provider's nonsense would keep its 200 and a
+    # compressed answer its label.
     response_header_mode=ProcessingMode.SEND,
     response_body_mode=ProcessingMode.BUFFERED,
     response_trailer_mode=ProcessingMode.SKIP,
@@ -64,6 +64,15 @@ STREAMED = ProcessingMode(
     response_trailer_mode=ProcessingMode.SKIP,
 )
 """A message per chunk of the answer; its status and content type come first."""
+FORM = ProcessingMode(
+    request_header_mode=ProcessingMode.SEND,
+    request_body_mode=ProcessingMode.BUFFERED,
+    request_trailer_mode=ProcessingMode.SKIP,
+    response_header_mode=ProcessingMode.SEND,
+    response_body_mode=ProcessingMode.STREAMED,
+    response_trailer_mode=ProcessingMode.SKIP,
+)
+"""A form's boundary is in the request's headers."""
 MESSAGE_TIMEOUT_SECONDS = 10.0
 AZURE_V1_PREFIX = "/openai/v1"
 AZURE_OPERATIONS = {DialectName.OPENAI_CHAT: "/v1/chat/completions"}
@@ -104,9 +113,12 @@ def translations(backend: Backend, route: str, options: Options) -> tuple[tuple[
             endpoint = endpoint_named(row.endpoint)
             assert endpoint is not None
             deployments = _has_deployments(backend)
-            provider_path = AZURE_OPERATIONS[backend.dialect] if deployments else translated_path(endpoint, known)
-            spoken = DIALECTS[endpoint.dialect].client_headers
-            result.extend((path, provider_path, target, spoken) for path in row.paths)
+            provider_path = row.path if deployments and row.dialect in OPENAI else translated_path(endpoint, known)
+            if deployments and row.dialect not in OPENAI:
+                provider_path = AZURE_OPERATIONS[backend.dialect]
+            crossing = endpoint.dialect in DIALECTS
+            spoken = DIALECTS[endpoint.dialect].client_headers if crossing else ()
+            result.extend((path, provider_path, target if crossing else (), spoken) for path in row.paths)
     return tuple(result)
 
 

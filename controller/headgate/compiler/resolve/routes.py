@@ -158,7 +158,12 @@ def _check_refs(
 def _check_served(scope: Scope, route: ai_gateway.AIGatewayRoute, place: str, backends: tuple[ir.Backend, ...]) -> None:
     """Which clients nothing of the rule can serve: said when the configuration is checked, answered 404 when they come."""
     for row in CLASSES:
-        if not row.endpoint or not backends or any(lane_of(row, backend) is not None for backend in backends):
+        if (
+            row.multipart
+            or not row.endpoint
+            or not backends
+            or any(lane_of(row, backend) is not None for backend in backends)
+        ):
             continue
         spoken = ", ".join(sorted({str(backend.dialect) for backend in backends}))
         message = f"clients that speak {row.dialect} are not served: nothing translates to {spoken} yet"

@@ -12,6 +12,16 @@ when the headers come, and which route a request takes is known only after its b
 from collections.abc import Iterator
 from functools import lru_cache
 
+from envoy.config.core.v3.base_pb2 import HeaderValue
+from envoy.config.core.v3.grpc_service_pb2 import GrpcService
+from envoy.config.route.v3.route_components_pb2 import FilterConfig
+from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import (
+    ExternalProcessor,
+    ExtProcOverrides,
+    ExtProcPerRoute,
+    MetadataOptions,
+)
+from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation, HeaderMutationPerRoute
 from envoy.extensions.filters.http.json_to_metadata.v3.json_to_metadata_pb2 import JsonToMetadata
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
@@ -20,7 +30,8 @@ from google.protobuf.any_pb2 import Any
 from headgate.compiler import cel, ir
 from headgate.compiler.lanes import PathClass
 from headgate.compiler.lower import limits
-from headgate.compiler.lower.wire import http_filter, packed, regex, script, set_header, struct
+from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, MESSAGE_TIMEOUT_SECONDS
+from headgate.compiler.lower.wire import duration, http_filter, packed, regex, script, set_header, struct
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 from headgate.llm.names import DialectName
@@ -37,6 +48,7 @@ JSON_TO_METADATA = "envoy.filters.http.json_to_metadata"
 MODEL_HEADER = "headgate.header_mutation/model"
 CHAT_USAGE = "headgate.lua/chat_usage"
 COSTS = "headgate.lua/costs"
+ROUTER = "headgate.ext_proc/router"
 COST_TRAILERS = "headgate.header_mutation/costs"
 USAGE = "envoy.filters.http.ai_protocol_manager"
 ERROR_KEY = "error"
@@ -90,6 +102,33 @@ def model_header() -> HttpFilter:
     losses = set_header(headers.LOSSES, f"%DYNAMIC_METADATA({metadata.NAMESPACE}:{metadata.LOSSES})%")
     message.mutations.response_mutations.add().append.CopyFrom(losses)
     return http_filter(MODEL_HEADER, message)
+
+
+def router_processor() -> HttpFilter:
+    """The processor in the listener: reads the model of forms. Switched on by path (`replies.form_routes`)."""
+    service = GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_ROUTER, value="{}")])
+    service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
+    message = ExternalProcessor(
+        grpc_service=service,
+        processing_mode=ProcessingMode(
+            request_header_mode=ProcessingMode.SEND,
+            request_body_mode=ProcessingMode.BUFFERED,
+            request_trailer_mode=ProcessingMode.SKIP,
+            response_header_mode=ProcessingMode.SKIP,
+            response_body_mode=ProcessingMode.NONE,
+            response_trailer_mode=ProcessingMode.SKIP,
+        ),
+        message_timeout=duration(MESSAGE_TIMEOUT_SECONDS),
+        metadata_options=MetadataOptions(
+            receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=[metadata.NAMESPACE, metadata.INTERNAL])
+        ),
+    )
+    return http_filter(ROUTER, message, disabled=True)
+
+
+def router_enabled() -> Any:
+    """Per-route config that switches `router_processor` on."""
+    return packed(FilterConfig(config=packed(ExtProcPerRoute(overrides=ExtProcOverrides()))))
 
 
 def _scripts(name: str, options: Options) -> Lua:
