@@ -4,9 +4,7 @@
 --   host           string, the authority to send; absent keeps the client's
 --   prefix         string, replaces the client's "/v1" (or "/anthropic/v1", "/cohere"); absent keeps the path
 --   azure_version  string, the api-version of Azure's deployment paths; the deployment is the model
---   query          string, appended to the query ("a=b")
---   translate      list of {from, to, set, remove}: these client paths go to the processor, which writes the body; `to` is the
---                  provider's path, `set` a list of {name, value} and `remove` a list of names of request headers
+--   translate      list of the client paths that the processor serves: it writes path, headers and body
 --   model          string, replaces the body's model
 --   include_usage  true to force stream_options.include_usage on streamed OpenAI requests
 --   body_set       list of {name, raw JSON}; body_remove: list of names (top level)
@@ -218,16 +216,9 @@ local function run(h)
   local saved = prepare_headers(headers, context, metadata, seen)
   local bare = saved.path:match("^[^?]*")
   local model = context:get("model") or seen.model
-  for _, row in ipairs(context:get("translate") or {}) do
-    if row[1] == bare then
-      for _, name in ipairs(row[4]) do headers:remove(name) end
-      for _, pair in ipairs(row[3]) do headers:replace(pair[1], pair[2]) end
-      headers:replace(":path", context:get("azure_version") and provider_path(context, row[2], model) or row[2])
-      metadata:set("headgate", "translated", true) -- for translated.lua, behind the processor
-      return
-    end
+  for _, path in ipairs(context:get("translate") or {}) do
+    if path == bare then return headers:replace(":path", saved.path) end
   end
-  if seen.translated then metadata:set("headgate", "translated", false) end
   headers:replace(":path", provider_path(context, saved.path, model))
   local kind = headers:get("content-type") or "json"
   if not seen.model or not kind:find("json", 1, true) then return end

@@ -29,7 +29,7 @@ from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import extraction, security
-from headgate.compiler.lower.upstream import FORM, STREAMED, UNARY, filter_name
+from headgate.compiler.lower.upstream import STREAMED, UNARY, filter_name
 from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
@@ -169,7 +169,7 @@ def _processor(served: Served, *, streamed: bool) -> Iterator[tuple[str, Message
     present = {backend.dialect for backend, _ in served.backends} & TRANSLATED
     for dialect in sorted(d for d in present if d is not None):
         if dialect in served.translated:
-            mode = FORM if served.path_class.multipart else STREAMED if streamed else UNARY
+            mode = STREAMED if streamed or served.path_class.multipart else UNARY
             overrides = ExtProcOverrides(processing_mode=mode)
             overrides.grpc_initial_metadata.append(
                 HeaderValue(key=headers.GRPC_ENDPOINT, value=served.path_class.endpoint)

@@ -4,10 +4,9 @@ Order, with reasons:
 1. lua: strips credentials and internal headers, sets host and path, rewrites the body (native lane); starts from the
    client's originals, because Envoy shares request headers between attempts.
 2. ext_proc, named after the backend's dialect: translates; a route whose clients speak that dialect disables it.
-3. lua: holds the headers until the processor has written the body.
-4. header_mutation: asks for an identity-encoded answer, before signing.
-5. credential injection or AWS signing: last, so that nothing can see or change it, and the signature covers the result.
-6. upstream_codec: required by Envoy.
+3. header_mutation: asks for an identity-encoded answer, before signing.
+4. credential injection or AWS signing: last, so that nothing can see or change it, and the signature covers the result.
+5. upstream_codec: required by Envoy.
 """
 
 from functools import lru_cache
@@ -29,19 +28,16 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 from headgate.compiler.ir import Backend, Credential, CredentialKind
-from headgate.compiler.lanes import CLASSES, OPENAI, TRANSLATED, Lane, lane_of
+from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, lane_of
 from headgate.compiler.lower.wire import Json, ads, duration, extension, http_filter, script, set_header
 from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
-from headgate.llm.dialects.table import DIALECTS
-from headgate.llm.endpoints import endpoint_named
 from headgate.llm.hosts.azure import VERSIONLESS
 from headgate.llm.names import DialectName, HostName
-from headgate.llm.planning import translated_path
 from headgate.pb import overlay
 
 EXTPROC_CLUSTER = "headgate-extproc"
-# Both send the request's headers although nothing in them is needed: they are what holds the headers back until the body is
+# Both send the request's headers although nothing in them is needed: that holds the headers back until the body is
 # translated. Skipped, they run ahead to the codec, and Envoy 1.40 sends the untranslated body or, when a body of some
 # 100 KB meets a cluster without a ready connection, dies of a segmentation fault (full duplex bodies: the same).
 UNARY = ProcessingMode(
@@ -64,18 +60,8 @@ STREAMED = ProcessingMode(
     response_trailer_mode=ProcessingMode.SKIP,
 )
 """A message per chunk of the answer; its status and content type come first."""
-FORM = ProcessingMode(
-    request_header_mode=ProcessingMode.SEND,
-    request_body_mode=ProcessingMode.BUFFERED,
-    request_trailer_mode=ProcessingMode.SKIP,
-    response_header_mode=ProcessingMode.SEND,
-    response_body_mode=ProcessingMode.STREAMED,
-    response_trailer_mode=ProcessingMode.SKIP,
-)
-"""A form's boundary is in the request's headers."""
 MESSAGE_TIMEOUT_SECONDS = 10.0
 AZURE_V1_PREFIX = "/openai/v1"
-AZURE_OPERATIONS = {DialectName.OPENAI_CHAT: "/v1/chat/completions"}
 
 
 def filter_name(dialect: DialectName) -> str:
@@ -100,26 +86,11 @@ def backend_facts(backend: Backend, route: str, options: Options) -> facts.Backe
     )
 
 
-def translations(backend: Backend, route: str, options: Options) -> tuple[tuple[Json, ...], ...]:
-    """(client path, provider path, headers to set, headers to remove) of what the processor translates for it."""
+def translated_paths(backend: Backend, options: Options) -> tuple[str, ...]:
+    """The client paths that the processor serves for this backend."""
     if not options.extproc_sockets or backend.dialect not in TRANSLATED:
         return ()
-    assert backend.dialect is not None
-    known = backend_facts(backend, route, options)
-    target = tuple(DIALECTS[backend.dialect].request_headers.items())
-    result: list[tuple[Json, ...]] = []
-    for row in CLASSES:
-        if lane_of(row, backend) is Lane.EXTPROC:
-            endpoint = endpoint_named(row.endpoint)
-            assert endpoint is not None
-            deployments = _has_deployments(backend)
-            provider_path = row.path if deployments and row.dialect in OPENAI else translated_path(endpoint, known)
-            if deployments and row.dialect not in OPENAI:
-                provider_path = AZURE_OPERATIONS[backend.dialect]
-            crossing = endpoint.dialect in DIALECTS
-            spoken = DIALECTS[endpoint.dialect].client_headers if crossing else ()
-            result.extend((path, provider_path, target if crossing else (), spoken) for path in row.paths)
-    return tuple(result)
+    return tuple(path for row in CLASSES if lane_of(row, backend) is Lane.EXTPROC for path in row.paths)
 
 
 def _has_deployments(backend: Backend) -> bool:
@@ -127,13 +98,13 @@ def _has_deployments(backend: Backend) -> bool:
     return backend.host is HostName.AZURE and backend.version not in VERSIONLESS
 
 
-def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Json]:
+def _lua_context(backend: Backend, options: Options) -> dict[str, Json]:
     deployments = _has_deployments(backend)
     values: dict[str, Json] = {
         "host": backend.authority,
         "prefix": AZURE_V1_PREFIX if backend.host is HostName.AZURE and not deployments else backend.prefix,
         "azure_version": backend.version if deployments else "",
-        "translate": translations(backend, route, options),
+        "translate": translated_paths(backend, options),
         "model": backend.model,
         "include_usage": backend.include_usage,
         "body_set": backend.body_set,
@@ -145,18 +116,11 @@ def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Js
     return {name: value for name, value in values.items() if value}
 
 
-def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
+def _lua(backend: Backend, options: Options) -> HttpFilter:
     message = Lua(default_source_code=script("upstream", options.lua_directory))
-    overlay.lua_filter_context(message, _lua_context(backend, route, options))
+    overlay.lua_filter_context(message, _lua_context(backend, options))
     overlay.lua_shared_vm(message, "headgate-upstream")
     return http_filter("headgate.lua/upstream", message)
-
-
-@lru_cache(maxsize=4)
-def _hold(lua_directory: str) -> HttpFilter:
-    message = Lua(default_source_code=script("translated", lua_directory))
-    overlay.lua_shared_vm(message, "headgate-translated")
-    return http_filter("headgate.lua/translated", message)
 
 
 def processor(backend: Backend, route: str, options: Options) -> ExternalProcessor:
@@ -171,7 +135,7 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
         response_attributes=["response.code"],
         mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
         metadata_options=MetadataOptions(
-            receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=[metadata.NAMESPACE, metadata.INTERNAL])
+            receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=[metadata.NAMESPACE])
         ),
     )
 
@@ -213,11 +177,10 @@ def _codec() -> HttpFilter:
 
 def upstream_filters(backend: Backend, route: str, options: Options) -> list[HttpFilter]:
     """The filters of an AI backend, in the order of this module's docstring."""
-    result = [_lua(backend, route, options)]
+    result = [_lua(backend, options)]
     if backend.dialect in TRANSLATED and options.extproc_sockets:
         assert backend.dialect is not None
         result.append(http_filter(filter_name(backend.dialect), processor(backend, route, options)))
-        result.append(_hold(options.lua_directory))
     result.append(_identity())
     if backend.credential is not None:
         result.append(_credential(backend.credential, options.secrets_directory))
