@@ -61,7 +61,6 @@ class World:
     secrets: Mapping[Name, core.Secret] = field(default_factory=_none)
     config_maps: Mapping[Name, core.ConfigMap] = field(default_factory=_none)
     namespaces: Mapping[Name, core.Namespace] = field(default_factory=_none)
-    services: Mapping[Name, core.Service] = field(default_factory=_none)
     rejected: Mapping[Key, Rejected] = field(default_factory=lambda: MappingProxyType[Key, Rejected]({}))
     """Objects that are not valid and have no last good version."""
 

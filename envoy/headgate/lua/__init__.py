@@ -12,9 +12,9 @@ from pathlib import Path
 @cache
 def source(name: str) -> str:
     """The text of `<name>.lua`."""
-    return (files(__package__) / f"{name}.lua").read_text(encoding="utf-8")
+    return (files("headgate.lua") / f"{name}.lua").read_text(encoding="utf-8")
 
 
 def directory() -> Path:
     """Where the scripts are installed, for an Envoy on the same machine."""
-    return Path(str(files(__package__)))
+    return Path(str(files("headgate.lua")))

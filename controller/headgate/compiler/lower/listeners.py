@@ -18,6 +18,7 @@ from envoy.config.ratelimit.v3.rls_pb2 import RateLimitServiceConfig
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from envoy.extensions.compression.gzip.decompressor.v3.gzip_pb2 import Gzip
+from envoy.extensions.filters.http.buffer.v3.buffer_pb2 import Buffer
 from envoy.extensions.filters.http.decompressor.v3.decompressor_pb2 import Decompressor
 from envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimit
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
@@ -112,6 +113,14 @@ def _decompressor() -> HttpFilter:
     return http_filter("envoy.filters.http.decompressor", message)
 
 
+def _buffer(listener: ir.Listener, options: Options) -> HttpFilter:
+    """Lets filters hold whole bodies: a virtual host's request_body_buffer_limit does not count while the route is a
+    direct response, and until the model is known it is one."""
+    message = Buffer()
+    message.max_request_bytes.value = _body_bytes_max(listener, options)
+    return http_filter("envoy.filters.http.buffer", message)
+
+
 def _ratelimit(options: Options) -> HttpFilter:
     service = GrpcService(timeout=duration(RATELIMIT_TIMEOUT_SECONDS))
     service.envoy_grpc.cluster_name = RATELIMIT_CLUSTER
@@ -145,7 +154,7 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         # a client we do not know is answered before its body is buffered
         _early_auth(listener),
         # what follows reads plain JSON
-        iter([_decompressor()] if ai else []),
+        iter([_decompressor(), _buffer(listener, options)] if ai else []),
         # holds the headers until the body has come; from here on the model is known
         iter([extraction.request_fields(), extraction.model_header()] if ai else []),
         # the model of a form, which Envoy cannot read
@@ -221,7 +230,6 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
             REQUEST_RECEIVED_SECONDS if traffic.request_received_seconds is None else traffic.request_received_seconds
         ),
         skip_xff_append=False,
-        always_set_request_id_in_response=True,
     )
     manager.use_remote_address.value = True
     manager.normalize_path.value = True

@@ -86,3 +86,10 @@ def add_header(name: str, value: str) -> HeaderValueOption:
     option.header.key = name
     option.header.value = value
     return option
+
+
+def add_header_if_absent(name: str, value: str) -> HeaderValueOption:
+    option = HeaderValueOption(append_action=HeaderValueOption.ADD_IF_ABSENT)
+    option.header.key = name
+    option.header.value = value
+    return option

@@ -156,7 +156,7 @@ def _check_refs(
 
 
 def _check_served(scope: Scope, route: ai_gateway.AIGatewayRoute, place: str, backends: tuple[ir.Backend, ...]) -> None:
-    """Which clients nothing of the rule can serve: said when the configuration is checked, answered 404 when they come."""
+    """Which clients nothing of the rule can serve: said at check time, answered 404 when they come."""
     for row in CLASSES:
         if (
             row.multipart
@@ -259,7 +259,7 @@ def _extension(
         return _direct(scope, found, direct), False
     rewrite = found.spec.url_rewrite
     hostname = rewrite.hostname if rewrite is not None else None
-    if hostname is None or hostname.type != "Backend" or (rewrite is not None and rewrite.path is not None):
+    if hostname is None or hostname.type != "Backend":
         remedy = "urlRewrite: {hostname: {type: Backend}} or directResponse"
         scope.report.error(
             found, "spec", "only a hostname of type Backend or a direct response is supported", remedy=remedy

@@ -1,10 +1,8 @@
 """Kubernetes' own kinds, core group."""
 
 from collections.abc import Mapping
-from typing import Annotated
 
-import msgspec
-from headgate.compiler.resources.metadata import Port, Resource, Struct
+from headgate.compiler.resources.metadata import Resource
 from headgate.contract.secret import Secret as SecretValue
 
 
@@ -50,41 +48,3 @@ class Namespace(Resource, frozen=True, kw_only=True):
 
     spec: object = None
     """Not used."""
-
-
-class ServicePort(Struct, frozen=True, kw_only=True):
-    """A port of a service."""
-
-    port: Port
-    """Its number."""
-    name: str = ""
-    """Its name."""
-    protocol: str = "TCP"
-    """Its protocol."""
-    app_protocol: str = ""
-    """What is spoken: `kubernetes.io/h2c` for HTTP/2 without TLS."""
-    target_port: int | str = 0
-    """Not used: a service is asked by its own address."""
-    node_port: int = 0
-    """Not used."""
-
-
-class ServiceSpec(Struct, frozen=True, kw_only=True):
-    """Ports of a service."""
-
-    ports: Annotated[tuple[ServicePort, ...], msgspec.Meta(max_length=1024)] = ()
-    """Its ports."""
-    type: str = "ClusterIP"
-    """Not used."""
-    selector: Mapping[str, str] = {}
-    """Not used."""
-    cluster_ip: str = msgspec.field(name="clusterIP", default="")
-    """Its address."""
-    external_name: str = ""
-    """For type ExternalName: a DNS name."""
-
-
-class Service(Resource, frozen=True, kw_only=True):
-    """A service of the cluster."""
-
-    spec: ServiceSpec = ServiceSpec()

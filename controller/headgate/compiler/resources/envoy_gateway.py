@@ -8,9 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from headgate.compiler.resources.gateway_api import (
-    HTTPHeaderFilter,
     LocalObjectReference,
-    SecretReference,
 )
 from headgate.compiler.resources.metadata import Resource, Struct, Violation
 from headgate.compiler.resources.quantities import Hostname
@@ -94,9 +92,8 @@ class BackendTls(Struct, frozen=True, kw_only=True):
     """TLS server name; the endpoint's host when absent."""
     auto_sni_from_endpoint_hostname: bool = msgspec.field(name="autoSNIFromEndpointHostname", default=False)
     """Uses the endpoint's `hostname` as the TLS server name."""
-    alpn_protocols: tuple[str, ...] = ()
-    """Protocols to offer, like `h2`."""
     unsupported: ClassVar[Mapping[str, str]] = {
+        "alpnProtocols": "appProtocols of the Backend decides",
         "ciphers": "Envoy's default ciphers are used",
         "ecdhCurves": "Envoy's default curves are used",
         "fingerprints": "no fingerprints are computed",
@@ -187,12 +184,9 @@ class HTTPDirectResponseFilter(Struct, frozen=True, kw_only=True):
     """The body; none when absent."""
     status_code: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
     """The status."""
-    header: HTTPHeaderFilter | None = None
-    """Headers of the answer."""
-
-    def violations(self) -> Iterator[Violation]:
-        if self.header is not None and self.header.remove:
-            yield Violation("header.remove is not supported for DirectResponse", "header.remove")
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "header": "the answer has its content type only",
+    }
 
 
 class HTTPHostnameModifier(Struct, frozen=True, kw_only=True):
@@ -211,55 +205,15 @@ class HTTPHostnameModifier(Struct, frozen=True, kw_only=True):
             yield Violation("header must be specified for Header type", "header")
 
 
-class ReplaceRegexMatch(Struct, frozen=True, kw_only=True):
-    """Replaces what a regular expression matches."""
-
-    pattern: Annotated[str, msgspec.Meta(min_length=1)]
-    """RE2 expression."""
-    substitution: str
-    """Replacement; `\\1` is the first group."""
-
-
-class HTTPPathRegexModifier(Struct, frozen=True, kw_only=True):
-    """Changes the path by a regular expression."""
-
-    type: Literal["ReplaceRegexMatch"]
-    """The only kind there is."""
-    replace_regex_match: ReplaceRegexMatch | None = None
-    """What is replaced."""
-
-    def violations(self) -> Iterator[Violation]:
-        if self.replace_regex_match is None:
-            message = "If HTTPPathModifier type is ReplaceRegexMatch, replaceRegexMatch field needs to be set."
-            yield Violation(message, "replaceRegexMatch")
-
-
 class FilterURLRewrite(Struct, frozen=True, kw_only=True):
     """Changes where a request goes to, beyond what a route's own filter can."""
 
     hostname: HTTPHostnameModifier | None = None
     """Changes the host that the backend is told."""
-    path: HTTPPathRegexModifier | None = None
-    """Changes the path by a regular expression."""
     unsupported: ClassVar[Mapping[str, str]] = {"appendXForwardedHost": "x-forwarded-host is not set"}
-
-
-class HTTPCredentialInjection(Struct, frozen=True, kw_only=True):
-    """Gives requests a credential."""
-
-    credential: "InjectedCredential"
-    """The credential."""
-    header: str = ""
-    """Header that carries it; `Authorization` when absent."""
-    overwrite: bool = False
-    """Whether it replaces what the client sent."""
-
-
-class InjectedCredential(Struct, frozen=True, kw_only=True):
-    """A credential."""
-
-    value_ref: SecretReference
-    """A Secret with key `credential`."""
+    refused: ClassVar[Mapping[str, str]] = {
+        "path": "urlRewrite.path of the route",
+    }
 
 
 class HTTPRouteFilterSpec(Struct, frozen=True, kw_only=True):
@@ -269,9 +223,10 @@ class HTTPRouteFilterSpec(Struct, frozen=True, kw_only=True):
     """Changes host and path."""
     direct_response: HTTPDirectResponseFilter | None = None
     """Answers without asking a backend."""
-    credential_injection: HTTPCredentialInjection | None = None
-    """Gives requests a credential."""
-    refused: ClassVar[Mapping[str, str]] = {"matches": "matches of the route"}
+    refused: ClassVar[Mapping[str, str]] = {
+        "credentialInjection": "a BackendSecurityPolicy of an AIServiceBackend",
+        "matches": "matches of the route",
+    }
 
 
 class HTTPRouteFilter(Resource, frozen=True, kw_only=True):

@@ -26,28 +26,16 @@ MatchType = Literal["Exact", "RegularExpression"]
 Weight = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 
-class ParametersReference(Struct, frozen=True, kw_only=True):
-    """Names the object that holds more configuration."""
-
-    group: Group
-    """API group of the object."""
-    kind: Name63
-    """Kind of the object."""
-    name: Name253
-    """Name of the object."""
-    namespace: Namespace = ""
-    """Namespace of the object."""
-
-
 class GatewayClassSpec(Struct, frozen=True, kw_only=True):
     """Which controller serves the Gateways of this class."""
 
     controller_name: Name253
-    """`gateway.envoyproxy.io/gatewayclass-controller` or `headgate.dev/gateway-controller`; others are not ours."""
-    parameters_ref: ParametersReference | None = None
-    """An EnvoyProxy; see there for what is read."""
+    """Not used standalone: the Gateways of every class are served."""
     description: Annotated[str, msgspec.Meta(max_length=64)] = ""
     """For people."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "parametersRef": "a standalone gateway has its own Envoy",
+    }
 
 
 class GatewayClass(Resource, frozen=True, kw_only=True):
@@ -177,17 +165,6 @@ class Listener(Struct, frozen=True, kw_only=True):
             yield Violation(f"protocol {self.protocol} is not supported", "protocol", "HTTP or HTTPS")
 
 
-class GatewayInfrastructure(Struct, frozen=True, kw_only=True):
-    """About the machines that serve a Gateway."""
-
-    parameters_ref: ParametersReference | None = None
-    """An EnvoyProxy; see there for what is read."""
-    labels: Mapping[str, str] = {}
-    """Not used by a standalone gateway."""
-    annotations: Mapping[str, str] = {}
-    """Not used by a standalone gateway."""
-
-
 class GatewaySpec(Struct, frozen=True, kw_only=True):
     """What a Gateway listens on."""
 
@@ -195,9 +172,8 @@ class GatewaySpec(Struct, frozen=True, kw_only=True):
     """Name of its GatewayClass."""
     listeners: Annotated[tuple[Listener, ...], msgspec.Meta(min_length=1, max_length=64)]
     """What it listens on."""
-    infrastructure: GatewayInfrastructure | None = None
-    """About the machines that serve it."""
     unsupported: ClassVar[Mapping[str, str]] = {
+        "infrastructure": "a standalone gateway has its own Envoy",
         "addresses": "the gateway listens on --listen-address",
         "allowedListeners": "ListenerSets are not read",
         "defaultScope": "routes name their Gateway in parentRefs",
@@ -556,17 +532,6 @@ class PolicyTargetReference(Struct, frozen=True, kw_only=True):
     """A listener of a Gateway, or a rule of a route, by name."""
 
 
-class SubjectAltName(Struct, frozen=True, kw_only=True):
-    """A name that a certificate may have."""
-
-    type: Literal["Hostname", "URI"]
-    """Which of the fields below is used."""
-    hostname: WildcardHostname = ""
-    """A DNS name."""
-    uri: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] = ""
-    """A URI."""
-
-
 class BackendTLSPolicyValidation(Struct, frozen=True, kw_only=True):
     """How the certificate of a backend is verified."""
 
@@ -580,8 +545,9 @@ class BackendTLSPolicyValidation(Struct, frozen=True, kw_only=True):
         name="wellKnownCACertificates", default=""
     )
     """`System`: the CAs of the machine that Envoy runs on."""
-    subject_alt_names: Annotated[tuple[SubjectAltName, ...], msgspec.Meta(max_length=5)] = ()
-    """Names that the certificate may have instead of `hostname`."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "subjectAltNames": "the certificate must be for hostname",
+    }
 
     def violations(self) -> Iterator[Violation]:
         if self.ca_certificate_refs and self.well_known_ca_certificates:

@@ -49,7 +49,6 @@ KINDS: Final = (
     Kind("", "Secret", ("v1",), core.Secret, "secrets"),
     Kind("", "ConfigMap", ("v1",), core.ConfigMap, "config_maps"),
     Kind("", "Namespace", ("v1",), core.Namespace, "namespaces", namespaced=False),
-    Kind("", "Service", ("v1",), core.Service, "services"),
 )
 
 NOT_SUPPORTED: Final[Mapping[tuple[str, str], str]] = {

@@ -18,7 +18,7 @@ from headgate.compiler.resources.gateway_api import (
     SecretReference,
 )
 from headgate.compiler.resources.metadata import Name63, Resource, Struct, Violation
-from headgate.compiler.resources.quantities import Duration, Group, Hostname, Origin, Quantity
+from headgate.compiler.resources.quantities import Duration, Group, Origin, Quantity
 
 UInt32 = Annotated[int, msgspec.Meta(ge=0, le=4_294_967_295)]
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
@@ -208,10 +208,9 @@ class RateLimitRule(Struct, frozen=True, kw_only=True):
     """Counts the requests of all targets together."""
     shadow_mode: bool = False
     """Counts, and never refuses."""
-    x_rate_limit_headers: Literal["Off", "DraftVersion03"] | None = msgspec.field(
-        name="xRateLimitHeaders", default=None
-    )
-    """Whether responses carry `x-ratelimit-*` headers for it."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "xRateLimitHeaders": "every limit is told in x-ratelimit-* headers",
+    }
 
 
 class GlobalRateLimit(Struct, frozen=True, kw_only=True):
@@ -293,12 +292,13 @@ class Retry(Struct, frozen=True, kw_only=True):
 
     num_retries: Annotated[int, msgspec.Meta(ge=0)] = 2
     """How often."""
-    num_attempts_per_priority: int | None = None
-    """How many attempts a priority gets before the next one is asked; 1 when absent."""
     retry_on: RetryOn | None = None
     """What is tried again."""
     per_retry: PerRetryPolicy | None = None
     """About one attempt."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "numAttemptsPerPriority": "each attempt goes to the next backend",
+    }
 
 
 class TCPTimeout(Struct, frozen=True, kw_only=True):
@@ -313,14 +313,12 @@ class HTTPTimeout(Struct, frozen=True, kw_only=True):
 
     request_timeout: Duration = ""
     """The whole request, where its route does not say."""
-    connection_idle_timeout: Duration = ""
-    """A connection without a request."""
-    max_connection_duration: Duration = ""
-    """Age at which a connection takes no new request."""
-    max_stream_duration: Duration = ""
-    """A request with its response."""
-    stream_idle_timeout: Duration = ""
-    """A request without a byte in either direction."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "connectionIdleTimeout": "Envoy's default is used",
+        "maxConnectionDuration": "connections may grow old",
+        "maxStreamDuration": "use requestTimeout",
+        "streamIdleTimeout": "use streamIdleTimeout of an AIGatewayRoute",
+    }
 
 
 class Timeout(Struct, frozen=True, kw_only=True):
@@ -356,13 +354,10 @@ class HTTPActiveHealthChecker(Struct, frozen=True, kw_only=True):
 
     path: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
     """Path to ask."""
-    method: Annotated[str, msgspec.Meta(max_length=16)] = ""
-    """Method; GET when absent."""
-    hostname: Hostname = ""
-    """Host to name; the backend's when absent."""
-    expected_statuses: tuple[Status, ...] = ()
-    """Statuses of a healthy backend; 200 when empty."""
     unsupported: ClassVar[Mapping[str, str]] = {
+        "method": "the check is a GET",
+        "hostname": "the check names the backend's host",
+        "expectedStatuses": "200 is healthy",
         "expectedResponse": "the body is not looked at",
         "requestBody": "the check has no body",
     }
@@ -372,13 +367,11 @@ class ActiveHealthCheck(Struct, frozen=True, kw_only=True):
     """Asks backends whether they are well."""
 
     type: Literal["HTTP", "TCP", "GRPC"]
-    """Only `HTTP` and `TCP`."""
+    """Only `HTTP`."""
     timeout: Duration = "1s"
     """How long an answer may take."""
     interval: Duration = "3s"
     """Time between checks."""
-    initial_jitter: Duration = ""
-    """Longest random wait before the first check."""
     unhealthy_threshold: Annotated[int, msgspec.Meta(ge=1)] = 3
     """Failures in a row after which a backend is left out."""
     healthy_threshold: Annotated[int, msgspec.Meta(ge=1)] = 1
@@ -386,7 +379,8 @@ class ActiveHealthCheck(Struct, frozen=True, kw_only=True):
     http: HTTPActiveHealthChecker | None = None
     """For type HTTP."""
     unsupported: ClassVar[Mapping[str, str]] = {
-        "tcp": "a connection that opens is healthy",
+        "initialJitter": "checks start at once",
+        "tcp": "not supported",
         "grpc": "not supported",
         "overrides": "checks go to the backend's own address",
         "healthCheckLog": "checks are not logged",
@@ -395,8 +389,8 @@ class ActiveHealthCheck(Struct, frozen=True, kw_only=True):
     def violations(self) -> Iterator[Violation]:
         if (self.type == "HTTP") != (self.http is not None):
             yield Violation("If Health Checker type is HTTP, http field needs to be set.", "http", "http: {path: /}")
-        if self.type == "GRPC":
-            yield Violation("type GRPC is not supported", "type", "HTTP or TCP")
+        if self.type != "HTTP":
+            yield Violation(f"type {self.type} is not supported", "type", "type: HTTP")
 
 
 class PassiveHealthCheck(Struct, frozen=True, kw_only=True):
@@ -404,12 +398,6 @@ class PassiveHealthCheck(Struct, frozen=True, kw_only=True):
 
     consecutive_5xx_errors: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="consecutive5xxErrors", default=5)
     """Failures in a row after which it is left out."""
-    consecutive_gateway_errors: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """Gateway errors (502, 503, 504) in a row after which it is left out; 0 does not look at them alone."""
-    consecutive_local_origin_failures: Annotated[int, msgspec.Meta(ge=0)] = 5
-    """Failed connections in a row, where they are split off."""
-    split_external_local_origin_errors: bool = False
-    """Counts failed connections apart from failed requests."""
     interval: Duration = "3s"
     """How often it is looked at."""
     base_ejection_time: Duration = "30s"
@@ -417,6 +405,9 @@ class PassiveHealthCheck(Struct, frozen=True, kw_only=True):
     max_ejection_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 10
     """How many endpoints of a backend may be left out at the same time."""
     unsupported: ClassVar[Mapping[str, str]] = {
+        "consecutiveGatewayErrors": "consecutive5xxErrors counts them",
+        "consecutiveLocalOriginFailures": "consecutive5xxErrors counts them",
+        "splitExternalLocalOriginErrors": "failed connections count as failed requests",
         "failurePercentageThreshold": "failures are counted in a row",
         "alwaysEjectOneEndpoint": "maxEjectionPercent decides",
         "healthCheckLog": "checks are not logged",
@@ -433,64 +424,6 @@ class HealthCheck(Struct, frozen=True, kw_only=True):
     unsupported: ClassVar[Mapping[str, str]] = {"panicThreshold": "endpoints left out stay so"}
 
 
-class ConsistentHashHeader(Struct, frozen=True, kw_only=True):
-    """A header."""
-
-    name: str
-    """Its name."""
-
-
-class ConsistentHash(Struct, frozen=True, kw_only=True):
-    """Sends requests that are alike to the same endpoint."""
-
-    type: Literal["SourceIP", "Header", "Headers", "Cookie", "QueryParams"]
-    """What makes them alike."""
-    header: ConsistentHashHeader | None = None
-    """For type Header."""
-    headers: tuple[ConsistentHashHeader, ...] = ()
-    """For type Headers."""
-    table_size: Annotated[int, msgspec.Meta(ge=2, le=5_000_011)] = 65_537
-    """Size of the table that spreads them."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "cookie": "cookies are not hashed",
-        "queryParams": "query parameters are not hashed",
-    }
-
-
-class LoadBalancer(Struct, frozen=True, kw_only=True):
-    """How an endpoint of a backend is chosen."""
-
-    type: Literal["ConsistentHash", "LeastRequest", "Random", "RoundRobin", "BackendUtilization", "DynamicModule"]
-    """The algorithm."""
-    consistent_hash: ConsistentHash | None = None
-    """For type ConsistentHash."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "backendUtilization": "endpoints are not asked for their load",
-        "dynamicModule": "modules are not loaded",
-        "endpointOverride": "requests do not choose their endpoint",
-        "slowStart": "a new endpoint gets its full share at once",
-        "zoneAware": "endpoints are not chosen by zone",
-    }
-
-
-class RequestBuffer(Struct, frozen=True, kw_only=True):
-    """Reads the whole request before it is sent on."""
-
-    limit: Quantity
-    """Largest body; above it 413."""
-
-
-class BackendConnection(Struct, frozen=True, kw_only=True):
-    """About connections to backends."""
-
-    buffer_limit: Quantity | None = None
-    """Bytes that Envoy holds for one connection."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "preconnect": "connections are opened when they are needed",
-        "socketBufferLimit": "the system's default is used",
-    }
-
-
 class BackendTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
     """How requests are sent to backends."""
 
@@ -504,13 +437,10 @@ class BackendTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
     """How much a backend is given at a time."""
     health_check: HealthCheck | None = None
     """Looks after backends."""
-    load_balancer: LoadBalancer | None = None
-    """How an endpoint of a backend is chosen."""
-    connection: BackendConnection | None = None
-    """About connections to backends."""
-    request_buffer: RequestBuffer | None = None
-    """Reads the whole request before it is sent on."""
     unsupported: ClassVar[Mapping[str, str]] = {
+        "loadBalancer": "the endpoint with the fewest requests is chosen",
+        "connection": "bodies up to the bound of the listener are buffered",
+        "requestBuffer": "bufferLimit of a ClientTrafficPolicy bounds bodies",
         "admissionControl": "requests are admitted by limits only",
         "bandwidthLimit": "bytes per second are not limited",
         "compression": "responses are not compressed",
@@ -564,34 +494,13 @@ class APIKeyAuth(Struct, frozen=True, kw_only=True):
     """Removes the key before the request goes on."""
 
 
-class JWTHeaderExtractor(Struct, frozen=True, kw_only=True):
-    """A header that carries a token."""
-
-    name: str
-    """Its name."""
-    value_prefix: str = ""
-    """What comes before the token."""
-
-
-class JWTExtractor(Struct, frozen=True, kw_only=True):
-    """Where a request carries its token."""
-
-    headers: tuple[JWTHeaderExtractor, ...] = ()
-    """Headers."""
-    cookies: tuple[str, ...] = ()
-    """Cookies."""
-    params: tuple[str, ...] = ()
-    """Query parameters."""
-
-
 class RemoteJWKS(Struct, frozen=True, kw_only=True):
     """Keys of an issuer, fetched."""
 
     uri: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
     """Where they are."""
-    cache_duration: Duration = "300s"
-    """How long they are kept."""
     unsupported: ClassVar[Mapping[str, str]] = {
+        "cacheDuration": "keys are kept for 5 minutes",
         "backendSettings": "keys are fetched with Envoy's defaults",
         "backendRefs": "keys are fetched from the host of the URI",
     }
@@ -638,9 +547,10 @@ class JWTProvider(Struct, frozen=True, kw_only=True):
     """Its keys, given."""
     claim_to_headers: tuple[ClaimToHeader, ...] = ()
     """Claims that limits and backends are told."""
-    extract_from: JWTExtractor | None = None
-    """Where a request carries its token; `Authorization: Bearer` when absent."""
     unsupported: ClassVar[Mapping[str, str]] = {"recomputeRoute": "routes do not depend on claims"}
+    refused: ClassVar[Mapping[str, str]] = {
+        "extractFrom": "remove it: a token comes in Authorization: Bearer",
+    }
 
     def violations(self) -> Iterator[Violation]:
         if self.remote_jwks is None and self.local_jwks is None:
@@ -703,17 +613,6 @@ class SecurityPolicy(Resource, frozen=True, kw_only=True):
     spec: SecurityPolicySpec
 
 
-class ClientTCPTimeout(Struct, frozen=True, kw_only=True):
-    """Timeouts of clients' connections."""
-
-    idle_timeout: Duration = ""
-    """A connection without a byte."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "connectionInspectionTimeout": "Envoy's default is used",
-        "tlsHandshakeTimeout": "Envoy's default is used",
-    }
-
-
 class ClientHTTPTimeout(Struct, frozen=True, kw_only=True):
     """Timeouts of clients' requests."""
 
@@ -723,29 +622,18 @@ class ClientHTTPTimeout(Struct, frozen=True, kw_only=True):
     """A connection without a request."""
     stream_idle_timeout: Duration = ""
     """A request without a byte in either direction."""
-    request_headers_received_timeout: Duration = ""
-    """To receive the headers of a request."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "requestHeadersReceivedTimeout": "use requestReceivedTimeout",
+    }
 
 
 class ClientTimeout(Struct, frozen=True, kw_only=True):
     """Timeouts towards clients."""
 
-    tcp: ClientTCPTimeout | None = None
-    """Of connections."""
     http: ClientHTTPTimeout | None = None
     """Of requests."""
-
-
-class ConnectionLimit(Struct, frozen=True, kw_only=True):
-    """Bounds on clients' connections."""
-
-    value: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Connections at a time."""
     unsupported: ClassVar[Mapping[str, str]] = {
-        "closeDelay": "connections above the bound are closed at once",
-        "maxConnectionDuration": "connections may grow old",
-        "maxRequestsPerConnection": "connections may carry any number of requests",
-        "maxStreamDuration": "use timeouts of the route",
+        "tcp": "Envoy's defaults are used",
     }
 
 
@@ -754,9 +642,8 @@ class ClientConnection(Struct, frozen=True, kw_only=True):
 
     buffer_limit: Quantity | None = None
     """Largest request body; above it 413."""
-    connection_limit: ConnectionLimit | None = None
-    """Bounds on connections."""
     unsupported: ClassVar[Mapping[str, str]] = {
+        "connectionLimit": "connections are not counted",
         "maxAcceptPerSocketEvent": "Envoy's default is used",
         "socketBufferLimit": "the system's default is used",
     }
@@ -765,33 +652,19 @@ class ClientConnection(Struct, frozen=True, kw_only=True):
 class ClientTls(Struct, frozen=True, kw_only=True):
     """How TLS is spoken with clients."""
 
-    min_version: Literal["Auto", "1.0", "1.1", "1.2", "1.3"] = "Auto"
-    """Least version; 1.2 for Auto."""
-    max_version: Literal["Auto", "1.0", "1.1", "1.2", "1.3"] = "Auto"
-    """Greatest version; 1.3 for Auto."""
-    ciphers: tuple[str, ...] = ()
-    """Ciphers, for versions before 1.3."""
-    ecdh_curves: tuple[str, ...] = ()
-    """Curves."""
-    signature_algorithms: tuple[str, ...] = ()
-    """Signature algorithms."""
-    alpn_protocols: tuple[str, ...] = ()
-    """Protocols to offer; `h2` and `http/1.1` when empty."""
     unsupported: ClassVar[Mapping[str, str]] = {
+        "alpnProtocols": "HTTP/2 and HTTP/1.1 are offered",
         "fingerprints": "no fingerprints are computed",
         "session": "Envoy's defaults are used",
     }
-    refused: ClassVar[Mapping[str, str]] = {"clientValidation": "remove it: client certificates are not verified"}
-
-    def violations(self) -> Iterator[Violation]:
-        versions = ("1.0", "1.1", "1.2", "1.3")
-        if self.min_version == "1.3" and self.ciphers:
-            message = "setting ciphers has no effect if the minimum possible TLS version is 1.3"
-            yield Violation(message, "ciphers", "remove it")
-        if "Auto" not in (self.min_version, self.max_version) and versions.index(self.min_version) > versions.index(
-            self.max_version
-        ):
-            yield Violation("minVersion must be smaller or equal to maxVersion", "minVersion")
+    refused: ClassVar[Mapping[str, str]] = {
+        "minVersion": "remove it: TLS 1.2 and 1.3 are spoken, with Envoy's ciphers",
+        "maxVersion": "remove it: TLS 1.2 and 1.3 are spoken, with Envoy's ciphers",
+        "ciphers": "remove it: TLS 1.2 and 1.3 are spoken, with Envoy's ciphers",
+        "ecdhCurves": "remove it: TLS 1.2 and 1.3 are spoken, with Envoy's ciphers",
+        "signatureAlgorithms": "remove it: TLS 1.2 and 1.3 are spoken, with Envoy's ciphers",
+        "clientValidation": "remove it: client certificates are not verified",
+    }
 
 
 class ClientTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):

@@ -95,12 +95,17 @@ def request_fields() -> HttpFilter:
 
 
 def model_header() -> HttpFilter:
-    """The model into the header that routes match on; reported losses into the answer's header."""
+    """The model into the header that routes match on; reported losses into the answer's header.
+
+    An answer without a request id gets Envoy's: the provider's own must come through, for its support asks for it.
+    """
     message = HeaderMutation()
     model = set_header(headers.MODEL, f"%DYNAMIC_METADATA({metadata.INTERNAL}:{metadata.INTERNAL_MODEL})%")
     message.mutations.request_mutations.add().append.CopyFrom(model)
     losses = set_header(headers.LOSSES, f"%DYNAMIC_METADATA({metadata.NAMESPACE}:{metadata.LOSSES})%")
     message.mutations.response_mutations.add().append.CopyFrom(losses)
+    request_id = add_header_if_absent("x-request-id", "%REQ(X-REQUEST-ID)%")
+    message.mutations.response_mutations.add().append.CopyFrom(request_id)
     return http_filter(MODEL_HEADER, message)
 
 
