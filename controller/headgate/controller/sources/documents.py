@@ -160,7 +160,8 @@ def _document_error(error: yaml.YAMLError, document: Document) -> DocumentError:
         message = " ".join(part for part in (error.problem, error.context) if part)
         line, column = (mark.line, mark.column + 1) if mark is not None else (0, 0)
         rows = document.text.split("\n")
-        if line < len(rows) and rows[line][: column or None].endswith("\t"):
+        line = min(line, document.text.rstrip("\n").count("\n"))  # libyaml's end is on a line that does not exist
+        if rows[line][: column or None].endswith("\t"):
             return DocumentError("a tab, where YAML takes only spaces", document.line + line, column, "spaces")
         return DocumentError(message or "is not YAML", document.line + line, column)
     if isinstance(error, yaml.reader.ReaderError):
