@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import control_plane, data_path, peers, report
+from bench import control_plane, data_path, filters, peers, report
 from bench.scenarios import SCENARIOS
 
-PARTS = ("start", "compile", "change", "data")
+PARTS = ("start", "compile", "change", "data", "filters")
+PARTS_DEFAULT = PARTS[:-1]
 
 
 def parse() -> argparse.Namespace:
@@ -26,7 +27,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each run (default %(default)s)")
     parser.add_argument("--concurrency", type=int, default=1, help="Envoy workers, bare and ours (default %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, proves nothing")
-    parser.add_argument("--only", choices=PARTS, action="append", help="parts to measure (default all)")
+    parser.add_argument("--only", choices=PARTS, action="append", help="parts to measure (default all but filters)")
     parser.add_argument("--scenario", action="append", help="scenarios besides the direct and bare ones (default all)")
     parser.add_argument("--run", default="", help="more arguments for `headgate run`, e.g. --run='--concurrency 1'")
     parser.add_argument("--output", type=Path, help="file for the raw numbers (JSON)")
@@ -46,7 +47,7 @@ def main() -> int:
     options = parse()
     if options.quick:
         options.rounds, options.seconds = 1, 1.0
-    parts = tuple(options.only or PARTS)
+    parts = tuple(options.only or PARTS_DEFAULT)
     arguments = tuple(shlex.split(options.run))
     raw: dict[str, Any] = {"conditions": report.conditions()}
     lines: dict[str, str] = {}
@@ -84,6 +85,12 @@ def main() -> int:
             text += ["## CPU", report.cpu_table(runs, wanted)]
             text += ["## Streams (64 chunks)", report.stream_table(runs, wanted)]
             text += ["## Memory", report.memory_table(data.memory)]
+    if "filters" in parts:
+        for name in options.scenario or ["native", "native-rewrite"]:
+            with folder(f"parts of {name}") as directory:
+                found_parts = filters.measure_parts(directory, name, rounds=options.rounds, seconds=options.seconds)
+                raw[f"filters {name}"] = [dataclasses.asdict(each) for each in found_parts]
+                text += [f"## Parts of {name}", filters.table(found_parts)]
     if options.peers:
         with folder("peers") as directory:
             found = peers.measure_litellm(directory, seconds=options.seconds)
