@@ -66,7 +66,8 @@ CHAINS: Mapping[str, list[Filter]] = {
         ext_proc(modes("SEND", "SKIP", "BUFFERED", "BUFFERED"), response_attributes=["response.code"])
     ],
 }
-"""Not here, because Envoy 1.40 crashes now and then (a body of some 100 KB must meet a connection that is being made): request headers skipped, and full-duplex request bodies. See extproc/README.md."""
+"""Not here, because Envoy 1.40 crashes now and then (a body of some 100 KB must meet a connection that is being made):
+request headers skipped, and full-duplex request bodies. See extproc/README.md."""
 FULL = ("buffered", "override")
 """Where the processor is free to change everything about an answer."""
 
