@@ -16,7 +16,7 @@ from bench import control_plane, data_path, filters, peers, report
 from bench.scenarios import SCENARIOS
 
 PARTS = ("start", "compile", "change", "data", "filters")
-PARTS_DEFAULT = PARTS[:-1]
+PARTS_DEFAULT: tuple[str, ...] = tuple(part for part in PARTS if part != "filters")
 
 
 def parse() -> argparse.Namespace:
@@ -47,7 +47,7 @@ def main() -> int:
     options = parse()
     if options.quick:
         options.rounds, options.seconds = 1, 1.0
-    parts = tuple(options.only or PARTS_DEFAULT)
+    parts: tuple[str, ...] = tuple(options.only or PARTS_DEFAULT)
     arguments = tuple(shlex.split(options.run))
     raw: dict[str, Any] = {"conditions": report.conditions()}
     lines: dict[str, str] = {}

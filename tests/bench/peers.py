@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from bench.scenarios import SCENARIOS
 ENVIRONMENT_PATH: Final = Path(os.environ.get("HEADGATE_BENCH_PEERS", ".venv-peers")).absolute()
 PACKAGE: Final = "litellm[proxy]"
 START_SECONDS_MAX: Final = 180.0
-KEY: Final = "sk-1234"
+KEY: Final = f"sk-{secrets.token_hex(32)}"
 WORKERS: Final = 1
 
 
