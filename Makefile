@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: run test check lint unit golden integration bench bench-peers protos format clean dev
+.PHONY: run test check lint unit golden integration bench bench-peers protos reference format clean dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headgate needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -53,6 +53,9 @@ test: $(DEV_STAMP)
 format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+reference: $(DEV_STAMP)
+	$(BIN)/python docs/generate.py
 
 protos: $(DEV_STAMP)
 	$(BIN)/python protos/generate.py
