@@ -27,6 +27,15 @@ local function json_string(text)
   return '"' .. (text:gsub('[%z\1-\31\\"]', function(c) return string.format("\\u%04x", c:byte()) end)) .. '"'
 end
 
+-- The last position up to i that is not JSON white space.
+local function trimmed(s, i)
+  while true do
+    local c = s:byte(i)
+    if c ~= 32 and c ~= 9 and c ~= 10 and c ~= 13 then return i end
+    i = i - 1
+  end
+end
+
 -- Byte ranges of the top-level members of a JSON object: list, by name, position of the closing brace; or nil and why.
 -- Walks once and trusts the inside of nested values.
 local function members(s)
@@ -63,11 +72,11 @@ local function members(s)
       if c == 123 or c == 91 then
         depth = depth + 1
       elseif c == 44 then
-        if depth == 1 and current then current.last, at_key = p - 1, true end
+        if depth == 1 and current then current.last, at_key = trimmed(s, p - 1), true end
       else
         depth = depth - 1
         if depth == 0 then
-          if current and not current.last then current.last = p - 1 end
+          if current and not current.last then current.last = trimmed(s, p - 1) end
           if s:find("%S", p + 1) then return nil, "there is text after the JSON of the request body" end
           return list, by_name, p
         end
@@ -92,7 +101,7 @@ end
 
 local function usage_edit(s, by_name, additions)
   local stream, options = by_name.stream, by_name.stream_options
-  if not stream or not s:sub(stream.first, stream.last):match("^true%s*$") then return nil end
+  if not stream or not s:sub(stream.first, stream.last):match("^true$") then return nil end
   if not options then
     additions[#additions + 1] = '"stream_options":{"include_usage":true}'
     return nil
@@ -109,7 +118,7 @@ end
 local function without(s, list, removes)
   local kept = {}
   for _, member in ipairs(list) do
-    if not removes[member.name] then kept[#kept + 1] = s:sub(member.key, member.last):match("^(.-)%s*$") end
+    if not removes[member.name] then kept[#kept + 1] = s:sub(member.key, member.last) end
   end
   return "{" .. table.concat(kept, ",") .. "}"
 end

@@ -31,7 +31,16 @@ from headgate.compiler import cel, ir
 from headgate.compiler.lanes import PathClass
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, MESSAGE_TIMEOUT_SECONDS
-from headgate.compiler.lower.wire import duration, http_filter, packed, regex, script, set_header, struct
+from headgate.compiler.lower.wire import (
+    add_header_if_absent,
+    duration,
+    http_filter,
+    packed,
+    regex,
+    script,
+    set_header,
+    struct,
+)
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 from headgate.llm.names import DialectName
