@@ -10,6 +10,7 @@ from envoy.config.route.v3.route_components_pb2 import RetryPolicy, RouteAction
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescriptor
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
+from envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimit
 from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any as AnyMessage
 from headgate.pb import overlay, overlay_pb2
@@ -39,6 +40,12 @@ def test_lua_filter_context_is_printed_inside_any() -> None:
             "filter_context": {"path": "/v1", "strip": ["a", "b"], "body": {"model": "m"}, "n": 1.0, "none": None},
         },
     }
+
+
+def test_the_namespace_of_a_limiters_metadata_is_printed() -> None:
+    limit = RateLimit(domain="d")
+    overlay.rate_limit_metadata(limit, "headgate.limits")
+    assert "headgate.limits" in overlay.to_json(RateLimit.FromString(limit.SerializeToString()))
 
 
 def test_equal_contexts_have_equal_bytes() -> None:
