@@ -11,7 +11,7 @@ configuration needs; the others after `ready`. Order of the end: requests, Envoy
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +20,7 @@ from headgate.cli.console import Console
 from headgate.cli.plan import Plan, make_plan
 from headgate.cli.ports import unusable
 from headgate.cli.run_options import RunOptions
-from headgate.cli.servers import HeldOutput, Server, demo_child, servers
+from headgate.cli.servers import RATELIMIT, HeldOutput, Server, demo_child, servers
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
 from headgate.runtime.envoy import EnvoyAdmin, EnvoyMissingError, EnvoyOptions, envoy_child, find_envoy
@@ -52,7 +52,7 @@ class Gateway:
         self._environment = environment
         self._planner = planner
         self._console = Console(options.log_format)
-        self._supervisor = Supervisor()
+        self._supervisor = Supervisor(restarting=False)
         self._output = HeldOutput()
         self._state = StateDirectory(options.state_directory)
         self._control_plane: ControlPlane | None = None
@@ -93,9 +93,9 @@ class Gateway:
         envoy = EnvoyAdmin(self._start_envoy())
         for line in plan.told:
             self._console.progress(line)
-        if not await self._unless_stopped(self._come_up(plan, envoy)):
+        if not await self._unless_stopped(self._unless_a_child_dies(self._come_up(plan, envoy))):
             return
-        self._ready = True
+        self._ready = self._supervisor.restarting = True
         urls = [address.url for address in self._served()]
         self._console.ready(urls, time.monotonic() - started_at)
         self._output.release()
@@ -143,7 +143,7 @@ class Gateway:
             await self._start_admin(envoy, self._options.admin_port)
         if not await self._control_plane.build_first(plan.watched):
             raise StartError(self._control_plane.status().error)
-        await self._until_serving(plan, envoy)
+        await self._serving(plan, envoy)
 
     async def _start_admin(self, envoy: EnvoyAdmin, port: int) -> None:
         from headgate.cli.admin import AdminServer
@@ -159,23 +159,6 @@ class Gateway:
             raise StartError(unusable([(host, port)]) or f"cannot listen on {host}:{port}: {error}") from error
         self._console.progress(f"admin  http://{host}:{bound}")
 
-    async def _until_serving(self, plan: Plan, envoy: EnvoyAdmin) -> None:
-        """Until Envoy took the configuration and everything it needs accepts connections; or a child dies."""
-        serving = asyncio.create_task(self._serving(plan, envoy))
-        deaths = [child.first_exit for child in self._supervisor]
-        try:
-            await asyncio.wait((serving, *deaths), timeout=READY_SECONDS_MAX, return_when=asyncio.FIRST_COMPLETED)
-            if serving.done():
-                serving.result()
-                return
-        finally:
-            serving.cancel()
-        for child in self._supervisor:
-            if child.first_exit.done():
-                why = self._output.last_line(child.spec.name) or exit_text(child.first_exit.result())
-                raise StartError(f"{child.spec.name} ended: {why}")
-        raise StartError(f"Envoy did not take the configuration in {READY_SECONDS_MAX:g} s")
-
     async def _serving(self, plan: Plan, envoy: EnvoyAdmin) -> None:
         await self._first_applied.wait()
         await _until(envoy.is_live)
@@ -189,6 +172,22 @@ class Gateway:
         for server in self._servers:
             if self._supervisor.get(server.spec.name) is not None:
                 await _until(lambda server=server: _accepts_unix(server.socket))
+
+    async def _unless_a_child_dies(self, start: Coroutine[None, None, None]) -> None:
+        """Runs the start; a child that dies meanwhile, or too much time, ends it."""
+        task = asyncio.create_task(start)
+        death = self._supervisor.first_death
+        try:
+            await asyncio.wait((task, death), timeout=READY_SECONDS_MAX, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+            elif death.done():
+                child, code = death.result()
+                raise StartError(self._output.last_line(child) or f"{child} ended: {exit_text(code)}")
+            else:
+                raise StartError(f"Envoy did not take the configuration in {READY_SECONDS_MAX:g} s")
+        finally:
+            task.cancel()
 
     async def _unless_stopped(self, work: Awaitable[None]) -> bool:
         """Does `work`, but gives it up when a signal comes; returns whether it was done."""
@@ -241,7 +240,10 @@ class Gateway:
             raise StartError(reason)
         self._servers = servers(self._options, self._state)
         for server in self._servers:
-            if refers_to_cluster(snapshot, server.cluster):
+            # A Redis that was asked for is tried at once, even if nothing is limited yet.
+            if refers_to_cluster(snapshot, server.cluster) or (
+                server.spec.name == RATELIMIT and self._options.redis_url
+            ):
                 self._start(server.spec)
 
     def build_failed(self, error: Exception) -> None:

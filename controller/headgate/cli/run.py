@@ -8,7 +8,9 @@ import asyncio
 import os
 import sys
 
-from headgate.cli.run_options import add_arguments, parse_options
+from headgate.cli.gateway import Gateway
+from headgate.cli.run_options import RunOptions, add_arguments, parse_options
+from headgate.cli.start_error import StartError
 from headgate.runtime.logging import set_up_logging
 
 __all__ = ["add_arguments", "run"]
@@ -16,15 +18,14 @@ __all__ = ["add_arguments", "run"]
 
 def run(options: argparse.Namespace) -> int:
     """The exit code of a whole life."""
-    # gRPC would print a line about its fork handlers whenever a child is started.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    from headgate.cli.gateway import Gateway
-    from headgate.cli.start_error import StartError
-
     chosen = parse_options(options)
     set_up_logging(chosen.log_level, chosen.log_format)
     try:
-        return asyncio.run(Gateway(chosen, environment=os.environ).run())
+        return asyncio.run(_live(chosen))
     except StartError as error:
         print(f"headgate: {error}", file=sys.stderr)
         return 1
+
+
+async def _live(options: RunOptions) -> int:
+    return await Gateway(options, environment=os.environ).run()

@@ -13,6 +13,8 @@ from headgate.runtime.supervisor import ChildSpec, relay_output
 STOP_SECONDS: Final = 10.0
 """What a server gets to end after Envoy has gone: no request is left by then."""
 _DRAIN_SECONDS: Final = "2"
+RATELIMIT: Final = "ratelimit"
+"""Name of the rate limit service among the children."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def _ratelimit(options: RunOptions, state: StateDirectory) -> ChildSpec:
     arguments += ["--drain-seconds", _DRAIN_SECONDS]
     if options.redis_url:
         arguments += ["--redis-url", options.redis_url]
-    return _ours("ratelimit", "headgate.ratelimit.main", tuple(arguments), options)
+    return _ours(RATELIMIT, "headgate.ratelimit.main", tuple(arguments), options)
 
 
 def _ours(name: str, module: str, arguments: tuple[str, ...], options: RunOptions) -> ChildSpec:

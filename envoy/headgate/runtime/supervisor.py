@@ -5,7 +5,7 @@ Where the system can (Linux), a child is killed by the kernel when we die withou
 """
 
 import asyncio
-import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -14,9 +14,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import IO, Final
 
+from headgate.runtime import die_with_parent
 from headgate.runtime.logging import event_log
 
 log = event_log("supervisor")
@@ -64,22 +64,31 @@ class ChildStartError(Exception):
 
 
 def spawn(spec: ChildSpec) -> "subprocess.Popen[bytes]":
-    """Starts the process. Call it on the main thread: the kernel ties the child's life to the thread that forks it.
+    """Starts the process. Call it on the main thread: the kernel ties the child's life to the thread that started it.
 
     Raises ChildStartError.
     """
+    if not os.access(spec.command[0], os.X_OK):
+        why = errno.EACCES if os.path.exists(spec.command[0]) else errno.ENOENT
+        raise ChildStartError(f"cannot start {spec.name} ({spec.command[0]}): {os.strerror(why)}")
     try:
         return subprocess.Popen(
-            spec.command,
+            (*_guard(), *spec.command),
             env=dict(spec.environment) if spec.environment is not None else None,
             stdin=subprocess.DEVNULL,
             stdout=None if spec.inherit_stdout else subprocess.PIPE,
             stderr=subprocess.PIPE,
             process_group=0,
-            preexec_fn=_die_with_parent(),
         )
     except OSError as error:
         raise ChildStartError(f"cannot start {spec.name} ({spec.command[0]}): {error.strerror}") from error
+
+
+def _guard() -> tuple[str, ...]:
+    """What stands before a command so that it dies with us."""
+    if sys.platform != "linux":
+        return ()
+    return (sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()))
 
 
 def backoff_seconds(deaths: int) -> float:
@@ -90,16 +99,18 @@ def backoff_seconds(deaths: int) -> float:
 class Child:
     """A process that is kept running until `stop`."""
 
-    def __init__(self, spec: ChildSpec, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(
+        self, spec: ChildSpec, process: "subprocess.Popen[bytes]", died: Callable[["Child", int], bool]
+    ) -> None:
+        """`died` is told the exit code of every death that was not asked for; it says whether to start it again."""
         self.spec = spec
+        self._died = died
         self.restarts = 0
         self._process = process
         self._started_at = time.monotonic()
         self._stopping = False
         self._stop_wanted = asyncio.Event()
         self._task = asyncio.create_task(self._keep_running())
-        self.first_exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        """Done with the exit code when the process first dies: whoever waits for it to be ready then gives up."""
 
     @property
     def pid(self) -> int:
@@ -136,9 +147,7 @@ class Child:
         deaths = 0
         while True:
             code = await self._run_once()
-            if not self.first_exit.done():
-                self.first_exit.set_result(code)
-            if self._stopping:
+            if self._stopping or not self._died(self, code):
                 return
             deaths = 1 if time.monotonic() - self._started_at > STEADY_SECONDS else deaths + 1
             log.warning(
@@ -211,16 +220,25 @@ async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[str]:
 class Supervisor:
     """All children of this process, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, restarting: bool = True) -> None:
+        """With `restarting` off, dead children stay dead until it is turned on: for the time of a start."""
+        self.restarting = restarting
+        self.first_death: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
+        """Done with a child's name and exit code when the first one dies that was not asked to."""
         self._children: dict[str, Child] = {}
 
-    def start(self, spec: ChildSpec, process: "subprocess.Popen[bytes] | None" = None) -> Child:
-        """Starts a child, or adopts one that `spawn` started before there was a loop. Raises ChildStartError."""
+    def start(self, spec: ChildSpec) -> Child:
+        """Starts a child. Raises ChildStartError."""
         assert spec.name not in self._children, f"{spec.name} is already running"
-        child = Child(spec, process or spawn(spec))
+        child = Child(spec, spawn(spec), self._on_death)
         self._children[spec.name] = child
         log.debug("child_started", child=spec.name, pid=child.pid)
         return child
+
+    def _on_death(self, child: Child, code: int) -> bool:
+        if not self.first_death.done():
+            self.first_death.set_result((child.spec.name, code))
+        return self.restarting
 
     def __iter__(self) -> Iterator[Child]:
         return iter(tuple(self._children.values()))
@@ -264,20 +282,3 @@ async def _until_exit_or_poll(pid: int) -> None:
 def exit_text(code: int) -> str:
     """How a process ended, for people."""
     return signal.Signals(-code).name if code < 0 else f"status {code}"
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """What the child does between fork and exec: asks the kernel for SIGKILL when we die. Takes no lock."""
-    if sys.platform != "linux":
-        return None
-    return partial(_ask_for_death_signal, _libc().prctl, os.getpid())
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=False)
-
-
-def _ask_for_death_signal(prctl: Callable[[int, int], int], parent: int) -> None:
-    prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
-        os._exit(1)  # The parent died before the request was made.

@@ -66,7 +66,15 @@ async def test_a_killed_child_is_started_again(supervisor: Supervisor) -> None:
     await lines.until(lambda seen: len(seen) == 2)
     assert child.pid != first
     assert child.restarts == 1
-    assert await child.first_exit == -signal.SIGKILL
+    assert await supervisor.first_death == ("child", -signal.SIGKILL)
+
+
+async def test_during_a_start_a_dead_child_stays_dead() -> None:
+    supervisor = Supervisor(restarting=False)
+    child = supervisor.start(python("raise SystemExit(3)", Lines()))
+    assert await supervisor.first_death == ("child", 3)
+    await supervisor.stop()
+    assert (child.running, child.restarts) == (False, 0)
 
 
 async def test_stop_ends_the_child_and_does_not_restart_it(supervisor: Supervisor) -> None:

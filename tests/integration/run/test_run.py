@@ -1,0 +1,381 @@
+"""`headgate run`, as users start it: what it serves, how it fails, how it ends."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from anthropic import Anthropic
+from headgate.cli import providers
+from openai import OpenAI
+from support.gateway import Gateway
+from support.ports import LOOPBACK, free_port
+from support.processes import alive, descendants
+from support.providers import ANTHROPIC, AZURE_OPENAI, OPENAI, Answer, Delivery, Provider
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.envoy
+
+Run = Callable[..., Gateway]
+StartProvider = Callable[..., Provider]
+
+
+def config(port: int, provider: Provider, model: str = "demo") -> str:
+    """One OpenAI backend for `model`."""
+    found = providers.find({"OPENAI_API_KEY": provider.key, "OPENAI_BASE_URL": f"{provider.url}/v1"})
+    text = providers.manifests(found, port=port).replace("${OPENAI_API_KEY}", provider.key)
+    match = f"matches: [{{headers: [{{name: x-ai-eg-model, value: {model}}}]}}]"
+    return text.replace("  - backendRefs", f"  - {match}\n    backendRefs")
+
+
+def ask(url: str, model: str = "demo", timeout_seconds: float = 10.0) -> tuple[int, str]:
+    body = {"model": model, "max_tokens": 64, "messages": [{"role": "user", "content": "Hello!"}]}
+    response = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=timeout_seconds)
+    return response.status_code, response.text
+
+
+def failing(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs `headgate run` that has to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "headgate.cli.main", "run", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={"PATH": os.environ["PATH"], **(environment or {})},
+        check=False,
+    )
+
+
+# --- what it serves
+
+
+def test_without_a_path_the_demo_answers_the_official_clients(run_gateway: Run) -> None:
+    gateway = run_gateway(None, "--port", str(free_port()))
+    with OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": "Hello!"}]
+        chunks = list(client.chat.completions.create(model="demo", messages=messages, stream=True))
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert "demo" in text.lower()
+    with Anthropic(base_url=gateway.url, api_key="any", max_retries=0) as client:
+        answer = client.messages.create(model="demo", max_tokens=64, messages=messages)
+    assert answer.content
+    assert gateway.stop() == 0
+
+
+def test_what_is_printed_works_as_pasted(run_gateway: Run, tmp_path: Path) -> None:
+    gateway = run_gateway(None, "--port", str(free_port()))
+    gateway.wait_output("Ctrl-C")
+    printed = gateway.child.stdout
+    curl = re.search(r"curl .*\\\n.*", printed)
+    assert curl is not None
+    answer = subprocess.run(["bash", "-c", curl.group().replace("curl", "curl -sS", 1)], capture_output=True, text=True)
+    assert json.loads(answer.stdout)["choices"][0]["message"]["content"]
+    snippet = re.search(r"from openai.*flush=True\)\n", printed, re.DOTALL)
+    assert snippet is not None
+    lines = [line[2:] for line in snippet.group().splitlines()]
+    lines[0] = "from openai import OpenAI"
+    assert len(lines) == 5
+    python = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert (python.returncode, python.stderr) == (0, "")
+    assert "demo" in python.stdout.lower()
+
+
+@pytest.mark.parametrize(
+    ("key", "url", "api", "suffix", "title"),
+    [
+        ("OPENAI_API_KEY", "OPENAI_BASE_URL", OPENAI, "/v1", "OpenAI"),
+        ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", ANTHROPIC, "", "Anthropic"),
+        ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT", AZURE_OPENAI, "", "Azure OpenAI"),
+    ],
+)
+def test_a_key_in_the_environment_is_a_backend(
+    run_gateway: Run, start_provider: StartProvider, key: str, url: str, api: Any, suffix: str, title: str
+) -> None:
+    provider = start_provider(api, key="sk-from-environment")
+    provider.answer(Answer(text="Hello from the provider"))
+    environment = {key: "sk-from-environment", url: provider.url + suffix}
+    gateway = run_gateway(None, "--port", str(free_port()), environment=environment)
+    status, text = ask(gateway.url, "some-model")
+    assert (status, "Hello from the provider" in text) == (200, True)
+    assert f"{key} found: {title}" in gateway.output
+    assert "sk-from-environment" not in gateway.output
+    for file in gateway.state_path.rglob("*"):
+        assert not file.is_file() or b"sk-from-environment" not in file.read_bytes(), file
+
+
+def test_two_providers_share_the_models(run_gateway: Run, start_provider: StartProvider) -> None:
+    openai, anthropic = start_provider(OPENAI, key="sk-o"), start_provider(ANTHROPIC, key="sk-a")
+    openai.answer(Answer(text="from openai"))
+    anthropic.answer(Answer(text="from anthropic"))
+    gateway = run_gateway(
+        None,
+        "--port",
+        str(free_port()),
+        environment={
+            "OPENAI_API_KEY": "sk-o",
+            "OPENAI_BASE_URL": f"{openai.url}/v1",
+            "ANTHROPIC_API_KEY": "sk-a",
+            "ANTHROPIC_BASE_URL": anthropic.url,
+        },
+    )
+    assert "from openai" in ask(gateway.url, "gpt-x")[1]
+    assert "from anthropic" in ask(gateway.url, "claude-x")[1]
+
+
+def test_the_admin_port_tells_what_is_going_on(run_gateway: Run) -> None:
+    port = free_port()
+    gateway = run_gateway(None, "--port", str(free_port()), "--admin-port", str(port))
+    url = f"http://{LOOPBACK}:{port}"
+    assert httpx.get(f"{url}/healthz").status_code == 200
+    assert httpx.get(f"{url}/readyz").status_code == 200
+    wait_until(lambda: "ratelimit" in httpx.get(f"{url}/status").json()["children"], "the limiter to be started")
+    status = httpx.get(f"{url}/status").json()
+    assert status["ready"] is True
+    assert status["wanted"] == status["published"] == status["accepted"] != ""
+    assert status["refusals"] == []
+    assert {"envoy", "demo", "extproc-0"} <= status["children"].keys()
+    metrics = httpx.get(f"{url}/metrics").text
+    assert "headgate_ready 1" in metrics
+    assert "envoy_server_live{} 1" in metrics
+    assert gateway.stop() == 0
+
+
+# --- changes
+
+
+def test_a_saved_change_is_live_within_a_second_and_a_broken_one_changes_nothing(
+    run_gateway: Run, start_provider: StartProvider
+) -> None:
+    provider = start_provider(OPENAI)
+    provider.answer(Answer(text="hi"))
+    port = free_port()
+    gateway = run_gateway(config(port, provider, "first"))
+    assert ask(gateway.url, "first")[0] == 200
+    assert ask(gateway.url, "second")[0] == 404
+    started = time.monotonic()
+    gateway.write(config(port, provider, "second"))
+    wait_until(lambda: ask(gateway.url, "second")[0] == 200, "the change to be live")
+    assert time.monotonic() - started < 1.0
+    broken = config(port, provider, "third").replace("parentRefs: [", "parentRefs: [[", 1)
+    gateway.write(broken)
+    gateway.wait_output(r"gateway\.yaml:\d+:\d+: error: .*last good version stays in force")
+    assert ask(gateway.url, "second")[0] == 200
+    gateway.write(config(port, provider, "third"))
+    wait_until(lambda: ask(gateway.url, "third")[0] == 200, "the mended change to be live")
+    gateway.wait_output(r"solved: .*gateway\.yaml")
+
+
+def test_changes_fail_no_request_in_flight(run_gateway: Run, start_provider: StartProvider) -> None:
+    provider = start_provider(OPENAI)
+    provider.answer(Answer(text="hi"))
+    port = free_port()
+    gateway = run_gateway(config(port, provider, "m"))
+    stop, statuses = threading.Event(), list[int]()
+
+    def load() -> None:
+        with httpx.Client() as client:
+            body = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
+            while not stop.is_set():
+                statuses.append(client.post(f"{gateway.url}/v1/chat/completions", json=body).status_code)
+
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for generation in range(5):
+        name = f"backend-{generation}"
+        gateway.write(config(port, provider, "m").replace("name: openai}", f"name: {name}}}"))
+        extra = f"probe-{generation}"
+        gateway.write(_route_of(extra, name), "probe.yaml")
+        wait_until(lambda extra=extra: ask(gateway.url, extra)[0] == 200, "the change to be live")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert len(statuses) > 20
+    assert set(statuses) == {200}
+
+
+def _route_of(model: str, backend: str) -> str:
+    return f"""
+apiVersion: aigateway.envoyproxy.io/v1beta1
+kind: AIGatewayRoute
+metadata: {{name: probe}}
+spec:
+  parentRefs: [{{name: headgate}}]
+  rules:
+  - matches: [{{headers: [{{name: x-ai-eg-model, value: {model}}}]}}]
+    backendRefs: [{{name: {backend}}}]
+"""
+
+
+# --- how it fails
+
+
+def one_line(failed: subprocess.CompletedProcess[str]) -> str:
+    """The only line on standard error of a run that could not start."""
+    assert failed.returncode == 1, failed
+    (line,) = failed.stderr.splitlines()
+    return line
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind((LOOPBACK, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert (
+            one_line(failing("--port", str(port))) == f"headgate: cannot listen on 127.0.0.1:{port}: the port is in use"
+        )
+
+
+def test_an_admin_port_in_use_is_one_clear_line() -> None:
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = one_line(failing("--port", str(free_port()), "--admin-port", str(port)))
+        assert line == f"headgate: cannot listen on 127.0.0.1:{port}: the port is in use"
+
+
+def test_a_missing_envoy_is_one_clear_line() -> None:
+    line = one_line(failing("--envoy", "/no/such/envoy"))
+    assert line == "headgate: no Envoy at /no/such/envoy: not an executable file"
+
+
+def test_an_envoy_that_ends_at_once_is_one_clear_line(tmp_path: Path) -> None:
+    broken = tmp_path / "envoy"
+    broken.write_text("#!/bin/sh\necho 'wrong architecture' >&2\nexit 3\n")
+    broken.chmod(0o755)
+    line = one_line(failing("--envoy", str(broken), "--port", str(free_port())))
+    assert line == "headgate: wrong architecture"
+
+
+def test_a_missing_file_is_one_clear_line() -> None:
+    assert one_line(failing("/no/such.yaml")) == "headgate: cannot read /no/such.yaml: No such file or directory"
+
+
+def test_a_bad_redis_url_is_one_clear_line() -> None:
+    line = one_line(failing("--port", str(free_port()), "--redis-url", "nonsense://x"))
+    assert line.startswith("headgate: ")
+    assert "--redis-url" in line
+
+
+def test_a_key_without_its_endpoint_is_one_clear_line() -> None:
+    line = one_line(failing(environment={"AZURE_OPENAI_API_KEY": "k"}))
+    assert line == "headgate: AZURE_OPENAI_API_KEY is set, but AZURE_OPENAI_ENDPOINT is not"
+
+
+def test_a_state_folder_in_use_is_one_clear_line(run_gateway: Run) -> None:
+    gateway = run_gateway(None, "--port", str(free_port()))
+    line = one_line(failing("--state-dir", str(gateway.state_path), "--port", str(free_port())))
+    assert line == f"headgate: another headgate uses the state folder {gateway.state_path}"
+
+
+def test_files_that_serve_nothing_end_it_after_all_problems(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("kind: [\n")
+    failed = failing(str(tmp_path))
+    assert failed.returncode == 1
+    lines = failed.stderr.splitlines()
+    assert str(tmp_path / "a.yaml") in lines[0]
+    assert lines[-1].startswith("headgate: nothing can be served")
+
+
+def test_nothing_is_left_after_a_failed_start(tmp_path: Path) -> None:
+    failed = failing("--envoy", "/no/such/envoy", environment={"TMPDIR": str(tmp_path)})
+    assert failed.returncode == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- how it lives and ends
+
+
+@pytest.mark.parametrize("kind", ["envoy", "extproc", "ratelimit", "demo"])
+def test_a_killed_child_is_started_again(run_gateway: Run, kind: str) -> None:
+    gateway = run_gateway(None, "--port", str(free_port()))
+    (pid, *_) = wait_until(lambda: gateway.processes().get(kind), f"{kind} to run")
+    os.kill(pid, signal.SIGKILL)
+    gateway.wait_output(rf"child_died child={kind}.*SIGKILL.*restart_in_seconds")
+    wait_until(lambda: [each for each in gateway.processes().get(kind, ()) if each != pid], f"{kind} to run again")
+
+    def answers() -> bool:
+        try:
+            return ask(gateway.url)[0] == 200 and ask(gateway.url, "demo-claude")[0] == 200
+        except httpx.TransportError:
+            return False
+
+    wait_until(answers, "the gateway to answer again")
+    assert gateway.stop() == 0
+
+
+@contextmanager
+def own_gateway(temporary: Path) -> Generator[subprocess.Popen[bytes]]:
+    """A gateway with a state folder of its own below `temporary`, killed at the end if it still runs."""
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(temporary)}
+    command = [sys.executable, "-m", "headgate.cli.main", "run", "--port", str(free_port())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_0_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    with own_gateway(tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while b"Ctrl-C" not in (line := process.stdout.readline()):
+            assert line
+        family = wait_until(lambda: found if len(found := descendants(process.pid)) >= 4 else None, "all children")
+        process.send_signal(number)
+        assert process.wait(20) == 0
+        assert process.stderr.read() == b""
+    assert [pid for pid in family if alive(pid)] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_during_the_start_ends_it_with_0(tmp_path: Path) -> None:
+    with own_gateway(tmp_path) as process:
+        family = wait_until(lambda: descendants(process.pid), "a child")
+        process.terminate()
+        assert process.wait(20) == 0
+    assert [pid for pid in family if alive(pid)] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_outlives_a_killed_gateway(run_gateway: Run) -> None:
+    gateway = run_gateway(None, "--port", str(free_port()))
+    wait_until(lambda: gateway.processes().get("ratelimit"), "the limiter to run")
+    family = descendants(gateway.child.pid)
+    os.kill(gateway.child.pid, signal.SIGKILL)
+    gateway.child.wait()
+    wait_until(lambda: not [pid for pid in family if alive(pid)], "the children to be gone")
+
+
+def test_a_request_in_flight_ends_before_the_gateway(run_gateway: Run, start_provider: StartProvider) -> None:
+    provider = start_provider(OPENAI)
+    provider.answer(Answer(text="one two three four five six seven eight", delivery=Delivery(pause_seconds=0.1)))
+    gateway = run_gateway(config(free_port(), provider, "m"))
+    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello!"}]}
+    request = urllib.request.Request(
+        f"{gateway.url}/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as response:
+        first = response.readline()
+        gateway.child.signal(signal.SIGTERM)
+        rest = response.read()
+    assert first.startswith(b"data: ")
+    assert rest.rstrip().endswith(b"data: [DONE]")
+    assert gateway.child.wait() == 0
