@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from support.providers import Answer, Delivery, Failure, Raw, Usage
+from support.providers import Answer, Delivery, Raw, Usage
 from support.stage import CLIENT_KEY, Stage
 
 pytestmark = pytest.mark.envoy
@@ -313,12 +313,13 @@ def test_a_provider_that_hangs_is_cut_off_in_the_clients_dialect(stage: Stage) -
     assert (late.status_code, late.json()["error"]["type"]) == (504, "timeout_error")
 
 
-def test_a_provider_that_hangs_up_before_answering_is_a_clean_error(stage: Stage) -> None:
-    stage["openai"].answer(Raw(delivery=Delivery(abort_after_bytes=0), content_type="text/event-stream"))
-    with pytest.raises(httpx.RemoteProtocolError):
-        stage.chat("gpt")  # its headers were out already
-    stage["openai"].answer(Failure(503))
-    assert stage.chat("gpt").status_code == 503
+def test_a_provider_that_hangs_up_instead_of_answering_is_a_clean_error(stage: Stage) -> None:
+    stage["openai"].answer(Raw(delivery=Delivery(reset=True)))
+    stage["anthropic"].answer(Raw(delivery=Delivery(reset=True)))
+    failed = stage.chat("gpt")
+    assert (failed.status_code, failed.json()["error"]["code"]) == (503, "service_unavailable")
+    failed = stage.messages("claude")
+    assert (failed.status_code, failed.json()["error"]["type"]) == (503, "overloaded_error")
 
 
 def test_a_cut_answer_is_not_passed_off_as_complete(stage: Stage) -> None:

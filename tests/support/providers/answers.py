@@ -37,6 +37,8 @@ class Delivery:
     cut: Literal["events", "bytes", "whole"] = "events"
     delay_seconds: float = 0.0
     """Before the response headers."""
+    reset: bool = False
+    """Closes the connection without an answer."""
     pause_seconds: float = 0.0
     """Between writes."""
     gzip: bool = False

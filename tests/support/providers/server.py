@@ -174,7 +174,7 @@ class Provider:
         try:
             return await self._deliver(request, status, headers, rendered.parts, reply.delivery)
         except (ConnectionResetError, asyncio.CancelledError):
-            self.disconnects += 1
+            self.disconnects += not reply.delivery.reset
             raise
 
     def _reply(self, received: Received) -> Reply:
@@ -198,6 +198,9 @@ class Provider:
     ) -> web.StreamResponse:
         if delivery.delay_seconds:
             await asyncio.sleep(delivery.delay_seconds)
+        if delivery.reset and request.transport:
+            request.transport.close()
+            raise ConnectionResetError
         writes = _writes(parts, delivery)
         if delivery.gzip:
             headers["content-encoding"] = "gzip"

@@ -1,0 +1,170 @@
+"""Failover by priority and weights within one, across dialects; nothing of one attempt reaches the next provider.
+
+The fake providers refuse a request with another provider's key, with headers of another dialect's credential, or with a
+body that their own SDK could not have sent: `stage` fails the test then.
+"""
+
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from support.providers import Answer, Delivery, Failure, Raw
+from support.stage import Stage
+
+pytestmark = pytest.mark.envoy
+
+MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
+RESET = Raw(delivery=Delivery(reset=True))
+FAILURES = [Failure(429), Failure(500), Failure(502), Failure(503), Failure(529), RESET]
+PAIRS = [
+    ("native-native", "openai", "second"),
+    ("native-translated", "openai", "anthropic"),
+    ("translated-native", "anthropic", "openai"),
+    ("claude-then-azure", "anthropic", "azure"),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=["429", "500", "502", "503", "529", "reset"])
+@pytest.mark.parametrize(("model", "first", "next_one"), PAIRS)
+def test_an_openai_client_is_answered_by_the_next(
+    stage: Stage, model: str, first: str, next_one: str, failure: Any
+) -> None:
+    stage[first].answer(failure)
+    stage[next_one].answer(Answer(text="from the next"))
+    answer = stage.openai().chat.completions.create(model=model, messages=MESSAGES)
+    assert answer.choices[0].message.content == "from the next"
+    assert len(stage[first].requests) == len(stage[next_one].requests) == 1
+
+
+@pytest.mark.parametrize(("model", "first", "next_one"), PAIRS)
+def test_an_anthropic_client_is_answered_by_the_next(stage: Stage, model: str, first: str, next_one: str) -> None:
+    stage[first].answer(Failure(429))
+    stage[next_one].answer(Answer(text="from the next"))
+    answer = stage.anthropic().messages.create(model=model, max_tokens=9, messages=MESSAGES)
+    assert [block.text for block in answer.content if block.type == "text"] == ["from the next"]
+
+
+@pytest.mark.parametrize(("model", "first", "next_one"), PAIRS)
+def test_streams_fail_over_before_they_begin(stage: Stage, model: str, first: str, next_one: str) -> None:
+    stage[first].answer(Failure(503))
+    stage[next_one].answer(Answer(text="from the next"))
+    stream = stage.openai().chat.completions.create(model=model, messages=MESSAGES, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices) == "from the next"
+    with stage.anthropic().messages.stream(model=model, max_tokens=9, messages=MESSAGES) as events:
+        assert "".join(events.text_stream) == "from the next"
+
+
+def test_a_refused_connection_fails_over(stage: Stage) -> None:
+    assert stage.chat("refused-first").status_code == 200
+    assert len(stage["second"].requests) == 1
+
+
+def test_a_silent_provider_fails_over_in_time(stage: Stage) -> None:
+    stage["openai"].answer(Answer(delivery=Delivery(delay_seconds=20)))
+    assert stage.chat("hangs-first").status_code == 200
+    assert len(stage["second"].requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_a_clients_own_mistake_is_not_tried_elsewhere(stage: Stage, status: int) -> None:
+    stage["openai"].answer(Failure(status))
+    assert stage.chat("native-native").status_code == status
+    assert not stage["second"].requests
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_exhausted_list_answers_the_last_error_to_openai_clients(stage: Stage, status: int) -> None:
+    stage["openai"].answer(Failure(500, "first"))
+    stage["anthropic"].answer(Failure(status, "last", retry_after_seconds=9))
+    with pytest.raises(openai.APIStatusError, match="last") as error:
+        stage.openai().chat.completions.create(model="native-translated", messages=MESSAGES)
+    assert error.value.status_code == status
+    assert error.value.response.headers["retry-after"] == "9"
+    assert isinstance(error.value.body, dict)
+    assert error.value.body["message"] == "last"
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_exhausted_list_answers_the_last_error_to_anthropic_clients(stage: Stage, status: int) -> None:
+    stage["anthropic"].answer(Failure(500, "first"))
+    stage["openai"].answer(Failure(status, "last", retry_after_seconds=9))
+    with pytest.raises(anthropic.APIStatusError, match="last") as error:
+        stage.anthropic().messages.create(model="translated-native", max_tokens=9, messages=MESSAGES)
+    assert error.value.status_code == status
+    assert error.value.response.headers["retry-after"] == "9"
+    assert isinstance(error.value.body, dict)
+    assert error.value.body["type"] == "error"
+
+
+def test_nobody_reachable_is_told_in_the_clients_dialect(stage: Stage) -> None:
+    stage["openai"].answer(RESET)
+    stage["anthropic"].answer(RESET)
+    failed = stage.chat("native-translated")
+    assert failed.status_code == 503
+    assert failed.json()["error"]["code"] == "service_unavailable"
+    failed = stage.messages("native-translated")
+    assert failed.status_code == 503
+    assert failed.json()["error"]["type"] == "overloaded_error"
+
+
+def test_three_providers_are_tried_in_order(stage: Stage) -> None:
+    stage["openai"].answer(Failure(500))
+    stage["anthropic"].answer(Failure(529))
+    assert stage.chat("three").status_code == 200
+    assert len(stage["openai"].requests) == len(stage["anthropic"].requests) == len(stage["second"].requests) == 1
+    (entry,) = stage.access(lambda entry: entry["model"] == "three")
+    assert entry["attempts"] == 3
+    assert entry["backend"] == "default/second/route/failover/rule/6/ref/2"
+
+
+def test_one_attempts_mutations_do_not_reach_the_next(stage: Stage) -> None:
+    stage["openai"].answer(Failure(500))
+    body = {"model": "mutated-first", "messages": MESSAGES}
+    assert stage.post("/v1/chat/completions", body, x_kept="client's", x_first="client's").status_code == 200
+    first, second = stage["openai"].last, stage["second"].last
+    assert (first.header("x-first"), first.header("x-kept"), first.model) == ("1", None, "mutated-first")
+    assert (second.header("x-first"), second.header("x-kept"), second.model) == ("client's", "client's", "other")
+
+
+def test_each_attempt_names_its_own_model(stage: Stage) -> None:
+    stage["openai"].answer(Failure(500))
+    stage["anthropic"].answer(Failure(500))
+    assert stage.chat("renamed-first").status_code == 200
+    models = [stage[name].last.model for name in ("openai", "anthropic", "second")]
+    assert models == ["first", "second", "renamed-first"]
+
+
+def test_each_attempt_speaks_its_own_dialect_only(stage: Stage) -> None:
+    stage["anthropic"].answer(Failure(500))
+    headers: dict[str, Any] = {"anthropic_version": "2023-06-01", "anthropic_beta": "tools-2024-04-04"}
+    body = {"model": "translated-native", "max_tokens": 9, "messages": MESSAGES}
+    assert stage.post("/v1/messages", body, **headers).status_code == 200
+    assert stage["anthropic"].last.header("anthropic-beta") == "tools-2024-04-04"
+    assert not [name for name, _ in stage["openai"].last.headers if name.startswith("anthropic")]
+    stage["anthropic"].answer(Failure(500))
+    assert stage.chat("translated-native").status_code == 200
+    assert not [name for name, _ in stage["openai"].last.headers if name.startswith("anthropic")]
+
+
+def test_weights_share_the_requests(stage: Stage) -> None:
+    for _ in range(200):
+        assert stage.chat("weighted").status_code == 200
+    assert not stage["azure"].requests
+    assert 110 <= len(stage["openai"].requests) <= 185  # 150 are expected; 5 standard deviations are 31
+
+
+def test_a_weighted_priority_fails_over_as_one(stage: Stage) -> None:
+    stage["openai"].answer(Failure(500))
+    stage["second"].answer(Failure(500))
+    for _ in range(10):
+        assert stage.chat("weighted-then").status_code == 200
+    assert len(stage["openai"].requests) + len(stage["second"].requests) == 10
+    assert len(stage["anthropic"].requests) == 10
+
+
+def test_five_megabytes_fail_over(stage: Stage) -> None:
+    stage["openai"].answer(Failure(500))
+    messages: Any = [{"role": "user", "content": "x" * 5_000_000}]
+    assert stage.chat("native-translated", messages=messages).status_code == 200
+    assert len(stage["anthropic"].last.body) > 5_000_000
