@@ -29,8 +29,8 @@ from headgate.runtime.supervisor import Child, ChildSpec, ChildStartError, Super
 
 if TYPE_CHECKING:
     from headgate.cli.admin import AdminServer
-    from headgate.cli.control_plane import ControlPlane
     from headgate.cli.listeners import Address
+    from headgate.controller.control_plane import ControlPlane
     from headgate.controller.loop import Build
     from headgate.controller.store import Refusal
     from headgate.controller.xds.snapshot import Snapshot
@@ -133,10 +133,10 @@ class Gateway:
     async def _come_up(self, plan: Plan, envoy: EnvoyAdmin) -> None:
         """Everything until Envoy serves the configuration."""
         # Imported here: it is most of the time to start, during which Envoy starts too.
-        from headgate.cli.control_plane import ControlPlane
+        from headgate.controller.control_plane import ControlPlane
 
         self._control_plane = ControlPlane(build=plan.build, observer=self, state_directory=self._state.path)
-        await self._control_plane.start(self._state.xds_socket)
+        await self._control_plane.start(f"unix:{self._state.xds_socket}")
         if plan.demo_address:
             self._start(demo_child(plan.demo_address))
         if self._options.admin_port is not None:

@@ -1,5 +1,7 @@
 """What a gateway is to serve: files, what the environment holds keys for, or the demo."""
 
+import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 from headgate.cli import providers, welcome
 from headgate.cli.ports import free_port
-from headgate.cli.run_options import RunOptions
+from headgate.cli.run_options import STDOUT, RunOptions
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
+from headgate.runtime.logging import event_log
 
 if TYPE_CHECKING:
+    from headgate.compiler.options import Options
     from headgate.controller.loop import Build
+
+log = event_log("run")
 
 _DEMO_HOST: Final = "127.0.0.1"
 
@@ -67,11 +73,33 @@ def _builder(
     built: list[Callable[[], Build]] = []
 
     def build() -> "Build":
-        # The compiler is imported with the first build, in its thread: Envoy and gRPC start meanwhile.
-        from headgate.cli.configuration import Configuration
-
         if not built:
-            built.append(Configuration(paths, options, state, environment).build)
+            # The compiler is imported with the first build, in its thread: Envoy and gRPC start meanwhile.
+            from headgate.controller.configuration import Configuration
+
+            built.append(Configuration(paths, _compiler_options(options, state), environment).build)
         return built[0]()
 
     return build
+
+
+def _compiler_options(options: RunOptions, state: StateDirectory) -> "Options":
+    from headgate import lua
+    from headgate.compiler.options import Options
+
+    return Options(
+        listen_address=options.listen_address,
+        extproc_sockets=tuple(map(str, state.extproc_sockets(options.workers))),
+        ratelimit_socket=str(state.ratelimit_socket),
+        lua_directory=str(lua.directory()),
+        secrets_directory=str(state.files),
+        access_log=_access_log(options.access_log),
+    )
+
+
+def _access_log(path: str) -> str:
+    """Standard output is opened by name, which fails for a socket (some process managers): then no log is kept."""
+    if path == STDOUT and stat.S_ISSOCK(os.fstat(1).st_mode):
+        log.warning("no_access_log", reason="standard output is a socket; name a file with --access-log")
+        return ""
+    return path

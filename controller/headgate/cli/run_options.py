@@ -9,6 +9,7 @@ from headgate.runtime.logging import LogFormat, LogLevel
 
 DRAIN_SECONDS_DEFAULT = 10.0
 PORT_DEFAULT = 8080
+STDOUT = "/dev/stdout"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ class RunOptions:
     log_level: LogLevel = LogLevel.WARNING
     log_format: LogFormat = LogFormat.TEXT
     state_directory: Path | None = None
-    access_log: str = "/dev/stdout"
+    access_log: str = STDOUT
     """File for a line per request; empty writes none."""
     drain_seconds: float = DRAIN_SECONDS_DEFAULT
 
@@ -65,6 +66,6 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         log_level=LogLevel(options.log_level),
         log_format=LogFormat(options.log_format),
         state_directory=options.state_dir,
-        access_log="/dev/stdout" if options.access_log == "-" else options.access_log,
+        access_log=STDOUT if options.access_log == "-" else options.access_log,
         drain_seconds=options.drain_seconds,
     )

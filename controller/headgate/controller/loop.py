@@ -9,11 +9,12 @@ Limits are written before the snapshot, so that Envoy never sends a descriptor n
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 from google.protobuf.message import Message
+from headgate.compiler.conditions import Condition
 from headgate.contract.secret import Secret
 from headgate.controller.files import mirror_files, write_atomically
 from headgate.controller.store import Refusal, SnapshotStore
@@ -41,8 +42,8 @@ class Build:
     """Files Envoy reads, by name below the state directory's `files`."""
     problems: tuple[object, ...] = ()
     """Diagnostics for the user; each prints as one line or block."""
-    status: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What `/status` shows of it."""
+    conditions: tuple[Condition, ...] = ()
+    """The state of every object."""
 
 
 class LoopObserver(Protocol):
@@ -73,7 +74,7 @@ class LoopStatus:
     """Why the last build failed; empty if it did not."""
     nodes: tuple[str, ...]
     problems: tuple[str, ...]
-    details: Mapping[str, object]
+    conditions: tuple[Mapping[str, object], ...]
 
 
 class ControllerLoop:
@@ -157,7 +158,7 @@ class ControllerLoop:
             error=self._error,
             nodes=tuple(self._nodes),
             problems=tuple(map(str, last.problems)) if last else (),
-            details=last.status if last else {},
+            conditions=tuple({**asdict(each), "key": str(each.key)} for each in last.conditions) if last else (),
         )
 
     # --- what Envoys do (AdsObserver)

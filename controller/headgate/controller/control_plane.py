@@ -1,4 +1,4 @@
-"""The controller inside `headgate run`: the loop and its ADS server on a unix socket, on this process's event loop.
+"""The controller as a part of a process: the loop and its ADS server, on the running event loop.
 
 Importing this module costs most of the start of `headgate run` (gRPC, protobuf), so it happens after Envoy was started.
 """
@@ -31,11 +31,12 @@ class ControlPlane:
         self._watching: asyncio.Task[None] | None = None
         self._seen: Fingerprint = frozenset()
 
-    async def start(self, socket: Path) -> None:
-        """Serves ADS on `socket`."""
+    async def start(self, address: str) -> int:
+        """Serves ADS on `unix:/path` or `host:port`; returns the port. Raises AddressInUseError."""
         self._ads.add_to(self._server)
-        listen(self._server, f"unix:{socket}")
+        port = listen(self._server, address)
         await self._server.start()
+        return port
 
     async def build_first(self, paths: Sequence[Path]) -> bool:
         """Builds and publishes; returns whether it could. `paths` are what `watch` will watch."""

@@ -1,0 +1,33 @@
+"""From files to what the outlets need: load, compile."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from headgate.compiler.compile import compile_world
+from headgate.compiler.conditions import diagnostic_order
+from headgate.compiler.options import Options
+from headgate.controller.loop import Build
+from headgate.controller.sources.files import Loaded, load
+
+
+class Configuration:
+    """The configuration in some files; remembers what was good, so that a broken change costs only itself."""
+
+    def __init__(self, paths: Sequence[Path], options: Options, environment: Mapping[str, str]) -> None:
+        self._paths = tuple(paths)
+        self._options = options
+        self._environment = environment
+        self._loaded: Loaded | None = None
+
+    def build(self) -> Build:
+        """Blocks while it reads and compiles."""
+        self._loaded = load(self._paths, environment=self._environment, previous=self._loaded)
+        compiled = compile_world(self._loaded.world, self._options)
+        problems = {str(each): each for each in (*self._loaded.diagnostics, *compiled.diagnostics)}
+        return Build(
+            resources=compiled.resources,
+            limits_text=compiled.limits,
+            files=compiled.files,
+            problems=tuple(sorted(problems.values(), key=diagnostic_order)),
+            conditions=compiled.conditions,
+        )
