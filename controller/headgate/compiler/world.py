@@ -1,8 +1,8 @@
 """Everything the compiler reads: an immutable set of objects, the same for any order they came in."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Never
 
@@ -11,7 +11,7 @@ from headgate.compiler.resources.kinds import KINDS
 from headgate.compiler.resources.metadata import Key, Name, Resource, Source
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Target:
     """What a policy applies to; `namespace` is the policy's."""
 
@@ -33,6 +33,8 @@ class Rejected:
     key: Key
     source: Source
     targets: tuple[Target, ...] = ()
+    unclear: bool = False
+    """Whether it may have targets that cannot be told: `make_world` then takes all of its namespace for its targets."""
 
 
 def _none() -> Mapping[Name, Never]:
@@ -75,6 +77,13 @@ class World:
         return Key(group, kind, name.namespace, name.name) in self.rejected
 
 
+def _may_be_guarded(namespace: str, by_kind: Mapping[str, Mapping[Name, Resource]]) -> Iterator[Target]:
+    for kind in ("Gateway", "HTTPRoute", "AIGatewayRoute"):
+        for resource in by_kind.get(kind, {}).values():
+            if resource.metadata.namespace == namespace:
+                yield Target(resource.group, kind, namespace, resource.metadata.name)
+
+
 def make_world(resources: Iterable[Resource], rejected: Iterable[Rejected] = ()) -> World:
     """The world of these objects. Of two with the same key the later one counts; sources see to it there is one."""
     by_kind: dict[str, dict[Name, Resource]] = defaultdict(dict)
@@ -83,5 +92,10 @@ def make_world(resources: Iterable[Resource], rejected: Iterable[Rejected] = ())
     sorted_kinds = {
         kind.world: MappingProxyType(dict(sorted(by_kind[kind.name].items()))) for kind in KINDS if kind.name in by_kind
     }
-    broken = {entry.key: entry for entry in sorted(rejected, key=lambda entry: entry.key)}
+    broken: dict[Key, Rejected] = {}
+    for entry in sorted(rejected, key=lambda entry: entry.key):
+        targets = {*(broken[entry.key].targets if entry.key in broken else ()), *entry.targets}
+        if entry.unclear:
+            targets.update(_may_be_guarded(entry.key.namespace, by_kind))
+        broken[entry.key] = replace(entry, targets=tuple(sorted(targets)))
     return World(**sorted_kinds, rejected=MappingProxyType(broken))  # pyright: ignore[reportArgumentType]

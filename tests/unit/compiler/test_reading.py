@@ -280,7 +280,23 @@ def test_what_is_not_safe_to_ignore_is_refused_and_its_targets_are_known() -> No
     assert rejected is not None
     assert rejected.key == Key("gateway.envoyproxy.io", "SecurityPolicy", "n", "x")
     assert rejected.targets == (Target("gateway.networking.k8s.io", "HTTPRoute", "n", "r", "s"),)
+    assert rejected.unclear  # one of the targets cannot be read
     assert "spec.basicAuth: not supported, and not safe to ignore" in messages(raw)
+
+
+@pytest.mark.parametrize(
+    ("spec", "unclear"),
+    [
+        ({"targetRefs": [{"group": "g", "kind": "Gateway", "name": "g"}], "basicAuth": {}}, False),
+        ({"targetSelectors": [{"kind": "HTTPRoute"}], "basicAuth": {}}, True),
+        ({"targetRfs": []}, True),
+        ("x", True),
+    ],
+)
+def test_targets_that_cannot_be_told_are_unclear(spec: object, unclear: bool) -> None:
+    rejected = read(obj(ENVOY, "SecurityPolicy", spec)).rejected
+    assert rejected is not None
+    assert rejected.unclear is unclear
 
 
 def test_objects_of_a_cluster_have_no_namespace() -> None:

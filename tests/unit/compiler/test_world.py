@@ -4,7 +4,7 @@ from random import Random
 
 from headgate.compiler.resources.metadata import NOWHERE, Key, Name, Resource
 from headgate.compiler.resources.reading import read_object
-from headgate.compiler.world import Rejected, World, make_world
+from headgate.compiler.world import Rejected, Target, World, make_world
 
 
 def backend(namespace: str, name: str) -> Resource:
@@ -41,6 +41,22 @@ def test_knows_what_was_rejected() -> None:
     world = make_world([], [Rejected(key, NOWHERE)])
     assert world.is_rejected("gateway.envoyproxy.io", "Backend", Name("n", "b"))
     assert not world.is_rejected("gateway.envoyproxy.io", "Backend", Name("n", "c"))
+
+
+def test_what_may_have_been_guarded_counts_as_a_target() -> None:
+    raw = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "r", "namespace": "n"},
+        "spec": {},
+    }
+    route = read_object(raw, NOWHERE).resource
+    assert route is not None
+    key = Key("gateway.envoyproxy.io", "SecurityPolicy", "n", "s")
+    other = Key("gateway.envoyproxy.io", "SecurityPolicy", "m", "s")
+    world = make_world([route], [Rejected(key, NOWHERE, unclear=True), Rejected(other, NOWHERE, unclear=True)])
+    assert world.rejected[key].targets == (Target("gateway.networking.k8s.io", "HTTPRoute", "n", "r"),)
+    assert world.rejected[other].targets == ()
 
 
 def test_every_namespace_has_its_name_as_a_label() -> None:

@@ -110,6 +110,18 @@ def test_the_first_of_two_is_used(tmp_path: Path) -> None:
     assert said(loaded) == [f"b.yaml:1: declared before at {tmp_path / 'a.yaml'}:1; that one is used"]
 
 
+def test_what_the_second_of_two_policies_was_to_guard_is_known(tmp_path: Path) -> None:
+    def policy(target: str) -> str:
+        return (
+            "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {name: p}\nspec:\n"
+            f"  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {target}}}]\n"
+        )
+
+    write(tmp_path, a=policy("first"), b=policy("second"))
+    ((key, rejected),) = read(tmp_path).world.rejected.items()
+    assert (key.kind, [target.name for target in rejected.targets]) == ("SecurityPolicy", ["second"])
+
+
 def test_what_is_missing_or_unreadable_is_said(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xe9\n")
     os.mkfifo(tmp_path / "pipe.txt")

@@ -49,7 +49,7 @@ def read_object(raw: object, source: Source, *, path: str = "") -> Reading:
     if resource is not None:
         msgspec.structs.force_setattr(resource, "source", source)
         return Reading(resource, None, diagnostics)
-    return Reading(None, Rejected(key, source, _targets_of(members, key)) if key else None, diagnostics)
+    return Reading(None, _rejected(members, key, source) if key else None, diagnostics)
 
 
 def _read(members: dict[str, object], kind: Kind, findings: list[Finding]) -> Resource | None:
@@ -180,21 +180,30 @@ class _ReadableTarget(msgspec.Struct, frozen=True):
     section_name: str = msgspec.field(name="sectionName", default="")
 
 
-def _targets_of(members: Mapping[str, object], key: Key) -> tuple[Target, ...]:
+def _rejected(members: Mapping[str, object], key: Key, source: Source) -> Rejected:
+    """The object as one that is not valid, with the targets that can be read.
+
+    Of a SecurityPolicy whose targets are selected by label, or cannot be read, every target that there may be counts:
+    it was to guard something, and nobody can tell that it was not this.
+    """
+    guards = key.kind == "SecurityPolicy"
     spec = members.get("spec")
     if not isinstance(spec, dict):
-        return ()
+        return Rejected(key, source, unclear=guards)
     written: dict[str, object] = spec  # pyright: ignore[reportUnknownVariableType]
     references = written.get("targetRefs")
     candidates: list[object] = references if isinstance(references, list) else []  # pyright: ignore[reportUnknownVariableType]
+    if "targetRef" in written:
+        candidates = [*candidates, written["targetRef"]]
     targets: list[Target] = []
-    for candidate in [*candidates, written.get("targetRef")]:
+    for candidate in candidates:
         try:
             read = msgspec.convert(candidate, _ReadableTarget)
         except msgspec.ValidationError:
             continue
         targets.append(Target(read.group, read.kind, key.namespace, read.name, read.section_name))
-    return tuple(targets)
+    unclear = guards and ("targetSelectors" in written or not targets or len(targets) < len(candidates))
+    return Rejected(key, source, tuple(targets), unclear)
 
 
 def _diagnostic(finding: Finding, source: Source, path: str, key: Key | None) -> Diagnostic:

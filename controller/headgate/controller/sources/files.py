@@ -18,8 +18,9 @@ from typing import Final
 
 from headgate.compiler.conditions import Diagnostic, Severity, diagnostic_order
 from headgate.compiler.resources.metadata import Key, Resource, Source
+from headgate.compiler.resources.policies import PolicySpec
 from headgate.compiler.resources.reading import read_object
-from headgate.compiler.world import Rejected, World, make_world
+from headgate.compiler.world import Rejected, Target, World, make_world
 from headgate.controller.sources.documents import Document, DocumentError, parse, split_documents
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
@@ -87,6 +88,7 @@ class _Gathering:
         self._previous = previous
         self._resources: dict[Key, Resource] = {}
         self._rejected: dict[Key, Rejected] = {}
+        self._unused: list[Rejected] = []
         self._files: dict[str, ReadFile] = {}
         self._broken_files: set[str] = set()
 
@@ -112,6 +114,7 @@ class _Gathering:
             first = self._resources.setdefault(key, resource)
             if first is not resource:
                 self.diagnostics.append(_declared_twice(resource, first))
+                self._unused.append(_not_used(key, resource))
         for rejected in read.rejected:
             self._rejected.setdefault(rejected.key, rejected)
 
@@ -119,7 +122,7 @@ class _Gathering:
         """The world of it all."""
         kept = self._last_good()
         resources = {**self._resources, **kept}
-        rejected = [each for key, each in self._rejected.items() if key not in resources]
+        rejected = [each for key, each in self._rejected.items() if key not in resources] + self._unused
         diagnostics = sorted({self._with_stay(each, kept) for each in self.diagnostics}, key=diagnostic_order)
         world = make_world(resources.values(), rejected)
         return Loaded(world, tuple(diagnostics), resources, self._files)
@@ -237,6 +240,15 @@ def _missing_variable(field: str, name: str, source: Source, path: str) -> Diagn
         line=source.line_of(field),
         field=f"{path}.{field}" if path else field,
     )
+
+
+def _not_used(key: Key, resource: Resource) -> Rejected:
+    """The second of two objects of one name: what it targets must not stand open either."""
+    spec: object = getattr(resource, "spec", None)
+    if not isinstance(spec, PolicySpec):
+        return Rejected(key, resource.source)
+    targets = (Target(each.group, each.kind, key.namespace, each.name, each.section_name) for each in spec.targets)
+    return Rejected(key, resource.source, tuple(targets), unclear=bool(spec.target_selectors))
 
 
 def _declared_twice(resource: Resource, first: Resource) -> Diagnostic:
