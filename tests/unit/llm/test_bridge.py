@@ -60,6 +60,7 @@ def test_gzip_request() -> None:
         (gzip.compress(CHAT)[:-9], 400),
         (b"\x1f\x8bnot gzip", 400),
     ],
+    ids=["too large unpacked", "cut", "not gzip"],
 )
 def test_bad_gzip_request(body: bytes, status: int) -> None:
     with pytest.raises(RequestError) as refused:
