@@ -98,7 +98,7 @@ def header_problems(received: Received, credential: str, value: str | None) -> l
         problems.append(f"no {credential} header")
     elif value is not None and (credential, value) not in received.headers:
         problems.append(f"{credential} is not this provider's key")
-    if received.body and not (received.header("content-type") or "").startswith("application/json"):
+    if received.body and not (received.header("content-type") or "").lower().startswith("application/json"):
         problems.append(f"content-type is {received.header('content-type')}")
     length = received.header("content-length")
     if length is not None and int(length) != len(received.body):
