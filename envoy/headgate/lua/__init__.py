@@ -1,7 +1,7 @@
 """The Lua scripts that the compiler embeds in Envoy's filters, as package data.
 
-Each script is one filter's whole code; what differs between clusters or routes comes in its `filter_context`, named in the
-script's first comment. A script decides nothing that the compiler could decide.
+Each script is one filter's whole code; what differs between clusters or routes comes in its `filter_context`, named in
+the script's first comment. A script decides nothing that the compiler could decide.
 """
 
 from functools import cache
