@@ -94,6 +94,8 @@ def test_reads_all_of_a_token_limit() -> None:
         ([], ": is not an object"),
         ({"kind": "Gateway"}, "apiVersion: required, and missing"),
         ({"apiVersion": "v1"}, "kind: required, and missing"),
+        ({"metadata": {}}, "apiVersion: required, and missing"),
+        ({"replicas": 3, "image": {}}, ": is no object of Kubernetes, and is left out"),
         ({"apiVersion": "v1", "kind": "Backend"}, "apiVersion: there is no Backend in v1"),
         ({"apiVersion": ENVOY, "kind": "Bakend"}, f"kind: there is no kind Bakend in {ENVOY}"),
         (

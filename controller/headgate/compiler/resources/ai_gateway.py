@@ -110,8 +110,6 @@ class AIGatewayRouteRuleBackendRef(Struct, frozen=True, kw_only=True):
             yield Violation("group and kind must be specified together")
         elif self.group and (self.group, self.kind) != (INFERENCE_GROUP, "InferencePool"):
             yield Violation("only InferencePool from inference.networking.k8s.io group is supported", "kind")
-        elif self.group:
-            yield Violation("InferencePool is not supported yet", "kind", "an AIServiceBackend: remove group and kind")
 
 
 class ModelHeaderMatch(Struct, frozen=True, kw_only=True):
@@ -266,6 +264,7 @@ class AIServiceBackendSpec(Struct, frozen=True, kw_only=True):
     """Changes headers of the requests it gets."""
     body_mutation: HTTPBodyMutation | None = None
     """Changes body members of the requests it gets."""
+    unsupported: ClassVar[Mapping[str, str]] = {"timeouts": "use timeouts of the AIGatewayRoute's rule"}
 
     def violations(self) -> Iterator[Violation]:
         reference = self.backend_ref

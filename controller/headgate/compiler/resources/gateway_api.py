@@ -126,17 +126,13 @@ class ListenerTls(Struct, frozen=True, kw_only=True):
     """How a listener terminates TLS."""
 
     mode: Literal["Terminate", "Passthrough"] = "Terminate"
-    """Only `Terminate`."""
+    """`Terminate` for `HTTPS`; what passes through is not served."""
     certificate_refs: Annotated[tuple[SecretReference, ...], msgspec.Meta(max_length=64)] = ()
     """Secrets with `tls.crt` and `tls.key`."""
     unsupported: ClassVar[Mapping[str, str]] = {"options": "TLS options are ignored"}
 
     def violations(self) -> Iterator[Violation]:
-        if self.mode == "Passthrough":
-            yield Violation(
-                "Headgate does not support mode Passthrough", "mode", "mode: Terminate with certificateRefs"
-            )
-        elif not self.certificate_refs:
+        if self.mode == "Terminate" and not self.certificate_refs:
             yield Violation("certificateRefs or options must be specified when mode is Terminate")
 
 
@@ -159,10 +155,8 @@ class Listener(Struct, frozen=True, kw_only=True):
     def violations(self) -> Iterator[Violation]:
         if self.protocol in ("HTTP", "TCP", "UDP") and self.tls is not None:
             yield Violation("tls must not be specified for protocols ['HTTP', 'TCP', 'UDP']", "tls", "protocol: HTTPS")
-        if self.protocol == "HTTPS" and self.tls is None:
-            yield Violation("protocol HTTPS needs tls", "tls", "tls: {certificateRefs: [{name: <a Secret>}]}")
-        if self.protocol not in ("HTTP", "HTTPS"):
-            yield Violation(f"protocol {self.protocol} is not supported", "protocol", "HTTP or HTTPS")
+        if self.protocol == "HTTPS" and self.tls is not None and self.tls.mode != "Terminate":
+            yield Violation("tls mode must be Terminate for protocol HTTPS", "tls.mode", "Terminate")
 
 
 class GatewaySpec(Struct, frozen=True, kw_only=True):
