@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 from headgate.contract.facts import BackendFacts
 from headgate.extproc.events import (
+    EMPTY,
     NO_NAMESPACES,
     Action,
     BodyMode,
@@ -17,7 +18,6 @@ from headgate.extproc.events import (
     Continue,
     Event,
     Headers,
-    Namespaces,
     Phase,
     Reject,
     RequestBody,
@@ -29,14 +29,13 @@ from headgate.extproc.events import (
 from headgate.extproc.session import open_session
 from headgate.extproc.upstream import UpstreamSession
 
-Mode = Literal["skip", "buffered", "override", "streamed", "duplex"]
-"""skip: two messages; buffered: four; override: four, the response switched to streaming by the reply to its headers;
+Mode = Literal["buffered", "override", "streamed", "duplex"]
+"""buffered: four messages; override: four, the response switched to streaming by the reply to its headers;
 streamed: the response configured as a stream; duplex: full duplex both ways."""
 
-MODES: tuple[Mode, ...] = ("skip", "buffered", "override", "streamed", "duplex")
+MODES: tuple[Mode, ...] = ("buffered", "override", "streamed", "duplex")
 
 _BODY_MODES: Mapping[Mode, tuple[BodyMode, BodyMode]] = {
-    "skip": (BodyMode.BUFFERED, BodyMode.BUFFERED),
     "buffered": (BodyMode.BUFFERED, BodyMode.BUFFERED),
     "override": (BodyMode.BUFFERED, BodyMode.BUFFERED),
     "streamed": (BodyMode.BUFFERED, BodyMode.STREAMED),
@@ -90,16 +89,12 @@ class Exchange:
     def request(self, body: bytes, headers: Headers | None = None, pieces: int = 1) -> Seen:
         """What the provider gets, or the rejection."""
         seen = Seen({":path": self.path, "content-type": "application/json", **(headers or {})}, body, self.metadata)
-        if self.mode != "skip":
-            self._apply(seen, self._send(RequestHeaders(dict(seen.headers), context=self._context())))
-            if seen.rejected is not None:
-                return seen
+        self._apply(seen, self._send(RequestHeaders(dict(seen.headers), context=self._context())))
+        if seen.rejected is not None:
+            return seen
         cuts = _cut(body, pieces if self.mode == "duplex" else 1)
         for index, piece in enumerate(cuts):
-            context = self._context({"request.path": self.path} if self.mode == "skip" else {})
-            self._apply(seen, self._send(RequestBody(piece, index == len(cuts) - 1, context)))
-        if self.mode == "skip":
-            self._apply_lua(seen, "request_headers")
+            self._apply(seen, self._send(RequestBody(piece, index == len(cuts) - 1, self._context())))
         return seen
 
     def response(self, chunks: Sequence[bytes], headers: Headers | None = None, status: int = 200) -> Seen:
@@ -107,11 +102,6 @@ class Exchange:
         given = {":status": str(status), "content-type": "application/json", **(headers or {})}
         seen = Seen(given, b"", self.metadata, chunks=[])
         mode = self.mode
-        if mode == "skip":
-            context = self._noted(given)
-            self._apply(seen, self._send(ResponseBody(b"".join(chunks), context=context)))
-            self._apply_lua(seen, "response_headers")
-            return seen
         actions = self._send(ResponseHeaders(dict(given)))
         self._apply(seen, actions)
         if seen.rejected is not None:
@@ -129,14 +119,10 @@ class Exchange:
             assert len(actions) == 1, f"{type(event).__name__} needs exactly one reply, got {actions}"
         return actions
 
-    def _context(self, attributes: Mapping[str, Value] | None = None) -> Context:
+    def _context(self) -> Context:
         first, self._first = self._first, False
         request_mode, response_mode = _BODY_MODES[self.mode] if first else (None, None)
-        return Context(attributes or {}, NO_NAMESPACES, request_mode, response_mode)
-
-    def _noted(self, headers: Headers) -> Context:
-        noted: Namespaces = {"headgate": {"response": dict(headers)}}
-        return Context({}, noted)
+        return Context(EMPTY, NO_NAMESPACES, request_mode, response_mode)
 
     def _apply(self, seen: Seen, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -170,15 +156,6 @@ class Exchange:
             seen.body += change.body
         else:
             seen.body = change.body
-
-    def _apply_lua(self, seen: Seen, key: str) -> None:
-        values = self.metadata.get("headgate", {}).get(key)
-        assert isinstance(values, Mapping)
-        for name, value in values.items():
-            if value:
-                seen.headers[name] = str(value)
-            else:
-                seen.headers.pop(name, None)
 
 
 def _cut(data: bytes, pieces: int) -> list[bytes]:

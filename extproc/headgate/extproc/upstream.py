@@ -2,17 +2,14 @@
 
 Serves every way Envoy can be told to send bodies, and learns which from the events themselves:
 
-- header messages skipped: paths and headers cannot be changed by the reply, so they go to the Lua around the filter as
-  metadata (`headgate`: `request_headers`, `response_headers`);
 - bodies buffered: one body event each way, headers may still change with it;
+- header messages skipped: the body is all that can be replaced, and the status comes as an attribute;
 - response body streamed: headers go out first, then a reply per chunk;
 - full duplex: nothing is answered before the body is known, then headers and body together.
 
-Rules: `content-length` is removed or set wherever a body is replaced; every attempt rewrites the metadata of the one
-before.
+Rule: `content-length` is removed or set wherever a body is replaced.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, assert_never
@@ -20,7 +17,7 @@ from typing import Final, assert_never
 from headgate.contract import headers as header_names
 from headgate.contract import metadata as keys
 from headgate.contract.facts import BackendFacts
-from headgate.extproc.answers import INTERNAL_ERROR, JSON_HEADERS, encode_error, encode_error_event, reject
+from headgate.extproc.answers import INTERNAL_ERROR, encode_error, encode_error_event, reject
 from headgate.extproc.body_buffer import BodyBuffer
 from headgate.extproc.content_encoding import ContentDecoder, content_decoder
 from headgate.extproc.events import (
@@ -232,30 +229,27 @@ class UpstreamSession:
         return request
 
     def _change_request(self, phase: Phase, request: UpstreamRequest) -> Change:
-        headers = self._request_headers(request)
-        headers[CONTENT_LENGTH] = str(len(request.body))
+        metadata = self._request_metadata(request)
+        if not self._saw_request_headers:
+            return Change(phase=phase, body=request.body, metadata=metadata)
         return Change(
             phase=phase,
-            set_headers=headers if self._saw_request_headers else NO_HEADERS,
-            remove_headers=tuple(request.remove_headers) if self._saw_request_headers else (),
+            set_headers={":path": request.path, **request.headers, CONTENT_LENGTH: str(len(request.body))},
+            remove_headers=tuple(request.remove_headers),
             body=request.body if phase is Phase.REQUEST_BODY or request.body else None,
-            metadata=self._request_metadata(request, headers),
+            metadata=metadata,
         )
 
     def _duplex_request(self, request: UpstreamRequest, *, end_of_stream: bool) -> Actions:
-        headers = self._request_headers(request)
         change = Change(
             phase=Phase.REQUEST_HEADERS,
-            set_headers=headers,
+            set_headers={":path": request.path, **request.headers},
             remove_headers=(*request.remove_headers, CONTENT_LENGTH),
-            metadata=self._request_metadata(request, headers),
+            metadata=self._request_metadata(request),
         )
         return (change, Chunk(phase=Phase.REQUEST_BODY, body=request.body, end_of_stream=end_of_stream))
 
-    def _request_headers(self, request: UpstreamRequest) -> dict[str, str]:
-        return {":path": request.path, **request.headers}
-
-    def _request_metadata(self, request: UpstreamRequest, headers: Mapping[str, str]) -> Namespaces:
+    def _request_metadata(self, request: UpstreamRequest) -> Namespaces:
         """Who serves this attempt: published at once, so that a request that never ends is still accounted for."""
         facts = self._facts
         ours: dict[str, Value] = {
@@ -267,10 +261,7 @@ class UpstreamSession:
             ours[keys.ROUTE_NAME] = facts.route
         if request.losses:
             ours[keys.LOSSES] = format_losses(request.losses)
-        if self._saw_request_headers:
-            return {keys.NAMESPACE: ours}
-        for_lua = {**dict.fromkeys(request.remove_headers, ""), **headers}
-        return {keys.NAMESPACE: ours, keys.INTERNAL: {keys.INTERNAL_REQUEST_HEADERS: for_lua}}
+        return {keys.NAMESPACE: ours}
 
     # Response
 
@@ -304,8 +295,7 @@ class UpstreamSession:
             return self._after_the_end(event)
         translation = self._translation
         if translation is None:
-            context = event.context
-            translation = self._open(_status_of(context), _response_headers_of(context))
+            translation = self._open(_status_of(event.context), NO_HEADERS)
         assert self._decoder is not None
         if not translation.streamed:
             self._response_bytes += len(event.body)
@@ -375,17 +365,15 @@ class UpstreamSession:
         if ended:
             self._progress = Progress.DONE
         metadata = self._final_metadata(translation)
-        if answering:
+        if answering or not self._saw_response_headers:
             return Change(phase=phase, body=body, metadata=metadata)
         set_headers, remove_headers = self._response_headers(translation)
-        if body or phase is Phase.RESPONSE_BODY:
-            set_headers[CONTENT_LENGTH] = str(len(body))
         replaced = body if body or phase is Phase.RESPONSE_BODY else None
-        if self._saw_response_headers:
-            return Change(
-                phase=phase, set_headers=set_headers, remove_headers=remove_headers, body=replaced, metadata=metadata
-            )
-        return Change(phase=phase, body=body, metadata=_with_lua_headers(metadata, set_headers, remove_headers))
+        if replaced is not None:
+            set_headers[CONTENT_LENGTH] = str(len(replaced))
+        return Change(
+            phase=phase, set_headers=set_headers, remove_headers=remove_headers, body=replaced, metadata=metadata
+        )
 
     def _end_duplex_response(self, body: bytes, *, end_of_stream: bool) -> Actions:
         translation = self._translation
@@ -435,11 +423,8 @@ class UpstreamSession:
             return self._fail_late(detail, phase)
         self._status = detail.status
         if phase is Phase.RESPONSE_BODY and not self._saw_response_headers:
-            # Envoy cannot answer by itself any more: the headers have passed this filter. The Lua around it holds them.
-            body = encode_error(self._endpoint, detail)
-            set_headers = {**JSON_HEADERS, ":status": str(detail.status), CONTENT_LENGTH: str(len(body))}
-            metadata = _with_lua_headers(NO_NAMESPACES, set_headers, (CONTENT_ENCODING,))
-            return (Change(phase=phase, body=body, metadata=metadata),)
+            # The headers have passed this filter unseen: an answer of Envoy's own would only cut the provider's off.
+            return (Change(phase=phase, body=encode_error(self._endpoint, detail)),)
         return (reject(self._endpoint, detail),)
 
     def _fail_late(self, detail: ErrorDetail, phase: Phase) -> Actions:
@@ -493,26 +478,10 @@ def _headers_of(context: Context) -> Headers:
     return found
 
 
-def _response_headers_of(context: Context) -> Headers:
-    """The provider's headers as the Lua beside the filter noted them; empty without it."""
-    noted = context.metadata.get(keys.INTERNAL, {}).get(keys.INTERNAL_RESPONSE)
-    if not isinstance(noted, Mapping):
-        return NO_HEADERS
-    return {name: value for name, value in noted.items() if isinstance(value, str)}
-
-
 def _status_of(context: Context) -> int:
-    """The provider's status where header messages are skipped: from Lua's note, else the attribute, else 0."""
-    noted = _response_headers_of(context).get(":status", "")
-    if noted.isdecimal():
-        return int(noted)
+    """The provider's status where header messages are skipped; 0 if it was not asked for or is not known."""
     code = context.attributes.get("response.code")
     return int(code) if isinstance(code, int | float) else 0
-
-
-def _with_lua_headers(metadata: Namespaces, set_headers: Headers, remove_headers: tuple[str, ...]) -> Namespaces:
-    for_lua: dict[str, Value] = {**dict.fromkeys(remove_headers, ""), **set_headers}
-    return {**metadata, keys.INTERNAL: {keys.INTERNAL_RESPONSE_HEADERS: for_lua}}
 
 
 def _service_name(backend_name: str) -> str:

@@ -11,12 +11,6 @@ INTERNAL_MODEL: Final = "model"
 INTERNAL_STREAM: Final = "stream"
 INTERNAL_PATH: Final = "path"
 INTERNAL_CLIENT: Final = "client"
-INTERNAL_REQUEST_HEADERS: Final = "request_headers"
-INTERNAL_RESPONSE_HEADERS: Final = "response_headers"
-"""From a translating stream to the Lua around it, where Envoy skips header messages: a struct of name to value for that
-Lua to set; an empty value removes. Rewritten by every attempt."""
-INTERNAL_RESPONSE: Final = "response"
-"""From that Lua to the stream: the provider's response headers as a struct, `:status` included."""
 
 RESOURCE: Final = "aigateway.envoy.io"
 """compat: metadata on endpoints, clusters and routes."""

@@ -93,7 +93,7 @@ def test_a_stream_reaches_the_client_in_its_dialect(mode: Mode, size: int) -> No
     assert seen.body.endswith(b"data: [DONE]\n\n")
     assert seen.headers["content-type"].startswith("text/event-stream")
     assert seen.metadata["io.envoy.ai_gateway"]["total_tokens"] == 7
-    if mode not in ("skip", "buffered"):
+    if mode != "buffered":
         assert "content-length" not in seen.headers
 
 
@@ -129,7 +129,18 @@ def test_two_messages_suffice_with_the_status_as_an_attribute() -> None:
     assert isinstance(reply, Change)
     assert reply.body is not None
     assert json.loads(reply.body)["error"]["message"] == "slow down"
+    assert not reply.set_headers
     assert session.report().status == 429
+
+
+def test_without_header_messages_nonsense_is_replaced_in_the_body_alone() -> None:
+    session = open_upstream(backend())
+    (sent,) = session.receive(RequestBody(encoded(), context=Context({"request.path": "/v1/chat/completions"})))
+    assert isinstance(sent, Change)
+    (reply,) = session.receive(ResponseBody(b"<html>"))
+    assert isinstance(reply, Change)  # an answer of Envoy's own would cut off the one that has begun
+    assert reply.body is not None
+    assert json.loads(reply.body)["error"]["message"]
 
 
 def test_the_routers_copy_of_the_path_wins_over_a_rewritten_one() -> None:
