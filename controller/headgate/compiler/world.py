@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Never
 
-from headgate.compiler.resources import ai_gateway, core, envoy_gateway, gateway_api, policies
+from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api, policies
 from headgate.compiler.resources.kinds import KINDS
 from headgate.compiler.resources.metadata import Key, Name, Resource, Source
 
@@ -49,7 +49,7 @@ class World:
     gateways: Mapping[Name, gateway_api.Gateway] = field(default_factory=_none)
     http_routes: Mapping[Name, gateway_api.HTTPRoute] = field(default_factory=_none)
     reference_grants: Mapping[Name, gateway_api.ReferenceGrant] = field(default_factory=_none)
-    backend_tls_policies: Mapping[Name, gateway_api.BackendTLSPolicy] = field(default_factory=_none)
+    backend_tls_policies: Mapping[Name, backend_tls.BackendTLSPolicy] = field(default_factory=_none)
     backends: Mapping[Name, envoy_gateway.Backend] = field(default_factory=_none)
     backend_traffic_policies: Mapping[Name, policies.BackendTrafficPolicy] = field(default_factory=_none)
     security_policies: Mapping[Name, policies.SecurityPolicy] = field(default_factory=_none)

@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 from headgate.compiler.conditions import Severity
-from headgate.compiler.resources import ai_gateway, core, envoy_gateway, gateway_api, policies
+from headgate.compiler.resources import ai_gateway, core, envoy_gateway, gateway_api, policies, rate_limits
 from headgate.compiler.resources.kinds import KINDS
 from headgate.compiler.resources.metadata import NOWHERE, Key, Name, Source
 from headgate.compiler.resources.reading import Reading, read_object
@@ -31,6 +31,13 @@ def messages(raw: object) -> list[str]:
 
 def route(rule: dict[str, object], **spec: object) -> dict[str, object]:
     return obj(AI, "AIGatewayRoute", {"rules": [rule], **spec})
+
+
+def http(rule: dict[str, object], **spec: object) -> dict[str, object]:
+    return obj(GATEWAY, "HTTPRoute", {"rules": [rule], **spec})
+
+
+REWRITE = {"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}}
 
 
 def test_fills_in_every_default() -> None:
@@ -84,8 +91,8 @@ def test_reads_all_of_a_token_limit() -> None:
     limit = policy.spec.rate_limit.global_.rules[0]
     assert limit.cost is not None
     assert limit.cost.response is not None
-    assert limit.cost.response.metadata == policies.CostMetadata(namespace="io.envoy.ai_gateway", key="total")
-    assert limit.client_selectors[0].source_cidr == policies.SourceMatch(value="10.0.0.0/8")
+    assert limit.cost.response.metadata == rate_limits.CostMetadata(namespace="io.envoy.ai_gateway", key="total")
+    assert limit.client_selectors[0].source_cidr == rate_limits.SourceMatch(value="10.0.0.0/8")
 
 
 @pytest.mark.parametrize(
@@ -189,6 +196,41 @@ POLICY_TYPES = [("APIKey", "apiKey"), ("AzureAPIKey", "azureAPIKey"), ("Anthropi
         (
             obj(ENVOY, "Backend", {"endpoints": [{"fqdn": {"hostname": "a", "port": 1}, "unix": {"path": "/s"}}]}),
             "spec.endpoints[0]: only one of fqdn, ip or unix can be specified",
+        ),
+        *(
+            (
+                http({"matches": [{"path": {"value": value}}]}),
+                f"spec.rules[0].matches[0].path.value: {message} ['Exact', 'PathPrefix']",
+            )
+            for value, message in (
+                ("/a//b", "must not contain '//' when type one of"),
+                ("/a/../b", "must not contain '/../' when type one of"),
+                ("/a/..", "must not end with '/..' when type one of"),
+                ("/%2fa", "must not contain '%2f' when type one of"),
+            )
+        ),
+        (
+            http({"filters": [REWRITE, REWRITE]}),
+            "spec.rules[0].filters: URLRewrite filter cannot be repeated",
+        ),
+        (
+            http({"filters": [REWRITE], "matches": [{"path": {"type": "Exact", "value": "/a"}}]}),
+            "spec.rules[0].filters[0]: When using URLRewrite filter with path.replacePrefixMatch, exactly one "
+            "PathPrefix match must be specified",
+        ),
+        (
+            http({"backendRefs": [{"name": "s"}]}),
+            "spec.rules[0].backendRefs[0].port: Must have port for Service reference",
+        ),
+        (
+            http({}, parentRefs=[{"name": "g", "sectionName": "a"}, {"name": "g"}]),
+            "spec.parentRefs[1]: sectionName or port must be specified when parentRefs includes 2 or more references "
+            "to the same parent",
+        ),
+        (
+            http({}, parentRefs=[{"name": "g", "port": 80}, {"name": "g", "port": 80}]),
+            "spec.parentRefs[1]: sectionName or port must be unique when parentRefs includes 2 or more references to "
+            "the same parent",
         ),
         (
             obj(ENVOY, "Backend", {"endpoints": [{"unix": {"path": "/" + "s" * 108}}]}),

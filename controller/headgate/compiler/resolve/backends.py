@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from headgate.compiler import ir
 from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
-from headgate.compiler.resources import ai_gateway, core, envoy_gateway, gateway_api
+from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.contract.secret import Secret
 from headgate.llm.dialects.table import DIALECTS
@@ -91,7 +91,7 @@ def _certificates(scope: Scope, policy: Resource, refs: Iterable[gateway_api.Loc
     return "\n".join(texts)
 
 
-def _policy_tls(scope: Scope, policy: gateway_api.BackendTLSPolicy) -> ir.UpstreamTls | None:
+def _policy_tls(scope: Scope, policy: backend_tls.BackendTLSPolicy) -> ir.UpstreamTls | None:
     validation = policy.spec.validation
     field = "spec.validation.caCertificateRefs"
     certificates = _certificates(scope, policy, validation.ca_certificate_refs, field)

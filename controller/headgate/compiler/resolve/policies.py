@@ -5,7 +5,7 @@ from dataclasses import replace
 from headgate.compiler import cel, ir
 from headgate.compiler.resolve.backends import secret_value
 from headgate.compiler.resolve.scope import Scope
-from headgate.compiler.resources import ai_gateway, gateway_api, policies
+from headgate.compiler.resources import ai_gateway, gateway_api, policies, rate_limits
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.resources.quantities import duration_seconds, quantity_bytes
 from headgate.compiler.world import Target
@@ -71,7 +71,7 @@ def costs(
     return tuple(found[key] for key in sorted(found))
 
 
-def _amount(specifier: policies.CostSpecifier | None) -> int | str | None:
+def _amount(specifier: rate_limits.CostSpecifier | None) -> int | str | None:
     if specifier is None:
         return None
     if specifier.from_ == "Number":
@@ -79,7 +79,7 @@ def _amount(specifier: policies.CostSpecifier | None) -> int | str | None:
     return specifier.metadata.key if specifier.metadata is not None else None
 
 
-def _header_selector(header: policies.RateLimitHeader) -> ir.Selector:
+def _header_selector(header: rate_limits.RateLimitHeader) -> ir.Selector:
     name = header.name.lower()
     source = "model" if name == "x-ai-eg-model" else f"header:{name}"
     value = None if header.type == "Distinct" else header.value
@@ -87,7 +87,7 @@ def _header_selector(header: policies.RateLimitHeader) -> ir.Selector:
 
 
 def _selectors(
-    scope: Scope, policy: policies.BackendTrafficPolicy, index: int, condition: policies.RateLimitSelectCondition
+    scope: Scope, policy: policies.BackendTrafficPolicy, index: int, condition: rate_limits.RateLimitSelectCondition
 ) -> tuple[ir.Selector, ...] | None:
     """What a limit counts by; None, reported, where a selector cannot be expressed."""
     field = f"spec.rateLimit.global.rules[{index}].clientSelectors"
@@ -125,7 +125,7 @@ def limits(
     found: list[ir.LimitRule] = []
     for index, rule in enumerate(spec.global_.rules):
         field = f"spec.rateLimit.global.rules[{index}]"
-        amounts = rule.cost or policies.RateLimitCost()
+        amounts = rule.cost or rate_limits.RateLimitCost()
         response = _amount(amounts.response)
         if isinstance(response, str) and response not in {cost.key for cost in known}:
             message = f"no cost of {route} is called {response}, so nothing would be charged"

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from headgate.compiler.options import Options
 from headgate.compiler.resolve.report import Report
-from headgate.compiler.resources import ai_gateway, envoy_gateway, gateway_api, policies
+from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, policies
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.world import Target, World
 
@@ -20,7 +20,7 @@ class Scope:
     report: Report = field(default_factory=Report)
     credentials: Mapping[Name, tuple[ai_gateway.BackendSecurityPolicy, ...]] = field(init=False)
     """BackendSecurityPolicies by the AIServiceBackend they target."""
-    tls: Mapping[Name, tuple[gateway_api.BackendTLSPolicy, ...]] = field(init=False)
+    tls: Mapping[Name, tuple[backend_tls.BackendTLSPolicy, ...]] = field(init=False)
     """BackendTLSPolicies by the Backend they target."""
     traffic: Mapping[Target, policies.BackendTrafficPolicy] = field(init=False)
     security: Mapping[Target, policies.SecurityPolicy] = field(init=False)
@@ -51,8 +51,8 @@ def _credentials(world: World) -> Mapping[Name, tuple[ai_gateway.BackendSecurity
     return found
 
 
-def _tls(world: World) -> Mapping[Name, tuple[gateway_api.BackendTLSPolicy, ...]]:
-    found: dict[Name, tuple[gateway_api.BackendTLSPolicy, ...]] = {}
+def _tls(world: World) -> Mapping[Name, tuple[backend_tls.BackendTLSPolicy, ...]]:
+    found: dict[Name, tuple[backend_tls.BackendTLSPolicy, ...]] = {}
     for policy in world.backend_tls_policies.values():
         for target in policy.spec.target_refs:
             if target.kind == "Backend" and target.group == envoy_gateway.GROUP:

@@ -3,6 +3,7 @@
 Bounds and defaults: https://gateway-api.sigs.k8s.io/reference/spec/ (v1.5, experimental channel for retries).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -211,6 +212,10 @@ class ParentReference(Struct, frozen=True, kw_only=True):
     """Kind of the parent; only Gateway."""
 
 
+_PATH = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+")
+_PATH_TYPES = "['Exact', 'PathPrefix']"
+
+
 class HTTPPathMatch(Struct, frozen=True, kw_only=True):
     """Matches the path of a request."""
 
@@ -220,9 +225,20 @@ class HTTPPathMatch(Struct, frozen=True, kw_only=True):
     """What it is compared with."""
 
     def violations(self) -> Iterator[Violation]:
-        if self.type != "RegularExpression" and not self.value.startswith("/"):
-            message = "value must be an absolute path and start with '/' when type one of ['Exact', 'PathPrefix']"
+        if self.type == "RegularExpression":
+            return
+        if not self.value.startswith("/"):
+            message = f"value must be an absolute path and start with '/' when type one of {_PATH_TYPES}"
             yield Violation(message, "value", f"/{self.value}")
+        for part in ("//", "/./", "/../", "%2f", "%2F", "#"):
+            if part in self.value:
+                yield Violation(f"must not contain '{part}' when type one of {_PATH_TYPES}", "value")
+        for end in ("/..", "/."):
+            if self.value.endswith(end):
+                yield Violation(f"must not end with '{end}' when type one of {_PATH_TYPES}", "value")
+        if not _PATH.fullmatch(self.value):
+            message = f"must only contain valid characters (matching ^{_PATH.pattern}$) for types {_PATH_TYPES}"
+            yield Violation(message, "value")
 
 
 class HTTPHeaderMatch(Struct, frozen=True, kw_only=True):
@@ -399,6 +415,12 @@ class HTTPBackendReference(Struct, frozen=True, kw_only=True):
     """Its share of the requests among the backends of the rule; none at 0."""
     unsupported: ClassVar[Mapping[str, str]] = {"filters": "filters of one backend are ignored; put them on the rule"}
 
+    def violations(self) -> Iterator[Violation]:
+        if (self.group, self.kind) == ("", "Service") and self.port is None:
+            yield Violation(
+                "Must have port for Service reference", "port", "kind: Backend, group: gateway.envoyproxy.io"
+            )
+
 
 class HTTPRouteTimeouts(Struct, frozen=True, kw_only=True):
     """How long a request may take."""
@@ -447,6 +469,36 @@ class HTTPRouteRule(Struct, frozen=True, kw_only=True):
     def violations(self) -> Iterator[Violation]:
         if self.backend_refs and any(entry.request_redirect for entry in self.filters):
             yield Violation("RequestRedirect filter must not be used together with backendRefs", "filters")
+        types = [entry.type for entry in self.filters]
+        for type_ in ("RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite"):
+            if types.count(type_) > 1:
+                yield Violation(f"{type_} filter cannot be repeated", "filters")
+        if "RequestRedirect" in types and "URLRewrite" in types:
+            message = "May specify either httpRouteFilterRequestRedirect or httpRouteFilterRequestRewrite, but not both"
+            yield Violation(message, "filters")
+        if len(self.matches) == 1 and self.matches[0].path.type == "PathPrefix":
+            return
+        for index, entry in enumerate(self.filters):
+            for name, filter_ in (("RequestRedirect", entry.request_redirect), ("URLRewrite", entry.url_rewrite)):
+                if filter_ is not None and filter_.path is not None and filter_.path.type == "ReplacePrefixMatch":
+                    yield Violation(
+                        f"When using {name} filter with path.replacePrefixMatch, exactly one PathPrefix match must be "
+                        "specified",
+                        f"filters[{index}]",
+                    )
+
+
+def _parents_that_repeat(references: tuple[ParentReference, ...]) -> Iterator[Violation]:
+    seen: dict[tuple[str, str, str, str], set[tuple[str, int | None]]] = {}
+    for index, each in enumerate(references):
+        places = seen.setdefault((each.group, each.kind, each.namespace, each.name), set())
+        place = (each.section_name, each.port)
+        field, several = f"parentRefs[{index}]", "when parentRefs includes 2 or more references to the same parent"
+        if place in places:
+            yield Violation(f"sectionName or port must be unique {several}", field)
+        elif places and (place == ("", None) or ("", None) in places):
+            yield Violation(f"sectionName or port must be specified {several}", field)
+        places.add(place)
 
 
 class HTTPRouteSpec(Struct, frozen=True, kw_only=True):
@@ -466,6 +518,13 @@ class HTTPRouteSpec(Struct, frozen=True, kw_only=True):
             if rule.name and rule.name in names:
                 yield Violation("Rule name must be unique within the route", f"rules[{index}].name")
             names.add(rule.name)
+        if sum(len(rule.matches) for rule in self.rules) > 128:
+            yield Violation(
+                "While 16 rules and 64 matches per rule are allowed, the total number of matches across all rules in a "
+                "route must be less than 128",
+                "rules",
+            )
+        yield from _parents_that_repeat(self.parent_refs)
 
 
 class HTTPRoute(Resource, frozen=True, kw_only=True):
@@ -524,46 +583,3 @@ class PolicyTargetReference(Struct, frozen=True, kw_only=True):
     """Name of the target."""
     section_name: SectionName = ""
     """A listener of a Gateway, or a rule of a route, by name."""
-
-
-class BackendTLSPolicyValidation(Struct, frozen=True, kw_only=True):
-    """How the certificate of a backend is verified."""
-
-    hostname: Hostname
-    """Sent as SNI, and what the certificate must be for."""
-    ca_certificate_refs: Annotated[tuple[LocalObjectReference, ...], msgspec.Meta(max_length=8)] = msgspec.field(
-        name="caCertificateRefs", default=()
-    )
-    """ConfigMaps (or Secrets) with `ca.crt`."""
-    well_known_ca_certificates: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] = msgspec.field(
-        name="wellKnownCACertificates", default=""
-    )
-    """`System`: the CAs of the machine that Envoy runs on."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "subjectAltNames": "the certificate must be for hostname",
-    }
-
-    def violations(self) -> Iterator[Violation]:
-        if self.ca_certificate_refs and self.well_known_ca_certificates:
-            yield Violation("must not contain both CACertificateRefs and WellKnownCACertificates")
-        if not self.ca_certificate_refs and not self.well_known_ca_certificates:
-            message = "must specify either CACertificateRefs or WellKnownCACertificates"
-            yield Violation(message, remedy="wellKnownCACertificates: System")
-        if self.well_known_ca_certificates not in ("", "System"):
-            yield Violation("only System is supported", "wellKnownCACertificates", "System")
-
-
-class BackendTLSPolicySpec(Struct, frozen=True, kw_only=True):
-    """How connections to backends are secured."""
-
-    target_refs: Annotated[tuple[PolicyTargetReference, ...], msgspec.Meta(min_length=1, max_length=16)]
-    """Backends of the same namespace."""
-    validation: BackendTLSPolicyValidation
-    """How their certificates are verified."""
-    unsupported: ClassVar[Mapping[str, str]] = {"options": "TLS options are ignored"}
-
-
-class BackendTLSPolicy(Resource, frozen=True, kw_only=True):
-    """Speaks TLS with backends, and verifies them."""
-
-    spec: BackendTLSPolicySpec

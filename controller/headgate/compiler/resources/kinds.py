@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from headgate.compiler.resources import ai_gateway, core, envoy_gateway, gateway_api, policies
+from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api, policies
 from headgate.compiler.resources.metadata import Resource
 
 
@@ -29,7 +29,7 @@ KINDS: Final = (
     Kind(_GATEWAY, "Gateway", ("v1", "v1beta1"), gateway_api.Gateway, "gateways"),
     Kind(_GATEWAY, "HTTPRoute", ("v1", "v1beta1"), gateway_api.HTTPRoute, "http_routes"),
     Kind(_GATEWAY, "ReferenceGrant", ("v1", "v1beta1"), gateway_api.ReferenceGrant, "reference_grants"),
-    Kind(_GATEWAY, "BackendTLSPolicy", ("v1", "v1alpha3"), gateway_api.BackendTLSPolicy, "backend_tls_policies"),
+    Kind(_GATEWAY, "BackendTLSPolicy", ("v1", "v1alpha3"), backend_tls.BackendTLSPolicy, "backend_tls_policies"),
     Kind(_ENVOY, "Backend", ("v1alpha1",), envoy_gateway.Backend, "backends"),
     Kind(_ENVOY, "BackendTrafficPolicy", ("v1alpha1",), policies.BackendTrafficPolicy, "backend_traffic_policies"),
     Kind(_ENVOY, "SecurityPolicy", ("v1alpha1",), policies.SecurityPolicy, "security_policies"),
