@@ -17,7 +17,7 @@ from typing import Final, assert_never
 from headgate.contract import headers as header_names
 from headgate.contract import metadata as keys
 from headgate.contract.facts import BackendFacts
-from headgate.extproc.answers import INTERNAL_ERROR, encode_error, encode_error_event, reject
+from headgate.extproc.answers import INTERNAL_ERROR, JSON_HEADERS, encode_error, encode_error_event, reject
 from headgate.extproc.body_buffer import BodyBuffer
 from headgate.extproc.content_encoding import ContentDecoder, content_decoder
 from headgate.extproc.events import (
@@ -52,6 +52,7 @@ from headgate.llm.usage import NO_USAGE, Usage
 
 CONTENT_LENGTH: Final = "content-length"
 CONTENT_ENCODING: Final = "content-encoding"
+_RESPONSE_PHASES: Final = (Phase.RESPONSE_HEADERS, Phase.RESPONSE_BODY)
 _ATTRIBUTE_PREFIX: Final = "request.headers['"
 
 
@@ -425,7 +426,12 @@ class UpstreamSession:
         if phase is Phase.RESPONSE_BODY and not self._saw_response_headers:
             # The headers have passed this filter unseen: an answer of Envoy's own would only cut the provider's off.
             return (Change(phase=phase, body=encode_error(self._endpoint, detail)),)
-        return (reject(self._endpoint, detail),)
+        if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED or phase not in _RESPONSE_PHASES:
+            return (reject(self._endpoint, detail),)
+        # Not an answer of Envoy's own: those are never retried, and another backend may do better.
+        body = encode_error(self._endpoint, detail)
+        set_headers = {**JSON_HEADERS, ":status": str(detail.status), CONTENT_LENGTH: str(len(body))}
+        return (Change(phase=phase, set_headers=set_headers, remove_headers=(CONTENT_ENCODING,), body=body),)
 
     def _fail_late(self, detail: ErrorDetail, phase: Phase) -> Actions:
         if phase is not Phase.RESPONSE_BODY:

@@ -1,5 +1,6 @@
 """Every way to configure the filter gives the same translation through the real Envoy; what Envoy does is pinned."""
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -266,6 +267,56 @@ def test_five_megabytes_pass_both_ways(gateway: Gateway) -> None:
     answer = gateway.call(messages=[{"role": "user", "content": text}])
     assert answer.json()["choices"][0]["message"]["content"] == text
     assert text.encode() in gateway.provider.last.body
+
+
+def add_backend(config: dict[str, Any], port: int) -> None:
+    """A second provider behind the same chain, for attempts after the first."""
+    resources = config["static_resources"]
+    second = copy.deepcopy(resources["clusters"][0])
+    second["name"] = second["load_assignment"]["cluster_name"] = "second"
+    address = second["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]
+    address["socket_address"]["port_value"] = port
+    resources["clusters"].append(second)
+    groups = [{"name": name, "clusters": [{"cluster_name": name, "weight": 1}]} for name in ("provider", "second")]
+    plugin = {
+        "name": "envoy.router.cluster_specifier_plugin.priority_group",
+        "typed_config": {
+            "@type": TYPES + "router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier",
+            "priority_groups": groups,
+        },
+    }
+    manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"] = {
+        "inline_cluster_specifier_plugin": {"extension": plugin},
+        "retry_policy": {"retry_on": "5xx", "num_retries": 1, "refresh_cluster_on_retry": True},
+    }
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "nonsense", [Raw(body=b"<html>", content_type="text/html"), Raw(body=b"[]"), Failure(503, "busy")]
+)
+def test_what_is_no_answer_is_left_for_the_next_backend(
+    short_path: Path,
+    start_envoy: Callable[..., EnvoyProcess],
+    start_provider: Callable[..., Provider],
+    nonsense: Raw | Failure,
+    stream: bool,
+) -> None:
+    first, second = start_provider(ANTHROPIC, key="k"), start_provider(ANTHROPIC, key="k")
+    first.answer(nonsense)
+    second.answer(Answer(text="fine"))
+    with ProcessorProcess(short_path) as processor:
+        access_log = short_path / "envoy0" / "access.log"
+        config = bootstrap(CHAINS["override"], first.port, processor.socket_path, access_log)
+        add_backend(config, second.port)
+        envoy = start_envoy(config)
+        body = {"model": "claude-x", "stream": stream, "messages": [{"role": "user", "content": "hi"}]}
+        answer = httpx.post(f"{envoy.url()}/v1/chat/completions", json=body, headers={"x-api-key": "k"})
+        assert answer.status_code == 200
+        assert "<html>" not in answer.text
+        assert len(first.requests) == len(second.requests) == 1
+        assert envoy.access_log(1)[0]["output_tokens"] == Usage().output
 
 
 @in_modes("answer without headers")

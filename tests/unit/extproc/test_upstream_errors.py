@@ -183,9 +183,18 @@ class Broken:
 def test_a_bug_before_the_answer_is_a_plain_500() -> None:
     session = Broken.session(BodyMode.BUFFERED)
     (reply,) = session.crash(ResponseHeaders({":status": "200"}))
-    assert isinstance(reply, Reject)
-    assert reply.status == 500
+    assert isinstance(reply, Change)
+    assert reply.set_headers[":status"] == "500"
+    assert reply.body is not None
     assert json.loads(reply.body)["error"]["message"] == "the gateway failed to process this request"
+
+
+def test_a_failed_answer_is_changed_and_not_replaced_so_that_envoy_may_try_another_backend() -> None:
+    exchange = Exchange(open_upstream(backend()), "buffered")
+    exchange.request(BODY)
+    seen = exchange.response((b"<html>",), {"content-type": "text/html"})
+    assert seen.headers[":status"] == "502"
+    assert seen.rejected is None
 
 
 def test_a_bug_in_the_middle_of_a_stream_is_an_error_event() -> None:
