@@ -1,6 +1,9 @@
 -- Reads the usage of a streamed OpenAI answer as it passes, and keeps the chunk that carries it from a client that did not
 -- ask for it (the gateway forced stream_options.include_usage).
 --
+-- filter_context: costs = list of {cost's metadata key, name of the count that it is}, for costs that are plain counts; what
+-- is computed is computed at the end of the answer (costs.lua).
+--
 -- Usage is published at once: OpenAI's clients hang up at "[DONE]", and what is only known when the provider's answer ends
 -- would then be lost, and the request free. Complete events pass at once; an unfinished event waits for its end, at most
 -- HELD_BYTES_MAX of it.
@@ -15,12 +18,18 @@ local COUNTS = {
   { "reasoning_tokens", "reasoning_tokens" },
 }
 
--- Publishes the counts of an event with usage.
+-- Publishes the counts of an event with usage, and the costs that they are.
 local function publish(h, event, from)
+  local costs = h:filterContext():get("costs") or {}
   local metadata = h:streamInfo():dynamicMetadata()
   for _, row in ipairs(COUNTS) do
     local count = tonumber(event:match('"' .. row[1] .. '"%s*:%s*(%d+)', from))
-    if count then metadata:set("io.envoy.ai_gateway", row[2], count) end
+    if count then
+      metadata:set("io.envoy.ai_gateway", row[2], count)
+      for _, cost in ipairs(costs) do
+        if cost[2] == row[2] then metadata:set("io.envoy.ai_gateway", cost[1], count) end
+      end
+    end
   end
 end
 

@@ -100,7 +100,8 @@ class BridgePlan:
             return ErrorTranslation(
                 self._client, self._provider, request, status, headers, (set_headers, remove_headers)
             )
-        context = ReplyContext(model=request.request_model, created=created, include_usage=request.memo.include_usage)
+        include_usage = request.memo.include_usage or self.facts.include_usage
+        context = ReplyContext(model=request.request_model, created=created, include_usage=include_usage)
         if request.stream:
             set_headers["content-type"] = EVENT_STREAM
             if content_type in ("", EVENT_STREAM):

@@ -41,6 +41,8 @@ class BackendFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     """`<ns>/<name>` of the AIGatewayRoute."""
     headers: HeaderMutation = HeaderMutation()
     body: BodyMutation = BodyMutation()
+    include_usage: bool = False
+    """A chat stream ends with its usage whether the client asked or not: Envoy prices it, and takes it out again."""
     losses: Literal["report", "reject", "emulate"] = "report"
     body_bytes_max: int = 52_428_800
     """Largest request or non-streamed response body in bytes; above it 413 or 502."""

@@ -81,6 +81,7 @@ def backend_facts(backend: Backend, route: str, options: Options) -> facts.Backe
         model=backend.model,
         route=route,
         body=facts.BodyMutation(set=dict(backend.body_set), remove=backend.body_remove),
+        include_usage=backend.include_usage,
         losses="reject" if backend.losses == "reject" else "report",
         body_bytes_max=options.body_bytes_max,
     )

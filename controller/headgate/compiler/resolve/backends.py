@@ -372,7 +372,7 @@ def _ai_backend(
         header_remove=header_remove,
         body_set=body_set,
         body_remove=body_remove,
-        include_usage=include_usage and schema.dialect is DialectName.OPENAI_CHAT,
+        include_usage=include_usage,
         http2=found.http2,
     )
 

@@ -1,0 +1,146 @@
+"""What a request used and cost, in the access log: counted from JSON and from streams, in both lanes.
+
+Envoy writes the log out once a second, so all requests are made first and their lines looked at then.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from support.providers import Answer, Delivery, Failure, Usage
+from support.stage import Stage
+
+pytestmark = pytest.mark.envoy
+
+USED = Usage(input=100, output=20, cached=60, reasoning=5)
+WRITTEN = Usage(input=100, output=20, cached=60, cache_creation=10)
+COUNTED = {
+    "input": 100,
+    "cached": 60,
+    "created": 0,
+    "output": 20,
+    "total": 120,
+    "reasoning": 5,
+    "weighed": 160,
+    "named": 1,
+}
+ANTHROPIC = {**COUNTED, "created": 10, "reasoning": 0}
+TYPED = {key: COUNTED[key] for key in ("input", "cached", "output", "total", "reasoning")}
+"""Costs that are counts, known as soon as the usage passes; what CEL computes is known at the end of the answer."""
+NOTHING = {**dict.fromkeys(COUNTED, 0), "named": 1}
+MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request, the provider that is to answer it so, and what it costs."""
+
+    send: Callable[[Stage], Any]
+    provider: str
+    answer: Answer | Failure
+    costs: Mapping[str, int]
+
+
+def _hang_up_at_done(stage: Stage) -> None:
+    """As OpenAI's clients do: they close the stream at [DONE], before the provider ends the answer."""
+    body = {"model": "priced", "messages": MESSAGES, "stream": True}
+    with stage.http.stream("POST", f"{stage.url}/v1/chat/completions", json=body) as answer:
+        for line in answer.iter_lines():
+            if line == "data: [DONE]":
+                return
+
+
+HANGS = Delivery(hang_after_bytes=100_000)
+CALLS = {
+    "chat": Call(lambda s: s.chat("priced"), "openai", Answer(usage=USED), COUNTED),
+    "chat stream": Call(lambda s: s.chat("priced", stream=True), "openai", Answer(usage=USED), COUNTED),
+    "chat stream by bytes": Call(
+        lambda s: s.chat("priced", stream=True), "openai", Answer(usage=USED, delivery=Delivery(cut="bytes")), COUNTED
+    ),
+    "chat stream left at its end": Call(_hang_up_at_done, "openai", Answer(usage=USED, delivery=HANGS), TYPED),
+    "completion": Call(
+        lambda s: s.post("/v1/completions", {"model": "priced", "prompt": "a"}),
+        "openai",
+        Answer(usage=USED),
+        {**COUNTED, "cached": 0, "reasoning": 0},
+    ),
+    "completion stream": Call(
+        lambda s: s.post("/v1/completions", {"model": "priced", "prompt": "a", "stream": True}),
+        "openai",
+        Answer(usage=USED),
+        {**COUNTED, "cached": 0, "reasoning": 0},
+    ),
+    "embeddings": Call(
+        lambda s: s.post("/v1/embeddings", {"model": "priced", "input": "a"}),
+        "openai",
+        Answer(usage=USED),
+        {**NOTHING, "input": 100, "total": 100, "weighed": 100},
+    ),
+    "responses": Call(
+        lambda s: s.post("/v1/responses", {"model": "priced", "input": "a"}), "openai", Answer(usage=USED), COUNTED
+    ),
+    "responses stream": Call(
+        lambda s: s.post("/v1/responses", {"model": "priced", "input": "a", "stream": True}),
+        "openai",
+        Answer(usage=USED),
+        COUNTED,
+    ),
+    "messages": Call(lambda s: s.messages("priced-claude"), "anthropic", Answer(usage=WRITTEN), ANTHROPIC),
+    "messages stream": Call(
+        lambda s: s.messages("priced-claude", stream=True), "anthropic", Answer(usage=WRITTEN), ANTHROPIC
+    ),
+    "chat to Claude": Call(lambda s: s.chat("priced-claude"), "anthropic", Answer(usage=WRITTEN), ANTHROPIC),
+    "chat stream to Claude": Call(
+        lambda s: s.chat("priced-claude", stream=True), "anthropic", Answer(usage=WRITTEN), ANTHROPIC
+    ),
+    "messages to GPT": Call(lambda s: s.messages("priced"), "openai", Answer(usage=USED), COUNTED),
+    "messages stream to GPT": Call(lambda s: s.messages("priced", stream=True), "openai", Answer(usage=USED), COUNTED),
+    "renamed": Call(lambda s: s.chat("priced-renamed"), "openai", Answer(usage=USED), {**COUNTED, "named": 7}),
+    "no usage": Call(lambda s: s.chat("priced"), "openai", Answer(usage=Usage(input=0, output=0)), NOTHING),
+    "error": Call(lambda s: s.chat("priced"), "openai", Failure(500), {}),
+    "error to Claude": Call(lambda s: s.chat("priced-claude"), "anthropic", Failure(429), {}),
+    "large": Call(lambda s: s.chat("priced"), "openai", Answer(text="x" * 5_000_000, usage=USED), COUNTED),
+}
+
+
+@pytest.fixture(scope="module")
+def entries(standard_stage: Stage) -> Mapping[str, Mapping[str, Any]]:
+    """The access log's line of each call, by the call's name."""
+    standard_stage.forget()
+    ids: dict[str, str | None] = {}
+    for name, call in CALLS.items():
+        provider = standard_stage[call.provider]
+        provider.answer(call.answer)
+        call.send(standard_stage)
+        ids[name] = provider.last.header("x-request-id")
+    found = standard_stage.access(lambda entry: entry["request_id"] in ids.values(), len(ids))
+    by_id = {entry["request_id"]: entry for entry in found}
+    standard_stage.check()
+    return {name: by_id[known] for name, known in ids.items()}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_costs(entries: Mapping[str, Mapping[str, Any]], name: str) -> None:
+    published = entries[name]["metadata"] or {}
+    expected = CALLS[name].costs
+    assert {key: published.get(key) for key in expected} == expected
+    assert expected or not published.keys() & COUNTED.keys()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_usage(entries: Mapping[str, Mapping[str, Any]], name: str) -> None:
+    costs = CALLS[name].costs
+    logged = {key: int(entries[name][f"{key}_tokens"]) for key in ("input", "output", "total")}
+    assert logged == {key: costs.get(key, 0) for key in logged}
+
+
+def test_the_log_tells_who_did_what(entries: Mapping[str, Mapping[str, Any]]) -> None:
+    entry = entries["messages stream to GPT"]
+    assert entry["model"] == "priced"
+    assert entry["path"] == "/v1/messages"
+    assert entry["status"] == 200
+    assert entry["backend"] == "default/openai/route/priced/rule/0/ref/0"
+    assert entry["attempts"] == 1
+    assert entries["error"]["status"] == 500
+    assert entries["large"]["bytes_sent"] > 5_000_000
