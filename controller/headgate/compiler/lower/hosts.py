@@ -12,8 +12,8 @@ from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from google.protobuf.message import Message
 from headgate.compiler import ir
 from headgate.compiler.lower import replies
-from headgate.compiler.lower.filters import security
-from headgate.compiler.lower.routes import rule_routes
+from headgate.compiler.lower.filters import extraction, security
+from headgate.compiler.lower.routes import Placement, host_configs, rule_routes
 from headgate.compiler.lower.wire import packed
 from headgate.compiler.options import Options
 from headgate.contract import headers
@@ -90,8 +90,16 @@ def virtual_host(
     """All rules of one hostname; AI hosts also list their models and explain what they refuse."""
     result = VirtualHost(name=name, domains=domains)
     result.request_body_buffer_limit.value = body_bytes_max
-    items = [
-        (exact_model(match), rule_routes(rule, match, index, options)) for rule, match, index in ranked(host.rules)
+    configs = dict(host_configs(host, options))
+    for key, config in configs.items():
+        result.typed_per_filter_config[key].CopyFrom(config)
+    order = (*ranked(host.rules), *ranked(host.inherited))
+    how = Placement(
+        priced_by_host=extraction.COSTS in configs,
+        model_known=sum(exact_model(match) is not None for _, match, _ in order) > MODELS_MAPPED_FROM,
+    )
+    items: list[Item] = [
+        (exact_model(match), rule_routes(rule, match, index, options, how)) for rule, match, index in order
     ]
     ai = any(rule.ai for rule in host.all_rules)
     for key, config in security.cors_config(host.all_rules):
@@ -101,7 +109,7 @@ def virtual_host(
     models = replies.model_routes(host.all_rules) if ai else []
     if ai and options.extproc_sockets:
         models += replies.form_routes()
-    if sum(model is not None for model, _ in items) > MODELS_MAPPED_FROM:
+    if how.model_known:
         result.matcher.CopyFrom(_mapped(items, models, first, last))
     else:
         result.routes.extend([*models, *first, *(route for _, routes in items for route in routes), *last])

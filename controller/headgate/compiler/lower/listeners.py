@@ -38,6 +38,7 @@ from headgate.compiler.lower import limits, replies
 from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
 from headgate.compiler.lower.filters import extraction, security
 from headgate.compiler.lower.hosts import virtual_host
+from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address, struct
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
@@ -291,6 +292,8 @@ def route_configuration(listener: ir.Listener, options: Options) -> RouteConfigu
     result.validate_clusters.value = False  # a cluster that went away answers 503 for its routes, not for all
     result.max_direct_response_body_size_bytes.value = DIRECT_RESPONSE_BYTES_MAX
     limit = _body_bytes_max(listener, options)
+    choices = {specifier_name(found): found for rule in _rules(listener) for found in rule_choices(rule, options)}
+    result.cluster_specifier_plugins.extend(specifier(choices[name]) for name in sorted(choices))
     for host in listener.hosts:
         name = f"{listener.name}/{host.hostname}"
         result.virtual_hosts.append(virtual_host(host, name, _domains(host.hostname), limit, options))

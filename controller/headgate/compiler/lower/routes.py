@@ -12,6 +12,7 @@ from functools import lru_cache
 from envoy.config.core.v3.base_pb2 import HeaderValue
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.route.v3.route_components_pb2 import (
+    ClusterSpecifierPlugin,
     DirectResponseAction,
     HeaderMatcher,
     QueryParameterMatcher,
@@ -24,7 +25,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExtProcOverrides, ExtProcPerRoute
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
-from google.protobuf.message import Message
+from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
@@ -58,6 +59,8 @@ class Served:
 def served_classes(rule: ir.Rule, options: Options) -> Iterator[Served]:
     """What a rule serves, class by class; a pair that nothing can serve is left out."""
     for path_class in CLASSES:
+        if path_class.multipart and not any(lane_of(path_class, b) is Lane.EXTPROC for b in rule.backends):
+            continue  # the class of all OpenAI paths serves forms that nobody rewrites
         lanes = ((backend, lane_of(path_class, backend)) for backend in rule.backends if backend.weight > 0)
         usable = tuple(
             (backend, lane)
@@ -66,6 +69,16 @@ def served_classes(rule: ir.Rule, options: Options) -> Iterator[Served]:
         )
         if usable:
             yield Served(path_class, usable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """What a rule's routes may leave to where they stand. With many routes it decides what a change must send."""
+
+    priced_by_host: bool = False
+    """The virtual host carries the cost configs of all."""
+    model_known: bool = False
+    """A map on the model has led here: an exact match on it need not be repeated."""
 
 
 def metadata_matcher(key: str) -> MetadataMatcher:
@@ -95,10 +108,12 @@ def _string_matcher(text: ir.TextMatch) -> StringMatcher:
             return StringMatcher(safe_regex=regex(text.value))
 
 
-def route_match(match: ir.Match) -> RouteMatch:
+def route_match(match: ir.Match, how: Placement) -> RouteMatch:
     """Everything a match asks but the path."""
     result = RouteMatch()
     for header in match.headers:
+        if how.model_known and header.name == headers.MODEL and header.kind is ir.MatchKind.EXACT:
+            continue
         result.headers.append(HeaderMatcher(name=header.name, string_match=_string_matcher(header)))
     if match.method:
         result.headers.append(HeaderMatcher(name=":method", string_match=StringMatcher(exact=match.method)))
@@ -138,18 +153,37 @@ def _groups(backends: tuple[ir.Backend, ...]) -> list[list[ir.Backend]]:
 
 def _set_cluster(action: RouteAction, backends: tuple[ir.Backend, ...]) -> int:
     """Chooses among the backends; the number of priority groups is returned."""
-    groups = _groups(backends)
     if len(backends) == 1:
         action.cluster = backends[0].name
-        return 1
-    specifier = PriorityGroupClusterSpecifier()
-    for index, group in enumerate(groups):
-        entry = specifier.priority_groups.add(name=f"priority-{index}")
+    else:
+        action.cluster_specifier_plugin = specifier_name(backends)
+    return len(_groups(backends))
+
+
+def specifier_name(backends: tuple[ir.Backend, ...]) -> str:
+    """Several routes of a rule choose among the same backends: the specifier stands once in the configuration."""
+    return f"{_PRIORITY_GROUP}/" + "+".join(backend.name for backend in backends)
+
+
+@lru_cache(maxsize=16_384)
+def specifier(backends: tuple[ir.Backend, ...]) -> ClusterSpecifierPlugin:
+    """Chooses by priority, attempt by attempt, and by weight within a priority."""
+    message = PriorityGroupClusterSpecifier()
+    for index, group in enumerate(_groups(backends)):
+        entry = message.priority_groups.add(name=f"priority-{index}")
         for backend in group:
             cluster = entry.clusters.add(cluster_name=backend.name)
             cluster.weight.value = backend.weight
-    action.inline_cluster_specifier_plugin.extension.CopyFrom(extension(_PRIORITY_GROUP, specifier))
-    return len(groups)
+    return ClusterSpecifierPlugin(extension=extension(specifier_name(backends), message))
+
+
+def rule_choices(rule: ir.Rule, options: Options) -> set[tuple[ir.Backend, ...]]:
+    """The sets of backends that the rule's routes choose among."""
+    if rule.ai:
+        found = {tuple(backend for backend, _ in served.backends) for served in served_classes(rule, options)}
+    else:
+        found = {tuple(backend for backend in rule.backends if backend.weight > 0)}
+    return {backends for backends in found if len(backends) > 1}
 
 
 def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...]) -> RouteAction:
@@ -165,30 +199,33 @@ def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...]) -> RouteAction:
     return action
 
 
-def _processor(served: Served, *, streamed: bool) -> Iterator[tuple[str, Message]]:
-    present = {backend.dialect for backend, _ in served.backends} & TRANSLATED
-    for dialect in sorted(d for d in present if d is not None):
-        if dialect in served.translated:
-            mode = STREAMED if streamed or served.path_class.multipart else UNARY
-            overrides = ExtProcOverrides(processing_mode=mode)
-            overrides.grpc_initial_metadata.append(
-                HeaderValue(key=headers.GRPC_ENDPOINT, value=served.path_class.endpoint)
-            )
-            yield filter_name(dialect), ExtProcPerRoute(overrides=overrides)
-        else:
-            yield filter_name(dialect), ExtProcPerRoute(disabled=True)
+def host_configs(host: ir.VirtualHost, options: Options) -> Iterator[tuple[str, Any]]:
+    """What holds for all routes of a virtual host unless they say otherwise: no processor, and shared costs."""
+    rules = tuple(rule for rule in host.all_rules if rule.ai)
+    if rules and options.extproc_sockets:
+        for dialect in sorted(TRANSLATED):
+            yield filter_name(dialect), packed(ExtProcPerRoute(disabled=True))
+    yield from extraction.shared_costs(rules)
 
 
-def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Options, *, streamed: bool) -> None:
+@lru_cache(maxsize=256)
+def _processor(dialect: DialectName, endpoint: str, mode: str) -> Any:
+    overrides = ExtProcOverrides(processing_mode=STREAMED if mode == "stream" else UNARY)
+    overrides.grpc_initial_metadata.append(HeaderValue(key=headers.GRPC_ENDPOINT, value=endpoint))
+    return packed(ExtProcPerRoute(overrides=overrides))
+
+
+def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Options, how: Placement, mode: str) -> None:
     configs = route.typed_per_filter_config
-    if options.extproc_sockets:
-        for name, message in _processor(served, streamed=streamed):
-            configs[name].CopyFrom(packed(message))
+    for dialect in sorted(served.translated):
+        configs[filter_name(dialect)].CopyFrom(_processor(dialect, served.path_class.endpoint, mode))
     # a chat stream's usage is published as it passes, like the processor's
     processor = bool(served.translated) or extraction.reads_chat_usage(rule, served.path_class)
     if rule.limits and options.ratelimit_socket:
         configs["envoy.filters.http.ratelimit"].CopyFrom(packed(limits.per_route(rule, processor=processor)))
-    for name, config in extraction.route_configs(rule, served.path_class, processor=processor):
+    for name, config in extraction.route_configs(
+        rule, served.path_class, processor=processor, priced_by_host=how.priced_by_host
+    ):
         configs[name].CopyFrom(config)
 
 
@@ -223,12 +260,12 @@ def _under_root(path_class: PathClass, root: str) -> str:
     return path_class.path if not base else base + path_class.path
 
 
-def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options) -> Iterator[Route]:
+def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how: Placement) -> Iterator[Route]:
     for served in served_classes(rule, options):
         backends = tuple(backend for backend, _ in served.backends)
         streams = (True, False) if served.translated and not served.path_class.multipart else (False,)
         for streamed in streams:
-            where = route_match(match)
+            where = route_match(match, how)
             _path_match(where, served.path_class.kind, _under_root(served.path_class, options.path_root))
             if streamed:
                 wanted = metadata_matcher(metadata.INTERNAL_STREAM)
@@ -237,7 +274,8 @@ def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options) -> 
             name = f"{rule.name}/{served.path_class.name}{'/stream' if streamed else ''}/match/{index}"
             route = _route(rule, name, where)
             route.route.CopyFrom(_action(rule, backends))
-            _filter_configs(route, rule, served, options, streamed=streamed)
+            mode = "stream" if streamed or served.path_class.multipart else "unary"
+            _filter_configs(route, rule, served, options, how, mode)
             yield from _excluding(route, served.path_class)
             yield route
 
@@ -302,7 +340,7 @@ def _escape(text: str) -> str:
 
 
 def _http_routes(rule: ir.Rule, match: ir.Match, index: int) -> Iterator[Route]:
-    where = route_match(match)
+    where = route_match(match, Placement())
     _path_match(where, match.path_kind, match.path)
     route = _route(rule, f"{rule.name}/match/{index}", where)
     usable = tuple(backend for backend in rule.backends if backend.weight > 0)
@@ -326,8 +364,8 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int) -> Iterator[Route]:
 
 
 @lru_cache(maxsize=32_768)
-def rule_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options) -> tuple[Route, ...]:
+def rule_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how: Placement) -> tuple[Route, ...]:
     """The routes of one match of a rule, in the order in which they are tried. Shared: they must not be changed."""
     if rule.ai:
-        return tuple(_ai_routes(rule, match, index, options))
+        return tuple(_ai_routes(rule, match, index, options, how))
     return tuple(_http_routes(rule, match, index))

@@ -9,7 +9,7 @@ All are installed enabled and do nothing until the route tells them to: Envoy de
 when the headers come, and which route a request takes is known only after its body.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from envoy.config.core.v3.base_pb2 import HeaderValue
@@ -177,9 +177,10 @@ def _usage_of(dialect: DialectName | None) -> Any:
     return packed(AiProtocolManagerPerRoute(response=ResponsePerRoute(llm_protocol=protocol)))
 
 
-@lru_cache(maxsize=1)
-def _chat_usage() -> Any:
-    return packed(LuaPerRoute(name="chat_usage"))
+@lru_cache(maxsize=4096)
+def _chat_usage(costs: tuple[ir.Cost, ...]) -> Any:
+    counts = [(cost.key, cost.expression) for cost in costs if cost.expression in metadata.USAGE_KEYS]
+    return packed(LuaPerRoute(name="chat_usage", filter_context=struct({"costs": counts})))
 
 
 @lru_cache(maxsize=16_384)
@@ -198,12 +199,30 @@ def reads_chat_usage(rule: ir.Rule, path_class: PathClass) -> bool:
     return bool(rule.costs) and path_class.dialect is DialectName.OPENAI_CHAT and path_class.name in ("chat", "openai")
 
 
-def route_configs(rule: ir.Rule, path_class: PathClass, *, processor: bool) -> Iterator[tuple[str, Any]]:
+def shared_costs(rules: Iterable[ir.Rule]) -> tuple[tuple[str, Any], ...]:
+    """The cost configs of a virtual host whose rules all price alike; empty where they do not.
+
+    With many routes this is most of what a route would weigh, and so most of what a change must send.
+    """
+    found: tuple[Any, Any] | None = None
+    for rule in rules:
+        if not rule.costs:
+            return ()
+        own = _costs(rule, processor=True)
+        if found is not None and own != found:
+            return ()
+        found = own
+    return ((COSTS, found[0]), (COST_TRAILERS, found[1])) if found is not None else ()
+
+
+def route_configs(
+    rule: ir.Rule, path_class: PathClass, *, processor: bool, priced_by_host: bool
+) -> Iterator[tuple[str, Any]]:
     """Per-route config of the response filters for one class of paths."""
     yield USAGE, _usage_of(path_class.dialect)
-    if rule.costs:
+    if rule.costs and not priced_by_host:
         script_config, trailers = _costs(rule, processor=processor)
         yield COSTS, script_config
         yield COST_TRAILERS, trailers
     if reads_chat_usage(rule, path_class):
-        yield CHAT_USAGE, _chat_usage()
+        yield CHAT_USAGE, _chat_usage(rule.costs)
