@@ -22,7 +22,7 @@ from google.protobuf.message import Message
 from headgate.controller.xds.resource_types import CLUSTER, LISTENER, ROUTE, SECRET
 from headgate.controller.xds.server import AdsServer, Patience
 from headgate.controller.xds.session import Rejected
-from headgate.controller.xds.snapshot import Snapshot, take_snapshot
+from headgate.controller.xds.snapshot import Snapshot, SnapshotTaker
 from headgate.runtime.envoy import EnvoyAdmin, EnvoyOptions, envoy_child, find_envoy
 from headgate.runtime.grpc_server import listen, make_server
 from headgate.runtime.supervisor import Child, Supervisor
@@ -43,13 +43,18 @@ _ADS: Json = {"ads": _NOTHING, "resource_api_version": "V3"}
 _E = "type.googleapis.com/envoy.extensions."
 
 
-def snapshot_of(resources: Mapping[str, tuple[Json, ...]], previous: Snapshot | None = None) -> Snapshot:
+def snapshot_of(resources: Mapping[str, tuple[Json, ...]], taker: SnapshotTaker | None = None) -> Snapshot:
     """A snapshot of resources given as JSON values by type URL."""
+    return (taker or SnapshotTaker()).take(messages_of(resources))
+
+
+def messages_of(resources: Mapping[str, tuple[Json, ...]]) -> Mapping[str, Mapping[str, Message]]:
+    """Resources given as JSON values by type URL, as messages by name."""
     messages: dict[str, dict[str, Message]] = {}
     for type_url, each in resources.items():
         made = [json_format.ParseDict(dict(values), _CLASSES[type_url]()) for values in each]
         messages[type_url] = {getattr(message, "name"): message for message in made}  # noqa: B009
-    return take_snapshot(messages, previous)
+    return messages
 
 
 def listener_json(name: str, port: int, route: str) -> Json:

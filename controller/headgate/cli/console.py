@@ -24,7 +24,7 @@ class Console:
 
     def ready(self, urls: Sequence[str], seconds: float) -> None:
         """Envoy serves the configuration."""
-        if self._json:
+        if self._json and urls:
             log.info("ready", urls=urls, seconds=seconds)
         else:
             for url in urls:

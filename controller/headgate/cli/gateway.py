@@ -63,6 +63,7 @@ class Gateway:
         self._accepted: Snapshot | None = None
         self._first_applied = asyncio.Event()
         self._ready = False
+        self._told_ready: set[str] = set()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -97,6 +98,7 @@ class Gateway:
             return
         self._ready = self._supervisor.restarting = True
         urls = [address.url for address in self._served()]
+        self._told_ready.update(urls)
         self._console.ready(urls, time.monotonic() - started_at)
         self._output.release()
         if plan.welcome is not None and urls:
@@ -183,7 +185,7 @@ class Gateway:
                 task.result()
             elif death.done():
                 child, code = death.result()
-                raise StartError(self._output.last_line(child) or f"{child} ended: {exit_text(code)}")
+                raise StartError(_last_words(child, self._output.last_line(child), code))
             else:
                 raise StartError(f"Envoy did not take the configuration in {READY_SECONDS_MAX:g} s")
         finally:
@@ -231,8 +233,12 @@ class Gateway:
         from headgate.cli.listeners import addresses, refers_to_cluster
 
         self._console.problems(build.problems)
-        self._addresses = addresses(build.resources)
+        known, self._addresses = self._addresses, addresses(build.resources)
         if self._servers:
+            added = {(each.host, each.port) for each in self._addresses.values()}
+            added -= {(each.host, each.port) for each in known.values()}
+            if (reason := unusable(sorted(added))) is not None:
+                self._console.problem(reason)
             return
         if not self._addresses:
             raise StartError("nothing can be served: no Gateway has a listener with a valid route")
@@ -252,9 +258,13 @@ class Gateway:
 
     def applied(self, snapshot: "Snapshot", seconds: float) -> None:
         """Envoy has acknowledged."""
-        del seconds
         self._accepted = snapshot
         self._first_applied.set()
+        if self._ready:
+            self._console.progress(f"changed, live after {seconds:.2f} s")
+            urls = [address.url for address in self._served() if address.url not in self._told_ready]
+            self._told_ready.update(urls)
+            self._console.ready(urls, seconds)
 
     def refused(self, refusal: "Refusal") -> None:
         """Envoy refused something that the compiler let through."""
@@ -268,6 +278,13 @@ class Gateway:
             return ()
         names = self._accepted.resources[LISTENER]
         return sorted(address for name, address in self._addresses.items() if name in names)
+
+
+def _last_words(child: str, line: str, code: int) -> str:
+    """Our own servers end with a line for the user; anything else needs to be told whose words these are."""
+    if not line:
+        return f"{child} ended: {exit_text(code)}"
+    return f"{child} ended: {line}" if child == "envoy" else line
 
 
 async def _until(done: Callable[[], Awaitable[bool]]) -> None:

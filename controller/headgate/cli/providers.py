@@ -184,13 +184,24 @@ spec: {{endpoints: [{{{kind}: {{{field}: '{host}', port: {port}}}}}]}}
 def _backend(provider: Provider, url: str) -> str:
     parts = urlsplit(url)
     host, tls = parts.hostname or "", parts.scheme == "https"
-    prefix = parts.path.rstrip("/") if provider.name == "openai" else ""
+    prefix = _prefix(provider, parts.path.strip("/"))
     documents = [
         _endpoint(provider.name, host, parts.port or (443 if tls else 80)),
         _service_of(provider, prefix),
         _policy(provider),
     ]
     return "---\n".join(documents + ([_tls(provider.name, host)] if tls else []))
+
+
+def _prefix(provider: Provider, path: str) -> str:
+    """The base URL of an OpenAI client ends with the version, that of an Anthropic client does not."""
+    match provider.schema:
+        case "OpenAI":
+            return path
+        case "Anthropic" if path:
+            return f"{path}/v1"
+        case _:
+            return ""
 
 
 def _service_of(provider: Provider, prefix: str) -> str:

@@ -19,7 +19,7 @@ from headgate.contract.secret import Secret
 from headgate.controller.files import mirror_files, write_atomically
 from headgate.controller.store import Refusal, SnapshotStore
 from headgate.controller.xds.session import Rejected
-from headgate.controller.xds.snapshot import Dangling, Snapshot, dangling, take_snapshot
+from headgate.controller.xds.snapshot import Dangling, Snapshot, SnapshotTaker, dangling
 from headgate.runtime.logging import event_log
 
 log = event_log("controller")
@@ -95,6 +95,7 @@ class ControllerLoop:
         self._state_directory = state_directory
         self._static_clusters = static_clusters
         self._store = SnapshotStore()
+        self._taker = SnapshotTaker()
         self._last: Build | None = None
         self._error = ""
         self._nodes: list[str] = []
@@ -130,7 +131,7 @@ class ControllerLoop:
         started = time.monotonic()
         previous = self._store.wanted
         try:
-            build, snapshot, missing = await asyncio.to_thread(self._make, previous)
+            build, snapshot, missing = await asyncio.to_thread(self._make)
         except Exception as error:
             self._error = str(error)
             self._observer.build_failed(error)
@@ -195,9 +196,9 @@ class ControllerLoop:
 
     # ---
 
-    def _make(self, previous: Snapshot | None) -> tuple[Build, Snapshot, tuple[Dangling, ...]]:
+    def _make(self) -> tuple[Build, Snapshot, tuple[Dangling, ...]]:
         build = self._build()
-        snapshot = take_snapshot(build.resources, previous)
+        snapshot = self._taker.take(build.resources)
         return build, snapshot, dangling(snapshot, self._static_clusters)
 
     def _write(self, build: Build) -> None:

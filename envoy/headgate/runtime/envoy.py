@@ -56,6 +56,7 @@ class EnvoyOptions:
     concurrency: int | None = None
     """Worker threads; None is one per CPU this process may use."""
     log_level: LogLevel = LogLevel.WARNING
+    """Ours; Envoy's own is one step less talkative: its debug log holds whole requests and configurations."""
     drain_seconds: float = 10.0
 
     @property
@@ -141,6 +142,12 @@ def _xds_cluster(options: EnvoyOptions) -> _Json:
 
 _LOG_FORMAT: Final = "[%l][%n] %v"
 _LOG_LINE: Final = re.compile(r"\[(\w+)\]\[([\w-]+)\] (.*)")
+_OWN_LEVELS: Final = {
+    LogLevel.DEBUG: "info",
+    LogLevel.INFO: "warning",
+    LogLevel.WARNING: "warning",
+    LogLevel.ERROR: "error",
+}
 _LEVELS: Final = {
     "trace": LogLevel.DEBUG,
     "debug": LogLevel.DEBUG,
@@ -181,7 +188,7 @@ def envoy_child(options: EnvoyOptions) -> ChildSpec:
     """Writes the bootstrap and says how to start Envoy with it. Access logs on standard output stay there."""
     options.bootstrap_path.write_text(json.dumps(bootstrap(options), indent=1))
     command = [str(options.binary), "--config-path", str(options.bootstrap_path)]
-    command += ["--disable-hot-restart", "--log-level", options.log_level.value, "--log-format", _LOG_FORMAT]
+    command += ["--disable-hot-restart", "--log-level", _OWN_LEVELS[options.log_level], "--log-format", _LOG_FORMAT]
     command += ["--concurrency", str(options.concurrency or usable_cpus())]
     command += ["--drain-time-s", str(max(1, round(options.drain_seconds)))]
     # What was asked for must be visible soon after it happened; the default is 10 s.

@@ -204,8 +204,7 @@ async def test_a_refused_cluster_is_named_and_the_rest_is_kept(bench: AdsBench, 
             LISTENER: listeners,
             ROUTE: (cluster_route_json("r", "b"),),
             CLUSTER: (cluster_json("a", echo_port), cluster_json("b", echo_port, host="not-an-address")),
-        },
-        good,
+        }
     )
     bench.ads.publish(broken)
     await bench.observer.until(lambda seen: bool(seen.rejections))

@@ -177,6 +177,17 @@ def test_a_saved_change_is_live_within_a_second_and_a_broken_one_changes_nothing
     gateway.wait_output(r"solved: .*gateway\.yaml")
 
 
+def test_a_new_listener_is_told_and_served(run_gateway: Run, start_provider: StartProvider) -> None:
+    provider = start_provider(OPENAI)
+    provider.answer(Answer(text="hi"))
+    first, second = free_port(), free_port()
+    text = config(first, provider, "m")
+    gateway = run_gateway(text)
+    gateway.write(text.replace("listeners:", f"listeners:\n  - {{name: more, protocol: HTTP, port: {second}}}"))
+    gateway.wait_output(rf"ready  http://127\.0\.0\.1:{second}\n")
+    assert [ask(f"http://127.0.0.1:{port}", "m")[0] for port in (first, second)] == [200, 200]
+
+
 def test_changes_fail_no_request_in_flight(run_gateway: Run, start_provider: StartProvider) -> None:
     provider = start_provider(OPENAI)
     provider.answer(Answer(text="hi"))
@@ -259,7 +270,7 @@ def test_an_envoy_that_ends_at_once_is_one_clear_line(tmp_path: Path) -> None:
     broken.write_text("#!/bin/sh\necho 'wrong architecture' >&2\nexit 3\n")
     broken.chmod(0o755)
     line = one_line(failing("--envoy", str(broken), "--port", str(free_port())))
-    assert line == "headgate: wrong architecture"
+    assert line == "headgate: envoy ended: wrong architecture"
 
 
 def test_a_missing_file_is_one_clear_line() -> None:

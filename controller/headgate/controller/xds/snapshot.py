@@ -59,16 +59,41 @@ class Dangling:
         return f"{kind} {self.referrer.name} refers to {other} {self.reference.name}, which does not exist"
 
 
-def take_snapshot(messages: Mapping[str, Mapping[str, Message]], previous: "Snapshot | None" = None) -> Snapshot:
-    """Serialises and versions `messages` (type URL → name → message).
+class SnapshotTaker:
+    """Takes snapshots of one configuration as it changes, at the cost of what changed.
 
-    Resources whose bytes equal those in `previous` are taken from there, which spares hashing and walking them.
+    A message that is the same object as last time is not looked at: compilers share what did not change, and never
+    change what they gave out.
     """
-    return make_snapshot(
-        _resource(type_url, name, message, previous)
-        for type_url, named in messages.items()
-        for name, message in named.items()
-    )
+
+    def __init__(self) -> None:
+        self._taken: dict[Reference, tuple[Message, Resource]] = {}
+
+    def take(self, messages: Mapping[str, Mapping[str, Message]]) -> Snapshot:
+        """A snapshot of `messages` (type URL → name → message)."""
+        taken = {
+            reference: self._resource(reference, message)
+            for type_url, named in messages.items()
+            for name, message in named.items()
+            for reference in (Reference(type_url, name),)
+        }
+        self._taken = taken
+        return make_snapshot((reference, resource) for reference, (_, resource) in taken.items())
+
+    def _resource(self, reference: Reference, message: Message) -> tuple[Message, Resource]:
+        known = self._taken.get(reference)
+        if known is not None and known[0] is message:
+            return known
+        body = message.SerializeToString(deterministic=True)
+        if known is not None and known[1].body == body:
+            return message, known[1]
+        version = blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()
+        return message, Resource(name=reference.name, version=version, body=body, references=references(message))
+
+
+def take_snapshot(messages: Mapping[str, Mapping[str, Message]]) -> Snapshot:
+    """One snapshot of `messages` (type URL → name → message)."""
+    return SnapshotTaker().take(messages)
 
 
 def make_snapshot(resources: Iterable[tuple[Reference, Resource]]) -> Snapshot:
@@ -87,17 +112,6 @@ def make_snapshot(resources: Iterable[tuple[Reference, Resource]]) -> Snapshot:
 
 
 EMPTY: Final = make_snapshot(())
-
-
-def _resource(type_url: str, name: str, message: Message, previous: Snapshot | None) -> tuple[Reference, Resource]:
-    reference = Reference(type_url, name)
-    body = message.SerializeToString(deterministic=True)
-    if previous is not None and type_url in previous.resources:
-        known = previous.get(reference)
-        if known is not None and known.body == body:
-            return reference, known
-    version = blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()
-    return reference, Resource(name=name, version=version, body=body, references=references(message))
 
 
 def dangling(snapshot: Snapshot, static_clusters: frozenset[str] = frozenset()) -> tuple[Dangling, ...]:

@@ -1,0 +1,77 @@
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from headgate.cli import providers
+from headgate.cli.start_error import StartError
+from headgate.compiler.compile import compile_world
+from headgate.compiler.options import Options
+from headgate.controller.sources.files import load
+
+KEYS = {
+    "OPENAI_API_KEY": "sk-o",
+    "ANTHROPIC_API_KEY": "sk-a",
+    "AZURE_OPENAI_API_KEY": "sk-z",
+    "AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com",
+}
+
+
+def found(*names: str, **more: str) -> providers.Found:
+    return providers.find({**{name: KEYS[name] for name in names}, **more})
+
+
+def test_nothing_is_found_in_an_empty_environment() -> None:
+    assert providers.find({"OPENAI_API_KEY": ""}) == providers.Found((), ())
+
+
+def test_what_is_found_is_named_with_its_url_and_without_its_key() -> None:
+    told = found("OPENAI_API_KEY", OPENAI_BASE_URL="http://127.0.0.1:1/v1").told
+    assert told == ("OPENAI_API_KEY found: OpenAI at http://127.0.0.1:1/v1",)
+
+
+def test_of_two_that_take_any_model_the_first_is_used_and_the_other_named() -> None:
+    both = found("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT")
+    assert [provider.name for provider, _ in both.used] == ["openai"]
+    assert both.told[1] == "AZURE_OPENAI_API_KEY found, not used: OpenAI takes its models"
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"AZURE_OPENAI_API_KEY": "k"}, "AZURE_OPENAI_API_KEY is set, but AZURE_OPENAI_ENDPOINT is not"),
+        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "api.openai.com"}, "OPENAI_BASE_URL is not a URL: api.openai.com"),
+    ],
+)
+def test_half_a_provider_is_one_clear_error(environment: Mapping[str, str], message: str) -> None:
+    with pytest.raises(StartError) as error:
+        providers.find(environment)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (),
+        ("OPENAI_API_KEY",),
+        ("ANTHROPIC_API_KEY",),
+        ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
+        ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"),
+        ("ANTHROPIC_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
+    ],
+)
+def test_the_manifests_compile_without_a_word_and_hold_no_key(tmp_path: Path, names: tuple[str, ...]) -> None:
+    text = providers.manifests(found(*names), port=8080, demo_address="127.0.0.1:1")
+    assert not any(value in text for name, value in KEYS.items() if name.endswith("KEY"))
+    (tmp_path / "gateway.yaml").write_text(text)
+    loaded = load([tmp_path], environment=KEYS)
+    compiled = compile_world(loaded.world, Options(extproc_sockets=("/x.sock",), ratelimit_socket="/r.sock"))
+    assert [str(each) for each in (*loaded.diagnostics, *compiled.diagnostics)] == []
+    clusters = compiled.resources["type.googleapis.com/envoy.config.cluster.v3.Cluster"]
+    assert len([name for name in clusters if not name.startswith("headgate-")]) >= max(1, len(names) // 2)
+
+
+def test_a_base_url_with_a_path_is_kept() -> None:
+    text = providers.manifests(found("ANTHROPIC_API_KEY", ANTHROPIC_BASE_URL="https://x.test/claude/"), port=1)
+    assert "prefix: 'claude/v1'" in text
+    text = providers.manifests(found("OPENAI_API_KEY", OPENAI_BASE_URL="https://x.test/api/v3"), port=1)
+    assert "prefix: 'api/v3'" in text
