@@ -162,7 +162,7 @@ def _set_cluster(action: RouteAction, backends: tuple[ir.Backend, ...]) -> int:
 
 def specifier_name(backends: tuple[ir.Backend, ...]) -> str:
     """Several routes of a rule choose among the same backends: the specifier stands once in the configuration."""
-    return f"{_PRIORITY_GROUP}/" + "+".join(backend.name for backend in backends)
+    return "+".join((backends[0].name, *(backend.name.rpartition("/")[2] for backend in backends[1:])))
 
 
 @lru_cache(maxsize=16_384)
