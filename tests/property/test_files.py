@@ -84,7 +84,7 @@ def load_bytes(content: bytes, suffix: str) -> None:
         path.write_bytes(content)
         before = load([path], environment={})
         again = load([path], environment=os.environ, previous=before)
-    lines = content.count(b"\n") + content.count(b"\r") + 1
+    lines = content.count(b"\n") + content.count(b"\r") + 1  # as editors count them
     assert all(0 <= each.line <= lines for each in before.diagnostics)
     assert again.world == before.world
 

@@ -60,6 +60,11 @@ class Document:
     line: int
     is_json: bool = False
 
+    @property
+    def line_last(self) -> int:
+        """Index of the last line. libyaml's end may be on the line after it, and it also counts U+0085 and U+2028."""
+        return self.text.rstrip("\n").count("\n")
+
     def locate(self, path: str) -> int:
         """Line of a field like `items[0].spec.rules`, else of the closest thing around it."""
         node = _compose_quietly(self.text)
@@ -71,7 +76,7 @@ class Document:
             if found is None:
                 break
             node, line = found
-        return self.line + line
+        return self.line + min(line, self.line_last)
 
 
 def split_documents(text: str) -> Iterator[Document]:
@@ -97,8 +102,8 @@ def parse(document: Document) -> tuple[object, int]:
     node = _compose(document)
     if node is None:
         return None, document.line
-    value = _Construction(document.line).value(node, 0)
-    return value, document.line + node.start_mark.line
+    value = _Construction(document).value(node, 0)
+    return value, document.line + min(node.start_mark.line, document.line_last)
 
 
 # --- parsing
@@ -160,7 +165,7 @@ def _document_error(error: yaml.YAMLError, document: Document) -> DocumentError:
         message = " ".join(part for part in (error.problem, error.context) if part)
         line, column = (mark.line, mark.column + 1) if mark is not None else (0, 0)
         rows = document.text.split("\n")
-        line = min(line, document.text.rstrip("\n").count("\n"))  # libyaml's end is on a line that does not exist
+        line = min(line, document.line_last)
         if rows[line][: column or None].endswith("\t"):
             return DocumentError("a tab, where YAML takes only spaces", document.line + line, column, "spaces")
         return DocumentError(message or "is not YAML", document.line + line, column)
@@ -202,8 +207,8 @@ def _parse_json(document: Document) -> object:
 class _Construction:
     """Nodes to values."""
 
-    def __init__(self, first_line: int) -> None:
-        self._first_line = first_line
+    def __init__(self, document: Document) -> None:
+        self._document = document
         self._left = VALUES_MAX
 
     def value(self, node: Node, depth: int) -> object:
@@ -260,7 +265,8 @@ class _Construction:
 
     def _error(self, node: Node, message: str, remedy: str = "") -> DocumentError:
         mark = node.start_mark
-        return DocumentError(message, self._first_line + mark.line, mark.column + 1, remedy)
+        line = min(mark.line, self._document.line_last)
+        return DocumentError(message, self._document.line + line, mark.column + 1, remedy)
 
 
 def plain_value(text: str) -> object:

@@ -317,7 +317,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise _UnreadableFileError(path, f"cannot be read: {error.strerror or error}") from None
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         unreadable = _UnreadableFileError(path, "is not UTF-8", "the file saved as UTF-8")
