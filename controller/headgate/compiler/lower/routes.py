@@ -30,7 +30,7 @@ from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import extraction, security
-from headgate.compiler.lower.upstream import STREAMED, UNARY, filter_name
+from headgate.compiler.lower.upstream import filter_name
 from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
@@ -209,16 +209,16 @@ def host_configs(host: ir.VirtualHost, options: Options) -> Iterator[tuple[str, 
 
 
 @lru_cache(maxsize=256)
-def _processor(dialect: DialectName, endpoint: str, mode: str) -> Any:
-    overrides = ExtProcOverrides(processing_mode=STREAMED if mode == "stream" else UNARY)
+def _processor(endpoint: str) -> Any:
+    overrides = ExtProcOverrides()
     overrides.grpc_initial_metadata.append(HeaderValue(key=headers.GRPC_ENDPOINT, value=endpoint))
     return packed(ExtProcPerRoute(overrides=overrides))
 
 
-def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Options, how: Placement, mode: str) -> None:
+def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Options, how: Placement) -> None:
     configs = route.typed_per_filter_config
     for dialect in sorted(served.translated):
-        configs[filter_name(dialect)].CopyFrom(_processor(dialect, served.path_class.endpoint, mode))
+        configs[filter_name(dialect)].CopyFrom(_processor(served.path_class.endpoint))
     # a chat stream's usage is published as it passes, like the processor's
     processor = bool(served.translated) or extraction.reads_chat_usage(rule, served.path_class)
     if rule.limits and options.ratelimit_socket:
@@ -263,21 +263,13 @@ def _under_root(path_class: PathClass, root: str) -> str:
 def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how: Placement) -> Iterator[Route]:
     for served in served_classes(rule, options):
         backends = tuple(backend for backend, _ in served.backends)
-        streams = (True, False) if served.translated and not served.path_class.multipart else (False,)
-        for streamed in streams:
-            where = route_match(match, how)
-            _path_match(where, served.path_class.kind, _under_root(served.path_class, options.path_root))
-            if streamed:
-                wanted = metadata_matcher(metadata.INTERNAL_STREAM)
-                wanted.value.bool_match = True
-                where.dynamic_metadata.append(wanted)
-            name = f"{rule.name}/{served.path_class.name}{'/stream' if streamed else ''}/match/{index}"
-            route = _route(rule, name, where)
-            route.route.CopyFrom(_action(rule, backends))
-            mode = "stream" if streamed or served.path_class.multipart else "unary"
-            _filter_configs(route, rule, served, options, how, mode)
-            yield from _excluding(route, served.path_class)
-            yield route
+        where = route_match(match, how)
+        _path_match(where, served.path_class.kind, _under_root(served.path_class, options.path_root))
+        route = _route(rule, f"{rule.name}/{served.path_class.name}/match/{index}", where)
+        route.route.CopyFrom(_action(rule, backends))
+        _filter_configs(route, rule, served, options, how)
+        yield from _excluding(route, served.path_class)
+        yield route
 
 
 def _excluding(route: Route, path_class: PathClass) -> Iterator[Route]:

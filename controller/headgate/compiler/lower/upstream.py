@@ -37,10 +37,10 @@ from headgate.llm.names import DialectName, HostName
 from headgate.pb import overlay
 
 EXTPROC_CLUSTER = "headgate-extproc"
-# Both send the request's headers although nothing in them is needed: that holds the headers back until the body is
+# The request's headers are sent although nothing in them is needed: that holds the headers back until the body is
 # translated. Skipped, they run ahead to the codec, and Envoy 1.40 sends the untranslated body or, when a body of some
 # 100 KB meets a cluster without a ready connection, dies of a segmentation fault (full duplex bodies: the same).
-UNARY = ProcessingMode(
+MODE = ProcessingMode(
     request_header_mode=ProcessingMode.SEND,
     request_body_mode=ProcessingMode.BUFFERED,
     request_trailer_mode=ProcessingMode.SKIP,
@@ -50,16 +50,7 @@ UNARY = ProcessingMode(
     response_body_mode=ProcessingMode.BUFFERED,
     response_trailer_mode=ProcessingMode.SKIP,
 )
-"""Four messages a call."""
-STREAMED = ProcessingMode(
-    request_header_mode=ProcessingMode.SEND,
-    request_body_mode=ProcessingMode.BUFFERED,
-    request_trailer_mode=ProcessingMode.SKIP,
-    response_header_mode=ProcessingMode.SEND,
-    response_body_mode=ProcessingMode.STREAMED,
-    response_trailer_mode=ProcessingMode.SKIP,
-)
-"""A message per chunk of the answer; its status and content type come first."""
+"""Four messages a call; the processor itself switches the answer to a message per chunk where it is a stream."""
 MESSAGE_TIMEOUT_SECONDS = 10.0
 AZURE_V1_PREFIX = "/openai/v1"
 
@@ -131,7 +122,8 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
     service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
     return ExternalProcessor(
         grpc_service=service,
-        processing_mode=UNARY,
+        processing_mode=MODE,
+        allow_mode_override=True,
         message_timeout=duration(MESSAGE_TIMEOUT_SECONDS),
         response_attributes=["response.code"],
         mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
