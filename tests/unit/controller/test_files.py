@@ -232,6 +232,20 @@ def test_a_file_that_is_gone_takes_its_objects_along(tmp_path: Path) -> None:
     assert names(read(tmp_path, previous=before)) == ["a"]
 
 
+@pytest.mark.parametrize("named", ["a.yaml", ""])
+def test_a_named_path_that_is_gone_may_come_back(tmp_path: Path, named: str) -> None:
+    folder = tmp_path / "config"
+    folder.mkdir()
+    path = write(folder, a=backend("a")) / named
+    before = read(path)
+    folder.rename(tmp_path / "elsewhere")
+    after = read(path, previous=read(path, previous=before))
+    assert (hosts(after), said(after)) == ({"a": "example.com"}, [f"{path.name}:0: no such file or folder{STAYS}"])
+    (tmp_path / "elsewhere").rename(folder)
+    write(folder, a=backend("a", "new.example.com"))
+    assert hosts(read(path, previous=after)) == {"a": "new.example.com"}
+
+
 def test_an_object_that_moved_to_another_file_is_followed(tmp_path: Path) -> None:
     write(tmp_path, a=backend("a"))
     before = read(tmp_path)

@@ -75,6 +75,9 @@ def load(paths: Sequence[Path], *, environment: Mapping[str, str], previous: Loa
     diagnostics.
     """
     gathering = _Gathering(previous)
+    for path in paths:
+        if not path.exists():
+            gathering.miss(path)
     for path in find_files(paths, gathering.diagnostics):
         gathering.read_file(path, environment)
     return gathering.finish()
@@ -91,6 +94,15 @@ class _Gathering:
         self._unused: list[Rejected] = []
         self._files: dict[str, ReadFile] = {}
         self._broken_files: set[str] = set()
+
+    def miss(self, path: Path) -> None:
+        """Remembers that a path that was named is not there: an editor may be about to write it again."""
+        message = "no such file or folder"
+        self.diagnostics.append(Diagnostic(severity=Severity.ERROR, message=message, file=str(path)))
+        self._broken_files.add(str(path))
+        if self._previous is not None:
+            files = {resource.source.file for resource in self._previous.resources.values()}
+            self._broken_files.update(file for file in files if Path(file).is_relative_to(path))
 
     def read_file(self, path: Path, environment: Mapping[str, str]) -> None:
         """Adds the objects of a file."""
@@ -142,7 +154,7 @@ class _Gathering:
             diagnostic.key in kept
             if diagnostic.key is not None
             else diagnostic.file in self._broken_files
-            and any(resource.source.file == diagnostic.file for resource in kept.values())
+            and any(Path(each.source.file).is_relative_to(diagnostic.file) for each in kept.values())
         )
         if not stays or diagnostic.severity is not Severity.ERROR:
             return diagnostic
@@ -272,7 +284,10 @@ class _UnreadableFileError(Exception):
 
 
 def find_files(paths: Sequence[Path], diagnostics: list[Diagnostic]) -> list[Path]:
-    """The files of paths, in order: a file itself whatever its name, of a folder those with a suffix of `SUFFIXES`."""
+    """The files of paths, in order: a file itself whatever its name, of a folder those with a suffix of `SUFFIXES`.
+
+    A path that does not exist has none.
+    """
     found: dict[str, Path] = {}
     for path in paths:
         if path.is_dir():
@@ -284,9 +299,6 @@ def find_files(paths: Sequence[Path], diagnostics: list[Diagnostic]) -> list[Pat
                 found.setdefault(os.path.realpath(each), each)
         elif path.exists():
             found.setdefault(os.path.realpath(path), path)
-        else:
-            message = "no such file or folder"
-            diagnostics.append(Diagnostic(severity=Severity.ERROR, message=message, file=str(path)))
     return list(found.values())
 
 
