@@ -11,6 +11,7 @@ import sys
 from headgate.cli.gateway import Gateway
 from headgate.cli.run_options import RunOptions, add_arguments, parse_options
 from headgate.cli.start_error import StartError
+from headgate.runtime.garbage import collect_rarely
 from headgate.runtime.logging import set_up_logging
 
 __all__ = ["add_arguments", "run"]
@@ -18,6 +19,7 @@ __all__ = ["add_arguments", "run"]
 
 def run(options: argparse.Namespace) -> int:
     """The exit code of a whole life."""
+    collect_rarely()
     chosen = parse_options(options)
     set_up_logging(chosen.log_level, chosen.log_format)
     try:

@@ -18,6 +18,7 @@ from headgate.controller.control_plane import ControlPlane
 from headgate.controller.loop import Build
 from headgate.controller.store import Refusal
 from headgate.controller.xds.snapshot import Snapshot
+from headgate.runtime.garbage import collect_rarely
 from headgate.runtime.grpc_server import AddressInUseError, stop_event
 from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
 
@@ -48,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the controller; returns the exit code."""
     options = make_parser().parse_args(arguments)
+    collect_rarely()
     set_up_logging(options.log_level, options.log_format)
     try:
         asyncio.run(_live(options))

@@ -1,0 +1,13 @@
+"""How often Python looks for reference cycles."""
+
+import gc
+from typing import Final
+
+_THRESHOLDS: Final = (100_000, 50, 100)
+
+
+def collect_rarely() -> None:
+    """For processes whose memory is large, immutable trees: looking for cycles in them finds none and costs more than
+    making them (a change of one among 1,000 routes: 0.70 s with Python's thresholds, 0.30 s with these).
+    """
+    gc.set_threshold(*_THRESHOLDS)
