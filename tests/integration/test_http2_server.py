@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import grpc
 import grpc.aio
@@ -58,10 +58,41 @@ def open_echo(replies: Replies, headers: Mapping[str, str]) -> Call:
     return Echo(replies, headers.get("x-facts", ""))
 
 
+class Later:
+    """A unary call that the test answers, from `waiting`; `soon` is answered in a moment."""
+
+    waiting: ClassVar[asyncio.Queue[Replies]]
+
+    def __init__(self, replies: Replies) -> None:
+        self._replies = replies
+
+    def receive(self, message: bytes) -> None:
+        if message == b"soon":
+            asyncio.get_running_loop().call_later(0.001, self._replies.answer, b"soon")
+        else:
+            Later.waiting.put_nowait(self._replies)
+
+    def half_closed(self) -> None:
+        return
+
+    def closed(self) -> None:
+        return
+
+
+def open_later(replies: Replies, headers: Mapping[str, str]) -> Call:
+    del headers
+    return Later(replies)
+
+
+def ask_later(channel: grpc.aio.Channel, message: bytes) -> Awaitable[bytes]:
+    return cast("Callable[[bytes], Awaitable[bytes]]", channel.unary_unary("/t.Echo/Later"))(message)
+
+
 @asynccontextmanager
 async def echo_server(address: str) -> AsyncGenerator[tuple[Server, Health, str]]:
     health = Health(("echo",))
-    server = Server({"/t.Echo/Run": open_echo, **health.services()})
+    Later.waiting = asyncio.Queue()
+    server = Server({"/t.Echo/Run": open_echo, "/t.Echo/Later": open_later, **health.services()})
     port = await server.listen(address)
     try:
         yield server, health, address if address.startswith("unix:") else f"127.0.0.1:{port}"
@@ -101,6 +132,27 @@ async def test_many_calls_at_once(address: str) -> None:
             assert await call.code() is grpc.StatusCode.OK
 
         await asyncio.gather(*(one(number) for number in range(200)))
+
+
+async def test_answers_that_come_later(address: str) -> None:
+    async with echo_server(address) as (server, _, target), grpc.aio.insecure_channel(target) as channel:
+        assert await asyncio.gather(*(ask_later(channel, b"soon") for _ in range(50))) == [b"soon"] * 50
+        asked = [asyncio.ensure_future(ask_later(channel, b"wait")) for _ in range(50)]
+        for replies in [await Later.waiting.get() for _ in range(50)]:
+            replies.answer(b"now")
+        assert await asyncio.gather(*asked) == [b"now"] * 50
+        assert server.calls_open == 0
+
+
+async def test_an_answer_on_the_last_moment_of_a_drain_arrives(tmp_path: Path) -> None:
+    async with echo_server(f"unix:{tmp_path}/s") as (server, _, target), grpc.aio.insecure_channel(target) as channel:
+        asked = asyncio.ensure_future(ask_later(channel, b"wait"))
+        replies = await Later.waiting.get()
+        stopping = asyncio.ensure_future(server.stop(10))
+        await asyncio.sleep(0)
+        replies.answer(b"last")
+        await stopping
+        assert await asked == b"last"
 
 
 async def test_errors_are_statuses(address: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -165,6 +217,12 @@ async def test_a_drain_lets_running_calls_end_and_refuses_new_ones(tmp_path: Pat
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await checker(late)(b"")
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:http", "127.0.0.1:70000", "unix:/nonexistent/s", "nowhere"])
+async def test_an_address_that_is_none_says_so(address: str) -> None:
+    with pytest.raises(AddressInUseError, match=f"cannot listen on {address}: "):
+        await Server({}).listen(address)
 
 
 async def test_a_second_server_on_a_port_says_so() -> None:

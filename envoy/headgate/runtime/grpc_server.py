@@ -9,7 +9,6 @@ NOT_SERVING, new streams are refused (GOAWAY), running ones get `drain_seconds` 
 """
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ import grpc
 import grpc.aio
 from headgate.runtime.addresses import MESSAGE_BYTES_MAX, AddressInUseError
 from headgate.runtime.logging import event_log
+from headgate.runtime.signals import stop_event
 
 log = event_log("runtime")
 
@@ -138,12 +138,3 @@ async def serve_until(
     finally:
         await server.stop(drain_seconds)
     log.info("server_stopped", address=address)
-
-
-def stop_event(signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> asyncio.Event:
-    """An event that any of `signals` sets on the running loop."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in signals:
-        loop.add_signal_handler(number, stop.set)
-    return stop

@@ -1,8 +1,6 @@
 """One worker: the processor on its socket and, if asked for, its admin page. A supervisor starts one per core."""
 
-import asyncio
 import gc
-import signal
 from typing import Final
 
 from headgate.extproc.admin import Admin
@@ -12,16 +10,14 @@ from headgate.extproc.wire import SERVICE
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
 from headgate.runtime.logging import event_log
+from headgate.runtime.signals import stop_event
 
 log: Final = event_log("extproc")
 
 
 async def serve(*, address: str, admin_address: str, drain_seconds: float) -> None:
     """Serves until SIGTERM or SIGINT, then drains. Raises AddressInUseError."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     metrics = Metrics()
     health = Health((SERVICE,))
     server = Server({**Processor(metrics).services(), **health.services()})

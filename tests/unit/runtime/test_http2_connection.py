@@ -126,6 +126,61 @@ def test_replies_share_one_write_and_end_with_trailers() -> None:
     assert connection.streams_open == 0
 
 
+@pytest.mark.parametrize("size", [0, 1, 300, 16_379])
+def test_an_answer_is_what_a_message_and_an_end_are(size: int) -> None:
+    def sent(*, at_once: bool) -> list[tuple[FrameType, int, int, bytes]]:
+        client = Client()
+        connection = opened(client)
+        connection.receive(client.headers(1) + client.message(1, b"ask", end=True))
+        if at_once:
+            connection.send_answer(1, b"a" * size)
+        else:
+            connection.send_message(1, b"a" * size)
+            connection.send_end(1)
+        assert connection.streams_open == 0
+        return client.read(connection.take_output())
+
+    assert sent(at_once=True) == sent(at_once=False)
+
+
+def test_an_answer_larger_than_a_frame_or_a_window_waits_as_messages_do() -> None:
+    client = Client()
+    connection = opened(client, {Setting.INITIAL_WINDOW_SIZE: 30_000})
+    connection.receive(client.headers(1) + client.message(1, b"ask", end=True))
+    connection.send_answer(1, b"a" * 40_000)
+    assert connection.streams_open == 1
+    sent = client.read(connection.take_output())
+    assert [len(payload) for kind, _, _, payload in sent if kind is FrameType.DATA] == [16_384, 30_000 - 16_384]
+    connection.receive(frames.window_update(1, 100_000))
+    sent = client.read(connection.take_output())
+    assert client.decode(sent[-1][3]) == {"grpc-status": "0"}
+    assert connection.streams_open == 0
+
+
+def test_answers_use_up_the_connections_window() -> None:
+    client = Client()
+    connection = opened(client)
+    for stream_id in (1, 3, 5, 7, 9):
+        connection.receive(client.headers(stream_id) + client.message(stream_id, b"ask", end=True))
+        connection.send_answer(stream_id, b"a" * 15_000)
+    sent = client.read(connection.take_output())
+    assert sum(len(payload) for kind, _, _, payload in sent if kind is FrameType.DATA) == frames.WINDOW_DEFAULT
+    connection.receive(frames.window_update(0, 100_000))
+    sent = client.read(connection.take_output())
+    assert sum(len(payload) for kind, _, _, payload in sent if kind is FrameType.DATA) == 5 * 15_005 - 65_535
+    assert connection.streams_open == 0
+
+
+def test_an_early_or_second_answer() -> None:
+    client = Client()
+    connection = opened(client)
+    connection.receive(client.headers(1) + client.message(1, b"ask"))
+    connection.send_answer(1, b"early")
+    connection.send_answer(1, b"again")
+    kinds = [kind for kind, *_ in client.read(connection.take_output())]
+    assert kinds == [FrameType.HEADERS, FrameType.DATA, FrameType.HEADERS, FrameType.RST_STREAM]
+
+
 def test_an_error_names_its_status_and_percent_encodes_its_message() -> None:
     client = Client()
     connection = opened(client)

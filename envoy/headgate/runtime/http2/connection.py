@@ -395,6 +395,21 @@ class Connection:
         if not stream.pending:
             self._send_trailers(stream_id, stream)
 
+    def send_answer(self, stream_id: int, data: bytes) -> None:
+        """Queues a call's only message and its successful end; ignored on a stream that is over."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        size = len(data) + frames.MESSAGE_PREFIX.size
+        fresh = stream.half_closed and not stream.headers_sent
+        if not fresh or size > min(stream.send_window, self._send_window, self._frame_bytes_max):
+            self.send_message(stream_id, data)
+            self.send_end(stream_id)
+            return
+        self._send_window -= size
+        del self._streams[stream_id]
+        self._output.append(frames.answer(stream_id, data))
+
     def drain(self) -> None:
         """Announces that no further stream will be accepted."""
         if not self._draining:

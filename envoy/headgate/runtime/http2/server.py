@@ -1,7 +1,8 @@
 """asyncio around `connection`: listens, hands calls to services, drains.
 
 A service is a mapping of paths (`/package.Service/Method`) to functions that open a call. Everything of a call runs
-synchronously inside the read that brought it, so all replies of one read leave in one write.
+synchronously inside the read that brought it, so all replies of one read leave in one write. Replies that come later
+leave in one write per turn of the event loop.
 """
 
 import asyncio
@@ -49,6 +50,11 @@ class Replies:
         self._connection.send_message(self._stream_id, message)
         self._link.wrote()
 
+    def answer(self, message: bytes) -> None:
+        """The only message of the call, and its end: what `send` and `end` would do, for less."""
+        self._connection.send_answer(self._stream_id, message)
+        self._link.ended(self._stream_id)
+
     def end(self, status: GrpcStatus = GrpcStatus.OK, message: str = "") -> None:
         self._connection.send_end(self._stream_id, status, message)
         self._link.ended(self._stream_id)
@@ -77,6 +83,7 @@ class _Link(asyncio.Protocol):
         self._calls: dict[int, Call] = {}
         self._transport: asyncio.Transport | None = None
         self._reading = False
+        self._flush_scheduled = False
 
     @property
     def calls_open(self) -> int:
@@ -103,7 +110,6 @@ class _Link(asyncio.Protocol):
                         self.ended(event.stream_id)
         except ConnectionFailedError as failure:
             log.warning("connection_failed", reason=str(failure))
-            self._flush()
             self.close()
             return
         finally:
@@ -122,13 +128,15 @@ class _Link(asyncio.Protocol):
         self._flush()
 
     def close(self) -> None:
+        self._flush()
         if self._transport is not None:
             self._transport.close()
 
     def wrote(self) -> None:
-        """Something was queued; inside a read it leaves when the read is done."""
-        if not self._reading:
-            self._flush()
+        """Something was queued; inside a read it leaves when the read is done, else when this turn of the loop is."""
+        if not self._reading and not self._flush_scheduled:
+            self._flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def ended(self, stream_id: int) -> None:
         call = self._calls.pop(stream_id, None)
@@ -168,6 +176,7 @@ class _Link(asyncio.Protocol):
             self.ended(event.stream_id)
 
     def _flush(self) -> None:
+        self._flush_scheduled = False
         output = self._connection.take_output()
         if output and self._transport is not None:
             self._transport.write(output)
@@ -202,8 +211,8 @@ class Server:
             host, _, port = address.rpartition(":")
             self._server = await loop.create_server(make, host.strip("[]") or None, int(port), backlog=BACKLOG)
             return self._server.sockets[0].getsockname()[1]
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (OSError, ValueError, OverflowError) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
             raise AddressInUseError(f"cannot listen on {address}: {reason}") from error
 
     @property
