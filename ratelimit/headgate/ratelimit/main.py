@@ -6,6 +6,7 @@ Exit codes: 0 ended as asked, 1 could not start (one line says why), 2 bad argum
 import argparse
 import asyncio
 import contextlib
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,8 +18,13 @@ from headgate.ratelimit.pages import make_pages
 from headgate.ratelimit.service import RateLimitService
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import KEYS_MAX, MemoryStorage
-from headgate.runtime.grpc_server import AddressInUseError, make_server, serve_until, stop_event
-from headgate.runtime.logging import LogFormat, LogLevel, set_up_logging
+from headgate.runtime.addresses import AddressInUseError
+from headgate.runtime.http2.health import Health
+from headgate.runtime.http2.server import Server
+from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
+from headgate.runtime.signals import stop_event
+
+log = event_log("ratelimit")
 
 
 class StartError(Exception):
@@ -75,22 +81,33 @@ async def _run(options: argparse.Namespace) -> None:
     if snapshot is None or not source.usable:
         raise StartError(f"no limits can be read from {options.config}")
     service.use(snapshot)
-    server = make_server()
-    server.add_generic_rpc_handlers((service.handler(),))
     admin = AdminServer(make_pages(service, stop))
     watching = asyncio.create_task(source.watch(service.use))
     try:
         if options.admin_port is not None:
             await _start_admin(admin, options.admin_host, options.admin_port)
-        await serve_until(
-            server, stop, address=options.address, drain_seconds=options.drain_seconds, services=(wire.SERVICE,)
-        )
+        await _serve(service, stop, options)
     finally:
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
         await admin.close()
         await storage.close()
+
+
+async def _serve(service: RateLimitService, stop: asyncio.Event, options: argparse.Namespace) -> None:
+    health = Health((wire.SERVICE,))
+    server = Server({**service.services(), **health.services()})
+    await server.listen(options.address)
+    # What is imported now lives as long as the process: take it out of every later collection.
+    gc.collect()
+    gc.freeze()
+    log.info("server_listening", address=options.address)
+    await stop.wait()
+    health.shut_down()
+    log.info("server_draining", address=options.address, drain_seconds=options.drain_seconds)
+    await server.stop(options.drain_seconds)
+    log.info("server_stopped", address=options.address)
 
 
 def _open_storage(options: argparse.Namespace) -> Storage:

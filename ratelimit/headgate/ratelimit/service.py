@@ -5,18 +5,19 @@ A storage that fails fails the call with UNAVAILABLE at once; Envoy's `failure_m
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
-import grpc
-import grpc.aio
 from headgate.contract import headers
-from headgate.limits.engine import Decision, LimitRequest, Outcome, decide_request, plan_request
+from headgate.limits.engine import Decision, LimitRequest, Moment, Outcome, Plan, decide_request, plan_request
 from headgate.limits.matching import EMPTY, Snapshot
 from headgate.ratelimit import wire
 from headgate.ratelimit.answers import answer
 from headgate.ratelimit.metrics import Metrics
 from headgate.ratelimit.storages import Storage, StorageError
+from headgate.runtime.http2.frames import GrpcStatus
+from headgate.runtime.http2.server import Replies, Services
 from headgate.runtime.logging import event_log
 
 log = event_log("ratelimit")
@@ -24,8 +25,6 @@ log = event_log("ratelimit")
 _NOTHING: Final = Outcome((), applied=True)
 _REPORT_SECONDS: Final = 1.0
 """Storage failures are logged at most this often: a dead Redis fails every call."""
-
-Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class RateLimitService:
@@ -68,43 +67,101 @@ class RateLimitService:
         figures = self._storage.counts().items()
         return self.metrics.text((f"headgate_ratelimit_{name}", value) for name, value in figures)
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """To be added to a server with `add_generic_rpc_handlers`; messages pass as bytes."""
-        return grpc.method_handlers_generic_handler(
-            wire.SERVICE, {wire.METHOD: grpc.unary_unary_rpc_method_handler(self._should_rate_limit)}
-        )
+    def services(self) -> Services:
+        """To be merged into a server's services."""
+        return {wire.PATH: partial(_ShouldRateLimit, self)}
 
     async def decide(self, request: LimitRequest) -> Decision:
         """Decides and counts; raises StorageError."""
-        plan = plan_request(self.snapshot, request, now=int(self._clock()), prefix=self._key_prefix)
-        outcome = await self._storage.run(plan.transaction) if plan.transaction.ops else _NOTHING
+        plan = self.plan(request)
+        outcome = self.start(plan)
+        return self.finish(plan, outcome if isinstance(outcome, Outcome) else await outcome, request.moment)
+
+    # The steps of a decision.
+
+    def plan(self, request: LimitRequest) -> Plan:
+        """What `request` asks of the storage now."""
+        return plan_request(self.snapshot, request, now=int(self._clock()), prefix=self._key_prefix)
+
+    def start(self, plan: Plan) -> "Outcome | asyncio.Future[Outcome]":
+        """Asks the storage, as `Storage.start` does."""
+        return self._storage.start(plan.transaction) if plan.transaction.ops else _NOTHING
+
+    def finish(self, plan: Plan, outcome: Outcome, moment: Moment) -> Decision:
+        """Decides and counts."""
         decision = decide_request(plan, outcome)
-        self.metrics.record(decision, request.moment)
+        self.metrics.record(decision, moment)
         return decision
 
-    async def _should_rate_limit(self, body: bytes, context: Context) -> bytes:
-        moment: str | None = None
-        path: str | None = None
-        for name, value in context.invocation_metadata() or ():
-            if name == headers.GRPC_MOMENT:
-                moment = str(value)
-            elif name == headers.GRPC_PATH:
-                path = str(value)
-        try:
-            decision = await self.decide(wire.decode_request(body, moment))
-        except wire.WireError as error:
-            self.metrics.request_errors += 1
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except StorageError as error:
-            self._report(error)
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+    def encode(self, decision: Decision, path: str | None) -> bytes:
+        """The response to a request to `path`."""
         added = answer(decision, path=path, limit_headers=self._limit_headers)
         return wire.encode_decision(decision, headers=added.headers, body=added.body)
 
-    def _report(self, error: StorageError) -> None:
+    def storage_failed(self, error: StorageError) -> None:
+        """Counts a call that the storage failed, and logs it unless another was logged just now."""
         self.metrics.storage_errors += 1
         self._unreported += 1
         now = asyncio.get_running_loop().time()
         if now - self._last_report >= _REPORT_SECONDS:
             log.error("storage_failed", error=str(error), failed_calls=self._unreported)
             self._last_report, self._unreported = now, 0
+
+
+class _ShouldRateLimit:
+    """One call. Answered inside `receive` where the storage answers at once."""
+
+    __slots__ = ("_headers", "_outcome", "_replies", "_service")
+
+    def __init__(self, service: RateLimitService, replies: Replies, metadata: Mapping[str, str]) -> None:
+        self._service = service
+        self._replies = replies
+        self._headers = metadata
+        self._outcome: asyncio.Future[Outcome] | None = None
+
+    def receive(self, message: bytes) -> None:
+        if self._outcome is not None:
+            return  # a call has one message
+        service = self._service
+        try:
+            request = wire.decode_request(message, self._headers.get(headers.GRPC_MOMENT))
+            plan = service.plan(request)
+            outcome = service.start(plan)
+        except wire.WireError as error:
+            service.metrics.request_errors += 1
+            self._replies.end(GrpcStatus.INVALID_ARGUMENT, str(error))
+        except StorageError as error:
+            self._fail(error)
+        else:
+            if isinstance(outcome, Outcome):
+                self._answer(plan, outcome, request.moment)
+            else:
+                self._outcome = outcome
+                outcome.add_done_callback(partial(self._continue, plan, request.moment))
+
+    def _continue(self, plan: Plan, moment: Moment, outcome: "asyncio.Future[Outcome]") -> None:
+        if outcome.cancelled():
+            return
+        try:
+            self._answer(plan, outcome.result(), moment)
+        except StorageError as error:
+            self._fail(error)
+        except Exception:  # the server's boundary, which for `receive` is in its caller
+            log.exception("call_failed")
+            self._replies.end(GrpcStatus.INTERNAL, "internal error")
+
+    def _answer(self, plan: Plan, outcome: Outcome, moment: Moment) -> None:
+        decision = self._service.finish(plan, outcome, moment)
+        self._replies.answer(self._service.encode(decision, self._headers.get(headers.GRPC_PATH)))
+
+    def _fail(self, error: StorageError) -> None:
+        self._service.storage_failed(error)
+        self._replies.end(GrpcStatus.UNAVAILABLE, str(error))
+
+    def half_closed(self) -> None:
+        if self._outcome is None:
+            self._replies.end(GrpcStatus.UNIMPLEMENTED, "a request message is missing")
+
+    def closed(self) -> None:
+        if self._outcome is not None:
+            self._outcome.cancel()

@@ -22,6 +22,7 @@ from headgate.pb import overlay_pb2
 
 SERVICE: Final = "envoy.service.ratelimit.v3.RateLimitService"
 METHOD: Final = "ShouldRateLimit"
+PATH: Final = f"/{SERVICE}/{METHOD}"
 
 _UINT32_MAX: Final = 2**32 - 1
 _BEFORE_RESPONSE: Final = "0-"

@@ -3,6 +3,7 @@
 A storage runs a transaction by the rules in `headgate.limits.engine`, atomically, and within a bounded time.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -16,8 +17,15 @@ class StorageError(Exception):
 class Storage(Protocol):
     """Keeps counters."""
 
+    def start(self, transaction: Transaction) -> "Outcome | asyncio.Future[Outcome]":
+        """Runs one transaction: its outcome where nothing has to be waited for, else a future of it.
+
+        Raises StorageError, or the future does. Cancelling the future of a settlement does not undo it.
+        """
+        ...
+
     async def run(self, transaction: Transaction) -> Outcome:
-        """Runs one transaction; raises StorageError."""
+        """`start`, waited for."""
         ...
 
     async def ping(self) -> None:

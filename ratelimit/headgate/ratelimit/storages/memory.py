@@ -25,7 +25,9 @@ class MemoryStorage:
         """The earliest end of a window held."""
 
     async def run(self, transaction: Transaction) -> Outcome:
-        # No await below: the event loop makes it atomic.
+        return self.start(transaction)
+
+    def start(self, transaction: Transaction) -> Outcome:
         if transaction.now >= self._next_end:
             self._expire(transaction.now)
         standing: dict[str, int] = {}

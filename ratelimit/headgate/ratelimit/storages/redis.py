@@ -74,6 +74,9 @@ class RedisStorage:
         self._decisions = 0
 
     async def run(self, transaction: Transaction) -> Outcome:
+        return await self.start(transaction)
+
+    def start(self, transaction: Transaction) -> "asyncio.Future[Outcome]":
         if len(self._waiting) >= WAITING_MAX:
             raise StorageError(f"{WAITING_MAX} decisions wait for Redis already")
         loop = asyncio.get_running_loop()
@@ -81,7 +84,7 @@ class RedisStorage:
         self._waiting.append((transaction, future))
         if self._call_task is None and not self._gathering:
             self._gather(loop)
-        return await future
+        return future
 
     def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
         self._gathering = True
