@@ -122,7 +122,7 @@ def entries(standard_stage: Stage) -> Mapping[str, Mapping[str, Any]]:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_costs(entries: Mapping[str, Mapping[str, Any]], name: str) -> None:
-    published = entries[name]["metadata"] or {}
+    published: dict[str, Any] = entries[name]["metadata"] or {}
     expected = CALLS[name].costs
     assert {key: published.get(key) for key in expected} == expected
     assert expected or not published.keys() & COUNTED.keys()
