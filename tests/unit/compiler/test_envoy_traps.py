@@ -1,0 +1,142 @@
+"""What Envoy 1.40 gets wrong in silence, or dies of: no configuration of ours may walk into it.
+
+The traps are known from running Envoy; the integration tests show that what is configured instead works.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from headgate.compiler.compile import Compiled, compile_world
+from headgate.compiler.options import Options
+from headgate.contract import headers
+from headgate.controller.sources.files import load
+from headgate.pb import overlay
+
+CASES = Path(__file__).parents[2] / "golden" / "compile"
+OPTIONS = Options(
+    extproc_sockets=("/x.sock",), ratelimit_socket="/r.sock", lua_directory="/lua", secrets_directory="/f"
+)
+LUA = Path(__file__).parents[3] / "envoy" / "headgate" / "lua"
+
+
+def compiled(case: str) -> Compiled:
+    return compile_world(load((CASES / case / "in.yaml",), environment={}).world, OPTIONS)
+
+
+def resources(case: str, kind: str) -> list[dict[str, Any]]:
+    found = next(named for url, named in compiled(case).resources.items() if url.endswith("." + kind))
+    return [overlay.to_dict(message) for message in found.values()]
+
+
+def objects(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Every object inside a JSON value."""
+    if isinstance(value, dict):
+        found: dict[str, Any] = value
+        yield found
+        for item in found.values():
+            yield from objects(item)
+    elif isinstance(value, list):
+        items: list[Any] = value
+        for item in items:
+            yield from objects(item)
+
+
+every_case = pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir()))
+
+
+def everything(case: str) -> list[Mapping[str, Any]]:
+    return [
+        entry
+        for kind in ("Listener", "RouteConfiguration", "Cluster")
+        for resource in resources(case, kind)
+        for entry in objects(resource)
+    ]
+
+
+@every_case
+def test_limits_stand_where_hits_addend_counts(case: str) -> None:
+    """`route.rate_limits` ignores hits_addend and counts 1."""
+    assert not [entry for entry in everything(case) if "rate_limits" in entry and "prefix_rewrite" in entry]
+    routes = [entry["route"] for entry in everything(case) if "match" in entry and "route" in entry]
+    assert not [route for route in routes if "rate_limits" in route]
+
+
+def test_a_charge_always_ends_in_a_number() -> None:
+    """A format that yields nothing drops the whole descriptor, and with it the charge."""
+    charges = [entry["format"] for entry in everything("limits") if str(entry.get("format", "")).startswith("%CEL(")]
+    assert charges
+    assert all(": 0" in charge for charge in charges)
+
+
+def test_both_moments_of_a_limit_are_asked() -> None:
+    moments = [entry for entry in everything("limits") if "hits_addend" in entry]
+    assert [entry.get("apply_on_stream_done", False) for entry in moments].count(True) > 0
+    assert all("number" in entry["hits_addend"] for entry in moments if not entry.get("apply_on_stream_done"))
+
+
+def test_identity_for_limits_comes_from_metadata() -> None:
+    """Descriptors at stream end are made from headers that upstream filters have changed by then."""
+    assert not [entry for entry in everything("limits") if "request_headers" in entry and "actions" in str(entry)]
+
+
+@every_case
+def test_failover_asks_the_specifier_again(case: str) -> None:
+    """Without refresh_cluster_on_retry every retry stays on the first cluster."""
+    specifiers = {
+        entry["name"]: entry["typed_config"]["priority_groups"]
+        for entry in everything(case)
+        if "priority_groups" in entry.get("typed_config", {})
+    }
+    for entry in everything(case):
+        if "cluster_specifier_plugin" in entry and len(specifiers[entry["cluster_specifier_plugin"]]) > 1:
+            assert entry["retry_policy"]["refresh_cluster_on_retry"] is True
+
+
+@every_case
+def test_no_aggregate_or_composite_cluster(case: str) -> None:
+    """They skip their members' upstream filters: no key, no rewrite."""
+    assert not [cluster for cluster in resources(case, "Cluster") if "cluster_type" in cluster]
+
+
+@every_case
+def test_every_cluster_has_endpoints(case: str) -> None:
+    """A cluster without endpoints answers 503 and is not failed over."""
+    for cluster in resources(case, "Cluster"):
+        assert all(locality["lb_endpoints"] for locality in cluster["load_assignment"]["endpoints"])
+
+
+@every_case
+def test_the_processor_asks_for_no_attribute_that_crashes(case: str) -> None:
+    """`xds.node` in an upstream ext_proc kills the worker; skipped request headers kill it for bodies in pieces."""
+    processors = [entry for entry in everything(case) if "processing_mode" in entry and "grpc_service" in entry]
+    assert processors or case == "http_routes"
+    for entry in processors:
+        assert "xds.node" not in entry.get("request_attributes", [])
+        assert entry["processing_mode"]["request_header_mode"] == "SEND"
+        assert not entry.get("failure_mode_allow", False)
+
+
+@every_case
+def test_the_client_spoofs_no_internal_header(case: str) -> None:
+    for listener in resources(case, "Listener"):
+        text = str(listener)
+        assert all(prefix in text for prefix in headers.INTERNAL_PREFIXES)
+
+
+def test_the_upstream_script_strips_every_credential() -> None:
+    text = (LUA / "upstream.lua").read_text()
+    assert not [name for name in (*headers.CREDENTIALS, headers.MODEL, *headers.INTERNAL) if f'"{name}"' not in text]
+
+
+@every_case
+def test_nothing_of_the_configuration_depends_on_a_filter_installed_disabled(case: str) -> None:
+    """Which filters run is decided when headers come; which route a request takes only after its body.
+
+    The processor in the listener is the exception: it is switched on by path.
+    """
+    disabled = [
+        entry["name"] for entry in everything(case) if entry.get("disabled") is True and "typed_config" in entry
+    ]
+    assert set(disabled) <= {"headgate.ext_proc/router"}
