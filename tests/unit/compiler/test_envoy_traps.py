@@ -5,7 +5,7 @@ The traps are known from running Envoy; the integration tests show that what is 
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from headgate.compiler.compile import Compiled, compile_world
@@ -33,13 +33,12 @@ def resources(case: str, kind: str) -> list[dict[str, Any]]:
 def objects(value: Any) -> Iterator[Mapping[str, Any]]:
     """Every object inside a JSON value."""
     if isinstance(value, dict):
-        found: dict[str, Any] = value
+        found = cast("dict[str, Any]", value)
         yield found
         for item in found.values():
             yield from objects(item)
     elif isinstance(value, list):
-        items: list[Any] = value
-        for item in items:
+        for item in cast("list[Any]", value):
             yield from objects(item)
 
 
