@@ -282,13 +282,10 @@ def port_listener(port: ir.Port, options: Options) -> Listener:
     return result
 
 
-def _domains(hostname: str) -> list[str]:
-    return ["*"] if hostname == "*" else [hostname, f"{hostname}:*"]
-
-
 def route_configuration(listener: ir.Listener, options: Options) -> RouteConfiguration:
     """The routes of one listener."""
     result = RouteConfiguration(name=listener.name)
+    result.ignore_port_in_host_matching = True
     result.validate_clusters.value = False  # a cluster that went away answers 503 for its routes, not for all
     result.max_direct_response_body_size_bytes.value = DIRECT_RESPONSE_BYTES_MAX
     limit = _body_bytes_max(listener, options)
@@ -296,7 +293,7 @@ def route_configuration(listener: ir.Listener, options: Options) -> RouteConfigu
     result.cluster_specifier_plugins.extend(specifier(choices[name]) for name in sorted(choices))
     for host in listener.hosts:
         name = f"{listener.name}/{host.hostname}"
-        result.virtual_hosts.append(virtual_host(host, name, _domains(host.hostname), limit, options))
+        result.virtual_hosts.append(virtual_host(host, name, [host.hostname], limit, options))
     for virtual in result.virtual_hosts:
         if listener.auth is not None:
             by_route = _auth_by_route(listener)
