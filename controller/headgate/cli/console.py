@@ -1,15 +1,16 @@
-"""What `headgate run` tells the person who started it: plain lines, or events when the log is JSON."""
+"""What `headgate run` tells the person who started it: plain lines, or one JSON object a line like the log.
+
+It is told whatever the log's level is: progress and readiness on standard output, problems on standard error.
+"""
 
 import sys
 from collections.abc import Sequence
 
-from headgate.runtime.logging import LogFormat, event_log
-
-log = event_log("run")
+from headgate.runtime.logging import LogFormat, LogLevel, json_line
 
 
 class Console:
-    """Progress and readiness go to standard output, problems to standard error."""
+    """See the module."""
 
     def __init__(self, log_format: LogFormat) -> None:
         self._json = log_format is LogFormat.JSON
@@ -17,18 +18,17 @@ class Console:
 
     def progress(self, text: str) -> None:
         """What is being done."""
-        if self._json:
-            log.info("progress", text=text)
-        else:
-            print(text, flush=True)
+        self._say(text, LogLevel.INFO, "progress", text=text)
 
     def ready(self, urls: Sequence[str], seconds: float) -> None:
-        """Envoy serves the configuration."""
-        if self._json and urls:
-            log.info("ready", urls=urls, seconds=seconds)
-        else:
-            for url in urls:
-                print(f"ready  {url}", flush=True)
+        """Envoy serves the configuration on these URLs."""
+        for url in urls:
+            self._say(f"ready  {url}", LogLevel.INFO, "ready", url=url, seconds=seconds)
+
+    def welcome(self, text: str) -> None:
+        """How to call it; for people only."""
+        if not self._json:
+            print(text, flush=True)
 
     def problems(self, problems: Sequence[object]) -> None:
         """All that is wrong now; what was told before is not told again, what is gone is."""
@@ -37,14 +37,12 @@ class Console:
             if problem not in told:
                 self.problem(problem)
         for gone in sorted(told - self._problems):
-            if self._json:
-                log.info("problem_solved", problem=gone)
-            else:
-                print(f"solved: {gone}", file=sys.stderr, flush=True)
+            self._say(f"solved: {gone}", LogLevel.INFO, "problem_solved", problem=gone)
 
     def problem(self, text: str) -> None:
         """One thing that is wrong."""
-        if self._json:
-            log.error("problem", problem=text)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        self._say(text, LogLevel.ERROR, "problem", problem=text)
+
+    def _say(self, line: str, level: LogLevel, event: str, **fields: object) -> None:
+        told = json_line("run", level, event, fields) if self._json else line
+        print(told, file=sys.stderr if level is LogLevel.ERROR else sys.stdout, flush=True)

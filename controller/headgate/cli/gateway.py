@@ -102,7 +102,7 @@ class Gateway:
         self._console.ready(urls, time.monotonic() - started_at)
         self._output.release()
         if plan.welcome is not None and urls:
-            self._console.progress(plan.welcome(urls[0]))
+            self._console.welcome(plan.welcome(urls[0]))
         self._start_the_rest(plan)
         await self._stop.wait()
         self._ready = False

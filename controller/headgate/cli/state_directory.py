@@ -60,8 +60,9 @@ class StateDirectory:
         return self.path / "files"
 
     def close(self) -> None:
-        """Removes sockets, and everything if it is temporary."""
+        """Removes sockets and credentials, and everything if it is temporary."""
         self._remove_sockets()
+        shutil.rmtree(self.files, ignore_errors=True)
         if self._temporary:
             shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,8 +31,17 @@ def write_atomically(path: Path, content: str | Secret) -> bool:
     return True
 
 
-def mirror_files(directory: Path, contents: Mapping[str, Secret]) -> tuple[str, ...]:
+def add_files(directory: Path, contents: Mapping[str, Secret]) -> tuple[str, ...]:
     """Makes `directory` hold these files (by relative name); returns those that changed. Others are left: something
     may still read them until Envoy has taken the change.
     """
     return tuple(name for name, content in contents.items() if write_atomically(directory / name, content))
+
+
+def keep_files(directory: Path, names: Collection[str]) -> tuple[str, ...]:
+    """Removes all files below `directory` but these (by relative name); returns those that went."""
+    found = {str(path.relative_to(directory)): path for path in directory.rglob("*") if path.is_file()}
+    gone = tuple(sorted(found.keys() - set(names)))
+    for name in gone:
+        found[name].unlink(missing_ok=True)
+    return gone

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from google.protobuf.message import Message
 from headgate.compiler.conditions import Condition
 from headgate.contract.secret import Secret
-from headgate.controller.files import mirror_files, write_atomically
+from headgate.controller.files import add_files, keep_files, write_atomically
 from headgate.controller.store import Refusal, SnapshotStore
 from headgate.controller.xds.session import Rejected
 from headgate.controller.xds.snapshot import Dangling, Snapshot, SnapshotTaker, dangling
@@ -37,7 +37,7 @@ class Build:
     resources: Mapping[str, Mapping[str, Message]]
     """Type URL → name → message."""
     limits_text: str = ""
-    """The rate limit service's configuration; empty writes none."""
+    """The rate limit service's configuration; empty where nothing is limited."""
     files: Mapping[str, Secret] = field(default_factory=dict[str, Secret])
     """Files Envoy reads, by name below the state directory's `files`."""
     problems: tuple[object, ...] = ()
@@ -177,6 +177,8 @@ class ControllerLoop:
             return
         seconds = time.monotonic() - self._changed_at
         log.info("snapshot_applied", node=node, version=snapshot_version, seconds=seconds)
+        if self._last is not None and not self._store.refusals:
+            keep_files(self.files_directory, self._last.files.keys())
         self._observer.applied(self._store.accepted, seconds)
 
     def rejected(self, node: str, rejected: Rejected) -> None:
@@ -202,9 +204,11 @@ class ControllerLoop:
         return build, snapshot, dangling(snapshot, self._static_clusters)
 
     def _write(self, build: Build) -> None:
-        for name in mirror_files(self.files_directory, build.files):
+        for name in add_files(self.files_directory, build.files):
             log.info("file_written", name=name)
-        if build.limits_text and write_atomically(self.limits_path, build.limits_text):
+        if not build.limits_text:
+            self.limits_path.unlink(missing_ok=True)
+        elif write_atomically(self.limits_path, build.limits_text):
             log.info("limits_written", path=str(self.limits_path))
 
     def _offer(self, snapshot: Snapshot) -> None:

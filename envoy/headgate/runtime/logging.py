@@ -100,6 +100,12 @@ def set_up_logging(
     logging.getLogger(ROOT).setLevel(_LEVELS[level])
 
 
+def json_line(component: str, level: LogLevel, event: str, fields: Mapping[str, object]) -> str:
+    """An event as the JSON log would write it, for what is told whatever the log's level is."""
+    attributes = {"name": f"{ROOT}.{component}", "levelname": level.upper(), "msg": event, _FIELDS: fields}
+    return _JsonFormatter().format(logging.makeLogRecord(attributes))
+
+
 def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 

@@ -152,6 +152,16 @@ def test_the_admin_port_tells_what_is_going_on(run_gateway: Run) -> None:
     assert gateway.stop() == 0
 
 
+def test_with_json_logs_every_line_is_json(run_gateway: Run) -> None:
+    gateway = run_gateway(None, "--port", str(free_port()), "--log-format", "json", "--log-level", "info")
+    assert ask(gateway.url)[0] == 200
+    gateway.wait_output('"request_id"', timeout_seconds=5)
+    assert gateway.stop() == 0
+    events = [json.loads(line) for line in gateway.output.splitlines()]
+    names = [line.get("event") for line in events]
+    assert {"progress", "ready", "snapshot_applied"} <= set(names)
+
+
 # --- changes
 
 

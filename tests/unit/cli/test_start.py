@@ -1,5 +1,6 @@
 """What `headgate run` checks before it starts anything."""
 
+import json
 import socket
 from pathlib import Path
 
@@ -29,7 +30,10 @@ def test_a_given_state_folder_stays_and_is_cleaned_of_sockets(tmp_path: Path) ->
     state = StateDirectory(tmp_path)
     assert not (tmp_path / "old.sock").exists()
     state.xds_socket.touch()
+    state.files.mkdir()
+    (state.files / "credentials").touch()
     state.close()
+    assert not state.files.exists()
     assert tmp_path.exists()
     assert not state.xds_socket.exists()
 
@@ -87,7 +91,20 @@ def test_problems_are_told_once_and_their_end_too(capsys: pytest.CaptureFixture[
     console = Console(LogFormat.TEXT)
     console.problems(["a", "b"])
     console.problems(["b", "c"])
-    assert capsys.readouterr().err.splitlines() == ["a", "b", "c", "solved: a"]
+    told = capsys.readouterr()
+    assert told.err.splitlines() == ["a", "b", "c"]
+    assert told.out.splitlines() == ["solved: a"]
+
+
+def test_with_a_json_log_everything_told_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(LogFormat.JSON)
+    console.ready(["http://127.0.0.1:1"], 0.5)
+    console.welcome("for people")
+    console.problem("p")
+    told = capsys.readouterr()
+    line = json.loads(told.out)
+    assert (line["event"], line["url"], line["level"]) == ("ready", "http://127.0.0.1:1", "info")
+    assert json.loads(told.err)["problem"] == "p"
 
 
 @pytest.mark.parametrize("command", [command.name for command in COMMANDS])

@@ -99,6 +99,18 @@ async def test_limits_and_files_are_there_before_the_snapshot(tmp_path: Path) ->
     assert (loop.files_directory / "aws").stat().st_mode & 0o777 == 0o600
 
 
+async def test_limits_and_files_that_are_no_longer_wanted_go(bench: Bench) -> None:
+    files = {"one": Secret("1"), "deep/two": Secret("2")}
+    bench.now = Build(resources={}, limits_text="domain: headgate\n", files=files)
+    await bench.loop.build_now()
+    bench.now = Build(resources=clusters("a").resources, files={"one": Secret("1")})
+    await bench.loop.build_now()
+    assert not bench.loop.limits_path.exists()
+    assert (bench.loop.files_directory / "deep" / "two").exists(), "Envoy may still read it"
+    bench.loop.applied("envoy", bench.published[-1].version)
+    assert [path.name for path in bench.loop.files_directory.rglob("*") if path.is_file()] == ["one"]
+
+
 async def test_a_burst_of_changes_is_one_build(bench: Bench) -> None:
     async def changes() -> AsyncIterator[None]:
         for _ in range(20):
