@@ -17,7 +17,7 @@ from headgate.controller.loop import Build
 from headgate.controller.store import Refusal
 from headgate.controller.xds.resource_types import CLUSTER, LISTENER, ROUTE
 from headgate.controller.xds.snapshot import Snapshot
-from headgate.runtime.envoy import EnvoyOptions, envoy_child, find_envoy
+from headgate.runtime.envoy import EnvoyAdmin, EnvoyOptions, envoy_child, find_envoy
 from headgate.runtime.supervisor import Supervisor
 from support.ads import cluster_json, cluster_route_json, listener_json, messages_of, reply_route_json
 from support.ports import free_port
@@ -122,6 +122,39 @@ async def test_of_a_first_configuration_all_but_the_refused_is_served(bench: Ben
         await bench.use({LISTENER: listeners, ROUTE: (reply_route_json("r", "served"),)})
     assert await fetch(port) == (200, "served")
     assert "Address already in use" in bench.refusals[0]
+
+
+async def test_a_restarted_controller_sends_an_envoy_nothing_it_has(short_path: Path) -> None:
+    port, supervisor = free_port(), Supervisor()
+    xds = short_path / "xds.sock"
+    options = EnvoyOptions(binary=find_envoy(), state_directory=short_path, xds_socket=xds, concurrency=1)
+    admin = EnvoyAdmin(options.admin_socket)
+    supervisor.start(envoy_child(options))
+    resources = {
+        LISTENER: (listener_json("l", port, "r"),),
+        ROUTE: (reply_route_json("r", "one"),),
+        CLUSTER: (cluster_json("c", 1),),
+    }
+    changed = "^(cluster_manager.cluster_(added|modified)|listener_manager.listener_(added|modified))$"
+    counts: list[Mapping[str, int]] = []
+    try:
+        for _ in range(2):
+            bench = Bench(short_path)
+            await bench.control_plane.start(f"unix:{xds}")
+            await bench.use(resources)
+            counts.append(await admin.stats(changed))
+            assert await fetch(port) == (200, "one")
+            await bench.control_plane.stop()
+            assert await fetch(port) == (200, "one"), "an Envoy without a controller goes on"
+        assert counts[0] == counts[1]
+        bench = Bench(short_path)
+        await bench.control_plane.start(f"unix:{xds}")
+        await bench.use({**resources, ROUTE: (reply_route_json("r", "two"),)})
+        assert await fetch(port) == (200, "two")
+        assert await admin.stats(changed) == counts[0]
+        await bench.control_plane.stop()
+    finally:
+        await supervisor.stop()
 
 
 def test_headgate_controller_serves_an_envoy_that_somebody_else_started(short_path: Path) -> None:
