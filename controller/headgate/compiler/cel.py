@@ -12,7 +12,9 @@ Every count reads 0 where it is unknown: an expression that yields nothing would
 """
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from headgate.contract import metadata
 
@@ -97,8 +99,17 @@ def formatted(expression: str) -> str:
     return f"%CEL({expression})%"
 
 
+@lru_cache(maxsize=4096)
 def check_expression(expression: str) -> str | None:
     """What is wrong with a user's cost expression, or None: it is compiled and run once with zero counts."""
+    recursion_limit = sys.getrecursionlimit()
+    try:
+        return _evaluate(expression)
+    finally:
+        sys.setrecursionlimit(recursion_limit)  # the library raises it, for the whole process
+
+
+def _evaluate(expression: str) -> str | None:
     import celpy  # slow to import, and only routes with CEL costs need it
     from celpy import celtypes
     from celpy.celparser import CELParseError
@@ -112,6 +123,8 @@ def check_expression(expression: str) -> str | None:
         result = program.evaluate({**values, **counts})
     except CELParseError as error:
         return f"is not a CEL expression: {error.args[0]}"
+    except RecursionError:
+        return "is nested too deeply"
     except CELEvalError as error:
         why = str(error.args[0]).partition(" (in activation")[0]
         return f"fails on zero tokens: {why}; the variables are {', '.join(VARIABLES)}"

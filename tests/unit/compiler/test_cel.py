@@ -27,6 +27,9 @@ def test_accepts(expression: str) -> None:
         ("model", "yields a StringType"),
         ("-1", "not a non-negative integer"),
         ("1.5", "yields a DoubleType"),
+        ("(" * 500 + "1" + ")" * 500, "is nested too deeply"),
+        ("", "is not a CEL expression"),
+        ("'\u0000", "is not a CEL expression"),
     ],
 )
 def test_refuses(expression: str, why: str) -> None:
