@@ -119,7 +119,6 @@ class Gateway:
                 xds_socket=self._state.xds_socket,
                 concurrency=self._options.concurrency,
                 log_level=self._options.log_level,
-                drain_seconds=self._options.drain_seconds,
             )
         except EnvoyMissingError as error:
             raise StartError(str(error)) from error

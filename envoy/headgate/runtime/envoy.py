@@ -45,6 +45,14 @@ class EnvoyMissingError(Exception):
     """There is no Envoy to run; the message is one line for the user."""
 
 
+REPLACED_LISTENER_SECONDS: Final = 3600
+"""How long what a listener was before a change still serves its connections; then Envoy cuts what has not ended.
+
+Streams of reasoning models take many minutes. Requests are told at once to be the last on their connection. Shutting
+down does not wait for this: see `EnvoyAdmin.drain`.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvoyOptions:
     """How to run one Envoy. Paths of sockets must be short (107 bytes)."""
@@ -57,7 +65,6 @@ class EnvoyOptions:
     """Worker threads; None is one per CPU this process may use."""
     log_level: LogLevel = LogLevel.WARNING
     """Ours; Envoy's own is one step less talkative: its debug log holds whole requests and configurations."""
-    drain_seconds: float = 10.0
 
     @property
     def admin_socket(self) -> Path:
@@ -190,7 +197,7 @@ def envoy_child(options: EnvoyOptions) -> ChildSpec:
     command = [str(options.binary), "--config-path", str(options.bootstrap_path)]
     command += ["--disable-hot-restart", "--log-level", _OWN_LEVELS[options.log_level], "--log-format", _LOG_FORMAT]
     command += ["--concurrency", str(options.concurrency or usable_cpus())]
-    command += ["--drain-time-s", str(max(1, round(options.drain_seconds)))]
+    command += ["--drain-time-s", str(REPLACED_LISTENER_SECONDS), "--drain-strategy", "immediate"]
     # What was asked for must be visible soon after it happened; the default is 10 s.
     command += ["--file-flush-interval-msec", "1000"]
     return ChildSpec(
