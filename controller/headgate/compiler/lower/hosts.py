@@ -5,7 +5,10 @@ entry holds the routes that could take it, in the same order, so the meaning is 
 with the models.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
+from heapq import merge
+from operator import itemgetter
 
 from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
 from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
@@ -28,6 +31,8 @@ _KINDS = {ir.MatchKind.EXACT: 0, ir.MatchKind.PREFIX: 1, ir.MatchKind.REGEX: 2}
 Ranked = tuple[ir.Rule, ir.Match, int]
 Item = tuple[str | None, tuple[Route, ...]]
 """(the one model it takes or None for any, the routes)"""
+Placed = tuple[int, tuple[Route, ...]]
+"""(position in the order of precedence, the routes)"""
 
 
 def precedence(item: Ranked) -> tuple[object, ...]:
@@ -72,10 +77,15 @@ def _mapped(items: Sequence[Item], models: list[Route], first: list[Route], last
     matcher = Matcher()
     tree = matcher.matcher_tree
     tree.input.CopyFrom(_extension("headgate/model", HttpRequestHeaderMatchInput(header_name=headers.MODEL)))
-    for name in sorted({model for model, _ in items if model is not None}):
-        routes = [route for wanted, found in items if wanted in (None, name) for route in found]
+    any_model: list[Placed] = []
+    by_model: defaultdict[str, list[Placed]] = defaultdict(list)
+    for position, (model, routes) in enumerate(items):
+        (any_model if model is None else by_model[model]).append((position, routes))
+    for name in sorted(by_model):
+        in_order = merge(by_model[name], any_model, key=itemgetter(0))
+        routes = [route for _, found in in_order for route in found]
         tree.exact_match_map.map[name].CopyFrom(_route_list([*routes, *last[:1]]))
-    others = [route for wanted, found in items if wanted is None for route in found]
+    others = [route for _, found in any_model for route in found]
     matcher.on_no_match.CopyFrom(_route_list([*models, *first, *others, *last]))
     return matcher
 
