@@ -177,13 +177,14 @@ def specifier(backends: tuple[ir.Backend, ...]) -> ClusterSpecifierPlugin:
     return ClusterSpecifierPlugin(extension=extension(specifier_name(backends), message))
 
 
-def rule_choices(rule: ir.Rule, options: Options) -> set[tuple[ir.Backend, ...]]:
+@lru_cache(maxsize=16_384)
+def rule_choices(rule: ir.Rule, options: Options) -> frozenset[tuple[ir.Backend, ...]]:
     """The sets of backends that the rule's routes choose among."""
     if rule.ai:
         found = {tuple(backend for backend, _ in served.backends) for served in served_classes(rule, options)}
     else:
         found = {tuple(backend for backend in rule.backends if backend.weight > 0)}
-    return {backends for backends in found if len(backends) > 1}
+    return frozenset(backends for backends in found if len(backends) > 1)
 
 
 def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...]) -> RouteAction:

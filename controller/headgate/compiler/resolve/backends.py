@@ -4,6 +4,7 @@ import ipaddress
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from headgate.compiler import ir
 from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
@@ -57,6 +58,7 @@ def _endpoint(entry: envoy_gateway.BackendEndpoint) -> ir.Endpoint:
     return ir.Endpoint(entry.unix.path, 0, is_socket=True)
 
 
+@lru_cache(maxsize=16_384)
 def _authority(entry: envoy_gateway.BackendEndpoint, *, tls: bool) -> str:
     """What the backend is called: with the port where it is not the scheme's own."""
     if entry.hostname:
