@@ -196,6 +196,8 @@ def envoy_child(options: EnvoyOptions) -> ChildSpec:
     options.bootstrap_path.write_text(json.dumps(bootstrap(options), indent=1))
     command = [str(options.binary), "--config-path", str(options.bootstrap_path)]
     command += ["--disable-hot-restart", "--log-level", _OWN_LEVELS[options.log_level], "--log-format", _LOG_FORMAT]
+    # Envoy warns of its work-in-progress messages once for each in the configuration: a line per route at every change.
+    command += ["--component-log-level", "misc:error"]
     command += ["--concurrency", str(options.concurrency or usable_cpus())]
     command += ["--drain-time-s", str(REPLACED_LISTENER_SECONDS), "--drain-strategy", "immediate"]
     # What was asked for must be visible soon after it happened; the default is 10 s.
