@@ -13,9 +13,9 @@ Rules:
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 from headgate.runtime.http2 import frames
 from headgate.runtime.http2.frames import ErrorCode, FrameType, GrpcStatus, Setting
 from hpack import Decoder, HPACKError
@@ -29,33 +29,32 @@ STREAMS_MAX: Final = 65_536
 MEMO_MAX: Final = 1024
 """Decoded header blocks remembered between changes of the dynamic table."""
 
+_HEADERS: Final = int(FrameType.HEADERS)
+"""As a plain number: a lookup in an enum is not free, and frames are many. DATA is 0."""
+
 _REPLENISH_AT: Final = 2**29
 """Consumed bytes after which a window is filled up again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True, gc=False):
     """A call began. Header names are lower case; the last of several equal ones wins."""
 
     stream_id: int
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     stream_id: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class HalfClosed:
+class HalfClosed(msgspec.Struct, frozen=True, gc=False):
     """The peer will send no more on this stream."""
 
     stream_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True, gc=False):
     """The peer reset the stream, or broke it: it is gone."""
 
     stream_id: int
@@ -72,18 +71,18 @@ class ConnectionFailedError(Exception):
         self.code = code
 
 
-@dataclass(slots=True)
-class _Stream:
+class _Stream(msgspec.Struct, gc=False):
     send_window: int
     consumed: int = 0
-    gathered: list[bytes] = field(default_factory=list[bytes])
+    gathered: list[bytes] | None = None
+    """Pieces of the message that is being gathered; None while there is none."""
     gathered_bytes: int = 0
     needed: int = -1
     """Length of the message being gathered, prefix included; -1 while the prefix is incomplete."""
     headers_sent: bool = False
     half_closed: bool = False
-    pending: deque[bytes] = field(default_factory=deque[bytes])
-    """Prefixed messages that wait for a window."""
+    pending: deque[bytes] | None = None
+    """Prefixed messages that wait for a window; None while there are none."""
     trailers: bytes | None = None
     """Wait for `pending`."""
 
@@ -156,7 +155,13 @@ class Connection:
             if end > size:
                 break
             stream_id = int.from_bytes(data[position + 5 : start], "big") & frames.STREAM_ID_MAX
-            self._on_frame(data[position + 3], data[position + 4], stream_id, data[start:end], events)
+            kind, flags, payload = data[position + 3], data[position + 4], data[start:end]
+            if self._block is not None or kind > _HEADERS:
+                self._on_frame(kind, flags, stream_id, payload, events)
+            elif kind == _HEADERS:
+                self._on_headers(flags, stream_id, payload, events)
+            else:
+                self._on_data(flags, stream_id, payload, events)
             position = end
         self._input = data[position:] if position < size else b""
         return events
@@ -170,13 +175,10 @@ class Connection:
         return data[left:]
 
     def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
+        """All but DATA and HEADERS, which come most often; those only where they may not come."""
         if self._block is not None and kind != FrameType.CONTINUATION:
             raise self._failure(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
         match kind:
-            case FrameType.DATA:
-                self._on_data(flags, stream_id, payload, events)
-            case FrameType.HEADERS:
-                self._on_headers(flags, stream_id, payload, events)
             case FrameType.CONTINUATION:
                 self._on_continuation(flags, stream_id, payload, events)
             case FrameType.WINDOW_UPDATE:
@@ -221,13 +223,13 @@ class Connection:
 
     def _gather(self, stream_id: int, stream: _Stream, payload: bytes, events: list[Event]) -> bool:
         """Cuts messages out of a stream's bytes; false if the stream had to be ended."""
-        if stream.gathered:
+        if stream.gathered is not None:
             stream.gathered.append(payload)
             stream.gathered_bytes += len(payload)
             if stream.needed >= 0 and stream.gathered_bytes < stream.needed:
                 return True
             payload = b"".join(stream.gathered)
-            stream.gathered.clear()
+            stream.gathered = None
         prefix = frames.MESSAGE_PREFIX
         position, size = 0, len(payload)
         while True:
@@ -247,7 +249,7 @@ class Connection:
             position = end
         if position < size:
             rest = payload[position:] if position else payload
-            stream.gathered.append(rest)
+            stream.gathered = [rest]
             stream.gathered_bytes = len(rest)
         return True
 
@@ -375,11 +377,13 @@ class Connection:
             self._send_response_headers(stream_id, stream)
         size = len(data) + frames.MESSAGE_PREFIX.size
         prefix = frames.MESSAGE_PREFIX.pack(0, len(data))
-        if not stream.pending and size <= min(stream.send_window, self._send_window, self._frame_bytes_max):
+        if stream.pending is None and size <= min(stream.send_window, self._send_window, self._frame_bytes_max):
             stream.send_window -= size
             self._send_window -= size
             self._output += (frames.frame_header(FrameType.DATA, 0, stream_id, size), prefix, data)
             return
+        if stream.pending is None:
+            stream.pending = deque()
         stream.pending.append(prefix + data)
         self._flush(stream_id, stream)
 
@@ -392,7 +396,7 @@ class Connection:
             self._send_response_headers(stream_id, stream)
         ok = status is GrpcStatus.OK and not message
         stream.trailers = frames.OK_TRAILERS if ok else frames.trailers(status, message)
-        if not stream.pending:
+        if stream.pending is None:
             self._send_trailers(stream_id, stream)
 
     def send_answer(self, stream_id: int, data: bytes) -> None:
@@ -402,7 +406,7 @@ class Connection:
             return
         size = len(data) + frames.MESSAGE_PREFIX.size
         fresh = stream.half_closed and not stream.headers_sent
-        if not fresh or size > min(stream.send_window, self._send_window, self._frame_bytes_max):
+        if not fresh or size > stream.send_window or size > self._send_window or size > self._frame_bytes_max:
             self.send_message(stream_id, data)
             self.send_end(stream_id)
             return
@@ -453,6 +457,7 @@ class Connection:
             stream.send_window -= room
             if room < len(data):
                 pending.appendleft(data[room:])
+        stream.pending = None
         self._blocked.pop(stream_id, None)
         if stream.trailers is not None:
             self._send_trailers(stream_id, stream)

@@ -144,17 +144,16 @@ def trailers(status: GrpcStatus, message: str) -> bytes:
 
 OK_TRAILERS: Final = trailers(GrpcStatus.OK, "")
 
-_ANSWER_START: Final = Struct(f">HBBBI{len(RESPONSE_HEADERS)}sHBBBIBI")
-_ANSWER_END: Final = Struct(f">HBBBI{len(OK_TRAILERS)}s")
-_DATA: Final = int(FrameType.DATA)
-_HEADERS: Final = int(FrameType.HEADERS)
-_ENDS: Final = END_HEADERS | END_STREAM
+# A frame's header up to the stream, for blocks that are always the same.
+_ANSWER_HEADERS: Final = frame_header(FrameType.HEADERS, END_HEADERS, 0, len(RESPONSE_HEADERS))[:5]
+_ANSWER_TRAILERS: Final = frame_header(FrameType.HEADERS, END_HEADERS | END_STREAM, 0, len(OK_TRAILERS))[:5]
+_ANSWER_DATA: Final = Struct(">HBBBIBI")
 
 
 def answer(stream_id: int, message: bytes) -> bytes:
     """All of a successful unary call's answer: response headers, the message in one frame, trailers."""
     size = len(message)
     length = size + MESSAGE_PREFIX.size
-    headers = (0, len(RESPONSE_HEADERS), _HEADERS, END_HEADERS, stream_id, RESPONSE_HEADERS)
-    start = _ANSWER_START.pack(*headers, length >> 8, length & 0xFF, _DATA, 0, stream_id, 0, size)
-    return start + message + _ANSWER_END.pack(0, len(OK_TRAILERS), _HEADERS, _ENDS, stream_id, OK_TRAILERS)
+    stream = stream_id.to_bytes(4, "big")
+    data = _ANSWER_DATA.pack(length >> 8, length & 0xFF, 0, 0, stream_id, 0, size)
+    return b"".join((_ANSWER_HEADERS, stream, RESPONSE_HEADERS, data, message, _ANSWER_TRAILERS, stream, OK_TRAILERS))
