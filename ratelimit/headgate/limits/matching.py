@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
 from headgate.limits.config import ConfigError, Descriptor, Domain
 from headgate.limits.units import UNIT_SECONDS, Unit
 
@@ -68,10 +69,11 @@ class Snapshot:
     domains: Mapping[str, _Node]
     source: tuple[Domain, ...]
     """What it was built from, for showing."""
+    replaces: bool = False
+    """Whether any limit replaces another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True, gc=False):
     """A rule and the counter it means for these entries: `stem` is the storage key without prefix and window."""
 
     rule: Rule
@@ -87,7 +89,13 @@ def build_snapshot(domains: Iterable[Domain]) -> Snapshot:
         if domain.name in trees:
             raise ConfigError(f"domain {domain.name!r} is defined twice")
         trees[domain.name] = _tree(domain.name, "", domain.descriptors)
-    return Snapshot(MappingProxyType(trees), source)
+    replaces = any(_replaces(descriptor) for domain in source for descriptor in domain.descriptors)
+    return Snapshot(MappingProxyType(trees), source, replaces)
+
+
+def _replaces(descriptor: Descriptor) -> bool:
+    limit = descriptor.rate_limit
+    return bool(limit is not None and limit.replaces) or any(map(_replaces, descriptor.descriptors))
 
 
 def _tree(domain: str, parent_key: str, descriptors: Iterable[Descriptor]) -> _Node:

@@ -124,7 +124,9 @@ class _ShouldRateLimit:
             return  # a call has one message
         service = self._service
         try:
-            request = wire.decode_request(message, self._headers.get(headers.GRPC_MOMENT))
+            moment = self._headers.get(headers.GRPC_MOMENT)
+            repeats = moment == wire.BEFORE_RESPONSE and len(message) <= wire.REPEATED_BYTES_MAX
+            request = (wire.decode_again if repeats else wire.decode_request)(message, moment)
             plan = service.plan(request)
             outcome = service.start(plan)
         except wire.WireError as error:

@@ -1,6 +1,7 @@
 """`headgate-ratelimit` as a process, asked by a real gRPC client as Envoy would."""
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -15,6 +16,7 @@ from google.protobuf import json_format
 from headgate.contract import headers
 from support.grpc_load import Caller
 from support.limiter import METHOD, LimiterProcess, client_limits, client_request
+from support.ports import free_port
 from support.processes import Child
 from support.redis import RedisServer
 from support.waiting import wait_until
@@ -156,6 +158,56 @@ def test_breaking_the_protocol_is_the_callers_fault(start: StartServer) -> None:
         with pytest.raises(grpc.RpcError) as raised:
             ask(body, timeout=5)
         assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
+def test_a_call_without_a_message_is_unimplemented(start: StartServer) -> None:
+    server = start(client_limits(1))
+    ask = cast("Callable[..., Iterator[bytes]]", server.channel.stream_stream(METHOD))
+    with pytest.raises(grpc.RpcError) as raised:
+        list(ask(iter(()), timeout=5))
+    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
+def test_a_second_message_of_a_call_counts_for_nothing(start: StartServer, storage_arguments: tuple[str, ...]) -> None:
+    server = start(client_limits(2), *storage_arguments)
+    body = client_request("a").SerializeToString()
+    ask = cast("Callable[..., Iterator[bytes]]", server.channel.stream_stream(METHOD))
+    assert len(list(ask(iter([body, body, body]), timeout=5))) == 1
+    assert not server.refuses()
+    assert server.refuses()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_serves_tcp_with_health(start: StartServer, host: str) -> None:
+    address = f"{host}:{free_port()}"
+    start(client_limits(1), "--address", address)
+    with grpc.insecure_channel(address) as channel:
+        ask = cast("Callable[..., bytes]", channel.unary_unary(METHOD))
+        body = client_request("a").SerializeToString()
+        codes = [RateLimitResponse.FromString(ask(body, timeout=5)).overall_code for _ in range(2)]
+        assert codes == [RateLimitResponse.OK, RateLimitResponse.OVER_LIMIT]
+        check = cast("Callable[..., bytes]", channel.unary_unary("/grpc.health.v1.Health/Check"))
+        service = METHOD.split("/")[1].encode()
+        for name in (b"", b"\x0a" + bytes((len(service),)) + service):
+            assert check(name, timeout=5) == b"\x08\x01"
+
+
+@pytest.mark.redis
+def test_decisions_under_way_are_answered_before_it_ends(start: StartServer, short_path: Path) -> None:
+    with RedisServer(short_path) as redis:
+        server = start(client_limits(1), "--redis-url", redis.unix_url, "--redis-timeout-seconds", "10")
+        assert not server.refuses("warm")
+        os.kill(redis.pid, signal.SIGSTOP)
+        ask = cast("Callable[..., grpc.Future[bytes]]", server.channel.unary_unary(METHOD).future)
+        asked = [ask(client_request("a").SerializeToString(), timeout=10) for _ in range(3)]
+        wait_until(lambda: server.metric("headgate_ratelimit_redis_decisions") > 1, "the calls to be on their way")
+        server.child.signal(signal.SIGTERM)
+        wait_until(lambda: server.admin("/healthcheck") == (503, "draining\n"), "the drain")
+        os.kill(redis.pid, signal.SIGCONT)
+        codes = [RateLimitResponse.FromString(each.result() or b"").overall_code for each in asked]
+        assert sorted(codes) == [RateLimitResponse.OK, *[RateLimitResponse.OVER_LIMIT] * 2]
+        assert server.child.wait() == 0
+    assert "Traceback" not in server.child.stderr
 
 
 def test_starts_fast_and_ends_in_peace(start: StartServer) -> None:

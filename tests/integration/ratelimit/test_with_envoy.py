@@ -5,7 +5,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,16 @@ def cluster(name: str, endpoint: Mapping[str, Any], *, http2: bool = False) -> M
     }
 
 
-def rate_limit_filter() -> Mapping[str, Any]:
-    who = [{"generic_key": {"descriptor_key": "client", "descriptor_value": "alice"}}]
+def rate_limits(client: str) -> Sequence[Mapping[str, Any]]:
+    """A check and a charge."""
+    who = [{"generic_key": {"descriptor_key": "client", "descriptor_value": client}}]
+    return [
+        {"actions": who, "hits_addend": {"number": 0}},
+        {"actions": who, "hits_addend": {"number": CHARGE}, "apply_on_stream_done": True},
+    ]
+
+
+def rate_limit_filter(clients: Iterable[str]) -> Mapping[str, Any]:
     return {
         "name": "envoy.filters.http.ratelimit",
         "typed_config": {
@@ -100,15 +108,12 @@ def rate_limit_filter() -> Mapping[str, Any]:
                     ],
                 },
             },
-            "rate_limits": [
-                {"actions": who, "hits_addend": {"number": 0}},
-                {"actions": who, "hits_addend": {"number": CHARGE}, "apply_on_stream_done": True},
-            ],
+            "rate_limits": [each for client in clients for each in rate_limits(client)],
         },
     }
 
 
-def bootstrap(provider_port: int, limiter_path: str) -> Mapping[str, Any]:
+def bootstrap(provider_port: int, limiter_path: str, clients: Iterable[str]) -> Mapping[str, Any]:
     manager = {
         "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "in",
@@ -122,7 +127,7 @@ def bootstrap(provider_port: int, limiter_path: str) -> Mapping[str, Any]:
             ]
         },
         "http_filters": [
-            rate_limit_filter(),
+            rate_limit_filter(clients),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {"@type": f"{EXTENSIONS}.filters.http.router.v3.Router"},
@@ -156,25 +161,32 @@ class Gateway:
             with error:
                 return error.code, dict(error.headers), error.read()
 
+    def admissions(self) -> int:
+        return self.limiter.metric("headgate_ratelimit_admissions")
+
     def settlements(self) -> int:
         return self.limiter.metric("headgate_ratelimit_settlements")
 
-    def used(self, limit: int) -> int:
-        status = self.limiter.ask("alice", hits=0, metadata=((headers.GRPC_MOMENT, "0-"),)).statuses[0]
+    def used(self, limit: int, client: str = "alice") -> int:
+        status = self.limiter.ask(client, hits=0, metadata=((headers.GRPC_MOMENT, "0-"),)).statuses[0]
         return limit - status.limit_remaining
+
+
+StartGateway = Callable[..., Gateway]
 
 
 @pytest.fixture
 def start_gateway(
     start_envoy: Callable[..., EnvoyProcess], provider: Provider, short_path: Path
-) -> Iterator[Callable[[int], Gateway]]:
-    """Starts a gateway with this limit for its one client."""
+) -> Iterator[StartGateway]:
+    """Starts a gateway with this limit for each of the clients that it takes every request to be of."""
     started: list[LimiterProcess] = []
 
-    def start(limit: int) -> Gateway:
+    def start(limit: int, *clients: str) -> Gateway:
         limiter = LimiterProcess(short_path, client_limits(limit, "year"))
         started.append(limiter)
-        envoy = start_envoy(bootstrap(provider.server_port, limiter.address.removeprefix("unix:")))
+        socket_path = limiter.address.removeprefix("unix:")
+        envoy = start_envoy(bootstrap(provider.server_port, socket_path, clients or ("alice",)))
         return Gateway(envoy, limiter)
 
     yield start
@@ -182,7 +194,7 @@ def start_gateway(
         limiter.close()
 
 
-def test_charges_at_stream_end_and_refuses_in_the_clients_dialect(start_gateway: Callable[[int], Gateway]) -> None:
+def test_charges_at_stream_end_and_refuses_in_the_clients_dialect(start_gateway: StartGateway) -> None:
     gateway = start_gateway(CHARGE)
     assert gateway.get("/v1/messages")[0] == 200
     wait_until(lambda: gateway.settlements() == 1, "the charge")
@@ -196,7 +208,7 @@ def test_charges_at_stream_end_and_refuses_in_the_clients_dialect(start_gateway:
     assert json.loads(body)["error"]["code"] == "rate_limit_exceeded"
 
 
-def test_a_charge_that_goes_over_is_kept(start_gateway: Callable[[int], Gateway]) -> None:
+def test_a_charge_that_goes_over_is_kept(start_gateway: StartGateway) -> None:
     gateway = start_gateway(CHARGE + 1)
     for count in (1, 2):
         assert gateway.get("/")[0] == 200
@@ -204,12 +216,19 @@ def test_a_charge_that_goes_over_is_kept(start_gateway: Callable[[int], Gateway]
     assert gateway.get("/")[0] == 429
 
 
-def test_a_client_that_leaves_before_the_answer_is_charged(
-    start_gateway: Callable[[int], Gateway], provider: Provider
-) -> None:
+def test_a_client_that_leaves_before_the_answer_is_charged(start_gateway: StartGateway, provider: Provider) -> None:
     gateway = start_gateway(100)
     with socket.create_connection((LOOPBACK, gateway.port)) as client:
         client.sendall(b"GET /hang HTTP/1.1\r\nhost: a\r\n\r\n")
         assert provider.hanging.wait(10)
     wait_until(lambda: gateway.settlements() == 1, "the charge")
     assert gateway.used(100) == CHARGE
+
+
+def test_all_limits_of_a_request_go_in_one_call(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(100, "alice", "bob", "carol")
+    for count in (1, 2):
+        assert gateway.get("/")[0] == 200
+        wait_until(lambda count=count: gateway.settlements() == count, "the charge")
+        assert gateway.admissions() == count
+    assert [gateway.used(100, client) for client in ("alice", "bob", "carol")] == [2 * CHARGE] * 3

@@ -16,7 +16,7 @@ from headgate.limits.engine import (
 from headgate.limits.matching import build_snapshot
 from headgate.limits.units import COUNT_MAX, Unit
 from headgate.pb import overlay_pb2
-from headgate.ratelimit.wire import WireError, decode_request, encode_decision
+from headgate.ratelimit.wire import WireError, decode_again, decode_request, encode_decision
 
 
 def request(*descriptors: dict[str, object], **fields: object) -> RateLimitRequest:
@@ -58,6 +58,18 @@ def test_negative_hits_give_back() -> None:
     negative = overlay_pb2.RateLimitDescriptor(is_negative_hits=True).SerializeToString()
     message.descriptors[0].MergeFromString(negative)
     assert hits(message) == [-37, 5]
+
+
+def test_text_that_looks_like_the_mark_of_negative_hits_is_only_text() -> None:
+    message = request({"entries": [{"key": "k", "value": " \x01"}], "hitsAddend": "5"}, descriptor(hitsAddend="6"))
+    assert hits(message) == [5, 6]
+
+
+def test_a_request_that_comes_again_is_decoded_alike() -> None:
+    body = request(descriptor(hitsAddend="0")).SerializeToString()
+    assert decode_again(body, "0-") == decode_request(body, "0-")
+    assert decode_again(body, "0-") is decode_again(body, "0-")
+    assert decode_again(request(descriptor()).SerializeToString(), "0-") != decode_again(body, "0-")
 
 
 @pytest.mark.parametrize(

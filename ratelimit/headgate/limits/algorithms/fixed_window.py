@@ -4,11 +4,10 @@ Rules: a descriptor with hits is over when they do not fit (`before + hits > lim
 is over when nothing more would fit (`before >= limit`). Negative hits give back, never below zero, and are never over.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class FixedWindowOp:
+class FixedWindowOp(msgspec.Struct, frozen=True, gc=False):
     """Add `hits` to the counter `key`, which counts against `limit` and may be forgotten from `window_end` on."""
 
     key: str
@@ -39,9 +38,11 @@ def over_limit(op: FixedWindowOp, before: int) -> bool:
 
 def counter_after(op: FixedWindowOp, before: int) -> int:
     """The counter once `op` is applied; counts stay within 0 and 2**53, where Redis's Lua is exact."""
-    return min(max(before + op.hits, 0), 2**53)
+    after = before + op.hits
+    return after if 0 <= after <= 2**53 else 0 if after < 0 else 2**53
 
 
 def remaining(op: FixedWindowOp, standing: int) -> int:
     """Hits that still fit when the counter stands at `standing`."""
-    return max(op.limit - standing, 0)
+    left = op.limit - standing
+    return left if left > 0 else 0

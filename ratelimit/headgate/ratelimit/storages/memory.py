@@ -30,15 +30,17 @@ class MemoryStorage:
     def start(self, transaction: Transaction) -> Outcome:
         if transaction.now >= self._next_end:
             self._expire(transaction.now)
+        windows = self._windows
         standing: dict[str, int] = {}
         before: list[int] = []
         for op in transaction.ops:
-            count = standing.get(op.key)
+            key = op.key
+            count = standing.get(key)
             if count is None:
-                window = self._windows.get(op.window_end)
-                count = 0 if window is None else window.get(op.key, 0)
+                window = windows.get(op.window_end)
+                count = 0 if window is None else window.get(key, 0)
             before.append(count)
-            standing[op.key] = counter_after(op, count)
+            standing[key] = counter_after(op, count) if op.hits else count
         applied = not transaction.all_or_nothing or examine(transaction.ops, before)
         if applied:
             self._store(transaction, standing)
@@ -49,6 +51,8 @@ class MemoryStorage:
         if self._keys + len(standing) > self._keys_max:
             self._require_room(transaction, standing)
         for op in transaction.ops:
+            if not op.hits:
+                continue
             count = standing[op.key]
             window = windows.get(op.window_end)
             if window is not None and op.key in window:
