@@ -145,6 +145,7 @@ class Stage:
         self._seen += len(logged)
         self.forget()
         assert not problems, "providers refused requests"
+        assert "child_died" not in logged, logged
         assert "session_crashed" not in logged, logged
         assert ".lua:" not in logged, logged
 

@@ -28,6 +28,10 @@ XDS_CLUSTER: Final = "headgate-xds"
 
 _Json = Mapping[str, object]
 _EMPTY: Final[_Json] = {}
+_RUNTIME: Final[_Json] = {
+    # ext_proc among upstream filters crashes Envoy 1.40 when the processor reads more slowly than bodies come.
+    "envoy.reloadable_features.grpc_side_stream_flow_control": False,
+}
 
 _HTTP2: Final[_Json] = {
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -118,6 +122,7 @@ def bootstrap(options: EnvoyOptions) -> _Json:
             "lds_config": ads,
         },
         "static_resources": {"clusters": [_xds_cluster(options)]},
+        "layered_runtime": {"layers": [{"name": "headgate", "static_layer": _RUNTIME}]},
         "overload_manager": {
             "resource_monitors": [
                 {

@@ -1,7 +1,9 @@
 """The extproc lane, seen by the official clients: OpenAI's in front of Claude and Anthropic's in front of GPT."""
 
+import gzip
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anthropic
@@ -410,6 +412,62 @@ def test_five_megabytes_pass_both_ways(stage: Stage) -> None:
     assert len(stage["anthropic"].last.body) > 5_000_000
     spoken = stage.anthropic().messages.create(model="gpt", max_tokens=9, messages=messages)
     assert [block.text for block in spoken.content if block.type == "text"] == [text]
+
+
+def _clients(count: int, url: str, body: Any) -> list[int]:
+    """The statuses that as many clients get at once, each on a connection of its own."""
+
+    def call(_: int) -> int:
+        with httpx.Client(timeout=60) as client:
+            return client.post(f"{url}/v1/chat/completions", json=body).status_code
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(call, range(count)))
+
+
+def test_many_large_bodies_at_once_do_not_kill_envoy(stage: Stage) -> None:
+    """ext_proc among upstream filters crashed Envoy when more was to be sent to the processor than may wait."""
+    text = "x" * 3_000_000
+    stage["anthropic"].answer(Answer(text=text))
+    body = {"model": "claude", "messages": [{"role": "user", "content": text}]}
+    assert _clients(24, stage.url, body) == [200] * 24
+
+
+@pytest.mark.parametrize("pieces", [3, 1000])
+def test_large_streams_do_not_kill_envoy(stage: Stage, pieces: int) -> None:
+    """Envoy crashed when a client was behind a stream whose provider had ended: so it must never be told to wait."""
+    stage["anthropic"].answer(Answer(text="word " * 2_000_000, pieces=pieces))
+    body = {"model": "claude", "messages": MESSAGES, "stream": True}
+    for _ in range(3):
+        assert _clients(4, stage.url, body) == [200] * 4
+
+
+def test_a_slow_reader_of_a_large_stream_gets_it_whole(stage: Stage) -> None:
+    stage["anthropic"].answer(Answer(text="word " * 2_000_000, pieces=1000))
+    body = {"model": "claude", "messages": MESSAGES, "stream": True}
+    with stage.http.stream("POST", f"{stage.url}/v1/chat/completions", json=body) as answer:
+        stage["anthropic"].wait_for_requests(1)
+        assert len(answer.read()) > 10_000_000
+    assert answer.text.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("model", ["claude", "renamed-claude"])
+def test_compressed_and_chunked_requests_are_translated(stage: Stage, model: str) -> None:
+    body = json.dumps({"model": model, "messages": MESSAGES}).encode()
+    packed = gzip.compress(body)
+    assert stage.post("/v1/chat/completions", content=packed, content_encoding="gzip").status_code == 200
+    headers = {"content-type": "application/json"}
+    parts = (part for part in (body[:9], body[9:]))
+    answer = stage.http.post(f"{stage.url}/v1/chat/completions", content=parts, headers=headers)
+    assert answer.status_code == 200
+    assert len({request.body for request in stage["anthropic"].requests}) == 1
+
+
+def test_an_answer_that_is_too_large_is_a_502(stage: Stage) -> None:
+    stage["anthropic"].answer(Answer(text="x" * 53_000_000))
+    failed = stage.chat("claude")
+    assert failed.status_code == 502
+    assert "52428800" in failed.json()["error"]["message"]
 
 
 def test_a_compressed_answer_is_translated(stage: Stage) -> None:

@@ -20,8 +20,12 @@ from headgate.contract import metadata
 
 RATELIMIT_CLUSTER = "headgate-ratelimit"
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-STREAM_WINDOW_BYTES = 1_048_576
-"""HTTP/2 windows to the processor: a chunk of an answer never waits for a window update."""
+WINDOW_BYTES_MAX = 2_147_483_647
+"""HTTP/2 windows of connections to our own servers; to Envoy, also what a stream may hold before filters must wait.
+
+No filter may be told to wait: in the upstream position ext_proc then crashes Envoy 1.40 (a body above the window, or
+several above the connection's buffer, suffice). What is held is bounded by the bodies of the requests in flight.
+"""
 
 
 def _address(endpoint: ir.Endpoint) -> Address:
@@ -132,8 +136,8 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
 def _service_cluster(name: str, sockets: tuple[str, ...]) -> Cluster:
     protocol = HttpProtocolOptions()
     http2 = protocol.explicit_http_config.http2_protocol_options
-    http2.initial_stream_window_size.value = STREAM_WINDOW_BYTES
-    http2.initial_connection_window_size.value = STREAM_WINDOW_BYTES * 16
+    http2.initial_stream_window_size.value = WINDOW_BYTES_MAX
+    http2.initial_connection_window_size.value = WINDOW_BYTES_MAX
     cluster = Cluster(
         name=name,
         type=Cluster.STATIC,
@@ -141,7 +145,7 @@ def _service_cluster(name: str, sockets: tuple[str, ...]) -> Cluster:
         load_assignment=_load_assignment(name, tuple(ir.Endpoint(path, 0, is_socket=True) for path in sockets)),
         lb_policy=Cluster.LEAST_REQUEST,
     )
-    cluster.per_connection_buffer_limit_bytes.value = 52_428_800
+    cluster.per_connection_buffer_limit_bytes.value = 0  # unlimited, see WINDOW_BYTES_MAX
     threshold = cluster.circuit_breakers.thresholds.add()
     for field in (threshold.max_connections, threshold.max_pending_requests, threshold.max_requests):
         field.value = 1_000_000  # every request in flight has a stream here; the backends' breakers bound them

@@ -51,6 +51,12 @@ RATELIMIT_METADATA = "headgate.ratelimit"
 STREAM_IDLE_SECONDS = 300.0
 REQUEST_RECEIVED_SECONDS = 60.0
 """A client that sends its body more slowly than this is answered 408."""
+UNSENT_BYTES_MAX = 67_108_864
+"""What an answer may be ahead of a client that reads slowly, before the provider has to wait.
+
+More than any translated stream, for it crashes Envoy 1.40 to stop a provider that has ended already, as one has whose
+last chunks are still with the processor. A hundred thousand tokens are some 30 MB of events.
+"""
 DIRECT_RESPONSE_BYTES_MAX = 16_777_216
 """Envoy refuses all routes of a listener for a direct response over 4 KiB, if not told; a thousand models are 97 KB."""
 
@@ -232,6 +238,7 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
         ),
         skip_xff_append=False,
     )
+    manager.http2_protocol_options.initial_stream_window_size.value = UNSENT_BYTES_MAX
     manager.use_remote_address.value = True
     manager.normalize_path.value = True
     manager.merge_slashes = True
@@ -272,8 +279,7 @@ def port_listener(port: ir.Port, options: Options) -> Listener:
         name=f"port-{port.number}",
         address=socket_address(options.listen_address, port.number),
     )
-    # Bodies up to the virtual host's request_body_buffer_limit; what a connection buffers beyond it is bounded here.
-    result.per_connection_buffer_limit_bytes.value = 1_048_576
+    result.per_connection_buffer_limit_bytes.value = UNSENT_BYTES_MAX
     if port.tls:
         inspector = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
         result.listener_filters.append(inspector)

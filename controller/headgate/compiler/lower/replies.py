@@ -35,6 +35,9 @@ from headgate.contract import headers, metadata
 PROCESSOR_DETAILS = "headgate"
 """How the processor marks its own answers (`ImmediateResponse.details`): they are in the client's dialect already."""
 
+_PROCESSOR_ANSWERED = f"response.code_details.contains('{PROCESSOR_DETAILS}')"
+_PROCESSOR_FAILED = "response.code_details.startsWith('ext_proc_error')"
+
 _ANTHROPIC_TYPES = (
     ("response.code == 401", "authentication_error"),
     ("response.code == 403", "permission_error"),
@@ -120,22 +123,34 @@ def _status(code: int) -> AccessLogFilter:
     )
 
 
-def _mapper(filter_: AccessLogFilter, body_format: SubstitutionFormatString) -> ResponseMapper:
-    return ResponseMapper(filter=filter_, body_format_override=body_format)
+def _mapper(filter_: AccessLogFilter, body_format: SubstitutionFormatString, status: int = 0) -> ResponseMapper:
+    """`status` replaces Envoy's where it is not 0."""
+    result = ResponseMapper(filter=filter_, body_format_override=body_format)
+    if status:
+        result.status_code.value = status
+    return result
 
 
-def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str], ...]:
-    """(when, message) where Envoy's own words would not help a client."""
-    del options
+def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, int], ...]:
+    """(when, message, status) where Envoy's own words would not help a client; a status of 0 keeps Envoy's."""
+    bounded = f"larger than the {options.body_bytes_max} bytes that can be translated"
     return (
+        ("response.code_details == 'response_payload_too_large'", f"The provider's answer is {bounded}.", 502),
+        (
+            _PROCESSOR_FAILED,
+            "The gateway's translator is not available at the moment; try again.",
+            503,
+        ),
         (
             "response.code == 401",
             "No valid API key came with the request. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.",
+            0,
         ),
-        ("response.code == 413", f"The request body is larger than the {body_bytes_max} bytes allowed here."),
+        ("response.code == 413", f"The request body is larger than the {body_bytes_max} bytes allowed here.", 0),
         (
             "response.code == 429",
             "A rate limit of this gateway is reached. The header retry-after says in how many seconds to try again.",
+            0,
         ),
     )
 
@@ -144,12 +159,14 @@ def local_replies(options: Options, body_bytes_max: int) -> LocalReplyConfig:
     """The mappers in order; the first whose filter holds decides."""
     result = LocalReplyConfig(body_format=_openai_format("%LOCAL_REPLY_BODY%"))
     result.mappers.append(_mapper(_status(200), _verbatim()))
-    result.mappers.append(_mapper(_cel(f"response.code_details.contains('{PROCESSOR_DETAILS}')"), _verbatim()))
+    # a failed call names the processor's socket, and so may hold anything
+    answered_by_processor = f"{_PROCESSOR_ANSWERED} && !{_PROCESSOR_FAILED}"
+    result.mappers.append(_mapper(_cel(answered_by_processor), _verbatim()))
     # the rate limit service answers in the client's dialect and names the limit
     result.mappers.append(_mapper(_cel("response.code_details == 'request_rate_limited'"), _verbatim()))
-    for when, message in _messages(options, body_bytes_max):
-        result.mappers.append(_mapper(_cel(f"{when} && ({_IS_ANTHROPIC})"), _anthropic_format(message)))
-        result.mappers.append(_mapper(_cel(when), _openai_format(message)))
+    for when, message, status in _messages(options, body_bytes_max):
+        result.mappers.append(_mapper(_cel(f"{when} && ({_IS_ANTHROPIC})"), _anthropic_format(message), status))
+        result.mappers.append(_mapper(_cel(when), _openai_format(message), status))
     result.mappers.append(_mapper(_cel(_IS_ANTHROPIC), _anthropic_format("%LOCAL_REPLY_BODY%")))
     return result
 
