@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from headgate.compiler import ir
 from headgate.compiler.lower import replies
 from headgate.compiler.lower.filters import extraction, security
-from headgate.compiler.lower.routes import Placement, host_configs, rule_routes
+from headgate.compiler.lower.routes import Placement, rule_routes
 from headgate.compiler.lower.wire import packed
 from headgate.compiler.options import Options
 from headgate.contract import headers
@@ -100,7 +100,8 @@ def virtual_host(
     """All rules of one hostname; AI hosts also list their models and explain what they refuse."""
     result = VirtualHost(name=name, domains=domains)
     result.request_body_buffer_limit.value = body_bytes_max
-    configs = dict(host_configs(host, options))
+    result.include_request_attempt_count = True  # tells the upstream script a first attempt from a later one
+    configs = dict(extraction.shared_costs(rule for rule in host.all_rules if rule.ai))
     for key, config in configs.items():
         result.typed_per_filter_config[key].CopyFrom(config)
     order = (*ranked(host.rules), *ranked(host.inherited))

@@ -27,7 +27,7 @@ from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
-from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
+from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import extraction, security
 from headgate.compiler.lower.upstream import filter_name
@@ -198,15 +198,6 @@ def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...]) -> RouteAction:
     elif rule.backend_request_seconds and not rule.request_seconds:
         action.timeout.CopyFrom(duration(rule.backend_request_seconds))
     return action
-
-
-def host_configs(host: ir.VirtualHost, options: Options) -> Iterator[tuple[str, Any]]:
-    """What holds for all routes of a virtual host unless they say otherwise: no processor, and shared costs."""
-    rules = tuple(rule for rule in host.all_rules if rule.ai)
-    if rules and options.extproc_sockets:
-        for dialect in sorted(TRANSLATED):
-            yield filter_name(dialect), packed(ExtProcPerRoute(disabled=True))
-    yield from extraction.shared_costs(rules)
 
 
 @lru_cache(maxsize=256)
