@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 from headgate.runtime.addresses import AddressInUseError
+from headgate.runtime.http2 import frames
 from headgate.runtime.http2.frames import GrpcStatus
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Call, RefusedCallError, Replies, Server
@@ -217,6 +218,31 @@ async def test_a_drain_lets_running_calls_end_and_refuses_new_ones(tmp_path: Pat
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await checker(late)(b"")
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_peer_that_does_not_read_is_not_read_from(address: str) -> None:
+    async with echo_server(address) as (_, _, target):
+        _, writer = await connect(target)
+        writer.write(frames.PREFACE + frames.settings({}))
+        with pytest.raises(TimeoutError):
+            await ask_much(writer)
+        writer.transport.abort()
+
+
+async def ask_much(writer: asyncio.StreamWriter) -> None:
+    """68 MB of pings, far beyond what sockets hold; TimeoutError if they are not taken."""
+    pings = frames.frame(frames.FrameType.PING, 0, 0, b"12345678") * 4000
+    for _ in range(1000):
+        writer.write(pings)
+        await asyncio.wait_for(writer.drain(), 1)
+
+
+async def connect(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection whose reader takes nothing: its limit is a byte."""
+    if target.startswith("unix:"):
+        return await asyncio.open_unix_connection(target.removeprefix("unix:"), limit=1)
+    host, _, port = target.rpartition(":")
+    return await asyncio.open_connection(host, int(port), limit=1)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:http", "127.0.0.1:70000", "unix:/nonexistent/s", "nowhere"])

@@ -123,6 +123,15 @@ class _Link(asyncio.Protocol):
         for stream_id in tuple(self._calls):
             self.ended(stream_id)
 
+    def pause_writing(self) -> None:
+        # A peer that asks and does not read: hear it again when it does, or its answers would pile up here.
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
     def drain(self) -> None:
         self._connection.drain()
         self._flush()
