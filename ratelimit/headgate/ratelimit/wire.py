@@ -140,9 +140,7 @@ def _encode_status(status: Status) -> bytes:
     if rule is None or status.op is None or rule.unit is None:
         fields += remaining
     else:
-        duration = b"\x08" + _varint(status.reset_seconds)
-        reset = b"\x22" + _varint(len(duration)) + duration
-        fields += _current_limit(rule.amount, rule.unit, rule.name) + remaining + reset
+        fields += _current_limit(rule.amount, rule.unit, rule.name) + remaining + _reset(status.reset_seconds)
     return b"\x12" + _varint(len(fields)) + fields
 
 
@@ -157,6 +155,13 @@ def _current_limit(amount: int, unit: Unit, name: str) -> bytes:
     status.current_limit.requests_per_unit = min(amount, _UINT32_MAX)
     status.current_limit.unit = _UNITS[unit]
     status.current_limit.name = name
+    return status.SerializeToString()
+
+
+@lru_cache(maxsize=1024)
+def _reset(seconds: int) -> bytes:
+    status = RateLimitResponse.DescriptorStatus()
+    status.duration_until_reset.seconds = seconds
     return status.SerializeToString()
 
 
