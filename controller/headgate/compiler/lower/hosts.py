@@ -120,6 +120,7 @@ def virtual_host(
     models = replies.model_routes(host.all_rules) if ai else []
     if ai and options.extproc_sockets:
         models += replies.form_routes()
+    models.insert(0, security.preflight_route())
     if how.model_known:
         result.matcher.CopyFrom(_mapped(items, models, first, last))
     else:

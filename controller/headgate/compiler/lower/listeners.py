@@ -80,14 +80,18 @@ def _policies(listener: ir.Listener) -> list[ir.Auth]:
     return [found[name] for name in sorted(found)]
 
 
+def _has_cors(listener: ir.Listener) -> bool:
+    return any(policy.cors for policy in _policies(listener))
+
+
 def _client_headers(policies: Sequence[ir.Auth]) -> list[str]:
     return [policy.api_keys.client_header or security.CLIENT_HEADER for policy in policies if policy.api_keys]
 
 
 def _early_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
     """The listener's own policy, before anything that buffers."""
-    if any(policy.cors for policy in _policies(listener)):
-        yield security.cors()
+    if _has_cors(listener):
+        yield security.cors(security.CORS)
     if listener.auth is None or _auth_by_route(listener):
         return
     if listener.auth.api_keys is not None:
@@ -166,7 +170,9 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         iter([extraction.request_fields(), extraction.model_header()] if ai else []),
         # the model of a form, which Envoy cannot read
         iter([extraction.router_processor()] if ai and options.extproc_sockets else []),
-        # policies of routes: the route is known only now
+        # marks answers for browsers by the route's policy: the route is known only now
+        iter([security.cors(security.LATE_CORS)] if ai and _has_cors(listener) else []),
+        # policies of routes, likewise
         _route_auth(listener),
         # after authentication, which sets the client's name; before limits, which count by it
         _identity(listener),

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteAction, RouteMatch
 from envoy.extensions.common.matching.v3.extension_matcher_pb2 import (
     ExtensionWithMatcher,
     ExtensionWithMatcherPerRoute,
@@ -46,6 +47,9 @@ API_KEYS = "headgate.api_key_auth/listener"
 ROUTE_API_KEYS = "headgate.api_key_auth/route"
 JWT = "headgate.jwt_authn"
 CORS = "envoy.filters.http.cors"
+"""Answers preflight requests, which carry no key: before authentication."""
+LATE_CORS = "headgate.cors/late"
+"""Marks answers: where the model is known. Until then the route is a direct response, which Envoy's CORS ignores."""
 IDENTITY = "headgate.header_to_metadata/identity"
 CLIENT_HEADER = "x-headgate-client"
 """Where API key authentication leaves the client's name until it is in metadata; a client's own is overwritten."""
@@ -169,8 +173,24 @@ def jwt(policies: Iterable[ir.Auth]) -> HttpFilter:
     return http_filter(JWT, message)
 
 
-def cors() -> HttpFilter:
-    return http_filter(CORS, Cors())
+def cors(name: str) -> HttpFilter:
+    """`CORS` or `LATE_CORS`; does nothing where a route or its host has no policy."""
+    return http_filter(name, Cors())
+
+
+def preflight_route() -> Route:
+    """A route for preflight requests, which the filter answers on the way; others find nothing at its end."""
+    names = ("origin", "access-control-request-method")
+    match = RouteMatch(prefix="/", headers=[HeaderMatcher(name=name, present_match=True) for name in names])
+    match.headers.add(name=":method").string_match.exact = "OPTIONS"
+    nowhere = RouteAction(cluster="headgate/nowhere", cluster_not_found_response_code=RouteAction.NOT_FOUND)
+    return Route(name="headgate/preflight", match=match, route=nowhere)
+
+
+def _cors_configs(policy: ir.Cors) -> Iterator[tuple[str, Any]]:
+    config = packed(_cors_policy(policy))
+    yield CORS, config
+    yield LATE_CORS, config
 
 
 def _cors_policy(policy: ir.Cors) -> CorsPolicy:
@@ -217,7 +237,7 @@ def auth_configs(auth: ir.Auth) -> tuple[tuple[str, Any], ...]:
     if auth.jwt:
         result.append((JWT, packed(PerRouteConfig(requirement_name=auth.name))))
     if auth.cors is not None:
-        result.append((CORS, packed(_cors_policy(auth.cors))))
+        result.extend(_cors_configs(auth.cors))
     return tuple(result)
 
 
@@ -225,7 +245,7 @@ def cors_config(rules: Iterable[ir.Rule]) -> Iterator[tuple[str, Any]]:
     """CORS of a whole virtual host: a preflight request has no body, so no model tells which rule it is about."""
     for rule in rules:
         if rule.auth is not None and rule.auth.cors is not None:
-            yield CORS, packed(_cors_policy(rule.auth.cors))
+            yield from _cors_configs(rule.auth.cors)
             return
 
 

@@ -1,0 +1,246 @@
+"""Policies beside keys and token limits, and plain HTTPRoutes, in front of the real Envoy."""
+
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.manifests import (
+    ENVOY_GATEWAY,
+    GATEWAY_API,
+    Document,
+    backend,
+    document,
+    endpoint,
+    gateway,
+    ref,
+    route,
+    rule,
+    target,
+    traffic,
+)
+from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider, Raw
+from support.stage import Stage
+
+pytestmark = pytest.mark.envoy
+
+MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
+ORIGIN = "https://app.test"
+
+
+def _server_tls(directory: Path, hostname: str) -> tuple[ssl.SSLContext, str]:
+    """A server's context for a hostname, and the certificate that a client must trust."""
+    key, chain = directory / f"{hostname}.key", directory / f"{hostname}.crt"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(chain), "-days", "2", "-subj", f"/CN={hostname}"]
+    command += ["-addext", f"subjectAltName=DNS:{hostname}"]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    return context, chain.read_text()
+
+
+def _verified(name: str, hostname: str) -> Document:
+    """A BackendTLSPolicy that trusts the ConfigMap `ca`."""
+    where = [{"group": ENVOY_GATEWAY, "kind": "Backend", "name": name}]
+    trust = {"hostname": hostname, "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]}
+    return document(f"{GATEWAY_API}/v1", "BackendTLSPolicy", name, {"targetRefs": where, "validation": trust})
+
+
+def _http_route(name: str, rules: list[Document], **spec: Any) -> Document:
+    parents = [{"name": "gateway"}]
+    return document(f"{GATEWAY_API}/v1", "HTTPRoute", name, {"parentRefs": parents, "rules": rules, **spec})
+
+
+def _http_rules() -> list[Document]:
+    plain = [{"group": ENVOY_GATEWAY, "kind": "Backend", "name": "plain"}]
+    exact = {"path": {"type": "Exact", "value": "/exact"}}
+    rewrite = {
+        "type": "URLRewrite",
+        "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/new"}},
+    }
+    redirect = {"type": "RequestRedirect", "requestRedirect": {"hostname": "other.test", "statusCode": 301}}
+    modify = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "x-set", "value": "1"}]}}
+    answer = {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"add": [{"name": "x-added", "value": "2"}]}}
+    return [
+        {"matches": [exact], "backendRefs": plain, "filters": [modify, answer]},
+        {"matches": [{"path": {"value": "/old"}}], "backendRefs": plain, "filters": [rewrite]},
+        {"matches": [{"path": {"value": "/moved"}}], "filters": [redirect]},
+        {
+            "matches": [
+                {
+                    "path": {"value": "/picky"},
+                    "method": "PUT",
+                    "headers": [{"name": "x-a", "value": "b"}],
+                    "queryParams": [{"name": "q", "value": "1"}],
+                }
+            ],
+            "backendRefs": plain,
+        },
+    ]
+
+
+def _documents(stage: Stage, certificate: str) -> list[Document]:
+    cors = {
+        "allowOrigins": [ORIGIN],
+        "allowMethods": ["POST", "GET"],
+        "allowHeaders": ["content-type", "authorization"],
+        "maxAge": "10m",
+    }
+    local = {"type": "Local", "local": {"rules": [{"limit": {"requests": 2, "unit": "Hour"}}]}}
+    retry = {"numRetries": 2, "retryOn": {"triggers": ["retriable-status-codes"], "httpStatusCodes": [418]}}
+    return [
+        *gateway({"port": stage.port}),
+        document("v1", "ConfigMap", "ca", data={"ca.crt": certificate}),
+        *backend("plain-openai", stage["openai"].port, key="k"),
+        *backend("secured", stage["secured"].port, key="k"),
+        _verified("secured", "provider.test"),
+        *backend("misnamed", stage["secured"].port, key="k"),
+        _verified("misnamed", "other.test"),
+        *backend("claude", stage["anthropic"].port, "Anthropic", key="k"),
+        endpoint("plain", stage["openai"].port),
+        route("secured", [rule("secured", ref("secured")), rule("misnamed", ref("misnamed"))]),
+        route("free", [rule("gpt", ref("plain-openai"))]),
+        route("local", [rule("local", ref("plain-openai"))]),
+        traffic("local", "local", rateLimit=local),
+        route("retried", [rule("retried", ref("plain-openai")), rule("retried-claude", ref("claude"))]),
+        traffic("retried", "retried", retry=retry),
+        route("narrow", [rule("narrow", ref("plain-openai"))]),
+        traffic("narrow", "narrow", circuitBreaker={"maxPendingRequests": 0, "maxParallelRequests": 1}),
+        document(f"{ENVOY_GATEWAY}/v1alpha1", "SecurityPolicy", "cors", {**target("Gateway", "gateway"), "cors": cors}),
+        _http_route("plain", _http_rules()),
+    ]
+
+
+@pytest.fixture(scope="module")
+def policed_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    context, certificate = _server_tls(tmp_path_factory.mktemp("certificates"), "provider.test")
+    providers = {
+        "openai": Provider(OPENAI, key="k"),
+        "anthropic": Provider(ANTHROPIC, key="k"),
+        "secured": Provider(OPENAI, key="k", tls=context),
+    }
+    with Stage(**providers) as stage:
+        yield stage.run(_documents(stage, certificate))
+
+
+@pytest.fixture
+def stage(policed_stage: Stage) -> Iterator[Stage]:
+    policed_stage.forget()
+    yield policed_stage
+    policed_stage.check()
+
+
+# --- TLS to providers
+
+
+def test_a_providers_certificate_is_verified(stage: Stage) -> None:
+    assert stage.chat("secured").status_code == 200
+    assert stage.messages("secured").status_code == 200
+    assert len(stage["secured"].requests) == 2
+
+
+def test_a_provider_with_another_name_is_not_spoken_to(stage: Stage) -> None:
+    failed = stage.chat("misnamed")
+    assert (failed.status_code, failed.json()["error"]["code"]) == (503, "service_unavailable")
+    assert not stage["secured"].requests
+
+
+# --- CORS
+
+
+def _preflight(stage: Stage, origin: str) -> httpx.Response:
+    headers = {"origin": origin, "access-control-request-method": "POST"}
+    return stage.http.options(f"{stage.url}/v1/chat/completions", headers=headers)
+
+
+def test_a_preflight_is_answered_for_known_origins(stage: Stage) -> None:
+    answer = _preflight(stage, ORIGIN)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert "POST" in answer.headers["access-control-allow-methods"]
+    assert answer.headers["access-control-max-age"] == "600"
+    assert "access-control-allow-origin" not in _preflight(stage, "https://evil.test").headers
+
+
+def test_answers_and_errors_of_providers_can_be_read_by_known_origins(stage: Stage) -> None:
+    stage["openai"].answer(Answer(), Failure(429))
+    body = {"model": "gpt", "messages": MESSAGES}
+    for status in (200, 429):
+        answer = stage.post("/v1/chat/completions", body, origin=ORIGIN)
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (status, ORIGIN)
+    other = stage.post("/v1/chat/completions", body, origin="https://evil.test")
+    assert "access-control-allow-origin" not in other.headers
+
+
+# --- traffic
+
+
+def test_a_local_limit_refuses(stage: Stage) -> None:
+    assert [stage.chat("local").status_code for _ in range(2)] == [200, 200]
+    refused = stage.chat("local")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+
+
+@pytest.mark.parametrize(("model", "name"), [("retried", "openai"), ("retried-claude", "anthropic")])
+def test_one_provider_is_tried_again_as_told(stage: Stage, model: str, name: str) -> None:
+    stage[name].answer(Failure(418), Failure(418), Answer())
+    assert stage.chat(model).status_code == 200
+    assert len(stage[name].requests) == 3
+    assert len({request.body for request in stage[name].requests}) == 1
+    stage[name].forget()
+    stage[name].answer(Failure(500))
+    assert stage.chat(model).status_code == 500
+    assert len(stage[name].requests) == 1
+
+
+def test_a_full_provider_is_told_at_once(stage: Stage) -> None:
+    stage["openai"].answer(Answer(delivery=Delivery(hang_after_bytes=10)))
+    body = {"model": "narrow", "messages": MESSAGES, "stream": True}
+    with stage.http.stream("POST", f"{stage.url}/v1/chat/completions", json=body) as busy:
+        assert busy.status_code == 200
+        refused = stage.chat("narrow")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
+    stage["openai"].wait_for_disconnects()
+
+
+# --- plain routes
+
+
+@pytest.fixture
+def plain(stage: Stage) -> Iterator[Stage]:
+    """The provider answers anything here, as any HTTP server."""
+    stage["openai"].answer(Raw(body=b"plain"))
+    yield stage
+    for request in stage["openai"].requests:
+        request.problems.clear()
+
+
+def test_plain_routes_edit_headers(plain: Stage) -> None:
+    answer = plain.http.get(f"{plain.url}/exact", headers={"x-set": "theirs", "authorization": "kept"})
+    received = plain["openai"].last
+    assert answer.headers["x-added"] == "2"
+    assert received.header("x-set") == "1"
+    assert received.header("authorization") == "kept"
+    assert plain.http.get(f"{plain.url}/exact/more").status_code == 404
+
+
+def test_plain_routes_rewrite_and_redirect(plain: Stage) -> None:
+    plain.http.get(f"{plain.url}/old/x?q=1")
+    assert (plain["openai"].last.path, plain["openai"].last.query) == ("/new/x", "q=1")
+    moved = plain.http.get(f"{plain.url}/moved/x")
+    assert moved.status_code == 301
+    assert moved.headers["location"].startswith("http://other.test")
+
+
+def test_plain_routes_match_all_that_they_name(plain: Stage) -> None:
+    url = f"{plain.url}/picky"
+    before = len(plain["openai"].requests)
+    assert plain.http.put(f"{url}?q=1", headers={"x-a": "b"}).status_code != 404
+    assert len(plain["openai"].requests) == before + 1
+    assert plain.http.put(f"{url}?q=2", headers={"x-a": "b"}).status_code == 404
+    assert plain.http.put(f"{url}?q=1").status_code == 404
+    assert plain.http.post(f"{url}?q=1", headers={"x-a": "b"}).status_code == 404
