@@ -19,7 +19,11 @@
 -- Lua 6000, any header read or removed 1100. Hence `backends`, and nothing is read that an attempt does not need.
 
 local BACKENDS_MAX = 4096
+-- Of a body's top level. A million would take 500 MB of Lua's memory, which Envoy never gets back.
+local MEMBERS_MAX = 1000
 local USAGE_PATHS = { ["/v1/chat/completions"] = true, ["/v1/completions"] = true }
+-- What we read of a body. Some providers take these names in any case, and would see another value than we do.
+local OURS = { model = true, stream = true, stream_options = true }
 
 local function json_string(text)
   return '"' .. (text:gsub('[%z\1-\31\\"]', function(c) return string.format("\\u%04x", c:byte()) end)) .. '"'
@@ -56,11 +60,15 @@ local function members(s)
         local name = s:sub(p + 1, q - 1)
         if name:find("\\", 1, true) then return nil, "a top-level member name of the request body is escaped" end
         if by_name[name] then return nil, "the request body has more than one member '" .. name .. "'" end
+        if OURS[name] == nil and OURS[name:lower()] then
+          return nil, "the request body's member '" .. name .. "' must be written '" .. name:lower() .. "'"
+        end
         local value = s:match("^%s*:%s*()", q + 1)
         if not value then return nil, "a colon is missing after '" .. name .. "' in the request body" end
         current = { name = name, key = p, first = value }
         by_name[name] = current
         list[#list + 1] = current
+        if #list > MEMBERS_MAX then return nil, "the request body has more than " .. MEMBERS_MAX .. " members" end
         at_key = false
         i = value
       else
@@ -160,15 +168,36 @@ local function rewrite(s, changes)
   return apply(s, edits)
 end
 
+local function unescaped(text)
+  return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+-- The query without the client's own api-version: of two, a provider may take either.
+local function other_parameters(query)
+  local kept = {}
+  for part in query:gmatch("[^&]+") do
+    if unescaped(part:match("^[^=]*")):lower() ~= "api-version" then kept[#kept + 1] = part end
+  end
+  return table.concat(kept, "&")
+end
+
+-- Whether a provider may serve this path as one whose streams must end with usage, however it is spelled.
+local function streams_usage(bare)
+  return USAGE_PATHS[bare] or USAGE_PATHS[(bare:lower():gsub(";.*$", ""):gsub("/+$", ""))]
+end
+
+-- The path at the provider, or nil and why there is none.
 local function provider_path(backend, path, bare, model)
   local azure, prefix = backend.azure_version, backend.prefix
   local query, out = path:sub(#bare + 2), bare
   if azure then
     local operation = bare:match("^/v1(/.*)$")
     if operation then
+      if model == "." or model == ".." then return nil, "there is no deployment '" .. model .. "'" end
       local deployment = (model or ""):gsub("[^%w%-%._~]", function(c) return string.format("%%%02X", c:byte()) end)
       -- responses name the deployment in the body alone
       out = operation:find("^/responses") and "/openai" .. operation or "/openai/deployments/" .. deployment .. operation
+      query = other_parameters(query)
       query = (query ~= "" and query .. "&" or "") .. "api-version=" .. azure
     end
   elseif prefix and (prefix ~= "/v1" or path:sub(1, 4) ~= "/v1/") then
@@ -217,11 +246,23 @@ local function refuse(h, why)
   h:respond({ [":status"] = "400", ["content-type"] = "text/plain" }, why)
 end
 
--- A second "model" would let the provider serve another model than the one that was authorised and routed.
-local function guard(h, text)
-  local _, first = text:find('"model"', 1, true)
+-- Whether the text has the quoted word more often than that.
+local function more_than(count, lower, quoted)
+  local position = 0
+  for _ = 0, count do
+    _, position = lower:find(quoted, position + 1, true)
+    if not position then return false end
+  end
+  return true
+end
+
+-- A second "model" would let the provider serve another model than the one that was authorised and routed; a "stream" that
+-- we do not see (of a backend whose streams must end with usage), a stream that nobody pays for.
+local function guard(h, text, stream)
+  local lower = text:lower()
   -- \u006. can spell the letters of "model"
-  if (first and text:find('"model"', first, true)) or text:find("\\u006", 1, true) then
+  local suspicious = more_than(1, lower, '"model"') or lower:find("\\u006", 1, true)
+  if suspicious or (stream ~= nil and more_than(stream.seen and 1 or 0, lower, '"stream"')) then
     local list, why = members(text)
     if not list then refuse(h, why) end
   end
@@ -242,10 +283,19 @@ local function run(h)
   local mark = path:find("?", 1, true)
   local bare = mark and path:sub(1, mark - 1) or path
   local translated = backend.translates[bare]
-  local sent_path = translated and path or provider_path(backend, path, bare, backend.model or (seen and seen.model))
+  local sent_path, missing = path, nil
+  if not translated then
+    sent_path, missing = provider_path(backend, path, bare, backend.model or (seen and seen.model))
+    if not sent_path then return refuse(h, missing) end
+  end
   local kind = headers:get("content-type") or "json"
-  local json = not translated and kind:find("json", 1, true) ~= nil
-  local include_usage = backend.include_usage and USAGE_PATHS[bare] and seen.stream == true
+  local json = not translated and kind:lower():find("json", 1, true) ~= nil
+  local stream = nil
+  if backend.include_usage and not translated and streams_usage(bare) then
+    stream = { seen = seen.stream ~= nil, value = seen.stream or false }
+    if type(stream.value) ~= "boolean" then return refuse(h, "the request body's 'stream' must be true or false") end
+  end
+  local include_usage = stream ~= nil and stream.value
   local rewrites = json and (backend.rewrites or include_usage) and seen.model ~= nil
   if not kept and (translated or rewrites or backend.managed or sent_path ~= path) then
     keep(h, headers, path, backend.managed)
@@ -255,7 +305,7 @@ local function run(h)
   local body = json and h:body()
   if not body then return end
   local text = body:getBytes(0, body:length())
-  if not rewrites then return guard(h, text) end
+  if not rewrites then return guard(h, text, stream) end
   local changes = { model = backend.model, set = backend.set, remove = backend.remove, include_usage = include_usage }
   local out, why = rewrite(text, changes)
   if not out then return refuse(h, why) end

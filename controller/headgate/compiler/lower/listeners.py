@@ -248,6 +248,8 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
     manager.use_remote_address.value = True
     manager.normalize_path.value = True
     manager.merge_slashes = True
+    # Routes, limits and prefixes are decided by the path that providers see: some decode what we would have kept.
+    manager.path_with_escaped_slashes_action = HttpConnectionManager.UNESCAPE_AND_FORWARD
     if traffic.idle_seconds is not None:
         common = HttpProtocolOptions(idle_timeout=duration(traffic.idle_seconds))
         manager.common_http_protocol_options.CopyFrom(common)

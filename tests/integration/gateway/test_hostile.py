@@ -1,0 +1,114 @@
+"""What a hostile client or provider tries, beyond mistakes: limits and routing must hold, and the gateway must live."""
+
+import http.client
+import json
+from typing import Any
+
+import pytest
+from support.providers import Raw
+from support.stage import Stage
+
+pytestmark = pytest.mark.envoy
+
+MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
+CHAT = "/v1/chat/completions"
+
+
+def _body(model: str, **more: Any) -> bytes:
+    return json.dumps({"model": model, "messages": MESSAGES, **more}).encode()
+
+
+# --- what we read of a request must be what the provider reads
+
+
+@pytest.mark.parametrize("kind", ["application/JSON", "APPLICATION/JSON; charset=UTF-8"])
+def test_the_case_of_the_content_type_changes_nothing(stage: Stage, kind: str) -> None:
+    assert stage.post(CHAT, content=_body("renamed"), content_type=kind).status_code == 200
+    assert stage["openai"].last.model == 'real "model"'
+    assert stage.post(CHAT, content=_body("priced", stream=True), content_type=kind).status_code == 200
+    assert stage["openai"].last.json["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize("value", ["1", '"true"', "1.0"])
+def test_a_stream_flag_that_some_providers_take_is_not_free(stage: Stage, value: str) -> None:
+    """Lenient providers stream for 1 or "true"; the stream would end without usage."""
+    sent = _body("priced")[:-1] + b',"stream":' + value.encode() + b"}"
+    answer = stage.post(CHAT, content=sent)
+    assert answer.status_code == 400
+    assert "stream" in answer.json()["error"]["message"]
+    assert not stage["openai"].requests
+
+
+@pytest.mark.parametrize("name", ["Model", "MODEL", "mOdEl"])
+@pytest.mark.parametrize("model", ["gpt", "priced", "renamed"])
+def test_names_in_another_case_are_refused(stage: Stage, model: str, name: str) -> None:
+    """Go and .NET match member names in any case, and take the last."""
+    sent = _body(model)[:-1] + b',"' + name.encode() + b'":"dear"}'
+    answer = stage.post(CHAT, content=sent)
+    assert answer.status_code == 400
+    assert name in answer.json()["error"]["message"]
+    assert not stage["openai"].requests
+
+
+@pytest.mark.parametrize("more", ['"Stream":true', '"stream":false,"Stream":true', '"stream":false,"stream":true'])
+def test_a_second_stream_flag_is_refused(stage: Stage, more: str) -> None:
+    answer = stage.post(CHAT, content=_body("priced")[:-1] + b"," + more.encode() + b"}")
+    assert answer.status_code == 400 or stage["openai"].last.json["stream_options"] == {"include_usage": True}
+
+
+def test_words_of_ours_inside_a_prompt_are_only_words(stage: Stage) -> None:
+    for word in ("Model", "model", "stream", "\\u006d"):
+        for model in ("gpt", "priced", "renamed"):
+            tools = [{"type": "function", "function": {"name": "f", "parameters": {word: {"type": "object"}}}}]
+            body: Any = {"model": model, "messages": [{"role": "user", "content": word}], "tools": tools}
+            assert stage.post(CHAT, body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/chat/completions/", "/v1/Chat/Completions", "/v1/chat%2Fcompletions", "/v1/chat/completions;a=1"],
+)
+def test_another_spelling_of_the_path_is_not_free(stage: Stage, path: str) -> None:
+    """Providers that take it must still be asked for usage."""
+    stage["openai"].answer(Raw(body=b"{}"))
+    stage.post(path, content=_body("priced", stream=True))
+    for received in stage["openai"].requests:
+        assert received.json["stream_options"] == {"include_usage": True}
+    stage.forget()
+
+
+@pytest.mark.parametrize("path", ["/v1/..%2f..%2fadmin", "/v1/%2e%2e%2fadmin", "/v1/..%5c..%5cadmin", "/v1/../admin"])
+def test_no_path_leaves_the_providers_prefix(stage: Stage, path: str) -> None:
+    """httpx would resolve the dots itself."""
+    status = _status(stage, path, _body("deployed"))
+    assert 400 <= status < 500
+    assert not stage["deployed"].requests
+
+
+def test_a_client_cannot_choose_azures_api_version(stage: Stage) -> None:
+    stage.chat("azure", path=f"{CHAT}?a=1&API%2Dversion=2019-01-01&api-version=2020-01-01&b=%26")
+    assert stage["azure"].last.query == "a=1&b=%26&api-version=2024-10-21"
+
+
+# --- bodies that cost much
+
+
+@pytest.mark.parametrize("model", ["renamed", "priced", "gpt"])
+def test_a_million_members_cost_no_memory(stage: Stage, model: str) -> None:
+    """A table of Lua's for each would be half a gigabyte that Envoy keeps."""
+    many = b",".join(b'"k%d":1' % number for number in range(200_000))
+    sent = _body(model, stream=True)[:-1] + b',"a":"\\u006d",' + many + b"}"
+    answer = stage.post(CHAT, content=sent)
+    assert answer.status_code == 400
+    assert "members" in answer.json()["error"]["message"]
+    assert not stage["openai"].requests
+
+
+def _status(stage: Stage, path: str, body: bytes) -> int:
+    """The status of a POST whose path is sent exactly so."""
+    connection = http.client.HTTPConnection("127.0.0.1", stage.port, timeout=10)
+    try:
+        connection.request("POST", path, body, {"content-type": "application/json"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
