@@ -183,7 +183,8 @@ def preflight_route() -> Route:
     names = ("origin", "access-control-request-method")
     match = RouteMatch(prefix="/", headers=[HeaderMatcher(name=name, present_match=True) for name in names])
     match.headers.add(name=":method").string_match.exact = "OPTIONS"
-    nowhere = RouteAction(cluster="headgate/nowhere", cluster_not_found_response_code=RouteAction.NOT_FOUND)
+    # No request has this header: clients' own are stripped. A cluster's name would have to be one that exists.
+    nowhere = RouteAction(cluster_header="x-headgate-nowhere", cluster_not_found_response_code=RouteAction.NOT_FOUND)
     return Route(name="headgate/preflight", match=match, route=nowhere)
 
 
