@@ -40,20 +40,22 @@ _PUBLISHED = f"metadata.filter_metadata['{metadata.NAMESPACE}']"
 _HAS_PUBLISHED = f"'{metadata.NAMESPACE}' in metadata.filter_metadata"
 
 
-def _extracted(message: str, field: str) -> str:
-    parent = f" && has({_TYPED}.{message})" if message else ""
-    path = f"{_TYPED}.{message}.{field}" if message else f"{_TYPED}.{field}"
-    return f"({_HAS_TYPED}{parent} && has({path}) ? uint({path}) : 0u)"
+def _extracted(*fields: str) -> str:
+    # A field that is not set reads as 0 here, in a message that is not set too. Each costs 10,000 instructions.
+    return f"({_HAS_TYPED} ? {' + '.join(f'{_TYPED}.{field}' for field in fields)} : 0u)"
 
 
+_FIELDS: Mapping[str, str] = {
+    metadata.INPUT_TOKENS: "input_tokens",
+    metadata.OUTPUT_TOKENS: "output_tokens",
+    metadata.CACHED_INPUT_TOKENS: "input_token_details.cached_tokens",
+    metadata.CACHE_CREATION_INPUT_TOKENS: "input_token_details.cache_creation_tokens",
+    metadata.REASONING_TOKENS: "output_token_details.reasoning_tokens",
+}
 _EXTRACTED: Mapping[str, str] = {
-    metadata.INPUT_TOKENS: _extracted("", "input_tokens"),
-    metadata.OUTPUT_TOKENS: _extracted("", "output_tokens"),
-    metadata.CACHED_INPUT_TOKENS: _extracted("input_token_details", "cached_tokens"),
-    metadata.CACHE_CREATION_INPUT_TOKENS: _extracted("input_token_details", "cache_creation_tokens"),
-    metadata.REASONING_TOKENS: _extracted("output_token_details", "reasoning_tokens"),
+    **{key: _extracted(field) for key, field in _FIELDS.items()},
     # Embeddings set no total, so the total is always the sum; counts are inclusive.
-    metadata.TOTAL_TOKENS: f"({_extracted('', 'input_tokens')} + {_extracted('', 'output_tokens')})",
+    metadata.TOTAL_TOKENS: _extracted("input_tokens", "output_tokens"),
 }
 
 
@@ -62,6 +64,11 @@ def usage_expression(key: str, *, processor: bool) -> str:
     if not processor:
         return _EXTRACTED[key]
     return f"({_HAS_PUBLISHED} && '{key}' in {_PUBLISHED} ? uint({_PUBLISHED}['{key}']) : {_EXTRACTED[key]})"
+
+
+def extracted(key: str) -> str:
+    """Envoy's CEL for a count as `ai_protocol_manager` saw it; an error, null in a log, where it saw none."""
+    return f"{_TYPED}.{_FIELDS[key]}"
 
 
 def _quoted(text: str) -> str:
@@ -100,6 +107,11 @@ def formatted(expression: str) -> str:
 
 
 @lru_cache(maxsize=4096)
+def formatted_json(expression: str) -> str:
+    """The expression as a substitution format whose value keeps its type in JSON."""
+    return f"%TYPED_CEL({expression})%"
+
+
 def check_expression(expression: str) -> str | None:
     """What is wrong with a user's cost expression, or None: it is compiled and run once with zero counts."""
     recursion_limit = sys.getrecursionlimit()

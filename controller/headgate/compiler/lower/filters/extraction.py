@@ -150,25 +150,20 @@ def _scripts(name: str, options: Options) -> Lua:
     return Lua(source_codes={name: script(name, options.lua_directory)})
 
 
-def response_filters(options: Options) -> list[HttpFilter]:
-    """In list order; answers pass them from last to first: counted, priced, recorded, and only then trimmed."""
-    usage = AiProtocolManager(
-        response_handling=ResponseHandling(
-            token_usage=TokenUsageExtraction(
-                include_unconfigured_routes=False,
-                usage_signal=TokenUsageExtraction.SYNTHESIZE_TRAILERS,
-            )
-        )
-    )
-    limits_of_extraction = usage.response_handling.token_usage.limits
-    limits_of_extraction.max_sse_event_size.value = SSE_EVENT_BYTES_MAX
-    limits_of_extraction.max_json_body_size.value = JSON_BYTES_MAX
-    return [
-        http_filter(CHAT_USAGE, _scripts("chat_usage", options)),
-        http_filter(COSTS, _scripts("costs", options)),
-        http_filter(COST_TRAILERS, HeaderMutation()),
-        http_filter(USAGE, usage),
-    ]
+def response_filters(rules: Iterable[ir.Rule], options: Options) -> Iterator[HttpFilter]:
+    """In list order; answers pass them from last to first: counted, priced, recorded, and only then trimmed.
+
+    Where no rule prices anything there is only the counting: the others would cost each request 10,000 instructions.
+    """
+    extraction = TokenUsageExtraction(include_unconfigured_routes=False)
+    extraction.limits.max_sse_event_size.value = SSE_EVENT_BYTES_MAX
+    extraction.limits.max_json_body_size.value = JSON_BYTES_MAX
+    if any(rule.costs for rule in rules):
+        yield http_filter(CHAT_USAGE, _scripts("chat_usage", options))
+        yield http_filter(COSTS, _scripts("costs", options))
+        yield http_filter(COST_TRAILERS, HeaderMutation())
+        extraction.usage_signal = TokenUsageExtraction.SYNTHESIZE_TRAILERS
+    yield http_filter(USAGE, AiProtocolManager(response_handling=ResponseHandling(token_usage=extraction)))
 
 
 @lru_cache(maxsize=64)
