@@ -4,6 +4,7 @@ Only for routes that need it (a model inside a multipart body, an exact count of
 others are routed by Envoy's own JSON extraction. The answer passes untouched.
 """
 
+import re
 from typing import Final, assert_never
 
 from headgate.contract import headers as header_names
@@ -39,6 +40,7 @@ from headgate.llm.errors import ErrorDetail, RequestError, TranslationError
 
 _PATH: Final = ":path"
 _CONTENT_TYPE: Final = "content-type"
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _JSON_SSE: Final = b'"sse"'
 
 
@@ -140,6 +142,8 @@ class RouterSession:
         assert endpoint is not None
         plain = inflate_request(body, bytes_max=self._facts.body_bytes_max) if body.startswith(GZIP_MAGIC) else body
         model, stream = read_route(endpoint, self._headers.get(_CONTENT_TYPE, ""), plain)
+        if _CONTROL.search(model):
+            raise RequestError("must be one line of text", path="model")  # no header can carry it
         path = self._headers.get(_PATH, "")
         duplex = self._mode is BodyMode.FULL_DUPLEX_STREAMED
         change = Change(

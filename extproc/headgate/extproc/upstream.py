@@ -53,6 +53,8 @@ from headgate.llm.usage import NO_USAGE, Usage
 CONTENT_LENGTH: Final = "content-length"
 CONTENT_ENCODING: Final = "content-encoding"
 _RESPONSE_PHASES: Final = (Phase.RESPONSE_HEADERS, Phase.RESPONSE_BODY)
+_TOKENS_MAX: Final = 2**31 - 1
+"""Of one answer. Costs multiply counts, and hits are unsigned 32 bits at some services."""
 _ATTRIBUTE_PREFIX: Final = "request.headers['"
 
 
@@ -399,7 +401,10 @@ class UpstreamSession:
             (keys.TOTAL_TOKENS, usage.total),
             (keys.REASONING_TOKENS, usage.reasoning),
         )
-        ours: dict[str, Value] = {key: tokens for key, tokens in counted if tokens is not None}
+        # Envoy drops a charge that is no count; a provider's nonsense must not make the rest free.
+        ours: dict[str, Value] = {
+            key: min(max(tokens, 0), _TOKENS_MAX) for key, tokens in counted if tokens is not None
+        }
         if translation.response_model:
             ours[keys.RESPONSE_MODEL] = translation.response_model
         if translation.losses:

@@ -79,6 +79,13 @@ def test_model_and_stream_are_read_and_published(
         ("/v1/chat/completions", JSON, b'{"messages":[]}', 400),
         ("/v1/chat/completions", JSON, b'{"model":"a","model":"b"}', 400),
         ("/v1/chat/completions", JSON, b'{"model":"a","stream":"yes"}', 400),
+        ("/v1/chat/completions", JSON, b'{"model":"a\\r\\nx-evil: 1"}', 400),
+        (
+            "/v1/audio/transcriptions",
+            "multipart/form-data; boundary=b",
+            MULTIPART.replace(b"whisper-1", b"whisper\r\n-1"),
+            400,
+        ),
         ("/v1/chat/completions", "multipart/form-data; boundary=b", MULTIPART, 400),
         ("/v1/audio/transcriptions", JSON, CHAT, 400),
         ("/v1/audio/transcriptions", "multipart/form-data; boundary=b", MULTIPART.replace(b"model", b"label"), 400),

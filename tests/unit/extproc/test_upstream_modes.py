@@ -82,6 +82,17 @@ def test_an_answer_reaches_the_client_in_its_dialect_with_its_usage(mode: Mode) 
     assert "seed" in str(ours["losses"])
 
 
+@pytest.mark.parametrize(("told", "published"), [(-5, 0), (10**30, 2**31 - 1)])
+def test_a_usage_that_is_no_count_is_published_as_one(told: int, published: int) -> None:
+    """Envoy drops a charge that it cannot write as an unsigned number."""
+    exchange = Exchange(open_upstream(backend()), "buffered")
+    exchange.request(encoded())
+    usage = {"input_tokens": told, "output_tokens": told}
+    seen = exchange.response((json.dumps({**ANSWER, "usage": usage}).encode(),))
+    ours = seen.metadata["io.envoy.ai_gateway"]
+    assert (ours["input_tokens"], ours["output_tokens"], ours["total_tokens"]) == (published,) * 3
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_a_stream_reaches_the_client_in_its_dialect(mode: Mode, size: int) -> None:

@@ -3,7 +3,8 @@
 import pytest
 from headgate.contract.facts import BackendFacts
 from headgate.llm.endpoints import ENDPOINTS, Endpoint, endpoint_named
-from headgate.llm.errors import UnsupportedTranslation
+from headgate.llm.errors import RequestError, UnsupportedTranslation
+from headgate.llm.hosts import azure
 from headgate.llm.names import DialectName
 from headgate.llm.planning import lane_for, plan, translated_path
 
@@ -100,3 +101,11 @@ def test_hosts_that_are_not_there_yet_are_refused(host: str) -> None:
 )
 def test_path_before_the_body(endpoint: str, facts: BackendFacts, path: str) -> None:
     assert translated_path(_endpoint(endpoint), facts) == path
+
+
+@pytest.mark.parametrize("model", [".", ".."])
+def test_no_deployment_is_a_dot_segment(model: str) -> None:
+    """It would name another path of Azure's, which is called with the operator's key."""
+    facts = _facts("openai-chat", host="azure", version="2024-10-21")
+    with pytest.raises(RequestError):
+        azure.place(_endpoint("chat-completions"), facts, model)

@@ -357,3 +357,28 @@ def test_everything_for_a_stream_that_is_over_is_ignored() -> None:
     assert connection.take_output() == b""
     late = client.message(1, b"x") + frames.window_update(1, 5) + frames.reset(1, ErrorCode.CANCEL)
     assert connection.receive(late) == []
+
+
+def test_large_header_blocks_are_not_remembered() -> None:
+    """A client's path travels in them: a thousand of 60 KB would stay for the life of the connection."""
+    client = Client()
+    connection = opened(client)
+    for number in range(50):
+        # literal without indexing: the table stays as it is
+        value = f"{number:06}" * 5000
+        block = b"\x83\x00\x01x\x7f" + _varint(len(value) - 127) + value.encode()
+        first, rest = block[:16_000], block[16_000:]
+        data = frames.frame(FrameType.HEADERS, 0, number * 2 + 1, first)
+        data += frames.frame(FrameType.CONTINUATION, frames.END_HEADERS, number * 2 + 1, rest)
+        (event,) = connection.receive(data)
+        assert isinstance(event, Opened)
+        assert event.headers["x"] == value
+    assert connection.remembered_bytes < 10_000
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number >= 128:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes((*encoded, number))

@@ -28,6 +28,8 @@ HEADER_TABLE_BYTES: Final = 64 * 1024
 STREAMS_MAX: Final = 65_536
 MEMO_MAX: Final = 1024
 """Decoded header blocks remembered between changes of the dynamic table."""
+MEMO_BLOCK_BYTES_MAX: Final = 4096
+"""Of a block to remember: clients' paths travel in headers, and may be 60 KB each."""
 
 _HEADERS: Final = int(FrameType.HEADERS)
 """As a plain number: a lookup in an enum is not free, and frames are many. DATA is 0."""
@@ -126,6 +128,11 @@ class Connection:
     @property
     def streams_open(self) -> int:
         return len(self._streams)
+
+    @property
+    def remembered_bytes(self) -> int:
+        """Of header blocks kept for when they come again."""
+        return sum(map(len, self._memo))
 
     def take_output(self) -> bytes:
         """Everything queued so far."""
@@ -318,7 +325,7 @@ class Connection:
         size_after, newest_after = self._table_state()
         if size_after != size or newest_after is not newest or len(self._memo) >= MEMO_MAX:
             self._memo.clear()
-        else:
+        elif len(block) <= MEMO_BLOCK_BYTES_MAX:
             self._memo[block] = headers
         return headers
 
