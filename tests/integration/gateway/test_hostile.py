@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from support.providers import Raw
+from support.providers import Answer, Raw
 from support.stage import Stage
 
 pytestmark = pytest.mark.envoy
@@ -88,6 +88,28 @@ def test_no_path_leaves_the_providers_prefix(stage: Stage, path: str) -> None:
 def test_a_client_cannot_choose_azures_api_version(stage: Stage) -> None:
     stage.chat("azure", path=f"{CHAT}?a=1&API%2Dversion=2019-01-01&api-version=2020-01-01&b=%26")
     assert stage["azure"].last.query == "a=1&b=%26&api-version=2024-10-21"
+
+
+# --- what providers say
+
+
+@pytest.mark.parametrize("model", ["gpt", "claude"])
+def test_what_a_provider_says_of_its_origin_is_not_said_of_ours(stage: Stage, model: str) -> None:
+    """Cookies of one provider account, HSTS for a whole company's domain, a bypass of the operator's CORS policy."""
+    said = {
+        "set-cookie": "__cf_bm=1; path=/",
+        "strict-transport-security": "max-age=31536000; includeSubDomains; preload",
+        "alt-svc": 'h3=":443"; ma=86400',
+        "access-control-allow-origin": "*",
+        "access-control-allow-credentials": "true",
+        "clear-site-data": '"*"',
+    }
+    for provider in ("openai", "anthropic"):
+        stage[provider].answer(Answer(headers={**said, "x-kept": "1"}))
+    answer = stage.chat(model)
+    assert answer.status_code == 200
+    assert answer.headers["x-kept"] == "1"
+    assert not said.keys() & answer.headers.keys()
 
 
 # --- bodies that cost much

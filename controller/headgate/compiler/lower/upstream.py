@@ -4,7 +4,8 @@ Order, with reasons:
 1. lua: sets host and path, rewrites the body (native lane); starts from the client's originals, because Envoy shares
    request headers between attempts.
 2. header_mutation: strips credentials and internal headers, before anything outside of Envoy sees them; then sets the
-   backend's own, and asks for an identity-encoded answer, which is all that usage can be read from.
+   backend's own, and asks for an identity-encoded answer, which is all that usage can be read from. Of the answer it
+   strips what a provider says of its own origin.
 3. ext_proc, named after the backend's dialect: translates. Installed disabled: a route whose clients speak another
    dialect enables it. (Installed enabled and disabled by a route, it costs a request 3 us.)
 4. credential injection or AWS signing: last, so that nothing can see or change it, and the signature covers the result.
@@ -70,6 +71,15 @@ STRIPPED = (
     "x-forwarded-proto",
 )
 """What no provider sees: the client's credentials, our own headers, and what Envoy adds about the client."""
+STRIPPED_ANSWER = (
+    "access-control-allow-credentials",
+    "access-control-allow-origin",
+    "alt-svc",
+    "clear-site-data",
+    "set-cookie",
+    "strict-transport-security",
+)
+"""What no client sees: it speaks of the provider's origin, and a client would take it for the gateway's."""
 
 
 def filter_name(dialect: DialectName) -> str:
@@ -158,6 +168,8 @@ def _headers(backend_set: Pairs, backend_remove: tuple[str, ...]) -> HttpFilter:
     for name, value in backend_set:
         mutations.add().append.CopyFrom(set_header(name, value.replace("%", "%%")))
     mutations.add().append.CopyFrom(set_header("accept-encoding", "identity"))
+    for name in STRIPPED_ANSWER:
+        message.mutations.response_mutations.add(remove=name)
     return http_filter("headgate.header_mutation/attempt", message)
 
 
