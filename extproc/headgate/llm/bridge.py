@@ -93,6 +93,9 @@ class BridgePlan:
         self, request: UpstreamRequest, status: int, headers: Mapping[str, str], created: int
     ) -> ResponseTranslation:
         """See `exchange.Plan`."""
+        if not (200 <= status < 300 or 400 <= status < 600):
+            # A redirection would send the client, with its prompt, where a provider says.
+            raise UpstreamError(f"the provider answered {status}, which no API answers")
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         set_headers, remove_headers = _response_headers(self._client, request, headers)
         if not 200 <= status < 300:

@@ -112,6 +112,20 @@ def test_what_a_provider_says_of_its_origin_is_not_said_of_ours(stage: Stage, mo
     assert not said.keys() & answer.headers.keys()
 
 
+@pytest.mark.parametrize("status", [302, 307, 304, 999])
+def test_a_translated_answer_is_never_a_redirection(stage: Stage, status: int) -> None:
+    """Official clients follow redirections, and some send the body again."""
+    stage["anthropic"].answer(Raw(status=status, headers={"location": "http://127.0.0.1:1/elsewhere"}))
+    answer = stage.chat("claude")
+    assert answer.status_code == 502
+    assert str(status) in answer.json()["error"]["message"]
+
+
+def test_a_redirection_fails_over(stage: Stage) -> None:
+    stage["anthropic"].answer(Raw(status=302, headers={"location": "http://127.0.0.1:1/elsewhere"}))
+    assert stage.chat("translated-native").status_code == 200
+
+
 # --- bodies that cost much
 
 

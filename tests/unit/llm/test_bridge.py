@@ -116,7 +116,15 @@ def test_an_answer_above_the_bound_is_refused() -> None:
         translation.feed(b"x" * 101)
 
 
-@pytest.mark.parametrize("status", [302, 400, 401, 429, 500, 529])
+@pytest.mark.parametrize("status", [101, 302, 304, 307, 600, 999])
+def test_what_is_neither_answer_nor_error_is_the_providers_fault(status: int) -> None:
+    """Clients follow redirections: none may send them, with their prompts, where a provider says."""
+    request = _plan().translate_request(STREAMED, {})
+    with pytest.raises(UpstreamError, match=str(status)):
+        _plan().open_response(request, status, {"location": "http://elsewhere.example"}, CREATED)
+
+
+@pytest.mark.parametrize("status", [400, 401, 429, 500, 529])
 def test_an_errors_status_and_retry_after_are_left_alone(status: int) -> None:
     request = _plan().translate_request(STREAMED, {})
     headers = {"content-type": "application/json", "retry-after": "3", "request-id": "req_9"}
