@@ -155,3 +155,25 @@ def test_nothing_of_the_configuration_depends_on_a_filter_installed_disabled(cas
     ]
     processors = {upstream.filter_name(dialect) for dialect in TRANSLATED}
     assert set(disabled) <= {"headgate.ext_proc/router", *processors}
+
+
+@every_case
+def test_the_short_script_is_chosen_only_where_nothing_changes(case: str) -> None:
+    """It leaves host, path, body and headers alone: the route sets the host, and no backend may want anything else."""
+    contexts = {
+        cluster["name"]: entry["filter_context"]["backend"]
+        for cluster in resources(case, "Cluster")
+        for entry in objects(cluster)
+        if "filter_context" in entry
+    }
+    groups = {
+        entry["name"]: [each["cluster_name"] for group in groups for each in group["clusters"]]
+        for entry in everything(case)
+        if (groups := entry.get("typed_config", {}).get("priority_groups"))
+    }
+    for route in (entry for entry in everything(case) if upstream.SCRIPT in entry.get("typed_per_filter_config", {})):
+        action = route["route"]
+        for name in groups.get(action.get("cluster_specifier_plugin"), [action.get("cluster")]):
+            assert contexts[name].keys() <= {"host", "prefix", "translate"}
+            assert contexts[name]["host"] == action["host_rewrite_literal"]
+            assert contexts[name].get("prefix", "/v1") == "/v1"

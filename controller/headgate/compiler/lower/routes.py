@@ -30,7 +30,7 @@ from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import extraction, security
-from headgate.compiler.lower.upstream import filter_name
+from headgate.compiler.lower.upstream import SCRIPT, filter_name, guarded, unchanged
 from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
@@ -54,6 +54,13 @@ class Served:
     def translated(self) -> frozenset[DialectName]:
         """Dialects of the backends that the processor translates for here."""
         return frozenset(b.dialect for b, lane in self.backends if lane is Lane.EXTPROC and b.dialect is not None)
+
+    @property
+    def common_host(self) -> str:
+        """The authority of all backends, if nothing else of the request changes for any of them; else empty."""
+        kept = all(lane is Lane.NATIVE and unchanged(b, self.path_class) for b, lane in self.backends)
+        authorities = {b.authority for b, _ in self.backends}
+        return authorities.pop() if kept and len(authorities) == 1 else ""
 
 
 def served_classes(rule: ir.Rule, options: Options) -> Iterator[Served]:
@@ -211,6 +218,9 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     configs = route.typed_per_filter_config
     for dialect in sorted(served.translated):
         configs[filter_name(dialect)].CopyFrom(_processor(served.path_class.endpoint))
+    if served.common_host:
+        route.route.host_rewrite_literal = served.common_host
+        configs[SCRIPT].CopyFrom(guarded())
     # a chat stream's usage is published as it passes, like the processor's
     processor = bool(served.translated) or extraction.reads_chat_usage(rule, served.path_class)
     if rule.limits and options.ratelimit_socket:

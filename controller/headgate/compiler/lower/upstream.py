@@ -2,7 +2,7 @@
 
 Order, with reasons:
 1. lua: sets host and path, rewrites the body (native lane); starts from the client's originals, because Envoy shares
-   request headers between attempts.
+   request headers between attempts. Where there is nothing to change a route chooses a script of 5 us less.
 2. header_mutation: strips credentials and internal headers, before anything outside of Envoy sees them; then sets the
    backend's own, and asks for an identity-encoded answer, which is all that usage can be read from. Of the answer it
    strips what a provider says of its own origin.
@@ -24,16 +24,17 @@ from envoy.extensions.filters.http.credential_injector.v3.credential_injector_pb
 from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExternalProcessor, MetadataOptions
 from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation
-from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
+from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
 from envoy.extensions.filters.http.upstream_codec.v3.upstream_codec_pb2 import UpstreamCodec
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.extensions.http.injected_credentials.generic.v3.generic_pb2 import Generic
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from google.protobuf.any_pb2 import Any
 from google.protobuf.wrappers_pb2 import BoolValue
 from headgate.compiler.ir import Backend, Credential, CredentialKind, Pairs
-from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, lane_of
-from headgate.compiler.lower.wire import Json, ads, duration, extension, http_filter, script, set_header
+from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
+from headgate.compiler.lower.wire import Json, ads, duration, extension, http_filter, packed, script, set_header
 from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
 from headgate.llm.hosts.azure import VERSIONLESS
@@ -56,6 +57,9 @@ MODE = ProcessingMode(
 )
 """Four messages a call; the processor itself switches the answer to a message per chunk where it is a stream."""
 MESSAGE_TIMEOUT_SECONDS = 10.0
+SCRIPT = "headgate.lua/upstream"
+GUARD = "guard"
+"""The name of the short script, which a route chooses where every backend gets the request unchanged."""
 AZURE_V1_PREFIX = "/openai/v1"
 STRIPPED = (
     *headers.CREDENTIALS,
@@ -135,10 +139,26 @@ def _lua_context(backend: Backend, options: Options) -> dict[str, Json]:
 
 
 def _lua(backend: Backend, options: Options) -> HttpFilter:
-    message = Lua(default_source_code=script("upstream", options.lua_directory))
+    message = Lua(
+        default_source_code=script("upstream", options.lua_directory),
+        source_codes={GUARD: script(GUARD, options.lua_directory)},
+    )
     overlay.lua_filter_context(message, _lua_context(backend, options))
     overlay.lua_shared_vm(message, "headgate-upstream")
-    return http_filter("headgate.lua/upstream", message)
+    return http_filter(SCRIPT, message)
+
+
+def unchanged(backend: Backend, path_class: PathClass) -> bool:
+    """Whether a native request of this class reaches the backend with its own path, body and headers."""
+    keeps_path = backend.prefix in ("", "/v1") and f"{path_class.path}/".startswith("/v1/")
+    edits = backend.model or backend.body_set or backend.body_remove or backend.include_usage or backend.managed_headers
+    return backend.dialect is not None and backend.host is HostName.DIRECT and keeps_path and not edits
+
+
+@lru_cache(maxsize=1)
+def guarded() -> Any:
+    """Per-route config that chooses the short script."""
+    return packed(LuaPerRoute(name=GUARD))
 
 
 def processor(backend: Backend, route: str, options: Options) -> ExternalProcessor:
