@@ -50,7 +50,8 @@ end
 
 function envoy_on_response(h)
   local kind = h:headers():get("content-type")
-  if not kind or not kind:find("text/event-stream", 1, true) then return end
+  if not kind or not kind:lower():find("text/event-stream", 1, true) then return end
+  h:headers():remove("content-length")
   local request = h:streamInfo():dynamicMetadata():get("headgate")
   local asked = request ~= nil and request.include_usage == true
   local held, held_bytes, tail = {}, 0, ""
@@ -62,6 +63,10 @@ function envoy_on_response(h)
     elseif held_bytes + size > HELD_BYTES_MAX then
       chunk:setBytes(table.concat(held) .. text)
       held, held_bytes, tail = {}, 0, ""
+    elseif text:find("[DONE]", 1, true) and (table.concat(held) .. text):find("^data: ?%[DONE%]%s*$") then
+      -- the end, which not every provider ends with an empty line
+      chunk:setBytes(table.concat(held) .. text)
+      held, held_bytes, tail = {}, 0, ""
     elseif not (tail .. text):find("\n\r?\n") then
       held[#held + 1] = text
       held_bytes, tail = held_bytes + size, (tail .. text):sub(-3)
@@ -69,8 +74,13 @@ function envoy_on_response(h)
     else
       held[#held + 1] = text
       local pass, rest = split(h, table.concat(held), asked)
+      if rest:find("^data: ?%[DONE%]%s*$") then pass, rest = pass .. rest, "" end
       held, held_bytes, tail = { rest }, #rest, rest:sub(-3)
       chunk:setBytes(pass)
     end
   end
+  -- a provider that ends without an empty line is paid for all the same
+  local rest = table.concat(held)
+  local usage = rest:find('"usage"%s*:%s*{')
+  if usage then publish(h, rest, usage) end
 end

@@ -126,6 +126,30 @@ def test_a_redirection_fails_over(stage: Stage) -> None:
     assert stage.chat("translated-native").status_code == 200
 
 
+CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[%s]%s}'
+TEXT = CHUNK % (b'{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}', b"")
+COUNTED = CHUNK % (b"", b',"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8}')
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "Text/Event-Stream; charset=utf-8"])
+@pytest.mark.parametrize("parts", [("whole",), (), ("cut",)])
+def test_a_stream_may_end_without_an_empty_line(stage: Stage, kind: str, parts: tuple[str, ...]) -> None:
+    """The last event reaches the client, and what we asked for does not, however the bytes are cut."""
+    sent = (TEXT + b"\n\n", COUNTED + b"\n\n", b"data: [DO", b"NE]\n")
+    body = b"".join(sent) if "whole" in parts else sent if "cut" in parts else (*sent[:2], b"data: [DONE]\n")
+    stage["openai"].answer(Raw(body=body, content_type=kind))
+    answer = stage.chat("priced", stream=True)
+    assert answer.text.rstrip("\n") == (TEXT + b"\n\ndata: [DONE]").decode()
+
+
+def test_usage_without_an_empty_line_is_charged(stage: Stage) -> None:
+    stage["openai"].answer(Raw(body=(TEXT + b"\n\n", COUNTED + b"\n"), content_type="text/event-stream"))
+    path = f"{CHAT}?without=line"
+    assert stage.chat("priced", path=path, stream=True).status_code == 200
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    assert entry["metadata"]["total"] == 8
+
+
 # --- bodies that cost much
 
 
