@@ -9,6 +9,7 @@
 -- HELD_BYTES_MAX of it.
 
 local HELD_BYTES_MAX = 1048576
+local DONE_BYTES_MAX = 64
 local COUNTS = {
   { "prompt_tokens", "input_tokens" },
   { "completion_tokens", "output_tokens" },
@@ -63,7 +64,7 @@ function envoy_on_response(h)
     elseif held_bytes + size > HELD_BYTES_MAX then
       chunk:setBytes(table.concat(held) .. text)
       held, held_bytes, tail = {}, 0, ""
-    elseif text:find("[DONE]", 1, true) and (table.concat(held) .. text):find("^data: ?%[DONE%]%s*$") then
+    elseif held_bytes + size < DONE_BYTES_MAX and (table.concat(held) .. text):find("^data: ?%[DONE%]%s*$") then
       -- the end, which not every provider ends with an empty line
       chunk:setBytes(table.concat(held) .. text)
       held, held_bytes, tail = {}, 0, ""
