@@ -1,11 +1,12 @@
-"""How a request finds its rule when there are many models: through a map, with the same meaning as in order."""
+"""How a request finds its rule: through maps on the model and the method, with the same meaning as in order."""
 
-from envoy.config.route.v3.route_components_pb2 import RouteList, VirtualHost
+from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
 from headgate.compiler import ir
-from headgate.compiler.lower.hosts import MODELS_MAPPED_FROM, virtual_host
+from headgate.compiler.lower.hosts import virtual_host
 from headgate.compiler.options import Options
 from headgate.contract import headers
 from headgate.llm.names import DialectName
+from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 OPTIONS = Options(extproc_sockets=("/x.sock",), lua_directory="/lua")
 
@@ -37,19 +38,29 @@ def host(*found: ir.Rule) -> VirtualHost:
     return virtual_host(ir.VirtualHost(hostname="*", rules=found), "h", ("*",), 1024, OPTIONS)
 
 
+def listed(found: Matcher.OnMatch) -> list[Route]:
+    return list(RouteList.FromString(found.action.typed_config.value).routes)
+
+
 def mapped(virtual: VirtualHost, model: str) -> list[str]:
-    action = virtual.matcher.matcher_tree.exact_match_map.map[model].action
-    return [route.name for route in RouteList.FromString(action.typed_config.value).routes]
+    return [route.name for route in listed(virtual.matcher.matcher_tree.exact_match_map.map[model])]
 
 
-def test_few_models_are_tried_in_order() -> None:
-    virtual = host(*rules(MODELS_MAPPED_FROM))
+def without_model(virtual: VirtualHost, method: str) -> list[Route]:
+    """What is tried while no known model is in the header."""
+    by_method = virtual.matcher.on_no_match.matcher
+    posts = by_method.matcher_tree.exact_match_map.map
+    return listed(posts.get(method, by_method.on_no_match))
+
+
+def test_rules_for_any_model_are_tried_in_order() -> None:
+    virtual = host(rule(1, ir.MatchKind.REGEX, "a.*"), rule(2, ir.MatchKind.PREFIX, "b"))
     assert not virtual.HasField("matcher")
-    assert len(virtual.routes) > MODELS_MAPPED_FROM
+    assert len(virtual.routes) > 2
 
 
-def test_many_models_are_looked_up() -> None:
-    virtual = host(*rules(MODELS_MAPPED_FROM + 1))
+def test_models_are_looked_up() -> None:
+    virtual = host(*rules(8))
     assert not virtual.routes
     names = mapped(virtual, "model-7")
     assert names[0] == "ns/r7/rule/0/chat/match/0"
@@ -60,15 +71,29 @@ def test_many_models_are_looked_up() -> None:
 def test_a_rule_for_any_model_keeps_its_place_among_each_models_rules() -> None:
     old = rule(900, ir.MatchKind.REGEX, ".*", created="2025")
     young = rule(901, ir.MatchKind.REGEX, ".*", created="2027")
-    virtual = host(young, *rules(MODELS_MAPPED_FROM + 1), old)
+    virtual = host(young, *rules(8), old)
     order = list(dict.fromkeys(name.split("/rule/")[0] for name in mapped(virtual, "model-3")))
     assert order == ["ns/r900", "ns/r3", "ns/r901", "headgate/unknown-model"]
 
 
 def test_a_model_nobody_names_meets_the_rules_for_any_model() -> None:
-    virtual = host(*rules(MODELS_MAPPED_FROM + 1), rule(900, ir.MatchKind.REGEX, ".*"))
-    action = virtual.matcher.on_no_match.action
-    names = [route.name for route in RouteList.FromString(action.typed_config.value).routes]
+    virtual = host(*rules(8), rule(900, ir.MatchKind.REGEX, ".*"))
+    names = [route.name for route in without_model(virtual, "GET")]
     assert any(name.startswith("ns/r900/") for name in names)
     assert not any(name.startswith("ns/r7/") for name in names)
     assert "headgate/models" in names
+
+
+def test_a_post_meets_the_routes_that_could_take_it_in_the_same_order() -> None:
+    virtual = host(*rules(8), rule(900, ir.MatchKind.REGEX, ".*"), rule(901, ir.MatchKind.PREFIX, "a"))
+    taking = [
+        route
+        for route in without_model(virtual, "GET")
+        if all(header.string_match.exact == "POST" for header in route.match.headers if header.name == ":method")
+    ]
+    assert without_model(virtual, "POST") == taking
+
+
+def test_without_a_model_the_number_of_models_costs_nothing() -> None:
+    few, many = (len(without_model(host(*rules(count)), "POST")) for count in (1, 50))
+    assert few == many
