@@ -306,7 +306,8 @@ local function run(h)
   if not body then return end
   local text = body:getBytes(0, body:length())
   if not rewrites then return guard(h, text, stream) end
-  local changes = { model = backend.model, set = backend.set, remove = backend.remove, include_usage = include_usage }
+  local changes = { model = backend.model, set = backend.set, remove = backend.remove, include_usage = include_usage,
+    stream = stream }
   local out, why = rewrite(text, changes)
   if not out then return refuse(h, why) end
   if out ~= text then h:headers():replace("content-length", tostring(body:setBytes(out))) end

@@ -51,8 +51,9 @@ def test_names_in_another_case_are_refused(stage: Stage, model: str, name: str) 
 
 
 @pytest.mark.parametrize("more", ['"Stream":true', '"stream":false,"Stream":true', '"stream":false,"stream":true'])
-def test_a_second_stream_flag_is_refused(stage: Stage, more: str) -> None:
-    answer = stage.post(CHAT, content=_body("priced")[:-1] + b"," + more.encode() + b"}")
+@pytest.mark.parametrize("model", ["priced", "priced-renamed"])
+def test_a_second_stream_flag_is_refused(stage: Stage, model: str, more: str) -> None:
+    answer = stage.post(CHAT, content=_body(model)[:-1] + b"," + more.encode() + b"}")
     assert answer.status_code == 400 or stage["openai"].last.json["stream_options"] == {"include_usage": True}
 
 

@@ -73,6 +73,43 @@ def test_an_override_finds_the_model_behind_other_members(stage: Stage) -> None:
     assert stage["openai"].last.body == body.replace(b'"renamed"', b'"real \\u0022model\\u0022"')
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        '"n":1',
+        '"n" : 1 , "stop":["}"]} \n',
+        '"stream":true',
+        '"stream" : true, "n":2 } \t\r\n',
+        '"stream":true,"stream_options":{}',
+        '"stream":true,"stream_options":null,"n":1',
+        '"stream":true,"user":"model"',
+        '"stream":true,"user":"\\"model\\":\\"x\\""',
+        '"stream":true,"user":"caf\\u00e9 \\u006dodel"',
+        '"stream":true,"metadata":{"stream":"a","model":"b","k":"\\\\"}',
+        '"stream":true,"user":"\\\\"',
+    ],
+)
+@pytest.mark.parametrize("place", ["first", "last"])
+@pytest.mark.parametrize("name", ["renamed", "priced", "priced-renamed"])
+def test_a_body_is_changed_where_it_must_and_nowhere_else(stage: Stage, name: str, place: str, more: str) -> None:
+    """However its members stand in the text: what is found at a glance is what a walk finds."""
+    messages = '"messages":[{"role":"user","content":"Hello!"}]'
+    ends = more.rstrip().endswith("}") and not more.endswith("}")
+    more, end = (more.rstrip()[:-1], more[len(more.rstrip()) - 1 :]) if ends else (more, "}")
+    model = f'"model": "{name}"'
+    members = (model, messages, more) if place == "first" else (messages, more, model)
+    text = "{" + ",".join(members) + end
+    assert stage.post("/v1/chat/completions", content=text.encode()).status_code == 200
+    sent = {"renamed": 'real "model"', "priced": "priced", "priced-renamed": "dear"}[name]
+    expected = {**json.loads(text), "model": sent}
+    if expected.get("stream") and name != "renamed":
+        expected["stream_options"] = {"include_usage": True}
+    received = stage["openai"].last
+    assert json.loads(received.body) == expected
+    assert messages.encode() in received.body
+    assert more.partition(',"stream_options"')[0].encode() in received.body
+
+
 def test_claude_is_renamed_too(stage: Stage) -> None:
     assert stage.messages("renamed-claude").status_code == 200
     assert stage["anthropic"].last.model == "claude-opus-5"
