@@ -39,8 +39,10 @@ def parse_text(text: str, *, file: str) -> tuple[Domain, ...]:
                 domains.append(_domain(document, node, file))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error)
-        raise ConfigTextError(f"not YAML: {problem}", file=file, line=mark.line + 1 if mark else 1) from error
+        problem = str(getattr(error, "problem", None) or error)
+        # libyaml's own bound on nesting, where it has one, comes before Python's stack ends
+        message = "nested too deeply" if "nesting depth" in problem else f"not YAML: {problem}"
+        raise ConfigTextError(message, file=file, line=mark.line + 1 if mark else 1) from error
     except RecursionError as error:
         raise ConfigTextError("nested too deeply", file=file, line=1) from error
     finally:

@@ -166,6 +166,8 @@ def _document_error(error: yaml.YAMLError, document: Document) -> DocumentError:
         line, column = (mark.line, mark.column + 1) if mark is not None else (0, 0)
         rows = document.text.split("\n")
         line = min(line, document.line_last)
+        if "nesting depth" in (error.problem or ""):  # libyaml has a bound of its own, which may come before ours
+            message = f"nested more than {NESTING_MAX} deep"
         if rows[line][: column or None].endswith("\t"):
             return DocumentError("a tab, where YAML takes only spaces", document.line + line, column, "spaces")
         return DocumentError(message or "is not YAML", document.line + line, column)
