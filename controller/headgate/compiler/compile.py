@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from headgate.compiler import ir
-from headgate.compiler.conditions import Condition, Diagnostic
+from headgate.compiler.conditions import Condition, Diagnostic, ObjectStatus
 from headgate.compiler.lower.limits import limit_rules
 from headgate.compiler.lower.program import Resources, lower_program
 from headgate.compiler.lower.ratelimit import limits_text
@@ -36,6 +36,8 @@ class Compiled:
     """The rate limit service's configuration (YAML); empty without limits."""
     diagnostics: tuple[Diagnostic, ...]
     conditions: tuple[Condition, ...]
+    statuses: tuple[ObjectStatus, ...] = ()
+    """One for each object that is ours to report on (`Options.mode`), by key."""
 
 
 def _reported(world: World) -> Iterator[Resource]:

@@ -1,5 +1,6 @@
 """What the compiler has to say about objects, as values: diagnostics for people, conditions for the API."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -75,3 +76,20 @@ class Condition:
     message: str
     parent: str = ""
     observed_generation: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectStatus:
+    """The status that an object should have, whole: what its writer owns of it is this and nothing else.
+
+    `status` is plain JSON as the API has it. Every condition in it has `type`, `status`, `reason`, `message` and, where
+    the generation is known, `observedGeneration`; `lastTransitionTime` is the writer's: it knows what was before.
+    """
+
+    key: Key
+    api_version: str
+    """As the object was read: `group/version`."""
+    uid: str
+    """Of the object this was made from: a newer one of the same name must not get it. Empty where it is not known."""
+    generation: int
+    status: Mapping[str, object]

@@ -1,12 +1,32 @@
 """What the compiler is told about the installation it compiles for; everything else is in the world."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+CONTROLLER_NAME: Final = "headgate.dev/gateway-controller"
+"""Ours, in `GatewayClass.spec.controllerName` and in what we write into statuses."""
+
+
+class Mode(StrEnum):
+    """Whose the objects are, and so on which of them we report."""
+
+    FILES = "files"
+    """All of them: Gateways of every class are served."""
+    STANDALONE = "standalone"
+    """A cluster: Gateways of classes with our controller name, and what hangs on them."""
+    ENVOY_GATEWAY = "envoy-gateway"
+    """A cluster where Envoy Gateway serves the Gateways and reports on all kinds but the AI ones, which are ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Addresses and paths as Envoy sees them. A socket is an absolute path."""
 
+    mode: Mode = Mode.FILES
+    controller_name: str = CONTROLLER_NAME
+    gateway_addresses: tuple[str, ...] = ()
+    """Where clients reach the Envoys (IPs or names), for the status of Gateways."""
     listen_address: str = "127.0.0.1"
     extproc_sockets: tuple[str, ...] = ()
     """Unix sockets of the processor's workers; empty where no processor runs (translated routes are then refused)."""

@@ -35,6 +35,11 @@ class Rejected:
     targets: tuple[Target, ...] = ()
     unclear: bool = False
     """Whether it may have targets that cannot be told: `make_world` then takes all of its namespace for its targets."""
+    api_version: str = ""
+    generation: int = 0
+    uid: str = ""
+    errors: tuple[str, ...] = ()
+    """What is wrong with it, as its author is told: `field: message; try: remedy`."""
 
 
 def _none() -> Mapping[Name, Never]:
