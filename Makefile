@@ -10,7 +10,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
 # a line per package while it is fetched, and whatever goes wrong
 SHOW = 2>&1 | awk '/^Collecting /{print "    " $$2; fflush(); next} /^Installing collected/{print "    installing them"; fflush(); next} /ERROR|error:/{print; fflush()}'
 
-.PHONY: run test check lint unit golden integration bench bench-peers protos reference format clean dev
+.PHONY: run test check lint unit golden integration cluster bench bench-peers protos reference format clean dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headgate needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -50,6 +50,11 @@ golden: $(DEV_STAMP)
 
 integration: $(DEV_STAMP)
 	$(BIN)/pytest -q tests/integration
+
+# The tests that need a Kubernetes API and Envoy Gateway: both are built from Go modules once and kept (tests/cluster).
+# GO=/path/to/go names another Go than the one in PATH; KUBECONFIG a cluster to use instead of the one that is built.
+cluster: $(DEV_STAMP)
+	@PYTHONPATH=tests $(if $(GO),GO=$(GO)) $(BIN)/python -m cluster $(ARGS)
 
 test: $(DEV_STAMP)
 	$(BIN)/pytest $(ARGS)

@@ -1,0 +1,107 @@
+"""Fixtures of the tests that need a Kubernetes API; how to use them is in `tests/README.md`.
+
+`make cluster` runs these tests with an API server and Envoy Gateway of its own. A plain `pytest` skips them and says
+so, since it has neither; with KUBECONFIG set, those that need only an API server run there.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.envoy_gateway import EnvoyGateway, EnvoyGatewayOptions, start_envoy_gateway
+from support.kube import (
+    MISSING,
+    Access,
+    Kube,
+    KubeProcess,
+    Object,
+    access_from_kubeconfig,
+    install_crds,
+    read_crds,
+    tools_directory,
+    unique_name,
+)
+
+OUR_CRDS = Path(__file__).parents[2] / "manifests" / "crds"
+
+
+@pytest.fixture(scope="session")
+def kube_access() -> Iterator[Access]:
+    """An administrator's access to the API server of this run."""
+    if configured := os.environ.get("KUBECONFIG"):
+        yield access_from_kubeconfig(Path(configured))
+        return
+    if tools_directory() is None:
+        pytest.skip(MISSING)
+    with tempfile.TemporaryDirectory(prefix="hg-") as directory, KubeProcess(Path(directory)) as server:
+        yield server.access
+
+
+@pytest.fixture
+async def kube(kube_access: Access) -> AsyncIterator[Kube]:
+    """A client with all rights."""
+    async with Kube(kube_access) as client:
+        yield client
+
+
+@pytest.fixture
+async def namespace(kube: Kube) -> AsyncIterator[str]:
+    """A namespace of the test's own. It is deleted afterwards, but not waited for: that takes seconds."""
+    name = unique_name("test")
+    item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    await kube.create(item)
+    yield name
+    await kube.delete(item)
+
+
+@pytest.fixture(scope="session")
+def gateway_crds(kube_access: Access) -> None:
+    """The CRDs of Gateway API and Envoy Gateway (6 to 10 s, once); a cluster of KUBECONFIG must have them."""
+    if tools := tools_directory():
+        _install(kube_access, read_crds(tools / "crds.json"))
+
+
+@pytest.fixture(scope="session")
+def our_crds(kube_access: Access) -> None:
+    """Those of `manifests/crds`."""
+    _install(kube_access, read_crds(OUR_CRDS))
+
+
+def _install(access: Access, crds: list[Object]) -> None:
+    async def install() -> None:
+        async with Kube(access) as client:
+            await install_crds(client, crds)
+
+    with ThreadPoolExecutor(1) as elsewhere:  # the thread of the tests has an event loop
+        elsewhere.submit(asyncio.run, install()).result()
+
+
+@pytest.fixture
+async def run_envoy_gateway(
+    kube: Kube, gateway_crds: None, short_path: Path
+) -> AsyncIterator[Callable[..., Awaitable[EnvoyGateway]]]:
+    """Starts Envoy Gateway (one at a time); arguments as of `EnvoyGatewayOptions`; all stop at the end."""
+    if tools_directory() is None:
+        pytest.skip("needs Envoy Gateway in a network of its own: run `make cluster` without KUBECONFIG")
+    started: list[EnvoyGateway] = []
+
+    async def start(**options: Any) -> EnvoyGateway:
+        directory = short_path / f"eg{len(started)}"
+        directory.mkdir()
+        started.append(await start_envoy_gateway(kube, directory, EnvoyGatewayOptions(**options)))
+        return started[-1]
+
+    yield start
+    for gateway in started:
+        await asyncio.to_thread(gateway.close)
+
+
+@pytest.fixture
+async def envoy_gateway(run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]]) -> EnvoyGateway:
+    """Envoy Gateway without an extension server."""
+    return await run_envoy_gateway()

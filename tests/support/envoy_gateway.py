@@ -1,0 +1,274 @@
+"""The real Envoy Gateway on the test API server, and the Envoy that one of its pods would have been.
+
+Envoy Gateway's ports and its `/certs` are fixed, so at most one runs at a time, and only in the sandbox that `make
+cluster` makes. It takes up only GatewayClasses of its own `controller_name`, which is new for each start: Gateways of
+earlier tests stay as they were. There is no kubelet: what Envoy Gateway deploys becomes Available (the API
+server's `podready`), and `start_envoy` runs Envoy with what the Deployment says.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from support.envoy import EnvoyProcess
+from support.kube import ApiError, Kube, Object, is_true, reference, tools_directory, unique_name
+from support.ports import LOOPBACK
+from support.processes import Child
+from support.waiting import wait_until
+
+NAMESPACE = "envoy-gateway-system"
+GATEWAY = "gateway.networking.k8s.io/v1"
+ENVOY = "gateway.envoyproxy.io/v1alpha1"
+CERTS = Path("/certs")
+READY_URL = "http://127.0.0.1:8081/readyz"
+HOOKS = ("Translation", "Cluster", "Route")
+SERVICE_PORTS = {"grpc": 18000, "ratelimit": 18001, "wasm": 18002, "metrics": 19001}
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyGatewayOptions:
+    """What a test may say of Envoy Gateway's configuration."""
+
+    extension_server: tuple[str, int] | None = None
+    """Address of our extension server; without it no hook is called."""
+    hooks: tuple[str, ...] = HOOKS
+    fail_open: bool = False
+    redis_url: str = ""
+    """Turns on global rate limits; Envoy Gateway never talks to it."""
+    extra: Mapping[str, Any] | None = None
+    """More members of the EnvoyGateway object; they win."""
+
+
+class EnvoyGateway:
+    """A running Envoy Gateway. Make it with `start_envoy_gateway`."""
+
+    def __init__(self, child: Child, kube: Kube, directory: Path, controller_name: str) -> None:
+        self._child = child
+        self._kube = kube
+        self._directory = directory
+        self._envoys: list[EnvoyProcess] = []
+        self.controller_name = controller_name
+        self.gateway_class = ""
+
+    @property
+    def log(self) -> str:
+        """What it wrote so far; it logs to stdout."""
+        return self._child.stdout + self._child.stderr
+
+    async def make_gateway_class(self) -> str:
+        """A GatewayClass of this Envoy Gateway whose Gateways get an address; returns its name."""
+        name = unique_name("test")
+        proxy = {
+            **reference(ENVOY, "EnvoyProxy", name, NAMESPACE),
+            "spec": {"provider": {"type": "Kubernetes", "kubernetes": {"envoyService": {"type": "ClusterIP"}}}},
+        }
+        parameters = {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": name, "namespace": NAMESPACE}
+        gateway_class = {
+            **reference(GATEWAY, "GatewayClass", name),
+            "spec": {"controllerName": self.controller_name, "parametersRef": parameters},
+        }
+        await self._kube.apply_all([proxy, gateway_class])
+        self.gateway_class = name
+        return name
+
+    async def programmed(self, gateway: Object, *, timeout_seconds: float = 20.0) -> Object:
+        """The Gateway once Envoy Gateway has set it Programmed."""
+        self._child.require_alive()
+        what = f"Gateway {gateway['metadata']['name']} to be Programmed"
+        return await self._kube.wait_for(gateway, is_true("Programmed"), what, timeout_seconds=timeout_seconds)
+
+    async def start_envoy(self, gateway: Object, **options: Any) -> EnvoyProcess:
+        """The Envoy of a Gateway, once it is programmed; `options` as of `EnvoyProcess`. Stopped with Envoy Gateway."""
+        await self.programmed(gateway)
+        namespace, name = gateway["metadata"]["namespace"], gateway["metadata"]["name"]
+        owner = {"name": name, "namespace": namespace}
+        selector = ",".join(f"gateway.envoyproxy.io/owning-gateway-{key}={value}" for key, value in owner.items())
+        (deployment,) = await self._kube.list("apps/v1", "Deployment", NAMESPACE, labelSelector=selector)
+        directory = self._directory / f"envoy{len(self._envoys)}"
+        directory.mkdir()
+        await self._write_sds(directory, deployment["metadata"]["name"])
+        bootstrap = _bootstrap(_arguments(deployment), directory, node=f"envoy-{len(self._envoys)}")
+        envoy = await asyncio.to_thread(EnvoyProcess, bootstrap, directory, **options)
+        self._envoys.append(envoy)
+        return envoy
+
+    async def _write_sds(self, directory: Path, config_map: str) -> None:
+        """The certificate with which Envoy talks to Envoy Gateway, and the files that name it."""
+        secret = await self._kube.get("v1", "Secret", "envoy", NAMESPACE)
+        _write_secret(secret, directory)
+        files = (await self._kube.get("v1", "ConfigMap", config_map, NAMESPACE))["data"]
+        for name, text in files.items():
+            (directory / name).write_text(text.replace(f"{CERTS}/", f"{directory}/"))
+
+    def stop(self) -> None:
+        """Ends Envoy Gateway and leaves its Envoys; `restart` starts it again."""
+        self._child.close()
+
+    def restart(self) -> None:
+        """Ends it, if it runs, and starts it with the same configuration; returns once it is ready."""
+        self.stop()
+        self._child = _start(self._directory, self._kube)
+
+    def close(self) -> None:
+        for envoy in self._envoys:
+            envoy.close()
+        self._child.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+async def start_envoy_gateway(kube: Kube, directory: Path, options: EnvoyGatewayOptions | None = None) -> EnvoyGateway:
+    """Starts it with certificates of its own and waits until it is ready; its CRDs must be installed.
+
+    `directory` must be empty and its path short.
+    """
+    await _install(kube)
+    controller_name = f"gateway.envoyproxy.io/{unique_name('test')}"
+    config = _configuration(controller_name, options or EnvoyGatewayOptions())
+    (directory / "envoy-gateway.json").write_text(json.dumps(config))
+    await asyncio.to_thread(_certgen, directory, kube)
+    _write_secret(await kube.get("v1", "Secret", "envoy-gateway", NAMESPACE), CERTS)
+    child = await asyncio.to_thread(_start, directory, kube)
+    gateway = EnvoyGateway(child, kube, directory, controller_name)
+    try:
+        await gateway.make_gateway_class()
+    except BaseException:
+        gateway.close()
+        raise
+    return gateway
+
+
+async def _install(kube: Kube) -> None:
+    """What Envoy Gateway's chart leaves in its namespace and Envoy Gateway looks for."""
+    with contextlib.suppress(ApiError):
+        await kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    labels = {"control-plane": "envoy-gateway"}
+    ports = [{"name": name, "port": port} for name, port in SERVICE_PORTS.items()]
+    container = {"name": "envoy-gateway", "image": "envoy-gateway"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    deployment = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
+    await kube.apply_all(
+        [
+            reference("v1", "ServiceAccount", "envoy-gateway", NAMESPACE),
+            {**reference("v1", "Service", "envoy-gateway", NAMESPACE), "spec": {"selector": labels, "ports": ports}},
+            {**reference("apps/v1", "Deployment", "envoy-gateway", NAMESPACE), "spec": deployment},
+        ]
+    )
+
+
+def _configuration(controller_name: str, options: EnvoyGatewayOptions) -> Object:
+    config: Object = {
+        "apiVersion": ENVOY,
+        "kind": "EnvoyGateway",
+        "gateway": {"controllerName": controller_name},
+        "logging": {"level": {"default": "info"}},
+        "provider": {
+            "type": "Kubernetes",
+            "kubernetes": {"leaderElection": {"disable": True}, "topologyInjector": {"disable": True}},
+        },
+        "extensionApis": {"enableBackend": True, "enableEnvoyPatchPolicy": True},
+    }
+    if options.redis_url:
+        config["rateLimit"] = {"backend": {"type": "Redis", "redis": {"url": options.redis_url}}}
+    if options.extension_server:
+        host, port = options.extension_server
+        everything = {"includeAll": True}
+        translation = dict.fromkeys(("listener", "route", "cluster", "secret"), everything)
+        config["extensionManager"] = {
+            "maxMessageSize": "64Mi",
+            "failOpen": options.fail_open,
+            "hooks": {"xdsTranslator": {"translation": translation, "post": list(options.hooks)}},
+            "service": {"ip": {"address": host, "port": port}},
+        }
+    return {**config, **(options.extra or {})}
+
+
+def _program() -> str:
+    tools = tools_directory()
+    assert tools is not None, "Envoy Gateway runs only within `make cluster`"
+    return str(tools / "envoy-gateway")
+
+
+def _environment(kube: Kube) -> dict[str, str]:
+    return {**os.environ, "KUBECONFIG": str(kube.access.kubeconfig), "ENVOY_GATEWAY_NAMESPACE": NAMESPACE}
+
+
+def _certgen(directory: Path, kube: Kube) -> None:
+    command = [_program(), "certgen", "--disable-topology-injector"]
+    with Child(command, directory=directory, name="certgen", environment=_environment(kube)) as child:
+        if child.wait() != 0:
+            raise RuntimeError(f"certgen failed:\n{child.stdout[-2000:]}\n{child.stderr[-2000:]}")
+
+
+def _start(directory: Path, kube: Kube) -> Child:
+    command = [_program(), "server", "--config-path", str(directory / "envoy-gateway.json")]
+    child = Child(command, directory=directory, name="envoy-gateway", environment=_environment(kube))
+
+    def ready() -> bool:
+        child.require_alive()
+        try:
+            with urllib.request.urlopen(READY_URL, timeout=5) as response:
+                return response.status == 200
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    try:
+        wait_until(ready, "Envoy Gateway to be ready")
+    except BaseException:
+        child.close()
+        raise
+    return child
+
+
+def _write_secret(secret: Object, directory: Path) -> None:
+    for name, value in secret["data"].items():
+        (directory / name).write_bytes(base64.b64decode(value))
+
+
+def _arguments(deployment: Object) -> dict[str, str]:
+    """Envoy's arguments by name, from the Deployment's first container."""
+    written: list[str] = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    found: dict[str, str] = {}
+    pending = iter(written)
+    for argument in pending:
+        name, equals, value = argument.partition("=")
+        found[name] = value if equals else next(pending, "")
+    return found
+
+
+def _bootstrap(arguments: Mapping[str, str], directory: Path, *, node: str) -> Object:
+    """The Deployment's bootstrap for an Envoy on this machine: keys are in `directory`, Envoy Gateway on loopback."""
+    text = arguments["--config-yaml"].replace("/sds/", f"{directory}/").replace("$(ENVOY_SERVICE_ZONE)", "")
+    bootstrap: Object = yaml.safe_load(text)
+    bootstrap.pop("admin", None)
+    bootstrap["node"] = {**bootstrap.get("node", {}), "id": node, "cluster": arguments["--service-cluster"]}
+    # Envoy would wait 15 s for the endpoints of its own Service, which nobody sends.
+    local = bootstrap.get("cluster_manager", {}).pop("local_cluster_name", None)
+    resources = bootstrap["static_resources"]
+    resources["clusters"] = [each for each in resources["clusters"] if each["name"] != local]
+    for listener in resources.get("listeners", []):
+        listener["address"]["socket_address"].update(address=LOOPBACK, port_value=0)
+    for cluster in resources["clusters"]:
+        for locality in cluster.get("load_assignment", {}).get("endpoints", []):
+            for endpoint in locality["lb_endpoints"]:
+                address = endpoint["endpoint"]["address"]["socket_address"]
+                if address["address"].startswith("envoy-gateway."):
+                    address["address"] = LOOPBACK
+    return bootstrap
