@@ -4,15 +4,16 @@ Importing this module costs most of the start of `headgate run` (gRPC, protobuf)
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from headgate.controller.loop import Build, ControllerLoop, LoopObserver, LoopStatus
+from headgate.controller.store import Refusal
 from headgate.controller.watch import Fingerprint, fingerprint, watch
-from headgate.controller.xds.server import AdsServer
+from headgate.controller.xds.server import ADS_SERVICE, AdsServer
 from headgate.controller.xds.snapshot import Snapshot
 from headgate.runtime.envoy import XDS_CLUSTER
-from headgate.runtime.grpc_server import listen, make_server
+from headgate.runtime.grpc_server import Health, listen, make_server
 
 
 class ControlPlane:
@@ -28,24 +29,44 @@ class ControlPlane:
         )
         self._ads = AdsServer(self._loop)
         self._server = make_server()
+        self._health = Health((ADS_SERVICE,), serving=False)
         self._watching: asyncio.Task[None] | None = None
         self._seen: Fingerprint = frozenset()
 
-    async def start(self, address: str) -> int:
-        """Serves ADS on `unix:/path` or `host:port`; returns the port. Raises AddressInUseError."""
+    async def start(self, address: str, *, serving: bool = True) -> int:
+        """Serves ADS on `unix:/path` or `host:port`; returns the port. Raises AddressInUseError.
+
+        Its gRPC health is SERVING now, or with `set_serving`.
+        """
         self._ads.add_to(self._server)
+        self._server.add_generic_rpc_handlers((self._health.handler(),))
+        if serving:
+            self.set_serving()
         port = listen(self._server, address)
         await self._server.start()
         return port
 
-    async def build_first(self, paths: Sequence[Path]) -> bool:
+    def set_serving(self) -> None:
+        """From now on there is something to serve."""
+        self._health.start()
+
+    async def build_first(self, paths: Sequence[Path] = ()) -> bool:
         """Builds and publishes; returns whether it could. `paths` are what `watch` will watch."""
         self._seen = await asyncio.to_thread(fingerprint, paths)
         return await self._loop.build_now()
 
     def watch(self, paths: Sequence[Path]) -> None:
         """From now on changes of `paths` are built and published."""
-        self._watching = asyncio.create_task(self._loop.run(watch(paths, self._seen)))
+        self.follow(watch(paths, self._seen))
+
+    def follow(self, changes: AsyncIterator[object]) -> None:
+        """From now on every change is built and published."""
+        self._watching = asyncio.create_task(self._loop.run(changes))
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What is wanted and Envoy refused."""
+        return self._loop.refusals
 
     def status(self) -> LoopStatus:
         return self._loop.status()

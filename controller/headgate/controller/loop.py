@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from google.protobuf.message import Message
-from headgate.compiler.conditions import Condition
+from headgate.compiler.conditions import Condition, ObjectStatus
 from headgate.contract.secret import Secret
 from headgate.controller.files import add_files, keep_files, write_atomically
 from headgate.controller.store import Refusal, SnapshotStore
@@ -44,6 +44,8 @@ class Build:
     """Diagnostics for the user; each prints as one line or block."""
     conditions: tuple[Condition, ...] = ()
     """The state of every object."""
+    statuses: tuple[ObjectStatus, ...] = ()
+    """What a cluster's objects should have as their status."""
 
 
 class LoopObserver(Protocol):
@@ -147,6 +149,11 @@ class ControllerLoop:
             self._changed_at = changed_at or started
             self._offer(self._store.want(snapshot))
         return True
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What is wanted and Envoy refused."""
+        return self._store.refusals
 
     def status(self) -> LoopStatus:
         """For `/status`."""

@@ -41,15 +41,25 @@ class Health:
     _NOT_SERVING: Final = b"\x08\x02"
     _SERVICE_UNKNOWN: Final = b"\x08\x03"
 
-    def __init__(self, services: Sequence[str] = ()) -> None:
+    def __init__(self, services: Sequence[str] = (), *, serving: bool = True) -> None:
         self._services = frozenset(("", *services))
-        self._serving = True
+        self._serving = serving
+        self._over = False
         self._changed = asyncio.Event()
+
+    def start(self) -> None:
+        """From now on every service is SERVING."""
+        self._tell(True)
 
     def shut_down(self) -> None:
         """From now on every service is NOT_SERVING."""
-        self._serving = False
+        self._over = True
+        self._tell(False)
+
+    def _tell(self, serving: bool) -> None:
+        self._serving = serving
         self._changed.set()
+        self._changed = asyncio.Event()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """To be added to a server with `add_generic_rpc_handlers`."""
@@ -73,12 +83,12 @@ class Health:
         del context
         if _service_name(request) not in self._services:
             yield self._SERVICE_UNKNOWN
-        elif self._serving:
-            yield self._SERVING
-            await self._changed.wait()
-            yield self._NOT_SERVING
-        else:
-            yield self._NOT_SERVING
+            return
+        while not self._over:
+            changed = self._changed
+            yield self._status()
+            await changed.wait()
+        yield self._status()
 
 
 def _service_name(request: bytes) -> str:

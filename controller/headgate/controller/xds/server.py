@@ -23,7 +23,7 @@ WARMING_SECONDS: Final = 1.0
 """How long listeners and routes wait for clusters to warm (to resolve their names)."""
 REMOVAL_SECONDS: Final = 5.0
 """How long requests that were routed before a change may still want the clusters it removes (retries, slow filters)."""
-_SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+ADS_SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 _Context = grpc.aio.ServicerContext[discovery_pb2.DeltaDiscoveryRequest, discovery_pb2.DeltaDiscoveryResponse]
 
@@ -61,7 +61,7 @@ class AdsServer:
             request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString,
             response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
         )
-        handler = grpc.method_handlers_generic_handler(_SERVICE, {"DeltaAggregatedResources": method})
+        handler = grpc.method_handlers_generic_handler(ADS_SERVICE, {"DeltaAggregatedResources": method})
         server.add_generic_rpc_handlers((handler,))
 
     def publish(self, snapshot: Snapshot) -> None:
