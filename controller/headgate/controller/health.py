@@ -1,0 +1,47 @@
+"""What a kubelet and an operator ask the controller over HTTP: /healthz, /readyz, /status."""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from aiohttp import web
+
+
+class HealthServer:
+    """Serves between `start` and `close`. `ready` and `status` are called for each request."""
+
+    def __init__(self, *, ready: Callable[[], str], status: Callable[[], Mapping[str, object]]) -> None:
+        self._ready = ready
+        self._status = status
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, address: str) -> int:
+        """Listens on `host:port`; returns the port. Raises OSError."""
+        application = web.Application()
+        application.router.add_get("/healthz", self._alive)
+        application.router.add_get("/readyz", self._is_ready)
+        application.router.add_get("/status", self._tell)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        host, _, port = address.rpartition(":")
+        site = web.TCPSite(self._runner, host.strip("[]") or None, int(port))
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def close(self) -> None:
+        """Stops listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _alive(self, request: web.Request) -> web.Response:
+        del request
+        return web.Response(text="ok\n")
+
+    async def _is_ready(self, request: web.Request) -> web.Response:
+        del request
+        missing = self._ready()
+        return web.Response(text=f"{missing or 'ok'}\n", status=503 if missing else 200)
+
+    async def _tell(self, request: web.Request) -> web.Response:
+        del request
+        body = msgspec.json.encode(self._status(), enc_hook=str)
+        return web.Response(body=body, content_type="application/json")

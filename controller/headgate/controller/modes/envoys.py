@@ -1,0 +1,62 @@
+"""Options of the modes that serve Envoys themselves: where they find the controller and what stands beside them."""
+
+import argparse
+from pathlib import Path
+
+from headgate import lua
+from headgate.compiler.options import CONTROLLER_NAME, Mode, Options
+from headgate.controller.loop import Build
+from headgate.controller.store import Refusal
+from headgate.controller.xds.snapshot import Snapshot
+from headgate.runtime.logging import event_log
+
+log = event_log("controller")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Paths and sockets are as the Envoys see them."""
+    group = parser.add_argument_group("Envoys (modes files and standalone)")
+    add = group.add_argument
+    add("--address", default="127.0.0.1:18000", help="unix:/path or host:port of delta ADS (default %(default)s)")
+    add("--state-dir", type=Path, help="folder for the limits and for files that Envoys read")
+    add("--listen-address", default="0.0.0.0", help="address of all listeners (default %(default)s)")
+    add("--extproc-socket", action="append", default=[], help="a processor's unix socket; may be repeated")
+    add("--ratelimit-socket", default="", help="the rate limit service's unix socket")
+    add(
+        "--lua-dir", default=str(lua.directory()), help="folder of the scripts; empty embeds them (default %(default)s)"
+    )
+    add("--access-log", default="/dev/stdout", help="file for a line per request, empty for none")
+    add("--root-prefix", "--rootPrefix", default="/", help="path that all endpoints live under (default %(default)s)")
+
+
+def compiler_options(
+    options: argparse.Namespace, mode: Mode, controller_name: str = CONTROLLER_NAME, *, secrets_directory: str
+) -> Options:
+    """What the compiler is told of the installation."""
+    return Options(
+        mode=mode,
+        controller_name=controller_name,
+        listen_address=options.listen_address,
+        extproc_sockets=tuple(options.extproc_socket),
+        ratelimit_socket=options.ratelimit_socket,
+        lua_directory=options.lua_dir,
+        secrets_directory=secrets_directory,
+        access_log=options.access_log,
+        path_root=options.root_prefix,
+    )
+
+
+class LogObserver:
+    """Tells the log what the loop does not tell by itself."""
+
+    def built(self, build: Build, snapshot: Snapshot) -> None:
+        del snapshot
+        for problem in build.problems:
+            log.warning("problem", problem=str(problem))
+
+    def build_failed(self, error: Exception) -> None:
+        log.exception("build_failed", error=str(error))
+
+    def applied(self, snapshot: Snapshot, seconds: float) -> None: ...
+
+    def refused(self, refusal: Refusal) -> None: ...

@@ -1,0 +1,41 @@
+"""`--mode files`: compiles files and serves them to any Envoy over delta ADS."""
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+
+from headgate.compiler.options import Mode
+from headgate.controller.configuration import Configuration
+from headgate.controller.control_plane import ControlPlane
+from headgate.controller.modes import StartError
+from headgate.controller.modes.envoys import LogObserver, compiler_options
+from headgate.runtime.logging import event_log
+
+log = event_log("controller")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The paths."""
+    parser.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="mode files: YAML files or folders; watched"
+    )
+
+
+async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
+    """Serves until `stop`."""
+    if not options.paths or options.state_dir is None:
+        raise StartError("mode files needs a PATH and --state-dir")
+    state: Path = options.state_dir.absolute()
+    compiler = compiler_options(options, Mode.FILES, secrets_directory=str(state / "files"))
+    configuration = Configuration(options.paths, compiler, os.environ)
+    control_plane = ControlPlane(build=configuration.build, observer=LogObserver(), state_directory=state)
+    try:
+        await control_plane.start(options.address)
+        if not await control_plane.build_first(options.paths):
+            raise StartError(control_plane.status().error)
+        control_plane.watch(options.paths)
+        log.info("serving", address=options.address)
+        await stop.wait()
+    finally:
+        await control_plane.stop()

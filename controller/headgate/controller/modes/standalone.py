@@ -1,0 +1,156 @@
+"""`--mode standalone`: the resources of a Kubernetes API, served to any Envoy over delta ADS.
+
+Every replica serves; the leader writes statuses. The configuration of the rate limit service is written to
+`<state-dir>/ratelimit/headgate.yaml`, for a limiter beside this process.
+"""
+
+import argparse
+import asyncio
+import tempfile
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from headgate.compiler.compile import compile_world
+from headgate.compiler.conditions import diagnostic_order
+from headgate.compiler.options import Mode, Options
+from headgate.controller.cluster import Cluster, open_cluster, serve_health
+from headgate.controller.control_plane import ControlPlane
+from headgate.controller.loop import Build
+from headgate.controller.modes import StartError
+from headgate.controller.modes.envoys import LogObserver, compiler_options
+from headgate.controller.programmed import refused_objects
+from headgate.controller.status import with_programmed
+from headgate.controller.store import Refusal
+from headgate.controller.xds.snapshot import Snapshot
+from headgate.runtime.logging import event_log
+
+log = event_log("controller")
+
+PENDING_SECONDS: Final = 1.0
+"""How long statuses wait for Envoy's answer, so that they are written once and not twice."""
+
+
+async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
+    """Serves until `stop`."""
+    name: str = options.gateway_class_controller_name
+    with tempfile.TemporaryDirectory(prefix="headgate-") as temporary:
+        state: Path = (options.state_dir or Path(temporary)).absolute()
+        async with open_cluster(options, controller_name=name) as cluster:
+            compiler = compiler_options(options, Mode.STANDALONE, name, secrets_directory="")
+            outlet = _Outlet(cluster, compiler, state)
+            async with serve_health(options.health_address, ready=cluster.not_ready, status=outlet.status):
+                await outlet.serve(options.address, stop)
+
+
+class _Outlet:
+    """From the world to Envoys and statuses; is the loop's observer."""
+
+    def __init__(self, cluster: Cluster, options: Options, state: Path) -> None:
+        self._cluster = cluster
+        self._options = options
+        self._log = LogObserver()
+        self._control_plane = ControlPlane(build=self._build, observer=self, state_directory=state)
+        self._last: Build | None = None
+        self._patience: asyncio.TimerHandle | None = None
+
+    async def serve(self, address: str, stop: asyncio.Event) -> None:
+        """Until `stop`. Envoys may connect at once, and are told something once everything was read."""
+        try:
+            await self._control_plane.start(address, serving=False)
+            if not await _unless_stopped(self._cluster.synced(), stop):
+                return
+            if not await self._control_plane.build_first():
+                raise StartError(self._control_plane.status().error)
+            self._control_plane.follow(self._cluster.changes())
+            self._control_plane.set_serving()
+            log.info("serving", address=address)
+            await stop.wait()
+        finally:
+            if self._patience is not None:
+                self._patience.cancel()
+            await self._control_plane.stop()
+
+    def status(self) -> Mapping[str, object]:
+        """For `/status`."""
+        loop = self._control_plane.status()
+        return {
+            **self._cluster.status(),
+            "wanted": loop.wanted,
+            "published": loop.published,
+            "accepted": loop.accepted,
+            "refusals": loop.refusals,
+            "error": loop.error,
+            "nodes": loop.nodes,
+            "problems": loop.problems,
+        }
+
+    def _build(self) -> Build:
+        """Called in a thread."""
+        view = self._cluster.view()
+        compiled = compile_world(view.world, self._options)
+        problems = {str(each): each for each in (*view.diagnostics, *compiled.diagnostics)}
+        return Build(
+            resources=compiled.resources,
+            limits_text=compiled.limits,
+            files=compiled.files,
+            problems=tuple(sorted(problems.values(), key=diagnostic_order)),
+            conditions=compiled.conditions,
+            statuses=compiled.statuses,
+        )
+
+    # --- the loop's observer
+
+    def built(self, build: Build, snapshot: Snapshot) -> None:
+        new = self._last is None or build.problems != self._last.problems
+        self._last = build
+        if new:
+            self._log.built(build, snapshot)
+        self._wait_for_envoy()
+
+    def build_failed(self, error: Exception) -> None:
+        self._log.build_failed(error)
+
+    def applied(self, snapshot: Snapshot, seconds: float) -> None:
+        self._tell()
+
+    def refused(self, refusal: Refusal) -> None:
+        self._tell()
+
+    # --- statuses
+
+    def _wait_for_envoy(self) -> None:
+        if not self._pending():
+            self._tell()
+        elif self._patience is None:
+            self._patience = asyncio.get_running_loop().call_later(PENDING_SECONDS, self._tell)
+
+    def _pending(self) -> bool:
+        status = self._control_plane.status()
+        return bool(status.nodes) and status.accepted != status.published
+
+    def _tell(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        if self._last is None:
+            return
+        statuses = self._last.statuses
+        refused = refused_objects(self._control_plane.refusals, statuses)
+        self._cluster.statuses.offer(with_programmed(statuses, pending=self._pending(), refused=refused))
+
+
+async def _unless_stopped(work: Coroutine[None, None, None], stop: asyncio.Event) -> bool:
+    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            return False
+        task.result()
+        return True
+    finally:
+        stopped.cancel()
+        task.cancel()
+        with suppress(asyncio.CancelledError, StartError):
+            await task
