@@ -18,15 +18,56 @@ INTERNAL: Final = (ENVOY_ORIGINAL_PATH, DESTINATION_ENDPOINT)
 """Internal headers that carry neither prefix."""
 
 CREDENTIALS: Final = (
+    # The client's key for the gateway, in a header that some provider would read its own from.
     "authorization",
     "proxy-authorization",
     "x-api-key",
     "api-key",
+    "apikey",
     "x-goog-api-key",
+    "ocp-apim-subscription-key",
     "x-amz-security-token",
+    # Tokens that applications and the gateways before this one send.
+    "x-auth-token",
+    "x-access-token",
+    # What browsers send by themselves.
     "cookie",
 )
 """Removed from every attempt before that backend's own credential is injected."""
+
+FORWARDED_PREFIX: Final = "x-forwarded-"
+
+CLIENT_ORIGIN: Final = (
+    # Where the client is, as proxies before this one say it.
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    # Who has logged in there, as tokens.
+    "cf-access-jwt-assertion",
+    "x-amzn-oidc-accesstoken",
+    "x-amzn-oidc-data",
+    "x-goog-iap-jwt-assertion",
+    "x-ms-token-aad-access-token",
+    # Which page it is on; Anthropic refuses a request from a browser, which this one no longer is.
+    "origin",
+    "referer",
+)
+"""Kept from providers, with `FORWARDED_PREFIX`: who and where the client is is no business of theirs."""
+
+OVERRIDES: Final = (
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+)
+"""Kept from providers: a server that honours them does something else than what was allowed and counted."""
 
 # gRPC invocation metadata of an ext_proc stream.
 GRPC_BACKEND: Final = "x-headgate-backend"

@@ -1,7 +1,9 @@
 """What clients can do wrong, each with its status, in the client's dialect, before any provider is asked."""
 
 import gzip
+import http.client
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -183,3 +185,59 @@ def test_http_1_0_and_odd_requests_do_not_kill(stage: Stage) -> None:
     for method in ("PUT", "PATCH", "OPTIONS", "HEAD"):
         assert 400 <= stage.http.request(method, stage.url + CHAT).status_code < 500
     assert stage.chat("gpt").status_code == 200
+
+
+# --- methods
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize(
+    "path", [CHAT, SPOKEN, "/v1/files/file-1", "/v1/responses/resp-1", "/v1/embeddings", "/anthropic/v1/messages/x"]
+)
+def test_a_model_is_no_right_to_other_methods(stage: Stage, method: str, path: str) -> None:
+    """A body that names an allowed model would else delete the files of all clients of the provider's account."""
+    body = json.dumps({"model": "claude" if "messages" in path else "gpt", "messages": MESSAGES})
+    headers = {"content-type": "application/json"}
+    answer = stage.http.request(method, stage.url + path, content=body, headers=headers)
+    status, message = _error(answer, SPOKEN if "messages" in path else path)
+    assert (status, answer.headers["allow"]) == (405, "POST")
+    assert "POST" in message
+    assert not any(provider.requests for provider in stage.providers.values())
+
+
+@pytest.mark.parametrize(("path", "allowed"), [(CHAT, "POST"), (SPOKEN, "POST"), ("/v1/models", "GET")])
+def test_a_known_path_says_what_it_takes(stage: Stage, path: str, allowed: str) -> None:
+    answer = stage.http.delete(stage.url + path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
+# --- what Envoy itself refuses
+
+
+@pytest.mark.parametrize("path", [CHAT, SPOKEN])
+@pytest.mark.parametrize(
+    ("head", "body", "words"),
+    [
+        ("POST {path} HTTP/1.1\r\ncontent-length: 2\r\n\r\n", b"{}", "host"),
+        ("POST {path}/%00 HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n", b"{}", "path"),
+        ("POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n", b"zz\r\n{}\r\n", "chunks"),
+        ("POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: odd\r\n\r\n", b"{}", "transfer-encoding"),
+    ],
+    ids=["no host", "a zero in the path", "bad chunk", "unknown transfer-encoding"],
+)
+def test_what_envoy_refuses_is_told_in_words(stage: Stage, path: str, head: str, body: bytes, words: str) -> None:
+    status, answer = _raw(stage.port, head.format(path=path).encode() + body)
+    assert status in (400, 501)
+    error = json.loads(answer)["error"]
+    assert words in error["message"]
+    # Envoy stops at a transfer-encoding that it does not know before it has the path
+    assert ("code" in error) is (path == CHAT or status == 501)
+
+
+def _raw(port: int, sent: bytes) -> tuple[int, bytes]:
+    """(status, body) of bytes sent as they are."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(sent)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        return answer.status, answer.read()

@@ -88,6 +88,7 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
         "allowOrigins": [ORIGIN],
         "allowMethods": ["POST", "GET"],
         "allowHeaders": ["content-type", "authorization"],
+        "exposeHeaders": ["retry-after"],
         "maxAge": "10m",
     }
     local = {"type": "Local", "local": {"rules": [{"limit": {"requests": 2, "unit": "Hour"}}]}}
@@ -106,6 +107,8 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
         route("free", [rule("gpt", ref("plain-openai"))]),
         route("local", [rule("local", ref("plain-openai"))]),
         traffic("local", "local", rateLimit=local),
+        route("by-rule", [rule("by-rule", ref("plain-openai")), rule("another", ref("plain-openai"))]),
+        traffic("by-rule", "by-rule", rateLimit=local),
         route("retried", [rule("retried", ref("plain-openai")), rule("retried-claude", ref("claude"))]),
         traffic("retried", "retried", retry=retry),
         route("narrow", [rule("narrow", ref("plain-openai"))]),
@@ -176,6 +179,32 @@ def test_answers_and_errors_of_providers_can_be_read_by_known_origins(stage: Sta
     assert "access-control-allow-origin" not in other.headers
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/chat/completions", {"model": "mystery", "messages": MESSAGES}, 404),
+        ("/v1/chat/completions", {"messages": MESSAGES}, 400),
+        ("/v1/messages", {"model": "mystery", "messages": MESSAGES}, 404),
+        ("/v1/nowhere", {}, 404),
+        ("/v1/models", {}, 405),
+        ("/v1/chat/completions", {"model": "misnamed", "messages": MESSAGES}, 503),
+    ],
+)
+def test_the_gateways_own_errors_can_be_read_by_known_origins(stage: Stage, path: str, body: Any, status: int) -> None:
+    answer = stage.post(path, body, origin=ORIGIN)
+    assert (answer.status_code, answer.headers.get_list("access-control-allow-origin")) == (status, [ORIGIN])
+    assert answer.headers.get_list("access-control-expose-headers") == ["retry-after"]
+    other = stage.post(path, body, origin="https://evil.test")
+    assert other.status_code == status
+    assert not [name for name in other.headers if name.startswith("access-control")]
+    assert not [name for name in stage.post(path, body).headers if name.startswith("access-control")]
+
+
+def test_lists_of_models_can_be_read_by_known_origins(stage: Stage) -> None:
+    answer = stage.http.get(f"{stage.url}/v1/models", headers={"origin": ORIGIN})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, ORIGIN)
+
+
 # --- traffic
 
 
@@ -183,6 +212,14 @@ def test_a_local_limit_refuses(stage: Stage) -> None:
     assert [stage.chat("local").status_code for _ in range(2)] == [200, 200]
     refused = stage.chat("local")
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert stage.chat("gpt").status_code == 200
+
+
+def test_a_local_limit_counts_all_paths_of_a_rule_together(stage: Stage) -> None:
+    sent = {"chat/completions": {"messages": MESSAGES}, "embeddings": {"input": "a"}, "responses": {"input": "a"}}
+    found = [stage.post(f"/v1/{path}", {"model": "by-rule", **body}).status_code for path, body in sent.items()]
+    assert found == [200, 200, 429]
+    assert stage.chat("another").status_code == 200  # of the same policy, with tokens of its own
 
 
 @pytest.mark.parametrize(("model", "name"), [("retried", "openai"), ("retried-claude", "anthropic")])

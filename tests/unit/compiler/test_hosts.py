@@ -1,6 +1,7 @@
 """How a request finds its rule: through maps on the model and the method, with the same meaning as in order."""
 
 from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from headgate.compiler import ir
 from headgate.compiler.lower.hosts import virtual_host
 from headgate.compiler.options import Options
@@ -42,15 +43,17 @@ def listed(found: Matcher.OnMatch) -> list[Route]:
     return list(RouteList.FromString(found.action.typed_config.value).routes)
 
 
+def posted(virtual: VirtualHost) -> Matcher:
+    return virtual.matcher.matcher_tree.exact_match_map.map["POST"].matcher
+
+
 def mapped(virtual: VirtualHost, model: str) -> list[str]:
-    return [route.name for route in listed(virtual.matcher.matcher_tree.exact_match_map.map[model])]
+    return [route.name for route in listed(posted(virtual).matcher_tree.exact_match_map.map[model])]
 
 
 def without_model(virtual: VirtualHost, method: str) -> list[Route]:
     """What is tried while no known model is in the header."""
-    by_method = virtual.matcher.on_no_match.matcher
-    posts = by_method.matcher_tree.exact_match_map.map
-    return listed(posts.get(method, by_method.on_no_match))
+    return listed(posted(virtual).on_no_match if method == "POST" else virtual.matcher.on_no_match)
 
 
 def test_rules_for_any_model_are_tried_in_order() -> None:
@@ -86,12 +89,35 @@ def test_a_model_nobody_names_meets_the_rules_for_any_model() -> None:
 
 def test_a_post_meets_the_routes_that_could_take_it_in_the_same_order() -> None:
     virtual = host(*rules(8), rule(900, ir.MatchKind.REGEX, ".*"), rule(901, ir.MatchKind.PREFIX, "a"))
+    posts = StringMatcher(exact="POST")
     taking = [
         route
         for route in without_model(virtual, "GET")
-        if all(header.string_match.exact == "POST" for header in route.match.headers if header.name == ":method")
+        if all(
+            (header.string_match == posts) is not header.invert_match
+            for header in route.match.headers
+            if header.name == ":method"
+        )
     ]
     assert without_model(virtual, "POST") == taking
+
+
+def test_a_model_that_is_not_posted_meets_no_rule_for_models() -> None:
+    names = [route.name for route in without_model(host(*rules(8), rule(900, ir.MatchKind.REGEX, ".*")), "DELETE")]
+    first = next(position for position, name in enumerate(names) if name.startswith("ns/"))
+    assert names[first - 1] == "headgate/method"
+
+
+def test_plain_rules_before_those_for_models_take_every_method() -> None:
+    plain = ir.Rule(
+        name="ns/plain/rule/0",
+        route="ns/plain",
+        ai=False,
+        matches=(ir.Match(path="/api"),),
+        direct=ir.DirectResponse(status=200, body=""),
+    )
+    names = [route.name for route in without_model(host(plain, *rules(8)), "DELETE")]
+    assert names.index("ns/plain/rule/0/match/0") < names.index("headgate/method")
 
 
 def test_without_a_model_the_number_of_models_costs_nothing() -> None:

@@ -1,13 +1,13 @@
 """Virtual hosts: rules in Gateway API's order of precedence, and how a request finds its rule.
 
 Envoy tries routes one by one, at each of three moments: when the headers come, when the body was read, and when the
-model is in its header. Where a rule names a model, that header is looked up in a map first, and without it the method
-in another: each entry holds the routes that could take the request, in the same order, so the meaning is that of one
-list, and the cost does not grow with the models (60 models in one list: 500,000 instructions a request).
+model is in its header. Where a rule names a model, the method is looked up in a map first, and for what is posted the
+model in another: each entry holds the routes that could take the request, in the same order, so the meaning is that of
+one list, and the cost does not grow with the models (60 models in one list: 500,000 instructions a request).
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from operator import itemgetter
 
@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from headgate.compiler import ir
 from headgate.compiler.lower import replies
 from headgate.compiler.lower.filters import extraction, security
-from headgate.compiler.lower.routes import Placement, rule_routes
+from headgate.compiler.lower.routes import WITHHELD, Placement, rule_routes
 from headgate.compiler.lower.wire import packed
 from headgate.compiler.options import Options
 from headgate.contract import headers
@@ -27,8 +27,8 @@ from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 _KINDS = {ir.MatchKind.EXACT: 0, ir.MatchKind.PREFIX: 1, ir.MatchKind.REGEX: 2}
 Ranked = tuple[ir.Rule, ir.Match, int]
-Item = tuple[str | None, tuple[Route, ...]]
-"""(the one model it takes or None for any, the routes)"""
+Item = tuple[str | None, tuple[Route, ...], bool]
+"""(the one model it takes or None for any, the routes, whether they are an AI rule's)"""
 Placed = tuple[int, tuple[Route, ...]]
 """(position in the order of precedence, the routes)"""
 
@@ -75,36 +75,47 @@ def _known_paths() -> list[str]:
 
 
 def _may_take(route: Route, method: str) -> bool:
-    wanted = [header.string_match.exact for header in route.match.headers if header.name == ":method"]
-    return not wanted or method in wanted
+    """Whether the route leaves that method to be served."""
+    named = [header for header in route.match.headers if header.name == ":method"]
+    return all((method == header.string_match.exact) is not header.invert_match for header in named)
 
 
-def _by_method(routes: Sequence[Route]) -> Matcher.OnMatch:
-    """All of the routes; for requests with a body only those that could take them: a model has three for GET."""
-    matcher = Matcher(on_no_match=_route_list(routes))
-    matcher.matcher_tree.input.CopyFrom(
-        _extension("headgate/method", HttpRequestHeaderMatchInput(header_name=":method"))
-    )
-    found = [route for route in routes if _may_take(route, "POST")]
-    matcher.matcher_tree.exact_match_map.map["POST"].CopyFrom(_route_list(found))
-    return Matcher.OnMatch(matcher=matcher)
+def _for_posts(routes: Iterable[Route]) -> list[Route]:
+    return [route for route in routes if _may_take(route, "POST")]
+
+
+def _any_model(items: Sequence[Item]) -> Iterator[Route]:
+    """The routes of requests that name no model, and an end to those that name one without posting it."""
+    refused = False
+    for model, routes, ai in items:
+        if ai and not refused:
+            yield replies.method_route()
+            refused = True
+        if model is None or not ai:
+            yield from routes
 
 
 def _mapped(items: Sequence[Item], models: list[Route], first: list[Route], last: list[Route]) -> Matcher:
-    """A matcher by model. What only a request without a model can need stands only where none is named."""
-    matcher = Matcher()
-    tree = matcher.matcher_tree
-    tree.input.CopyFrom(_extension("headgate/model", HttpRequestHeaderMatchInput(header_name=headers.MODEL)))
+    """A matcher by method, and for what is posted by model: each entry has only routes that could take the request."""
+    tree = Matcher()
+    tree.matcher_tree.input.CopyFrom(
+        _extension("headgate/model", HttpRequestHeaderMatchInput(header_name=headers.MODEL))
+    )
     any_model: list[Placed] = []
     by_model: defaultdict[str, list[Placed]] = defaultdict(list)
-    for position, (model, routes) in enumerate(items):
+    for position, (model, routes, _) in enumerate(items):
         (any_model if model is None else by_model[model]).append((position, routes))
     for name in sorted(by_model):
         in_order = merge(by_model[name], any_model, key=itemgetter(0))
         routes = [route for _, found in in_order for route in found]
-        tree.exact_match_map.map[name].CopyFrom(_route_list([*routes, *last[:1]]))
+        tree.matcher_tree.exact_match_map.map[name].CopyFrom(_route_list([*routes, *last[:1]]))
     others = [route for _, found in any_model for route in found]
-    matcher.on_no_match.CopyFrom(_by_method([*models, *first, *others, *last]))
+    tree.on_no_match.CopyFrom(_route_list(_for_posts([*models, *first, *others, *last])))
+    matcher = Matcher(on_no_match=_route_list([*models, *first, *_any_model(items), *last]))
+    matcher.matcher_tree.input.CopyFrom(
+        _extension("headgate/method", HttpRequestHeaderMatchInput(header_name=":method"))
+    )
+    matcher.matcher_tree.exact_match_map.map["POST"].matcher.CopyFrom(tree)
     return matcher
 
 
@@ -122,9 +133,12 @@ def virtual_host(
     how = Placement(
         priced_by_host=extraction.COSTS in configs,
         model_known=any(exact_model(match) is not None for _, match, _ in order),
+        stripped_by_host=all(rule.ai for rule in host.all_rules),
     )
+    if how.stripped_by_host:
+        result.request_headers_to_remove.extend(WITHHELD)
     items: list[Item] = [
-        (exact_model(match), rule_routes(rule, match, index, options, how)) for rule, match, index in order
+        (exact_model(match), rule_routes(rule, match, index, options, how), rule.ai) for rule, match, index in order
     ]
     ai = any(rule.ai for rule in host.all_rules)
     for key, config in security.cors_config(host.all_rules):
@@ -138,5 +152,5 @@ def virtual_host(
     if how.model_known:
         result.matcher.CopyFrom(_mapped(items, models, first, last))
     else:
-        result.routes.extend([*models, *first, *(route for _, routes in items for route in routes), *last])
+        result.routes.extend([*models, *first, *_any_model(items), *last])
     return result

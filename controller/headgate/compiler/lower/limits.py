@@ -18,6 +18,7 @@ from envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimitP
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.extensions.rate_limit_descriptors.expr.v3.expr_pb2 import Descriptor
 from envoy.type.metadata.v3.metadata_pb2 import MetadataKey
+from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from headgate.compiler import cel, ir
 from headgate.compiler.lower.wire import duration, http_filter, packed
 from headgate.contract import metadata
@@ -104,23 +105,44 @@ def per_route(rule: ir.Rule, *, processor: bool) -> RateLimitPerRoute:
 
 
 LOCAL = "envoy.filters.http.local_ratelimit"
+LOCAL_STAGE = 1
+"""Of the rate limits that a route has for the local filter: the service's filter reads those of stage 0."""
+UNLIMITED = 4_294_967_295
 
 
-def local_filter() -> HttpFilter:
-    """Does nothing until a route brings a bucket."""
-    return http_filter(LOCAL, LocalRateLimit(stat_prefix="local_ratelimit"))
+def _fill(bucket: TokenBucket, limit: ir.LocalLimit) -> None:
+    bucket.max_tokens = limit.requests
+    bucket.tokens_per_fill.value = limit.requests
+    bucket.fill_interval.CopyFrom(duration(limit.unit_seconds))
 
 
-@lru_cache(maxsize=4096)
-def local_bucket(limit: ir.LocalLimit) -> LocalRateLimit:
-    """A route's own token bucket, in every Envoy by itself."""
-    result = LocalRateLimit(stat_prefix="local_ratelimit")
-    result.token_bucket.max_tokens = limit.requests
-    result.token_bucket.tokens_per_fill.value = limit.requests
-    result.token_bucket.fill_interval.CopyFrom(duration(limit.unit_seconds))
-    for fraction in (result.filter_enabled, result.filter_enforced):
+def local_filter(rules: Iterable[ir.Rule]) -> HttpFilter:
+    """A token bucket for each rule, in every Envoy by itself.
+
+    A bucket in the config of a route would count each class of a rule's paths alone; here routes name their rule's.
+    """
+    message = LocalRateLimit(stat_prefix="local_ratelimit", stage=LOCAL_STAGE)
+    # what no rule limits: the filter must have a bucket, and refuses without one
+    _fill(message.token_bucket, ir.LocalLimit(requests=UNLIMITED, unit_seconds=1))
+    message.always_consume_default_token_bucket.value = False
+    for fraction in (message.filter_enabled, message.filter_enforced):
         fraction.default_value.numerator = 100
         fraction.runtime_key = "headgate.never.local_ratelimit"
+    found = {rule.name: rule.local_limit for rule in rules if rule.local_limit is not None}
+    for name in sorted(found):
+        descriptor = message.descriptors.add()
+        descriptor.entries.add(key=RULE_KEY, value=name)
+        _fill(descriptor.token_bucket, found[name])
+    return http_filter(LOCAL, message)
+
+
+def local_limit(rule: ir.Rule) -> RateLimit:
+    """What the rule's routes say so that the local filter counts them together."""
+    result = RateLimit()
+    result.stage.value = LOCAL_STAGE
+    action = result.actions.add()
+    action.generic_key.descriptor_key = RULE_KEY
+    action.generic_key.descriptor_value = rule.name
     return result
 
 

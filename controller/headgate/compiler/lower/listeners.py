@@ -98,6 +98,12 @@ def _has_cors(listener: ir.Listener) -> bool:
     return any(policy.cors for policy in _policies(listener))
 
 
+def _host_policies(listener: ir.Listener) -> list[tuple[str, ir.Cors | None]]:
+    """(hostname, CORS policy of its virtual host)"""
+    default = listener.auth.cors if listener.auth is not None else None
+    return [(host.hostname, security.host_cors(host.all_rules) or default) for host in listener.hosts]
+
+
 def _client_headers(policies: Sequence[ir.Auth]) -> list[str]:
     return [policy.api_keys.client_header or security.CLIENT_HEADER for policy in policies if policy.api_keys]
 
@@ -193,7 +199,7 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         # refuses before any backend is chosen; charges when the stream is done
         iter([_ratelimit(options)] if _limited(listener) and options.ratelimit_socket else []),
         # likewise, but by this Envoy alone
-        iter([limits.local_filter()] if any(rule.local_limit for rule in _rules(listener)) else []),
+        iter([limits.local_filter(_rules(listener))] if any(rule.local_limit for rule in _rules(listener)) else []),
         # read the answer: last in the list, so first on the way back
         iter(extraction.response_filters(_rules(listener), options) if ai else []),
         iter([http_filter("envoy.filters.http.router", Router(suppress_envoy_headers=True))]),
@@ -257,7 +263,9 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
         rds=Rds(config_source=ads(), route_config_name=listener.name),
         http_filters=http_filters(listener, options),
         early_header_mutation_extensions=[extension("headgate/strip", _early_header_mutation())],
-        local_reply_config=replies.local_replies(options, _body_bytes_max(listener, options)),
+        local_reply_config=replies.local_replies(
+            options, _body_bytes_max(listener, options), tuple(security.reply_headers(_host_policies(listener)))
+        ),
         stream_idle_timeout=duration(traffic.stream_idle_seconds or STREAM_IDLE_SECONDS),
         request_timeout=duration(
             REQUEST_RECEIVED_SECONDS if traffic.request_received_seconds is None else traffic.request_received_seconds

@@ -14,7 +14,7 @@ from envoy.config.accesslog.v3.accesslog_pb2 import (
     ExtensionFilter,
     StatusCodeFilter,
 )
-from envoy.config.core.v3.base_pb2 import RuntimeUInt32
+from envoy.config.core.v3.base_pb2 import HeaderValueOption, RuntimeUInt32
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteMatch
 from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
@@ -28,7 +28,7 @@ from headgate.compiler.lanes import CLASSES
 from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.filters.extraction import ERROR_JSON, ERROR_KEY
 from headgate.compiler.lower.routes import UNKNOWN_MODEL, answered, metadata_matcher
-from headgate.compiler.lower.wire import inline, packed, struct
+from headgate.compiler.lower.wire import inline, packed, set_header, struct
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 
@@ -62,6 +62,7 @@ _OPENAI_CODES = (
     ("response.code == 401", "invalid_api_key"),
     (_HAS_MODEL, "model_not_found"),
     ("response.code == 404", "not_found"),
+    ("response.code == 405", "method_not_allowed"),
     ("response.code == 413", "request_too_large"),
     ("response.code == 429", "rate_limit_exceeded"),
     ("response.code == 503", "service_unavailable"),
@@ -123,6 +124,28 @@ def _status(code: int) -> AccessLogFilter:
     )
 
 
+WORDLESS = (
+    ("missing_host_header", "The request has no host header."),
+    ("path_normalization_failed", "The request's path is malformed, or leaves the root."),
+    ("absolute_path_rejected", "The request's path must start with '/'."),
+    ("missing_path_rejected", "The request has no path."),
+    ("route_not_found", "Nothing is served for the host %REQ(:AUTHORITY)%."),
+    ("cluster_not_found", "The backend of this model is being changed; try again."),
+    ("http1.content_length_and_chunked_not_allowed", "The request has both content-length and transfer-encoding."),
+    ("http1.invalid_transfer_encoding", "The request's transfer-encoding is not known; it may be chunked."),
+    ("http1.transfer_encoding_not_allowed", "The request must not have a transfer-encoding."),
+    ("http1.content_length_not_allowed", "The request must not have a content-length."),
+    ("http1.invalid_url", "The request's target is not a valid path or URL."),
+    ("http1.invalid_characters", "A header of the request has characters that are not allowed."),
+    ("http1.headers_too_large", "The request's headers are too large."),
+    ("http1.too_many_headers", "The request has too many headers."),
+    ("http1.codec_error", "The request is not valid HTTP/1.1: its head or its chunks are malformed."),
+    ("http1.", "The request is not valid HTTP/1.1 (%RESPONSE_CODE_DETAILS%)."),
+    ("http2.", "The request is not valid HTTP/2 (%RESPONSE_CODE_DETAILS%)."),
+)
+"""What Envoy refuses without a word, by the start of its details, and the words for it."""
+
+
 def _mapper(filter_: AccessLogFilter, body_format: SubstitutionFormatString, status: int = 0) -> ResponseMapper:
     """`status` replaces Envoy's where it is not 0."""
     result = ResponseMapper(filter=filter_, body_format_override=body_format)
@@ -141,11 +164,13 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
             "The gateway's translator is not available at the moment; try again.",
             503,
         ),
+        ("response.code_details.startsWith('jwt_authn_access_denied')", "%LOCAL_REPLY_BODY%", 0),
         (
             "response.code == 401",
             "No valid API key came with the request. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.",
             0,
         ),
+        *((f"response.code_details.startsWith('{start}')", words, 0) for start, words in WORDLESS),
         ("response.code == 413", f"The request body is larger than the {body_bytes_max} bytes allowed here.", 0),
         (
             "response.code == 429",
@@ -155,9 +180,9 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
     )
 
 
-def local_replies(options: Options, body_bytes_max: int) -> LocalReplyConfig:
-    """The mappers in order; the first whose filter holds decides."""
-    result = LocalReplyConfig(body_format=_openai_format("%LOCAL_REPLY_BODY%"))
+def local_replies(options: Options, body_bytes_max: int, allowed: Sequence[HeaderValueOption] = ()) -> LocalReplyConfig:
+    """The mappers in order; the first whose filter holds decides. `allowed` lets browsers read what is said."""
+    result = LocalReplyConfig()
     result.mappers.append(_mapper(_status(200), _verbatim()))
     # a failed call names the processor's socket, and so may hold anything
     answered_by_processor = f"{_PROCESSOR_ANSWERED} && !{_PROCESSOR_FAILED}"
@@ -168,6 +193,9 @@ def local_replies(options: Options, body_bytes_max: int) -> LocalReplyConfig:
         result.mappers.append(_mapper(_cel(f"{when} && ({_IS_ANTHROPIC})"), _anthropic_format(message), status))
         result.mappers.append(_mapper(_cel(when), _openai_format(message), status))
     result.mappers.append(_mapper(_cel(_IS_ANTHROPIC), _anthropic_format("%LOCAL_REPLY_BODY%")))
+    result.mappers.append(_mapper(_cel("true"), _openai_format("%LOCAL_REPLY_BODY%")))
+    for mapper in result.mappers:
+        mapper.headers_to_add.extend(allowed)
     return result
 
 
@@ -233,6 +261,29 @@ def error_routes() -> list[Route]:
     ]
 
 
+def _refuse_method(name: str, match: RouteMatch, allowed: str) -> Route:
+    """405 for every method but the one allowed, which the answer names."""
+    text = f"%REQ(:METHOD)% is not served at %REQ(:PATH)%, only {allowed}."
+    result = _refuse(name, 405, text, match)
+    result.response_headers_to_add.append(set_header("allow", allowed))
+    return result
+
+
+def _not_posted(match: RouteMatch) -> RouteMatch:
+    post = StringMatcher(exact="POST")
+    match.headers.append(HeaderMatcher(name=":method", string_match=post, invert_match=True))
+    return match
+
+
+def method_route() -> Route:
+    """What names a model is posted, wherever it goes: with another method it would be a right to more than models.
+
+    Before the first rule for models; what names none is as free as the rules without a model leave it.
+    """
+    named = HeaderMatcher(name=headers.MODEL, present_match=True)
+    return _refuse_method("headgate/method", _not_posted(RouteMatch(prefix="/", headers=[named])), "POST")
+
+
 def last_routes(known_paths: Iterable[str]) -> list[Route]:
     """What is told a request that no rule took: the unknown model first, then no model, then an unknown path."""
     result: list[Route] = []
@@ -242,6 +293,7 @@ def last_routes(known_paths: Iterable[str]) -> list[Route]:
         match = RouteMatch(path=path, headers=[HeaderMatcher(name=":method", string_match=StringMatcher(exact="POST"))])
         text = "The request body has no 'model'; it must name one. GET /v1/models lists what there is."
         result.append(_refuse("headgate/no-model", 400, text, match))
+        result.append(_refuse_method("headgate/not-posted", _not_posted(RouteMatch(path=path)), "POST"))
     text = "There is nothing at %REQ(:METHOD)% %REQ(:PATH)%."
     result.append(_refuse("headgate/unknown-path", 404, text, RouteMatch(prefix="/")))
     return result
@@ -303,9 +355,8 @@ def model_routes(rules: Iterable[ir.Rule]) -> list[Route]:
     add("/v1/models", listed, _anthropic_list(models))
     for model in models:
         add(f"/v1/models/{model[0]}", _openai_model(model), _anthropic_model(model))
-    not_allowed = "Only GET is served here."
     result.extend(
-        _refuse("headgate/models/method", 405, not_allowed, RouteMatch(path=path))
+        _refuse_method("headgate/models/method", RouteMatch(path=path), "GET")
         for path in ("/v1/models", "/anthropic/v1/models")
     )
     return result

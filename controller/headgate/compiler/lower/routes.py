@@ -43,6 +43,10 @@ DEFAULT_RETRY_ON = "5xx,reset,connect-failure,retriable-status-codes"
 DEFAULT_RETRY_CODES = (429,)
 
 
+WITHHELD = (*headers.CLIENT_ORIGIN, *headers.OVERRIDES)
+"""What a client's request may have and AI providers never see, beside `upstream.STRIPPED`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """One class of paths of a rule: the backends that can serve it, each with its lane."""
@@ -86,6 +90,8 @@ class Placement:
     """The virtual host carries the cost configs of all."""
     model_known: bool = False
     """A map on the model has led here: an exact match on it need not be repeated."""
+    stripped_by_host: bool = False
+    """The virtual host keeps `WITHHELD` from providers for all."""
 
 
 def metadata_matcher(key: str) -> MetadataMatcher:
@@ -204,6 +210,8 @@ def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...]) -> RouteAction:
         action.retry_policy.CopyFrom(policy)
     elif rule.backend_request_seconds and not rule.request_seconds:
         action.timeout.CopyFrom(duration(rule.backend_request_seconds))
+    if rule.local_limit is not None:
+        action.rate_limits.append(limits.local_limit(rule))
     return action
 
 
@@ -250,8 +258,6 @@ def _route(rule: ir.Rule, name: str, match: RouteMatch) -> Route:
     route = Route(name=name, match=match)
     route.metadata.filter_metadata[metadata.RESOURCE][metadata.RESOURCE_ROUTE] = rule.route
     _header_edits(route, rule)
-    if rule.local_limit is not None:
-        route.typed_per_filter_config[limits.LOCAL].CopyFrom(packed(limits.local_bucket(rule.local_limit)))
     for key, config in security.route_configs(rule):
         route.typed_per_filter_config[key].CopyFrom(config)
     return route
@@ -269,6 +275,8 @@ def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how
         _path_match(where, served.path_class.kind, _under_root(served.path_class, options.path_root))
         route = _route(rule, f"{rule.name}/{served.path_class.name}/match/{index}", where)
         route.route.CopyFrom(_action(rule, backends))
+        if not how.stripped_by_host:
+            route.request_headers_to_remove.extend(WITHHELD)
         _filter_configs(route, rule, served, options, how)
         yield from _excluding(route, served.path_class)
         yield route

@@ -71,10 +71,13 @@ STRIPPED = (
     "x-envoy-attempt-count",
     "x-envoy-external-address",
     "x-envoy-internal",
-    "x-forwarded-for",
-    "x-forwarded-proto",
 )
-"""What no provider sees: the client's credentials, our own headers, and what Envoy adds about the client."""
+"""What no provider sees, with `headers.FORWARDED_PREFIX`: the client's credentials, our own headers, and Envoy's.
+`hosts.virtual_host` removes what tells of the client, once for all clusters.
+
+A list, because to pass only what is known would keep from providers what clients ask for by header (`anthropic-beta`,
+`idempotency-key`), and what will be invented.
+"""
 STRIPPED_ANSWER = (
     "access-control-allow-credentials",
     "access-control-allow-origin",
@@ -185,6 +188,7 @@ def _headers(backend_set: Pairs, backend_remove: tuple[str, ...]) -> HttpFilter:
     mutations = message.mutations.request_mutations
     for name in (*STRIPPED, *backend_remove):
         mutations.add(remove=name)
+    mutations.add().remove_on_match.key_matcher.prefix = headers.FORWARDED_PREFIX
     for name, value in backend_set:
         mutations.add().append.CopyFrom(set_header(name, value.replace("%", "%%")))
     mutations.add().append.CopyFrom(set_header("accept-encoding", "identity"))

@@ -6,10 +6,12 @@ after the body was read, so all authentication of that listener then runs there,
 API keys are delivered as an extension config of their own (ECDS): changing a key drains no listener.
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteAction, RouteMatch
@@ -36,9 +38,9 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
-from headgate.compiler import ir
+from headgate.compiler import cel, ir
 from headgate.compiler.lower.limits import header_key
-from headgate.compiler.lower.wire import ads, duration, extension, http_filter, inline, packed, regex
+from headgate.compiler.lower.wire import ads, duration, extension, http_filter, inline, packed, regex, set_header
 from headgate.contract import metadata
 from xds.core.v3.extension_pb2 import TypedExtensionConfig as MatcherExtension
 from xds.type.matcher.v3.matcher_pb2 import Matcher
@@ -242,12 +244,73 @@ def auth_configs(auth: ir.Auth) -> tuple[tuple[str, Any], ...]:
     return tuple(result)
 
 
-def cors_config(rules: Iterable[ir.Rule]) -> Iterator[tuple[str, Any]]:
+def host_cors(rules: Iterable[ir.Rule]) -> ir.Cors | None:
     """CORS of a whole virtual host: a preflight request has no body, so no model tells which rule it is about."""
-    for rule in rules:
-        if rule.auth is not None and rule.auth.cors is not None:
-            yield from _cors_configs(rule.auth.cors)
-            return
+    return next((rule.auth.cors for rule in rules if rule.auth is not None and rule.auth.cors is not None), None)
+
+
+def cors_config(rules: Iterable[ir.Rule]) -> Iterator[tuple[str, Any]]:
+    """Per-route config of `host_cors`, for the virtual host."""
+    policy = host_cors(rules)
+    if policy is not None:
+        yield from _cors_configs(policy)
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _origin_allowed(policy: ir.Cors) -> str:
+    """CEL: whether the policy allows the request's origin."""
+    origin = "request.headers['origin']"
+    tests: list[str] = []
+    for each in policy.allow_origins:
+        if each.kind is ir.MatchKind.REGEX:
+            tests.append(f"{origin}.matches({_text('^(?:' + each.value + ')$')})")
+        else:
+            tests.append("true" if each.value == "*" else f"{origin} == {_text(each.value)}")
+    return f"({' || '.join(tests)})" if tests else "false"
+
+
+def _host_is(hostname: str) -> str:
+    """CEL: whether a request is for that virtual host."""
+    if hostname == "*":
+        return "true"
+    label = "[^:]+" if hostname.startswith("*") else ""
+    pattern = f"(?i)^{label}{re.escape(hostname.removeprefix('*'))}(:[0-9]+)?$"
+    return f"request.host.matches({_text(pattern)})"
+
+
+def _by_host(chosen: Sequence[tuple[str, str]]) -> str:
+    """CEL that yields the value of the most specific hostname that is the request's, else an empty text."""
+    if len({value for _, value in chosen}) == 1 and any(name == "*" for name, _ in chosen):
+        return chosen[0][1]
+    expression = "''"
+    # the widest first, so that it is tried last
+    for hostname, value in sorted(chosen, key=lambda each: (not each[0].startswith("*"), len(each[0]))):
+        expression = f"{_host_is(hostname)} ? {value} : {expression}"
+    return expression
+
+
+def reply_headers(policies: Sequence[tuple[str, ir.Cors | None]]) -> Iterator[HeaderValueOption]:
+    """What lets a browser read the gateway's own answers, by (hostname, policy of its host).
+
+    Envoy's filter marks no answer of a route that is a direct response, as all are until the model is known.
+    """
+    if not any(policy for _, policy in policies):
+        return
+    said: Mapping[str, Callable[[ir.Cors], str]] = {
+        "access-control-allow-origin": lambda _: "request.headers['origin']",
+        "access-control-allow-credentials": lambda policy: "'true'" if policy.allow_credentials else "''",
+        "access-control-expose-headers": lambda policy: _text(", ".join(policy.expose_headers)),
+    }
+    for name, value in said.items():
+        values = [
+            (hostname, f"({_origin_allowed(policy)} ? {value(policy)} : '')" if policy is not None else "''")
+            for hostname, policy in policies
+        ]
+        expression = f"'origin' in request.headers ? ({_by_host(values)}) : ''".replace(")%", ") %")
+        yield set_header(name, cel.formatted(expression))
 
 
 def route_configs(rule: ir.Rule) -> Iterator[tuple[str, Any]]:
