@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from headgate.llm.endpoints import ENDPOINTS, Endpoint
 from headgate.llm.errors import RequestError
-from headgate.llm.framing.sse import SseDecoder, SseFrame, encode_sse
+from headgate.llm.framing.frame import Frame
+from headgate.llm.framing.sse import SseDecoder, encode_sse
 from headgate.llm.multipart import decode_form
 from headgate.llm.names import Operation
 from headgate.llm.operations.table import relay_reader
@@ -48,7 +50,7 @@ def cut(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> tuple[bytes, list[
     return body, [body[start:end] for start, end in zip([0, *places], [*places, len(body)], strict=True)]
 
 
-def frames_of(chunks: list[bytes]) -> list[SseFrame]:
+def frames_of(chunks: list[bytes]) -> list[Frame]:
     decoder = SseDecoder()
     frames = [frame for chunk in chunks for frame in decoder.feed(chunk)]
     return frames + decoder.close()
@@ -65,7 +67,11 @@ def test_a_frame_is_read_as_it_was_written(event: str, data: str) -> None:
     event = event.removeprefix(" ")
     read = frames_of([encode_sse(data.encode(), event)])
     normalised = data.replace("\r\n", "\n").replace("\r", "\n")
-    assert read == [SseFrame(normalised.encode(), event)]
+    assert read == [Frame(normalised.encode(), event)]
+
+
+def _endpoint(operation: Operation) -> Endpoint:
+    return next(each for each in ENDPOINTS if each.operation is operation)
 
 
 @pytest.mark.parametrize("operation", [Operation.CHAT, Operation.MESSAGES, Operation.RESPONSES])
@@ -73,11 +79,11 @@ def test_a_frame_is_read_as_it_was_written(event: str, data: str) -> None:
 def test_a_reader_passes_every_byte(operation: Operation, case: tuple[bytes, list[bytes]]) -> None:
     body, chunks = case
     for stream in (True, False):
-        reader = relay_reader(operation, stream=stream, hide_usage=False)
+        reader = relay_reader(_endpoint(operation), stream=stream, hide_usage=False)
         assert b"".join(map(reader.feed, chunks)) + reader.close() == body
 
 
-def is_usage_alone(frame: SseFrame) -> bool:
+def is_usage_alone(frame: Frame) -> bool:
     """The chunk that `include_usage` adds, judged slowly."""
     try:
         chunk: Any = json.loads(frame.data)
@@ -89,8 +95,8 @@ def is_usage_alone(frame: SseFrame) -> bool:
 @given(cut(event_streams()))
 def test_hiding_usage_hides_the_same_whatever_the_cut(case: tuple[bytes, list[bytes]]) -> None:
     body, chunks = case
-    whole = relay_reader(Operation.CHAT, stream=True, hide_usage=True)
-    cut_reader = relay_reader(Operation.CHAT, stream=True, hide_usage=True)
+    whole = relay_reader(_endpoint(Operation.CHAT), stream=True, hide_usage=True)
+    cut_reader = relay_reader(_endpoint(Operation.CHAT), stream=True, hide_usage=True)
     passed = b"".join(map(cut_reader.feed, chunks)) + cut_reader.close()
     expected = [frame for frame in frames_of([body]) if not is_usage_alone(frame)]
     assert frames_of([whole.feed(body) + whole.close()]) == expected

@@ -27,7 +27,8 @@ from headgate.llm.canonical import (
 )
 from headgate.llm.dialects.dialect import NO_MEMO, ReplyContext
 from headgate.llm.dialects.openai_chat import DIALECT
-from headgate.llm.framing.sse import SseDecoder, SseFrame
+from headgate.llm.framing.frame import Frame
+from headgate.llm.framing.sse import SseDecoder
 from headgate.llm.usage import Usage
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,7 +87,7 @@ def decode(chunks: Iterable[dict[str, Any]], *, done: bool) -> tuple[list[Stream
     decoder = DIALECT.stream_decoder(NO_MEMO)
     events: list[StreamEvent] = []
     for data in [*map(json.dumps, chunks), *(["[DONE]"] if done else [])]:
-        events.extend(decoder.feed(SseFrame(data.encode())))
+        events.extend(decoder.feed(Frame(data.encode())))
     events.extend(decoder.close())
     return events, decoder.complete
 

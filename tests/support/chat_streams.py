@@ -8,7 +8,8 @@ from typing import Any, Final
 import anthropic.types
 import openai.types.chat
 from headgate.llm.exchange import ResponseTranslation, UpstreamRequest
-from headgate.llm.framing.sse import SseDecoder, SseFrame
+from headgate.llm.framing.frame import Frame
+from headgate.llm.framing.sse import SseDecoder
 from headgate.llm.names import DialectName
 from pydantic import TypeAdapter
 
@@ -59,7 +60,7 @@ def read_stream(client: str, received: bytes) -> Received:
 _EVENTS: Final[TypeAdapter[Any]] = TypeAdapter(anthropic.types.RawMessageStreamEvent)
 
 
-def _read_anthropic(frames: list[SseFrame]) -> Received:
+def _read_anthropic(frames: list[Frame]) -> Received:
     result = Received()
     open_index: int | None = None
     next_index = 0
@@ -118,7 +119,7 @@ def _take_delta(result: Received, delta: Any) -> None:
             result.calls[-1] = (call_id, name, arguments + delta.partial_json)
 
 
-def _read_openai(frames: list[SseFrame]) -> Received:
+def _read_openai(frames: list[Frame]) -> Received:
     result = Received()
     calls: dict[int, tuple[str, str, str]] = {}
     for frame in frames:

@@ -35,7 +35,7 @@ from headgate.extproc.events import (
 )
 from headgate.llm import multipart, relay
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
-from headgate.llm.endpoints import Body, Endpoint, StreamRule, lookup
+from headgate.llm.endpoints import Body, Endpoint, StreamRule, lookup, path_facts
 from headgate.llm.errors import ErrorDetail, RequestError, TranslationError
 
 _PATH: Final = ":path"
@@ -141,10 +141,14 @@ class RouterSession:
         endpoint = self._endpoint
         assert endpoint is not None
         plain = inflate_request(body, bytes_max=self._facts.body_bytes_max) if body.startswith(GZIP_MAGIC) else body
-        model, stream = read_route(endpoint, self._headers.get(_CONTENT_TYPE, ""), plain)
+        path = self._headers.get(_PATH, "")
+        if endpoint.model_in_path:
+            facts = path_facts(endpoint, path)
+            model, stream = facts.model, facts.stream
+        else:
+            model, stream = read_route(endpoint, self._headers.get(_CONTENT_TYPE, ""), plain)
         if _CONTROL.search(model):
             raise RequestError("must be one line of text", path="model")  # no header can carry it
-        path = self._headers.get(_PATH, "")
         duplex = self._mode is BodyMode.FULL_DUPLEX_STREAMED
         change = Change(
             phase=Phase.REQUEST_HEADERS if duplex else Phase.REQUEST_BODY,
@@ -202,6 +206,8 @@ def read_route(endpoint: Endpoint, content_type: str, body: bytes) -> tuple[str,
             return model, members.raw("stream_format") == _JSON_SSE
         case StreamRule.NEVER:
             return model, False
+        case StreamRule.ALWAYS:
+            return model, True
         case _:
             assert_never(endpoint.stream)
 

@@ -8,18 +8,18 @@ type. Once bytes of a stream have gone out, every failure is the client's dialec
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
-from urllib.parse import quote
 
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
 from headgate.llm.canonical import ChatResponse, Start, StreamEvent, StreamFailure, UsageUpdate
 from headgate.llm.content_coding import GZIP_MAGIC, Inflater, inflate_request
-from headgate.llm.dialects.dialect import ChatDialect, ReplyContext, Target
-from headgate.llm.endpoints import Endpoint
+from headgate.llm.dialects.dialect import EVENT_STREAM, ChatDialect, ReplyContext, Target
+from headgate.llm.endpoints import NO_PATH, Endpoint, path_facts
 from headgate.llm.errors import ErrorDetail, ErrorKind, UnsupportedTranslation, UpstreamError
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
-from headgate.llm.framing.sse import COMMENT, SseDecoder, SseFrame
-from headgate.llm.hosts.host import Host
+from headgate.llm.framing.frame import Frame
+from headgate.llm.framing.sse import COMMENT
+from headgate.llm.hosts.host import Asked, Framing, Host
 from headgate.llm.losses import Loss, format_losses
 from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import HostName
@@ -27,7 +27,6 @@ from headgate.llm.response_events import response_events
 from headgate.llm.usage import NO_USAGE, Usage
 
 JSON: Final = "application/json"
-EVENT_STREAM: Final = "text/event-stream"
 
 DATED_VERSION: Final = re.compile(r"\d{4}-\d\d-\d\d")
 """What a version header may hold; a backend's `version` may also be a path's (`v1`)."""
@@ -39,7 +38,7 @@ ERROR_BODY_BYTES_MAX: Final = 1_048_576
 class BridgePlan:
     """An endpoint of one chat dialect served by a backend of another."""
 
-    __slots__ = ("_client", "_host", "_provider", "_request_headers", "_target", "endpoint", "facts")
+    __slots__ = ("_client", "_framing", "_host", "_provider", "_request_headers", "_targets", "endpoint", "facts")
 
     lane: Lane = "bridge"
 
@@ -48,17 +47,18 @@ class BridgePlan:
         endpoint: Endpoint,
         facts: BackendFacts,
         host: Host,
-        target: Endpoint,
         *,
+        targets: tuple[Endpoint, Endpoint],
         client: ChatDialect,
         provider: ChatDialect,
     ) -> None:
         self.endpoint = endpoint
         self.facts = facts
         self._host = host
-        self._target = target
+        self._targets = targets
         self._client = client
         self._provider = provider
+        self._framing = host.framings.get(provider.name) or Framing(provider.stream_type(NO_PATH), provider.frames)
         self._request_headers = {"content-type": JSON, **provider.request_headers}
         if host.name is HostName.DIRECT and DATED_VERSION.fullmatch(facts.version):
             # The dialect's own version header, where it has one, carries the configured version.
@@ -70,22 +70,25 @@ class BridgePlan:
         facts = self.facts
         if body.startswith(GZIP_MAGIC):
             body = inflate_request(body, bytes_max=facts.body_bytes_max)
-        request = self._client.decode_request(body)
+        path = path_facts(self.endpoint, headers.get(header_names.ORIGINAL_PATH) or headers.get(":path", ""))
+        request = self._client.decode_request(body, path)
         model = facts.model or request.model
         target = Target(model=model, host=self._host.name, version=facts.version, losses=facts.losses)
         encoded = self._provider.encode_request(request, target)
         if encoded.losses and facts.losses == "reject":
             _refuse_losses(encoded.losses)
         set_headers, remove_headers = mutate_headers(facts, self._request_headers, self._client.client_headers)
+        asked, target_endpoint = Asked(model, request.stream), self._targets[request.stream]
         return UpstreamRequest(
-            path=self._host.place(self._target, facts, quote(model, safe="")),
+            path=self._host.place(target_endpoint, facts, asked),
             headers=set_headers,
             remove_headers=(*remove_headers, "content-encoding"),
-            body=mutate_body(facts.body, encoded.body),
+            body=mutate_body(facts.body, self._host.envelope(target_endpoint, facts, asked, encoded.body)),
             original_model=request.model,
             request_model=model,
             stream=request.stream,
             memo=encoded.memo,
+            client_path=path,
             losses=encoded.losses,
         )
 
@@ -104,13 +107,18 @@ class BridgePlan:
                 self._client, self._provider, request, status, headers, (set_headers, remove_headers)
             )
         include_usage = request.memo.include_usage or self.facts.include_usage
-        context = ReplyContext(model=request.request_model, created=created, include_usage=include_usage)
+        context = ReplyContext(
+            model=request.request_model,
+            created=created,
+            include_usage=include_usage,
+            request_id=_request_id(headers),
+            path=request.client_path,
+        )
         if request.stream:
-            set_headers["content-type"] = EVENT_STREAM
-            if content_type in ("", EVENT_STREAM):
-                return StreamTranslation(
-                    self._client, self._provider, request, context, self._facts_bound(), (set_headers, remove_headers)
-                )
+            set_headers["content-type"] = self._client.stream_type(request.client_path)
+            if content_type in ("", self._framing.content_type):
+                streams = (self._client, self._provider, self._framing)
+                return StreamTranslation(streams, request, context, self._facts_bound(), (set_headers, remove_headers))
         else:
             set_headers["content-type"] = JSON
         if content_type not in ("", JSON) and not content_type.endswith("+json"):
@@ -138,8 +146,12 @@ KEEP_ALIVE: Final = b": ping\n\n"
 """A comment of the provider's, whatever it says, keeps the client's connection alive as well; every dialect's SDK skips
 it."""
 
-REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id")
-"""OpenAI's SDK reads the first, Anthropic's the second: each gets the other's as well."""
+REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
+"""OpenAI's SDK reads the first, Anthropic's the second, AWS's the third: each gets the others' as well."""
+
+
+def _request_id(headers: Mapping[str, str]) -> str:
+    return next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
 
 
 def _response_headers(
@@ -148,7 +160,7 @@ def _response_headers(
     result: dict[str, str] = {}
     if request.losses:
         result[header_names.LOSSES] = format_losses(request.losses)
-    request_id = next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
+    request_id = _request_id(headers)
     if request_id and client.request_id_header and not headers.get(client.request_id_header):
         result[client.request_id_header] = request_id
     remove = ("content-encoding",) if "content-encoding" in headers else ()
@@ -292,9 +304,10 @@ class StreamTranslation:
         "_decoder",
         "_encoder",
         "_ended",
+        "_frames",
         "_inflater",
+        "_keep_alive",
         "_opened",
-        "_sse",
         "headers",
         "losses",
         "remove_headers",
@@ -305,14 +318,15 @@ class StreamTranslation:
 
     def __init__(
         self,
-        client: ChatDialect,
-        provider: ChatDialect,
+        streams: tuple[ChatDialect, ChatDialect, Framing],
         request: UpstreamRequest,
         context: ReplyContext,
         bytes_max: int,
         edits: HeaderEdits,
     ) -> None:
-        self._sse = SseDecoder(keep_comments=True)
+        client, provider, framing = streams
+        self._frames = framing.frames()
+        self._keep_alive = KEEP_ALIVE if client.stream_type(request.client_path) == EVENT_STREAM else b""
         self._decoder = provider.stream_decoder(request.memo)
         self._encoder = client.stream_encoder(context)
         self._ended = False
@@ -336,7 +350,7 @@ class StreamTranslation:
                     self._inflater = Inflater(bytes_max=self._bytes_max)
             if self._inflater is not None:
                 data = self._inflate(data)
-            frames = self._sse.feed(data)
+            frames = self._frames.feed(data)
         except UpstreamError as error:
             return self._break_off(error.detail())
         if len(frames) == 1:
@@ -348,7 +362,7 @@ class StreamTranslation:
         if self._ended:
             return b""
         rest = b""
-        for frame in self._sse.close():
+        for frame in self._frames.close():
             # What the end of the input cut off is no nonsense of the provider's: it is a cut.
             rest += self._translate(frame, broken=_CUT)
         if self._ended:
@@ -359,11 +373,11 @@ class StreamTranslation:
         self._ended = True
         return rest + self._encoder.close()
 
-    def _translate(self, frame: SseFrame, *, broken: ErrorDetail | None = None) -> bytes:
+    def _translate(self, frame: Frame, *, broken: ErrorDetail | None = None) -> bytes:
         if self._ended:
             return b""
         if frame is COMMENT:
-            return KEEP_ALIVE
+            return self._keep_alive
         try:
             return self._encode(self._decoder.feed(frame))
         except UpstreamError as error:

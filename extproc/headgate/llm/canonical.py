@@ -63,9 +63,26 @@ Source: TypeAlias = UrlSource | Base64Source | FileSource
 DocumentSource: TypeAlias = UrlSource | Base64Source | FileSource | TextSource
 
 
+class Citation(Value, frozen=True):
+    """Where something that a text says comes from. What is not known is empty."""
+
+    url: str = ""
+    title: str = ""
+    quote: str = ""
+    """The words of the source."""
+    start: int | None = None
+    """First character of the cited passage in the text part that bears the citation."""
+    end: int | None = None
+    """One past its last character."""
+    document: int | None = None
+    """Which of the request's documents, counted from 0."""
+    extras: Extras = {}
+
+
 class TextPart(Value, frozen=True, tag="text"):
     text: str
     cache: CachePoint | None = None
+    citations: tuple[Citation, ...] = ()
 
 
 class ImagePart(Value, frozen=True, tag="image"):
@@ -180,15 +197,41 @@ class FunctionTool(Value, frozen=True, tag="function"):
     cache: CachePoint | None = None
 
 
+class UserLocation(Value, frozen=True):
+    """Roughly where the user is; for searches."""
+
+    city: str = ""
+    region: str = ""
+    country: str = ""
+    """Two letters, ISO 3166-1."""
+    timezone: str = ""
+    """IANA name."""
+
+
+class WebSearchTool(Value, frozen=True, tag="web_search"):
+    """The provider's own search of the web."""
+
+    allowed_domains: tuple[str, ...] = ()
+    blocked_domains: tuple[str, ...] = ()
+    uses_max: int | None = None
+    context_size: str = ""
+    """`low`, `medium`, `high` or empty."""
+    location: UserLocation | None = None
+    dialect: DialectName | None = None
+    """Where `raw` comes from."""
+    raw: msgspec.Raw | None = None
+    """As it was sent: goes back to its own dialect byte for byte."""
+
+
 class OpaqueTool(Value, frozen=True, tag="opaque"):
-    """A tool the provider runs (`web_search_20250305`, `code_interpreter`)."""
+    """A tool the provider runs that has no like elsewhere (`code_interpreter`, `computer_20250124`)."""
 
     dialect: DialectName
     kind: str
     raw: msgspec.Raw = msgspec.Raw(b"null")
 
 
-Tool: TypeAlias = FunctionTool | OpaqueTool
+Tool: TypeAlias = FunctionTool | WebSearchTool | OpaqueTool
 
 
 class ToolChoice(Value, frozen=True):
@@ -270,12 +313,36 @@ class FinishReason(StrEnum):
     CONTEXT_WINDOW = "context_window"
 
 
+class TopLogprob(Value, frozen=True):
+    token: str
+    logprob: float
+
+
+class TokenLogprob(Value, frozen=True):
+    """How likely one token of the answer's text was, and what else might have stood there."""
+
+    token: str
+    logprob: float
+    top: tuple[TopLogprob, ...] = ()
+
+
+class Alternative(Value, frozen=True, kw_only=True):
+    """Another answer to the same request (OpenAI's `n`, Gemini's `candidateCount`)."""
+
+    parts: tuple[Part, ...] = ()
+    finish_reason: FinishReason = FinishReason.STOP
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+
 class ChatResponse(Value, frozen=True, kw_only=True):
     id: str = ""
     model: str = ""
     parts: tuple[Part, ...] = ()
     finish_reason: FinishReason = FinishReason.STOP
     stop_sequence: str = ""
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    alternatives: tuple[Alternative, ...] = ()
+    """The second answer and on, where more than one was asked for."""
     usage: Usage = NO_USAGE
     created: int | None = None
     """Unix seconds, where the provider said."""
@@ -288,7 +355,8 @@ class ChatResponse(Value, frozen=True, kw_only=True):
 # Rules every decoder keeps and every encoder may rely on:
 # * `Start` comes first and once (before it only `Ping`, or an `Error` that ends everything).
 # * A part is `TextStart` / `ThinkingStart` / `ToolCallStart` / `RefusalStart`, its deltas, `PartStop`, all with one
-#   `index` that is never used again; indexes rise. `RedactedThinking` is whole in one event.
+#   `index` that is never used again; indexes rise. `RedactedThinking`, `MediaOutput` and `OpaqueOutput` are whole in
+#   one event. `CitationDelta` and `LogprobsDelta` belong to the open text part.
 # * Text, thinking and refusal parts are stopped before another part starts. Tool calls may overlap: providers that do
 #   not say when a call is complete leave them open until the end, and may interleave their deltas.
 # * `Finish` comes at most once and after it only `UsageUpdate`; the end of input ends the message. A stream that ended
@@ -348,6 +416,18 @@ class ArgumentsDelta(Value, frozen=True, tag="arguments"):
     text: str
 
 
+class CitationDelta(Value, frozen=True, tag="citation"):
+    index: int
+    citation: Citation
+
+
+class LogprobsDelta(Value, frozen=True, tag="logprobs"):
+    """Of the tokens of the next or the last `TextDelta`."""
+
+    index: int
+    tokens: tuple[TokenLogprob, ...]
+
+
 class PartStop(Value, frozen=True, tag="part_stop"):
     index: int
 
@@ -355,6 +435,20 @@ class PartStop(Value, frozen=True, tag="part_stop"):
 class RedactedThinking(Value, frozen=True, tag="redacted_thinking"):
     index: int
     data: str
+
+
+class MediaOutput(Value, frozen=True, tag="media_output"):
+    """An image or a sound that the model made, whole."""
+
+    index: int
+    part: ImagePart | MediaPart
+
+
+class OpaqueOutput(Value, frozen=True, tag="opaque_output"):
+    """A part of the answer that only its own dialect understands (a server tool's call or result), whole."""
+
+    index: int
+    part: OpaquePart
 
 
 class UsageUpdate(Value, frozen=True, tag="usage"):
@@ -389,8 +483,12 @@ StreamEvent: TypeAlias = (
     | ThinkingDelta
     | SignatureDelta
     | ArgumentsDelta
+    | CitationDelta
+    | LogprobsDelta
     | PartStop
     | RedactedThinking
+    | MediaOutput
+    | OpaqueOutput
     | UsageUpdate
     | Finish
     | StreamFailure

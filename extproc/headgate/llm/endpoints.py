@@ -2,13 +2,16 @@
 
 A full path is root prefix + dialect prefix + `path`; the query is not part of it. Anthropic's and Cohere's endpoints
 answer at their own prefix (compat) and, where no other endpoint has the path, without it, as their own SDKs expect.
+Some dialects say model and stream in the path: there `{model}` stands for one percent-encoded segment.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import unquote
 
 from headgate.llm.names import DialectName, Operation
 
@@ -29,11 +32,36 @@ class StreamRule(StrEnum):
     """JSON member or form field `stream` is true (a form field: the word `true` in any case)."""
     SSE_FORMAT = "sse_format"
     """JSON member `stream_format` is `sse`."""
+    ALWAYS = "always"
+    """The path says it: another endpoint serves the whole answer."""
+
+
+MODEL_PLACEHOLDER: Final = "{model}"
+"""Stands for the percent-encoded model in a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathFacts:
+    """What a request's `:path` says besides its endpoint."""
+
+    model: str = ""
+    """Decoded; empty where the body names it."""
+    stream: bool = False
+    """The path is one that only streams."""
+    query: str = ""
+    """Without the `?`."""
+
+
+NO_PATH: Final = PathFacts()
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A path we serve. The model is the JSON member or form field `model`, or there is none where `body` is `NONE`."""
+    """A path we serve.
+
+    The model is in the path where `path` holds `{model}`; else it is the JSON member or form field `model`, or there is
+    none where `body` is `NONE`.
+    """
 
     name: str
     path: str
@@ -57,6 +85,11 @@ class Endpoint:
     def full_path(self) -> str:
         """The documented path: prefix + path."""
         return self.prefix + self.path
+
+    @property
+    def model_in_path(self) -> bool:
+        """The path names the model."""
+        return MODEL_PLACEHOLDER in self.path
 
 
 ENDPOINTS: Final = (
@@ -157,6 +190,49 @@ ENDPOINTS: Final = (
         operation=Operation.TOKENIZE,
     ),
     Endpoint(
+        name="generate-content",
+        path="/v1beta/models/{model}:generateContent",
+        prefix="/gemini",
+        suffix="/models/{model}:generateContent",
+        dialect=DialectName.GEMINI,
+        operation=Operation.GENERATE_CONTENT,
+    ),
+    Endpoint(
+        name="stream-generate-content",
+        path="/v1beta/models/{model}:streamGenerateContent",
+        prefix="/gemini",
+        suffix="/models/{model}:streamGenerateContent?alt=sse",
+        dialect=DialectName.GEMINI,
+        operation=Operation.GENERATE_CONTENT,
+        stream=StreamRule.ALWAYS,
+    ),
+    Endpoint(
+        name="converse",
+        path="/model/{model}/converse",
+        prefix="/bedrock",
+        suffix="/model/{model}/converse",
+        dialect=DialectName.BEDROCK_CONVERSE,
+        operation=Operation.CHAT,
+    ),
+    Endpoint(
+        name="converse-stream",
+        path="/model/{model}/converse-stream",
+        prefix="/bedrock",
+        suffix="/model/{model}/converse-stream",
+        dialect=DialectName.BEDROCK_CONVERSE,
+        operation=Operation.CHAT,
+        stream=StreamRule.ALWAYS,
+    ),
+    Endpoint(
+        name="cohere-chat",
+        path="/v2/chat",
+        prefix="/cohere",
+        suffix="/chat",
+        dialect=DialectName.COHERE,
+        operation=Operation.CHAT,
+        stream=StreamRule.FLAG,
+    ),
+    Endpoint(
         name="rerank",
         path="/v2/rerank",
         prefix="/cohere",
@@ -200,6 +276,8 @@ class Prefixes:
     openai: str = ""
     anthropic: str = "/anthropic"
     cohere: str = "/cohere"
+    gemini: str = "/gemini"
+    bedrock: str = "/bedrock"
 
     def of(self, endpoint: Endpoint) -> str:
         """The dialect prefix of an endpoint."""
@@ -208,6 +286,10 @@ class Prefixes:
                 return self.anthropic
             case DialectName.COHERE:
                 return self.cohere
+            case DialectName.GEMINI:
+                return self.gemini
+            case DialectName.BEDROCK_CONVERSE:
+                return self.bedrock
             case _:
                 return self.openai
 
@@ -216,7 +298,8 @@ DEFAULT_PREFIXES: Final = Prefixes()
 
 
 def paths(prefixes: Prefixes = DEFAULT_PREFIXES) -> Mapping[str, Endpoint]:
-    """Every full path served, to its endpoint. A prefixed path wins over another endpoint's bare one."""
+    """Every full path served, to its endpoint; with `{model}` where the path names the model. A prefixed path wins over
+    another endpoint's bare one."""
     served: dict[str, Endpoint] = {}
     for endpoint in ENDPOINTS:
         served.setdefault(prefixes.root + prefixes.of(endpoint) + endpoint.path, endpoint)
@@ -226,9 +309,51 @@ def paths(prefixes: Prefixes = DEFAULT_PREFIXES) -> Mapping[str, Endpoint]:
     return MappingProxyType(served)
 
 
-_DEFAULT_PATHS: Final = paths()
+class Served:
+    """The paths of one installation, ready to be looked up."""
+
+    __slots__ = ("_paths", "_templates")
+
+    def __init__(self, prefixes: Prefixes = DEFAULT_PREFIXES) -> None:
+        served = paths(prefixes)
+        self._paths = {path: endpoint for path, endpoint in served.items() if not endpoint.model_in_path}
+        self._templates = tuple(
+            (_template(path), endpoint) for path, endpoint in served.items() if endpoint.model_in_path
+        )
+
+    def lookup(self, path: str) -> Endpoint | None:
+        """The endpoint of a request's `:path`; the query is cut off."""
+        bare = path.partition("?")[0]
+        endpoint = self._paths.get(bare)
+        if endpoint is not None:
+            return endpoint
+        return next((row for template, row in self._templates if template.fullmatch(bare)), None)
+
+    def path_facts(self, endpoint: Endpoint, path: str) -> PathFacts:
+        """What a path of that endpoint says; a path that is not the endpoint's says only its query."""
+        bare, _, query = path.partition("?")
+        stream = endpoint.stream is StreamRule.ALWAYS
+        if not endpoint.model_in_path:
+            return PathFacts(stream=stream, query=query) if query or stream else NO_PATH
+        for template, row in self._templates:
+            if row is endpoint and (matched := template.fullmatch(bare)):
+                return PathFacts(unquote(matched["model"]), stream, query)
+        return PathFacts(stream=stream, query=query)
 
 
-def lookup(path: str, *, served: Mapping[str, Endpoint] = _DEFAULT_PATHS) -> Endpoint | None:
+def _template(path: str) -> re.Pattern[str]:
+    before, after = path.split(MODEL_PLACEHOLDER)
+    return re.compile(f"{re.escape(before)}(?P<model>[^/]+){re.escape(after)}")
+
+
+_DEFAULT: Final = Served()
+
+
+def lookup(path: str, *, served: Served = _DEFAULT) -> Endpoint | None:
     """The endpoint of a request's `:path`; the query is cut off."""
-    return served.get(path.partition("?")[0])
+    return served.lookup(path)
+
+
+def path_facts(endpoint: Endpoint, path: str, *, served: Served = _DEFAULT) -> PathFacts:
+    """What the request's `:path` says besides its endpoint."""
+    return served.path_facts(endpoint, path)

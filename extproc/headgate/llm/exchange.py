@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from headgate.contract.facts import BackendFacts
 from headgate.llm.dialects.dialect import NO_MEMO, Memo
-from headgate.llm.endpoints import Endpoint
+from headgate.llm.endpoints import NO_PATH, Endpoint, PathFacts
 from headgate.llm.losses import Loss
 from headgate.llm.usage import Usage
 
@@ -28,6 +28,7 @@ class UpstreamRequest:
     """As we sent it."""
     stream: bool
     memo: Memo = NO_MEMO
+    client_path: PathFacts = NO_PATH
     losses: Sequence[Loss] = ()
 
 

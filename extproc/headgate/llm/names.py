@@ -35,6 +35,8 @@ class Operation(StrEnum):
     """What an endpoint does. compat: the values are those of the metric label `gen_ai.operation.name`."""
 
     CHAT = "chat"
+    GENERATE_CONTENT = "generate_content"
+    """Gemini's chat; OpenTelemetry's word for it."""
     MESSAGES = "messages"
     COUNT_TOKENS = "count_tokens"
     COMPLETION = "completion"

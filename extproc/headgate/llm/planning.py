@@ -6,16 +6,15 @@ The one door of this package for the shells and the compiler.
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import quote
 
 from headgate.contract.facts import BackendFacts
 from headgate.llm.bridge import BridgePlan
 from headgate.llm.dialects.table import DIALECTS
-from headgate.llm.endpoints import ENDPOINTS, Endpoint
+from headgate.llm.endpoints import ENDPOINTS, MODEL_PLACEHOLDER, Endpoint, StreamRule
 from headgate.llm.error_bodies import error_body, error_response
 from headgate.llm.errors import UnsupportedTranslation
 from headgate.llm.exchange import Lane, Plan, ResponseTranslation, UpstreamRequest
-from headgate.llm.hosts.host import MODEL_PLACEHOLDER
+from headgate.llm.hosts.host import Asked
 from headgate.llm.hosts.table import HOSTS
 from headgate.llm.names import DialectName, HostName, Operation
 from headgate.llm.relay_plan import RelayPlan
@@ -49,12 +48,19 @@ _OPENAI_API: Final = frozenset(
 )
 """A backend that speaks one of OpenAI's dialects is taken to serve the whole API; its 404 tells otherwise."""
 
-_CHAT_OPERATIONS: Final = frozenset((Operation.CHAT, Operation.MESSAGES))
-
-_CHAT_ENDPOINTS: Final = MappingProxyType(
-    {endpoint.dialect: endpoint for endpoint in ENDPOINTS if endpoint.operation in _CHAT_OPERATIONS}
+_CHAT_OPERATIONS: Final = frozenset(
+    (Operation.CHAT, Operation.MESSAGES, Operation.RESPONSES, Operation.GENERATE_CONTENT, Operation.COMPLETION)
 )
-"""Where each chat dialect is served."""
+
+
+def _chat_endpoints(*, stream: bool) -> MappingProxyType[DialectName, Endpoint]:
+    unfit = StreamRule.NEVER if stream else StreamRule.ALWAYS
+    chat = (endpoint for endpoint in ENDPOINTS if endpoint.operation in _CHAT_OPERATIONS)
+    return MappingProxyType({endpoint.dialect: endpoint for endpoint in chat if endpoint.stream is not unfit})
+
+
+_CHAT_ENDPOINTS: Final = (_chat_endpoints(stream=False), _chat_endpoints(stream=True))
+"""Where each chat dialect is served: whole answers, streams."""
 
 
 def spoken_with(dialect: DialectName) -> frozenset[DialectName]:
@@ -85,7 +91,13 @@ def translated_path(endpoint: Endpoint, facts: BackendFacts) -> str:
     where the path names it and the backend does not override it. Stated for both lanes, without the client's query."""
     target = _target_endpoint(endpoint, facts)
     host = HOSTS[HostName(facts.host)]
-    return host.place(target, facts, quote(facts.model, safe="") if facts.model else MODEL_PLACEHOLDER)
+    if facts.model:
+        return host.place(target, facts, Asked(facts.model))
+    return host.place(target, facts, Asked(_UNKNOWN)).replace(_UNKNOWN, MODEL_PLACEHOLDER)
+
+
+_UNKNOWN: Final = "--model--"
+"""Stands for a model in a path, and is not changed by percent-encoding."""
 
 
 class _Key:
@@ -112,7 +124,12 @@ def _cached_plan(endpoint: Endpoint, key: _Key) -> Plan:
     if target is endpoint:
         return RelayPlan(endpoint, facts, host)
     return BridgePlan(
-        endpoint, facts, host, target, client=DIALECTS[endpoint.dialect], provider=DIALECTS[target.dialect]
+        endpoint,
+        facts,
+        host,
+        targets=(target, _CHAT_ENDPOINTS[True][target.dialect]),
+        client=DIALECTS[endpoint.dialect],
+        provider=DIALECTS[target.dialect],
     )
 
 
@@ -124,7 +141,7 @@ def _target_endpoint(endpoint: Endpoint, facts: BackendFacts) -> Endpoint:
         raise UnsupportedTranslation(
             f"backend {facts.name} speaks {dialect}, which cannot serve {endpoint.full_path} ({endpoint.dialect})"
         )
-    target = endpoint if lane == "relay" else _CHAT_ENDPOINTS[dialect]
+    target = endpoint if lane == "relay" else _CHAT_ENDPOINTS[False][dialect]
     host = HOSTS.get(HostName(facts.host))
     if host is None or target.dialect not in host.dialects:
         raise UnsupportedTranslation(

@@ -2,32 +2,31 @@
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote
 
+from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
 from headgate.llm import multipart, relay
 from headgate.llm.bridge import DATED_VERSION
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
-from headgate.llm.dialects.dialect import Memo
-from headgate.llm.endpoints import Body, Endpoint, StreamRule
+from headgate.llm.dialects.dialect import EVENT_STREAM, Memo
+from headgate.llm.endpoints import Body, Endpoint, PathFacts, StreamRule, path_facts
 from headgate.llm.error_bodies import error_response
 from headgate.llm.errors import UpstreamError, kind_of_status
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
-from headgate.llm.hosts.host import Host
-from headgate.llm.mutation import mutate_headers
-from headgate.llm.names import DialectName, Operation
+from headgate.llm.hosts.host import Asked, Host
+from headgate.llm.mutation import mutate_body, mutate_headers
+from headgate.llm.names import DialectName
 from headgate.llm.operations.reader import RelayReader
 from headgate.llm.operations.table import relay_reader
 from headgate.llm.usage import NO_USAGE, Usage
 
 JSON: Final = "application/json"
-EVENT_STREAM: Final = "text/event-stream"
 HTML: Final = "text/html"
 
 QUOTED_BYTES_MAX: Final = 1_000
 """Of a provider's error page, at most this much is quoted to the client."""
 
-_USAGE_ON_REQUEST: Final = frozenset((Operation.CHAT, Operation.COMPLETION))
+_USAGE_ON_REQUEST: Final = frozenset((DialectName.OPENAI_CHAT, DialectName.OPENAI_COMPLETIONS))
 """Streams that carry usage only if `stream_options.include_usage` asks for it."""
 
 _ANTHROPIC_VERSION: Final = "2023-06-01"
@@ -50,22 +49,27 @@ class RelayPlan:
         facts = self.facts
         if body.startswith(GZIP_MAGIC):
             body = inflate_request(body, bytes_max=facts.body_bytes_max)
+        path = path_facts(self.endpoint, headers.get(header_names.ORIGINAL_PATH) or headers.get(":path", ""))
         match self.endpoint.body:
             case Body.MULTIPART:
                 original_model, stream, patched, memo = self._patch_form(body, headers.get("content-type", ""))
+            case Body.JSON | Body.NONE if self.endpoint.model_in_path:
+                original_model, stream, patched, memo = path.model, path.stream, mutate_body(facts.body, body), Memo()
             case Body.JSON | Body.NONE:
                 original_model, stream, patched, memo = self._patch_object(body)
         model = facts.model or original_model
+        asked = Asked(model, stream)
         set_headers, remove_headers = mutate_headers(facts, self._dialect_headers(headers), ())
         return UpstreamRequest(
-            path=self._path(model, headers.get(":path", "")),
+            path=self._path(asked, path),
             headers=set_headers,
             remove_headers=(*remove_headers, "content-encoding"),
-            body=patched,
+            body=self._host.envelope(self.endpoint, facts, asked, patched),
             original_model=original_model,
             request_model=model,
             stream=stream,
             memo=memo,
+            client_path=path,
         )
 
     def open_response(
@@ -81,14 +85,14 @@ class RelayPlan:
             raise UpstreamError(f"the provider answered {status} with {HTML}")
         # What came decides: some servers do not stream where they were asked to, some stream where it was not seen.
         stream = content_type == EVENT_STREAM or (request.stream and not content_type)
-        reader = relay_reader(self.endpoint.operation, stream=stream, hide_usage=not request.memo.include_usage)
+        reader = relay_reader(self.endpoint, stream=stream, hide_usage=not request.memo.include_usage)
         return RelayTranslation(request, reader)
 
     def _patch_object(self, body: bytes) -> tuple[str, bool, bytes, Memo]:
         source = relay.decode_object(body)
         model = relay.read_model(source)
         stream = self._read_stream(source)
-        force = stream and self.endpoint.operation in _USAGE_ON_REQUEST
+        force = stream and self.endpoint.dialect in _USAGE_ON_REQUEST
         memo = Memo(include_usage=not force or relay.asks_for_usage(source))
         patched = relay.relay_request(
             source, model=self.facts.model, include_usage=not memo.include_usage, mutation=self.facts.body
@@ -99,6 +103,8 @@ class RelayPlan:
         match self.endpoint.stream:
             case StreamRule.NEVER:
                 return False
+            case StreamRule.ALWAYS:
+                return True
             case StreamRule.FLAG:
                 return relay.read_stream(source)
             case StreamRule.SSE_FORMAT:
@@ -111,12 +117,13 @@ class RelayPlan:
         patched = multipart.override_model(form, self.facts.model) if self.facts.model else body
         return model, stream, patched, Memo()
 
-    def _path(self, model: str, client_path: str) -> str:
-        path = self._host.place(self.endpoint, self.facts, quote(model, safe=""))
-        query = client_path.partition("?")[2]
-        if not query:
+    def _path(self, asked: Asked, client: PathFacts) -> str:
+        path = self._host.place(self.endpoint, self.facts, asked)
+        if not client.query:
             return path
-        return f"{path}&{query}" if "?" in path else f"{path}?{query}"
+        if self.endpoint.model_in_path:  # the client says itself how it wants its stream
+            path = path.removesuffix("?alt=sse")
+        return f"{path}&{client.query}" if "?" in path else f"{path}?{client.query}"
 
     def _dialect_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         if self.endpoint.dialect is DialectName.ANTHROPIC_MESSAGES and "anthropic-version" not in headers and headers:

@@ -5,7 +5,13 @@ from collections.abc import Iterator
 from headgate.llm.canonical import (
     ArgumentsDelta,
     ChatResponse,
+    CitationDelta,
     Finish,
+    ImagePart,
+    MediaOutput,
+    MediaPart,
+    OpaqueOutput,
+    OpaquePart,
     Part,
     PartStop,
     RedactedThinking,
@@ -39,9 +45,11 @@ def response_events(response: ChatResponse) -> Iterator[StreamEvent]:
 
 def _part_events(index: int, part: Part) -> Iterator[StreamEvent]:
     match part:
-        case TextPart(text=text):
+        case TextPart(text=text, citations=citations):
             yield TextStart(index)
             yield TextDelta(index, text)
+            for citation in citations:
+                yield CitationDelta(index, citation)
         case RefusalPart(text=text):
             yield RefusalStart(index)
             yield RefusalDelta(index, text)
@@ -56,6 +64,12 @@ def _part_events(index: int, part: Part) -> Iterator[StreamEvent]:
             yield ArgumentsDelta(index, part.arguments)
         case RedactedThinkingPart(data=data):
             yield RedactedThinking(index, data)
+            return
+        case ImagePart() | MediaPart():
+            yield MediaOutput(index, part)
+            return
+        case OpaquePart():
+            yield OpaqueOutput(index, part)
             return
         case _:
             return  # answers hold nothing else that a stream could carry

@@ -37,6 +37,7 @@ from headgate.llm.canonical import (
     Tool,
     ToolCallPart,
     ToolResultPart,
+    WebSearchTool,
 )
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import endpoint_named
@@ -232,6 +233,8 @@ class _Counter:
             case FunctionTool():
                 schema = b"" if tool.parameters is None else bytes(tool.parameters)
                 return TOOL_TOKENS + self.text(tool.name) + self.text(tool.description) + self.estimate(schema)
+            case WebSearchTool():
+                return TOOL_TOKENS
             case OpaqueTool(raw=raw):
                 return TOOL_TOKENS + self.estimate(bytes(raw))
             case _:

@@ -1,7 +1,7 @@
 """Paths to endpoints: prefixes, bare paths, queries."""
 
 import pytest
-from headgate.llm.endpoints import ENDPOINTS, Body, Prefixes, endpoint_named, lookup, paths
+from headgate.llm.endpoints import ENDPOINTS, Body, PathFacts, Prefixes, endpoint_named, lookup, path_facts, paths
 from headgate.llm.names import DialectName, Operation
 
 
@@ -59,3 +59,34 @@ def test_names_and_operations_are_distinct_where_it_matters() -> None:
     assert {endpoint.operation for endpoint in local} == {Operation.MODELS}
     assert all((endpoint.body is Body.NONE) == endpoint.local for endpoint in ENDPOINTS)
     assert all(endpoint.suffix.startswith("/") for endpoint in ENDPOINTS if not endpoint.local)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "facts"),
+    [
+        (
+            "/v1beta/models/gemini-2.5-pro:generateContent?key=x",
+            "generate-content",
+            PathFacts("gemini-2.5-pro", False, "key=x"),
+        ),
+        (
+            "/gemini/v1beta/models/a%2Fb:streamGenerateContent?alt=sse",
+            "stream-generate-content",
+            PathFacts("a/b", True, "alt=sse"),
+        ),
+        ("/model/anthropic.claude-v1:0/converse", "converse", PathFacts("anthropic.claude-v1:0")),
+        ("/bedrock/model/arn%3Aaws/converse-stream", "converse-stream", PathFacts("arn:aws", True)),
+        ("/v1/chat/completions?x=1", "chat-completions", PathFacts(query="x=1")),
+    ],
+)
+def test_a_path_may_name_the_model(path: str, name: str, facts: PathFacts) -> None:
+    endpoint = lookup(path)
+
+    assert endpoint is not None
+    assert endpoint.name == name
+    assert path_facts(endpoint, path) == facts
+
+
+@pytest.mark.parametrize("path", ["/v1beta/models/:generateContent", "/v1beta/models/a/b:generateContent", "/model/x"])
+def test_a_path_without_one_model_is_not_served(path: str) -> None:
+    assert lookup(path) is None

@@ -5,6 +5,7 @@ from headgate.contract.facts import BackendFacts
 from headgate.llm.endpoints import ENDPOINTS, Endpoint, endpoint_named
 from headgate.llm.errors import RequestError, UnsupportedTranslation
 from headgate.llm.hosts import azure
+from headgate.llm.hosts.host import Asked
 from headgate.llm.names import DialectName
 from headgate.llm.planning import lane_for, plan, translated_path
 
@@ -108,4 +109,4 @@ def test_no_deployment_is_a_dot_segment(model: str) -> None:
     """It would name another path of Azure's, which is called with the operator's key."""
     facts = _facts("openai-chat", host="azure", version="2024-10-21")
     with pytest.raises(RequestError):
-        azure.place(_endpoint("chat-completions"), facts, model)
+        azure.place(_endpoint("chat-completions"), facts, Asked(model))

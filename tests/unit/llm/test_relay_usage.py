@@ -1,9 +1,15 @@
 """Usage read from answers that pass: every operation, whole and streamed, without changing a byte."""
 
 import pytest
+from headgate.llm.endpoints import ENDPOINTS, Endpoint
 from headgate.llm.names import Operation
 from headgate.llm.operations.table import relay_reader
 from headgate.llm.usage import NO_USAGE, Usage
+
+
+def _endpoint(operation: Operation) -> Endpoint:
+    return next(each for each in ENDPOINTS if each.operation is operation)
+
 
 CHAT_USAGE = (
     b'{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":4,'
@@ -94,7 +100,7 @@ STREAMS = [
 @pytest.mark.parametrize(("operation", "body", "usage", "model"), WHOLE)
 def test_whole_answers_are_read_in_passing(operation: Operation, body: bytes, usage: Usage, model: str) -> None:
     for step in (1, 7, 10_000):
-        reader = relay_reader(operation, stream=False, hide_usage=False)
+        reader = relay_reader(_endpoint(operation), stream=False, hide_usage=False)
         chunks = [body[i : i + step] for i in range(0, len(body), step)]
         assert b"".join(reader.feed(chunk) for chunk in chunks) + reader.close() == body
         assert reader.usage == usage
@@ -104,7 +110,7 @@ def test_whole_answers_are_read_in_passing(operation: Operation, body: bytes, us
 @pytest.mark.parametrize(("operation", "body"), STREAMS)
 @pytest.mark.parametrize("step", [1, 2, 13, 10_000])
 def test_streams_are_read_in_passing(operation: Operation, body: bytes, step: int) -> None:
-    reader = relay_reader(operation, stream=True, hide_usage=False)
+    reader = relay_reader(_endpoint(operation), stream=True, hide_usage=False)
     chunks = [body[i : i + step] for i in range(0, len(body), step)]
     assert b"".join(reader.feed(chunk) for chunk in chunks) + reader.close() == body
     assert reader.usage == CHAT_COUNTED
@@ -119,14 +125,14 @@ def test_the_forced_usage_chunk_is_hidden_and_nothing_else(end: bytes) -> None:
     after = b"data: [DONE]" + end * 2
     body = before + usage + after
     for cut in range(len(body)):
-        reader = relay_reader(Operation.CHAT, stream=True, hide_usage=True)
+        reader = relay_reader(_endpoint(Operation.CHAT), stream=True, hide_usage=True)
         passed = reader.feed(body[:cut]) + reader.feed(body[cut:]) + reader.close()
         assert passed == before + after
         assert reader.usage == CHAT_COUNTED
 
 
 def test_an_event_goes_out_when_it_is_complete() -> None:
-    reader = relay_reader(Operation.CHAT, stream=True, hide_usage=True)
+    reader = relay_reader(_endpoint(Operation.CHAT), stream=True, hide_usage=True)
     event = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
     assert reader.feed(event[:10]) == b""
     assert reader.feed(event[10:] + b"da") == event

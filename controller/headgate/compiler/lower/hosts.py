@@ -71,7 +71,9 @@ def _route_list(routes: Sequence[Route]) -> Matcher.OnMatch:
 
 
 def _known_paths() -> list[str]:
-    return sorted(path for path, endpoint in paths().items() if endpoint.body is not Body.NONE)
+    """Where the body names the model."""
+    served = paths().items()
+    return sorted(path for path, row in served if row.body is not Body.NONE and not row.model_in_path)
 
 
 def _may_take(route: Route, method: str) -> bool:

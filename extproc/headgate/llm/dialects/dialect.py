@@ -7,12 +7,14 @@ works on bytes and canonical values. Who is served where (path, envelope, framin
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 from headgate.llm.canonical import ChatRequest, ChatResponse, StreamEvent
+from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import ErrorDetail
-from headgate.llm.framing.sse import SseFrame
+from headgate.llm.framing.frame import Frame, FrameDecoder
+from headgate.llm.framing.sse import SseDecoder
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName, HostName
 
@@ -28,6 +30,19 @@ class Target:
     losses: Literal["report", "reject", "emulate"] = "report"
     """`emulate`: what the target lacks may be done by other means (a schema by a forced tool). Rejecting is the
     bridge's job: encoders always report."""
+
+
+EVENT_STREAM: Final = "text/event-stream"
+
+
+def sse_frames() -> FrameDecoder:
+    """Server-sent events, with the comments that keep connections alive."""
+    return SseDecoder(keep_comments=True)
+
+
+def event_stream(_path: PathFacts) -> str:
+    """The content type of dialects that stream by server-sent events."""
+    return EVENT_STREAM
 
 
 class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,6 +77,10 @@ class ReplyContext:
     created: int
     """Unix seconds, taken once per answer by the shell: an answer's chunks agree."""
     include_usage: bool = True
+    request_id: str = ""
+    """The provider's; stands in for an answer's id where the dialect has none."""
+    path: PathFacts = NO_PATH
+    """What the client's path said."""
 
 
 class StreamDecoder(Protocol):
@@ -70,7 +89,7 @@ class StreamDecoder(Protocol):
     Tolerant: an unknown event or member passes. UpstreamError for a frame that is not what the dialect says at all.
     """
 
-    def feed(self, frame: SseFrame) -> Sequence[StreamEvent]: ...
+    def feed(self, frame: Frame) -> Sequence[StreamEvent]: ...
 
     def close(self) -> Sequence[StreamEvent]:
         """The input ended: what can be said of parts left open. Says nothing if the stream was whole.
@@ -99,13 +118,18 @@ class StreamEncoder(Protocol):
         ...
 
 
+class RequestDecoder(Protocol):
+    """The client's body, and what its path says. Strict: RequestError with the JSON path of the first thing wrong."""
+
+    def __call__(self, body: bytes, path: PathFacts = NO_PATH, /) -> ChatRequest: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ChatDialect:
     """A chat wire format. Functions are pure; errors are `RequestError` for clients, `UpstreamError` for providers."""
 
     name: DialectName
-    decode_request: Callable[[bytes], ChatRequest]
-    """The client's body. Strict: RequestError with the JSON path of the first thing wrong."""
+    decode_request: RequestDecoder
     encode_request: Callable[[ChatRequest, Target], EncodedRequest]
     """The provider's body. Equal requests give equal bytes."""
     decode_response: Callable[[bytes, Memo], ChatResponse]
@@ -124,3 +148,7 @@ class ChatDialect:
     """Where clients of this dialect look for the provider's request id."""
     client_headers: Sequence[str]
     """Headers that clients of this dialect send and other dialects do not understand; removed when crossing."""
+    frames: Callable[[], FrameDecoder] = sse_frames
+    """Cuts the provider's stream, unless its host has another framing."""
+    stream_type: Callable[[PathFacts], str] = event_stream
+    """The content type of a stream, as a client gets it whose path said that, and as a provider sends it."""

@@ -15,8 +15,8 @@ Data stays bytes: the JSON decoder above checks the UTF-8.
 
 from typing import Final
 
-import msgspec
 from headgate.llm.errors import UpstreamError
+from headgate.llm.framing.frame import Frame
 
 EVENT_BYTES_MAX: Final = 32 * 1024 * 1024
 """Largest event held while its end has not come, in bytes: protects memory; image events are a few MB."""
@@ -24,14 +24,7 @@ EVENT_BYTES_MAX: Final = 32 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-class SseFrame(msgspec.Struct, frozen=True, gc=False):
-    """One dispatched event: its `data` lines joined by LF, and its type (empty if the stream names none)."""
-
-    data: bytes
-    event: str = ""
-
-
-COMMENT: Final = SseFrame(b"", ":")
+COMMENT: Final = Frame(b"", ":")
 """Stands where a comment line stood; told apart by identity. Providers send comments to keep the connection alive."""
 
 
@@ -65,7 +58,7 @@ class SseDecoder:
         self._event_bytes = 0
         self._event = ""
 
-    def feed(self, chunk: bytes) -> list[SseFrame]:
+    def feed(self, chunk: bytes) -> list[Frame]:
         """Frames that `chunk` completes, in order."""
         if self._start is not None:
             chunk = self._strip_bom(chunk)
@@ -80,7 +73,7 @@ class SseDecoder:
             return []
         lines = chunk.split(b"\n")
         tail = lines.pop()
-        frames: list[SseFrame] = []
+        frames: list[Frame] = []
         if lines:
             if self._tail:
                 self._tail.append(lines[0])
@@ -95,9 +88,9 @@ class SseDecoder:
             self._check_size()
         return frames
 
-    def close(self) -> list[SseFrame]:
+    def close(self) -> list[Frame]:
         """The frame that the end of the body completes, if any."""
-        frames: list[SseFrame] = []
+        frames: list[Frame] = []
         if self._start:
             self._tail.append(self._start)
             self._start = None
@@ -116,7 +109,7 @@ class SseDecoder:
         self._start = None
         return held.removeprefix(_BOM)
 
-    def _take_line(self, line: bytes, frames: list[SseFrame]) -> None:
+    def _take_line(self, line: bytes, frames: list[Frame]) -> None:
         if line.startswith(b"data:"):
             data = line[6:] if line[5:6] == b" " else line[5:]
             self._data.append(data)
@@ -125,7 +118,7 @@ class SseDecoder:
         elif not line:
             if self._data:
                 data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-                frames.append(SseFrame(data, self._event))
+                frames.append(Frame(data, self._event))
                 self._data.clear()
                 self._event_bytes = 0
             self._event = ""

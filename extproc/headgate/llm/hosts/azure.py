@@ -9,6 +9,7 @@ from urllib.parse import quote
 from headgate.contract.facts import BackendFacts
 from headgate.llm.endpoints import Endpoint
 from headgate.llm.errors import RequestError
+from headgate.llm.hosts.host import Asked
 from headgate.llm.names import Operation
 
 VERSIONLESS: Final = frozenset(("", "v1"))
@@ -21,13 +22,13 @@ _DOT_SEGMENTS: Final = frozenset((".", ".."))
 """As a deployment they would name another path."""
 
 
-def place(endpoint: Endpoint, facts: BackendFacts, model: str) -> str:
+def place(endpoint: Endpoint, facts: BackendFacts, asked: Asked) -> str:
     """`/openai/v1/…`, or `/openai/deployments/{model}/…?api-version=…`. RequestError where that is another path."""
     if facts.version in VERSIONLESS:
         return f"/openai/v1{endpoint.suffix}"
     query = f"?api-version={quote(facts.version, safe='')}"
-    if model in _DOT_SEGMENTS:
-        raise RequestError(f"there is no deployment {model!r}", path="model")
+    if asked.model in _DOT_SEGMENTS:
+        raise RequestError(f"there is no deployment {asked.model!r}", path="model")
     if endpoint.operation in _WITHOUT_DEPLOYMENT:
         return f"/openai{endpoint.suffix}{query}"
-    return f"/openai/deployments/{model}{endpoint.suffix}{query}"
+    return f"/openai/deployments/{asked.segment}{endpoint.suffix}{query}"

@@ -1,9 +1,11 @@
 """The provider's own API, or a server that speaks it: `{prefix}{suffix}`."""
 
 from headgate.contract.facts import BackendFacts
-from headgate.llm.endpoints import Endpoint
+from headgate.llm.endpoints import MODEL_PLACEHOLDER, Endpoint
+from headgate.llm.hosts.host import Asked
 
 
-def place(endpoint: Endpoint, facts: BackendFacts, _model: str) -> str:
+def place(endpoint: Endpoint, facts: BackendFacts, asked: Asked) -> str:
     """The path at the backend's prefix."""
-    return endpoint.suffix if endpoint.fixed else facts.prefix + endpoint.suffix
+    suffix = endpoint.suffix.replace(MODEL_PLACEHOLDER, asked.segment) if endpoint.model_in_path else endpoint.suffix
+    return suffix if endpoint.fixed else facts.prefix + suffix

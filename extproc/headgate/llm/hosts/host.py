@@ -1,15 +1,39 @@
-"""What a host is: a row that says which dialects it serves and at which path."""
+"""What a host is: a row that says which dialects it serves, at which path, in which envelope and framing."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from headgate.contract.facts import BackendFacts
 from headgate.llm.endpoints import Endpoint
+from headgate.llm.framing.frame import FrameDecoder
 from headgate.llm.names import DialectName, HostName
 
-MODEL_PLACEHOLDER: Final = "{model}"
-"""Stands for the percent-encoded model in a path that is written before the model is known."""
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a placement depends on besides endpoint and facts. `model` is the request model, not encoded."""
+
+    model: str
+    stream: bool = False
+
+    @property
+    def segment(self) -> str:
+        """The model as one segment of a path."""
+        return quote(self.model, safe="")
+
+
+def same_body(_endpoint: Endpoint, _facts: BackendFacts, _asked: Asked, body: bytes) -> bytes:
+    """The envelope of hosts that have none."""
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a host cuts a dialect's streams where it is not the dialect's own way."""
+
+    content_type: str
+    frames: Callable[[], FrameDecoder]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +43,9 @@ class Host:
     name: HostName
     dialects: frozenset[DialectName]
     """Dialects whose relay or translation to this host is whole."""
-    place: Callable[[Endpoint, BackendFacts, str], str]
-    """Endpoint of the backend's dialect, facts, percent-encoded model: the path, with query where the host wants
-    one."""
+    place: Callable[[Endpoint, BackendFacts, Asked], str]
+    """Endpoint of the backend's dialect, facts, what is asked: the path, with query where the host wants one.
+    RequestError where the model would name another path."""
+    envelope: Callable[[Endpoint, BackendFacts, Asked, bytes], bytes] = same_body
+    """The dialect's body as this host takes it."""
+    framings: Mapping[DialectName, Framing] = field(default_factory=dict[DialectName, Framing])

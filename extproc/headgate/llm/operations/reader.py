@@ -1,6 +1,6 @@
 """The seam between a relay and what reads usage from the bytes that pass.
 
-`operations.table.relay_reader(operation, *, stream: bool, hide_usage: bool) -> RelayReader` opens one per answer;
+`operations.table.relay_reader(endpoint, *, stream: bool, hide_usage: bool) -> RelayReader` opens one per answer;
 `hide_usage` says that the gateway, not the client, asked for the usage chunk of an OpenAI stream.
 """
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from headgate.llm.names import Operation
+from headgate.llm.endpoints import Endpoint
+from headgate.llm.names import DialectName, Operation
 from headgate.llm.operations.anthropic import MessagesUsage
 from headgate.llm.operations.cohere import RerankUsage
 from headgate.llm.operations.openai import InputUsage, PromptUsage
@@ -26,6 +27,7 @@ _ROWS: Final[Mapping[Operation, _Row]] = MappingProxyType(
         Operation.CHAT: _Row(PromptUsage, PromptUsage),
         Operation.COMPLETION: _Row(PromptUsage, PromptUsage),
         Operation.EMBEDDINGS: _Row(PromptUsage),
+        Operation.GENERATE_CONTENT: _Row(None),
         Operation.MESSAGES: _Row(MessagesUsage, MessagesUsage),
         Operation.COUNT_TOKENS: _Row(MessagesUsage),
         Operation.RESPONSES: _Row(InputUsage, InputUsage),
@@ -40,11 +42,20 @@ _ROWS: Final[Mapping[Operation, _Row]] = MappingProxyType(
     }
 )
 
+_SILENT: Final = _Row(None)
+_DIALECT_ROWS: Final[Mapping[tuple[DialectName, Operation], _Row]] = MappingProxyType(
+    {
+        (DialectName.BEDROCK_CONVERSE, Operation.CHAT): _SILENT,
+        (DialectName.COHERE, Operation.CHAT): _SILENT,
+    }
+)
+"""Operations whose answers are told otherwise in a dialect."""
 
-def relay_reader(operation: Operation, *, stream: bool, hide_usage: bool) -> RelayReader:
+
+def relay_reader(endpoint: Endpoint, *, stream: bool, hide_usage: bool) -> RelayReader:
     """A reader for one answer. `hide_usage`: the gateway, not the client, asked for the usage chunk of an OpenAI
     stream."""
-    row = _ROWS[operation]
+    row = _DIALECT_ROWS.get((endpoint.dialect, endpoint.operation)) or _ROWS[endpoint.operation]
     source = row.stream if stream else row.whole
     if source is None:
         return SilentReader()

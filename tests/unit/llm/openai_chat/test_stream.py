@@ -28,7 +28,8 @@ from headgate.llm.canonical import (
 from headgate.llm.dialects.dialect import NO_MEMO, Memo, ReplyContext
 from headgate.llm.dialects.openai_chat import DIALECT
 from headgate.llm.errors import ErrorDetail, ErrorKind, UpstreamError
-from headgate.llm.framing.sse import SseDecoder, SseFrame
+from headgate.llm.framing.frame import Frame
+from headgate.llm.framing.sse import SseDecoder
 from headgate.llm.usage import Usage
 from openai.types.chat import ChatCompletionChunk
 
@@ -52,7 +53,7 @@ def decode(*chunks: dict[str, Any] | str, memo: Memo = NO_MEMO) -> list[StreamEv
     events: list[StreamEvent] = []
     for each in chunks:
         data = each if isinstance(each, str) else json.dumps(each)
-        events.extend(decoder.feed(SseFrame(data.encode())))
+        events.extend(decoder.feed(Frame(data.encode())))
     complete = decoder.complete
     closing = decoder.close()
     assert not (complete and closing)
@@ -281,7 +282,7 @@ def test_done_without_a_finish_reason_is_an_end() -> None:
 
 def test_a_cut_stream_is_not_complete() -> None:
     decoder = DIALECT.stream_decoder(NO_MEMO)
-    decoder.feed(SseFrame(json.dumps(chunk({"content": "x"})).encode()))
+    decoder.feed(Frame(json.dumps(chunk({"content": "x"})).encode()))
     assert not decoder.complete
     assert list(decoder.close()) == [PartStop(0)]
     assert not decoder.complete

@@ -45,6 +45,7 @@ from headgate.llm.canonical import (
 from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.anthropic.settings import encode_settings, reasoning_of
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
+from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
@@ -55,7 +56,7 @@ NAME: Final = DialectName.ANTHROPIC_MESSAGES
 # --- decode ----------------------------------------------------------------------------------------------------------
 
 
-def decode_request(body: bytes) -> ChatRequest:
+def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     """See `ChatDialect.decode_request`."""
     request, members = decode_strict(wire.REQUEST_DECODER, body)
     if not request.model:

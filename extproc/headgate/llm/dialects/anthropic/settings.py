@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
-from headgate.llm.canonical import ChatRequest, FunctionTool, OpaqueTool, Reasoning, Tool, ToolChoice
+from headgate.llm.canonical import ChatRequest, FunctionTool, OpaqueTool, Reasoning, Tool, ToolChoice, WebSearchTool
 from headgate.llm.capabilities import ClaudeFacts, claude_facts
 from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.dialect import Target
@@ -113,6 +113,9 @@ def _encode_tool(tool: Tool, path: str, facts: ClaudeFacts, losses: list[Loss]) 
                 strict=strict,
                 cache_control=cache,
             )
+        case WebSearchTool():
+            losses.append(Loss(path, "dropped", "web search is not translated"))
+            return None
         case OpaqueTool():
             losses.append(Loss(path, "dropped", f"{tool.kind} is a tool of {tool.dialect} only"))
             return None

@@ -11,8 +11,12 @@ from typing import Final
 import msgspec
 from headgate.llm.canonical import (
     ArgumentsDelta,
+    CitationDelta,
     Finish,
     FinishReason,
+    LogprobsDelta,
+    MediaOutput,
+    OpaqueOutput,
     PartStop,
     Ping,
     RedactedThinking,
@@ -40,7 +44,7 @@ from headgate.llm.dialects.anthropic.response import (
 )
 from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.errors import ErrorDetail, UpstreamError
-from headgate.llm.framing.sse import SseFrame
+from headgate.llm.framing.frame import Frame
 from headgate.llm.usage import NO_USAGE, Usage
 
 HELD_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -83,7 +87,7 @@ class StreamDecoder:
         """`message_stop` came, or at least the stop reason (some servers send no more)."""
         return self._stopped or self._finished
 
-    def feed(self, frame: SseFrame) -> Sequence[StreamEvent]:
+    def feed(self, frame: Frame) -> Sequence[StreamEvent]:
         """The events of one frame; what its `event:` line says is not needed."""
         try:
             event = wire.EVENT_DECODER.decode(frame.data)
@@ -343,6 +347,8 @@ class StreamEncoder:
                 self._usage = self._usage.merge(event.usage)
             case Finish():
                 self._finish = event
+            case CitationDelta() | LogprobsDelta() | MediaOutput() | OpaqueOutput():
+                return b""
             case Ping():
                 return _PING if self._started else b""
             case StreamFailure():

@@ -46,6 +46,7 @@ from headgate.llm.canonical import (
 )
 from headgate.llm.dialects.openai_chat import wire
 from headgate.llm.dialects.openai_chat.request_encoding import encode_request
+from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.members import decode_members
 from headgate.llm.names import DialectName
@@ -70,7 +71,7 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_error_member = msgspec.json.Decoder(wire.ToolError).decode
 
 
-def decode_request(body: bytes) -> ChatRequest:
+def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     """The client's body. RequestError with the JSON path of the first thing wrong."""
     members = decode_members(body)
     try:

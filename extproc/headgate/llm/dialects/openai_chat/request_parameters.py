@@ -8,7 +8,15 @@ from hashlib import sha256
 from typing import Any, Final, Literal, assert_never
 
 import msgspec
-from headgate.llm.canonical import CachePoint, ChatRequest, FunctionTool, OpaqueTool, Reasoning, ToolChoice
+from headgate.llm.canonical import (
+    CachePoint,
+    ChatRequest,
+    FunctionTool,
+    OpaqueTool,
+    Reasoning,
+    ToolChoice,
+    WebSearchTool,
+)
 from headgate.llm.capabilities import OpenAIFacts
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
@@ -59,6 +67,8 @@ def add_tools(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: l
                 tools.append(_function_tool(tool, facts))
             case OpaqueTool() if tool.dialect is DialectName.OPENAI_CHAT:
                 tools.append(tool.raw)
+            case WebSearchTool():
+                losses.append(Loss(f"tools[{index}]", "dropped", "web search is not translated"))
             case OpaqueTool():
                 losses.append(Loss(f"tools[{index}]", "dropped", f"this dialect has no tool {tool.kind}"))
             case _:

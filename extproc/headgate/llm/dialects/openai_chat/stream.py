@@ -22,8 +22,12 @@ from typing import Final, assert_never
 import msgspec
 from headgate.llm.canonical import (
     ArgumentsDelta,
+    CitationDelta,
     Finish,
     FinishReason,
+    LogprobsDelta,
+    MediaOutput,
+    OpaqueOutput,
     PartStop,
     Ping,
     RedactedThinking,
@@ -54,7 +58,7 @@ from headgate.llm.dialects.openai_chat.response import (
     usage_of,
 )
 from headgate.llm.errors import ErrorDetail, UpstreamError
-from headgate.llm.framing.sse import SseFrame
+from headgate.llm.framing.frame import Frame
 from headgate.llm.usage import NO_USAGE, Usage
 
 TOOL_CALLS_MAX: Final = 1_024
@@ -114,7 +118,7 @@ class ChatStreamDecoder:
         """`[DONE]` or a finish reason was seen."""
         return self._done or self._finished
 
-    def feed(self, frame: SseFrame) -> Sequence[StreamEvent]:
+    def feed(self, frame: Frame) -> Sequence[StreamEvent]:
         """Events of one frame."""
         data = frame.data
         if not data or self._done:
@@ -396,6 +400,8 @@ class ChatStreamEncoder:
             case Ping():
                 return b": ping\n\n"
             case TextStart() | ThinkingStart() | RefusalStart():
+                return b""
+            case CitationDelta() | LogprobsDelta() | MediaOutput() | OpaqueOutput():
                 return b""
             case _:
                 assert_never(event)
