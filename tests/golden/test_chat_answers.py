@@ -10,10 +10,9 @@ import msgspec
 import openai.types.chat
 import pytest
 from headgate.llm.errors import UpstreamError
-from headgate.llm.exchange import UpstreamRequest
 from headgate.llm.names import DialectName
 from pydantic import BaseModel
-from support.chat_goldens import CREATED, OTHER, bridge, cases
+from support.chat_goldens import CLIENTS, CREATED, PAIRS, answer_cells, ask
 
 Golden = Callable[[Path, bytes], None]
 
@@ -22,23 +21,19 @@ ANSWER_TYPES: dict[str, type[BaseModel]] = {
     DialectName.ANTHROPIC_MESSAGES: anthropic.types.Message,
 }
 
-MINIMAL: dict[str, bytes] = {
-    DialectName.OPENAI_CHAT: b'{"model":"asked","messages":[{"role":"user","content":"Hi"}]}',
-    DialectName.ANTHROPIC_MESSAGES: b'{"model":"asked","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}',
-}
-
 
 def _rows(kind: str) -> list[Any]:
-    return [pytest.param(OTHER[dialect], path, id=f"{dialect}-{path.stem}") for dialect, path in cases(kind, ".json")]
+    return [
+        pytest.param(provider, path, client, id=f"{provider}-{path.stem}-{client}")
+        for provider, path, client in answer_cells(kind, ".json")
+    ]
 
 
-def _asked(client: str) -> UpstreamRequest:
-    return bridge(client).translate_request(MINIMAL[client], {})
-
-
-@pytest.mark.parametrize(("client", "path"), _rows("responses"))
-def test_response(client: str, path: Path, golden: Golden) -> None:
-    translation = bridge(client).open_response(_asked(client), 200, {"content-type": "application/json"}, CREATED)
+@pytest.mark.parametrize(("provider", "path", "client"), _rows("responses"))
+def test_response(provider: DialectName, path: Path, client: DialectName, golden: Golden) -> None:
+    plan, request = ask(client, provider)
+    headers = {"content-type": "application/json", **CLIENTS[provider].answer_headers}
+    translation = plan.open_response(request, 200, headers, CREATED)
 
     assert translation.feed(path.read_bytes()) == b""
     body = translation.close()
@@ -54,13 +49,14 @@ def test_response(client: str, path: Path, golden: Golden) -> None:
     ANSWER_TYPES[client].model_validate_json(body, strict=True)
 
 
-@pytest.mark.parametrize(("client", "path"), _rows("errors"))
-def test_error(client: str, path: Path, golden: Golden) -> None:
+@pytest.mark.parametrize(("provider", "path", "client"), _rows("errors"))
+def test_error(provider: DialectName, path: Path, client: DialectName, golden: Golden) -> None:
     recorded = json.loads(path.read_text())
     body = recorded["body"]
     raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
 
-    translation = bridge(client).open_response(_asked(client), recorded["status"], recorded["headers"], CREATED)
+    plan, request = ask(client, provider)
+    translation = plan.open_response(request, recorded["status"], recorded["headers"], CREATED)
     translation.feed(raw)
     written = {"body": msgspec.Raw(translation.close()), "headers": translation.headers}
 
@@ -68,10 +64,11 @@ def test_error(client: str, path: Path, golden: Golden) -> None:
     golden(path.with_name(f"{path.stem}.to.{client}.json"), text)
 
 
-@pytest.mark.parametrize("client", OTHER)
+@pytest.mark.parametrize(("client", "provider"), PAIRS)
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{}", b'{"error":{"message":"x"}}', b"<html>", b'{"id":"'])
-def test_an_answer_that_is_none_is_the_providers_fault(client: str, body: bytes) -> None:
-    translation = bridge(client).open_response(_asked(client), 200, {}, CREATED)
+def test_an_answer_that_is_none_is_the_providers_fault(client: DialectName, provider: DialectName, body: bytes) -> None:
+    plan, request = ask(client, provider)
+    translation = plan.open_response(request, 200, {}, CREATED)
     translation.feed(body)
 
     with pytest.raises(UpstreamError):

@@ -9,7 +9,7 @@ import httpx2
 import openai
 import pytest
 from headgate.llm.names import DialectName
-from support.chat_goldens import CREATED, OTHER, bridge, cases
+from support.chat_goldens import CREATED, ask, cases
 from support.chat_streams import read_stream, translate_stream
 
 
@@ -28,7 +28,9 @@ EVENT_STREAM = {"content-type": "text/event-stream"}
 
 @pytest.mark.parametrize("path", _streams(DialectName.OPENAI_CHAT))
 def test_anthropic_client_reads_the_stream(path: Path) -> None:
-    received, translation = translate_stream(DialectName.ANTHROPIC_MESSAGES, [path.read_bytes()])
+    received, translation = translate_stream(
+        DialectName.ANTHROPIC_MESSAGES, DialectName.OPENAI_CHAT, [path.read_bytes()]
+    )
     expected = read_stream(DialectName.ANTHROPIC_MESSAGES, received)
     client = anthropic.Anthropic(api_key="k", max_retries=0, http_client=_answering(received, headers=EVENT_STREAM))
     asked: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
@@ -54,7 +56,9 @@ def test_anthropic_client_reads_the_stream(path: Path) -> None:
 
 @pytest.mark.parametrize("path", _streams(DialectName.ANTHROPIC_MESSAGES))
 def test_openai_client_reads_the_stream(path: Path) -> None:
-    received, translation = translate_stream(DialectName.OPENAI_CHAT, [path.read_bytes()])
+    received, translation = translate_stream(
+        DialectName.OPENAI_CHAT, DialectName.ANTHROPIC_MESSAGES, [path.read_bytes()]
+    )
     expected = read_stream(DialectName.OPENAI_CHAT, received)
     client = openai.OpenAI(
         api_key="k", base_url="http://x", max_retries=0, http_client=_answering(received, headers=EVENT_STREAM)
@@ -86,6 +90,12 @@ def test_openai_client_reads_the_stream(path: Path) -> None:
         assert completion.usage.total_tokens == translation.usage.total
 
 
+CLIENT_OF = {
+    DialectName.OPENAI_CHAT: DialectName.ANTHROPIC_MESSAGES,
+    DialectName.ANTHROPIC_MESSAGES: DialectName.OPENAI_CHAT,
+}
+"""Whose official client reads a provider's errors here."""
+
 STATUS_ERRORS: dict[int, str] = {
     400: "BadRequestError",
     401: "AuthenticationError",
@@ -98,13 +108,17 @@ STATUS_ERRORS: dict[int, str] = {
 
 
 @pytest.mark.parametrize(
-    ("dialect", "path"), [pytest.param(each, path, id=f"{each}-{path.stem}") for each, path in cases("errors", ".json")]
+    ("dialect", "path"),
+    [
+        pytest.param(each, path, id=f"{each}-{path.stem}")
+        for each, path in cases("errors", ".json")
+        if each in CLIENT_OF
+    ],
 )
-def test_a_client_raises_what_the_provider_said(dialect: str, path: Path) -> None:
+def test_a_client_raises_what_the_provider_said(dialect: DialectName, path: Path) -> None:
     recorded = json.loads(path.read_text())
     body = recorded["body"]
-    plan = bridge(OTHER[dialect])
-    asked = plan.translate_request(b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}', {})
+    plan, asked = ask(CLIENT_OF[dialect], dialect)
     translation = plan.open_response(asked, recorded["status"], recorded["headers"], CREATED)
     translation.feed(body.encode() if isinstance(body, str) else json.dumps(body).encode())
     headers = {**recorded["headers"], **translation.headers}

@@ -10,9 +10,9 @@ from headgate.llm.canonical import StreamEvent
 from headgate.llm.dialects.dialect import NO_MEMO
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.errors import UpstreamError
-from headgate.llm.framing.sse import SseDecoder
+from headgate.llm.framing.sse import COMMENT
 from headgate.llm.names import DialectName
-from support.chat_goldens import OTHER, cases
+from support.chat_goldens import cases, others
 from support.chat_streams import read_stream, translate_stream
 
 Golden = Callable[[Path, bytes], None]
@@ -22,12 +22,13 @@ def _rows() -> list[Any]:
     return [pytest.param(dialect, path, id=f"{dialect}-{path.stem}") for dialect, path in cases("streams", ".raw")]
 
 
-def _events(dialect: str, raw: bytes) -> list[StreamEvent]:
-    sse, decoder = SseDecoder(), DIALECTS[DialectName(dialect)].stream_decoder(NO_MEMO)
+def _events(dialect: DialectName, raw: bytes) -> list[StreamEvent]:
+    frames, decoder = DIALECTS[dialect].frames(), DIALECTS[dialect].stream_decoder(NO_MEMO)
     events: list[StreamEvent] = []
     try:
-        for frame in [*sse.feed(raw), *sse.close()]:
-            events.extend(decoder.feed(frame))
+        for frame in [*frames.feed(raw), *frames.close()]:
+            if frame is not COMMENT:
+                events.extend(decoder.feed(frame))
         events.extend(decoder.close())
     except UpstreamError:
         pass  # the client's side of the golden shows it
@@ -35,15 +36,15 @@ def _events(dialect: str, raw: bytes) -> list[StreamEvent]:
 
 
 @pytest.mark.parametrize(("dialect", "path"), _rows())
-def test_stream(dialect: str, path: Path, golden: Golden) -> None:
+def test_stream(dialect: DialectName, path: Path, golden: Golden) -> None:
     raw = path.read_bytes()
-    client = OTHER[dialect]
 
     lines = [msgspec.json.encode(event) for event in _events(dialect, raw)]
     golden(path.with_suffix(".events.json"), b"[" + b",\n ".join(lines) + b"]\n")
 
-    received, translation = translate_stream(client, [raw])
-    usage = msgspec.json.encode({"usage": translation.usage, "response_model": translation.response_model})
-    golden(path.with_name(f"{path.stem}.to.{client}.raw"), received)
-    golden(path.with_name(f"{path.stem}.to.{client}.usage.json"), usage + b"\n")
-    read_stream(client, received)
+    for client in others(dialect):
+        received, translation = translate_stream(client, dialect, [raw])
+        usage = msgspec.json.encode({"usage": translation.usage, "response_model": translation.response_model})
+        golden(path.with_name(f"{path.stem}.to.{client}.raw"), received)
+        golden(path.with_name(f"{path.stem}.to.{client}.usage.json"), usage + b"\n")
+        read_stream(client, received)

@@ -29,7 +29,7 @@ from headgate.llm.names import DialectName
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.arbitrary_json import JSON, SCALARS, replace_somewhere
-from support.chat_goldens import OTHER, bridge, cases
+from support.chat_goldens import CLIENTS, answer_cells, ask, bridge, cases, others
 
 both = pytest.mark.parametrize("name", list(DIALECTS))
 
@@ -59,29 +59,29 @@ REQUESTS: list[Any] = [
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_request_with_anything_in_place_of_a_value_is_translated_or_refused(
-    dialect: str, path: Any, data: st.DataObject
+    dialect: DialectName, path: Any, data: st.DataObject
 ) -> None:
     document = json.loads(path.read_text())
     replace_somewhere(document, data)
 
-    with contextlib.suppress(RequestError):
-        request = bridge(dialect).translate_request(json.dumps(document).encode(), {})
-        json.loads(request.body)
+    body = json.dumps(document).encode()
+    for provider in others(dialect):
+        with contextlib.suppress(RequestError):
+            request = bridge(dialect, provider).translate_request(body, {":path": CLIENTS[dialect].path})
+            json.loads(request.body)
 
 
-@pytest.mark.parametrize(("dialect", "path"), [(dialect, path) for dialect, path in cases("responses", ".json")])
+@pytest.mark.parametrize(("provider", "path", "client"), list(answer_cells("responses", ".json")))
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_an_answer_with_anything_in_place_of_a_value_is_translated_or_the_providers_fault(
-    dialect: str, path: Any, data: st.DataObject
+    provider: DialectName, path: Any, client: DialectName, data: st.DataObject
 ) -> None:
     document = json.loads(path.read_text())
     replace_somewhere(document, data)
-    provider, client = DIALECTS[DialectName(dialect)], bridge(OTHER[dialect])
-    asked = client.translate_request(b'{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"x"}]}', {})
-    assert provider.name == client.facts.dialect
+    plan, asked = ask(client, provider)
 
-    translation = client.open_response(asked, 200, {}, 1)
+    translation = plan.open_response(asked, 200, {}, 1)
     translation.feed(json.dumps(document).encode())
     with contextlib.suppress(UpstreamError):
         json.loads(translation.close())

@@ -1,40 +1,159 @@
-"""The recorded chat cases and the pairs of dialects they run through."""
+"""The recorded chat cases, the dialects they are written in, and the pairs they run through.
+
+A dialect is a row of `CLIENTS`; a provider's targets are rows of `TARGETS`. Every case of a dialect runs against the
+first target of every other dialect, and against those that `COVERS` names for it. A row makes its cells: adding a
+dialect adds them all.
+"""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from headgate.contract.facts import BackendFacts
+from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import lookup
-from headgate.llm.exchange import Plan
+from headgate.llm.exchange import Plan, UpstreamRequest
 from headgate.llm.names import DialectName
 from headgate.llm.planning import plan
 
 ROOT: Final = Path(__file__).parent.parent / "golden" / "chat"
 
-PATHS: Final[Mapping[str, str]] = {
-    DialectName.OPENAI_CHAT: "/v1/chat/completions",
-    DialectName.ANTHROPIC_MESSAGES: "/v1/messages",
-}
-
-OTHER: Final[Mapping[str, str]] = {
-    DialectName.OPENAI_CHAT: DialectName.ANTHROPIC_MESSAGES,
-    DialectName.ANTHROPIC_MESSAGES: DialectName.OPENAI_CHAT,
-}
-
 CREATED: Final = 1_700_000_000
 
+_HELLO: Final = b'"messages":[{"role":"user","content":"Hi"}]'
 
-def cases(kind: str, suffix: str) -> Iterator[tuple[str, Path]]:
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """How a dialect's clients ask: the smallest request, whole and streamed, and the paths."""
+
+    path: str
+    minimal: bytes
+    streamed: bytes
+    stream_path: str = ""
+    """Where streams are asked for elsewhere."""
+    stream_type: str = "text/event-stream"
+    """Of its streams, as a provider sends them."""
+    answer_headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What its providers send with every answer."""
+
+
+CLIENTS: Final[Mapping[DialectName, Client]] = {
+    DialectName.OPENAI_CHAT: Client(
+        "/v1/chat/completions",
+        b'{"model":"asked",%b}' % _HELLO,
+        b'{"model":"asked",%b,"stream":true,"stream_options":{"include_usage":true}}' % _HELLO,
+    ),
+    DialectName.ANTHROPIC_MESSAGES: Client(
+        "/v1/messages",
+        b'{"model":"asked","max_tokens":9,%b}' % _HELLO,
+        b'{"model":"asked","max_tokens":9,%b,"stream":true}' % _HELLO,
+    ),
+}
+
+TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
+    DialectName.ANTHROPIC_MESSAGES: {
+        "direct": {"model": "claude-sonnet-4-5"},
+        "direct-old": {"model": "claude-3-5-haiku-20241022"},
+        "direct-manual": {"model": "claude-sonnet-4-20250514"},
+        "direct-adaptive": {"model": "claude-opus-4-6"},
+        "direct-newest": {"model": "claude-opus-4-8", "version": "2024-01-01"},
+        "direct-emulate": {"model": "claude-3-5-haiku-20241022", "losses": "emulate"},
+    },
+    DialectName.OPENAI_CHAT: {
+        "direct": {"model": "gpt-4o"},
+        "direct-reasoning": {"model": "gpt-5"},
+        "direct-compatible": {"model": "llama-3.3-70b", "prefix": "/openai/v1"},
+        "azure": {"model": "my deployment", "host": "azure", "version": "2024-10-21"},
+        "azure-v1": {"model": "gpt-4.1", "host": "azure", "version": "v1"},
+    },
+}
+"""Whom requests are written for: the golden file's `dialect@target`, then the backend's facts. The first is every
+case's."""
+
+_EVERY_CLAUDE: Final = ("direct-old", "direct-manual", "direct-adaptive", "direct-newest")
+_EVERY_GPT: Final = ("direct-reasoning", "direct-compatible")
+COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
+    "openai-chat/minimal": {DialectName.ANTHROPIC_MESSAGES: ("direct-newest",)},
+    "openai-chat/json_schema": {DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-emulate")},
+    "openai-chat/json_object": {DialectName.ANTHROPIC_MESSAGES: ("direct-emulate",)},
+    "openai-chat/reasoning_effort": {DialectName.ANTHROPIC_MESSAGES: _EVERY_CLAUDE},
+    "openai-chat/reasoning_minimal_with_forced_tool": {DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",)},
+    "openai-chat/reasoning_none": {DialectName.ANTHROPIC_MESSAGES: ("direct-newest",)},
+    "openai-chat/thinking_enabled": {DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-newest")},
+    "openai-chat/thinking_round_trip": {DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",)},
+    "openai-chat/thinking_unsigned": {DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",)},
+    "openai-chat/every_sampling_parameter": {DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-newest")},
+    "openai-chat/tool_choice_named": {DialectName.ANTHROPIC_MESSAGES: ("direct-old",)},
+    "anthropic-messages/minimal": {DialectName.OPENAI_CHAT: (*_EVERY_GPT, "azure", "azure-v1")},
+    "anthropic-messages/thinking": {DialectName.OPENAI_CHAT: _EVERY_GPT},
+    "anthropic-messages/thinking_adaptive_effort": {DialectName.OPENAI_CHAT: _EVERY_GPT},
+    "anthropic-messages/thinking_disabled": {DialectName.OPENAI_CHAT: _EVERY_GPT},
+    "anthropic-messages/every_parameter": {DialectName.OPENAI_CHAT: _EVERY_GPT},
+}
+"""Cases whose meaning depends on the target, and the further targets they run against."""
+
+
+def others(dialect: str) -> Iterator[DialectName]:
+    """The dialects that one is translated to and from."""
+    return (name for name in CLIENTS if name != dialect)
+
+
+PAIRS: Final = tuple((client, provider) for client in CLIENTS for provider in others(client))
+
+
+def cases(kind: str, suffix: str) -> Iterator[tuple[DialectName, Path]]:
     """Every hand-written input of a kind, with its dialect."""
-    for dialect in PATHS:
+    for dialect in CLIENTS:
         for path in sorted((ROOT / kind / dialect).glob(f"*{suffix}")):
             if path.name.count(".") == 1:
                 yield dialect, path
 
 
-def bridge(client: str, **facts: str) -> Plan:
-    """The plan of a client of one dialect and a backend of the other (or of what `facts` say)."""
-    endpoint = lookup(PATHS[client])
+def request_cells() -> Iterator[tuple[DialectName, Path, DialectName, str]]:
+    """Client dialect, case, provider dialect, target."""
+    for dialect, path in cases("requests", ".json"):
+        for provider in others(dialect):
+            more = COVERS.get(f"{dialect}/{path.stem}", {}).get(provider, ())
+            for target in (next(iter(TARGETS[provider])), *more):
+                yield dialect, path, provider, target
+
+
+def answer_cells(kind: str, suffix: str) -> Iterator[tuple[DialectName, Path, DialectName]]:
+    """Provider dialect, case, client dialect."""
+    for dialect, path in cases(kind, suffix):
+        for client in others(dialect):
+            yield dialect, path, client
+
+
+def bridge(client: str, provider: str, **facts: Any) -> Plan:
+    """The plan of a client of one dialect and a backend of another."""
+    endpoint = lookup(CLIENTS[DialectName(client)].path)
     assert endpoint is not None
-    return plan(endpoint, BackendFacts(**{"name": "b", "dialect": OTHER[client], **facts}))  # type: ignore[arg-type]
+    return plan(endpoint, _facts(provider, **facts))
+
+
+def _facts(provider: str, **more: Any) -> BackendFacts:
+    values: dict[str, Any] = {"name": "b", "dialect": provider, **more}
+    return BackendFacts(**values)
+
+
+def stream_bridge(client: str, provider: str, **facts: Any) -> tuple[Plan, UpstreamRequest]:
+    """The plan of a client that asks for a stream, and its smallest request."""
+    row = CLIENTS[DialectName(client)]
+    path = row.stream_path or row.path
+    endpoint = lookup(path)
+    assert endpoint is not None
+    chosen = plan(endpoint, _facts(provider, **facts))
+    return chosen, chosen.translate_request(row.streamed, {":path": path})
+
+
+def ask(client: str, provider: str) -> tuple[Plan, UpstreamRequest]:
+    """The smallest request of a client, for a whole answer."""
+    row = CLIENTS[DialectName(client)]
+    chosen = bridge(client, provider)
+    return chosen, chosen.translate_request(row.minimal, {":path": row.path})
+
+
+assert CLIENTS.keys() == DIALECTS.keys() == TARGETS.keys(), "every dialect has its rows"

@@ -1,36 +1,26 @@
-"""Streams through a bridge, and what the client's own SDK makes of them."""
+"""Streams through a bridge, and what the client's own SDK makes of them: a row of `READERS` per dialect."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import anthropic.types
 import openai.types.chat
-from headgate.llm.exchange import ResponseTranslation, UpstreamRequest
+from headgate.llm.exchange import ResponseTranslation
 from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import SseDecoder
 from headgate.llm.names import DialectName
 from pydantic import TypeAdapter
 
-from support.chat_goldens import CREATED, bridge
-
-STREAMED: Final[Mapping[str, bytes]] = {
-    DialectName.OPENAI_CHAT: (
-        b'{"model":"asked","messages":[{"role":"user","content":"Hi"}],"stream":true,'
-        b'"stream_options":{"include_usage":true}}'
-    ),
-    DialectName.ANTHROPIC_MESSAGES: (
-        b'{"model":"asked","max_tokens":9,"messages":[{"role":"user","content":"Hi"}],"stream":true}'
-    ),
-}
+from support.chat_goldens import CLIENTS, CREATED, stream_bridge
 
 
-def translate_stream(client: str, chunks: Iterable[bytes]) -> tuple[bytes, ResponseTranslation]:
+def translate_stream(client: str, provider: str, chunks: Iterable[bytes]) -> tuple[bytes, ResponseTranslation]:
     """The provider's chunks as the client receives them, and the translation after its end."""
-    plan = bridge(client)
-    request: UpstreamRequest = plan.translate_request(STREAMED[client], {})
-    translation = plan.open_response(request, 200, {"content-type": "text/event-stream"}, CREATED)
+    plan, request = stream_bridge(client, provider)
+    row = CLIENTS[DialectName(provider)]
+    translation = plan.open_response(request, 200, {"content-type": row.stream_type, **row.answer_headers}, CREATED)
     received = [translation.feed(chunk) for chunk in chunks]
     received.append(translation.close())
     return b"".join(received), translation
@@ -48,13 +38,6 @@ class Received:
     finish: str | None = None
     ended: bool = False
     failed: bool = False
-
-
-def read_stream(client: str, received: bytes) -> Received:
-    """The stream read by the rules of the client's SDK; fails on whatever that SDK would not understand."""
-    sse = SseDecoder()
-    frames = [*sse.feed(received), *sse.close()]
-    return _read_openai(frames) if client == DialectName.OPENAI_CHAT else _read_anthropic(frames)
 
 
 _EVENTS: Final[TypeAdapter[Any]] = TypeAdapter(anthropic.types.RawMessageStreamEvent)
@@ -150,3 +133,19 @@ def _read_openai(frames: list[Frame]) -> Received:
     result.calls = [calls[index] for index in sorted(calls)]
     assert result.ended != result.failed
     return result
+
+
+def _frames(received: bytes) -> list[Frame]:
+    sse = SseDecoder()
+    return [*sse.feed(received), *sse.close()]
+
+
+READERS: Final[Mapping[DialectName, Callable[[bytes], Received]]] = {
+    DialectName.OPENAI_CHAT: lambda received: _read_openai(_frames(received)),
+    DialectName.ANTHROPIC_MESSAGES: lambda received: _read_anthropic(_frames(received)),
+}
+
+
+def read_stream(client: str, received: bytes) -> Received:
+    """The stream read by the rules of the client's SDK; fails on whatever that SDK would not understand."""
+    return READERS[DialectName(client)](received)

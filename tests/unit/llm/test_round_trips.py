@@ -20,6 +20,8 @@ CALLS: list[dict[str, Any]] = [
 ]
 ANSWER: dict[str, Any] = {"id": "m", "content": [*THINKING, TEXT, *CALLS], "stop_reason": "tool_use"}
 
+OPENAI, ANTHROPIC = DialectName.OPENAI_CHAT, DialectName.ANTHROPIC_MESSAGES
+
 
 def _say_again(assistant: dict[str, Any]) -> list[dict[str, Any]]:
     """The assistant's turn as the Anthropic provider gets it back, with results for its calls."""
@@ -28,12 +30,12 @@ def _say_again(assistant: dict[str, Any]) -> list[dict[str, Any]]:
     ]
     history = [{"role": "user", "content": "When?"}, assistant, *results]
     body = json.dumps({"model": "claude-sonnet-4-5", "messages": history}).encode()
-    request = bridge(DialectName.OPENAI_CHAT).translate_request(body, {})
+    request = bridge(OPENAI, ANTHROPIC).translate_request(body, {})
     return json.loads(request.body)["messages"][1]["content"]
 
 
 def test_a_whole_answer() -> None:
-    plan = bridge(DialectName.OPENAI_CHAT)
+    plan = bridge(OPENAI, ANTHROPIC)
     asked = plan.translate_request(b'{"model":"m","messages":[{"role":"user","content":"When?"}]}', {})
     translation = plan.open_response(asked, 200, {}, CREATED)
     translation.feed(json.dumps(ANSWER).encode())
@@ -44,7 +46,7 @@ def test_a_whole_answer() -> None:
 
 def test_a_streamed_answer() -> None:
     raw = (ROOT / "streams" / "anthropic-messages" / "thinking_and_tools.raw").read_bytes()
-    received, _ = translate_stream(DialectName.OPENAI_CHAT, [raw])
+    received, _ = translate_stream(OPENAI, ANTHROPIC, [raw])
 
     assert _say_again(_accumulate(received)) == ANSWER["content"]
 
@@ -79,12 +81,12 @@ def test_an_anthropic_client_and_an_openai_provider(calls: list[dict[str, Any]])
         {"role": "user", "content": [*results, {"type": "text", "text": "Well?"}]},
     ]
     body = json.dumps({"model": "gpt-4o", "max_tokens": 9, "messages": history}).encode()
-    sent = json.loads(bridge(DialectName.ANTHROPIC_MESSAGES).translate_request(body, {}).body)["messages"]
+    sent = json.loads(bridge(ANTHROPIC, OPENAI).translate_request(body, {}).body)["messages"]
 
     assert [message["role"] for message in sent] == ["user", "assistant", *["tool"] * len(calls), "user"]
     assert [call["id"] for call in sent[1].get("tool_calls", ())] == [call["id"] for call in calls]
     back = json.dumps({"model": "claude-sonnet-4-5", "messages": sent, "max_tokens": 9}).encode()
-    again = json.loads(bridge(DialectName.OPENAI_CHAT).translate_request(back, {}).body)["messages"]
+    again = json.loads(bridge(OPENAI, ANTHROPIC).translate_request(back, {}).body)["messages"]
     assert again[1]["content"] == ([TEXT, *calls] if calls else TEXT["text"])
     assert again[2]["content"] == (history[2]["content"] if calls else "Well?")
 
@@ -102,7 +104,7 @@ def test_the_same_conversation_has_the_same_prefix_on_every_turn() -> None:
     before: list[Any] = []
     for length in (2, 4, 6):
         body = json.dumps({"model": "claude-sonnet-4-5", "messages": turns[:length]}).encode()
-        now = json.loads(bridge(DialectName.OPENAI_CHAT).translate_request(body, {}).body)
+        now = json.loads(bridge(OPENAI, ANTHROPIC).translate_request(body, {}).body)
         assert now["messages"][: len(before)] == before
         before = now["messages"]
 
