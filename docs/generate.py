@@ -21,6 +21,7 @@ GROUP_TITLES = {
     "gateway.networking.k8s.io": "Gateway API",
     "gateway.envoyproxy.io": "Envoy Gateway",
     "aigateway.envoyproxy.io": "AI Gateway",
+    "headgate.dev": "Headgate",
     "": "Kubernetes",
 }
 HEAD = frozenset({"apiVersion", "kind", "metadata", "status", "source"})
@@ -35,7 +36,8 @@ cannot be out of date. How the kinds work together is in [concepts](concepts.md)
 How to read it:
 
 - The API is that of upstream: [Gateway API](https://gateway-api.sigs.k8s.io/), [Envoy Gateway](https://gateway.envoyproxy.io/docs/api/extension_types/)
-  and [Envoy AI Gateway](https://aigateway.envoyproxy.io/docs/api/). Existing manifests work unchanged.
+  and [Envoy AI Gateway](https://aigateway.envoyproxy.io/docs/api/). Existing manifests work unchanged. What
+  they have no word for has kinds of our own (`headgate.dev`), which attach to theirs.
 - What is not read is said: a field listed under *Ignored* gives a warning with its place, one listed under *Refused* an
   error, because leaving it out would weaken what its author asked for. Any other field is unknown: an error too.
 - An error leaves out the object it is in and nothing else. In a running gateway the object's last good version stays.

@@ -101,7 +101,8 @@ def _filters(backend: ir.Backend, lane: Lane) -> Iterator[str]:
     changes += [f"remove {name}" for name in (*backend.header_remove, *backend.body_remove)]
     yield f"lua({', '.join(changes)})" if changes else "lua"
     if lane is Lane.EXTPROC:
-        yield f"ext_proc({backend.dialect})"
+        losses = f", losses: {backend.losses}" if backend.losses != "report" else ""
+        yield f"ext_proc({backend.dialect}{losses})"
     if backend.credential is not None:
         aws = backend.credential.kind is ir.CredentialKind.AWS
         yield "aws_request_signing" if aws else f"credential_injector({backend.credential.header})"

@@ -49,6 +49,7 @@ def _reported(world: World) -> Iterator[Resource]:
         world.ai_service_backends,
         world.backend_security_policies,
         world.gateway_configs,
+        world.translation_policies,
     ):
         yield from kind.values()
 

@@ -6,6 +6,7 @@ that lowering one of them is a function that can be remembered. Times are second
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from headgate.contract.secret import Secret
 from headgate.llm.names import DialectName, HostName
@@ -133,7 +134,10 @@ class Backend:
     managed_headers: tuple[str, ...] = ()
     """Headers that any backend of the rule changes; each attempt starts from the client's value of them."""
     include_usage: bool = False
-    losses: str = "report"
+    losses: Literal["report", "reject", "emulate"] = "report"
+    """What the processor does with what the backend's dialect cannot say."""
+    forced_by: str = ""
+    """The policy (`<kind> <ns>/<name>`) that has the processor serve chats of the backend's own dialect too."""
     breaker: Breaker | None = None
     health_check: HealthCheck | None = None
     outlier: OutlierDetection | None = None

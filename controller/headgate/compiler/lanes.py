@@ -146,11 +146,11 @@ def speaks(backend: Backend, dialect: DialectName | None) -> bool:
 
 def lane_of(path_class: PathClass, backend: Backend) -> Lane | None:
     """The lane of one backend for a class of paths; None where nothing can serve the pair."""
+    translated = path_class.dialect in TRANSLATED and path_class.endpoint and backend.dialect in TRANSLATED
     if speaks(backend, path_class.dialect):
-        return Lane.EXTPROC if path_class.multipart and backend.model else Lane.NATIVE
-    if path_class.dialect in TRANSLATED and path_class.endpoint and backend.dialect in TRANSLATED:
-        return Lane.EXTPROC
-    return None
+        rewritten = path_class.multipart and backend.model
+        return Lane.EXTPROC if rewritten or (translated and backend.forced_by) else Lane.NATIVE
+    return Lane.EXTPROC if translated else None
 
 
 def reason(path_class: PathClass, backend: Backend) -> str:
@@ -161,6 +161,8 @@ def reason(path_class: PathClass, backend: Backend) -> str:
             return f"the client and the backend both speak {client}"
         case Lane.EXTPROC if path_class.multipart:
             return f"the form's model becomes {backend.model}"
+        case Lane.EXTPROC if client == spoken:
+            return f"forced by {backend.forced_by}"
         case Lane.EXTPROC:
             return f"{client} is translated to {spoken} and back"
         case None:

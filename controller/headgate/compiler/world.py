@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Never
 
-from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api, policies
+from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api, headgate, policies
 from headgate.compiler.resources.kinds import KINDS
 from headgate.compiler.resources.metadata import Key, Name, Resource, Source
 
@@ -65,6 +65,7 @@ class World:
     ai_service_backends: Mapping[Name, ai_gateway.AIServiceBackend] = field(default_factory=_none)
     backend_security_policies: Mapping[Name, ai_gateway.BackendSecurityPolicy] = field(default_factory=_none)
     gateway_configs: Mapping[Name, ai_gateway.GatewayConfig] = field(default_factory=_none)
+    translation_policies: Mapping[Name, headgate.TranslationPolicy] = field(default_factory=_none)
     secrets: Mapping[Name, core.Secret] = field(default_factory=_none)
     config_maps: Mapping[Name, core.ConfigMap] = field(default_factory=_none)
     namespaces: Mapping[Name, core.Namespace] = field(default_factory=_none)

@@ -85,7 +85,8 @@ class RelayPlan:
             raise UpstreamError(f"the provider answered {status} with {HTML}")
         # What came decides: some servers do not stream where they were asked to, some stream where it was not seen.
         stream = content_type == EVENT_STREAM or (request.stream and not content_type)
-        reader = relay_reader(self.endpoint, stream=stream, hide_usage=not request.memo.include_usage)
+        shown = request.memo.include_usage or self.facts.include_usage
+        reader = relay_reader(self.endpoint, stream=stream, hide_usage=not shown)
         return RelayTranslation(request, reader)
 
     def _patch_object(self, body: bytes) -> tuple[str, bool, bytes, Memo]:

@@ -73,6 +73,7 @@ def test_every_example_is_here() -> None:
         "failover",
         "gpt-for-anthropic-clients",
         "route-by-model",
+        "strict-translation",
         "token-limit",
         "weights-and-canary",
     }
@@ -130,6 +131,15 @@ def test_claude_for_openai_clients(start: Start) -> None:
     assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices) == "Bonjour"
     answer = stage.anthropic().messages.create(model="claude-opus-5", max_tokens=9, messages=MESSAGES)
     assert answer.content[0].type == "text"
+
+
+def test_strict_translation(start: Start) -> None:
+    stage = start("strict-translation")
+    assert called(stage, "strict-translation").status_code == 200
+    before = len(stage["anthropic"].requests)
+    refused = stage.chat("claude-sonnet-5", seed=7)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, "seed")
+    assert len(stage["anthropic"].requests) == before
 
 
 def test_gpt_for_anthropic_clients(start: Start) -> None:

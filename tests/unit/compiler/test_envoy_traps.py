@@ -153,7 +153,7 @@ def test_nothing_of_the_configuration_depends_on_a_filter_installed_disabled(cas
     disabled = [
         entry["name"] for entry in everything(case) if entry.get("disabled") is True and "typed_config" in entry
     ]
-    processors = {upstream.filter_name(dialect) for dialect in TRANSLATED}
+    processors = {f"headgate.ext_proc/{dialect}{suffix}" for dialect in TRANSLATED for suffix in ("", "/forced")}
     assert set(disabled) <= {"headgate.ext_proc/router", *processors}
 
 

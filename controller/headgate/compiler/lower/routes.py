@@ -34,7 +34,6 @@ from headgate.compiler.lower.upstream import SCRIPT, filter_name, guarded, uncha
 from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
-from headgate.llm.names import DialectName
 from headgate.pb import overlay
 from headgate.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
 
@@ -55,9 +54,9 @@ class Served:
     backends: tuple[tuple[ir.Backend, Lane], ...]
 
     @property
-    def translated(self) -> frozenset[DialectName]:
-        """Dialects of the backends that the processor translates for here."""
-        return frozenset(b.dialect for b, lane in self.backends if lane is Lane.EXTPROC and b.dialect is not None)
+    def processors(self) -> frozenset[str]:
+        """The names of the filters by which the processor takes part for some of the backends here."""
+        return frozenset(filter_name(backend) for backend, lane in self.backends if lane is Lane.EXTPROC)
 
     @property
     def common_host(self) -> str:
@@ -224,13 +223,13 @@ def _processor(endpoint: str) -> Any:
 
 def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Options, how: Placement) -> None:
     configs = route.typed_per_filter_config
-    for dialect in sorted(served.translated):
-        configs[filter_name(dialect)].CopyFrom(_processor(served.path_class.endpoint))
+    for name in sorted(served.processors):
+        configs[name].CopyFrom(_processor(served.path_class.endpoint))
     if served.common_host:
         route.route.host_rewrite_literal = served.common_host
         configs[SCRIPT].CopyFrom(guarded())
     # a chat stream's usage is published as it passes, like the processor's
-    processor = bool(served.translated) or extraction.reads_chat_usage(rule, served.path_class)
+    processor = bool(served.processors) or extraction.reads_chat_usage(rule, served.path_class)
     if rule.limits and options.ratelimit_socket:
         configs["envoy.filters.http.ratelimit"].CopyFrom(packed(limits.per_route(rule, processor=processor)))
     for name, config in extraction.route_configs(

@@ -6,8 +6,8 @@ Order, with reasons:
 2. header_mutation: strips credentials and internal headers, before anything outside of Envoy sees them; then sets the
    backend's own, and asks for an identity-encoded answer, which is all that usage can be read from. Of the answer it
    strips what a provider says of its own origin.
-3. ext_proc, named after the backend's dialect: translates. Installed disabled: a route whose clients speak another
-   dialect enables it. (Installed enabled and disabled by a route, it costs a request 3 us.)
+3. ext_proc, named after the backend's dialect (`filter_name`): translates. Installed disabled: a route whose clients
+   speak another dialect enables it. (Installed enabled and disabled by a route, it costs a request 3 us.)
 4. credential injection or AWS signing: last, so that nothing can see or change it, and the signature covers the result.
 5. upstream_codec: required by Envoy.
 """
@@ -38,7 +38,7 @@ from headgate.compiler.lower.wire import Json, ads, duration, extension, http_fi
 from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
 from headgate.llm.hosts.azure import VERSIONLESS
-from headgate.llm.names import DialectName, HostName
+from headgate.llm.names import HostName
 from headgate.pb import overlay
 
 EXTPROC_CLUSTER = "headgate-extproc"
@@ -89,9 +89,12 @@ STRIPPED_ANSWER = (
 """What no client sees: it speaks of the provider's origin, and a client would take it for the gateway's."""
 
 
-def filter_name(dialect: DialectName) -> str:
-    """The name under which a route enables the processor for backends of a dialect."""
-    return f"headgate.ext_proc/{dialect}"
+def filter_name(backend: Backend) -> str:
+    """The name under which a route enables the processor for backends of this one's dialect.
+
+    Backends that it is forced on have a name of their own: a route may enable it for them alone.
+    """
+    return f"headgate.ext_proc/{backend.dialect}{'/forced' if backend.forced_by else ''}"
 
 
 def backend_facts(backend: Backend, route: str, options: Options) -> facts.BackendFacts:
@@ -107,7 +110,7 @@ def backend_facts(backend: Backend, route: str, options: Options) -> facts.Backe
         route=route,
         body=facts.BodyMutation(set=dict(backend.body_set), remove=backend.body_remove),
         include_usage=backend.include_usage,
-        losses="reject" if backend.losses == "reject" else "report",
+        losses=backend.losses,
         body_bytes_max=options.body_bytes_max,
     )
 
@@ -235,8 +238,7 @@ def upstream_filters(backend: Backend, route: str, options: Options) -> list[Htt
     """The filters of an AI backend, in the order of this module's docstring."""
     result = [_lua(backend, options), _attempt_headers(backend)]
     if backend.dialect in TRANSLATED and options.extproc_sockets:
-        assert backend.dialect is not None
-        result.append(http_filter(filter_name(backend.dialect), processor(backend, route, options), disabled=True))
+        result.append(http_filter(filter_name(backend), processor(backend, route, options), disabled=True))
     if backend.credential is not None:
         result.append(_credential(backend.credential, options.secrets_directory))
     result.append(_codec())

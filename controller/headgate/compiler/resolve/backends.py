@@ -5,11 +5,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 from headgate.compiler import ir
 from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
 from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api
 from headgate.compiler.resources.metadata import Name, Resource
+from headgate.compiler.world import Target
 from headgate.contract.secret import Secret
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.names import DialectName, HostName
@@ -356,6 +358,7 @@ def _ai_backend(
     if found is None or not allowed:
         return None
     header_set, header_remove, body_set, body_remove = _mutations(backend, ref)
+    forced_by, losses = _translation(scope, backend)
     return ir.Backend(
         name=f"{route.metadata.namespace}/{ref.name}/route/{route.metadata.name}/rule/{rule}/ref/{index}",
         service=str(backend.name),
@@ -375,8 +378,31 @@ def _ai_backend(
         body_set=body_set,
         body_remove=body_remove,
         include_usage=include_usage,
+        losses=losses,
+        forced_by=forced_by,
         http2=found.http2,
     )
+
+
+_LOSSES: Mapping[str, Literal["report", "reject", "emulate"]] = {
+    "Report": "report",
+    "Reject": "reject",
+    "Emulate": "emulate",
+}
+
+
+def _translation(
+    scope: Scope, backend: ai_gateway.AIServiceBackend
+) -> tuple[str, Literal["report", "reject", "emulate"]]:
+    """What forces the processor, if anything does, and what becomes of losses."""
+    target = Target(ai_gateway.GROUP, "AIServiceBackend", backend.metadata.namespace, backend.metadata.name)
+    policy = scope.translation.get(target)
+    if policy is None:
+        return "", "report"
+    forced_by = f"{policy.kind} {policy.name}" if policy.spec.lane == "ExtProc" else ""
+    if forced_by and not scope.options.extproc_sockets:
+        scope.report.error(policy, "spec.lane", "this installation runs no processor", remedy="lane: Auto")
+    return forced_by, _LOSSES[policy.spec.losses]
 
 
 def with_managed_headers(backends: tuple[ir.Backend, ...]) -> tuple[ir.Backend, ...]:

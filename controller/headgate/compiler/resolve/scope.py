@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from headgate.compiler.options import Options
 from headgate.compiler.resolve.report import Report
-from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, policies
+from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, headgate, policies
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.world import Target, World
 
@@ -22,6 +22,8 @@ class Scope:
     """BackendSecurityPolicies by the AIServiceBackend they target."""
     tls: Mapping[Name, tuple[backend_tls.BackendTLSPolicy, ...]] = field(init=False)
     """BackendTLSPolicies by the Backend they target."""
+    translation: Mapping[Target, headgate.TranslationPolicy] = field(init=False)
+    """TranslationPolicies by the AIServiceBackend they target."""
     traffic: Mapping[Target, policies.BackendTrafficPolicy] = field(init=False)
     security: Mapping[Target, policies.SecurityPolicy] = field(init=False)
     client: Mapping[Target, policies.ClientTrafficPolicy] = field(init=False)
@@ -33,6 +35,7 @@ class Scope:
         set_once = object.__setattr__
         set_once(self, "credentials", _credentials(world))
         set_once(self, "tls", _tls(world))
+        set_once(self, "translation", dict(_translation(self)))
         set_once(self, "traffic", dict(_targets(self, world.backend_traffic_policies)))
         set_once(self, "security", dict(_targets(self, world.security_policies)))
         set_once(self, "client", dict(_targets(self, world.client_traffic_policies)))
@@ -85,17 +88,39 @@ P = TypeVar("P", policies.BackendTrafficPolicy, policies.SecurityPolicy, policie
 def _targets(scope: Scope, found: Mapping[Name, P]) -> Iterator[tuple[Target, P]]:
     """Each target's policy; of two the older wins, then the name, and the other is told."""
     taken: dict[Target, P] = {}
-    for policy in sorted(found.values(), key=lambda p: (p.metadata.creation_timestamp, p.name)):
+    for policy in sorted(found.values(), key=_age):
         for target in _selected(scope.world, policy, policy.spec):
-            other = taken.setdefault(target, policy)
-            if other is not policy:
-                scope.report.error(
-                    policy,
-                    "spec.targetRefs",
-                    f"{target.kind} {target.name} is already the target of {other.name}",
-                    remedy="one policy of a kind for each target",
-                    reason="Conflicted",
-                )
+            _report_conflict(scope, policy, "spec.targetRefs", target, taken.setdefault(target, policy))
+    yield from taken.items()
+
+
+def _age(policy: Resource) -> tuple[str, Name]:
+    return policy.metadata.creation_timestamp, policy.name
+
+
+def _report_conflict(scope: Scope, policy: Resource, field: str, target: Target, holder: Resource) -> None:
+    if holder is not policy:
+        scope.report.error(
+            policy,
+            field,
+            f"{target.kind} {target.name} is already the target of {holder.name}",
+            remedy="one policy of a kind for each target",
+            reason="Conflicted",
+        )
+
+
+def _translation(scope: Scope) -> Iterator[tuple[Target, headgate.TranslationPolicy]]:
+    """As `_targets`; a backend that is not there is told, since nothing else would say that the policy does nothing."""
+    taken: dict[Target, headgate.TranslationPolicy] = {}
+    for policy in sorted(scope.world.translation_policies.values(), key=_age):
+        for index, ref in enumerate(policy.spec.target_refs):
+            field = f"spec.targetRefs[{index}]"
+            target = Target(ref.group, ref.kind, policy.metadata.namespace, ref.name)
+            name = Name(target.namespace, target.name)
+            if name not in scope.world.ai_service_backends and not scope.world.is_rejected(ref.group, ref.kind, name):
+                message = f"there is no AIServiceBackend {name}"
+                scope.report.error(policy, f"{field}.name", message, reason="TargetNotFound")
+            _report_conflict(scope, policy, field, target, taken.setdefault(target, policy))
     yield from taken.items()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api, policies
+from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api, headgate, policies
 from headgate.compiler.resources.metadata import Resource
 
 
@@ -46,6 +46,7 @@ KINDS: Final = (
         "backend_security_policies",
     ),
     Kind(_AI, "GatewayConfig", ("v1beta1", "v1alpha1"), ai_gateway.GatewayConfig, "gateway_configs"),
+    Kind(headgate.GROUP, "TranslationPolicy", ("v1alpha1",), headgate.TranslationPolicy, "translation_policies"),
     Kind("", "Secret", ("v1",), core.Secret, "secrets"),
     Kind("", "ConfigMap", ("v1",), core.ConfigMap, "config_maps"),
     Kind("", "Namespace", ("v1",), core.Namespace, "namespaces", namespaced=False),
