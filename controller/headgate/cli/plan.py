@@ -84,8 +84,10 @@ def _builder(
 
 
 def _compiler_options(options: RunOptions, state: StateDirectory) -> "Options":
+    import ssl
+
     from headgate import lua
-    from headgate.compiler.options import Options
+    from headgate.compiler.options import SYSTEM_CA_FILE, Options
 
     return Options(
         listen_address=options.listen_address,
@@ -94,6 +96,8 @@ def _compiler_options(options: RunOptions, state: StateDirectory) -> "Options":
         lua_directory=str(lua.directory()),
         secrets_directory=str(state.files),
         access_log=_access_log(options.access_log),
+        # where this system has it, or SSL_CERT_FILE says
+        ca_file=ssl.get_default_verify_paths().cafile or SYSTEM_CA_FILE,
     )
 
 

@@ -7,6 +7,9 @@ from typing import Final
 CONTROLLER_NAME: Final = "headgate.dev/gateway-controller"
 """Ours, in `GatewayClass.spec.controllerName` and in what we write into statuses."""
 
+SYSTEM_CA_FILE: Final = "/etc/ssl/certs/ca-certificates.crt"
+"""Where most systems have their CAs."""
+
 
 class Mode(StrEnum):
     """Whose the objects are, and so on which of them we report."""
@@ -36,7 +39,7 @@ class Options:
     """Where Envoy reads the scripts of `headgate.lua`; empty embeds them in the configuration."""
     secrets_directory: str = ""
     """Where Envoy reads the files of `Compiled.files` (AWS credentials); empty refuses backends that need one."""
-    ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
+    ca_file: str = SYSTEM_CA_FILE
     """System CA bundle on Envoy's machine, for `wellKnownCACertificates: System`."""
     access_log: str = "/dev/stdout"
     """File of the access log; empty writes none."""

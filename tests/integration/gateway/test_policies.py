@@ -1,9 +1,6 @@
 """Policies beside keys and token limits, and plain HTTPRoutes, in front of the real Envoy."""
 
-import ssl
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,23 +21,12 @@ from support.manifests import (
 )
 from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider, Raw
 from support.stage import Stage
+from support.tls import server_tls
 
 pytestmark = pytest.mark.envoy
 
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
 ORIGIN = "https://app.test"
-
-
-def _server_tls(directory: Path, hostname: str) -> tuple[ssl.SSLContext, str]:
-    """A server's context for a hostname, and the certificate that a client must trust."""
-    key, chain = directory / f"{hostname}.key", directory / f"{hostname}.crt"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(key), "-out", str(chain), "-days", "2", "-subj", f"/CN={hostname}"]
-    command += ["-addext", f"subjectAltName=DNS:{hostname}"]
-    subprocess.run(command, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain, key)
-    return context, chain.read_text()
 
 
 def _verified(name: str, hostname: str) -> Document:
@@ -120,7 +106,7 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
 
 @pytest.fixture(scope="module")
 def policed_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    context, certificate = _server_tls(tmp_path_factory.mktemp("certificates"), "provider.test")
+    context, certificate = server_tls(tmp_path_factory.mktemp("certificates"), "provider.test")
     providers = {
         "openai": Provider(OPENAI, key="k"),
         "anthropic": Provider(ANTHROPIC, key="k"),

@@ -13,6 +13,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.wrappers_pb2 import UInt32Value
 from headgate.compiler import ir
+from headgate.compiler.lower.filters.security import jwks_host_and_port
 from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, upstream_filters
 from headgate.compiler.lower.wire import duration, packed, pipe, socket_address
 from headgate.compiler.options import Options
@@ -163,13 +164,14 @@ def service_clusters(options: Options) -> tuple[Cluster, ...]:
     return tuple(result)
 
 
-def jwks_cluster(name: str, host: str, port: int, options: Options) -> Cluster:
-    """A cluster to fetch a JSON web key set from over TLS."""
+def jwks_cluster(name: str, uri: str, options: Options) -> Cluster:
+    """A cluster to fetch a JSON web key set from."""
+    host, port = jwks_host_and_port(uri)
     backend = ir.Backend(
         name=name,
         service=name,
         endpoints=(ir.Endpoint(host, port, is_dns=True),),
         authority=host,
-        tls=ir.UpstreamTls(server_name=host),
+        tls=ir.UpstreamTls(server_name=host) if uri.startswith("https:") else None,
     )
     return backend_cluster(backend, "", options)

@@ -116,14 +116,17 @@ def _early_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
         return
     if listener.auth.api_keys is not None:
         yield security.listener_api_keys(listener.name)
+    if listener.auth.jwt:
+        yield security.jwt([listener.auth])
 
 
 def _route_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
+    if not _auth_by_route(listener):
+        return
     policies = _policies(listener)
-    if _auth_by_route(listener):
-        for policy in policies:
-            if policy.api_keys is not None:
-                yield security.route_api_keys(policy)
+    for policy in policies:
+        if policy.api_keys is not None:
+            yield security.route_api_keys(policy)
     with_jwt = [policy for policy in policies if policy.jwt]
     if with_jwt:
         yield security.jwt(with_jwt)

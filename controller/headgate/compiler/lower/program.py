@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
@@ -77,9 +76,8 @@ def _jwks_clusters(program: ir.Program, options: Options) -> Iterator[Cluster]:
         for policy in _policies(listener):
             for provider in policy.jwt:
                 if provider.jwks_uri:
-                    parts = urlsplit(provider.jwks_uri)
                     name = security.jwks_cluster_name(provider.jwks_uri)
-                    yield jwks_cluster(name, parts.hostname or "", parts.port or 443, options)
+                    yield jwks_cluster(name, provider.jwks_uri, options)
 
 
 def lower_program(program: ir.Program, options: Options) -> Lowered:

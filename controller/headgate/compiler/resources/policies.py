@@ -3,6 +3,7 @@
 Bounds and defaults: https://gateway.envoyproxy.io/docs/api/extension_types/ (v1.8).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -326,13 +327,18 @@ class RemoteJWKS(Struct, frozen=True, kw_only=True):
     """Keys of an issuer, fetched."""
 
     uri: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
-    """Where they are."""
+    """Where they are: an `https` URL, whose certificate the system's CAs must vouch for, or an `http` one, whose answer
+    anyone on the way can forge."""
     unsupported: ClassVar[Mapping[str, str]] = {
         "cacheDuration": "keys are kept for 5 minutes",
         "backendSettings": "keys are fetched with Envoy's defaults",
         "backendRefs": "keys are fetched from the host of the URI",
     }
     refused: ClassVar[Mapping[str, str]] = {"backendRef": "uri alone"}
+
+    def violations(self) -> Iterator[Violation]:
+        if not re.match(r"https?://[^/?#]", self.uri):
+            yield Violation("must be the URL of a key set", "uri", "https://issuer.example/.well-known/jwks.json")
 
 
 class LocalJWKS(Struct, frozen=True, kw_only=True):

@@ -130,9 +130,14 @@ def route_api_keys_name(policy: ir.Auth) -> str:
     return f"{ROUTE_API_KEYS}/{policy.name}"
 
 
-def jwks_cluster_name(uri: str) -> str:
+def jwks_host_and_port(uri: str) -> tuple[str, int]:
     parts = urlsplit(uri)
-    return f"headgate-jwks/{parts.hostname}:{parts.port or 443}"
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def jwks_cluster_name(uri: str) -> str:
+    host, port = jwks_host_and_port(uri)
+    return f"headgate-jwks/{host}:{port}"
 
 
 def _jwt_provider(provider: ir.JwtProvider) -> JwtProvider:
