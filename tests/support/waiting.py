@@ -1,5 +1,6 @@
-"""Bounded waiting for another process."""
+"""Bounded waiting: for another process, or for tasks of this one."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,3 +21,12 @@ def wait_until(attempt: Callable[[], T | None], what: str, *, timeout_seconds: f
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout_seconds:g} s for {what}")
         time.sleep(POLL_SECONDS)
+
+
+async def until(condition: Callable[[], bool], what: str = "a condition", *, timeout_seconds: float = 5.0) -> None:
+    """Lets other tasks of this event loop run until `condition` holds."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():  # noqa: ASYNC110 (a condition of several parts, none of which could set an event)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout_seconds:g} s for {what}")
+        await asyncio.sleep(0)

@@ -47,7 +47,7 @@ def happenings(about: ObjectStatus, changes: Sequence[ConditionChange]) -> tuple
             found.append(Happening(about, True, change.reason, note))
         elif change.status == "True" and change.before == "False":
             found.append(Happening(about, False, change.reason, note))
-    return tuple(dict.fromkeys(found))
+    return tuple(found)
 
 
 def as_event(happening: Happening, *, reporter: str, instance: str, now: datetime) -> Mapping[str, object]:
