@@ -26,7 +26,7 @@ def wait_until(attempt: Callable[[], T | None], what: str, *, timeout_seconds: f
 async def until(condition: Callable[[], bool], what: str = "a condition", *, timeout_seconds: float = 5.0) -> None:
     """Lets other tasks of this event loop run until `condition` holds."""
     deadline = time.monotonic() + timeout_seconds
-    while not condition():  # noqa: ASYNC110 (a condition of several parts, none of which could set an event)
+    while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout_seconds:g} s for {what}")
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)

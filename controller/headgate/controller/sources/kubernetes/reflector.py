@@ -62,7 +62,7 @@ class Backoff:
     """Waits that double, each between half of that and all of it."""
 
     first_seconds: float = 0.2
-    most_seconds: float = 10.0
+    most_seconds: float = 5.0
     _failures: int = 0
 
     def failed(self, at_least: float = 0.0) -> float:
