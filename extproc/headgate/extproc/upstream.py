@@ -101,6 +101,7 @@ class UpstreamSession:
         "_original_headers",
         "_plan",
         "_progress",
+        "_published",
         "_request",
         "_request_mode",
         "_response_bytes",
@@ -129,6 +130,7 @@ class UpstreamSession:
         self._decoder: ContentDecoder | None = None
         self._status = 0
         self._error = ""
+        self._published = NO_USAGE
 
     def receive(self, event: Event) -> Actions:
         """What to tell Envoy. Clients' and providers' errors are answers; any other exception is a bug: see `crash`."""
@@ -307,7 +309,7 @@ class UpstreamSession:
         body = translation.feed(self._decoder.feed(event.body))
         ended = event.end_of_stream or self._whole_response()
         if not ended:
-            return self._response_chunk(body)
+            return self._response_chunk(translation, body)
         self._decoder.close()
         body += translation.close()
         if self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
@@ -353,12 +355,21 @@ class UpstreamSession:
         before = () if request is None else tuple(request.losses)
         return format_losses((*before, *(loss for loss in translation.losses if loss not in before)))
 
-    def _response_chunk(self, body: bytes) -> Actions:
+    def _response_chunk(self, translation: ResponseTranslation, body: bytes) -> Actions:
         if self._response_mode is not BodyMode.FULL_DUPLEX_STREAMED:
-            return (Change(phase=Phase.RESPONSE_BODY, body=body),)
+            return (Change(phase=Phase.RESPONSE_BODY, body=body, metadata=self._news(translation)),)
         if not body:
             return NOTHING
-        return (Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=False),)
+        chunk = Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=False, metadata=self._news(translation))
+        return (chunk,)
+
+    def _news(self, translation: ResponseTranslation) -> Namespaces:
+        """Usage as soon as it is known: a client that hangs up before the end owes what it used."""
+        usage = translation.usage
+        if usage is self._published or usage == self._published:
+            return NO_NAMESPACES
+        self._published = usage
+        return self._final_metadata(translation)
 
     def _change_response(self, phase: Phase, body: bytes, *, ended: bool) -> Change:
         """The last reply of an answer whose headers may still be changeable."""

@@ -379,9 +379,13 @@ class StreamTranslation:
         if frame is COMMENT:
             return self._keep_alive
         try:
-            return self._encode(self._decoder.feed(frame))
+            said = self._encode(self._decoder.feed(frame))
         except UpstreamError as error:
             return self._break_off(broken or error.detail())
+        if self._decoder.ended and not self._ended:
+            self._ended = True
+            return said + self._encode(self._decoder.close()) + self._encoder.close()
+        return said
 
     def _encode(self, events: Sequence[StreamEvent]) -> bytes:
         feed = self._encoder.feed

@@ -42,9 +42,9 @@ class Call:
     costs: Mapping[str, int]
 
 
-def _hang_up_at_done(stage: Stage) -> None:
+def _hang_up_at_done(stage: Stage, model: str = "priced") -> None:
     """As OpenAI's clients do: they close the stream at [DONE], before the provider ends the answer."""
-    body = {"model": "priced", "messages": MESSAGES, "stream": True}
+    body = {"model": model, "messages": MESSAGES, "stream": True}
     with stage.http.stream("POST", f"{stage.url}/v1/chat/completions", json=body) as answer:
         for line in answer.iter_lines():
             if line == "data: [DONE]":
@@ -59,6 +59,12 @@ CALLS = {
         lambda s: s.chat("priced", stream=True), "openai", Answer(usage=USED, delivery=Delivery(cut="bytes")), COUNTED
     ),
     "chat stream left at its end": Call(_hang_up_at_done, "openai", Answer(usage=USED, delivery=HANGS), TYPED),
+    "chat stream to Claude left at its end": Call(
+        lambda s: _hang_up_at_done(s, "priced-claude"),
+        "anthropic",
+        Answer(usage=WRITTEN, delivery=HANGS),
+        {key: ANTHROPIC[key] for key in ("input", "cached", "created", "output", "total")},
+    ),
     "completion": Call(
         lambda s: s.post("/v1/completions", {"model": "priced", "prompt": "a"}),
         "openai",
@@ -147,3 +153,31 @@ def test_the_log_tells_who_did_what(entries: Mapping[str, Mapping[str, Any]]) ->
     assert entry["attempts"] == 1
     assert entries["error"]["status"] == 500
     assert entries["large"]["bytes_sent"] > 5_000_000
+
+
+# --- what was known when the client left
+
+
+def _leave_at(stage: Stage, path: str, model: str, line: str) -> None:
+    body = {"model": model, "messages": MESSAGES, "max_tokens": 9, "stream": True}
+    with stage.http.stream("POST", stage.url + path, json=body) as answer:
+        assert any(line in found for found in answer.iter_lines())
+
+
+def test_a_translated_stream_ends_when_the_provider_says_so(stage: Stage) -> None:
+    """Not when it closes the connection: the client would wait for nothing, and what it used would be unknown."""
+    stage["openai"].answer(Answer(usage=USED, delivery=HANGS))
+    stage["anthropic"].answer(Answer(usage=WRITTEN, delivery=HANGS))
+    _leave_at(stage, "/v1/messages?left=end", "priced", "message_stop")
+    _leave_at(stage, "/v1/chat/completions?left=end", "priced-claude", "[DONE]")
+    found = stage.access(lambda entry: entry["path"].endswith("?left=end"), 2)
+    published = [entry["metadata"] for entry in found]
+    assert [(each["input_tokens"], each["output_tokens"]) for each in published] == [(100, 20)] * 2
+
+
+def test_a_client_that_leaves_early_owes_its_prompt(stage: Stage) -> None:
+    """Anthropic tells the prompt's tokens first of all."""
+    stage["anthropic"].answer(Answer(usage=WRITTEN, text="x " * 100, delivery=Delivery(hang_after_bytes=900)))
+    _leave_at(stage, "/v1/chat/completions?left=early", "priced-claude", '"content"')
+    (entry,) = stage.access(lambda entry: entry["path"].endswith("?left=early"))
+    assert entry["metadata"]["input_tokens"] == 100

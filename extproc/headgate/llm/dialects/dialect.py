@@ -103,6 +103,12 @@ class StreamDecoder(Protocol):
         """The dialect's end was seen (`message_stop`; `[DONE]` or a finish reason)."""
         ...
 
+    @property
+    def ended(self) -> bool:
+        """The dialect says that nothing follows (`message_stop`, `[DONE]`): the client need not wait for the connection
+        to end, which some providers leave open."""
+        ...
+
 
 class StreamEncoder(Protocol):
     """Canonical events to the client's stream, as bytes ready to send."""

@@ -87,6 +87,11 @@ class StreamDecoder:
         """`message_stop` came, or at least the stop reason (some servers send no more)."""
         return self._stopped or self._finished
 
+    @property
+    def ended(self) -> bool:
+        """`message_stop` came."""
+        return self._stopped
+
     def feed(self, frame: Frame) -> Sequence[StreamEvent]:
         """The events of one frame; what its `event:` line says is not needed."""
         try:

@@ -118,6 +118,11 @@ class ChatStreamDecoder:
         """`[DONE]` or a finish reason was seen."""
         return self._done or self._finished
 
+    @property
+    def ended(self) -> bool:
+        """`[DONE]` came."""
+        return self._done
+
     def feed(self, frame: Frame) -> Sequence[StreamEvent]:
         """Events of one frame."""
         data = frame.data
