@@ -10,6 +10,8 @@
 
 local HELD_BYTES_MAX = 1048576
 local DONE_BYTES_MAX = 64
+-- Of one answer. A provider's nonsense must not make a charge that Envoy cannot send, and so nothing of it.
+local COUNT_MAX = 2147483647
 local COUNTS = {
   { "prompt_tokens", "input_tokens" },
   { "completion_tokens", "output_tokens" },
@@ -26,6 +28,7 @@ local function publish(h, event, from)
   for _, row in ipairs(COUNTS) do
     local count = tonumber(event:match('"' .. row[1] .. '"%s*:%s*(%d+)', from))
     if count then
+      count = math.min(count, COUNT_MAX)
       metadata:set("io.envoy.ai_gateway", row[2], count)
       for _, cost in ipairs(costs) do
         if cost[2] == row[2] then metadata:set("io.envoy.ai_gateway", cost[1], count) end
@@ -51,9 +54,11 @@ end
 
 function envoy_on_response(h)
   local kind = h:headers():get("content-type")
-  if not kind or not kind:lower():find("text/event-stream", 1, true) then return end
-  h:headers():remove("content-length")
+  if kind and not kind:lower():find("text/event-stream", 1, true) then return end
   local request = h:streamInfo():dynamicMetadata():get("headgate")
+  -- an answer that does not say what it is is what was asked for
+  if not kind and not (request and request.stream == true) then return end
+  h:headers():remove("content-length")
   local asked = request ~= nil and request.include_usage == true
   local held, held_bytes, tail = {}, 0, ""
   for chunk in h:bodyChunks() do

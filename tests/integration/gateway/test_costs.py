@@ -3,12 +3,17 @@
 Envoy writes the log out once a second, so all requests are made first and their lines looked at then.
 """
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from support.providers import Answer, Delivery, Failure, Usage
+from support import manifests
+from support.manifests import backend, ref, route, rule
+from support.ports import LOOPBACK
+from support.providers import Answer, Delivery, Failure, Raw, Usage
 from support.stage import Stage
 
 pytestmark = pytest.mark.envoy
@@ -181,3 +186,74 @@ def test_a_client_that_leaves_early_owes_its_prompt(stage: Stage) -> None:
     _leave_at(stage, "/v1/chat/completions?left=early", "priced-claude", '"content"')
     (entry,) = stage.access(lambda entry: entry["path"].endswith("?left=early"))
     assert entry["metadata"]["input_tokens"] == 100
+
+
+# --- what providers should not say
+
+
+def test_nonsense_of_a_streaming_provider_is_bounded(stage: Stage) -> None:
+    """Below nothing is nothing; more than any answer is the most that a limit can be charged."""
+    for name, count, counted in (("huge", 10**30, 2**31 - 1), ("negative", -5, 0)):
+        usage = b'{"prompt_tokens":%d,"completion_tokens":7,"total_tokens":9}' % count
+        chunk = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":%s}\n\n'
+        body = (chunk % usage, b"data: [DONE]\n\n")
+        stage["openai"].answer(Raw(body=body, content_type="text/event-stream"))
+        path = f"/v1/chat/completions?count={name}"
+        assert stage.chat("priced", path=path, stream=True).status_code == 200
+        (entry,) = stage.access(lambda entry, path=path: entry["path"] == path)
+        assert (entry["metadata"].get("input", 0), entry["metadata"]["output"]) == (counted, 7)
+
+
+@pytest.mark.parametrize(("name", "count"), [("negative", -5), ("huge", 10**30), ("broken", 1.5), ("text", '"many"')])
+def test_nonsense_of_a_provider_is_not_counted_and_harms_nobody(stage: Stage, name: str, count: Any) -> None:
+    """Envoy's own reading of a whole answer takes no such number; the rest of it is charged."""
+    usage = f'{{"prompt_tokens":{count},"completion_tokens":7,"total_tokens":9}}'
+    answer = f'{{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[],"usage":{usage}}}'
+    stage["openai"].answer(Raw(body=answer.encode()))
+    path = f"/v1/chat/completions?whole={name}"
+    assert stage.chat("priced", path=path).text == answer
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    assert (entry["metadata"].get("input", 0), entry["metadata"]["output"]) == (0, 7)
+
+
+STREAM = (
+    b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":'
+    b'{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+)
+COUNTED_STREAM = (
+    STREAM + b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":'
+    b'{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8}}\n\ndata: [DONE]\n\n'
+)
+
+
+class _Unlabelled(BaseHTTPRequestHandler):
+    """A provider that does not say what its answers are."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", str(len(COUNTED_STREAM)))
+        self.end_headers()
+        self.wfile.write(COUNTED_STREAM)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_stream_without_a_content_type_is_charged() -> None:
+    server = ThreadingHTTPServer((LOOPBACK, 0), _Unlabelled)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with Stage() as stage:
+            priced = route("r", [rule("gpt", ref("odd"))], **manifests.costs(total="TotalToken"))
+            stage.run([*manifests.gateway({"port": stage.port}), *backend("odd", server.server_port), priced])
+            answer = stage.chat("gpt", stream=True)
+            assert answer.content == STREAM + b"data: [DONE]\n\n"
+            (entry,) = stage.access(lambda entry: entry["model"] == "gpt")
+            assert entry["metadata"]["total"] == 8
+            stage.check()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
