@@ -4,7 +4,7 @@
 that lowering one of them is a function that can be remembered. Times are seconds, sizes are bytes, names are unique.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Literal
 
@@ -12,6 +12,21 @@ from headgate.contract.secret import Secret
 from headgate.llm.names import DialectName, HostName
 
 Pairs = tuple[tuple[str, str], ...]
+
+
+class _Hashed:
+    """A value that is looked up often and is large: its hash is made once."""
+
+    __slots__ = ("_hash",)
+    _hash: int
+
+    def _kept_hash(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            made = hash(tuple(getattr(self, field.name) for field in fields(self)))  # pyright: ignore[reportArgumentType]
+            object.__setattr__(self, "_hash", made)
+            return made
 
 
 class MatchKind(StrEnum):
@@ -109,7 +124,7 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backend:
+class Backend(_Hashed):
     """One backendRef of a rule. `dialect` is None for a plain HTTP backend."""
 
     name: str
@@ -143,6 +158,9 @@ class Backend:
     outlier: OutlierDetection | None = None
     connect_timeout_seconds: float = 10.0
     http2: bool = False
+
+    def __hash__(self) -> int:
+        return self._kept_hash()
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +292,7 @@ class DirectResponse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(_Hashed):
     """One rule of an AIGatewayRoute (`ai`) or HTTPRoute, ready to become Envoy routes."""
 
     name: str
@@ -301,6 +319,9 @@ class Rule:
     owned_by: str = "Envoy AI Gateway"
     models_created: int = 0
     """Unix seconds, for `/v1/models`."""
+
+    def __hash__(self) -> int:
+        return self._kept_hash()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

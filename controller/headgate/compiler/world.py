@@ -103,5 +103,6 @@ def make_world(resources: Iterable[Resource], rejected: Iterable[Rejected] = ())
         targets = {*(broken[entry.key].targets if entry.key in broken else ()), *entry.targets}
         if entry.unclear:
             targets.update(_may_be_guarded(entry.key.namespace, by_kind))
-        broken[entry.key] = replace(entry, targets=tuple(sorted(targets)))
+        known = tuple(sorted(targets))
+        broken[entry.key] = entry if known == entry.targets else replace(entry, targets=known)
     return World(**sorted_kinds, rejected=MappingProxyType(broken))  # pyright: ignore[reportArgumentType]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
@@ -49,6 +50,7 @@ def _rules(program: ir.Program) -> Iterator[ir.Rule]:
                     yield rule
 
 
+@lru_cache(maxsize=16_384)
 def _credential_secret(credential: ir.Credential) -> SdsSecret:
     secret = SdsSecret(name=credential.secret)
     secret.generic_secret.secret.inline_string = credential.value.reveal()

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from headgate.compiler import ir
 from headgate.compiler.resolve import policies
@@ -132,13 +133,18 @@ def _attached(
         hostnames = _hostnames(listener, route)
         if not hostnames:
             continue
-        if isinstance(route, ai_gateway.AIGatewayRoute):
-            rules = list(ai_rules(scope, route, place))
-        else:
-            rules = list(http_rules(scope, route, place))
+        rules = scope.memory.rules(
+            route, (gateway.name, listener.name), scope.report, partial(_rules, scope, route, place)
+        )
         for hostname in hostnames:
             found[hostname].extend(rules)
     return found
+
+
+def _rules(scope: Scope, route: Route, place: Attachment) -> Iterator[ir.Rule]:
+    if isinstance(route, ai_gateway.AIGatewayRoute):
+        return ai_rules(scope, route, place)
+    return http_rules(scope, route, place)
 
 
 def _closed(hosts: tuple[ir.VirtualHost, ...]) -> tuple[ir.VirtualHost, ...]:
@@ -202,11 +208,11 @@ def _merged(listeners: list[ir.Listener]) -> tuple[ir.Listener, ...]:
     """Plain listeners of one port share one filter chain: their hosts are told apart by name, the rest by the first."""
     if len(listeners) < 2:
         return tuple(listeners)
-    rules: defaultdict[str, list[ir.Rule]] = defaultdict(list)
+    rules: defaultdict[str, dict[ir.Rule, None]] = defaultdict(dict)
     for listener in listeners:
         for host in listener.hosts:
-            rules[host.hostname].extend(rule for rule in host.rules if rule not in rules[host.hostname])
-    return (replace(listeners[0], hostname="*", hosts=_hosts(rules)),)
+            rules[host.hostname].update(dict.fromkeys(host.rules))
+    return (replace(listeners[0], hostname="*", hosts=_hosts({name: list(found) for name, found in rules.items()})),)
 
 
 def _check_parents(scope: Scope) -> None:

@@ -1,6 +1,8 @@
 """Where the resolving functions say what is wrong. The compiler's only mutable thing, alive for one compilation."""
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from headgate.compiler.conditions import Condition, Diagnostic, Severity, diagnose, diagnostic_order
 from headgate.compiler.resources.metadata import Key, Resource
@@ -8,13 +10,18 @@ from headgate.compiler.resources.metadata import Key, Resource
 REFERENCE_REASONS = frozenset({"BackendNotFound", "RefNotPermitted", "InvalidKind", "InvalidCertificateRef"})
 """Gateway API's reasons that belong to the condition ResolvedRefs; any other belongs to Accepted."""
 
+Entry = tuple[Diagnostic, str]
+"""(what was reported, Gateway API's reason for it)"""
+T = TypeVar("T")
+
 
 class Report:
     """Collects diagnostics, each once, and which reason Gateway API gives for them."""
 
     def __init__(self) -> None:
         self._found: dict[Diagnostic, str] = {}
-        self._by_key: defaultdict[Key, list[tuple[Diagnostic, str]]] = defaultdict(list)
+        self._by_key: defaultdict[Key, list[Entry]] = defaultdict(list)
+        self._record: list[Entry] | None = None
 
     def error(self, resource: Resource, field: str, message: str, *, remedy: str = "", reason: str = "Invalid") -> None:
         """The object, or the part named, is not in force."""
@@ -24,7 +31,23 @@ class Report:
         """The object is in force, but not all of what its author may expect."""
         self._add(diagnose(resource, field, message, remedy=remedy, severity=Severity.WARNING), "")
 
+    def recorded(self, work: Callable[[], T]) -> tuple[T, tuple[Entry, ...]]:
+        """What `work` gives, and everything that it reports, for `repeat`."""
+        assert self._record is None
+        self._record = []
+        try:
+            return work(), tuple(self._record)
+        finally:
+            self._record = None
+
+    def repeat(self, entries: Iterable[Entry]) -> None:
+        """Reports what was reported before."""
+        for diagnostic, reason in entries:
+            self._add(diagnostic, reason)
+
     def _add(self, diagnostic: Diagnostic, reason: str) -> None:
+        if self._record is not None:
+            self._record.append((diagnostic, reason))
         if diagnostic not in self._found:
             self._found[diagnostic] = reason
             if diagnostic.key is not None:
@@ -41,7 +64,7 @@ class Report:
             self._condition(resource, "ResolvedRefs", [e for e in errors if e[1] in REFERENCE_REASONS]),
         )
 
-    def _condition(self, resource: Resource, kind: str, errors: list[tuple[Diagnostic, str]]) -> Condition:
+    def _condition(self, resource: Resource, kind: str, errors: list[Entry]) -> Condition:
         message = "; ".join(f"{d.field}: {d.message}" if d.field else d.message for d, _ in errors)
         return Condition(
             key=resource.key,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from headgate.compiler.options import Options
+from headgate.compiler.resolve.memory import Memory
 from headgate.compiler.resolve.report import Report
 from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, headgate, policies
 from headgate.compiler.resources.metadata import Name, Resource
@@ -18,6 +19,7 @@ class Scope:
     world: World
     options: Options
     report: Report = field(default_factory=Report)
+    memory: Memory = field(init=False)
     credentials: Mapping[Name, tuple[ai_gateway.BackendSecurityPolicy, ...]] = field(init=False)
     """BackendSecurityPolicies by the AIServiceBackend they target."""
     tls: Mapping[Name, tuple[backend_tls.BackendTLSPolicy, ...]] = field(init=False)
@@ -33,6 +35,7 @@ class Scope:
     def __post_init__(self) -> None:
         world = self.world
         set_once = object.__setattr__
+        set_once(self, "memory", Memory(world, self.options))
         set_once(self, "credentials", _credentials(world))
         set_once(self, "tls", _tls(world))
         set_once(self, "translation", dict(_translation(self)))
