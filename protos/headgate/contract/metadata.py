@@ -13,9 +13,8 @@ INTERNAL_PATH: Final = "path"
 INTERNAL_CLIENT: Final = "client"
 
 RESOURCE: Final = "aigateway.envoy.io"
-"""compat: metadata on endpoints, clusters and routes."""
+"""compat: metadata on clusters."""
 RESOURCE_BACKEND: Final = "per_route_rule_backend_name"
-RESOURCE_ROUTE: Final = "aigw_route_name"
 
 # Keys in NAMESPACE; token counts are numbers. Input includes cached and cache-creation tokens.
 INPUT_TOKENS: Final = "input_tokens"

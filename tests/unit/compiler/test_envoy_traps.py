@@ -89,9 +89,10 @@ def test_failover_asks_the_specifier_again(case: str) -> None:
         for entry in everything(case)
         if "priority_groups" in entry.get("typed_config", {})
     }
-    for entry in everything(case):
-        if "cluster_specifier_plugin" in entry and len(specifiers[entry["cluster_specifier_plugin"]]) > 1:
-            assert entry["retry_policy"]["refresh_cluster_on_retry"] is True
+    for host in (entry for entry in everything(case) if "domains" in entry):
+        for entry in objects(host):
+            if "cluster_specifier_plugin" in entry and len(specifiers[entry["cluster_specifier_plugin"]]) > 1:
+                assert (entry.get("retry_policy") or host["retry_policy"])["refresh_cluster_on_retry"] is True
 
 
 @every_case

@@ -12,7 +12,7 @@ from xds.type.matcher.v3.matcher_pb2 import Matcher
 OPTIONS = Options(extproc_sockets=("/x.sock",), lua_directory="/lua")
 
 
-def rule(index: int, kind: ir.MatchKind, model: str, *, created: str = "") -> ir.Rule:
+def rule(index: int, kind: ir.MatchKind, model: str, *, created: str = "", retry: ir.Retry | None = None) -> ir.Rule:
     backend = ir.Backend(
         name=f"ns/b/route/r{index}/rule/0/ref/0",
         service="ns/b",
@@ -28,6 +28,7 @@ def rule(index: int, kind: ir.MatchKind, model: str, *, created: str = "") -> ir
         matches=(match,),
         backends=(backend,),
         created=created,
+        retry=retry,
     )
 
 
@@ -123,3 +124,16 @@ def test_plain_rules_before_those_for_models_take_every_method() -> None:
 def test_without_a_model_the_number_of_models_costs_nothing() -> None:
     few, many = (len(without_model(host(*rules(count)), "POST")) for count in (1, 50))
     assert few == many
+
+
+def test_the_retry_policy_that_most_rules_have_stands_once_and_binds_no_other_rule() -> None:
+    twice, once = (ir.Retry(count=count, on="5xx") for count in (2, 1))
+    kinds = (twice, twice, once, None)
+    found = [rule(i, ir.MatchKind.EXACT, f"model-{i}", retry=retry) for i, retry in enumerate(kinds)]
+    virtual = host(*found)
+    assert virtual.retry_policy.num_retries.value == 2
+    models = posted(virtual).matcher_tree.exact_match_map.map
+    own = [listed(models[f"model-{i}"])[0].route for i in range(len(found))]
+    assert [action.HasField("retry_policy") for action in own] == [False, False, True, True]
+    assert own[2].retry_policy.num_retries.value == 1
+    assert not own[3].retry_policy.retry_on

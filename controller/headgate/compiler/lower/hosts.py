@@ -8,16 +8,19 @@ one list, and the cost does not grow with the models (60 models in one list: 500
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from heapq import merge
 from operator import itemgetter
 
 from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
 from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
+from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 from headgate.compiler import ir
 from headgate.compiler.lower import replies
 from headgate.compiler.lower.filters import extraction, security
-from headgate.compiler.lower.routes import WITHHELD, Placement, rule_routes
+from headgate.compiler.lower.routes import WITHHELD, Placement, common_retry, rule_routes
 from headgate.compiler.lower.wire import packed
 from headgate.compiler.options import Options
 from headgate.contract import headers
@@ -27,10 +30,8 @@ from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 _KINDS = {ir.MatchKind.EXACT: 0, ir.MatchKind.PREFIX: 1, ir.MatchKind.REGEX: 2}
 Ranked = tuple[ir.Rule, ir.Match, int]
-Item = tuple[str | None, tuple[Route, ...], bool]
-"""(the one model it takes or None for any, the routes, whether they are an AI rule's)"""
-Placed = tuple[int, tuple[Route, ...]]
-"""(position in the order of precedence, the routes)"""
+Placed = tuple[int, Ranked]
+"""(position in the order of precedence, what stands there)"""
 
 
 def precedence(item: Ranked) -> tuple[object, ...]:
@@ -66,8 +67,25 @@ def _extension(name: str, message: Message) -> TypedExtensionConfig:
     return TypedExtensionConfig(name=name, typed_config=packed(message))
 
 
-def _route_list(routes: Sequence[Route]) -> Matcher.OnMatch:
-    return Matcher.OnMatch(action=_extension("headgate/routes", RouteList(routes=routes)))
+def _route_list(listed: Iterable[bytes]) -> Matcher.OnMatch:
+    """The routes of serialised lists, one after the other: that is what joining such lists means in protobuf.
+
+    So with many routes, those that are as before cost no more than the copying of their bytes.
+    """
+    routes = Any(type_url=f"type.googleapis.com/{RouteList.DESCRIPTOR.full_name}", value=b"".join(listed))
+    return Matcher.OnMatch(action=TypedExtensionConfig(name="headgate/routes", typed_config=routes))
+
+
+@lru_cache(maxsize=65_536)
+def _listed(rule: ir.Rule, match: ir.Match, index: int, options: Options, how: Placement) -> bytes:
+    return replies.listed(rule_routes(rule, match, index, options, how))
+
+
+@lru_cache(maxsize=65_536)
+def _model_routes(order: tuple[Ranked, ...], options: Options, how: Placement) -> Matcher.OnMatch:
+    """What a request for one model may take. Shared: it must not be changed."""
+    own = (_listed(rule, match, index, options, how) for rule, match, index in order)
+    return _route_list((*own, replies.unknown_model_listed()))
 
 
 def _known_paths() -> list[str]:
@@ -82,22 +100,31 @@ def _may_take(route: Route, method: str) -> bool:
     return all((method == header.string_match.exact) is not header.invert_match for header in named)
 
 
-def _for_posts(routes: Iterable[Route]) -> list[Route]:
-    return [route for route in routes if _may_take(route, "POST")]
+def _for_posts(routes: Iterable[Route]) -> bytes:
+    return replies.listed(route for route in routes if _may_take(route, "POST"))
 
 
-def _any_model(items: Sequence[Item]) -> Iterator[Route]:
+def _any_model(order: Sequence[Ranked], options: Options, how: Placement) -> Iterator[Route]:
     """The routes of requests that name no model, and an end to those that name one without posting it."""
     refused = False
-    for model, routes, ai in items:
-        if ai and not refused:
+    for rule, match, index in order:
+        if rule.ai and not refused:
             yield replies.method_route()
             refused = True
-        if model is None or not ai:
-            yield from routes
+        if exact_model(match) is None or not rule.ai:
+            yield from rule_routes(rule, match, index, options, how)
 
 
-def _mapped(items: Sequence[Item], models: list[Route], first: list[Route], last: list[Route]) -> Matcher:
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What is tried before the rules and after them, and the routes that list models, serialised."""
+
+    models: Sequence[bytes]
+    first: Sequence[Route]
+    last: Sequence[Route]
+
+
+def _mapped(order: Sequence[Ranked], options: Options, how: Placement, own: _Own) -> Matcher:
     """A matcher by method, and for what is posted by model: each entry has only routes that could take the request."""
     tree = Matcher()
     tree.matcher_tree.input.CopyFrom(
@@ -105,20 +132,41 @@ def _mapped(items: Sequence[Item], models: list[Route], first: list[Route], last
     )
     any_model: list[Placed] = []
     by_model: defaultdict[str, list[Placed]] = defaultdict(list)
-    for position, (model, routes, _) in enumerate(items):
-        (any_model if model is None else by_model[model]).append((position, routes))
+    for placed in enumerate(order):
+        model = exact_model(placed[1][1])
+        (any_model if model is None else by_model[model]).append(placed)
     for name in sorted(by_model):
-        in_order = merge(by_model[name], any_model, key=itemgetter(0))
-        routes = [route for _, found in in_order for route in found]
-        tree.matcher_tree.exact_match_map.map[name].CopyFrom(_route_list([*routes, *last[:1]]))
-    others = [route for _, found in any_model for route in found]
-    tree.on_no_match.CopyFrom(_route_list(_for_posts([*models, *first, *others, *last])))
-    matcher = Matcher(on_no_match=_route_list([*models, *first, *_any_model(items), *last]))
+        in_order = tuple(each for _, each in merge(by_model[name], any_model, key=itemgetter(0)))
+        tree.matcher_tree.exact_match_map.map[name].CopyFrom(_model_routes(in_order, options, how))
+    others = [route for _, each in any_model for route in rule_routes(*each, options, how)]
+    tree.on_no_match.CopyFrom(_route_list((_for_posts([*own.first, *others, *own.last]),)))
+    rest = replies.listed([*own.first, *_any_model(order, options, how), *own.last])
+    matcher = Matcher(on_no_match=_route_list((*own.models, rest)))
     matcher.matcher_tree.input.CopyFrom(
         _extension("headgate/method", HttpRequestHeaderMatchInput(header_name=":method"))
     )
     matcher.matcher_tree.exact_match_map.map["POST"].matcher.CopyFrom(tree)
     return matcher
+
+
+def _placement(order: Sequence[Ranked], host: ir.VirtualHost, *, priced: bool) -> Placement:
+    return Placement(
+        priced_by_host=priced,
+        counted_by_host=all(rule.ai for rule in host.all_rules),
+        retried_by_host=common_retry(host.all_rules),
+        model_known=any(exact_model(match) is not None for _, match, _ in order),
+        stripped_by_host=all(rule.ai for rule in host.all_rules),
+    )
+
+
+def _own_routes(host: ir.VirtualHost, options: Options, *, ai: bool) -> _Own:
+    first = [security.preflight_route()]
+    if not ai:
+        return _Own((), first, ())
+    first += replies.models_not_allowed()
+    first += replies.form_routes() if options.extproc_sockets else []
+    first += replies.error_routes()
+    return _Own(replies.models_listed(host.all_rules), first, replies.last_routes(_known_paths()))
 
 
 def virtual_host(
@@ -128,31 +176,21 @@ def virtual_host(
     result = VirtualHost(name=name, domains=domains)
     result.request_body_buffer_limit.value = body_bytes_max
     result.include_request_attempt_count = True  # tells the upstream script a first attempt from a later one
-    configs = dict(extraction.shared_costs(rule for rule in host.all_rules if rule.ai))
-    for key, config in configs.items():
-        result.typed_per_filter_config[key].CopyFrom(config)
     order = (*ranked(host.rules), *ranked(host.inherited))
-    how = Placement(
-        priced_by_host=extraction.COSTS in configs,
-        model_known=any(exact_model(match) is not None for _, match, _ in order),
-        stripped_by_host=all(rule.ai for rule in host.all_rules),
-    )
+    ai = any(rule.ai for rule in host.all_rules)
+    prices = extraction.shared_costs(rule for rule in host.all_rules if rule.ai)
+    how = _placement(order, host, priced=bool(prices))
     if how.stripped_by_host:
         result.request_headers_to_remove.extend(WITHHELD)
-    items: list[Item] = [
-        (exact_model(match), rule_routes(rule, match, index, options, how), rule.ai) for rule, match, index in order
-    ]
-    ai = any(rule.ai for rule in host.all_rules)
-    for key, config in security.cors_config(host.all_rules):
+    if how.retried_by_host:
+        result.retry_policy.MergeFromString(how.retried_by_host)
+    counted = extraction.shared_usage() if ai and how.counted_by_host else ()
+    for key, config in (*prices, *counted, *security.cors_config(host.all_rules)):
         result.typed_per_filter_config[key].CopyFrom(config)
-    first = replies.error_routes() if ai else []
-    last = replies.last_routes(_known_paths()) if ai else []
-    models = replies.model_routes(host.all_rules) if ai else []
-    if ai and options.extproc_sockets:
-        models += replies.form_routes()
-    models.insert(0, security.preflight_route())
+    own = _own_routes(host, options, ai=ai)
     if how.model_known:
-        result.matcher.CopyFrom(_mapped(items, models, first, last))
+        result.matcher.CopyFrom(_mapped(order, options, how, own))
     else:
-        result.routes.extend([*models, *first, *_any_model(items), *last])
+        models = RouteList.FromString(b"".join(own.models)).routes
+        result.routes.extend([*models, *own.first, *_any_model(order, options, how), *own.last])
     return result

@@ -7,6 +7,7 @@ by the client's path. Answers that are already JSON (model lists, the processor'
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cache, lru_cache
 
 from envoy.config.accesslog.v3.accesslog_pb2 import (
     AccessLogFilter,
@@ -16,7 +17,7 @@ from envoy.config.accesslog.v3.accesslog_pb2 import (
 )
 from envoy.config.core.v3.base_pb2 import HeaderValueOption, RuntimeUInt32
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
-from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteMatch
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteList, RouteMatch
 from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     LocalReplyConfig,
@@ -306,6 +307,17 @@ def _direct(name: str, match: RouteMatch, status: int, body: object) -> Route:
     return route
 
 
+def listed(routes: Iterable[Route]) -> bytes:
+    """A serialised `RouteList`; joined, such texts are one list."""
+    return RouteList(routes=routes).SerializeToString(deterministic=True)
+
+
+@cache
+def unknown_model_listed() -> bytes:
+    """Ends the routes of a known model, for paths that nothing serves it at."""
+    return listed(last_routes(())[:1])
+
+
 def models_of(rules: Iterable[ir.Rule]) -> list[tuple[str, str, int]]:
     """(id, owner, created in Unix seconds) of every model that an Exact match on the model header names, sorted."""
     found: dict[str, tuple[str, str, int]] = {}
@@ -339,24 +351,36 @@ def _anthropic_list(models: Sequence[tuple[str, str, int]]) -> dict[str, object]
     return result
 
 
-def model_routes(rules: Iterable[ir.Rule]) -> list[Route]:
-    """`GET /v1/models` and `/v1/models/{id}` in both dialects; `anthropic-version` asks for Anthropic's."""
+_GET = HeaderMatcher(name=":method", string_match=StringMatcher(exact="GET"))
+_ANTHROPIC = HeaderMatcher(name="anthropic-version", present_match=True)
+
+
+def _both(path: str, openai: object, spoken: object) -> bytes:
+    """A path in both dialects; `anthropic-version` asks for Anthropic's."""
+    return listed(
+        (
+            _direct("headgate/models", RouteMatch(path=f"/anthropic{path}", headers=[_GET]), 200, spoken),
+            _direct("headgate/models", RouteMatch(path=path, headers=[_GET, _ANTHROPIC]), 200, spoken),
+            _direct("headgate/models", RouteMatch(path=path, headers=[_GET]), 200, openai),
+        )
+    )
+
+
+@lru_cache(maxsize=65_536)
+def _one_model(model: tuple[str, str, int]) -> bytes:
+    return _both(f"/v1/models/{model[0]}", _openai_model(model), _anthropic_model(model))
+
+
+def models_listed(rules: Iterable[ir.Rule]) -> list[bytes]:
+    """`GET /v1/models` and `/v1/models/{id}` in both dialects, as `listed` gives routes."""
     models = models_of(rules)
-    get = HeaderMatcher(name=":method", string_match=StringMatcher(exact="GET"))
-    anthropic = HeaderMatcher(name="anthropic-version", present_match=True)
-    result: list[Route] = []
+    everything = {"data": [_openai_model(model) for model in models], "object": "list"}
+    return [_both("/v1/models", everything, _anthropic_list(models)), *map(_one_model, models)]
 
-    def add(path: str, openai: object, spoken: object) -> None:
-        result.append(_direct("headgate/models", RouteMatch(path=f"/anthropic{path}", headers=[get]), 200, spoken))
-        result.append(_direct("headgate/models", RouteMatch(path=path, headers=[get, anthropic]), 200, spoken))
-        result.append(_direct("headgate/models", RouteMatch(path=path, headers=[get]), 200, openai))
 
-    listed = {"data": [_openai_model(model) for model in models], "object": "list"}
-    add("/v1/models", listed, _anthropic_list(models))
-    for model in models:
-        add(f"/v1/models/{model[0]}", _openai_model(model), _anthropic_model(model))
-    result.extend(
+def models_not_allowed() -> list[Route]:
+    """Other methods than GET; to be tried after it."""
+    return [
         _refuse_method("headgate/models/method", RouteMatch(path=path), "GET")
         for path in ("/v1/models", "/anthropic/v1/models")
-    )
-    return result
+    ]

@@ -5,7 +5,8 @@ Failover is Envoy's `priority_group` cluster specifier with `refresh_cluster_on_
 backend's filters; aggregate and composite clusters would skip them.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -87,6 +88,10 @@ class Placement:
 
     priced_by_host: bool = False
     """The virtual host carries the cost configs of all."""
+    counted_by_host: bool = False
+    """The virtual host says that answers are OpenAI's."""
+    retried_by_host: bytes = b""
+    """The virtual host's retry policy, serialised: a route without one would retry by it."""
     model_known: bool = False
     """A map on the model has led here: an exact match on it need not be repeated."""
     stripped_by_host: bool = False
@@ -199,15 +204,33 @@ def rule_choices(rule: ir.Rule, options: Options) -> frozenset[tuple[ir.Backend,
     return frozenset(backends for backends in found if len(backends) > 1)
 
 
-def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...]) -> RouteAction:
+def _serialised(policy: RetryPolicy) -> bytes:
+    return policy.SerializeToString(deterministic=True)
+
+
+@lru_cache(maxsize=65_536)
+def _retried(rule: ir.Rule) -> bytes:
+    policy = _retry(rule, len(_groups(tuple(backend for backend in rule.backends if backend.weight > 0))))
+    return _serialised(policy) if policy is not None else b""
+
+
+def common_retry(rules: Iterable[ir.Rule]) -> bytes:
+    """The retry policy that most rules have, serialised; empty for none."""
+    found: Counter[bytes] = Counter(policy for rule in rules if (policy := _retried(rule)))
+    return max(sorted(found), key=found.__getitem__, default=b"")
+
+
+def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...], how: Placement) -> RouteAction:
     action = RouteAction()
     groups = _set_cluster(action, backends)
     if rule.request_seconds is not None:
         action.timeout.CopyFrom(duration(rule.request_seconds))
     policy = _retry(rule, groups)
-    if policy is not None:
+    if policy is not None and _serialised(policy) != how.retried_by_host:
         action.retry_policy.CopyFrom(policy)
-    elif rule.backend_request_seconds and not rule.request_seconds:
+    elif policy is None and how.retried_by_host:
+        action.retry_policy.SetInParent()
+    if policy is None and rule.backend_request_seconds and not rule.request_seconds:
         action.timeout.CopyFrom(duration(rule.backend_request_seconds))
     if rule.local_limit is not None:
         action.rate_limits.append(limits.local_limit(rule))
@@ -233,7 +256,11 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     if rule.limits and options.ratelimit_socket:
         configs["envoy.filters.http.ratelimit"].CopyFrom(packed(limits.per_route(rule, processor=processor)))
     for name, config in extraction.route_configs(
-        rule, served.path_class, processor=processor, priced_by_host=how.priced_by_host
+        rule,
+        served.path_class,
+        processor=processor,
+        priced_by_host=how.priced_by_host,
+        counted_by_host=how.counted_by_host,
     ):
         configs[name].CopyFrom(config)
 
@@ -255,39 +282,30 @@ def _header_edits(route: Route, rule: ir.Rule) -> None:
 
 def _route(rule: ir.Rule, name: str, match: RouteMatch) -> Route:
     route = Route(name=name, match=match)
-    route.metadata.filter_metadata[metadata.RESOURCE][metadata.RESOURCE_ROUTE] = rule.route
     _header_edits(route, rule)
     for key, config in security.route_configs(rule):
         route.typed_per_filter_config[key].CopyFrom(config)
     return route
 
 
-def _under_root(path_class: PathClass, root: str) -> str:
-    base = root.rstrip("/")
-    return path_class.path if not base else base + path_class.path
+def _under_root(path: str, root: str) -> str:
+    return root.rstrip("/") + path
 
 
 def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how: Placement) -> Iterator[Route]:
     for served in served_classes(rule, options):
         backends = tuple(backend for backend, _ in served.backends)
         where = route_match(match, how)
-        _path_match(where, served.path_class.kind, _under_root(served.path_class, options.path_root))
+        _path_match(where, served.path_class.kind, _under_root(served.path_class.path, options.path_root))
+        if served.path_class.excludes:
+            others = StringMatcher(prefix=_under_root(served.path_class.excludes, options.path_root))
+            where.headers.append(HeaderMatcher(name=":path", string_match=others, invert_match=True))
         route = _route(rule, f"{rule.name}/{served.path_class.name}/match/{index}", where)
-        route.route.CopyFrom(_action(rule, backends))
+        route.route.CopyFrom(_action(rule, backends, how))
         if not how.stripped_by_host:
             route.request_headers_to_remove.extend(WITHHELD)
         _filter_configs(route, rule, served, options, how)
-        yield from _excluding(route, served.path_class)
         yield route
-
-
-def _excluding(route: Route, path_class: PathClass) -> Iterator[Route]:
-    """A class's prefix can cover paths of another class that this rule cannot serve: they end here."""
-    if path_class.excludes:
-        match = RouteMatch()
-        match.CopyFrom(route.match)
-        match.path_separated_prefix = path_class.excludes
-        yield Route(name=f"{route.name}/excluded", match=match, direct_response=NOT_SERVED)
 
 
 def answered(text: str, status: int) -> DirectResponseAction:
@@ -299,7 +317,6 @@ UNKNOWN_MODEL = (
     "The model '%DYNAMIC_METADATA(headgate:model)%' does not exist here, or is not served at this path. "
     "GET /v1/models lists what there is."
 )
-NOT_SERVED = answered(UNKNOWN_MODEL, 404)
 
 
 def _redirect(redirect: ir.Redirect) -> RedirectAction:
@@ -340,7 +357,7 @@ def _escape(text: str) -> str:
     return "".join("\\" + c if not (c.isalnum() or c in "/_-") else c for c in text)
 
 
-def _http_routes(rule: ir.Rule, match: ir.Match, index: int) -> Iterator[Route]:
+def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> Iterator[Route]:
     where = route_match(match, Placement())
     _path_match(where, match.path_kind, match.path)
     route = _route(rule, f"{rule.name}/match/{index}", where)
@@ -352,7 +369,7 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int) -> Iterator[Route]:
     elif rule.redirect is not None:
         route.redirect.CopyFrom(_redirect(rule.redirect))
     elif usable:
-        route.route.CopyFrom(_action(rule, usable))
+        route.route.CopyFrom(_action(rule, usable, how))
         if rule.rewrite is not None:
             _rewrite(route.route, rule.rewrite, match)
         if rule.limits:
@@ -369,4 +386,4 @@ def rule_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, ho
     """The routes of one match of a rule, in the order in which they are tried. Shared: they must not be changed."""
     if rule.ai:
         return tuple(_ai_routes(rule, match, index, options, how))
-    return tuple(_http_routes(rule, match, index))
+    return tuple(_http_routes(rule, match, index, how))

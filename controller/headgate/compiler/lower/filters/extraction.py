@@ -210,11 +210,18 @@ def shared_costs(rules: Iterable[ir.Rule]) -> tuple[tuple[str, Any], ...]:
     return ((COSTS, found[0]), (COST_TRAILERS, found[1])) if found is not None else ()
 
 
+def shared_usage() -> tuple[tuple[str, Any], ...]:
+    """How a virtual host's answers are counted where a route does not say otherwise."""
+    return ((USAGE, _usage_of(DialectName.OPENAI_CHAT)),)
+
+
 def route_configs(
-    rule: ir.Rule, path_class: PathClass, *, processor: bool, priced_by_host: bool
+    rule: ir.Rule, path_class: PathClass, *, processor: bool, priced_by_host: bool, counted_by_host: bool
 ) -> Iterator[tuple[str, Any]]:
     """Per-route config of the response filters for one class of paths."""
-    yield USAGE, _usage_of(path_class.dialect)
+    usage = _usage_of(path_class.dialect)
+    if not counted_by_host or usage != _usage_of(DialectName.OPENAI_CHAT):
+        yield USAGE, usage
     if rule.costs and not priced_by_host:
         script_config, trailers = _costs(rule, processor=processor)
         yield COSTS, script_config
