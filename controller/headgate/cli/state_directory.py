@@ -3,7 +3,9 @@
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import Final
 
@@ -12,16 +14,24 @@ from headgate.cli.start_error import StartError
 SOCKET_PATH_BYTES_MAX: Final = 107
 """The kernel's bound on unix socket paths."""
 _LONGEST_NAME: Final = "extproc-999.sock"
+_PREFIX: Final = "headgate-run-"
+_STARTING_SECONDS: Final = 5.0
+"""A folder younger than this may be one whose process is yet to lock it."""
 
 
 class StateDirectory:
-    """A folder that only this process uses. A temporary one goes when it is closed, a given one stays."""
+    """A folder that only this process uses. A temporary one goes when it is closed, a given one stays.
+
+    A process that was killed could not close its own: the next one that makes a temporary folder removes it.
+    """
 
     def __init__(self, given: Path | None = None) -> None:
         """Makes and locks it. Raises StartError."""
         self._temporary = given is None
+        if self._temporary:
+            remove_stale(Path(tempfile.gettempdir()))
         try:
-            self.path = (given or Path(tempfile.mkdtemp(prefix="headgate-"))).absolute()
+            self.path = (given or Path(tempfile.mkdtemp(prefix=_PREFIX))).absolute()
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -70,3 +80,24 @@ class StateDirectory:
     def _remove_sockets(self) -> None:
         for socket in self.path.glob("*.sock"):
             socket.unlink(missing_ok=True)
+
+
+def remove_stale(parent: Path) -> None:
+    """Removes the temporary folders of our user whose process is gone: their locks are free."""
+    for path in parent.glob(f"{_PREFIX}*"):
+        try:
+            found = path.lstat()
+            if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+                continue
+            if time.time() - found.st_mtime < _STARTING_SECONDS:
+                continue
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            continue  # in use
+        finally:
+            os.close(lock)
