@@ -130,6 +130,8 @@ WORDLESS = (
     ("path_normalization_failed", "The request's path is malformed, or leaves the root."),
     ("absolute_path_rejected", "The request's path must start with '/'."),
     ("missing_path_rejected", "The request has no path."),
+    ("upgrade_failed", "The connection is not upgraded here: WebSockets are not served."),
+    ("low_version", "HTTP/1.0 is not served: use HTTP/1.1 or HTTP/2."),
     ("route_not_found", "Nothing is served for the host %REQ(:AUTHORITY)%."),
     ("cluster_not_found", "The backend of this model is being changed; try again."),
     ("http1.content_length_and_chunked_not_allowed", "The request has both content-length and transfer-encoding."),
