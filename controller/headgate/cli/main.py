@@ -5,6 +5,7 @@ Only the module of the command that was asked for is imported, so that `headgate
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ COMMANDS: Final = (
 )
 
 
+PIPE_CLOSED: Final = 141
+"""As shells say it of a program that SIGPIPE ended."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: the command's, or 2 for wrong arguments."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -60,7 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     options = parser.parse_args(given)
-    return options.run(options)
+    try:
+        code = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read our output (`| head`) has read enough. Python flushes once more at exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return code
 
 
 if __name__ == "__main__":
