@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from headgate.compiler import ir
 from headgate.compiler.conditions import Condition, Diagnostic, ObjectStatus
 from headgate.compiler.lower.limits import limit_rules
-from headgate.compiler.lower.program import Resources, lower_program
+from headgate.compiler.lower.program import Lowered, Resources, lower_program
 from headgate.compiler.lower.ratelimit import limits_text
 from headgate.compiler.options import Options
 from headgate.compiler.resolve.gateways import program
@@ -29,7 +29,10 @@ class Compiled:
     program: ir.Program
     """What was understood: for `headgate explain`."""
     resources: Resources
-    """xDS: type URL to name to message. Messages are shared between compilations and must not be changed."""
+    """xDS: type URL to name to message; none beside Envoy Gateway, which asks for its own (`envoy_gateway/`).
+
+    Messages are shared between compilations and must not be changed.
+    """
     files: Mapping[str, Secret]
     """Files that Envoy reads, by name below `Options.secrets_directory`."""
     limits: str
@@ -58,7 +61,7 @@ def compile_world(world: World, options: Options) -> Compiled:
     """Compiles everything; an object that is broken is reported and costs only itself."""
     scope = Scope(world, options)
     resolved = program(scope)
-    lowered = lower_program(resolved, options)
+    lowered = Lowered({}, {}) if options.envoy_gateway else lower_program(resolved, options)
     return Compiled(
         program=resolved,
         resources=lowered.resources,

@@ -9,6 +9,7 @@
 --   include_usage  true to force stream_options.include_usage on streamed OpenAI requests
 --   body_set       list of {name, raw JSON}; body_remove: list of names (top level)
 --   managed        list of the header names that any backend of this rule sets or removes
+--   publish        table of what to tell of the attempt in the metadata io.envoy.ai_gateway; the model is added
 -- The filter after this one strips credentials and internal headers, and sets and removes the backend's own headers.
 --
 -- Rules: Envoy shares request headers between attempts, so everything here starts from the client's originals: the attempt
@@ -242,6 +243,12 @@ local function keep(h, headers, path, managed)
   end
 end
 
+local function publish(h, names, model)
+  local metadata = h:streamInfo():dynamicMetadata()
+  for name, value in pairs(names) do metadata:set("io.envoy.ai_gateway", name, value) end
+  if model then metadata:set("io.envoy.ai_gateway", "model_name_override", model) end
+end
+
 local function refuse(h, why)
   h:respond({ [":status"] = "400", ["content-type"] = "text/plain" }, why)
 end
@@ -272,7 +279,7 @@ local function run(h)
   local headers, backend = h:headers(), backend_of(h:filterContext())
   local path = headers:get(":path")
   local first, seen = headers:get("x-envoy-attempt-count") == "1", nil
-  if not first or backend.rewrites or backend.include_usage or backend.azure_version then
+  if not first or backend.rewrites or backend.include_usage or backend.azure_version or backend.publish then
     seen = h:streamInfo():dynamicMetadata():get("headgate") or {}
   end
   local kept = not first and seen.path ~= nil
@@ -280,6 +287,7 @@ local function run(h)
     path = seen.path
     restore(headers, seen, backend.managed)
   end
+  if backend.publish then publish(h, backend.publish, backend.model or (type(seen.model) == "string" and seen.model)) end
   local mark = path:find("?", 1, true)
   local bare = mark and path:sub(1, mark - 1) or path
   local translated = backend.translates[bare]

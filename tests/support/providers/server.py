@@ -5,8 +5,8 @@ import gzip
 import itertools
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -68,7 +68,8 @@ class _LoopThread:
 class Provider:
     """A running fake provider.
 
-    `answer` scripts the replies in order; the last one repeats. Without a script it answers `Answer()`.
+    `answer` scripts the replies in order; the last one repeats. Without a script it answers `Answer()`. Of
+    `tolerated_headers` (lower-case) nothing is said.
     """
 
     def __init__(
@@ -79,8 +80,10 @@ class Provider:
         allow_unknown: bool = False,
         tls: ssl.SSLContext | None = None,
         port: int = 0,
+        tolerated_headers: Collection[str] = (),
     ) -> None:
         self.api = api
+        self._tolerated = frozenset(tolerated_headers)
         self.key = key
         self.requests: list[Received] = []
         self.disconnects = 0
@@ -163,7 +166,9 @@ class Provider:
             headers=tuple((name.decode().lower(), value.decode()) for name, value in request.raw_headers),
             body=await request.read(),
         )
-        received.problems.extend(self.api.problems(received, self.key, self._allow_unknown))
+        judged = tuple(header for header in received.headers if header[0] not in self._tolerated)
+        checked = replace(received, headers=judged)
+        received.problems.extend(self.api.problems(checked, self.key, self._allow_unknown))
         number = next(self._numbers)
         reply = self._reply(received)
         self.requests.append(received)

@@ -138,7 +138,8 @@ def _identity(listener: ir.Listener) -> Iterator[HttpFilter]:
         yield found
 
 
-def _decompressor() -> HttpFilter:
+def decompressor() -> HttpFilter:
+    """Requests are read as plain text; answers are left as they are."""
     message = Decompressor(decompressor_library=extension("gzip", Gzip()))
     message.request_direction_config.SetInParent()
     off = message.response_direction_config.common_config.enabled
@@ -147,12 +148,19 @@ def _decompressor() -> HttpFilter:
     return http_filter("envoy.filters.http.decompressor", message)
 
 
-def _buffer(listener: ir.Listener, options: Options) -> HttpFilter:
+def buffer(body_bytes_max: int) -> HttpFilter:
     """Lets filters hold whole bodies: a virtual host's request_body_buffer_limit does not count while the route is a
     direct response, and until the model is known it is one."""
     message = Buffer()
-    message.max_request_bytes.value = _body_bytes_max(listener, options)
+    message.max_request_bytes.value = body_bytes_max
     return http_filter("envoy.filters.http.buffer", message)
+
+
+def body_size_limit(body_bytes_max: int) -> HttpFilter:
+    """The cap on request bodies."""
+    size = BodySizeLimit()
+    size.max_request_bytes.value = body_bytes_max
+    return http_filter("envoy.filters.http.body_size_limit", size)
 
 
 def _ratelimit(options: Options) -> HttpFilter:
@@ -180,15 +188,14 @@ def _limited(listener: ir.Listener) -> bool:
 def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
     """The filters of a listener, in order, each with the reason for its place."""
     ai = any(rule.ai for rule in _rules(listener))
-    size = BodySizeLimit()
-    size.max_request_bytes.value = _body_bytes_max(listener, options)
+    body_bytes_max = _body_bytes_max(listener, options)
     table: list[Iterator[HttpFilter]] = [
         # a body that is too large costs nothing but its reading
-        iter([http_filter("envoy.filters.http.body_size_limit", size)]),
+        iter([body_size_limit(body_bytes_max)]),
         # a client we do not know is answered before its body is buffered
         _early_auth(listener),
         # what follows reads plain JSON
-        iter([_decompressor(), _buffer(listener, options)] if ai else []),
+        iter([decompressor(), buffer(body_bytes_max)] if ai else []),
         # holds the headers until the body has come; from here on the model is known
         iter([extraction.request_fields(), extraction.model_header()] if ai else []),
         # the model of a form, which Envoy cannot read
@@ -210,7 +217,7 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
     return list(chain.from_iterable(table))
 
 
-def _early_header_mutation() -> EarlyHeaderMutation:
+def early_header_mutation() -> EarlyHeaderMutation:
     """A client's own copies of internal headers are removed before any filter runs."""
     message = EarlyHeaderMutation()
     for prefix in headers.INTERNAL_PREFIXES:
@@ -265,7 +272,7 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
         stat_prefix=listener.name.replace("/", "."),
         rds=Rds(config_source=ads(), route_config_name=listener.name),
         http_filters=http_filters(listener, options),
-        early_header_mutation_extensions=[extension("headgate/strip", _early_header_mutation())],
+        early_header_mutation_extensions=[extension("headgate/strip", early_header_mutation())],
         local_reply_config=replies.local_replies(
             options, _body_bytes_max(listener, options), tuple(security.reply_headers(_host_policies(listener)))
         ),

@@ -248,7 +248,7 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     configs = route.typed_per_filter_config
     for name in sorted(served.processors):
         configs[name].CopyFrom(_processor(served.path_class.endpoint))
-    if served.common_host:
+    if served.common_host and not options.envoy_gateway:  # the short script publishes no names
         route.route.host_rewrite_literal = served.common_host
         configs[SCRIPT].CopyFrom(guarded())
     # a chat stream's usage is published as it passes, like the processor's

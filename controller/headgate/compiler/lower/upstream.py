@@ -127,7 +127,17 @@ def _has_deployments(backend: Backend) -> bool:
     return backend.host is HostName.AZURE and backend.version not in VERSIONLESS
 
 
-def _lua_context(backend: Backend, options: Options) -> dict[str, Json]:
+def _published(backend: Backend, route: str) -> dict[str, Json]:
+    """What the script tells of an attempt in users' metadata (compat names), as the processor does by itself."""
+    namespace, _, rest = backend.name.partition("/")
+    return {
+        metadata.BACKEND_NAME: backend.name,
+        metadata.SERVICE_BACKEND_NAME: f"{namespace}/{rest.partition('/')[0]}",
+        metadata.ROUTE_NAME: route,
+    }
+
+
+def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Json]:
     deployments = _has_deployments(backend)
     values: dict[str, Json] = {
         "host": backend.authority,
@@ -140,16 +150,18 @@ def _lua_context(backend: Backend, options: Options) -> dict[str, Json]:
         "body_remove": backend.body_remove,
         "managed": backend.managed_headers,
     }
+    if options.envoy_gateway:  # its users' access logs read them
+        values["publish"] = _published(backend, route)
     known = {name: value for name, value in values.items() if value}
     return {"key": sha256(msgspec.json.encode(known)).hexdigest(), "backend": known}
 
 
-def _lua(backend: Backend, options: Options) -> HttpFilter:
+def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
     message = Lua(
         default_source_code=script("upstream", options.lua_directory),
         source_codes={GUARD: script(GUARD, options.lua_directory)},
     )
-    overlay.lua_filter_context(message, _lua_context(backend, options))
+    overlay.lua_filter_context(message, _lua_context(backend, route, options))
     overlay.lua_shared_vm(message, "headgate-upstream")
     return http_filter(SCRIPT, message)
 
@@ -186,10 +198,12 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
 
 
 @lru_cache(maxsize=4096)
-def _headers(backend_set: Pairs, backend_remove: tuple[str, ...]) -> HttpFilter:
+def _headers(backend_set: Pairs, backend_remove: tuple[str, ...], *, keeps_model: bool) -> HttpFilter:
     message = HeaderMutation()
     mutations = message.mutations.request_mutations
     for name in (*STRIPPED, *backend_remove):
+        if keeps_model and name == headers.MODEL:
+            continue
         mutations.add(remove=name)
     mutations.add().remove_on_match.key_matcher.prefix = headers.FORWARDED_PREFIX
     for name, value in backend_set:
@@ -200,10 +214,13 @@ def _headers(backend_set: Pairs, backend_remove: tuple[str, ...]) -> HttpFilter:
     return http_filter("headgate.header_mutation/attempt", message)
 
 
-def _attempt_headers(backend: Backend) -> HttpFilter:
+def _attempt_headers(backend: Backend, options: Options) -> HttpFilter:
     # the script sets the host, and Envoy refuses a header_mutation that would
     own = tuple((name, value) for name, value in backend.header_set if name != "host")
-    return _headers(own, tuple(name for name in backend.header_remove if name != "host"))
+    removed = tuple(name for name in backend.header_remove if name != "host")
+    # Envoy Gateway's limits and its users' access logs read the model's header when the answer is over (compat): gone,
+    # nothing would be charged. Envoy keeps one set of request headers, so the provider is told too.
+    return _headers(own, removed, keeps_model=options.envoy_gateway)
 
 
 @lru_cache(maxsize=4096)
@@ -223,8 +240,11 @@ def _aws(credential: Credential, secrets_directory: str) -> HttpFilter:
     source = message.credential_provider
     source.custom_credential_provider_chain = True
     file = source.credentials_file_provider.credentials_data_source
-    file.filename = f"{secrets_directory}/{credential.secret}"
-    file.watched_directory.path = secrets_directory
+    if secrets_directory:
+        file.filename = f"{secrets_directory}/{credential.secret}"
+        file.watched_directory.path = secrets_directory
+    else:
+        file.inline_string = credential.value.reveal()
     source.credentials_file_provider.profile = credential.profile
     return http_filter("envoy.filters.http.aws_request_signing", message)
 
@@ -236,7 +256,7 @@ def _codec() -> HttpFilter:
 
 def upstream_filters(backend: Backend, route: str, options: Options) -> list[HttpFilter]:
     """The filters of an AI backend, in the order of this module's docstring."""
-    result = [_lua(backend, options), _attempt_headers(backend)]
+    result = [_lua(backend, route, options), _attempt_headers(backend, options)]
     if backend.dialect in TRANSLATED and options.extproc_sockets:
         result.append(http_filter(filter_name(backend), processor(backend, route, options), disabled=True))
     if backend.credential is not None:

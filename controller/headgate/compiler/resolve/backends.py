@@ -225,7 +225,7 @@ def _credential(scope: Scope, policy: ai_gateway.BackendSecurityPolicy) -> ir.Cr
     value = secret_value(scope, policy, field, aws.credentials_file.secret_ref, "credentials")
     if value is None:
         return None
-    if not scope.options.secrets_directory:
+    if not scope.options.secrets_directory and not scope.options.envoy_gateway:
         scope.report.error(policy, field, "this installation gives Envoy no directory for credential files")
         return None
     return ir.Credential(

@@ -119,13 +119,20 @@ def _config(scope: Scope, gateway: gateway_api.Gateway) -> ai_gateway.GatewayCon
     return found
 
 
+def _routes(scope: Scope) -> Iterator[Route]:
+    """The routes that are ours to serve."""
+    yield from scope.world.ai_gateway_routes.values()
+    if not scope.options.envoy_gateway:
+        yield from scope.world.http_routes.values()
+
+
 def _attached(
     scope: Scope, gateway: gateway_api.Gateway, listener: gateway_api.Listener, config: ai_gateway.GatewayConfig | None
 ) -> dict[str, list[ir.Rule]]:
     """The rules of every route on a listener, by hostname."""
     place = Attachment(gateway.name, listener.name, config)
     found: defaultdict[str, list[ir.Rule]] = defaultdict(list)
-    for route in (*scope.world.ai_gateway_routes.values(), *scope.world.http_routes.values()):
+    for route in _routes(scope):
         if not any(_refers(parent, route, gateway.name, listener) for parent in route.spec.parent_refs):
             continue
         if not _allowed(scope, gateway, listener, route):
@@ -217,7 +224,7 @@ def _merged(listeners: list[ir.Listener]) -> tuple[ir.Listener, ...]:
 
 def _check_parents(scope: Scope) -> None:
     """Every route is told where it attaches to nothing."""
-    for route in (*scope.world.ai_gateway_routes.values(), *scope.world.http_routes.values()):
+    for route in _routes(scope):
         if not route.spec.parent_refs:
             scope.report.warning(route, "spec.parentRefs", "the route is attached to no Gateway, so it serves nothing")
         for index, parent in enumerate(route.spec.parent_refs):
@@ -246,8 +253,28 @@ def _check_parent(scope: Scope, route: Route, field: str, parent: gateway_api.Pa
         scope.report.error(route, field, message, reason="NoMatchingListenerHostname")
 
 
+def _rules_of_gateways(scope: Scope) -> ir.Program:
+    """Beside Envoy Gateway, where each Gateway has Envoys of its own: a port for every listener, and only its rules."""
+    ports: list[ir.Port] = []
+    for gateway in scope.world.gateways.values():
+        config = _config(scope, gateway)
+        for listener in gateway.spec.listeners:
+            if listener.protocol not in ("HTTP", "HTTPS"):
+                continue
+            hosts = _hosts(_attached(scope, gateway, listener, config))
+            found = ir.Listener(
+                name=f"{gateway.name}/{listener.name}", hostname=listener.hostname or "*", certificates=(), hosts=hosts
+            )
+            ports.append(ir.Port(number=listener.port, tls=listener.protocol == "HTTPS", listeners=(found,)))
+    return ir.Program(ports=tuple(ports))
+
+
 def program(scope: Scope) -> ir.Program:
     """All ports of all Gateways. Gateways share ports; a port cannot speak HTTP and HTTPS at once: the first wins."""
+    if scope.options.envoy_gateway:
+        found = _rules_of_gateways(scope)
+        _check_parents(scope)
+        return found
     ports: dict[int, list[ir.Listener]] = {}
     tls: dict[int, bool] = {}
     for gateway, index, listener, resolved in _listeners(scope):

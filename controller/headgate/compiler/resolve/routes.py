@@ -12,6 +12,7 @@ from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import ai_gateway, envoy_gateway, gateway_api
 from headgate.compiler.resources.metadata import Name
 from headgate.compiler.resources.quantities import duration_seconds
+from headgate.compiler.world import Target
 
 AI_REQUEST_SECONDS = 60.0
 """compat: an AI rule without timeouts."""
@@ -65,6 +66,8 @@ def _apply(
     costs: tuple[ir.Cost, ...],
 ) -> _Applied:
     targets = policies.route_targets(route, section, place.gateway, place.listener)
+    if scope.options.envoy_gateway:
+        return _applied_beside_envoy_gateway(scope, targets)
     own = targets[:-2]
     closed = any(target in scope.broken for target in targets)
     traffic = next((scope.traffic[target] for target in targets if target in scope.traffic), None)
@@ -82,6 +85,19 @@ def _apply(
         request_seconds=policies.seconds(http.request_timeout) if http is not None else None,
         traffic=traffic,
         closed=closed,
+    )
+
+
+def _applied_beside_envoy_gateway(scope: Scope, targets: tuple[Target, ...]) -> _Applied:
+    """Envoy Gateway authenticates and limits by itself; only what concerns attempts and connections is ours too."""
+    traffic = next((scope.traffic[target] for target in targets if target in scope.traffic), None)
+    if traffic is None:
+        return _Applied()
+    http = traffic.spec.timeout.http if traffic.spec.timeout is not None else None
+    return _Applied(
+        retry=policies.retry(traffic),
+        request_seconds=policies.seconds(http.request_timeout) if http is not None else None,
+        traffic=traffic,
     )
 
 

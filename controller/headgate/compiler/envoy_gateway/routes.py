@@ -1,0 +1,451 @@
+"""Virtual hosts with AI routes in them: what Envoy Gateway made, with each AI route served as we serve it.
+
+Envoy Gateway's order stays, and of its routes everything that it owns: matches on headers, per-filter configs of its
+policies, timeouts, retries, rate limits, header edits, metadata. Ours are the path classes, the choice of the backend
+and what filters of ours read. A route that is not ours keeps its bytes.
+
+Which route a request takes is known twice: when its headers come, without a model, and when its body was read. At the
+first moment Envoy decides which filters a request runs, and Envoy Gateway's filters authenticate it. So every route
+that is found without a model (our own answers, and AI routes for any model) switches our filters on and carries one
+policy, the guard's; requests of other routes run none of our filters. An AI route with another authentication than the
+guard's stays closed: its policy was never asked.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+from heapq import merge
+from operator import itemgetter
+
+from envoy.config.route.v3.route_components_pb2 import FilterConfig, RetryPolicy, Route, RouteAction, VirtualHost
+from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExtProcPerRoute
+from envoy.extensions.filters.http.lua.v3.lua_pb2 import LuaPerRoute
+from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
+from google.protobuf.any_pb2 import Any
+from headgate.compiler import ir
+from headgate.compiler.envoy_gateway import listeners
+from headgate.compiler.envoy_gateway.names import NOT_FOUND, Origin, route_origin, rule_of, without_inputs
+from headgate.compiler.envoy_gateway.rules import GatewayRules, KnownRule
+from headgate.compiler.lower import replies
+from headgate.compiler.lower.filters import extraction
+from headgate.compiler.lower.hosts import exact_model, for_posts, known_paths, matcher_extension, route_list
+from headgate.compiler.lower.routes import Placement, answered, rule_routes
+from headgate.compiler.lower.wire import packed
+from headgate.compiler.options import Options
+from headgate.contract import headers, metadata
+from xds.type.matcher.v3.matcher_pb2 import Matcher
+
+AUTHENTICATION = (
+    "envoy.filters.http.ext_authz",
+    "envoy.filters.http.api_key_auth",
+    "envoy.filters.http.basic_auth",
+    "envoy.filters.http.oauth2",
+    "envoy.filters.http.jwt_authn",
+)
+"""Envoy Gateway's filters that say who a request is from; each route's config of them is its policy."""
+_SWITCHED_BY_ROUTE = ("envoy.filters.http.ext_proc", "envoy.filters.http.lua")
+"""Users' own filters, one for each policy, which a route's config can switch off again."""
+_COUNTING = ("envoy.filters.http.ratelimit", "envoy.filters.http.local_ratelimit")
+"""What is there for every route, and does nothing for the gateway's own answers, which cost nothing."""
+_NO_MODEL = ("headgate/no-model",)
+MAPPED_ROUTES_MAX = 20_000
+"""Above this many copies of routes that take any model, one list serves all models."""
+
+
+class Kind(Enum):
+    OTHER = "other"
+    """Not ours."""
+    SHUT = "shut"
+    """An AI route that Envoy Gateway itself answers, or redirects."""
+    NOT_FOUND = "not found"
+    AI = "ai"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One of Envoy Gateway's routes, looked at."""
+
+    data: bytes
+    route: Route
+    kind: Kind
+    rule: str = ""
+    match: int = 0
+    authentication: tuple[tuple[str, bytes], ...] = ()
+    """Its configs of authentication filters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with an AI route on a host: `route` is `<ns>/<name>`."""
+
+    route: str
+    message: str
+
+
+Item = tuple[str | None, tuple[Route, ...]]
+"""(the one model it takes or None for any, the routes)"""
+MadeKey = tuple[bytes, str, Placement, frozenset[str], bool, bool]
+"""Envoy Gateway's route, the rule's fingerprint, and what its host adds."""
+
+
+@dataclass(slots=True)
+class RouteMemo:
+    """What the last translation made. Output does not depend on it; what a translation did not use is forgotten."""
+
+    entries: dict[bytes, Entry] = field(default_factory=dict[bytes, Entry])
+    made: dict[MadeKey, tuple[Item, ...]] = field(default_factory=dict[MadeKey, tuple[Item, ...]])
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A virtual host made anew; `rules` are those that it serves."""
+
+    host: VirtualHost
+    rules: tuple[KnownRule, ...]
+    problems: tuple[Problem, ...]
+
+
+def _kind(route: Route, origin: Origin) -> Kind:
+    if origin.section == NOT_FOUND:
+        return Kind.NOT_FOUND
+    return Kind.AI if route.HasField("route") else Kind.SHUT
+
+
+def look_at(data: bytes) -> Entry:
+    """What there is to know about one of Envoy Gateway's routes."""
+    route = Route.FromString(data)
+    origin = route_origin(route)
+    if origin is None or not origin.generated or origin.kind not in ("HTTPRoute", ""):
+        return Entry(data, route, Kind.OTHER)
+    rule, match = rule_of(route.name)
+    policy = tuple(
+        sorted(
+            (key, config.SerializeToString(deterministic=True))
+            for key, config in route.typed_per_filter_config.items()
+            if key.startswith(AUTHENTICATION)
+        )
+    )
+    return Entry(data, route, _kind(route, origin), rule, match, policy)
+
+
+def guard_of(entries: Sequence[Entry]) -> Entry:
+    """The AI route whose policy is asked before the body is read: the first that has one."""
+    ours = [entry for entry in entries if entry.kind is not Kind.OTHER]
+    return next((entry for entry in ours if entry.authentication), ours[0])
+
+
+@lru_cache(maxsize=1)
+def _switched_on() -> Any:
+    config = FilterConfig()
+    config.config.SetInParent()
+    return packed(config)
+
+
+@lru_cache(maxsize=64)
+def _switched_off(name: str) -> Any:
+    if name.startswith("envoy.filters.http.lua"):
+        return packed(LuaPerRoute(disabled=True))
+    return packed(ExtProcPerRoute(disabled=True))
+
+
+def _switch_on(route: Route) -> None:
+    for name in listeners.SWITCHED:
+        if name not in route.typed_per_filter_config:
+            route.typed_per_filter_config[name].CopyFrom(_switched_on())
+
+
+def _union(entries: Sequence[Entry], guard: Entry) -> dict[str, Any]:
+    """Envoy Gateway's configs for routes found without a model: the guard's, then what makes other filters be there."""
+    found = dict(guard.route.typed_per_filter_config)
+    for entry in entries:
+        if entry.kind is Kind.OTHER:
+            continue
+        for name, config in entry.route.typed_per_filter_config.items():
+            if not name.startswith(AUTHENTICATION):
+                found.setdefault(name, config)
+    return {name: config for name, config in found.items() if not name.startswith(_COUNTING)}
+
+
+def _marked(route: Route, name: str = "") -> None:
+    """AI routes are told by this metadata, in local replies too."""
+    route.metadata.filter_metadata[metadata.RESOURCE][metadata.RESOURCE_ROUTE] = name
+
+
+def _own(routes: Sequence[Route], configs: Mapping[str, Any], *, reads: bool) -> list[Route]:
+    """Answers of the gateway's own, guarded as AI routes are; `reads` switches on what reads the body."""
+    result: list[Route] = []
+    for each in routes:
+        route = Route()
+        route.CopyFrom(each)
+        _marked(route)
+        for name, config in configs.items():
+            route.typed_per_filter_config[name].CopyFrom(config)
+        if reads:
+            _switch_on(route)
+        result.append(route)
+    return result
+
+
+def _refusal(entry: Entry, status: int, text: str) -> Route:
+    route = Route(name=entry.route.name, match=entry.route.match, direct_response=answered(text, status))
+    route.metadata.CopyFrom(entry.route.metadata)
+    without_inputs(route.metadata)
+    _marked(route, entry.rule.rpartition("/rule/")[0])
+    return route
+
+
+NOT_COMPILED = "This route is not ready: the gateway does not serve it as it is. Its operator finds why in its status."
+OTHER_POLICY = "This route asks for another authentication than the others of its host, and so cannot be served."
+
+
+def _action(theirs: RouteAction, ours: RouteAction) -> RouteAction:
+    """Envoy Gateway's action with our choice of backend."""
+    action = RouteAction()
+    action.CopyFrom(theirs)
+    for oneof in ("cluster_specifier", "host_rewrite_specifier"):  # each backend's own filters name its host
+        if (chosen := action.WhichOneof(oneof)) is not None:
+            action.ClearField(chosen)
+    if ours.WhichOneof("cluster_specifier") == "cluster":
+        action.cluster = ours.cluster
+    else:
+        action.cluster_specifier_plugin = ours.cluster_specifier_plugin
+    if not action.HasField("timeout") and ours.HasField("timeout"):
+        action.timeout.CopyFrom(ours.timeout)
+    if ours.HasField("retry_policy"):
+        action.retry_policy.CopyFrom(_retries(theirs, ours.retry_policy))
+    return action
+
+
+def _retries(theirs: RouteAction, ours: RetryPolicy) -> RetryPolicy:
+    """Envoy Gateway's policy where it has one; what it has no words for is ours: silence, and choosing anew."""
+    if not theirs.HasField("retry_policy"):
+        return ours
+    result, only_ours = RetryPolicy(), RetryPolicy()
+    result.CopyFrom(theirs.retry_policy)
+    only_ours.CopyFrom(ours)
+    for descriptor, _ in only_ours.ListFields():
+        if descriptor.name != "per_try_idle_timeout":
+            only_ours.ClearField(descriptor.name)
+    result.MergeFrom(only_ours)  # with refresh_cluster_on_retry, which the wheel does not know
+    return result
+
+
+def _overlaid(entry: Entry, ours: Route, known: KnownRule, named: Iterable[str]) -> Route:
+    """One of our routes with what Envoy Gateway says of it."""
+    theirs = entry.route
+    route = Route(name=theirs.name, match=ours.match)
+    route.metadata.CopyFrom(theirs.metadata)
+    without_inputs(route.metadata)
+    _marked(route, known.rule.route)
+    for name, config in theirs.typed_per_filter_config.items():
+        route.typed_per_filter_config[name].CopyFrom(config)
+    for name, config in ours.typed_per_filter_config.items():
+        route.typed_per_filter_config[name].CopyFrom(config)
+    for name in named:
+        if name not in theirs.typed_per_filter_config:
+            route.typed_per_filter_config[name].CopyFrom(_switched_off(name))
+    if ours.HasField("direct_response"):
+        route.direct_response.CopyFrom(ours.direct_response)
+        return route
+    for field_name in (
+        "request_headers_to_add",
+        "request_headers_to_remove",
+        "response_headers_to_add",
+        "response_headers_to_remove",
+    ):
+        getattr(route, field_name).extend(getattr(theirs, field_name))
+    route.request_headers_to_remove.extend(ours.request_headers_to_remove)
+    if theirs.HasField("decorator"):
+        route.decorator.CopyFrom(theirs.decorator)
+    if theirs.HasField("tracing"):
+        route.tracing.CopyFrom(theirs.tracing)
+    route.stat_prefix = theirs.stat_prefix
+    route.route.CopyFrom(_action(theirs.route, ours.route))
+    return route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """What all AI routes of a host share."""
+
+    guard: Entry
+    configs: Mapping[str, Any]
+    """Envoy Gateway's configs for routes found without a model."""
+    how: Placement
+    rules: GatewayRules
+    options: Options
+
+    @property
+    def named(self) -> frozenset[str]:
+        return frozenset(name for name in self.configs if name.startswith(_SWITCHED_BY_ROUTE))
+
+
+def _matches(entry: Entry, known: KnownRule, missing: bool) -> Iterator[tuple[int, ir.Match]]:
+    """The match that the entry stands for, and (`missing`) those that had no place in an HTTPRoute."""
+    for index, match in enumerate(known.rule.matches):
+        if index == entry.match or (missing and index > entry.match):
+            yield index, match
+
+
+def _served(entry: Entry, place: _Place, *, last: bool) -> Iterator[Item]:
+    """(the one model or None, the routes) of an AI entry."""
+    known = place.rules.get(entry.rule)
+    if known is None or not any(backend.weight > 0 for backend in known.rule.backends):
+        yield None, (_refusal(entry, 500, NOT_COMPILED),)
+        return
+    if entry.authentication and entry.authentication != place.guard.authentication:
+        yield None, (_refusal(entry, 403, OTHER_POLICY),)
+        return
+    for index, match in _matches(entry, known, last):
+        model = exact_model(match)
+        ours = rule_routes(known.rule, match, index, place.options, place.how)
+        made = tuple(_overlaid(entry, each, known, place.named) for each in ours)
+        if model is None:
+            for route in made:
+                _switch_on(route)
+        yield model, made
+
+
+def _problems(entries: Sequence[Entry], place: _Place) -> Iterator[Problem]:
+    for entry in entries:
+        route = entry.rule.rpartition("/rule/")[0]
+        if entry.kind is not Kind.AI:
+            continue
+        if entry.authentication and entry.authentication != place.guard.authentication:
+            yield Problem(route, "asks for another authentication than another AIGatewayRoute of its hostname")
+        elif not entry.authentication and place.guard.authentication:
+            other = place.guard.rule.rpartition("/rule/")[0]
+            yield Problem(route, f"is guarded by the SecurityPolicy of {other}, which has the same hostname")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """The gateway's own answers on a host, guarded as its AI routes are."""
+
+    first: tuple[Route, ...]
+    """Model lists, forms, broken bodies, models that are not posted."""
+    no_model: tuple[Route, ...]
+    """What a request for a known path is found by until its model is known: no other route may take it away."""
+    last: tuple[Route, ...]
+
+
+def _answers(served: Iterable[KnownRule], place: _Place) -> _Answers:
+    models = _own(replies.model_routes(known.rule for known in served), place.configs, reads=False)
+    forms = replies.form_routes() if place.options.extproc_sockets else []
+    reading = _own([*forms, *replies.error_routes(), replies.method_route()], place.configs, reads=True)
+    last = _own(replies.last_routes(known_paths()), place.configs, reads=True)
+    no_model = tuple(route for route in last if route.name in _NO_MODEL)
+    for route in no_model:  # with a model that is unknown here, others may take it yet
+        route.match.headers.add(name=headers.MODEL, present_match=True, invert_match=True)
+    return _Answers(
+        first=(*models, *reading),
+        no_model=no_model,
+        last=tuple(route for route in last if route.name not in _NO_MODEL),
+    )
+
+
+def _items(entries: Sequence[Entry], place: _Place, memo: RouteMemo, fresh: RouteMemo) -> tuple[list[Item], int, int]:
+    """All routes in Envoy Gateway's order; where the first of ours is, and the first of others after it."""
+    items: list[Item] = []
+    start = other = -1
+    last_of_rule = {entry.rule: entry for entry in entries if entry.kind is Kind.AI}
+    for entry in entries:
+        if start < 0 and entry.kind in (Kind.AI, Kind.NOT_FOUND):
+            start = len(items)
+        if start >= 0 and other < 0 and entry.kind is Kind.OTHER:
+            other = len(items)
+        if entry.kind in (Kind.OTHER, Kind.SHUT):
+            items.append((None, (entry.route,)))
+        elif entry.kind is Kind.AI:
+            items.extend(_remembered(entry, place, last_of_rule[entry.rule] is entry, memo, fresh))
+    return items, max(start, 0), other if other >= 0 else len(items)
+
+
+def _remembered(entry: Entry, place: _Place, last: bool, memo: RouteMemo, fresh: RouteMemo) -> tuple[Item, ...]:
+    known = place.rules.get(entry.rule)
+    shut = entry.authentication != place.guard.authentication
+    key = (entry.data, known.fingerprint if known is not None else "", place.how, place.named, last, shut)
+    made = memo.made.get(key)
+    if made is None:
+        made = tuple(_served(entry, place, last=last))
+    fresh.made[key] = made
+    return made
+
+
+def _mapped(items: Sequence[Item], unknown: Sequence[Item], last: Sequence[Route]) -> Matcher:
+    """By method, and for what is posted by model: each entry has the routes that can take it, in order; `unknown` is
+    tried where there is no entry.
+    """
+    by_model: dict[str, list[tuple[int, tuple[Route, ...]]]] = {}
+    anyone: list[tuple[int, tuple[Route, ...]]] = []
+    for position, (model, routes) in enumerate(items):
+        (anyone if model is None else by_model.setdefault(model, [])).append((position, routes))
+    posted = Matcher()
+    tree = posted.matcher_tree
+    tree.input.CopyFrom(matcher_extension("headgate/model", HttpRequestHeaderMatchInput(header_name=headers.MODEL)))
+    for name in sorted(by_model):
+        found = merge(by_model[name], anyone, key=itemgetter(0))
+        tree.exact_match_map.map[name].CopyFrom(route_list([*(r for _, routes in found for r in routes), *last[:1]]))
+    others = [route for model, routes in unknown if model is None for route in routes]
+    posted.on_no_match.CopyFrom(route_list(for_posts(others)))
+    matcher = Matcher(on_no_match=route_list(others))
+    method = matcher.matcher_tree
+    method.input.CopyFrom(matcher_extension("headgate/method", HttpRequestHeaderMatchInput(header_name=":method")))
+    method.exact_match_map.map["POST"].matcher.CopyFrom(posted)
+    return matcher
+
+
+def with_ai_routes(
+    host: VirtualHost, rules: GatewayRules, options: Options, memo: RouteMemo, fresh: RouteMemo
+) -> Host | None:
+    """The virtual host with its AI routes served by us; None where it has none."""
+    entries: list[Entry] = []
+    for route in host.routes:
+        data = route.SerializeToString(deterministic=True)
+        entry = memo.entries.get(data) or look_at(data)
+        fresh.entries[data] = entry
+        entries.append(entry)
+    if all(entry.kind is Kind.OTHER for entry in entries):
+        return None
+    served = {entry.rule: rules[entry.rule] for entry in entries if entry.kind is Kind.AI and entry.rule in rules}
+    alone = all(entry.kind is not Kind.OTHER for entry in entries)
+    costs = dict(extraction.shared_costs(known.rule for known in served.values())) if alone else {}
+    mapped = any(exact_model(match) is not None for known in served.values() for match in known.rule.matches)
+    copies = sum(entry.kind is Kind.OTHER for entry in entries) * len(served)
+    mapped = mapped and copies <= MAPPED_ROUTES_MAX
+    guard = guard_of(entries)
+    place = _Place(
+        guard=guard,
+        configs=_union(entries, guard),
+        how=Placement(priced_by_host=bool(costs), model_known=mapped),
+        rules=rules,
+        options=options,
+    )
+    result = _without_routes(host, costs)
+    items, start, other = _items(entries, place, memo, fresh)
+    answers = _answers(served.values(), place)
+    complete: list[Item] = [
+        *items[:start],
+        (None, answers.first),
+        *items[start:other],
+        (None, answers.no_model),
+        *items[other:],
+        (None, answers.last),
+    ]
+    if mapped:
+        result.matcher.CopyFrom(_mapped(items, complete, answers.last))
+    else:
+        result.routes.extend(route for _, routes in complete for route in routes)
+    problems = tuple(dict.fromkeys(_problems(entries, place)))
+    return Host(result, tuple(served[name] for name in sorted(served)), problems)
+
+
+def _without_routes(host: VirtualHost, costs: Mapping[str, Any]) -> VirtualHost:
+    result = VirtualHost()
+    result.CopyFrom(host)
+    result.ClearField("routes")
+    result.include_request_attempt_count = True  # tells the upstream script a first attempt from a later one
+    for key, config in costs.items():
+        result.typed_per_filter_config[key].CopyFrom(config)
+    return result

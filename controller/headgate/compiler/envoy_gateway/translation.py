@@ -1,0 +1,171 @@
+"""What we make of Envoy Gateway's translation: its lists with AI routes served by us. The pure core of the hook.
+
+    Envoy Gateway's lists + Rules ──► translate ──► lists, problems
+
+What holds nothing of ours passes as the bytes that it came in. Equal input gives equal output, whatever was translated
+before: the memo only saves work. It never raises for what an object says: what cannot be made is left out, or answers
+an error, and is reported.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from headgate.compiler import ir
+from headgate.compiler.envoy_gateway.clusters import ClusterMemo, rule_clusters, rule_secrets
+from headgate.compiler.envoy_gateway.listeners import with_ai_filters
+from headgate.compiler.envoy_gateway.names import GENERATED, INPUTS, cluster_owner, gateway_of
+from headgate.compiler.envoy_gateway.routes import Host, Problem, RouteMemo, with_ai_routes
+from headgate.compiler.envoy_gateway.rules import KnownRule, Rules
+from headgate.compiler.lower.clusters import service_clusters
+from headgate.compiler.lower.listeners import DIRECT_RESPONSE_BYTES_MAX
+from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
+from headgate.compiler.options import Options
+
+_MARK = GENERATED.encode()
+_INPUTS_IN_BYTES = re.compile(INPUTS.encode() + rb"\x12.\x1a.([0-9a-f]{32})", re.DOTALL)
+"""An entry of a Struct: the key, then a Value with a string."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lists:
+    """One translation: serialised resources."""
+
+    clusters: tuple[bytes, ...] = ()
+    secrets: tuple[bytes, ...] = ()
+    listeners: tuple[bytes, ...] = ()
+    routes: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """`gateways` are those with AI routes in this translation."""
+
+    lists: Lists
+    gateways: frozenset[str] = frozenset()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(slots=True)
+class Memo:
+    """What the last translation of a Gateway made; replaced by the next."""
+
+    routes: RouteMemo = field(default_factory=RouteMemo)
+    clusters: ClusterMemo = field(default_factory=dict[tuple[str, bytes, str], bytes])
+    listeners: dict[tuple[bytes, tuple[tuple[str, bool], ...]], bytes] = field(
+        default_factory=dict[tuple[bytes, tuple[tuple[str, bool], ...]], bytes]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Configuration:
+    """A route configuration made anew, and what it serves."""
+
+    name: str
+    data: bytes
+    gateways: frozenset[str]
+    rules: tuple[KnownRule, ...]
+    problems: tuple[Problem, ...]
+
+
+def _configuration(data: bytes, rules: Rules, options: Options, memo: Memo, fresh: Memo) -> _Configuration | None:
+    """None where nothing of it is ours."""
+    if _MARK not in data:
+        return None
+    configuration = RouteConfiguration.FromString(data)
+    hosts: list[Host] = []
+    gateways: set[str] = set()
+    for index, host in enumerate(configuration.virtual_hosts):
+        gateway = gateway_of(host, configuration.name)
+        made = with_ai_routes(host, rules.of(gateway), options, memo.routes, fresh.routes)
+        if made is not None:
+            configuration.virtual_hosts[index].CopyFrom(made.host)
+            hosts.append(made)
+            gateways.add(gateway)
+    if not hosts:
+        return None
+    served = {known.fingerprint: known for host in hosts for known in host.rules}
+    choices: dict[str, tuple[ir.Backend, ...]] = {}
+    for known in served.values():
+        choices.update((specifier_name(found), found) for found in rule_choices(known.rule, options))
+    configuration.cluster_specifier_plugins.extend(specifier(choices[name]) for name in sorted(choices))
+    bound = configuration.max_direct_response_body_size_bytes
+    bound.value = max(bound.value, DIRECT_RESPONSE_BYTES_MAX)
+    return _Configuration(
+        configuration.name,
+        configuration.SerializeToString(deterministic=True),
+        frozenset(gateways),
+        tuple(served.values()),
+        tuple(dict.fromkeys(problem for host in hosts for problem in host.problems)),
+    )
+
+
+def _cluster_name(data: bytes) -> str:
+    """The name of a serialised cluster: its first field, where fields are in order."""
+    if data[:1] == b"\x0a" and len(data) > 2 and data[1] < 0x80:
+        return data[2 : 2 + data[1]].decode()
+    return Cluster.FromString(data).name
+
+
+def _clusters(
+    theirs: Iterable[bytes], served: Mapping[str, KnownRule], options: Options, memo: Memo, fresh: Memo
+) -> list[bytes]:
+    """Theirs without those of AI routes, which nothing refers to any more, and ours."""
+    kept: list[bytes] = []
+    templates: defaultdict[str, dict[int | None, bytes]] = defaultdict(dict)
+    for data in theirs:
+        rule, backend = cluster_owner(_cluster_name(data))
+        if rule in served:
+            templates[rule][backend] = data
+        else:
+            kept.append(data)
+    ours: dict[str, bytes] = {}
+    for rule, known in served.items():
+        ours |= rule_clusters(known, templates[rule], options, memo.clusters, fresh.clusters)
+    kept.extend(each.SerializeToString(deterministic=True) for each in service_clusters(options))
+    kept.extend(ours[name] for name in sorted(ours))
+    return kept
+
+
+def _listeners(
+    theirs: Iterable[bytes], found: Iterable[_Configuration], options: Options, memo: Memo, fresh: Memo
+) -> list[bytes]:
+    served = {each.name: [known.rule for known in each.rules] for each in found}
+    # of the rules a listener asks only whether any has costs
+    what = tuple(sorted((name, any(rule.costs for rule in rules)) for name, rules in served.items()))
+    result: list[bytes] = []
+    for data in theirs:
+        made = memo.listeners.get((data, what)) or with_ai_filters(data, served, options)
+        fresh.listeners[data, what] = made
+        result.append(made)
+    return result
+
+
+def translate(lists: Lists, rules: Rules, options: Options, memo: Memo | None = None) -> tuple[Translated, Memo]:
+    """The answer to Envoy Gateway, and the memo for the next time."""
+    before, fresh = memo or Memo(), Memo()
+    made = [_configuration(data, rules, options, before, fresh) for data in lists.routes]
+    found = [each for each in made if each is not None]
+    if not found:
+        return Translated(lists), fresh
+    served = {known.rule.name: known for each in found for known in each.rules}
+    secrets: dict[str, bytes] = {}
+    for known in served.values():
+        secrets |= rule_secrets(known)
+    answer = Lists(
+        clusters=tuple(_clusters(lists.clusters, served, options, before, fresh)),
+        secrets=(*lists.secrets, *(secrets[name] for name in sorted(secrets))),
+        listeners=tuple(_listeners(lists.listeners, found, options, before, fresh)),
+        routes=tuple(data if each is None else each.data for data, each in zip(lists.routes, made, strict=True)),
+    )
+    gateways = frozenset(gateway for each in found for gateway in each.gateways)
+    problems = tuple(dict.fromkeys(problem for each in found for problem in each.problems))
+    return Translated(answer, gateways, problems), fresh
+
+
+def inputs_seen(routes: Iterable[bytes]) -> frozenset[str]:
+    """The hashes on Envoy Gateway's AI routes."""
+    return frozenset(found.decode() for data in routes for found in _INPUTS_IN_BYTES.findall(data))

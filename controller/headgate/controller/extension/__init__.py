@@ -1,0 +1,1 @@
+"""The server that Envoy Gateway asks before it publishes: `envoygateway.extension.EnvoyGatewayExtension`."""
