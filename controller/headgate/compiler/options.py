@@ -47,7 +47,10 @@ class Options:
     """Largest request body in bytes where no ClientTrafficPolicy says otherwise; above it 413."""
     path_root: str = "/"
     """The path all endpoints live under."""
-    envoy_gateway: bool = False
-    """Envoy Gateway owns listeners, TLS and policies; only AI routes are ours (`compiler/envoy_gateway`)."""
     ratelimit_failure_deny: bool = False
     """Whether a limit that cannot be checked refuses (500) instead of letting the request pass."""
+
+    @property
+    def envoy_gateway(self) -> bool:
+        """Whether Envoy Gateway owns listeners, TLS and policies; only AI routes are ours then (`envoy_gateway/`)."""
+        return self.mode is Mode.ENVOY_GATEWAY
