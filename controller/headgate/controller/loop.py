@@ -8,7 +8,7 @@ Limits are written before the snapshot, so that Envoy never sends a descriptor n
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -113,20 +113,8 @@ class ControllerLoop:
 
     async def run(self, changes: AsyncIterator[object]) -> None:
         """Builds after every change, until `changes` ends. The first build is the caller's (`build_now`)."""
-        pending = asyncio.Event()
-        reader = asyncio.create_task(_collect(changes, pending))
-        try:
-            while not (reader.done() and not pending.is_set()):
-                await _either(pending, reader)
-                if not pending.is_set():
-                    break
-                changed_at = time.monotonic()
-                await _quiet(pending)
-                await self.build_now(changed_at)
-        finally:
-            reader.cancel()
-        if reader.done() and not reader.cancelled() and (error := reader.exception()) is not None:
-            raise error
+        async for changed_at in quiet_changes(changes):
+            await self.build_now(changed_at)
 
     async def build_now(self, changed_at: float | None = None) -> bool:
         """One build; returns whether it could be made. `changed_at` is the monotonic time of the change."""
@@ -221,6 +209,24 @@ class ControllerLoop:
     def _offer(self, snapshot: Snapshot) -> None:
         log.info("snapshot_published", version=snapshot.version, resources=snapshot.count())
         self._publish(snapshot)
+
+
+async def quiet_changes(changes: AsyncIterator[object]) -> AsyncGenerator[float]:
+    """The monotonic time of every run of changes, once it is over; what comes meanwhile is one more run."""
+    pending = asyncio.Event()
+    reader = asyncio.create_task(_collect(changes, pending))
+    try:
+        while not (reader.done() and not pending.is_set()):
+            await _either(pending, reader)
+            if not pending.is_set():
+                break
+            changed_at = time.monotonic()
+            await _quiet(pending)
+            yield changed_at
+    finally:
+        reader.cancel()
+    if reader.done() and not reader.cancelled() and (error := reader.exception()) is not None:
+        raise error
 
 
 async def _collect(changes: AsyncIterator[object], pending: asyncio.Event) -> None:

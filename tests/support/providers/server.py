@@ -81,8 +81,10 @@ class Provider:
         tls: ssl.SSLContext | None = None,
         port: int = 0,
         tolerated_headers: Collection[str] = (),
+        host: str = LOOPBACK,
     ) -> None:
         self.api = api
+        self.host = host
         self._tolerated = frozenset(tolerated_headers)
         self.key = key
         self.requests: list[Received] = []
@@ -98,7 +100,7 @@ class Provider:
 
     @property
     def url(self) -> str:
-        return f"{self._scheme}://{LOOPBACK}:{self.port}"
+        return f"{self._scheme}://{self.host}:{self.port}"
 
     @property
     def last(self) -> Received:
@@ -149,7 +151,7 @@ class Provider:
         app.router.add_route("*", "/{path:.*}", self._handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
-        site = web.TCPSite(runner, LOOPBACK, port, ssl_context=tls)
+        site = web.TCPSite(runner, self.host, port, ssl_context=tls)
         await site.start()
         bound: int = runner.addresses[0][1]
         return runner, bound

@@ -27,8 +27,6 @@ from headgate.runtime.logging import event_log
 log = event_log("extension")
 
 SERVICE: Final = "envoygateway.extension.EnvoyGatewayExtension"
-MESSAGE_BYTES_MAX: Final = 268_435_456
-"""Envoy Gateway's own bound (`extensionManager.maxMessageSize`, 4 MiB if not set) is the one that counts."""
 CATCH_UP_SECONDS: Final = 1.0
 REMEMBERED_OF_ROUTE_MAX: Final = 64
 """Hashes that this replica made: one that it knows is not newer than what it has."""

@@ -7,6 +7,7 @@ from headgate.compiler.options import CONTROLLER_NAME
 from headgate.controller.secret_scope import SecretScope
 
 LEASE_NAME = "headgate-controller"
+MESSAGE_BYTES_MAX = 268_435_456
 
 
 def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +56,28 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
         default=CONTROLLER_NAME,
         help="mode standalone: serve Gateways of classes with this controllerName (default %(default)s)",
     )
+    add = parser.add_argument_group("Envoy Gateway (mode envoy-gateway)").add_argument
+    add(
+        "--extension-address",
+        "--port",
+        type=_address,
+        default="0.0.0.0:1063",
+        metavar="ADDRESS",
+        help="host:port or unix:/path where Envoy Gateway asks (default %(default)s)",
+    )
+    add(
+        "--extension-message-bytes-max",
+        "--maxRecvMsgSize",
+        type=int,
+        default=MESSAGE_BYTES_MAX,
+        metavar="BYTES",
+        help="largest message from Envoy Gateway, whose own bound is extensionManager.maxMessageSize",
+    )
+
+
+def _address(text: str) -> str:
+    """`:1063`, as upstream writes it, is any address."""
+    return f"0.0.0.0{text}" if text.startswith(":") else text
 
 
 def _names(text: str) -> tuple[str, ...]:

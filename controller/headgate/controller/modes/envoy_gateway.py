@@ -1,20 +1,173 @@
-"""`--mode envoy-gateway`: the resources of a Kubernetes API, for the Envoys of an Envoy Gateway."""
+"""`--mode envoy-gateway`: the resources of a Kubernetes API, for the Envoys of an Envoy Gateway.
+
+change → a quiet moment → compile ──► hooks are answered from it (every replica)
+                                 ├──► HTTPRoutes and filters are written (leader)
+                                 └──► statuses (leader), with whether Envoy Gateway calls us
+"""
 
 import argparse
 import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata as packages
+from typing import Final
 
-from headgate.compiler.options import CONTROLLER_NAME
-from headgate.controller.cluster import open_cluster, serve_health
+import grpc.aio
+from headgate.compiler.compile import Compiled, compile_world
+from headgate.compiler.conditions import Diagnostic, diagnostic_order
+from headgate.compiler.envoy_gateway.objects import Wanted, inputs_of, wanted_objects
+from headgate.compiler.envoy_gateway.rules import Rules, known_rules
+from headgate.compiler.envoy_gateway.sidecar import SOCKET
+from headgate.compiler.options import CONTROLLER_NAME, Mode, Options
+from headgate.compiler.resolve.scope import Scope
+from headgate.compiler.world import World
+from headgate.controller.cluster import Cluster, open_cluster, serve_health
+from headgate.controller.extension.hooked import with_hooks
+from headgate.controller.extension.object_writer import ObjectWriter
+from headgate.controller.extension.server import SERVICE, ExtensionServer, Served
+from headgate.controller.loop import quiet_changes
+from headgate.controller.sources.kubernetes.discovery import Discovery
+from headgate.runtime.grpc_server import Health, listen, make_server
 from headgate.runtime.logging import event_log
 
 log = event_log("controller")
 
+RECHECK_SECONDS: Final = 10.0
+"""How often statuses look at whether Envoy Gateway has called."""
+DRAIN_SECONDS: Final = 2.0
+
 
 async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
     """Serves until `stop`."""
-    async with (
-        open_cluster(options, controller_name=CONTROLLER_NAME) as cluster,
-        serve_health(options.health_address, ready=cluster.not_ready, status=cluster.status),
-    ):
-        await cluster.synced()
-        await stop.wait()
+    async with open_cluster(options, controller_name=CONTROLLER_NAME) as cluster:
+        outlet = _Outlet(cluster, compiler_options(options))
+        async with serve_health(options.health_address, ready=outlet.not_ready, status=outlet.status):
+            await outlet.serve(options.extension_address, options.extension_message_bytes_max, stop)
+
+
+def compiler_options(options: argparse.Namespace) -> Options:
+    """What the compiler is told: sockets as in the pods that the webhook makes, scripts within the configuration."""
+    return Options(
+        mode=Mode.ENVOY_GATEWAY,
+        extproc_sockets=tuple(options.extproc_socket) or (SOCKET,),
+        path_root=options.root_prefix,
+        access_log="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    world: World
+    compiled: Compiled
+    rules: Rules
+    wanted: tuple[Wanted, ...]
+    problems: tuple[Diagnostic, ...]
+
+
+class _Outlet:
+    """From the world to hooks, objects and statuses."""
+
+    def __init__(self, cluster: Cluster, options: Options) -> None:
+        self._cluster = cluster
+        self._options = options
+        self._version = packages.version("headgate")
+        self._hooks = ExtensionServer(options)
+        self._writer = ObjectWriter(cluster.api, Discovery(cluster.api), may_write=lambda: cluster.leading)
+        self._last: _Build | None = None
+        self._error = ""
+        cluster.on_leading = self._writer.recheck
+
+    async def serve(self, address: str, message_bytes_max: int, stop: asyncio.Event) -> None:
+        """Until `stop`. Calls are refused, and health is NOT_SERVING, until everything was read once."""
+        health = Health((SERVICE,), serving=False)
+        server = make_server((("grpc.max_receive_message_length", message_bytes_max),))
+        self._hooks.add_to(server)
+        server.add_generic_rpc_handlers((health.handler(),))
+        port = listen(server, address)
+        await server.start()
+        log.info("extension_listening", port=port)
+        work = [asyncio.create_task(each) for each in (self._follow(health), self._writer.run(), self._remind())]
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait((stopped, *work), return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()
+        finally:
+            health.shut_down()
+            for task in (stopped, *work):
+                task.cancel()
+            await asyncio.gather(stopped, *work, return_exceptions=True)
+            await _stop(server)
+
+    def not_ready(self) -> str:
+        """Why it is not ready; empty when it is."""
+        return self._cluster.not_ready() or ("" if self._last is not None else "nothing was compiled yet")
+
+    def status(self) -> Mapping[str, object]:
+        """For `/status`."""
+        liveness = self._hooks.liveness
+        return {
+            **self._cluster.status(),
+            "error": self._error,
+            "hooks": {
+                "last_call": liveness.last_call,
+                "gateways": {name: state.value for name, state in liveness.states(time.time()).items()},
+                "called": dict(liveness.called),
+            },
+            "objects": {"writes": self._writer.counts.writes, "failures": self._writer.counts.failures},
+            "problems": tuple(map(str, self._last.problems)) if self._last is not None else (),
+        }
+
+    async def _follow(self, health: Health) -> None:
+        await self._cluster.synced()
+        await self._rebuild()
+        health.start()
+        log.info("serving")
+        async for _ in quiet_changes(self._cluster.changes()):
+            await self._rebuild()
+
+    async def _rebuild(self) -> None:
+        started = time.monotonic()
+        try:
+            build = await asyncio.to_thread(self._build)
+        except Exception as error:  # what was compiled before stays in force
+            self._error = str(error)
+            log.exception("build_failed", error=str(error))
+            return
+        self._error = ""
+        if self._last is None or build.problems != self._last.problems:
+            for problem in build.problems:
+                log.warning("problem", problem=str(problem))
+        self._last = build
+        self._hooks.serve(Served(build.rules, inputs_of(build.wanted)))
+        self._writer.offer(build.world, build.wanted)
+        self._tell()
+        log.debug("built", build_seconds=time.monotonic() - started)
+
+    def _build(self) -> _Build:
+        """Called in a thread."""
+        view = self._cluster.view()
+        compiled = compile_world(view.world, self._options)
+        rules = known_rules(compiled.program, self._last.rules if self._last is not None else None)
+        wanted = wanted_objects(Scope(view.world, self._options), rules, build=self._version)
+        problems = {str(each): each for each in (*view.diagnostics, *compiled.diagnostics)}
+        ordered: Sequence[Diagnostic] = sorted(problems.values(), key=diagnostic_order)
+        return _Build(view.world, compiled, rules, wanted, tuple(ordered))
+
+    async def _remind(self) -> None:
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS)
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._last is not None:
+            states = self._hooks.liveness.states(time.time())
+            alone = self._cluster.election is None
+            self._cluster.statuses.offer(
+                with_hooks(self._last.compiled.statuses, self._last.world, states, alone=alone)
+            )
+
+
+async def _stop(server: grpc.aio.Server) -> None:
+    await server.stop(DRAIN_SECONDS)

@@ -1,0 +1,122 @@
+"""Writes the objects that Envoy Gateway needs of ours: by the leader, by server-side apply, and only what differs.
+
+    offer(wanted) ──► what is not there as it should be (`objects.missing`) ──► apply, one after the other
+
+What fails comes back after a wait; newest wins. What is to go, the API server collects with its owner.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from headgate.compiler.envoy_gateway.objects import Wanted, missing
+from headgate.compiler.resources.kinds import BY_NAME
+from headgate.compiler.world import World
+from headgate.controller.sources.kubernetes.client import APPLY, ApiError, ApiServer, UnreachableError
+from headgate.controller.sources.kubernetes.discovery import Discovery
+from headgate.runtime.logging import event_log
+
+log = event_log("controller")
+
+FIELD_MANAGER: Final = "headgate-objects"
+WORKERS: Final = 8
+RETRY_SECONDS: Final = (0.5, 30.0)
+
+
+@dataclass(slots=True)
+class WriteCounts:
+    """What the writer did, for metrics and tests."""
+
+    writes: int = 0
+    failures: int = 0
+
+
+class ObjectWriter:
+    """See the module. `run` until it is cancelled."""
+
+    def __init__(self, api: ApiServer, discovery: Discovery, *, may_write: Callable[[], bool]) -> None:
+        self.counts = WriteCounts()
+        self._api = api
+        self._discovery = discovery
+        self._may_write = may_write
+        self._wanted: tuple[Wanted, ...] = ()
+        self._world = World()
+        self._changed = asyncio.Event()
+        self._written: dict[tuple[str, str], object] = {}
+        """What was applied and is not in the world yet: the watch tells of it a moment later."""
+
+    def offer(self, world: World, wanted: Sequence[Wanted]) -> None:
+        """These should be there; `world` is what is."""
+        self._world, self._wanted = world, tuple(wanted)
+        self._changed.set()
+
+    def recheck(self) -> None:
+        """Compares again: this replica may have become the leader."""
+        self._written.clear()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Writes until it is cancelled."""
+        failures = 0
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if await self._write_all():
+                failures = 0
+                continue
+            failures += 1
+            first, most = RETRY_SECONDS
+            await self._pause(min(first * 2 ** min(failures - 1, 8), most) * random.uniform(0.5, 1.0))
+            self._changed.set()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def _write_all(self) -> bool:
+        """Whether everything is as it should be, as far as it is for us to write."""
+        if not self._may_write():
+            return True
+        due = await asyncio.to_thread(missing, self._world, self._wanted)
+        due = tuple(each for each in due if self._written.get((each.kind, str(each.name))) != each.value)
+        # filters first: a route that refers to one that is not there is refused by Envoy Gateway until it is
+        filters = [each for each in due if each.kind != "HTTPRoute"]
+        routes = [each for each in due if each.kind == "HTTPRoute"]
+        done = [await self._apply_all(part) for part in (filters, routes)]
+        return all(done)
+
+    async def _apply_all(self, due: Sequence[Wanted]) -> bool:
+        slots = asyncio.Semaphore(WORKERS)
+
+        async def one(each: Wanted) -> bool:
+            async with slots:
+                return await self._apply(each)
+
+        return all(await asyncio.gather(*(one(each) for each in due)))
+
+    async def _apply(self, wanted: Wanted) -> bool:
+        group = str(wanted.value["apiVersion"]).rpartition("/")[0]
+        try:
+            served = await self._discovery.find(BY_NAME[group, wanted.kind])
+            if served is None or not self._may_write():
+                return served is not None
+            await self._api.request(
+                "PATCH",
+                served.path(wanted.name.namespace, wanted.name.name),
+                query={"fieldManager": FIELD_MANAGER, "force": "true"},
+                body={**wanted.value, "apiVersion": served.api_version},
+                content_type=APPLY,
+            )
+        except (ApiError, UnreachableError) as error:
+            self.counts.failures += 1
+            log.warning("object_not_written", object=f"{wanted.kind} {wanted.name}", error=str(error))
+            return False
+        self.counts.writes += 1
+        self._written[wanted.kind, str(wanted.name)] = wanted.value
+        log.info("object_written", object=f"{wanted.kind} {wanted.name}")
+        return True

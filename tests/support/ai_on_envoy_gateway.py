@@ -1,0 +1,232 @@
+"""Our controller beside a real Envoy Gateway, with the processor and the Envoy that a pod would have had.
+
+>>> async with AiStage(kube, namespace, run_envoy_gateway, directory, openai=Provider(...)) as stage:
+...     await stage.apply(manifests.route(...))
+...     await stage.served("model")
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anthropic
+import httpx
+import openai
+from headgate.compiler.envoy_gateway.sidecar import RUNTIME_GUARD
+
+from support import manifests
+from support.envoy import EnvoyProcess
+from support.envoy_gateway import ENVOY, GATEWAY, NAMESPACE, EnvoyGateway
+from support.kube import ApiError, Kube, Object, reference
+from support.ports import LOOPBACK, free_port
+from support.processes import Child
+from support.processor import ProcessorProcess
+from support.providers import Provider
+from support.waiting import wait_until
+
+POD_ADDRESS = "10.99.0.1"
+CLIENT_KEY = "client-key"
+TOLERATED = ("x-ai-eg-model",)
+"""What providers are told beside Envoy Gateway (compat)."""
+SERVED_SECONDS = 15.0
+ACCESS_LOG = {
+    "model": "%REQ(X-AI-EG-MODEL)%",
+    "metadata": "%DYNAMIC_METADATA(io.envoy.ai_gateway)%",
+    "route": "%ROUTE_NAME%",
+    "backend": "%UPSTREAM_CLUSTER%",
+    "status": "%RESPONSE_CODE%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+}
+
+
+class ControllerProcess:
+    """`headgate-controller --mode envoy-gateway`."""
+
+    def __init__(self, kubeconfig: Path, directory: Path, port: int, socket: Path, *options: str, name: str) -> None:
+        self.port = port
+        self.health_port = free_port()
+        command = [sys.executable, "-c", "from headgate.controller.main import main; import sys; sys.exit(main())"]
+        command += ["--mode", "envoy-gateway", "--kubeconfig", str(kubeconfig), "--log-format", "json"]
+        command += ["--extension-address", f"{LOOPBACK}:{port}", "--extproc-socket", str(socket)]
+        command += ["--health-address", f"{LOOPBACK}:{self.health_port}", "--log-level", "debug", *options]
+        self.child = Child(command, directory=directory, name=name)
+        wait_until(self._serving, "the controller to serve", timeout_seconds=30)
+
+    def _serving(self) -> bool:
+        self.child.require_alive()
+        return '"event":"serving"' in self.child.stderr
+
+    def status(self) -> dict[str, Any]:
+        return httpx.get(f"http://{LOOPBACK}:{self.health_port}/status").json()
+
+
+class AiStage:
+    """See the module. Providers are by the name of the AIServiceBackend that they stand for."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        namespace: str,
+        run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]],
+        directory: Path,
+        **providers: Provider,
+    ) -> None:
+        self.kube = kube
+        self.namespace = namespace
+        self.providers = providers
+        self.directory = directory
+        self.port = free_port()
+        self.extension_port = free_port()
+        self._run_envoy_gateway = run_envoy_gateway
+        self._stack = AsyncExitStack()
+        self._controllers = 0
+        self.access_log_path = directory / "access.log"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        for provider in self.providers.values():
+            self._stack.enter_context(provider)
+        self.processor = self._stack.enter_context(await asyncio.to_thread(ProcessorProcess, self.directory))
+        self.controller = await self.start_controller("--no-leader-elect")
+        self.envoy_gateway = await self._run_envoy_gateway(extension_server=(LOOPBACK, self.extension_port))
+        await self._configure_envoys()
+        self.gateway: Object = {
+            **reference(GATEWAY, "Gateway", "gateway", self.namespace),
+            "spec": {
+                "gatewayClassName": self.envoy_gateway.gateway_class,
+                "listeners": [{"name": "http", "port": self.port, "protocol": "HTTP"}],
+            },
+        }
+        await self.kube.apply(self.gateway)
+        self.http = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self.url, timeout=30))
+
+    async def start_controller(self, *options: str) -> ControllerProcess:
+        """Starts another controller on the same port: the one before must be gone."""
+        self._controllers += 1
+        kubeconfig = self.kube.access.kubeconfig
+        assert kubeconfig is not None
+        found = await asyncio.to_thread(
+            ControllerProcess,
+            kubeconfig,
+            self.directory,
+            self.extension_port,
+            self.processor.socket_path,
+            *options,
+            name=f"controller{self._controllers}",
+        )
+        self._stack.callback(found.child.close)
+        return found
+
+    async def _configure_envoys(self) -> None:
+        """What an operator sets: the runtime guard, and what the access log tells."""
+        layer = {"name": "headgate", "static_layer": {RUNTIME_GUARD: False}}
+        bootstrap = {"type": "Merge", "value": json.dumps({"layered_runtime": {"layers": [layer]}})}
+        sink = {"type": "File", "file": {"path": str(self.access_log_path)}}
+        log = {"settings": [{"format": {"type": "JSON", "json": ACCESS_LOG}, "sinks": [sink]}]}
+        proxy = reference(ENVOY, "EnvoyProxy", self.envoy_gateway.gateway_class, NAMESPACE)
+        await self.kube.patch(proxy, {"spec": {"bootstrap": bootstrap, "telemetry": {"accessLog": log}}})
+
+    async def start_envoy(self) -> EnvoyProcess:
+        """The Gateway's Envoy."""
+        self.envoy = await self.envoy_gateway.start_envoy(self.gateway)
+        return self.envoy
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    async def apply(self, *documents: manifests.Document) -> None:
+        """Applies documents of `support.manifests` in the test's namespace."""
+        for each in documents:
+            await self.kube.apply({**each, "metadata": {"namespace": self.namespace, **each["metadata"]}})
+
+    async def backend(self, name: str, schema: str = "OpenAI", **spec: Any) -> None:
+        """The provider of that name as an AIServiceBackend."""
+        provider = self.providers[name]
+        made = manifests.backend(name, provider.port, schema, key=provider.key, **spec)
+        for each in made:
+            if each["kind"] == "Backend":
+                each["spec"]["endpoints"] = [{"ip": {"address": provider.host, "port": provider.port}}]
+        await self.apply(*made)
+
+    async def chat(self, model: str, **more: Any) -> httpx.Response:
+        body = {"model": model, "messages": [{"role": "user", "content": "Hello!"}], **more}
+        return await self.http.post(
+            "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {CLIENT_KEY}"}
+        )
+
+    async def until(
+        self, wanted: Callable[[httpx.Response], bool], ask: Callable[[], Awaitable[httpx.Response]]
+    ) -> httpx.Response:
+        """Asks until the answer is the one that is wanted; raises TimeoutError with the last one."""
+        last: httpx.Response | httpx.HTTPError | None = None
+        try:
+            async with asyncio.timeout(SERVED_SECONDS):
+                while True:
+                    try:
+                        last = await ask()
+                        if wanted(last):
+                            return last
+                    except httpx.HTTPError as error:
+                        last = error
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            said = last.text if isinstance(last, httpx.Response) else repr(last)
+            raise TimeoutError(f"last answer: {said}; {self.controller.child.stderr[-3000:]}") from None
+
+    async def served(self, model: str) -> httpx.Response:
+        """The first good answer for a model."""
+        return await self.until(lambda answer: answer.status_code == 200, lambda: self.chat(model))
+
+    def openai(self, **options: Any) -> openai.AsyncOpenAI:
+        """A stock client that does not retry."""
+        client = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=CLIENT_KEY, max_retries=0, **options)
+        self._stack.push_async_callback(client.close)
+        return client
+
+    def anthropic(self, **options: Any) -> anthropic.AsyncAnthropic:
+        """A stock client that does not retry."""
+        client = anthropic.AsyncAnthropic(base_url=self.url, api_key=CLIENT_KEY, max_retries=0, **options)
+        self._stack.push_async_callback(client.close)
+        return client
+
+    def access(self, wanted: Callable[[Mapping[str, Any]], bool], count: int = 1) -> list[dict[str, Any]]:
+        """Lines of the access log, once there are `count`: Envoy writes them out every 10 s, or when it is full."""
+
+        def found() -> list[dict[str, Any]] | None:
+            lines = self.access_log_path.read_text().splitlines() if self.access_log_path.exists() else []
+            entries = [entry for line in lines if line.endswith("}") and wanted(entry := json.loads(line))]
+            return entries if len(entries) >= count else None
+
+        return wait_until(found, f"{count} lines of the access log", timeout_seconds=15)
+
+    def problems(self) -> Sequence[str]:
+        """What providers refused."""
+        return [problem for provider in self.providers.values() for problem in provider.problems]
+
+    async def condition(self, kind: str, name: str, type_: str) -> Mapping[str, Any] | None:
+        """A condition of one of our objects."""
+        try:
+            found = await self.kube.get(f"{manifests.AI}/v1beta1", kind, name, self.namespace)
+        except ApiError:
+            return None
+        listed: list[dict[str, Any]] = found.get("status", {}).get("conditions", [])
+        return next((each for each in listed if each["type"] == type_), None)
