@@ -106,7 +106,9 @@ class AiStage:
             self._stack.enter_context(provider)
         self.processor = self._stack.enter_context(await asyncio.to_thread(ProcessorProcess, self.directory))
         self.controller = await self.start_controller("--no-leader-elect")
-        self.envoy_gateway = await self._run_envoy_gateway(extension_server=(LOOPBACK, self.extension_port))
+        self.envoy_gateway = await self._run_envoy_gateway(
+            extension_server=(LOOPBACK, self.extension_port), redis_url="redis://127.0.0.1:6379"
+        )
         await self._configure_envoys()
         self.gateway: Object = {
             **reference(GATEWAY, "Gateway", "gateway", self.namespace),

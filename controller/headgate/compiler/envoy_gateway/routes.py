@@ -18,7 +18,14 @@ from functools import lru_cache
 from heapq import merge
 from operator import itemgetter
 
-from envoy.config.route.v3.route_components_pb2 import FilterConfig, RetryPolicy, Route, RouteAction, VirtualHost
+from envoy.config.route.v3.route_components_pb2 import (
+    FilterConfig,
+    RetryPolicy,
+    Route,
+    RouteAction,
+    RouteList,
+    VirtualHost,
+)
 from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExtProcPerRoute
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import LuaPerRoute
 from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
@@ -29,13 +36,17 @@ from headgate.compiler.envoy_gateway.names import NOT_FOUND, Origin, route_origi
 from headgate.compiler.envoy_gateway.rules import GatewayRules, KnownRule
 from headgate.compiler.lower import replies
 from headgate.compiler.lower.filters import extraction
-from headgate.compiler.lower.hosts import exact_model, for_posts, known_paths, matcher_extension, route_list
+from headgate.compiler.lower.hosts import exact_model
 from headgate.compiler.lower.routes import Placement, answered, rule_routes
 from headgate.compiler.lower.wire import packed
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
+from headgate.llm.endpoints import Body, paths
+from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
+ROUTE_NAME = "aigw_route_name"
+"""compat: key of an AI route's name in its metadata."""
 AUTHENTICATION = (
     "envoy.filters.http.ext_authz",
     "envoy.filters.http.api_key_auth",
@@ -48,7 +59,7 @@ _SWITCHED_BY_ROUTE = ("envoy.filters.http.ext_proc", "envoy.filters.http.lua")
 """Users' own filters, one for each policy, which a route's config can switch off again."""
 _COUNTING = ("envoy.filters.http.ratelimit", "envoy.filters.http.local_ratelimit")
 """What is there for every route, and does nothing for the gateway's own answers, which cost nothing."""
-_NO_MODEL = ("headgate/no-model",)
+_ROUTE_LIST = f"type.googleapis.com/{RouteList.DESCRIPTOR.full_name}"
 MAPPED_ROUTES_MAX = 20_000
 """Above this many copies of routes that take any model, one list serves all models."""
 
@@ -83,8 +94,8 @@ class Problem:
     message: str
 
 
-Item = tuple[str | None, tuple[Route, ...]]
-"""(the one model it takes or None for any, the routes)"""
+Item = tuple[str | None, bytes]
+"""(the one model it takes or None for any, the routes as a serialised RouteList: joined, such texts are one list)"""
 MadeKey = tuple[bytes, str, Placement, frozenset[str], bool, bool]
 """Envoy Gateway's route, the rule's fingerprint, and what its host adds."""
 
@@ -169,22 +180,28 @@ def _union(entries: Sequence[Entry], guard: Entry) -> dict[str, Any]:
 
 def _marked(route: Route, name: str = "") -> None:
     """AI routes are told by this metadata, in local replies too."""
-    route.metadata.filter_metadata[metadata.RESOURCE][metadata.RESOURCE_ROUTE] = name
+    route.metadata.filter_metadata[metadata.RESOURCE][ROUTE_NAME] = name
 
 
-def _own(routes: Sequence[Route], configs: Mapping[str, Any], *, reads: bool) -> list[Route]:
-    """Answers of the gateway's own, guarded as AI routes are; `reads` switches on what reads the body."""
-    result: list[Route] = []
-    for each in routes:
-        route = Route()
-        route.CopyFrom(each)
-        _marked(route)
-        for name, config in configs.items():
-            route.typed_per_filter_config[name].CopyFrom(config)
-        if reads:
-            _switch_on(route)
-        result.append(route)
-    return result
+def _common(configs: Mapping[str, Any], *, reads: bool) -> bytes:
+    """What all of the gateway's own answers carry, as a part of a route: they are guarded as AI routes are.
+
+    `reads` switches on what reads the body.
+    """
+    route = Route()
+    _marked(route)
+    for name, config in configs.items():
+        route.typed_per_filter_config[name].CopyFrom(config)
+    if reads:
+        _switch_on(route)
+    return route.SerializeToString(deterministic=True)
+
+
+@lru_cache(maxsize=65_536)
+def _with_common(listed: bytes, common: bytes) -> bytes:
+    """The routes of a list, each with the common part: joined, serialised parts of a message are that message."""
+    made = [Route.FromString(route.SerializeToString() + common) for route in RouteList.FromString(listed).routes]
+    return replies.listed(made)
 
 
 def _refusal(entry: Entry, status: int, text: str) -> Route:
@@ -292,10 +309,10 @@ def _served(entry: Entry, place: _Place, *, last: bool) -> Iterator[Item]:
     """(the one model or None, the routes) of an AI entry."""
     known = place.rules.get(entry.rule)
     if known is None or not any(backend.weight > 0 for backend in known.rule.backends):
-        yield None, (_refusal(entry, 500, NOT_COMPILED),)
+        yield None, replies.listed([_refusal(entry, 500, NOT_COMPILED)])
         return
     if entry.authentication and entry.authentication != place.guard.authentication:
-        yield None, (_refusal(entry, 403, OTHER_POLICY),)
+        yield None, replies.listed([_refusal(entry, 403, OTHER_POLICY)])
         return
     for index, match in _matches(entry, known, last):
         model = exact_model(match)
@@ -304,7 +321,7 @@ def _served(entry: Entry, place: _Place, *, last: bool) -> Iterator[Item]:
         if model is None:
             for route in made:
                 _switch_on(route)
-        yield model, made
+        yield model, replies.listed(made)
 
 
 def _problems(entries: Sequence[Entry], place: _Place) -> Iterator[Problem]:
@@ -321,27 +338,50 @@ def _problems(entries: Sequence[Entry], place: _Place) -> Iterator[Problem]:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """The gateway's own answers on a host, guarded as its AI routes are."""
+    """The gateway's own answers on a host."""
 
-    first: tuple[Route, ...]
-    """Model lists, forms, broken bodies, models that are not posted."""
-    no_model: tuple[Route, ...]
+    models: bytes
+    first: bytes
+    """Forms, broken bodies, models that are not posted."""
+    no_model: bytes
     """What a request for a known path is found by until its model is known: no other route may take it away."""
-    last: tuple[Route, ...]
+    unknown_model: bytes
+    last: bytes
+
+
+def _known_paths() -> list[str]:
+    """Where the body names the model."""
+    served = paths().items()
+    return sorted(path for path, row in served if row.body is not Body.NONE and not row.model_in_path)
+
+
+@lru_cache(maxsize=1)
+def _last_routes() -> tuple[bytes, bytes, bytes]:
+    """(for a known path without a model, for an unknown model, for everything else)"""
+    no_model: list[Route] = []
+    rest: list[Route] = []
+    for route in replies.last_routes(_known_paths()):
+        if route.name == "headgate/no-model":  # with a model that is unknown here, others may take it yet
+            route.match.headers.add(name=headers.MODEL, present_match=True, invert_match=True)
+            no_model.append(route)
+        elif route.name != "headgate/unknown-model":
+            rest.append(route)
+    return replies.listed(no_model), replies.unknown_model_listed(), replies.listed(rest)
 
 
 def _answers(served: Iterable[KnownRule], place: _Place) -> _Answers:
-    models = _own(replies.model_routes(known.rule for known in served), place.configs, reads=False)
+    reading = _common(place.configs, reads=True)
+    listing = _common(place.configs, reads=False)
+    models = [_with_common(each, listing) for each in replies.models_listed(known.rule for known in served)]
     forms = replies.form_routes() if place.options.extproc_sockets else []
-    reading = _own([*forms, *replies.error_routes(), replies.method_route()], place.configs, reads=True)
-    last = _own(replies.last_routes(known_paths()), place.configs, reads=True)
-    no_model = tuple(route for route in last if route.name in _NO_MODEL)
-    for route in no_model:  # with a model that is unknown here, others may take it yet
-        route.match.headers.add(name=headers.MODEL, present_match=True, invert_match=True)
+    first = [*replies.models_not_allowed(), *forms, *replies.error_routes(), replies.method_route()]
+    no_model, unknown_model, last = (_with_common(each, reading) for each in _last_routes())
     return _Answers(
-        first=(*models, *reading),
+        models=b"".join(models),
+        first=_with_common(replies.listed(first), reading),
         no_model=no_model,
-        last=tuple(route for route in last if route.name not in _NO_MODEL),
+        unknown_model=unknown_model,
+        last=last,
     )
 
 
@@ -356,7 +396,7 @@ def _items(entries: Sequence[Entry], place: _Place, memo: RouteMemo, fresh: Rout
         if start >= 0 and other < 0 and entry.kind is Kind.OTHER:
             other = len(items)
         if entry.kind in (Kind.OTHER, Kind.SHUT):
-            items.append((None, (entry.route,)))
+            items.append((None, _entry_of_list(entry.data)))
         elif entry.kind is Kind.AI:
             items.extend(_remembered(entry, place, last_of_rule[entry.rule] is entry, memo, fresh))
     return items, max(start, 0), other if other >= 0 else len(items)
@@ -373,27 +413,62 @@ def _remembered(entry: Entry, place: _Place, last: bool, memo: RouteMemo, fresh:
     return made
 
 
-def _mapped(items: Sequence[Item], unknown: Sequence[Item], last: Sequence[Route]) -> Matcher:
-    """By method, and for what is posted by model: each entry has the routes that can take it, in order; `unknown` is
-    tried where there is no entry.
-    """
-    by_model: dict[str, list[tuple[int, tuple[Route, ...]]]] = {}
-    anyone: list[tuple[int, tuple[Route, ...]]] = []
+def _entry_of_list(route: bytes) -> bytes:
+    """A list of one route, which keeps its bytes: a field 1 of that length."""
+    length, size = b"", len(route)
+    while size > 0x7F:
+        length += bytes((size & 0x7F | 0x80,))
+        size >>= 7
+    return b"\x0a" + length + bytes((size,)) + route
+
+
+def _route_list(listed: Iterable[bytes]) -> Matcher.OnMatch:
+    """The routes of the lists, tried one after the other; where none holds, the request is not served."""
+    routes = Any(type_url=_ROUTE_LIST, value=b"".join(listed))
+    return Matcher.OnMatch(action=TypedExtensionConfig(name="headgate/routes", typed_config=routes))
+
+
+def _by_header(name: str, header: str) -> Matcher:
+    matcher = Matcher()
+    source = HttpRequestHeaderMatchInput(header_name=header)
+    matcher.matcher_tree.input.CopyFrom(TypedExtensionConfig(name=name, typed_config=packed(source)))
+    return matcher
+
+
+def _mapped(items: Sequence[Item], places: tuple[int, int], own: _Answers) -> Matcher:
+    """By method, and for what is posted by model: each entry has the routes that can take it, in order."""
+    by_model: dict[str, list[tuple[int, bytes]]] = {}
+    anyone: list[tuple[int, bytes]] = []
     for position, (model, routes) in enumerate(items):
         (anyone if model is None else by_model.setdefault(model, [])).append((position, routes))
-    posted = Matcher()
-    tree = posted.matcher_tree
-    tree.input.CopyFrom(matcher_extension("headgate/model", HttpRequestHeaderMatchInput(header_name=headers.MODEL)))
+    posted = _by_header("headgate/model", headers.MODEL)
+    entries = posted.matcher_tree.exact_match_map.map
     for name in sorted(by_model):
         found = merge(by_model[name], anyone, key=itemgetter(0))
-        tree.exact_match_map.map[name].CopyFrom(route_list([*(r for _, routes in found for r in routes), *last[:1]]))
-    others = [route for model, routes in unknown if model is None for route in routes]
-    posted.on_no_match.CopyFrom(route_list(for_posts(others)))
-    matcher = Matcher(on_no_match=route_list(others))
-    method = matcher.matcher_tree
-    method.input.CopyFrom(matcher_extension("headgate/method", HttpRequestHeaderMatchInput(header_name=":method")))
-    method.exact_match_map.map["POST"].matcher.CopyFrom(posted)
+        entries[name].CopyFrom(_route_list([*(routes for _, routes in found), own.unknown_model]))
+    known = dict(anyone)
+    unknown = [(None, known.get(position, b"")) for position in range(len(items))]
+    posted.on_no_match.CopyFrom(_route_list(_arranged(unknown, places, own, models=b"")))
+    matcher = _by_header("headgate/method", ":method")
+    matcher.on_no_match.CopyFrom(_route_list(_arranged(unknown, places, own, models=own.models)))
+    matcher.matcher_tree.exact_match_map.map["POST"].matcher.CopyFrom(posted)
     return matcher
+
+
+def _arranged(items: Sequence[Item], places: tuple[int, int], own: _Answers, *, models: bytes) -> list[bytes]:
+    """Envoy Gateway's order with our own answers where they must be (`_items` has the places)."""
+    listed = [routes for _, routes in items]
+    start, other = places
+    return [
+        *listed[:start],
+        models,
+        own.first,
+        *listed[start:other],
+        own.no_model,
+        *listed[other:],
+        own.unknown_model,
+        own.last,
+    ]
 
 
 def with_ai_routes(
@@ -423,20 +498,13 @@ def with_ai_routes(
         options=options,
     )
     result = _without_routes(host, costs)
-    items, start, other = _items(entries, place, memo, fresh)
-    answers = _answers(served.values(), place)
-    complete: list[Item] = [
-        *items[:start],
-        (None, answers.first),
-        *items[start:other],
-        (None, answers.no_model),
-        *items[other:],
-        (None, answers.last),
-    ]
+    items, *places = _items(entries, place, memo, fresh)
+    own = _answers(served.values(), place)
     if mapped:
-        result.matcher.CopyFrom(_mapped(items, complete, answers.last))
+        result.matcher.CopyFrom(_mapped(items, (places[0], places[1]), own))
     else:
-        result.routes.extend(route for _, routes in complete for route in routes)
+        listed = b"".join(_arranged(items, (places[0], places[1]), own, models=own.models))
+        result.routes.extend(RouteList.FromString(listed).routes)
     problems = tuple(dict.fromkeys(_problems(entries, place)))
     return Host(result, tuple(served[name] for name in sorted(served)), problems)
 
