@@ -3,13 +3,16 @@
 Envoy sends one event per phase it was configured to send (`SKIP`ped ones never come) and waits for one action per
 event, except in full-duplex body mode, where actions come whenever they are ready. The first event of a stream tells
 the body modes; the first event of each direction may carry attributes.
+
+`msgspec` structs rather than dataclasses: a call has eight of these values, and they are made in a tenth of the time.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 Scalar = str | float | bool | None
 Value = Scalar | tuple["Value", ...] | Mapping[str, "Value"]
@@ -48,13 +51,12 @@ class Phase(IntEnum):
     RESPONSE_TRAILERS = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, gc=False):
     """What came beside an event."""
 
-    attributes: Mapping[str, Value] = field(default_factory=lambda: EMPTY)
+    attributes: Mapping[str, Value] = EMPTY
     """By expression as configured (`response.code`, `request.headers['content-type']`); absent values are absent."""
-    metadata: Namespaces = field(default_factory=lambda: NO_NAMESPACES)
+    metadata: Namespaces = NO_NAMESPACES
     """Dynamic metadata of the namespaces that the filter forwards."""
     request_body_mode: BodyMode | None = None
     """Only in the first event of a stream."""
@@ -64,47 +66,40 @@ class Context:
 NO_CONTEXT: Final = Context()
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHeaders:
+class RequestHeaders(msgspec.Struct, frozen=True, gc=False):
     headers: Headers
     end_of_stream: bool = False
     """There is no body."""
     context: Context = NO_CONTEXT
 
 
-@dataclass(frozen=True, slots=True)
-class RequestBody:
+class RequestBody(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     end_of_stream: bool = True
     context: Context = NO_CONTEXT
 
 
-@dataclass(frozen=True, slots=True)
-class RequestTrailers:
+class RequestTrailers(msgspec.Struct, frozen=True, gc=False):
     context: Context = NO_CONTEXT
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHeaders:
+class ResponseHeaders(msgspec.Struct, frozen=True, gc=False):
     headers: Headers
     end_of_stream: bool = False
     context: Context = NO_CONTEXT
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseBody:
+class ResponseBody(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     end_of_stream: bool = True
     context: Context = NO_CONTEXT
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseTrailers:
+class ResponseTrailers(msgspec.Struct, frozen=True, gc=False):
     context: Context = NO_CONTEXT
 
 
-@dataclass(frozen=True, slots=True)
-class PromptCounted:
+class PromptCounted(msgspec.Struct, frozen=True, gc=False):
     """The shell's answer to `CountPrompt`; None where counting failed."""
 
     tokens: int | None
@@ -115,51 +110,46 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Continue:
+class Continue(msgspec.Struct, frozen=True, gc=False):
     """Go on, nothing changes."""
 
     phase: Phase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Go on with changes. `body` None keeps the body; in a headers phase a body replaces the one still to come."""
 
     phase: Phase
-    set_headers: Headers = field(default_factory=lambda: NO_HEADERS)
+    set_headers: Headers = NO_HEADERS
     """Overwritten or added."""
     remove_headers: tuple[str, ...] = ()
     body: bytes | None = None
     clear_route_cache: bool = False
     response_body_mode: BodyMode | None = None
     """Only with response headers, and only where the filter allows `mode_override`; ignored elsewhere."""
-    metadata: Namespaces = field(default_factory=lambda: NO_NAMESPACES)
+    metadata: Namespaces = NO_NAMESPACES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A piece of a full-duplex body."""
 
     phase: Phase
     body: bytes
     end_of_stream: bool
-    metadata: Namespaces = field(default_factory=lambda: NO_NAMESPACES)
+    metadata: Namespaces = NO_NAMESPACES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reject:
+class Reject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Envoy answers the client itself; the stream is over. `details` ends up in %RESPONSE_CODE_DETAILS%."""
 
     status: int
     body: bytes
-    headers: Headers = field(default_factory=lambda: NO_HEADERS)
+    headers: Headers = NO_HEADERS
     details: str = ""
-    metadata: Namespaces = field(default_factory=lambda: NO_NAMESPACES)
+    metadata: Namespaces = NO_NAMESPACES
 
 
-@dataclass(frozen=True, slots=True)
-class CountPrompt:
+class CountPrompt(msgspec.Struct, frozen=True, gc=False):
     """To the shell, not to Envoy: count the tokens of this body and come back with `PromptCounted`."""
 
     endpoint: str

@@ -48,6 +48,8 @@ class Exchange:
         except Exception:  # the shell's boundary: a bug must cost one request only
             log.exception("session_crashed", session=type(session).__name__, at=type(event).__name__)
             actions = session.crash(event)
+        if len(actions) == 1 and not isinstance(actions[0], CountPrompt):
+            return (encode(actions[0]),)
         replies: list[bytes] = []
         for action in actions:
             if isinstance(action, CountPrompt):

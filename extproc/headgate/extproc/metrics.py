@@ -39,10 +39,6 @@ class Series:
     counts: list[int]
     total: float = 0.0
 
-    def observe(self, bounds: Sequence[float], value: float) -> None:
-        self.counts[bisect_left(bounds, value)] += 1
-        self.total += value
-
 
 @dataclass(slots=True)
 class Histogram:
@@ -60,7 +56,8 @@ class Histogram:
             if len(self.series) >= SERIES_MAX:
                 labels = (_OTHER,) * len(labels)
             series = self.series.setdefault(labels, Series([0] * (len(self.bounds) + 1)))
-        series.observe(self.bounds, value)
+        series.counts[bisect_left(self.bounds, value)] += 1
+        series.total += value
 
     def render(self) -> Iterator[str]:
         yield f"# HELP {self.name} {self.help}"

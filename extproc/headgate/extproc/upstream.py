@@ -10,10 +10,11 @@ Serves every way Envoy can be told to send bodies, and learns which from the eve
 Rule: `content-length` is removed or set wherever a body is replaced.
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Final, assert_never
 
+import msgspec
 from headgate.contract import headers as header_names
 from headgate.contract import metadata as keys
 from headgate.contract.facts import BackendFacts
@@ -21,6 +22,7 @@ from headgate.extproc.answers import INTERNAL_ERROR, JSON_HEADERS, encode_error,
 from headgate.extproc.body_buffer import BodyBuffer
 from headgate.extproc.content_encoding import ContentDecoder, content_decoder
 from headgate.extproc.events import (
+    NO_CONTEXT,
     NO_HEADERS,
     NO_NAMESPACES,
     NOTHING,
@@ -70,8 +72,7 @@ class Progress(Enum):
     DONE = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What an attempt came to, for metrics and logs."""
 
     facts: BackendFacts
@@ -179,7 +180,7 @@ class UpstreamSession:
                 assert_never(event)
 
     def _read_modes(self, event: Event) -> None:
-        if isinstance(event, PromptCounted) or event.context.request_body_mode is None:
+        if isinstance(event, PromptCounted) or event.context is NO_CONTEXT or event.context.request_body_mode is None:
             return
         self._request_mode = event.context.request_body_mode
         self._response_mode = event.context.response_body_mode or BodyMode.NONE
@@ -506,6 +507,7 @@ def _status_of(context: Context) -> int:
     return int(code) if isinstance(code, int | float) else 0
 
 
+@lru_cache(maxsize=4096)
 def _service_name(backend_name: str) -> str:
     """compat: `<ns>/<name>` of `<ns>/<name>/route/…`."""
     parts = backend_name.split("/", 2)

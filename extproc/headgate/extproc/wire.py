@@ -5,7 +5,8 @@ message. Constant replies are serialised once, when this module is imported.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, assert_never
+from functools import lru_cache
+from typing import Any, Final
 
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf.message import DecodeError
@@ -32,6 +33,7 @@ from headgate.extproc.events import (
     ResponseTrailers,
     Value,
 )
+from headgate.extproc.replies import encode_change
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 METHOD: Final = "Process"
@@ -39,8 +41,18 @@ PATH: Final = f"/{SERVICE}/{METHOD}"
 
 _OVERWRITE: Final = 2
 """`HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD`."""
-_CONTINUE_AND_REPLACE: Final = 1
-"""`CommonResponse.CONTINUE_AND_REPLACE`."""
+
+
+REMEMBERED_MAX: Final = 1024
+REMEMBERED_BYTES_MAX: Final = 512
+"""Of a message to remember: clients' paths travel in it."""
+
+# Tags of ProcessingRequest: field number and wire type.
+_REQUEST_HEADERS: Final = b"\x12"
+_REQUEST_BODY: Final = b"\x22"
+_RESPONSE_BODY: Final = b"\x2a"
+_BODY: Final = 0x0A
+_END_OF_STREAM: Final = b"\x10\x01"
 
 
 class WireError(Exception):
@@ -49,6 +61,51 @@ class WireError(Exception):
 
 def decode(data: bytes) -> Event:
     """One `ProcessingRequest`. `WireError` if it is none, or of a kind that does not exist."""
+    tag = data[:1]
+    if tag in (_RESPONSE_BODY, _REQUEST_BODY):
+        found = _plain_body(data)
+        if found is not None:
+            body, ended = found
+            return ResponseBody(body, ended) if tag == _RESPONSE_BODY else RequestBody(body, ended)
+    elif tag == _REQUEST_HEADERS and len(data) <= REMEMBERED_BYTES_MAX:
+        return _remembered(data)
+    return _decode(data)
+
+
+def _plain_body(data: bytes) -> tuple[bytes, bool] | None:
+    """The body and whether it is the last of it, where the message holds nothing but these: by far the most do."""
+    size = len(data)
+    if size < 8:
+        return None
+    position, length = _read_length(data, 1)
+    if position + length != size or data[position] != _BODY:
+        return None
+    start, length = _read_length(data, position + 1)
+    end = start + length
+    if end == size:
+        return data[start:], False
+    return (data[start:end], True) if data[end:] == _END_OF_STREAM else None
+
+
+def _read_length(data: bytes, position: int) -> tuple[int, int]:
+    """The position after a length, and the length; one beyond the data where it is none."""
+    value = shift = 0
+    for at in range(position, min(position + 5, len(data))):
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        if byte < 128:
+            return at + 1, value
+        shift += 7
+    return position, len(data) + 1
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _remembered(data: bytes) -> Event:
+    """Requests' headers, as far as the compiler has them sent, are few: most streams begin with equal bytes."""
+    return _decode(data)
+
+
+def _decode(data: bytes) -> Event:
     message: Any = pb.ProcessingRequest()
     try:
         message.ParseFromString(data)
@@ -140,38 +197,12 @@ def _value(message: Any) -> Value:
 
 
 def _encode_change(change: Change) -> bytes:
+    if change.phase is not Phase.REQUEST_TRAILERS and change.phase is not Phase.RESPONSE_TRAILERS:
+        return encode_change(change)
     message: Any = pb.ProcessingResponse()
-    reply: Any
-    match change.phase:
-        case Phase.REQUEST_HEADERS:
-            reply = message.request_headers.response
-        case Phase.RESPONSE_HEADERS:
-            reply = message.response_headers.response
-        case Phase.REQUEST_BODY:
-            reply = message.request_body.response
-        case Phase.RESPONSE_BODY:
-            reply = message.response_body.response
-        case Phase.REQUEST_TRAILERS:
-            message.request_trailers.SetInParent()
-            _mutate(message.request_trailers.header_mutation, change.set_headers, change.remove_headers)
-            return _finish(message, change.metadata)
-        case Phase.RESPONSE_TRAILERS:
-            message.response_trailers.SetInParent()
-            _mutate(message.response_trailers.header_mutation, change.set_headers, change.remove_headers)
-            return _finish(message, change.metadata)
-        case _:
-            assert_never(change.phase)
+    reply = message.request_trailers if change.phase is Phase.REQUEST_TRAILERS else message.response_trailers
     reply.SetInParent()
-    if change.set_headers or change.remove_headers:
-        _mutate(reply.header_mutation, change.set_headers, change.remove_headers)
-    if change.body is not None:
-        reply.body_mutation.body = change.body
-        if change.phase in (Phase.REQUEST_HEADERS, Phase.RESPONSE_HEADERS):
-            reply.status = _CONTINUE_AND_REPLACE
-    if change.response_body_mode is not None:
-        message.mode_override.response_body_mode = int(change.response_body_mode)
-    if change.clear_route_cache:
-        reply.clear_route_cache = True
+    _mutate(reply.header_mutation, change.set_headers, change.remove_headers)
     return _finish(message, change.metadata)
 
 

@@ -141,3 +141,47 @@ def test_an_answer_of_our_own() -> None:
 def test_work_for_the_shell_never_reaches_envoy() -> None:
     with pytest.raises(AssertionError):
         encode(CountPrompt("chat-completions", "m", b""))
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 120, 127, 128, 16_370, 16_384, 3_000_000])
+@pytest.mark.parametrize("phase", [Phase.REQUEST_BODY, Phase.RESPONSE_HEADERS])
+def test_replies_are_right_at_every_length(phase: Phase, size: int) -> None:
+    text = "é" * (size // 2)
+    change = Change(
+        phase=phase, set_headers={"a": text, "b": ""}, body=b"x" * size, metadata={"ns": {"long": text, "short": "s"}}
+    )
+    message = pb.ProcessingResponse.FromString(encode(change))
+    reply = getattr(message, phase.name.lower()).response
+    values = {option.header.key: option.header.raw_value for option in reply.header_mutation.set_headers}
+    assert values == {"a": text.encode(), "b": b""}
+    assert reply.body_mutation.body == b"x" * size
+    assert message.dynamic_metadata == struct({"ns": {"long": text, "short": "s"}})
+
+
+def test_the_body_mode_can_be_overridden() -> None:
+    change = Change(phase=Phase.RESPONSE_HEADERS, remove_headers=("a", "b"), response_body_mode=BodyMode.STREAMED)
+    message = pb.ProcessingResponse.FromString(encode(change))
+    assert message.mode_override.response_body_mode == ProcessingMode.STREAMED
+    assert list(message.response_headers.response.header_mutation.remove_headers) == ["a", "b"]
+    assert not message.response_headers.response.HasField("body_mutation")
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 120, 127, 128, 16_370, 16_384, 3_000_000])
+def test_bodies_of_every_length_arrive(size: int, ended: bool) -> None:
+    message = pb.ProcessingRequest(response_body=pb.HttpBody(body=b"\x0a" * size, end_of_stream=ended))
+    assert decode(message.SerializeToString()) == ResponseBody(b"\x0a" * size, ended)
+
+
+def test_fields_that_are_new_to_us_change_nothing() -> None:
+    message = pb.ProcessingRequest(request_body=pb.HttpBody(body=b"body", end_of_stream=True))
+    message.observability_mode = True
+    message.request_body.grpc_message_compressed = True
+    assert decode(message.SerializeToString()) == RequestBody(b"body", True)
+
+
+@pytest.mark.parametrize("end", range(1, 16))
+def test_a_body_message_cut_anywhere_is_never_taken_for_another(end: int) -> None:
+    whole = pb.ProcessingRequest(request_body=pb.HttpBody(body=b"0123456789", end_of_stream=True)).SerializeToString()
+    with pytest.raises(WireError):
+        decode(whole[:end])

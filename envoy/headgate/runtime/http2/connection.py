@@ -153,16 +153,18 @@ class Connection:
             data = self._input + data
         events: list[Event] = []
         position, size = 0, len(data)
+        unpack = frames.HEADER.unpack_from
         while size - position >= frames.FRAME_HEADER_BYTES:
-            length = data[position] << 16 | data[position + 1] << 8 | data[position + 2]
+            high, low, kind, flags, stream_id = unpack(data, position)
+            length = high << 8 | low
             if length > frames.FRAME_BYTES_MAX:
                 raise self._failure(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
             start = position + frames.FRAME_HEADER_BYTES
             end = start + length
             if end > size:
                 break
-            stream_id = int.from_bytes(data[position + 5 : start], "big") & frames.STREAM_ID_MAX
-            kind, flags, payload = data[position + 3], data[position + 4], data[start:end]
+            stream_id &= frames.STREAM_ID_MAX
+            payload = data[start:end]
             if self._block is not None or kind > _HEADERS:
                 self._on_frame(kind, flags, stream_id, payload, events)
             elif kind == _HEADERS:
@@ -205,7 +207,8 @@ class Connection:
                 pass  # PRIORITY, GOAWAY (the peer closes when its streams are done) and unknown kinds ask nothing of us
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        self._consumed += len(payload)
+        size = len(payload)
+        self._consumed += size
         if self._consumed >= _REPLENISH_AT:
             self._output.append(frames.window_update(0, self._consumed))
             self._consumed = 0
@@ -216,13 +219,13 @@ class Connection:
         if stream.half_closed:
             self._break(stream_id, ErrorCode.STREAM_CLOSED, events)
             return
-        stream.consumed += len(payload)
+        stream.consumed += size
         if stream.consumed >= _REPLENISH_AT:
             self._output.append(frames.window_update(stream_id, stream.consumed))
             stream.consumed = 0
         if flags & frames.PADDED:
             payload = self._unpad(payload)
-        if payload and not self._gather(stream_id, stream, payload, events):
+        if size and not self._gather(stream_id, stream, payload, events):
             return
         if flags & frames.END_STREAM:
             stream.half_closed = True
@@ -383,15 +386,15 @@ class Connection:
         if not stream.headers_sent:
             self._send_response_headers(stream_id, stream)
         size = len(data) + frames.MESSAGE_PREFIX.size
-        prefix = frames.MESSAGE_PREFIX.pack(0, len(data))
-        if stream.pending is None and size <= min(stream.send_window, self._send_window, self._frame_bytes_max):
+        fits = size <= stream.send_window and size <= self._send_window and size <= self._frame_bytes_max
+        if fits and stream.pending is None:
             stream.send_window -= size
             self._send_window -= size
-            self._output += (frames.frame_header(FrameType.DATA, 0, stream_id, size), prefix, data)
+            self._output += (frames.message_header(stream_id, len(data)), data)
             return
         if stream.pending is None:
             stream.pending = deque()
-        stream.pending.append(prefix + data)
+        stream.pending.append(frames.MESSAGE_PREFIX.pack(0, len(data)) + data)
         self._flush(stream_id, stream)
 
     def send_end(self, stream_id: int, status: GrpcStatus = GrpcStatus.OK, message: str = "") -> None:
@@ -429,13 +432,15 @@ class Connection:
 
     def _send_response_headers(self, stream_id: int, stream: _Stream) -> None:
         stream.headers_sent = True
-        block = frames.RESPONSE_HEADERS
-        self._output.append(frames.frame(FrameType.HEADERS, frames.END_HEADERS, stream_id, block))
+        self._output.append(frames.response_headers(stream_id))
 
     def _send_trailers(self, stream_id: int, stream: _Stream) -> None:
-        flags = frames.END_HEADERS | frames.END_STREAM
         assert stream.trailers is not None
-        self._output.append(frames.frame(FrameType.HEADERS, flags, stream_id, stream.trailers))
+        if stream.trailers is frames.OK_TRAILERS:
+            self._output.append(frames.ok_trailers(stream_id))
+        else:
+            flags = frames.END_HEADERS | frames.END_STREAM
+            self._output.append(frames.frame(FrameType.HEADERS, flags, stream_id, stream.trailers))
         if not stream.half_closed:
             # The call is answered whatever else the peer meant to send (RFC 9113 8.1).
             self._output.append(frames.reset(stream_id, ErrorCode.NO_ERROR))

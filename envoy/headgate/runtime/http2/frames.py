@@ -69,7 +69,8 @@ class GrpcStatus(IntEnum):
     UNAVAILABLE = 14
 
 
-_HEADER: Final = Struct(">HBBBI")
+HEADER: Final = Struct(">HBBBI")
+"""Of a frame: length (16 bits and 8), kind, flags, stream."""
 _SETTING: Final = Struct(">HI")
 _U32: Final = Struct(">I")
 _GOAWAY: Final = Struct(">II")
@@ -77,7 +78,7 @@ _GOAWAY: Final = Struct(">II")
 
 def frame_header(kind: int, flags: int, stream_id: int, length: int) -> bytes:
     """The nine bytes before a payload."""
-    return _HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id)
+    return HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id)
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
@@ -144,16 +145,32 @@ def trailers(status: GrpcStatus, message: str) -> bytes:
 
 OK_TRAILERS: Final = trailers(GrpcStatus.OK, "")
 
+_DATA: Final = Struct(">HBBBIBI")
+
+
+def message_header(stream_id: int, size: int) -> bytes:
+    """What comes before a message of this size that leaves in one DATA frame: frame header and gRPC's prefix."""
+    length = size + MESSAGE_PREFIX.size
+    return _DATA.pack(length >> 8, length & 0xFF, 0, 0, stream_id, 0, size)
+
+
 # A frame's header up to the stream, for blocks that are always the same.
 _ANSWER_HEADERS: Final = frame_header(FrameType.HEADERS, END_HEADERS, 0, len(RESPONSE_HEADERS))[:5]
 _ANSWER_TRAILERS: Final = frame_header(FrameType.HEADERS, END_HEADERS | END_STREAM, 0, len(OK_TRAILERS))[:5]
-_ANSWER_DATA: Final = Struct(">HBBBIBI")
+
+
+def response_headers(stream_id: int) -> bytes:
+    """The frame that begins every call's answer."""
+    return b"".join((_ANSWER_HEADERS, stream_id.to_bytes(4, "big"), RESPONSE_HEADERS))
+
+
+def ok_trailers(stream_id: int) -> bytes:
+    """The frame that ends a successful call's answer."""
+    return b"".join((_ANSWER_TRAILERS, stream_id.to_bytes(4, "big"), OK_TRAILERS))
 
 
 def answer(stream_id: int, message: bytes) -> bytes:
     """All of a successful unary call's answer: response headers, the message in one frame, trailers."""
-    size = len(message)
-    length = size + MESSAGE_PREFIX.size
     stream = stream_id.to_bytes(4, "big")
-    data = _ANSWER_DATA.pack(length >> 8, length & 0xFF, 0, 0, stream_id, 0, size)
+    data = message_header(stream_id, len(message))
     return b"".join((_ANSWER_HEADERS, stream, RESPONSE_HEADERS, data, message, _ANSWER_TRAILERS, stream, OK_TRAILERS))
