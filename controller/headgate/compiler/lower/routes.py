@@ -261,6 +261,7 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
         processor=processor,
         priced_by_host=how.priced_by_host,
         counted_by_host=how.counted_by_host,
+        processor_alone=all(lane is Lane.EXTPROC for _, lane in served.backends),
     ):
         configs[name].CopyFrom(config)
 

@@ -21,7 +21,11 @@ from envoy.config.core.v3.base_pb2 import HeaderValue
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.extensions.filters.http.aws_request_signing.v3.aws_request_signing_pb2 import AwsRequestSigning
 from envoy.extensions.filters.http.credential_injector.v3.credential_injector_pb2 import CredentialInjector
-from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExternalProcessor, MetadataOptions
+from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import (
+    ExternalProcessor,
+    HeaderForwardingRules,
+    MetadataOptions,
+)
 from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
@@ -37,6 +41,7 @@ from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_o
 from headgate.compiler.lower.wire import Json, ads, duration, extension, http_filter, packed, script, set_header
 from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
+from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.hosts.azure import VERSIONLESS
 from headgate.llm.names import HostName
 from headgate.pb import overlay
@@ -61,6 +66,14 @@ SCRIPT = "headgate.lua/upstream"
 GUARD = "guard"
 """The name of the short script, which a route chooses where every backend gets the request unchanged."""
 AZURE_V1_PREFIX = "/openai/v1"
+FORWARDED = (":path", headers.ORIGINAL_PATH, ":status", "content-type", "content-encoding", "anthropic-version")
+FORWARDED_PREFIX = "x-amzn-"
+"""What of requests' and answers' headers the processor reads, and so all that it is sent, with the header of the
+provider's request ids: a dialect that reads another one must name it here.
+
+Little of it differs from one request to the next, so the processor knows most of these messages by heart. Not
+`x-request-id` therefore, unless it is the provider's own name for its ids: on requests it is Envoy's.
+"""
 STRIPPED = (
     *headers.CREDENTIALS,
     headers.MODEL,
@@ -179,17 +192,28 @@ def guarded() -> Any:
     return packed(LuaPerRoute(name=GUARD))
 
 
+def _forwarded(backend: Backend) -> HeaderForwardingRules:
+    assert backend.dialect is not None
+    spoken = DIALECTS.get(backend.dialect)
+    request_id = () if spoken is None else (spoken.request_id_header,)
+    rules = HeaderForwardingRules()
+    for name in sorted({*FORWARDED, *request_id}):
+        rules.allowed_headers.patterns.add(exact=name)
+    rules.allowed_headers.patterns.add(prefix=FORWARDED_PREFIX)
+    return rules
+
+
 def processor(backend: Backend, route: str, options: Options) -> ExternalProcessor:
-    """The translating processor of one backend: two messages a call unless the route asks for streaming."""
+    """The translating processor of one backend; see `MODE`."""
     known = msgspec.json.encode(backend_facts(backend, route, options)).decode().replace("%", "%%")
     service = GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_BACKEND, value=known)])
     service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
     return ExternalProcessor(
         grpc_service=service,
         processing_mode=MODE,
+        forward_rules=_forwarded(backend),
         allow_mode_override=True,
         message_timeout=duration(MESSAGE_TIMEOUT_SECONDS),
-        response_attributes=["response.code"],
         mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
         metadata_options=MetadataOptions(
             receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=[metadata.NAMESPACE])

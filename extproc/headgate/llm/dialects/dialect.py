@@ -145,7 +145,8 @@ class ChatDialect:
     stream_encoder: Callable[[ReplyContext], StreamEncoder]
     decode_error: Callable[[int, Mapping[str, str], bytes], ErrorDetail]
     """The provider's error answer: status, headers (lower case), body. Never fails: a body that is no error of this
-    dialect (HTML, empty, cut) becomes a message about the status, with at most 1,000 characters of text quoted."""
+    dialect (HTML, empty, cut) becomes a message about the status, with at most 1,000 characters of text quoted. Of the
+    headers only those are there that the compiler has forwarded (`lower/upstream.py`)."""
     encode_error: Callable[[ErrorDetail], bytes]
     """The client's error body."""
     request_headers: Mapping[str, str]

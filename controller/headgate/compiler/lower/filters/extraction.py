@@ -210,17 +210,27 @@ def shared_costs(rules: Iterable[ir.Rule]) -> tuple[tuple[str, Any], ...]:
     return ((COSTS, found[0]), (COST_TRAILERS, found[1])) if found is not None else ()
 
 
+_UNCOUNTED = packed(AiProtocolManagerPerRoute())
+
+
 def shared_usage() -> tuple[tuple[str, Any], ...]:
     """How a virtual host's answers are counted where a route does not say otherwise."""
     return ((USAGE, _usage_of(DialectName.OPENAI_CHAT)),)
 
 
 def route_configs(
-    rule: ir.Rule, path_class: PathClass, *, processor: bool, priced_by_host: bool, counted_by_host: bool
+    rule: ir.Rule,
+    path_class: PathClass,
+    *,
+    processor: bool,
+    processor_alone: bool,
+    priced_by_host: bool,
+    counted_by_host: bool,
 ) -> Iterator[tuple[str, Any]]:
-    """Per-route config of the response filters for one class of paths."""
-    usage = _usage_of(path_class.dialect)
-    if not counted_by_host or usage != _usage_of(DialectName.OPENAI_CHAT):
+    """Per-route config of the response filters for one class of paths. `processor_alone`: it translates, and so counts,
+    every answer here. To count it again would cost 75,000 instructions, and only costs need that: their trailers."""
+    usage = _usage_of(path_class.dialect) if rule.costs or not processor_alone else _UNCOUNTED
+    if usage != (_usage_of(DialectName.OPENAI_CHAT) if counted_by_host else _UNCOUNTED):
         yield USAGE, usage
     if rule.costs and not priced_by_host:
         script_config, trailers = _costs(rule, processor=processor)
