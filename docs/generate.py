@@ -3,17 +3,15 @@
 Run as `make reference`; a test fails where the committed file is not what this writes.
 """
 
-import ast
 import inspect as python_inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from textwrap import dedent
 
 from headgate.compiler.resources.kinds import KINDS, NOT_SUPPORTED, Kind
 from headgate.compiler.resources.metadata import ObjectMeta, Resource, Struct
 from headgate.compiler.resources.quantities import PATTERN_MEANINGS
+from headgate.compiler.resources.schema import field_docs
 from msgspec import inspect
 
 TARGET = Path(__file__).with_name("reference.md")
@@ -74,25 +72,6 @@ class Left:
     path: str
     remark: str
     refused: bool
-
-
-@cache
-def field_docs(cls: type) -> dict[str, str]:
-    """The text below each field of a class, its bases' too, on one line."""
-    found: dict[str, str] = {}
-    for each in reversed(cls.__mro__):
-        if not (issubclass(each, Struct) and each.__module__.startswith("headgate.")):
-            continue
-        (definition,) = ast.parse(dedent(python_inspect.getsource(each))).body
-        assert isinstance(definition, ast.ClassDef)
-        for statement, below in zip(definition.body, definition.body[1:], strict=False):
-            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-                match below:
-                    case ast.Expr(value=ast.Constant(value=str() as text)):
-                        found[statement.target.id] = " ".join(text.split())
-                    case _:
-                        pass
-    return found
 
 
 def rows(described: inspect.StructType, path: str = "") -> Iterator[Row]:

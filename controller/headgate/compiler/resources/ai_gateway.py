@@ -19,6 +19,7 @@ from headgate.compiler.resources.gateway_api import (
 )
 from headgate.compiler.resources.metadata import Name63, Resource, Struct, Violation
 from headgate.compiler.resources.quantities import (
+    OPTIONAL_KIND_PATTERN,
     Duration,
     Group,
     HeaderName,
@@ -91,7 +92,7 @@ class AIGatewayRouteRuleBackendRef(Struct, frozen=True, kw_only=True):
     """Its namespace; the route's when absent. Another one needs a ReferenceGrant there."""
     group: Group = ""
     """Only `inference.networking.k8s.io`, for an InferencePool."""
-    kind: Annotated[str, msgspec.Meta(max_length=63)] = ""
+    kind: Annotated[str, msgspec.Meta(max_length=63, pattern=OPTIONAL_KIND_PATTERN)] = ""
     """Only `InferencePool`."""
     model_name_override: str = ""
     """Model that the backend is asked for; the client's when absent."""
@@ -101,7 +102,7 @@ class AIGatewayRouteRuleBackendRef(Struct, frozen=True, kw_only=True):
     """Changes body members; wins over those of the AIServiceBackend."""
     weight: Annotated[int, msgspec.Meta(ge=0, le=2_147_483_647)] = 1
     """Its share of the requests among the backends of its priority; none at 0."""
-    priority: Annotated[int, msgspec.Meta(ge=0, le=4_294_967_295)] | None = None
+    priority: Annotated[int, msgspec.Meta(ge=0, le=2_147_483_647)] | None = None
     """Backends of a higher number are asked when those of a lower one failed; when absent 0, or 1 for a `fallback`
     Backend."""
 

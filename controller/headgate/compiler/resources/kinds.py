@@ -68,3 +68,10 @@ NOT_SUPPORTED: Final[Mapping[tuple[str, str], str]] = {
 """Kinds that manifests of other gateways hold and that are left out, with what to do instead."""
 
 BY_NAME: Final[Mapping[tuple[str, str], Kind]] = {(kind.group, kind.name): kind for kind in KINDS}
+
+DEPRECATED: Final[Mapping[str, str]] = {
+    "aigateway.envoyproxy.io/v1alpha1": (
+        "aigateway.envoyproxy.io/v1alpha1 is deprecated; use aigateway.envoyproxy.io/v1beta1 instead"
+    )
+}
+"""Versions that are still read, by `group/version`, with the warning that the API server gives too."""

@@ -16,7 +16,9 @@ import msgspec
 OBJECT_NAME_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z"
 NAMESPACE_PATTERN: Final = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?\Z"
 Name253 = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
-Name63 = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
+KIND_PATTERN: Final = r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?\Z"
+Name63 = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=KIND_PATTERN)]
+"""The name of a kind."""
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 

@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Final
 
 import msgspec
-from headgate.compiler.resources.metadata import NAMESPACE_PATTERN, OBJECT_NAME_PATTERN
+from headgate.compiler.resources.metadata import KIND_PATTERN, NAMESPACE_PATTERN, OBJECT_NAME_PATTERN
 
 HOSTNAME_PATTERN: Final = OBJECT_NAME_PATTERN
 WILDCARD_HOSTNAME_PATTERN: Final = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z"
@@ -12,6 +12,7 @@ DURATION_PATTERN: Final = r"^([0-9]{1,5}(h|m|s|ms)){1,4}\Z"
 HEADER_NAME_PATTERN: Final = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+\Z"
 LABEL_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z"
 GROUP_PATTERN: Final = r"^\Z|^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z"
+OPTIONAL_KIND_PATTERN: Final = r"^\Z|^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?\Z"
 QUANTITY_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?\Z"
 ORIGIN_PATTERN: Final = r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://(\*|(\*\.)?[\w-]+(\.[\w-]+)*)(:\d{1,5})?)\Z"
 
@@ -21,6 +22,8 @@ PATTERN_MEANINGS: Final = {
     WILDCARD_HOSTNAME_PATTERN: "a lower-case DNS name without a port, like api.example.com or *.example.com",
     DURATION_PATTERN: "a duration, like 30s, 1m30s or 500ms",
     HEADER_NAME_PATTERN: "a header name: letters, digits and dashes",
+    KIND_PATTERN: "a kind, like Gateway",
+    OPTIONAL_KIND_PATTERN: "a kind, like InferencePool",
     LABEL_PATTERN: "lower-case letters, digits and dashes, starting and ending with a letter or digit",
     GROUP_PATTERN: "an API group, like gateway.networking.k8s.io",
     QUANTITY_PATTERN: "a size, like 50Mi, 4Gi or a number of bytes",

@@ -14,17 +14,12 @@ from typing import Final
 import msgspec
 from headgate.compiler.conditions import Diagnostic, Severity
 from headgate.compiler.resources.checking import Finding, broken_rules, check, child_path
-from headgate.compiler.resources.kinds import BY_NAME, KINDS, NOT_SUPPORTED, Kind
+from headgate.compiler.resources.kinds import BY_NAME, DEPRECATED, KINDS, NOT_SUPPORTED, Kind
 from headgate.compiler.resources.metadata import Key, Resource, Source
 from headgate.compiler.world import Rejected, Target
 from headgate.contract.secret import Secret
 
 DEFAULT_NAMESPACE: Final = "default"
-_DEPRECATED: Final[Mapping[str, str]] = {
-    "aigateway.envoyproxy.io/v1alpha1": (
-        "aigateway.envoyproxy.io/v1alpha1 is deprecated; use aigateway.envoyproxy.io/v1beta1 instead"
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +131,8 @@ def _kind_of(raw: object) -> tuple[Kind | None, Finding | None]:
     if version not in kind.served:
         served = f"{group}/{kind.served[0]}" if group else kind.served[0]
         return None, Finding("apiVersion", f"version {version} of {name} is not read", served)
-    if api_version in _DEPRECATED:
-        return kind, Finding("apiVersion", _DEPRECATED[api_version], warning=True)
+    if api_version in DEPRECATED:
+        return kind, Finding("apiVersion", DEPRECATED[api_version], warning=True)
     return kind, None
 
 

@@ -1,0 +1,445 @@
+"""What of upstream's API the compiler does not read: whole kinds, and fields of kinds that it reads.
+
+A cluster's API server takes them all the same, so that manifests apply unchanged; the whole kinds (here and in
+`mcp.py`) are not in `KINDS`, and no `World` holds them. Objects of Kubernetes and Envoy Gateway that would only be
+passed on are open (`Mapping[str, object]`): their members are not checked here.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from headgate.compiler.resources.ai_gateway import BackendObjectReference
+from headgate.compiler.resources.gateway_api import Method, SecretReference
+from headgate.compiler.resources.metadata import Name63, Name253, Resource, Struct
+from headgate.compiler.resources.quantities import Duration, Group
+
+Open: TypeAlias = Mapping[str, object]
+Path: TypeAlias = Annotated[str, msgspec.Meta(max_length=1024)]
+Expression: TypeAlias = Annotated[str, msgspec.Meta(max_length=4096)]
+NotEmpty: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class BackendRef(BackendObjectReference, frozen=True, kw_only=True):
+    """Names what serves an address."""
+
+    fallback: bool | None = None
+    """Asked when the others failed."""
+    weight: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 1
+    """Its share."""
+
+
+# --- GatewayConfig
+
+
+class GatewayConfigExtProcKubernetesUnread(Struct, frozen=True, kw_only=True):
+    """The processor's container."""
+
+    env: tuple[Open, ...] = ()
+    """Its environment, as of a container."""
+    image: str = ""
+    """Its image."""
+    image_repository: str = ""
+    """Where its image is, with the tag that would be taken otherwise."""
+    resources: Open | None = None
+    """What it asks for, as of a container."""
+    security_context: Open | None = None
+    """What it may do, as of a container; in place of the default, not merged with it."""
+    volume_mounts: tuple[Open, ...] = ()
+    """Volumes that it sees; the volumes themselves are the EnvoyProxy's."""
+
+
+class ForwardProxy(Struct, frozen=True, kw_only=True):
+    """A proxy on the way to backends."""
+
+    address: NotEmpty
+    """Its `host:port`."""
+
+
+class GatewayConfigUnread(Struct, frozen=True, kw_only=True):
+    """What of a GatewayConfig is not read."""
+
+    forward_proxy: ForwardProxy | None = None
+    """Requests to backends go through it (HTTP CONNECT)."""
+
+
+# --- BackendSecurityPolicy
+
+
+class OIDCProvider(Struct, frozen=True, kw_only=True):
+    """Who issues tokens."""
+
+    issuer: NotEmpty
+    """Its URL."""
+    token_endpoint: str | None = None
+    """URL of its token endpoint; found below the issuer when absent."""
+
+
+class OIDCProviderUnread(Struct, frozen=True, kw_only=True):
+    """What of a provider is about people's logins, or how it is reached."""
+
+    authorization_endpoint: str | None = None
+    """URL of its authorization endpoint."""
+    end_session_endpoint: str | None = None
+    """URL where sessions end."""
+    backend_ref: BackendObjectReference | None = None
+    """Not supported; use backendRefs."""
+    backend_refs: Annotated[tuple[BackendRef, ...], msgspec.Meta(max_length=16)] = ()
+    """What serves it, where it is not found by name."""
+    backend_settings: Open | None = None
+    """How it is called, as of an Envoy Gateway SecurityPolicy."""
+
+
+class OIDC(Struct, frozen=True, kw_only=True):
+    """How the gateway gets a token of an OpenID provider."""
+
+    provider: OIDCProvider
+    """Who issues it."""
+    client_id: NotEmpty | None = msgspec.field(name="clientID", default=None)
+    """The client's id."""
+    client_id_ref: SecretReference | None = msgspec.field(name="clientIDRef", default=None)
+    """A Secret that holds the client's id."""
+    client_secret: SecretReference
+    """A Secret with key `client-secret`."""
+    scopes: tuple[str, ...] = ()
+    """Scopes to ask for."""
+
+
+class ForwardIDToken(Struct, frozen=True, kw_only=True):
+    """Passes the id token on."""
+
+    header: NotEmpty
+    """In this header."""
+
+
+class CookieConfig(Struct, frozen=True, kw_only=True):
+    """About cookies."""
+
+    same_site: Literal["Lax", "Strict", "None"] | None = None
+    """Their `SameSite`."""
+
+
+class CookieNames(Struct, frozen=True, kw_only=True):
+    """Names of cookies."""
+
+    access_token: str | None = None
+    """Of the one with the access token."""
+    id_token: str | None = None
+    """Of the one with the id token."""
+
+
+class DenyRedirectHeader(Struct, frozen=True, kw_only=True):
+    """Matches a header."""
+
+    name: NotEmpty
+    """Its name."""
+    value: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    """What it is compared with."""
+    type: Literal["Exact", "Prefix", "Suffix", "RegularExpression"] = "Exact"
+    """How it is compared."""
+
+
+class DenyRedirect(Struct, frozen=True, kw_only=True):
+    """Requests that are refused instead."""
+
+    headers: Annotated[tuple[DenyRedirectHeader, ...], msgspec.Meta(min_length=1, max_length=16)]
+    """Those with any of these headers."""
+
+
+class OIDCUnread(Struct, frozen=True, kw_only=True):
+    """What of Envoy Gateway's OIDC is about people's logins."""
+
+    cookie_config: CookieConfig | None = None
+    """About its cookies."""
+    cookie_domain: (
+        Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9]))*\Z")]
+        | None
+    ) = None
+    """Domain of its cookies."""
+    cookie_names: CookieNames | None = None
+    """Names of its cookies."""
+    csrf_token_ttl: Duration | None = msgspec.field(name="csrfTokenTTL", default=None)
+    """How long a login may take."""
+    default_refresh_token_ttl: Duration | None = msgspec.field(name="defaultRefreshTokenTTL", default=None)
+    """How long refresh tokens hold that do not say so."""
+    default_token_ttl: Duration | None = msgspec.field(name="defaultTokenTTL", default=None)
+    """How long tokens hold that do not say so."""
+    deny_redirect: DenyRedirect | None = None
+    """Requests that are not sent to the login."""
+    disable_token_encryption: bool | None = None
+    """Leaves tokens readable in cookies."""
+    forward_access_token: bool | None = None
+    """Passes the access token on."""
+    forward_id_token: ForwardIDToken | None = msgspec.field(name="forwardIDToken", default=None)
+    """Passes the id token on."""
+    logout_path: str | None = None
+    """Where people log out."""
+    pass_through_auth_header: bool | None = None
+    """Leaves requests alone that bring a token."""
+    redirect_url: str | None = msgspec.field(name="redirectURL", default=None)
+    """Where people come back to."""
+    refresh_token: bool = True
+    """Renews tokens."""
+    resources: tuple[str, ...] = ()
+    """Resources to ask for."""
+
+
+class OIDCExchangeToken(Struct, frozen=True, kw_only=True):
+    """A token of an OpenID provider in exchange for a cloud's credential."""
+
+    oidc: OIDC
+    """Where it comes from."""
+    grant_type: str | None = None
+    """`grant_type` of the request for it."""
+    aud: str | None = None
+    """`audience` of the request for it."""
+
+
+class AWSOIDCExchangeToken(OIDCExchangeToken, frozen=True, kw_only=True):
+    """A token in exchange for the credentials of a role."""
+
+    aws_role_arn: NotEmpty
+    """The role."""
+
+
+class AWSCredentialsUnread(Struct, frozen=True, kw_only=True):
+    """What of AWS credentials is not read."""
+
+    oidc_exchange_token: AWSOIDCExchangeToken | None = None
+    """Credentials of a role."""
+
+
+class AzureCredentials(Struct, frozen=True, kw_only=True):
+    """Access tokens of Entra ID."""
+
+    client_id: NotEmpty = msgspec.field(name="clientID")
+    """The client's id."""
+    tenant_id: NotEmpty = msgspec.field(name="tenantID")
+    """The tenant."""
+    client_secret_ref: SecretReference | None = None
+    """A Secret with key `client-secret`."""
+    oidc_exchange_token: OIDCExchangeToken | None = None
+    """A token in its place."""
+
+
+class GCPCredentialsFile(Struct, frozen=True, kw_only=True):
+    """The key file of a service account."""
+
+    secret_ref: SecretReference
+    """A Secret with key `service_account.json`."""
+
+
+class GCPServiceAccountImpersonation(Struct, frozen=True, kw_only=True):
+    """A service account to act as."""
+
+    service_account_name: NotEmpty
+    """Its name."""
+
+
+class GCPWorkloadIdentityFederationConfig(Struct, frozen=True, kw_only=True):
+    """A token in exchange for one of Google Cloud."""
+
+    project_id: NotEmpty = msgspec.field(name="projectID")
+    """The project of the pool."""
+    workload_identity_pool_name: NotEmpty
+    """The pool."""
+    workload_identity_provider_name: NotEmpty
+    """The pool's provider."""
+    oidc_exchange_token: OIDCExchangeToken
+    """The token."""
+    service_account_impersonation: GCPServiceAccountImpersonation | None = None
+    """A service account to act as."""
+
+
+class GCPCredentials(Struct, frozen=True, kw_only=True):
+    """Access tokens of Google Cloud."""
+
+    project_name: NotEmpty
+    """The project of the service."""
+    region: NotEmpty
+    """Its region."""
+    credentials_file: GCPCredentialsFile | None = None
+    """A service account's key."""
+    workload_identity_federation_config: GCPWorkloadIdentityFederationConfig | None = None
+    """A token in exchange."""
+
+
+class CredentialFromRequestHeaders(Struct, frozen=True, kw_only=True):
+    """The client sends the credential in a header."""
+
+    header: str | None = None
+    """The header; by type when absent."""
+    fallback_to_configured: bool = True
+    """Requests without it get the policy's own."""
+
+
+class CredentialFromDynamicMetadata(Struct, frozen=True, kw_only=True):
+    """A filter has put the credential into dynamic metadata."""
+
+    namespace: NotEmpty
+    """Namespace of the metadata."""
+    key: str | None = None
+    """Key in it; by type when absent."""
+    fallback_to_configured: bool = True
+    """Requests without it get the policy's own."""
+
+
+class CredentialOverride(Struct, frozen=True, kw_only=True):
+    """Takes the credential from the request."""
+
+    from_request_headers: CredentialFromRequestHeaders | None = None
+    """From a header."""
+    from_dynamic_metadata: CredentialFromDynamicMetadata | None = None
+    """From dynamic metadata."""
+
+
+class BackendSecurityPolicyUnread(Struct, frozen=True, kw_only=True):
+    """What of a BackendSecurityPolicy is not read."""
+
+    azure_credentials: AzureCredentials | None = None
+    """Access tokens of Entra ID."""
+    gcp_credentials: GCPCredentials | None = None
+    """Access tokens of Google Cloud."""
+    credential_override: CredentialOverride | None = None
+    """Takes the credential from the request."""
+
+
+# --- QuotaPolicy
+
+
+class QuotaValue(Struct, frozen=True, kw_only=True):
+    """So much in so long."""
+
+    limit: int
+    """How much."""
+    duration: Literal["1s", "1m", "1h", "1d"]
+    """In how long."""
+
+
+class QuotaValueMatch(Struct, frozen=True, kw_only=True):
+    """Matches a header or a query parameter."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    """Its name."""
+    type: Literal["Exact", "RegularExpression", "Distinct"] = "Exact"
+    """How it is compared; every distinct value has a quota of its own."""
+    value: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
+    """What it is compared with."""
+    invert: bool = False
+    """Matches what does not match."""
+
+
+class QuotaMethodMatch(Struct, frozen=True, kw_only=True):
+    """Matches the method."""
+
+    value: Method
+    """The method."""
+    invert: bool = False
+    """Matches what does not match."""
+
+
+class QuotaPathMatch(Struct, frozen=True, kw_only=True):
+    """Matches the path."""
+
+    value: Path
+    """What it is compared with."""
+    type: Literal["Exact", "PathPrefix", "RegularExpression"] = "PathPrefix"
+    """How it is compared."""
+    invert: bool = False
+    """Matches what does not match."""
+
+
+class QuotaSourceMatch(Struct, frozen=True, kw_only=True):
+    """Matches the client's address."""
+
+    value: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    """Addresses, like 10.0.0.0/8."""
+    type: Literal["Exact", "Distinct"] = "Exact"
+    """Whether all of them share a quota."""
+    invert: bool = False
+    """Matches what does not match."""
+
+
+class QuotaClientSelector(Struct, frozen=True, kw_only=True):
+    """Selects clients; all of it must hold."""
+
+    headers: Annotated[tuple[QuotaValueMatch, ...], msgspec.Meta(max_length=64)] = ()
+    """Headers."""
+    methods: tuple[QuotaMethodMatch, ...] = ()
+    """Any of these methods."""
+    path: QuotaPathMatch | None = None
+    """The path."""
+    source_cidr: QuotaSourceMatch | None = msgspec.field(name="sourceCIDR", default=None)
+    """The client's address."""
+    query_params: Annotated[tuple[QuotaValueMatch, ...], msgspec.Meta(max_length=16)] = ()
+    """Query parameters."""
+
+
+class QuotaRule(Struct, frozen=True, kw_only=True):
+    """A quota of some clients."""
+
+    quota: QuotaValue
+    """How much they may use."""
+    client_selectors: Annotated[tuple[QuotaClientSelector, ...], msgspec.Meta(max_length=8)] = ()
+    """Which clients."""
+    shadow_mode: bool | None = None
+    """Counts, and refuses nothing."""
+
+
+class QuotaDefinition(Struct, frozen=True, kw_only=True):
+    """How a model's use is limited."""
+
+    cost_expression: str = ""
+    """What a request costs, in CEL; its total tokens when absent."""
+    mode: Literal["Shared"] = "Shared"
+    """All share it."""
+    default_bucket: QuotaValue | None = None
+    """What clients may use that no rule selects."""
+    bucket_rules: tuple[QuotaRule, ...] = ()
+    """Quotas of some clients."""
+
+
+class PerModelQuota(Struct, frozen=True, kw_only=True):
+    """The quota of one model."""
+
+    model_name: NotEmpty
+    """The model, as the backend is asked for it."""
+    quota: QuotaDefinition
+    """How its use is limited."""
+
+
+class ServiceQuota(Struct, frozen=True, kw_only=True):
+    """The quota of a whole backend."""
+
+    quota: QuotaValue
+    """How much may be used."""
+    cost_expression: str = ""
+    """What a request costs, in CEL."""
+
+
+class QuotaTarget(Struct, frozen=True, kw_only=True):
+    """Names a backend in the policy's namespace."""
+
+    group: Group
+    """`aigateway.envoyproxy.io`."""
+    kind: Name63
+    """`AIServiceBackend`."""
+    name: Name253
+    """Name of the backend."""
+
+
+class QuotaPolicySpec(Struct, frozen=True, kw_only=True):
+    """How much of backends may be used."""
+
+    target_refs: Annotated[tuple[QuotaTarget, ...], msgspec.Meta(max_length=16)] = ()
+    """The backends."""
+    service_quota: ServiceQuota | None = None
+    """Of all their models together."""
+    per_model_quotas: Annotated[tuple[PerModelQuota, ...], msgspec.Meta(max_length=128)] = ()
+    """Of single models."""
+
+
+class QuotaPolicy(Resource, frozen=True, kw_only=True):
+    """Limits the use of backends. Not read by Headgate: use `rateLimit.global` of a BackendTrafficPolicy."""
+
+    spec: QuotaPolicySpec = QuotaPolicySpec()
