@@ -7,10 +7,10 @@ so, since it has neither; with KUBECONFIG set, those that need only an API serve
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from support.envoy_gateway import EnvoyGateway, EnvoyGatewayOptions, start_envoy_gateway
@@ -27,6 +27,8 @@ from support.kube import (
     unique_name,
 )
 
+T = TypeVar("T")
+GATEWAY_CRDS = ("gateways.gateway.networking.k8s.io", "backends.gateway.envoyproxy.io")
 OUR_CRDS = Path(__file__).parents[2] / "manifests" / "crds"
 
 
@@ -64,6 +66,8 @@ def gateway_crds(kube_access: Access) -> None:
     """The CRDs of Gateway API and Envoy Gateway (6 to 10 s, once); a cluster of KUBECONFIG must have them."""
     if tools := tools_directory():
         _install(kube_access, read_crds(tools / "crds.json"))
+    elif missing := _elsewhere(_missing(kube_access, GATEWAY_CRDS)):
+        pytest.skip(f"the cluster of KUBECONFIG lacks {', '.join(missing)}: install Envoy Gateway there")
 
 
 @pytest.fixture(scope="session")
@@ -77,8 +81,20 @@ def _install(access: Access, crds: list[Object]) -> None:
         async with Kube(access) as client:
             await install_crds(client, crds)
 
-    with ThreadPoolExecutor(1) as elsewhere:  # the thread of the tests has an event loop
-        elsewhere.submit(asyncio.run, install()).result()
+    _elsewhere(install())
+
+
+async def _missing(access: Access, names: Sequence[str]) -> list[str]:
+    """The CRDs that a cluster does not have."""
+    async with Kube(access) as client:
+        crd = "apiextensions.k8s.io/v1", "CustomResourceDefinition"
+        return [name for name in names if await client.find(*crd, name) is None]
+
+
+def _elsewhere(work: Coroutine[None, None, T]) -> T:
+    """Runs something in another thread: that of the tests has an event loop."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 @pytest.fixture
