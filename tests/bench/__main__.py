@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import control_plane, data_path, filters, peers, report
-from bench.scenarios import SCENARIOS
+from bench import control_plane, data_path, filters, paired, peers, report
+from bench.scenarios import SCENARIOS, Scenario
 
-PARTS = ("start", "compile", "change", "data", "filters")
+PARTS = ("start", "compile", "change", "data", "chunks", "filters")
 PARTS_DEFAULT: tuple[str, ...] = tuple(part for part in PARTS if part != "filters")
 
 
@@ -41,6 +41,14 @@ def folder(name: str) -> Generator[Path]:
     print(f"==> {name}", flush=True)
     with tempfile.TemporaryDirectory(prefix="hg-") as directory:
         yield Path(directory)
+
+
+def scenarios_wanted(options: argparse.Namespace) -> list[Scenario]:
+    return [
+        scenario
+        for scenario in SCENARIOS
+        if not options.scenario or scenario.via != "headgate" or scenario.name in options.scenario
+    ]
 
 
 def main() -> int:
@@ -69,11 +77,7 @@ def main() -> int:
     if lines:
         text += ["## Control plane", report.pairs(lines)]
     if "data" in parts:
-        wanted = [
-            scenario
-            for scenario in SCENARIOS
-            if not options.scenario or scenario.via != "headgate" or scenario.name in options.scenario
-        ]
+        wanted = scenarios_wanted(options)
         with folder("requests and streams") as directory:
             chosen = data_path.DataOptions(
                 rounds=options.rounds, seconds=options.seconds, concurrency=options.concurrency, arguments=arguments
@@ -85,6 +89,16 @@ def main() -> int:
             text += ["## CPU", report.cpu_table(runs, wanted)]
             text += ["## Streams (64 chunks)", report.stream_table(runs, wanted)]
             text += ["## Memory", report.memory_table(data.memory)]
+    if "chunks" in parts:
+        with folder("chunks beside a bare hop's") as directory:
+            chosen = data_path.DataOptions(
+                rounds=options.rounds, seconds=options.seconds, concurrency=options.concurrency, arguments=arguments
+            )
+            with data_path.stages(directory, SCENARIOS, chosen) as ready:
+                rounds = 2 if options.quick else max(options.rounds, paired.ROUNDS)
+                found = paired.run(scenarios_wanted(options), ready, rounds=rounds, seconds=options.seconds)
+            raw["chunks"] = [dataclasses.asdict(each) for each in found]
+            text += ["## Chunks beside a bare hop's (paced streams)", paired.table(found)]
     if "filters" in parts:
         for name in options.scenario or ["native", "native-rewrite"]:
             with folder(f"parts of {name}") as directory:
@@ -93,9 +107,9 @@ def main() -> int:
                 text += [f"## Parts of {name}", filters.table(found_parts)]
     if options.peers:
         with folder("peers") as directory:
-            found = peers.measure_litellm(directory, seconds=options.seconds)
-            raw["litellm"] = dataclasses.asdict(found)
-            text += ["## Peers", peers.table(found)]
+            litellm = peers.measure_litellm(directory, seconds=options.seconds)
+            raw["litellm"] = dataclasses.asdict(litellm)
+            text += ["## Peers", peers.table(litellm)]
     print("\n" + "\n\n".join(text), flush=True)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,12 @@ class Load:
     path: str
     body: str
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    other_ports: list[int] = field(default_factory=list[int])
+    """Where the same is sent at the same time, over as many connections each: what disturbs one disturbs the others."""
     connections: int = 1
+    """To each port."""
+    stagger_seconds: float = 0.0
+    """Between opening one connection and the next: paced streams that begin together would queue behind each other."""
     seconds: float = 1.0
     pause_seconds: float = 0.0
     """Of each connection between an answer and its next request."""
@@ -58,20 +63,36 @@ class Result:
     latencies_us: list[float] = field(default_factory=list[float])
     first_chunk_us: list[float] = field(default_factory=list[float])
     chunk_latencies_us: list[float] = field(default_factory=list[float])
+    by_port_us: list[list[float]] = field(default_factory=list[list[float]])
+    """The chunks' latencies for `port` and each of `other_ports`, in that order, where there are others."""
     cpu_seconds: float = 0.0
     """Of this generator: to see that it was not what limited."""
 
 
 class _Connection:
-    __slots__ = ("_load", "chunked", "first_chunk_at", "head_end", "length", "received", "scanned", "sent_at", "stream")
+    __slots__ = (
+        "_load",
+        "_port",
+        "chunked",
+        "first_chunk_at",
+        "head_end",
+        "latencies_us",
+        "length",
+        "received",
+        "scanned",
+        "sent_at",
+        "stream",
+    )
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, port: int, latencies_us: list[float]) -> None:
         self._load = load
+        self._port = port
+        self.latencies_us = latencies_us
         self.stream = self._connect()
         self._reset()
 
     def _connect(self) -> socket.socket:
-        connection = socket.create_connection((self._load.host, self._load.port), timeout=30)
+        connection = socket.create_connection((self._load.host, self._port), timeout=30)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
@@ -137,8 +158,14 @@ class _Loop:
         self._connections: dict[int, _Connection] = {}
 
     def run(self) -> Result:
+        ports = (self._load.port, *self._load.other_ports)
+        if self._load.other_ports:
+            self._result.by_port_us = [[] for _ in ports]
         for _ in range(self._load.connections):
-            self._open(_Connection(self._load))
+            for index, port in enumerate(ports):
+                latencies = self._result.by_port_us[index] if self._load.other_ports else []
+                self._open(_Connection(self._load, port, latencies))
+                time.sleep(self._load.stagger_seconds)
         started = time.perf_counter() + self._load.warmup_seconds
         ends = started + self._load.seconds
         cpu_before = time.process_time()
@@ -205,6 +232,7 @@ class _Loop:
         if self._counting:
             self._result.chunks += len(found)
             self._result.chunk_latencies_us += found
+            connection.latencies_us += found
 
 
 def run(load: Load) -> Result:

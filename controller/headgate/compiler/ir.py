@@ -148,6 +148,8 @@ class Backend(_Hashed):
     body_remove: tuple[str, ...] = ()
     managed_headers: tuple[str, ...] = ()
     """Headers that any backend of the rule changes; each attempt starts from the client's value of them."""
+    alone: bool = False
+    """Whether no other backend can take a later attempt."""
     include_usage: bool = False
     losses: Literal["report", "reject", "emulate"] = "report"
     """What the processor does with what the backend's dialect cannot say."""

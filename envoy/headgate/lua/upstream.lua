@@ -6,6 +6,7 @@
 --   azure_version  string, the api-version of Azure's deployment paths; the deployment is the model
 --   translate      list of the client paths that the processor serves: it writes path, headers and body
 --   model          string, replaces the body's model
+--   alone          true where no other backend can take a later attempt
 --   include_usage  true to force stream_options.include_usage on streamed OpenAI requests
 --   body_set       list of {name, raw JSON}; body_remove: list of names (top level)
 --   managed        list of the header names that any backend of this rule sets or removes
@@ -141,6 +142,38 @@ local function replacements(changes)
   return values, order
 end
 
+-- Whether the text has the quoted word more often than that.
+local function more_than(count, lower, quoted)
+  local position = 0
+  for _ = 0, count do
+    _, position = lower:find(quoted, position + 1, true)
+    if not position then return false end
+  end
+  return true
+end
+
+-- Whether the text may name a model twice, or a stream where we saw none. A second "model" would let the provider serve
+-- another model than the one that was authorised and routed; a "stream" that we do not see (of a backend whose streams must
+-- end with usage), a stream that nobody pays for.
+local function unusual(text, stream)
+  local lower = text:lower()
+  -- \u006. can spell the letters of "model"
+  return more_than(1, lower, '"model"') or lower:find("\\u006", 1, true)
+    or (stream ~= nil and more_than(stream.seen and 1 or 0, lower, '"stream"'))
+end
+
+-- The body with another model, without walking it; nil where that takes a walk. The body is JSON that has a model, or it would
+-- not be here: so where its name stands in the text but once, there is the member.
+local function with_model(text, changes)
+  if not changes.model or changes.include_usage or #changes.set > 0 or #changes.remove > 0 then return nil end
+  if unusual(text, changes.stream) then return nil end
+  local _, last = text:find('"model"', 1, true)
+  local first = last and text:match('^%s*:%s*()"', last + 1)
+  local finish = first and text:find('["\\]', first + 1)
+  if not finish or text:byte(finish) ~= 34 then return nil end
+  return text:sub(1, first - 1) .. json_string(changes.model) .. text:sub(finish + 1)
+end
+
 -- The rewritten body, or nil and why: members are removed first, then set, then usage is asked for.
 local function rewrite(s, changes)
   local list, by_name, close = members(s)
@@ -253,26 +286,11 @@ local function refuse(h, why)
   h:respond({ [":status"] = "400", ["content-type"] = "text/plain" }, why)
 end
 
--- Whether the text has the quoted word more often than that.
-local function more_than(count, lower, quoted)
-  local position = 0
-  for _ = 0, count do
-    _, position = lower:find(quoted, position + 1, true)
-    if not position then return false end
-  end
-  return true
-end
-
--- A second "model" would let the provider serve another model than the one that was authorised and routed; a "stream" that
--- we do not see (of a backend whose streams must end with usage), a stream that nobody pays for.
+-- Refuses what `unusual` found, where the walk finds it too.
 local function guard(h, text, stream)
-  local lower = text:lower()
-  -- \u006. can spell the letters of "model"
-  local suspicious = more_than(1, lower, '"model"') or lower:find("\\u006", 1, true)
-  if suspicious or (stream ~= nil and more_than(stream.seen and 1 or 0, lower, '"stream"')) then
-    local list, why = members(text)
-    if not list then refuse(h, why) end
-  end
+  if not unusual(text, stream) then return end
+  local list, why = members(text)
+  if not list then refuse(h, why) end
 end
 
 local function run(h)
@@ -305,7 +323,8 @@ local function run(h)
   end
   local include_usage = stream ~= nil and stream.value
   local rewrites = json and (backend.rewrites or include_usage) and seen.model ~= nil
-  if not kept and (translated or rewrites or backend.managed or sent_path ~= path) then
+  -- a backend alone rewrites the body in each attempt, and so the length with it
+  if not kept and (translated or (rewrites and not backend.alone) or backend.managed or sent_path ~= path) then
     keep(h, headers, path, backend.managed)
   end
   if kept or sent_path ~= path then headers:replace(":path", sent_path) end
@@ -316,7 +335,8 @@ local function run(h)
   if not rewrites then return guard(h, text, stream) end
   local changes = { model = backend.model, set = backend.set, remove = backend.remove, include_usage = include_usage,
     stream = stream }
-  local out, why = rewrite(text, changes)
+  local out, why = with_model(text, changes), nil
+  if not out then out, why = rewrite(text, changes) end
   if not out then return refuse(h, why) end
   if out ~= text then h:headers():replace("content-length", tostring(body:setBytes(out))) end
 end

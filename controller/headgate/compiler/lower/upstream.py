@@ -158,6 +158,7 @@ def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Js
         "azure_version": backend.version if deployments else "",
         "translate": translated_paths(backend, options),
         "model": backend.model,
+        "alone": backend.alone,
         "include_usage": backend.include_usage,
         "body_set": backend.body_set,
         "body_remove": backend.body_remove,

@@ -406,14 +406,16 @@ def _translation(
 
 
 def with_managed_headers(backends: tuple[ir.Backend, ...]) -> tuple[ir.Backend, ...]:
-    """Each backend told which headers any of them changes, so that no attempt inherits another's."""
+    """Each backend told which headers any of them changes, so that no attempt inherits another's, or that it is alone."""
+    if len(backends) == 1:
+        return (replace(backends[0], alone=True),)
     names = {name for backend in backends for name, _ in backend.header_set}
     names |= {name for backend in backends for name in backend.header_remove}
     spoken = {backend.dialect for backend in backends} & DIALECTS.keys()
     if len(spoken) > 1:  # translating to one of them sets and removes these
         names |= {name for dialect in spoken if dialect is not None for name in DIALECTS[dialect].request_headers}
         names |= {name for dialect in spoken if dialect is not None for name in DIALECTS[dialect].client_headers}
-    if not names or len(backends) < 2:
+    if not names:
         return backends
     managed = tuple(sorted(names))
     return tuple(replace(backend, managed_headers=managed) for backend in backends)
