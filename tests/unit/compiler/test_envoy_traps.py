@@ -175,6 +175,6 @@ def test_the_short_script_is_chosen_only_where_nothing_changes(case: str) -> Non
     for route in (entry for entry in everything(case) if upstream.SCRIPT in entry.get("typed_per_filter_config", {})):
         action = route["route"]
         for name in groups.get(action.get("cluster_specifier_plugin"), [action.get("cluster")]):
-            assert contexts[name].keys() <= {"host", "prefix", "translate"}
+            assert contexts[name].keys() <= {"host", "prefix", "translate", "alone"}
             assert contexts[name]["host"] == action["host_rewrite_literal"]
             assert contexts[name].get("prefix", "/v1") == "/v1"

@@ -406,7 +406,7 @@ def _translation(
 
 
 def with_managed_headers(backends: tuple[ir.Backend, ...]) -> tuple[ir.Backend, ...]:
-    """Each backend told which headers any of them changes, so that no attempt inherits another's, or that it is alone."""
+    """Each backend told which headers any of them changes, as attempts share them; or that it is alone."""
     if len(backends) == 1:
         return (replace(backends[0], alone=True),)
     names = {name for backend in backends for name, _ in backend.header_set}
