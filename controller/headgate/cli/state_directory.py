@@ -14,7 +14,10 @@ from headgate.cli.start_error import StartError
 SOCKET_PATH_BYTES_MAX: Final = 107
 """The kernel's bound on unix socket paths."""
 _LONGEST_NAME: Final = "extproc-999.sock"
-_PREFIX: Final = "headgate-run-"
+_PREFIX: Final = "headgate-"
+_LOCK: Final = "lock"
+_TEMPORARY_LOCK: Final = "lock-temporary"
+"""Tells a folder of ours, which may go, from one that a user gave and that has a similar name."""
 _STARTING_SECONDS: Final = 5.0
 """A folder younger than this may be one whose process is yet to lock it."""
 
@@ -32,8 +35,9 @@ class StateDirectory:
             remove_stale(Path(tempfile.gettempdir()))
         try:
             self.path = (given or Path(tempfile.mkdtemp(prefix=_PREFIX))).absolute()
+            name = _TEMPORARY_LOCK if self._temporary else _LOCK
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartError(f"cannot use {given} as state folder: {error.strerror}") from error
         try:
@@ -91,7 +95,7 @@ def remove_stale(parent: Path) -> None:
                 continue
             if time.time() - found.st_mtime < _STARTING_SECONDS:
                 continue
-            lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            lock = os.open(path / _TEMPORARY_LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
             continue
         try:

@@ -175,7 +175,7 @@ def test_a_translated_stream_ends_when_the_provider_says_so(stage: Stage) -> Non
     stage["anthropic"].answer(Answer(usage=WRITTEN, delivery=HANGS))
     _leave_at(stage, "/v1/messages?left=end", "priced", "message_stop")
     _leave_at(stage, "/v1/chat/completions?left=end", "priced-claude", "[DONE]")
-    found = stage.access(lambda entry: entry["path"].endswith("?left=end"), 2)
+    found = stage.access(lambda entry: str(entry["path"]).endswith("?left=end"), 2)
     published = [entry["metadata"] for entry in found]
     assert [(each["input_tokens"], each["output_tokens"]) for each in published] == [(100, 20)] * 2
 
@@ -184,7 +184,7 @@ def test_a_client_that_leaves_early_owes_its_prompt(stage: Stage) -> None:
     """Anthropic tells the prompt's tokens first of all."""
     stage["anthropic"].answer(Answer(usage=WRITTEN, text="x " * 100, delivery=Delivery(hang_after_bytes=900)))
     _leave_at(stage, "/v1/chat/completions?left=early", "priced-claude", '"content"')
-    (entry,) = stage.access(lambda entry: entry["path"].endswith("?left=early"))
+    (entry,) = stage.access(lambda entry: str(entry["path"]).endswith("?left=early"))
     assert entry["metadata"]["input_tokens"] == 100
 
 

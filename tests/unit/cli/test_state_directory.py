@@ -28,10 +28,10 @@ def test_a_temporary_folder_goes_when_it_is_closed(temporary: Path) -> None:
 
 
 def test_the_folder_of_a_killed_process_goes_at_the_next_start(temporary: Path) -> None:
-    killed = temporary / "headgate-run-killed"
+    killed = temporary / "headgate-killed"
     (killed / "files").mkdir(parents=True)
     (killed / "files" / "credentials").write_text("secret")
-    (killed / "lock").touch()
+    (killed / "lock-temporary").touch()
     _aged(killed)
     state = StateDirectory()
     assert list(temporary.iterdir()) == [state.path]
@@ -47,21 +47,24 @@ def test_the_folder_of_another_gateway_stays(temporary: Path) -> None:
     second.close()
 
 
-def test_what_is_not_a_folder_of_ours_stays(tmp_path: Path) -> None:
-    starting = tmp_path / "headgate-run-starting"
+def test_what_is_not_a_folder_of_ours_stays(short_path: Path) -> None:
+    starting = short_path / "headgate-starting"
     starting.mkdir()
-    (starting / "lock").touch()
-    unlocked = tmp_path / "headgate-run-unlocked"
+    (starting / "lock-temporary").touch()
+    unlocked = short_path / "headgate-unlocked"
     unlocked.mkdir()
     _aged(unlocked)
-    other = tmp_path / "other"
+    given = short_path / "headgate-given"
+    StateDirectory(given).close()
+    _aged(given)
+    other = short_path / "other"
     (other / "files").mkdir(parents=True)
-    (other / "lock").touch()
+    (other / "lock-temporary").touch()
     _aged(other)
-    (tmp_path / "headgate-run-link").symlink_to(other)
-    before = sorted(tmp_path.iterdir())
-    remove_stale(tmp_path)
-    assert sorted(tmp_path.iterdir()) == before
+    (short_path / "headgate-link").symlink_to(other)
+    before = sorted(short_path.iterdir())
+    remove_stale(short_path)
+    assert sorted(short_path.iterdir()) == before
     assert (other / "files").is_dir()
 
 
