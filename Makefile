@@ -10,7 +10,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
 # a line per package while it is fetched, and whatever goes wrong
 SHOW = 2>&1 | awk '/^Collecting /{print "    " $$2; fflush(); next} /^Installing collected/{print "    installing them"; fflush(); next} /ERROR|error:/{print; fflush()}'
 
-.PHONY: run test check lint unit golden integration cluster bench bench-peers protos crds reference format clean dev
+.PHONY: run test check lint unit golden integration cluster bench bench-peers bench-control protos crds manifests reference format clean dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headgate needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -69,6 +69,9 @@ crds: $(DEV_STAMP)
 reference: $(DEV_STAMP)
 	$(BIN)/python docs/generate.py
 
+manifests: $(DEV_STAMP)
+	$(BIN)/python manifests/generate.py
+
 protos: $(DEV_STAMP)
 	$(BIN)/python protos/generate.py
 
@@ -77,6 +80,10 @@ bench: $(DEV_STAMP)
 
 bench-peers: $(DEV_STAMP)
 	PYTHONPATH=tests $(BIN)/python -m bench --peers $(ARGS)
+
+# Needs the test API server of `make cluster`, which is built if it is not there.
+bench-control: $(DEV_STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m bench.cluster_control $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -1,0 +1,120 @@
+"""What the controller may do on a cluster, as data: one definition for the manifests, the chart and the tests.
+
+Exactly the verbs that are used: `reads` and `reports` on what is watched (a ClusterRole or, with `--watch-namespaces`,
+a Role in each of them, and a ClusterRole for what lives in none), and `leads` in the controller's own namespace.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from headgate.compiler.options import Mode
+from headgate.compiler.resources.kinds import KINDS, Kind
+
+NAME: Final = "headgate-controller"
+NAMESPACE: Final = "headgate-system"
+_AI: Final = "aigateway.envoyproxy.io"
+_OURS: Final = "headgate.dev"
+_NO_STATUS: Final = frozenset({"ReferenceGrant", "HTTPRouteFilter", "EnvoyProxy", "Secret", "ConfigMap", "Namespace"})
+"""Kinds that we never report on."""
+_WATCH: Final = ("list", "watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What may be done with some resources of a group."""
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    """Only these objects; all where empty."""
+
+    def as_json(self) -> Mapping[str, object]:
+        """As the API has it."""
+        rule: dict[str, object] = {
+            "apiGroups": [self.group],
+            "resources": list(self.resources),
+            "verbs": list(self.verbs),
+        }
+        return {**rule, "resourceNames": list(self.names)} if self.names else rule
+
+
+def plural(kind: Kind) -> str:
+    """The name of a kind's resources."""
+    name = kind.name.lower()
+    if name.endswith("y") and name[-2] not in "aeiou":
+        return f"{name[:-1]}ies"
+    return f"{name}es" if name.endswith("s") else f"{name}s"
+
+
+def reads(*, namespaced: bool | None = None) -> tuple[Rule, ...]:
+    """What is watched: all, or only what lives in namespaces (True) or in none (False)."""
+    kinds = [kind for kind in KINDS if namespaced is None or kind.namespaced is namespaced]
+    return tuple(
+        Rule(group, tuple(plural(kind) for kind in members), _WATCH)
+        for group, members in groupby(sorted(kinds, key=lambda kind: kind.group), key=lambda kind: kind.group)
+    )
+
+
+def reported(mode: Mode) -> tuple[Kind, ...]:
+    """The kinds whose status the mode writes."""
+    ours = (_AI, _OURS) if mode is Mode.ENVOY_GATEWAY else tuple({kind.group for kind in KINDS})
+    return tuple(kind for kind in KINDS if kind.group in ours and kind.name not in _NO_STATUS)
+
+
+def reports(mode: Mode, *, namespaced: bool | None = None) -> tuple[Rule, ...]:
+    """What is told: statuses by server-side apply, and events."""
+    kinds = [kind for kind in reported(mode) if namespaced is None or kind.namespaced is namespaced]
+    statuses = tuple(
+        Rule(group, tuple(f"{plural(kind)}/status" for kind in members), ("patch",))
+        for group, members in groupby(sorted(kinds, key=lambda kind: kind.group), key=lambda kind: kind.group)
+    )
+    # Events about objects that live in no namespace are written into `default`.
+    return (*statuses, Rule("events.k8s.io", ("events",), ("create",)))
+
+
+def leads(lease: str = NAME) -> tuple[Rule, ...]:
+    """The Lease, in the controller's own namespace. Creating cannot be limited to a name."""
+    group = "coordination.k8s.io"
+    return (Rule(group, ("leases",), ("create",)), Rule(group, ("leases",), ("get", "update"), (lease,)))
+
+
+def objects(
+    mode: Mode, *, namespace: str = NAMESPACE, watch_namespaces: Sequence[str] = (), extra: Sequence[Rule] = ()
+) -> tuple[Mapping[str, object], ...]:
+    """ServiceAccount, roles and bindings. `extra` are rules that a mode needs besides, where it reads."""
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": namespace}}
+    own = _bound("Role", f"{NAME}-leader", namespace, leads(), namespace)
+    if not watch_namespaces:
+        everything = (*reads(), *reports(mode), *extra)
+        return (account, *_bound("ClusterRole", _role(mode), "", everything, namespace), *own)
+    outside = (*reads(namespaced=False), *reports(mode, namespaced=False))
+    found = [account, *_bound("ClusterRole", _role(mode), "", outside, namespace)]
+    inside = (*reads(namespaced=True), *reports(mode, namespaced=True), *extra)
+    for each in watch_namespaces:
+        found += _bound("Role", _role(mode), each, inside, namespace)
+    return (*found, *own)
+
+
+def _role(mode: Mode) -> str:
+    return f"{NAME}-{mode}"
+
+
+def _bound(
+    kind: str, name: str, namespace: str, rules: Iterable[Rule], account_namespace: str
+) -> tuple[Mapping[str, object], ...]:
+    """A role and its binding to the controller's account."""
+    metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
+    version = "rbac.authorization.k8s.io/v1"
+    return (
+        {"apiVersion": version, "kind": kind, "metadata": metadata, "rules": [rule.as_json() for rule in rules]},
+        {
+            "apiVersion": version,
+            "kind": f"{kind}Binding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": account_namespace}],
+        },
+    )
