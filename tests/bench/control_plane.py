@@ -59,7 +59,7 @@ class Changes:
     """From the command to `ready` with a thousand routes."""
 
 
-def _ask(port: int, body: str) -> int:
+def ask(port: int, body: str) -> int:
     """The status of one request on a connection of its own; 0 where nothing listens."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
@@ -89,7 +89,7 @@ def cold_starts(directory: Path, arguments: tuple[str, ...]) -> tuple[float, ...
             here.mkdir()
             started = time.monotonic()
             with Gateway(config.documents(*objects), here, *arguments, wait=False) as gateway:
-                while _ask(port, native.body()) != 200:
+                while ask(port, native.body()) != 200:
                     gateway.child.require_alive()
                     time.sleep(POLL_SECONDS)
                 times.append(time.monotonic() - started)
@@ -139,7 +139,7 @@ def route_changes(directory: Path, arguments: tuple[str, ...]) -> Changes:
             host="127.0.0.1",
             port=port,
             path="/v1/chat/completions",
-            body=_body("model-1"),
+            body=chat_body("model-1"),
             connections=4,
             pause_seconds=PAUSE_SECONDS,
             seconds=LOAD_SECONDS,
@@ -158,7 +158,8 @@ def route_changes(directory: Path, arguments: tuple[str, ...]) -> Changes:
         )
 
 
-def _body(model: str) -> str:
+def chat_body(model: str) -> str:
+    """A small chat request."""
     return json.dumps({"model": model, "messages": [{"role": "user", "content": "hello"}]})
 
 
@@ -168,10 +169,10 @@ def _one_change(gateway: Gateway, port: int, number: int) -> float:
     route = config.many_route(CHANGED)
     route["spec"]["rules"][0]["matches"][0]["headers"][0]["value"] = model
     text = config.documents(route)
-    body = _body(model)
+    body = chat_body(model)
     saved = time.monotonic()
     gateway.write(text, "changed.yaml")
-    while _ask(port, body) != 200:
+    while ask(port, body) != 200:
         gateway.child.require_alive()
         if time.monotonic() - saved > 30:
             raise TimeoutError(f"change {number} was not served in 30 s:\n{gateway.output[-2000:]}")

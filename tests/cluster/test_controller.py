@@ -29,7 +29,8 @@ def run_controller(kube_access: Access, short_path: Path, gateway_crds: None, ai
     started: list[Controller] = []
 
     def run(*arguments: str, kubeconfig: Path = kube_access.kubeconfig, name: str = "controller") -> Controller:
-        started.append(Controller(kubeconfig, short_path, "--mode", "standalone", *arguments, name=name))
+        always = ("--mode", "standalone", "--gateway-address", LOOPBACK)
+        started.append(Controller(kubeconfig, short_path, *always, *arguments, name=name))
         return started[-1]
 
     yield run

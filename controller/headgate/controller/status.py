@@ -7,7 +7,7 @@ A status is written by server-side apply, and only where the API server shows so
 * what is there beyond what we want may be ours from an earlier life: it is written over once, and then left alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeGuard
 
@@ -31,39 +31,42 @@ class Refused:
 
 
 def with_programmed(
-    statuses: Sequence[ObjectStatus], *, pending: bool = False, refused: Sequence[Refused] = ()
+    statuses: Sequence[ObjectStatus], *, pending: Collection[Key] = (), refused: Sequence[Refused] = ()
 ) -> tuple[ObjectStatus, ...]:
     """Statuses whose `Programmed` conditions know what Envoy said.
 
-    The compiler says whether there is a configuration. What Envoy refused of it is not programmed, and while an Envoy
-    has not answered yet (`pending`) it is unknown. Without any Envoy it counts as programmed, as Gateway API has it:
+    The compiler says whether there is a configuration. What Envoy refused of it is not programmed, and what no Envoy
+    has answered to yet (`pending`) is unknown. Without any Envoy it counts as programmed, as Gateway API has it:
     there is a configuration that will be in force once something serves it.
     """
     refusals = {each.key: each.message for each in refused}
 
-    def changed(condition: Json, message: str | None) -> Json:
+    def changed(key: Key, condition: Json) -> Json:
         if condition.get("type") != "Programmed" or condition.get("status") != "True":
             return condition
-        if message is not None:
+        if (message := refusals.get(key)) is not None:
             return {**condition, "status": "False", "reason": "Invalid", "message": f"Envoy refused it: {message}"}
-        if pending:
+        if key in pending:
             return {**condition, "status": "Unknown", "reason": "Pending", "message": "Envoy has not answered yet"}
         return condition
 
-    def walk(value: object, message: str | None) -> object:
+    def walk(key: Key, value: object) -> object:
         if _is_map(value):
             if "type" in value and "status" in value:
-                return changed(value, message)
-            return {name: walk(member, message) for name, member in value.items()}
-        return [walk(each, message) for each in value] if _is_list(value) else value
+                return changed(key, value)
+            return {name: walk(key, member) for name, member in value.items()}
+        return [walk(key, each) for each in value] if _is_list(value) else value
 
     if not pending and not refusals:
         return tuple(statuses)
     found: list[ObjectStatus] = []
     for each in statuses:
-        status = walk(each.status, refusals.get(each.key))
-        assert _is_map(status)
-        found.append(replace(each, status=status))
+        if each.key in refusals or each.key in pending:
+            status = walk(each.key, each.status)
+            assert _is_map(status)
+            found.append(replace(each, status=status))
+        else:
+            found.append(each)
     return tuple(found)
 
 

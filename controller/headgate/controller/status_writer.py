@@ -120,6 +120,11 @@ class StatusWriter:
             if self._settled.get(key) != (wanted.status, seen.status):
                 self._enqueue(key)
 
+    def shows(self, wanted: ObjectStatus) -> bool:
+        """Whether the API server shows this status already."""
+        seen = self._store.seen(wanted.key)
+        return seen is not None and covers(seen.decoded(), wanted.status)
+
     @property
     def idle(self) -> bool:
         """Whether nothing is left to write now."""

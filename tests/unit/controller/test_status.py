@@ -107,7 +107,8 @@ def test_programmed_says_what_envoy_said() -> None:
     gateway = object_status("Gateway", "g", conditions=[condition("Accepted"), condition("Programmed")])
     broken = object_status("Gateway", "h", conditions=[condition("Programmed", "False", "Invalid")])
     assert with_programmed([gateway]) == (gateway,)
-    assert [programmed(each) for each in with_programmed([gateway, broken], pending=True)] == [
+    assert with_programmed([gateway], pending={broken.key}) == (gateway,)
+    assert [programmed(each) for each in with_programmed([gateway, broken], pending={gateway.key, broken.key})] == [
         ("Unknown", "Pending"),
         ("False", "Invalid"),
     ]

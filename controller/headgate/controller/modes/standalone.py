@@ -15,6 +15,7 @@ from typing import Final
 from headgate.compiler.compile import compile_world
 from headgate.compiler.conditions import diagnostic_order
 from headgate.compiler.options import Mode, Options
+from headgate.compiler.resources.metadata import Key
 from headgate.controller.cluster import Cluster, open_cluster, serve_health
 from headgate.controller.control_plane import ControlPlane
 from headgate.controller.loop import Build
@@ -28,8 +29,9 @@ from headgate.runtime.logging import event_log
 
 log = event_log("controller")
 
-PENDING_SECONDS: Final = 1.0
-"""How long statuses wait for Envoy's answer, so that they are written once and not twice."""
+PENDING_SECONDS: Final = 10.0
+"""How long statuses wait for Envoy's answer, so that they are written once and not twice. After that, those that are
+new say that there is none."""
 
 
 async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
@@ -136,9 +138,10 @@ class _Outlet:
             self._patience = None
         if self._last is None:
             return
-        statuses = self._last.statuses
+        statuses, writer = self._last.statuses, self._cluster.statuses
         refused = refused_objects(self._control_plane.refusals, statuses)
-        self._cluster.statuses.offer(with_programmed(statuses, pending=self._pending(), refused=refused))
+        pending = {each.key for each in statuses if not writer.shows(each)} if self._pending() else frozenset[Key]()
+        writer.offer(with_programmed(statuses, pending=pending, refused=refused))
 
 
 async def _unless_stopped(work: Coroutine[None, None, None], stop: asyncio.Event) -> bool:
