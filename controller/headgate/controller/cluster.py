@@ -17,6 +17,7 @@ from typing import Final
 from headgate.controller.election import Election
 from headgate.controller.events import EventRecorder
 from headgate.controller.health import HealthServer
+from headgate.controller.limits_page import LimitsPage
 from headgate.controller.modes import StartError
 from headgate.controller.sources.kubernetes.client import AccessError, ApiServer, connect
 from headgate.controller.sources.kubernetes.discovery import Discovery
@@ -148,10 +149,14 @@ async def open_cluster(options: argparse.Namespace, *, controller_name: str) -> 
 
 @asynccontextmanager
 async def serve_health(
-    address: str, *, ready: Callable[[], str], status: Callable[[], Mapping[str, object]]
+    address: str,
+    *,
+    ready: Callable[[], str],
+    status: Callable[[], Mapping[str, object]],
+    limits: LimitsPage | None = None,
 ) -> AsyncGenerator[None]:
-    """Answers /healthz, /readyz and /status on `host:port`; nothing where it is empty. Raises StartError."""
-    server = HealthServer(ready=ready, status=status)
+    """Answers /healthz, /readyz, /status and /limits on `host:port`; nothing where it is empty. Raises StartError."""
+    server = HealthServer(ready=ready, status=status, limits=limits)
     try:
         if address:
             try:

@@ -1,17 +1,21 @@
-"""What a kubelet and an operator ask the controller over HTTP: /healthz, /readyz, /status."""
+"""What others ask the controller over HTTP: /healthz, /readyz, /status, and /limits where there are any."""
 
 from collections.abc import Callable, Mapping
 
 import msgspec
 from aiohttp import web
+from headgate.controller.limits_page import LimitsPage
 
 
 class HealthServer:
     """Serves between `start` and `close`. `ready` and `status` are called for each request."""
 
-    def __init__(self, *, ready: Callable[[], str], status: Callable[[], Mapping[str, object]]) -> None:
+    def __init__(
+        self, *, ready: Callable[[], str], status: Callable[[], Mapping[str, object]], limits: LimitsPage | None = None
+    ) -> None:
         self._ready = ready
         self._status = status
+        self._limits = limits
         self._runner: web.AppRunner | None = None
 
     async def start(self, address: str) -> int:
@@ -20,7 +24,10 @@ class HealthServer:
         application.router.add_get("/healthz", self._alive)
         application.router.add_get("/readyz", self._is_ready)
         application.router.add_get("/status", self._tell)
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        if self._limits is not None:
+            application.router.add_get("/limits", self._limits.handle)
+        # A request that waits for other limits must not hold up the end.
+        self._runner = web.AppRunner(application, shutdown_timeout=0.1, access_log=None, handle_signals=False)
         await self._runner.setup()
         host, _, port = address.rpartition(":")
         site = web.TCPSite(self._runner, host.strip("[]") or None, int(port))

@@ -10,7 +10,9 @@ import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from headgate.limits.matching import Snapshot
 from headgate.ratelimit import wire
 from headgate.ratelimit.admin import AdminServer
 from headgate.ratelimit.config_source import ConfigSource
@@ -24,6 +26,9 @@ from headgate.runtime.http2.server import Server
 from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
 from headgate.runtime.signals import stop_event
 
+if TYPE_CHECKING:
+    from headgate.ratelimit.config_url import UrlSource
+
 log = event_log("ratelimit")
 
 
@@ -35,7 +40,9 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="headgate-ratelimit", description="Envoy's rate limit service.")
     parser.add_argument("--address", default="127.0.0.1:8081", help="unix:/path or host:port (default %(default)s)")
-    parser.add_argument("--config", type=Path, required=True, help="YAML file, or folder of them; watched")
+    parser.add_argument(
+        "--config", required=True, help="YAML file, or folder of them, or a controller's /limits (http://…); watched"
+    )
     parser.add_argument("--redis-url", default="", help="redis://, rediss:// or unix://; without it memory is used")
     parser.add_argument("--redis-timeout-seconds", type=float, default=0.5, help="per call (default %(default)s)")
     parser.add_argument("--ttl-jitter-seconds", type=int, default=300, help="most added to a counter's life in Redis")
@@ -76,9 +83,8 @@ async def _run(options: argparse.Namespace) -> None:
     stop = stop_event()
     storage = _open_storage(options)
     service = RateLimitService(storage, key_prefix=options.key_prefix, limit_headers=options.limit_headers)
-    source = ConfigSource(options.config, on_error=service.config_rejected)
-    snapshot = source.load()
-    if snapshot is None or not source.usable:
+    source, snapshot = await _open_source(options.config, service.config_rejected)
+    if snapshot is None:
         raise StartError(f"no limits can be read from {options.config}")
     service.use(snapshot)
     admin = AdminServer(make_pages(service, stop))
@@ -108,6 +114,21 @@ async def _serve(service: RateLimitService, stop: asyncio.Event, options: argpar
     log.info("server_draining", address=options.address, drain_seconds=options.drain_seconds)
     await server.stop(options.drain_seconds)
     log.info("server_stopped", address=options.address)
+
+
+async def _open_source(
+    config: str, on_error: Callable[[str], None]
+) -> "tuple[ConfigSource | UrlSource, Snapshot | None]":
+    """Where limits come from, and the first of them; None where there are none to be had."""
+    if not config.startswith(("http://", "https://")):
+        source = ConfigSource(Path(config), on_error=on_error)
+        snapshot = source.load()
+        return source, snapshot if source.usable else None
+    # Imported here: files need no HTTP client.
+    from headgate.ratelimit.config_url import UrlSource
+
+    remote = UrlSource(config, on_error=on_error)
+    return remote, await remote.first()
 
 
 def _open_storage(options: argparse.Namespace) -> Storage:

@@ -1,7 +1,7 @@
 """`--mode standalone`: the resources of a Kubernetes API, served to any Envoy over delta ADS.
 
-Every replica serves; the leader writes statuses. The configuration of the rate limit service is written to
-`<state-dir>/ratelimit/headgate.yaml`, for a limiter beside this process.
+Every replica serves; the leader writes statuses. Rate limit services read their limits from `/limits` of the health
+address, or, beside this process, from `<state-dir>/ratelimit/headgate.yaml`.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from headgate.compiler.options import Mode, Options
 from headgate.compiler.resources.metadata import Key
 from headgate.controller.cluster import Cluster, open_cluster, serve_health
 from headgate.controller.control_plane import ControlPlane
+from headgate.controller.limits_page import LimitsPage
 from headgate.controller.loop import Build
 from headgate.controller.modes import StartError
 from headgate.controller.modes.envoys import LogObserver, compiler_options
@@ -42,7 +43,9 @@ async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
         async with open_cluster(options, controller_name=name) as cluster:
             compiler = compiler_options(options, Mode.STANDALONE, name, secrets_directory="")
             outlet = _Outlet(cluster, compiler, state)
-            async with serve_health(options.health_address, ready=cluster.not_ready, status=outlet.status):
+            async with serve_health(
+                options.health_address, ready=cluster.not_ready, status=outlet.status, limits=outlet.limits
+            ):
                 await outlet.serve(options.address, stop)
 
 
@@ -54,6 +57,7 @@ class _Outlet:
         self._options = options
         self._log = LogObserver()
         self._control_plane = ControlPlane(build=self._build, observer=self, state_directory=state)
+        self.limits = LimitsPage()
         self._last: Build | None = None
         self._patience: asyncio.TimerHandle | None = None
 
@@ -107,6 +111,7 @@ class _Outlet:
     def built(self, build: Build, snapshot: Snapshot) -> None:
         new = self._last is None or build.problems != self._last.problems
         self._last = build
+        self.limits.publish(build.limits_text)
         if new:
             self._log.built(build, snapshot)
         self._wait_for_envoy()
