@@ -1,7 +1,7 @@
 """What the controller may do on a cluster, as data: one definition for the manifests, the chart and the tests.
 
-Exactly the verbs that are used: `reads` and `reports` on what is watched (a ClusterRole or, with `--watch-namespaces`,
-a Role in each of them, and a ClusterRole for what lives in none), and `leads` in the controller's own namespace.
+Exactly the verbs that are used: `reads`, `reports` and `writes` on what is watched (a ClusterRole or, with
+`--watch-namespaces`, a Role in each of them and a ClusterRole for the rest), and `leads` in its own namespace.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,6 +75,19 @@ def reports(mode: Mode, *, namespaced: bool | None = None) -> tuple[Rule, ...]:
     return (*statuses, Rule("events.k8s.io", ("events",), ("create",)))
 
 
+def writes(mode: Mode) -> tuple[Rule, ...]:
+    """The objects that Envoy Gateway needs of ours, by server-side apply; the API server collects them."""
+    if mode is not Mode.ENVOY_GATEWAY:
+        return ()
+    return (
+        Rule("gateway.networking.k8s.io", ("httproutes",), ("create", "patch")),
+        Rule("gateway.envoyproxy.io", ("httproutefilters",), ("create", "patch")),
+        # They name their route as an owner that must not go first, which some clusters let only those do who may write
+        # the owner's finalizers (OwnerReferencesPermissionEnforcement).
+        Rule(_AI, ("aigatewayroutes/finalizers",), ("update",)),
+    )
+
+
 def leads(lease: str = NAME) -> tuple[Rule, ...]:
     """The Lease, in the controller's own namespace. Creating cannot be limited to a name."""
     group = "coordination.k8s.io"
@@ -82,17 +95,17 @@ def leads(lease: str = NAME) -> tuple[Rule, ...]:
 
 
 def objects(
-    mode: Mode, *, namespace: str = NAMESPACE, watch_namespaces: Sequence[str] = (), extra: Sequence[Rule] = ()
+    mode: Mode, *, namespace: str = NAMESPACE, watch_namespaces: Sequence[str] = ()
 ) -> tuple[Mapping[str, object], ...]:
-    """ServiceAccount, roles and bindings. `extra` are rules that a mode needs besides, where it reads."""
+    """ServiceAccount, roles and bindings."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": namespace}}
     own = _bound("Role", f"{NAME}-leader", namespace, leads(), namespace)
     if not watch_namespaces:
-        everything = (*reads(), *reports(mode), *extra)
+        everything = (*reads(), *reports(mode), *writes(mode))
         return (account, *_bound("ClusterRole", _role(mode), "", everything, namespace), *own)
     outside = (*reads(namespaced=False), *reports(mode, namespaced=False))
     found = [account, *_bound("ClusterRole", _role(mode), "", outside, namespace)]
-    inside = (*reads(namespaced=True), *reports(mode, namespaced=True), *extra)
+    inside = (*reads(namespaced=True), *reports(mode, namespaced=True), *writes(mode))
     for each in watch_namespaces:
         found += _bound("Role", _role(mode), each, inside, namespace)
     return (*found, *own)
