@@ -1,14 +1,21 @@
 """AI routes through the real Envoy Gateway, the real Envoy and our controller, with the official clients."""
 
+import asyncio
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
+import yaml
 from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
-from support.envoy_gateway import EnvoyGateway
+from support.envoy_gateway import ENVOY, GATEWAY, EnvoyGateway
 from support.kube import Kube
-from support.providers import ANTHROPIC, OPENAI, Failure, Provider
+from support.limiter import LimiterProcess
+from support.ports import free_port
+from support.providers import ANTHROPIC, OPENAI, Answer, Failure, Provider, Usage
 
 
 @pytest.fixture
@@ -101,3 +108,159 @@ async def test_a_failed_attempt_goes_to_the_next_backend(stage: AiStage) -> None
     first.answer(Failure(400))
     assert (await stage.chat("safe")).status_code == 400
     assert second.requests == []
+
+
+def _limits(domain: str, route: str) -> str:
+    """What Envoy Gateway tells the rate limit service of the policy below, for one route."""
+    limit = {"rate_limit": {"unit": "minute", "requests_per_unit": 30}}
+    model = {"key": "rule-0-match-1", "value": "rule-0-match-1", **limit}
+    client = {"key": "rule-0-match-0", "descriptors": [model]}
+    return yaml.safe_dump({"domain": domain, "descriptors": [{"key": route, "value": route, "descriptors": [client]}]})
+
+
+async def _limited(stage: AiStage, port: int) -> None:
+    """A token limit for each tenant and the model, and Envoy's way to our limiter: plain, on a port of the test's."""
+    selectors = [
+        {"name": "x-tenant-id", "type": "Distinct"},
+        {"name": "x-ai-eg-model", "type": "Exact", "value": "fast"},
+    ]
+    response = {"from": "Metadata", "metadata": {"namespace": "io.envoy.ai_gateway", "key": "total"}}
+    rule = {
+        "clientSelectors": [{"headers": selectors}],
+        "limit": {"requests": 30, "unit": "Minute"},
+        "cost": {"request": {"from": "Number", "number": 0}, "response": response},
+    }
+    limits = {"type": "Global", "global": {"rules": [rule]}}
+    policy = {**manifests.target("HTTPRoute", "chat"), "rateLimit": limits}
+    await stage.apply(manifests.document(ENVOY, "BackendTrafficPolicy", "limits", policy))
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    operations = [
+        {"op": "remove", "path": "/eds_cluster_config"},
+        {"op": "remove", "path": "/transport_socket"},
+        {"op": "replace", "path": "/type", "value": "STATIC"},
+        {
+            "op": "add",
+            "path": "/load_assignment",
+            "value": {"cluster_name": "ratelimit_cluster", "endpoints": endpoints},
+        },
+    ]
+    cluster = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+    patches = [{"type": cluster, "name": "ratelimit_cluster", "operation": each} for each in operations]
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gateway"}
+    patch = {"targetRef": target, "type": "JSONPatch", "jsonPatches": patches}
+    await stage.apply(manifests.document(ENVOY, "EnvoyPatchPolicy", "limiter", patch))
+
+
+async def test_a_token_limit_of_envoy_gateway_is_charged_what_answers_cost(stage: AiStage, short_path: Path) -> None:
+    await _standard(stage)
+    port = free_port()
+    limiter_directory = short_path / "limiter"
+    limiter_directory.mkdir()
+    config = _limits(f"{stage.namespace}/gateway/http", f"httproute/{stage.namespace}/chat/rule/0/match/0/*")
+    with closing(LimiterProcess(limiter_directory, config, "--address", f"127.0.0.1:{port}")):
+        await _limited(stage, port)
+        first = stage.providers["first"]
+        first.answer(Answer(usage=Usage(input=11, output=7)))
+
+        async def chat(tenant: str, **more: object) -> httpx.Response:
+            body = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}], **more}
+            return await stage.http.post("/v1/chat/completions", json=body, headers={"x-tenant-id": tenant})
+
+        await stage.until(lambda answer: "x-ratelimit-limit" in answer.headers, lambda: chat("probe"))
+        plain: dict[str, object] = {}
+        for more in (plain, {"stream": True}):
+            tenant = f"a-{len(more)}"
+            assert [(await chat(tenant, **more)).status_code for _ in range(2)] == [200, 200]
+            refused = await chat(tenant, **more)
+            assert refused.status_code == 429
+            assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        assert (await chat("b")).status_code == 200
+
+
+async def _guarded(stage: AiStage) -> None:
+    """A key for the clients of the AI route, and another route beside it without."""
+    await stage.apply(manifests.secret("clients", ann="key-a"))
+    source = {"credentialRefs": [{"group": "", "kind": "Secret", "name": "clients"}]}
+    keys = {**source, "extractFrom": [{"headers": ["x-client-key"]}]}
+    policy = {**manifests.target("HTTPRoute", "chat"), "apiKeyAuth": keys}
+    await stage.apply(manifests.document(ENVOY, "SecurityPolicy", "clients", policy))
+    web = await stage.web()
+    ref = {"group": "gateway.envoyproxy.io", "kind": "Backend", "name": "web"}
+    await stage.apply(
+        manifests.document(ENVOY, "Backend", "web", {"endpoints": [{"ip": {"address": POD_ADDRESS, "port": web}}]})
+    )
+    rules = [
+        {"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": [ref]} for path in ("/app", "/")
+    ]
+    spec = {"parentRefs": [{"name": "gateway"}], "rules": rules}
+    await stage.apply(manifests.document(GATEWAY, "HTTPRoute", "web", spec))
+
+
+async def test_who_may_call_is_envoy_gateways_to_decide_and_other_routes_are_untouched(stage: AiStage) -> None:
+    await _standard(stage)
+    await _guarded(stage)
+    refused = await stage.until(lambda answer: answer.status_code == 401, lambda: stage.chat("fast"))
+    assert refused.json()["error"]["code"] == "invalid_api_key"
+    await stage.until(lambda answer: answer.status_code == 200, lambda: stage.http.get("/app/x"))
+    for path in ("/v1/models", "/v1/models/fast"):
+        assert (await stage.http.get(path)).status_code == 401, path
+    anthropic = await stage.http.post("/v1/messages", json={"model": "claude"})
+    assert (anthropic.status_code, anthropic.json()["error"]["type"]) == (401, "authentication_error")
+    known = {"x-client-key": "key-a"}
+    assert (await stage.http.get("/v1/models", headers=known)).status_code == 200
+    body = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}]}
+    assert (await stage.http.post("/v1/chat/completions", json=body, headers=known)).status_code == 200
+    # larger than any prompt may be, and not JSON: only AI routes read bodies
+    upload = await stage.http.post("/app/upload", content=b"x" * 60_000_000)
+    assert (upload.status_code, upload.text) == (200, "POST /app/upload 60000000")
+    assert (await stage.http.get("/somewhere")).text == "GET /somewhere 0"
+
+
+async def _calls_through(stage: AiStage, work: Callable[[], Awaitable[None]]) -> list[int]:
+    """The statuses of calls that went on while `work` was done, and of some after it."""
+    statuses: list[int] = []
+    over = asyncio.Event()
+
+    async def call() -> None:
+        while not over.is_set():
+            statuses.append((await stage.chat("fast")).status_code)
+
+    calling = [asyncio.create_task(call()) for _ in range(4)]
+    await work()
+    over.set()
+    await asyncio.gather(*calling)
+    return [*statuses, *[(await stage.chat("fast")).status_code for _ in range(20)]]
+
+
+async def test_traffic_goes_on_while_controllers_come_and_go(stage: AiStage) -> None:
+    await _standard(stage)
+
+    async def work() -> None:
+        stage.controller.child.signal(signal.SIGKILL)
+        await asyncio.to_thread(stage.envoy_gateway.restart)
+        stage.controller = await stage.start_controller("--no-leader-elect")
+        stage.envoy_gateway.stop()
+        await asyncio.to_thread(stage.envoy_gateway.restart)
+        rule = manifests.rule("late", manifests.ref("second"))
+        await stage.apply(manifests.route("late", [rule]))
+        await stage.served("late")
+
+    statuses = await _calls_through(stage, work)
+    assert set(statuses) == {200}, statuses
+    assert len(statuses) > 100
+
+
+async def test_a_change_that_only_we_see_reaches_envoy(stage: AiStage) -> None:
+    await _standard(stage)
+    writes = stage.controller.status()["objects"]["writes"]
+    await stage.apply(manifests.secret("first", apiKey="sk-rotated"))
+    stage.providers["first"].key = "sk-rotated"
+    stage.providers["first"].forget()
+    await stage.until(
+        lambda answer: answer.status_code == 200 and "sk-rotated" in str(stage.providers["first"].last.headers),
+        lambda: stage.chat("fast"),
+    )
+    stage.providers["first"].forget()
+    assert stage.controller.status()["objects"]["writes"] == writes + 1
+    assert stage.controller.status()["hooks"]["gateways"][f"{stage.namespace}/gateway"] == "Called"

@@ -17,6 +17,7 @@ from typing import Any, Self
 import anthropic
 import httpx
 import openai
+from aiohttp import web
 from headgate.compiler.envoy_gateway.sidecar import RUNTIME_GUARD
 
 from support import manifests
@@ -43,6 +44,10 @@ ACCESS_LOG = {
     "details": "%RESPONSE_CODE_DETAILS%",
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
 }
+
+
+async def _answer(request: web.Request) -> web.Response:
+    return web.Response(text=f"{request.method} {request.path} {len(await request.read())}")
 
 
 class ControllerProcess:
@@ -145,6 +150,16 @@ class AiStage:
         log = {"settings": [{"format": {"type": "JSON", "json": ACCESS_LOG}, "sinks": [sink]}]}
         proxy = reference(ENVOY, "EnvoyProxy", self.envoy_gateway.gateway_class, NAMESPACE)
         await self.kube.patch(proxy, {"spec": {"bootstrap": bootstrap, "telemetry": {"accessLog": log}}})
+
+    async def web(self) -> int:
+        """The port of a web server that says what it was sent, on the pods' address."""
+        application = web.Application(client_max_size=1 << 30)
+        application.router.add_route("*", "/{path:.*}", _answer)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, POD_ADDRESS, port := free_port()).start()
+        return port
 
     async def start_envoy(self) -> EnvoyProcess:
         """The Gateway's Envoy."""

@@ -190,8 +190,9 @@ def local_replies(options: Options, body_bytes_max: int, allowed: Sequence[Heade
     # a failed call names the processor's socket, and so may hold anything
     answered_by_processor = f"{_PROCESSOR_ANSWERED} && !{_PROCESSOR_FAILED}"
     result.mappers.append(_mapper(_cel(answered_by_processor), _verbatim()))
-    # the rate limit service answers in the client's dialect and names the limit
-    result.mappers.append(_mapper(_cel("response.code_details == 'request_rate_limited'"), _verbatim()))
+    if not options.envoy_gateway:
+        # our rate limit service answers in the client's dialect and names the limit
+        result.mappers.append(_mapper(_cel("response.code_details == 'request_rate_limited'"), _verbatim()))
     for when, message, status in _messages(options, body_bytes_max):
         result.mappers.append(_mapper(_cel(f"{when} && ({_IS_ANTHROPIC})"), _anthropic_format(message), status))
         result.mappers.append(_mapper(_cel(when), _openai_format(message), status))
