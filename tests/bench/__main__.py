@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import control_plane, data_path, filters, paired, peers, report
+from bench import control_plane, data_path, filters, hooks, paired, peers, report
 from bench.scenarios import SCENARIOS, Scenario
 
-PARTS = ("start", "compile", "change", "data", "chunks", "filters")
+PARTS = ("start", "compile", "change", "hooks", "data", "chunks", "filters")
 PARTS_DEFAULT: tuple[str, ...] = tuple(part for part in PARTS if part != "filters")
 
 
@@ -74,6 +74,11 @@ def main() -> int:
             changes = control_plane.route_changes(directory, arguments)
             raw["changes"] = dataclasses.asdict(changes)
             lines |= control_plane.change_lines(changes)
+    if "hooks" in parts:
+        with folder("Envoy Gateway's hook with a thousand routes") as directory:
+            called = hooks.measure(directory)
+            raw["hooks"] = dataclasses.asdict(called)
+            lines |= hooks.lines(called)
     if lines:
         text += ["## Control plane", report.pairs(lines)]
     if "data" in parts:

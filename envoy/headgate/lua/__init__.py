@@ -15,6 +15,13 @@ def source(name: str) -> str:
     return (files("headgate.lua") / f"{name}.lua").read_text(encoding="utf-8")
 
 
+@cache
+def compact(name: str) -> str:
+    """The same without comment lines and indentation, to be embedded: most of what a cluster weighs."""
+    lines = (line.strip() for line in source(name).splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("--"))
+
+
 def directory() -> Path:
     """Where the scripts are installed, for an Envoy on the same machine."""
     return Path(str(files("headgate.lua")))

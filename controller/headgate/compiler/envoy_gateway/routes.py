@@ -32,6 +32,7 @@ from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.envoy_gateway import listeners
+from headgate.compiler.envoy_gateway.joined import field as field_of
 from headgate.compiler.envoy_gateway.names import NOT_FOUND, Origin, route_origin, rule_of, without_inputs
 from headgate.compiler.envoy_gateway.rules import GatewayRules, KnownRule
 from headgate.compiler.lower import replies
@@ -59,6 +60,7 @@ _SWITCHED_BY_ROUTE = ("envoy.filters.http.ext_proc", "envoy.filters.http.lua")
 """Users' own filters, one for each policy, which a route's config can switch off again."""
 _COUNTING = ("envoy.filters.http.ratelimit", "envoy.filters.http.local_ratelimit")
 """What is there for every route, and does nothing for the gateway's own answers, which cost nothing."""
+_ROUTES = RouteList.ROUTES_FIELD_NUMBER
 _ROUTE_LIST = f"type.googleapis.com/{RouteList.DESCRIPTOR.full_name}"
 MAPPED_ROUTES_MAX = 20_000
 """Above this many copies of routes that take any model, one list serves all models."""
@@ -106,6 +108,8 @@ class RouteMemo:
 
     entries: dict[bytes, Entry] = field(default_factory=dict[bytes, Entry])
     made: dict[MadeKey, tuple[Item, ...]] = field(default_factory=dict[MadeKey, tuple[Item, ...]])
+    failures: dict[str, str] = field(default_factory=dict[str, str])
+    """Rules that could not be lowered: a failure of ours, which costs only them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,7 +400,7 @@ def _items(entries: Sequence[Entry], place: _Place, memo: RouteMemo, fresh: Rout
         if start >= 0 and other < 0 and entry.kind is Kind.OTHER:
             other = len(items)
         if entry.kind in (Kind.OTHER, Kind.SHUT):
-            items.append((None, _entry_of_list(entry.data)))
+            items.append((None, field_of(_ROUTES, entry.data)))
         elif entry.kind is Kind.AI:
             items.extend(_remembered(entry, place, last_of_rule[entry.rule] is entry, memo, fresh))
     return items, max(start, 0), other if other >= 0 else len(items)
@@ -408,18 +412,13 @@ def _remembered(entry: Entry, place: _Place, last: bool, memo: RouteMemo, fresh:
     key = (entry.data, known.fingerprint if known is not None else "", place.how, place.named, last, shut)
     made = memo.made.get(key)
     if made is None:
-        made = tuple(_served(entry, place, last=last))
+        try:
+            made = tuple(_served(entry, place, last=last))
+        except Exception as error:  # whatever one rule brings up, all others are served
+            fresh.failures[entry.rule] = f"{type(error).__name__}: {error}"
+            return ((None, replies.listed([_refusal(entry, 500, NOT_COMPILED)])),)
     fresh.made[key] = made
     return made
-
-
-def _entry_of_list(route: bytes) -> bytes:
-    """A list of one route, which keeps its bytes: a field 1 of that length."""
-    length, size = b"", len(route)
-    while size > 0x7F:
-        length += bytes((size & 0x7F | 0x80,))
-        size >>= 7
-    return b"\x0a" + length + bytes((size,)) + route
 
 
 def _route_list(listed: Iterable[bytes]) -> Matcher.OnMatch:

@@ -124,7 +124,10 @@ def _clusters(
             kept.append(data)
     ours: dict[str, bytes] = {}
     for rule, known in served.items():
-        ours |= rule_clusters(known, templates[rule], options, memo.clusters, fresh.clusters)
+        try:
+            ours |= rule_clusters(known, templates[rule], options, memo.clusters, fresh.clusters)
+        except Exception as error:  # its routes find no cluster and answer 503; all others are served
+            fresh.routes.failures[rule] = f"{type(error).__name__}: {error}"
     kept.extend(each.SerializeToString(deterministic=True) for each in service_clusters(options))
     kept.extend(ours[name] for name in sorted(ours))
     return kept
@@ -162,7 +165,11 @@ def translate(lists: Lists, rules: Rules, options: Options, memo: Memo | None = 
         routes=tuple(data if each is None else each.data for data, each in zip(lists.routes, made, strict=True)),
     )
     gateways = frozenset(gateway for each in found for gateway in each.gateways)
-    problems = tuple(dict.fromkeys(problem for each in found for problem in each.problems))
+    failed = [
+        Problem(rule.rpartition("/rule/")[0], f"{rule} could not be lowered: {why}")
+        for rule, why in sorted(fresh.routes.failures.items())
+    ]
+    problems = tuple(dict.fromkeys([*(problem for each in found for problem in each.problems), *failed]))
     return Translated(answer, gateways, problems), fresh
 
 

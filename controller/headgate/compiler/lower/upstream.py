@@ -171,10 +171,9 @@ def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Js
 
 
 def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
-    message = Lua(
-        default_source_code=script("upstream", options.lua_directory),
-        source_codes={GUARD: script(GUARD, options.lua_directory)},
-    )
+    message = Lua(default_source_code=script("upstream", options.lua_directory))
+    if not options.envoy_gateway:  # no route chooses it there
+        message.source_codes[GUARD].CopyFrom(script(GUARD, options.lua_directory))
     overlay.lua_filter_context(message, _lua_context(backend, route, options))
     overlay.lua_shared_vm(message, "headgate-upstream")
     return http_filter(SCRIPT, message)

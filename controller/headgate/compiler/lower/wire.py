@@ -61,7 +61,7 @@ def script(name: str, directory: str) -> DataSource:
     """A Lua script of ours: read by Envoy from the directory, or embedded where there is none."""
     if directory:
         return DataSource(filename=f"{directory}/{name}.lua")
-    return inline(lua.source(name))
+    return inline(lua.compact(name))
 
 
 @cache

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 import grpc
 import grpc.aio
+from headgate.compiler.envoy_gateway.joined import message
 from headgate.compiler.envoy_gateway.names import INPUTS
 from headgate.compiler.envoy_gateway.rules import Rules
 from headgate.compiler.envoy_gateway.translation import Lists, Memo, Translated, inputs_seen, translate
@@ -80,7 +81,7 @@ class ExtensionServer:
         translate_modify = grpc.unary_unary_rpc_method_handler(
             self._translate,
             request_deserializer=PostTranslateModifyRequest.FromString,
-            response_serializer=PostTranslateModifyResponse.SerializeToString,
+            response_serializer=written,
         )
         handler = grpc.method_handlers_generic_handler(SERVICE, {"PostTranslateModify": translate_modify})
         server.add_generic_rpc_handlers((handler,))
@@ -102,8 +103,8 @@ class ExtensionServer:
     async def _translate(
         self,
         request: PostTranslateModifyRequest,
-        context: grpc.aio.ServicerContext[PostTranslateModifyRequest, PostTranslateModifyResponse],
-    ) -> PostTranslateModifyResponse:
+        context: grpc.aio.ServicerContext[PostTranslateModifyRequest, Lists],
+    ) -> Lists:
         if self._served is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the configuration has not been read yet")
         lists = Lists(
@@ -121,10 +122,7 @@ class ExtensionServer:
             await context.abort(grpc.StatusCode.INTERNAL, "the translation failed; the server's log says why")
         self.liveness.call(translated.gateways, time.time())
         self._observer.answered(translated, time.monotonic() - started)
-        answer = translated.lists
-        return PostTranslateModifyResponse(
-            clusters=answer.clusters, secrets=answer.secrets, listeners=answer.listeners, routes=answer.routes
-        )
+        return translated.lists
 
     async def _made(self, lists: Lists) -> Translated:
         """One at a time: in a thread, so that health answers, but Python has one lock for all of them anyway."""
@@ -149,6 +147,16 @@ class ExtensionServer:
                     await self._changed.wait()
         except TimeoutError:
             log.warning("hook_ahead", problem=f"{INPUTS} of a route is not known here yet")
+
+
+def written(lists: Lists) -> bytes:
+    """A `PostTranslateModifyResponse`."""
+    return message(
+        (PostTranslateModifyResponse.CLUSTERS_FIELD_NUMBER, lists.clusters),
+        (PostTranslateModifyResponse.SECRETS_FIELD_NUMBER, lists.secrets),
+        (PostTranslateModifyResponse.LISTENERS_FIELD_NUMBER, lists.listeners),
+        (PostTranslateModifyResponse.ROUTES_FIELD_NUMBER, lists.routes),
+    )
 
 
 async def _unchanged(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:

@@ -1,0 +1,62 @@
+"""Whether Envoy Gateway calls, and what statuses say of it."""
+
+from typing import Any, cast
+
+from headgate.compiler.conditions import ObjectStatus
+from headgate.compiler.resources.metadata import NOWHERE, Key
+from headgate.compiler.resources.reading import read_object
+from headgate.compiler.world import World, make_world
+from headgate.controller.extension.hooked import with_hooks
+from headgate.controller.extension.liveness import PATIENCE_SECONDS, HookLiveness, Hooks
+from support import manifests
+
+GATEWAY = "default/gateway"
+KEY = Key(manifests.AI, "AIGatewayRoute", "default", "chat")
+
+
+def world() -> World:
+    found = read_object(manifests.route("chat", [manifests.rule("m", manifests.ref("b"))]), NOWHERE)
+    assert found.resource is not None
+    return make_world([found.resource])
+
+
+def status() -> ObjectStatus:
+    conditions = [{"type": name, "status": "True", "reason": "x", "message": ""} for name in ("Programmed", "Accepted")]
+    return ObjectStatus(
+        key=KEY, api_version=f"{manifests.AI}/v1beta1", uid="", generation=1, status={"conditions": conditions}
+    )
+
+
+def programmed(state: Hooks, *, alone: bool = True) -> dict[str, Any]:
+    (found,) = with_hooks([status()], world(), {GATEWAY: state}, alone=alone)
+    conditions = cast("list[dict[str, Any]]", found.status["conditions"])
+    assert [each["type"] for each in conditions] == ["Programmed", "Accepted"]
+    assert conditions[1]["status"] == "True"
+    return conditions[0]
+
+
+def test_a_gateway_is_waited_for_and_then_missed() -> None:
+    liveness = HookLiveness()
+    liveness.expect(frozenset({GATEWAY}), 100.0)
+    assert liveness.states(101.0) == {GATEWAY: Hooks.WAITING}
+    liveness.expect(frozenset({GATEWAY}), 110.0)
+    assert liveness.states(101.0 + PATIENCE_SECONDS) == {GATEWAY: Hooks.NEVER_CALLED}
+    liveness.call(frozenset(), 150.0)
+    assert liveness.states(160.0) == {GATEWAY: Hooks.NEVER_CALLED}
+    liveness.call(frozenset({GATEWAY}), 170.0)
+    assert liveness.states(1000.0) == {GATEWAY: Hooks.CALLED}
+    assert liveness.last_call == 170.0
+    liveness.expect(frozenset(), 180.0)
+    assert liveness.states(1000.0) == {}
+
+
+def test_a_route_is_programmed_once_envoy_gateway_has_asked_for_it() -> None:
+    assert programmed(Hooks.CALLED)["status"] == "True"
+    assert programmed(Hooks.WAITING)["reason"] == "Pending"
+    missing = programmed(Hooks.NEVER_CALLED)
+    assert (missing["status"], missing["reason"]) == ("False", "HooksNotCalled")
+    assert "extensionManager" in missing["message"]
+
+
+def test_with_other_replicas_silence_is_not_known() -> None:
+    assert programmed(Hooks.NEVER_CALLED, alone=False)["status"] == "Unknown"
