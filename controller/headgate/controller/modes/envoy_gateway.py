@@ -14,6 +14,7 @@ from importlib import metadata as packages
 from typing import Final
 
 import grpc.aio
+from headgate import lua
 from headgate.compiler.compile import Compiled, compile_world
 from headgate.compiler.conditions import Diagnostic, diagnostic_order
 from headgate.compiler.envoy_gateway.objects import Wanted, inputs_of, wanted_objects
@@ -51,6 +52,7 @@ def compiler_options(options: argparse.Namespace) -> Options:
     return Options(
         mode=Mode.ENVOY_GATEWAY,
         extproc_sockets=tuple(options.extproc_socket) or (SOCKET,),
+        lua_directory="" if options.lua_dir == str(lua.directory()) else options.lua_dir,
         path_root=options.root_prefix,
         access_log="",
     )
