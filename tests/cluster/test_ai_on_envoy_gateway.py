@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
 from support.envoy_gateway import ENVOY, GATEWAY, EnvoyGateway
-from support.kube import Kube
+from support.kube import Kube, unique_name
 from support.limiter import LimiterProcess
 from support.ports import free_port
 from support.providers import ANTHROPIC, OPENAI, Answer, Failure, Provider, Usage
@@ -227,9 +228,11 @@ async def _calls_through(stage: AiStage, work: Callable[[], Awaitable[None]]) ->
             statuses.append((await stage.chat("fast")).status_code)
 
     calling = [asyncio.create_task(call()) for _ in range(4)]
-    await work()
-    over.set()
-    await asyncio.gather(*calling)
+    try:
+        await work()
+    finally:
+        over.set()
+        await asyncio.gather(*calling)
     return [*statuses, *[(await stage.chat("fast")).status_code for _ in range(20)]]
 
 
@@ -264,3 +267,75 @@ async def test_a_change_that_only_we_see_reaches_envoy(stage: AiStage) -> None:
     stage.providers["first"].forget()
     assert stage.controller.status()["objects"]["writes"] == writes + 1
     assert stage.controller.status()["hooks"]["gateways"][f"{stage.namespace}/gateway"] == "Called"
+
+
+async def test_routes_change_and_go_while_others_are_called(stage: AiStage) -> None:
+    await _standard(stage)
+
+    def late(first: int, second: int) -> manifests.Document:
+        refs = [manifests.ref("first", weight=first), manifests.ref("second", weight=second)]
+        return manifests.route("late", [manifests.rule("late", *refs)])
+
+    async def work() -> None:
+        await stage.apply(late(1, 0))
+        await stage.served("late")
+        changed = time.monotonic()
+        await stage.apply(late(0, 1))
+        second = stage.providers["second"]
+        second.forget()
+        await stage.until(
+            lambda answer: answer.status_code == 200 and bool(second.requests), lambda: stage.chat("late")
+        )
+        assert time.monotonic() - changed < 2
+        broken = manifests.route("broken", [manifests.rule("broken", manifests.ref("nobody"))])
+        await stage.apply(broken)
+        answer = await stage.until(lambda answer: answer.status_code == 500, lambda: stage.chat("broken"))
+        assert answer.json()["error"]["type"] == "server_error"
+        await stage.kube.delete({**late(0, 1), "metadata": {"name": "late", "namespace": stage.namespace}})
+        await stage.until(lambda answer: answer.status_code == 404, lambda: stage.chat("late"))
+
+    statuses = await _calls_through(stage, work)
+    assert set(statuses) == {200}, statuses
+
+
+async def test_an_attempt_in_another_dialect_follows_one_that_failed(stage: AiStage) -> None:
+    await _standard(stage)
+    refs = [manifests.ref("first", priority=0), manifests.ref("claude", priority=1, modelNameOverride="opus")]
+    await stage.apply(manifests.route("mixed", [manifests.rule("mixed", *refs)]))
+    await stage.served("mixed")
+    stage.providers["first"].answer(Failure(503))
+    answer = await stage.openai().chat.completions.create(model="mixed", messages=[{"role": "user", "content": "Hi"}])
+    assert answer.choices[0].message.content
+    assert stage.providers["claude"].last.json["model"] == "opus"
+    message = await stage.anthropic().messages.create(
+        model="mixed", max_tokens=64, messages=[{"role": "user", "content": "Hi"}]
+    )
+    assert message.content
+    stage.processor.close()
+    translated = await stage.chat("claude")
+    assert (translated.status_code, translated.json()["error"]["code"]) == (503, "service_unavailable")
+    stage.providers["first"].answer(Answer())
+    assert (await stage.chat("fast")).status_code == 200
+
+
+async def test_backends_of_another_namespace_need_grants(stage: AiStage, kube: Kube) -> None:
+    await _standard(stage)
+    other = unique_name("test")
+    await kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}})
+    provider = stage.providers["second"]
+    address = [{"ip": {"address": POD_ADDRESS, "port": provider.port}}]
+    for each in manifests.backend("shared", provider.port, key=provider.key):
+        if each["kind"] == "Backend":
+            each["spec"]["endpoints"] = address
+        await kube.apply({**each, "metadata": {**each["metadata"], "namespace": other}})
+    await stage.apply(manifests.route("shared", [manifests.rule("shared", manifests.ref("shared", namespace=other))]))
+    refused = await stage.until(lambda answer: answer.status_code == 500, lambda: stage.chat("shared"))
+    assert refused.json()["error"]["type"] == "server_error"
+    ours = {"group": manifests.AI, "kind": "AIGatewayRoute", "namespace": stage.namespace}
+    http = {"group": manifests.GATEWAY_API, "kind": "HTTPRoute", "namespace": stage.namespace}
+    to = [{"group": manifests.AI, "kind": "AIServiceBackend"}, {"group": manifests.ENVOY_GATEWAY, "kind": "Backend"}]
+    grant = manifests.document(
+        f"{manifests.GATEWAY_API}/v1beta1", "ReferenceGrant", "ai", {"from": [ours, http], "to": to}
+    )
+    await kube.apply({**grant, "metadata": {"name": "ai", "namespace": other}})
+    await stage.served("shared")

@@ -216,6 +216,15 @@ def _refusal(entry: Entry, status: int, text: str) -> Route:
     return route
 
 
+def _shut(entry: Entry) -> Route:
+    """Envoy Gateway's own answer on an AI route, told in the client's dialect."""
+    route = Route()
+    route.CopyFrom(entry.route)
+    without_inputs(route.metadata)
+    _marked(route, entry.rule.rpartition("/rule/")[0])
+    return route
+
+
 NOT_COMPILED = "This route is not ready: the gateway does not serve it as it is. Its operator finds why in its status."
 OTHER_POLICY = "This route asks for another authentication than the others of its host, and so cannot be served."
 
@@ -399,8 +408,10 @@ def _items(entries: Sequence[Entry], place: _Place, memo: RouteMemo, fresh: Rout
             start = len(items)
         if start >= 0 and other < 0 and entry.kind is Kind.OTHER:
             other = len(items)
-        if entry.kind in (Kind.OTHER, Kind.SHUT):
+        if entry.kind is Kind.OTHER:
             items.append((None, field_of(_ROUTES, entry.data)))
+        elif entry.kind is Kind.SHUT:
+            items.append((None, replies.listed([_shut(entry)])))
         elif entry.kind is Kind.AI:
             items.extend(_remembered(entry, place, last_of_rule[entry.rule] is entry, memo, fresh))
     return items, max(start, 0), other if other >= 0 else len(items)
