@@ -76,7 +76,7 @@ def rule_lines(rule: ir.Rule) -> Iterator[str]:
     for cost in rule.costs:
         yield f"  cost {cost.key} = {cost.expression}"
     if not rule.backends:
-        yield "  no usable backend: answers 404"
+        yield f"  no usable backend: answers {503 if rule.unavailable else 404}"
     for group in _groups(rule.backends):
         for backend in group:
             yield f"  priority {backend.priority}, weight {backend.weight}: {_where(backend)}"
@@ -103,9 +103,17 @@ def _filters(backend: ir.Backend, lane: Lane) -> Iterator[str]:
     if lane is Lane.EXTPROC:
         losses = f", losses: {backend.losses}" if backend.losses != "report" else ""
         yield f"ext_proc({backend.dialect}{losses})"
-    if backend.credential is not None:
-        aws = backend.credential.kind is ir.CredentialKind.AWS
-        yield "aws_request_signing" if aws else f"credential_injector({backend.credential.header})"
+    credential = backend.credential
+    if credential is None:
+        return
+    if credential.kind is not ir.CredentialKind.HEADER:
+        yield "aws_request_signing"
+        return
+    if (override := credential.override) is not None:
+        source = override.header or f"{override.namespace}.{override.key}"
+        yield f"lua({credential.header} from {source}{'' if override.fallback else ', else 401'})"
+    if override is None or override.fallback:
+        yield f"credential_injector({credential.header})"
 
 
 def request_lines(program: ir.Program, request: Request) -> Iterator[str]:

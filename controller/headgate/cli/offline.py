@@ -42,6 +42,7 @@ def look(paths: Iterable[Path]) -> Looked:
         ratelimit_socket=f"{RUN_DIRECTORY}/ratelimit.sock",
         lua_directory=str(lua.directory()),
         secrets_directory=f"{RUN_DIRECTORY}/files",
+        offline=True,
     )
     compiled = compile_world(loaded.world, options)
     found = {str(each): each for each in (*loaded.diagnostics, *compiled.diagnostics)}

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from headgate.compiler import ir
 from headgate.compiler.conditions import Condition, Diagnostic, ObjectStatus
+from headgate.compiler.exchanges import Exchange
 from headgate.compiler.lower.limits import limit_rules
 from headgate.compiler.lower.program import Lowered, Resources, lower_program
 from headgate.compiler.lower.ratelimit import limits_text
 from headgate.compiler.options import Options
+from headgate.compiler.resolve.credentials import wanted_exchanges
 from headgate.compiler.resolve.gateways import program
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources.metadata import Resource
@@ -39,6 +41,8 @@ class Compiled:
     """The rate limit service's configuration (YAML); empty without limits."""
     diagnostics: tuple[Diagnostic, ...]
     conditions: tuple[Condition, ...]
+    exchanges: tuple[Exchange, ...] = ()
+    """Credentials that the controller has to fetch and keep fresh."""
     statuses: tuple[ObjectStatus, ...] = ()
     """One for each object that is ours to report on (`Options.mode`), by key."""
 
@@ -62,11 +66,13 @@ def compile_world(world: World, options: Options) -> Compiled:
     scope = Scope(world, options)
     resolved = program(scope)
     lowered = Lowered({}, {}) if options.envoy_gateway else lower_program(resolved, options)
+    exchanges = tuple(wanted_exchanges(scope))
     return Compiled(
         program=resolved,
         resources=lowered.resources,
         files=lowered.files,
         limits=limits_text(limit_rules(resolved)),
+        exchanges=exchanges,
         diagnostics=scope.report.diagnostics(),
         conditions=tuple(condition for resource in _reported(world) for condition in scope.report.conditions(resource)),
     )

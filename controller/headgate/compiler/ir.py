@@ -79,6 +79,20 @@ class UpstreamTls:
 class CredentialKind(StrEnum):
     HEADER = "header"
     AWS = "aws"
+    AWS_CHAIN = "aws-chain"
+    """Signs with what Envoy finds where it runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """Where a request may bring the credential: a key of its dynamic metadata."""
+
+    namespace: str
+    key: str
+    header: str = ""
+    """The client's header that is moved there; empty where a filter of others fills it in."""
+    fallback: bool = True
+    """Whether a request without it gets the configured credential; else it is answered 401."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +105,13 @@ class Credential:
     value: Secret
     """The header's whole value (`Bearer …`) for `HEADER`; the text of the credentials file for `AWS`."""
     header: str = "authorization"
+    prefix: str = ""
+    """What stands before the credential in the header, for one that comes with the request."""
     region: str = ""
     profile: str = "default"
+    override: Override | None = None
+    awaited: bool = False
+    """Whether there is no value yet, but will be: the backend cannot be asked until then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +157,10 @@ class Backend(_Hashed):
     host: HostName = HostName.DIRECT
     prefix: str = ""
     version: str = ""
+    project: str = ""
+    """Google Cloud's project, for the hosts that have it in their paths."""
+    region: str = ""
+    """The cloud's region, likewise."""
     model: str = ""
     authority: str = ""
     tls: UpstreamTls | None = None
@@ -318,6 +341,8 @@ class Rule(_Hashed):
     redirect: Redirect | None = None
     rewrite: Rewrite | None = None
     direct: DirectResponse | None = None
+    unavailable: str = ""
+    """Why nothing of an AI rule can be asked at the moment; its requests are answered 503."""
     owned_by: str = "Envoy AI Gateway"
     models_created: int = 0
     """Unix seconds, for `/v1/models`."""

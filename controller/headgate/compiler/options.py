@@ -43,6 +43,8 @@ class Options:
     """System CA bundle on Envoy's machine, for `wellKnownCACertificates: System`."""
     access_log: str = "/dev/stdout"
     """File of the access log; empty writes none."""
+    offline: bool = False
+    """Nobody fetches tokens: what needs one is compiled as if it were there."""
     body_bytes_max: int = 52_428_800
     """Largest request body in bytes where no ClientTrafficPolicy says otherwise; above it 413."""
     path_root: str = "/"

@@ -69,6 +69,18 @@ OVERRIDES: Final = (
 )
 """Kept from providers: a server that honours them does something else than what was allowed and counted."""
 
+BROUGHT: Final = (
+    "x-aigw-api-key",
+    "x-aigw-anthropic-api-key",
+    "x-aigw-azure-api-key",
+    "x-aigw-azure-access-token",
+    "x-aigw-gcp-access-token",
+    "x-aigw-aws-access-key-id",
+    "x-aigw-aws-secret-access-key",
+    "x-aigw-aws-session-token",
+)
+"""compat: where a client sends its own credential for a provider, if nothing else is configured."""
+
 # gRPC invocation metadata of an ext_proc stream.
 GRPC_BACKEND: Final = "x-headgate-backend"
 """`BackendFacts` as JSON: this stream translates for that backend (upstream position)."""

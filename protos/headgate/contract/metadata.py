@@ -12,6 +12,9 @@ INTERNAL_STREAM: Final = "stream"
 INTERNAL_PATH: Final = "path"
 INTERNAL_CLIENT: Final = "client"
 
+CREDENTIALS: Final = "headgate.credentials"
+"""Credentials that clients sent for a provider, by the header they came in. Nothing logs or forwards it."""
+
 RESOURCE: Final = "aigateway.envoy.io"
 """compat: metadata on clusters."""
 RESOURCE_BACKEND: Final = "per_route_rule_backend_name"

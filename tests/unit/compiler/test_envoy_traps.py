@@ -165,7 +165,7 @@ def test_the_short_script_is_chosen_only_where_nothing_changes(case: str) -> Non
         cluster["name"]: entry["filter_context"]["backend"]
         for cluster in resources(case, "Cluster")
         for entry in objects(cluster)
-        if "filter_context" in entry
+        if "backend" in entry.get("filter_context", ())
     }
     groups = {
         entry["name"]: [each["cluster_name"] for group in groups for each in group["clusters"]]

@@ -89,7 +89,7 @@ def rule_secrets(known: KnownRule) -> dict[str, bytes]:
     result: dict[str, bytes] = {}
     for backend in known.rule.backends:
         credential = backend.credential
-        if credential is not None and credential.kind is ir.CredentialKind.HEADER:
+        if credential is not None and credential.kind is ir.CredentialKind.HEADER and credential.value:
             secret = SdsSecret(name=credential.secret)
             secret.generic_secret.secret.inline_string = credential.value.reveal()
             result[credential.secret] = secret.SerializeToString(deterministic=True)

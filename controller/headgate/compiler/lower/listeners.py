@@ -37,7 +37,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 from headgate.compiler import cel, ir
 from headgate.compiler.lower import limits, replies
 from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
-from headgate.compiler.lower.filters import extraction, security
+from headgate.compiler.lower.filters import brought, extraction, security
 from headgate.compiler.lower.hosts import virtual_host
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
 from headgate.compiler.lower.wire import Json, ads, duration, extension, http_filter, packed, socket_address, struct
@@ -206,6 +206,8 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         _route_auth(listener),
         # after authentication, which sets the client's name; before limits, which count by it
         _identity(listener),
+        # out of the headers before anything else could pass it on; the route that is known says what is moved
+        iter([brought.mover()] if any(brought.overrides(rule.backends) for rule in _rules(listener)) else []),
         # refuses before any backend is chosen; charges when the stream is done
         iter([_ratelimit(options)] if _limited(listener) and options.ratelimit_socket else []),
         # likewise, but by this Envoy alone

@@ -98,7 +98,7 @@ def lower_program(program: ir.Program, options: Options) -> Lowered:
             credential = backend.credential
             if credential is not None and credential.kind is ir.CredentialKind.AWS:
                 files[credential.secret] = credential.value
-            elif credential is not None:
+            elif credential is not None and credential.kind is ir.CredentialKind.HEADER and credential.value:
                 add(_credential_secret(credential))
     for port in program.ports:
         add(port_listener(port, options))

@@ -168,6 +168,8 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
             503,
         ),
         ("response.code_details.startsWith('jwt_authn_access_denied')", "%LOCAL_REPLY_BODY%", 0),
+        # of all that answer so, only the upstream script (`brought.lua`) runs in Lua
+        ("response.code == 401 && response.code_details == 'lua_response'", "%LOCAL_REPLY_BODY%", 0),
         (
             "response.code == 401",
             "No valid API key came with the request. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.",

@@ -30,7 +30,7 @@ from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
-from headgate.compiler.lower.filters import extraction, security
+from headgate.compiler.lower.filters import brought, extraction, security
 from headgate.compiler.lower.upstream import SCRIPT, filter_name, guarded, unchanged
 from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header
 from headgate.compiler.options import Options
@@ -255,6 +255,8 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     processor = bool(served.processors) or extraction.reads_chat_usage(rule, served.path_class)
     if rule.limits and options.ratelimit_socket:
         configs["envoy.filters.http.ratelimit"].CopyFrom(packed(limits.per_route(rule, processor=processor)))
+    if any(backend.credential is not None and backend.credential.override for backend, _ in served.backends):
+        configs[brought.FILTER].CopyFrom(brought.per_route(rule.backends))
     for name, config in extraction.route_configs(
         rule,
         served.path_class,
@@ -294,6 +296,12 @@ def _under_root(path: str, root: str) -> str:
 
 
 def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how: Placement) -> Iterator[Route]:
+    if rule.unavailable:
+        where = route_match(match, how)
+        _path_match(where, ir.MatchKind.PREFIX, options.path_root)
+        route = _route(rule, f"{rule.name}/unavailable/match/{index}", where)
+        route.direct_response.CopyFrom(answered(rule.unavailable, 503))
+        yield route
     for served in served_classes(rule, options):
         backends = tuple(backend for backend, _ in served.backends)
         where = route_match(match, how)

@@ -8,8 +8,9 @@ Order, with reasons:
    strips what a provider says of its own origin.
 3. ext_proc, named after the backend's dialect (`filter_name`): translates. Installed disabled: a route whose clients
    speak another dialect enables it. (Installed enabled and disabled by a route, it costs a request 3 us.)
-4. credential injection or AWS signing: last, so that nothing can see or change it, and the signature covers the result.
-5. upstream_codec: required by Envoy.
+4. lua, where requests may bring their own credential: puts it into the backend's header, or answers 401.
+5. credential injection or AWS signing: last, so that nothing can see or change it, and the signature covers the result.
+6. upstream_codec: required by Envoy.
 """
 
 from functools import lru_cache
@@ -38,6 +39,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.wrappers_pb2 import BoolValue
 from headgate.compiler.ir import Backend, Credential, CredentialKind, Pairs
 from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
+from headgate.compiler.lower.filters import brought
 from headgate.compiler.lower.wire import Json, ads, duration, extension, http_filter, packed, script, set_header
 from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
@@ -119,6 +121,8 @@ def backend_facts(backend: Backend, route: str, options: Options) -> facts.Backe
         host=backend.host,
         prefix=backend.prefix,
         version=backend.version,
+        project=backend.project,
+        region=backend.region,
         model=backend.model,
         route=route,
         body=facts.BodyMutation(set=dict(backend.body_set), remove=backend.body_remove),
@@ -249,11 +253,12 @@ def _attempt_headers(backend: Backend, options: Options) -> HttpFilter:
 
 @lru_cache(maxsize=4096)
 def _credential(credential: Credential, secrets_directory: str) -> HttpFilter:
-    if credential.kind is CredentialKind.AWS:
+    if credential.kind in (CredentialKind.AWS, CredentialKind.AWS_CHAIN):
         return _aws(credential, secrets_directory)
     generic = Generic(header=credential.header)
     generic.credential.CopyFrom(SdsSecretConfig(name=credential.secret, sds_config=ads()))
-    message = CredentialInjector(overwrite=True)
+    # the attempt's other filters have stripped what the client sent: what is there is what the request brought for us
+    message = CredentialInjector(overwrite=credential.override is None)
     message.credential.CopyFrom(extension("envoy.http.injected_credentials.generic", generic))
     return http_filter("envoy.filters.http.credential_injector", message)
 
@@ -261,6 +266,8 @@ def _credential(credential: Credential, secrets_directory: str) -> HttpFilter:
 def _aws(credential: Credential, secrets_directory: str) -> HttpFilter:
     message = AwsRequestSigning(service_name="bedrock", region=credential.region)
     message.match_included_headers.append(StringMatcher(exact="content-type"))
+    if credential.kind is CredentialKind.AWS_CHAIN:
+        return http_filter("envoy.filters.http.aws_request_signing", message)
     source = message.credential_provider
     source.custom_credential_provider_chain = True
     file = source.credentials_file_provider.credentials_data_source
@@ -283,7 +290,9 @@ def upstream_filters(backend: Backend, route: str, options: Options) -> list[Htt
     result = [_lua(backend, route, options), _attempt_headers(backend, options)]
     if backend.dialect in TRANSLATED and options.extproc_sockets:
         result.append(http_filter(filter_name(backend), processor(backend, route, options), disabled=True))
-    if backend.credential is not None:
+    if backend.credential is not None and backend.credential.override is not None:
+        result.append(brought.injector(backend.credential, backend.credential.override, options))
+    if backend.credential is not None and (backend.credential.override is None or backend.credential.override.fallback):
         result.append(_credential(backend.credential, options.secrets_directory))
     result.append(_codec())
     return result

@@ -8,11 +8,11 @@ from functools import lru_cache
 from typing import Literal
 
 from headgate.compiler import ir
+from headgate.compiler.resolve.credentials import backend_credential, cloud_place
 from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
-from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api
+from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.world import Target
-from headgate.contract.secret import Secret
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.names import DialectName, HostName
 
@@ -173,93 +173,6 @@ def _similar(name: Name, known: Iterable[Name]) -> str:
     return f"one of {', '.join(same)}" if 0 < len(same) <= 8 else ""
 
 
-def secret_value(
-    scope: Scope, policy: Resource, field: str, ref: gateway_api.SecretReference, key: str
-) -> Secret | None:
-    name = Name(ref.namespace or policy.metadata.namespace, ref.name)
-    if not granted(scope, policy, "", "Secret", name):
-        remedy = grant_remedy(policy, "", "Secret", name)
-        message = f"may not refer to Secret {name} in another namespace"
-        scope.report.error(policy, field, message, remedy=remedy, reason="RefNotPermitted")
-        return None
-    secret: core.Secret | None = scope.world.secrets.get(name)
-    if secret is None:
-        scope.report.error(policy, field, f"there is no Secret {name}", reason="BackendNotFound")
-        return None
-    value = secret.value(key)
-    text = value.reveal().strip() if value is not None else ""
-    if not text:
-        message = f"Secret {name} has no value under the key {key}"
-        scope.report.error(policy, field, message, remedy=f"stringData: {{{key}: ...}}", reason="BackendNotFound")
-        return None
-    return Secret(text)
-
-
-_HEADER_KINDS: Mapping[str, tuple[str, str, str, str]] = {
-    "APIKey": ("api_key", "apiKey", "authorization", "Bearer "),
-    "AzureAPIKey": ("azure_api_key", "azureAPIKey", "api-key", ""),
-    "AnthropicAPIKey": ("anthropic_api_key", "anthropicAPIKey", "x-api-key", ""),
-}
-"""BackendSecurityPolicy type to (attribute, field, header, prefix of the header's value)."""
-
-
-def _credential(scope: Scope, policy: ai_gateway.BackendSecurityPolicy) -> ir.Credential | None:
-    """The credential of a policy; None, reported, where it cannot be had: its backends are then not served."""
-    spec = policy.spec
-    secret_name = f"backend-security-policy/{policy.name}"
-    if spec.type in _HEADER_KINDS:
-        attribute, field, header, prefix = _HEADER_KINDS[spec.type]
-        found: ai_gateway.APIKeyCredential = getattr(spec, attribute)
-        value = secret_value(scope, policy, f"spec.{field}.secretRef", found.secret_ref, "apiKey")
-        if value is None:
-            return None
-        return ir.Credential(
-            kind=ir.CredentialKind.HEADER, secret=secret_name, value=Secret(prefix + value.reveal()), header=header
-        )
-    aws = spec.aws_credentials
-    if spec.type != "AWSCredentials" or aws is None or aws.credentials_file is None:
-        message = f"credentials of type {spec.type} are supported with {'credentialsFile' if aws else 'keys'} only"
-        scope.report.error(policy, "spec.type", message, remedy=f"one of {', '.join(_HEADER_KINDS)}, AWSCredentials")
-        return None
-    field = "spec.awsCredentials.credentialsFile.secretRef"
-    value = secret_value(scope, policy, field, aws.credentials_file.secret_ref, "credentials")
-    if value is None:
-        return None
-    if not scope.options.secrets_directory and not scope.options.envoy_gateway:
-        scope.report.error(policy, field, "this installation gives Envoy no directory for credential files")
-        return None
-    return ir.Credential(
-        kind=ir.CredentialKind.AWS,
-        secret=secret_name.replace("/", "-"),
-        value=value,
-        region=aws.region,
-        profile=aws.credentials_file.profile,
-    )
-
-
-def _backend_credential(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tuple[ir.Credential | None, bool]:
-    """The backend's credential, and whether it may be served."""
-    policies = scope.credentials.get(backend.name, ())
-    if len(policies) > 1:
-        names = ", ".join(str(policy.name) for policy in policies)
-        message = f"multiple BackendSecurityPolicies found for AIServiceBackend {backend.name.name}: [{names}]"
-        scope.report.error(backend, "metadata.name", message, remedy="one policy for each backend")
-        return None, False
-    if policies:
-        credential = _credential(scope, policies[0])
-        return credential, credential is not None
-    broken = [
-        entry
-        for entry in scope.world.rejected.values()
-        if entry.key.kind == "BackendSecurityPolicy"
-        and any(Name(target.namespace, target.name) == backend.name for target in entry.targets)
-    ]
-    if broken:
-        message = f"{broken[0].key} that gives it a credential is not valid"
-        scope.report.error(backend, "metadata.name", message)
-    return None, not broken
-
-
 def _prefix(schema: ai_gateway.VersionedAPISchema, row: Schema) -> str:
     text = (row.prefix if schema.prefix is None else schema.prefix).strip("/")
     return f"/{text}" if text else ""
@@ -354,7 +267,7 @@ def _ai_backend(
     target = backend.spec.backend_ref
     where = Name(target.namespace or backend.metadata.namespace, target.name)
     found = address(scope, backend, "spec.backendRef", where)
-    credential, allowed = _backend_credential(scope, backend)
+    credential, allowed = backend_credential(scope, backend)
     if found is None or not allowed:
         return None
     header_set, header_remove, body_set, body_remove = _mutations(backend, ref)
@@ -369,6 +282,8 @@ def _ai_backend(
         host=schema.host,
         prefix=_prefix(backend.spec.schema, schema),
         version=backend.spec.schema.version,
+        project=cloud_place(scope, backend)[0],
+        region=cloud_place(scope, backend)[1],
         model=ref.model_name_override,
         authority=found.authority,
         tls=found.tls,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from headgate.compiler import cel, ir
-from headgate.compiler.resolve.backends import secret_value
+from headgate.compiler.resolve.credentials import secret_value
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import ai_gateway, gateway_api, policies, rate_limits
 from headgate.compiler.resources.metadata import Name, Resource

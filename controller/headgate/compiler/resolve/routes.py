@@ -8,6 +8,7 @@ from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, lane_of
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
+from headgate.compiler.resolve.credentials import asked
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import ai_gateway, envoy_gateway, gateway_api
 from headgate.compiler.resources.metadata import Name
@@ -135,7 +136,8 @@ def _ai_rule(
         ai_backend(scope, route, (index, number), ref, include_usage=bool(costs))
         for number, ref in enumerate(rule.backend_refs)
     )
-    backends = with_managed_headers(tuple(backend for backend in resolved if backend is not None))
+    usable, unavailable = asked(tuple(backend for backend in resolved if backend is not None))
+    backends = with_managed_headers(usable)
     if applied.traffic is not None:
         backends = tuple(policies.to_backend(applied.traffic, backend) for backend in backends)
     _check_served(scope, route, f"spec.rules[{index}].backendRefs", backends)
@@ -158,6 +160,7 @@ def _ai_rule(
         local_limit=applied.local_limit,
         auth=applied.auth,
         direct=CLOSED if applied.closed else None,
+        unavailable=unavailable,
         owned_by=rule.models_owned_by,
         models_created=_unix_seconds(created),
     )

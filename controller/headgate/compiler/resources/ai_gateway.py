@@ -7,12 +7,18 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from headgate.compiler.resources.credentials import (
+    APIKeyCredential,
+    AWSCredentials,
+    AzureCredentials,
+    CredentialOverride,
+    GCPCredentials,
+)
 from headgate.compiler.resources.gateway_api import (
     HTTPHeader,
     HTTPRouteTimeouts,
     MatchType,
     ParentReference,
-    SecretReference,
 )
 from headgate.compiler.resources.gateway_api import (
     Port as PortNumber,
@@ -284,32 +290,6 @@ class AIServiceBackend(Resource, frozen=True, kw_only=True):
     spec: AIServiceBackendSpec
 
 
-class APIKeyCredential(Struct, frozen=True, kw_only=True):
-    """A key."""
-
-    secret_ref: SecretReference
-    """A Secret with key `apiKey`."""
-
-
-class AWSCredentialsFile(Struct, frozen=True, kw_only=True):
-    """A credentials file of AWS's tools."""
-
-    secret_ref: SecretReference
-    """A Secret with key `credentials`."""
-    profile: str = "default"
-    """The profile to use."""
-
-
-class AWSCredentials(Struct, frozen=True, kw_only=True):
-    """Signs requests for AWS."""
-
-    region: Annotated[str, msgspec.Meta(min_length=1)]
-    """Region of the service."""
-    credentials_file: AWSCredentialsFile | None = None
-    """Credentials; those of the machine when absent."""
-    refused: ClassVar[Mapping[str, str]] = {"oidcExchangeToken": "credentialsFile"}
-
-
 BackendSecurityType = Literal[
     "APIKey", "AWSCredentials", "AzureAPIKey", "AzureCredentials", "GCPCredentials", "AnthropicAPIKey"
 ]
@@ -341,22 +321,22 @@ class BackendSecurityPolicySpec(Struct, frozen=True, kw_only=True):
     """Sent as `x-api-key`."""
     aws_credentials: AWSCredentials | None = None
     """Signs requests for AWS."""
-    refused: ClassVar[Mapping[str, str]] = {
-        "azureCredentials": "type: AzureAPIKey with azureAPIKey",
-        "gcpCredentials": "remove it: Google Cloud's tokens are not exchanged",
-        "credentialOverride": "remove it: credentials are not taken from requests",
-    }
+    azure_credentials: AzureCredentials | None = None
+    """Access tokens of Entra ID."""
+    gcp_credentials: GCPCredentials | None = None
+    """Access tokens of Google Cloud."""
+    credential_override: CredentialOverride | None = None
+    """Takes the credential from the request (v1beta1)."""
 
     def violations(self) -> Iterator[Violation]:
         given = {
             "APIKey": ("apiKey", self.api_key),
             "AWSCredentials": ("awsCredentials", self.aws_credentials),
             "AzureAPIKey": ("azureAPIKey", self.azure_api_key),
+            "AzureCredentials": ("azureCredentials", self.azure_credentials),
+            "GCPCredentials": ("gcpCredentials", self.gcp_credentials),
             "AnthropicAPIKey": ("anthropicAPIKey", self.anthropic_api_key),
         }
-        if self.type not in given:
-            yield Violation(f"type {self.type} is not supported yet", "type", ", ".join(given))
-            return
         if any((value is not None) != (type_ == self.type) for type_, (_, value) in given.items()):
             field = given[self.type][0]
             yield Violation(f"When type is {self.type}, only {field} field should be set", field)
@@ -370,6 +350,11 @@ class BackendSecurityPolicy(Resource, frozen=True, kw_only=True):
     """Credentials for AI service backends."""
 
     spec: BackendSecurityPolicySpec
+
+    def violations(self) -> Iterator[Violation]:
+        if self.version == "v1alpha1" and self.spec.credential_override is not None:
+            message = "v1alpha1 has no credentialOverride"
+            yield Violation(message, "spec.credentialOverride", f"apiVersion: {GROUP}/v1beta1")
 
 
 class GatewayConfigExtProcKubernetes(Struct, frozen=True, kw_only=True):

@@ -123,11 +123,9 @@ FACTS: Final[Mapping[str, Facts]] = {
                 ),
             )
         },
-        unread=unread.BackendSecurityPolicyUnread,
         not_in={"credentialOverride": "v1alpha1"},
         properties_max={"v1alpha1": 3, "": 4},
     ),
-    "AWSCredentials": Facts(unread=unread.AWSCredentialsUnread),
     "OIDCProvider": Facts(
         unread=unread.OIDCProviderUnread,
         rules=(Rule("!has(self.backendRef)", "BackendRefs must be used, backendRef is not supported."),),

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from headgate.compiler.resources.ai_gateway import BackendObjectReference
-from headgate.compiler.resources.gateway_api import Method, SecretReference
+from headgate.compiler.resources.gateway_api import Method
 from headgate.compiler.resources.metadata import Name63, Name253, Resource, Struct
 from headgate.compiler.resources.quantities import Duration, Group
 
@@ -66,15 +66,6 @@ class GatewayConfigUnread(Struct, frozen=True, kw_only=True):
 # --- BackendSecurityPolicy
 
 
-class OIDCProvider(Struct, frozen=True, kw_only=True):
-    """Who issues tokens."""
-
-    issuer: NotEmpty
-    """Its URL."""
-    token_endpoint: str | None = None
-    """URL of its token endpoint; found below the issuer when absent."""
-
-
 class OIDCProviderUnread(Struct, frozen=True, kw_only=True):
     """What of a provider is about people's logins, or how it is reached."""
 
@@ -88,21 +79,6 @@ class OIDCProviderUnread(Struct, frozen=True, kw_only=True):
     """What serves it, where it is not found by name."""
     backend_settings: Open | None = None
     """How it is called, as of an Envoy Gateway SecurityPolicy."""
-
-
-class OIDC(Struct, frozen=True, kw_only=True):
-    """How the gateway gets a token of an OpenID provider."""
-
-    provider: OIDCProvider
-    """Who issues it."""
-    client_id: NotEmpty | None = msgspec.field(name="clientID", default=None)
-    """The client's id."""
-    client_id_ref: SecretReference | None = msgspec.field(name="clientIDRef", default=None)
-    """A Secret that holds the client's id."""
-    client_secret: SecretReference
-    """A Secret with key `client-secret`."""
-    scopes: tuple[str, ...] = ()
-    """Scopes to ask for."""
 
 
 class ForwardIDToken(Struct, frozen=True, kw_only=True):
@@ -182,126 +158,6 @@ class OIDCUnread(Struct, frozen=True, kw_only=True):
     """Renews tokens."""
     resources: tuple[str, ...] = ()
     """Resources to ask for."""
-
-
-class OIDCExchangeToken(Struct, frozen=True, kw_only=True):
-    """A token of an OpenID provider in exchange for a cloud's credential."""
-
-    oidc: OIDC
-    """Where it comes from."""
-    grant_type: str | None = None
-    """`grant_type` of the request for it."""
-    aud: str | None = None
-    """`audience` of the request for it."""
-
-
-class AWSOIDCExchangeToken(OIDCExchangeToken, frozen=True, kw_only=True):
-    """A token in exchange for the credentials of a role."""
-
-    aws_role_arn: NotEmpty
-    """The role."""
-
-
-class AWSCredentialsUnread(Struct, frozen=True, kw_only=True):
-    """What of AWS credentials is not read."""
-
-    oidc_exchange_token: AWSOIDCExchangeToken | None = None
-    """Credentials of a role."""
-
-
-class AzureCredentials(Struct, frozen=True, kw_only=True):
-    """Access tokens of Entra ID."""
-
-    client_id: NotEmpty = msgspec.field(name="clientID")
-    """The client's id."""
-    tenant_id: NotEmpty = msgspec.field(name="tenantID")
-    """The tenant."""
-    client_secret_ref: SecretReference | None = None
-    """A Secret with key `client-secret`."""
-    oidc_exchange_token: OIDCExchangeToken | None = None
-    """A token in its place."""
-
-
-class GCPCredentialsFile(Struct, frozen=True, kw_only=True):
-    """The key file of a service account."""
-
-    secret_ref: SecretReference
-    """A Secret with key `service_account.json`."""
-
-
-class GCPServiceAccountImpersonation(Struct, frozen=True, kw_only=True):
-    """A service account to act as."""
-
-    service_account_name: NotEmpty
-    """Its name."""
-
-
-class GCPWorkloadIdentityFederationConfig(Struct, frozen=True, kw_only=True):
-    """A token in exchange for one of Google Cloud."""
-
-    project_id: NotEmpty = msgspec.field(name="projectID")
-    """The project of the pool."""
-    workload_identity_pool_name: NotEmpty
-    """The pool."""
-    workload_identity_provider_name: NotEmpty
-    """The pool's provider."""
-    oidc_exchange_token: OIDCExchangeToken
-    """The token."""
-    service_account_impersonation: GCPServiceAccountImpersonation | None = None
-    """A service account to act as."""
-
-
-class GCPCredentials(Struct, frozen=True, kw_only=True):
-    """Access tokens of Google Cloud."""
-
-    project_name: NotEmpty
-    """The project of the service."""
-    region: NotEmpty
-    """Its region."""
-    credentials_file: GCPCredentialsFile | None = None
-    """A service account's key."""
-    workload_identity_federation_config: GCPWorkloadIdentityFederationConfig | None = None
-    """A token in exchange."""
-
-
-class CredentialFromRequestHeaders(Struct, frozen=True, kw_only=True):
-    """The client sends the credential in a header."""
-
-    header: str | None = None
-    """The header; by type when absent."""
-    fallback_to_configured: bool = True
-    """Requests without it get the policy's own."""
-
-
-class CredentialFromDynamicMetadata(Struct, frozen=True, kw_only=True):
-    """A filter has put the credential into dynamic metadata."""
-
-    namespace: NotEmpty
-    """Namespace of the metadata."""
-    key: str | None = None
-    """Key in it; by type when absent."""
-    fallback_to_configured: bool = True
-    """Requests without it get the policy's own."""
-
-
-class CredentialOverride(Struct, frozen=True, kw_only=True):
-    """Takes the credential from the request."""
-
-    from_request_headers: CredentialFromRequestHeaders | None = None
-    """From a header."""
-    from_dynamic_metadata: CredentialFromDynamicMetadata | None = None
-    """From dynamic metadata."""
-
-
-class BackendSecurityPolicyUnread(Struct, frozen=True, kw_only=True):
-    """What of a BackendSecurityPolicy is not read."""
-
-    azure_credentials: AzureCredentials | None = None
-    """Access tokens of Entra ID."""
-    gcp_credentials: GCPCredentials | None = None
-    """Access tokens of Google Cloud."""
-    credential_override: CredentialOverride | None = None
-    """Takes the credential from the request."""
 
 
 # --- QuotaPolicy
