@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from headgate.cli.offline import add_paths, look, print_diagnostics
 from headgate.compiler import ir
-from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of, reason
+from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of, reason
 from headgate.compiler.lower.hosts import ranked
 from headgate.compiler.matching import Request, path_class_of, rule_of, virtual_host_of
 from headgate.contract import headers
@@ -87,7 +87,9 @@ def rule_lines(rule: ir.Rule) -> Iterator[str]:
 def _lanes(backend: ir.Backend) -> Iterator[str]:
     for path_class in CLASSES:
         lane = lane_of(path_class, backend)
-        if lane is None and (not path_class.endpoint or path_class.multipart):
+        if lane is None and (path_class.multipart or path_class.dialect not in TRANSLATED or not path_class.endpoint):
+            continue
+        if lane is Lane.NATIVE and path_class.translated_only:
             continue
         filters = f"; filters: {', '.join(_filters(backend, lane))}" if lane is not None else ""
         yield f"{_path(path_class)}: {lane or 'not served'} ({reason(path_class, backend)}){filters}"

@@ -5,9 +5,14 @@ A lane belongs to a class of client paths and a backend. The classes are a table
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from headgate.compiler.ir import Backend, MatchKind, Rule
+from headgate.llm.dialects.table import DIALECTS
+from headgate.llm.endpoints import endpoint_named
+from headgate.llm.hosts.table import HOSTS
 from headgate.llm.names import DialectName, HostName
+from headgate.llm.planning import lane_for
 
 
 class Lane(StrEnum):
@@ -41,9 +46,13 @@ class PathClass:
     dialect: DialectName | None
     """What clients speak here; None is any other dialect, which passes through."""
     paths: tuple[str, ...] = ()
-    """All paths of a translatable class, for the upstream script."""
+    """All paths of a translatable class, for the upstream script; where they name the model, how they end."""
+    model_in_path: bool = False
+    """The path names the model: a script reads it there, since the body has none."""
     excludes: str = ""
     """A path prefix that belongs to another class."""
+    translated_only: bool = False
+    """A wider class below serves these paths where all backends speak the dialect."""
     multipart: bool = False
     """The model is inside a form: the processor reads it, and writes it where a backend takes another one."""
 
@@ -73,11 +82,29 @@ CLASSES = (
         dialect=DialectName.ANTHROPIC_MESSAGES,
     ),
     PathClass(
+        name="responses-create",
+        endpoint="responses",
+        kind=MatchKind.EXACT,
+        path="/v1/responses",
+        dialect=DialectName.OPENAI_RESPONSES,
+        paths=("/v1/responses",),
+        translated_only=True,
+    ),
+    PathClass(
         name="responses",
         endpoint="",
         kind=MatchKind.PREFIX,
         path="/v1/responses",
         dialect=DialectName.OPENAI_RESPONSES,
+    ),
+    PathClass(
+        name="completions",
+        endpoint="completions",
+        kind=MatchKind.EXACT,
+        path="/v1/completions",
+        dialect=DialectName.OPENAI_COMPLETIONS,
+        paths=("/v1/completions",),
+        translated_only=True,
     ),
     PathClass(
         name="transcriptions",
@@ -113,29 +140,97 @@ CLASSES = (
         dialect=DialectName.OPENAI_CHAT,
     ),
     PathClass(
+        name="cohere-chat",
+        endpoint="cohere-chat",
+        kind=MatchKind.REGEX,
+        path="(/cohere)?/v2/chat",
+        dialect=DialectName.COHERE,
+        paths=("/v2/chat", "/cohere/v2/chat"),
+        translated_only=True,
+    ),
+    PathClass(
         name="cohere",
         endpoint="",
         kind=MatchKind.REGEX,
         path="(/cohere)?/v2/.*",
         dialect=DialectName.COHERE,
     ),
+    PathClass(
+        name="gemini",
+        endpoint="generate-content",
+        kind=MatchKind.REGEX,
+        path="(/gemini)?/v1beta/models/[^/]+:generateContent",
+        dialect=DialectName.GEMINI,
+        paths=(":generateContent",),
+        model_in_path=True,
+    ),
+    PathClass(
+        name="gemini-stream",
+        endpoint="stream-generate-content",
+        kind=MatchKind.REGEX,
+        path="(/gemini)?/v1beta/models/[^/]+:streamGenerateContent",
+        dialect=DialectName.GEMINI,
+        paths=(":streamGenerateContent",),
+        model_in_path=True,
+    ),
+    PathClass(
+        name="gemini-other",
+        endpoint="",
+        kind=MatchKind.REGEX,
+        path="(/gemini)?/v1beta/models/[^/]+:[a-zA-Z]+",
+        dialect=DialectName.GEMINI,
+        model_in_path=True,
+    ),
+    PathClass(
+        name="converse",
+        endpoint="converse",
+        kind=MatchKind.REGEX,
+        path="(/bedrock)?/model/[^/]+/converse",
+        dialect=DialectName.BEDROCK_CONVERSE,
+        paths=("/converse",),
+        model_in_path=True,
+    ),
+    PathClass(
+        name="converse-stream",
+        endpoint="converse-stream",
+        kind=MatchKind.REGEX,
+        path="(/bedrock)?/model/[^/]+/converse-stream",
+        dialect=DialectName.BEDROCK_CONVERSE,
+        paths=("/converse-stream",),
+        model_in_path=True,
+    ),
+    PathClass(
+        name="bedrock",
+        endpoint="",
+        kind=MatchKind.REGEX,
+        path="(/bedrock)?/model/[^/]+/[a-z-]+",
+        dialect=DialectName.BEDROCK_CONVERSE,
+        model_in_path=True,
+    ),
     PathClass(name="any", endpoint="", kind=MatchKind.PREFIX, path="/", dialect=None),
 )
 """In the order in which a request is tried against them."""
 
-TRANSLATED = frozenset({DialectName.OPENAI_CHAT, DialectName.ANTHROPIC_MESSAGES})
+TRANSLATED = frozenset(DIALECTS)
 """The chat dialects that the processor translates between."""
 
-SERVED_HOSTS = frozenset({HostName.DIRECT, HostName.AZURE})
-"""Hosts that wrap no envelope around a dialect."""
+PLAIN_HOSTS = frozenset({HostName.DIRECT, HostName.AZURE})
+"""Hosts that wrap no envelope around any dialect, and frame streams as the dialect does."""
+
+
+def _is_plain(backend: Backend) -> bool:
+    """Whether the backend takes and answers what its dialect says, with nothing around it."""
+    return backend.host in PLAIN_HOSTS or backend.dialect in _OTHERS
+
+
 _OTHERS = frozenset({DialectName.GEMINI, DialectName.BEDROCK_CONVERSE})
 
 
 def speaks(backend: Backend, dialect: DialectName | None) -> bool:
-    """Whether the backend serves that dialect's paths itself."""
+    """Whether the backend serves that dialect's paths itself, as Envoy can send them."""
     if backend.dialect is None:
         return True
-    if backend.host not in SERVED_HOSTS and backend.dialect not in _OTHERS:
+    if not _is_plain(backend):
         return False
     if dialect is None:
         return backend.dialect in _OTHERS
@@ -146,11 +241,26 @@ def speaks(backend: Backend, dialect: DialectName | None) -> bool:
 
 def lane_of(path_class: PathClass, backend: Backend) -> Lane | None:
     """The lane of one backend for a class of paths; None where nothing can serve the pair."""
-    translated = path_class.dialect in TRANSLATED and path_class.endpoint and backend.dialect in TRANSLATED
+    translated = (
+        bool(path_class.endpoint)
+        and not path_class.multipart
+        and backend.dialect is not None
+        and _translatable(path_class.endpoint, backend.dialect, backend.host)
+    )
     if speaks(backend, path_class.dialect):
         rewritten = path_class.multipart and backend.model
         return Lane.EXTPROC if rewritten or (translated and backend.forced_by) else Lane.NATIVE
     return Lane.EXTPROC if translated else None
+
+
+@lru_cache(maxsize=4096)
+def _translatable(endpoint: str, dialect: DialectName, host: HostName) -> bool:
+    """Whether the processor serves an endpoint from a backend: in another dialect, or in its host's envelope."""
+    row = endpoint_named(endpoint)
+    assert row is not None
+    where = HOSTS.get(host)
+    spoken = row.dialect if lane_for(row, dialect) == "relay" else dialect
+    return lane_for(row, dialect) is not None and where is not None and spoken in where.dialects
 
 
 def reason(path_class: PathClass, backend: Backend) -> str:

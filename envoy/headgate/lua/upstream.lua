@@ -4,9 +4,12 @@
 --   host           string, the authority to send; absent keeps the client's
 --   prefix         string, replaces the client's "/v1" (or "/anthropic/v1", "/cohere"); absent keeps the path
 --   azure_version  string, the api-version of Azure's deployment paths; the deployment is the model
---   translate      list of the client paths that the processor serves: it writes path, headers and body
+--   translate      list of the client paths that the processor serves, or how they end where they name the model: it
+--                  writes path, headers and body
 --   model          string, replaces the body's model
 --   alone          true where no other backend can take a later attempt
+--   models_path    string, what stands before the model in the paths of a dialect that names it there
+--   path_model     string, replaces the path's model
 --   include_usage  true to force stream_options.include_usage on streamed OpenAI requests
 --   body_set       list of {name, raw JSON}; body_remove: list of names (top level)
 --   managed        list of the header names that any backend of this rule sets or removes
@@ -220,15 +223,33 @@ local function streams_usage(bare)
   return USAGE_PATHS[bare] or USAGE_PATHS[(bare:lower():gsub(";.*$", ""):gsub("/+$", ""))]
 end
 
+local function segment(text)
+  return (text:gsub("[^%w%-%._~]", function(c) return string.format("%%%02X", c:byte()) end))
+end
+
+-- The model and the operation of a path that names the model, Gemini's or Bedrock's.
+local function model_and_ending(bare)
+  local model, ending = bare:match("/v1beta/models/([^/]+)(:%a+)$")
+  if model then return model, ending end
+  return bare:match("/model/([^/]+)(/[%a%-]+)$")
+end
+
 -- The path at the provider, or nil and why there is none.
 local function provider_path(backend, path, bare, model)
   local azure, prefix = backend.azure_version, backend.prefix
   local query, out = path:sub(#bare + 2), bare
-  if azure then
+  if backend.models_path then
+    local named, ending = model_and_ending(bare)
+    if named then
+      named = backend.path_model and segment(backend.path_model) or named
+      if named == "." or named == ".." then return nil, "there is no model '" .. named .. "'" end
+      out = (prefix or "") .. backend.models_path .. named .. ending
+    end
+  elseif azure then
     local operation = bare:match("^/v1(/.*)$")
     if operation then
       if model == "." or model == ".." then return nil, "there is no deployment '" .. model .. "'" end
-      local deployment = (model or ""):gsub("[^%w%-%._~]", function(c) return string.format("%%%02X", c:byte()) end)
+      local deployment = segment(model or "")
       -- responses name the deployment in the body alone
       out = operation:find("^/responses") and "/openai" .. operation or "/openai/deployments/" .. deployment .. operation
       query = other_parameters(query)
@@ -253,7 +274,10 @@ local function backend_of(context)
   backend.set, backend.remove = backend.body_set or {}, backend.body_remove or {}
   backend.rewrites = backend.model ~= nil or #backend.set > 0 or #backend.remove > 0
   backend.translates = {}
-  for _, path in ipairs(backend.translate or {}) do backend.translates[path] = true end
+  for _, path in ipairs(backend.translate or {}) do
+    backend.translates[path] = true
+    backend.translates_endings = backend.translates_endings or path:sub(1, 1) == ":" or path == "/converse"
+  end
   backends[key], backends_known = backend, backends_known + 1
   return backend
 end
@@ -309,6 +333,10 @@ local function run(h)
   local mark = path:find("?", 1, true)
   local bare = mark and path:sub(1, mark - 1) or path
   local translated = backend.translates[bare]
+  if not translated and backend.translates_endings and bare:sub(1, 4) ~= "/v1/" then
+    local _, ending = model_and_ending(bare)
+    translated = ending and backend.translates[ending]
+  end
   local sent_path, missing = path, nil
   if not translated then
     sent_path, missing = provider_path(backend, path, bare, backend.model or (seen and seen.model))

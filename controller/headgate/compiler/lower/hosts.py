@@ -164,6 +164,7 @@ def _own_routes(host: ir.VirtualHost, options: Options, *, ai: bool) -> _Own:
     if not ai:
         return _Own((), first, ())
     first += replies.models_not_allowed()
+    first += replies.path_model_routes(options.path_root)
     first += replies.form_routes() if options.extproc_sockets else []
     first += replies.error_routes()
     return _Own(replies.models_listed(host.all_rules), first, replies.last_routes(_known_paths()))

@@ -197,7 +197,8 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         # what follows reads plain JSON
         iter([decompressor(), buffer(body_bytes_max)] if ai else []),
         # holds the headers until the body has come; from here on the model is known
-        iter([extraction.request_fields(), extraction.model_header()] if ai else []),
+        # (a path's model before the body's: it is the one that counts)
+        iter([extraction.path_model(options), extraction.request_fields(), extraction.model_header()] if ai else []),
         # the model of a form, which Envoy cannot read
         iter([extraction.router_processor()] if ai and options.extproc_sockets else []),
         # marks answers for browsers by the route's policy: the route is known only now

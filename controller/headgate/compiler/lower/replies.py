@@ -29,7 +29,7 @@ from headgate.compiler.lanes import CLASSES
 from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.filters.extraction import ERROR_JSON, ERROR_KEY
 from headgate.compiler.lower.routes import UNKNOWN_MODEL, answered, metadata_matcher
-from headgate.compiler.lower.wire import inline, packed, set_header, struct
+from headgate.compiler.lower.wire import inline, packed, regex, set_header, struct
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 
@@ -245,6 +245,19 @@ def form_routes() -> list[Route]:
             route = _refuse("headgate/form", 400, "The form has no field 'model'; it must name one.", match)
             route.typed_per_filter_config[extraction.ROUTER].CopyFrom(extraction.router_enabled())
             result.append(route)
+    return result
+
+
+def path_model_routes(root: str) -> list[Route]:
+    """Requests whose path names the model, before it has been read: then the route of that model takes them."""
+    patterns = [row.path for row in CLASSES if row.model_in_path and not row.endpoint]
+    result: list[Route] = []
+    for pattern in patterns:
+        match = RouteMatch(headers=[HeaderMatcher(name=headers.MODEL, present_match=True, invert_match=True)])
+        match.safe_regex.CopyFrom(regex(root.rstrip("/") + pattern))
+        route = _refuse("headgate/path-model", 400, "The path must name the model.", match)
+        route.typed_per_filter_config[extraction.PATH_MODEL].CopyFrom(extraction.path_model_enabled())
+        result.append(route)
     return result
 
 

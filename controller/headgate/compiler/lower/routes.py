@@ -70,8 +70,9 @@ class Served:
 def served_classes(rule: ir.Rule, options: Options) -> Iterator[Served]:
     """What a rule serves, class by class; a pair that nothing can serve is left out."""
     for path_class in CLASSES:
-        if path_class.multipart and not any(lane_of(path_class, b) is Lane.EXTPROC for b in rule.backends):
-            continue  # the class of all OpenAI paths serves forms that nobody rewrites
+        optional = path_class.multipart or path_class.translated_only
+        if optional and not any(lane_of(path_class, b) is Lane.EXTPROC for b in rule.backends):
+            continue  # a wider class serves what nobody rewrites
         lanes = ((backend, lane_of(path_class, backend)) for backend in rule.backends if backend.weight > 0)
         usable = tuple(
             (backend, lane)

@@ -45,7 +45,7 @@ from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.hosts.azure import VERSIONLESS
-from headgate.llm.names import HostName
+from headgate.llm.names import DialectName, HostName
 from headgate.pb import overlay
 
 EXTPROC_CLUSTER = "headgate-extproc"
@@ -139,6 +139,10 @@ def translated_paths(backend: Backend, options: Options) -> tuple[str, ...]:
     return tuple(path for row in CLASSES if lane_of(row, backend) is Lane.EXTPROC for path in row.paths)
 
 
+_MODELS_PATHS = {DialectName.GEMINI: "/models/", DialectName.BEDROCK_CONVERSE: "/model/"}
+"""What stands before the model in the paths of dialects that name it there."""
+
+
 def _has_deployments(backend: Backend) -> bool:
     """Whether the backend is Azure's surface whose paths name the deployment, which the script takes from the model."""
     return backend.host is HostName.AZURE and backend.version not in VERSIONLESS
@@ -156,13 +160,16 @@ def _published(backend: Backend, route: str) -> dict[str, Json]:
 
 def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Json]:
     deployments = _has_deployments(backend)
+    models_path = _MODELS_PATHS.get(backend.dialect) if backend.dialect is not None else None
     values: dict[str, Json] = {
         "host": backend.authority,
         "prefix": AZURE_V1_PREFIX if backend.host is HostName.AZURE and not deployments else backend.prefix,
         "azure_version": backend.version if deployments else "",
         "translate": translated_paths(backend, options),
-        "model": backend.model,
         "alone": backend.alone,
+        "model": "" if models_path else backend.model,
+        "models_path": models_path,
+        "path_model": backend.model if models_path else "",
         "include_usage": backend.include_usage,
         "body_set": backend.body_set,
         "body_remove": backend.body_remove,

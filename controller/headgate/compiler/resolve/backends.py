@@ -14,6 +14,7 @@ from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, 
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.world import Target
 from headgate.llm.dialects.table import DIALECTS
+from headgate.llm.hosts.table import HOSTS
 from headgate.llm.names import DialectName, HostName
 
 
@@ -24,16 +25,24 @@ class Schema:
     dialect: DialectName
     host: HostName
     prefix: str = ""
-    served: bool = True
-    """False where answers come in an envelope that nothing unwraps yet."""
+
+    @property
+    def served(self) -> bool:
+        """Whether something can speak to that host in that dialect."""
+        host = HOSTS.get(self.host)
+        return self.dialect in PASSED_ON or (host is not None and self.dialect in host.dialects)
+
+
+PASSED_ON = frozenset({DialectName.GEMINI, DialectName.BEDROCK_CONVERSE})
+"""Dialects that Envoy passes on as they are wherever they are served."""
 
 
 SCHEMAS: Mapping[str, Schema] = {
     "OpenAI": Schema(DialectName.OPENAI_CHAT, HostName.DIRECT, "v1"),
     "AzureOpenAI": Schema(DialectName.OPENAI_CHAT, HostName.AZURE),
     "Anthropic": Schema(DialectName.ANTHROPIC_MESSAGES, HostName.DIRECT, "v1"),
-    "AWSAnthropic": Schema(DialectName.ANTHROPIC_MESSAGES, HostName.BEDROCK, served=False),
-    "GCPAnthropic": Schema(DialectName.ANTHROPIC_MESSAGES, HostName.VERTEX, served=False),
+    "AWSAnthropic": Schema(DialectName.ANTHROPIC_MESSAGES, HostName.BEDROCK),
+    "GCPAnthropic": Schema(DialectName.ANTHROPIC_MESSAGES, HostName.VERTEX),
     "AWSBedrock": Schema(DialectName.BEDROCK_CONVERSE, HostName.BEDROCK),
     "GCPVertexAI": Schema(DialectName.GEMINI, HostName.VERTEX),
     "Cohere": Schema(DialectName.COHERE, HostName.DIRECT, "v2"),

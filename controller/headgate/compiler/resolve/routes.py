@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from headgate.compiler import ir
-from headgate.compiler.lanes import CLASSES, lane_of
+from headgate.compiler.lanes import CLASSES, TRANSLATED, lane_of
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
 from headgate.compiler.resolve.credentials import asked
@@ -180,6 +180,7 @@ def _check_served(scope: Scope, route: ai_gateway.AIGatewayRoute, place: str, ba
         if (
             row.multipart
             or not row.endpoint
+            or row.dialect not in TRANSLATED
             or not backends
             or any(lane_of(row, backend) is not None for backend in backends)
         ):

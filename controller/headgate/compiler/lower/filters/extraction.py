@@ -58,6 +58,7 @@ MODEL_HEADER = "headgate.header_mutation/model"
 CHAT_USAGE = "headgate.lua/chat_usage"
 COSTS = "headgate.lua/costs"
 ROUTER = "headgate.ext_proc/router"
+PATH_MODEL = "headgate.lua/path_model"
 COST_TRAILERS = "headgate.header_mutation/costs"
 USAGE = "envoy.filters.http.ai_protocol_manager"
 ERROR_KEY = "error"
@@ -76,6 +77,7 @@ _PROTOCOLS = {
 
 def _pair(key: str, *, constant: str | bool | None = None) -> JsonToMetadata.KeyValuePair:
     result = JsonToMetadata.KeyValuePair(metadata_namespace=metadata.INTERNAL, key=key)
+    result.preserve_existing_metadata_value = True  # what `path_model` read
     if isinstance(constant, bool):
         result.value.bool_value = constant
     elif constant is not None:
@@ -116,6 +118,16 @@ def model_header() -> HttpFilter:
     request_id = add_header_if_absent("x-request-id", "%REQ(X-REQUEST-ID)%")
     message.mutations.response_mutations.add().append.CopyFrom(request_id)
     return http_filter(MODEL_HEADER, message)
+
+
+def path_model(options: Options) -> HttpFilter:
+    """The model of a path that names it. Runs on the routes that refuse such paths (`replies.path_model_routes`)."""
+    return http_filter(PATH_MODEL, _scripts("path_model", options))
+
+
+def path_model_enabled() -> Any:
+    """Per-route config that runs `path_model`."""
+    return packed(LuaPerRoute(name="path_model"))
 
 
 def router_processor() -> HttpFilter:
