@@ -130,12 +130,15 @@ class ModelEnvoy:
         raise AssertionError("the session does not come to rest")
 
     def _take(self, send: Send) -> None:
-        taken = [r for r in send.resources if not self.refuses(Reference(send.type_url, r.name), r.version)]
+        # what came too late for an unsubscription has no watch any more: Envoy drops it
+        asked = None if TYPES_BY_URL[send.type_url].wildcard else self._asked[send.type_url]
+        watched = [r for r in send.resources if asked is None or r.name in asked]
+        taken = [r for r in watched if not self.refuses(Reference(send.type_url, r.name), r.version)]
         for each in taken:
             self.has[Reference(send.type_url, each.name)] = each
         for name in send.removed:
             self.has.pop(Reference(send.type_url, name), None)
-        bad = [r.name for r in send.resources if r not in taken]
+        bad = [r.name for r in watched if r not in taken]
         error = f"Error adding/updating {', '.join(f'{name}: refused' for name in bad)}" if bad else None
         self.to_session.append(Request(type_url=send.type_url, nonce=send.nonce, error=error))
         if not self._listening and send.type_url == CLUSTER:
