@@ -11,7 +11,7 @@ from headgate.llm.framing.sse import SseDecoder, encode_sse
 from headgate.llm.multipart import decode_form
 from headgate.llm.names import Operation
 from headgate.llm.operations.table import relay_reader
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 LINES = st.lists(
@@ -92,6 +92,10 @@ def is_usage_alone(frame: Frame) -> bool:
     return isinstance(chunk, dict) and '"choices": [], "usage": {' in json.dumps(chunk)
 
 
+MARKED = b'\xef\xbb\xbfdata: bom\ndata: {"choices":[],"usage":{"prompt_tokens":1}}\n'
+
+
+@example((MARKED, [MARKED]))
 @given(cut(event_streams()))
 def test_hiding_usage_hides_the_same_whatever_the_cut(case: tuple[bytes, list[bytes]]) -> None:
     body, chunks = case

@@ -1,6 +1,7 @@
 """Relay readers: let an answer pass, read its usage on the way."""
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -135,11 +136,12 @@ class HidingStreamReader:
     let go unread.
     """
 
-    __slots__ = ("_held", "_is_hidden", "_searched", "_source")
+    __slots__ = ("_begun", "_held", "_is_hidden", "_searched", "_source")
 
     def __init__(self, source: UsageSource, is_hidden: Callable[[bytes], bool]) -> None:
         self._source = source
         self._is_hidden = is_hidden
+        self._begun = False
         self._held = bytearray()
         self._searched = 0
 
@@ -179,6 +181,9 @@ class HidingStreamReader:
         return b"" if self._hides(rest) else rest
 
     def _hides(self, event: bytes) -> bool:
+        if not self._begun:
+            self._begun = True
+            event = event.removeprefix(BOM_UTF8)
         data = _data_of(event)
         if not data:
             return False
