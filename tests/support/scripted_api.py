@@ -23,7 +23,7 @@ class Request:
 
 
 Answer = Object | Exception
-Stream = list[Object | Exception]
+Stream = list[Object | Exception | asyncio.Event]
 """Events of a watch; after the last one it stays open, unless that is `END`."""
 END: Object = {"type": "END", "object": {}}
 
@@ -71,6 +71,9 @@ class ScriptedApi:
                 raise event
             if event is END:
                 return
+            if isinstance(event, asyncio.Event):
+                await event.wait()  # the test says when the stream goes on
+                continue
             yield json.dumps(event).encode()
         await asyncio.Event().wait()
 

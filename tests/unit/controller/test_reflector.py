@@ -136,10 +136,12 @@ async def test_a_kind_that_comes_later_is_read_and_one_that_goes_is_empty() -> N
     async with reflecting(api, store) as reflector:
         await asyncio.wait_for(reflector.state.synced.wait(), 5)
         assert store.names == []
-        api.streams.append([added(gateway("a")), initial_end(5), ApiError(404, "NotFound", "")])
+        gone = asyncio.Event()
+        api.streams.append([added(gateway("a")), initial_end(5), gone, ApiError(404, "NotFound", "")])
         api.served = dict(SERVED)
         await until(lambda: store.names == ["a"])
         api.served = {}
+        gone.set()
         await until(lambda: store.names == [])
         assert reflector.state.served == ""
 
