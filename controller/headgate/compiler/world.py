@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Never
 
+from headgate.compiler.conditions import Diagnostic, diagnostic_order
 from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api, headgate, policies
 from headgate.compiler.resources.kinds import KINDS
 from headgate.compiler.resources.metadata import Key, Name, Resource, Source
@@ -38,8 +39,12 @@ class Rejected:
     api_version: str = ""
     generation: int = 0
     uid: str = ""
-    errors: tuple[str, ...] = ()
-    """What is wrong with it, as its author is told: `field: message; try: remedy`."""
+    parents: tuple[gateway_api.ParentReference, ...] = ()
+    """What can be read of a route's parents: their Gateways tell whether its status is ours."""
+    gateway_class: str = ""
+    """Of a Gateway, for the same reason."""
+    controller_name: str = ""
+    """Of a GatewayClass."""
 
 
 def _none() -> Mapping[Name, Never]:
@@ -71,6 +76,12 @@ class World:
     namespaces: Mapping[Name, core.Namespace] = field(default_factory=_none)
     rejected: Mapping[Key, Rejected] = field(default_factory=lambda: MappingProxyType[Key, Rejected]({}))
     """Objects that are not valid and have no last good version."""
+    outdated: Mapping[Key, Rejected] = field(default_factory=lambda: MappingProxyType[Key, Rejected]({}))
+    """Newest versions that are not valid, of objects whose last good version is in force."""
+    diagnostics: Mapping[Key, tuple[Diagnostic, ...]] = field(
+        default_factory=lambda: MappingProxyType[Key, tuple[Diagnostic, ...]]({})
+    )
+    """What was found when the newest version of an object was read, for its status."""
 
     def namespace_labels(self, name: str) -> Mapping[str, str]:
         """Labels of a namespace, with the one that every namespace has."""
@@ -90,7 +101,13 @@ def _may_be_guarded(namespace: str, by_kind: Mapping[str, Mapping[Name, Resource
                 yield Target(resource.group, kind, namespace, resource.metadata.name)
 
 
-def make_world(resources: Iterable[Resource], rejected: Iterable[Rejected] = ()) -> World:
+def make_world(
+    resources: Iterable[Resource],
+    rejected: Iterable[Rejected] = (),
+    *,
+    outdated: Iterable[Rejected] = (),
+    diagnostics: Iterable[Diagnostic] = (),
+) -> World:
     """The world of these objects. Of two with the same key the later one counts; sources see to it there is one."""
     by_kind: dict[str, dict[Name, Resource]] = defaultdict(dict)
     for resource in resources:
@@ -105,4 +122,13 @@ def make_world(resources: Iterable[Resource], rejected: Iterable[Rejected] = ())
             targets.update(_may_be_guarded(entry.key.namespace, by_kind))
         known = tuple(sorted(targets))
         broken[entry.key] = entry if known == entry.targets else replace(entry, targets=known)
-    return World(**sorted_kinds, rejected=MappingProxyType(broken))  # pyright: ignore[reportArgumentType]
+    found: dict[Key, tuple[Diagnostic, ...]] = {}
+    for diagnostic in sorted(diagnostics, key=diagnostic_order):
+        if diagnostic.key is not None:
+            found[diagnostic.key] = (*found.get(diagnostic.key, ()), diagnostic)
+    return World(
+        **sorted_kinds,  # pyright: ignore[reportArgumentType]
+        rejected=MappingProxyType(broken),
+        outdated=MappingProxyType({entry.key: entry for entry in outdated}),
+        diagnostics=MappingProxyType(found),
+    )

@@ -426,3 +426,11 @@ def test_a_value_that_is_no_text_costs_only_itself() -> None:
 def test_each_kind_is_there_once() -> None:
     assert len({(kind.group, kind.name) for kind in KINDS}) == len(KINDS)
     assert len({kind.world for kind in KINDS}) == len(KINDS)
+
+
+def test_a_rejected_object_keeps_what_its_status_needs() -> None:
+    spec = {"parentRefs": [{"name": "g"}], "rules": "none"}
+    rejected = read(obj(GATEWAY, "HTTPRoute", spec, uid="u-1", generation=7)).rejected
+    assert rejected is not None
+    assert (rejected.api_version, rejected.uid, rejected.generation) == (GATEWAY, "u-1", 7)
+    assert [parent.name for parent in rejected.parents] == ["g"]

@@ -9,11 +9,12 @@ import binascii
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from headgate.compiler.conditions import Diagnostic, Severity
 from headgate.compiler.resources.checking import Finding, broken_rules, check, child_path
+from headgate.compiler.resources.gateway_api import ParentReference
 from headgate.compiler.resources.kinds import BY_NAME, DEPRECATED, KINDS, NOT_SUPPORTED, Kind
 from headgate.compiler.resources.metadata import Key, Resource, Source
 from headgate.compiler.world import Rejected, Target
@@ -177,8 +178,52 @@ class _ReadableTarget(msgspec.Struct, frozen=True):
     section_name: str = msgspec.field(name="sectionName", default="")
 
 
+class _ReadableMeta(msgspec.Struct, frozen=True):
+    """What can be read of the metadata of an object that is not valid."""
+
+    uid: str = ""
+    generation: int = 0
+
+
+class _ReadableSpec(msgspec.Struct, frozen=True, rename="camel"):
+    """What can be read of its spec that tells whose it is."""
+
+    parent_refs: tuple[ParentReference, ...] = ()
+    gateway_class_name: str = ""
+    controller_name: str = ""
+
+
+R = TypeVar("R", _ReadableMeta, _ReadableSpec)
+
+
+def _readable(value: object, what: type[R]) -> R:
+    try:
+        return msgspec.convert(value, what)
+    except msgspec.ValidationError:
+        return what()
+
+
 def _rejected(members: Mapping[str, object], key: Key, source: Source) -> Rejected:
-    """The object as one that is not valid, with the targets that can be read.
+    """The object as one that is not valid, with what its status needs and the targets that can be read."""
+    metadata = _readable(members.get("metadata"), _ReadableMeta)
+    spec = _readable(members.get("spec"), _ReadableSpec)
+    targets, unclear = _readable_targets(members, key)
+    return Rejected(
+        key,
+        source,
+        targets,
+        unclear,
+        api_version=str(members.get("apiVersion", "")),
+        generation=metadata.generation,
+        uid=metadata.uid,
+        parents=spec.parent_refs,
+        gateway_class=spec.gateway_class_name,
+        controller_name=spec.controller_name,
+    )
+
+
+def _readable_targets(members: Mapping[str, object], key: Key) -> tuple[tuple[Target, ...], bool]:
+    """The targets that can be read, and whether there may be more.
 
     Of a SecurityPolicy whose targets are selected by label, or cannot be read, every target that there may be counts:
     it was to guard something, and nobody can tell that it was not this.
@@ -186,7 +231,7 @@ def _rejected(members: Mapping[str, object], key: Key, source: Source) -> Reject
     guards = key.kind == "SecurityPolicy"
     spec = members.get("spec")
     if not isinstance(spec, dict):
-        return Rejected(key, source, unclear=guards)
+        return (), guards
     written: dict[str, object] = spec  # pyright: ignore[reportUnknownVariableType]
     references = written.get("targetRefs")
     candidates: list[object] = references if isinstance(references, list) else []  # pyright: ignore[reportUnknownVariableType]
@@ -200,7 +245,7 @@ def _rejected(members: Mapping[str, object], key: Key, source: Source) -> Reject
             continue
         targets.append(Target(read.group, read.kind, key.namespace, read.name, read.section_name))
     unclear = guards and ("targetSelectors" in written or not targets or len(targets) < len(candidates))
-    return Rejected(key, source, tuple(targets), unclear)
+    return tuple(targets), unclear
 
 
 def _diagnostic(finding: Finding, source: Source, path: str, key: Key | None) -> Diagnostic:

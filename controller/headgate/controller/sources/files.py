@@ -136,7 +136,8 @@ class _Gathering:
         resources = {**self._resources, **kept}
         rejected = [each for key, each in self._rejected.items() if key not in resources] + self._unused
         diagnostics = sorted({self._with_stay(each, kept) for each in self.diagnostics}, key=diagnostic_order)
-        world = make_world(resources.values(), rejected)
+        outdated = [each for key, each in self._rejected.items() if key in kept]
+        world = make_world(resources.values(), rejected, outdated=outdated, diagnostics=diagnostics)
         return Loaded(world, tuple(diagnostics), resources, self._files)
 
     def _last_good(self) -> dict[Key, Resource]:
