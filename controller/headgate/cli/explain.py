@@ -76,7 +76,9 @@ def rule_lines(rule: ir.Rule) -> Iterator[str]:
     for cost in rule.costs:
         yield f"  cost {cost.key} = {cost.expression}"
     if not rule.backends:
-        yield f"  no usable backend: answers {503 if rule.unavailable else 404}"
+        yield f"  no usable backend: answers {503 if rule.unavailable else 404 if rule.ai else 500}"
+    elif rule.unresolved_weight:
+        yield f"  weight {rule.unresolved_weight}: leads nowhere, answers 500"
     for group in _groups(rule.backends):
         for backend in group:
             yield f"  priority {backend.priority}, weight {backend.weight}: {_where(backend)}"

@@ -1,16 +1,16 @@
 """`compile_world`: the whole compiler as one pure function.
 
     World ── resolve/ ──> ir.Program ── lower/ ──> xDS, files, limits
-                 └──> diagnostics, conditions
+                 └──> diagnostics, statuses
 
 It changes nothing, asks nobody, and gives equal output for objects in any order.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headgate.compiler import ir
-from headgate.compiler.conditions import Condition, Diagnostic, ObjectStatus
+from headgate.compiler.conditions import Diagnostic, ObjectStatus
 from headgate.compiler.exchanges import Exchange
 from headgate.compiler.lower.limits import limit_rules
 from headgate.compiler.lower.program import Lowered, Resources, lower_program
@@ -19,7 +19,7 @@ from headgate.compiler.options import Options
 from headgate.compiler.resolve.credentials import wanted_exchanges
 from headgate.compiler.resolve.gateways import program
 from headgate.compiler.resolve.scope import Scope
-from headgate.compiler.resources.metadata import Resource
+from headgate.compiler.statuses.table import object_statuses
 from headgate.compiler.world import World
 from headgate.contract.secret import Secret
 
@@ -40,25 +40,10 @@ class Compiled:
     limits: str
     """The rate limit service's configuration (YAML); empty without limits."""
     diagnostics: tuple[Diagnostic, ...]
-    conditions: tuple[Condition, ...]
     exchanges: tuple[Exchange, ...] = ()
     """Credentials that the controller has to fetch and keep fresh."""
     statuses: tuple[ObjectStatus, ...] = ()
     """One for each object that is ours to report on (`Options.mode`), by key."""
-
-
-def _reported(world: World) -> Iterator[Resource]:
-    """The objects whose status we write."""
-    for kind in (
-        world.gateways,
-        world.http_routes,
-        world.ai_gateway_routes,
-        world.ai_service_backends,
-        world.backend_security_policies,
-        world.gateway_configs,
-        world.translation_policies,
-    ):
-        yield from kind.values()
 
 
 def compile_world(world: World, options: Options) -> Compiled:
@@ -74,5 +59,5 @@ def compile_world(world: World, options: Options) -> Compiled:
         limits=limits_text(limit_rules(resolved)),
         exchanges=exchanges,
         diagnostics=scope.report.diagnostics(),
-        conditions=tuple(condition for resource in _reported(world) for condition in scope.report.conditions(resource)),
+        statuses=object_statuses(scope, resolved),
     )

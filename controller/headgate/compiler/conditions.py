@@ -1,4 +1,4 @@
-"""What the compiler has to say about objects, as values: diagnostics for people, conditions for the API."""
+"""What the compiler has to say about objects, as values: diagnostics for people, statuses for the API."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,25 +62,11 @@ def diagnostic_order(diagnostic: Diagnostic) -> tuple[str, int, int, str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
-    """One condition in the status of an object.
-
-    `parent` tells the conditions of a route apart by what it attaches to (`<ns>/<gateway>`), or those of a Gateway by
-    listener; empty for the object itself.
-    """
-
-    key: Key
-    type: str
-    status: bool
-    reason: str
-    message: str
-    parent: str = ""
-    observed_generation: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectStatus:
     """The status that an object should have, whole: what its writer owns of it is this and nothing else.
+
+    `parents` and `ancestors` hold our entries only, told from others' by `controllerName`: the writer leaves those as
+    they are. An empty list takes ours away.
 
     `status` is plain JSON as the API has it. Every condition in it has `type`, `status`, `reason`, `message` and, where
     the generation is known, `observedGeneration`; `lastTransitionTime` is the writer's: it knows what was before.
@@ -93,3 +79,15 @@ class ObjectStatus:
     """Of the object this was made from: a newer one of the same name must not get it. Empty where it is not known."""
     generation: int
     status: Mapping[str, object]
+
+
+def as_object(status: ObjectStatus) -> Mapping[str, object]:
+    """The object with its status as the API has it, for people and scripts."""
+    key = status.key
+    namespace = {"namespace": key.namespace} if key.namespace else {}
+    return {
+        "apiVersion": status.api_version,
+        "kind": key.kind,
+        "metadata": {"name": key.name, **namespace, "generation": status.generation},
+        "status": status.status,
+    }

@@ -327,6 +327,8 @@ class Rule(_Hashed):
     ai: bool
     matches: tuple[Match, ...]
     backends: tuple[Backend, ...] = ()
+    unresolved_weight: int = 0
+    """Of a plain rule: the weight of references that lead nowhere. Their share of the requests is answered 500."""
     created: str = ""
     """The route's creationTimestamp: the older wins between equal matches."""
     request_seconds: float | None = None
@@ -409,3 +411,5 @@ class Program:
     """Everything to be lowered."""
 
     ports: tuple[Port, ...]
+    listeners: tuple[str, ...] = ()
+    """Names of all Gateway listeners that the ports serve; those of one plain port share one `Listener`."""

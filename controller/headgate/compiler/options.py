@@ -30,6 +30,8 @@ class Options:
     controller_name: str = CONTROLLER_NAME
     gateway_addresses: tuple[str, ...] = ()
     """Where clients reach the Envoys (IPs or names), for the status of Gateways."""
+    ai_route_parents: bool = False
+    """Whether AIGatewayRoutes have `status.parents`: by our definition of the kind; upstream's would refuse it."""
     listen_address: str = "127.0.0.1"
     extproc_sockets: tuple[str, ...] = ()
     """Unix sockets of the processor's workers; empty where no processor runs (translated routes are then refused)."""

@@ -8,7 +8,7 @@ from typing import Never
 
 from headgate.compiler.conditions import Diagnostic, diagnostic_order
 from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api, headgate, policies
-from headgate.compiler.resources.kinds import KINDS
+from headgate.compiler.resources.kinds import BY_NAME, KINDS
 from headgate.compiler.resources.metadata import Key, Name, Resource, Source
 
 
@@ -88,6 +88,16 @@ class World:
         namespace = self.namespaces.get(Name("", name))
         given = dict(namespace.metadata.labels) if namespace is not None else {}
         return {**given, "kubernetes.io/metadata.name": name}
+
+    def has(self, group: str, kind: str, name: Name) -> bool:
+        """Whether there is an object of that name, valid or not."""
+        row = BY_NAME.get((group, kind))
+        return self.is_rejected(group, kind, name) or (row is not None and name in getattr(self, row.world))
+
+    def names(self, group: str, kind: str) -> tuple[Name, ...]:
+        """The valid objects of a kind."""
+        row = BY_NAME.get((group, kind))
+        return tuple(getattr(self, row.world)) if row is not None else ()
 
     def is_rejected(self, group: str, kind: str, name: Name) -> bool:
         """Whether an object of that name was read and is not valid."""

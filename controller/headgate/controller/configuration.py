@@ -29,5 +29,5 @@ class Configuration:
             limits_text=compiled.limits,
             files=compiled.files,
             problems=tuple(sorted(problems.values(), key=diagnostic_order)),
-            conditions=compiled.conditions,
+            statuses=compiled.statuses,
         )

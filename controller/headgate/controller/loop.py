@@ -9,12 +9,12 @@ Limits are written before the snapshot, so that Envoy never sends a descriptor n
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 from google.protobuf.message import Message
-from headgate.compiler.conditions import Condition, ObjectStatus
+from headgate.compiler.conditions import ObjectStatus, as_object
 from headgate.contract.secret import Secret
 from headgate.controller.files import add_files, keep_files, write_atomically
 from headgate.controller.store import Refusal, SnapshotStore
@@ -42,10 +42,8 @@ class Build:
     """Files Envoy reads, by name below the state directory's `files`."""
     problems: tuple[object, ...] = ()
     """Diagnostics for the user; each prints as one line or block."""
-    conditions: tuple[Condition, ...] = ()
-    """The state of every object."""
     statuses: tuple[ObjectStatus, ...] = ()
-    """What a cluster's objects should have as their status."""
+    """The status of every object that is ours."""
 
 
 class LoopObserver(Protocol):
@@ -76,7 +74,8 @@ class LoopStatus:
     """Why the last build failed; empty if it did not."""
     nodes: tuple[str, ...]
     problems: tuple[str, ...]
-    conditions: tuple[Mapping[str, object], ...]
+    objects: tuple[Mapping[str, object], ...]
+    """Every object that is ours, with its status as the API has it."""
 
 
 class ControllerLoop:
@@ -154,7 +153,7 @@ class ControllerLoop:
             error=self._error,
             nodes=tuple(self._nodes),
             problems=tuple(map(str, last.problems)) if last else (),
-            conditions=tuple({**asdict(each), "key": str(each.key)} for each in last.conditions) if last else (),
+            objects=tuple(map(as_object, last.statuses)) if last else (),
         )
 
     # --- what Envoys do (AdsObserver)

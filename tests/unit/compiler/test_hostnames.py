@@ -1,7 +1,7 @@
 """Gateway API's hostname rules."""
 
 import pytest
-from headgate.compiler.resolve.gateways import intersection
+from headgate.compiler.resolve.attachment import intersection
 
 
 @pytest.mark.parametrize(

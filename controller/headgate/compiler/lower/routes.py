@@ -26,6 +26,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExtProcOverrides, ExtProcPerRoute
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
@@ -385,10 +386,32 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
         if rule.limits:
             config = limits.per_route(rule, processor=False)
             route.typed_per_filter_config["envoy.filters.http.ratelimit"].CopyFrom(packed(config))
+        if rule.unresolved_weight:
+            yield _unresolved(route, rule.unresolved_weight, usable)
     else:
         route.direct_response.status = 500
-        route.direct_response.body.inline_string = "no backend of this route is usable"
+        route.direct_response.body.inline_string = UNUSABLE
     yield route
+
+
+UNUSABLE = "no backend of this route is usable"
+
+
+def _unresolved(route: Route, weight: int, usable: tuple[ir.Backend, ...]) -> Route:
+    """Gateway API: the share of a backend that cannot be used is answered 500, so that no other gets more than its own.
+
+    A route of its own that takes that share: a cluster that does not exist would be answered 503.
+    """
+    result = Route(name=f"{route.name}/unresolved", match=route.match)
+    total = weight + sum(backend.weight for backend in usable)
+    fraction = result.match.runtime_fraction.default_value
+    fraction.numerator = round(1_000_000 * weight / total)
+    fraction.denominator = FractionalPercent.MILLION
+    for key, config in route.typed_per_filter_config.items():
+        result.typed_per_filter_config[key].CopyFrom(config)
+    result.direct_response.status = 500
+    result.direct_response.body.inline_string = UNUSABLE
+    return result
 
 
 @lru_cache(maxsize=32_768)

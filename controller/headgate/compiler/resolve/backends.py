@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Literal
 
 from headgate.compiler import ir
-from headgate.compiler.resolve.credentials import backend_credential, cloud_place
-from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
+from headgate.compiler.resolve.credentials import backend_credential, cloud_place, policy_credential
+from headgate.compiler.resolve.scope import Scope, grant_remedy, granted, similar
 from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.world import Target
@@ -98,7 +98,7 @@ def _certificates(scope: Scope, policy: Resource, refs: Iterable[gateway_api.Loc
             text = value.reveal() if value is not None else None
         if text is None:
             message = f"there is no {ref.kind} {name} with a key ca.crt"
-            scope.report.error(policy, f"{field}[{index}]", message, reason="InvalidCertificateRef")
+            scope.report.error(policy, f"{field}[{index}]", message, reason="InvalidCACertificateRef")
             continue
         texts.append(text)
     return "\n".join(texts)
@@ -116,9 +116,6 @@ def _policy_tls(scope: Scope, policy: backend_tls.BackendTLSPolicy) -> ir.Upstre
 def _tls(scope: Scope, backend: envoy_gateway.Backend) -> tuple[ir.UpstreamTls | None, bool]:
     """How to verify the backend, and whether it may be used at all."""
     policies = scope.tls.get(backend.name, ())
-    if len(policies) > 1:
-        names = ", ".join(str(policy.name) for policy in policies[1:])
-        scope.report.error(policies[1], "spec.targetRefs", f"Backend {backend.name} has another policy: {names}")
     if policies:
         tls = _policy_tls(scope, policies[0])
         return tls, tls is not None
@@ -158,7 +155,7 @@ def address(scope: Scope, source: Resource, field: str, name: Name) -> Address |
     if backend is None:
         broken = scope.world.is_rejected(*kind, name)
         message = f"Backend {name} is not valid" if broken else f"there is no Backend {name}"
-        remedy = _similar(name, scope.world.backends)
+        remedy = similar(name, scope.world.backends)
         scope.report.error(source, field, message, remedy=remedy, reason="BackendNotFound")
         return None
     if backend.spec.type != "Endpoints":
@@ -174,12 +171,6 @@ def address(scope: Scope, source: Resource, field: str, name: Name) -> Address |
         http2="gateway.envoyproxy.io/h2c" in backend.spec.app_protocols,
         fallback=backend.spec.fallback,
     )
-
-
-def _similar(name: Name, known: Iterable[Name]) -> str:
-    """The names that there are, where they are few enough to help."""
-    same = sorted(other.name for other in known if other.namespace == name.namespace)
-    return f"one of {', '.join(same)}" if 0 < len(same) <= 8 else ""
 
 
 def _prefix(schema: ai_gateway.VersionedAPISchema, row: Schema) -> str:
@@ -252,7 +243,7 @@ def ai_backend(
     if backend is None:
         broken = scope.world.is_rejected(*kind, name)
         message = f"AIServiceBackend {name} is not valid" if broken else f"there is no AIServiceBackend {name}"
-        remedy = _similar(name, scope.world.ai_service_backends)
+        remedy = similar(name, scope.world.ai_service_backends)
         scope.report.error(route, f"{field}.name", message, remedy=remedy, reason="BackendNotFound")
         return None
     return _ai_backend(scope, route, backend, (rule, index, ref), include_usage=include_usage)
@@ -268,17 +259,10 @@ def _ai_backend(
 ) -> ir.Backend | None:
     rule, index, ref = place
     schema = SCHEMAS[backend.spec.schema.name]
-    if not schema.served:
-        message = f"nothing translates to {backend.spec.schema.name} yet"
-        remedy = f"one of {', '.join(name for name, row in SCHEMAS.items() if row.served)}"
-        scope.report.error(backend, "spec.schema.name", message, remedy=remedy)
+    usable = _service(scope, backend)
+    if usable is None:
         return None
-    target = backend.spec.backend_ref
-    where = Name(target.namespace or backend.metadata.namespace, target.name)
-    found = address(scope, backend, "spec.backendRef", where)
-    credential, allowed = backend_credential(scope, backend)
-    if found is None or not allowed:
-        return None
+    found, credential = usable
     header_set, header_remove, body_set, body_remove = _mutations(backend, ref)
     forced_by, losses = _translation(scope, backend)
     return ir.Backend(
@@ -327,6 +311,33 @@ def _translation(
     if forced_by and not scope.options.extproc_sockets:
         scope.report.error(policy, "spec.lane", "this installation runs no processor", remedy="lane: Auto")
     return forced_by, _LOSSES[policy.spec.losses]
+
+
+def _service(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tuple[Address, ir.Credential | None] | None:
+    """Where a backend is and what authenticates us to it; None, reported, where it cannot be served."""
+    schema = SCHEMAS[backend.spec.schema.name]
+    if not schema.served:
+        message = f"nothing translates to {backend.spec.schema.name} yet"
+        remedy = f"one of {', '.join(name for name, row in SCHEMAS.items() if row.served)}"
+        scope.report.error(backend, "spec.schema.name", message, remedy=remedy)
+        return None
+    target = backend.spec.backend_ref
+    where = Name(target.namespace or backend.metadata.namespace, target.name)
+    found = address(scope, backend, "spec.backendRef", where)
+    credential, allowed = backend_credential(scope, backend)
+    return (found, credential) if found is not None and allowed else None
+
+
+def check_backends(scope: Scope) -> None:
+    """Reports on what no route leads to, too: its status must not say that nothing is wrong."""
+    for backend in scope.world.ai_service_backends.values():
+        _service(scope, backend)
+    for policy in scope.world.backend_security_policies.values():
+        policy_credential(scope, policy)
+    for policy in scope.world.backend_tls_policies.values():
+        if any(policies[0] is policy for policies in scope.tls.values()):
+            continue
+        _policy_tls(scope, policy)
 
 
 def with_managed_headers(backends: tuple[ir.Backend, ...]) -> tuple[ir.Backend, ...]:

@@ -229,7 +229,7 @@ def _configured(scope: Scope, policy: Policy) -> tuple[Secret | None, bool]:
     return token, token is None
 
 
-def _credential(scope: Scope, policy: Policy) -> ir.Credential | None:
+def policy_credential(scope: Scope, policy: Policy) -> ir.Credential | None:
     """The credential of a policy; None, reported, where it cannot be had: its backends are then not served."""
     spec = policy.spec
     if spec.aws_credentials is not None:
@@ -294,7 +294,7 @@ def backend_credential(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tu
         scope.report.error(backend, "metadata.name", message, remedy="one policy for each backend")
         return None, False
     if policies:
-        credential = _credential(scope, policies[0])
+        credential = policy_credential(scope, policies[0])
         return credential, credential is not None
     broken = [
         entry

@@ -1,19 +1,20 @@
 """Gateways: listeners, the routes attached to them, and for which hostnames."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 
 from headgate.compiler import ir
 from headgate.compiler.resolve import policies
+from headgate.compiler.resolve.attachment import ROUTE_KINDS, Route
+from headgate.compiler.resolve.backends import check_backends
 from headgate.compiler.resolve.routes import CLOSED, Attachment, ai_rules, http_rules
-from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
+from headgate.compiler.resolve.scope import CONFIG_ANNOTATION, Scope, grant_remedy, granted, similar
 from headgate.compiler.resources import ai_gateway, gateway_api
 from headgate.compiler.resources.metadata import Name
-
-CONFIG_ANNOTATION = "aigateway.envoyproxy.io/gateway-config"
-Route = ai_gateway.AIGatewayRoute | gateway_api.HTTPRoute
+from headgate.contract.secret import Secret
 
 
 def _certificates(
@@ -31,61 +32,20 @@ def _certificates(
             scope.report.error(gateway, field, message, remedy=remedy, reason="RefNotPermitted")
             continue
         secret = scope.world.secrets.get(name)
-        chain = secret.value("tls.crt") if secret is not None else None
+        chain = secret.value("tls.crt") if secret is not None and (ref.group, ref.kind) == ("", "Secret") else None
         key = secret.value("tls.key") if secret is not None else None
-        if chain is None or key is None:
-            message = f"there is no Secret {name} with tls.crt and tls.key"
+        if chain is None or key is None or not (_is_pem(chain, "CERTIFICATE") and _is_pem(key, "PRIVATE KEY")):
+            message = f"there is no Secret {name} with a certificate in tls.crt and its key in tls.key, both PEM"
             scope.report.error(gateway, field, message, reason="InvalidCertificateRef")
             continue
         found.append(ir.Certificate(name=f"certificate/{name}", chain=chain.reveal(), key=key))
     return tuple(found)
 
 
-def _allowed(scope: Scope, gateway: gateway_api.Gateway, listener: gateway_api.Listener, route: Route) -> bool:
-    """Whether the listener takes routes of that kind from that namespace."""
-    allowed = listener.allowed_routes
-    kinds = {(kind.group, kind.kind) for kind in allowed.kinds}
-    # compat: an AI route is an HTTPRoute to whoever wrote the listener
-    if kinds and not kinds & {(route.group, route.kind), (gateway_api.GROUP, "HTTPRoute")}:
-        return False
-    namespaces = allowed.namespaces
-    match namespaces.from_:
-        case "All":
-            return True
-        case "Same":
-            return route.metadata.namespace == gateway.metadata.namespace
-        case "Selector":
-            labels = scope.world.namespace_labels(route.metadata.namespace)
-            return namespaces.selector is not None and namespaces.selector.selects(labels)
-
-
-def intersection(listener: str, route: str) -> str | None:
-    """The hostname that both take (`*` for any); None where there is none. Gateway API: `*.a.b` takes `x.y.a.b`."""
-    if listener in ("", "*") or listener == route:
-        return route or "*"
-    if route in ("", "*"):
-        return listener
-    if listener.startswith("*.") and route.endswith(listener[1:]):
-        return route
-    if route.startswith("*.") and listener.endswith(route[1:]):
-        return listener
-    return None
-
-
-def _hostnames(listener: gateway_api.Listener, route: Route) -> list[str]:
-    wanted = route.spec.hostnames or ("",)
-    found = (intersection(listener.hostname, hostname) for hostname in wanted)
-    return [hostname for hostname in found if hostname is not None]
-
-
-def _refers(parent: gateway_api.ParentReference, route: Route, gateway: Name, listener: gateway_api.Listener) -> bool:
-    return (
-        parent.kind == "Gateway"
-        and parent.group == gateway_api.GROUP
-        and Name(parent.namespace or route.metadata.namespace, parent.name) == gateway
-        and parent.section_name in ("", listener.name)
-        and parent.port in (None, listener.port)
-    )
+def _is_pem(text: Secret, what: str) -> bool:
+    """Whether a block of that kind is there. What is in it is for Envoy to say."""
+    revealed = text.reveal()
+    return "-----BEGIN " in revealed and f"{what}-----" in revealed
 
 
 def _specificity(hostname: str) -> tuple[int, int]:
@@ -109,21 +69,16 @@ def _hosts(rules: Mapping[str, list[ir.Rule]]) -> tuple[ir.VirtualHost, ...]:
 
 
 def _config(scope: Scope, gateway: gateway_api.Gateway) -> ai_gateway.GatewayConfig | None:
-    name = gateway.metadata.annotations.get(CONFIG_ANNOTATION, "")
-    if not name:
-        return None
-    found = scope.world.gateway_configs.get(Name(gateway.metadata.namespace, name))
-    if found is None:
+    name = scope.configs.get(gateway.name)
+    found = scope.world.gateway_configs.get(name) if name is not None else None
+    if name is not None and found is None:
         field = f"metadata.annotations[{CONFIG_ANNOTATION}]"
-        scope.report.error(gateway, field, f"there is no GatewayConfig {name} in this namespace")
+        broken = scope.world.is_rejected(ai_gateway.GROUP, "GatewayConfig", name)
+        wrong = f"GatewayConfig {name.name} is not valid" if broken else f"there is no GatewayConfig {name.name} here"
+        # compat: the Gateway is served all the same
+        remedy = similar(name, scope.world.gateway_configs)
+        scope.report.warning(gateway, field, f"{wrong}; defaults are in force", remedy=remedy)
     return found
-
-
-def _routes(scope: Scope) -> Iterator[Route]:
-    """The routes that are ours to serve."""
-    yield from scope.world.ai_gateway_routes.values()
-    if not scope.options.envoy_gateway:
-        yield from scope.world.http_routes.values()
 
 
 def _attached(
@@ -132,23 +87,20 @@ def _attached(
     """The rules of every route on a listener, by hostname."""
     place = Attachment(gateway.name, listener.name, config)
     found: defaultdict[str, list[ir.Rule]] = defaultdict(list)
-    for route in _routes(scope):
-        if not any(_refers(parent, route, gateway.name, listener) for parent in route.spec.parent_refs):
-            continue
-        if not _allowed(scope, gateway, listener, route):
-            continue
-        hostnames = _hostnames(listener, route)
-        if not hostnames:
-            continue
-        rules = scope.memory.rules(
-            route, (gateway.name, listener.name), scope.report, partial(_rules, scope, route, place)
-        )
+    for route, hostnames in scope.attachments.by_listener.get((gateway.name, listener.name), ()):
+        rules = _rules(scope, route, place)
         for hostname in hostnames:
             found[hostname].extend(rules)
     return found
 
 
-def _rules(scope: Scope, route: Route, place: Attachment) -> Iterator[ir.Rule]:
+def _rules(scope: Scope, route: Route, place: Attachment) -> tuple[ir.Rule, ...]:
+    return scope.memory.rules(
+        route, (place.gateway, place.listener), scope.report, partial(_resolved, scope, route, place)
+    )
+
+
+def _resolved(scope: Scope, route: Route, place: Attachment) -> Iterator[ir.Rule]:
     if isinstance(route, ai_gateway.AIGatewayRoute):
         return ai_rules(scope, route, place)
     return http_rules(scope, route, place)
@@ -167,14 +119,17 @@ def _listener(
     scope: Scope, gateway: gateway_api.Gateway, index: int, listener: gateway_api.Listener
 ) -> ir.Listener | None:
     tls = listener.protocol == "HTTPS"
+    _check_kinds(scope, gateway, index, listener)
     if listener.protocol not in ("HTTP", "HTTPS"):
         field = f"spec.listeners[{index}].protocol"
-        scope.report.error(gateway, field, f"{listener.protocol} is not supported", remedy="HTTP or HTTPS")
+        message = f"{listener.protocol} is not supported"
+        scope.report.error(gateway, field, message, remedy="HTTP or HTTPS", reason="UnsupportedProtocol")
         return None
     certificates = _certificates(scope, gateway, index, listener) if tls else ()
     if tls and not certificates:
-        field = f"spec.listeners[{index}].tls.certificateRefs"
-        scope.report.error(gateway, field, "an HTTPS listener needs a certificate", reason="InvalidCertificateRef")
+        if listener.tls is None:
+            field = f"spec.listeners[{index}].tls.certificateRefs"
+            scope.report.error(gateway, field, "an HTTPS listener needs a certificate", reason="InvalidCertificateRef")
         return None
     config = _config(scope, gateway)
     hosts = _hosts(_attached(scope, gateway, listener, config))
@@ -194,13 +149,72 @@ def _listener(
     )
 
 
-def _listeners(scope: Scope) -> Iterator[tuple[gateway_api.Gateway, int, gateway_api.Listener, ir.Listener]]:
-    for gateway in scope.world.gateways.values():
+def _check_kinds(scope: Scope, gateway: gateway_api.Gateway, index: int, listener: gateway_api.Listener) -> None:
+    for number, kind in enumerate(listener.allowed_routes.kinds):
+        if (kind.group, kind.kind) not in ROUTE_KINDS:
+            field = f"spec.listeners[{index}].allowedRoutes.kinds[{number}]"
+            message = f"{kind.kind} is not served"
+            scope.report.error(gateway, field, message, remedy="HTTPRoute", reason="InvalidRouteKinds")
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A listener and where it stands."""
+
+    gateway: gateway_api.Gateway
+    index: int
+    written: gateway_api.Listener
+    resolved: ir.Listener
+
+    @property
+    def place(self) -> tuple[int, str, str]:
+        """What no two may share, but for plain listeners, whose routes are told apart by their own hostnames."""
+        return self.written.port, self.written.protocol, self.written.hostname
+
+
+def _listeners(scope: Scope) -> Iterator[_Placed]:
+    """The listeners that can be served as far as they themselves go, those of older Gateways first."""
+    for gateway in scope.gateways.values():
         _check_class(scope, gateway)
         for index, listener in enumerate(gateway.spec.listeners):
             resolved = _listener(scope, gateway, index, listener)
             if resolved is not None:
-                yield gateway, index, listener, resolved
+                yield _Placed(gateway, index, listener, resolved)
+
+
+def _without_conflicts(scope: Scope, found: Iterable[_Placed]) -> Iterator[_Placed]:
+    """Those that can be served together.
+
+    Within a Gateway nobody wins: which listener its author meant cannot be told, so both are out. Between Gateways the
+    older wins.
+    """
+    owners: dict[int, tuple[Name, str]] = {}
+    secure: dict[tuple[int, str], Name] = {}
+    for name, group in groupby(found, key=lambda each: each.gateway.name):
+        listeners = list(group)
+        spoken: defaultdict[int, set[str]] = defaultdict(set)
+        for each in listeners:
+            spoken[each.written.port].add(each.written.protocol)
+        for each in listeners:
+            port, protocol, hostname = each.place
+            owner, owned = owners.setdefault(port, (name, protocol))
+            if len(spoken[port]) > 1:
+                _conflict(scope, each, "protocol", "ProtocolConflict", name)
+            elif owned != protocol:
+                _conflict(scope, each, "protocol", "ProtocolConflict", owner)
+            elif protocol == "HTTPS" and (other := secure.setdefault((port, hostname), name)) != name:
+                _conflict(scope, each, "hostname", "HostnameConflict", other)
+            else:
+                yield each
+
+
+def _conflict(scope: Scope, each: _Placed, what: str, reason: str, other: Name) -> None:
+    field, port = f"spec.listeners[{each.index}].{what}", each.written.port
+    if reason == "HostnameConflict":
+        message = f"port {port} is already used for this hostname by Gateway {other}"
+    else:
+        message = f"port {port} is already used by a listener of another protocol of Gateway {other}"
+    scope.report.error(each.gateway, field, message, remedy="a port of its own", reason=reason)
 
 
 def _check_class(scope: Scope, gateway: gateway_api.Gateway) -> None:
@@ -212,51 +226,45 @@ def _check_class(scope: Scope, gateway: gateway_api.Gateway) -> None:
 
 
 def _merged(listeners: list[ir.Listener]) -> tuple[ir.Listener, ...]:
-    """Plain listeners of one port share one filter chain: their hosts are told apart by name, the rest by the first."""
+    """Plain listeners of one port share one filter chain: their hosts are told apart by name, the rest by the first.
+
+    What a listener asks of its clients moves to its rules where the listeners do not agree: it must not get lost, nor
+    be asked of the others' clients. A rule that comes to a host by two of them counts as the more specific listener's.
+    """
     if len(listeners) < 2:
         return tuple(listeners)
-    rules: defaultdict[str, dict[ir.Rule, None]] = defaultdict(dict)
-    for listener in listeners:
+    agreed = len({listener.auth for listener in listeners}) == 1
+    rules: defaultdict[str, dict[str, ir.Rule]] = defaultdict(dict)
+    for listener in sorted(listeners, key=lambda each: _specificity(each.hostname)):
         for host in listener.hosts:
-            rules[host.hostname].update(dict.fromkeys(host.rules))
-    return (replace(listeners[0], hostname="*", hosts=_hosts({name: list(found) for name, found in rules.items()})),)
+            for rule in host.rules:
+                guarded = rule if agreed or rule.auth is not None else replace(rule, auth=listener.auth)
+                rules[host.hostname].setdefault(rule.name, guarded)
+    hosts = _hosts({hostname: list(found.values()) for hostname, found in rules.items()})
+    return (replace(listeners[0], hostname="*", hosts=hosts, auth=listeners[0].auth if agreed else None),)
 
 
 def _check_parents(scope: Scope) -> None:
-    """Every route is told where it attaches to nothing."""
-    for route in _routes(scope):
-        if not route.spec.parent_refs:
+    """Every route is told where it attaches to nothing; what is wrong with its rules is said all the same."""
+    for route in (*scope.world.ai_gateway_routes.values(), *scope.world.http_routes.values()):
+        parents = scope.attachments.parents.get(route.key)
+        if parents is None:
+            continue
+        if not parents:
             scope.report.warning(route, "spec.parentRefs", "the route is attached to no Gateway, so it serves nothing")
-        for index, parent in enumerate(route.spec.parent_refs):
-            _check_parent(scope, route, f"spec.parentRefs[{index}]", parent)
-
-
-def _check_parent(scope: Scope, route: Route, field: str, parent: gateway_api.ParentReference) -> None:
-    name = Name(parent.namespace or route.metadata.namespace, parent.name)
-    gateway = scope.world.gateways.get(name)
-    if gateway is None:
-        known = ", ".join(str(other) for other in scope.world.gateways)
-        remedy = f"one of {known}" if known else ""
-        scope.report.error(route, field, f"there is no Gateway {name}", remedy=remedy, reason="NoMatchingParent")
-        return
-    listeners = [entry for entry in gateway.spec.listeners if _refers(parent, route, name, entry)]
-    if not listeners:
-        known = ", ".join(entry.name for entry in gateway.spec.listeners)
-        message = f"Gateway {name} has no listener {parent.section_name or parent.port}"
-        scope.report.error(route, field, message, remedy=f"one of {known}", reason="NoMatchingParent")
-    elif not (allowed := [entry for entry in listeners if _allowed(scope, gateway, entry, route)]):
-        message = f"no listener of Gateway {name} takes this route"
-        remedy = "allowedRoutes of the listener must allow its kind and namespace"
-        scope.report.error(route, field, message, remedy=remedy, reason="NotAllowedByListeners")
-    elif not any(_hostnames(entry, route) for entry in allowed):
-        message = f"the route and Gateway {name} have no hostname in common"
-        scope.report.error(route, field, message, reason="NoMatchingListenerHostname")
+        for parent in parents:
+            if parent.reason:
+                field = f"spec.parentRefs[{parent.index}]"
+                scope.report.error(route, field, parent.message, remedy=parent.remedy, reason=parent.reason)
+        ours = not parents or any(not parent.foreign for parent in parents)
+        if ours and not any(parent.listeners for parent in parents):
+            _rules(scope, route, Attachment(Name("", ""), "", None))
 
 
 def _rules_of_gateways(scope: Scope) -> ir.Program:
     """Beside Envoy Gateway, where each Gateway has Envoys of its own: a port for every listener, and only its rules."""
     ports: list[ir.Port] = []
-    for gateway in scope.world.gateways.values():
+    for gateway in scope.gateways.values():
         config = _config(scope, gateway)
         for listener in gateway.spec.listeners:
             if listener.protocol not in ("HTTP", "HTTPS"):
@@ -266,32 +274,29 @@ def _rules_of_gateways(scope: Scope) -> ir.Program:
                 name=f"{gateway.name}/{listener.name}", hostname=listener.hostname or "*", certificates=(), hosts=hosts
             )
             ports.append(ir.Port(number=listener.port, tls=listener.protocol == "HTTPS", listeners=(found,)))
-    return ir.Program(ports=tuple(ports))
+    names = sorted(listener.name for port in ports for listener in port.listeners)
+    return ir.Program(ports=tuple(ports), listeners=tuple(names))
 
 
 def program(scope: Scope) -> ir.Program:
-    """All ports of all Gateways. Gateways share ports; a port cannot speak HTTP and HTTPS at once: the first wins."""
+    """All ports of all Gateways. Gateways share ports; a port cannot speak HTTP and HTTPS at once."""
     if scope.options.envoy_gateway:
         found = _rules_of_gateways(scope)
         _check_parents(scope)
+        check_backends(scope)
         return found
-    ports: dict[int, list[ir.Listener]] = {}
-    tls: dict[int, bool] = {}
-    for gateway, index, listener, resolved in _listeners(scope):
-        secure = listener.protocol == "HTTPS"
-        if tls.setdefault(listener.port, secure) != secure:
-            message = f"port {listener.port} is already used by a listener of another protocol"
-            scope.report.error(gateway, f"spec.listeners[{index}].port", message, reason="ProtocolConflict")
-            continue
-        ports.setdefault(listener.port, []).append(resolved)
+    ports: defaultdict[int, list[_Placed]] = defaultdict(list)
+    for placed in _without_conflicts(scope, _listeners(scope)):
+        ports[placed.written.port].append(placed)
     _check_parents(scope)
+    check_backends(scope)
     return ir.Program(
-        ports=tuple(
-            ir.Port(
-                number=number,
-                tls=tls[number],
-                listeners=tuple(ports[number]) if tls[number] else _merged(ports[number]),
-            )
-            for number in sorted(ports)
-        )
+        ports=tuple(_port(number, ports[number]) for number in sorted(ports)),
+        listeners=tuple(sorted(placed.resolved.name for found in ports.values() for placed in found)),
     )
+
+
+def _port(number: int, found: list[_Placed]) -> ir.Port:
+    tls = found[0].written.protocol == "HTTPS"
+    listeners = [placed.resolved for placed in found]
+    return ir.Port(number=number, tls=tls, listeners=tuple(listeners) if tls else _merged(listeners))

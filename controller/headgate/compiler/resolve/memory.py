@@ -11,13 +11,14 @@ from functools import lru_cache
 
 from headgate.compiler import ir
 from headgate.compiler.options import Options
-from headgate.compiler.resolve.report import Entry, Report
+from headgate.compiler.resolve.report import Found, Report
 from headgate.compiler.resources.metadata import Resource
 from headgate.compiler.world import World
 
 ROUTES_MAX = 50_000
 """Remembered at once, with those that are gone by now; above it all are forgotten."""
-_ROUTES = ("ai_gateway_routes", "http_routes")
+_APART = frozenset({"ai_gateway_routes", "http_routes", "outdated", "diagnostics"})
+"""Routes, and what only statuses need."""
 
 
 class Identities:
@@ -40,7 +41,7 @@ class Identities:
 
 Attached = tuple[int, object]
 """(identity of a route, where it is attached)"""
-_Known = dict[Attached, tuple[Resource, tuple[ir.Rule, ...], tuple[Entry, ...]]]
+_Known = dict[Attached, tuple[Resource, tuple[ir.Rule, ...], tuple[Found, ...]]]
 
 
 @lru_cache(maxsize=2)
@@ -50,7 +51,7 @@ def _known(_surroundings: Identities, _options: Options) -> _Known:
 
 def _surroundings(world: World) -> Iterator[object]:
     for field in fields(World):
-        if field.name not in _ROUTES:
+        if field.name not in _APART:
             yield from getattr(world, field.name).values()
 
 

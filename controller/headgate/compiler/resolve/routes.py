@@ -19,6 +19,9 @@ AI_REQUEST_SECONDS = 60.0
 """compat: an AI rule without timeouts."""
 
 _KINDS = {"Exact": ir.MatchKind.EXACT, "PathPrefix": ir.MatchKind.PREFIX, "RegularExpression": ir.MatchKind.REGEX}
+UNRESOLVED = ir.DirectResponse(
+    status=500, body="No backend of this route can be used; the status of the route says why, for its operator to mend."
+)
 CLOSED = ir.DirectResponse(
     status=500, body="This route's policy is not valid, so the gateway does not serve it; its operator must mend it."
 )
@@ -141,6 +144,8 @@ def _ai_rule(
     if applied.traffic is not None:
         backends = tuple(policies.to_backend(applied.traffic, backend) for backend in backends)
     _check_served(scope, route, f"spec.rules[{index}].backendRefs", backends)
+    unresolved = bool(rule.backend_refs) and not backends and not unavailable
+    direct = CLOSED if applied.closed else UNRESOLVED if unresolved else None
     request, backend_request = _timeouts(rule.timeouts)
     if rule.timeouts is None:
         request = applied.request_seconds if applied.request_seconds is not None else AI_REQUEST_SECONDS
@@ -148,7 +153,7 @@ def _ai_rule(
     return ir.Rule(
         name=f"{route.name}/rule/{index}",
         route=str(route.name),
-        ai=not applied.closed,
+        ai=direct is None,
         matches=_ai_matches(scope, rule),
         backends=backends,
         created=route.metadata.creation_timestamp,
@@ -159,7 +164,7 @@ def _ai_rule(
         limits=applied.limits,
         local_limit=applied.local_limit,
         auth=applied.auth,
-        direct=CLOSED if applied.closed else None,
+        direct=direct,
         unavailable=unavailable,
         owned_by=rule.models_owned_by,
         models_created=_unix_seconds(created),
@@ -339,6 +344,8 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
         found = _filters(scope, route, index, rule)
         resolved = (http_backend(scope, route, (index, n), ref) for n, ref in enumerate(rule.backend_refs))
         backends = tuple(backend for backend in resolved if backend is not None)
+        present = {backend.name.rpartition("/")[2] for backend in backends}
+        missing = sum(ref.weight for n, ref in enumerate(rule.backend_refs) if str(n) not in present)
         if applied.traffic is not None:
             backends = tuple(policies.to_backend(applied.traffic, backend) for backend in backends)
         request, backend_request = _timeouts(rule.timeouts)
@@ -352,6 +359,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             ai=False,
             matches=tuple(_http_match(match) for match in rule.matches or (gateway_api.HTTPRouteMatch(),)),
             backends=backends,
+            unresolved_weight=missing,
             created=route.metadata.creation_timestamp,
             request_seconds=request if request is not None else applied.request_seconds,
             backend_request_seconds=backend_request,

@@ -1,29 +1,39 @@
 """What every resolving function needs: the world, the installation's options, and where to report."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from headgate.compiler.options import Options
+from headgate.compiler.conditions import Severity
+from headgate.compiler.options import Mode, Options
+from headgate.compiler.resolve.attachment import Attachments, attach
 from headgate.compiler.resolve.memory import Memory
-from headgate.compiler.resolve.report import Report
+from headgate.compiler.resolve.report import Found, Report
 from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, headgate, policies
-from headgate.compiler.resources.metadata import Name, Resource
+from headgate.compiler.resources.metadata import Key, Name, Resource
 from headgate.compiler.world import Target, World
+
+CONFIG_ANNOTATION: Final = "aigateway.envoyproxy.io/gateway-config"
+"""On a Gateway: the name of its GatewayConfig."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One compilation. The indexes are made once, because looking policies up route by route would be quadratic."""
+    """One compilation. The indexes are made once, because looking things up route by route would be quadratic."""
 
     world: World
     options: Options
     report: Report = field(default_factory=Report)
     memory: Memory = field(init=False)
+    gateways: Mapping[Name, gateway_api.Gateway] = field(init=False)
+    """The Gateways that are ours, the older first: of two that want the same it wins."""
+    attachments: Attachments = field(init=False)
+    configs: Mapping[Name, Name] = field(init=False)
+    """The GatewayConfig that a Gateway names, ours or not."""
     credentials: Mapping[Name, tuple[ai_gateway.BackendSecurityPolicy, ...]] = field(init=False)
     """BackendSecurityPolicies by the AIServiceBackend they target."""
     tls: Mapping[Name, tuple[backend_tls.BackendTLSPolicy, ...]] = field(init=False)
-    """BackendTLSPolicies by the Backend they target."""
+    """BackendTLSPolicies by the Backend they target, the one that counts first."""
     translation: Mapping[Target, headgate.TranslationPolicy] = field(init=False)
     """TranslationPolicies by the AIServiceBackend they target."""
     traffic: Mapping[Target, policies.BackendTrafficPolicy] = field(init=False)
@@ -36,8 +46,13 @@ class Scope:
         world = self.world
         set_once = object.__setattr__
         set_once(self, "memory", Memory(world, self.options))
-        set_once(self, "credentials", _credentials(world))
-        set_once(self, "tls", _tls(world))
+        found = sorted(world.gateways.values(), key=by_age)
+        ours = {gateway.name: gateway for gateway in found if self.serves_class(gateway.spec.gateway_class_name)}
+        set_once(self, "gateways", ours)
+        set_once(self, "attachments", attach(world, ours, plain=self.options.mode is not Mode.ENVOY_GATEWAY))
+        set_once(self, "configs", dict(_configs(world)))
+        set_once(self, "credentials", _credentials(self))
+        set_once(self, "tls", _tls(self))
         set_once(self, "translation", dict(_translation(self)))
         set_once(self, "traffic", dict(_targets(self, world.backend_traffic_policies)))
         set_once(self, "security", dict(_targets(self, world.security_policies)))
@@ -46,43 +61,76 @@ class Scope:
         broken = (target for entry in world.rejected.values() if entry.key.kind in guards for target in entry.targets)
         set_once(self, "broken", frozenset(broken))
 
+    def serves_class(self, name: str) -> bool:
+        """Whether Gateways of a class are served: standalone only those of classes that name our controller."""
+        if self.options.mode is not Mode.STANDALONE:
+            return True
+        found = self.world.gateway_classes.get(Name("", name))
+        return found is not None and found.spec.controller_name == self.options.controller_name
 
-def _credentials(world: World) -> Mapping[Name, tuple[ai_gateway.BackendSecurityPolicy, ...]]:
+    def found(self, key: Key, severity: Severity) -> list[Found]:
+        """All that is wrong with an object: what was found when it was read, and what was found since."""
+        read = (Found(diagnostic, "Invalid") for diagnostic in self.world.diagnostics.get(key, ()))
+        return [each for each in (*read, *self.report.found(key)) if each.diagnostic.severity is severity]
+
+
+def by_age(resource: Resource) -> tuple[str, Name]:
+    """Sort key: Gateway API's order of precedence between objects, the older first, then by name."""
+    return resource.metadata.creation_timestamp, resource.name
+
+
+def _configs(world: World) -> Iterator[tuple[Name, Name]]:
+    for gateway in world.gateways.values():
+        if name := gateway.metadata.annotations.get(CONFIG_ANNOTATION, ""):
+            yield gateway.name, Name(gateway.metadata.namespace, name)
+
+
+def _credentials(scope: Scope) -> Mapping[Name, tuple[ai_gateway.BackendSecurityPolicy, ...]]:
     found: dict[Name, tuple[ai_gateway.BackendSecurityPolicy, ...]] = {}
-    for policy in world.backend_security_policies.values():
-        for target in policy.spec.target_refs:
+    for policy in scope.world.backend_security_policies.values():
+        for index, target in enumerate(policy.spec.target_refs):
             name = Name(policy.metadata.namespace, target.name)
             if target.kind == "AIServiceBackend":
                 found[name] = (*found.get(name, ()), policy)
+                _check_target(scope, policy, f"spec.targetRefs[{index}]", Target(target.group, target.kind, *name))
     return found
 
 
-def _tls(world: World) -> Mapping[Name, tuple[backend_tls.BackendTLSPolicy, ...]]:
+def _tls(scope: Scope) -> Mapping[Name, tuple[backend_tls.BackendTLSPolicy, ...]]:
     found: dict[Name, tuple[backend_tls.BackendTLSPolicy, ...]] = {}
-    for policy in world.backend_tls_policies.values():
-        for target in policy.spec.target_refs:
-            if target.kind == "Backend" and target.group == envoy_gateway.GROUP:
-                name = Name(policy.metadata.namespace, target.name)
-                found[name] = (*found.get(name, ()), policy)
+    for policy in sorted(scope.world.backend_tls_policies.values(), key=by_age):
+        for index, target in enumerate(policy.spec.target_refs):
+            if target.kind != "Backend" or target.group != envoy_gateway.GROUP:
+                continue
+            name = Name(policy.metadata.namespace, target.name)
+            field = f"spec.targetRefs[{index}]"
+            _check_target(scope, policy, field, Target(target.group, target.kind, *name))
+            found[name] = (*found.get(name, ()), policy)
+            if len(found[name]) > 1:
+                message = f"Backend {name} is already the target of {found[name][0].name}"
+                scope.report.error(policy, field, message, remedy="one policy for each Backend", reason="Conflicted")
     return found
 
 
-def _selected(world: World, policy: Resource, spec: policies.PolicySpec) -> Iterator[Target]:
+def selected(world: World, policy: Resource, spec: policies.PolicySpec) -> Iterator[tuple[str, Target]]:
+    """What a policy applies to, each with the field that says so."""
     namespace = policy.metadata.namespace
-    for target in spec.targets:
-        yield Target(target.group, target.kind, namespace, target.name, target.section_name)
+    for index, target in enumerate(spec.targets):
+        field = "spec.targetRef" if spec.target_ref is target else f"spec.targetRefs[{index}]"
+        yield field, Target(target.group, target.kind, namespace, target.name, target.section_name)
     candidates: Mapping[str, Mapping[Name, Resource]] = {
         "Gateway": world.gateways,
         "HTTPRoute": world.http_routes,
         "AIGatewayRoute": world.ai_gateway_routes,
     }
-    for selector in spec.target_selectors:
+    for index, selector in enumerate(spec.target_selectors):
         labels = gateway_api.LabelSelector(
             match_labels=selector.match_labels, match_expressions=selector.match_expressions
         )
         for name, found in candidates.get(selector.kind, {}).items():
             if name.namespace == namespace and labels.selects(found.metadata.labels):
-                yield Target(selector.group, selector.kind, namespace, name.name)
+                target = Target(selector.group, selector.kind, namespace, name.name)
+                yield f"spec.targetSelectors[{index}]", target
 
 
 P = TypeVar("P", policies.BackendTrafficPolicy, policies.SecurityPolicy, policies.ClientTrafficPolicy)
@@ -91,14 +139,11 @@ P = TypeVar("P", policies.BackendTrafficPolicy, policies.SecurityPolicy, policie
 def _targets(scope: Scope, found: Mapping[Name, P]) -> Iterator[tuple[Target, P]]:
     """Each target's policy; of two the older wins, then the name, and the other is told."""
     taken: dict[Target, P] = {}
-    for policy in sorted(found.values(), key=_age):
-        for target in _selected(scope.world, policy, policy.spec):
-            _report_conflict(scope, policy, "spec.targetRefs", target, taken.setdefault(target, policy))
+    for policy in sorted(found.values(), key=by_age):
+        for place, target in selected(scope.world, policy, policy.spec):
+            _check_target(scope, policy, place, target)
+            _report_conflict(scope, policy, place, target, taken.setdefault(target, policy))
     yield from taken.items()
-
-
-def _age(policy: Resource) -> tuple[str, Name]:
-    return policy.metadata.creation_timestamp, policy.name
 
 
 def _report_conflict(scope: Scope, policy: Resource, field: str, target: Target, holder: Resource) -> None:
@@ -113,18 +158,33 @@ def _report_conflict(scope: Scope, policy: Resource, field: str, target: Target,
 
 
 def _translation(scope: Scope) -> Iterator[tuple[Target, headgate.TranslationPolicy]]:
-    """As `_targets`; a backend that is not there is told, since nothing else would say that the policy does nothing."""
+    """As `_targets`."""
     taken: dict[Target, headgate.TranslationPolicy] = {}
-    for policy in sorted(scope.world.translation_policies.values(), key=_age):
+    for policy in sorted(scope.world.translation_policies.values(), key=by_age):
         for index, ref in enumerate(policy.spec.target_refs):
-            field = f"spec.targetRefs[{index}]"
+            place = f"spec.targetRefs[{index}]"
             target = Target(ref.group, ref.kind, policy.metadata.namespace, ref.name)
-            name = Name(target.namespace, target.name)
-            if name not in scope.world.ai_service_backends and not scope.world.is_rejected(ref.group, ref.kind, name):
-                message = f"there is no AIServiceBackend {name}"
-                scope.report.error(policy, f"{field}.name", message, reason="TargetNotFound")
-            _report_conflict(scope, policy, field, target, taken.setdefault(target, policy))
+            _check_target(scope, policy, place, target)
+            _report_conflict(scope, policy, place, target, taken.setdefault(target, policy))
     yield from taken.items()
+
+
+def _check_target(scope: Scope, policy: Resource, field: str, target: Target) -> None:
+    """A policy for nothing is told: what its author means to guard or limit may stand open."""
+    name, world = Name(target.namespace, target.name), scope.world
+    kinds = [(target.group, target.kind)]
+    if target.kind == "HTTPRoute":  # compat: an AI route is an HTTPRoute of the same name to Envoy Gateway
+        kinds.append((ai_gateway.GROUP, "AIGatewayRoute"))
+    if not any(world.has(*kind, name) for kind in kinds):
+        message = f"there is no {target.kind} {name}, so the policy applies to nothing there"
+        remedy = similar(name, (other for kind in kinds for other in world.names(*kind)))
+        scope.report.error(policy, field, message, remedy=remedy, reason="TargetNotFound")
+
+
+def similar(name: Name, known: Iterable[Name]) -> str:
+    """The names that there are, where they are few enough to help."""
+    same = sorted(other.name for other in known if other.namespace == name.namespace)
+    return f"one of {', '.join(same)}" if 0 < len(same) <= 8 else ""
 
 
 def granted(scope: Scope, source: Resource, target_group: str, target_kind: str, target: Name) -> bool:

@@ -31,7 +31,7 @@ class GatewayClassSpec(Struct, frozen=True, kw_only=True):
     """Which controller serves the Gateways of this class."""
 
     controller_name: Name253
-    """Not used standalone: the Gateways of every class are served."""
+    """`headgate.dev/gateway-controller` on a cluster; in files the Gateways of every class are served."""
     description: Annotated[str, msgspec.Meta(max_length=64)] = ""
     """For people."""
     unsupported: ClassVar[Mapping[str, str]] = {
@@ -40,7 +40,7 @@ class GatewayClassSpec(Struct, frozen=True, kw_only=True):
 
 
 class GatewayClass(Resource, frozen=True, kw_only=True):
-    """A kind of gateway. Standalone, a Gateway whose class is not given is served too."""
+    """A kind of gateway. In files, a Gateway whose class is not given is served too."""
 
     spec: GatewayClassSpec
 

@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--address", default="127.0.0.1:18000", help="unix:/path or host:port of delta ADS (default %(default)s)")
     add("--state-dir", type=Path, help="folder for the limits and for files that Envoys read")
     add("--listen-address", default="0.0.0.0", help="address of all listeners (default %(default)s)")
+    add(
+        "--gateway-address",
+        action="append",
+        default=[],
+        help="IP or name under which clients reach the Envoys, for the status of Gateways; may be repeated",
+    )
     add("--extproc-socket", action="append", default=[], help="a processor's unix socket; may be repeated")
     add("--ratelimit-socket", default="", help="the rate limit service's unix socket")
     add(
@@ -36,6 +42,7 @@ def compiler_options(
     return Options(
         mode=mode,
         controller_name=controller_name,
+        gateway_addresses=tuple(options.gateway_address),
         listen_address=options.listen_address,
         extproc_sockets=tuple(options.extproc_socket),
         ratelimit_socket=options.ratelimit_socket,

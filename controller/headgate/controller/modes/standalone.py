@@ -102,7 +102,6 @@ class _Outlet:
             limits_text=compiled.limits,
             files=compiled.files,
             problems=tuple(sorted(problems.values(), key=diagnostic_order)),
-            conditions=compiled.conditions,
             statuses=compiled.statuses,
         )
 

@@ -166,11 +166,12 @@ class KubernetesWorld:
     def view(self) -> View:
         """The world now."""
         entries = tuple(self._entries.values())
-        diagnostics = (each for entry in entries for each in entry.diagnostics)
+        diagnostics = tuple(each for entry in entries for each in entry.diagnostics)
         return View(
             make_world(
                 (entry.resource for entry in entries if entry.resource is not None),
                 (entry.rejected for entry in entries if entry.rejected is not None),
+                diagnostics=diagnostics,
             ),
             tuple(sorted(diagnostics, key=diagnostic_order)),
         )
