@@ -11,19 +11,23 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from headgate.cli.offline import add_paths, look
+from headgate.cli.source import SourceError, add_source, look_at
 from headgate.compiler.conditions import Diagnostic, Severity
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_paths(parser)
+    add_source(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object per line")
     parser.add_argument("--strict", action="store_true", help="fail on warnings too")
 
 
 def run(options: argparse.Namespace) -> int:
-    """1 where something is an error (with `--strict`, or a warning)."""
-    looked = look(options.paths)
+    """1 where something is an error (with `--strict`, or a warning), 2 where there is nothing to look at."""
+    try:
+        looked = look_at(options)
+    except SourceError as error:
+        print(f"headgate check: {error}", file=sys.stderr)
+        return 2
     for diagnostic in looked.diagnostics:
         print(as_json(diagnostic) if options.format == "json" else diagnostic)
     print(summary(looked.diagnostics), file=sys.stderr)

@@ -4,19 +4,21 @@ With `--model` (and `--path`, `--host`, `--header`): what such a request would m
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 
-from headgate.cli.offline import add_paths, look, print_diagnostics
+from headgate.cli import words
+from headgate.cli.offline import print_diagnostics
+from headgate.cli.source import SourceError, add_source, look_at
 from headgate.compiler import ir
-from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of, reason
+from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, lane_of, reason
 from headgate.compiler.lower.hosts import ranked
 from headgate.compiler.matching import Request, path_class_of, rule_of, virtual_host_of
 from headgate.contract import headers
-from headgate.llm.names import HostName
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_paths(parser)
+    add_source(parser)
     parser.add_argument("--model", default="", help="explain one request: its model")
     parser.add_argument("--path", default="", help="its path; default /v1/chat/completions")
     parser.add_argument("--host", default="localhost", help="its host")
@@ -25,7 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """1 where something of the configuration is not in force."""
-    looked = look(options.paths)
+    try:
+        looked = look_at(options)
+    except SourceError as error:
+        print(f"headgate explain: {error}", file=sys.stderr)
+        return 2
     print_diagnostics(looked.diagnostics)
     program = looked.compiled.program
     if options.model or options.path or options.header:
@@ -53,7 +59,7 @@ def program_lines(program: ir.Program) -> Iterator[str]:
         for listener in port.listeners:
             yield f"{'https' if port.tls else 'http'} port {port.number}, listener {listener.name}"
             if listener.auth is not None:
-                yield f"  authentication: {_auth(listener.auth)}"
+                yield f"  authentication: {words.auth(listener.auth)}"
             for host in listener.hosts:
                 yield f"  host {host.hostname}"
                 for rule in dict.fromkeys(rule for rule, _, _ in ranked(host.rules)):
@@ -62,7 +68,7 @@ def program_lines(program: ir.Program) -> Iterator[str]:
 
 def rule_lines(rule: ir.Rule) -> Iterator[str]:
     """One rule: what it matches, what it costs and is limited by, and each backend's lanes."""
-    yield f"rule {rule.name}: {' or '.join(_match(match) for match in rule.matches)}"
+    yield f"rule {rule.name}: {' or '.join(words.match(match) for match in rule.matches)}"
     if rule.direct is not None:
         yield f"  answers {rule.direct.status} itself"
         return
@@ -70,9 +76,9 @@ def rule_lines(rule: ir.Rule) -> Iterator[str]:
         yield f"  redirects with {rule.redirect.status}"
         return
     if rule.auth is not None:
-        yield f"  authentication: {_auth(rule.auth)}"
+        yield f"  authentication: {words.auth(rule.auth)}"
     for limit in rule.limits:
-        yield f"  limit: {_limit(limit)}"
+        yield f"  limit: {words.limit(limit)}"
     for cost in rule.costs:
         yield f"  cost {cost.key} = {cost.expression}"
     if not rule.backends:
@@ -81,7 +87,7 @@ def rule_lines(rule: ir.Rule) -> Iterator[str]:
         yield f"  weight {rule.unresolved_weight}: leads nowhere, answers 500"
     for group in _groups(rule.backends):
         for backend in group:
-            yield f"  priority {backend.priority}, weight {backend.weight}: {_where(backend)}"
+            yield f"  priority {backend.priority}, weight {backend.weight}: {words.where(backend)}"
             if rule.ai:
                 yield from _indented(_lanes(backend), "    ")
 
@@ -94,7 +100,7 @@ def _lanes(backend: ir.Backend) -> Iterator[str]:
         if lane is Lane.NATIVE and path_class.translated_only:
             continue
         filters = f"; filters: {', '.join(_filters(backend, lane))}" if lane is not None else ""
-        yield f"{_path(path_class)}: {lane or 'not served'} ({reason(path_class, backend)}){filters}"
+        yield f"{words.path(path_class)}: {lane or 'not served'} ({reason(path_class, backend)}){filters}"
 
 
 def _filters(backend: ir.Backend, lane: Lane) -> Iterator[str]:
@@ -140,7 +146,7 @@ def _served(rule: ir.Rule, request: Request) -> Iterator[str]:
         return
     path_class = path_class_of(request.path)
     for limit in rule.limits:
-        yield f"  limit: {_limit(limit)}"
+        yield f"  limit: {words.limit(limit)}"
     attempt = 0
     for group in _groups(rule.backends):
         usable = [backend for backend in group if backend.weight and lane_of(path_class, backend) is not None]
@@ -148,7 +154,7 @@ def _served(rule: ir.Rule, request: Request) -> Iterator[str]:
             attempt += 1
             for backend in usable:
                 lane = lane_of(path_class, backend)
-                yield f"  attempt {attempt}, weight {backend.weight}: {_where(backend)}"
+                yield f"  attempt {attempt}, weight {backend.weight}: {words.where(backend)}"
                 yield f"    {lane}: {reason(path_class, backend)}"
     if not attempt:
         yield f"  no backend serves {request.path}: answered 404"
@@ -159,57 +165,6 @@ def _groups(backends: Sequence[ir.Backend]) -> list[list[ir.Backend]]:
     for backend in backends:
         found.setdefault(backend.priority, []).append(backend)
     return [found[priority] for priority in sorted(found)]
-
-
-def _where(backend: ir.Backend) -> str:
-    host = f" on {backend.host}" if backend.host is not HostName.DIRECT else ""
-    spoken = f", {backend.dialect}{host}" if backend.dialect is not None else ""
-    return f"{backend.service} at {backend.authority}{spoken}"
-
-
-def _match(match: ir.Match) -> str:
-    parts = [f"{header.name}{_sign(header)}{header.value}" for header in match.headers]
-    parts += [f"?{query.name}{_sign(query)}{query.value}" for query in match.queries]
-    if match.method:
-        parts.insert(0, match.method)
-    if match.path != "/" or not parts:
-        parts.insert(0, f"path {match.path_kind} {match.path}")
-    return " and ".join(parts)
-
-
-def _sign(text: ir.TextMatch) -> str:
-    return "~" if text.kind is ir.MatchKind.REGEX else "="
-
-
-def _path(path_class: PathClass) -> str:
-    return path_class.paths[0] if path_class.paths else f"{path_class.path} ({path_class.name})"
-
-
-_SOURCES: Mapping[str, str] = {"model": "model", "remote_address": "client address"}
-
-
-def _limit(limit: ir.LimitRule) -> str:
-    who = ", ".join(_selector(selector) for selector in limit.selectors) or "all requests together"
-    charged = "" if limit.response_amount is None else f", then {limit.response_amount} when it is done"
-    shadow = " (shadow)" if limit.shadow else ""
-    return (
-        f"{limit.requests} per {limit.unit.lower()} for {who}; a request adds {limit.request_amount}{charged}{shadow}"
-    )
-
-
-def _selector(selector: ir.Selector) -> str:
-    source = _SOURCES.get(selector.source, selector.source.removeprefix("header:"))
-    if selector.value is None:
-        return f"each {source}"
-    sign = ("!" if selector.invert else "") + ("~" if selector.regex else "=")
-    return f"{source}{sign}{selector.value}"
-
-
-def _auth(auth: ir.Auth) -> str:
-    parts = [f"{len(auth.api_keys.keys)} API keys"] if auth.api_keys is not None else []
-    parts += [f"JWT {provider.name}" for provider in auth.jwt]
-    parts += ["CORS"] if auth.cors is not None else []
-    return f"{', '.join(parts) or 'none'} ({auth.name})"
 
 
 def _indented(lines: Iterator[str], by: str) -> Iterator[str]:

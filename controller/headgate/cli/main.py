@@ -43,6 +43,8 @@ COMMANDS: Final = (
         "say which lane, filters and limits each route takes, or what one request would meet",
         "headgate.cli.explain",
     ),
+    Command("status", "say which objects are in force, which are not, and why", "headgate.cli.status"),
+    Command("diff", "say what applying files would change, before it is applied", "headgate.cli.diff"),
     Command("translate", "show what a provider would receive for a client's request", "headgate.cli.translate"),
 )
 

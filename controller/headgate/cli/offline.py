@@ -4,17 +4,39 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from headgate import lua
 from headgate.compiler.compile import Compiled, compile_world
 from headgate.compiler.conditions import Diagnostic, Severity, diagnostic_order
 from headgate.compiler.options import Options
+from headgate.compiler.resources.metadata import Key
+from headgate.compiler.world import World, make_world
 from headgate.controller.sources.files import load
 
 RUN_DIRECTORY = "/run/headgate"
 """Stands for the state directory of a running gateway."""
+
+
+def offline_options() -> Options:
+    """Of `headgate run`, as far as they matter."""
+    return Options(
+        extproc_sockets=(f"{RUN_DIRECTORY}/extproc-0.sock",),
+        ratelimit_socket=f"{RUN_DIRECTORY}/ratelimit.sock",
+        lua_directory=str(lua.directory()),
+        secrets_directory=f"{RUN_DIRECTORY}/files",
+        offline=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Objects from somewhere, and what was found when they were read."""
+
+    world: World
+    diagnostics: tuple[Diagnostic, ...] = ()
+    options: Options = field(default_factory=offline_options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +56,40 @@ def add_paths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a YAML or JSON file, or a folder of them")
 
 
+def load_files(paths: Iterable[Path]) -> Configuration:
+    """What files hold."""
+    loaded = load(tuple(paths), environment=os.environ)
+    return Configuration(loaded.world, loaded.diagnostics)
+
+
+def compiled(configuration: Configuration) -> Looked:
+    """Compiles as a running gateway would."""
+    found = compile_world(configuration.world, configuration.options)
+    every = {str(each): each for each in (*configuration.diagnostics, *found.diagnostics)}
+    return Looked(found, tuple(sorted(every.values(), key=diagnostic_order)))
+
+
 def look(paths: Iterable[Path]) -> Looked:
     """Loads and compiles as `headgate run` would."""
-    loaded = load(tuple(paths), environment=os.environ)
-    options = Options(
-        extproc_sockets=(f"{RUN_DIRECTORY}/extproc-0.sock",),
-        ratelimit_socket=f"{RUN_DIRECTORY}/ratelimit.sock",
-        lua_directory=str(lua.directory()),
-        secrets_directory=f"{RUN_DIRECTORY}/files",
-        offline=True,
+    return compiled(load_files(paths))
+
+
+def overlaid(below: Configuration, above: Configuration) -> Configuration:
+    """What there is once the objects `above` are applied: each takes the place of the one of its name."""
+    replaced: set[Key] = {resource.key for resource in above.world.objects()} | set(above.world.rejected)
+    world = make_world(
+        [*(each for each in below.world.objects() if each.key not in replaced), *above.world.objects()],
+        [
+            *(each for key, each in below.world.rejected.items() if key not in replaced),
+            *above.world.rejected.values(),
+        ],
+        diagnostics=[
+            *(each for key, found in below.world.diagnostics.items() if key not in replaced for each in found),
+            *(each for found in above.world.diagnostics.values() for each in found),
+        ],
     )
-    compiled = compile_world(loaded.world, options)
-    found = {str(each): each for each in (*loaded.diagnostics, *compiled.diagnostics)}
-    return Looked(compiled, tuple(sorted(found.values(), key=diagnostic_order)))
+    kept = tuple(each for each in below.diagnostics if each.key not in replaced)
+    return Configuration(world, (*kept, *above.diagnostics), below.options)
 
 
 def print_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:

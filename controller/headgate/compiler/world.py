@@ -83,6 +83,11 @@ class World:
     )
     """What was found when the newest version of an object was read, for its status."""
 
+    def objects(self) -> Iterator[Resource]:
+        """Every valid object, by kind and name."""
+        for kind in KINDS:
+            yield from getattr(self, kind.world).values()
+
     def namespace_labels(self, name: str) -> Mapping[str, str]:
         """Labels of a namespace, with the one that every namespace has."""
         namespace = self.namespaces.get(Name("", name))

@@ -1,0 +1,64 @@
+"""How the commands put parts of the IR into words."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from headgate.compiler import ir
+from headgate.compiler.lanes import PathClass
+from headgate.llm.names import HostName
+
+
+def where(backend: ir.Backend) -> str:
+    """A backend: what it is, at which address, what it speaks."""
+    host = f" on {backend.host}" if backend.host is not HostName.DIRECT else ""
+    spoken = f", {backend.dialect}{host}" if backend.dialect is not None else ""
+    return f"{backend.service} at {backend.authority}{spoken}"
+
+
+def match(match: ir.Match) -> str:
+    """What a request must have."""
+    parts = [f"{header.name}{_sign(header)}{header.value}" for header in match.headers]
+    parts += [f"?{query.name}{_sign(query)}{query.value}" for query in match.queries]
+    if match.method:
+        parts.insert(0, match.method)
+    if match.path != "/" or not parts:
+        parts.insert(0, f"path {match.path_kind} {match.path}")
+    return " and ".join(parts)
+
+
+def _sign(text: ir.TextMatch) -> str:
+    return "~" if text.kind is ir.MatchKind.REGEX else "="
+
+
+def path(path_class: PathClass) -> str:
+    """A class of paths."""
+    return path_class.paths[0] if path_class.paths else f"{path_class.path} ({path_class.name})"
+
+
+_SOURCES: Final[Mapping[str, str]] = {"model": "model", "remote_address": "client address"}
+
+
+def limit(limit: ir.LimitRule) -> str:
+    """A limit: how much for whom, and what a request adds."""
+    who = ", ".join(_selector(selector) for selector in limit.selectors) or "all requests together"
+    charged = "" if limit.response_amount is None else f", then {limit.response_amount} when it is done"
+    shadow = " (shadow)" if limit.shadow else ""
+    return (
+        f"{limit.requests} per {limit.unit.lower()} for {who}; a request adds {limit.request_amount}{charged}{shadow}"
+    )
+
+
+def _selector(selector: ir.Selector) -> str:
+    source = _SOURCES.get(selector.source, selector.source.removeprefix("header:"))
+    if selector.value is None:
+        return f"each {source}"
+    sign = ("!" if selector.invert else "") + ("~" if selector.regex else "=")
+    return f"{source}{sign}{selector.value}"
+
+
+def auth(auth: ir.Auth) -> str:
+    """What a client must show."""
+    parts = [f"{len(auth.api_keys.keys)} API keys"] if auth.api_keys is not None else []
+    parts += [f"JWT {provider.name}" for provider in auth.jwt]
+    parts += ["CORS"] if auth.cors is not None else []
+    return f"{', '.join(parts) or 'none'} ({auth.name})"
