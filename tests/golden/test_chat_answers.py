@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anthropic.types
+import google.genai.types
 import msgspec
 import openai.types.chat
 import pytest
@@ -19,6 +20,7 @@ Golden = Callable[[Path, bytes], None]
 ANSWER_TYPES: dict[str, type[BaseModel]] = {
     DialectName.OPENAI_CHAT: openai.types.chat.ChatCompletion,
     DialectName.ANTHROPIC_MESSAGES: anthropic.types.Message,
+    DialectName.GEMINI: google.genai.types.GenerateContentResponse,
 }
 
 
