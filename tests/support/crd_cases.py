@@ -404,9 +404,6 @@ CONFIGS: Sequence[Case] = (
         {"globalLLMRequestCosts": [{"metadataKey": "all", "type": "TotalToken"}] * 2},
         "Duplicate value",
     ),
-)
-
-UNREAD: Sequence[Case] = (
     Case(
         "an image and a repository",
         "GatewayConfig",
@@ -414,6 +411,9 @@ UNREAD: Sequence[Case] = (
         "Either image or imageRepository can be set.",
     ),
     Case("a container", "GatewayConfig", {"extProc": {"kubernetes": {"env": [{"name": "A", "value": "b"}]}}}),
+)
+
+UNREAD: Sequence[Case] = (
     Case("servers", "MCPRoute", _mcp(_server("one"), _server("two"))),
     Case("a key for a server", "MCPRoute", _key(secretRef=SECRET)),
     Case("two keys", "MCPRoute", _key(secretRef=SECRET, inline="a"), "exactly one of secretRef or inline must be set"),

@@ -1,7 +1,8 @@
 """What the controller may do on a cluster, as data: one definition for the manifests, the chart and the tests.
 
 Exactly the verbs that are used: `reads`, `reports` and `writes` on what is watched (a ClusterRole or, with
-`--watch-namespaces`, a Role in each of them and a ClusterRole for the rest), and `leads` in its own namespace.
+`--watch-namespaces`, a Role in each of them and a ClusterRole for the rest), `leads` and `keeps` in its own namespace,
+`rolls` in that of Envoy Gateway's pods.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from headgate.compiler.resources.kinds import KINDS, Kind
 
 NAME: Final = "headgate-controller"
 NAMESPACE: Final = "headgate-system"
+PROXY_NAMESPACE: Final = "envoy-gateway-system"
 _AI: Final = "aigateway.envoyproxy.io"
 _OURS: Final = "headgate.dev"
 _NO_STATUS: Final = frozenset({"ReferenceGrant", "HTTPRouteFilter", "EnvoyProxy", "Secret", "ConfigMap", "Namespace"})
@@ -88,6 +90,25 @@ def writes(mode: Mode) -> tuple[Rule, ...]:
     )
 
 
+def keeps(prefix: str = "headgate") -> tuple[Rule, ...]:
+    """The Secrets of our certificates, in the controller's own namespace. Creating cannot be limited to names."""
+    names = tuple(f"{prefix}-{part}" for part in ("authority", "controller-tls", "envoy-tls"))
+    return (Rule("", ("secrets",), ("create",)), Rule("", ("secrets",), ("get", "update"), names))
+
+
+def admits(mode: Mode, namespace: str = NAMESPACE) -> tuple[Rule, ...]:
+    """The webhook's configuration: whom the API server is to trust."""
+    if mode is not Mode.ENVOY_GATEWAY:
+        return ()
+    group, names = "admissionregistration.k8s.io", (f"headgate-pods.{namespace}",)
+    return (Rule(group, ("mutatingwebhookconfigurations",), ("get", "patch"), names),)
+
+
+def rolls() -> tuple[Rule, ...]:
+    """In the namespaces of Envoy Gateway's pods: those from before they needed the processor are made again."""
+    return (Rule("", ("pods",), ("list",)), Rule("apps", ("deployments", "daemonsets"), ("list", "patch")))
+
+
 def leads(lease: str = NAME) -> tuple[Rule, ...]:
     """The Lease, in the controller's own namespace. Creating cannot be limited to a name."""
     group = "coordination.k8s.io"
@@ -99,11 +120,13 @@ def objects(
 ) -> tuple[Mapping[str, object], ...]:
     """ServiceAccount, roles and bindings."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": namespace}}
-    own = _bound("Role", f"{NAME}-leader", namespace, leads(), namespace)
+    own = _bound("Role", f"{NAME}-leader", namespace, (*leads(), *keeps()), namespace)
+    if mode is Mode.ENVOY_GATEWAY:
+        own = (*own, *_bound("Role", f"{NAME}-rollout", PROXY_NAMESPACE, rolls(), namespace))
     if not watch_namespaces:
-        everything = (*reads(), *reports(mode), *writes(mode))
+        everything = (*reads(), *reports(mode), *writes(mode), *admits(mode, namespace))
         return (account, *_bound("ClusterRole", _role(mode), "", everything, namespace), *own)
-    outside = (*reads(namespaced=False), *reports(mode, namespaced=False))
+    outside = (*reads(namespaced=False), *reports(mode, namespaced=False), *admits(mode, namespace))
     found = [account, *_bound("ClusterRole", _role(mode), "", outside, namespace)]
     inside = (*reads(namespaced=True), *reports(mode, namespaced=True), *writes(mode))
     for each in watch_namespaces:

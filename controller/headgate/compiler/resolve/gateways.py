@@ -68,6 +68,10 @@ def _hosts(rules: Mapping[str, list[ir.Rule]]) -> tuple[ir.VirtualHost, ...]:
     return tuple(result)
 
 
+def _has_container(config: ai_gateway.GatewayConfig) -> bool:
+    return config.spec.ext_proc is not None and config.spec.ext_proc.kubernetes is not None
+
+
 def _config(scope: Scope, gateway: gateway_api.Gateway) -> ai_gateway.GatewayConfig | None:
     name = scope.configs.get(gateway.name)
     found = scope.world.gateway_configs.get(name) if name is not None else None
@@ -78,6 +82,9 @@ def _config(scope: Scope, gateway: gateway_api.Gateway) -> ai_gateway.GatewayCon
         # compat: the Gateway is served all the same
         remedy = similar(name, scope.world.gateway_configs)
         scope.report.warning(gateway, field, f"{wrong}; defaults are in force", remedy=remedy)
+    elif not scope.options.envoy_gateway and found is not None and _has_container(found):
+        message = "ignored; only pods of an Envoy Gateway get a container for the processor"
+        scope.report.warning(found, "spec.extProc.kubernetes", message)
     return found
 
 

@@ -358,12 +358,24 @@ class BackendSecurityPolicy(Resource, frozen=True, kw_only=True):
 
 
 class GatewayConfigExtProcKubernetes(Struct, frozen=True, kw_only=True):
-    """About the processor's container in a cluster."""
+    """The processor's container in a cluster with Envoy Gateway; elsewhere it is not used."""
 
-    unsupported: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("env", "image", "imageRepository", "resources", "securityContext", "volumeMounts"),
-        "ignored; a standalone gateway starts its own processors",
-    )
+    env: tuple[Mapping[str, object], ...] = ()
+    """Its environment, as of a container."""
+    image: str = ""
+    """Its image."""
+    image_repository: str = ""
+    """Where its image is, with the tag that would be taken otherwise."""
+    resources: Mapping[str, object] | None = None
+    """What it asks for, as of a container."""
+    security_context: Mapping[str, object] | None = None
+    """What it may do, as of a container; in place of the default, not merged with it."""
+    volume_mounts: tuple[Mapping[str, object], ...] = ()
+    """Volumes that it sees; the volumes themselves are the EnvoyProxy's."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.image and self.image_repository:
+            yield Violation("Either image or imageRepository can be set.")
 
 
 class GatewayConfigExtProc(Struct, frozen=True, kw_only=True):

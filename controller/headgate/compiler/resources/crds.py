@@ -167,7 +167,6 @@ FACTS: Final[Mapping[str, Facts]] = {
     # --- GatewayConfig
     "GatewayConfigSpec": Facts(keys={"globalLLMRequestCosts": "metadataKey"}, unread=unread.GatewayConfigUnread),
     "GatewayConfigExtProcKubernetes": Facts(
-        unread=unread.GatewayConfigExtProcKubernetesUnread,
         rules=(Rule("!has(self.image) || !has(self.imageRepository)", "Either image or imageRepository can be set."),),
         field_rules={
             "image": (

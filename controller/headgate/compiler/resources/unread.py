@@ -32,23 +32,6 @@ class BackendRef(BackendObjectReference, frozen=True, kw_only=True):
 # --- GatewayConfig
 
 
-class GatewayConfigExtProcKubernetesUnread(Struct, frozen=True, kw_only=True):
-    """The processor's container."""
-
-    env: tuple[Open, ...] = ()
-    """Its environment, as of a container."""
-    image: str = ""
-    """Its image."""
-    image_repository: str = ""
-    """Where its image is, with the tag that would be taken otherwise."""
-    resources: Open | None = None
-    """What it asks for, as of a container."""
-    security_context: Open | None = None
-    """What it may do, as of a container; in place of the default, not merged with it."""
-    volume_mounts: tuple[Open, ...] = ()
-    """Volumes that it sees; the volumes themselves are the EnvoyProxy's."""
-
-
 class ForwardProxy(Struct, frozen=True, kw_only=True):
     """A proxy on the way to backends."""
 

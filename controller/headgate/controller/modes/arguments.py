@@ -1,12 +1,16 @@
 """Options of the modes on a Kubernetes API. Envoy AI Gateway's names work too where they mean the same."""
 
 import argparse
+from importlib import metadata as packages
 from pathlib import Path
 
 from headgate.compiler.options import CONTROLLER_NAME
 from headgate.controller.secret_scope import SecretScope
+from headgate.runtime.logging import LogFormat, LogLevel
 
 LEASE_NAME = "headgate-controller"
+SERVICE_NAME = "headgate-controller"
+EXTPROC_IMAGE = f"ghcr.io/headgate/headgate:{packages.version('headgate')}"
 MESSAGE_BYTES_MAX = 268_435_456
 
 
@@ -73,6 +77,79 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="largest message from Envoy Gateway, whose own bound is extensionManager.maxMessageSize",
     )
+    _add_webhook_arguments(parser)
+    _add_certificate_arguments(parser)
+
+
+def _add_webhook_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("Processor in Envoy Gateway's pods (mode envoy-gateway)").add_argument
+    add(
+        "--webhook-address",
+        default="",
+        help="host:port where the API server asks about new pods; without it none gets a processor",
+    )
+    add(
+        "--webhook-configuration",
+        default="",
+        help="the MutatingWebhookConfiguration whose caBundle is kept (default: headgate-pods.NAMESPACE)",
+    )
+    add(
+        "--proxy-namespaces",
+        "--envoyGatewayNamespace",
+        type=_names,
+        default=("envoy-gateway-system",),
+        metavar="NAMESPACE,…",
+        help="where Envoy Gateway's pods are rolled when they need another processor (default envoy-gateway-system)",
+    )
+    add("--extproc-image", "--extProcImage", default=EXTPROC_IMAGE, help="the processor's image (default %(default)s)")
+    policies = ("IfNotPresent", "Always", "Never")
+    add("--extproc-image-pull-policy", "--extProcImagePullPolicy", choices=policies, default="IfNotPresent")
+    add(
+        "--extproc-image-pull-secrets",
+        "--extProcImagePullSecrets",
+        type=_semicolons,
+        default=(),
+        metavar="NAME;…",
+    )
+    add("--extproc-log-level", "--extProcLogLevel", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
+    add("--extproc-log-format", "--extProcLogFormat", type=LogFormat, choices=list(LogFormat), default=LogFormat.JSON)
+    add("--extproc-env", "--extProcExtraEnvVars", type=_environment, default=(), metavar="NAME=VALUE;…")
+
+
+def _add_certificate_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("Certificates (the webhook's, and of xDS over TLS)").add_argument
+    add("--xds-tls", action="store_true", help="mode standalone: serve only Envoys that show a certificate of ours")
+    add("--service-name", default=SERVICE_NAME, help="the Service of the controller (default %(default)s)")
+    add(
+        "--certificate-names",
+        type=_names,
+        default=(),
+        metavar="NAME,…",
+        help="more names or addresses by which the controller is reached",
+    )
+    add(
+        "--certificate-secrets",
+        default="headgate",
+        metavar="PREFIX",
+        help="Secrets PREFIX-authority, PREFIX-controller-tls and PREFIX-envoy-tls (default %(default)s)",
+    )
+    add(
+        "--certificate-lifetime",
+        type=_seconds,
+        default=30 * 86400.0,
+        help="renewed when a third of it is left; authorities live twelve times as long (default 720h)",
+    )
+
+
+def _semicolons(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(";") if part.strip())
+
+
+def _environment(text: str) -> tuple[tuple[str, str], ...]:
+    found = tuple(part.partition("=") for part in _semicolons(text))
+    if any(not equals for _, equals, _ in found):
+        raise ValueError(text)
+    return tuple((name, value) for name, _, value in found)
 
 
 def _address(text: str) -> str:

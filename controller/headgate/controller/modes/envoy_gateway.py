@@ -2,13 +2,14 @@
 
 change → a quiet moment → compile ──► hooks are answered from it (every replica)
                                  ├──► HTTPRoutes and filters are written (leader)
-                                 └──► statuses (leader), with whether Envoy Gateway calls us
+                                 ├──► statuses (leader), with whether Envoy Gateway calls us
+                                 └──► which pods need the processor: webhook (every replica), rollouts (leader)
 """
 
 import argparse
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata as packages
 from typing import Final
@@ -23,12 +24,14 @@ from headgate.compiler.envoy_gateway.sidecar import SOCKET
 from headgate.compiler.options import CONTROLLER_NAME, Mode, Options
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.world import World
+from headgate.controller.certificates.installation import certificate_keeper
 from headgate.controller.cluster import Cluster, open_cluster, serve_health
 from headgate.controller.extension.hooked import with_hooks
 from headgate.controller.extension.object_writer import ObjectWriter
 from headgate.controller.extension.server import SERVICE, ExtensionServer, Served
 from headgate.controller.loop import quiet_changes
 from headgate.controller.sources.kubernetes.discovery import Discovery
+from headgate.controller.webhook.pods import PodWebhook
 from headgate.runtime.grpc_server import Health, listen, make_server
 from headgate.runtime.logging import event_log
 
@@ -42,7 +45,12 @@ DRAIN_SECONDS: Final = 2.0
 async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
     """Serves until `stop`."""
     async with open_cluster(options, controller_name=CONTROLLER_NAME) as cluster:
-        outlet = _Outlet(cluster, compiler_options(options))
+        keeper = certificate_keeper(cluster, options) if options.webhook_address else None
+        webhook = PodWebhook(cluster, options, keeper) if keeper is not None else None
+        if webhook is not None:
+            await webhook.prepare()
+        work = tuple(part.run for part in (keeper, webhook) if part is not None)
+        outlet = _Outlet(cluster, compiler_options(options), webhook, work)
         async with serve_health(options.health_address, ready=outlet.not_ready, status=outlet.status):
             await outlet.serve(options.extension_address, options.extension_message_bytes_max, stop)
 
@@ -70,15 +78,24 @@ class _Build:
 class _Outlet:
     """From the world to hooks, objects and statuses."""
 
-    def __init__(self, cluster: Cluster, options: Options) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        options: Options,
+        webhook: PodWebhook | None = None,
+        beside: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
+    ) -> None:
+        """`beside` runs for as long as we serve."""
         self._cluster = cluster
+        self._webhook = webhook
+        self._beside = beside
         self._options = options
         self._version = packages.version("headgate")
         self._hooks = ExtensionServer(options)
         self._writer = ObjectWriter(cluster.api, Discovery(cluster.api), may_write=lambda: cluster.leading)
         self._last: _Build | None = None
         self._error = ""
-        cluster.on_leading = self._writer.recheck
+        cluster.on_leading = self._leading
 
     async def serve(self, address: str, message_bytes_max: int, stop: asyncio.Event) -> None:
         """Until `stop`. Calls are refused, and health is NOT_SERVING, until everything was read once."""
@@ -89,7 +106,8 @@ class _Outlet:
         port = listen(server, address)
         await server.start()
         log.info("extension_listening", port=port)
-        work = [asyncio.create_task(each) for each in (self._follow(health), self._writer.run(), self._remind())]
+        parts = (self._follow(health), self._writer.run(), self._remind(), *(each() for each in self._beside))
+        work = [asyncio.create_task(each) for each in parts]
         stopped = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait((stopped, *work), return_when=asyncio.FIRST_COMPLETED)
@@ -104,7 +122,8 @@ class _Outlet:
 
     def not_ready(self) -> str:
         """Why it is not ready; empty when it is."""
-        return self._cluster.not_ready() or ("" if self._last is not None else "nothing was compiled yet")
+        compiled = "" if self._last is not None else "nothing was compiled yet"
+        return self._cluster.not_ready() or compiled or (self._webhook.not_ready() if self._webhook is not None else "")
 
     def status(self) -> Mapping[str, object]:
         """For `/status`."""
@@ -117,9 +136,15 @@ class _Outlet:
                 "gateways": {name: state.value for name, state in liveness.states(time.time()).items()},
                 "called": dict(liveness.called),
             },
+            "webhook": self._webhook.status() if self._webhook is not None else None,
             "objects": {"writes": self._writer.counts.writes, "failures": self._writer.counts.failures},
             "problems": tuple(map(str, self._last.problems)) if self._last is not None else (),
         }
+
+    def _leading(self) -> None:
+        self._writer.recheck()
+        if self._webhook is not None:
+            self._webhook.recheck()
 
     async def _follow(self, health: Health) -> None:
         await self._cluster.synced()
@@ -144,6 +169,8 @@ class _Outlet:
         self._last = build
         self._hooks.serve(Served(build.rules, inputs_of(build.wanted)))
         self._writer.offer(build.world, build.wanted)
+        if self._webhook is not None:
+            self._webhook.offer(build.world, build.rules)
         self._tell()
         log.debug("built", build_seconds=time.monotonic() - started)
 
