@@ -101,6 +101,56 @@ def lower_cost(expression: str, *, route: str, overrides: Sequence[tuple[str, st
     return _TOKEN.sub(replace, expression).replace(")%", ") %")
 
 
+def prompt_estimate() -> str:
+    """Envoy's CEL for a prompt's tokens before they are served: those counted, else a quarter of the body's bytes."""
+    key = metadata.PROMPT_TOKENS
+    # A body without content-length has been buffered by then; no other size is known than what has been received.
+    return f"({_HAS_PUBLISHED} && '{key}' in {_PUBLISHED} ? uint({_PUBLISHED}['{key}']) : uint(request.size) / 4u + 1u)"
+
+
+def output_estimate(default: int) -> str:
+    """Envoy's CEL for the most tokens that a request may be answered with: what it says itself, else `default`."""
+    values = f"metadata.filter_metadata['{metadata.INTERNAL}']"
+    asked = f"{values}['{metadata.INTERNAL_MAX_TOKENS}']"
+    known = f"'{metadata.INTERNAL}' in metadata.filter_metadata && '{metadata.INTERNAL_MAX_TOKENS}' in {values}"
+    # A number outside would be an error, and with it the whole limit would be gone.
+    bounded = f"({asked} >= 0.0 && {asked} <= {ESTIMATE_MAX}.0 ? uint({asked}) : {ESTIMATE_MAX}u)"
+    return f"({known} ? {bounded} : {default}u)"
+
+
+ESTIMATE_MAX = 100_000_000
+"""Tokens that a request may say it may be answered with; more, less than none, or no number at all counts as this."""
+HITS_MAX = 1_000_000_000
+"""Envoy's: it drops a descriptor that is to add more."""
+
+
+def lower_estimate(expression: str, *, route: str, backend: str, model: str, output_default: int) -> str:
+    """Envoy's CEL for what a cost may come to, before a request is served: by `backend`, under its name `model`."""
+    prompt, output = prompt_estimate(), output_estimate(output_default)
+    counts = {
+        metadata.INPUT_TOKENS: prompt,
+        metadata.OUTPUT_TOKENS: output,
+        metadata.TOTAL_TOKENS: f"({prompt} + {output})",
+    }
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group("name")
+        if name in metadata.USAGE_KEYS:
+            return counts.get(name, "0u")
+        if name == "model":
+            return _quoted(model) if model else _model_expression(())
+        if name == "backend":
+            return _quoted(backend)
+        if name == "route_name":
+            return _quoted(route)
+        return match.group()
+
+    lowered = _TOKEN.sub(replace, expression)
+    if expression not in metadata.USAGE_KEYS:  # a sum of tokens cannot come to as much
+        lowered = f"(int({lowered}) > {HITS_MAX} ? {HITS_MAX} : int({lowered}))"
+    return lowered.replace(")%", ") %")
+
+
 def formatted(expression: str) -> str:
     """The expression as an Envoy substitution format."""
     return f"%CEL({expression})%"

@@ -221,6 +221,10 @@ class LimitRule:
     """A number, or the metadata key of a cost."""
     response_amount: int | str | None = None
     shadow: bool = False
+    reserve: str = ""
+    """`lenient` or `strict` where an estimate of `response_amount` is reserved at admission; empty where not."""
+    reserved_output_tokens: int = 0
+    """Of a request that names no maximum of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

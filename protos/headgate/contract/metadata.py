@@ -10,6 +10,7 @@ INTERNAL: Final = "headgate"
 INTERNAL_MODEL: Final = "model"
 INTERNAL_STREAM: Final = "stream"
 INTERNAL_PATH: Final = "path"
+INTERNAL_MAX_TOKENS: Final = "max_tokens"
 INTERNAL_CLIENT: Final = "client"
 
 CREDENTIALS: Final = "headgate.credentials"

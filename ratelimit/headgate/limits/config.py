@@ -7,6 +7,7 @@ Reference: the README of https://github.com/envoyproxy/ratelimit, "Configuration
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, cast
 
 from headgate.limits.units import COUNT_MAX, UNITS_BY_NAME, Unit
@@ -38,6 +39,17 @@ def path_text(path: Path) -> str:
     return text
 
 
+class Reserve(StrEnum):
+    """What the hits at admission are; ours, envoyproxy/ratelimit has nothing like it."""
+
+    OFF = ""
+    """Counted for good."""
+    LENIENT = "lenient"
+    """An estimate that a settlement replaces. While anything is left, all are let in, and take at most that."""
+    STRICT = "strict"
+    """An estimate that a settlement replaces. Who might use more than is left is refused."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
     """`rate_limit`: so many hits per unit, or unlimited (then `unit` is None and nothing is counted)."""
@@ -49,6 +61,7 @@ class RateLimit:
     """Shown to clients and in metrics, and what `replaces` refers to."""
     replaces: tuple[str, ...] = ()
     """Names of limits that do not count in a request where this one matches."""
+    reserve: Reserve = Reserve.OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +92,7 @@ _DOMAIN_KEYS: Final = frozenset({"domain", "descriptors"})
 _DESCRIPTOR_KEYS: Final = frozenset(
     {"key", "value", "rate_limit", "descriptors", "shadow_mode", "detailed_metric", "share_threshold"}
 )
-_RATE_LIMIT_KEYS: Final = frozenset({"unit", "requests_per_unit", "unlimited", "name", "replaces"})
+_RATE_LIMIT_KEYS: Final = frozenset({"unit", "requests_per_unit", "unlimited", "name", "replaces", "reserve"})
 _REPLACES_KEYS: Final = frozenset({"name"})
 
 _NOT_YET: Final = frozenset({"quota_mode", "value_to_metric", "metadata"})
@@ -152,7 +165,15 @@ def _rate_limit(document: object, path: Path) -> RateLimit:
             f"expected one of {', '.join(UNITS_BY_NAME)}, found {unit_name!r}",
             (*path, "unit") if "unit" in mapping else path,
         )
-    return RateLimit(unit=unit, requests_per_unit=_amount(mapping, path), name=name, replaces=replaces)
+    amount = _amount(mapping, path)
+    return RateLimit(unit=unit, requests_per_unit=amount, name=name, replaces=replaces, reserve=_reserve(mapping, path))
+
+
+def _reserve(mapping: Mapping[str, object], path: Path) -> Reserve:
+    text = _text(mapping, "reserve", path)
+    if text not in set(Reserve):
+        raise ConfigError(f"expected lenient or strict, found {text!r}", (*path, "reserve"))
+    return Reserve(text)
 
 
 def _amount(mapping: Mapping[str, object], path: Path) -> int:
@@ -258,6 +279,7 @@ def _dump_rate_limit(limit: RateLimit) -> dict[str, object]:
         "name": limit.name,
         "unlimited": limit.unlimited,
         "replaces": [{"name": name} for name in limit.replaces],
+        "reserve": str(limit.reserve),
     }
     kept = {key: value for key, value in fields.items() if value}
     if limit.unit is None:

@@ -9,6 +9,11 @@ Rules of a transaction, which every storage keeps:
    counter are counted together.
 2. All or nothing: when any operation that refuses is over its limit, none is applied.
 3. Unless it is a settlement: then every operation is applied, over or not, because the hits have already happened.
+4. What operations of a named request reserve is remembered under its name, for `HOLD_SECONDS`. An admission of a name
+   that is remembered, or was settled in the last `SETTLED_SECONDS`, is a repetition: granted, it changes nothing.
+5. A settlement replaces what its request reserved by what it used (`fixed_window.settle`), and is then remembered for
+   `SETTLED_SECONDS`: repeated, it changes nothing. Where nothing was reserved, what was used is charged.
+6. A reservation that is forgotten before it is settled stays counted: lost messages never make room.
 
 The values made for each request are msgspec structs: a frozen dataclass takes ten times as long to make, and the
 garbage collector need not look at values that cannot be in a cycle.
@@ -20,12 +25,22 @@ from typing import Final
 
 import msgspec
 from headgate.limits.algorithms import Op
-from headgate.limits.algorithms.fixed_window import counter_after, over_limit, plan_window, remaining
+from headgate.limits.algorithms.fixed_window import Part, counter_after, over_limit, plan_window, remaining
+from headgate.limits.config import Reserve
 from headgate.limits.matching import Entries, Match, Rule, Snapshot, counter_stem, match_descriptor
 from headgate.limits.units import COUNT_MAX, UNIT_SECONDS, Unit
 
 REMAINING_UNLIMITED: Final = 2**32 - 1
 """`limit_remaining` of an unlimited rule, as envoyproxy/ratelimit answers."""
+
+HOLD_SECONDS: Final = 3600
+"""How long a reservation waits for its settlement: the longest stream whose refund arrives."""
+
+HOLD: Final = "headgate-hold_"
+"""What the keys of reservations begin with, after the prefix."""
+
+SETTLED_SECONDS: Final = 60
+"""How long a settlement is known for a repetition."""
 
 
 class Moment(Enum):
@@ -58,6 +73,8 @@ class LimitRequest(msgspec.Struct, frozen=True, gc=False):
     domain: str
     descriptors: tuple[RequestDescriptor, ...]
     moment: Moment = Moment.ADMISSION
+    interrupted: bool = False
+    """The answer broke off, by the client or by the provider: no usage does not mean that nothing was used."""
 
 
 class Transaction(msgspec.Struct, frozen=True, gc=False):
@@ -67,10 +84,15 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     all_or_nothing: bool
     now: int
     """Unix seconds."""
+    request: str = ""
+    """The name of the request that reserves or settles; empty where it does neither."""
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What a storage found: per operation the counter it was examined against, and whether all were applied."""
+    """What a storage found: per operation the counter it was examined against, and whether all were applied.
+
+    Of a settlement the counter is told as it would be without the request, so that adding its hits gives what it is.
+    """
 
     before: tuple[int, ...]
     applied: bool
@@ -119,23 +141,44 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     refusal: Status | None
 
 
-def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: int, prefix: str = "") -> Plan:
-    """The storage operations of `request` at `now` (Unix seconds); `prefix` is put before every key."""
+def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: int, prefix: str = "", name: str = "") -> Plan:
+    """The storage operations of `request` at `now` (Unix seconds); `prefix` is put before every key.
+
+    `name` is the same at admission and settlement, and no other request's. Without one nothing is reserved: where it
+    would be, it is only checked whether anything is left.
+    """
     matches = [_match(snapshot, request.domain, each) for each in request.descriptors]
     if snapshot.replaces:
         matches = _drop_replaced(matches)
     ops: list[Op] = []
+    reserves = False
     parts: list[tuple[Match | None, Op | None]] = []
     for descriptor, match in zip(request.descriptors, matches, strict=True):
         op = None
         if match is not None and match.rule.seconds:
-            op = _op(match, descriptor.hits, now=now, prefix=prefix)
+            op = _op(match, _hits(descriptor, match.rule, request, name), now, prefix, _part(match.rule, request, name))
             ops.append(op)
+            reserves = reserves or op.part is not Part.NONE
         parts.append((match, op))
-    return Plan(Transaction(tuple(ops), request.moment is Moment.ADMISSION, now), tuple(parts))
+    holder = f"{prefix}{HOLD}{request.domain}_{name}" if reserves else ""
+    return Plan(Transaction(tuple(ops), request.moment is Moment.ADMISSION, now, holder), tuple(parts))
 
 
-def _op(match: Match, hits: int, *, now: int, prefix: str) -> Op:
+def _part(rule: Rule, request: LimitRequest, name: str) -> Part:
+    if not rule.reserve or not name:
+        return Part.NONE
+    if request.moment is Moment.ADMISSION:
+        return Part.RESERVE
+    return Part.KEEP if request.interrupted else Part.SETTLE
+
+
+def _hits(descriptor: RequestDescriptor, rule: Rule, request: LimitRequest, name: str) -> int:
+    if rule.reserve and not name and request.moment is Moment.ADMISSION:
+        return min(descriptor.hits, 0)
+    return descriptor.hits
+
+
+def _op(match: Match, hits: int, now: int, prefix: str, part: Part) -> Op:
     rule = match.rule
     if not -COUNT_MAX <= hits <= COUNT_MAX:
         hits = COUNT_MAX if hits > 0 else -COUNT_MAX
@@ -147,6 +190,8 @@ def _op(match: Match, hits: int, *, now: int, prefix: str) -> Op:
         refuses=not rule.shadow_mode,
         now=now,
         prefix=prefix,
+        part=part,
+        lenient=part is Part.RESERVE and rule.reserve is Reserve.LENIENT,
     )
 
 
@@ -193,11 +238,13 @@ def decide_request(plan: Plan, outcome: Outcome) -> Decision:
 def _status(match: Match | None, op: Op, before: int, *, applied: bool, now: int) -> Status:
     over = over_limit(op, before)
     after = counter_after(op, before) if applied else before
+    # What this request reserved is its own: alone, a client reads what it would if it were only checked.
+    standing = before if op.part is Part.RESERVE else after
     return Status(
         code=Code.OVER_LIMIT if over and op.refuses else Code.OK,
         match=match,
         op=op,
-        remaining=0 if over else remaining(op, after),
+        remaining=0 if over and op.part is not Part.RESERVE else remaining(op, standing),
         reset_seconds=op.window_end - now,
         before=before,
         after=after,

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 import msgspec
-from headgate.limits.config import ConfigError, Descriptor, Domain
+from headgate.limits.config import ConfigError, Descriptor, Domain, Reserve
 from headgate.limits.units import UNIT_SECONDS, Unit
 
 Entries = tuple[tuple[str, str], ...]
@@ -35,6 +35,7 @@ class Rule:
     replaces: tuple[str, ...] = ()
     shadow_mode: bool = False
     detailed_metric: bool = False
+    reserve: Reserve = Reserve.OFF
 
     @property
     def label(self) -> str:
@@ -130,6 +131,7 @@ def _rule(domain: str, key: str, descriptor: Descriptor) -> Rule | None:
         replaces=limit.replaces,
         shadow_mode=descriptor.shadow_mode,
         detailed_metric=descriptor.detailed_metric,
+        reserve=limit.reserve,
     )
 
 

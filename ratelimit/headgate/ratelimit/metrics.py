@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Final
 
+from headgate.limits.algorithms.fixed_window import Part
 from headgate.limits.engine import Decision, Moment, Status
 
 RULES_MAX: Final = 10_000
@@ -67,11 +68,12 @@ class Metrics:
         assert match is not None
         assert op is not None
         counts = self.rule(match.rule.domain, match.metric_key)
-        hits = max(op.hits, 0)
+        # A reservation is an estimate; what it came to is counted when it is settled.
+        hits = 0 if op.part is Part.RESERVE else max(op.hits, 0)
         counts.total_hits += hits
         if status.over:
             # Of a charge that crosses the limit, only what lies above it is over; a refused one is over as a whole.
-            over = hits if status.before >= op.limit else status.before + hits - op.limit
+            over = hits if status.before >= op.limit else max(status.before + hits - op.limit, 0)
             if op.refuses:
                 counts.over_limit += over
                 counts.refused += moment is Moment.ADMISSION

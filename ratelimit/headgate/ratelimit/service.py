@@ -71,17 +71,17 @@ class RateLimitService:
         """To be merged into a server's services."""
         return {wire.PATH: partial(_ShouldRateLimit, self)}
 
-    async def decide(self, request: LimitRequest) -> Decision:
+    async def decide(self, request: LimitRequest, name: str = "") -> Decision:
         """Decides and counts; raises StorageError."""
-        plan = self.plan(request)
+        plan = self.plan(request, name)
         outcome = self.start(plan)
         return self.finish(plan, outcome if isinstance(outcome, Outcome) else await outcome, request.moment)
 
     # The steps of a decision.
 
-    def plan(self, request: LimitRequest) -> Plan:
-        """What `request` asks of the storage now."""
-        return plan_request(self.snapshot, request, now=int(self._clock()), prefix=self._key_prefix)
+    def plan(self, request: LimitRequest, name: str = "") -> Plan:
+        """What `request` asks of the storage now; `name` is that of the stream it is about."""
+        return plan_request(self.snapshot, request, now=int(self._clock()), prefix=self._key_prefix, name=name)
 
     def start(self, plan: Plan) -> "Outcome | asyncio.Future[Outcome]":
         """Asks the storage, as `Storage.start` does."""
@@ -127,7 +127,7 @@ class _ShouldRateLimit:
             moment = self._headers.get(headers.GRPC_MOMENT)
             repeats = moment == wire.BEFORE_RESPONSE and len(message) <= wire.REPEATED_BYTES_MAX
             request = (wire.decode_again if repeats else wire.decode_request)(message, moment)
-            plan = service.plan(request)
+            plan = service.plan(request, self._headers.get(headers.GRPC_STREAM, ""))
             outcome = service.start(plan)
         except wire.WireError as error:
             service.metrics.request_errors += 1

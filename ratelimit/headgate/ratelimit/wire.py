@@ -29,6 +29,7 @@ BEFORE_RESPONSE: Final = "0-"
 
 _NEGATIVE: Final = b"\x20\x01"
 """`is_negative_hits: true` as it is on the wire. Where the bytes are nowhere in a request, no descriptor has it."""
+_ERRORS_FROM: Final = 400
 _UINT32_MAX: Final = 2**32 - 1
 _CODES: Final = {Code.OK: RateLimitResponse.OK, Code.OVER_LIMIT: RateLimitResponse.OVER_LIMIT}
 _UNITS: Final = {
@@ -59,7 +60,8 @@ def decode_request(body: bytes, moment_text: str | None = None) -> LimitRequest:
     default_hits = message.hits_addend or 1
     may_be_negative = _NEGATIVE in body
     descriptors = tuple([_descriptor(each, default_hits, may_be_negative) for each in message.descriptors])
-    return LimitRequest(message.domain, descriptors, _moment(moment_text, message.descriptors, descriptors))
+    moment = _moment(moment_text, message.descriptors, descriptors)
+    return LimitRequest(message.domain, descriptors, moment, _interrupted(moment_text))
 
 
 decode_again: Final = lru_cache(maxsize=2048)(decode_request)
@@ -76,6 +78,15 @@ def _moment(
     explicit = all(message.HasField("hits_addend") for message in messages)
     charges = explicit and any(descriptor.hits for descriptor in descriptors)
     return Moment.SETTLEMENT if charges else Moment.ADMISSION
+
+
+def _interrupted(text: str | None) -> bool:
+    """Whether the answer broke off: it has response flags, and is no answer of an error."""
+    if not text or text == BEFORE_RESPONSE:
+        return False
+    flags = text.lstrip("0123456789")
+    code = int(text[: len(text) - len(flags)] or 0)
+    return flags not in ("", "-") and code < _ERRORS_FROM
 
 
 def _descriptor(message: RateLimitDescriptor, default_hits: int, may_be_negative: bool) -> RequestDescriptor:

@@ -169,7 +169,7 @@ async def test_pings(storage: Storage) -> None:
 
 async def test_reports_figures(storage: Storage) -> None:
     await storage.run(admission(op("a")))
-    assert all(value >= 1 for value in storage.counts().values())
+    assert any(value >= 1 for value in storage.counts().values())
 
 
 async def test_a_closed_storage_does_not_hang(storage: Storage) -> None:

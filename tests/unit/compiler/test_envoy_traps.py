@@ -73,7 +73,16 @@ def test_a_charge_always_ends_in_a_number() -> None:
 def test_both_moments_of_a_limit_are_asked() -> None:
     moments = [entry for entry in everything("limits") if "hits_addend" in entry]
     assert [entry.get("apply_on_stream_done", False) for entry in moments].count(True) > 0
-    assert all("number" in entry["hits_addend"] for entry in moments if not entry.get("apply_on_stream_done"))
+    assert [entry for entry in moments if not entry.get("apply_on_stream_done")]
+
+
+def test_an_estimate_always_ends_in_a_number() -> None:
+    """What a client says of itself must not make the estimate an error: its limit would be gone."""
+    moments = [entry for entry in everything("limits") if "hits_addend" in entry]
+    estimates = [entry["hits_addend"] for entry in moments if not entry.get("apply_on_stream_done")]
+    formats = [estimate["format"] for estimate in estimates if "number" not in estimate]
+    assert formats
+    assert all(">= 0.0 &&" in estimate and "100000000u" in estimate for estimate in formats)
 
 
 def test_identity_for_limits_comes_from_metadata() -> None:

@@ -7,6 +7,7 @@ from headgate.limits.config import (
     Descriptor,
     Domain,
     RateLimit,
+    Reserve,
     dump_domain,
     parse_domain,
     path_text,
@@ -146,3 +147,16 @@ def test_refuses_bottomless_nesting() -> None:
     descriptor["descriptors"] = [descriptor]
     with pytest.raises(ConfigError, match=f"nested deeper than {DEPTH_MAX}"):
         parse_domain({"domain": "d", "descriptors": [descriptor]})
+
+
+@pytest.mark.parametrize("reserve", [Reserve.OFF, Reserve.LENIENT, Reserve.STRICT])
+def test_how_a_limit_reserves_comes_back(reserve: Reserve) -> None:
+    limit = RateLimit(unit=Unit.DAY, requests_per_unit=1, reserve=reserve)
+    domain = Domain(name="d", descriptors=(Descriptor(key="k", rate_limit=limit),))
+    assert parse_domain(dump_domain(domain)) == domain
+
+
+def test_an_unknown_way_to_reserve_is_named() -> None:
+    limit = {"unit": "day", "requests_per_unit": 1, "reserve": "maybe"}
+    with pytest.raises(ConfigError, match="reserve: expected lenient or strict, found 'maybe'"):
+        parse_domain({"domain": "d", "descriptors": [{"key": "k", "rate_limit": limit}]})

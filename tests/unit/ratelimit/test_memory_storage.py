@@ -1,10 +1,10 @@
 """What only the memory storage does: forget whole windows, and hold no more than it may."""
 
 import pytest
-from headgate.limits.algorithms.fixed_window import plan_window
+from headgate.limits.algorithms.fixed_window import Part, plan_window
 from headgate.limits.engine import Outcome, Transaction
 from headgate.ratelimit.storages import StorageError
-from headgate.ratelimit.storages.memory import MemoryStorage
+from headgate.ratelimit.storages.memory import GRACE_SECONDS, MemoryStorage
 
 
 def transaction(*keys: str, hits: int = 1, now: int = 0, limit: int = 100) -> Transaction:
@@ -28,12 +28,37 @@ async def test_a_full_storage_still_answers_what_needs_no_new_counter() -> None:
     assert await storage.run(transaction("b", hits=101)) == Outcome((0,), applied=False)
 
 
-async def test_makes_room_when_a_window_ends() -> None:
+async def test_makes_room_some_seconds_after_a_window_ends() -> None:
     storage = MemoryStorage(keys_max=1)
     await storage.run(transaction("a", now=59))
-    assert await storage.run(transaction("b", now=60)) == Outcome((0,), applied=True)
     with pytest.raises(StorageError):
-        await storage.run(transaction("c", now=60))
+        await storage.run(transaction("b", now=59 + GRACE_SECONDS))
+    assert await storage.run(transaction("b", now=60 + GRACE_SECONDS)) == Outcome((0,), applied=True)
+    with pytest.raises(StorageError):
+        await storage.run(transaction("c", now=60 + GRACE_SECONDS))
+
+
+async def test_a_clock_that_steps_back_forgets_nothing() -> None:
+    storage = MemoryStorage()
+    await storage.run(transaction("a", now=59))
+    await storage.run(transaction("a", now=60))
+    assert await storage.run(transaction("a", now=58)) == Outcome((1,), applied=True)
+
+
+async def test_the_oldest_reservation_stays_a_charge_when_there_are_too_many() -> None:
+    storage = MemoryStorage(holds_max=2)
+
+    def named(name: str, hits: int, part: Part, *, admission: bool) -> Transaction:
+        op = plan_window("k_", hits=hits, limit=100, seconds=60, refuses=True, now=0, part=part)
+        return Transaction((op,), all_or_nothing=admission, now=0, request=name)
+
+    for name in "abc":
+        await storage.run(named(name, 10, Part.RESERVE, admission=True))
+    assert storage.counts()["memory_holds_dropped"] == 1
+    for name in "abc":
+        await storage.run(named(name, 1, Part.SETTLE, admission=False))
+    outcome = await storage.run(named("", 0, Part.NONE, admission=True))
+    assert outcome.before == (10 + 1 + 1 + 1,)
 
 
 async def test_checks_and_refunds_of_unknown_counters_hold_nothing() -> None:

@@ -165,3 +165,24 @@ def test_encodes_a_refusal_with_its_rule() -> None:
         "remaining": 0,
         "reset_seconds": 45,
     }
+
+
+@pytest.mark.parametrize(
+    ("moment", "interrupted"),
+    [
+        ("0-", False),
+        ("200-", False),
+        ("200DC", True),
+        ("0DC", True),
+        ("200UC,DC", True),
+        ("429RL", False),
+        ("503UF", False),
+        ("", False),
+        (None, False),
+        ("nonsense", True),
+    ],
+)
+def test_tells_an_answer_that_broke_off(moment: str | None, interrupted: bool) -> None:
+    message = RateLimitRequest(domain="d")
+    message.descriptors.add().entries.add(key="k", value="v")
+    assert decode_request(message.SerializeToString(), moment).interrupted is interrupted

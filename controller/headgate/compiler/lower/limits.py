@@ -89,14 +89,41 @@ def cost_expression(key: str, rule: ir.Rule, *, processor: bool) -> str:
     return f"('{metadata.NAMESPACE}' in metadata.filter_metadata && '{key}' in {values} ? int({values}['{key}']) : 0)"
 
 
+def _set_estimate(limit: RateLimit, limit_rule: ir.LimitRule, rule: ir.Rule) -> None:
+    cost = next((cost for cost in rule.costs if cost.key == limit_rule.response_amount), None)
+    if cost is None:
+        limit.hits_addend.number.value = 0
+        return
+    first = rule.backends[0] if rule.backends else None
+    expression = cel.lower_estimate(
+        cost.expression,
+        route=rule.route,
+        backend=first.name if first else "",
+        model=first.model or "" if first else "",
+        output_default=limit_rule.reserved_output_tokens,
+    )
+    limit.hits_addend.format = cel.formatted(expression)
+
+
+def reserves(rules: Iterable[ir.Rule]) -> bool:
+    """Whether any limit of these rules reserves what a request may cost."""
+    return any(limit.reserve for rule in rules for limit in rule.limits)
+
+
 @lru_cache(maxsize=16_384)
 def per_route(rule: ir.Rule, *, processor: bool) -> RateLimitPerRoute:
-    """What the rate limit filter does on a rule's routes: a check and, where a cost is due, a charge per limit."""
+    """What the rate limit filter does on a rule's routes: a check and, where a cost is due, a charge per limit.
+
+    Where a limit reserves, the check brings what the request may cost, and the charge replaces it.
+    """
     result = RateLimitPerRoute(vh_rate_limits=RateLimitPerRoute.IGNORE)
     for limit_rule in rule.limits:
         check = result.rate_limits.add()
         _actions(check, limit_rule)
-        _set_amount(check, limit_rule.request_amount, rule, processor)
+        if limit_rule.reserve:
+            _set_estimate(check, limit_rule, rule)
+        else:
+            _set_amount(check, limit_rule.request_amount, rule, processor)
         if limit_rule.response_amount is not None:
             charge = result.rate_limits.add(apply_on_stream_done=True)
             _actions(charge, limit_rule)

@@ -163,11 +163,13 @@ def body_size_limit(body_bytes_max: int) -> HttpFilter:
     return http_filter("envoy.filters.http.body_size_limit", size)
 
 
-def _ratelimit(options: Options) -> HttpFilter:
+def _ratelimit(options: Options, *, reserves: bool) -> HttpFilter:
     service = GrpcService(timeout=duration(RATELIMIT_TIMEOUT_SECONDS))
     service.envoy_grpc.cluster_name = RATELIMIT_CLUSTER
     service.initial_metadata.add(key=headers.GRPC_MOMENT, value=headers.GRPC_MOMENT_FORMAT)
     service.initial_metadata.add(key=headers.GRPC_PATH, value=headers.GRPC_PATH_FORMAT)
+    if reserves:
+        service.initial_metadata.add(key=headers.GRPC_STREAM, value=headers.GRPC_STREAM_FORMAT)
     message = RateLimit(
         domain=limits.DOMAIN,
         rate_limit_service=RateLimitServiceConfig(grpc_service=service, transport_api_version="V3"),
@@ -188,6 +190,7 @@ def _limited(listener: ir.Listener) -> bool:
 def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
     """The filters of a listener, in order, each with the reason for its place."""
     ai = any(rule.ai for rule in _rules(listener))
+    reserves = limits.reserves(_rules(listener))
     body_bytes_max = _body_bytes_max(listener, options)
     table: list[Iterator[HttpFilter]] = [
         # a body that is too large costs nothing but its reading
@@ -198,7 +201,11 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         iter([decompressor(), buffer(body_bytes_max)] if ai else []),
         # holds the headers until the body has come; from here on the model is known
         # (a path's model before the body's: it is the one that counts)
-        iter([extraction.path_model(options), extraction.request_fields(), extraction.model_header()] if ai else []),
+        iter(
+            [extraction.path_model(options), extraction.request_fields(max_tokens=reserves), extraction.model_header()]
+            if ai
+            else []
+        ),
         # the model of a form, which Envoy cannot read
         iter([extraction.router_processor()] if ai and options.extproc_sockets else []),
         # marks answers for browsers by the route's policy: the route is known only now
@@ -210,7 +217,7 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         # out of the headers before anything else could pass it on; the route that is known says what is moved
         iter([brought.mover()] if any(brought.overrides(rule.backends) for rule in _rules(listener)) else []),
         # refuses before any backend is chosen; charges when the stream is done
-        iter([_ratelimit(options)] if _limited(listener) and options.ratelimit_socket else []),
+        iter([_ratelimit(options, reserves=reserves)] if _limited(listener) and options.ratelimit_socket else []),
         # likewise, but by this Envoy alone
         iter([limits.local_filter(_rules(listener))] if any(rule.local_limit for rule in _rules(listener)) else []),
         # read the answer: last in the list, so first on the way back

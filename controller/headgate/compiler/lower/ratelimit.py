@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from headgate.compiler import ir
 from headgate.compiler.lower.limits import DOMAIN, RULE_KEY
-from headgate.limits.config import Descriptor, Domain, RateLimit
+from headgate.limits.config import Descriptor, Domain, RateLimit, Reserve
 from headgate.limits.config_text import dump_text
 from headgate.limits.units import Unit
 
@@ -19,7 +19,7 @@ def _selected(rule: ir.LimitRule, selectors: Sequence[ir.Selector]) -> Descripto
 
 
 def _limit(rule: ir.LimitRule) -> RateLimit:
-    return RateLimit(unit=Unit[rule.unit], requests_per_unit=rule.requests)
+    return RateLimit(unit=Unit[rule.unit], requests_per_unit=rule.requests, reserve=Reserve(rule.reserve))
 
 
 def _descriptor(rule: ir.LimitRule) -> Descriptor:

@@ -112,6 +112,26 @@ def _selectors(
     return tuple(found)
 
 
+RESERVATION_ANNOTATION = "headgate.dev/token-reservation"
+OUTPUT_ANNOTATION = "headgate.dev/reserved-output-tokens"
+RESERVATIONS = {"lenient": "lenient", "strict": "strict", "off": ""}
+
+
+def _reservation(scope: Scope, policy: policies.BackendTrafficPolicy) -> tuple[str, int]:
+    """How the token limits of a policy reserve, and how much for an answer whose length the request does not bound."""
+    mode = policy.metadata.annotations.get(RESERVATION_ANNOTATION, "lenient")
+    if mode not in RESERVATIONS:
+        field = f"metadata.annotations[{RESERVATION_ANNOTATION}]"
+        scope.report.error(policy, field, f"{mode} is no kind of reservation", remedy=", ".join(RESERVATIONS))
+        mode = "lenient"
+    output = policy.metadata.annotations.get(OUTPUT_ANNOTATION, "0")
+    if not (output.isascii() and output.isdigit() and int(output) <= cel.ESTIMATE_MAX):
+        field = f"metadata.annotations[{OUTPUT_ANNOTATION}]"
+        scope.report.error(policy, field, f"{output} is no number of tokens", remedy='"1000"')
+        output = "0"
+    return RESERVATIONS[mode], int(output)
+
+
 def limits(
     scope: Scope, policy: policies.BackendTrafficPolicy, route: str, known: tuple[ir.Cost, ...]
 ) -> tuple[ir.LimitRule, ...]:
@@ -123,6 +143,7 @@ def limits(
         scope.report.error(policy, "spec.rateLimit.global", "this installation runs no rate limit service")
         return ()
     found: list[ir.LimitRule] = []
+    reserve, reserved_output = _reservation(scope, policy)
     for index, rule in enumerate(spec.global_.rules):
         field = f"spec.rateLimit.global.rules[{index}]"
         amounts = rule.cost or rate_limits.RateLimitCost()
@@ -133,6 +154,8 @@ def limits(
             remedy = f"one of {keys}" if keys else f"llmRequestCosts: [{{metadataKey: {response}, type: TotalToken}}]"
             scope.report.error(policy, f"{field}.cost.response.metadata.key", message, remedy=remedy)
         request = _amount(amounts.request)
+        # What a request may cost is known of our costs only, and a limit that also counts requests stays as it is.
+        estimated = request == 0 and response in {cost.key for cost in known}
         owner = str(policy.name) if rule.shared else f"{policy.name}/route/{route}"
         for number, condition in enumerate(rule.client_selectors or (None,)):
             chosen = _selectors(scope, policy, index, condition) if condition is not None else ()
@@ -148,6 +171,8 @@ def limits(
                     request_amount=1 if request is None else request,
                     response_amount=response,
                     shadow=rule.shadow_mode,
+                    reserve=reserve if estimated else "",
+                    reserved_output_tokens=reserved_output if estimated else 0,
                 )
             )
     return tuple(found)

@@ -1,66 +1,177 @@
 -- Runs a batch of rate limit transactions, each all or nothing, in their order. The rules are those of
 -- headgate/limits/engine.py and the arithmetic is that of headgate/limits/algorithms/fixed_window.py.
 --
--- KEYS: every counter of the batch once.
--- ARGV: first the seconds each counter lives if it is new, in the order of KEYS; then per transaction
---   1 for all or nothing, else 0; the number of operations; and for each operation
---   the index of its counter in KEYS, its hits, its limit, and 1 if being over refuses, else 0.
+-- KEYS: every counter of the batch once, then every request that reserves or settles once.
+-- ARGV: the number of counters; how many seconds a reservation and a settlement are remembered; the seconds each
+--   counter lives if it is new, in the order of KEYS; then per transaction
+--   1 for all or nothing, else 0; the number of operations; the index of its request in KEYS, or 0; the time;
+--   and for each operation the index of its counter in KEYS, its hits, its limit, and the sum of
+--   1 if being over refuses, 2 if it takes no more than is left, 4 to reserve, 8 to settle, 16 to keep what is reserved.
+--   Where it reserves, settles or keeps, the end of its window and the length of its key without the window follow.
 -- Returns per transaction: 1 if it was applied, else 0; and per operation the counter it was examined against.
 --
 -- The counters are read with one MGET and written once each, whatever the number of transactions that share them.
+-- A request is a hash: the counter's key without its window -> "<amount> <window's end> <key>"; '' once it is settled.
 -- Lua's numbers are doubles: counts stay at most 2^53, and limits and hits at most 2^52 (limits/units.py).
 
-local keys = #KEYS
-local stored = redis.call('MGET', unpack(KEYS))
+local MAX = 9007199254740992
+local counters = tonumber(ARGV[1])
+local names = {unpack(KEYS, 1, counters)}
+local stored = redis.call('MGET', unpack(names))
 local counts = {}
-for i = 1, keys do
+for i = 1, counters do
   counts[i] = tonumber(stored[i] or 0) or error('not a counter: ' .. KEYS[i])
 end
 local first = {unpack(counts)}
+local lives = {unpack(ARGV, 4, 3 + counters)}
+
+-- What is remembered of requests. Nothing is written before all has been read.
+local requests, changed = {}, {}
+for i = counters + 1, #KEYS do
+  local found = redis.pcall('HGETALL', KEYS[i])
+  if found.err then error('not a counter: ' .. KEYS[i]) end
+  local held = nil
+  for j = 1, #found, 2 do
+    held = held or {}
+    local amount, window_end, key = found[j + 1]:match('^(%d+) (%d+) (.*)$')
+    held[found[j]] = {amount = tonumber(amount), window_end = tonumber(window_end), key = key}
+  end
+  requests[i] = held
+end
+
+local function clamped(count)
+  return math.min(math.max(count, 0), MAX)
+end
+
+-- The index of a counter that is not among KEYS: that of an earlier window, or of a unit that is no longer configured.
+local function other(key)
+  for i = 1, #names do
+    if names[i] == key then return i end
+  end
+  local found = redis.pcall('GET', key)
+  local count = type(found) == 'string' and tonumber(found)
+  if not count then return nil end
+  local index = #names + 1
+  names[index], stored[index], counts[index], first[index] = key, found, count, count
+  return index
+end
+
+local function settle(index, hits, keeps, held, now)
+  if not held then
+    counts[index] = clamped(counts[index] + hits)
+    return
+  end
+  local used = keeps and math.max(hits, held.amount) or hits
+  local difference = used - held.amount
+  if held.key == names[index] then
+    counts[index] = clamped(counts[index] + difference)
+  elseif held.window_end <= now then
+    counts[index] = clamped(counts[index] + math.max(difference, 0))
+  else
+    local earlier = other(held.key)
+    if earlier then counts[earlier] = clamped(counts[earlier] + difference) end
+  end
+end
 
 local replies = {}
-local position = keys + 1
+local position = 4 + counters
 local arguments = #ARGV
 while position <= arguments do
   local all_or_nothing = ARGV[position] == '1'
   local ops = tonumber(ARGV[position + 1])
-  position = position + 2
+  local request = tonumber(ARGV[position + 2])
+  local now = tonumber(ARGV[position + 3])
+  position = position + 4
+  local known = request > 0 and requests[request] or nil
+  local repeated = known ~= nil and (all_or_nothing or known[''] ~= nil)
   local applied_at = #replies + 1
   replies[applied_at] = 1
-  local undo = {}
+  local undo, held, charged = {}, {}, false
   for _ = 1, ops do
     local index = tonumber(ARGV[position])
     local hits = tonumber(ARGV[position + 1])
     local limit = tonumber(ARGV[position + 2])
+    local flags = tonumber(ARGV[position + 3])
+    position = position + 4
     local before = counts[index]
-    replies[#replies + 1] = before
-    if all_or_nothing and ARGV[position + 3] == '1' then
-      if (hits == 0 and before >= limit) or (hits > 0 and before + hits > limit) then
-        replies[applied_at] = 0
+    local refuses, lenient, part = flags % 2 == 1, math.floor(flags / 2) % 2 == 1, flags - flags % 4
+    local window_end, stem
+    if part > 0 then
+      window_end = tonumber(ARGV[position])
+      stem = names[index]:sub(1, tonumber(ARGV[position + 1]))
+      position = position + 2
+    end
+    if repeated then
+      local own = stem and known[stem]
+      if own and own.key == names[index] then before = before - own.amount end
+      if hits >= 0 then
+        before = math.max(math.min(before, limit - (lenient and 1 or math.max(hits, 1))), 0)
+      end
+      replies[#replies + 1] = before
+    elseif part >= 8 then
+      settle(index, hits, part == 16, known and known[stem], now)
+      if known then known[stem] = nil end
+      charged = charged or hits ~= 0
+      replies[#replies + 1] = math.max(counts[index] - hits, 0)
+    else
+      replies[#replies + 1] = before
+      if all_or_nothing and refuses then
+        if hits == 0 or lenient then
+          if before >= limit then replies[applied_at] = 0 end
+        elseif hits > 0 and before + hits > limit then
+          replies[applied_at] = 0
+        end
+      end
+      if lenient and before + hits > limit then hits = math.max(limit - before, 0) end
+      charged = charged or hits ~= 0
+      if hits ~= 0 then
+        undo[#undo + 1] = index
+        undo[#undo + 1] = before
+        counts[index] = clamped(before + hits)
+        if part == 4 and counts[index] > before then
+          local amount = counts[index] - before + (held[stem] and held[stem].amount or 0)
+          held[stem] = {amount = amount, window_end = window_end, key = names[index]}
+        end
       end
     end
-    if hits ~= 0 then
-      undo[#undo + 1] = index
-      undo[#undo + 1] = before
-      counts[index] = math.min(math.max(before + hits, 0), 9007199254740992)
-    end
-    position = position + 4
   end
   if replies[applied_at] == 0 then
     -- Backwards, so that a counter with two operations gets the value it had before the first.
     for i = #undo - 1, 1, -2 do
       counts[undo[i]] = undo[i + 1]
     end
+  elseif request > 0 and not repeated then
+    if all_or_nothing then
+      requests[request], changed[request] = held, 'held'
+    elseif known or charged then
+      requests[request], changed[request] = {[''] = {}}, 'settled'
+    end
   end
 end
 
-for i = 1, keys do
+for i = 1, #names do
   local difference = counts[i] - first[i]
   if difference ~= 0 then
-    redis.call('INCRBY', KEYS[i], string.format('%.0f', difference))
+    redis.call('INCRBY', names[i], string.format('%.0f', difference))
     if not stored[i] then
-      redis.call('EXPIRE', KEYS[i], ARGV[i])
+      redis.call('EXPIRE', names[i], lives[i])
     end
+  end
+end
+
+for i, state in pairs(changed) do
+  redis.call('DEL', KEYS[i])
+  if state == 'settled' then
+    redis.call('HSET', KEYS[i], '', '')
+    redis.call('EXPIRE', KEYS[i], ARGV[3])
+  else
+    -- One field more, so that a request that could reserve nothing is known too.
+    redis.call('HSET', KEYS[i], '-', '0 0 -')
+    for stem, each in pairs(requests[i]) do
+      local line = string.format('%.0f %.0f ', each.amount, each.window_end) .. each.key
+      redis.call('HSET', KEYS[i], stem, line)
+    end
+    redis.call('EXPIRE', KEYS[i], ARGV[2])
   end
 end
 

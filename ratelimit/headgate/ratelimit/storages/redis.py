@@ -17,7 +17,8 @@ from importlib.resources import files
 from typing import Any, Final, cast
 
 import redis.asyncio
-from headgate.limits.engine import Outcome, Transaction
+from headgate.limits.algorithms.fixed_window import Part
+from headgate.limits.engine import HOLD_SECONDS, SETTLED_SECONDS, Outcome, Transaction
 from headgate.ratelimit.storages import StorageError
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -190,18 +191,26 @@ def encode_batch(transactions: Sequence[Transaction], ttl_jitter_seconds: int) -
     """KEYS and ARGV of the script; a new counter lives for its window plus a jitter no longer than it or the given."""
     indices: dict[str, int] = {}
     lives: list[int] = []
-    arguments: list[int] = []
+    requests: dict[str, int] = {}
     for transaction in transactions:
-        arguments += (int(transaction.all_or_nothing), len(transaction.ops))
+        if transaction.request:
+            requests.setdefault(transaction.request, len(requests) + 1)
         for op in transaction.ops:
-            index = indices.get(op.key)
-            if index is None:
-                index = indices[op.key] = len(indices) + 1
+            if op.key not in indices:
+                indices[op.key] = len(indices) + 1
                 jitter_max = min(ttl_jitter_seconds, op.seconds)
                 # Counters of one window end together: without jitter Redis would expire all of them at one instant.
                 lives.append(op.seconds + (random.randrange(jitter_max) if jitter_max > 0 else 0))
-            arguments += (index, op.hits, op.limit, int(op.refuses))
-    return list(indices), [*lives, *arguments]
+    arguments = [len(indices), HOLD_SECONDS, SETTLED_SECONDS, *lives]
+    for transaction in transactions:
+        request = len(indices) + requests[transaction.request] if transaction.request else 0
+        arguments += (int(transaction.all_or_nothing), len(transaction.ops), request, transaction.now)
+        for op in transaction.ops:
+            flags = op.refuses + 2 * op.lenient + op.part
+            arguments += (indices[op.key], op.hits, op.limit, flags)
+            if op.part is not Part.NONE:
+                arguments += (op.window_end, op.stem_length)
+    return [*indices, *requests], arguments
 
 
 def decode_replies(transactions: Sequence[Transaction], replies: Sequence[int]) -> Sequence[Outcome]:

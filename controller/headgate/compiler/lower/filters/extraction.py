@@ -85,8 +85,20 @@ def _pair(key: str, *, constant: str | bool | None = None) -> JsonToMetadata.Key
     return result
 
 
-def request_fields() -> HttpFilter:
-    """Model, stream flag and `stream_options.include_usage` into metadata; a body that is not JSON is marked."""
+_MAX_TOKENS = (
+    ("generationConfig", "maxOutputTokens"),
+    ("max_output_tokens",),
+    ("max_tokens",),
+    ("max_completion_tokens",),
+)
+"""Where requests say how long an answer may be, in each dialect; the last that is there counts."""
+
+
+def request_fields(*, max_tokens: bool = False) -> HttpFilter:
+    """Model, stream flag and `stream_options.include_usage` into metadata; a body that is not JSON is marked.
+
+    With `max_tokens` also how long the answer may be, which reservations need.
+    """
     message = JsonToMetadata()
     rules = message.request_rules
     rules.allow_empty_content_type = True
@@ -102,6 +114,12 @@ def request_fields() -> HttpFilter:
         rule.on_present.CopyFrom(_pair(key))
         if key == metadata.INTERNAL_MODEL:
             rule.on_error.CopyFrom(_pair(ERROR_KEY, constant=ERROR_JSON))
+    for path in _MAX_TOKENS if max_tokens else ():
+        rule = rules.rules.add()
+        for name in path:
+            rule.selectors.add(key=name)
+        rule.on_present.CopyFrom(_pair(metadata.INTERNAL_MAX_TOKENS))
+        rule.on_present.type = JsonToMetadata.NUMBER
     return http_filter(JSON_TO_METADATA, message)
 
 

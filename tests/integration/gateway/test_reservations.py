@@ -1,0 +1,197 @@
+"""Token budgets under concurrency: what a request may cost is reserved, and replaced by what it did cost.
+
+200 streams at once against a budget of ten of them, next to limits that are only charged when a stream ends.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from support import manifests
+from support.manifests import backend, limits, ref, route, rule, token_limit
+from support.providers import OPENAI, Answer, Delivery, Failure, Provider, Usage
+from support.redis import RedisServer
+from support.stage import Stage
+from support.waiting import wait_until
+
+pytestmark = [pytest.mark.envoy, pytest.mark.redis]
+
+STREAMS = 200
+BUDGET = 1000
+ESTIMATE = 100
+PROMPT, OUTPUT = 60, 40
+BODY_BYTES = 4 * (PROMPT - 1)
+"""Its estimate is a quarter of its bytes, and one."""
+BY_USER = {"name": "x-user", "type": "Distinct"}
+MODES = ("strict", "lenient", "off")
+FULL = Usage(input=PROMPT, output=OUTPUT)
+HALF = Usage(input=30, output=20)
+WHILE_ALL_WAIT = Delivery(delay_seconds=3.0)
+
+
+def _documents(stage: Stage) -> list[manifests.Document]:
+    documents = [*manifests.gateway({"port": stage.port}), *backend("openai", stage["openai"].port, key="sk-openai")]
+    for mode in MODES:
+        documents.append(route(mode, [rule(mode, ref("openai"))], **manifests.costs(total="TotalToken")))
+        policy = limits(mode, mode, token_limit("total", BUDGET, BY_USER, unit="Year"))
+        policy["metadata"]["annotations"] = {"headgate.dev/token-reservation": mode}
+        documents.append(policy)
+    documents.append(route("both", [rule("both", ref("openai"))], **manifests.costs(total="TotalToken")))
+    large, small = (token_limit("total", n, BY_USER, unit="Year") for n in (10 * BUDGET, BUDGET))
+    policy = limits("both", "both", large, small)
+    policy["metadata"]["annotations"] = {
+        "headgate.dev/token-reservation": "strict",
+        "headgate.dev/reserved-output-tokens": str(OUTPUT),
+    }
+    return [*documents, policy]
+
+
+@pytest.fixture(scope="module", params=["memory", "redis"])
+def reserving_stage(request: pytest.FixtureRequest, redis_process: RedisServer) -> Iterator[Stage]:
+    redis_process.flush()
+    arguments = ("--redis-url", redis_process.url) if request.param == "redis" else ()
+    with Stage(openai=Provider(OPENAI, key="sk-openai")) as stage:
+        yield stage.run(_documents(stage), *arguments)
+
+
+@pytest.fixture
+def stage(reserving_stage: Stage) -> Iterator[Stage]:
+    reserving_stage.forget()
+    yield reserving_stage
+    reserving_stage.check()
+
+
+def body(model: str, **more: Any) -> bytes:
+    """A request of `BODY_BYTES` bytes."""
+    fields = {"model": model, "stream": True, "max_tokens": OUTPUT, **more}
+    kept = {name: value for name, value in fields.items() if value is not None}
+
+    def text(content: str) -> bytes:
+        return json.dumps({**kept, "messages": [{"role": "user", "content": content}]}).encode()
+
+    return text("a" * (BODY_BYTES - len(text(""))))
+
+
+def ask(stage: Stage, user: str, model: str, **more: Any) -> httpx.Response:
+    return stage.post("/v1/chat/completions", content=body(model, **more), x_user=user)
+
+
+def wave(stage: Stage, user: str, model: str, count: int) -> int:
+    """So many streams at once; how many were let in, once each has been read to its end."""
+
+    async def run() -> list[int]:
+        bounds = httpx.Limits(max_connections=count)
+        async with httpx.AsyncClient(limits=bounds, timeout=60) as client:
+
+            async def one() -> int:
+                sent = {"content-type": "application/json", "x-user": user}
+                answer = await client.post(f"{stage.url}/v1/chat/completions", content=body(model), headers=sent)
+                return answer.status_code
+
+            return await asyncio.gather(*(one() for _ in range(count)))
+
+    statuses = asyncio.run(run())
+    assert set(statuses) <= {200, 429}
+    return statuses.count(200)
+
+
+def left(stage: Stage, user: str, model: str) -> int:
+    """What is left of the budget, by a request that fails and so costs nothing."""
+    stage["openai"].answer(Failure(400))
+    answer = ask(stage, user, model)
+    return int(answer.headers["x-ratelimit-remaining"]) if answer.status_code != 429 else 0
+
+
+def wait_left(stage: Stage, user: str, model: str, expected: int) -> None:
+    wait_until(lambda: left(stage, user, model) == expected, f"{expected} tokens to be left", timeout_seconds=10)
+
+
+def test_a_budget_holds_under_concurrent_streams(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    spent: dict[str, int] = {}
+    for mode in MODES:
+        stage["openai"].answer(Answer(usage=FULL, delivery=WHILE_ALL_WAIT))
+        spent[mode] = ESTIMATE * wave(stage, "concurrent", mode, STREAMS)
+    with capsys.disabled():
+        print(f"\n{STREAMS} streams of {ESTIMATE} tokens at once, budget {BUDGET}: spent {spent}")
+    assert spent == {"strict": BUDGET, "lenient": BUDGET, "off": STREAMS * ESTIMATE}
+
+
+def test_no_token_is_lost_after_settlement(stage: Stage) -> None:
+    """Half of what each reserves is used; the rest can be used by others."""
+    spent = HALF.input + HALF.output
+    admitted = 0
+    while True:
+        stage["openai"].answer(Answer(usage=HALF))
+        now_admitted = wave(stage, "refunded", "strict", 20)
+        admitted += now_admitted
+        assert admitted * spent <= BUDGET
+        if not now_admitted:
+            break
+        if BUDGET - admitted * spent >= ESTIMATE:  # else nobody may ask
+            wait_left(stage, "refunded", "strict", BUDGET - admitted * spent)
+    assert admitted * spent > BUDGET - ESTIMATE
+
+
+def test_more_than_was_reserved_is_charged(stage: Stage) -> None:
+    stage["openai"].answer(Answer(usage=Usage(input=200, output=150)))
+    assert ask(stage, "more", "strict").status_code == 200
+    wait_left(stage, "more", "strict", BUDGET - 350)
+
+
+def test_a_client_that_leaves_pays_its_reservation(stage: Stage) -> None:
+    sent = {"content-type": "application/json", "x-user": "leaves"}
+    url = f"{stage.url}/v1/chat/completions"
+    before_headers, within_body = Delivery(delay_seconds=5), Delivery(hang_after_bytes=600)
+    for count, delivery in enumerate((before_headers, within_body), start=1):
+        stage["openai"].answer(Answer(usage=FULL, delivery=delivery))
+        calls = stage.calls("headgate-ratelimit")
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(url, content=body("strict"), headers=sent, timeout=0.5)
+        wait_until(lambda calls=calls: stage.calls("headgate-ratelimit") == calls + 2, "the settlement")
+        wait_left(stage, "leaves", "strict", BUDGET - count * ESTIMATE)
+
+
+@pytest.mark.parametrize("maximum", [10**30, -5, 2**60, "many", True, [1], 10**9 + 1])
+def test_no_maximum_switches_a_limit_off(stage: Stage, maximum: Any) -> None:
+    """A number that cannot be reserved must not make the limit vanish: it counts as a very large one, or as none."""
+    stage["openai"].answer(Failure(400))
+    answer = ask(stage, f"absurd-{maximum}", "strict", max_tokens=maximum)
+    assert answer.status_code == 429 or "x-ratelimit-remaining" in answer.headers
+    wait_left(stage, f"absurd-{maximum}", "strict", BUDGET)
+    stage.forget()  # the provider would refuse most of these
+
+
+def test_a_lenient_limit_treats_one_client_as_a_check_does(stage: Stage) -> None:
+    """While anything is left, a request is let in, whatever it may cost."""
+    stage["openai"].answer(Answer(usage=Usage(input=900, output=99)))
+    assert ask(stage, "alone", "lenient", max_tokens=100_000).status_code == 200
+    wait_left(stage, "alone", "lenient", 1)
+    stage["openai"].answer(Answer(usage=FULL))
+    assert ask(stage, "alone", "lenient", max_tokens=100_000).status_code == 200
+    wait_until(lambda: ask(stage, "alone", "lenient").status_code == 429, "the charge")
+
+
+def test_limits_of_one_request_are_reserved_together(stage: Stage) -> None:
+    stage["openai"].answer(Answer(usage=FULL, delivery=WHILE_ALL_WAIT))
+    assert wave(stage, "together", "both", 50) == BUDGET // ESTIMATE
+    stage["openai"].answer(Failure(400))
+    refusal = ask(stage, "together", "both", max_tokens=None)
+    assert refusal.status_code == 429
+    limit = refusal.headers["x-ratelimit-limit"]
+    assert limit.startswith(str(BUDGET)), limit
+
+
+def test_an_answer_without_a_maximum_is_reserved_by_the_policys(stage: Stage) -> None:
+    stage["openai"].answer(Answer(usage=FULL, delivery=WHILE_ALL_WAIT))
+
+    async def run() -> list[int]:
+        sent = {"content-type": "application/json", "x-user": "unbounded"}
+        async with httpx.AsyncClient(timeout=60) as client:
+            url = f"{stage.url}/v1/chat/completions"
+            calls = [client.post(url, content=body("both", max_tokens=None), headers=sent) for _ in range(30)]
+            return [answer.status_code for answer in await asyncio.gather(*calls)]
+
+    assert asyncio.run(run()).count(200) == BUDGET // ESTIMATE
