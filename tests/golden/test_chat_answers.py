@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import anthropic.types
-import google.genai.types
 import msgspec
 import openai.types.chat
+import openai.types.responses
 import pytest
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
@@ -19,8 +19,8 @@ Golden = Callable[[Path, bytes], None]
 
 ANSWER_TYPES: dict[str, type[BaseModel]] = {
     DialectName.OPENAI_CHAT: openai.types.chat.ChatCompletion,
+    DialectName.OPENAI_RESPONSES: openai.types.responses.Response,
     DialectName.ANTHROPIC_MESSAGES: anthropic.types.Message,
-    DialectName.GEMINI: google.genai.types.GenerateContentResponse,
 }
 
 

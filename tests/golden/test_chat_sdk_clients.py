@@ -7,9 +7,10 @@ from typing import Any
 import anthropic
 import httpx2
 import openai
+import openai.types.responses
 import pytest
 from headgate.llm.names import DialectName
-from support.chat_goldens import CREATED, ask, cases
+from support.chat_goldens import CREATED, ask, cases, others, stream_bridge
 from support.chat_streams import read_stream, translate_stream
 
 
@@ -88,6 +89,80 @@ def test_openai_client_reads_the_stream(path: Path) -> None:
     assert completion.usage.prompt_tokens == (translation.usage.input or 0)
     if translation.usage.total is not None:
         assert completion.usage.total_tokens == translation.usage.total
+
+
+RESPONSES: list[Any] = [
+    pytest.param(each, path, id=f"{each}-{path.stem}")
+    for each, path in cases("streams", ".raw")
+    if each in others(DialectName.OPENAI_RESPONSES)
+]
+
+
+def _responses_client(received: bytes) -> openai.OpenAI:
+    http = _answering(received, headers=EVENT_STREAM)
+    return openai.OpenAI(api_key="k", base_url="http://x", max_retries=0, http_client=http)
+
+
+@pytest.mark.parametrize(("provider", "path"), RESPONSES)
+def test_responses_client_reads_the_stream(provider: DialectName, path: Path) -> None:
+    received, translation = translate_stream(DialectName.OPENAI_RESPONSES, provider, [path.read_bytes()])
+    expected = read_stream(DialectName.OPENAI_RESPONSES, received)
+
+    with _responses_client(received).responses.stream(model="m", input="Hi") as stream:
+        if expected.failed:
+            with pytest.raises(openai.APIError):
+                stream.until_done()
+            return
+        if expected.finish == "incomplete":
+            stream.until_done()  # this client has a final response only of what was completed
+            return
+        response = stream.get_final_response()
+
+    assert response.output_text + _refusal(response) == expected.text
+    calls = [item for item in response.output if item.type == "function_call"]
+    assert [(call.call_id, call.name, call.arguments) for call in calls] == expected.calls
+    assert (response.usage.input_tokens if response.usage is not None else 0) == (translation.usage.input or 0)
+
+
+def _refusal(response: openai.types.responses.Response) -> str:
+    contents = [part for item in response.output if item.type == "message" for part in item.content]
+    return "".join(part.refusal for part in contents if part.type == "refusal")
+
+
+@pytest.mark.parametrize(
+    ("provider", "path"),
+    [
+        pytest.param(each, path, id=f"{each}-{path.stem}")
+        for each, path in cases("responses", ".json")
+        if each in others(DialectName.OPENAI_RESPONSES)
+    ],
+)
+def test_a_streamed_response_adds_up_to_the_whole_one(provider: DialectName, path: Path) -> None:
+    plan, asked = ask(DialectName.OPENAI_RESPONSES, provider)
+    translation = plan.open_response(asked, 200, {"content-type": "application/json"}, CREATED)
+    translation.feed(path.read_bytes())
+    whole = openai.types.responses.Response.model_validate_json(translation.close(), strict=True)
+    plan, asked = stream_bridge(DialectName.OPENAI_RESPONSES, provider)
+    translation = plan.open_response(asked, 200, {"content-type": "application/json"}, CREATED)
+    received = translation.feed(path.read_bytes()) + translation.close()
+
+    with _responses_client(received).responses.stream(model="m", input="Hi") as stream:
+        if whole.status == "incomplete":
+            stream.until_done()
+            return
+        final = stream.get_final_response()
+
+    assert _said(final) == _said(whole)
+
+
+def _said(response: openai.types.responses.Response) -> dict[str, Any]:
+    """Without what the client's helper adds: parsed contents."""
+    dumped = response.model_dump(exclude_none=True)
+    for item in dumped["output"]:
+        item.pop("parsed_arguments", None)
+        for part in item.get("content", ()):
+            part.pop("parsed", None)
+    return dumped
 
 
 CLIENT_OF = {

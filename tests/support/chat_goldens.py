@@ -45,16 +45,15 @@ CLIENTS: Final[Mapping[DialectName, Client]] = {
         b'{"model":"asked",%b}' % _HELLO,
         b'{"model":"asked",%b,"stream":true,"stream_options":{"include_usage":true}}' % _HELLO,
     ),
+    DialectName.OPENAI_RESPONSES: Client(
+        "/v1/responses",
+        b'{"model":"asked","input":"Hi"}',
+        b'{"model":"asked","input":"Hi","stream":true}',
+    ),
     DialectName.ANTHROPIC_MESSAGES: Client(
         "/v1/messages",
         b'{"model":"asked","max_tokens":9,%b}' % _HELLO,
         b'{"model":"asked","max_tokens":9,%b,"stream":true}' % _HELLO,
-    ),
-    DialectName.GEMINI: Client(
-        "/v1beta/models/asked:generateContent",
-        b'{"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}',
-        b'{"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}',
-        stream_path="/v1beta/models/asked:streamGenerateContent?alt=sse",
     ),
 }
 
@@ -66,11 +65,6 @@ TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
         "direct-adaptive": {"model": "claude-opus-4-6"},
         "direct-newest": {"model": "claude-opus-4-8", "version": "2024-01-01"},
         "direct-emulate": {"model": "claude-3-5-haiku-20241022", "losses": "emulate"},
-        "vertex": {
-            "model": "claude-sonnet-4-5@20250929",
-            "host": "vertex",
-            "prefix": "/v1/projects/p/locations/us-east5",
-        },
     },
     DialectName.OPENAI_CHAT: {
         "direct": {"model": "gpt-4o"},
@@ -79,17 +73,10 @@ TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
         "azure": {"model": "my deployment", "host": "azure", "version": "2024-10-21"},
         "azure-v1": {"model": "gpt-4.1", "host": "azure", "version": "v1"},
     },
-    DialectName.GEMINI: {
-        "direct": {"model": "gemini-2.5-flash", "prefix": "/v1beta"},
-        "direct-3-pro": {"model": "gemini-3-pro-preview", "prefix": "/v1beta"},
-        "direct-3-flash": {"model": "gemini-3-flash-preview", "prefix": "/v1beta"},
-        "direct-2.5-pro": {"model": "gemini-2.5-pro", "prefix": "/v1beta"},
-        "direct-older": {"model": "gemini-2.0-flash", "prefix": "/v1beta"},
-        "vertex": {
-            "model": "gemini-3-flash-preview",
-            "host": "vertex",
-            "prefix": "/v1/projects/p/locations/us-central1",
-        },
+    DialectName.OPENAI_RESPONSES: {
+        "direct": {"model": "gpt-4o"},
+        "direct-reasoning": {"model": "gpt-5"},
+        "azure": {"model": "my deployment", "host": "azure", "version": "2025-03-01-preview"},
     },
 }
 """Whom requests are written for: the golden file's `dialect@target`, then the backend's facts. The first is every
@@ -109,8 +96,15 @@ COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
     "openai-chat/thinking_unsigned": {DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",)},
     "openai-chat/every_sampling_parameter": {DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-newest")},
     "openai-chat/tool_choice_named": {DialectName.ANTHROPIC_MESSAGES: ("direct-old",)},
-    "anthropic-messages/minimal": {DialectName.OPENAI_CHAT: (*_EVERY_GPT, "azure", "azure-v1")},
-    "anthropic-messages/thinking": {DialectName.OPENAI_CHAT: _EVERY_GPT},
+    "anthropic-messages/minimal": {
+        DialectName.OPENAI_CHAT: (*_EVERY_GPT, "azure", "azure-v1"),
+        DialectName.OPENAI_RESPONSES: ("direct-reasoning", "azure"),
+    },
+    "anthropic-messages/thinking": {
+        DialectName.OPENAI_CHAT: _EVERY_GPT,
+        DialectName.OPENAI_RESPONSES: ("direct-reasoning",),
+    },
+    "openai-responses/reasoning": {DialectName.ANTHROPIC_MESSAGES: _EVERY_CLAUDE},
     "anthropic-messages/thinking_adaptive_effort": {DialectName.OPENAI_CHAT: _EVERY_GPT},
     "anthropic-messages/thinking_disabled": {DialectName.OPENAI_CHAT: _EVERY_GPT},
     "anthropic-messages/every_parameter": {DialectName.OPENAI_CHAT: _EVERY_GPT},
@@ -154,11 +148,13 @@ def bridge(client: str, provider: str, **facts: Any) -> Plan:
     """The plan of a client of one dialect and a backend of another."""
     endpoint = lookup(CLIENTS[DialectName(client)].path)
     assert endpoint is not None
-    return plan(endpoint, _facts(provider, **facts))
+    return plan(endpoint, _facts(client, provider, **facts))
 
 
-def _facts(provider: str, **more: Any) -> BackendFacts:
-    values: dict[str, Any] = {"name": "b", "dialect": provider, **more}
+def _facts(client: str, provider: str, **more: Any) -> BackendFacts:
+    # OpenAI serves its other chat dialects as well: only a vendor that lacks them makes a bridge of the pair.
+    vendor = "ChatCompletions" if provider == DialectName.OPENAI_CHAT and client.startswith("openai") else ""
+    values: dict[str, Any] = {"name": "b", "dialect": provider, "vendor": vendor, **more}
     return BackendFacts(**values)
 
 
@@ -168,7 +164,7 @@ def stream_bridge(client: str, provider: str, **facts: Any) -> tuple[Plan, Upstr
     path = row.stream_path or row.path
     endpoint = lookup(path)
     assert endpoint is not None
-    chosen = plan(endpoint, _facts(provider, **facts))
+    chosen = plan(endpoint, _facts(client, provider, **facts))
     return chosen, chosen.translate_request(row.streamed, {":path": path})
 
 

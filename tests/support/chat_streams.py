@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import anthropic.types
-import google.genai.types
 import openai.types.chat
+import openai.types.responses
 from headgate.llm.exchange import ResponseTranslation
 from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import SseDecoder
@@ -136,39 +136,84 @@ def _read_openai(frames: list[Frame]) -> Received:
     return result
 
 
-def _read_gemini(frames: list[Frame]) -> Received:
+_RESPONSE_EVENTS: Final[TypeAdapter[Any]] = TypeAdapter(openai.types.responses.ResponseStreamEvent)
+
+
+def _read_responses(frames: list[Frame]) -> Received:
+    """By OpenAI's event types, in OpenAI's order; what the deltas said must be what the last event says."""
     result = Received()
-    for frame in frames:
-        assert not result.failed
+    items: dict[int, str] = {}
+    arguments: dict[int, str] = {}
+    for number, frame in enumerate(frames):
         data = json.loads(frame.data)
-        if "error" in data:
-            assert data["error"]["message"]
-            result.failed = True
-            continue
+        assert frame.event == data["type"]
+        assert data["sequence_number"] == number
         assert not result.ended
-        answer = google.genai.types.GenerateContentResponse.model_validate(data)
-        assert answer.response_id
-        assert answer.model_version
-        for candidate in answer.candidates or ():
-            content = candidate.content
-            for part in (content.parts if content is not None else None) or ():
-                _take_part(result, part)
-            if candidate.finish_reason is not None:
-                result.finish = candidate.finish_reason.value
-                result.ended = True
+        if frame.event == "error":
+            assert data["message"]
+            assert data["error"]["message"] == data["message"]
+            result.failed = True
+        event = _RESPONSE_EVENTS.validate_json(frame.data, strict=True)
+        assert type(event) is not dict
+        match event.type:
+            case "response.created":
+                assert number == 0
+            case "response.in_progress":
+                assert number == 1
+            case "response.output_item.added":
+                assert event.output_index == len(items)
+                items[event.output_index] = event.item.id
+            case "response.output_text.delta" | "response.refusal.delta":
+                assert items[event.output_index] == event.item_id
+                result.text += event.delta
+            case "response.reasoning_summary_text.delta":
+                result.thinking += event.delta
+            case "response.function_call_arguments.delta":
+                arguments[event.output_index] = arguments.get(event.output_index, "") + event.delta
+            case "response.output_item.done":
+                assert items[event.output_index] == event.item.id
+            case "response.completed" | "response.incomplete":
+                _take_response(result, event.response, arguments)
+            case "response.failed":
+                assert result.failed
+                assert event.response.error
+            case _:
+                assert event.type in _QUIET_EVENTS or event.type == "error"
     assert result.ended != result.failed
     return result
 
 
-def _take_part(result: Received, part: google.genai.types.Part) -> None:
-    if part.thought:
-        result.thinking += part.text or ""
-        result.signature += (part.thought_signature or b"").decode()
-    elif part.function_call is not None:
-        call = part.function_call
-        result.calls.append((call.id or "", call.name or "", json.dumps(call.args)))
-    else:
-        result.text += part.text or ""
+_QUIET_EVENTS: Final = frozenset(
+    {
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.output_text.done",
+        "response.output_text.annotation.added",
+        "response.refusal.done",
+        "response.reasoning_summary_part.added",
+        "response.reasoning_summary_part.done",
+        "response.reasoning_summary_text.done",
+        "response.function_call_arguments.done",
+    }
+)
+
+
+def _take_response(result: Received, response: Any, arguments: dict[int, str]) -> None:
+    result.ended = True
+    result.finish = response.status
+    texts = [
+        part.text if part.type == "output_text" else part.refusal
+        for item in response.output
+        if item.type == "message"
+        for part in item.content
+    ]
+    assert "".join(texts) == result.text
+    for place, item in enumerate(response.output):
+        if item.type == "function_call":
+            assert arguments.get(place, "{}") == item.arguments
+            result.calls.append((item.call_id, item.name, item.arguments))
+        elif item.type == "reasoning":
+            result.signature += (item.encrypted_content or "").removeprefix("hg1.")
 
 
 def _frames(received: bytes) -> list[Frame]:
@@ -178,8 +223,8 @@ def _frames(received: bytes) -> list[Frame]:
 
 READERS: Final[Mapping[DialectName, Callable[[bytes], Received]]] = {
     DialectName.OPENAI_CHAT: lambda received: _read_openai(_frames(received)),
+    DialectName.OPENAI_RESPONSES: lambda received: _read_responses(_frames(received)),
     DialectName.ANTHROPIC_MESSAGES: lambda received: _read_anthropic(_frames(received)),
-    DialectName.GEMINI: lambda received: _read_gemini(_frames(received)),
 }
 
 

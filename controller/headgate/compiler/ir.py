@@ -155,6 +155,8 @@ class Backend(_Hashed):
     priority: int = 0
     dialect: DialectName | None = None
     host: HostName = HostName.DIRECT
+    vendor: str = ""
+    """Whose server it is, where that is known: `headgate.llm.vendors`."""
     prefix: str = ""
     version: str = ""
     project: str = ""

@@ -12,6 +12,7 @@ from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import endpoint_named
 from headgate.llm.hosts.table import HOSTS
 from headgate.llm.names import DialectName, HostName
+from headgate.llm.planning import Lane as CoreLane
 from headgate.llm.planning import lane_for
 
 
@@ -241,26 +242,43 @@ def speaks(backend: Backend, dialect: DialectName | None) -> bool:
 
 def lane_of(path_class: PathClass, backend: Backend) -> Lane | None:
     """The lane of one backend for a class of paths; None where nothing can serve the pair."""
-    translated = (
-        bool(path_class.endpoint)
-        and not path_class.multipart
-        and backend.dialect is not None
-        and _translatable(path_class.endpoint, backend.dialect, backend.host)
-    )
-    if speaks(backend, path_class.dialect):
+    translated = _is_translatable(path_class, backend)
+    if _is_relayed(path_class, backend):
         rewritten = path_class.multipart and backend.model
         return Lane.EXTPROC if rewritten or (translated and backend.forced_by) else Lane.NATIVE
     return Lane.EXTPROC if translated else None
 
 
+def _is_relayed(path_class: PathClass, backend: Backend) -> bool:
+    """Whether the backend serves the class itself, as far as its vendor is known to."""
+    if not speaks(backend, path_class.dialect):
+        return False
+    if not path_class.endpoint or backend.dialect is None:
+        return True
+    return _core_lane(path_class.endpoint, backend.dialect, backend.vendor) == "relay"
+
+
+def _is_translatable(path_class: PathClass, backend: Backend) -> bool:
+    if not path_class.endpoint or path_class.multipart or backend.dialect is None:
+        return False
+    return _translatable(path_class.endpoint, backend.dialect, backend.host, backend.vendor)
+
+
 @lru_cache(maxsize=4096)
-def _translatable(endpoint: str, dialect: DialectName, host: HostName) -> bool:
+def _core_lane(endpoint: str, dialect: DialectName, vendor: str) -> CoreLane | None:
+    row = endpoint_named(endpoint)
+    assert row is not None
+    return lane_for(row, dialect, vendor)
+
+
+@lru_cache(maxsize=4096)
+def _translatable(endpoint: str, dialect: DialectName, host: HostName, vendor: str) -> bool:
     """Whether the processor serves an endpoint from a backend: in another dialect, or in its host's envelope."""
     row = endpoint_named(endpoint)
     assert row is not None
-    where = HOSTS.get(host)
-    spoken = row.dialect if lane_for(row, dialect) == "relay" else dialect
-    return lane_for(row, dialect) is not None and where is not None and spoken in where.dialects
+    lane, where = _core_lane(endpoint, dialect, vendor), HOSTS.get(host)
+    spoken = row.dialect if lane == "relay" else dialect
+    return lane is not None and where is not None and spoken in where.dialects
 
 
 def reason(path_class: PathClass, backend: Backend) -> str:
@@ -271,8 +289,10 @@ def reason(path_class: PathClass, backend: Backend) -> str:
             return f"the client and the backend both speak {client}"
         case Lane.EXTPROC if path_class.multipart:
             return f"the form's model becomes {backend.model}"
-        case Lane.EXTPROC if client == spoken:
+        case Lane.EXTPROC if _is_relayed(path_class, backend):
             return f"forced by {backend.forced_by}"
+        case Lane.EXTPROC if speaks(backend, path_class.dialect) and backend.vendor:
+            return f"{backend.vendor} does not serve {client}: translated to {spoken} and back"
         case Lane.EXTPROC:
             return f"{client} is translated to {spoken} and back"
         case None:

@@ -25,6 +25,7 @@ from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import HostName
 from headgate.llm.response_events import response_events
 from headgate.llm.usage import NO_USAGE, Usage
+from headgate.llm.vendors import vendor_named
 
 JSON: Final = "application/json"
 
@@ -38,7 +39,17 @@ ERROR_BODY_BYTES_MAX: Final = 1_048_576
 class BridgePlan:
     """An endpoint of one chat dialect served by a backend of another."""
 
-    __slots__ = ("_client", "_framing", "_host", "_provider", "_request_headers", "_targets", "endpoint", "facts")
+    __slots__ = (
+        "_client",
+        "_framing",
+        "_host",
+        "_provider",
+        "_request_headers",
+        "_targets",
+        "_vendor",
+        "endpoint",
+        "facts",
+    )
 
     lane: Lane = "bridge"
 
@@ -58,6 +69,7 @@ class BridgePlan:
         self._targets = targets
         self._client = client
         self._provider = provider
+        self._vendor = vendor_named(facts.vendor)
         self._framing = host.framings.get(provider.name) or Framing(provider.stream_type(NO_PATH), provider.frames)
         self._request_headers = {"content-type": JSON, **provider.request_headers}
         if host.name is HostName.DIRECT and DATED_VERSION.fullmatch(facts.version):
@@ -73,7 +85,9 @@ class BridgePlan:
         path = path_facts(self.endpoint, headers.get(header_names.ORIGINAL_PATH) or headers.get(":path", ""))
         request = self._client.decode_request(body, path)
         model = facts.model or request.model
-        target = Target(model=model, host=self._host.name, version=facts.version, losses=facts.losses)
+        target = Target(
+            model=model, host=self._host.name, version=facts.version, vendor=self._vendor, losses=facts.losses
+        )
         encoded = self._provider.encode_request(request, target)
         if encoded.losses and facts.losses == "reject":
             _refuse_losses(encoded.losses)
@@ -89,6 +103,7 @@ class BridgePlan:
             stream=request.stream,
             memo=encoded.memo,
             client_path=path,
+            echo=request.echo,
             losses=encoded.losses,
         )
 
@@ -113,6 +128,7 @@ class BridgePlan:
             include_usage=include_usage,
             request_id=_request_id(headers),
             path=request.client_path,
+            echo=request.echo,
         )
         if request.stream:
             set_headers["content-type"] = self._client.stream_type(request.client_path)

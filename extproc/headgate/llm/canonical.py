@@ -294,6 +294,8 @@ class ChatRequest(Value, frozen=True, kw_only=True):
     include_usage: bool = False
     """The client asked for a usage chunk at the end of the stream (dialects that always send usage: true)."""
     extras: Extras = {}
+    echo: bytes = b""
+    """What the client's dialect repeats of the request in its answers, in its own form."""
 
 
 # --- response --------------------------------------------------------------------------------------------------------

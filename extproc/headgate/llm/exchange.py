@@ -29,6 +29,8 @@ class UpstreamRequest:
     stream: bool
     memo: Memo = NO_MEMO
     client_path: PathFacts = NO_PATH
+    echo: bytes = b""
+    """What the client's dialect repeats of its request in the answer."""
     losses: Sequence[Loss] = ()
 
 

@@ -18,6 +18,7 @@ from headgate.llm.hosts.host import Asked
 from headgate.llm.hosts.table import HOSTS
 from headgate.llm.names import DialectName, HostName, Operation
 from headgate.llm.relay_plan import RelayPlan
+from headgate.llm.vendors import vendor_named
 
 __all__ = [
     "Lane",
@@ -48,6 +49,9 @@ _OPENAI_API: Final = frozenset(
 )
 """A backend that speaks one of OpenAI's dialects is taken to serve the whole API; its 404 tells otherwise."""
 
+_RESPONSES_API: Final = _OPENAI_API - {DialectName.OPENAI_CHAT, DialectName.OPENAI_COMPLETIONS}
+"""A backend that is said to speak responses has no other chat."""
+
 _CHAT_OPERATIONS: Final = frozenset(
     (Operation.CHAT, Operation.MESSAGES, Operation.RESPONSES, Operation.GENERATE_CONTENT, Operation.COMPLETION)
 )
@@ -65,17 +69,21 @@ _CHAT_ENDPOINTS: Final = (_chat_endpoints(stream=False), _chat_endpoints(stream=
 
 def spoken_with(dialect: DialectName) -> frozenset[DialectName]:
     """The dialects that a backend of this dialect serves as they are."""
+    if dialect is DialectName.OPENAI_RESPONSES:
+        return _RESPONSES_API
     return _OPENAI_API if dialect in _OPENAI_API else frozenset((dialect,))
 
 
-def lane_for(endpoint: Endpoint, dialect: DialectName | str) -> Lane | None:
-    """How a backend of that dialect can serve the endpoint; None: it cannot. A name nobody knows is an error of
-    ours."""
+def lane_for(endpoint: Endpoint, dialect: DialectName | str, vendor: str = "") -> Lane | None:
+    """How a backend of that dialect, a server of that vendor's, can serve the endpoint; None: it cannot. A dialect
+    nobody knows is an error of ours."""
     name = DialectName(dialect)
     if endpoint.local:
         return None
-    if endpoint.dialect in spoken_with(name):
+    if endpoint.dialect in spoken_with(name) and endpoint.operation not in vendor_named(vendor).lacks:
         return "relay"
+    if endpoint.dialect is name:
+        return None
     if endpoint.operation in _CHAT_OPERATIONS and endpoint.dialect in DIALECTS and name in DIALECTS:
         return "bridge"
     return None
@@ -107,7 +115,7 @@ class _Key:
 
     def __init__(self, facts: BackendFacts) -> None:
         self.facts = facts
-        self._hash = hash((facts.name, facts.dialect, facts.host, facts.model, facts.version))
+        self._hash = hash((facts.name, facts.dialect, facts.host, facts.model, facts.version, facts.vendor))
 
     def __hash__(self) -> int:
         return self._hash
@@ -136,7 +144,7 @@ def _cached_plan(endpoint: Endpoint, key: _Key) -> Plan:
 def _target_endpoint(endpoint: Endpoint, facts: BackendFacts) -> Endpoint:
     """The endpoint of the backend's dialect that serves this one; itself for a relay."""
     dialect = DialectName(facts.dialect)
-    lane = lane_for(endpoint, dialect)
+    lane = lane_for(endpoint, dialect, facts.vendor)
     if lane is None:
         raise UnsupportedTranslation(
             f"backend {facts.name} speaks {dialect}, which cannot serve {endpoint.full_path} ({endpoint.dialect})"

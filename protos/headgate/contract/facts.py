@@ -31,6 +31,8 @@ class BackendFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     """`headgate.llm.names.DialectName`: the wire format the backend speaks."""
     host: str = "direct"
     """`headgate.llm.names.HostName`: where that format is served."""
+    vendor: str = ""
+    """`headgate.llm.vendors`: whose server it is, where it deviates from the dialect's own; empty is none known."""
     prefix: str = "/v1"
     """Path prefix of the provider's API; starts with `/`, no trailing slash; may be empty."""
     version: str = ""

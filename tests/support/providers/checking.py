@@ -131,6 +131,26 @@ def openai_chat_rules(body: dict[str, Any]) -> Iterator[str]:
         yield "tool_choice without tools"
 
 
+def openai_responses_rules(body: dict[str, Any]) -> Iterator[str]:
+    """Every function call is answered once, after it was made; nothing is kept."""
+    open_calls: set[str] = set()
+    for index, item in enumerate(body["input"]):
+        if item.get("type") == "function_call":
+            open_calls.add(item["call_id"])
+            if not _is_json_object(item["arguments"]):
+                yield f"input[{index}]: arguments of {item['call_id']} are not a JSON object"
+        elif item.get("type") == "function_call_output":
+            if item["call_id"] not in open_calls:
+                yield f"input[{index}]: call_id {item['call_id']} answers no preceding call"
+            open_calls.discard(item["call_id"])
+    if open_calls:
+        yield f"input: calls {sorted(open_calls)} were not answered"
+    if "store" not in body:
+        yield "answers would be kept at the provider"
+    if body.get("tool_choice") not in (None, "none") and not body.get("tools"):
+        yield "tool_choice without tools"
+
+
 def _is_json_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)

@@ -119,6 +119,7 @@ def backend_facts(backend: Backend, route: str, options: Options) -> facts.Backe
         name=backend.name,
         dialect=backend.dialect,
         host=backend.host,
+        vendor=backend.vendor,
         prefix=backend.prefix,
         version=backend.version,
         project=backend.project,

@@ -16,6 +16,7 @@ from headgate.compiler.world import Target
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.hosts.table import HOSTS
 from headgate.llm.names import DialectName, HostName
+from headgate.llm.vendors import vendor_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +274,7 @@ def _ai_backend(
         priority=ref.priority if ref.priority is not None else int(found.fallback),
         dialect=schema.dialect,
         host=schema.host,
+        vendor=vendor_at((found.authority, *(each.address for each in found.endpoints if each.is_dns))),
         prefix=_prefix(backend.spec.schema, schema),
         version=backend.spec.schema.version,
         project=cloud_place(scope, backend)[0],

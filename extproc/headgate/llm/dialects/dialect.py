@@ -17,6 +17,7 @@ from headgate.llm.framing.frame import Frame, FrameDecoder
 from headgate.llm.framing.sse import SseDecoder
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName, HostName
+from headgate.llm.vendors import UNKNOWN, Vendor
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Target:
     """The request model: the override, or what the client asked for. Capabilities are looked up by it."""
     host: HostName = HostName.DIRECT
     version: str = ""
+    vendor: Vendor = UNKNOWN
     losses: Literal["report", "reject", "emulate"] = "report"
     """`emulate`: what the target lacks may be done by other means (a schema by a forced tool). Rejecting is the
     bridge's job: encoders always report."""
@@ -81,6 +83,8 @@ class ReplyContext:
     """The provider's; stands in for an answer's id where the dialect has none."""
     path: PathFacts = NO_PATH
     """What the client's path said."""
+    echo: bytes = b""
+    """`ChatRequest.echo` of the client's dialect."""
 
 
 class StreamDecoder(Protocol):

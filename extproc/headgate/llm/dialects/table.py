@@ -3,10 +3,10 @@
 from types import MappingProxyType
 from typing import Final
 
-from headgate.llm.dialects import anthropic, gemini, openai_chat
+from headgate.llm.dialects import anthropic, openai_chat, openai_responses
 from headgate.llm.dialects.dialect import ChatDialect
 from headgate.llm.names import DialectName
 
 DIALECTS: Final[MappingProxyType[DialectName, ChatDialect]] = MappingProxyType(
-    {dialect.name: dialect for dialect in (openai_chat.DIALECT, anthropic.DIALECT, gemini.DIALECT)}
+    {dialect.name: dialect for dialect in (openai_chat.DIALECT, openai_responses.DIALECT, anthropic.DIALECT)}
 )

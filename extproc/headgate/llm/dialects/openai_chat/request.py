@@ -34,7 +34,6 @@ from headgate.llm.canonical import (
     ResponseFormat,
     Role,
     Sampling,
-    Source,
     TextPart,
     ThinkingPart,
     Tool,
@@ -45,6 +44,7 @@ from headgate.llm.canonical import (
     UrlSource,
 )
 from headgate.llm.dialects.openai_chat import wire
+from headgate.llm.dialects.openai_chat.data_uris import source_of
 from headgate.llm.dialects.openai_chat.request_encoding import encode_request
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
@@ -53,7 +53,6 @@ from headgate.llm.names import DialectName
 
 __all__ = ["decode_request", "encode_request"]
 
-_DATA_URI: Final = re.compile(r"data:([^,]*),", re.ASCII)
 _VALUE_PATH: Final = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
 _MISSING: Final = re.compile(r"^Object missing required field `(.*?)`")
 
@@ -213,9 +212,9 @@ def _user_part(part: wire.UserContent, path: str) -> Part:
         case wire.AudioContent():
             return _audio(part)
         case wire.AudioUrlContent():
-            return MediaPart("audio", _source(part.audio_url.url, f"{path}.audio_url.url"))
+            return MediaPart("audio", source_of(part.audio_url.url, f"{path}.audio_url.url"))
         case wire.VideoUrlContent():
-            return MediaPart("video", _source(part.video_url.url, f"{path}.video_url.url"))
+            return MediaPart("video", source_of(part.video_url.url, f"{path}.video_url.url"))
         case wire.FileContent():
             return _file(part, path)
         case wire.RefusalContent():
@@ -226,7 +225,7 @@ def _user_part(part: wire.UserContent, path: str) -> Part:
 
 def _image(part: wire.ImageContent, path: str) -> ImagePart | DocumentPart:
     """compat: an `image_url` that names a PDF is a document."""
-    source = _source(part.image_url.url, f"{path}.image_url.url")
+    source = source_of(part.image_url.url, f"{path}.image_url.url")
     cache = _cache(part.cache_control)
     pdf_data = isinstance(source, Base64Source) and source.media_type == "application/pdf"
     pdf_url = isinstance(source, UrlSource) and source.url.partition("?")[0].lower().endswith(".pdf")
@@ -245,28 +244,13 @@ def _file(part: wire.FileContent, path: str) -> DocumentPart:
     cache = _cache(part.cache_control)
     if file.file_data:
         data_path = f"{path}.file.file_data"
-        source = _source(file.file_data, data_path)
+        source = source_of(file.file_data, data_path)
         if isinstance(source, UrlSource) and "://" not in source.url:
             source = Base64Source("", source.url)  # OpenAI takes bare base64 as well
         return DocumentPart(source, file.filename or "", cache=cache)
     if file.file_id:
         return DocumentPart(FileSource(file.file_id), file.filename or "", cache=cache)
     raise RequestError("must have file_data or file_id", path=f"{path}.file")
-
-
-def _source(url: str, path: str) -> Source:
-    """A URL or the data in it. Only base64 data URIs: nobody sends the other kind, and no provider takes it."""
-    found = _DATA_URI.match(url)
-    if found is None:
-        if url[:5].lower() == "data:":
-            raise RequestError("is a data URI without a comma; must be data:<type>;base64,<data>", path=path)
-        if not url:
-            raise RequestError("must not be empty", path=path)
-        return UrlSource(url)
-    media_type, *parameters = found.group(1).split(";")
-    if not any(parameter.strip().lower() == "base64" for parameter in parameters):
-        raise RequestError("is a data URI without base64; must be data:<type>;base64,<data>", path=path)
-    return Base64Source(media_type.strip().lower(), url[found.end() :])
 
 
 def _assistant_parts(message: wire.AssistantMessage, index: int) -> tuple[Part, ...]:

@@ -9,6 +9,7 @@ What the target model takes is looked up in `capabilities`; what it does not tak
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, assert_never
 
 import msgspec
@@ -42,12 +43,14 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
     add_reasoning,
     add_response_format,
     add_sampling,
+    add_shared,
     add_tools,
     cache_control,
     provider_name,
 )
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
+from headgate.llm.vendors import Vendor
 
 RESULT_FOLLOWS: Final = "The result follows in the next user message."
 """Stands in a tool message whose result holds nothing but media."""
@@ -57,7 +60,7 @@ _encode = msgspec.json.Encoder().encode
 
 def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     """The provider's body and what it could not say."""
-    facts = openai_facts(target.model)
+    facts = _facts(target)
     losses: list[Loss] = []
     body: Members = {"model": target.model, "messages": _Messages(facts, losses).encode(request.messages)}
     tool_names = add_tools(body, request, facts, losses)
@@ -68,14 +71,34 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     add_identity(body, request, facts, losses)
     if request.stream:
         body["stream"] = True
-        body["stream_options"] = {"include_usage": True}
+        if not target.vendor.usage_unasked:
+            body["stream_options"] = {"include_usage": True}
     for dialect, members in request.extras.items():
         if dialect is DialectName.OPENAI_CHAT:
             body.update((name, raw) for name, raw in members.items() if name not in body)
+        elif dialect is DialectName.OPENAI_RESPONSES:
+            add_shared(body, members, facts, losses)
         else:
             losses.extend(Loss(name, "dropped", "this dialect has no such parameter") for name in members)
+    body = _as_vendor_takes_it(body, target.vendor, losses)
     memo = Memo(include_usage=request.include_usage, stop=request.stop, tool_names=tool_names)
     return EncodedRequest(_encode(body), memo, tuple(losses))
+
+
+def _facts(target: Target) -> OpenAIFacts:
+    facts = openai_facts(target.model)
+    history = target.vendor.reasoning_history
+    if history and facts.reasoning_history == "":
+        return replace(facts, reasoning_history=history)
+    return facts
+
+
+def _as_vendor_takes_it(body: Members, vendor: Vendor, losses: list[Loss]) -> Members:
+    """The body with the vendor's names, without what it refuses."""
+    if not (vendor.refuses or vendor.renamed):
+        return body
+    losses.extend(Loss(name, "dropped", f"{vendor.name} does not take it") for name in body if name in vendor.refuses)
+    return {vendor.renamed.get(name, name): value for name, value in body.items() if name not in vendor.refuses}
 
 
 class _Messages:
@@ -209,6 +232,10 @@ class _Messages:
                 for path, part in thoughts:
                     if isinstance(part, RedactedThinkingPart):
                         self._drop(path, "this model does not take encrypted reasoning")
+            case "reasoning":
+                text = "".join(part.text for _, part in thoughts if isinstance(part, ThinkingPart))
+                if text:
+                    encoded["reasoning"] = text
             case "thinking_blocks":
                 if thoughts:
                     encoded["thinking_blocks"] = [thinking_block(part) for _, part in thoughts]
@@ -253,10 +280,8 @@ class _Messages:
             case Base64Source() as source:
                 file: Members = {"filename": part.title or "document.pdf"}
                 file["file_data"] = _data_uri(source, "application/pdf")
-            case FileSource(file_id=file_id) if "/" not in file_id:
+            case FileSource(file_id=file_id):
                 file = {"file_id": file_id}
-            case FileSource():
-                return self._drop(path, "files uploaded to one provider are unknown to another")
             case TextSource(text=text):
                 document = "\n\n".join(filter(None, (part.title, part.context, text)))
                 return [self._cached({"type": "text", "text": document}, part.cache)]
@@ -269,8 +294,6 @@ class _Messages:
         return [self._cached({"type": "file", "file": file}, part.cache)]
 
     def _media(self, part: MediaPart, path: str) -> list[Members]:
-        if self._facts.own_api and (part.kind == "video" or not isinstance(part.source, Base64Source)):
-            return self._drop(path, f"this provider takes no {part.kind} here")
         match part.source:
             case Base64Source() as source:
                 if part.kind == "audio":

@@ -3,7 +3,7 @@
 Every function adds members to the body, in a fixed order, and a loss for what the target model does not take.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, Literal, assert_never
 
@@ -103,7 +103,7 @@ def _function_tool(tool: FunctionTool, facts: OpenAIFacts) -> Members:
     if tool.description:
         function["description"] = tool.description
     if tool.parameters is not None:
-        function["parameters"] = _object_schema(tool.parameters)
+        function["parameters"] = object_schema(tool.parameters)
     if tool.strict is not None:
         function["strict"] = tool.strict
     encoded: Members = {"type": "function", "function": function}
@@ -112,7 +112,7 @@ def _function_tool(tool: FunctionTool, facts: OpenAIFacts) -> Members:
     return encoded
 
 
-def _object_schema(schema: msgspec.Raw) -> msgspec.Raw:
+def object_schema(schema: msgspec.Raw) -> msgspec.Raw:
     """The schema with what OpenAI insists on, `type: object` and `properties`; as it came if it has them."""
     members = _decode_members(schema)
     missing = b""
@@ -190,6 +190,29 @@ def add_response_format(body: Members, request: ChatRequest) -> None:
     if wanted.strict is not None:
         schema["strict"] = wanted.strict
     body["response_format"] = {"type": "json_schema", "json_schema": schema}
+
+
+SHARED_WITH_RESPONSES: Final = {
+    "metadata": "metadata",
+    "store": "store",
+    "prompt_cache_key": "prompt_cache_key",
+    "prompt_cache_retention": "prompt_cache_retention",
+    "safety_identifier": "safety_identifier",
+    "text.verbosity": "verbosity",
+}
+"""Members of the responses API, and what chat completions call them."""
+
+
+def add_shared(body: Members, members: Mapping[str, msgspec.Raw], facts: OpenAIFacts, losses: list[Loss]) -> None:
+    """Adds what the responses API says in members that chat completions have too, where OpenAI serves the model."""
+    for name, raw in members.items():
+        shared = SHARED_WITH_RESPONSES.get(name)
+        if shared is not None and facts.own_api:
+            body[shared] = raw
+        elif shared is not None:
+            losses.append(Loss(name, "dropped", "this server is not known to take it"))
+        else:
+            losses.append(Loss(name, "dropped", "this dialect has no such parameter"))
 
 
 _SERVICE_TIERS: Final = {"standard_only": "default", "standard": "default"}

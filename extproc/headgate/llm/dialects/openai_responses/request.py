@@ -1,0 +1,480 @@
+"""Requests of the Responses API: read as clients send them.
+
+- What a model said between two messages of others is one turn: reasoning, messages and calls are its parts, in order.
+- `instructions` come first, as a system message.
+- What lives at OpenAI (earlier responses, conversations, prompts, items by reference) cannot be translated: it is
+  refused with the member's name, never left out, since an answer without it would be an answer to another question.
+- Reasoning that OpenAI encrypted is of no use to anybody else; reasoning of other providers, sealed by us, is opened.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+import msgspec
+from headgate.llm.canonical import (
+    Base64Source,
+    ChatRequest,
+    DocumentPart,
+    Extras,
+    FileSource,
+    FunctionTool,
+    ImagePart,
+    MediaPart,
+    Message,
+    OpaquePart,
+    OpaqueTool,
+    Part,
+    Reasoning,
+    RedactedThinkingPart,
+    RefusalPart,
+    ResponseFormat,
+    Role,
+    Sampling,
+    Source,
+    TextPart,
+    ThinkingPart,
+    Tool,
+    ToolCallPart,
+    ToolChoice,
+    ToolResultContent,
+    ToolResultPart,
+    UrlSource,
+    UserLocation,
+    WebSearchTool,
+)
+from headgate.llm.dialects.openai_chat.data_uris import source_of
+from headgate.llm.dialects.openai_chat.wire import present
+from headgate.llm.dialects.openai_responses import wire
+from headgate.llm.dialects.openai_responses.echo import echo_of
+from headgate.llm.dialects.openai_responses.request_encoding import encode_request
+from headgate.llm.endpoints import NO_PATH, PathFacts
+from headgate.llm.errors import RequestError
+from headgate.llm.names import DialectName
+from headgate.llm.strict import decode_strict
+
+__all__ = ["decode_request", "encode_request"]
+
+NAME: Final = DialectName.OPENAI_RESPONSES
+
+_ROLES: Final = {
+    "user": Role.USER,
+    "system": Role.SYSTEM,
+    "developer": Role.DEVELOPER,
+    "assistant": Role.ASSISTANT,
+    "critic": Role.ASSISTANT,
+}
+_DEFAULT_EXTRAS: Final = {
+    "store": (b"false",),
+    "truncation": (b'"disabled"',),
+    "metadata": (b"{}",),
+    "moderation": (b"{}",),
+    "context_management": (b"[]",),
+}
+"""Members that say what happens anyway."""
+
+_ENCRYPTED: Final = "reasoning.encrypted_content"
+_LOGPROBS: Final = "message.output_text.logprobs"
+
+_WEB_SEARCH: Final = ("web_search", "web_search_preview")
+
+_MODELS_ITEMS: Final = frozenset(
+    (
+        "code_interpreter_call",
+        "computer_call",
+        "custom_tool_call",
+        "file_search_call",
+        "image_generation_call",
+        "local_shell_call",
+        "shell_call",
+        "apply_patch_call",
+        "mcp_approval_request",
+        "mcp_call",
+        "mcp_list_tools",
+        "tool_search_call",
+        "web_search_call",
+        "compaction",
+    )
+)
+"""Items that OpenAI's tools left in the conversation, on the model's side."""
+_OTHERS_ITEMS: Final = frozenset(
+    (
+        "apply_patch_call_output",
+        "computer_call_output",
+        "custom_tool_call_output",
+        "local_shell_call_output",
+        "mcp_approval_response",
+        "shell_call_output",
+        "tool_search_output",
+    )
+)
+"""The same on the other side."""
+
+
+def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
+    """The client's body. RequestError with the JSON path of the first thing wrong."""
+    request, members = decode_strict(wire.REQUEST_DECODER, body)
+    if not request.model:
+        raise RequestError("must be given and not be empty", path="model", code="invalid_value")
+    _refuse_what_is_elsewhere(request)
+    messages = _messages(request, members)
+    if not messages:
+        raise RequestError("must hold at least one item", path="input", code="invalid_value")
+    if request.max_output_tokens is not None and request.max_output_tokens < 1:
+        raise RequestError("must be at least 1", path="max_output_tokens", code="invalid_value")
+    include = frozenset(request.include or ())
+    return ChatRequest(
+        model=request.model,
+        messages=messages,
+        tools=_tools(request, members),
+        tool_choice=_tool_choice(request.tool_choice),
+        parallel_tool_calls=request.parallel_tool_calls,
+        response_format=_response_format(request.text),
+        sampling=Sampling(
+            temperature=request.temperature,
+            top_p=request.top_p,
+            logprobs=True if _LOGPROBS in include or request.top_logprobs else None,
+            top_logprobs=request.top_logprobs or None,
+        ),
+        max_tokens=request.max_output_tokens,
+        reasoning=_reasoning(request.reasoning),
+        user=request.user or request.safety_identifier or "",
+        service_tier=request.service_tier or "",
+        stream=bool(request.stream),
+        include_usage=True,
+        extras=_extras(request, members, include),
+        echo=echo_of(request, members),
+    )
+
+
+_ELSEWHERE: Final = "kept at OpenAI, which this backend is not: "
+
+
+def _refuse_what_is_elsewhere(request: wire.Body) -> None:
+    if request.previous_response_id:
+        reason = "earlier responses are " + _ELSEWHERE + "send the whole conversation in `input`"
+        raise RequestError(reason, path="previous_response_id", code="unsupported_parameter")
+    if present(request.conversation):
+        reason = "conversations are " + _ELSEWHERE + "send the whole conversation in `input`"
+        raise RequestError(reason, path="conversation", code="unsupported_parameter")
+    if present(request.prompt):
+        reason = "prompt templates are " + _ELSEWHERE + "send the text in `instructions` and `input`"
+        raise RequestError(reason, path="prompt", code="unsupported_parameter")
+    if request.background:
+        reason = "this backend answers while the client waits: leave it out, or use `stream`"
+        raise RequestError(reason, path="background", code="unsupported_parameter")
+
+
+def _extras(request: wire.Body, members: dict[str, msgspec.Raw], include: frozenset[str]) -> Extras:
+    extras: dict[str, msgspec.Raw] = {}
+    for name, raw in members.items():
+        if name in wire.REQUEST_MEMBERS:
+            continue
+        value = present(raw)
+        if value and value not in _DEFAULT_EXTRAS.get(name, ()):
+            extras[name] = raw
+    if request.text is not None and request.text.verbosity and request.text.verbosity != "medium":
+        extras["text.verbosity"] = msgspec.Raw(msgspec.json.encode(request.text.verbosity))
+    if include - {_ENCRYPTED, _LOGPROBS}:
+        extras["include"] = members["include"]
+    if request.user and request.safety_identifier:
+        extras["safety_identifier"] = members["safety_identifier"]
+    return {NAME: extras} if extras else {}
+
+
+# --- input -----------------------------------------------------------------------------------------------------------
+
+
+def _messages(request: wire.Body, members: dict[str, msgspec.Raw]) -> tuple[Message, ...]:
+    result: list[Message] = []
+    if request.instructions:
+        result.append(Message(Role.SYSTEM, (TextPart(request.instructions),), path="instructions"))
+    given = request.input
+    if given is None:
+        raise RequestError("this member is required", path="input", code="invalid_value")
+    if isinstance(given, str):
+        if given:
+            result.append(Message(Role.USER, (TextPart(given),), path="input"))
+        return tuple(result) if given else ()
+    items = _Items(members, result)
+    for index, item in enumerate(given):
+        items.take(item, index)
+    items.end_turn()
+    return tuple(result) if given else ()
+
+
+class _Items:
+    """Makes turns of items. Feed each in order, then `end_turn`."""
+
+    __slots__ = ("_members", "_parts", "_path", "_raws", "_result")
+
+    def __init__(self, members: dict[str, msgspec.Raw], result: list[Message]) -> None:
+        self._members = members
+        self._result = result
+        self._raws: list[msgspec.Raw] | None = None
+        self._parts: list[Part] = []
+        """Of the model's turn so far."""
+        self._path = ""
+
+    def take(self, item: wire.Item, index: int) -> None:
+        path = f"input[{index}]"
+        match item.type:
+            case None | "message":
+                self._take_message(item, path)
+            case "function_call":
+                name, call_id = _needed(item.name, f"{path}.name"), _needed(item.call_id, f"{path}.call_id")
+                arguments = item.arguments or ""
+                self._take_models(ToolCallPart(call_id, name, arguments if arguments.strip() else "{}"), path)
+            case "function_call_output":
+                call_id = _needed(item.call_id, f"{path}.call_id")
+                result = ToolResultPart(call_id, _output(item.output, f"{path}.output"))
+                self._take_others(result, path)
+            case "reasoning":
+                for part in _reasoning_parts(item, lambda: self._raw(index)):
+                    self._take_models(part, path)
+            case "item_reference":
+                reason = "items are " + _ELSEWHERE + "send the item itself"
+                raise RequestError(reason, path=path, code="unsupported_parameter")
+            case kind if kind in _MODELS_ITEMS:
+                self._take_models(OpaquePart(NAME, kind, self._raw(index)), path)
+            case kind if kind in _OTHERS_ITEMS:
+                self._take_others(OpaquePart(NAME, kind, self._raw(index)), path)
+            case kind:
+                raise RequestError(f"no item is called {kind[:64]!r}", path=f"{path}.type", code="invalid_value")
+
+    def end_turn(self) -> None:
+        if self._parts:
+            self._result.append(Message(Role.ASSISTANT, tuple(self._parts), path=self._path))
+            self._parts = []
+
+    def _take_message(self, item: wire.Item, path: str) -> None:
+        role = _ROLES.get(item.role or "")
+        if role is None:
+            reason = "must be user, assistant, system or developer"
+            raise RequestError(reason, path=f"{path}.role", code="invalid_value")
+        if item.content is None:
+            raise RequestError("this member is required", path=f"{path}.content", code="invalid_value")
+        parts = _content(item.content, f"{path}.content", role)
+        if role is Role.ASSISTANT:
+            for part in parts:
+                self._take_models(part, path)
+            return
+        self.end_turn()
+        self._result.append(Message(role, tuple(parts), path=path))
+
+    def _take_models(self, part: Part, path: str) -> None:
+        if not self._parts:
+            self._path = path
+        self._parts.append(part)
+
+    def _take_others(self, part: Part, path: str) -> None:
+        self.end_turn()
+        self._result.append(Message(Role.USER, (part,), path=path))
+
+    def _raw(self, index: int) -> msgspec.Raw:
+        if self._raws is None:
+            self._raws = wire.decode_raw_list(self._members["input"])
+        return self._raws[index]
+
+
+def _needed(value: str | None, path: str) -> str:
+    if not value:
+        raise RequestError("must be given and not be empty", path=path, code="invalid_value")
+    return value
+
+
+def _reasoning_parts(item: wire.Item, raw: Callable[[], msgspec.Raw]) -> Sequence[Part]:
+    said = item.content if isinstance(item.content, list) and item.content else item.summary or ()
+    text = "\n\n".join(part.text or "" for part in said)
+    opened = wire.unsealed(item.encrypted_content or "")
+    if opened is None:
+        # Without a signature the text is all that others can be given.
+        return (ThinkingPart(text),) if text else (OpaquePart(NAME, "reasoning", raw()),)
+    signature, redacted = opened
+    return (RedactedThinkingPart(redacted),) if redacted else (ThinkingPart(text, signature),)
+
+
+def _content(content: str | list[wire.ContentPart], path: str, role: Role) -> list[Part]:
+    if isinstance(content, str):
+        return [TextPart(content)] if content else []
+    return [_part(part, f"{path}[{index}]", role) for index, part in enumerate(content)]
+
+
+def _part(part: wire.ContentPart, path: str, role: Role) -> Part:
+    match part.type:
+        case "input_text" | "output_text" | "text":
+            return TextPart(_text(part, path))
+        case "refusal" if role is Role.ASSISTANT:
+            return RefusalPart(part.refusal or "")
+        case "input_image" | "input_file" | "input_audio" if role is not Role.ASSISTANT:
+            return _media(part, path)
+        case _:
+            allowed = "input_text, input_image, input_file or input_audio"
+            if role is Role.ASSISTANT:
+                allowed = "output_text or refusal"
+            raise RequestError(f"must be {allowed}", path=f"{path}.type", code="invalid_value")
+
+
+def _text(part: wire.ContentPart, path: str) -> str:
+    if part.text is None:
+        raise RequestError("this member is required", path=f"{path}.text", code="invalid_value")
+    return part.text
+
+
+def _media(part: wire.ContentPart, path: str) -> ImagePart | DocumentPart | MediaPart:
+    if part.type == "input_image":
+        detail = "" if part.detail in (None, "auto") else part.detail
+        if part.image_url:
+            return ImagePart(source_of(part.image_url, f"{path}.image_url"), detail)
+        if part.file_id:
+            return ImagePart(FileSource(part.file_id), detail)
+        raise RequestError("must have image_url or file_id", path=path, code="invalid_value")
+    if part.type == "input_audio":
+        if part.input_audio is None:
+            raise RequestError("this member is required", path=f"{path}.input_audio", code="invalid_value")
+        audio = part.input_audio
+        return MediaPart("audio", Base64Source(f"audio/{audio.format}", audio.data), audio.format)
+    return DocumentPart(_file_source(part, path), part.filename or "")
+
+
+def _file_source(part: wire.ContentPart, path: str) -> Source:
+    if part.file_data:
+        source = source_of(part.file_data, f"{path}.file_data")
+        if isinstance(source, UrlSource) and "://" not in source.url:
+            return Base64Source("", source.url)  # bare base64
+        return source
+    if part.file_url:
+        return source_of(part.file_url, f"{path}.file_url")
+    if part.file_id:
+        return FileSource(part.file_id)
+    raise RequestError("must have file_data, file_url or file_id", path=path, code="invalid_value")
+
+
+def _output(raw: msgspec.Raw, path: str) -> tuple[ToolResultContent, ...]:
+    try:
+        output = wire.decode_output(raw) if present(raw) else None
+    except msgspec.DecodeError:
+        raise RequestError("must be a string or a list of content parts", path=path, code="invalid_value") from None
+    if isinstance(output, str):
+        return (TextPart(output),) if output else ()
+    result: list[ToolResultContent] = []
+    for index, part in enumerate(output or ()):
+        place = f"{path}[{index}]"
+        if part.type in ("input_text", "output_text", "text"):
+            result.append(TextPart(_text(part, place)))
+        elif part.type in ("input_image", "input_file", "input_audio"):
+            result.append(_media(part, place))
+        else:
+            reason = "must be input_text, input_image or input_file"
+            raise RequestError(reason, path=f"{place}.type", code="invalid_value")
+    return tuple(result)
+
+
+# --- tools and parameters --------------------------------------------------------------------------------------------
+
+
+def _tools(request: wire.Body, members: dict[str, msgspec.Raw]) -> tuple[Tool, ...]:
+    if not request.tools:
+        return ()
+    raws = wire.decode_raw_list(members["tools"])
+    return tuple(
+        _tool(tool, raw, f"tools[{index}]") for index, (tool, raw) in enumerate(zip(request.tools, raws, strict=True))
+    )
+
+
+def _tool(tool: wire.Tool, raw: msgspec.Raw, path: str) -> Tool:
+    if tool.type == "function":
+        return FunctionTool(
+            name=_needed(tool.name, f"{path}.name"),
+            description=tool.description or "",
+            parameters=_schema(tool.parameters, f"{path}.parameters"),
+            strict=tool.strict,
+        )
+    if tool.type.startswith(_WEB_SEARCH):
+        return _web_search(tool, raw, path)
+    return OpaqueTool(NAME, tool.type, raw)
+
+
+def _web_search(tool: wire.Tool, raw: msgspec.Raw, path: str) -> WebSearchTool:
+    try:
+        filters = wire.decode_filters(tool.filters) if present(tool.filters) else wire.Filters()
+    except msgspec.DecodeError:
+        raise RequestError("must hold lists of domains", path=f"{path}.filters", code="invalid_value") from None
+    where = tool.user_location
+    location = None
+    if where is not None:
+        location = UserLocation(where.city or "", where.region or "", where.country or "", where.timezone or "")
+    return WebSearchTool(
+        allowed_domains=tuple(filters.allowed_domains or ()),
+        blocked_domains=tuple(filters.blocked_domains or ()),
+        context_size=tool.search_context_size or "",
+        location=location,
+        dialect=NAME,
+        raw=raw,
+    )
+
+
+_MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
+    "auto": "auto",
+    "none": "none",
+    "required": "required",
+}
+
+
+def _tool_choice(choice: str | wire.ToolChoiceObject | None) -> ToolChoice | None:
+    if choice is None:
+        return None
+    if isinstance(choice, str):
+        mode = _MODES.get(choice)
+        if mode is None:
+            reason = "must be auto, none, required or an object that names a tool"
+            raise RequestError(reason, path="tool_choice", code="invalid_value")
+        return ToolChoice(mode)
+    if choice.type == "allowed_tools":
+        if choice.mode not in ("auto", "required"):
+            raise RequestError("must be auto or required", path="tool_choice.mode", code="invalid_value")
+        allowed = tuple(tool.name or tool.type for tool in choice.tools or ())
+        return ToolChoice(_MODES[choice.mode], allowed=allowed)
+    if choice.type in ("function", "custom"):
+        return ToolChoice("named", _needed(choice.name, "tool_choice.name"))
+    # A tool that the provider runs is named by its type.
+    return ToolChoice("named", _WEB_SEARCH[0] if choice.type.startswith(_WEB_SEARCH) else choice.type)
+
+
+def _response_format(text: wire.TextConfig | None) -> ResponseFormat | None:
+    wanted = None if text is None else text.format
+    if wanted is None:
+        return None
+    match wanted.type:
+        case "text":
+            return None
+        case "json_object":
+            return ResponseFormat("json_object")
+        case "json_schema":
+            return ResponseFormat(
+                "json_schema",
+                name=wanted.name or "",
+                description=wanted.description or "",
+                schema=_schema(wanted.schema, "text.format.schema"),
+                strict=wanted.strict,
+            )
+        case _:
+            reason = "must be text, json_object or json_schema"
+            raise RequestError(reason, path="text.format.type", code="invalid_value")
+
+
+def _schema(schema: msgspec.Raw, path: str) -> msgspec.Raw | None:
+    text = present(schema)
+    if not text:
+        return None
+    if not text.startswith(b"{"):
+        raise RequestError("must be a JSON schema object", path=path, code="invalid_value")
+    return schema
+
+
+def _reasoning(config: wire.ReasoningConfig | None) -> Reasoning | None:
+    if config is None:
+        return None
+    summary = config.summary or config.generate_summary
+    if not (config.effort or summary):
+        return None
+    return Reasoning(effort=config.effort or "", display="summarized" if summary else "")

@@ -1,0 +1,289 @@
+"""OpenAI's Responses API as it is on the wire: structs to read it with.
+
+Requests are typed where the canonical model has a place for a value; a content part, an item or a tool of another kind
+is read as raw JSON. Answers are read tolerantly: every member may be missing or null.
+
+Source: <https://platform.openai.com/docs/api-reference/responses>.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from headgate.llm.dialects.openai_chat.wire import ABSENT, ErrorBody
+
+# --- request ---------------------------------------------------------------------------------------------------------
+
+
+class InputAudio(msgspec.Struct, frozen=True):
+    data: str
+    format: str
+
+
+class ContentPart(msgspec.Struct, frozen=True):
+    """A part of a message's content or of a tool's output, whatever its type."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+    image_url: str | None = None
+    detail: str | None = None
+    file_id: str | None = None
+    file_url: str | None = None
+    file_data: str | None = None
+    filename: str | None = None
+    input_audio: InputAudio | None = None
+
+
+class ReasoningText(msgspec.Struct, frozen=True):
+    text: str = ""
+
+
+class Item(msgspec.Struct, frozen=True):
+    """An item of the conversation, whatever its type. A message needs none."""
+
+    type: str | None = None
+    id: str | None = None
+    role: str | None = None
+    content: str | list[ContentPart] | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: msgspec.Raw = ABSENT
+    summary: list[ReasoningText] | None = None
+    encrypted_content: str | None = None
+
+
+class Location(msgspec.Struct, frozen=True):
+    city: str | None = None
+    region: str | None = None
+    country: str | None = None
+    timezone: str | None = None
+
+
+class Filters(msgspec.Struct, frozen=True):
+    allowed_domains: list[str] | None = None
+    blocked_domains: list[str] | None = None
+
+
+class Tool(msgspec.Struct, frozen=True):
+    type: str
+    name: str | None = None
+    description: str | None = None
+    parameters: msgspec.Raw = ABSENT
+    strict: bool | None = None
+    filters: msgspec.Raw = ABSENT
+    """Of a web search: domains. A file search has another thing under this name."""
+    search_context_size: str | None = None
+    user_location: Location | None = None
+
+
+class NamedTool(msgspec.Struct, frozen=True):
+    type: str = "function"
+    name: str | None = None
+
+
+class ToolChoiceObject(msgspec.Struct, frozen=True):
+    type: str
+    name: str | None = None
+    mode: str | None = None
+    tools: list[NamedTool] | None = None
+
+
+class TextFormat(msgspec.Struct, frozen=True):
+    type: str
+    name: str | None = None
+    description: str | None = None
+    schema: msgspec.Raw = ABSENT
+    strict: bool | None = None
+
+
+class TextConfig(msgspec.Struct, frozen=True):
+    format: TextFormat | None = None
+    verbosity: str | None = None
+
+
+class ReasoningConfig(msgspec.Struct, frozen=True):
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None
+
+
+class Body(msgspec.Struct, frozen=True):
+    """What is read of a request; every other member travels in `extras`."""
+
+    model: str = ""
+    input: str | list[Item] | None = None
+    instructions: str | None = None
+    tools: list[Tool] | None = None
+    tool_choice: str | ToolChoiceObject | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextConfig | None = None
+    reasoning: ReasoningConfig | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_logprobs: int | None = None
+    max_output_tokens: int | None = None
+    include: list[str] | None = None
+    previous_response_id: str | None = None
+    conversation: msgspec.Raw = ABSENT
+    prompt: msgspec.Raw = ABSENT
+    background: bool | None = None
+    stream: bool | None = None
+    stream_options: msgspec.Raw = ABSENT
+    user: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+
+
+REQUEST_MEMBERS: Final = frozenset(Body.__struct_fields__)
+
+REQUEST_DECODER: Final = msgspec.json.Decoder(Body)
+decode_output = msgspec.json.Decoder(str | list[ContentPart] | None).decode
+decode_filters = msgspec.json.Decoder(Filters).decode
+decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+decode_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+# --- answer ----------------------------------------------------------------------------------------------------------
+
+
+class TopLogprob(msgspec.Struct, frozen=True):
+    token: str = ""
+    logprob: float = 0.0
+
+
+class Logprob(msgspec.Struct, frozen=True):
+    token: str = ""
+    logprob: float = 0.0
+    top_logprobs: list[TopLogprob] | None = None
+
+
+class Annotation(msgspec.Struct, frozen=True):
+    type: str = ""
+    url: str | None = None
+    title: str | None = None
+    filename: str | None = None
+    start_index: int | None = None
+    end_index: int | None = None
+
+
+class AnswerPart(msgspec.Struct, frozen=True):
+    type: str = ""
+    text: str | None = None
+    refusal: str | None = None
+    annotations: list[Annotation] | None = None
+    logprobs: list[Logprob] | None = None
+
+
+class AnswerItem(msgspec.Struct, frozen=True):
+    type: str = ""
+    id: str | None = None
+    content: list[AnswerPart] | None = None
+    summary: list[AnswerPart] | None = None
+    encrypted_content: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    result: str | None = None
+    """Of an image generation: base64."""
+    output_format: str | None = None
+
+
+class InputDetails(msgspec.Struct, frozen=True):
+    cached_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class OutputDetails(msgspec.Struct, frozen=True):
+    reasoning_tokens: int | None = None
+
+
+class AnswerUsage(msgspec.Struct, frozen=True):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    input_tokens_details: InputDetails | None = None
+    output_tokens_details: OutputDetails | None = None
+
+
+class Incomplete(msgspec.Struct, frozen=True):
+    reason: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A response, whole or as far as it got."""
+
+    id: str | None = None
+    model: str | None = None
+    created_at: float | None = None
+    status: str | None = None
+    error: str | ErrorBody | None = None
+    incomplete_details: Incomplete | None = None
+    output: list[AnswerItem] | None = None
+    usage: AnswerUsage | None = None
+    service_tier: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An event of a stream, whatever its type."""
+
+    type: str = ""
+    response: Answer | None = None
+    item: AnswerItem | None = None
+    part: AnswerPart | None = None
+    output_index: int = 0
+    content_index: int = 0
+    summary_index: int = 0
+    delta: str | None = None
+    text: str | None = None
+    refusal: str | None = None
+    arguments: str | None = None
+    annotation: Annotation | None = None
+    logprobs: list[Logprob] | None = None
+    code: str | int | None = None
+    message: str | None = None
+    param: str | None = None
+    error: str | ErrorBody | None = None
+
+
+decode_answer = msgspec.json.Decoder(Answer).decode
+decode_event = msgspec.json.Decoder(Event).decode
+
+# --- reasoning that goes back to whom it came from -----------------------------------------------------------------
+
+_SIGNED: Final = "hg1."
+_REDACTED: Final = "hg1r."
+
+
+def sealed_signature(signature: str) -> str:
+    """Another dialect's signature as `encrypted_content`: marked, so that it can be told from OpenAI's own."""
+    return _SIGNED + signature
+
+
+def sealed_redacted(data: str) -> str:
+    """Another dialect's encrypted reasoning as `encrypted_content`."""
+    return _REDACTED + data
+
+
+def unsealed(encrypted: str) -> tuple[str, str] | None:
+    """Signature and encrypted reasoning of an `encrypted_content` that was sealed here; None for OpenAI's own."""
+    if encrypted.startswith(_SIGNED):
+        return encrypted.removeprefix(_SIGNED), ""
+    if encrypted.startswith(_REDACTED):
+        return "", encrypted.removeprefix(_REDACTED)
+    return None
+
+
+def signature_of(item_id: str | None, encrypted: str | None) -> str:
+    """OpenAI's encrypted reasoning as a signature. It is bound to its item's id, so that must come back as well."""
+    return f"{item_id or ''}:{encrypted}" if encrypted else ""
+
+
+def reasoning_of(signature: str) -> tuple[str, str] | None:
+    """Id and encrypted content of a signature made by `signature_of`; None for another dialect's."""
+    item_id, colon, encrypted = signature.partition(":")
+    return (item_id, encrypted) if colon and item_id.startswith("rs_") else None
+
+
+Members = dict[str, Any]
+"""Members of a JSON object about to be encoded."""
