@@ -19,7 +19,6 @@ from cluster.tools import ToolsError, ensure_tools
 from headgate.runtime.envoy import EnvoyOptions, envoy_child, find_envoy
 from support.controller import Controller
 from support.kube import TOOLS_VARIABLE, Kube, KubeProcess, Object, install_crds, read_crds
-from support.loose_crds import loose_crds
 from support.ports import free_port
 from support.processes import Child, cpu_seconds, resident_bytes
 from support.waiting import wait_until
@@ -67,9 +66,7 @@ async def _measure(server: KubeProcess, crds: Path, directory: Path, routes: int
     lines: dict[str, str] = {}
     with backend:
         async with Kube(server.access) as kube:
-            ours = read_crds(OURS) if OURS.is_dir() else []
-            missing = {"aigateway.envoyproxy.io", "headgate.dev"} - {each["spec"]["group"] for each in ours}
-            await install_crds(kube, [*read_crds(crds), *ours, *loose_crds(*missing)])
+            await install_crds(kube, read_crds(crds, OURS))
             await kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "headgate-system"}})
             lines["objects"] = f"{len(objects)} ({routes} AIGatewayRoutes x 3 backends)"
             lines["creating them"] = f"{await _create(kube, objects):.1f} s"

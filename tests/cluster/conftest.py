@@ -26,7 +26,6 @@ from support.kube import (
     tools_directory,
     unique_name,
 )
-from support.loose_crds import loose_crds
 
 T = TypeVar("T")
 GATEWAY_CRDS = ("gateways.gateway.networking.k8s.io", "backends.gateway.envoyproxy.io")
@@ -75,15 +74,6 @@ def gateway_crds(kube_access: Access) -> None:
 def our_crds(kube_access: Access) -> None:
     """Those of `manifests/crds`."""
     _install(kube_access, read_crds(OUR_CRDS))
-
-
-@pytest.fixture(scope="session")
-def ai_crds(kube_access: Access) -> None:
-    """CRDs of the AI kinds: those of `manifests/crds`, or where there are none, some that take anything."""
-    ours = read_crds(OUR_CRDS) if OUR_CRDS.is_dir() else []
-    groups = {each["spec"]["group"] for each in ours}
-    wanted = {"aigateway.envoyproxy.io", "headgate.dev"} - groups
-    _install(kube_access, [*ours, *loose_crds(*wanted)])
 
 
 def _install(access: Access, crds: list[Object]) -> None:

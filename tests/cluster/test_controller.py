@@ -24,7 +24,7 @@ Run = Callable[..., Controller]
 
 
 @pytest.fixture
-def run_controller(kube_access: Access, short_path: Path, gateway_crds: None, ai_crds: None) -> Iterator[Run]:
+def run_controller(kube_access: Access, short_path: Path, gateway_crds: None, our_crds: None) -> Iterator[Run]:
     """Starts `headgate-controller --mode standalone`; arguments as on the command line."""
     started: list[Controller] = []
 

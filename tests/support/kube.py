@@ -14,6 +14,7 @@ import secrets
 import ssl
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -166,6 +167,7 @@ class Kube:
         self.access = access
         self._resources: dict[str, dict[str, tuple[str, bool]]] = {}
         self._session: aiohttp.ClientSession | None = None
+        self._connector: aiohttp.TCPConnector | None = None
 
     async def __aenter__(self) -> Self:
         headers: list[tuple[str, str]] = []
@@ -174,9 +176,9 @@ class Kube:
         if self.access.impersonate:
             headers.append(("Impersonate-User", self.access.impersonate))
             headers += [("Impersonate-Group", group) for group in self.access.impersonate_groups]
-        connector = aiohttp.TCPConnector(ssl=self.access.context(), limit=64)
+        self._connector = aiohttp.TCPConnector(ssl=self.access.context(), limit=64)
         self._session = aiohttp.ClientSession(
-            self.access.server, headers=headers, connector=connector, read_bufsize=EVENT_BYTES_MAX
+            self.access.server, headers=headers, connector=self._connector, read_bufsize=EVENT_BYTES_MAX
         )
         return self
 
@@ -184,6 +186,8 @@ class Kube:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._session is not None
+        assert self._connector is not None
+        await self._connector.close(abort_ssl=True)
         await self._session.close()
 
     def as_user(self, user: str, *groups: str) -> "Kube":
@@ -219,7 +223,10 @@ class Kube:
         async with self._session.request(method, path, data=data, headers=headers, params=query) as response:
             if response.status >= 400:
                 raise _error(response.status, await response.text())
-            yield response
+            try:
+                yield response
+            finally:
+                _abort(response)
 
     async def create(self, item: Object, *, dry_run: bool = False, strict: bool = True) -> Object:
         """Creates an object; fields that its kind does not have are an error unless `strict` is false."""
@@ -383,18 +390,25 @@ class Kube:
         path = await self.collection(item["apiVersion"], item["kind"], metadata.get("namespace", ""))
         if not collection:
             path = f"{path}/{metadata['name']}"
-        try:
-            async with asyncio.timeout(SERVED_TIMEOUT_SECONDS):
-                while True:
-                    try:
-                        return await send(path)
-                    except ApiError as error:
-                        missing_object = error.status.get("details", {}).get("name")
-                        if error.code != 404 or missing_object:
-                            raise
-                    await asyncio.sleep(POLL_SECONDS)
-        except TimeoutError:
-            raise LookupError(f"{path} answers 404") from None
+        patience = time.monotonic() + SERVED_TIMEOUT_SECONDS
+        while True:
+            try:
+                return await send(path)  # which may take long: a large CRD among many
+            except ApiError as error:
+                missing_object = error.status.get("details", {}).get("name")
+                if error.code != 404 or missing_object:
+                    raise
+            if time.monotonic() > patience:
+                raise LookupError(f"{path} answers 404")
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _abort(response: aiohttp.ClientResponse) -> None:
+    """Ends a watch that is not over, at once: a TLS connection that is closed waits for the server's farewell, and may
+    outlive the event loop."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 def reference(api_version: str, kind: str, name: str, namespace: str = "") -> Object:
