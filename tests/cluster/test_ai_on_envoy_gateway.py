@@ -13,7 +13,7 @@ import yaml
 from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
 from support.envoy_gateway import ENVOY, GATEWAY, EnvoyGateway
-from support.kube import Kube, unique_name
+from support.kube import Kube, condition, reference, unique_name
 from support.limiter import LimiterProcess
 from support.ports import free_port
 from support.providers import ANTHROPIC, OPENAI, Answer, Failure, Provider, Usage
@@ -85,6 +85,10 @@ async def test_clients_of_any_dialect_reach_their_models(stage: AiStage) -> None
             model=model, max_tokens=64, messages=[{"role": "user", "content": "Hi"}]
         )
         assert message.content
+    contents = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
+    named = await stage.http.post("/v1beta/models/nope:generateContent", json=contents)  # the model is in the path
+    assert (named.status_code, named.json()["error"]["code"]) == (404, "model_not_found")
+    assert "'nope'" in named.json()["error"]["message"]
     envoy = stage.envoy
     assert "false" in envoy.admin("/runtime").split("grpc_side_stream_flow_control")[1][:200]
     lines = stage.access(lambda line: line["model"] == "claude", count=3)
@@ -216,6 +220,23 @@ async def test_who_may_call_is_envoy_gateways_to_decide_and_other_routes_are_unt
     upload = await stage.http.post("/app/upload", content=b"x" * 60_000_000)
     assert (upload.status_code, upload.text) == (200, "POST /app/upload 60000000")
     assert (await stage.http.get("/somewhere")).text == "GET /somewhere 0"
+    await _another_policy(stage)
+
+
+async def _another_policy(stage: AiStage) -> None:
+    """An AI route of the same hostname that asks for another key stays closed, and its status says why."""
+    await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("second"))]))
+    await stage.apply(manifests.secret("others", bob="key-b"))
+    source = {"credentialRefs": [{"group": "", "kind": "Secret", "name": "others"}]}
+    keys = {**source, "extractFrom": [{"headers": ["x-other-key"]}]}
+    policy = {**manifests.target("HTTPRoute", "late"), "apiKeyAuth": keys}
+    await stage.apply(manifests.document(ENVOY, "SecurityPolicy", "others", policy))
+    route = reference(f"{manifests.AI}/v1beta1", "AIGatewayRoute", "late", stage.namespace)
+    told = await stage.kube.wait_for(
+        route, lambda item: "one SecurityPolicy" in condition(item, "Programmed").get("message", ""), "the problem"
+    )
+    assert condition(told, "Programmed")["status"] == "False"
+    assert condition(told, "Accepted")["status"] == "True"
 
 
 async def _calls_through(stage: AiStage, work: Callable[[], Awaitable[None]]) -> list[int]:

@@ -77,6 +77,8 @@ def _request_filters(options: Options) -> Iterator[HttpFilter]:
     yield _renamed(body_size_limit(options.body_bytes_max), BODY_SIZE_LIMIT)
     yield _renamed(decompressor(), DECOMPRESSOR)
     yield _renamed(buffer(options.body_bytes_max), BUFFER)
+    # a path's model before the body's: it is the one that counts
+    yield _renamed(extraction.path_model(options), extraction.PATH_MODEL)
     yield _renamed(extraction.request_fields(), extraction.JSON_TO_METADATA)
     yield _renamed(extraction.model_header(), extraction.MODEL_HEADER)
     if options.extproc_sockets:

@@ -90,10 +90,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with an AI route on a host: `route` is `<ns>/<name>`."""
+    """What is wrong with an AI route on a host: `route` is `<ns>/<name>`. `served`: it is in force all the same."""
 
     route: str
     message: str
+    remedy: str = ""
+    served: bool = False
+
+    def __str__(self) -> str:
+        return self.message + (f"; try: {self.remedy}" if self.remedy else "")
 
 
 Item = tuple[str | None, bytes]
@@ -337,16 +342,22 @@ def _served(entry: Entry, place: _Place, *, last: bool) -> Iterator[Item]:
         yield model, replies.listed(made)
 
 
+ONE_POLICY = "one SecurityPolicy that targets the Gateway, or a hostname of its own for each policy"
+
+
 def _problems(entries: Sequence[Entry], place: _Place) -> Iterator[Problem]:
+    other = place.guard.rule.rpartition("/rule/")[0]
     for entry in entries:
         route = entry.rule.rpartition("/rule/")[0]
         if entry.kind is not Kind.AI:
             continue
+        rule = f"rule {entry.rule.rpartition('/rule/')[2]}"
         if entry.authentication and entry.authentication != place.guard.authentication:
-            yield Problem(route, "asks for another authentication than another AIGatewayRoute of its hostname")
+            said = f"{rule} is answered 403: its SecurityPolicy asks for another authentication than that of {other}"
+            yield Problem(route, f"{said}, which has the same hostname and is asked first", ONE_POLICY)
         elif not entry.authentication and place.guard.authentication:
-            other = place.guard.rule.rpartition("/rule/")[0]
-            yield Problem(route, f"is guarded by the SecurityPolicy of {other}, which has the same hostname")
+            said = f"{rule} is guarded by the SecurityPolicy of {other}, which has the same hostname"
+            yield Problem(route, said, ONE_POLICY, served=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +398,8 @@ def _answers(served: Iterable[KnownRule], place: _Place) -> _Answers:
     listing = _common(place.configs, reads=False)
     models = [_with_common(each, listing) for each in replies.models_listed(known.rule for known in served)]
     forms = replies.form_routes() if place.options.extproc_sockets else []
-    first = [*replies.models_not_allowed(), *forms, *replies.error_routes(), replies.method_route()]
+    named = replies.path_model_routes(place.options.path_root)
+    first = [*replies.models_not_allowed(), *named, *forms, *replies.error_routes(), replies.method_route()]
     no_model, unknown_model, last = (_with_common(each, reading) for each in _last_routes())
     return _Answers(
         models=b"".join(models),

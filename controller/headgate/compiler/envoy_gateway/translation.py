@@ -25,6 +25,7 @@ from headgate.compiler.lower.listeners import DIRECT_RESPONSE_BYTES_MAX
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
 from headgate.compiler.options import Options
 
+REPORT = "reporting it: this is a mistake of Headgate's"
 _MARK = GENERATED.encode()
 _INPUTS_IN_BYTES = re.compile(INPUTS.encode() + rb"\x12.\x1a.([0-9a-f]{32})", re.DOTALL)
 """An entry of a Struct: the key, then a Value with a string."""
@@ -166,8 +167,9 @@ def translate(lists: Lists, rules: Rules, options: Options, memo: Memo | None = 
     )
     gateways = frozenset(gateway for each in found for gateway in each.gateways)
     failed = [
-        Problem(rule.rpartition("/rule/")[0], f"{rule} could not be lowered: {why}")
+        Problem(route, f"rule {index} could not be lowered: {why}", REPORT)
         for rule, why in sorted(fresh.routes.failures.items())
+        for route, _, index in (rule.rpartition("/rule/"),)
     ]
     problems = tuple(dict.fromkeys([*(problem for each in found for problem in each.problems), *failed]))
     return Translated(answer, gateways, problems), fresh

@@ -1,10 +1,13 @@
-"""What Envoy Gateway's silence means for statuses. Pure."""
+"""What Envoy Gateway's calls, and its silence, mean for statuses. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 from headgate.compiler.conditions import ObjectStatus
+from headgate.compiler.envoy_gateway.routes import Problem
 from headgate.compiler.resources.metadata import Name
+from headgate.compiler.statuses.form import joined
 from headgate.compiler.world import World
 from headgate.controller.extension.liveness import REMEDY, Hooks
 
@@ -46,8 +49,43 @@ def with_hooks(
             found.append(each)
             continue
         state = Hooks.WAITING if Hooks.WAITING in known else Hooks.NEVER_CALLED
-        conditions = each.status.get("conditions")
-        assert isinstance(conditions, (list, tuple))
-        made = [_changed(one, state, ", ".join(names), alone=alone) for one in conditions]  # pyright: ignore
-        found.append(replace(each, status={**each.status, "conditions": made}))
+
+        def silent(one: Json, state: Hooks = state, names: Sequence[str] = names) -> Json:
+            return _changed(one, state, ", ".join(names), alone=alone)
+
+        found.append(_with_conditions(each, silent))
     return tuple(found)
+
+
+def with_problems(statuses: Sequence[ObjectStatus], problems: Iterable[Problem]) -> tuple[ObjectStatus, ...]:
+    """Statuses whose `Programmed` says what translating Envoy Gateway's lists has found about AI routes."""
+    by_route: dict[str, dict[Problem, None]] = {}
+    for problem in problems:
+        by_route.setdefault(problem.route, {})[problem] = None
+    if not by_route:
+        return tuple(statuses)
+
+    def told(each: ObjectStatus) -> ObjectStatus:
+        found = by_route.get(str(Name(each.key.namespace, each.key.name))) if each.key.kind == _KIND else None
+        return _with_conditions(each, lambda one: _with_found(one, tuple(found))) if found else each
+
+    return tuple(map(told, statuses))
+
+
+def _with_found(condition: Json, problems: Sequence[Problem]) -> Json:
+    if condition.get("type") != "Programmed":
+        return condition
+    said = joined([*filter(None, (str(condition.get("message", "")),)), *dict.fromkeys(map(str, problems))])
+    if condition.get("status") != "True" or all(problem.served for problem in problems):
+        return {**condition, "message": said}
+    return {**condition, "status": "False", "reason": "PartiallyProgrammed", "message": said}
+
+
+def _with_conditions(status: ObjectStatus, change: Callable[[Json], Json]) -> ObjectStatus:
+    conditions = status.status.get("conditions")
+    assert _is_list(conditions)
+    return replace(status, status={**status.status, "conditions": [change(one) for one in conditions]})
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Json]]:
+    return isinstance(value, (list, tuple))

@@ -26,7 +26,7 @@ from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.world import World
 from headgate.controller.certificates.installation import certificate_keeper
 from headgate.controller.cluster import Cluster, open_cluster, serve_health
-from headgate.controller.extension.hooked import with_hooks
+from headgate.controller.extension.hooked import with_hooks, with_problems
 from headgate.controller.extension.object_writer import ObjectWriter
 from headgate.controller.extension.server import SERVICE, ExtensionServer, Served
 from headgate.controller.loop import quiet_changes
@@ -96,6 +96,7 @@ class _Outlet:
         self._last: _Build | None = None
         self._error = ""
         cluster.on_leading = self._leading
+        self._hooks.on_news = self._tell
 
     async def serve(self, address: str, message_bytes_max: int, stop: asyncio.Event) -> None:
         """Until `stop`. Calls are refused, and health is NOT_SERVING, until everything was read once."""
@@ -193,9 +194,8 @@ class _Outlet:
         if self._last is not None:
             states = self._hooks.liveness.states(time.time())
             alone = self._cluster.election is None
-            self._cluster.statuses.offer(
-                with_hooks(self._last.compiled.statuses, self._last.world, states, alone=alone)
-            )
+            statuses = with_hooks(self._last.compiled.statuses, self._last.world, states, alone=alone)
+            self._cluster.statuses.offer(with_problems(statuses, self._hooks.problems))
 
 
 async def _stop(server: grpc.aio.Server) -> None:

@@ -9,6 +9,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.api_key_auth.v3.api_key_auth_pb2 import ApiKeyAuthPerRoute, KeySource
+from envoy.extensions.filters.http.lua.v3.lua_pb2 import LuaPerRoute
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -19,11 +20,13 @@ from headgate.compiler.compile import compile_world
 from headgate.compiler.envoy_gateway.listeners import SWITCHED, place_of
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
 from headgate.compiler.envoy_gateway.translation import Lists, Memo, Translated, inputs_seen, translate
+from headgate.compiler.lower.filters.extraction import PATH_MODEL
 from headgate.compiler.lower.wire import http_filter, packed, struct
 from headgate.compiler.options import Mode, Options
 from headgate.compiler.resources.metadata import NOWHERE
 from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import make_world
+from headgate.contract import headers
 from support import manifests
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
@@ -122,8 +125,8 @@ def test_lists_without_ai_routes_pass_as_they_came() -> None:
 def test_other_routes_listeners_and_chains_keep_their_bytes() -> None:
     asked = lists(theirs("chat", 0, model="m"), theirs("chat", 1, last=True), web("/app"), web())
     found = answered(asked, rules(ai_route("chat", "m")))
-    kept = {each.SerializeToString() for each in posted(found, "m")}
-    assert {web("/app").SerializeToString(), web().SerializeToString()} <= kept
+    kept = {each.SerializeToString(deterministic=True) for each in posted(found, "m")}
+    assert {each.SerializeToString(deterministic=True) for each in (web("/app"), web())} <= kept
     assert found.lists.listeners[1] == asked.listeners[1]
     listener = Listener.FromString(found.lists.listeners[0])
     assert listener.filter_chains[0] == Listener.FromString(asked.listeners[0]).filter_chains[0]
@@ -206,7 +209,30 @@ def test_a_route_with_another_authentication_than_its_host_stays_closed() -> Non
     assert posted(found, "ma")[0].HasField("route")
     assert 403 in [each.direct_response.status for each in posted(found, "mb")]
     assert not any(each.HasField("route") for each in posted(found, "mb"))
-    assert [each.route for each in found.problems] == ["default/b", "default/c"]
+    assert [(each.route, each.served) for each in found.problems] == [("default/b", False), ("default/c", True)]
+    assert "rule 0 is answered 403" in found.problems[0].message
+    assert "one SecurityPolicy" in found.problems[0].remedy
+
+
+def test_a_path_that_names_the_model_is_read_and_routed() -> None:
+    asked = lists(theirs("chat", 0, model="m"), theirs("chat", 1, last=True), filters=(AUTH,))
+    found = answered(asked, rules(ai_route("chat", "m")))
+    chain = Listener.FromString(found.lists.listeners[0]).default_filter_chain
+    made = HttpConnectionManager.FromString(chain.filters[0].typed_config.value)
+    names = [each.name for each in made.http_filters]
+    assert names.index(PATH_MODEL) < names.index("envoy.filters.http.json_to_metadata")
+    before = [each for each in posted(found) if each.name == "headgate/path-model"]
+    assert before
+    for each in before:
+        config = LuaPerRoute.FromString(each.typed_per_filter_config[PATH_MODEL].value)
+        assert config.name == "path_model"  # what switches all others on must not switch this one to nothing
+
+
+def test_ai_routes_keep_from_providers_where_a_client_is() -> None:
+    asked = lists(theirs("chat", 0, model="m"), web())
+    for route in posted(answered(asked, rules(ai_route("chat", "m"))), "m"):
+        if route.HasField("route") and "/chat/" in route.name:
+            assert {*headers.CLIENT_ORIGIN, *headers.OVERRIDES} <= set(route.request_headers_to_remove), route.name
 
 
 def test_a_route_that_is_not_known_here_is_not_sent_anywhere() -> None:

@@ -3,10 +3,11 @@
 from typing import Any, cast
 
 from headgate.compiler.conditions import ObjectStatus
+from headgate.compiler.envoy_gateway.routes import Problem
 from headgate.compiler.resources.metadata import NOWHERE, Key
 from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import World, make_world
-from headgate.controller.extension.hooked import with_hooks
+from headgate.controller.extension.hooked import with_hooks, with_problems
 from headgate.controller.extension.liveness import PATIENCE_SECONDS, HookLiveness, Hooks
 from support import manifests
 
@@ -60,3 +61,22 @@ def test_a_route_is_programmed_once_envoy_gateway_has_asked_for_it() -> None:
 
 def test_with_other_replicas_silence_is_not_known() -> None:
     assert programmed(Hooks.NEVER_CALLED, alone=False)["status"] == "Unknown"
+
+
+def told(*problems: Problem) -> dict[str, Any]:
+    (found,) = with_problems([status()], problems)
+    return cast("list[dict[str, Any]]", found.status["conditions"])[0]
+
+
+def test_what_the_hook_finds_is_told_of_the_route_that_it_is_about() -> None:
+    closed = told(Problem("default/chat", "rule 0 is closed", "a policy"), Problem("default/chat", "rule 1 is guarded"))
+    assert (closed["status"], closed["reason"]) == ("False", "PartiallyProgrammed")
+    assert closed["message"] == "rule 0 is closed; try: a policy\nrule 1 is guarded"
+    guarded = told(Problem("default/chat", "rule 1 is guarded", served=True))
+    assert (guarded["status"], guarded["message"]) == ("True", "rule 1 is guarded")
+    assert told(Problem("default/other", "closed")) == {
+        "type": "Programmed",
+        "status": "True",
+        "reason": "x",
+        "message": "",
+    }
