@@ -10,7 +10,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
 # a line per package while it is fetched, and whatever goes wrong
 SHOW = 2>&1 | awk '/^Collecting /{print "    " $$2; fflush(); next} /^Installing collected/{print "    installing them"; fflush(); next} /ERROR|error:/{print; fflush()}'
 
-.PHONY: run test check lint unit golden integration cluster bench bench-peers bench-control protos crds manifests reference format clean dev
+.PHONY: run test check lint unit golden integration cluster bench bench-peers bench-control protos crds manifests kustomize reference format clean dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headgate needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -71,6 +71,10 @@ reference: $(DEV_STAMP)
 
 manifests: $(DEV_STAMP)
 	$(BIN)/python manifests/generate.py
+
+# Needs the Helm that `make cluster` builds, or HELM=/path/to/helm.
+kustomize: $(DEV_STAMP)
+	$(BIN)/python manifests/generate_kustomize.py $(or $(HELM),$$(PYTHONPATH=tests $(BIN)/python -c 'from cluster.tools import ensure_tools; print(ensure_tools().helm)'))
 
 protos: $(DEV_STAMP)
 	$(BIN)/python protos/generate.py

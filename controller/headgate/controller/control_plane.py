@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+import grpc
 from headgate.controller.loop import Build, ControllerLoop, LoopObserver, LoopStatus
 from headgate.controller.store import Refusal
 from headgate.controller.watch import Fingerprint, fingerprint, watch
@@ -33,7 +34,9 @@ class ControlPlane:
         self._watching: asyncio.Task[None] | None = None
         self._seen: Fingerprint = frozenset()
 
-    async def start(self, address: str, *, serving: bool = True) -> int:
+    async def start(
+        self, address: str, *, serving: bool = True, credentials: grpc.ServerCredentials | None = None
+    ) -> int:
         """Serves ADS on `unix:/path` or `host:port`; returns the port. Raises AddressInUseError.
 
         Its gRPC health is SERVING now, or with `set_serving`.
@@ -42,7 +45,7 @@ class ControlPlane:
         self._server.add_generic_rpc_handlers((self._health.handler(),))
         if serving:
             self.set_serving()
-        port = listen(self._server, address)
+        port = listen(self._server, address, credentials)
         await self._server.start()
         return port
 

@@ -103,14 +103,16 @@ def make_server(extra_options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Serve
     return grpc.aio.server(options=[*_OPTIONS, *extra_options])
 
 
-def listen(server: grpc.aio.Server, address: str) -> int:
+def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
     """Binds `unix:/path` or `host:port` and returns the port (0 or more). A stale socket file is replaced.
 
-    Raises `AddressInUseError`.
+    Without `credentials` there is no TLS. Raises `AddressInUseError`.
     """
     if address.startswith("unix:"):
         Path(address.removeprefix("unix:")).unlink(missing_ok=True)
     try:
+        if credentials is not None:
+            return server.add_secure_port(address, credentials)
         return server.add_insecure_port(address)
     except RuntimeError as error:
         raise AddressInUseError(f"cannot listen on {address}: it is in use or not ours to bind") from error

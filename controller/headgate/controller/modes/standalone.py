@@ -12,10 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import grpc
 from headgate.compiler.compile import compile_world
 from headgate.compiler.conditions import diagnostic_order
 from headgate.compiler.options import Mode, Options
 from headgate.compiler.resources.metadata import Key
+from headgate.controller.certificates.installation import certificate_keeper
+from headgate.controller.certificates.keeper import CertificateKeeper
+from headgate.controller.certificates.xds_credentials import XdsCredentials
 from headgate.controller.cluster import Cluster, open_cluster, serve_health
 from headgate.controller.control_plane import ControlPlane
 from headgate.controller.limits_page import LimitsPage
@@ -42,7 +46,8 @@ async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
         state: Path = (options.state_dir or Path(temporary)).absolute()
         async with open_cluster(options, controller_name=name) as cluster:
             compiler = compiler_options(options, Mode.STANDALONE, name, secrets_directory="")
-            outlet = _Outlet(cluster, compiler, state)
+            keeper = certificate_keeper(cluster, options) if options.xds_tls else None
+            outlet = _Outlet(cluster, compiler, state, keeper)
             async with serve_health(
                 options.health_address, ready=cluster.not_ready, status=outlet.status, limits=outlet.limits
             ):
@@ -52,8 +57,12 @@ async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
 class _Outlet:
     """From the world to Envoys and statuses; is the loop's observer."""
 
-    def __init__(self, cluster: Cluster, options: Options, state: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, options: Options, state: Path, keeper: CertificateKeeper | None = None
+    ) -> None:
+        """With a `keeper`, only Envoys with a certificate of ours are served."""
         self._cluster = cluster
+        self._keeper = keeper
         self._options = options
         self._log = LogObserver()
         self._control_plane = ControlPlane(build=self._build, observer=self, state_directory=state)
@@ -63,8 +72,11 @@ class _Outlet:
 
     async def serve(self, address: str, stop: asyncio.Event) -> None:
         """Until `stop`. Envoys may connect at once, and are told something once everything was read."""
+        renewing = asyncio.create_task(self._keeper.run()) if self._keeper is not None else None
         try:
-            await self._control_plane.start(address, serving=False)
+            if self._keeper is not None and not await _unless_stopped(self._keeper.there(), stop):
+                return
+            await self._control_plane.start(address, serving=False, credentials=self._credentials())
             if not await _unless_stopped(self._cluster.synced(), stop):
                 return
             if not await self._control_plane.build_first():
@@ -76,7 +88,16 @@ class _Outlet:
         finally:
             if self._patience is not None:
                 self._patience.cancel()
+            if renewing is not None:
+                renewing.cancel()
             await self._control_plane.stop()
+
+    def _credentials(self) -> grpc.ServerCredentials | None:
+        if self._keeper is None:
+            return None
+        following = XdsCredentials(self._keeper.data)
+        self._keeper.on_change(following.use)
+        return following.credentials()
 
     def status(self) -> Mapping[str, object]:
         """For `/status`."""
@@ -148,7 +169,7 @@ class _Outlet:
         writer.offer(with_programmed(statuses, pending=pending, refused=refused))
 
 
-async def _unless_stopped(work: Coroutine[None, None, None], stop: asyncio.Event) -> bool:
+async def _unless_stopped(work: Coroutine[None, None, object], stop: asyncio.Event) -> bool:
     task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)

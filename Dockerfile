@@ -1,0 +1,26 @@
+# One image with all roles: headgate-controller, headgate-extproc, headgate-ratelimit, headgate, and Envoy.
+ARG PYTHON=3.13-slim-trixie
+
+FROM python:${PYTHON} AS build
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY protos/headgate protos/headgate
+COPY extproc/headgate extproc/headgate
+COPY ratelimit/headgate ratelimit/headgate
+COPY controller/headgate controller/headgate
+COPY envoy/headgate envoy/headgate
+RUN python -m pip wheel --no-cache-dir --wheel-dir /wheels .
+RUN python -m venv --without-pip /opt/headgate \
+    && python -m pip --python /opt/headgate/bin/python install --no-cache-dir --no-index --find-links /wheels headgate \
+    && ln -s "$(/opt/headgate/bin/python -c 'from headgate.runtime.envoy import find_envoy; print(find_envoy())')" \
+        /opt/headgate/bin/envoy
+
+FROM python:${PYTHON}
+COPY --from=build /opt/headgate /opt/headgate
+# Bytecode is in the image already, and its file system is read-only.
+ENV PATH=/opt/headgate/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /tmp
+USER 65532:65532
+CMD ["headgate", "--help"]

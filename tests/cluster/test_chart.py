@@ -1,0 +1,425 @@
+"""The Helm charts: linted, rendered for every values file in `ci/`, taken by a real API server, and run as rendered."""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from headgate.controller.main import make_parser
+from headgate.extproc.main import parse_arguments
+from headgate.ratelimit.main import make_parser as make_limiter_parser
+from support import manifests
+from support.controller import Controller
+from support.envoy import envoy_binary
+from support.kube import Access, ApiError, Kube, Object, reference, tools_directory, unique_name
+from support.ports import LOOPBACK, free_port
+from support.processes import Child
+from support.providers import OPENAI, Answer, Provider
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+CHART = MANIFESTS / "chart"
+CRDS_CHART = MANIFESTS / "crds-chart"
+VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
+KUBERNETES = "1.32"
+"""What charts are rendered for; a Helm that nobody gave a version takes itself for one of long ago."""
+UNKNOWN_KINDS = ("PodMonitor",)
+"""Kinds of others that the test API server does not have."""
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs Helm; skips where there is none."""
+    tools = tools_directory()
+    program = str(tools / "helm") if tools is not None else shutil.which("helm")
+    if program is None:
+        pytest.skip("needs Helm: run `make cluster`, which builds one, or have a `helm` in PATH")
+    return subprocess.run([program, *arguments], capture_output=True, text=True)
+
+
+def render(namespace: str, values: Path | None = None, *settings: str, chart: Path = CHART) -> list[Object]:
+    """The objects of a chart."""
+    arguments = ["template", "headgate", str(chart), "--namespace", namespace, "--kube-version", KUBERNETES]
+    arguments += ["--values", str(values)] if values is not None else []
+    for setting in settings:
+        arguments += ["--set", setting]
+    done = helm(*arguments)
+    assert done.returncode == 0, done.stderr
+    return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+
+def found(objects: list[Object], kind: str, name: str = "") -> Object:
+    """The one object of a kind (and name)."""
+    (item,) = [each for each in objects if each["kind"] == kind and name in ("", each["metadata"]["name"])]
+    return item
+
+
+def container(deployment: Object, name: str) -> Object:
+    spec = deployment["spec"]["template"]["spec"]
+    (item,) = [each for each in (*spec["containers"], *spec.get("initContainers", ())) if each["name"] == name]
+    return item
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_the_chart_is_sound(values: Path) -> None:
+    done = helm("lint", "--strict", "--values", str(values), str(CHART))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_chart_of_definitions_is_sound() -> None:
+    done = helm("lint", "--strict", str(CRDS_CHART))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (("controller.replicaCout=3",), "replicaCout"),
+        (("mode=docker",), "mode"),
+        (("extProc.enableRedaction=true",), "enableRedaction"),
+        (("rateLimit.redis.url=localhost:6379",), "rateLimit.redis.url"),
+        (("mode=standalone", "envoy.replicaCount=2"), "several Envoys share their limits through Redis"),
+        (("controller.leaderElection.enabled=false",), "two controllers would write against each other"),
+    ],
+)
+def test_what_cannot_work_is_refused(settings: tuple[str, ...], told: str) -> None:
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    done = helm("template", "headgate", str(CHART), "--kube-version", KUBERNETES, *arguments)
+    assert done.returncode != 0
+    assert told.rpartition(".")[2] in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+async def test_a_real_api_server_takes_all_of_it(kube: Kube, gateway_crds: None, values: Path) -> None:
+    """Strictly: an unknown or misspelt field is refused."""
+    namespace, proxies = unique_name("chart"), unique_name("proxies")
+    for name in (namespace, proxies):
+        await kube.create(reference("v1", "Namespace", name))
+    objects = render(
+        namespace, values, f"envoyGateway.namespace={proxies}", "controller.mutatingWebhook.failurePolicy=Ignore"
+    )
+    unknown = [each for each in objects if each["kind"] in UNKNOWN_KINDS]
+    for each in objects:
+        if each not in unknown:
+            await kube.apply(each)
+    for each in objects:
+        if each["kind"] == "Deployment":
+            template = each["spec"]["template"]
+            pod = {**reference("v1", "Pod", unique_name("pod"), namespace), "spec": template["spec"]}
+            pod["spec"].pop("priorityClassName", None)
+            await kube.create(pod, dry_run=True)
+    for each in (*objects, *(reference("v1", "Namespace", name) for name in (namespace, proxies))):
+        if each not in unknown:
+            await kube.delete(each)
+
+
+async def test_the_definitions_are_those_of_crds_and_stay(kube: Kube) -> None:
+    rendered = {each["metadata"]["name"]: each for each in render("x", chart=CRDS_CHART)}
+    written = [yaml.safe_load(path.read_text()) for path in sorted((MANIFESTS / "crds").glob("*.yaml"))]
+    assert set(rendered) == {each["metadata"]["name"] for each in written}
+    for each in written:
+        definition = rendered[each["metadata"]["name"]]
+        assert definition["spec"] == each["spec"]
+        assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+        await kube.apply(definition, dry_run=True)
+
+
+def test_what_kustomize_has_is_what_the_chart_says() -> None:
+    spec = spec_from_file_location("generate_kustomize", MANIFESTS / "generate_kustomize.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    tools = tools_directory()
+    program = str(tools / "helm") if tools is not None else shutil.which("helm")
+    if program is None:
+        pytest.skip("needs Helm: run `make cluster`, which builds one, or have a `helm` in PATH")
+    for path, content in module.files(program).items():
+        assert path.read_text() == content, f"{path} is not up to date: run `make kustomize`"
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_every_program_takes_the_arguments_that_it_is_given(values: Path) -> None:
+    objects = render("ns", values)
+    deployments = [each for each in objects if each["kind"] == "Deployment"]
+    for deployment in deployments:
+        spec = deployment["spec"]["template"]["spec"]
+        for each in (*spec["containers"], *spec.get("initContainers", ())):
+            match each["command"]:
+                case ["headgate-controller"]:
+                    options = make_parser().parse_args(each["args"])
+                    assert options.certificate_lifetime == 720 * 3600
+                case ["headgate-extproc"]:
+                    parse_arguments(each["args"])
+                case ["headgate-ratelimit"]:
+                    make_limiter_parser().parse_args(each["args"])
+                case command:
+                    assert command == ["envoy"]
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_pods_are_restricted(values: Path) -> None:
+    """What the `restricted` pod security standard asks for, and a read-only file system."""
+    for deployment in (each for each in render("ns", values) if each["kind"] == "Deployment"):
+        spec = deployment["spec"]["template"]["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for each in (*spec["containers"], *spec.get("initContainers", ())):
+            context = each["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert context["readOnlyRootFilesystem"] is True
+            assert each["resources"]["requests"]
+
+
+def test_what_the_test_api_server_does_not_know_is_asked_for_only() -> None:
+    kinds = {path.stem: [each["kind"] for each in render("ns", path)] for path in VALUES}
+    asked = {name for name, found in kinds.items() if set(found) & set(UNKNOWN_KINDS)}
+    assert asked == {"envoy-gateway-all-values", "standalone-scaled-values"}
+
+
+def test_values_of_envoy_ai_gateway_arrive() -> None:
+    objects = render("ns", CHART / "ci" / "envoy-gateway-all-values.yaml")
+    arguments = container(found(objects, "Deployment"), "controller")["args"]
+    options = make_parser().parse_args(arguments)
+    assert options.extproc_image == "registry.example.com/headgate:1.2.3-extproc"
+    assert options.extproc_image_pull_policy == "Always"
+    assert options.extproc_image_pull_secrets == ("mine", "another")
+    assert options.extproc_env == (("FIRST", "one"), ("SECOND", "two"))
+    assert options.root_prefix == "/ai"
+    assert options.watch_namespaces == ("default", "kube-public")
+    assert options.cache_sync_timeout_seconds == 90.0
+    assert options.extension_message_bytes_max == 67108864
+    webhook = found(objects, "MutatingWebhookConfiguration")["webhooks"][0]
+    assert webhook["failurePolicy"] == "Ignore"
+    assert webhook["clientConfig"]["service"]["name"] == "ai-gateway-controller"
+
+
+@pytest.fixture
+def started(kube_access: Access, short_path: Path) -> Iterator[list[Controller]]:
+    controllers: list[Controller] = []
+    yield controllers
+    for each in controllers:
+        each.close()
+
+
+async def _installed(kube: Kube, access: Access, namespace: str, objects: list[Object], directory: Path) -> Path:
+    """Applies all of it; the result is a kubeconfig of the controller's own account."""
+    for each in objects:
+        if each["kind"] not in UNKNOWN_KINDS and each["kind"] != "Deployment":
+            await kube.apply(each)
+    token = await kube.service_account_token(namespace, found(objects, "ServiceAccount")["metadata"]["name"])
+    config = directory / "own.yaml"
+    config.write_text(access.kubeconfig.read_text().replace(access.token, token))
+    return config
+
+
+async def test_the_webhook_of_the_chart_is_called_by_its_service(
+    kube: Kube, kube_access: Access, namespace: str, our_crds: None, gateway_crds: None, short_path: Path,
+    started: list[Controller], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The controller with the arguments, the rights and the names of the chart; the API server finds it by Service."""
+    if tools_directory() is None:
+        pytest.skip("needs a network in which every ClusterIP is local: run `make cluster` without KUBECONFIG")
+    objects = render(
+        namespace, None, f"envoyGateway.namespace={namespace}", f"controller.watch.namespaces={{{namespace}}}"
+    )
+    config = await _installed(kube, kube_access, namespace, objects, short_path)
+    monkeypatch.setenv("POD_NAMESPACE", namespace)
+    arguments: list[str] = container(found(objects, "Deployment"), "controller")["args"]
+    kept = [each for each in arguments if not each.startswith(("--health-address", "--extension-address"))]
+    # As IPv4: a ClusterIP is local here, and the test's network has no other addresses.
+    own = ["--extension-address", f"{LOOPBACK}:{free_port()}"]
+    controller = Controller(config, short_path, *kept, *own)
+    started.append(controller)
+    await asyncio.to_thread(controller.wait_ready)
+    webhook = found(objects, "MutatingWebhookConfiguration")
+    await kube.wait_for(webhook, lambda item: bool(item["webhooks"][0]["clientConfig"].get("caBundle")), "the caBundle")
+    prefix = "gateway.envoyproxy.io/owning-gateway"
+    labels = {"app.kubernetes.io/managed-by": "envoy-gateway", f"{prefix}-name": "g", f"{prefix}-namespace": namespace}
+    pod = reference("v1", "Pod", "proxy", namespace)
+    pod |= {
+        "metadata": {**pod["metadata"], "labels": labels},
+        "spec": {"containers": [{"name": "envoy", "image": "i"}]},
+    }
+    async with asyncio.timeout(20):
+        while True:  # the API server takes a moment to see a new webhook, and a new Service
+            try:
+                await kube.create(pod, dry_run=True)
+            except ApiError as error:
+                if "failed calling webhook" not in str(error):
+                    raise
+            if await asyncio.to_thread(lambda: controller.status()["webhook"]["answers"]):
+                break
+            await asyncio.sleep(0.1)
+    assert "forbidden" not in (controller.stdout + controller.stderr).lower()
+    await kube.delete(webhook)
+
+
+async def test_an_envoy_of_the_chart_is_served_over_mutual_tls_that_rotates(
+    kube: Kube, kube_access: Access, namespace: str, our_crds: None, gateway_crds: None, short_path: Path,
+    started: list[Controller], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The bootstrap of the chart; the kubelet's part, files that follow a Secret, is the test's."""
+    settings = (f"controller.watch.namespaces={{{namespace}}}", "controller.certificates.lifetime=9s")
+    settings += ("mode=standalone", "rateLimit.enabled=false", f"envoy.gatewayClass.name={unique_name('ours')}")
+    objects = render(namespace, None, *settings)
+    config = await _installed(kube, kube_access, namespace, objects, short_path)
+    monkeypatch.setenv("POD_NAMESPACE", namespace)
+    arguments: list[str] = container(found(objects, "Deployment", "headgate-controller"), "controller")["args"]
+    kept = [each for each in arguments if not each.startswith(("--health-address", "--address", "--state-dir"))]
+    port = free_port()
+
+    def start(name: str) -> Controller:
+        started.append(Controller(config, short_path, *kept, "--address", f"{LOOPBACK}:{port}", name=name))
+        return started[-1]
+
+    controller = start("first")
+    await asyncio.to_thread(controller.wait_ready)
+    files = _PodFiles(short_path / "tls")
+    secret = await kube.get("v1", "Secret", "headgate-envoy-tls", namespace)
+    files.write(secret)
+    stop = asyncio.Event()
+    following = asyncio.create_task(_follow(kube, namespace, files, stop))
+    texts = found(objects, "ConfigMap")["data"]
+    bootstrap = _local(texts, short_path, port)
+    gateway_port, class_name = free_port(), found(objects, "GatewayClass")["metadata"]["name"]
+    listeners = [{"name": "http", "port": gateway_port, "protocol": "HTTP"}]
+    gateway: Object = {
+        **reference("gateway.networking.k8s.io/v1", "Gateway", "gateway", namespace),
+        "spec": {"gatewayClassName": class_name, "listeners": listeners},
+    }
+    with Provider(OPENAI, key="sk") as provider:
+        provider.answer(Answer(text="over TLS"))
+        await kube.apply(gateway)
+        await _apply_route(kube, namespace, provider, "one")
+        given: list[str] = container(found(objects, "Deployment", "headgate-envoy"), "envoy")["args"]
+        (short_path / "envoy.json").write_text(json.dumps(bootstrap))
+        text = " ".join(given).replace("/etc/headgate/envoy", str(short_path)).replace("$(POD_NAME)", "pod")
+        envoy = Child([str(envoy_binary()), *text.split()], directory=short_path, name="envoy")
+        try:
+            await _served(gateway_port, "one", envoy)
+            first = files.serial
+            async with asyncio.timeout(30):
+                while files.renewals < 2:  # noqa: ASYNC110 - it is the controller that renews
+                    await asyncio.sleep(0.1)
+            assert files.serial != first
+            await asyncio.to_thread(controller.close)  # Envoy connects anew, with what is valid by now
+            await asyncio.to_thread(start("second").wait_ready)
+            await _apply_route(kube, namespace, provider, "two")
+            await _served(gateway_port, "two", envoy)
+            assert "LIVE" in await asyncio.to_thread(_page, bootstrap, "/ready")
+            assert not await _greeted(port), "who shows no certificate is told nothing"
+            drain = [sys.executable, "-m", "headgate.runtime.drain", str(short_path / "envoy-admin.sock"), "6"]
+            with Child(drain, directory=short_path, name="drain") as draining:
+                assert await asyncio.to_thread(draining.wait) == 0
+                assert "envoy_not_drained" not in draining.stderr
+        finally:
+            stop.set()
+            await following
+            await asyncio.to_thread(envoy.close)
+
+
+class _PodFiles:
+    """A folder that follows a Secret like one that a kubelet mounts: `..data` is a link that is replaced at once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._version: str = ""
+        self.renewals = -1
+        self.serial = b""
+        directory.mkdir()
+
+    def write(self, secret: Object) -> None:
+        version: str = secret["metadata"]["resourceVersion"]
+        if version == self._version:
+            return
+        self._version = version
+        folder = self._directory / f"..{version}"
+        folder.mkdir()
+        for name, value in secret["data"].items():
+            (folder / name).write_bytes(base64.b64decode(value))
+            link = self._directory / name
+            if not link.is_symlink():
+                link.symlink_to(f"..data/{name}")
+        new = self._directory / "..data_tmp"
+        new.symlink_to(folder.name)
+        os.replace(new, self._directory / "..data")
+        self.serial = base64.b64decode(secret["data"]["tls.crt"])
+        self.renewals += 1
+
+
+async def _follow(kube: Kube, namespace: str, files: _PodFiles, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        files.write(await kube.get("v1", "Secret", "headgate-envoy-tls", namespace))
+        await asyncio.sleep(0.2)
+
+
+def _local(texts: dict[str, str], directory: Path, port: int) -> Object:
+    """The chart's bootstrap on this machine: same content, other paths, address and ports."""
+    for name in ("certificate.json", "authorities.json"):
+        (directory / name).write_text(texts[name].replace("/etc/headgate/tls", str(directory / "tls")))
+    text = texts["envoy.json"].replace("/etc/headgate/envoy", str(directory)).replace("/run/headgate", str(directory))
+    bootstrap: Object = json.loads(text)
+    (pages,) = bootstrap["static_resources"]["listeners"]
+    pages["address"]["socket_address"] |= {"address": LOOPBACK, "port_value": free_port()}
+    endpoint = bootstrap["static_resources"]["clusters"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]
+    endpoint["endpoint"]["address"]["socket_address"] = {"address": LOOPBACK, "port_value": port}
+    return bootstrap
+
+
+async def _greeted(port: int) -> bool:
+    """Whether the xDS port speaks HTTP/2 with a client that has no certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    try:
+        async with asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=context)
+            try:
+                writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+                return bool(await reader.read(1))
+            finally:
+                writer.close()
+    except OSError:
+        return False
+
+
+def _page(bootstrap: Object, path: str) -> str:
+    port = bootstrap["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"]
+    with urllib.request.urlopen(f"http://{LOOPBACK}:{port}{path}", timeout=5) as response:
+        return response.read().decode()
+
+
+async def _apply_route(kube: Kube, namespace: str, provider: Provider, model: str) -> None:
+    documents = manifests.backend("openai", provider.port, key="sk")
+    documents.append(manifests.route(f"route-{model}", [manifests.rule(model, manifests.ref("openai"))]))
+    for each in documents:
+        await kube.apply({**each, "metadata": {**each["metadata"], "namespace": namespace}})
+
+
+async def _served(port: int, model: str, envoy: Child) -> None:
+    last = ""
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{port}") as client, asyncio.timeout(20):
+            while True:
+                try:
+                    answer = await client.post("/v1/chat/completions", json=body)
+                    if answer.status_code == 200:
+                        return
+                    last = answer.text
+                except httpx.HTTPError as error:
+                    last = repr(error)
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise TimeoutError(f"last answer: {last}; Envoy's log: {envoy.stderr[-3000:]}") from None
