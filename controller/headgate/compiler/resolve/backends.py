@@ -10,7 +10,7 @@ from typing import Literal
 from headgate.compiler import ir
 from headgate.compiler.resolve.credentials import backend_credential, cloud_place, policy_credential
 from headgate.compiler.resolve.scope import Scope, grant_remedy, granted, similar
-from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api
+from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, headgate
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.world import Target
 from headgate.llm.dialects.table import DIALECTS
@@ -48,6 +48,13 @@ SCHEMAS: Mapping[str, Schema] = {
     "GCPVertexAI": Schema(DialectName.GEMINI, HostName.VERTEX),
     "Cohere": Schema(DialectName.COHERE, HostName.DIRECT, "v2"),
 }
+
+
+DIALECTS_DECLARED: Mapping[str, Schema] = {
+    "OpenAIResponses": Schema(DialectName.OPENAI_RESPONSES, HostName.DIRECT, "v1"),
+    "Gemini": Schema(DialectName.GEMINI, HostName.DIRECT, "v1beta"),
+}
+"""What a TranslationPolicy may declare, which upstream's schema has no name for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +266,7 @@ def _ai_backend(
     include_usage: bool,
 ) -> ir.Backend | None:
     rule, index, ref = place
-    schema = SCHEMAS[backend.spec.schema.name]
+    schema, vendor = _spoken(scope, backend)
     usable = _service(scope, backend)
     if usable is None:
         return None
@@ -274,7 +281,7 @@ def _ai_backend(
         priority=ref.priority if ref.priority is not None else int(found.fallback),
         dialect=schema.dialect,
         host=schema.host,
-        vendor=vendor_at((found.authority, *(each.address for each in found.endpoints if each.is_dns))),
+        vendor=vendor or vendor_at((found.authority, *(each.address for each in found.endpoints if each.is_dns))),
         prefix=_prefix(backend.spec.schema, schema),
         version=backend.spec.schema.version,
         project=cloud_place(scope, backend)[0],
@@ -301,12 +308,26 @@ _LOSSES: Mapping[str, Literal["report", "reject", "emulate"]] = {
 }
 
 
+def _policy(scope: Scope, backend: ai_gateway.AIServiceBackend) -> headgate.TranslationPolicy | None:
+    target = Target(ai_gateway.GROUP, "AIServiceBackend", backend.metadata.namespace, backend.metadata.name)
+    return scope.translation.get(target)
+
+
+def _spoken(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tuple[Schema, str]:
+    """What the backend speaks, and the vendor that its policy names; empty where none does."""
+    schema = SCHEMAS[backend.spec.schema.name]
+    policy = _policy(scope, backend)
+    if policy is None:
+        return schema, ""
+    said = policy.spec.backend
+    return DIALECTS_DECLARED.get(said.dialect, schema), "" if said.vendor == "Auto" else said.vendor
+
+
 def _translation(
     scope: Scope, backend: ai_gateway.AIServiceBackend
 ) -> tuple[str, Literal["report", "reject", "emulate"]]:
     """What forces the processor, if anything does, and what becomes of losses."""
-    target = Target(ai_gateway.GROUP, "AIServiceBackend", backend.metadata.namespace, backend.metadata.name)
-    policy = scope.translation.get(target)
+    policy = _policy(scope, backend)
     if policy is None:
         return "", "report"
     forced_by = f"{policy.kind} {policy.name}" if policy.spec.lane == "ExtProc" else ""
@@ -317,7 +338,7 @@ def _translation(
 
 def _service(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tuple[Address, ir.Credential | None] | None:
     """Where a backend is and what authenticates us to it; None, reported, where it cannot be served."""
-    schema = SCHEMAS[backend.spec.schema.name]
+    schema, _ = _spoken(scope, backend)
     if not schema.served:
         message = f"nothing translates to {backend.spec.schema.name} yet"
         remedy = f"one of {', '.join(name for name, row in SCHEMAS.items() if row.served)}"

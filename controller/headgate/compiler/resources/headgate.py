@@ -22,6 +22,32 @@ class TranslationTarget(Struct, frozen=True, kw_only=True):
     """Name of the backend."""
 
 
+class TranslationBackend(Struct, frozen=True, kw_only=True):
+    """What a backend speaks, where its API schema has no name for it."""
+
+    dialect: Literal["Schema", "OpenAIResponses", "Gemini"] = "Schema"
+    """`Schema`: what the backend's API schema says. `OpenAIResponses`: a server that has `/v1/responses` and no other
+    chat. `Gemini`: Google's Gemini API, as AI Studio serves it (prefix `v1beta`)."""
+    vendor: Literal[
+        "Auto",
+        "OpenAI",
+        "ChatCompletions",
+        "Mistral",
+        "Groq",
+        "DeepSeek",
+        "xAI",
+        "Together",
+        "Fireworks",
+        "OpenRouter",
+        "Ollama",
+        "vLLM",
+        "SGLang",
+    ] = "Auto"
+    """Whose server speaks OpenAI's dialect: decides which of OpenAI's paths it lacks (they are translated to chat
+    completions) and which parameters it refuses. `Auto`: as the host name tells. `ChatCompletions`: a server of which
+    nothing else is known. `OpenAI`: one that lacks nothing."""
+
+
 class TranslationPolicySpec(Struct, frozen=True, kw_only=True):
     """How requests are translated for backends."""
 
@@ -35,6 +61,8 @@ class TranslationPolicySpec(Struct, frozen=True, kw_only=True):
     """What becomes of that in a request which the backend's dialect cannot say. `Report`: it is left out, and the
     answer's header `x-headgate-losses` says so. `Reject`: the request is refused, with its place. `Emulate`: what other
     means can do is done so (a JSON schema by a forced tool), and all is reported."""
+    backend: TranslationBackend = TranslationBackend()
+    """What the backends speak, where their schema and host name do not tell."""
 
     def violations(self) -> Iterator[Violation]:
         for index, target in enumerate(self.target_refs):
