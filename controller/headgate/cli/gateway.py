@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from headgate.cli.admin import AdminServer
     from headgate.cli.listeners import Address
     from headgate.controller.control_plane import ControlPlane
+    from headgate.controller.credentials.keeping import Tokens
     from headgate.controller.loop import Build
     from headgate.controller.store import Refusal
     from headgate.controller.xds.snapshot import Snapshot
@@ -56,6 +57,7 @@ class Gateway:
         self._output = HeldOutput()
         self._state = StateDirectory(options.state_directory)
         self._control_plane: ControlPlane | None = None
+        self._tokens: Tokens | None = None
         self._admin: AdminServer | None = None
         self._servers: Sequence[Server] = ()
         self._addresses: Mapping[str, Address] = {}
@@ -80,6 +82,8 @@ class Gateway:
                 await self._admin.stop()
             if self._control_plane is not None:
                 await self._control_plane.stop()
+            if self._tokens is not None:
+                await self._tokens.close()
             self._state.close()
         return 0
 
@@ -135,8 +139,13 @@ class Gateway:
         """Everything until Envoy serves the configuration."""
         # Imported here: it is most of the time to start, during which Envoy starts too.
         from headgate.controller.control_plane import ControlPlane
+        from headgate.controller.credentials.keeping import Tokens
+        from headgate.controller.credentials.settings import settings
 
-        self._control_plane = ControlPlane(build=plan.build, observer=self, state_directory=self._state.path)
+        self._tokens = tokens = Tokens(settings(self._options.credential_endpoints, self._environment))
+        self._control_plane = ControlPlane(
+            build=lambda: plan.build(tokens.secrets), observer=self, state_directory=self._state.path
+        )
         await self._control_plane.start(f"unix:{self._state.xds_socket}")
         if plan.demo_address:
             self._start(demo_child(plan.demo_address))
@@ -211,7 +220,8 @@ class Gateway:
                 self._supervisor.start(self._output.hold(server.spec))
         assert self._control_plane is not None
         if plan.watched:
-            self._control_plane.watch(plan.watched)
+            others = () if self._tokens is None else (self._tokens.changes(),)
+            self._control_plane.watch(plan.watched, *others)
 
     # --- end
 
@@ -231,6 +241,8 @@ class Gateway:
         """Before the first publication: are the ports free, and which servers does it need."""
         from headgate.cli.listeners import addresses, refers_to_cluster
 
+        assert self._tokens is not None
+        self._tokens.want(build.exchanges)
         self._console.problems(build.problems)
         known, self._addresses = self._addresses, addresses(build.resources)
         if self._servers:

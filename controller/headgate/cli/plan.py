@@ -16,7 +16,11 @@ from headgate.runtime.logging import event_log
 
 if TYPE_CHECKING:
     from headgate.compiler.options import Options
+    from headgate.compiler.resources import core
+    from headgate.compiler.resources.metadata import Name
     from headgate.controller.loop import Build
+
+    Tokens = Mapping[Name, core.Secret]
 
 log = event_log("run")
 
@@ -27,8 +31,9 @@ _DEMO_HOST: Final = "127.0.0.1"
 class Plan:
     """What to serve."""
 
-    build: "Callable[[], Build]"
-    """Loads and compiles; called in a thread, before the start is through and after every change."""
+    build: "Callable[[Tokens], Build]"
+    """Loads and compiles, with the Secrets that exchanges have made; called in a thread, before the start is through
+    and after every change."""
     watched: tuple[Path, ...] = ()
     """What is built again when it changes."""
     told: tuple[str, ...] = ()
@@ -69,16 +74,16 @@ def _require_readable(paths: tuple[Path, ...]) -> None:
 
 def _builder(
     paths: tuple[Path, ...], options: RunOptions, state: StateDirectory, environment: Mapping[str, str]
-) -> "Callable[[], Build]":
-    built: list[Callable[[], Build]] = []
+) -> "Callable[[Tokens], Build]":
+    built: list[Callable[[Tokens], Build]] = []
 
-    def build() -> "Build":
+    def build(tokens: "Tokens") -> "Build":
         if not built:
             # The compiler is imported with the first build, in its thread: Envoy and gRPC start meanwhile.
             from headgate.controller.configuration import Configuration
 
             built.append(Configuration(paths, _compiler_options(options, state), environment).build)
-        return built[0]()
+        return built[0](tokens)
 
     return build
 

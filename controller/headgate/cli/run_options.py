@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from headgate.controller.credentials import settings
 from headgate.runtime.envoy import usable_cpus
 from headgate.runtime.logging import LogFormat, LogLevel
 
@@ -30,6 +31,8 @@ class RunOptions:
     state_directory: Path | None = None
     access_log: str = STDOUT
     """File for a line per request; empty writes none."""
+    credential_endpoints: tuple[tuple[str, str], ...] = ()
+    """(name, URL) where clouds are elsewhere than usual."""
     drain_seconds: float = DRAIN_SECONDS_DEFAULT
 
 
@@ -50,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--state-dir", type=Path, help="folder for sockets and files (default: a temporary one, removed at the end)")
     add("--access-log", default="-", metavar="PATH", help="file for a line per request; `-` standard output, `` none")
     add("--drain-seconds", type=float, default=defaults.drain_seconds, help="for requests to end (default %(default)s)")
+    settings.add_arguments(parser)
 
 
 def parse_options(options: argparse.Namespace) -> RunOptions:
@@ -67,5 +71,6 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         log_format=LogFormat(options.log_format),
         state_directory=options.state_dir,
         access_log=STDOUT if options.access_log == "-" else options.access_log,
+        credential_endpoints=tuple(options.credential_endpoint),
         drain_seconds=options.drain_seconds,
     )

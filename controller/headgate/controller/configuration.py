@@ -1,11 +1,14 @@
 """From files to what the outlets need: load, compile."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from headgate.compiler.compile import compile_world
 from headgate.compiler.conditions import diagnostic_order
 from headgate.compiler.options import Options
+from headgate.compiler.resources import core
+from headgate.compiler.resources.metadata import Name
 from headgate.controller.loop import Build
 from headgate.controller.sources.files import Loaded, load
 
@@ -19,15 +22,19 @@ class Configuration:
         self._environment = environment
         self._loaded: Loaded | None = None
 
-    def build(self) -> Build:
-        """Blocks while it reads and compiles."""
+    def build(self, tokens: Mapping[Name, core.Secret] | None = None) -> Build:
+        """Blocks while it reads and compiles. `tokens` are Secrets that no file holds: what exchanges have given."""
         self._loaded = load(self._paths, environment=self._environment, previous=self._loaded)
-        compiled = compile_world(self._loaded.world, self._options)
+        world = self._loaded.world
+        if tokens:
+            world = replace(world, secrets=dict(sorted({**world.secrets, **tokens}.items())))
+        compiled = compile_world(world, self._options)
         problems = {str(each): each for each in (*self._loaded.diagnostics, *compiled.diagnostics)}
         return Build(
             resources=compiled.resources,
             limits_text=compiled.limits,
             files=compiled.files,
             problems=tuple(sorted(problems.values(), key=diagnostic_order)),
+            exchanges=compiled.exchanges,
             statuses=compiled.statuses,
         )

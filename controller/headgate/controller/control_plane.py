@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 from headgate.controller.loop import Build, ControllerLoop, LoopObserver, LoopStatus
 from headgate.controller.store import Refusal
-from headgate.controller.watch import Fingerprint, fingerprint, watch
+from headgate.controller.watch import Fingerprint, fingerprint, merged, watch
 from headgate.controller.xds.server import ADS_SERVICE, AdsServer
 from headgate.controller.xds.snapshot import Snapshot
 from headgate.runtime.envoy import XDS_CLUSTER
@@ -58,9 +58,9 @@ class ControlPlane:
         self._seen = await asyncio.to_thread(fingerprint, paths)
         return await self._loop.build_now()
 
-    def watch(self, paths: Sequence[Path]) -> None:
-        """From now on changes of `paths` are built and published."""
-        self.follow(watch(paths, self._seen))
+    def watch(self, paths: Sequence[Path], *others: AsyncIterator[object]) -> None:
+        """From now on changes of `paths`, and those that the others tell of, are built and published."""
+        self.follow(merged(watch(paths, self._seen), *others))
 
     def follow(self, changes: AsyncIterator[object]) -> None:
         """From now on every change is built and published."""

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from google.protobuf.message import Message
 from headgate.compiler.conditions import ObjectStatus, as_object
+from headgate.compiler.exchanges import Exchange
 from headgate.contract.secret import Secret
 from headgate.controller.files import add_files, keep_files, write_atomically
 from headgate.controller.store import Refusal, SnapshotStore
@@ -42,6 +43,8 @@ class Build:
     """Files Envoy reads, by name below the state directory's `files`."""
     problems: tuple[object, ...] = ()
     """Diagnostics for the user; each prints as one line or block."""
+    exchanges: tuple[Exchange, ...] = ()
+    """Credentials to fetch and keep fresh."""
     statuses: tuple[ObjectStatus, ...] = ()
     """The status of every object that is ours."""
 

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Final
 
 from headgate.compiler.options import Mode
+from headgate.controller.credentials import settings
 from headgate.controller.modes import StartError, arguments, envoys
 from headgate.controller.modes import files as files_mode
 from headgate.runtime.garbage import collect_rarely
@@ -39,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--log-level", "--logLevel", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
     add("--log-format", "--logFormat", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
     files_mode.add_arguments(parser)
+    settings.add_arguments(parser)
     envoys.add_arguments(parser)
     arguments.add_cluster_arguments(parser)
     return parser

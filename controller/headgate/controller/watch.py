@@ -4,7 +4,7 @@ A single file is watched through its folder, because editors and mounts replace 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -82,6 +82,36 @@ async def watch(paths: Sequence[Path], since: Fingerprint) -> AsyncGenerator[Non
     finally:
         for task in tasks:
             task.cancel()
+
+
+async def merged(*sources: AsyncIterator[object]) -> AsyncGenerator[None]:
+    """Yields when any of the sources has; several that come together may be one. Ends when all have, or one fails."""
+    changed = asyncio.Event()
+
+    async def collect(source: AsyncIterator[object]) -> None:
+        async for _ in source:
+            changed.set()
+
+    async def collect_all() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for source in sources:
+                    group.create_task(collect(source))
+        finally:
+            changed.set()
+
+    collecting = asyncio.create_task(collect_all())
+    try:
+        while True:
+            await changed.wait()
+            if collecting.done():
+                collecting.result()
+                return
+            changed.clear()
+            yield None
+    finally:
+        collecting.cancel()
+        await asyncio.gather(collecting, return_exceptions=True)
 
 
 def _split(paths: Iterable[Path]) -> tuple[frozenset[Path], frozenset[Path]]:

@@ -18,7 +18,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from headgate.compiler import ir
 from headgate.compiler.lower import replies
-from headgate.compiler.lower.filters import extraction
+from headgate.compiler.lower.filters import brought, extraction
 from headgate.compiler.lower.listeners import (
     UNSENT_BYTES_MAX,
     body_size_limit,
@@ -73,7 +73,7 @@ def _renamed(filter_: HttpFilter, name: str) -> HttpFilter:
     return result
 
 
-def _request_filters(options: Options) -> Iterator[HttpFilter]:
+def _request_filters(rules: Iterable[ir.Rule], options: Options) -> Iterator[HttpFilter]:
     yield _renamed(body_size_limit(options.body_bytes_max), BODY_SIZE_LIMIT)
     yield _renamed(decompressor(), DECOMPRESSOR)
     yield _renamed(buffer(options.body_bytes_max), BUFFER)
@@ -83,6 +83,9 @@ def _request_filters(options: Options) -> Iterator[HttpFilter]:
     yield _renamed(extraction.model_header(), extraction.MODEL_HEADER)
     if options.extproc_sockets:
         yield extraction.router_processor()
+    if any(brought.overrides(rule.backends) for rule in rules):
+        # not switched off: the route that says what is moved is known only now
+        yield brought.mover()
 
 
 def place_of(names: Sequence[str]) -> int:
@@ -98,7 +101,7 @@ def _http_filters(filters: Sequence[HttpFilter], rules: Iterable[ir.Rule], optio
     place = place_of([each.name for each in filters])
     answers = [_renamed(each, each.name) for each in extraction.response_filters(rules, options)]
     # answers are read before anything of Envoy Gateway's changes them: last in the list
-    return [*filters[:place], *_request_filters(options), *filters[place:-1], *answers, *filters[-1:]]
+    return [*filters[:place], *_request_filters(rules, options), *filters[place:-1], *answers, *filters[-1:]]
 
 
 def _cel(expression: str) -> AccessLogFilter:

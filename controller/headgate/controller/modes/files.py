@@ -8,8 +8,12 @@ from pathlib import Path
 from headgate.compiler.options import Mode
 from headgate.controller.configuration import Configuration
 from headgate.controller.control_plane import ControlPlane
+from headgate.controller.credentials.keeping import Tokens
+from headgate.controller.credentials.settings import settings
+from headgate.controller.loop import Build
 from headgate.controller.modes import StartError
 from headgate.controller.modes.envoys import LogObserver, compiler_options
+from headgate.controller.xds.snapshot import Snapshot
 from headgate.runtime.logging import event_log
 
 log = event_log("controller")
@@ -29,13 +33,28 @@ async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
     state: Path = options.state_dir.absolute()
     compiler = compiler_options(options, Mode.FILES, secrets_directory=str(state / "files"))
     configuration = Configuration(options.paths, compiler, os.environ)
-    control_plane = ControlPlane(build=configuration.build, observer=LogObserver(), state_directory=state)
+    tokens = Tokens(settings(options.credential_endpoint, os.environ))
+    control_plane = ControlPlane(
+        build=lambda: configuration.build(tokens.secrets), observer=_Observer(tokens), state_directory=state
+    )
     try:
         await control_plane.start(options.address)
         if not await control_plane.build_first(options.paths):
             raise StartError(control_plane.status().error)
-        control_plane.watch(options.paths)
+        control_plane.watch(options.paths, tokens.changes())
         log.info("serving", address=options.address)
         await stop.wait()
     finally:
         await control_plane.stop()
+        await tokens.close()
+
+
+class _Observer(LogObserver):
+    """Also has the credentials fetched that a build asks for."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def built(self, build: Build, snapshot: Snapshot) -> None:
+        self._tokens.want(build.exchanges)
+        super().built(build, snapshot)
