@@ -40,7 +40,7 @@ class Options:
     lua_directory: str = ""
     """Where Envoy reads the scripts of `headgate.lua`; empty embeds them in the configuration."""
     secrets_directory: str = ""
-    """Where Envoy reads the files of `Compiled.files` (AWS credentials); empty refuses backends that need one."""
+    """Where Envoy reads the files of `Compiled.files` (AWS credentials); empty writes them into clusters."""
     ca_file: str = SYSTEM_CA_FILE
     """System CA bundle on Envoy's machine, for `wellKnownCACertificates: System`."""
     access_log: str = "/dev/stdout"

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from headgate.controller.credentials.cluster import ClusterCredentials
+from headgate.controller.credentials.settings import settings
 from headgate.controller.election import Election
 from headgate.controller.events import EventRecorder
 from headgate.controller.health import HealthServer
@@ -60,6 +62,9 @@ class Cluster:
             may_write=lambda: self.leading,
             on_change=self.events.tell,
         )
+        self.credentials = ClusterCredentials(
+            api, settings(options.credential_endpoint, os.environ), may_write=lambda: self.leading
+        )
         self.on_leading: Callable[[], None] = lambda: None
         """Called when this replica begins to lead."""
         self.is_synced = False
@@ -105,6 +110,7 @@ class Cluster:
                 "idle": self.statuses.idle,
             },
             "events": self.events.written,
+            "tokens": self.credentials.writes,
             "watches": [
                 {
                     "kind": each.collection.kind,
@@ -122,6 +128,7 @@ class Cluster:
 
     def _led(self, leading: bool) -> None:
         log.info("leading" if leading else "following", identity=self.identity)
+        self.credentials.recheck()
         if leading:
             self.statuses.recheck()
             self.on_leading()
@@ -143,6 +150,7 @@ async def open_cluster(options: argparse.Namespace, *, controller_name: str) -> 
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await cluster.credentials.close()
         await cluster.source.stop()
         await api.close()
 

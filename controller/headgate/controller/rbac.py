@@ -78,10 +78,13 @@ def reports(mode: Mode, *, namespaced: bool | None = None) -> tuple[Rule, ...]:
 
 
 def writes(mode: Mode) -> tuple[Rule, ...]:
-    """The objects that Envoy Gateway needs of ours, by server-side apply; the API server collects them."""
+    """Tokens; and the objects that Envoy Gateway needs of ours, by server-side apply; the API server collects them."""
+    # Their names follow those of the policies, so the rule cannot hold them.
+    tokens = Rule("", ("secrets",), ("create", "patch"))
     if mode is not Mode.ENVOY_GATEWAY:
-        return ()
+        return (tokens,)
     return (
+        tokens,
         Rule("gateway.networking.k8s.io", ("httproutes",), ("create", "patch")),
         Rule("gateway.envoyproxy.io", ("httproutefilters",), ("create", "patch")),
         # They name their route as an owner that must not go first, which some clusters let only those do who may write

@@ -140,6 +140,12 @@ def test_both_attempts_may_take_theirs_from_the_request(stage: Stage) -> None:
     assert stage["theirs"].last.header("x-api-key") is None
 
 
+def test_a_missing_key_is_not_failed_over(stage: Stage) -> None:
+    """The client forgot something: it is told, rather than served by whatever comes next."""
+    assert chat(stage, "claude-then-theirs", x_aigw_api_key="sk-theirs").status_code == 401
+    assert not stage["theirs"].requests
+
+
 def test_a_backend_that_takes_none_gets_none(stage: Stage) -> None:
     assert chat(stage, "plain", x_aigw_api_key="sk-theirs", x_aigw_aws_access_key_id="AKIA").status_code == 200
     assert stage["own"].last.header("authorization") == "Bearer sk-own"

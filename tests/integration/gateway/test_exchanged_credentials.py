@@ -226,6 +226,24 @@ def test_what_envoy_finds_where_it_runs_signs_requests(scene: Scene) -> None:
         assert not own.problems
 
 
+def test_the_profile_of_a_credentials_file_signs_requests(scene: Scene) -> None:
+    text = "[default]\naws_access_key_id = AKIAWRONG\naws_secret_access_key = wrong\n\n"
+    text += "[team]\naws_access_key_id = AKIATEAM\naws_secret_access_key = team/secret\n"
+    with Provider(BEDROCK, key="AKIATEAM:team/secret") as own:
+        file = {"secretRef": {"name": "aws"}, "profile": "team"}
+        documents = [
+            *manifests.gateway({"port": scene.stage.port}),
+            *backend("aws", own.port, "AWSBedrock"),
+            secret("aws", credentials=text),
+            policy("aws", "AWSCredentials", region="us-east-1", credentialsFile=file),
+            route("models", [rule("", ref("aws"))]),
+        ]
+        scene.stage.run(documents)
+        answer = converse(scene.stage)
+        assert answer.status_code == 200, answer.text
+        assert not own.problems
+
+
 def test_without_a_token_requests_are_answered_503(scene: Scene) -> None:
     """…and go to the next backend where there is one; never out without a credential, or with another's."""
     scene.identity.down = True

@@ -272,9 +272,6 @@ def _aws(scope: Scope, policy: Policy, aws: credentials.AWSCredentials) -> ir.Cr
         return ir.Credential(kind=ir.CredentialKind.AWS_CHAIN, secret=name, value=Secret(""), region=aws.region)
     if value is None and not awaited:
         return None
-    if not scope.options.secrets_directory and not scope.options.envoy_gateway:
-        scope.report.error(policy, field, "this installation gives Envoy no directory for credential files")
-        return None
     return ir.Credential(
         kind=ir.CredentialKind.AWS,
         secret=name,

@@ -351,6 +351,13 @@ class BackendSecurityPolicy(Resource, frozen=True, kw_only=True):
 
     spec: BackendSecurityPolicySpec
 
+    @property
+    def has_token(self) -> bool:
+        """Whether its credential is fetched, and kept in a Secret named after it."""
+        aws = self.spec.aws_credentials
+        by_token = aws is not None and aws.oidc_exchange_token is not None
+        return by_token or self.spec.azure_credentials is not None or self.spec.gcp_credentials is not None
+
     def violations(self) -> Iterator[Violation]:
         if self.version == "v1alpha1" and self.spec.credential_override is not None:
             message = "v1alpha1 has no credentialOverride"

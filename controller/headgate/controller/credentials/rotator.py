@@ -2,8 +2,8 @@
 
     want(exchanges) ──► a keeper per policy: wait until due ─► converse ─► deliver ─► wait …
 
-What changes in a policy starts its keeper anew; what only comes back from the Secret does not. A failure leaves the old
-credential until it ends. The rules of time are in `rotation`, those of providers in `kinds`.
+What changes in a policy starts its keeper anew, and so does a Secret that is gone; what only comes back does not. A
+failure leaves the old credential until it ends. The rules of time are in `rotation`, those of providers in `kinds`.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from headgate.compiler.exchanges import Exchange
+from headgate.compiler.exchanges import Current, Exchange
 from headgate.compiler.resources.metadata import Name
 from headgate.contract.secret import Secret
 from headgate.controller.credentials import rotation
@@ -47,6 +47,8 @@ class Chances:
 class _Keeper:
     exchange: Exchange
     task: asyncio.Task[None]
+    seen: bool = False
+    """Whether its Secret has come back to us."""
 
 
 class Rotator:
@@ -76,11 +78,14 @@ class Rotator:
             self._keepers.pop(policy).task.cancel()
         for policy, exchange in wanted.items():
             known = self._keepers.get(policy)
-            if known is not None and (known.exchange.source, known.exchange.uid) == (exchange.source, exchange.uid):
+            same = known is not None and (known.exchange.source, known.exchange.uid) == (exchange.source, exchange.uid)
+            if known is not None and same and not (known.seen and exchange.current == Current()):
+                known.seen = known.seen or exchange.current.usable
                 continue
             if known is not None:
                 known.task.cancel()
-            self._keepers[policy] = _Keeper(exchange, asyncio.create_task(self._keep(exchange)))
+            task = asyncio.create_task(self._keep(exchange))
+            self._keepers[policy] = _Keeper(exchange, task, exchange.current.usable)
 
     async def close(self) -> None:
         """Stops all keepers."""
@@ -99,10 +104,10 @@ class Rotator:
                 async with self._turns:
                     token = await self._converse(exchange)
                     now = self._chances.clock()
-                    state = rotation.succeeded(now, token.expires, self._chances.chance())
-                    assert state.expires is not None
-                    await self._deliver(fetched(exchange, token, state.expires))
-                told = ""
+                    renewed = rotation.succeeded(now, token.expires, self._chances.chance())
+                    assert renewed.expires is not None
+                    await self._deliver(fetched(exchange, token, renewed.expires))
+                told, state = "", renewed
                 log.info("credential_renewed", policy=str(exchange.policy), due_seconds=round(state.due - now, 1))
             except ExchangeError as error:
                 told, state = await self._failed(exchange, str(error), told, state)

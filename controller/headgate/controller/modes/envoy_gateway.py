@@ -172,6 +172,7 @@ class _Outlet:
         self._writer.offer(build.world, build.wanted)
         if self._webhook is not None:
             self._webhook.offer(build.world, build.rules)
+        self._cluster.credentials.offer(build.compiled.exchanges)
         self._tell()
         log.debug("built", build_seconds=time.monotonic() - started)
 

@@ -123,6 +123,7 @@ class _Outlet:
             limits_text=compiled.limits,
             files=compiled.files,
             problems=tuple(sorted(problems.values(), key=diagnostic_order)),
+            exchanges=compiled.exchanges,
             statuses=compiled.statuses,
         )
 
@@ -132,6 +133,7 @@ class _Outlet:
         new = self._last is None or build.problems != self._last.problems
         self._last = build
         self.limits.publish(build.limits_text)
+        self._cluster.credentials.offer(build.exchanges)
         if new:
             self._log.built(build, snapshot)
         self._wait_for_envoy()

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 from headgate.compiler.conditions import Diagnostic, diagnostic_order
+from headgate.compiler.exchanges import secret_name
+from headgate.compiler.resources.ai_gateway import BackendSecurityPolicy
 from headgate.compiler.resources.metadata import NOWHERE, Key, Resource, Struct
 from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import Rejected, World, make_world
@@ -98,7 +100,12 @@ def key_of(raw: Raw) -> Key:
 
 
 def _references(resource: Resource) -> Iterator[Key]:
-    """The Secrets and ConfigMaps that an object names: every reference struct below it whose kind is one of them."""
+    """The Secrets and ConfigMaps that an object names: every reference struct below it whose kind is one of them.
+
+    And the Secret that a credential is exchanged into, which is named after its policy.
+    """
+    if isinstance(resource, BackendSecurityPolicy) and resource.has_token:
+        yield Key("", "Secret", *secret_name(resource.name))
     pending: list[object] = [getattr(resource, "spec", None)]
     while pending:
         value = pending.pop()
