@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, cast
 
+from headgate.limits.calendar import known_zone
 from headgate.limits.units import COUNT_MAX, UNITS_BY_NAME, Unit
 
 Path = tuple[str | int, ...]
@@ -62,6 +63,10 @@ class RateLimit:
     replaces: tuple[str, ...] = ()
     """Names of limits that do not count in a request where this one matches."""
     reserve: Reserve = Reserve.OFF
+    slides: bool = False
+    """Counts the last so many seconds, not those since the window began; ours."""
+    time_zone: str = ""
+    """Whose calendar days, weeks, months and years are; without one they are whole days since 1970, as there. Ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +79,12 @@ class Descriptor:
     descriptors: tuple["Descriptor", ...] = ()
     shadow_mode: bool = False
     """Counts and reports, but never refuses."""
+    quota_mode: bool = False
+    """Likewise, and the answer's dynamic metadata tells what is over: for who routes by it."""
     detailed_metric: bool = False
     """Metrics name the request's values, not the rule's: as many series as there are values."""
+    value_to_metric: bool = False
+    """Likewise for this level alone."""
     share_threshold: bool = False
     """All values that match this wildcard share one counter."""
 
@@ -90,12 +99,27 @@ class Domain:
 
 _DOMAIN_KEYS: Final = frozenset({"domain", "descriptors"})
 _DESCRIPTOR_KEYS: Final = frozenset(
-    {"key", "value", "rate_limit", "descriptors", "shadow_mode", "detailed_metric", "share_threshold"}
+    {
+        "key",
+        "value",
+        "rate_limit",
+        "descriptors",
+        "shadow_mode",
+        "quota_mode",
+        "detailed_metric",
+        "value_to_metric",
+        "share_threshold",
+    }
 )
-_RATE_LIMIT_KEYS: Final = frozenset({"unit", "requests_per_unit", "unlimited", "name", "replaces", "reserve"})
+_RATE_LIMIT_KEYS: Final = frozenset(
+    {"unit", "requests_per_unit", "unlimited", "name", "replaces", "reserve", "algorithm", "time_zone"}
+)
 _REPLACES_KEYS: Final = frozenset({"name"})
 
-_NOT_YET: Final = frozenset({"quota_mode", "value_to_metric", "metadata"})
+FIXED_WINDOW: Final = "fixed_window"
+SLIDING_WINDOW: Final = "sliding_window"
+
+_NOT_YET: Final = frozenset({"metadata"})
 """Keys envoyproxy/ratelimit knows and we do not yet: refused rather than read as nothing."""
 
 
@@ -144,6 +168,8 @@ def _descriptor(document: object, path: Path, *, depth: int) -> Descriptor:
         rate_limit=None if rate_limit is None else _rate_limit(rate_limit, (*path, "rate_limit")),
         descriptors=_descriptors(mapping, path, depth=depth + 1),
         shadow_mode=_flag(mapping, "shadow_mode", path),
+        quota_mode=_flag(mapping, "quota_mode", path),
+        value_to_metric=_flag(mapping, "value_to_metric", path),
         detailed_metric=_flag(mapping, "detailed_metric", path),
         share_threshold=share_threshold,
     )
@@ -166,7 +192,31 @@ def _rate_limit(document: object, path: Path) -> RateLimit:
             (*path, "unit") if "unit" in mapping else path,
         )
     amount = _amount(mapping, path)
-    return RateLimit(unit=unit, requests_per_unit=amount, name=name, replaces=replaces, reserve=_reserve(mapping, path))
+    return RateLimit(
+        unit=unit,
+        requests_per_unit=amount,
+        name=name,
+        replaces=replaces,
+        reserve=_reserve(mapping, path),
+        slides=_slides(mapping, path),
+        time_zone=_time_zone(mapping, path),
+    )
+
+
+def _slides(mapping: Mapping[str, object], path: Path) -> bool:
+    text = _text(mapping, "algorithm", path)
+    if text not in ("", FIXED_WINDOW, SLIDING_WINDOW):
+        raise ConfigError(f"expected {FIXED_WINDOW} or {SLIDING_WINDOW}, found {text!r}", (*path, "algorithm"))
+    if text == SLIDING_WINDOW and mapping.get("time_zone"):
+        raise ConfigError("windows of the calendar do not slide: their lengths differ", (*path, "algorithm"))
+    return text == SLIDING_WINDOW
+
+
+def _time_zone(mapping: Mapping[str, object], path: Path) -> str:
+    text = _text(mapping, "time_zone", path)
+    if text and not known_zone(text):
+        raise ConfigError(f"expected a time zone, like Europe/Berlin, found {text!r}", (*path, "time_zone"))
+    return text
 
 
 def _reserve(mapping: Mapping[str, object], path: Path) -> Reserve:
@@ -266,6 +316,8 @@ def _dump_descriptor(descriptor: Descriptor) -> dict[str, object]:
         "key": descriptor.key,
         "value": descriptor.value,
         "shadow_mode": descriptor.shadow_mode,
+        "quota_mode": descriptor.quota_mode,
+        "value_to_metric": descriptor.value_to_metric,
         "detailed_metric": descriptor.detailed_metric,
         "share_threshold": descriptor.share_threshold,
         "rate_limit": None if descriptor.rate_limit is None else _dump_rate_limit(descriptor.rate_limit),
@@ -280,6 +332,8 @@ def _dump_rate_limit(limit: RateLimit) -> dict[str, object]:
         "unlimited": limit.unlimited,
         "replaces": [{"name": name} for name in limit.replaces],
         "reserve": str(limit.reserve),
+        "algorithm": SLIDING_WINDOW if limit.slides else "",
+        "time_zone": limit.time_zone,
     }
     kept = {key: value for key, value in fields.items() if value}
     if limit.unit is None:

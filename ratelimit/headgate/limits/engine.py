@@ -26,6 +26,7 @@ from typing import Final
 import msgspec
 from headgate.limits.algorithms import Op
 from headgate.limits.algorithms.fixed_window import Part, counter_after, over_limit, plan_window, remaining
+from headgate.limits.calendar import window
 from headgate.limits.config import Reserve
 from headgate.limits.matching import Entries, Match, Rule, Snapshot, counter_stem, match_descriptor
 from headgate.limits.units import COUNT_MAX, UNIT_SECONDS, Unit
@@ -139,6 +140,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     code: Code
     statuses: tuple[Status, ...]
     refusal: Status | None
+    quota_violations: tuple[int, ...] = ()
+    """Which statuses are over a limit in quota mode."""
 
 
 def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: int, prefix: str = "", name: str = "") -> Plan:
@@ -187,11 +190,13 @@ def _op(match: Match, hits: int, now: int, prefix: str, part: Part) -> Op:
         hits=hits,
         limit=rule.amount,
         seconds=rule.seconds,
-        refuses=not rule.shadow_mode,
+        refuses=not (rule.shadow_mode or rule.quota_mode),
         now=now,
         prefix=prefix,
         part=part,
         lenient=part is Part.RESERVE and rule.reserve is Reserve.LENIENT,
+        slides=rule.slides,
+        bounds=window(rule.unit, rule.time_zone, now) if rule.time_zone and rule.unit else None,
     )
 
 
@@ -232,7 +237,8 @@ def decide_request(plan: Plan, outcome: Outcome) -> Decision:
         if status.code is Code.OVER_LIMIT and (refusal is None or status.reset_seconds > refusal.reset_seconds):
             refusal = status
         statuses.append(status)
-    return Decision(Code.OK if refusal is None else Code.OVER_LIMIT, tuple(statuses), refusal)
+    over = tuple([i for i, each in enumerate(statuses) if each.over and each.rule is not None and each.rule.quota_mode])
+    return Decision(Code.OK if refusal is None else Code.OVER_LIMIT, tuple(statuses), refusal, over)
 
 
 def _status(match: Match | None, op: Op, before: int, *, applied: bool, now: int) -> Status:

@@ -34,8 +34,15 @@ class Rule:
     name: str = ""
     replaces: tuple[str, ...] = ()
     shadow_mode: bool = False
+    quota_mode: bool = False
     detailed_metric: bool = False
+    levels: tuple[str, ...] = ()
+    """The parts of `key`, which may hold dots of their own; only where `valued_levels` are."""
+    valued_levels: tuple[int, ...] = ()
+    """The levels whose values of the request metrics name, where not all do."""
     reserve: Reserve = Reserve.OFF
+    slides: bool = False
+    time_zone: str = ""
 
     @property
     def label(self) -> str:
@@ -89,7 +96,7 @@ def build_snapshot(domains: Iterable[Domain]) -> Snapshot:
     for domain in source:
         if domain.name in trees:
             raise ConfigError(f"domain {domain.name!r} is defined twice")
-        trees[domain.name] = _tree(domain.name, "", domain.descriptors)
+        trees[domain.name] = _tree(domain.name, "", domain.descriptors, ())
     replaces = any(_replaces(descriptor) for domain in source for descriptor in domain.descriptors)
     return Snapshot(MappingProxyType(trees), source, replaces)
 
@@ -99,13 +106,13 @@ def _replaces(descriptor: Descriptor) -> bool:
     return bool(limit is not None and limit.replaces) or any(map(_replaces, descriptor.descriptors))
 
 
-def _tree(domain: str, parent_key: str, descriptors: Iterable[Descriptor]) -> _Node:
+def _tree(domain: str, parent_key: str, descriptors: Iterable[Descriptor], parents: tuple[Descriptor, ...]) -> _Node:
     node = _Node()
     for descriptor in descriptors:
-        key = f"{descriptor.key}_{descriptor.value}" if descriptor.value else descriptor.key
-        key = f"{parent_key}.{key}" if parent_key else key
-        child = _tree(domain, key, descriptor.descriptors)
-        child.rule = _rule(domain, key, descriptor)
+        key = f"{parent_key}.{_level(descriptor)}" if parent_key else _level(descriptor)
+        path = (*parents, descriptor)
+        child = _tree(domain, key, descriptor.descriptors, path)
+        child.rule = _rule(domain, key, descriptor, path)
         if not descriptor.value:
             node.default[descriptor.key] = child
         elif "*" in descriptor.value:
@@ -117,10 +124,15 @@ def _tree(domain: str, parent_key: str, descriptors: Iterable[Descriptor]) -> _N
     return node
 
 
-def _rule(domain: str, key: str, descriptor: Descriptor) -> Rule | None:
+def _level(descriptor: Descriptor) -> str:
+    return f"{descriptor.key}_{descriptor.value}" if descriptor.value else descriptor.key
+
+
+def _rule(domain: str, key: str, descriptor: Descriptor, path: tuple[Descriptor, ...]) -> Rule | None:
     limit = descriptor.rate_limit
     if limit is None:
         return None
+    valued = tuple(i for i, each in enumerate(path) if each.value_to_metric and not each.share_threshold)
     return Rule(
         domain=domain,
         key=key,
@@ -130,8 +142,13 @@ def _rule(domain: str, key: str, descriptor: Descriptor) -> Rule | None:
         name=limit.name,
         replaces=limit.replaces,
         shadow_mode=descriptor.shadow_mode,
+        quota_mode=descriptor.quota_mode,
         detailed_metric=descriptor.detailed_metric,
+        levels=tuple(map(_level, path)) if valued else (),
+        valued_levels=valued,
         reserve=limit.reserve,
+        slides=limit.slides,
+        time_zone=limit.time_zone,
     )
 
 
@@ -162,8 +179,18 @@ def match_descriptor(snapshot: Snapshot, domain: str, entries: Entries) -> Match
     if rule is None:
         return None
     counted_entries = entries if counted is None else counted
-    metric_key = ".".join(map("_".join, counted_entries)) if rule.detailed_metric else rule.key
+    if rule.detailed_metric:
+        metric_key = ".".join(map("_".join, counted_entries))
+    else:
+        metric_key = _valued_key(rule, entries) if rule.valued_levels else rule.key
     return Match(rule, counter_stem(domain, counted_entries), metric_key)
+
+
+def _valued_key(rule: Rule, entries: Entries) -> str:
+    levels = list(rule.levels)
+    for index in rule.valued_levels:
+        levels[index] = "_".join(entries[index])
+    return ".".join(levels)
 
 
 def counter_stem(domain: str, entries: Sequence[tuple[str, str]]) -> str:

@@ -74,9 +74,9 @@ class Metrics:
         if status.over:
             # Of a charge that crosses the limit, only what lies above it is over; a refused one is over as a whole.
             over = hits if status.before >= op.limit else max(status.before + hits - op.limit, 0)
-            if op.refuses:
+            if op.refuses or match.rule.quota_mode:
                 counts.over_limit += over
-                counts.refused += moment is Moment.ADMISSION
+                counts.refused += op.refuses and moment is Moment.ADMISSION
             else:
                 counts.shadow_mode += over
         else:

@@ -120,7 +120,7 @@ def encode_decision(decision: Decision, *, headers: Sequence[tuple[str, str]] = 
     # The statuses, which every answer has, are written out: through the message classes they cost half as much again.
     statuses = b"".join([_encode_status(status) for status in decision.statuses])
     refusal = decision.refusal
-    if refusal is None and not headers:
+    if refusal is None and not headers and not decision.quota_violations:
         return _GRANTED + statuses
     response = RateLimitResponse(overall_code=_CODES[decision.code])
     for name, value in headers:
@@ -137,6 +137,10 @@ def encode_decision(decision: Decision, *, headers: Sequence[tuple[str, str]] = 
                 "reset_seconds": refusal.reset_seconds,
             }
         )
+    if decision.quota_violations:
+        # Under the names that envoyproxy/ratelimit uses.
+        violations = [float(index) for index in decision.quota_violations]
+        response.dynamic_metadata.update({"quotaModeEnabled": True, "quotaModeViolations": violations})
     return response.SerializeToString() + statuses
 
 

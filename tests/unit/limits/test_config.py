@@ -115,8 +115,8 @@ def described(**fields: object) -> object:
         (described(shadow_mode="yes"), "descriptors[0].shadow_mode", "expected true or false, found 'yes'"),
         (described(share_threshold=True), "descriptors[0].share_threshold", "needs a value with a wildcard (*)"),
         (
-            described(quota_mode=True),
-            "descriptors[0].quota_mode",
+            described(metadata={}),
+            "descriptors[0].metadata",
             "envoyproxy/ratelimit has this field; Headgate does not support it yet",
         ),
         (limited(unit="fortnight"), "descriptors[0].rate_limit.unit", "found 'fortnight'"),
@@ -159,4 +159,29 @@ def test_how_a_limit_reserves_comes_back(reserve: Reserve) -> None:
 def test_an_unknown_way_to_reserve_is_named() -> None:
     limit = {"unit": "day", "requests_per_unit": 1, "reserve": "maybe"}
     with pytest.raises(ConfigError, match="reserve: expected lenient or strict, found 'maybe'"):
+        parse_domain({"domain": "d", "descriptors": [{"key": "k", "rate_limit": limit}]})
+
+
+def test_windows_of_ours_come_back() -> None:
+    limits = (
+        RateLimit(unit=Unit.HOUR, requests_per_unit=1, slides=True),
+        RateLimit(unit=Unit.MONTH, requests_per_unit=1, time_zone="Europe/Berlin"),
+    )
+    for limit in limits:
+        descriptor = Descriptor(key="k", rate_limit=limit, quota_mode=True, value_to_metric=True)
+        domain = Domain(name="d", descriptors=(descriptor,))
+        assert parse_domain(dump_domain(domain)) == domain
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"algorithm": "leaky"}, "algorithm: expected fixed_window or sliding_window, found 'leaky'"),
+        ({"time_zone": "Mars/Olympus"}, "time_zone: expected a time zone"),
+        ({"time_zone": "UTC", "algorithm": "sliding_window"}, "algorithm: windows of the calendar do not slide"),
+    ],
+)
+def test_a_window_that_cannot_be_is_named(field: dict[str, object], message: str) -> None:
+    limit = {"unit": "month", "requests_per_unit": 1, **field}
+    with pytest.raises(ConfigError, match=message):
         parse_domain({"domain": "d", "descriptors": [{"key": "k", "rate_limit": limit}]})

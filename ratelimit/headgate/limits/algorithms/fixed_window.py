@@ -3,6 +3,9 @@
 Rules: a descriptor with hits is over when they do not fit (`before + hits > limit`). One with no hits is a check, and
 is over when nothing more would fit (`before >= limit`). Negative hits give back, never below zero, and are never over.
 
+A window that slides also counts the one before, by the share of it that the last `seconds` reach into, as if its hits
+had come evenly: two counters in place of one record per hit, exact where the hits were even.
+
 A reservation is an estimate that is counted at admission and replaced by the real number at settlement. A lenient one
 is over as a check is, and takes no more than is left: alone, a client is treated as if it were only checked, and
 together, clients cannot take more than there is. A strict one is over when it does not fit.
@@ -13,6 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+SHARE_WHOLE: Final = 1_000_000
 COUNTER_MAX: Final = 2**53
 """Where Redis's Lua is exact."""
 
@@ -43,6 +47,15 @@ class FixedWindowOp(msgspec.Struct, frozen=True, gc=False):
     """False in shadow mode: being over does not refuse the transaction."""
     part: Part = Part.NONE
     lenient: bool = False
+    previous_key: str = ""
+    """The counter of the window before, where it slides."""
+    previous_share: int = 0
+    """How much of that window still counts, in millionths."""
+
+    @property
+    def kept_until(self) -> int:
+        """When the counter may be forgotten: a window that slides is still looked at in the next."""
+        return self.window_end + self.seconds if self.previous_key else self.window_end
 
     @property
     def stem_length(self) -> int:
@@ -69,10 +82,28 @@ def plan_window(
     prefix: str = "",
     part: Part = Part.NONE,
     lenient: bool = False,
+    slides: bool = False,
+    bounds: tuple[int, int] | None = None,
 ) -> FixedWindowOp:
-    """The operation for the window that contains `now` (Unix seconds); its key ends in the window's start."""
-    start = now - now % seconds
-    return FixedWindowOp(f"{prefix}{stem}{start}", hits, limit, start + seconds, seconds, refuses, part, lenient)
+    """The operation for the window that contains `now` (Unix seconds); its key ends in the window's start.
+
+    `bounds` are start and end of the window where they are not those of the clock.
+    """
+    if bounds is None:
+        start = now - now % seconds
+    else:
+        start, seconds = bounds[0], bounds[1] - bounds[0]
+    key, end = f"{prefix}{stem}{start}", start + seconds
+    if not slides:
+        return FixedWindowOp(key, hits, limit, end, seconds, refuses, part, lenient)
+    share = (end - now) * SHARE_WHOLE // seconds
+    previous = f"{prefix}{stem}{start - seconds}"
+    return FixedWindowOp(key, hits, limit, end, seconds, refuses, part, lenient, previous, share)
+
+
+def sliding_rest(op: FixedWindowOp, previous: int) -> int:
+    """What of the window before still counts against `op`."""
+    return int(previous * (op.previous_share / SHARE_WHOLE))
 
 
 def over_limit(op: FixedWindowOp, before: int) -> bool:

@@ -7,7 +7,8 @@
 --   1 for all or nothing, else 0; the number of operations; the index of its request in KEYS, or 0; the time;
 --   and for each operation the index of its counter in KEYS, its hits, its limit, and the sum of
 --   1 if being over refuses, 2 if it takes no more than is left, 4 to reserve, 8 to settle, 16 to keep what is reserved.
---   Where it reserves, settles or keeps, the end of its window and the length of its key without the window follow.
+--   32 if the window slides. Where it reserves, settles or keeps, the end of its window and the length of its key without the window follow;
+--   where it slides, the index of the counter of the window before, and how much of it counts, in millionths.
 -- Returns per transaction: 1 if it was applied, else 0; and per operation the counter it was examined against.
 --
 -- The counters are read with one MGET and written once each, whatever the number of transactions that share them.
@@ -93,14 +94,19 @@ while position <= arguments do
     local limit = tonumber(ARGV[position + 2])
     local flags = tonumber(ARGV[position + 3])
     position = position + 4
-    local before = counts[index]
-    local refuses, lenient, part = flags % 2 == 1, math.floor(flags / 2) % 2 == 1, flags - flags % 4
+    local refuses, lenient, part = flags % 2 == 1, math.floor(flags / 2) % 2 == 1, flags % 32 - flags % 4
     local window_end, stem
     if part > 0 then
       window_end = tonumber(ARGV[position])
       stem = names[index]:sub(1, tonumber(ARGV[position + 1]))
       position = position + 2
     end
+    local rest = 0
+    if flags >= 32 then
+      rest = math.floor(counts[tonumber(ARGV[position])] * (tonumber(ARGV[position + 1]) / 1000000))
+      position = position + 2
+    end
+    local before = counts[index] + rest
     if repeated then
       local own = stem and known[stem]
       if own and own.key == names[index] then before = before - own.amount end
@@ -112,7 +118,7 @@ while position <= arguments do
       settle(index, hits, part == 16, known and known[stem], now)
       if known then known[stem] = nil end
       charged = charged or hits ~= 0
-      replies[#replies + 1] = math.max(counts[index] - hits, 0)
+      replies[#replies + 1] = math.max(counts[index] - hits, 0) + rest
     else
       replies[#replies + 1] = before
       if all_or_nothing and refuses then
@@ -126,10 +132,11 @@ while position <= arguments do
       charged = charged or hits ~= 0
       if hits ~= 0 then
         undo[#undo + 1] = index
-        undo[#undo + 1] = before
-        counts[index] = clamped(before + hits)
-        if part == 4 and counts[index] > before then
-          local amount = counts[index] - before + (held[stem] and held[stem].amount or 0)
+        local count = counts[index]
+        undo[#undo + 1] = count
+        counts[index] = clamped(clamped(before + hits) - rest)
+        if part == 4 and counts[index] > count then
+          local amount = counts[index] - count + (held[stem] and held[stem].amount or 0)
           held[stem] = {amount = amount, window_end = window_end, key = names[index]}
         end
       end

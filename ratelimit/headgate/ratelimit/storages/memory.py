@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from headgate.limits.algorithms import Op
-from headgate.limits.algorithms.fixed_window import COUNTER_MAX, Held, Part, before_granted, counter_after, settle
+from headgate.limits.algorithms.fixed_window import (
+    COUNTER_MAX,
+    Held,
+    Part,
+    before_granted,
+    counter_after,
+    settle,
+    sliding_rest,
+)
 from headgate.limits.engine import HOLD_SECONDS, SETTLED_SECONDS, Outcome, Transaction, examine
 from headgate.ratelimit.storages import StorageError
 
@@ -70,13 +78,18 @@ class MemoryStorage:
             key = op.key
             count = standing.get(key)
             if count is None:
-                window = windows.get(op.window_end)
+                window = windows.get(op.kept_until if op.previous_key else op.window_end)
                 count = 0 if window is None else window.get(key, 0)
-            before.append(count)
-            standing[key] = counter_after(op, count) if op.hits else count
+            if op.previous_key:
+                rest = self._rest(op, standing.get(op.previous_key))
+                before.append(count + rest)
+                standing[key] = _clamped(counter_after(op, count + rest) - rest)
+            else:
+                before.append(count)
+                standing[key] = counter_after(op, count) if op.hits else count
         applied = not transaction.all_or_nothing or examine(transaction.ops, before)
         if applied:
-            self._store({op.key: (standing[op.key], op.window_end) for op in transaction.ops if op.hits})
+            self._store({op.key: (standing[op.key], op.kept_until) for op in transaction.ops if op.hits})
         return Outcome(tuple(before), applied)
 
     # Requests that reserve or settle.
@@ -102,14 +115,12 @@ class MemoryStorage:
 
     def _admit(self, transaction: Transaction, draft: _Draft) -> Outcome:
         for op in transaction.ops:
-            count = self._count(op.key, op.window_end, draft)
-            after = counter_after(op, count)
-            draft.before.append(count)
-            draft.standing[op.key] = (after, op.window_end)
+            count = self._count(op.key, op.kept_until, draft)
+            after = self._add(op, count, draft)
             if op.part is Part.RESERVE and after > count:
                 stem = op.key[: op.stem_length]
                 amount = after - count + (draft.held[stem].amount if stem in draft.held else 0)
-                draft.held[stem] = Held(op.key, op.window_end, amount)
+                draft.held[stem] = Held(op.key, op.kept_until, amount)
         applied = examine(transaction.ops, draft.before)
         if applied:
             self._store(draft.standing)
@@ -124,17 +135,24 @@ class MemoryStorage:
 
     def _settle(self, op: Op, reserved: _Holds, now: int, draft: _Draft) -> None:
         if op.part is Part.NONE:
-            count = self._count(op.key, op.window_end, draft)
-            draft.before.append(count)
-            draft.standing[op.key] = (counter_after(op, count), op.window_end)
+            self._add(op, self._count(op.key, op.kept_until, draft), draft)
             return
         # Two descriptors may share a counter: the first takes all that was reserved of it.
         held = reserved.pop(op.key[: op.stem_length], None)
         key, difference = settle(op, held, now)
-        end = op.window_end if held is None or key == op.key else held.window_end
+        end = op.kept_until if held is None or key == op.key else held.window_end
         count = self._count(key, end, draft)
-        draft.standing[key] = (min(max(count + difference, 0), COUNTER_MAX), end)
-        draft.before.append(max(self._count(op.key, op.window_end, draft) - op.hits, 0))
+        draft.standing[key] = (_clamped(count + difference), end)
+        counted = self._count(op.key, op.kept_until, draft)
+        draft.before.append(max(counted - op.hits, 0) + self._rest_in(op, draft))
+
+    def _add(self, op: Op, count: int, draft: _Draft) -> int:
+        """Adds the hits of `op` to its counter, which stands at `count`; returns what it stands at then."""
+        rest = self._rest_in(op, draft)
+        after = _clamped(counter_after(op, count + rest) - rest)
+        draft.before.append(count + rest)
+        draft.standing[op.key] = (after, op.kept_until)
+        return after
 
     def _repeated(self, transaction: Transaction, held: _Holds) -> Outcome:
         """As things were before it was counted the first time."""
@@ -143,12 +161,24 @@ class MemoryStorage:
         for op in transaction.ops:
             own = held.get(op.key[: op.stem_length])
             amount = own.amount if own is not None and own.key == op.key else 0
-            before.append(before_granted(op, self._count(op.key, op.window_end, draft) - amount))
+            before.append(
+                before_granted(op, self._count(op.key, op.kept_until, draft) - amount + self._rest_in(op, draft))
+            )
         return Outcome(tuple(before), applied=True)
 
-    def _count(self, key: str, window_end: int, draft: _Draft) -> int:
+    def _rest_in(self, op: Op, draft: _Draft) -> int:
+        standing = draft.standing.get(op.previous_key)
+        return self._rest(op, None if standing is None else standing[0]) if op.previous_key else 0
+
+    def _rest(self, op: Op, standing: int | None) -> int:
+        """What of the window before still counts; that one is kept until this one ends."""
+        if standing is None:
+            standing = self._windows.get(op.window_end, _NONE).get(op.previous_key, 0)
+        return sliding_rest(op, standing)
+
+    def _count(self, key: str, kept_until: int, draft: _Draft) -> int:
         standing = draft.standing.get(key)
-        return self._windows.get(window_end, _NONE).get(key, 0) if standing is None else standing[0]
+        return self._windows.get(kept_until, _NONE).get(key, 0) if standing is None else standing[0]
 
     def _sweep(self, now: int) -> None:
         self._swept = now
@@ -201,6 +231,10 @@ class MemoryStorage:
         self._holds.clear()
         self._settled.clear()
         self._keys = 0
+
+
+def _clamped(count: int) -> int:
+    return min(max(count, 0), COUNTER_MAX)
 
 
 _NONE: Final[Mapping[str, int]] = {}

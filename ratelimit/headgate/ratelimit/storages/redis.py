@@ -200,16 +200,23 @@ def encode_batch(transactions: Sequence[Transaction], ttl_jitter_seconds: int) -
                 indices[op.key] = len(indices) + 1
                 jitter_max = min(ttl_jitter_seconds, op.seconds)
                 # Counters of one window end together: without jitter Redis would expire all of them at one instant.
-                lives.append(op.seconds + (random.randrange(jitter_max) if jitter_max > 0 else 0))
+                kept = op.kept_until - op.window_end + op.seconds
+                lives.append(kept + (random.randrange(jitter_max) if jitter_max > 0 else 0))
+    for previous in {op.previous_key: op for each in transactions for op in each.ops if op.previous_key}.values():
+        if previous.previous_key not in indices:
+            indices[previous.previous_key] = len(indices) + 1
+            lives.append(previous.seconds)
     arguments = [len(indices), HOLD_SECONDS, SETTLED_SECONDS, *lives]
     for transaction in transactions:
         request = len(indices) + requests[transaction.request] if transaction.request else 0
         arguments += (int(transaction.all_or_nothing), len(transaction.ops), request, transaction.now)
         for op in transaction.ops:
             flags = op.refuses + 2 * op.lenient + op.part
-            arguments += (indices[op.key], op.hits, op.limit, flags)
+            arguments += (indices[op.key], op.hits, op.limit, flags + (32 if op.previous_key else 0))
             if op.part is not Part.NONE:
-                arguments += (op.window_end, op.stem_length)
+                arguments += (op.kept_until, op.stem_length)
+            if op.previous_key:
+                arguments += (indices[op.previous_key], op.previous_share)
     return [*indices, *requests], arguments
 
 
