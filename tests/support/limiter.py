@@ -53,6 +53,9 @@ class LimiterProcess:
     ) -> RateLimitResponse:
         return self._ask(client_request(client, hits=hits), metadata=metadata, timeout=10)
 
+    def ask_message(self, message: RateLimitRequest) -> RateLimitResponse:
+        return self._ask(message, metadata=(), timeout=10)
+
     def refuses(self, client: str = "a", *, hits: int | None = None, moment: str = "0-") -> bool:
         response = self.ask(client, hits=hits, metadata=((headers.GRPC_MOMENT, moment),))
         return response.overall_code == RateLimitResponse.OVER_LIMIT

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from headgate.limits.matching import Snapshot
 from headgate.ratelimit import wire
 from headgate.ratelimit.admin import AdminServer
 from headgate.ratelimit.config_source import ConfigSource
+from headgate.ratelimit.environment import VariableError, arguments_from
 from headgate.ratelimit.pages import make_pages
 from headgate.ratelimit.service import RateLimitService
 from headgate.ratelimit.storages import Storage
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 log = event_log("ratelimit")
 
 
+FROM_ENVIRONMENT = "--from-environment"
+"""First on the command line: envoyproxy/ratelimit's variables are read; what follows wins over them."""
+
+
 class StartError(Exception):
     """Why the service cannot start, in one line for the user."""
 
@@ -39,6 +45,7 @@ class StartError(Exception):
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="headgate-ratelimit", description="Envoy's rate limit service.")
+    parser.epilog = f"{FROM_ENVIRONMENT}, as the first argument, reads envoyproxy/ratelimit's environment variables."
     parser.add_argument("--address", default="127.0.0.1:8081", help="unix:/path or host:port (default %(default)s)")
     parser.add_argument(
         "--config", required=True, help="YAML file, or folder of them, or a controller's /limits (http://…); watched"
@@ -59,7 +66,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the service; returns the exit code."""
-    options = make_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == [FROM_ENVIRONMENT]:
+        try:
+            given = [*arguments_from(os.environ), *given[1:]]
+        except VariableError as error:
+            print(f"headgate-ratelimit: {error}", file=sys.stderr)
+            return 1
+    options = make_parser().parse_args(given)
     set_up_logging(options.log_level, options.log_format)
     try:
         # uvloop saves about a tenth of a decision's CPU (tests/bench/limits.py).

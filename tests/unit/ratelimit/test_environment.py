@@ -1,0 +1,75 @@
+"""envoyproxy/ratelimit's environment variables mean the same to ours."""
+
+import pytest
+from headgate.ratelimit.environment import DEFAULTS, VariableError, arguments_from, redis_url
+from headgate.ratelimit.main import FROM_ENVIRONMENT, main, make_parser
+
+
+def test_nothing_set_is_its_defaults() -> None:
+    options = make_parser().parse_args(arguments_from({}))
+    assert options.address == "0.0.0.0:8081"
+    assert options.config == "/srv/runtime_data/current/config"
+    assert options.redis_url == "unix:///var/run/nutcracker/ratelimit.sock"
+    assert (options.admin_host, options.admin_port) == ("0.0.0.0", 8080)
+    assert (options.ttl_jitter_seconds, options.key_prefix, options.limit_headers) == (300, "", False)
+
+
+def test_what_a_deployment_sets_is_read() -> None:
+    environment = {
+        "GRPC_UDS": "/run/l.sock",
+        "RUNTIME_ROOT": "/data",
+        "RUNTIME_SUBDIRECTORY": "ratelimit",
+        "REDIS_SOCKET_TYPE": "tcp",
+        "REDIS_URL": "redis:6379",
+        "CACHE_KEY_PREFIX": "p:",
+        "LIMIT_RESPONSE_HEADERS_ENABLED": "TRUE",
+        "EXPIRATION_JITTER_MAX_SECONDS": "0",
+        "LOG_LEVEL": "warn",
+        "USE_STATSD": "false",
+        "REDIS_POOL_SIZE": "5",
+    }
+    options = make_parser().parse_args(arguments_from(environment))
+    assert (options.address, options.config) == ("unix:/run/l.sock", "/data/ratelimit/config")
+    assert options.redis_url == "redis://redis:6379"
+    assert (options.key_prefix, options.limit_headers, options.ttl_jitter_seconds) == ("p:", True, 0)
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({"REDIS_AUTH": "p@ss"}, "redis://:p%40ss@r:1"),
+        ({"REDIS_AUTH": "user:p/w"}, "redis://user:p%2Fw@r:1"),
+        ({"REDIS_SOCKET_TYPE": "tls"}, "rediss://r:1"),
+        (
+            {"REDIS_TLS": "true", "REDIS_TLS_CACERT": "/ca.pem", "REDIS_TLS_SKIP_HOSTNAME_VERIFICATION": "1"},
+            "rediss://r:1?ssl_ca_certs=/ca.pem&ssl_check_hostname=false",
+        ),
+        ({"REDIS_URL": "rediss://u@h:2/1"}, "rediss://u@h:2/1"),
+    ],
+)
+def test_redis_is_found_where_it_says(variables: dict[str, str], url: str) -> None:
+    assert redis_url({**DEFAULTS, "REDIS_SOCKET_TYPE": "tcp", "REDIS_URL": "r:1", **variables}) == url
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"BACKEND_TYPE": "memcache"}, "BACKEND_TYPE=memcache is not supported; only redis is"),
+        ({"REDIS_TYPE": "CLUSTER"}, "REDIS_TYPE=CLUSTER is not supported; only SINGLE is"),
+        ({"REDIS_PERSECOND": "true"}, "REDIS_PERSECOND=true is not supported; only false is"),
+        ({"CONFIG_TYPE": "GRPC_XDS_SOTW"}, "CONFIG_TYPE=GRPC_XDS_SOTW is not supported; only FILE is"),
+        ({"LIMIT_LIMIT_HEADER": "x"}, "LIMIT_LIMIT_HEADER=x is not supported"),
+        ({"REDIS_TLS": "maybe", "REDIS_SOCKET_TYPE": "tcp"}, "REDIS_TLS=maybe is neither true nor false"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL=loud is none of"),
+        ({"REDIS_SOCKET_TYPE": "udp"}, "REDIS_SOCKET_TYPE=udp is none of unix, tcp, tls"),
+    ],
+)
+def test_what_we_do_not_have_is_named(variables: dict[str, str], message: str) -> None:
+    with pytest.raises(VariableError, match=message):
+        arguments_from(variables)
+
+
+def test_a_start_that_cannot_be_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("REDIS_TYPE", "SENTINEL")
+    assert main([FROM_ENVIRONMENT]) == 1
+    assert "REDIS_TYPE=SENTINEL is not supported" in capsys.readouterr().err
