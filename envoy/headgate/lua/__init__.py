@@ -5,6 +5,7 @@ the script's first comment. A script decides nothing that the compiler could dec
 """
 
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,6 +21,18 @@ def compact(name: str) -> str:
     """The same without comment lines and indentation, to be embedded: most of what a cluster weighs."""
     lines = (line.strip() for line in source(name).splitlines())
     return "".join(f"{line}\n" for line in lines if line and not line.startswith("--"))
+
+
+@cache
+def version(name: str) -> str:
+    """What tells one text of a script from another."""
+    return sha256(compact(name).encode()).hexdigest()[:16]
+
+
+@cache
+def by_virtual_host(name: str) -> str:
+    """A short script that runs this one, which virtual hosts hold in their metadata under its version."""
+    return f'local VERSION = "{version(name)}"\n{compact("shared")}'
 
 
 def directory() -> Path:

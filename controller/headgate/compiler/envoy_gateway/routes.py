@@ -39,6 +39,7 @@ from headgate.compiler.lower import replies
 from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.hosts import exact_model
 from headgate.compiler.lower.routes import Placement, answered, rule_routes
+from headgate.compiler.lower.upstream import SCRIPT, host_scripts, scripts_by_host
 from headgate.compiler.lower.wire import packed
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
@@ -519,7 +520,7 @@ def with_ai_routes(
         rules=rules,
         options=options,
     )
-    result = _without_routes(host, costs)
+    result = _without_routes(host, costs, options)
     items, *places = _items(entries, place, memo, fresh)
     own = _answers(served.values(), place)
     if mapped:
@@ -531,11 +532,13 @@ def with_ai_routes(
     return Host(result, tuple(served[name] for name in sorted(served)), problems)
 
 
-def _without_routes(host: VirtualHost, costs: Mapping[str, Any]) -> VirtualHost:
+def _without_routes(host: VirtualHost, costs: Mapping[str, Any], options: Options) -> VirtualHost:
     result = VirtualHost()
     result.CopyFrom(host)
     result.ClearField("routes")
     result.include_request_attempt_count = True  # tells the upstream script a first attempt from a later one
+    if scripts_by_host(options):
+        result.metadata.filter_metadata[SCRIPT].CopyFrom(host_scripts())
     for key, config in costs.items():
         result.typed_per_filter_config[key].CopyFrom(config)
     return result

@@ -36,11 +36,24 @@ from envoy.extensions.http.injected_credentials.generic.v3.generic_pb2 import Ge
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.any_pb2 import Any
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
+from headgate import lua
 from headgate.compiler.ir import Backend, Credential, CredentialKind, Pairs
 from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
 from headgate.compiler.lower.filters import brought
-from headgate.compiler.lower.wire import Json, ads, duration, extension, http_filter, packed, script, set_header
+from headgate.compiler.lower.wire import (
+    Json,
+    ads,
+    duration,
+    extension,
+    http_filter,
+    inline,
+    packed,
+    script,
+    set_header,
+    struct,
+)
 from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
 from headgate.llm.dialects.table import DIALECTS
@@ -182,8 +195,21 @@ def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Js
     return {"key": sha256(msgspec.json.encode(known)).hexdigest(), "backend": known}
 
 
+def scripts_by_host(options: Options) -> bool:
+    """Whether the script stands once in each virtual host: embedded in a cluster, it was most of what that weighed."""
+    return options.envoy_gateway and not options.lua_directory
+
+
+def host_scripts() -> Struct:
+    """The metadata of a virtual host, under the name `SCRIPT`, from which its clusters take their script."""
+    return struct({lua.version("upstream"): lua.compact("upstream")})
+
+
 def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
-    message = Lua(default_source_code=script("upstream", options.lua_directory))
+    if scripts_by_host(options):
+        message = Lua(default_source_code=inline(lua.by_virtual_host("upstream")))
+    else:
+        message = Lua(default_source_code=script("upstream", options.lua_directory))
     if not options.envoy_gateway:  # no route chooses it there
         message.source_codes[GUARD].CopyFrom(script(GUARD, options.lua_directory))
     overlay.lua_filter_context(message, _lua_context(backend, route, options))

@@ -16,6 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     Rds,
 )
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from headgate import lua
 from headgate.compiler.compile import compile_world
 from headgate.compiler.envoy_gateway.listeners import SWITCHED, place_of
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
@@ -233,6 +234,16 @@ def test_ai_routes_keep_from_providers_where_a_client_is() -> None:
     for route in posted(answered(asked, rules(ai_route("chat", "m"))), "m"):
         if route.HasField("route") and "/chat/" in route.name:
             assert {*headers.CLIENT_ORIGIN, *headers.OVERRIDES} <= set(route.request_headers_to_remove), route.name
+
+
+def test_the_script_of_all_clusters_stands_once_in_the_virtual_host() -> None:
+    options = replace(OPTIONS, lua_directory="")
+    found = translate(lists(theirs("chat", 0, model="m")), rules(ai_route("chat", "m")), options)[0]
+    (text,) = host(found).metadata.filter_metadata["headgate.lua/upstream"].fields.values()
+    assert text.string_value == lua.compact("upstream")
+    (cluster,) = (each for each in found.lists.clusters if b"headgate.lua/upstream" in each)
+    assert lua.version("upstream").encode() in cluster
+    assert len(cluster) < 5_000
 
 
 def test_a_route_that_is_not_known_here_is_not_sent_anywhere() -> None:
