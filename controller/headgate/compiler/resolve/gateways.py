@@ -285,6 +285,21 @@ def _rules_of_gateways(scope: Scope) -> ir.Program:
     return ir.Program(ports=tuple(ports), listeners=tuple(names))
 
 
+def _check_unread(scope: Scope) -> None:
+    """What is read beside Envoy Gateway alone."""
+    ignored = "ignored; a standalone gateway has its own Envoy"
+    for proxy in scope.world.envoy_proxies.values():
+        for name, value in (("bootstrap", proxy.spec.bootstrap), ("provider", proxy.spec.provider)):
+            if value is not None:
+                scope.report.warning(proxy, f"spec.{name}", ignored)
+    for gateway in scope.gateways.values():
+        if gateway.spec.infrastructure is not None:
+            scope.report.warning(gateway, "spec.infrastructure", ignored)
+    for each in scope.world.gateway_classes.values():
+        if each.spec.parameters_ref is not None and scope.serves_class(each.metadata.name):
+            scope.report.warning(each, "spec.parametersRef", ignored)
+
+
 def program(scope: Scope) -> ir.Program:
     """All ports of all Gateways. Gateways share ports; a port cannot speak HTTP and HTTPS at once."""
     if scope.options.envoy_gateway:
@@ -292,6 +307,7 @@ def program(scope: Scope) -> ir.Program:
         _check_parents(scope)
         check_backends(scope)
         return found
+    _check_unread(scope)
     ports: defaultdict[int, list[_Placed]] = defaultdict(list)
     for placed in _without_conflicts(scope, _listeners(scope)):
         ports[placed.written.port].append(placed)

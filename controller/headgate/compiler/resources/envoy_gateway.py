@@ -236,12 +236,15 @@ class HTTPRouteFilter(Resource, frozen=True, kw_only=True):
 
 
 class EnvoyProxySpec(Struct, frozen=True, kw_only=True):
-    """Of an EnvoyProxy nothing is read: a standalone gateway has its own Envoy."""
+    """How Envoys are started. A standalone gateway has its own Envoy, and reads none of it."""
 
+    bootstrap: Mapping[str, object] | None = None
+    """Beside Envoy Gateway: whether it turns off what crashes an Envoy whose processor answers late."""
+    provider: Mapping[str, object] | None = None
+    """Beside Envoy Gateway: which Envoy its image brings."""
     unsupported: ClassVar[Mapping[str, str]] = dict.fromkeys(
         (
             "backendTLS",
-            "bootstrap",
             "concurrency",
             "dynamicModules",
             "extraArgs",
@@ -255,7 +258,6 @@ class EnvoyProxySpec(Struct, frozen=True, kw_only=True):
             "mergeGateways",
             "mergeType",
             "preserveRouteOrder",
-            "provider",
             "routingType",
             "shutdown",
             "telemetry",

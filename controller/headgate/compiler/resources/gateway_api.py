@@ -32,11 +32,10 @@ class GatewayClassSpec(Struct, frozen=True, kw_only=True):
 
     controller_name: Name253
     """`headgate.dev/gateway-controller` on a cluster; in files the Gateways of every class are served."""
+    parameters_ref: Mapping[str, object] | None = None
+    """Beside Envoy Gateway: the EnvoyProxy of this class. A standalone gateway has its own Envoy."""
     description: Annotated[str, msgspec.Meta(max_length=64)] = ""
     """For people."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "parametersRef": "a standalone gateway has its own Envoy",
-    }
 
 
 class GatewayClass(Resource, frozen=True, kw_only=True):
@@ -167,8 +166,9 @@ class GatewaySpec(Struct, frozen=True, kw_only=True):
     """Name of its GatewayClass."""
     listeners: Annotated[tuple[Listener, ...], msgspec.Meta(min_length=1, max_length=64)]
     """What it listens on."""
+    infrastructure: Mapping[str, object] | None = None
+    """Beside Envoy Gateway: the Gateway's own EnvoyProxy. A standalone gateway has its own Envoy."""
     unsupported: ClassVar[Mapping[str, str]] = {
-        "infrastructure": "a standalone gateway has its own Envoy",
         "addresses": "the gateway listens on --listen-address",
         "allowedListeners": "ListenerSets are not read",
         "defaultScope": "routes name their Gateway in parentRefs",

@@ -18,7 +18,9 @@ import grpc.aio
 from headgate import lua
 from headgate.compiler.compile import Compiled, compile_world
 from headgate.compiler.conditions import Diagnostic, diagnostic_order
+from headgate.compiler.envoy_gateway.envoys import envoy_problems
 from headgate.compiler.envoy_gateway.objects import Wanted, inputs_of, wanted_objects
+from headgate.compiler.envoy_gateway.routes import Problem
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
 from headgate.compiler.envoy_gateway.sidecar import SOCKET
 from headgate.compiler.options import CONTROLLER_NAME, Mode, Options
@@ -73,6 +75,8 @@ class _Build:
     rules: Rules
     wanted: tuple[Wanted, ...]
     problems: tuple[Diagnostic, ...]
+    envoys: tuple[Problem, ...]
+    """What the Envoys of Gateways lack."""
 
 
 class _Outlet:
@@ -184,7 +188,8 @@ class _Outlet:
         wanted = wanted_objects(Scope(view.world, self._options), rules, build=self._version)
         problems = {str(each): each for each in (*view.diagnostics, *compiled.diagnostics)}
         ordered: Sequence[Diagnostic] = sorted(problems.values(), key=diagnostic_order)
-        return _Build(view.world, compiled, rules, wanted, tuple(ordered))
+        envoys = tuple(envoy_problems(view.world, rules))
+        return _Build(view.world, compiled, rules, wanted, tuple(ordered), envoys)
 
     async def _remind(self) -> None:
         while True:
@@ -196,7 +201,7 @@ class _Outlet:
             states = self._hooks.liveness.states(time.time())
             alone = self._cluster.election is None
             statuses = with_hooks(self._last.compiled.statuses, self._last.world, states, alone=alone)
-            self._cluster.statuses.offer(with_problems(statuses, self._hooks.problems))
+            self._cluster.statuses.offer(with_problems(statuses, (*self._last.envoys, *self._hooks.problems)))
 
 
 async def _stop(server: grpc.aio.Server) -> None:
