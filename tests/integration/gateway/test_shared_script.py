@@ -50,13 +50,13 @@ def _bootstrap(port: int, known: dict[str, str]) -> dict[str, Any]:
         {"name": NAME, "typed_config": script},
         {"name": "envoy.filters.http.upstream_codec", "typed_config": codec},
     ]
-    options = {
+    options: dict[str, Any] = {
         "@type": f"{TYPES}.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http_protocol_options": {}},
         "http_filters": filters,
     }
     address = {"socket_address": {"address": LOOPBACK, "port_value": other}}
-    cluster = {
+    cluster: dict[str, Any] = {
         "name": "back",
         "type": "STATIC",
         "load_assignment": {
