@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anthropic.types
+import cohere.v2.types
 import msgspec
 import openai.types.chat
 import openai.types.responses
@@ -21,6 +22,7 @@ ANSWER_TYPES: dict[str, type[BaseModel]] = {
     DialectName.OPENAI_CHAT: openai.types.chat.ChatCompletion,
     DialectName.OPENAI_RESPONSES: openai.types.responses.Response,
     DialectName.ANTHROPIC_MESSAGES: anthropic.types.Message,
+    DialectName.COHERE: cohere.v2.types.V2ChatResponse,
 }
 
 

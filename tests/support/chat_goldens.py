@@ -55,6 +55,11 @@ CLIENTS: Final[Mapping[DialectName, Client]] = {
         b'{"model":"asked","max_tokens":9,%b}' % _HELLO,
         b'{"model":"asked","max_tokens":9,%b,"stream":true}' % _HELLO,
     ),
+    DialectName.COHERE: Client(
+        "/cohere/v2/chat",
+        b'{"model":"asked",%b}' % _HELLO,
+        b'{"model":"asked",%b,"stream":true}' % _HELLO,
+    ),
 }
 
 TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
@@ -78,6 +83,10 @@ TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
         "direct-reasoning": {"model": "gpt-5"},
         "azure": {"model": "my deployment", "host": "azure", "version": "2025-03-01-preview"},
     },
+    DialectName.COHERE: {
+        "direct": {"model": "command-a-plus", "prefix": "/v2"},
+        "direct-older": {"model": "command-r7b-12-2024", "prefix": "/v2"},
+    },
 }
 """Whom requests are written for: the golden file's `dialect@target`, then the backend's facts. The first is every
 case's."""
@@ -88,7 +97,10 @@ COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
     "openai-chat/minimal": {DialectName.ANTHROPIC_MESSAGES: ("direct-newest",)},
     "openai-chat/json_schema": {DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-emulate")},
     "openai-chat/json_object": {DialectName.ANTHROPIC_MESSAGES: ("direct-emulate",)},
-    "openai-chat/reasoning_effort": {DialectName.ANTHROPIC_MESSAGES: _EVERY_CLAUDE},
+    "openai-chat/reasoning_effort": {
+        DialectName.COHERE: ("direct-older",),
+        DialectName.ANTHROPIC_MESSAGES: _EVERY_CLAUDE,
+    },
     "openai-chat/reasoning_minimal_with_forced_tool": {DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",)},
     "openai-chat/reasoning_none": {DialectName.ANTHROPIC_MESSAGES: ("direct-newest",)},
     "openai-chat/thinking_enabled": {DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-newest")},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import anthropic.types
+import cohere.v2.types
 import openai.types.chat
 import openai.types.responses
 from headgate.llm.exchange import ResponseTranslation
@@ -221,10 +222,64 @@ def _frames(received: bytes) -> list[Frame]:
     return [*sse.feed(received), *sse.close()]
 
 
+_COHERE_EVENTS: Final[TypeAdapter[Any]] = TypeAdapter(cohere.v2.types.V2ChatStreamResponse)
+
+
+def _read_cohere(frames: list[Frame]) -> Received:
+    result = Received()
+    contents: set[int] = set()
+    calls: set[int] = set()
+    for frame in frames:
+        if frame.data == b"[DONE]":
+            assert result.ended
+            continue
+        data = json.loads(frame.data)
+        assert frame.event == data["type"]
+        assert not result.ended
+        assert not result.failed
+        event = _COHERE_EVENTS.validate_json(frame.data, strict=True)
+        assert event.type == data["type"]
+        match event.type:
+            case "message-start":
+                assert event.id
+            case "content-start":
+                assert event.index not in contents
+                contents.add(event.index)
+                assert event.delta.message.content.type in ("text", "thinking")
+            case "content-delta":
+                assert event.index in contents
+                result.text += event.delta.message.content.text or ""
+                result.thinking += event.delta.message.content.thinking or ""
+            case "tool-call-start":
+                assert event.index == len(result.calls)
+                calls.add(event.index)
+                call = event.delta.message.tool_calls
+                result.calls.append((call.id, call.function.name, call.function.arguments))
+            case "tool-call-delta":
+                assert event.index in calls
+                more: str = event.delta.message.tool_calls.function.arguments
+                call_id, name, arguments = result.calls[int(event.index)]
+                result.calls[int(event.index)] = (call_id, name, arguments + more)
+            case "content-end":
+                contents.remove(event.index)
+            case "tool-call-end":
+                calls.remove(event.index)
+            case "message-end":
+                result.failed = event.delta.error is not None
+                result.ended = not result.failed
+                result.finish = None if result.failed else event.delta.finish_reason
+                assert result.failed or not (contents or calls)
+            case _:
+                assert event.type in ("citation-start", "citation-end")
+    assert result.ended != result.failed
+    return result
+
+
 READERS: Final[Mapping[DialectName, Callable[[bytes], Received]]] = {
     DialectName.OPENAI_CHAT: lambda received: _read_openai(_frames(received)),
     DialectName.OPENAI_RESPONSES: lambda received: _read_responses(_frames(received)),
     DialectName.ANTHROPIC_MESSAGES: lambda received: _read_anthropic(_frames(received)),
+    DialectName.COHERE: lambda received: _read_cohere(_frames(received)),
 }
 
 

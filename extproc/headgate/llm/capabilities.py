@@ -5,12 +5,19 @@ providers' model overviews and migration guides (<https://platform.claude.com/do
 <https://platform.openai.com/docs/models>), and the gates of the baseline.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, Literal
 
 MODEL_FACTS_MAX: Final = 4096
 """Model names whose facts are kept looked up; a client chooses the names, so there must be a bound."""
+
+EFFORT_BUDGETS: Final[Mapping[str, int]] = MappingProxyType(
+    {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 24_576, "max": 32_768}
+)
+"""Thinking tokens that stand for an effort where a model takes only a budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,3 +240,33 @@ def openai_facts(model: str) -> OpenAIFacts:
     name = model.lower()
     words = frozenset(name.replace("/", "-").replace(":", "-").split("-"))
     return next(facts for key, facts in OPENAI if (key in words if key in _WHOLE_WORDS else key in name))
+
+
+# --- Cohere ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohereFacts:
+    """What a model behind Cohere's chat takes. <https://docs.cohere.com/docs/models>"""
+
+    thinking: bool = False
+    """`thinking` and thinking contents in the history."""
+    images: bool = False
+
+
+COHERE: Final[tuple[tuple[str, CohereFacts], ...]] = (
+    ("reasoning", CohereFacts(thinking=True)),
+    ("vision", CohereFacts(images=True)),
+    ("command-a-03", CohereFacts()),
+    ("command-a-translate", CohereFacts()),
+    ("command-r", CohereFacts()),
+    ("", CohereFacts(thinking=True, images=True)),
+)
+"""A model that nobody listed is asked for what it is asked for: it refuses with better words than a guess could."""
+
+
+@lru_cache(maxsize=MODEL_FACTS_MAX)
+def cohere_facts(model: str) -> CohereFacts:
+    """The first row whose key the name contains."""
+    name = model.lower()
+    return next(facts for key, facts in COHERE if key in name)

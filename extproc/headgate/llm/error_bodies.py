@@ -12,6 +12,7 @@ from headgate.llm.names import DialectName
 
 _OPENAI: Final = DIALECTS[DialectName.OPENAI_CHAT].encode_error
 _ANTHROPIC: Final = DIALECTS[DialectName.ANTHROPIC_MESSAGES].encode_error
+_COHERE: Final = DIALECTS[DialectName.COHERE].encode_error
 
 
 def error_response(
@@ -39,10 +40,6 @@ def error_response(
 def error_body(dialect: DialectName | str, error: TranslationError) -> bytes:
     """The body that answers one of our own errors."""
     return _ENCODERS[DialectName(dialect)](error.detail())
-
-
-def _encode_cohere(detail: ErrorDetail) -> bytes:
-    return msgspec.json.encode({"message": detail.message})
 
 
 _GOOGLE_STATUSES: Final[Mapping[ErrorKind, str]] = MappingProxyType(
@@ -80,7 +77,7 @@ _ENCODERS: Final[Mapping[DialectName, Callable[[ErrorDetail], bytes]]] = Mapping
         DialectName.OPENAI_AUDIO: _OPENAI,
         DialectName.VLLM_TOKENIZE: _OPENAI,
         DialectName.ANTHROPIC_MESSAGES: _ANTHROPIC,
-        DialectName.COHERE: _encode_cohere,
+        DialectName.COHERE: _COHERE,
         DialectName.GEMINI: _encode_google,
         DialectName.BEDROCK_CONVERSE: _encode_aws,
     }

@@ -8,6 +8,7 @@ from headgate.llm.canonical import (
     CitationDelta,
     Finish,
     ImagePart,
+    LogprobsDelta,
     MediaOutput,
     MediaPart,
     OpaqueOutput,
@@ -37,8 +38,14 @@ from headgate.llm.canonical import (
 def response_events(response: ChatResponse) -> Iterator[StreamEvent]:
     """Start, the parts in order, the finish, the usage."""
     yield Start(id=response.id, model=response.model, created=response.created, service_tier=response.service_tier)
+    logprobs = response.logprobs
     for index, part in enumerate(response.parts):
-        yield from _part_events(index, part)
+        for event in _part_events(index, part):
+            yield event
+            if logprobs and isinstance(event, TextDelta):
+                # of all texts together: nothing says where one text's tokens end
+                yield LogprobsDelta(index, logprobs)
+                logprobs = None
     yield Finish(response.finish_reason, response.stop_sequence)
     yield UsageUpdate(response.usage)
 

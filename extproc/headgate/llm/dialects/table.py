@@ -3,10 +3,13 @@
 from types import MappingProxyType
 from typing import Final
 
-from headgate.llm.dialects import anthropic, openai_chat, openai_responses
+from headgate.llm.dialects import anthropic, cohere, openai_chat, openai_responses
 from headgate.llm.dialects.dialect import ChatDialect
 from headgate.llm.names import DialectName
 
 DIALECTS: Final[MappingProxyType[DialectName, ChatDialect]] = MappingProxyType(
-    {dialect.name: dialect for dialect in (openai_chat.DIALECT, openai_responses.DIALECT, anthropic.DIALECT)}
+    {
+        dialect.name: dialect
+        for dialect in (openai_chat.DIALECT, openai_responses.DIALECT, anthropic.DIALECT, cohere.DIALECT)
+    }
 )

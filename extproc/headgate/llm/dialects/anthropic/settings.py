@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 from headgate.llm.canonical import ChatRequest, FunctionTool, OpaqueTool, Reasoning, Tool, ToolChoice, WebSearchTool
-from headgate.llm.capabilities import ClaudeFacts, claude_facts
+from headgate.llm.capabilities import EFFORT_BUDGETS, ClaudeFacts, claude_facts
 from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.dialect import Target
 from headgate.llm.losses import Loss
@@ -20,11 +20,6 @@ from headgate.llm.names import DialectName
 
 BUDGET_TOKENS_MIN: Final = 1_024
 """The API refuses smaller thinking budgets."""
-
-EFFORT_BUDGETS: Final[Mapping[str, int]] = MappingProxyType(
-    {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 24_576, "max": 32_768}
-)
-"""Thinking tokens that stand for an effort where a model takes only a budget."""
 
 EFFORT_FALLBACKS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {"minimal": ("low",), "xhigh": ("xhigh", "max", "high"), "max": ("max", "xhigh", "high")}
