@@ -482,3 +482,24 @@ def test_the_first_requests_on_new_connections_are_translated(stage: Stage) -> N
         with httpx.Client() as client:
             body = {"model": "claude", "messages": MESSAGES}
             assert client.post(f"{stage.url}/v1/chat/completions", json=body).status_code == 200
+
+
+# --- OpenAI's client, by the Responses API
+
+
+def test_responses_client_talks_to_claude(stage: Stage) -> None:
+    stage["anthropic"].answer(Answer(text="Bonjour", usage=Usage(input=21, output=9)))
+    answer = stage.openai().responses.create(model="claude", input="Hi", instructions="Speak French.")
+    assert answer.output_text == "Bonjour"
+    assert answer.usage is not None
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (21, 9)
+    assert "Speak French." in json.dumps(stage["anthropic"].last.json["system"])
+
+
+def test_responses_client_streams_from_claude(stage: Stage) -> None:
+    stage["anthropic"].answer(Answer(text="one two three", usage=USAGE))
+    with stage.openai().responses.stream(model="claude", input="Hi") as stream:
+        said = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        final = stream.get_final_response()
+    assert said == final.output_text == "one two three"
+    assert final.status == "completed"
