@@ -7,6 +7,7 @@ from typing import Any
 
 import anthropic.types
 import cohere.v2.types
+import google.genai.types
 import msgspec
 import openai.types.chat
 import openai.types.responses
@@ -23,6 +24,7 @@ ANSWER_TYPES: dict[str, type[BaseModel]] = {
     DialectName.OPENAI_RESPONSES: openai.types.responses.Response,
     DialectName.ANTHROPIC_MESSAGES: anthropic.types.Message,
     DialectName.COHERE: cohere.v2.types.V2ChatResponse,
+    DialectName.GEMINI: google.genai.types.GenerateContentResponse,
 }
 
 

@@ -10,18 +10,21 @@ from headgate.llm.names import DialectName
 from support.chat_goldens import CLIENTS, COVERS, TARGETS, bridge, cases, request_cells
 from support.providers.checking import anthropic_messages_rules, openai_chat_rules, openai_responses_rules, sdk_problems
 from support.providers.cohere_types import cohere_rules
+from support.providers.gemini_types import gemini_rules
 
 SDK_TYPES: dict[str, str] = {
     DialectName.OPENAI_CHAT: "openai.types.chat.completion_create_params.CompletionCreateParams",
     DialectName.OPENAI_RESPONSES: "openai.types.responses.response_create_params.ResponseCreateParams",
     DialectName.ANTHROPIC_MESSAGES: "anthropic.types.message_create_params.MessageCreateParams",
     DialectName.COHERE: "support.providers.cohere_types.ChatRequest",
+    DialectName.GEMINI: "support.providers.gemini_types.GenerateContentRequest",
 }
 RULES: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     DialectName.OPENAI_CHAT: openai_chat_rules,
     DialectName.OPENAI_RESPONSES: openai_responses_rules,
     DialectName.ANTHROPIC_MESSAGES: anthropic_messages_rules,
     DialectName.COHERE: cohere_rules,
+    DialectName.GEMINI: gemini_rules,
 }
 
 

@@ -60,6 +60,12 @@ CLIENTS: Final[Mapping[DialectName, Client]] = {
         b'{"model":"asked",%b}' % _HELLO,
         b'{"model":"asked",%b,"stream":true}' % _HELLO,
     ),
+    DialectName.GEMINI: Client(
+        "/v1beta/models/asked:generateContent",
+        b'{"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}',
+        b'{"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}',
+        stream_path="/v1beta/models/asked:streamGenerateContent?alt=sse",
+    ),
 }
 
 TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
@@ -70,6 +76,11 @@ TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
         "direct-adaptive": {"model": "claude-opus-4-6"},
         "direct-newest": {"model": "claude-opus-4-8", "version": "2024-01-01"},
         "direct-emulate": {"model": "claude-3-5-haiku-20241022", "losses": "emulate"},
+        "vertex": {
+            "model": "claude-sonnet-4-5@20250929",
+            "host": "vertex",
+            "prefix": "/v1/projects/p/locations/us-east5",
+        },
     },
     DialectName.OPENAI_CHAT: {
         "direct": {"model": "gpt-4o"},
@@ -86,6 +97,18 @@ TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
     DialectName.COHERE: {
         "direct": {"model": "command-a-plus", "prefix": "/v2"},
         "direct-older": {"model": "command-r7b-12-2024", "prefix": "/v2"},
+    },
+    DialectName.GEMINI: {
+        "direct": {"model": "gemini-2.5-flash", "prefix": "/v1beta"},
+        "direct-3-pro": {"model": "gemini-3-pro-preview", "prefix": "/v1beta"},
+        "direct-3-flash": {"model": "gemini-3-flash-preview", "prefix": "/v1beta"},
+        "direct-2.5-pro": {"model": "gemini-2.5-pro", "prefix": "/v1beta"},
+        "direct-older": {"model": "gemini-2.0-flash", "prefix": "/v1beta"},
+        "vertex": {
+            "model": "gemini-3-flash-preview",
+            "host": "vertex",
+            "prefix": "/v1/projects/p/locations/us-central1",
+        },
     },
 }
 """Whom requests are written for: the golden file's `dialect@target`, then the backend's facts. The first is every

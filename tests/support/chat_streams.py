@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import anthropic.types
 import cohere.v2.types
+import google.genai.types
 import openai.types.chat
 import openai.types.responses
 from headgate.llm.exchange import ResponseTranslation
@@ -217,6 +218,41 @@ def _take_response(result: Received, response: Any, arguments: dict[int, str]) -
             result.signature += (item.encrypted_content or "").removeprefix("hg1.")
 
 
+def _read_gemini(frames: list[Frame]) -> Received:
+    result = Received()
+    for frame in frames:
+        assert not result.failed
+        data = json.loads(frame.data)
+        if "error" in data:
+            assert data["error"]["message"]
+            result.failed = True
+            continue
+        assert not result.ended
+        answer = google.genai.types.GenerateContentResponse.model_validate(data)
+        assert answer.response_id
+        assert answer.model_version
+        for candidate in answer.candidates or ():
+            content = candidate.content
+            for part in (content.parts if content is not None else None) or ():
+                _take_part(result, part)
+            if candidate.finish_reason is not None:
+                result.finish = candidate.finish_reason.value
+                result.ended = True
+    assert result.ended != result.failed
+    return result
+
+
+def _take_part(result: Received, part: google.genai.types.Part) -> None:
+    if part.thought:
+        result.thinking += part.text or ""
+        result.signature += (part.thought_signature or b"").decode()
+    elif part.function_call is not None:
+        call = part.function_call
+        result.calls.append((call.id or "", call.name or "", json.dumps(call.args)))
+    else:
+        result.text += part.text or ""
+
+
 def _frames(received: bytes) -> list[Frame]:
     sse = SseDecoder()
     return [*sse.feed(received), *sse.close()]
@@ -280,6 +316,7 @@ READERS: Final[Mapping[DialectName, Callable[[bytes], Received]]] = {
     DialectName.OPENAI_RESPONSES: lambda received: _read_responses(_frames(received)),
     DialectName.ANTHROPIC_MESSAGES: lambda received: _read_anthropic(_frames(received)),
     DialectName.COHERE: lambda received: _read_cohere(_frames(received)),
+    DialectName.GEMINI: lambda received: _read_gemini(_frames(received)),
 }
 
 

@@ -223,6 +223,67 @@ OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("", OpenAIFacts()),  # a compatible server: the words every one of them knows
 )
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeminiFacts:
+    """What a model behind the Gemini dialect takes."""
+
+    levels: tuple[str, ...] = ()
+    """Values of `thinkingLevel`, from little to much; empty where only budgets are known."""
+    budget: tuple[int, int] | None = None
+    """Least and most `thinkingBudget`; None where the model does not think or is told by levels."""
+    thinking_off: bool = False
+    """A budget of 0 is taken: no thinking."""
+    json_schema: bool = False
+    """Schemas are taken as they are; older models know a subset of OpenAPI's."""
+    json_with_tools: bool = False
+    """JSON may be asked for in a request that has functions."""
+    signatures: bool = False
+    """A call in the history must bear a thought signature."""
+    media_results: bool = False
+    """A function's response may hold images and documents."""
+    media_resolution: bool = False
+    """The detail of an image can be asked for."""
+
+    @property
+    def thinks(self) -> bool:
+        """Thinking can be asked for at all."""
+        return bool(self.levels) or self.budget is not None
+
+
+def _gemini_3(*levels: str) -> GeminiFacts:
+    return GeminiFacts(
+        levels=levels,
+        json_schema=True,
+        json_with_tools=True,
+        signatures=True,
+        media_results=True,
+        media_resolution=True,
+    )
+
+
+_GEMINI_3_FLASH: Final = _gemini_3("minimal", *_LOW_TO_HIGH)
+
+GEMINI: Final[tuple[tuple[str, GeminiFacts], ...]] = (
+    ("gemini-3-pro-image", _gemini_3()),
+    ("gemini-3-pro", _gemini_3("low", "high")),
+    ("gemini-3-flash", _GEMINI_3_FLASH),
+    ("flash-image", GeminiFacts(json_schema=True)),
+    ("-tts", GeminiFacts(json_schema=True)),
+    ("gemini-2.5-pro", GeminiFacts(budget=(128, 32_768), json_schema=True)),
+    ("gemini-2.5-flash-lite", GeminiFacts(budget=(512, 24_576), thinking_off=True, json_schema=True)),
+    ("gemini-2.5", GeminiFacts(budget=(1, 24_576), thinking_off=True, json_schema=True)),
+    ("gemini-robotics", GeminiFacts(budget=(1, 24_576), thinking_off=True, json_schema=True)),
+    ("gemini-2", GeminiFacts()),
+    ("gemini-1", GeminiFacts()),
+    ("gemini-pro", GeminiFacts()),
+    ("gemini-exp", GeminiFacts()),
+    ("flash", _GEMINI_3_FLASH),  # newer than this table: `gemini-flash-latest`, `gemini-3.1-flash…`
+    ("gemini", _gemini_3(*_LOW_TO_HIGH)),
+    ("", GeminiFacts()),  # Gemma and others behind this dialect
+)
+"""<https://ai.google.dev/gemini-api/docs/thinking>, <https://ai.google.dev/gemini-api/docs/structured-output>."""
+
 _WHOLE_WORDS: Final = frozenset(("o1", "o3"))
 """Keys that must be a word of their own (`o1-mini`, `openai/o3`), not part of another (`foo1`)."""
 
@@ -270,3 +331,10 @@ def cohere_facts(model: str) -> CohereFacts:
     """The first row whose key the name contains."""
     name = model.lower()
     return next(facts for key, facts in COHERE if key in name)
+
+
+@lru_cache(maxsize=MODEL_FACTS_MAX)
+def gemini_facts(model: str) -> GeminiFacts:
+    """The row of a model, whatever its publisher's prefix."""
+    name = model.lower()
+    return next(facts for key, facts in GEMINI if key in name)

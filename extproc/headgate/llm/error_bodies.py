@@ -13,6 +13,7 @@ from headgate.llm.names import DialectName
 _OPENAI: Final = DIALECTS[DialectName.OPENAI_CHAT].encode_error
 _ANTHROPIC: Final = DIALECTS[DialectName.ANTHROPIC_MESSAGES].encode_error
 _COHERE: Final = DIALECTS[DialectName.COHERE].encode_error
+_GEMINI: Final = DIALECTS[DialectName.GEMINI].encode_error
 
 
 def error_response(
@@ -42,27 +43,6 @@ def error_body(dialect: DialectName | str, error: TranslationError) -> bytes:
     return _ENCODERS[DialectName(dialect)](error.detail())
 
 
-_GOOGLE_STATUSES: Final[Mapping[ErrorKind, str]] = MappingProxyType(
-    {
-        ErrorKind.INVALID_REQUEST: "INVALID_ARGUMENT",
-        ErrorKind.AUTHENTICATION: "UNAUTHENTICATED",
-        ErrorKind.PERMISSION: "PERMISSION_DENIED",
-        ErrorKind.NOT_FOUND: "NOT_FOUND",
-        ErrorKind.TOO_LARGE: "INVALID_ARGUMENT",
-        ErrorKind.RATE_LIMIT: "RESOURCE_EXHAUSTED",
-        ErrorKind.QUOTA: "RESOURCE_EXHAUSTED",
-        ErrorKind.TIMEOUT: "DEADLINE_EXCEEDED",
-        ErrorKind.OVERLOADED: "UNAVAILABLE",
-        ErrorKind.INTERNAL: "INTERNAL",
-    }
-)
-
-
-def _encode_google(detail: ErrorDetail) -> bytes:
-    status = _GOOGLE_STATUSES[detail.kind]
-    return msgspec.json.encode({"error": {"code": detail.status, "message": detail.message, "status": status}})
-
-
 def _encode_aws(detail: ErrorDetail) -> bytes:
     return msgspec.json.encode({"message": detail.message})
 
@@ -78,7 +58,7 @@ _ENCODERS: Final[Mapping[DialectName, Callable[[ErrorDetail], bytes]]] = Mapping
         DialectName.VLLM_TOKENIZE: _OPENAI,
         DialectName.ANTHROPIC_MESSAGES: _ANTHROPIC,
         DialectName.COHERE: _COHERE,
-        DialectName.GEMINI: _encode_google,
+        DialectName.GEMINI: _GEMINI,
         DialectName.BEDROCK_CONVERSE: _encode_aws,
     }
 )

@@ -38,7 +38,10 @@ def _facts(dialect: str, **more: str) -> BackendFacts:
         ("embeddings", "anthropic-messages", None),
         ("rerank", "cohere", "relay"),
         ("rerank", "openai-chat", None),
-        ("chat-completions", "gemini", None),
+        ("chat-completions", "gemini", "bridge"),
+        ("generate-content", "openai-chat", "bridge"),
+        ("stream-generate-content", "gemini", "relay"),
+        ("embeddings", "gemini", None),
         ("models", "openai-chat", None),
     ],
 )
@@ -68,7 +71,7 @@ def test_a_plan_is_made_once_per_distinct_facts() -> None:
     assert plan(endpoint, reject) is not plan(endpoint, _facts("anthropic-messages"))
 
 
-@pytest.mark.parametrize("host", ["bedrock", "vertex"])
+@pytest.mark.parametrize("host", ["bedrock"])
 def test_hosts_that_are_not_there_yet_are_refused(host: str) -> None:
     with pytest.raises(UnsupportedTranslation):
         plan(_endpoint("messages"), _facts("anthropic-messages", host=host))

@@ -3,13 +3,19 @@
 from types import MappingProxyType
 from typing import Final
 
-from headgate.llm.dialects import anthropic, cohere, openai_chat, openai_responses
+from headgate.llm.dialects import anthropic, cohere, gemini, openai_chat, openai_responses
 from headgate.llm.dialects.dialect import ChatDialect
 from headgate.llm.names import DialectName
 
 DIALECTS: Final[MappingProxyType[DialectName, ChatDialect]] = MappingProxyType(
     {
         dialect.name: dialect
-        for dialect in (openai_chat.DIALECT, openai_responses.DIALECT, anthropic.DIALECT, cohere.DIALECT)
+        for dialect in (
+            openai_chat.DIALECT,
+            openai_responses.DIALECT,
+            anthropic.DIALECT,
+            cohere.DIALECT,
+            gemini.DIALECT,
+        )
     }
 )

@@ -1,9 +1,9 @@
-"""The hosts, a row each. Bedrock and Vertex have envelopes and framings of their own and come with them."""
+"""The hosts, a row each. Bedrock has an envelope and a framing of its own and comes with them."""
 
 from types import MappingProxyType
 from typing import Final
 
-from headgate.llm.hosts import azure, direct
+from headgate.llm.hosts import azure, direct, vertex
 from headgate.llm.hosts.host import Host
 from headgate.llm.names import DialectName, HostName
 
@@ -24,6 +24,12 @@ HOSTS: Final = MappingProxyType(
         for host in (
             Host(HostName.DIRECT, frozenset(DialectName), direct.place),
             Host(HostName.AZURE, _OPENAI, azure.place),
+            Host(
+                HostName.VERTEX,
+                frozenset((DialectName.GEMINI, DialectName.ANTHROPIC_MESSAGES)),
+                vertex.place,
+                vertex.envelope,
+            ),
         )
     }
 )

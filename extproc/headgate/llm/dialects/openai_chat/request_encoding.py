@@ -280,8 +280,10 @@ class _Messages:
             case Base64Source() as source:
                 file: Members = {"filename": part.title or "document.pdf"}
                 file["file_data"] = _data_uri(source, "application/pdf")
-            case FileSource(file_id=file_id):
+            case FileSource(file_id=file_id) if "/" not in file_id:
                 file = {"file_id": file_id}
+            case FileSource():
+                return self._drop(path, "files uploaded to one provider are unknown to another")
             case TextSource(text=text):
                 document = "\n\n".join(filter(None, (part.title, part.context, text)))
                 return [self._cached({"type": "text", "text": document}, part.cache)]
@@ -294,6 +296,8 @@ class _Messages:
         return [self._cached({"type": "file", "file": file}, part.cache)]
 
     def _media(self, part: MediaPart, path: str) -> list[Members]:
+        if self._facts.own_api and (part.kind == "video" or not isinstance(part.source, Base64Source)):
+            return self._drop(path, f"this provider takes no {part.kind} here")
         match part.source:
             case Base64Source() as source:
                 if part.kind == "audio":

@@ -1,0 +1,167 @@
+"""What OpenAI's clients say beyond OpenAI's API for the sake of Gemini.
+
+compat: `safetySettings`, `generationConfig.media_resolution`, `guided_choice`, `guided_regex`, `guided_json`, and tools
+of type `google_search` and `enterprise_search`. Further: Google's own `extra_body.google` (`thinking_config`,
+`cached_content`), `modalities`, `web_search_options`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from headgate.llm.canonical import ChatRequest, OpaqueTool
+from headgate.llm.dialects.gemini.proto_names import camel
+from headgate.llm.dialects.gemini.schema import is_list, is_object
+from headgate.llm.errors import RequestError
+from headgate.llm.losses import Loss
+from headgate.llm.names import DialectName
+
+Members = dict[str, Any]
+
+
+class Guided(msgspec.Struct, frozen=True):
+    """Constrained decoding in vLLM's words."""
+
+    path: str
+    members: Members
+
+
+class Extensions(msgspec.Struct, frozen=True):
+    """What was found, as members of this dialect."""
+
+    guided: Guided | None = None
+    media_resolution: object = None
+    thinking_config: object = None
+    modalities: tuple[str, ...] = ()
+    speech_config: object = None
+    top_level: Members = {}
+    """Members of the body itself."""
+
+
+class _Audio(msgspec.Struct, frozen=True):
+    voice: str | None = None
+
+
+_UNKNOWN: Final = "unknown to this dialect"
+
+
+def read_extensions(request: ChatRequest, losses: list[Loss]) -> Extensions:
+    """The extensions of a request; members of other meaning are losses."""
+    members = request.extras.get(DialectName.OPENAI_CHAT, {})
+    if not members:
+        return Extensions()
+    guided = _guided(members)
+    config: Mapping[str, Any] = _object(members, "generationConfig")
+    google: Mapping[str, Any] = _camel(_object(members, "extra_body").get("google") or _object(members, "google"))
+    top_level: Members = {}
+    if "safetySettings" in members:
+        top_level["safetySettings"] = _camel(msgspec.json.decode(members["safetySettings"]))
+    for name in ("cachedContent", "cached_content"):
+        if name in members:
+            top_level["cachedContent"] = msgspec.json.decode(members[name])
+    if "cachedContent" in google:
+        top_level["cachedContent"] = google["cachedContent"]
+    if "web_search_options" in members:
+        top_level["tools"] = [{"googleSearch": {}}]
+    losses.extend(Loss(name, "dropped", _UNKNOWN) for name in members if name not in _KNOWN)
+    return Extensions(
+        guided=guided,
+        media_resolution=config.get("media_resolution", config.get("mediaResolution")),
+        thinking_config=google.get("thinkingConfig"),
+        modalities=_modalities(members),
+        speech_config=_speech(members),
+        top_level=top_level,
+    )
+
+
+_KNOWN: Final = frozenset(
+    (
+        "safetySettings",
+        "generationConfig",
+        "guided_choice",
+        "guided_regex",
+        "guided_json",
+        "extra_body",
+        "google",
+        "cachedContent",
+        "cached_content",
+        "modalities",
+        "audio",
+        "web_search_options",
+    )
+)
+
+
+def _object(members: Mapping[str, msgspec.Raw], name: str) -> dict[str, Any]:
+    raw = members.get(name)
+    if raw is None:
+        return {}
+    value = msgspec.json.decode(raw)
+    if not is_object(value):
+        raise RequestError("must be an object", path=name, code="invalid_value")
+    return value
+
+
+def _camel(value: Any) -> Any:
+    if is_object(value):
+        return {camel(name): _camel(inner) for name, inner in value.items()}
+    if is_list(value):
+        return [_camel(item) for item in value]
+    return value
+
+
+def _guided(members: Mapping[str, msgspec.Raw]) -> Guided | None:
+    given = [name for name in ("guided_choice", "guided_regex", "guided_json") if name in members]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise RequestError(f"cannot be given together with {given[0]}", path=given[1], code="invalid_value")
+    name = given[0]
+    value = msgspec.json.decode(members[name])
+    if name == "guided_choice":
+        return Guided(name, {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": value}})
+    if name == "guided_regex":
+        schema = {"type": "STRING", "pattern": value}
+        return Guided(name, {"responseMimeType": "application/json", "responseSchema": schema})
+    schema = msgspec.json.decode(value) if isinstance(value, str) else value
+    return Guided(name, {"responseMimeType": "application/json", "responseJsonSchema": schema})
+
+
+def _modalities(members: Mapping[str, msgspec.Raw]) -> tuple[str, ...]:
+    if "modalities" not in members:
+        return ()
+    try:
+        return tuple(word.upper() for word in msgspec.json.decode(members["modalities"], type=list[str]))
+    except msgspec.ValidationError:
+        raise RequestError("must be a list of strings", path="modalities", code="invalid_value") from None
+
+
+def _speech(members: Mapping[str, msgspec.Raw]) -> object:
+    if "audio" not in members:
+        return None
+    try:
+        voice = msgspec.json.decode(members["audio"], type=_Audio).voice
+    except msgspec.ValidationError:
+        raise RequestError("must be an object with a voice", path="audio", code="invalid_value") from None
+    return {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": voice}}} if voice else None
+
+
+_TOOLS: Final[Mapping[str, str]] = {
+    "google_search": "googleSearch",
+    "enterprise_search": "enterpriseWebSearch",
+    "url_context": "urlContext",
+    "code_execution": "codeExecution",
+    "google_maps": "googleMaps",
+}
+
+
+def google_tool(tool: OpaqueTool) -> object | None:
+    """A tool that Google runs, in this dialect; None for any other."""
+    if tool.dialect is DialectName.GEMINI:
+        return tool.raw
+    name = _TOOLS.get(tool.kind)
+    if name is None or tool.dialect is not DialectName.OPENAI_CHAT:
+        return None
+    members = msgspec.json.decode(tool.raw)
+    settings = members.get(tool.kind) if is_object(members) else None
+    return {name: _camel(settings) if is_object(settings) else {}}
