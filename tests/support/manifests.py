@@ -60,6 +60,7 @@ _CREDENTIALS = {
     "OpenAI": ("APIKey", "apiKey"),
     "AzureOpenAI": ("AzureAPIKey", "azureAPIKey"),
     "Anthropic": ("AnthropicAPIKey", "anthropicAPIKey"),
+    "Gemini": ("APIKey", "apiKey"),
 }
 
 
