@@ -66,6 +66,8 @@ def _without_sampling(body: bytes) -> bytes:
     members = msgspec.json.decode(body)
     for name in ("temperature", "top_p", "top_k"):
         members.pop(name, None)
+    if members.pop("anthropic_version", None):  # Vertex has it in the body, and the model in the path
+        members.setdefault("model", "in the path")
     return msgspec.json.encode(members)
 
 

@@ -79,7 +79,9 @@ TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
         "vertex": {
             "model": "claude-sonnet-4-5@20250929",
             "host": "vertex",
-            "prefix": "/v1/projects/p/locations/us-east5",
+            "prefix": "",
+            "project": "p",
+            "region": "us-east5",
         },
     },
     DialectName.OPENAI_CHAT: {
@@ -107,7 +109,9 @@ TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
         "vertex": {
             "model": "gemini-3-flash-preview",
             "host": "vertex",
-            "prefix": "/v1/projects/p/locations/us-central1",
+            "prefix": "",
+            "project": "p",
+            "region": "us-central1",
         },
     },
 }
@@ -116,19 +120,41 @@ case's."""
 
 _EVERY_CLAUDE: Final = ("direct-old", "direct-manual", "direct-adaptive", "direct-newest")
 _EVERY_GPT: Final = ("direct-reasoning", "direct-compatible")
+_EVERY_GEMINI: Final = ("direct-3-pro", "direct-3-flash", "direct-2.5-pro", "direct-older")
 COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
-    "openai-chat/minimal": {DialectName.ANTHROPIC_MESSAGES: ("direct-newest",)},
-    "openai-chat/json_schema": {DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-emulate")},
+    "openai-chat/minimal": {
+        DialectName.ANTHROPIC_MESSAGES: ("direct-newest", "vertex"),
+        DialectName.GEMINI: ("vertex",),
+    },
+    "openai-chat/json_schema": {
+        DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-emulate"),
+        DialectName.GEMINI: ("direct-older",),
+    },
     "openai-chat/json_object": {DialectName.ANTHROPIC_MESSAGES: ("direct-emulate",)},
     "openai-chat/reasoning_effort": {
         DialectName.COHERE: ("direct-older",),
         DialectName.ANTHROPIC_MESSAGES: _EVERY_CLAUDE,
+        DialectName.GEMINI: _EVERY_GEMINI,
     },
     "openai-chat/reasoning_minimal_with_forced_tool": {DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",)},
-    "openai-chat/reasoning_none": {DialectName.ANTHROPIC_MESSAGES: ("direct-newest",)},
+    "openai-chat/reasoning_none": {
+        DialectName.ANTHROPIC_MESSAGES: ("direct-newest",),
+        DialectName.GEMINI: _EVERY_GEMINI,
+    },
     "openai-chat/thinking_enabled": {DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-newest")},
-    "openai-chat/thinking_round_trip": {DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",)},
-    "openai-chat/thinking_unsigned": {DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",)},
+    "openai-chat/thinking_round_trip": {
+        DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",),
+        DialectName.GEMINI: ("direct-3-flash",),
+    },
+    "openai-chat/thinking_unsigned": {
+        DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",),
+        DialectName.GEMINI: ("direct-3-flash",),
+    },
+    "openai-chat/tools": {DialectName.GEMINI: ("direct-older", "direct-3-flash", "vertex")},
+    "openai-chat/images": {DialectName.GEMINI: ("vertex",)},
+    "openai-chat/tool_result_image": {DialectName.GEMINI: ("direct-3-flash",)},
+    "gemini/thinking_budget": {DialectName.OPENAI_CHAT: _EVERY_GPT, DialectName.ANTHROPIC_MESSAGES: _EVERY_CLAUDE},
+    "gemini/thinking_level": {DialectName.OPENAI_CHAT: _EVERY_GPT, DialectName.ANTHROPIC_MESSAGES: _EVERY_CLAUDE},
     "openai-chat/every_sampling_parameter": {DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-newest")},
     "openai-chat/tool_choice_named": {DialectName.ANTHROPIC_MESSAGES: ("direct-old",)},
     "anthropic-messages/minimal": {

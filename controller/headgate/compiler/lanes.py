@@ -76,6 +76,15 @@ CLASSES = (
         paths=("/v1/messages", "/anthropic/v1/messages"),
     ),
     PathClass(
+        name="count-tokens",
+        endpoint="count-tokens",
+        kind=MatchKind.REGEX,
+        path="(/anthropic)?/v1/messages/count_tokens",
+        dialect=DialectName.ANTHROPIC_MESSAGES,
+        paths=("/v1/messages/count_tokens", "/anthropic/v1/messages/count_tokens"),
+        translated_only=True,
+    ),
+    PathClass(
         name="anthropic",
         endpoint="",
         kind=MatchKind.REGEX,

@@ -11,12 +11,14 @@ from headgate.llm.exchange import Plan
 from headgate.llm.planning import plan
 
 PREFIX = "/v1/projects/p/locations/us-east5"
+PLACE = {"project": "p", "region": "us-east5"}
 
 
 def _plan(path: str, dialect: str, **more: Any) -> Plan:
     endpoint = lookup(path)
     assert endpoint is not None
-    return plan(endpoint, BackendFacts(name="b", dialect=dialect, host="vertex", prefix=PREFIX, **more))
+    values: dict[str, Any] = {**PLACE, **more}
+    return plan(endpoint, BackendFacts(name="b", dialect=dialect, host="vertex", prefix="", **values))
 
 
 def _messages(**members: Any) -> bytes:
@@ -75,6 +77,14 @@ def test_gemini_is_at_its_own_publisher() -> None:
     request = bridge.translate_request(b'{"model":"x","messages":[{"role":"user","content":"Hi"}],"stream":true}', {})
 
     assert request.path == f"{PREFIX}/publishers/google/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
+
+
+def test_without_a_project_keys_of_express_mode_go_to_the_publisher() -> None:
+    bridge = _plan("/v1/chat/completions", "gemini", model="gemini-2.5-flash", project="", region="")
+
+    request = bridge.translate_request(b'{"model":"x","messages":[{"role":"user","content":"Hi"}]}', {})
+
+    assert request.path == "/v1/publishers/google/models/gemini-2.5-flash:generateContent"
 
 
 def test_a_model_cannot_name_another_path() -> None:

@@ -55,6 +55,15 @@ _OPENAI_TYPES = (
     ("response.code == 429", "rate_limit_error"),
     ("response.code >= 500", "server_error"),
 )
+_GOOGLE_STATUSES = (
+    ("response.code == 401", "UNAUTHENTICATED"),
+    ("response.code == 403", "PERMISSION_DENIED"),
+    ("response.code == 404", "NOT_FOUND"),
+    ("response.code == 429", "RESOURCE_EXHAUSTED"),
+    ("response.code == 503", "UNAVAILABLE"),
+    ("response.code == 504", "DEADLINE_EXCEEDED"),
+    ("response.code >= 500", "INTERNAL"),
+)
 _HAS_MODEL = (
     f"response.code == 404 && '{metadata.INTERNAL}' in metadata.filter_metadata"
     f" && '{metadata.INTERNAL_MODEL}' in metadata.filter_metadata['{metadata.INTERNAL}']"
@@ -103,6 +112,30 @@ def _openai_format(message: str) -> SubstitutionFormatString:
         "code": _choice(_OPENAI_CODES, "invalid_request"),
     }
     return SubstitutionFormatString(json_format=struct({"error": error}), content_type="application/json")
+
+
+def _google_format(message: str) -> SubstitutionFormatString:
+    error = {"code": "%RESPONSE_CODE%", "message": message, "status": _choice(_GOOGLE_STATUSES, "INVALID_ARGUMENT")}
+    return SubstitutionFormatString(json_format=struct({"error": error}), content_type="application/json")
+
+
+def _bare_format(message: str) -> SubstitutionFormatString:
+    """AWS's and Cohere's errors."""
+    return SubstitutionFormatString(json_format=struct({"message": message}), content_type="application/json")
+
+
+_FORMATS = (
+    (_IS_ANTHROPIC, _anthropic_format),
+    (_client_path("matches('^(/gemini)?/v1beta/.*')"), _google_format),
+    (_client_path("matches('^((/bedrock)?/model/|(/cohere)?/v2/).*')"), _bare_format),
+)
+"""Dialects but OpenAI's, told by the client's path."""
+
+
+def _mappers(when: str, message: str, status: int = 0) -> list[ResponseMapper]:
+    """What is said in each dialect where the condition holds."""
+    result = [_mapper(_cel(f"{when} && ({spoken})"), said(message), status) for spoken, said in _FORMATS]
+    return [*result, _mapper(_cel(when), _openai_format(message), status)]
 
 
 def _verbatim() -> SubstitutionFormatString:
@@ -196,9 +229,9 @@ def local_replies(options: Options, body_bytes_max: int, allowed: Sequence[Heade
         # our rate limit service answers in the client's dialect and names the limit
         result.mappers.append(_mapper(_cel("response.code_details == 'request_rate_limited'"), _verbatim()))
     for when, message, status in _messages(options, body_bytes_max):
-        result.mappers.append(_mapper(_cel(f"{when} && ({_IS_ANTHROPIC})"), _anthropic_format(message), status))
-        result.mappers.append(_mapper(_cel(when), _openai_format(message), status))
-    result.mappers.append(_mapper(_cel(_IS_ANTHROPIC), _anthropic_format("%LOCAL_REPLY_BODY%")))
+        result.mappers.extend(_mappers(when, message, status))
+    for spoken, said in _FORMATS:
+        result.mappers.append(_mapper(_cel(spoken), said("%LOCAL_REPLY_BODY%")))
     result.mappers.append(_mapper(_cel("true"), _openai_format("%LOCAL_REPLY_BODY%")))
     for mapper in result.mappers:
         mapper.headers_to_add.extend(allowed)

@@ -58,6 +58,7 @@ from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.hosts.azure import VERSIONLESS
+from headgate.llm.hosts.vertex import publisher_path
 from headgate.llm.names import DialectName, HostName
 from headgate.pb import overlay
 
@@ -162,6 +163,15 @@ def _has_deployments(backend: Backend) -> bool:
     return backend.host is HostName.AZURE and backend.version not in VERSIONLESS
 
 
+def _prefix(backend: Backend, *, deployments: bool) -> str:
+    """What stands before an endpoint's own path at the provider."""
+    if backend.host is HostName.AZURE and not deployments:
+        return AZURE_V1_PREFIX
+    if backend.host is HostName.VERTEX and backend.dialect is not None:
+        return publisher_path(backend.dialect, backend.prefix, backend.project, backend.region)
+    return backend.prefix
+
+
 def _published(backend: Backend, route: str) -> dict[str, Json]:
     """What the script tells of an attempt in users' metadata (compat names), as the processor does by itself."""
     namespace, _, rest = backend.name.partition("/")
@@ -177,7 +187,7 @@ def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Js
     models_path = _MODELS_PATHS.get(backend.dialect) if backend.dialect is not None else None
     values: dict[str, Json] = {
         "host": backend.authority,
-        "prefix": AZURE_V1_PREFIX if backend.host is HostName.AZURE and not deployments else backend.prefix,
+        "prefix": _prefix(backend, deployments=deployments),
         "azure_version": backend.version if deployments else "",
         "translate": translated_paths(backend, options),
         "alone": backend.alone,

@@ -46,6 +46,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "GCPAnthropic": Schema(DialectName.ANTHROPIC_MESSAGES, HostName.VERTEX),
     "AWSBedrock": Schema(DialectName.BEDROCK_CONVERSE, HostName.BEDROCK),
     "GCPVertexAI": Schema(DialectName.GEMINI, HostName.VERTEX),
+    "Gemini": Schema(DialectName.GEMINI, HostName.DIRECT, "v1beta"),
     "Cohere": Schema(DialectName.COHERE, HostName.DIRECT, "v2"),
 }
 

@@ -1,7 +1,7 @@
 """Credentials: what authenticates the gateway to a backend, from policies, Secrets and requests."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headgate.compiler import exchanges, ir
 from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
@@ -292,6 +292,8 @@ def backend_credential(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tu
         return None, False
     if policies:
         credential = policy_credential(scope, policies[0])
+        if credential is not None and policies[0].spec.type == "APIKey" and backend.spec.schema.name in _GOOGLE_KEYS:
+            credential = _google_key(credential)
         return credential, credential is not None
     broken = [
         entry
@@ -303,6 +305,20 @@ def backend_credential(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tu
         message = f"{broken[0].key} that gives it a credential is not valid"
         scope.report.error(backend, "metadata.name", message)
     return None, not broken
+
+
+_GOOGLE_KEYS = frozenset(("Gemini", "GCPVertexAI"))
+"""Schemas whose API keys come in Google's header; what it takes as a bearer are tokens."""
+
+
+def _google_key(credential: ir.Credential) -> ir.Credential:
+    return replace(
+        credential,
+        secret=f"{credential.secret}/google",
+        value=Secret(credential.value.reveal().removeprefix(credential.prefix)),
+        header="x-goog-api-key",
+        prefix="",
+    )
 
 
 def cloud_place(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tuple[str, str]:

@@ -185,6 +185,7 @@ def _check_served(scope: Scope, route: ai_gateway.AIGatewayRoute, place: str, ba
         if (
             row.multipart
             or not row.endpoint
+            or row.endpoint == "count-tokens"  # another matter than whether its clients are served
             or row.dialect not in TRANSLATED
             or not backends
             or any(lane_of(row, backend) is not None for backend in backends)

@@ -231,6 +231,7 @@ SchemaName = Literal[
     "GCPAnthropic",
     "Anthropic",
     "AWSAnthropic",
+    "Gemini",
 ]
 
 
@@ -240,7 +241,7 @@ class VersionedAPISchema(Struct, frozen=True, kw_only=True):
     name: SchemaName
     """Which API."""
     prefix: str | None = None
-    """For OpenAI and Anthropic: path of the API on the backend; `v1` when absent."""
+    """Path of the API on the backend; for OpenAI and Anthropic `v1` when absent, for Gemini `v1beta`."""
     version: str = ""
     """For AzureOpenAI and others: version of the API, like `2025-01-01-preview`."""
 

@@ -1,4 +1,4 @@
-"""Vertex AI: `{prefix}/publishers/…`, where the prefix names project and location.
+"""Vertex AI: `/v1/projects/{project}/locations/{region}/publishers/…`; without a project, where express mode's keys go.
 
 <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>,
 <https://docs.anthropic.com/en/api/claude-on-vertex-ai>.
@@ -6,6 +6,7 @@
 
 import re
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 from headgate.contract.facts import BackendFacts
@@ -31,11 +32,19 @@ def place(endpoint: Endpoint, facts: BackendFacts, asked: Asked) -> str:
     if asked.model in _DOT_SEGMENTS:
         raise RequestError(f"there is no model {asked.model!r}", path="model")
     if endpoint.dialect is not DialectName.ANTHROPIC_MESSAGES:
-        return f"{facts.prefix}/publishers/google{endpoint.suffix.replace(MODEL_PLACEHOLDER, _segment(asked))}"
-    models = f"{facts.prefix}/publishers/anthropic/models"
+        suffix = endpoint.suffix.replace(MODEL_PLACEHOLDER, _segment(asked))
+        return publisher_path(endpoint.dialect, facts.prefix, facts.project, facts.region) + suffix
+    models = publisher_path(endpoint.dialect, facts.prefix, facts.project, facts.region) + "/models"
     if endpoint.operation is Operation.COUNT_TOKENS:
         return f"{models}/{COUNT_TOKENS_MODEL}:rawPredict"
     return f"{models}/{_segment(asked)}:{'streamRawPredict' if asked.stream else 'rawPredict'}"
+
+
+def publisher_path(dialect: DialectName, prefix: str, project: str, region: str) -> str:
+    """What stands before `/models`. The prefix is the API's version, `/v1` where there is none."""
+    publisher = "anthropic" if dialect is DialectName.ANTHROPIC_MESSAGES else "google"
+    place = f"/projects/{quote(project, safe='')}/locations/{quote(region, safe='')}" if project and region else ""
+    return f"{prefix or '/v1'}{place}/publishers/{publisher}"
 
 
 def _segment(asked: Asked) -> str:
