@@ -76,14 +76,14 @@ TOOLS: Any = types.GenerateContentConfig(
 def test_google_client_is_answered(stage: Stage, client: Any, model: str, provider: str) -> None:
     stage[provider].answer(Answer(text="Bonjour", tools=TWO, usage=Usage(input=21, output=9)))
 
-    answer = client.models.generate_content(model=model, contents="Hi", config=TOOLS)
+    answer: Any = client.models.generate_content(model=model, contents="Hi", config=TOOLS)
 
-    calls = answer.function_calls or []
+    calls: list[Any] = answer.function_calls or []
     assert [(call.name, call.args) for call in calls] == [
         ("weather", {"city": "Bern"}),
         ("weather", {"city": "Genève"}),
     ]
-    parts = answer.parts or []
+    parts: list[Any] = answer.parts or []
     assert "".join(part.text or "" for part in parts) == "Bonjour"
     usage = answer.usage_metadata
     assert usage is not None
@@ -97,9 +97,9 @@ def test_google_client_is_answered(stage: Stage, client: Any, model: str, provid
 def test_google_client_streams(stage: Stage, client: Any, model: str, provider: str) -> None:
     stage[provider].answer(Answer(text="one two three", tools=TWO, usage=Usage(input=21, output=9)))
 
-    chunks = list(client.models.generate_content_stream(model=model, contents="Hi", config=TOOLS))
+    chunks: list[Any] = list(client.models.generate_content_stream(model=model, contents="Hi", config=TOOLS))
 
-    parts = [part for chunk in chunks for part in chunk.parts or []]
+    parts: list[Any] = [part for chunk in chunks for part in chunk.parts or ()]
     assert "".join(part.text or "" for part in parts) == "one two three"
     assert [part.function_call.args for part in parts if part.function_call] == [{"city": "Bern"}, {"city": "Genève"}]
     usage = chunks[-1].usage_metadata
@@ -122,6 +122,7 @@ def test_a_stream_that_is_not_asked_for_as_events_is_an_array(stage: Stage, mode
 def test_google_client_raises_what_the_provider_said(stage: Stage, client: Any, model: str, provider: str) -> None:
     stage[provider].answer(Failure(429, "slower"))
 
+    raised: Any
     with pytest.raises(ClientError) as raised:
         client.models.generate_content(model=model, contents="Hi")
 
@@ -129,6 +130,7 @@ def test_google_client_raises_what_the_provider_said(stage: Stage, client: Any, 
 
 
 def test_google_client_is_told_of_an_unknown_model(client: Any) -> None:
+    raised: Any
     with pytest.raises(ClientError) as raised:
         client.models.generate_content(model="nothing", contents="Hi")
 
