@@ -87,7 +87,7 @@ async def test_clients_of_any_dialect_reach_their_models(stage: AiStage) -> None
         assert message.content
     contents = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
     named = await stage.http.post("/v1beta/models/nope:generateContent", json=contents)  # the model is in the path
-    assert (named.status_code, named.json()["error"]["code"]) == (404, "model_not_found")
+    assert (named.status_code, named.json()["error"]["status"]) == (404, "NOT_FOUND")  # as Google says it
     assert "'nope'" in named.json()["error"]["message"]
     envoy = stage.envoy
     assert "false" in envoy.admin("/runtime").split("grpc_side_stream_flow_control")[1][:200]
