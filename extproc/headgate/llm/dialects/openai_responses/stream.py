@@ -4,7 +4,7 @@ Parts are told by their item and their place in it. What an item's deltas left o
 events left out from the whole response at the end, for servers that stream less than OpenAI.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -57,6 +57,7 @@ ITEMS_MAX: Final = 4_096
 
 _NOTHING: Final[Sequence[StreamEvent]] = ()
 _Kind = Literal["text", "refusal", "thinking"]
+_KINDS: Final[Mapping[str, _Kind]] = {"output_text": "text", "refusal": "refusal"}
 _STARTS: Final = {"text": TextStart, "refusal": RefusalStart, "thinking": ThinkingStart}
 
 
@@ -217,7 +218,7 @@ class ResponsesStreamDecoder:
         part = event.part
         if part is None:
             return
-        kind: _Kind | None = {"output_text": "text", "refusal": "refusal"}.get(part.type)  # type: ignore[assignment]
+        kind = _KINDS.get(part.type)
         if kind is None:
             return
         if self._open is None or self._open[:3] != (kind, event.output_index, event.content_index):
