@@ -10,7 +10,7 @@ end
 
 function envoy_on_request(h)
   local path = h:headers():get(":path"):match("^[^?]*")
-  local model, ending = path:match("/v1beta/models/([^/]+)(:%a+)$")
+  local model, ending = path:match("/models/([^/]+)(:%a+)$")
   if not model then model, ending = path:match("/model/([^/]+)(/[%a%-]+)$") end
   if not model then return end
   model = unescaped(model)

@@ -229,7 +229,7 @@ end
 
 -- The model and the operation of a path that names the model, Gemini's or Bedrock's.
 local function model_and_ending(bare)
-  local model, ending = bare:match("/v1beta/models/([^/]+)(:%a+)$")
+  local model, ending = bare:match("/models/([^/]+)(:%a+)$")
   if model then return model, ending end
   return bare:match("/model/([^/]+)(/[%a%-]+)$")
 end
@@ -333,7 +333,7 @@ local function run(h)
   local mark = path:find("?", 1, true)
   local bare = mark and path:sub(1, mark - 1) or path
   local translated = backend.translates[bare]
-  if not translated and backend.translates_endings and bare:sub(1, 4) ~= "/v1/" then
+  if not translated and backend.translates_endings and (bare:sub(1, 4) ~= "/v1/" or bare:sub(1, 11) == "/v1/models/") then
     local _, ending = model_and_ending(bare)
     translated = ending and backend.translates[ending]
   end

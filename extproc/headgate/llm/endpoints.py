@@ -74,6 +74,8 @@ class Endpoint:
     """Default dialect prefix of the full path."""
     bare: bool = True
     """Also served without the prefix."""
+    aliases: tuple[str, ...] = ()
+    """Other paths, below the same prefixes, that mean the same."""
     suffix: str = ""
     """The path at the provider, after the backend's own prefix (`/v1`)."""
     fixed: bool = False
@@ -192,6 +194,7 @@ ENDPOINTS: Final = (
     Endpoint(
         name="generate-content",
         path="/v1beta/models/{model}:generateContent",
+        aliases=("/v1/models/{model}:generateContent",),
         prefix="/gemini",
         suffix="/models/{model}:generateContent",
         dialect=DialectName.GEMINI,
@@ -200,6 +203,7 @@ ENDPOINTS: Final = (
     Endpoint(
         name="stream-generate-content",
         path="/v1beta/models/{model}:streamGenerateContent",
+        aliases=("/v1/models/{model}:streamGenerateContent",),
         prefix="/gemini",
         suffix="/models/{model}:streamGenerateContent?alt=sse",
         dialect=DialectName.GEMINI,
@@ -302,10 +306,11 @@ def paths(prefixes: Prefixes = DEFAULT_PREFIXES) -> Mapping[str, Endpoint]:
     another endpoint's bare one."""
     served: dict[str, Endpoint] = {}
     for endpoint in ENDPOINTS:
-        served.setdefault(prefixes.root + prefixes.of(endpoint) + endpoint.path, endpoint)
+        for path in (endpoint.path, *endpoint.aliases):
+            served.setdefault(prefixes.root + prefixes.of(endpoint) + path, endpoint)
     for endpoint in ENDPOINTS:
-        if endpoint.bare:
-            served.setdefault(prefixes.root + endpoint.path, endpoint)
+        for path in (endpoint.path, *endpoint.aliases) if endpoint.bare else ():
+            served.setdefault(prefixes.root + path, endpoint)
     return MappingProxyType(served)
 
 

@@ -58,9 +58,9 @@ def clean(stage: Stage) -> Iterator[None]:
     stage.check()
 
 
-@pytest.fixture
-def client(stage: Stage) -> Iterator[google.genai.Client]:
-    options = types.HttpOptions(base_url=stage.url, api_version="v1beta")
+@pytest.fixture(params=[None, "v1beta"], ids=["default", "v1beta"])
+def client(stage: Stage, request: pytest.FixtureRequest) -> Iterator[google.genai.Client]:
+    options = types.HttpOptions(base_url=stage.url, api_version=request.param)
     with google.genai.Client(api_key="client-key", http_options=options) as found:
         yield found
 

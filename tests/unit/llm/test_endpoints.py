@@ -74,6 +74,7 @@ def test_names_and_operations_are_distinct_where_it_matters() -> None:
             "stream-generate-content",
             PathFacts("a/b", True, "alt=sse"),
         ),
+        ("/v1/models/gemini-2.5-pro:generateContent", "generate-content", PathFacts("gemini-2.5-pro")),
         ("/model/anthropic.claude-v1:0/converse", "converse", PathFacts("anthropic.claude-v1:0")),
         ("/bedrock/model/arn%3Aaws/converse-stream", "converse-stream", PathFacts("arn:aws", True)),
         ("/v1/chat/completions?x=1", "chat-completions", PathFacts(query="x=1")),
@@ -87,6 +88,9 @@ def test_a_path_may_name_the_model(path: str, name: str, facts: PathFacts) -> No
     assert path_facts(endpoint, path) == facts
 
 
-@pytest.mark.parametrize("path", ["/v1beta/models/:generateContent", "/v1beta/models/a/b:generateContent", "/model/x"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/models/llama3:latest", "/v1beta/models/:generateContent", "/v1beta/models/a/b:generateContent", "/model/x"],
+)
 def test_a_path_without_one_model_is_not_served(path: str) -> None:
     assert lookup(path) is None

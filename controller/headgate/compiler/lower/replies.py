@@ -126,7 +126,7 @@ def _bare_format(message: str) -> SubstitutionFormatString:
 
 _FORMATS = (
     (_IS_ANTHROPIC, _anthropic_format),
-    (_client_path("matches('^(/gemini)?/v1beta/.*')"), _google_format),
+    (_client_path("matches('^(/gemini)?/v1(beta/|/models/.*Content)')"), _google_format),
     (_client_path("matches('^((/bedrock)?/model/|(/cohere)?/v2/).*')"), _bare_format),
 )
 """Dialects but OpenAI's, told by the client's path."""
