@@ -308,6 +308,14 @@ async def test_routes_change_and_go_while_others_are_called(stage: AiStage) -> N
             lambda answer: answer.status_code == 200 and bool(second.requests), lambda: stage.chat("late")
         )
         assert time.monotonic() - changed < 2
+        await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("nobody"))]))
+        route = reference(f"{manifests.AI}/v1beta1", "AIGatewayRoute", "late", stage.namespace)
+        await stage.kube.wait_for(
+            route, lambda found: "nobody" in condition(found, "NotAccepted").get("message", ""), "not to be accepted"
+        )
+        second.forget()
+        assert (await stage.chat("late")).status_code == 200
+        assert second.requests
         broken = manifests.route("broken", [manifests.rule("broken", manifests.ref("nobody"))])
         await stage.apply(broken)
         answer = await stage.until(lambda answer: answer.status_code == 500, lambda: stage.chat("broken"))

@@ -1,8 +1,9 @@
 """What the compiler has to say about objects, as values: diagnostics for people, statuses for the API."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from headgate.compiler.resources.metadata import Key, Resource, Source
 
@@ -54,6 +55,16 @@ def diagnose(
         field=field,
         key=resource.key,
     )
+
+
+STAYS: Final = "; its last good version stays in force"
+
+
+def stays(diagnostic: Diagnostic) -> Diagnostic:
+    """An error that costs its object nothing but the newest version."""
+    if diagnostic.severity is not Severity.ERROR:
+        return diagnostic
+    return replace(diagnostic, message=diagnostic.message + STAYS)
 
 
 def diagnostic_order(diagnostic: Diagnostic) -> tuple[str, int, int, str, str]:

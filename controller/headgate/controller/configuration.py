@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from headgate.compiler.compile import compile_world
 from headgate.compiler.conditions import diagnostic_order
+from headgate.compiler.last_good import Good, compile_settled
 from headgate.compiler.options import Options
 from headgate.compiler.resources import core
 from headgate.compiler.resources.metadata import Name
@@ -21,6 +21,7 @@ class Configuration:
         self._options = options
         self._environment = environment
         self._loaded: Loaded | None = None
+        self._good: Good = {}
 
     def build(self, tokens: Mapping[Name, core.Secret] | None = None) -> Build:
         """Blocks while it reads and compiles. `tokens` are Secrets that no file holds: what exchanges have given."""
@@ -28,7 +29,8 @@ class Configuration:
         world = self._loaded.world
         if tokens:
             world = replace(world, secrets=dict(sorted({**world.secrets, **tokens}.items())))
-        compiled = compile_world(world, self._options)
+        settled = compile_settled(world, self._options, self._good)
+        self._good, compiled = settled.good, settled.compiled
         problems = {str(each): each for each in (*self._loaded.diagnostics, *compiled.diagnostics)}
         return Build(
             resources=compiled.resources,

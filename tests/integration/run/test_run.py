@@ -182,6 +182,11 @@ def test_a_saved_change_is_live_within_a_second_and_a_broken_one_changes_nothing
     gateway.write(broken)
     gateway.wait_output(r"gateway\.yaml:\d+:\d+: error: .*last good version stays in force")
     assert ask(gateway.url, "second")[0] == 200
+    dangling = config(port, provider, "third").replace("backendRefs: [{name: ", "backendRefs: [{name: no-")
+    assert dangling != config(port, provider, "third")
+    gateway.write(dangling)
+    gateway.wait_output(r"gateway\.yaml:\d+: error: AIGatewayRoute .*no-.*last good version stays in force")
+    assert [ask(gateway.url, model)[0] for model in ("second", "third")] == [200, 404]
     gateway.write(config(port, provider, "third"))
     wait_until(lambda: ask(gateway.url, "third")[0] == 200, "the mended change to be live")
     gateway.wait_output(r"solved: .*gateway\.yaml")

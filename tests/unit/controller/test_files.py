@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from headgate.compiler.conditions import STAYS
 from headgate.compiler.resources.metadata import Name
-from headgate.controller.sources.files import STAYS, Loaded, find_files, load
+from headgate.controller.sources.files import Loaded, find_files, load
 
 
 def backend(name: str, host: str = "example.com") -> str:

@@ -16,13 +16,14 @@ from typing import Final
 
 import grpc.aio
 from headgate import lua
-from headgate.compiler.compile import Compiled, compile_world
+from headgate.compiler.compile import Compiled
 from headgate.compiler.conditions import Diagnostic, diagnostic_order
 from headgate.compiler.envoy_gateway.envoys import envoy_problems
 from headgate.compiler.envoy_gateway.objects import Wanted, inputs_of, wanted_objects
 from headgate.compiler.envoy_gateway.routes import Problem
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
 from headgate.compiler.envoy_gateway.sidecar import SOCKET
+from headgate.compiler.last_good import Good, compile_settled
 from headgate.compiler.options import CONTROLLER_NAME, Mode, Options
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.world import World
@@ -98,6 +99,7 @@ class _Outlet:
         self._hooks = ExtensionServer(options)
         self._writer = ObjectWriter(cluster.api, Discovery(cluster.api), may_write=lambda: cluster.leading)
         self._last: _Build | None = None
+        self._good: Good = {}
         self._error = ""
         cluster.on_leading = self._leading
         self._hooks.on_news = self._tell
@@ -183,13 +185,14 @@ class _Outlet:
     def _build(self) -> _Build:
         """Called in a thread."""
         view = self._cluster.view()
-        compiled = compile_world(view.world, self._options)
+        settled = compile_settled(view.world, self._options, self._good)
+        self._good, world, compiled = settled.good, settled.world, settled.compiled
         rules = known_rules(compiled.program, self._last.rules if self._last is not None else None)
-        wanted = wanted_objects(Scope(view.world, self._options), rules, build=self._version)
+        wanted = wanted_objects(Scope(world, self._options), rules, build=self._version)
         problems = {str(each): each for each in (*view.diagnostics, *compiled.diagnostics)}
         ordered: Sequence[Diagnostic] = sorted(problems.values(), key=diagnostic_order)
-        envoys = tuple(envoy_problems(view.world, rules))
-        return _Build(view.world, compiled, rules, wanted, tuple(ordered), envoys)
+        envoys = tuple(envoy_problems(world, rules))
+        return _Build(world, compiled, rules, wanted, tuple(ordered), envoys)
 
     async def _remind(self) -> None:
         while True:

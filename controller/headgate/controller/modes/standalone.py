@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 import grpc
-from headgate.compiler.compile import compile_world
 from headgate.compiler.conditions import diagnostic_order
+from headgate.compiler.last_good import Good, compile_settled
 from headgate.compiler.options import Mode, Options
 from headgate.compiler.resources.metadata import Key
 from headgate.controller.certificates.installation import certificate_keeper
@@ -68,6 +68,7 @@ class _Outlet:
         self._control_plane = ControlPlane(build=self._build, observer=self, state_directory=state)
         self.limits = LimitsPage()
         self._last: Build | None = None
+        self._good: Good = {}
         self._patience: asyncio.TimerHandle | None = None
 
     async def serve(self, address: str, stop: asyncio.Event) -> None:
@@ -116,7 +117,8 @@ class _Outlet:
     def _build(self) -> Build:
         """Called in a thread."""
         view = self._cluster.view()
-        compiled = compile_world(view.world, self._options)
+        settled = compile_settled(view.world, self._options, self._good)
+        self._good, compiled = settled.good, settled.compiled
         problems = {str(each): each for each in (*view.diagnostics, *compiled.diagnostics)}
         return Build(
             resources=compiled.resources,

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from headgate.compiler.conditions import Diagnostic, Severity, diagnostic_order
+from headgate.compiler.conditions import Diagnostic, Severity, diagnostic_order, stays
 from headgate.compiler.resources.metadata import Key, Resource, Source
 from headgate.compiler.resources.policies import PolicySpec
 from headgate.compiler.resources.reading import read_object
@@ -27,7 +27,6 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 FILES_MAX: Final = 20_000
 """Files in the folders of one load: a folder like `/` is a mistake."""
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
-STAYS: Final = "; its last good version stays in force"
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}\Z")
 
@@ -151,15 +150,13 @@ class _Gathering:
         }
 
     def _with_stay(self, diagnostic: Diagnostic, kept: Mapping[Key, Resource]) -> Diagnostic:
-        stays = (
+        kept_here = (
             diagnostic.key in kept
             if diagnostic.key is not None
             else diagnostic.file in self._broken_files
             and any(Path(each.source.file).is_relative_to(diagnostic.file) for each in kept.values())
         )
-        if not stays or diagnostic.severity is not Severity.ERROR:
-            return diagnostic
-        return replace(diagnostic, message=diagnostic.message + STAYS)
+        return stays(diagnostic) if kept_here else diagnostic
 
 
 def read_file(text: str, name: str, environment: Mapping[str, str], known: ReadFile | None) -> ReadFile:
