@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,10 +14,11 @@ import yaml
 from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
 from support.envoy_gateway import ENVOY, GATEWAY, EnvoyGateway
-from support.kube import Kube, condition, reference, unique_name
+from support.kube import Kube, condition, is_true, reference, unique_name
 from support.limiter import LimiterProcess
 from support.ports import free_port
 from support.providers import ANTHROPIC, OPENAI, Answer, Failure, Provider, Usage
+from support.waiting import wait_until
 
 
 @pytest.fixture
@@ -325,6 +327,25 @@ async def test_routes_change_and_go_while_others_are_called(stage: AiStage) -> N
 
     statuses = await _calls_through(stage, work)
     assert set(statuses) == {200}, statuses
+
+
+async def test_the_versions_that_run_are_read_and_an_old_envoy_is_told(stage: AiStage) -> None:
+    await stage.envoys_image("docker.io/envoyproxy/envoy:distroless-v1.39.0")
+    await _standard(stage)
+    route = reference(f"{manifests.AI}/v1beta1", "AIGatewayRoute", "chat", stage.namespace)
+
+    def says(text: str) -> Callable[[dict[str, Any]], bool]:
+        return lambda found: text in condition(found, "Programmed").get("message", "")
+
+    told = await stage.kube.wait_for(route, says("1.39"), "the old Envoy", timeout_seconds=40)
+    assert condition(told, "Programmed")["status"] == "False"
+    found = await asyncio.to_thread(
+        wait_until, lambda: stage.controller.status()["deployed"], "the workloads", timeout_seconds=20
+    )
+    (versions,) = found.values()
+    assert (versions["envoy"], versions["envoy_gateway"][0]) == ([1, 39], 1)
+    await stage.envoys_image("docker.io/envoyproxy/envoy:distroless-v1.40.0")
+    told = await stage.kube.wait_for(route, is_true("Programmed"), "the new one", timeout_seconds=40)
 
 
 async def test_an_attempt_in_another_dialect_follows_one_that_failed(stage: AiStage) -> None:

@@ -143,13 +143,20 @@ class AiStage:
         return found
 
     async def _configure_envoys(self) -> None:
-        """What an operator sets: the runtime guard, and what the access log tells."""
+        """What an operator sets: Envoy's version, the runtime guard, and what the access log tells."""
         layer = {"name": "headgate", "static_layer": {RUNTIME_GUARD: False}}
         bootstrap = {"type": "Merge", "value": json.dumps({"layered_runtime": {"layers": [layer]}})}
         sink = {"type": "File", "file": {"path": str(self.access_log_path)}}
         log = {"settings": [{"format": {"type": "JSON", "json": ACCESS_LOG}, "sinks": [sink]}]}
         proxy = reference(ENVOY, "EnvoyProxy", self.envoy_gateway.gateway_class, NAMESPACE)
         await self.kube.patch(proxy, {"spec": {"bootstrap": bootstrap, "telemetry": {"accessLog": log}}})
+        await self.envoys_image("docker.io/envoyproxy/envoy:distroless-v1.40.0")
+
+    async def envoys_image(self, image: str) -> None:
+        """What Envoy Gateway puts into its Deployments; the test's Envoy is the same whatever it says."""
+        proxy = reference(ENVOY, "EnvoyProxy", self.envoy_gateway.gateway_class, NAMESPACE)
+        kubernetes = {"envoyDeployment": {"container": {"image": image}}}
+        await self.kube.patch(proxy, {"spec": {"provider": {"type": "Kubernetes", "kubernetes": kubernetes}}})
 
     async def web(self) -> int:
         """The port of a web server that says what it was sent, on the pods' address."""

@@ -181,7 +181,12 @@ def _configuration(controller_name: str, options: EnvoyGatewayOptions) -> Object
         "logging": {"level": {"default": "info"}},
         "provider": {
             "type": "Kubernetes",
-            "kubernetes": {"leaderElection": {"disable": True}, "topologyInjector": {"disable": True}},
+            "kubernetes": {
+                "leaderElection": {"disable": True},
+                "topologyInjector": {"disable": True},
+                # what a release puts there by itself
+                "shutdownManager": {"image": "docker.io/envoyproxy/gateway:v1.9.1"},
+            },
         },
         "extensionApis": {"enableBackend": True, "enableEnvoyPatchPolicy": True},
     }

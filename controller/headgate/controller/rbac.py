@@ -108,7 +108,7 @@ def admits(mode: Mode, namespace: str = NAMESPACE) -> tuple[Rule, ...]:
 
 
 def rolls() -> tuple[Rule, ...]:
-    """In the namespaces of Envoy Gateway's pods: those from before they needed the processor are made again."""
+    """In the namespaces of Envoy Gateway's pods: what runs is read, and what needs another processor is rolled."""
     return (Rule("", ("pods",), ("list",)), Rule("apps", ("deployments", "daemonsets"), ("list", "patch")))
 
 

@@ -255,14 +255,19 @@ def test_text_that_is_no_yaml_keeps_the_rest(stage: Stage) -> None:
     assert stage.chat("old").status_code == 200
 
 
-def test_a_reference_to_nothing_costs_one_rule(stage: Stage) -> None:
-    broken = documents(stage, [rule("old", ref("one")), rule("new", ref("nobody"))])
+def test_a_route_that_came_to_refer_to_nothing_stays_as_it_was(stage: Stage) -> None:
+    broken = documents(stage, [rule("other", ref("one")), rule("new", ref("nobody"))])
     save(stage, broken)
     told = stage.gateway.wait_output(r"error: AIGatewayRoute default/models: (\S+): there is no .*nobody(.*)")
     assert told[1].startswith("spec.rules[1].backendRefs[0]")
     assert "one" in told[2]
-    assert stage.chat("old").status_code == 200
-    assert stage.chat("new").status_code == 500
+    assert [stage.chat(model).status_code for model in ("old", "other", "new")] == [200, 404, 404]
+
+
+def test_a_new_route_that_refers_to_nothing_costs_its_rule(stage: Stage) -> None:
+    added = route("more", [rule("good", ref("one")), rule("new", ref("nobody"))])
+    live_seconds(stage, [*documents(stage), added], lambda: stage.chat("good").status_code == 200)
+    assert [stage.chat(model).status_code for model in ("old", "new")] == [200, 500]
 
 
 def test_a_missing_secret_serves_nobody_without_a_key(stage: Stage) -> None:

@@ -1,12 +1,15 @@
-"""Which Envoys serve a Gateway, by its EnvoyProxies, and what they lack: told of the AI routes that need it.
+"""Which Envoys serve a Gateway, and what they lack: told of the AI routes that need it.
 
-An EnvoyProxy is named by the Gateway (`infrastructure.parametersRef`) or by its class (`parametersRef`): what either
-says counts. Of an image without a version in its tag nothing is said.
+What is deployed counts (`Deployed`, read off Envoy Gateway's workloads); before anything is, what the EnvoyProxies say
+that the Gateway (`infrastructure.parametersRef`) or its class (`parametersRef`) names. Of an image without a version in
+its tag nothing is said.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, TypeGuard
 
 import yaml
@@ -20,6 +23,8 @@ from headgate.compiler.world import World
 
 ENVOY_MIN: Final = (1, 40)
 """The oldest Envoy that has the filters and cluster specifiers that AI routes are made of."""
+ENVOY_GATEWAY_MIN: Final = (1, 8)
+"""compat: the oldest Envoy Gateway that is supported; tested with 1.9."""
 GUARD_OFF: Final = (
     "in the EnvoyProxy, spec.bootstrap: {type: Merge, value: '"
     + json.dumps({"layered_runtime": {"layers": [{"name": "headgate", "static_layer": {RUNTIME_GUARD: False}}]}})
@@ -27,6 +32,21 @@ GUARD_OFF: Final = (
 )
 _OFF: Final = ("false", "False", "0")
 _TAG: Final = re.compile(r":[^/:@]*?v?(\d+)\.(\d+)[^/:@]*(?:@|\Z)")
+
+
+Version = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What runs for a Gateway, as far as images say it."""
+
+    envoy: Version | None = None
+    envoy_gateway: Version | None = None
+    """Of the container that Envoy Gateway puts beside Envoy, which is its own image."""
+
+
+NOTHING: Final = Deployed()
 
 
 def _is_map(value: object) -> TypeGuard[Mapping[str, object]]:
@@ -92,31 +112,47 @@ def _patched_off(patch: object) -> bool:
     return _says_off(value) or (isinstance(path, str) and path.endswith(RUNTIME_GUARD) and _is_off(value))
 
 
-def envoy_version(proxy: envoy_gateway.EnvoyProxy) -> tuple[int, int] | None:
-    """Of its image's tag."""
-    for workload in ("envoyDeployment", "envoyDaemonSet"):
-        image = _at(proxy.spec.provider, "kubernetes", workload, "container", "image")
-        if isinstance(image, str) and (found := _TAG.search(image)) is not None:
-            return int(found[1]), int(found[2])
-    return None
+def image_version(image: object) -> Version | None:
+    """Of an image's tag."""
+    found = _TAG.search(image) if isinstance(image, str) else None
+    return (int(found[1]), int(found[2])) if found is not None else None
 
 
-def envoy_problems(world: World, rules: Rules) -> Iterator[Problem]:
+def envoy_version(proxy: envoy_gateway.EnvoyProxy) -> Version | None:
+    """Of the image that it names."""
+    workloads = (_at(proxy.spec.provider, "kubernetes", each) for each in ("envoyDeployment", "envoyDaemonSet"))
+    return next(filter(None, (image_version(_at(each, "container", "image")) for each in workloads)), None)
+
+
+def envoy_problems(
+    world: World, rules: Rules, deployed: Mapping[Name, Deployed] = MappingProxyType({})
+) -> Iterator[Problem]:
     """What Gateways' Envoys lack, for each AI route that needs it."""
     for gateway, served in rules.by_gateway.items():
         namespace, _, name = gateway.partition("/")
         proxies = list(proxies_of(world, Name(namespace, name)))
-        version = next(filter(None, map(envoy_version, proxies)), None)
+        runs = deployed.get(Name(namespace, name), NOTHING)
         routes = sorted({known.rule.route for known in served.values()})
-        if version is not None and version < ENVOY_MIN:
-            said = f"the Envoys of {gateway} are {_dotted(version)}; AI routes need {_dotted(ENVOY_MIN)} or newer"
-            remedy = f"an image of Envoy {_dotted(ENVOY_MIN)} in the EnvoyProxy"
-            yield from (Problem(route, said, remedy) for route in routes)
+        yield from (
+            problem
+            for route in routes
+            for problem in _old(route, gateway, runs.envoy or next(filter(None, map(envoy_version, proxies)), None))
+        )
+        if runs.envoy_gateway is not None and runs.envoy_gateway < ENVOY_GATEWAY_MIN:
+            said = f"the Envoy Gateway of {gateway} is {_dotted(runs.envoy_gateway)}, which is not supported"
+            remedy = f"Envoy Gateway {_dotted(ENVOY_GATEWAY_MIN)} or newer"
+            yield from (Problem(route, said, remedy, served=True) for route in routes)
         if not any(map(turns_guard_off, proxies)):
             said = f"the Envoys of {gateway} may crash when a translated body has to wait: {RUNTIME_GUARD} is on"
             translated = sorted({known.rule.route for known in served.values() if needs_processor(known.rule)})
             yield from (Problem(route, said, GUARD_OFF, served=True) for route in translated)
 
 
-def _dotted(version: tuple[int, int]) -> str:
+def _old(route: str, gateway: str, version: Version | None) -> Iterator[Problem]:
+    if version is not None and version < ENVOY_MIN:
+        said = f"the Envoys of {gateway} are {_dotted(version)}; AI routes need {_dotted(ENVOY_MIN)} or newer"
+        yield Problem(route, said, f"an image of Envoy {_dotted(ENVOY_MIN)} in the EnvoyProxy")
+
+
+def _dotted(version: Version) -> str:
     return ".".join(map(str, version))

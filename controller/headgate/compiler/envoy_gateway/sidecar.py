@@ -53,6 +53,7 @@ class Container(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """What is read of a pod's container."""
 
     name: str = ""
+    image: str = ""
     volume_mounts: tuple[Json, ...] | None = None
 
 

@@ -99,7 +99,8 @@ def _add_webhook_arguments(parser: argparse.ArgumentParser) -> None:
         type=_names,
         default=("envoy-gateway-system",),
         metavar="NAMESPACE,…",
-        help="where Envoy Gateway's pods are rolled when they need another processor (default envoy-gateway-system)",
+        help="where Envoy Gateway's pods run: their versions are checked, and they are rolled when they need another "
+        "processor (default envoy-gateway-system)",
     )
     add("--extproc-image", "--extProcImage", default=EXTPROC_IMAGE, help="the processor's image (default %(default)s)")
     policies = ("IfNotPresent", "Always", "Never")

@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata as packages
 from typing import Final
 
@@ -20,7 +20,6 @@ from headgate.compiler.compile import Compiled
 from headgate.compiler.conditions import Diagnostic, diagnostic_order
 from headgate.compiler.envoy_gateway.envoys import envoy_problems
 from headgate.compiler.envoy_gateway.objects import Wanted, inputs_of, wanted_objects
-from headgate.compiler.envoy_gateway.routes import Problem
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
 from headgate.compiler.envoy_gateway.sidecar import SOCKET
 from headgate.compiler.last_good import Good, compile_settled
@@ -32,6 +31,7 @@ from headgate.controller.cluster import Cluster, open_cluster, serve_health
 from headgate.controller.extension.hooked import with_hooks, with_problems
 from headgate.controller.extension.object_writer import ObjectWriter
 from headgate.controller.extension.server import SERVICE, ExtensionServer, Served
+from headgate.controller.extension.workloads import DeployedWatch
 from headgate.controller.loop import quiet_changes
 from headgate.controller.sources.kubernetes.discovery import Discovery
 from headgate.controller.webhook.pods import PodWebhook
@@ -53,7 +53,8 @@ async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
         if webhook is not None:
             await webhook.prepare()
         work = tuple(part.run for part in (keeper, webhook) if part is not None)
-        outlet = _Outlet(cluster, compiler_options(options), webhook, work)
+        deployed = DeployedWatch(cluster.api, options.proxy_namespaces, leading=lambda: cluster.leading)
+        outlet = _Outlet(cluster, compiler_options(options), deployed, webhook, (deployed.run, *work))
         async with serve_health(options.health_address, ready=outlet.not_ready, status=outlet.status):
             await outlet.serve(options.extension_address, options.extension_message_bytes_max, stop)
 
@@ -76,8 +77,6 @@ class _Build:
     rules: Rules
     wanted: tuple[Wanted, ...]
     problems: tuple[Diagnostic, ...]
-    envoys: tuple[Problem, ...]
-    """What the Envoys of Gateways lack."""
 
 
 class _Outlet:
@@ -87,12 +86,14 @@ class _Outlet:
         self,
         cluster: Cluster,
         options: Options,
+        deployed: DeployedWatch,
         webhook: PodWebhook | None = None,
         beside: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
     ) -> None:
         """`beside` runs for as long as we serve."""
         self._cluster = cluster
         self._webhook = webhook
+        self._deployed = deployed
         self._beside = beside
         self._options = options
         self._version = packages.version("headgate")
@@ -102,7 +103,7 @@ class _Outlet:
         self._good: Good = {}
         self._error = ""
         cluster.on_leading = self._leading
-        self._hooks.on_news = self._tell
+        self._hooks.on_news = deployed.on_news = self._tell
 
     async def serve(self, address: str, message_bytes_max: int, stop: asyncio.Event) -> None:
         """Until `stop`. Calls are refused, and health is NOT_SERVING, until everything was read once."""
@@ -143,6 +144,7 @@ class _Outlet:
                 "gateways": {name: state.value for name, state in liveness.states(time.time()).items()},
                 "called": dict(liveness.called),
             },
+            "deployed": {str(gateway): asdict(each) for gateway, each in self._deployed.deployed.items()},
             "webhook": self._webhook.status() if self._webhook is not None else None,
             "objects": {"writes": self._writer.counts.writes, "failures": self._writer.counts.failures},
             "problems": tuple(map(str, self._last.problems)) if self._last is not None else (),
@@ -191,8 +193,7 @@ class _Outlet:
         wanted = wanted_objects(Scope(world, self._options), rules, build=self._version)
         problems = {str(each): each for each in (*view.diagnostics, *compiled.diagnostics)}
         ordered: Sequence[Diagnostic] = sorted(problems.values(), key=diagnostic_order)
-        envoys = tuple(envoy_problems(world, rules))
-        return _Build(world, compiled, rules, wanted, tuple(ordered), envoys)
+        return _Build(world, compiled, rules, wanted, tuple(ordered))
 
     async def _remind(self) -> None:
         while True:
@@ -204,7 +205,8 @@ class _Outlet:
             states = self._hooks.liveness.states(time.time())
             alone = self._cluster.election is None
             statuses = with_hooks(self._last.compiled.statuses, self._last.world, states, alone=alone)
-            self._cluster.statuses.offer(with_problems(statuses, (*self._last.envoys, *self._hooks.problems)))
+            envoys = envoy_problems(self._last.world, self._last.rules, self._deployed.deployed)
+            self._cluster.statuses.offer(with_problems(statuses, (*envoys, *self._hooks.problems)))
 
 
 async def _stop(server: grpc.aio.Server) -> None:

@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 from headgate.compiler.envoy_gateway.sidecar import (
     GATEWAY_NAME_LABEL,
-    GATEWAY_NAMESPACE_LABEL,
     POD_ANNOTATION,
     Pod,
     Processor,
 )
 from headgate.compiler.resources.metadata import Name
+from headgate.controller.extension.workloads import Workload, workloads
 from headgate.controller.sources.kubernetes.client import ApiError, ApiServer, UnreachableError
 from headgate.controller.webhook.configuration import STRATEGIC
 from headgate.runtime.logging import event_log
@@ -26,30 +26,6 @@ log = event_log("controller")
 
 TEMPLATE_ANNOTATION: Final = "headgate.dev/processor-rollout"
 RECHECK_SECONDS: Final = 15.0
-WORKLOADS: Final = ("deployments", "daemonsets")
-
-
-class _Metadata(msgspec.Struct, frozen=True):
-    name: str = ""
-    labels: Mapping[str, str] | None = None
-    annotations: Mapping[str, str] | None = None
-
-
-class _Template(msgspec.Struct, frozen=True):
-    metadata: _Metadata = _Metadata()
-
-
-class _Spec(msgspec.Struct, frozen=True):
-    template: _Template = _Template()
-
-
-class _Workload(msgspec.Struct, frozen=True):
-    metadata: _Metadata
-    spec: _Spec = _Spec()
-
-
-class _Workloads(msgspec.Struct):
-    items: list[_Workload] = []
 
 
 class _Pods(msgspec.Struct):
@@ -111,16 +87,11 @@ class PodRollout:
         query = {"labelSelector": GATEWAY_NAME_LABEL}
         body = await self._api.request("GET", f"/api/v1/namespaces/{namespace}/pods", query=query)
         stale = stale_gateways(msgspec.json.decode(body, type=_Pods).items, self._wanted)
-        for resource in WORKLOADS if stale else ():
-            collection = f"/apis/apps/v1/namespaces/{namespace}/{resource}"
-            found = msgspec.json.decode(await self._api.request("GET", collection, query=query), type=_Workloads)
-            for workload in found.items:
-                labels = workload.metadata.labels or {}
-                gateway = Name(labels.get(GATEWAY_NAMESPACE_LABEL, ""), labels.get(GATEWAY_NAME_LABEL, ""))
-                if gateway in stale:
-                    await self._restart(f"{collection}/{workload.metadata.name}", gateway, workload)
+        for path, workload in await workloads(self._api, namespace) if stale else ():
+            if (gateway := workload.gateway) is not None and gateway in stale:
+                await self._restart(path, gateway, workload)
 
-    async def _restart(self, path: str, gateway: Name, workload: _Workload) -> None:
+    async def _restart(self, path: str, gateway: Name, workload: Workload) -> None:
         fingerprint = self._wanted[gateway].fingerprint
         if (workload.spec.template.metadata.annotations or {}).get(TEMPLATE_ANNOTATION) == fingerprint:
             if (gateway, fingerprint) not in self._told:

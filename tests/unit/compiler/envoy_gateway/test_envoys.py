@@ -5,12 +5,12 @@ from collections.abc import Mapping
 
 import pytest
 from headgate.compiler.compile import compile_world
-from headgate.compiler.envoy_gateway.envoys import envoy_problems
+from headgate.compiler.envoy_gateway.envoys import NOTHING, Deployed, envoy_problems
 from headgate.compiler.envoy_gateway.routes import Problem
 from headgate.compiler.envoy_gateway.rules import known_rules
 from headgate.compiler.envoy_gateway.sidecar import RUNTIME_GUARD
 from headgate.compiler.options import Mode, Options
-from headgate.compiler.resources.metadata import NOWHERE
+from headgate.compiler.resources.metadata import NOWHERE, Name
 from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import make_world
 from support import manifests
@@ -22,7 +22,11 @@ OPTIONS = Options(mode=Mode.ENVOY_GATEWAY, extproc_sockets=("/run.sock",))
 
 
 def problems(
-    *, by_class: bool = False, image: str = "", bootstrap: Mapping[str, object] | None = None
+    *,
+    by_class: bool = False,
+    image: str = "",
+    bootstrap: Mapping[str, object] | None = None,
+    deployed: Deployed = NOTHING,
 ) -> list[Problem]:
     spec: dict[str, object] = {}
     if image:
@@ -43,7 +47,8 @@ def problems(
             each["spec"]["parametersRef"] = {**reference, "namespace": "default"}
     found = [read_object(each, NOWHERE) for each in documents]
     world = make_world(each.resource for each in found if each.resource)
-    return list(envoy_problems(world, known_rules(compile_world(world, OPTIONS).program)))
+    rules = known_rules(compile_world(world, OPTIONS).program)
+    return list(envoy_problems(world, rules, {Name("default", manifests.GATEWAY): deployed}))
 
 
 @pytest.mark.parametrize(
@@ -86,3 +91,16 @@ def test_an_old_envoy_is_named(image: str, old: bool) -> None:
     found = problems(image=image, bootstrap=MERGED)
     assert [each.served for each in found] == ([False] if old else [])
     assert all("1.40" in each.message for each in found)
+
+
+def test_what_runs_counts_whatever_was_asked_for() -> None:
+    old = problems(image="envoyproxy/envoy:v1.40.0", bootstrap=MERGED, deployed=Deployed((1, 39), (1, 9)))
+    assert [(each.route, each.served) for each in old] == [("default/chat", False)]
+    assert problems(image="envoyproxy/envoy:v1.38.0", bootstrap=MERGED, deployed=Deployed((1, 40), (1, 8))) == []
+
+
+def test_an_old_envoy_gateway_is_named() -> None:
+    (found,) = problems(bootstrap=MERGED, deployed=Deployed((1, 40), (1, 7)))
+    assert found.served
+    assert "1.7" in found.message
+    assert "1.8" in found.remedy
