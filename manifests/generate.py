@@ -44,7 +44,7 @@ def chart_rules(mode: Mode) -> dict[str, list[object]]:
         "everywhere": (*rbac.reads(), *rbac.reports(mode), *rbac.writes(mode), *admitted),
         "outside": (*rbac.reads(namespaced=False), *rbac.reports(mode, namespaced=False), *admitted),
         "inside": (*rbac.reads(namespaced=True), *rbac.reports(mode, namespaced=True), *rbac.writes(mode)),
-        "own": (*rbac.leads(CONTROLLER), *rbac.keeps(PREFIX)),
+        "own": rbac.own(mode, lease=CONTROLLER, prefix=PREFIX),
         "rollout": rbac.rolls(),
     }
     return {name: [rule.as_json() for rule in rules] for name, rules in parts.items()}

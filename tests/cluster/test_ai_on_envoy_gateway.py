@@ -329,6 +329,31 @@ async def test_routes_change_and_go_while_others_are_called(stage: AiStage) -> N
     assert set(statuses) == {200}, statuses
 
 
+async def test_a_leader_that_is_not_called_knows_what_another_replica_was_asked(stage: AiStage) -> None:
+    await _standard(stage)
+    stage.controller.child.signal(signal.SIGTERM)
+    await asyncio.to_thread(stage.controller.child.wait)
+    replica = ("--leader-election-namespace", stage.namespace, "--service-name", "controllers")
+    leader = await stage.start_controller(*replica, port=free_port())
+    await asyncio.to_thread(wait_until, lambda: leader.status()["leading"], "a leader", timeout_seconds=20)
+    called = stage.controller = await stage.start_controller(*replica)
+    assert not called.status()["leading"]
+    await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("second"))]))
+    await stage.served("late")
+    assert called.status()["hooks"]["heard"]
+    assert not leader.status()["hooks"]["heard"]
+    route = reference(f"{manifests.AI}/v1beta1", "AIGatewayRoute", "late", stage.namespace)
+    for number, each in enumerate((leader, called)):
+        made = reference("discovery.k8s.io/v1", "EndpointSlice", f"controllers-{number}", stage.namespace)
+        made["metadata"]["labels"] = {"kubernetes.io/service-name": "controllers"}
+        ports = [{"name": "http-health", "port": each.health_port, "protocol": "TCP"}]
+        await stage.kube.apply(
+            {**made, "addressType": "IPv4", "ports": ports, "endpoints": [{"addresses": [POD_ADDRESS]}]}
+        )
+    await stage.kube.wait_for(route, is_true("Programmed"), "the route to be programmed", timeout_seconds=30)
+    assert not leader.status()["hooks"]["heard"]
+
+
 async def test_the_versions_that_run_are_read_and_an_old_envoy_is_told(stage: AiStage) -> None:
     await stage.envoys_image("docker.io/envoyproxy/envoy:distroless-v1.39.0")
     await _standard(stage)

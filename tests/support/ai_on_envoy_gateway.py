@@ -59,7 +59,7 @@ class ControllerProcess:
         command = [sys.executable, "-c", "from headgate.controller.main import main; import sys; sys.exit(main())"]
         command += ["--mode", "envoy-gateway", "--kubeconfig", str(kubeconfig), "--log-format", "json"]
         command += ["--extension-address", f"{LOOPBACK}:{port}", "--extproc-socket", str(socket)]
-        command += ["--health-address", f"{LOOPBACK}:{self.health_port}", "--log-level", "debug", *options]
+        command += ["--health-address", f"{POD_ADDRESS}:{self.health_port}", "--log-level", "debug", *options]
         self.child = Child(command, directory=directory, name=name)
         wait_until(self._serving, "the controller to serve", timeout_seconds=30)
 
@@ -68,7 +68,7 @@ class ControllerProcess:
         return '"event":"serving"' in self.child.stderr
 
     def status(self) -> dict[str, Any]:
-        return httpx.get(f"http://{LOOPBACK}:{self.health_port}/status").json()
+        return httpx.get(f"http://{POD_ADDRESS}:{self.health_port}/status").json()
 
 
 class AiStage:
@@ -125,8 +125,8 @@ class AiStage:
         await self.kube.apply(self.gateway)
         self.http = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self.url, timeout=30))
 
-    async def start_controller(self, *options: str) -> ControllerProcess:
-        """Starts another controller on the same port: the one before must be gone."""
+    async def start_controller(self, *options: str, port: int | None = None) -> ControllerProcess:
+        """Starts another controller. On the port that Envoy Gateway calls, the one before must be gone."""
         self._controllers += 1
         kubeconfig = self.kube.access.kubeconfig
         assert kubeconfig is not None
@@ -134,7 +134,7 @@ class AiStage:
             ControllerProcess,
             kubeconfig,
             self.directory,
-            self.extension_port,
+            port or self.extension_port,
             self.processor.socket_path,
             *options,
             name=f"controller{self._controllers}",

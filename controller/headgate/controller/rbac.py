@@ -118,23 +118,33 @@ def leads(lease: str = NAME) -> tuple[Rule, ...]:
     return (Rule(group, ("leases",), ("create",)), Rule(group, ("leases",), ("get", "update"), (lease,)))
 
 
+def asks(mode: Mode) -> tuple[Rule, ...]:
+    """In the controller's own namespace: where its other replicas are."""
+    return (Rule("discovery.k8s.io", ("endpointslices",), ("list",)),) if mode is Mode.ENVOY_GATEWAY else ()
+
+
+def own(mode: Mode, *, lease: str = NAME, prefix: str = "headgate") -> tuple[Rule, ...]:
+    """All that is needed in the controller's own namespace."""
+    return (*leads(lease), *keeps(prefix), *asks(mode))
+
+
 def objects(
     mode: Mode, *, namespace: str = NAMESPACE, watch_namespaces: Sequence[str] = ()
 ) -> tuple[Mapping[str, object], ...]:
     """ServiceAccount, roles and bindings."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": namespace}}
-    own = _bound("Role", f"{NAME}-leader", namespace, (*leads(), *keeps()), namespace)
+    roles = _bound("Role", f"{NAME}-leader", namespace, own(mode), namespace)
     if mode is Mode.ENVOY_GATEWAY:
-        own = (*own, *_bound("Role", f"{NAME}-rollout", PROXY_NAMESPACE, rolls(), namespace))
+        roles = (*roles, *_bound("Role", f"{NAME}-rollout", PROXY_NAMESPACE, rolls(), namespace))
     if not watch_namespaces:
         everything = (*reads(), *reports(mode), *writes(mode), *admits(mode, namespace))
-        return (account, *_bound("ClusterRole", _role(mode), "", everything, namespace), *own)
+        return (account, *_bound("ClusterRole", _role(mode), "", everything, namespace), *roles)
     outside = (*reads(namespaced=False), *reports(mode, namespaced=False), *admits(mode, namespace))
     found = [account, *_bound("ClusterRole", _role(mode), "", outside, namespace)]
     inside = (*reads(namespaced=True), *reports(mode, namespaced=True), *writes(mode))
     for each in watch_namespaces:
         found += _bound("Role", _role(mode), each, inside, namespace)
-    return (*found, *own)
+    return (*found, *roles)
 
 
 def _role(mode: Mode) -> str:

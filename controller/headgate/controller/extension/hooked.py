@@ -29,7 +29,7 @@ def _changed(condition: Json, state: Hooks, gateways: str, *, alone: bool) -> Js
     if alone:
         message = f"Envoy Gateway does not ask for the routes of {gateways}. {REMEDY}"
         return {**condition, "status": "False", "reason": "HooksNotCalled", "message": message}
-    message = f"Envoy Gateway has not asked this replica for the routes of {gateways}; if it asks no other: {REMEDY}"
+    message = f"Envoy Gateway does not ask this replica for the routes of {gateways}; if it asks no other: {REMEDY}"
     return {**condition, "status": "Unknown", "reason": "HooksNotCalled", "message": message}
 
 
@@ -38,8 +38,8 @@ def with_hooks(
 ) -> tuple[ObjectStatus, ...]:
     """Statuses whose `Programmed` knows whether Envoy Gateway asks for AI routes.
 
-    A route counts as programmed once any of its Gateways was asked for. `alone` is whether no other replica may have
-    been asked instead.
+    A route counts as programmed once any of its Gateways was asked for. `alone` is whether no replica may have been
+    asked that we know nothing of.
     """
     found: list[ObjectStatus] = []
     for each in statuses:

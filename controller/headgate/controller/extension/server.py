@@ -18,11 +18,10 @@ import grpc
 import grpc.aio
 from headgate.compiler.envoy_gateway.joined import message
 from headgate.compiler.envoy_gateway.names import INPUTS
-from headgate.compiler.envoy_gateway.routes import Problem
 from headgate.compiler.envoy_gateway.rules import Rules
 from headgate.compiler.envoy_gateway.translation import Lists, Memo, Translated, inputs_seen, translate
 from headgate.compiler.options import Options
-from headgate.controller.extension.liveness import HookLiveness
+from headgate.controller.extension.liveness import TRANSLATIONS_MAX, Heard, HookLiveness
 from headgate.pb.envoy_gateway_extension_pb2 import PostTranslateModifyRequest, PostTranslateModifyResponse
 from headgate.runtime.logging import event_log
 
@@ -32,8 +31,6 @@ SERVICE: Final = "envoygateway.extension.EnvoyGatewayExtension"
 CATCH_UP_SECONDS: Final = 1.0
 REMEMBERED_OF_ROUTE_MAX: Final = 64
 """Hashes that this replica made: one that it knows is not newer than what it has."""
-MEMOS_MAX: Final = 256
-"""Gateways (with mergeGateways, classes) that are translated, each by itself."""
 
 
 class HookObserver(Protocol):
@@ -75,20 +72,9 @@ class ExtensionServer:
         self._known: dict[str, None] = {}
         self._memos: dict[str, Memo] = {}
         self._translating = asyncio.Lock()
-        self._problems: dict[str, tuple[frozenset[str], tuple[Problem, ...]]] = {}
-        """By translation: its Gateways, and what was found."""
         self.liveness = HookLiveness()
         self.on_news: Callable[[], None] = lambda: None
         """Called when a call tells of another state of Gateways or routes than the one before."""
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """What the last translation of each Gateway that still has AI routes has found."""
-        if self._served is None:
-            return ()
-        rules = self._served.rules
-        found = (problems for gateways, problems in self._problems.values() if any(map(rules.of, gateways)))
-        return tuple(problem for problems in found for problem in problems)
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Registers the service. The hooks of upstream's setup for single routes and clusters change nothing."""
@@ -134,22 +120,12 @@ class ExtensionServer:
         except Exception as error:
             self._observer.failed(error)
             await context.abort(grpc.StatusCode.INTERNAL, "the translation failed; the server's log says why")
-        news = not translated.gateways <= self.liveness.called.keys()
-        self.liveness.call(translated.gateways, time.time())
-        news = self._keep_problems(_which(lists), translated) or news
+        heard = Heard(tuple(sorted(translated.gateways)), time.time(), translated.problems)
+        news = self.liveness.hear(_which(lists), heard)
         self._observer.answered(translated, time.monotonic() - started)
         if news:
             self.on_news()
         return translated.lists
-
-    def _keep_problems(self, key: str, translated: Translated) -> bool:
-        """Whether they are other ones than before."""
-        before = self._problems.pop(key, None)
-        if translated.gateways:
-            self._problems[key] = (translated.gateways, translated.problems)
-        while len(self._problems) > MEMOS_MAX:
-            self._problems.pop(next(iter(self._problems)))
-        return (before[1] if before is not None else ()) != translated.problems
 
     async def _made(self, lists: Lists) -> Translated:
         """One at a time: in a thread, so that health answers, but Python has one lock for all of them anyway."""
@@ -162,7 +138,7 @@ class ExtensionServer:
             )
             self._memos.pop(key, None)
             self._memos[key] = memo
-            while len(self._memos) > MEMOS_MAX:
+            while len(self._memos) > TRANSLATIONS_MAX:
                 self._memos.pop(next(iter(self._memos)))
             return translated
 

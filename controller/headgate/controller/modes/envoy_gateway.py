@@ -30,6 +30,7 @@ from headgate.controller.certificates.installation import certificate_keeper
 from headgate.controller.cluster import Cluster, open_cluster, serve_health
 from headgate.controller.extension.hooked import with_hooks, with_problems
 from headgate.controller.extension.object_writer import ObjectWriter
+from headgate.controller.extension.peers import Peers
 from headgate.controller.extension.server import SERVICE, ExtensionServer, Served
 from headgate.controller.extension.workloads import DeployedWatch
 from headgate.controller.loop import quiet_changes
@@ -53,8 +54,15 @@ async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
         if webhook is not None:
             await webhook.prepare()
         work = tuple(part.run for part in (keeper, webhook) if part is not None)
+        peers = Peers(
+            cluster.api,
+            namespace=cluster.namespace,
+            service=options.service_name,
+            identity=cluster.identity,
+            leading=lambda: cluster.leading,
+        )
         deployed = DeployedWatch(cluster.api, options.proxy_namespaces, leading=lambda: cluster.leading)
-        outlet = _Outlet(cluster, compiler_options(options), deployed, webhook, (deployed.run, *work))
+        outlet = _Outlet(cluster, compiler_options(options), deployed, peers, webhook, (deployed.run, peers.run, *work))
         async with serve_health(options.health_address, ready=outlet.not_ready, status=outlet.status):
             await outlet.serve(options.extension_address, options.extension_message_bytes_max, stop)
 
@@ -87,6 +95,7 @@ class _Outlet:
         cluster: Cluster,
         options: Options,
         deployed: DeployedWatch,
+        peers: Peers,
         webhook: PodWebhook | None = None,
         beside: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
     ) -> None:
@@ -94,6 +103,7 @@ class _Outlet:
         self._cluster = cluster
         self._webhook = webhook
         self._deployed = deployed
+        self._peers = peers
         self._beside = beside
         self._options = options
         self._version = packages.version("headgate")
@@ -103,7 +113,7 @@ class _Outlet:
         self._good: Good = {}
         self._error = ""
         cluster.on_leading = self._leading
-        self._hooks.on_news = deployed.on_news = self._tell
+        self._hooks.on_news = deployed.on_news = peers.on_news = self._tell
 
     async def serve(self, address: str, message_bytes_max: int, stop: asyncio.Event) -> None:
         """Until `stop`. Calls are refused, and health is NOT_SERVING, until everything was read once."""
@@ -142,7 +152,7 @@ class _Outlet:
             "hooks": {
                 "last_call": liveness.last_call,
                 "gateways": {name: state.value for name, state in liveness.states(time.time()).items()},
-                "called": dict(liveness.called),
+                "heard": tuple(map(asdict, liveness.heard)),
             },
             "deployed": {str(gateway): asdict(each) for gateway, each in self._deployed.deployed.items()},
             "webhook": self._webhook.status() if self._webhook is not None else None,
@@ -202,11 +212,12 @@ class _Outlet:
 
     def _tell(self) -> None:
         if self._last is not None:
-            states = self._hooks.liveness.states(time.time())
-            alone = self._cluster.election is None
+            liveness, elsewhere = self._hooks.liveness, self._peers.heard
+            states = liveness.states(time.time(), elsewhere)
+            alone = self._cluster.election is None or self._peers.complete
             statuses = with_hooks(self._last.compiled.statuses, self._last.world, states, alone=alone)
             envoys = envoy_problems(self._last.world, self._last.rules, self._deployed.deployed)
-            self._cluster.statuses.offer(with_problems(statuses, (*envoys, *self._hooks.problems)))
+            self._cluster.statuses.offer(with_problems(statuses, (*envoys, *liveness.problems(elsewhere))))
 
 
 async def _stop(server: grpc.aio.Server) -> None:

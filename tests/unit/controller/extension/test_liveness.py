@@ -8,7 +8,7 @@ from headgate.compiler.resources.metadata import NOWHERE, Key
 from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import World, make_world
 from headgate.controller.extension.hooked import with_hooks, with_problems
-from headgate.controller.extension.liveness import PATIENCE_SECONDS, HookLiveness, Hooks
+from headgate.controller.extension.liveness import PATIENCE_SECONDS, Heard, HookLiveness, Hooks
 from support import manifests
 
 GATEWAY = "default/gateway"
@@ -42,13 +42,28 @@ def test_a_gateway_is_waited_for_and_then_missed() -> None:
     assert liveness.states(101.0) == {GATEWAY: Hooks.WAITING}
     liveness.expect(frozenset({GATEWAY}), 110.0)
     assert liveness.states(101.0 + PATIENCE_SECONDS) == {GATEWAY: Hooks.NEVER_CALLED}
-    liveness.call(frozenset(), 150.0)
+    assert not liveness.hear("other", Heard((), 150.0))
     assert liveness.states(160.0) == {GATEWAY: Hooks.NEVER_CALLED}
-    liveness.call(frozenset({GATEWAY}), 170.0)
+    assert liveness.hear("ours", Heard((GATEWAY,), 170.0))
+    assert not liveness.hear("ours", Heard((GATEWAY,), 171.0))
     assert liveness.states(1000.0) == {GATEWAY: Hooks.CALLED}
-    assert liveness.last_call == 170.0
+    assert liveness.last_call == 171.0
     liveness.expect(frozenset(), 180.0)
     assert liveness.states(1000.0) == {}
+
+
+def test_what_another_replica_heard_counts_and_the_newest_of_all_is_true() -> None:
+    liveness = HookLiveness()
+    liveness.expect(frozenset({GATEWAY}), 100.0)
+    old, new = Problem("default/chat", "closed"), Problem("default/chat", "guarded", served=True)
+    elsewhere = [Heard((GATEWAY, "default/other"), 150.0, (new,))]
+    assert liveness.states(200.0, elsewhere) == {GATEWAY: Hooks.CALLED}
+    liveness.hear("ours", Heard((GATEWAY,), 149.0, (old,)))
+    assert liveness.problems(elsewhere) == (new,)
+    liveness.hear("ours", Heard((GATEWAY,), 151.0, (old,)))
+    assert liveness.problems(elsewhere) == (old,)
+    assert liveness.hear("ours", Heard((GATEWAY,), 152.0))
+    assert liveness.problems() == ()
 
 
 def test_a_route_is_programmed_once_envoy_gateway_has_asked_for_it() -> None:
