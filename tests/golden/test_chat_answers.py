@@ -15,16 +15,23 @@ import pytest
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
 from pydantic import BaseModel
+from support import bedrock_sdk
 from support.chat_goldens import CLIENTS, CREATED, PAIRS, answer_cells, ask
 
 Golden = Callable[[Path, bytes], None]
 
-ANSWER_TYPES: dict[str, type[BaseModel]] = {
-    DialectName.OPENAI_CHAT: openai.types.chat.ChatCompletion,
-    DialectName.OPENAI_RESPONSES: openai.types.responses.Response,
-    DialectName.ANTHROPIC_MESSAGES: anthropic.types.Message,
-    DialectName.COHERE: cohere.v2.types.V2ChatResponse,
-    DialectName.GEMINI: google.genai.types.GenerateContentResponse,
+
+def _model(kind: type[BaseModel]) -> Callable[[bytes], Any]:
+    return lambda body: kind.model_validate_json(body, strict=True)
+
+
+ANSWER_READERS: dict[str, Callable[[bytes], Any]] = {
+    DialectName.OPENAI_CHAT: _model(openai.types.chat.ChatCompletion),
+    DialectName.ANTHROPIC_MESSAGES: _model(anthropic.types.Message),
+    DialectName.BEDROCK_CONVERSE: bedrock_sdk.parse_answer,
+    DialectName.OPENAI_RESPONSES: _model(openai.types.responses.Response),
+    DialectName.COHERE: _model(cohere.v2.types.V2ChatResponse),
+    DialectName.GEMINI: _model(google.genai.types.GenerateContentResponse),
 }
 
 
@@ -52,7 +59,7 @@ def test_response(provider: DialectName, path: Path, client: DialectName, golden
     }
     text = msgspec.json.format(msgspec.json.encode(written), indent=2) + b"\n"
     golden(path.with_name(f"{path.stem}.to.{client}.json"), text)
-    ANSWER_TYPES[client].model_validate_json(body, strict=True)
+    ANSWER_READERS[client](body)
 
 
 @pytest.mark.parametrize(("provider", "path", "client"), _rows("errors"))

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from headgate.llm.names import DialectName
+from support import bedrock_sdk
 from support.chat_goldens import CLIENTS, COVERS, TARGETS, bridge, cases, request_cells
 from support.providers.checking import anthropic_messages_rules, openai_chat_rules, openai_responses_rules, sdk_problems
 from support.providers.cohere_types import cohere_rules
@@ -19,12 +20,15 @@ SDK_TYPES: dict[str, str] = {
     DialectName.COHERE: "support.providers.cohere_types.ChatRequest",
     DialectName.GEMINI: "support.providers.gemini_types.GenerateContentRequest",
 }
+SDK_CHECKS: dict[str, Callable[[bytes], list[str]]] = {DialectName.BEDROCK_CONVERSE: bedrock_sdk.request_problems}
+"""Providers whose SDK has no types but a model of its service."""
 RULES: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     DialectName.OPENAI_CHAT: openai_chat_rules,
     DialectName.OPENAI_RESPONSES: openai_responses_rules,
     DialectName.ANTHROPIC_MESSAGES: anthropic_messages_rules,
     DialectName.COHERE: cohere_rules,
     DialectName.GEMINI: gemini_rules,
+    DialectName.BEDROCK_CONVERSE: bedrock_sdk.converse_rules,
 }
 
 
@@ -54,20 +58,27 @@ def test_request(
     text = msgspec.json.format(msgspec.json.encode(written), indent=2) + b"\n"
     golden(path.with_name(f"{path.stem}.to.{provider}@{target}.json"), text)
 
-    judged = _without_sampling(request.body) if provider == DialectName.ANTHROPIC_MESSAGES else request.body
-    assert sdk_problems(SDK_TYPES[provider], judged) == []
+    assert _problems(provider, request.body) == []
     assert list(RULES[provider](msgspec.json.decode(request.body))) == []
     again = plan.translate_request(path.read_bytes(), headers)
     assert again.body == request.body
 
 
-def _without_sampling(body: bytes) -> bytes:
-    """Anthropic's SDK no longer has types for what its newest models do not take; the older models still do."""
+def _problems(provider: DialectName, body: bytes) -> list[str]:
+    if provider in SDK_CHECKS:
+        return SDK_CHECKS[provider](body)
+    judged = _direct_body(body) if provider == DialectName.ANTHROPIC_MESSAGES else body
+    return sdk_problems(SDK_TYPES[provider], judged)
+
+
+def _direct_body(body: bytes) -> bytes:
+    """Anthropic's SDK no longer has types for what its newest models do not take; the older models still do. Bedrock's
+    and Vertex's envelopes have a version, and the model in the path."""
     members = msgspec.json.decode(body)
+    if members.pop("anthropic_version", None):
+        members.setdefault("model", "in the path")
     for name in ("temperature", "top_p", "top_k"):
         members.pop(name, None)
-    if members.pop("anthropic_version", None):  # Vertex has it in the body, and the model in the path
-        members.setdefault("model", "in the path")
     return msgspec.json.encode(members)
 
 

@@ -23,6 +23,8 @@ CREATED: Final = 1_700_000_000
 
 _HELLO: Final = b'"messages":[{"role":"user","content":"Hi"}]'
 
+_CONVERSE_HELLO: Final = b'{"messages":[{"role":"user","content":[{"text":"Hi"}]}]}'
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -66,7 +68,17 @@ CLIENTS: Final[Mapping[DialectName, Client]] = {
         b'{"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}',
         stream_path="/v1beta/models/asked:streamGenerateContent?alt=sse",
     ),
+    DialectName.BEDROCK_CONVERSE: Client(
+        "/model/asked/converse",
+        _CONVERSE_HELLO,
+        _CONVERSE_HELLO,
+        stream_path="/model/asked/converse-stream",
+        stream_type="application/vnd.amazon.eventstream",
+        answer_headers={"x-amzn-requestid": "7c1d6c1e-0000-4000-8000-000000000001"},
+    ),
 }
+
+_BEDROCK: Final = {"host": "bedrock", "prefix": ""}
 
 TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
     DialectName.ANTHROPIC_MESSAGES: {
@@ -83,6 +95,7 @@ TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
             "project": "p",
             "region": "us-east5",
         },
+        "bedrock": {**_BEDROCK, "model": "us.anthropic.claude-sonnet-4-5-20250929-v1:0"},
     },
     DialectName.OPENAI_CHAT: {
         "direct": {"model": "gpt-4o"},
@@ -114,26 +127,49 @@ TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
             "region": "us-central1",
         },
     },
+    DialectName.BEDROCK_CONVERSE: {
+        "bedrock": {**_BEDROCK, "model": "us.anthropic.claude-sonnet-4-5-20250929-v1:0"},
+        "bedrock-adaptive": {**_BEDROCK, "model": "global.anthropic.claude-opus-4-6-v1"},
+        "bedrock-old": {**_BEDROCK, "model": "anthropic.claude-3-haiku-20240307-v1:0"},
+        "bedrock-nova": {**_BEDROCK, "model": "us.amazon.nova-2-lite-v1:0"},
+        "bedrock-llama": {**_BEDROCK, "model": "meta.llama3-3-70b-instruct-v1:0"},
+        "bedrock-emulate": {**_BEDROCK, "model": "amazon.nova-pro-v1:0", "losses": "emulate"},
+        "bedrock-profile": {
+            **_BEDROCK,
+            "model": "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6",
+        },
+    },
 }
 """Whom requests are written for: the golden file's `dialect@target`, then the backend's facts. The first is every
 case's."""
 
 _EVERY_CLAUDE: Final = ("direct-old", "direct-manual", "direct-adaptive", "direct-newest")
+_OTHER_CONVERSE: Final = ("bedrock-nova", "bedrock-llama")
 _EVERY_GPT: Final = ("direct-reasoning", "direct-compatible")
 _EVERY_GEMINI: Final = ("direct-3-pro", "direct-3-flash", "direct-2.5-pro", "direct-older")
 COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
+    "openai-chat/tools": {
+        DialectName.BEDROCK_CONVERSE: _OTHER_CONVERSE,
+        DialectName.ANTHROPIC_MESSAGES: ("bedrock",),
+        DialectName.GEMINI: ("direct-older", "direct-3-flash", "vertex"),
+    },
+    "openai-chat/tool_choice_required": {DialectName.BEDROCK_CONVERSE: _OTHER_CONVERSE},
+    "openai-chat/cache_control": {DialectName.BEDROCK_CONVERSE: ("bedrock-old", *_OTHER_CONVERSE)},
     "openai-chat/minimal": {
-        DialectName.ANTHROPIC_MESSAGES: ("direct-newest", "vertex"),
+        DialectName.ANTHROPIC_MESSAGES: ("direct-newest", "vertex", "bedrock"),
+        DialectName.BEDROCK_CONVERSE: ("bedrock-profile",),
         DialectName.GEMINI: ("vertex",),
     },
     "openai-chat/json_schema": {
         DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-emulate"),
+        DialectName.BEDROCK_CONVERSE: ("bedrock-nova", "bedrock-emulate"),
         DialectName.GEMINI: ("direct-older",),
     },
     "openai-chat/json_object": {DialectName.ANTHROPIC_MESSAGES: ("direct-emulate",)},
     "openai-chat/reasoning_effort": {
         DialectName.COHERE: ("direct-older",),
         DialectName.ANTHROPIC_MESSAGES: _EVERY_CLAUDE,
+        DialectName.BEDROCK_CONVERSE: ("bedrock-adaptive", "bedrock-old", *_OTHER_CONVERSE),
         DialectName.GEMINI: _EVERY_GEMINI,
     },
     "openai-chat/reasoning_minimal_with_forced_tool": {DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",)},
@@ -141,7 +177,10 @@ COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
         DialectName.ANTHROPIC_MESSAGES: ("direct-newest",),
         DialectName.GEMINI: _EVERY_GEMINI,
     },
-    "openai-chat/thinking_enabled": {DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-newest")},
+    "openai-chat/thinking_enabled": {
+        DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-newest"),
+        DialectName.BEDROCK_CONVERSE: ("bedrock-adaptive", "bedrock-nova"),
+    },
     "openai-chat/thinking_round_trip": {
         DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",),
         DialectName.GEMINI: ("direct-3-flash",),
@@ -150,13 +189,31 @@ COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
         DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive",),
         DialectName.GEMINI: ("direct-3-flash",),
     },
-    "openai-chat/tools": {DialectName.GEMINI: ("direct-older", "direct-3-flash", "vertex")},
     "openai-chat/images": {DialectName.GEMINI: ("vertex",)},
     "openai-chat/tool_result_image": {DialectName.GEMINI: ("direct-3-flash",)},
     "gemini/thinking_budget": {DialectName.OPENAI_CHAT: _EVERY_GPT, DialectName.ANTHROPIC_MESSAGES: _EVERY_CLAUDE},
     "gemini/thinking_level": {DialectName.OPENAI_CHAT: _EVERY_GPT, DialectName.ANTHROPIC_MESSAGES: _EVERY_CLAUDE},
-    "openai-chat/every_sampling_parameter": {DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-newest")},
+    "openai-chat/every_sampling_parameter": {
+        DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-newest"),
+        DialectName.BEDROCK_CONVERSE: _OTHER_CONVERSE,
+    },
     "openai-chat/tool_choice_named": {DialectName.ANTHROPIC_MESSAGES: ("direct-old",)},
+    "bedrock-converse/minimal": {
+        DialectName.OPENAI_CHAT: _EVERY_GPT,
+        DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive", "bedrock"),
+    },
+    "bedrock-converse/reasoning": {
+        DialectName.OPENAI_CHAT: _EVERY_GPT,
+        DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive", "bedrock"),
+    },
+    "bedrock-converse/reasoning_effort": {
+        DialectName.OPENAI_CHAT: _EVERY_GPT,
+        DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive", "bedrock"),
+    },
+    "bedrock-converse/structured_output": {
+        DialectName.OPENAI_CHAT: _EVERY_GPT,
+        DialectName.ANTHROPIC_MESSAGES: ("direct-adaptive", "bedrock"),
+    },
     "anthropic-messages/minimal": {
         DialectName.OPENAI_CHAT: (*_EVERY_GPT, "azure", "azure-v1"),
         DialectName.OPENAI_RESPONSES: ("direct-reasoning", "azure"),
@@ -168,7 +225,10 @@ COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
     "openai-responses/reasoning": {DialectName.ANTHROPIC_MESSAGES: _EVERY_CLAUDE},
     "anthropic-messages/thinking_adaptive_effort": {DialectName.OPENAI_CHAT: _EVERY_GPT},
     "anthropic-messages/thinking_disabled": {DialectName.OPENAI_CHAT: _EVERY_GPT},
-    "anthropic-messages/every_parameter": {DialectName.OPENAI_CHAT: _EVERY_GPT},
+    "anthropic-messages/every_parameter": {
+        DialectName.OPENAI_CHAT: _EVERY_GPT,
+        DialectName.BEDROCK_CONVERSE: _OTHER_CONVERSE,
+    },
 }
 """Cases whose meaning depends on the target, and the further targets they run against."""
 

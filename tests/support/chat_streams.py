@@ -16,6 +16,7 @@ from headgate.llm.framing.sse import SseDecoder
 from headgate.llm.names import DialectName
 from pydantic import TypeAdapter
 
+from support.bedrock_sdk import EventStreamError, stream_events
 from support.chat_goldens import CLIENTS, CREATED, stream_bridge
 
 
@@ -311,12 +312,64 @@ def _read_cohere(frames: list[Frame]) -> Received:
     return result
 
 
+def _read_converse(received: bytes) -> Received:
+    result = Received()
+    open_index: int | None = None
+    next_index = 0
+    try:
+        for each in stream_events(received):
+            assert not result.ended
+            ((kind, event),) = each.items()
+            match kind:
+                case "messageStart":
+                    assert next_index == 0
+                case "contentBlockStart":
+                    assert open_index is None
+                    assert event["contentBlockIndex"] == next_index
+                    open_index, next_index = next_index, next_index + 1
+                    if "toolUse" in event["start"]:
+                        call = event["start"]["toolUse"]
+                        result.calls.append((call["toolUseId"], call["name"], ""))
+                case "contentBlockDelta":
+                    if open_index is None:  # text is not announced
+                        open_index, next_index = next_index, next_index + 1
+                    assert event["contentBlockIndex"] == open_index
+                    _take_converse_delta(result, event["delta"])
+                case "contentBlockStop":
+                    # a block of nothing is stopped only
+                    open_index, next_index = None, max(next_index, event["contentBlockIndex"] + 1)
+                case "messageStop":
+                    assert open_index is None
+                    result.finish = event["stopReason"]
+                case "metadata":
+                    assert result.finish
+                    result.ended = True
+                case _:
+                    raise AssertionError(f"no event is {kind}")
+    except EventStreamError:
+        assert not result.ended
+        result.failed = True
+    assert result.ended != result.failed
+    return result
+
+
+def _take_converse_delta(result: Received, delta: Any) -> None:
+    result.text += delta.get("text", "")
+    reasoning = delta.get("reasoningContent", {})
+    result.thinking += reasoning.get("text", "")
+    result.signature += reasoning.get("signature", "")
+    if "toolUse" in delta:
+        call_id, name, arguments = result.calls[-1]
+        result.calls[-1] = (call_id, name, arguments + delta["toolUse"]["input"])
+
+
 READERS: Final[Mapping[DialectName, Callable[[bytes], Received]]] = {
     DialectName.OPENAI_CHAT: lambda received: _read_openai(_frames(received)),
     DialectName.OPENAI_RESPONSES: lambda received: _read_responses(_frames(received)),
     DialectName.ANTHROPIC_MESSAGES: lambda received: _read_anthropic(_frames(received)),
     DialectName.COHERE: lambda received: _read_cohere(_frames(received)),
     DialectName.GEMINI: lambda received: _read_gemini(_frames(received)),
+    DialectName.BEDROCK_CONVERSE: _read_converse,
 }
 
 

@@ -3,6 +3,8 @@
 from typing import Final
 
 from headgate.extproc.events import NO_NAMESPACES, Headers, Namespaces, Reject
+from headgate.llm.dialects.dialect import ReplyContext
+from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import Endpoint
 from headgate.llm.error_bodies import error_response
 from headgate.llm.errors import ErrorDetail, ErrorKind
@@ -29,7 +31,9 @@ def encode_error(endpoint: Endpoint | None, detail: ErrorDetail) -> bytes:
 
 
 def encode_error_event(endpoint: Endpoint | None, detail: ErrorDetail) -> bytes:
-    """The same as a server-sent event, for a stream whose headers are out."""
+    """The same as an event, for a stream whose headers are out."""
+    if endpoint is not None and endpoint.dialect is DialectName.BEDROCK_CONVERSE:
+        return DIALECTS[endpoint.dialect].stream_encoder(ReplyContext(model="", created=0)).fail(detail)
     named = endpoint is not None and endpoint.dialect is DialectName.ANTHROPIC_MESSAGES
     return (b"event: error\ndata: " if named else b"data: ") + encode_error(endpoint, detail) + b"\n\n"
 

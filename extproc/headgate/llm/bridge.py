@@ -6,7 +6,7 @@ type. Once bytes of a stream have gone out, every failure is the client's dialec
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from headgate.contract import headers as header_names
@@ -41,6 +41,7 @@ class BridgePlan:
 
     __slots__ = (
         "_client",
+        "_decode_error",
         "_framing",
         "_host",
         "_provider",
@@ -70,8 +71,11 @@ class BridgePlan:
         self._client = client
         self._provider = provider
         self._vendor = vendor_named(facts.vendor)
+        self._decode_error = host.decode_error or provider.decode_error
         self._framing = host.framings.get(provider.name) or Framing(provider.stream_type(NO_PATH), provider.frames)
-        self._request_headers = {"content-type": JSON, **provider.request_headers}
+        sent = provider.request_headers.items()
+        own = {name: value for name, value in sent if name not in host.headers_in_body}
+        self._request_headers = {"content-type": JSON, **own}
         if host.name is HostName.DIRECT and DATED_VERSION.fullmatch(facts.version):
             # The dialect's own version header, where it has one, carries the configured version.
             for name in provider.request_headers:
@@ -92,7 +96,7 @@ class BridgePlan:
         if encoded.losses and facts.losses == "reject":
             _refuse_losses(encoded.losses)
         set_headers, remove_headers = mutate_headers(facts, self._request_headers, self._client.client_headers)
-        asked, target_endpoint = Asked(model, request.stream), self._targets[request.stream]
+        asked, target_endpoint = Asked(model, request.stream, headers), self._targets[request.stream]
         return UpstreamRequest(
             path=self._host.place(target_endpoint, facts, asked),
             headers=set_headers,
@@ -115,11 +119,11 @@ class BridgePlan:
             # A redirection would send the client, with its prompt, where a provider says.
             raise UpstreamError(f"the provider answered {status}, which no API answers")
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        set_headers, remove_headers = _response_headers(self._client, request, headers)
+        set_headers, remove_headers = response_headers(self._client, request, headers)
         if not 200 <= status < 300:
             set_headers["content-type"] = JSON
             return ErrorTranslation(
-                self._client, self._provider, request, status, headers, (set_headers, remove_headers)
+                self._client, self._decode_error, request, (status, headers), (set_headers, remove_headers)
             )
         include_usage = request.memo.include_usage or self.facts.include_usage
         context = ReplyContext(
@@ -170,9 +174,10 @@ def _request_id(headers: Mapping[str, str]) -> str:
     return next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
 
 
-def _response_headers(
+def response_headers(
     client: ChatDialect, request: UpstreamRequest, headers: Mapping[str, str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What a client of this dialect is told besides the answer: losses, and the request's id under its own name."""
     result: dict[str, str] = {}
     if request.losses:
         result[header_names.LOSSES] = format_losses(request.losses)
@@ -260,7 +265,7 @@ class ErrorTranslation:
     __slots__ = (
         "_chunks",
         "_client",
-        "_provider",
+        "_decode_error",
         "_provider_headers",
         "_size",
         "_status",
@@ -275,16 +280,14 @@ class ErrorTranslation:
     def __init__(
         self,
         client: ChatDialect,
-        provider: ChatDialect,
+        decode_error: Callable[[int, Mapping[str, str], bytes], ErrorDetail],
         request: UpstreamRequest,
-        status: int,
-        provider_headers: Mapping[str, str],
+        answered: tuple[int, Mapping[str, str]],
         edits: HeaderEdits,
     ) -> None:
         self._client = client
-        self._provider = provider
-        self._status = status
-        self._provider_headers = provider_headers
+        self._decode_error = decode_error
+        self._status, self._provider_headers = answered
         self._chunks: list[bytes] = []
         self._size = 0
         self.headers, self.remove_headers = edits
@@ -308,7 +311,7 @@ class ErrorTranslation:
                 body = Inflater(bytes_max=ERROR_BODY_BYTES_MAX).feed(body)
             except ValueError:
                 body = b""
-        detail = self._provider.decode_error(self._status, self._provider_headers, body)
+        detail = self._decode_error(self._status, self._provider_headers, body)
         return self._client.encode_error(detail)
 
 
@@ -378,14 +381,21 @@ class StreamTranslation:
         if self._ended:
             return b""
         rest = b""
-        for frame in self._frames.close():
+        try:
+            frames = self._frames.close()
+        except UpstreamError as error:
+            return self._break_off(error.detail()) or self._end()
+        for frame in frames:
             # What the end of the input cut off is no nonsense of the provider's: it is a cut.
-            rest += self._translate(frame, broken=_CUT)
+            rest += self._translate(frame, broken=CUT)
         if self._ended:
             return rest
-        rest += self._encode(self._decoder.close())
+        return rest + self._end()
+
+    def _end(self) -> bytes:
+        rest = self._encode(self._decoder.close())
         if not self._decoder.complete:
-            return rest + self._fail(_CUT)
+            return rest + self._fail(CUT)
         self._ended = True
         return rest + self._encoder.close()
 
@@ -439,7 +449,7 @@ class StreamTranslation:
         return self._encoder.fail(error)
 
 
-_CUT: Final = ErrorDetail(
+CUT: Final = ErrorDetail(
     status=502,
     kind=ErrorKind.INTERNAL,
     message="the provider's stream ended before the message was complete",

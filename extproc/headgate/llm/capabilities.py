@@ -125,6 +125,52 @@ CLAUDE: Final[tuple[tuple[str, ClaudeFacts], ...]] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConverseFacts:
+    """What a model behind Bedrock's Converse takes, besides what its row in `CLAUDE` says."""
+
+    claude: bool = False
+    """Takes Claude's own parameters as additional fields."""
+    cache_points: frozenset[str] = frozenset()
+    """Where cache points may stand: `system`, `messages`, `tools`."""
+    tool_choices: frozenset[str] = frozenset(("any", "tool"))
+    """Of `toolChoice`, besides `auto`."""
+    top_k: tuple[str, ...] = ()
+    """Path of `top_k` in the additional fields; empty where there is none."""
+    effort: Literal["", "reasoning_effort", "reasoning_config"] = ""
+    """How a reasoning effort is said in the additional fields, in three words."""
+
+
+_ANYWHERE: Final = frozenset(("system", "messages", "tools"))
+_CLAUDE_CONVERSE: Final = ConverseFacts(claude=True, cache_points=_ANYWHERE, top_k=("top_k",))
+_CLAUDE_UNCACHED: Final = ConverseFacts(claude=True, top_k=("top_k",))
+_NOVA: Final = ConverseFacts(cache_points=frozenset(("system", "messages")), top_k=("inferenceConfig", "topK"))
+_AUTO_ONLY: Final = ConverseFacts(tool_choices=frozenset())
+
+CONVERSE: Final[tuple[tuple[str, ConverseFacts], ...]] = (
+    ("claude-3-haiku", _CLAUDE_UNCACHED),
+    ("claude-3-sonnet", _CLAUDE_UNCACHED),
+    ("claude-3-opus", _CLAUDE_UNCACHED),
+    ("claude-3-5-sonnet-20240620", _CLAUDE_UNCACHED),
+    ("claude-v2", _CLAUDE_UNCACHED),
+    ("claude-instant", _CLAUDE_UNCACHED),
+    ("claude", _CLAUDE_CONVERSE),
+    ("anthropic", _CLAUDE_CONVERSE),
+    ("nova-2", replace(_NOVA, effort="reasoning_config")),
+    ("nova", _NOVA),
+    ("gpt-oss", ConverseFacts(effort="reasoning_effort")),
+    ("mistral-large", ConverseFacts(tool_choices=frozenset(("any",)))),
+    ("llama", _AUTO_ONLY),
+    ("cohere", replace(_AUTO_ONLY, top_k=("k",))),
+    ("ai21", _AUTO_ONLY),
+    ("deepseek", _AUTO_ONLY),
+    ("application-inference-profile", ConverseFacts(cache_points=_ANYWHERE)),  # hides which model it is
+    ("", ConverseFacts()),
+)
+"""<https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-supported-models-features.html>,
+`.../prompt-caching.html`, and the pages of the families' parameters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAIFacts:
     """What a model behind the OpenAI chat dialect takes."""
 
@@ -293,6 +339,13 @@ def claude_facts(model: str) -> ClaudeFacts:
     """The row of a model; dots count as dashes (`claude-sonnet-4.5`)."""
     name = model.lower().replace(".", "-")
     return next(facts for key, facts in CLAUDE if key in name)
+
+
+@lru_cache(maxsize=MODEL_FACTS_MAX)
+def converse_facts(model: str) -> ConverseFacts:
+    """The row of a model id, an inference profile's id or an ARN."""
+    name = model.lower()
+    return next(facts for key, facts in CONVERSE if key in name)
 
 
 @lru_cache(maxsize=MODEL_FACTS_MAX)

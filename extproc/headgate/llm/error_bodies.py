@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-import msgspec
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.errors import ErrorDetail, ErrorKind, TranslationError, kind_of_status
 from headgate.llm.names import DialectName
@@ -14,6 +13,7 @@ _OPENAI: Final = DIALECTS[DialectName.OPENAI_CHAT].encode_error
 _ANTHROPIC: Final = DIALECTS[DialectName.ANTHROPIC_MESSAGES].encode_error
 _COHERE: Final = DIALECTS[DialectName.COHERE].encode_error
 _GEMINI: Final = DIALECTS[DialectName.GEMINI].encode_error
+_AWS: Final = DIALECTS[DialectName.BEDROCK_CONVERSE].encode_error
 
 
 def error_response(
@@ -43,10 +43,6 @@ def error_body(dialect: DialectName | str, error: TranslationError) -> bytes:
     return _ENCODERS[DialectName(dialect)](error.detail())
 
 
-def _encode_aws(detail: ErrorDetail) -> bytes:
-    return msgspec.json.encode({"message": detail.message})
-
-
 _ENCODERS: Final[Mapping[DialectName, Callable[[ErrorDetail], bytes]]] = MappingProxyType(
     {
         DialectName.OPENAI_CHAT: _OPENAI,
@@ -59,6 +55,6 @@ _ENCODERS: Final[Mapping[DialectName, Callable[[ErrorDetail], bytes]]] = Mapping
         DialectName.ANTHROPIC_MESSAGES: _ANTHROPIC,
         DialectName.COHERE: _COHERE,
         DialectName.GEMINI: _GEMINI,
-        DialectName.BEDROCK_CONVERSE: _encode_aws,
+        DialectName.BEDROCK_CONVERSE: _AWS,
     }
 )

@@ -1,24 +1,28 @@
 """Staying in one dialect: the bytes pass, named members are patched, usage is read on the way."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
 from headgate.llm import multipart, relay
-from headgate.llm.bridge import DATED_VERSION
+from headgate.llm.bridge import CUT, DATED_VERSION, ErrorTranslation, response_headers
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
-from headgate.llm.dialects.dialect import EVENT_STREAM, Memo
+from headgate.llm.dialects.dialect import EVENT_STREAM, ChatDialect, Memo, ReplyContext
+from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import Body, Endpoint, PathFacts, StreamRule, path_facts
 from headgate.llm.error_bodies import error_response
-from headgate.llm.errors import UpstreamError, kind_of_status
+from headgate.llm.errors import ErrorDetail, UpstreamError, kind_of_status
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
-from headgate.llm.hosts.host import Asked, Host
+from headgate.llm.framing.sse import encode_sse
+from headgate.llm.hosts.host import Asked, Framing, Host
 from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import DialectName
 from headgate.llm.operations.reader import RelayReader
 from headgate.llm.operations.table import relay_reader
 from headgate.llm.usage import NO_USAGE, Usage
+
+DecodeError = Callable[[int, Mapping[str, str], bytes], ErrorDetail]
 
 JSON: Final = "application/json"
 HTML: Final = "text/html"
@@ -58,8 +62,9 @@ class RelayPlan:
             case Body.JSON | Body.NONE:
                 original_model, stream, patched, memo = self._patch_object(body)
         model = facts.model or original_model
-        asked = Asked(model, stream)
-        set_headers, remove_headers = mutate_headers(facts, self._dialect_headers(headers), ())
+        asked = Asked(model, stream, headers)
+        unsent = tuple(self._host.headers_in_body)
+        set_headers, remove_headers = mutate_headers(facts, self._dialect_headers(headers), unsent)
         return UpstreamRequest(
             path=self._path(asked, path),
             headers=set_headers,
@@ -77,7 +82,10 @@ class RelayPlan:
     ) -> ResponseTranslation:
         """See `exchange.Plan`. `created` is not needed: nothing is made here."""
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        framing = self._host.framings.get(self.endpoint.dialect)
         if not 200 <= status < 300:
+            if self._host.decode_error is not None and self.endpoint.dialect in DIALECTS and framing is not None:
+                return self._translate_error(request, status, headers, self._host.decode_error)
             if content_type in ("", JSON) or content_type.endswith("+json"):
                 return RelayTranslation(request, None)
             return PageTranslation(self.endpoint.dialect, request, status)
@@ -85,9 +93,21 @@ class RelayPlan:
             raise UpstreamError(f"the provider answered {status} with {HTML}")
         # What came decides: some servers do not stream where they were asked to, some stream where it was not seen.
         stream = content_type == EVENT_STREAM or (request.stream and not content_type)
+        if framing is not None and content_type in (framing.content_type, "") and request.stream:
+            reader = relay_reader(self.endpoint, stream=True, hide_usage=False)
+            return UnwrappedTranslation(request, reader, framing, DIALECTS[self.endpoint.dialect])
         shown = request.memo.include_usage or self.facts.include_usage
         reader = relay_reader(self.endpoint, stream=stream, hide_usage=not shown)
         return RelayTranslation(request, reader)
+
+    def _translate_error(
+        self, request: UpstreamRequest, status: int, headers: Mapping[str, str], decode_error: DecodeError
+    ) -> ResponseTranslation:
+        """An error of the host's, in the client's dialect."""
+        client = DIALECTS[self.endpoint.dialect]
+        set_headers, remove_headers = response_headers(client, request, headers)
+        set_headers["content-type"] = JSON
+        return ErrorTranslation(client, decode_error, request, (status, headers), (set_headers, remove_headers))
 
     def _patch_object(self, body: bytes) -> tuple[str, bool, bytes, Memo]:
         source = relay.decode_object(body)
@@ -127,6 +147,8 @@ class RelayPlan:
         return f"{path}&{client.query}" if "?" in path else f"{path}?{client.query}"
 
     def _dialect_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        if "anthropic-version" in self._host.headers_in_body:
+            return {}
         if self.endpoint.dialect is DialectName.ANTHROPIC_MESSAGES and "anthropic-version" not in headers and headers:
             dated = DATED_VERSION.fullmatch(self.facts.version) is not None
             return {"anthropic-version": self.facts.version if dated else _ANTHROPIC_VERSION}
@@ -162,6 +184,81 @@ class RelayTranslation:
     def close(self) -> bytes:
         """Whatever was held."""
         return b"" if self._reader is None else self._reader.close()
+
+
+class UnwrappedTranslation:
+    """A stream that its host has wrapped into frames of its own: unwrapped, and read in passing.
+
+    A host may say inside its frames that it failed, and a stream may be cut: the client gets its dialect's error event.
+    """
+
+    __slots__ = (
+        "_client",
+        "_ended",
+        "_frames",
+        "_reader",
+        "_request",
+        "headers",
+        "losses",
+        "remove_headers",
+        "streamed",
+    )
+
+    def __init__(
+        self, request: UpstreamRequest, reader: RelayReader | None, framing: Framing, client: ChatDialect
+    ) -> None:
+        self._request = request
+        self._reader = reader
+        self._frames = framing.frames()
+        self._client = client
+        self._ended = False
+        self.headers: Mapping[str, str] = {"content-type": client.stream_type(request.client_path)}
+        self.remove_headers: tuple[str, ...] = ()
+        self.losses = request.losses
+        self.streamed = True
+
+    @property
+    def usage(self) -> Usage:
+        return NO_USAGE if self._reader is None else self._reader.usage
+
+    @property
+    def response_model(self) -> str:
+        model = "" if self._reader is None else self._reader.response_model
+        return model or self._request.request_model
+
+    def feed(self, data: bytes) -> bytes:
+        """The events that these bytes complete."""
+        try:
+            frames = self._frames.feed(data)
+        except UpstreamError as error:
+            return self._fail(error.detail())
+        events: list[bytes] = []
+        for frame in frames:
+            if self._ended:
+                break
+            self._ended = frame.event in _LAST_EVENTS
+            events.append(encode_sse(frame.data, frame.event))
+        unwrapped = b"".join(events)
+        return unwrapped if self._reader is None else self._reader.feed(unwrapped)
+
+    def close(self) -> bytes:
+        """The error that stands for an end that never came."""
+        held = b"" if self._reader is None else self._reader.close()
+        try:
+            self._frames.close()
+        except UpstreamError as error:
+            return held + self._fail(error.detail())
+        return held + self._fail(CUT)
+
+    def _fail(self, error: ErrorDetail) -> bytes:
+        if self._ended:
+            return b""
+        self._ended = True
+        return self._client.stream_encoder(ReplyContext(self._request.request_model, 0)).fail(error)
+
+
+_LAST_EVENTS: Final = frozenset(("message_stop", "error"))
+"""Of the dialects whose streams hosts wrap."""
 
 
 class PageTranslation:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from aiohttp import web
 
+from support.eventstream import CONTENT_TYPE
 from support.ports import LOOPBACK
 from support.providers.answers import Answer, Delivery, Failure, Raw, Reply
 from support.providers.received import Received
@@ -211,7 +212,7 @@ class Provider:
         writes = _writes(parts, delivery)
         if delivery.gzip:
             headers["content-encoding"] = "gzip"
-        streamed = headers["content-type"].startswith("text/event-stream")
+        streamed = headers["content-type"].startswith(("text/event-stream", CONTENT_TYPE))
         limits = (delivery.end_after_bytes, delivery.abort_after_bytes, delivery.hang_after_bytes)
         if not streamed and delivery.end_after_bytes is None:
             headers["content-length"] = str(sum(map(len, writes)))

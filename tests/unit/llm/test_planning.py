@@ -4,7 +4,7 @@ import pytest
 from headgate.contract.facts import BackendFacts
 from headgate.llm.endpoints import ENDPOINTS, Endpoint, endpoint_named
 from headgate.llm.errors import RequestError, UnsupportedTranslation
-from headgate.llm.hosts import azure
+from headgate.llm.hosts import azure, bedrock
 from headgate.llm.hosts.host import Asked
 from headgate.llm.names import DialectName
 from headgate.llm.planning import lane_for, plan, translated_path
@@ -71,12 +71,11 @@ def test_a_plan_is_made_once_per_distinct_facts() -> None:
     assert plan(endpoint, reject) is not plan(endpoint, _facts("anthropic-messages"))
 
 
-@pytest.mark.parametrize("host", ["bedrock"])
-def test_hosts_that_are_not_there_yet_are_refused(host: str) -> None:
+def test_a_dialect_that_a_host_does_not_serve_is_refused() -> None:
     with pytest.raises(UnsupportedTranslation):
-        plan(_endpoint("messages"), _facts("anthropic-messages", host=host))
+        plan(_endpoint("messages"), _facts("openai-chat", host="bedrock"))
     with pytest.raises(UnsupportedTranslation):
-        translated_path(_endpoint("messages"), _facts("anthropic-messages", host=host))
+        translated_path(_endpoint("messages"), _facts("openai-chat", host="bedrock"))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +102,13 @@ def test_hosts_that_are_not_there_yet_are_refused(host: str) -> None:
         ),
         ("responses", _facts("openai-chat", host="azure", version="p&q"), "/openai/responses?api-version=p%26q"),
         ("chat-completions", _facts("openai-chat", host="azure", version="v1"), "/openai/v1/chat/completions"),
+        ("chat-completions", _facts("bedrock-converse", host="bedrock", prefix=""), "/model/{model}/converse"),
+        (
+            "converse-stream",
+            _facts("bedrock-converse", host="bedrock", prefix="", model="a.b-v1:0"),
+            "/model/a.b-v1%3A0/converse-stream",
+        ),
+        ("messages", _facts("anthropic-messages", host="bedrock", prefix=""), "/model/{model}/invoke"),
         ("chat-completions", _facts("openai-chat", host="azure"), "/openai/v1/chat/completions"),
     ],
 )
@@ -116,3 +122,5 @@ def test_no_deployment_is_a_dot_segment(model: str) -> None:
     facts = _facts("openai-chat", host="azure", version="2024-10-21")
     with pytest.raises(RequestError):
         azure.place(_endpoint("chat-completions"), facts, Asked(model))
+    with pytest.raises(RequestError):
+        bedrock.place(_endpoint("converse"), _facts("bedrock-converse", host="bedrock"), Asked(model))

@@ -49,6 +49,15 @@ _ANTHROPIC_TYPES = (
     ("response.code == 504", "timeout_error"),
     ("response.code >= 500", "api_error"),
 )
+_BEDROCK_TYPES = (
+    ("response.code == 401", "UnrecognizedClientException"),
+    ("response.code == 403", "AccessDeniedException"),
+    ("response.code == 404", "ResourceNotFoundException"),
+    ("response.code == 429", "ThrottlingException"),
+    ("response.code == 503", "ServiceUnavailableException"),
+    ("response.code == 504", "ModelTimeoutException"),
+    ("response.code >= 500", "InternalServerException"),
+)
 _OPENAI_TYPES = (
     ("response.code == 401", "authentication_error"),
     ("response.code == 403", "permission_error"),
@@ -98,6 +107,12 @@ def _client_path(test: str) -> str:
 _IS_ANTHROPIC = _client_path("matches('^(/anthropic/|/v1/messages).*')")
 
 
+def _bedrock_format(message: str) -> SubstitutionFormatString:
+    """AWS's SDKs raise the class that `__type` names."""
+    body = {"__type": _choice(_BEDROCK_TYPES, "ValidationException"), "message": message}
+    return SubstitutionFormatString(json_format=struct(body), content_type="application/json")
+
+
 def _anthropic_format(message: str) -> SubstitutionFormatString:
     error = {"type": _choice(_ANTHROPIC_TYPES, "invalid_request_error"), "message": message}
     body = {"type": "error", "error": error, "request_id": "%REQ(X-REQUEST-ID)%"}
@@ -120,14 +135,15 @@ def _google_format(message: str) -> SubstitutionFormatString:
 
 
 def _bare_format(message: str) -> SubstitutionFormatString:
-    """AWS's and Cohere's errors."""
+    """Cohere's errors."""
     return SubstitutionFormatString(json_format=struct({"message": message}), content_type="application/json")
 
 
 _FORMATS = (
     (_IS_ANTHROPIC, _anthropic_format),
     (_client_path("matches('^(/gemini)?/v1(beta/|/models/.*Content)')"), _google_format),
-    (_client_path("matches('^((/bedrock)?/model/|(/cohere)?/v2/).*')"), _bare_format),
+    (_client_path("matches('^(/bedrock)?/model/.*')"), _bedrock_format),
+    (_client_path("matches('^(/cohere)?/v2/.*')"), _bare_format),
 )
 """Dialects but OpenAI's, told by the client's path."""
 

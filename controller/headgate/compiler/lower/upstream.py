@@ -58,6 +58,7 @@ from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.hosts.azure import VERSIONLESS
+from headgate.llm.hosts.table import HOSTS
 from headgate.llm.hosts.vertex import publisher_path
 from headgate.llm.names import DialectName, HostName
 from headgate.pb import overlay
@@ -243,9 +244,11 @@ def guarded() -> Any:
 def _forwarded(backend: Backend) -> HeaderForwardingRules:
     assert backend.dialect is not None
     spoken = DIALECTS.get(backend.dialect)
-    request_id = () if spoken is None else (spoken.request_id_header,)
+    request_id = () if spoken is None or not spoken.request_id_header else (spoken.request_id_header,)
+    host = HOSTS.get(backend.host)
+    in_body = () if host is None else host.headers_in_body
     rules = HeaderForwardingRules()
-    for name in sorted({*FORWARDED, *request_id}):
+    for name in sorted({*FORWARDED, *request_id, *in_body}):
         rules.allowed_headers.patterns.add(exact=name)
     rules.allowed_headers.patterns.add(prefix=FORWARDED_PREFIX)
     return rules

@@ -14,7 +14,6 @@ from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, 
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.world import Target
 from headgate.llm.dialects.table import DIALECTS
-from headgate.llm.hosts.table import HOSTS
 from headgate.llm.names import DialectName, HostName
 from headgate.llm.vendors import vendor_at
 
@@ -26,16 +25,6 @@ class Schema:
     dialect: DialectName
     host: HostName
     prefix: str = ""
-
-    @property
-    def served(self) -> bool:
-        """Whether something can speak to that host in that dialect."""
-        host = HOSTS.get(self.host)
-        return self.dialect in PASSED_ON or (host is not None and self.dialect in host.dialects)
-
-
-PASSED_ON = frozenset({DialectName.GEMINI, DialectName.BEDROCK_CONVERSE})
-"""Dialects that Envoy passes on as they are wherever they are served."""
 
 
 SCHEMAS: Mapping[str, Schema] = {
@@ -339,12 +328,6 @@ def _translation(
 
 def _service(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tuple[Address, ir.Credential | None] | None:
     """Where a backend is and what authenticates us to it; None, reported, where it cannot be served."""
-    schema, _ = _spoken(scope, backend)
-    if not schema.served:
-        message = f"nothing translates to {backend.spec.schema.name} yet"
-        remedy = f"one of {', '.join(name for name, row in SCHEMAS.items() if row.served)}"
-        scope.report.error(backend, "spec.schema.name", message, remedy=remedy)
-        return None
     target = backend.spec.backend_ref
     where = Name(target.namespace or backend.metadata.namespace, target.name)
     found = address(scope, backend, "spec.backendRef", where)

@@ -3,7 +3,7 @@
 from types import MappingProxyType
 from typing import Final
 
-from headgate.llm.dialects import anthropic, cohere, gemini, openai_chat, openai_responses
+from headgate.llm.dialects import anthropic, bedrock_converse, cohere, gemini, openai_chat, openai_responses
 from headgate.llm.dialects.dialect import ChatDialect
 from headgate.llm.names import DialectName
 
@@ -16,6 +16,7 @@ DIALECTS: Final[MappingProxyType[DialectName, ChatDialect]] = MappingProxyType(
             anthropic.DIALECT,
             cohere.DIALECT,
             gemini.DIALECT,
+            bedrock_converse.DIALECT,
         )
     }
 )

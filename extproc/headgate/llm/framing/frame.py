@@ -14,6 +14,8 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
     data: bytes
     event: str = ""
+    failure: bool = False
+    """The framing itself says that this is an error and the stream's end (AWS exceptions)."""
 
 
 class FrameDecoder(Protocol):
@@ -24,5 +26,5 @@ class FrameDecoder(Protocol):
         ...
 
     def close(self) -> list[Frame]:
-        """The frame that the end of the body completes, if any."""
+        """The frame that the end of the body completes, if any. UpstreamError for damage found behind it."""
         ...

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from headgate.contract.facts import BackendFacts
 from headgate.llm.endpoints import Endpoint
+from headgate.llm.errors import ErrorDetail
 from headgate.llm.framing.frame import FrameDecoder
 from headgate.llm.names import DialectName, HostName
 
@@ -16,6 +17,8 @@ class Asked:
 
     model: str
     stream: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The client's, lower case: some hosts take in the body what a dialect says in headers."""
 
     @property
     def segment(self) -> str:
@@ -49,3 +52,7 @@ class Host:
     envelope: Callable[[Endpoint, BackendFacts, Asked, bytes], bytes] = same_body
     """The dialect's body as this host takes it."""
     framings: Mapping[DialectName, Framing] = field(default_factory=dict[DialectName, Framing])
+    headers_in_body: frozenset[str] = frozenset()
+    """Headers of the dialects that the envelope says in the body: not sent."""
+    decode_error: Callable[[int, Mapping[str, str], bytes], ErrorDetail] | None = None
+    """The host's own error answers, where they are not the dialect's."""

@@ -1,9 +1,9 @@
-"""The hosts, a row each. Bedrock has an envelope and a framing of its own and comes with them."""
+"""The hosts, a row each."""
 
 from types import MappingProxyType
 from typing import Final
 
-from headgate.llm.hosts import azure, direct, vertex
+from headgate.llm.hosts import azure, bedrock, direct, vertex
 from headgate.llm.hosts.host import Host
 from headgate.llm.names import DialectName, HostName
 
@@ -30,6 +30,7 @@ HOSTS: Final = MappingProxyType(
                 vertex.place,
                 vertex.envelope,
             ),
+            bedrock.HOST,
         )
     }
 )

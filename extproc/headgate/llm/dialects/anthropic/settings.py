@@ -248,7 +248,7 @@ def _known_effort(reasoning: Reasoning, facts: ClaudeFacts, losses: list[Loss]) 
         return ""
     wanted = reasoning.effort
     if not wanted and reasoning.budget_tokens is not None and not facts.manual_thinking:
-        wanted = _effort_of_budget(reasoning.budget_tokens)
+        wanted = effort_of_budget(reasoning.budget_tokens)
     if not wanted or wanted == "none":
         return ""
     if wanted in facts.efforts:
@@ -259,7 +259,8 @@ def _known_effort(reasoning: Reasoning, facts: ClaudeFacts, losses: list[Loss]) 
     return known
 
 
-def _effort_of_budget(budget: int) -> str:
+def effort_of_budget(budget: int) -> str:
+    """The effort whose budget is the first that holds this one."""
     return next((word for word, tokens in EFFORT_BUDGETS.items() if word != "minimal" and budget <= tokens), "max")
 
 

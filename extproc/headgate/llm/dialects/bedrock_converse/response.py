@@ -1,0 +1,233 @@
+"""A whole Converse answer to the canonical model, and back."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+from headgate.llm.canonical import (
+    Base64Source,
+    ChatResponse,
+    FinishReason,
+    ImagePart,
+    MediaPart,
+    Part,
+    RedactedThinkingPart,
+    RefusalPart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+)
+from headgate.llm.dialects.bedrock_converse import wire
+from headgate.llm.dialects.bedrock_converse.citations import decode_citation, encode_citation
+from headgate.llm.dialects.bedrock_converse.media import (
+    AUDIO_TYPES,
+    IMAGE_FORMATS,
+    IMAGE_TYPES,
+    blob_of_text,
+    text_of_blob,
+)
+from headgate.llm.dialects.dialect import Memo, ReplyContext
+from headgate.llm.errors import UpstreamError
+from headgate.llm.usage import NO_USAGE, Usage
+
+STOP_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
+    {
+        "end_turn": FinishReason.STOP,
+        "stop_sequence": FinishReason.STOP_SEQUENCE,
+        "max_tokens": FinishReason.LENGTH,
+        "tool_use": FinishReason.TOOL_CALLS,
+        "content_filtered": FinishReason.REFUSAL,
+        "guardrail_intervened": FinishReason.REFUSAL,
+        "model_context_window_exceeded": FinishReason.CONTEXT_WINDOW,
+    }
+)
+
+STOP_REASON_WORDS: Final[Mapping[FinishReason, str]] = MappingProxyType(
+    {
+        FinishReason.STOP: "end_turn",
+        FinishReason.STOP_SEQUENCE: "stop_sequence",
+        FinishReason.LENGTH: "max_tokens",
+        FinishReason.TOOL_CALLS: "tool_use",
+        FinishReason.REFUSAL: "content_filtered",
+        FinishReason.PAUSE: "end_turn",
+        FinishReason.CONTEXT_WINDOW: "model_context_window_exceeded",
+    }
+)
+
+
+def finish_reason_of(stop_reason: str | None, *, called_tools: bool, memo: Memo) -> FinishReason:
+    """The canonical reason; one that nobody knows yet is an ordinary end."""
+    reason = STOP_REASONS.get(stop_reason or "")
+    if reason is None:
+        return FinishReason.TOOL_CALLS if called_tools else FinishReason.STOP
+    if reason is FinishReason.TOOL_CALLS and memo.json_tool and not called_tools:
+        return FinishReason.STOP
+    return reason
+
+
+def usage_of(counted: wire.Usage | None) -> Usage:
+    """Bedrock counts cached tokens beside the input; ours are part of it."""
+    if counted is None:
+        return NO_USAGE
+    input_tokens = None
+    if counted.input_tokens is not None:
+        input_tokens = (
+            counted.input_tokens + (counted.cache_read_input_tokens or 0) + (counted.cache_write_input_tokens or 0)
+        )
+    known = input_tokens is not None and counted.output_tokens is not None
+    return Usage(
+        input=input_tokens,
+        cached_input=counted.cache_read_input_tokens,
+        cache_creation_input=counted.cache_write_input_tokens,
+        output=counted.output_tokens,
+        total=(input_tokens or 0) + (counted.output_tokens or 0) if known else counted.total_tokens,
+    )
+
+
+def decode_response(body: bytes, memo: Memo) -> ChatResponse:
+    """See `ChatDialect.decode_response`."""
+    try:
+        answer = wire.ANSWER_DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamError(f"the provider's answer is no message: {error}") from None
+    message = answer.output.message if answer.output is not None else None
+    if message is None or message.content is None:
+        raise UpstreamError("the provider's answer is no message: it has no content")
+    parts = tuple(_decode_blocks(message.content, memo))
+    called_tools = any(isinstance(part, ToolCallPart) for part in parts)
+    fields = answer.additional_model_response_fields
+    return ChatResponse(
+        parts=parts,
+        finish_reason=finish_reason_of(answer.stop_reason, called_tools=called_tools, memo=memo),
+        stop_sequence=(fields.stop_sequence or "") if fields is not None else "",
+        usage=usage_of(answer.usage),
+        service_tier=(answer.service_tier.type or "") if answer.service_tier is not None else "",
+    )
+
+
+def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]:
+    for block in blocks:
+        if block.text:
+            yield TextPart(block.text)
+        elif block.tool_use is not None and block.tool_use.type is None:
+            yield _decode_call(block.tool_use, memo)
+        elif block.reasoning_content is not None:
+            yield from _decode_reasoning(block.reasoning_content)
+        elif block.citations_content is not None:
+            cited = block.citations_content
+            text = "".join(content.text or "" for content in cited.content or ())
+            yield TextPart(text, citations=tuple(decode_citation(each) for each in cited.citations or ()))
+        elif block.image is not None or block.audio is not None:
+            yield from _decode_media(block)
+
+
+def _decode_call(call: wire.AnswerToolUse, memo: Memo) -> TextPart | ToolCallPart:
+    arguments = bytes(call.input).decode() or "{}"
+    name = call.name or ""
+    if memo.json_tool and name == memo.json_tool:
+        return TextPart(arguments)
+    return ToolCallPart(call.tool_use_id or "", memo.tool_names.get(name, name), arguments)
+
+
+def _decode_reasoning(block: wire.AnswerReasoning) -> Iterator[Part]:
+    if block.reasoning_text is not None:
+        yield ThinkingPart(block.reasoning_text.text or "", block.reasoning_text.signature or "")
+    if block.redacted_content is not None:
+        yield RedactedThinkingPart(text_of_blob(block.redacted_content))
+
+
+def _decode_media(block: wire.AnswerBlock) -> Iterator[Part]:
+    if block.image is not None and block.image.source is not None and block.image.source.bytes:
+        yield image_of(block.image.format, block.image.source.bytes)
+    if block.audio is not None and block.audio.source is not None and block.audio.source.bytes:
+        word = block.audio.format or ""
+        yield MediaPart("audio", Base64Source(AUDIO_TYPES.get(word, ""), block.audio.source.bytes), word)
+
+
+def image_of(word: str | None, data: str) -> ImagePart:
+    """An image that the model made."""
+    return ImagePart(Base64Source(IMAGE_TYPES.get(word or "", "image/png"), data))
+
+
+# --- encode ----------------------------------------------------------------------------------------------------------
+
+
+def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
+    """See `ChatDialect.encode_response`."""
+    content = list(_encode_parts(response))
+    answer: dict[str, object] = {
+        "output": {"message": {"role": "assistant", "content": content}},
+        "stopReason": STOP_REASON_WORDS[response.finish_reason],
+        "usage": written_usage(response.usage),
+        "metrics": METRICS,
+    }
+    if response.stop_sequence:
+        answer["additionalModelResponseFields"] = {"stop_sequence": response.stop_sequence}
+    if response.service_tier in SERVICE_TIERS:
+        answer["serviceTier"] = {"type": response.service_tier}
+    return _ENCODER.encode(answer)
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+METRICS: Final[Mapping[str, int]] = {"latencyMs": 0}
+"""The service's own measurement, which clients insist on; other providers tell none."""
+
+SERVICE_TIERS: Final = frozenset(("priority", "default", "flex", "reserved"))
+
+
+def written_usage(usage: Usage) -> wire.WrittenUsage:
+    """Usage as Bedrock counts it: cached tokens beside the input, all of them in the total."""
+    cached = usage.cached_input or 0
+    created = usage.cache_creation_input or 0
+    input_tokens, output_tokens = usage.input or 0, usage.output or 0
+    return wire.WrittenUsage(
+        input_tokens=max(input_tokens - cached - created, 0),
+        output_tokens=output_tokens,
+        total_tokens=input_tokens + output_tokens if usage.total is None else usage.total,
+        cache_read_input_tokens=usage.cached_input,
+        cache_write_input_tokens=usage.cache_creation_input,
+    )
+
+
+def _encode_parts(response: ChatResponse) -> Iterator[wire.WrittenBlock]:
+    for part in response.parts:
+        match part:
+            case TextPart(text=text, citations=citations) if citations:
+                cited = [encode_citation(citation) for citation in citations]
+                block = wire.CitationsContent([wire.SourceContent(text)], cited)
+                yield wire.WrittenBlock(citations_content=block)
+            case TextPart(text=text) | RefusalPart(text=text):
+                if text:
+                    yield wire.WrittenBlock(text=text)
+            case ToolCallPart():
+                yield wire.WrittenBlock(tool_use=wire.WrittenToolUse(part.id, part.name, object_of(part.arguments)))
+            case ThinkingPart():
+                shown = wire.ReasoningText(part.text, part.signature or None)
+                yield wire.WrittenBlock(reasoning_content=wire.WrittenReasoning(shown))
+            case RedactedThinkingPart():
+                hidden = wire.WrittenReasoning(redacted_content=blob_of_text(part.data))
+                yield wire.WrittenBlock(reasoning_content=hidden)
+            case ImagePart(source=Base64Source(media_type=media_type, data=data)):
+                word = IMAGE_FORMATS.get(media_type, "png")
+                yield wire.WrittenBlock(image=wire.Media(word, wire.Source(data)))
+            case MediaPart(kind="audio", source=Base64Source(data=data)):
+                yield wire.WrittenBlock(audio=wire.Media(part.format or "wav", wire.Source(data)))
+            case _:
+                pass  # what only another provider's clients understand
+
+
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def object_of(arguments: str) -> msgspec.Raw:
+    """Arguments as the object that this dialect wants. A model may write what is no object (cut off, say): then the
+    text is handed over as it is under one name, so that no tool runs with arguments nobody gave."""
+    try:
+        _OBJECT.decode(arguments)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        if not arguments.strip():
+            return msgspec.Raw(b"{}")
+        return msgspec.Raw(msgspec.json.encode({"raw_arguments": arguments}))
+    return msgspec.Raw(arguments)
