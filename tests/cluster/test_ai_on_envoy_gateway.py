@@ -11,12 +11,22 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from headgate.compiler.envoy_gateway.sidecar import (
+    ADMIN_PORT,
+    CONTAINER,
+    DIRECTORY,
+    GATEWAY_NAME_LABEL,
+    GATEWAY_NAMESPACE_LABEL,
+    SOCKET,
+)
 from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
-from support.envoy_gateway import ENVOY, GATEWAY, EnvoyGateway
+from support.envoy_gateway import ENVOY, GATEWAY, NAMESPACE, EnvoyGateway
 from support.kube import Kube, condition, is_true, reference, unique_name
 from support.limiter import LimiterProcess
-from support.ports import free_port
+from support.pod_webhook import ADMISSION, install_webhook
+from support.ports import LOOPBACK, free_port
+from support.processor import ProcessorProcess
 from support.providers import ANTHROPIC, OPENAI, Answer, Failure, Provider, Usage
 from support.waiting import wait_until
 
@@ -414,3 +424,40 @@ async def test_backends_of_another_namespace_need_grants(stage: AiStage, kube: K
     )
     await kube.apply({**grant, "metadata": {"name": "ai", "namespace": other}})
     await stage.served("shared")
+
+
+async def test_pods_of_envoy_gateway_get_a_processor_that_serves(stage: AiStage) -> None:
+    """The pod of Envoy Gateway's own Deployment, created as a ReplicaSet does, and the command that is put into it."""
+    port = free_port()
+    await install_webhook(stage.kube, NAMESPACE, port)
+    stage.controller.child.signal(signal.SIGTERM)
+    await asyncio.to_thread(stage.controller.child.wait)
+    webhook = ("--webhook-address", f"{LOOPBACK}:{port}", "--certificate-names", LOOPBACK)
+    own = ("--leader-election-namespace", stage.namespace, "--webhook-configuration", f"headgate-pods.{NAMESPACE}")
+    stage.controller = await stage.start_controller("--no-leader-elect", *webhook, *own)
+    await _standard(stage)
+    selector = f"{GATEWAY_NAME_LABEL}=gateway,{GATEWAY_NAMESPACE_LABEL}={stage.namespace}"
+    (deployment,) = await stage.kube.list("apps/v1", "Deployment", NAMESPACE, labelSelector=selector)
+    template = deployment["spec"]["template"]
+    pod = reference("v1", "Pod", unique_name("envoy"), NAMESPACE)
+    pod = {**pod, "metadata": {**template["metadata"], **pod["metadata"]}, "spec": template["spec"]}
+    try:
+        await stage.kube.wait_for(
+            reference(ADMISSION, "MutatingWebhookConfiguration", f"headgate-pods.{NAMESPACE}"),
+            lambda found: bool(found["webhooks"][0]["clientConfig"].get("caBundle")),
+            "the caBundle",
+        )
+        made = await stage.kube.create(pod)
+        (processor,) = [each for each in made["spec"]["initContainers"] if each["name"] == CONTAINER]
+        envoy = next(each for each in made["spec"]["containers"] if each["name"] == "envoy")
+        assert DIRECTORY in [each["mountPath"] for each in envoy["volumeMounts"]]
+        socket = str(stage.processor.socket_path)
+        stage.processor.close()
+        assert (await stage.chat("claude")).status_code == 503
+        arguments = [
+            each.replace(SOCKET, socket).replace(str(ADMIN_PORT), str(free_port())) for each in processor["args"]
+        ]
+        with ProcessorProcess(stage.directory, arguments=arguments):
+            assert (await stage.served("claude")).json()["object"] == "chat.completion"
+    finally:
+        await stage.kube.delete(reference(ADMISSION, "MutatingWebhookConfiguration", f"headgate-pods.{NAMESPACE}"))

@@ -14,10 +14,10 @@ from headgate.controller.webhook.rollout import TEMPLATE_ANNOTATION
 from support import manifests
 from support.controller import Controller
 from support.kube import Access, ApiError, Kube, Object, reference, unique_name
+from support.pod_webhook import ADMISSION, install_webhook
 from support.ports import LOOPBACK, free_port
 
 GATEWAY_API = "gateway.networking.k8s.io/v1"
-ADMISSION = "admissionregistration.k8s.io/v1"
 AI = "aigateway.envoyproxy.io/v1beta1"
 Run = Callable[..., Controller]
 
@@ -41,32 +41,6 @@ def run_controller(kube_access: Access, short_path: Path, gateway_crds: None, ou
     yield run
     for each in started:
         each.close()
-
-
-async def _webhook(kube: Kube, namespace: str, port: int) -> Object:
-    """The configuration that the chart writes, with an address in place of the Service."""
-    item: Object = {
-        **reference(ADMISSION, "MutatingWebhookConfiguration", f"headgate-pods.{namespace}"),
-        "webhooks": [
-            {
-                "name": "pods.headgate.dev",
-                "admissionReviewVersions": ["v1"],
-                "sideEffects": "None",
-                "failurePolicy": "Fail",
-                "timeoutSeconds": 5,
-                "clientConfig": {"url": f"https://{LOOPBACK}:{port}/mutate"},
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-                "objectSelector": {
-                    "matchLabels": {"app.kubernetes.io/managed-by": "envoy-gateway"},
-                    "matchExpressions": [
-                        {"key": "gateway.envoyproxy.io/owning-gateway-name", "operator": "Exists"},
-                    ],
-                },
-                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
-            }
-        ],
-    }
-    return await kube.create(item)
 
 
 def _labels(namespace: str, gateway: str) -> dict[str, str]:
@@ -132,7 +106,7 @@ async def test_a_pod_gets_the_processor_once_and_as_its_gateway_config_says(
     kube: Kube, namespace: str, run_controller: Run
 ) -> None:
     port = free_port()
-    await _webhook(kube, namespace, port)
+    await install_webhook(kube, namespace, port)
     with pytest.raises(ApiError, match="failed calling webhook"):  # nothing answers yet: no pod without its processor
         await kube.create(_pod(namespace), dry_run=True)
     controller = run_controller(namespace, port, "--extproc-image", "registry/headgate:9", "--extproc-env", "A=1;B=2")
@@ -176,7 +150,7 @@ async def test_certificates_rotate_and_every_replica_goes_on_answering(
 ) -> None:
     """Certificates of 6 s: two replicas answer without a break while certificates are renewed under them."""
     ports = (free_port(), free_port())
-    await _webhook(kube, namespace, ports[0])
+    await install_webhook(kube, namespace, ports[0])
     replicas = [
         run_controller(namespace, port, "--certificate-lifetime", "6s", name=f"replica{index}")
         for index, port in enumerate(ports)
@@ -211,7 +185,7 @@ async def test_pods_from_before_are_rolled_once(kube: Kube, namespace: str, run_
     port = free_port()
     controller = run_controller(namespace, port)
     await _ready(controller)
-    await _webhook(kube, namespace, port)
+    await install_webhook(kube, namespace, port)
     deployment = {
         **reference("apps/v1", "Deployment", "proxy", namespace),
         "spec": {
@@ -261,7 +235,7 @@ async def test_the_webhook_needs_no_more_rights_than_the_role_gives(
                 item["roleRef"] = {**item["roleRef"], "name": item["roleRef"]["name"] + suffix}
         await kube.apply(item)
     port = free_port()
-    await _webhook(kube, namespace, port)
+    await install_webhook(kube, namespace, port)
     token = await kube.service_account_token(namespace, NAME)
     config = short_path / "own.yaml"
     config.write_text(kube_access.kubeconfig.read_text().replace(kube_access.token, token))

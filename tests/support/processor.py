@@ -13,10 +13,13 @@ from support.waiting import wait_until
 class ProcessorProcess:
     """A running worker on a unix socket below `directory`."""
 
-    def __init__(self, directory: Path, *, options: Sequence[str] = (), name: str = "extproc") -> None:
+    def __init__(
+        self, directory: Path, *, arguments: Sequence[str] = (), options: Sequence[str] = (), name: str = "extproc"
+    ) -> None:
+        """`arguments` in place of our own: they must name the socket, and log JSON."""
         self.socket_path = directory / f"{name}.sock"
         command = [sys.executable, "-c", "from headgate.extproc.main import main; main()"]
-        command += ["--address", f"unix:{self.socket_path}", "--log-format", "json", *options]
+        command += [*(arguments or ("--address", f"unix:{self.socket_path}", "--log-format", "json")), *options]
         self.child = Child(command, directory=directory, name=name)
         try:
             wait_until(self._serving, "the processor to serve")
