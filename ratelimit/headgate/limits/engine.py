@@ -11,7 +11,7 @@ Rules of a transaction, which every storage keeps:
 3. Unless it is a settlement: then every operation is applied, over or not, because the hits have already happened.
 4. What operations of a named request reserve is remembered under its name, for `HOLD_SECONDS`. An admission of a name
    that is remembered, or was settled in the last `SETTLED_SECONDS`, is a repetition: granted, it changes nothing.
-5. A settlement replaces what its request reserved by what it used (`fixed_window.settle`), and is then remembered for
+5. A settlement replaces what its request reserved by what it used (`counting.settle`), and is then remembered for
    `SETTLED_SECONDS`: repeated, it changes nothing. Where nothing was reserved, what was used is charged.
 6. A reservation that is forgotten before it is settled stays counted: lost messages never make room.
 
@@ -25,7 +25,8 @@ from typing import Final
 
 import msgspec
 from headgate.limits.algorithms import Op
-from headgate.limits.algorithms.fixed_window import Part, counter_after, over_limit, plan_window, remaining
+from headgate.limits.algorithms.counting import Part, counter_after, over_limit, remaining
+from headgate.limits.algorithms.fixed_window import plan_window
 from headgate.limits.calendar import window
 from headgate.limits.config import Reserve
 from headgate.limits.matching import Entries, Match, Rule, Snapshot, counter_stem, match_descriptor

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Final
 
-from headgate.limits.algorithms.fixed_window import Part
+from headgate.limits.algorithms.counting import Part
 from headgate.limits.engine import Decision, Moment, Status
 
 RULES_MAX: Final = 10_000

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from headgate.limits.algorithms.fixed_window import FixedWindowOp, Part, plan_window
+from headgate.limits.algorithms.counting import Part
+from headgate.limits.algorithms.fixed_window import FixedWindowOp, plan_window
 from headgate.limits.engine import Code, Transaction, decide_request, plan_request
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import MemoryStorage

@@ -4,7 +4,8 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
-from headgate.limits.algorithms.fixed_window import Part, plan_window
+from headgate.limits.algorithms.counting import Part
+from headgate.limits.algorithms.fixed_window import plan_window
 from headgate.limits.engine import Transaction
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import MemoryStorage

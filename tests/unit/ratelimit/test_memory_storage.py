@@ -1,7 +1,8 @@
 """What only the memory storage does: forget whole windows, and hold no more than it may."""
 
 import pytest
-from headgate.limits.algorithms.fixed_window import Part, plan_window
+from headgate.limits.algorithms.counting import Part
+from headgate.limits.algorithms.fixed_window import plan_window
 from headgate.limits.engine import Outcome, Transaction
 from headgate.ratelimit.storages import StorageError
 from headgate.ratelimit.storages.memory import GRACE_SECONDS, MemoryStorage

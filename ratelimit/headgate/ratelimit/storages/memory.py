@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from headgate.limits.algorithms import Op
-from headgate.limits.algorithms.fixed_window import (
+from headgate.limits.algorithms.counting import (
     COUNTER_MAX,
     Held,
     Part,
     before_granted,
     counter_after,
     settle,
-    sliding_rest,
 )
+from headgate.limits.algorithms.fixed_window import sliding_rest
 from headgate.limits.engine import HOLD_SECONDS, SETTLED_SECONDS, Outcome, Transaction, examine
 from headgate.ratelimit.storages import StorageError
 
