@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from google.protobuf import json_format
@@ -12,18 +13,26 @@ from headgate.ratelimit.admin import Page, Reply
 from headgate.ratelimit.service import RateLimitService
 from headgate.ratelimit.storages import StorageError
 
+PING_SECONDS: Final = 1.0
+"""A storage that takes longer is not healthy: who asks for health does not wait long."""
+
 
 def make_pages(service: RateLimitService, draining: asyncio.Event) -> Mapping[tuple[str, str], Page]:
     """The pages over `service`; `draining` makes it unhealthy."""
 
     async def healthcheck(_: bytes) -> Reply:
-        if draining.is_set():
-            return Reply(503, "draining\n")
+        ping = asyncio.create_task(_ping(service))
+        drain = asyncio.create_task(draining.wait())
         try:
-            await service.ping()
-        except StorageError as error:
-            return Reply(503, f"{error}\n")
-        return Reply(200, "OK\n")
+            await asyncio.wait((ping, drain), timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if draining.is_set():
+                return Reply(503, "draining\n")
+            if not ping.done():
+                return Reply(503, f"the storage does not answer within {PING_SECONDS:g} s\n")
+            return ping.result()
+        finally:
+            ping.cancel()
+            drain.cancel()
 
     async def metrics(_: bytes) -> Reply:
         return Reply(200, service.metrics_text(), "text/plain; version=0.0.4; charset=utf-8")
@@ -49,3 +58,11 @@ def make_pages(service: RateLimitService, draining: asyncio.Event) -> Mapping[tu
         ("GET", "/rlconfig"): rlconfig,
         ("POST", "/json"): decide,
     }
+
+
+async def _ping(service: RateLimitService) -> Reply:
+    try:
+        await service.ping()
+    except StorageError as error:
+        return Reply(503, f"{error}\n")
+    return Reply(200, "OK\n")

@@ -200,7 +200,8 @@ def test_decisions_under_way_are_answered_before_it_ends(start: StartServer, sho
         os.kill(redis.pid, signal.SIGSTOP)
         ask = cast("Callable[..., grpc.Future[bytes]]", server.channel.unary_unary(METHOD).future)
         asked = [ask(client_request("a").SerializeToString(), timeout=10) for _ in range(3)]
-        wait_until(lambda: server.metric("headgate_ratelimit_redis_decisions") > 1, "the calls to be on their way")
+        # One call is on its way to Redis at a time: what has arrived besides it waits for its turn.
+        wait_until(lambda: arrived(server) == 1 + len(asked), "all calls to have arrived")
         server.child.signal(signal.SIGTERM)
         wait_until(lambda: server.admin("/healthcheck") == (503, "draining\n"), "the drain")
         os.kill(redis.pid, signal.SIGCONT)
@@ -208,6 +209,10 @@ def test_decisions_under_way_are_answered_before_it_ends(start: StartServer, sho
         assert sorted(codes) == [RateLimitResponse.OK, *[RateLimitResponse.OVER_LIMIT] * 2]
         assert server.child.wait() == 0
     assert "Traceback" not in server.child.stderr
+
+
+def arrived(server: LimiterProcess) -> int:
+    return sum(server.metric(f"headgate_ratelimit_redis_{name}") for name in ("decisions", "waiting"))
 
 
 def test_starts_fast_and_ends_in_peace(start: StartServer) -> None:

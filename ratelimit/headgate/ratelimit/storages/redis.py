@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import Any, Final, cast
 
 import redis.asyncio
-from headgate.limits.algorithms.fixed_window import Part
+from headgate.limits.algorithms.counting import Part
 from headgate.limits.engine import HOLD_SECONDS, SETTLED_SECONDS, Outcome, Transaction
 from headgate.ratelimit.storages import StorageError
 from redis.asyncio.retry import Retry
@@ -170,7 +170,11 @@ class RedisStorage:
             raise StorageError(f"Redis: {type(error).__name__}: {error}") from error
 
     def counts(self) -> Mapping[str, int]:
-        return {"redis_round_trips": self._round_trips, "redis_decisions": self._decisions}
+        return {
+            "redis_round_trips": self._round_trips,
+            "redis_decisions": self._decisions,
+            "redis_waiting": len(self._waiting),
+        }
 
     async def close(self) -> None:
         if self._call_task is not None:
