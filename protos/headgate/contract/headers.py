@@ -85,7 +85,7 @@ BROUGHT: Final = (
 GRPC_BACKEND: Final = "x-headgate-backend"
 """`BackendFacts` as JSON: this stream translates for that backend (upstream position)."""
 GRPC_ENDPOINT: Final = "x-headgate-endpoint"
-"""Name of the client's endpoint (`headgate.llm.endpoints`), where the route knows it."""
+"""Name of the client's endpoint (`headgate.llm.endpoints`), where the path alone does not tell: below a root."""
 GRPC_ROUTER: Final = "x-headgate-router"
 """`RouterFacts` as JSON: this stream reads the request for routing (listener position)."""
 

@@ -19,7 +19,6 @@ from heapq import merge
 from operator import itemgetter
 
 from envoy.config.route.v3.route_components_pb2 import (
-    FilterConfig,
     RetryPolicy,
     Route,
     RouteAction,
@@ -40,7 +39,7 @@ from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.hosts import exact_model
 from headgate.compiler.lower.routes import Placement, answered, rule_routes
 from headgate.compiler.lower.upstream import SCRIPT, host_scripts, scripts_by_host
-from headgate.compiler.lower.wire import packed
+from headgate.compiler.lower.wire import packed, switched_on
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 from headgate.llm.endpoints import Body, paths
@@ -156,13 +155,6 @@ def guard_of(entries: Sequence[Entry]) -> Entry:
     return next((entry for entry in ours if entry.authentication), ours[0])
 
 
-@lru_cache(maxsize=1)
-def _switched_on() -> Any:
-    config = FilterConfig()
-    config.config.SetInParent()
-    return packed(config)
-
-
 @lru_cache(maxsize=64)
 def _switched_off(name: str) -> Any:
     if name.startswith("envoy.filters.http.lua"):
@@ -173,7 +165,7 @@ def _switched_off(name: str) -> Any:
 def _switch_on(route: Route) -> None:
     for name in listeners.SWITCHED:
         if name not in route.typed_per_filter_config:
-            route.typed_per_filter_config[name].CopyFrom(_switched_on())
+            route.typed_per_filter_config[name].CopyFrom(switched_on())
 
 
 def _union(entries: Sequence[Entry], guard: Entry) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from envoy.config.core.v3.address_pb2 import Address, Pipe, SocketAddress
 from envoy.config.core.v3.base_pb2 import DataSource, HeaderValueOption
 from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.route.v3.route_components_pb2 import FilterConfig
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from google.protobuf.any_pb2 import Any
@@ -32,6 +33,14 @@ def extension(name: str, message: Message) -> TypedExtensionConfig:
 def http_filter(name: str, message: Message, *, disabled: bool = False) -> HttpFilter:
     """`disabled` installs the filter switched off: a route's per-filter config switches it on."""
     return HttpFilter(name=name, typed_config=packed(message), disabled=disabled)
+
+
+@cache
+def switched_on() -> Any:
+    """Per-route config that switches a filter on which is installed disabled, and says nothing else."""
+    config = FilterConfig()
+    config.config.SetInParent()
+    return packed(config)
 
 
 def duration(seconds: float) -> Duration:
