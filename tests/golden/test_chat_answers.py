@@ -9,6 +9,7 @@ import anthropic.types
 import cohere.v2.types
 import google.genai.types
 import msgspec
+import openai.types
 import openai.types.chat
 import openai.types.responses
 import pytest
@@ -32,6 +33,7 @@ ANSWER_READERS: dict[str, Callable[[bytes], Any]] = {
     DialectName.OPENAI_RESPONSES: _model(openai.types.responses.Response),
     DialectName.COHERE: _model(cohere.v2.types.V2ChatResponse),
     DialectName.GEMINI: _model(google.genai.types.GenerateContentResponse),
+    DialectName.OPENAI_COMPLETIONS: _model(openai.types.Completion),
 }
 
 

@@ -10,7 +10,7 @@ import openai
 import openai.types.responses
 import pytest
 from headgate.llm.names import DialectName
-from support.chat_goldens import CREATED, ask, cases, others, stream_bridge
+from support.chat_goldens import CREATED, ask, cases, providers_for, stream_bridge
 from support.chat_streams import read_stream, translate_stream
 
 
@@ -94,7 +94,7 @@ def test_openai_client_reads_the_stream(path: Path) -> None:
 RESPONSES: list[Any] = [
     pytest.param(each, path, id=f"{each}-{path.stem}")
     for each, path in cases("streams", ".raw")
-    if each in others(DialectName.OPENAI_RESPONSES)
+    if each in providers_for(DialectName.OPENAI_RESPONSES)
 ]
 
 
@@ -134,7 +134,7 @@ def _refusal(response: openai.types.responses.Response) -> str:
     [
         pytest.param(each, path, id=f"{each}-{path.stem}")
         for each, path in cases("responses", ".json")
-        if each in others(DialectName.OPENAI_RESPONSES)
+        if each in providers_for(DialectName.OPENAI_RESPONSES)
     ],
 )
 def test_a_streamed_response_adds_up_to_the_whole_one(provider: DialectName, path: Path) -> None:

@@ -29,7 +29,7 @@ from headgate.llm.names import DialectName
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.arbitrary_json import JSON, SCALARS, replace_somewhere
-from support.chat_goldens import CLIENTS, answer_cells, ask, bridge, cases, others
+from support.chat_goldens import CLIENTS, answer_cells, ask, bridge, cases, providers_for
 
 both = pytest.mark.parametrize("name", list(DIALECTS))
 
@@ -65,7 +65,7 @@ def test_a_request_with_anything_in_place_of_a_value_is_translated_or_refused(
     replace_somewhere(document, data)
 
     body = json.dumps(document).encode()
-    for provider in others(dialect):
+    for provider in providers_for(dialect):
         with contextlib.suppress(RequestError):
             request = bridge(dialect, provider).translate_request(body, {":path": CLIENTS[dialect].path})
             json.loads(request.body)

@@ -52,6 +52,11 @@ CLIENTS: Final[Mapping[DialectName, Client]] = {
         b'{"model":"asked","input":"Hi"}',
         b'{"model":"asked","input":"Hi","stream":true}',
     ),
+    DialectName.OPENAI_COMPLETIONS: Client(
+        "/v1/completions",
+        b'{"model":"asked","prompt":"Hi"}',
+        b'{"model":"asked","prompt":"Hi","stream":true,"stream_options":{"include_usage":true}}',
+    ),
     DialectName.ANTHROPIC_MESSAGES: Client(
         "/v1/messages",
         b'{"model":"asked","max_tokens":9,%b}' % _HELLO,
@@ -234,11 +239,16 @@ COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
 
 
 def others(dialect: str) -> Iterator[DialectName]:
-    """The dialects that one is translated to and from."""
+    """The dialects of clients that a provider of one can serve."""
     return (name for name in CLIENTS if name != dialect)
 
 
-PAIRS: Final = tuple((client, provider) for client in CLIENTS for provider in others(client))
+def providers_for(dialect: str) -> Iterator[DialectName]:
+    """The dialects of providers that can serve clients of one."""
+    return (name for name in TARGETS if name != dialect)
+
+
+PAIRS: Final = tuple((client, provider) for client in CLIENTS for provider in providers_for(client))
 
 
 def cases(kind: str, suffix: str) -> Iterator[tuple[DialectName, Path]]:
@@ -252,7 +262,7 @@ def cases(kind: str, suffix: str) -> Iterator[tuple[DialectName, Path]]:
 def request_cells() -> Iterator[tuple[DialectName, Path, DialectName, str]]:
     """Client dialect, case, provider dialect, target."""
     for dialect, path in cases("requests", ".json"):
-        for provider in others(dialect):
+        for provider in providers_for(dialect):
             more = COVERS.get(f"{dialect}/{path.stem}", {}).get(provider, ())
             for target in (next(iter(TARGETS[provider])), *more):
                 yield dialect, path, provider, target
@@ -296,4 +306,5 @@ def ask(client: str, provider: str) -> tuple[Plan, UpstreamRequest]:
     return chosen, chosen.translate_request(row.minimal, {":path": row.path})
 
 
-assert CLIENTS.keys() == DIALECTS.keys() == TARGETS.keys(), "every dialect has its rows"
+assert CLIENTS.keys() == DIALECTS.keys(), "every dialect has its row"
+assert TARGETS.keys() == {name for name, dialect in DIALECTS.items() if dialect.backend}, "every provider's has targets"

@@ -8,6 +8,7 @@ from typing import Any, Final
 import anthropic.types
 import cohere.v2.types
 import google.genai.types
+import openai.types
 import openai.types.chat
 import openai.types.responses
 from headgate.llm.exchange import ResponseTranslation
@@ -219,6 +220,29 @@ def _take_response(result: Received, response: Any, arguments: dict[int, str]) -
             result.signature += (item.encrypted_content or "").removeprefix("hg1.")
 
 
+def _read_completions(frames: list[Frame]) -> Received:
+    result = Received()
+    for frame in frames:
+        assert not result.ended
+        if frame.data == b"[DONE]":
+            result.ended = True
+            continue
+        if "error" in json.loads(frame.data):
+            result.failed = True
+            continue
+        chunk = json.loads(frame.data)
+        assert chunk["object"] == "text_completion"
+        for choice in chunk["choices"]:
+            assert result.finish is None
+            result.text += choice["text"]
+            result.finish = choice["finish_reason"]
+        ended = [{**choice, "finish_reason": choice["finish_reason"] or "stop"} for choice in chunk["choices"]]
+        # The SDK's type says that every chunk has a finish reason; the API says `null` until the end.
+        openai.types.Completion.model_validate_json(json.dumps({**chunk, "choices": ended}), strict=True)
+    assert result.ended != result.failed
+    return result
+
+
 def _read_gemini(frames: list[Frame]) -> Received:
     result = Received()
     for frame in frames:
@@ -366,6 +390,7 @@ def _take_converse_delta(result: Received, delta: Any) -> None:
 READERS: Final[Mapping[DialectName, Callable[[bytes], Received]]] = {
     DialectName.OPENAI_CHAT: lambda received: _read_openai(_frames(received)),
     DialectName.OPENAI_RESPONSES: lambda received: _read_responses(_frames(received)),
+    DialectName.OPENAI_COMPLETIONS: lambda received: _read_completions(_frames(received)),
     DialectName.ANTHROPIC_MESSAGES: lambda received: _read_anthropic(_frames(received)),
     DialectName.COHERE: lambda received: _read_cohere(_frames(received)),
     DialectName.GEMINI: lambda received: _read_gemini(_frames(received)),

@@ -84,8 +84,9 @@ def lane_for(endpoint: Endpoint, dialect: DialectName | str, vendor: str = "") -
         return "relay"
     if endpoint.dialect is name:
         return None
-    if endpoint.operation in _CHAT_OPERATIONS and endpoint.dialect in DIALECTS and name in DIALECTS:
-        return "bridge"
+    provider = DIALECTS.get(name)
+    if endpoint.operation in _CHAT_OPERATIONS and endpoint.dialect in DIALECTS and provider is not None:
+        return "bridge" if provider.backend else None
     return None
 
 

@@ -162,6 +162,40 @@ def test_what_claude_cannot_express_is_told(stage: Stage) -> None:
     assert "x-headgate-losses" not in stage.chat("claude").headers
 
 
+# --- legacy completions, Claude behind them
+
+
+def test_a_completion_of_claude(stage: Stage) -> None:
+    stage["anthropic"].answer(Answer(text=" a time", usage=USAGE))
+    answer = stage.openai().completions.create(model="claude", prompt="Once upon", echo=True, stop=["END"])
+    assert answer.choices[0].text == "Once upon a time"
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (100, 20)
+    received = stage["anthropic"].last
+    assert received.json["messages"] == [{"role": "user", "content": "Once upon"}]
+    assert received.json["max_tokens"] == 16
+
+
+def test_a_completion_streams_from_claude(stage: Stage) -> None:
+    stage["anthropic"].answer(Answer(text="one two three", usage=USAGE))
+    chunks = list(
+        stage.openai().completions.create(
+            model="claude", prompt="Count", stream=True, stream_options={"include_usage": True}
+        )
+    )
+    assert "".join(choice.text for chunk in chunks for choice in chunk.choices) == "one two three"
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens == 20
+
+
+def test_a_completion_that_no_chat_can_give_is_refused(stage: Stage) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        stage.openai().completions.create(model="claude", prompt=["one", "two"])
+    assert raised.value.param == "prompt"
+    assert not stage["anthropic"].requests
+
+
 # --- Anthropic's client, GPT behind it
 
 

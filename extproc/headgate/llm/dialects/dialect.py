@@ -163,3 +163,5 @@ class ChatDialect:
     """Cuts the provider's stream, unless its host has another framing."""
     stream_type: Callable[[PathFacts], str] = event_stream
     """The content type of a stream, as a client gets it whose path said that, and as a provider sends it."""
+    backend: bool = True
+    """Backends of this dialect can serve clients of others. Where not, the functions for providers are never called."""
