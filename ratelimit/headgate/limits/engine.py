@@ -14,6 +14,8 @@ Rules of a transaction, which every storage keeps:
 5. A settlement replaces what its request reserved by what it used (`counting.settle`), and is then remembered for
    `SETTLED_SECONDS`: repeated, it changes nothing. Where nothing was reserved, what was used is charged.
 6. A reservation that is forgotten before it is settled stays counted: lost messages never make room.
+7. Of a transaction's alternatives the first that has room is applied with its `ops`; where none has, nothing is. Those
+   after it are only looked at. So is a backend chosen (`steering`): its limits are an alternative each.
 
 The values made for each request are msgspec structs: a frozen dataclass takes ten times as long to make, and the
 garbage collector need not look at values that cannot be in a cycle.
@@ -24,6 +26,8 @@ from enum import Enum
 from typing import Final
 
 import msgspec
+from headgate.contract.steering import Choice
+from headgate.limits import steering
 from headgate.limits.algorithms import Op
 from headgate.limits.algorithms.counting import Part, counter_after, over_limit, remaining
 from headgate.limits.algorithms.fixed_window import plan_window
@@ -77,6 +81,8 @@ class LimitRequest(msgspec.Struct, frozen=True, gc=False):
     moment: Moment = Moment.ADMISSION
     interrupted: bool = False
     """The answer broke off, by the client or by the provider: no usage does not mean that nothing was used."""
+    backends: tuple[Choice, ...] = ()
+    """Where it may go, at admission; limits of single backends choose among them."""
 
 
 class Transaction(msgspec.Struct, frozen=True, gc=False):
@@ -88,6 +94,13 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     """Unix seconds."""
     request: str = ""
     """The name of the request that reserves or settles; empty where it does neither."""
+    alternatives: tuple[tuple[Op, ...], ...] = ()
+    """Rule 7; only where all or nothing."""
+
+    @property
+    def attempts(self) -> "tuple[Transaction, ...]":
+        """The alternatives as transactions without any, to be run in their order until one is applied."""
+        return tuple([Transaction(self.ops + each, True, self.now, self.request) for each in self.alternatives])
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +111,23 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     before: tuple[int, ...]
     applied: bool
+    chosen: int = 0
+    """The alternative that was applied, where there are any."""
+    alternatives: tuple[tuple[int, ...], ...] = ()
+    """Per alternative what `before` is of `ops`."""
+
+
+def joined(transaction: Transaction, outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcome of a transaction with alternatives, from those of its attempts."""
+    chosen = next((index for index, each in enumerate(outcomes) if each.applied), len(outcomes))
+    applied = chosen < len(outcomes)
+    common = len(transaction.ops)
+    return Outcome(
+        outcomes[chosen if applied else 0].before[:common],
+        applied,
+        chosen if applied else 0,
+        tuple([each.before[common:] for each in outcomes]),
+    )
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
@@ -105,6 +135,10 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
     transaction: Transaction
     parts: tuple[tuple[Match | None, Op | None], ...]
+    choices: tuple[Choice, ...] = ()
+    """The backends in the order of the transaction's alternatives."""
+    owned: tuple[tuple[int, ...], ...] = ()
+    """Per alternative the parts that its operations are of."""
 
 
 class Code(Enum):
@@ -129,6 +163,8 @@ class Status(msgspec.Struct, frozen=True, gc=False):
     """The counter once the request was decided; equal to `before` where nothing was applied."""
     over: bool = False
     """Over its limit, even where shadow mode made the code OK."""
+    passed: bool = False
+    """It limits a backend that the request does not begin with, because something of that backend is used up."""
 
     @property
     def rule(self) -> Rule | None:
@@ -143,6 +179,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     refusal: Status | None
     quota_violations: tuple[int, ...] = ()
     """Which statuses are over a limit in quota mode."""
+    groups: steering.Groups = ()
+    """The backends to try, where they are not simply all in their order."""
 
 
 def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: int, prefix: str = "", name: str = "") -> Plan:
@@ -165,7 +203,28 @@ def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: int, prefix:
             reserves = reserves or op.part is not Part.NONE
         parts.append((match, op))
     holder = f"{prefix}{HOLD}{request.domain}_{name}" if reserves else ""
-    return Plan(Transaction(tuple(ops), request.moment is Moment.ADMISSION, now, holder), tuple(parts))
+    all_or_nothing = request.moment is Moment.ADMISSION
+    if request.backends and all_or_nothing:
+        choices = steering.ordered(request.backends, name)
+        owned = steering.owned(choices, [each.entries for each in request.descriptors])
+        if any(owned):
+            return _choosing(choices, owned, parts, now, holder)
+    return Plan(Transaction(tuple(ops), all_or_nothing, now, holder), tuple(parts))
+
+
+def _choosing(
+    choices: tuple[Choice, ...],
+    owned: tuple[tuple[int, ...], ...],
+    parts: Sequence[tuple[Match | None, Op | None]],
+    now: int,
+    holder: str,
+) -> Plan:
+    """A plan that begins with the first of `choices` that has room."""
+    counted = tuple(tuple([index for index in each if parts[index][1] is not None]) for each in owned)
+    of_backends = {index for each in counted for index in each}
+    common = tuple([op for index, (_, op) in enumerate(parts) if op is not None and index not in of_backends])
+    alternatives = tuple(tuple([op for index in each if (op := parts[index][1]) is not None]) for each in counted)
+    return Plan(Transaction(common, True, now, holder, alternatives), tuple(parts), choices, counted)
 
 
 def _part(rule: Rule, request: LimitRequest, name: str) -> Part:
@@ -226,6 +285,8 @@ def examine(ops: Sequence[Op], before: Sequence[int]) -> bool:
 
 def decide_request(plan: Plan, outcome: Outcome) -> Decision:
     """The decision, from what the storage found."""
+    if plan.choices:
+        return _decide_choice(plan, outcome)
     counts = iter(outcome.before)
     statuses: list[Status] = []
     refusal: Status | None = None
@@ -235,11 +296,57 @@ def decide_request(plan: Plan, outcome: Outcome) -> Decision:
             statuses.append(Status(Code.OK, match, remaining=REMAINING_UNLIMITED if unlimited else 0))
             continue
         status = _status(match, op, next(counts), applied=outcome.applied, now=plan.transaction.now)
-        if status.code is Code.OVER_LIMIT and (refusal is None or status.reset_seconds > refusal.reset_seconds):
-            refusal = status
+        refusal = _later(refusal, status)
         statuses.append(status)
-    over = tuple([i for i, each in enumerate(statuses) if each.over and each.rule is not None and each.rule.quota_mode])
-    return Decision(Code.OK if refusal is None else Code.OVER_LIMIT, tuple(statuses), refusal, over)
+    return Decision(Code.OK if refusal is None else Code.OVER_LIMIT, tuple(statuses), refusal, _violations(statuses))
+
+
+def _violations(statuses: Sequence[Status]) -> tuple[int, ...]:
+    return tuple([i for i, each in enumerate(statuses) if each.over and each.rule is not None and each.rule.quota_mode])
+
+
+def _decide_choice(plan: Plan, outcome: Outcome) -> Decision:
+    """Likewise, where the request goes to the first backend that has room."""
+    now, applied = plan.transaction.now, outcome.applied
+    of_backends = {index for each in plan.owned for index in each}
+    counts = iter(outcome.before)
+    statuses: list[Status] = []
+    refusal: Status | None = None
+    for index, (match, op) in enumerate(plan.parts):
+        if op is None or index in of_backends:
+            statuses.append(Status(Code.OK, match, remaining=REMAINING_UNLIMITED if match is not None else 0))
+            continue
+        status = _status(match, op, next(counts), applied=applied, now=now)
+        refusal = _later(refusal, status)
+        statuses.append(status)
+    full: list[Status | None] = []
+    for number, (owned, befores) in enumerate(zip(plan.owned, outcome.alternatives, strict=True)):
+        asked = applied and number == outcome.chosen
+        worst: Status | None = None
+        for index, before in zip(owned, befores, strict=True):
+            match, op = plan.parts[index]
+            assert op is not None
+            status = _status(match, op, before, applied=asked, now=now)
+            worst = _later(worst, status)
+            if asked or not applied:
+                statuses[index] = status
+            elif status.code is Code.OVER_LIMIT and number < outcome.chosen and statuses[index].op is None:
+                statuses[index] = Status(Code.OK, match, passed=True)
+        full.append(worst)
+    if refusal is None and not applied:
+        # Whoever waits for the backend that is free first waits long enough.
+        refusal = min((each for each in full if each is not None), key=lambda each: each.reset_seconds, default=None)
+    if not applied:
+        return Decision(Code.OVER_LIMIT, tuple(statuses), refusal, _violations(statuses))
+    groups = steering.groups(plan.choices, outcome.chosen, [each is None for each in full])
+    return Decision(Code.OK, tuple(statuses), None, _violations(statuses), groups)
+
+
+def _later(refusal: Status | None, status: Status) -> Status | None:
+    """Of those over their limit, the last to reset."""
+    if status.code is Code.OVER_LIMIT and (refusal is None or status.reset_seconds > refusal.reset_seconds):
+        return status
+    return refusal
 
 
 def _status(match: Match | None, op: Op, before: int, *, applied: bool, now: int) -> Status:

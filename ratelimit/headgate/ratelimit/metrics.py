@@ -27,6 +27,8 @@ class RuleCounts:
     shadow_mode: int = 0
     refused: int = 0
     """Requests this rule refused; ours."""
+    steered: int = 0
+    """Requests that did not begin with the backend it limits, because it is used up; ours."""
 
 
 class Metrics:
@@ -53,6 +55,8 @@ class Metrics:
         for status in decision.statuses:
             if status.op is not None:
                 self._record_status(status, moment)
+            elif status.passed and status.match is not None:
+                self.rule(status.match.rule.domain, status.match.metric_key).steered += 1
 
     def rule(self, domain: str, key: str) -> RuleCounts:
         """The counts of a rule, made if need be."""

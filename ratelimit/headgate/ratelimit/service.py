@@ -85,7 +85,8 @@ class RateLimitService:
 
     def start(self, plan: Plan) -> "Outcome | asyncio.Future[Outcome]":
         """Asks the storage, as `Storage.start` does."""
-        return self._storage.start(plan.transaction) if plan.transaction.ops else _NOTHING
+        asked = plan.transaction
+        return self._storage.start(asked) if asked.ops or asked.alternatives else _NOTHING
 
     def finish(self, plan: Plan, outcome: Outcome, moment: Moment) -> Decision:
         """Decides and counts."""

@@ -12,11 +12,12 @@ A request-time call and the call at stream end look alike on the wire. What tell
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescriptor
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from google.protobuf.message import DecodeError
+from headgate.contract import steering
 from headgate.limits.engine import Code, Decision, LimitOverride, LimitRequest, Moment, RequestDescriptor, Status
 from headgate.limits.units import COUNT_MAX, Unit
 from headgate.pb import overlay_pb2
@@ -61,7 +62,18 @@ def decode_request(body: bytes, moment_text: str | None = None) -> LimitRequest:
     may_be_negative = _NEGATIVE in body
     descriptors = tuple([_descriptor(each, default_hits, may_be_negative) for each in message.descriptors])
     moment = _moment(moment_text, message.descriptors, descriptors)
-    return LimitRequest(message.domain, descriptors, moment, _interrupted(moment_text))
+    return LimitRequest(message.domain, descriptors, moment, _interrupted(moment_text), _choices(descriptors))
+
+
+def _choices(descriptors: Iterable[RequestDescriptor]) -> tuple[steering.Choice, ...]:
+    """The backends that the request may go to, from the descriptor that names them, if there is one."""
+    for descriptor in descriptors:
+        if descriptor.entries and descriptor.entries[0][0] == steering.BACKEND_ENTRY:
+            found = (
+                steering.decode_choice(value) for key, value in descriptor.entries if key == steering.BACKEND_ENTRY
+            )
+            return tuple(choice for choice in found if choice is not None)
+    return ()
 
 
 decode_again: Final = lru_cache(maxsize=2048)(decode_request)
@@ -120,7 +132,7 @@ def encode_decision(decision: Decision, *, headers: Sequence[tuple[str, str]] = 
     # The statuses, which every answer has, are written out: through the message classes they cost half as much again.
     statuses = b"".join([_encode_status(status) for status in decision.statuses])
     refusal = decision.refusal
-    if refusal is None and not headers and not decision.quota_violations:
+    if refusal is None and not headers and not decision.quota_violations and not decision.groups:
         return _GRANTED + statuses
     response = RateLimitResponse(overall_code=_CODES[decision.code])
     for name, value in headers:
@@ -141,7 +153,17 @@ def encode_decision(decision: Decision, *, headers: Sequence[tuple[str, str]] = 
         # Under the names that envoyproxy/ratelimit uses.
         violations = [float(index) for index in decision.quota_violations]
         response.dynamic_metadata.update({"quotaModeEnabled": True, "quotaModeViolations": violations})
+    if decision.groups:
+        response.dynamic_metadata.update(
+            {steering.PRIORITY_GROUPS: [_group(*each) for each in enumerate(decision.groups)]}
+        )
     return response.SerializeToString() + statuses
+
+
+def _group(number: int, clusters: Iterable[tuple[str, int]]) -> dict[str, Any]:
+    """The JSON form of Envoy's PriorityGroup."""
+    listed = [{"cluster_name": cluster, "weight": float(weight)} for cluster, weight in clusters]
+    return {"name": f"steered-{number}", "clusters": listed}
 
 
 _GRANTED: Final = RateLimitResponse(overall_code=RateLimitResponse.OK).SerializeToString()

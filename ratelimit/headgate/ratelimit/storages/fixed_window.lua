@@ -4,7 +4,8 @@
 -- KEYS: every counter of the batch once, then every request that reserves or settles once.
 -- ARGV: the number of counters; how many seconds a reservation and a settlement are remembered; the seconds each
 --   counter lives if it is new, in the order of KEYS; then per transaction
---   1 for all or nothing, else 0; the number of operations; the index of its request in KEYS, or 0; the time;
+--   1 for all or nothing, 2 likewise but only where none before it back to the last 1 was applied (else it is only looked
+--   at), 0 for a settlement; the number of operations; the index of its request in KEYS, or 0; the time;
 --   and for each operation the index of its counter in KEYS, its hits, its limit, and the sum of
 --   1 if being over refuses, 2 if it takes no more than is left, 4 to reserve, 8 to settle, 16 to keep what is reserved.
 --   32 if the window slides. Where it reserves, settles or keeps, the end of its window and the length of its key without the window follow;
@@ -75,18 +76,21 @@ local function settle(index, hits, keeps, held, now)
 end
 
 local replies = {}
+local granted = false
 local position = 4 + counters
 local arguments = #ARGV
 while position <= arguments do
-  local all_or_nothing = ARGV[position] == '1'
+  local all_or_nothing = ARGV[position] ~= '0'
+  if ARGV[position] ~= '2' then granted = false end
   local ops = tonumber(ARGV[position + 1])
   local request = tonumber(ARGV[position + 2])
   local now = tonumber(ARGV[position + 3])
   position = position + 4
+  local looks = granted
   local known = request > 0 and requests[request] or nil
   local repeated = known ~= nil and (all_or_nothing or known[''] ~= nil)
   local applied_at = #replies + 1
-  replies[applied_at] = 1
+  replies[applied_at] = looks and 0 or 1
   local undo, held, charged = {}, {}, false
   for _ = 1, ops do
     local index = tonumber(ARGV[position])
@@ -107,7 +111,9 @@ while position <= arguments do
       position = position + 2
     end
     local before = counts[index] + rest
-    if repeated then
+    if looks then
+      replies[#replies + 1] = before
+    elseif repeated then
       local own = stem and known[stem]
       if own and own.key == names[index] then before = before - own.amount end
       if hits >= 0 then
@@ -142,6 +148,7 @@ while position <= arguments do
       end
     end
   end
+  granted = granted or replies[applied_at] == 1
   if replies[applied_at] == 0 then
     -- Backwards, so that a counter with two operations gets the value it had before the first.
     for i = #undo - 1, 1, -2 do

@@ -17,7 +17,7 @@ from headgate.limits.algorithms.counting import (
     settle,
 )
 from headgate.limits.algorithms.fixed_window import sliding_rest
-from headgate.limits.engine import HOLD_SECONDS, SETTLED_SECONDS, Outcome, Transaction, examine
+from headgate.limits.engine import HOLD_SECONDS, SETTLED_SECONDS, Outcome, Transaction, examine, joined
 from headgate.ratelimit.storages import StorageError
 
 KEYS_MAX: Final = 1_000_000
@@ -69,6 +69,8 @@ class MemoryStorage:
         now = transaction.now
         if now >= self._next_end:
             self._expire(now)
+        if transaction.alternatives:
+            return self._start_first(transaction)
         if transaction.request:
             return self._start_named(transaction)
         windows = self._windows
@@ -91,6 +93,20 @@ class MemoryStorage:
         if applied:
             self._store({op.key: (standing[op.key], op.kept_until) for op in transaction.ops if op.hits})
         return Outcome(tuple(before), applied)
+
+    def _start_first(self, transaction: Transaction) -> Outcome:
+        """Applies the first alternative that has room, and looks at the others."""
+        outcomes: list[Outcome] = []
+        applied = False
+        for attempt in transaction.attempts:
+            outcomes.append(self._look(attempt) if applied else self.start(attempt))
+            applied = applied or outcomes[-1].applied
+        return joined(transaction, outcomes)
+
+    def _look(self, transaction: Transaction) -> Outcome:
+        draft = _Draft()
+        counts = [self._count(op.key, op.kept_until, draft) + self._rest_in(op, draft) for op in transaction.ops]
+        return Outcome(tuple(counts), applied=False)
 
     # Requests that reserve or settle.
 

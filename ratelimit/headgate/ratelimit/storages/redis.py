@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 
 import redis.asyncio
 from headgate.limits.algorithms.counting import Part
-from headgate.limits.engine import HOLD_SECONDS, SETTLED_SECONDS, Outcome, Transaction
+from headgate.limits.engine import HOLD_SECONDS, SETTLED_SECONDS, Outcome, Transaction, joined
 from headgate.ratelimit.storages import StorageError
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -114,12 +114,12 @@ class RedisStorage:
         batch: list[_Waiting] = []
         taken = ops = 0
         for transaction, future in self._waiting:
-            if batch and ops + len(transaction.ops) > BATCH_OPS_MAX:
+            if batch and ops + _size(transaction) > BATCH_OPS_MAX:
                 break
             taken += 1
             if not future.cancelled() or not transaction.all_or_nothing:
                 batch.append((transaction, future))
-                ops += len(transaction.ops)
+                ops += _size(transaction)
         del self._waiting[:taken]
         return batch
 
@@ -150,7 +150,9 @@ class RedisStorage:
                     future.set_result(outcome)
 
     async def _evaluate(self, transactions: Sequence[Transaction]) -> Sequence[Outcome]:
-        keys, arguments = encode_batch(transactions, self._ttl_jitter_seconds)
+        attempts = [_attempts(each) for each in transactions]
+        flat = [attempt for each in attempts for attempt in each]
+        keys, arguments = encode_batch(flat, self._ttl_jitter_seconds, followers=_followers(attempts))
         self._round_trips += 1
         self._decisions += len(transactions)
         # The socket's timeouts end a call first; this one bounds what they do not see, such as resolving a name.
@@ -160,7 +162,9 @@ class RedisStorage:
             except NoScriptError:
                 self._round_trips += 1
                 replies = await self._redis.eval(_SCRIPT, len(keys), *keys, *arguments)
-        return decode_replies(transactions, cast("Sequence[int]", replies))
+        outcomes = iter(decode_replies(flat, cast("Sequence[int]", replies)))
+        found = [[next(outcomes) for _ in each] for each in attempts]
+        return [joined(each, of) if each.alternatives else of[0] for each, of in zip(transactions, found, strict=True)]
 
     async def ping(self) -> None:
         try:
@@ -185,14 +189,38 @@ class RedisStorage:
         await self._redis.aclose()
 
 
+def _size(transaction: Transaction) -> int:
+    alternatives = transaction.alternatives
+    return len(transaction.ops) * max(len(alternatives), 1) + sum(map(len, alternatives))
+
+
+def _attempts(transaction: Transaction) -> Sequence[Transaction]:
+    return transaction.attempts if transaction.alternatives else (transaction,)
+
+
+def _followers(attempts: Iterable[Sequence[Transaction]]) -> frozenset[int]:
+    """The indices of transactions that are run only if none of those before them of the same request was applied."""
+    found: list[int] = []
+    position = 0
+    for each in attempts:
+        found += range(position + 1, position + len(each))
+        position += len(each)
+    return frozenset(found)
+
+
 def _fail(batch: Iterable[_Waiting], message: str) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(StorageError(message))
 
 
-def encode_batch(transactions: Sequence[Transaction], ttl_jitter_seconds: int) -> tuple[Sequence[str], Sequence[int]]:
-    """KEYS and ARGV of the script; a new counter lives for its window plus a jitter no longer than it or the given."""
+def encode_batch(
+    transactions: Sequence[Transaction], ttl_jitter_seconds: int, *, followers: frozenset[int] = frozenset()
+) -> tuple[Sequence[str], Sequence[int]]:
+    """KEYS and ARGV of the script; a new counter lives for its window plus a jitter no longer than it or the given.
+
+    `followers` are only looked at if one before them of the same request was applied.
+    """
     indices: dict[str, int] = {}
     lives: list[int] = []
     requests: dict[str, int] = {}
@@ -211,9 +239,10 @@ def encode_batch(transactions: Sequence[Transaction], ttl_jitter_seconds: int) -
             indices[previous.previous_key] = len(indices) + 1
             lives.append(previous.seconds)
     arguments = [len(indices), HOLD_SECONDS, SETTLED_SECONDS, *lives]
-    for transaction in transactions:
+    for number, transaction in enumerate(transactions):
         request = len(indices) + requests[transaction.request] if transaction.request else 0
-        arguments += (int(transaction.all_or_nothing), len(transaction.ops), request, transaction.now)
+        how = 2 if number in followers else int(transaction.all_or_nothing)
+        arguments += (how, len(transaction.ops), request, transaction.now)
         for op in transaction.ops:
             flags = op.refuses + 2 * op.lenient + op.part
             arguments += (indices[op.key], op.hits, op.limit, flags + (32 if op.previous_key else 0))
