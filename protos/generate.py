@@ -36,6 +36,7 @@ TYPED_MODULES = (
     "envoy.config.listener.v3.listener_pb2",
     "envoy.config.route.v3.route_pb2",
     # services
+    "envoy.service.accesslog.v3.als_pb2",
     "envoy.service.auth.v3.external_auth_pb2",
     "envoy.service.discovery.v3.ads_pb2",
     "envoy.service.discovery.v3.discovery_pb2",

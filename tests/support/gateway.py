@@ -102,7 +102,7 @@ class Gateway:
         return wait_until(found, f"{pattern!r} in the gateway's output", timeout_seconds=timeout_seconds)
 
     def processes(self) -> dict[str, tuple[int, ...]]:
-        """Live processes: `controller` (the command itself), `envoy`, `extproc`, `ratelimit`, `demo`, `other`."""
+        """Live processes: `controller` (the command), `envoy`, `extproc`, `ratelimit`, `collector`, `demo`, `other`."""
         found: dict[str, list[int]] = {"controller": [self.child.pid]}
         for pid in descendants(self.child.pid):
             found.setdefault(_kind(command_line(pid)), []).append(pid)
@@ -139,6 +139,7 @@ def _kind(command: tuple[str, ...]) -> str:
         ("envoy", r"(^|/)envoy "),
         ("extproc", r"headgate[.-]extproc"),
         ("ratelimit", r"headgate[.-]ratelimit"),
+        ("collector", r"headgate[.-]collector"),
         ("demo", r"headgate\.cli\.demo"),
     ):
         if re.search(sign, text):

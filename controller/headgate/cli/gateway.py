@@ -40,6 +40,8 @@ log = event_log("run")
 
 READY_SECONDS_MAX: Final = 60.0
 """How long everything may take to come up; Envoy waits a while for names it cannot resolve."""
+ENTRIES_SECONDS: Final = 0.6
+"""For Envoy to send the collector the entries of the last requests: a little more than it gathers them."""
 _POLL_SECONDS: Final = 0.01
 
 Planner = Callable[[RunOptions, StateDirectory, Mapping[str, str]], Plan]
@@ -231,6 +233,8 @@ class Gateway:
         draining = asyncio.create_task(envoy.drain(self._options.drain_seconds))
         hurried = asyncio.create_task(self._hurry.wait())
         await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
+        if self._options.ledger is not None and not hurried.done():
+            await asyncio.sleep(ENTRIES_SECONDS)
         for task in (draining, hurried):
             task.cancel()
         await self._supervisor.stop(["envoy"])

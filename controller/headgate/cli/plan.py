@@ -12,6 +12,7 @@ from headgate.cli.ports import free_port
 from headgate.cli.run_options import STDOUT, RunOptions
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
+from headgate.contract.attributes import AttributesError, parse_attributes
 from headgate.runtime.logging import event_log
 
 if TYPE_CHECKING:
@@ -100,10 +101,20 @@ def _compiler_options(options: RunOptions, state: StateDirectory) -> "Options":
         ratelimit_socket=str(state.ratelimit_socket),
         lua_directory=str(lua.directory()),
         secrets_directory=str(state.files),
-        access_log=_access_log(options.access_log),
+        # a collector writes the lines itself
+        access_log=_access_log(options.access_log) if options.ledger is None else "",
+        collector_socket=str(state.collector_socket) if options.ledger is not None else "",
+        header_attributes=_attributes(options.header_attributes),
         # where this system has it, or SSL_CERT_FILE says
         ca_file=ssl.get_default_verify_paths().cafile or SYSTEM_CA_FILE,
     )
+
+
+def _attributes(text: str) -> tuple[tuple[str, str], ...]:
+    try:
+        return tuple(sorted(parse_attributes(text).items()))
+    except AttributesError as error:
+        raise StartError(f"--log-request-header-attributes: {error}") from None
 
 
 def _access_log(path: str) -> str:

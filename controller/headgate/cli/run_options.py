@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from headgate.contract.attributes import ATTRIBUTES_DEFAULT
 from headgate.controller.credentials import settings
 from headgate.runtime.envoy import usable_cpus
 from headgate.runtime.logging import LogFormat, LogLevel
@@ -31,6 +32,12 @@ class RunOptions:
     state_directory: Path | None = None
     access_log: str = STDOUT
     """File for a line per request; empty writes none."""
+    ledger: str | None = None
+    """Database for usage (a URL, or the path of an SQLite file); None keeps none."""
+    prices: Path | None = None
+    """YAML file of prices and teams."""
+    header_attributes: str = ATTRIBUTES_DEFAULT
+    """Which request headers become attributes of logs."""
     credential_endpoints: tuple[tuple[str, str], ...] = ()
     """(name, URL) where clouds are elsewhere than usual."""
     drain_seconds: float = DRAIN_SECONDS_DEFAULT
@@ -52,6 +59,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--log-format", choices=[*LogFormat], default=defaults.log_format, help="(default %(default)s)")
     add("--state-dir", type=Path, help="folder for sockets and files (default: a temporary one, removed at the end)")
     add("--access-log", default="-", metavar="PATH", help="file for a line per request; `-` standard output, `` none")
+    add(
+        "--ledger",
+        nargs="?",
+        const="",
+        metavar="DATABASE",
+        help="keep usage for `headgate usage`: a path (SQLite) or postgresql://…; without a value HEADGATE_LEDGER, or "
+        "else a file in the user's data folder. The lines per request are then the collector's",
+    )
+    add("--prices", type=Path, metavar="PATH", help="YAML file of what tokens cost, for the ledger; followed")
+    add(
+        "--log-request-header-attributes",
+        default=defaults.header_attributes,
+        metavar="HEADER:ATTRIBUTE,…",
+        help="request headers that logs and usage tell (default %(default)s)",
+    )
     add("--drain-seconds", type=float, default=defaults.drain_seconds, help="for requests to end (default %(default)s)")
     settings.add_arguments(parser)
 
@@ -71,6 +93,9 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         log_format=LogFormat(options.log_format),
         state_directory=options.state_dir,
         access_log=STDOUT if options.access_log == "-" else options.access_log,
+        ledger=options.ledger,
+        prices=options.prices,
+        header_attributes=options.log_request_header_attributes,
         credential_endpoints=tuple(options.credential_endpoint),
         drain_seconds=options.drain_seconds,
     )

@@ -1,12 +1,14 @@
 """The servers of ours that `headgate run` starts beside Envoy, and what their output means while it starts."""
 
+import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from headgate.cli.run_options import RunOptions
+from headgate.cli.run_options import STDOUT, RunOptions
 from headgate.cli.state_directory import StateDirectory
 from headgate.runtime.supervisor import ChildSpec, relay_output
 
@@ -27,15 +29,19 @@ class Server:
 
 
 def servers(options: RunOptions, state: StateDirectory) -> tuple[Server, ...]:
-    """Processors and the rate limit service. Imports the compiler's names, so call it after the first build."""
+    """Processors, rate limit service, collector. Imports the compiler's names, so call it after the first build."""
     from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
+    from headgate.compiler.lower.filters.telemetry import COLLECTOR_CLUSTER
     from headgate.compiler.lower.upstream import EXTPROC_CLUSTER
 
     processors = [
         Server(_processor(index, socket, options), socket, EXTPROC_CLUSTER)
         for index, socket in enumerate(state.extproc_sockets(options.workers))
     ]
-    return (*processors, Server(_ratelimit(options, state), state.ratelimit_socket, RATELIMIT_CLUSTER))
+    found = [*processors, Server(_ratelimit(options, state), state.ratelimit_socket, RATELIMIT_CLUSTER)]
+    if options.ledger is not None:
+        found.append(Server(_collector(options, state), state.collector_socket, COLLECTOR_CLUSTER))
+    return tuple(found)
 
 
 def demo_child(address: str) -> ChildSpec:
@@ -55,6 +61,34 @@ def _ratelimit(options: RunOptions, state: StateDirectory) -> ChildSpec:
     if options.redis_url:
         arguments += ["--redis-url", options.redis_url]
     return _ours(RATELIMIT, "headgate.ratelimit.main", tuple(arguments), options)
+
+
+def _collector(options: RunOptions, state: StateDirectory) -> ChildSpec:
+    """Listens on a socket that is ours: while it restarts, Envoy is not refused but waits, and nothing is lost."""
+    listening = state.listen(state.collector_socket)
+    arguments = ["--address", f"fd:{listening}", "--spool", str(state.spool)]
+    arguments += ["--request-header-attributes", options.header_attributes]
+    if options.access_log:
+        arguments += ["--json-lines", "-" if options.access_log == STDOUT else options.access_log]
+    if options.prices is not None:
+        arguments += ["--prices", str(options.prices)]
+    return replace(
+        _ours("collector", "headgate.collector.main", tuple(arguments), options),
+        # not on the command line, which everybody on this machine can read: a URL may hold a password
+        environment={**os.environ, LEDGER_VARIABLE: ledger_url(options, os.environ)},
+        inherit_stdout=options.access_log == STDOUT,
+        descriptors=(listening,),
+    )
+
+
+LEDGER_VARIABLE: Final = "HEADGATE_LEDGER"
+
+
+def ledger_url(options: RunOptions, environment: Mapping[str, str]) -> str:
+    """Where usage is kept."""
+    from headgate.collector.store.database import default_url
+
+    return options.ledger or environment.get(LEDGER_VARIABLE) or default_url()
 
 
 def _ours(name: str, module: str, arguments: tuple[str, ...], options: RunOptions) -> ChildSpec:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import socket
 import stat
 import tempfile
 import time
@@ -14,6 +15,7 @@ from headgate.cli.start_error import StartError
 SOCKET_PATH_BYTES_MAX: Final = 107
 """The kernel's bound on unix socket paths."""
 _LONGEST_NAME: Final = "extproc-999.sock"
+_BACKLOG: Final = 128
 _PREFIX: Final = "headgate-"
 _LOCK: Final = "lock"
 _TEMPORARY_LOCK: Final = "lock-temporary"
@@ -31,6 +33,7 @@ class StateDirectory:
     def __init__(self, given: Path | None = None) -> None:
         """Makes and locks it. Raises StartError."""
         self._temporary = given is None
+        self._listening: list[socket.socket] = []
         if self._temporary:
             remove_stale(Path(tempfile.gettempdir()))
         try:
@@ -59,6 +62,15 @@ class StateDirectory:
     def ratelimit_socket(self) -> Path:
         return self.path / "ratelimit.sock"
 
+    @property
+    def collector_socket(self) -> Path:
+        return self.path / "collector.sock"
+
+    @property
+    def spool(self) -> Path:
+        """What the collector holds for a store that is away."""
+        return self.path / "spool"
+
     def extproc_sockets(self, workers: int) -> tuple[Path, ...]:
         """One per processor."""
         return tuple(self.path / f"extproc-{index}.sock" for index in range(workers))
@@ -73,8 +85,18 @@ class StateDirectory:
         """Files that Envoy reads by path."""
         return self.path / "files"
 
+    def listen(self, path: Path) -> int:
+        """A listening socket for a child to inherit: the file's number. It stays open until `close`."""
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening.bind(str(path))
+        listening.listen(_BACKLOG)
+        self._listening.append(listening)
+        return listening.fileno()
+
     def close(self) -> None:
         """Removes sockets and credentials, and everything if it is temporary."""
+        for listening in self._listening:
+            listening.close()
         self._remove_sockets()
         shutil.rmtree(self.files, ignore_errors=True)
         if self._temporary:
@@ -82,8 +104,8 @@ class StateDirectory:
         os.close(self._lock)
 
     def _remove_sockets(self) -> None:
-        for socket in self.path.glob("*.sock"):
-            socket.unlink(missing_ok=True)
+        for path in self.path.glob("*.sock"):
+            path.unlink(missing_ok=True)
 
 
 def remove_stale(parent: Path) -> None:

@@ -45,6 +45,11 @@ class Options:
     """System CA bundle on Envoy's machine, for `wellKnownCACertificates: System`."""
     access_log: str = "/dev/stdout"
     """File of the access log; empty writes none."""
+    collector_socket: str = ""
+    """Unix socket of the collector, which is told of every request; empty where none runs. With one, streamed answers
+    are asked to end with their usage, whether or not a route prices them."""
+    header_attributes: tuple[tuple[str, str], ...] = ()
+    """(request header, attribute of logs) pairs."""
     offline: bool = False
     """Nobody fetches tokens: what needs one is compiled as if it were there."""
     body_bytes_max: int = 52_428_800

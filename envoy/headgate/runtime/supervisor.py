@@ -57,6 +57,8 @@ class ChildSpec:
     inherit_stdout: bool = False
     stop_seconds: float = 15.0
     """From SIGTERM to SIGKILL."""
+    descriptors: tuple[int, ...] = ()
+    """Open files that it inherits, under the same numbers."""
 
 
 class ChildStartError(Exception):
@@ -79,6 +81,7 @@ def spawn(spec: ChildSpec) -> "subprocess.Popen[bytes]":
             stdout=None if spec.inherit_stdout else subprocess.PIPE,
             stderr=subprocess.PIPE,
             process_group=0,
+            pass_fds=spec.descriptors,
         )
     except OSError as error:
         raise ChildStartError(f"cannot start {spec.name} ({spec.command[0]}): {error.strerror}") from error

@@ -262,6 +262,7 @@ class UpstreamSession:
             keys.BACKEND_NAME: facts.name,
             keys.SERVICE_BACKEND_NAME: _service_name(facts.name),
             keys.MODEL_NAME_OVERRIDE: request.request_model,
+            keys.LANE: keys.LANE_EXTPROC,
         }
         if facts.route:
             ours[keys.ROUTE_NAME] = facts.route

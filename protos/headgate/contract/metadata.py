@@ -35,6 +35,17 @@ MODEL_NAME_OVERRIDE: Final = "model_name_override"
 ROUTE_NAME: Final = "route_name"
 RESPONSE_MODEL: Final = "response_model"
 LOSSES: Final = "losses"
+CONTENT_LENGTH: Final = "content_length"
+LATENCY_TTFT: Final = "token_latency_ttft"
+"""Milliseconds from the attempt's request to the first chunk of a streamed answer."""
+LATENCY_ITL: Final = "token_latency_itl"
+"""Milliseconds between two tokens of a streamed answer, on average."""
+USAGE_SOURCE: Final = "usage_source"
+"""`reported`, `estimated` or `none`: where the counts are from."""
+LANE: Final = "lane"
+"""Ours: which lane the last attempt took."""
+LANE_NATIVE: Final = "native"
+LANE_EXTPROC: Final = "extproc"
 
 USAGE_KEYS: Final = (
     INPUT_TOKENS,

@@ -56,8 +56,8 @@ class Memo:
 
     routes: RouteMemo = field(default_factory=RouteMemo)
     clusters: ClusterMemo = field(default_factory=dict[tuple[str, bytes, str], bytes])
-    listeners: dict[tuple[bytes, tuple[tuple[str, bool], ...]], bytes] = field(
-        default_factory=dict[tuple[bytes, tuple[tuple[str, bool], ...]], bytes]
+    listeners: dict[tuple[bytes, tuple[tuple[str, bool, bool], ...]], bytes] = field(
+        default_factory=dict[tuple[bytes, tuple[tuple[str, bool, bool], ...]], bytes]
     )
 
 
@@ -138,8 +138,10 @@ def _listeners(
     theirs: Iterable[bytes], found: Iterable[_Configuration], options: Options, memo: Memo, fresh: Memo
 ) -> list[bytes]:
     served = {each.name: [known.rule for known in each.rules] for each in found}
-    # of the rules a listener asks only whether any has costs
-    what = tuple(sorted((name, any(rule.costs for rule in rules)) for name, rules in served.items()))
+    # of the rules a listener asks only whether any has costs, or is counted
+    what = tuple(
+        sorted((name, any(r.costs for r in rules), any(r.counted for r in rules)) for name, rules in served.items())
+    )
     result: list[bytes] = []
     for data in theirs:
         made = memo.listeners.get((data, what)) or with_ai_filters(data, served, options)

@@ -13,6 +13,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.wrappers_pb2 import UInt32Value
 from headgate.compiler import ir
+from headgate.compiler.lower.filters import telemetry
 from headgate.compiler.lower.filters.security import jwks_host_and_port
 from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, upstream_filters
 from headgate.compiler.lower.wire import duration, packed, pipe, socket_address
@@ -161,6 +162,10 @@ def service_clusters(options: Options) -> tuple[Cluster, ...]:
         result.append(_service_cluster(EXTPROC_CLUSTER, options.extproc_sockets))
     if options.ratelimit_socket:
         result.append(_service_cluster(RATELIMIT_CLUSTER, (options.ratelimit_socket,)))
+    if options.collector_socket:
+        collector = _service_cluster(telemetry.COLLECTOR_CLUSTER, (options.collector_socket,))
+        telemetry.bound(collector)
+        result.append(collector)
     return tuple(result)
 
 

@@ -3,21 +3,17 @@
 The order is a table with its reasons. Names of filters are keys of per-route config, so they never change silently.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as Mutation
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
-from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.ratelimit.v3.rls_pb2 import RateLimitServiceConfig
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from envoy.extensions.compression.gzip.decompressor.v3.gzip_pb2 import Gzip
 from envoy.extensions.filters.http.buffer.v3.buffer_pb2 import Buffer
 from envoy.extensions.filters.http.decompressor.v3.decompressor_pb2 import Decompressor
@@ -34,15 +30,15 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutat
 )
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
-from headgate.compiler import cel, ir
+from headgate.compiler import ir
 from headgate.compiler.lower import limits, replies
 from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
-from headgate.compiler.lower.filters import brought, extraction, security
+from headgate.compiler.lower.filters import brought, extraction, security, telemetry
 from headgate.compiler.lower.hosts import virtual_host
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
-from headgate.compiler.lower.wire import Json, ads, duration, extension, http_filter, packed, socket_address, struct
+from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address
 from headgate.compiler.options import Options
-from headgate.contract import headers, metadata
+from headgate.contract import headers
 from headgate.pb import overlay
 from headgate.pb.body_size_limit_pb2 import BodySizeLimit
 
@@ -58,19 +54,6 @@ UNSENT_BYTES_MAX = 67_108_864
 More than any translated stream, for it crashes Envoy 1.40 to stop a provider that has ended already, as one has whose
 last chunks are still with the processor. A hundred thousand tokens are some 30 MB of events.
 """
-CLIENT_PATH = "%COALESCE({})%".format(
-    json.dumps(
-        {
-            "operators": [
-                {"command": "DYNAMIC_METADATA", "param": f"{metadata.INTERNAL}:{metadata.INTERNAL_PATH}"},
-                {"command": "REQ", "param": ":PATH"},
-            ]
-        },
-        separators=(",", ":"),
-    )
-)
-"""What the upstream script kept when it changed the path, else the path."""
-LOGGED_COUNTS = (metadata.INPUT_TOKENS, metadata.CACHED_INPUT_TOKENS, metadata.OUTPUT_TOKENS)
 DIRECT_RESPONSE_BYTES_MAX = 16_777_216
 """Envoy refuses all routes of a listener for a direct response over 4 KiB, if not told; a thousand models are 97 KB."""
 
@@ -222,9 +205,14 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         iter([limits.local_filter(_rules(listener))] if any(rule.local_limit for rule in _rules(listener)) else []),
         # read the answer: last in the list, so first on the way back
         iter(extraction.response_filters(_rules(listener), options) if ai else []),
-        iter([http_filter("envoy.filters.http.router", Router(suppress_envoy_headers=True))]),
+        iter([_router(options)]),
     ]
     return list(chain.from_iterable(table))
+
+
+def _router(options: Options) -> HttpFilter:
+    message = Router(suppress_envoy_headers=True, upstream_log=telemetry.collected_attempts(options))
+    return http_filter("envoy.filters.http.router", message)
 
 
 def early_header_mutation() -> EarlyHeaderMutation:
@@ -237,43 +225,6 @@ def early_header_mutation() -> EarlyHeaderMutation:
     for name in headers.INTERNAL:
         message.mutations.append(Mutation(remove=name))
     return message
-
-
-def _access_log(listener: ir.Listener, options: Options) -> AccessLog:
-    """A line of JSON per request.
-
-    What it tells is chosen by its price: a plain field costs 700 instructions, one from dynamic metadata 5,000, a
-    count from CEL 12,000 (a bare hop in all: 170,000). So counts that only a price needs are not here: a cost in
-    `metadata` tells them. Counts in `metadata`, from a processor or a script, are the ones to believe: a stream that
-    broke off has them too.
-    """
-    internal, published = metadata.INTERNAL, metadata.NAMESPACE
-    fields: dict[str, Json] = {
-        "time": "%START_TIME%",
-        "method": "%REQ(:METHOD)%",
-        "path": CLIENT_PATH,
-        "status": "%RESPONSE_CODE%",
-        "details": "%RESPONSE_CODE_DETAILS%",
-        "flags": "%RESPONSE_FLAGS%",
-        "duration_ms": "%DURATION%",
-        "first_byte_ms": "%RESPONSE_DURATION%",
-        "bytes_received": "%BYTES_RECEIVED%",
-        "bytes_sent": "%BYTES_SENT%",
-        "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-        "route": "%ROUTE_NAME%",
-        "backend": "%UPSTREAM_CLUSTER%",
-        "upstream": "%UPSTREAM_HOST%",
-        "request_id": "%REQ(X-REQUEST-ID)%",
-    }
-    if _client_headers(_policies(listener)):
-        fields["client"] = f"%DYNAMIC_METADATA({internal}:{metadata.INTERNAL_CLIENT})%"
-    if any(rule.ai for rule in _rules(listener)):
-        fields["model"] = f"%DYNAMIC_METADATA({internal}:{metadata.INTERNAL_MODEL})%"
-        fields["usage"] = {key: cel.formatted_json(cel.extracted(key)) for key in LOGGED_COUNTS}
-        # costs, losses, the model that answered, published counts, and whatever users' own filters add
-        fields["metadata"] = f"%DYNAMIC_METADATA({published})%"
-    message = FileAccessLog(path=options.access_log, log_format=SubstitutionFormatString(json_format=struct(fields)))
-    return AccessLog(name="envoy.access_loggers.file", typed_config=packed(message))
 
 
 def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnectionManager:
@@ -302,7 +253,9 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
         common = HttpProtocolOptions(idle_timeout=duration(traffic.idle_seconds))
         manager.common_http_protocol_options.CopyFrom(common)
     if options.access_log:
-        manager.access_log.append(_access_log(listener, options))
+        clients, ai = bool(_client_headers(_policies(listener))), any(rule.ai for rule in _rules(listener))
+        manager.access_log.append(telemetry.json_lines(options.access_log, clients=clients, ai=ai))
+    manager.access_log.extend(telemetry.collected(options))
     return manager
 
 

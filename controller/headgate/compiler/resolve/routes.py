@@ -135,8 +135,9 @@ def _ai_rule(
     index, rule = numbered
     _check_refs(scope, route, index, rule)
     applied = _apply(scope, route, rule.name, place, costs)
+    counted = bool(costs) or bool(scope.options.collector_socket)
     resolved = (
-        ai_backend(scope, route, (index, number), ref, include_usage=bool(costs))
+        ai_backend(scope, route, (index, number), ref, include_usage=counted)
         for number, ref in enumerate(rule.backend_refs)
     )
     usable, unavailable = asked(tuple(backend for backend in resolved if backend is not None))
@@ -161,6 +162,7 @@ def _ai_rule(
         backend_request_seconds=backend_request,
         retry=_with_idle(applied.retry, rule, backends),
         costs=costs,
+        counted=counted,
         limits=applied.limits,
         local_limit=applied.local_limit,
         auth=applied.auth,

@@ -204,6 +204,8 @@ class Server:
     async def listen(self, address: str) -> int:
         """Binds `unix:/path` or `host:port`; returns the port (0 for a socket file). A stale socket file is replaced.
 
+        `fd:N` is a listening unix socket that we were started with: who calls while we restart is waited for.
+
         Raises AddressInUseError.
         """
         loop = asyncio.get_running_loop()
@@ -212,6 +214,10 @@ class Server:
             return _Link(self._services, self._links, self._call_ended)
 
         try:
+            if address.startswith("fd:"):
+                inherited = socket.socket(fileno=int(address.removeprefix("fd:")))
+                self._server = await loop.create_server(make, sock=inherited, backlog=BACKLOG)
+                return 0
             if address.startswith("unix:"):
                 path = address.removeprefix("unix:")
                 _remove_stale(path)

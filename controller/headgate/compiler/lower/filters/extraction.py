@@ -188,8 +188,9 @@ def response_filters(rules: Iterable[ir.Rule], options: Options) -> Iterator[Htt
     extraction = TokenUsageExtraction(include_unconfigured_routes=False)
     extraction.limits.max_sse_event_size.value = SSE_EVENT_BYTES_MAX
     extraction.limits.max_json_body_size.value = JSON_BYTES_MAX
-    if any(rule.costs for rule in rules):
+    if any(rule.counted for rule in rules):
         yield http_filter(CHAT_USAGE, _scripts("chat_usage", options))
+    if any(rule.costs for rule in rules):
         yield http_filter(COSTS, _scripts("costs", options))
         yield http_filter(COST_TRAILERS, HeaderMutation())
         extraction.usage_signal = TokenUsageExtraction.SYNTHESIZE_TRAILERS
@@ -221,7 +222,7 @@ def _costs(rule: ir.Rule, *, processor: bool) -> tuple[Any, Any]:
 
 def reads_chat_usage(rule: ir.Rule, path_class: PathClass) -> bool:
     """Whether the script reads the usage of streamed answers here."""
-    return bool(rule.costs) and path_class.dialect is DialectName.OPENAI_CHAT and path_class.name in ("chat", "openai")
+    return rule.counted and path_class.dialect is DialectName.OPENAI_CHAT and path_class.name in ("chat", "openai")
 
 
 def shared_costs(rules: Iterable[ir.Rule]) -> tuple[tuple[str, Any], ...]:

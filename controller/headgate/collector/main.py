@@ -1,0 +1,177 @@
+"""`headgate-collector`: receives Envoy's access log and keeps usage, until SIGTERM; then it writes what it has.
+
+Exit codes: 0 ended as asked, 1 could not start (one line says why), 2 bad arguments.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from headgate.collector import wire
+from headgate.collector.admin import AdminServer
+from headgate.collector.counters import Counts
+from headgate.collector.outlet import Outlet
+from headgate.collector.price_file import PriceFile
+from headgate.collector.service import AccessLogService
+from headgate.collector.sinks.json_lines import JsonLines
+from headgate.collector.sinks.sink import Sink
+from headgate.collector.spool import Spool
+from headgate.contract.attributes import ATTRIBUTES_DEFAULT, AttributesError, parse_attributes
+from headgate.ledger.joining import Settings
+from headgate.ledger.prices import PricesError
+from headgate.runtime.addresses import AddressInUseError
+from headgate.runtime.http2.health import Health
+from headgate.runtime.http2.server import Server
+from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
+from headgate.runtime.signals import stop_event
+
+log = event_log("collector")
+
+SPOOL_BYTES_MAX: Final = 268_435_456
+HANG_UP_SECONDS: Final = 1.0
+"""For Envoys to send once more: their streams end behind that, or after this time in which they had nothing to say."""
+
+
+class StartError(Exception):
+    """Why the collector cannot start, in one line for the user."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="headgate-collector", description="Keeps usage from Envoy's access log.")
+    add = parser.add_argument
+    add("--address", default="127.0.0.1:9190", help="unix:/path, host:port or fd:N (default %(default)s)")
+    add(
+        "--store",
+        default=os.environ.get("HEADGATE_LEDGER", ""),
+        help="database for usage: a path (SQLite) or postgresql://user@host/name (default: HEADGATE_LEDGER, else none)",
+    )
+    add("--json-lines", default="", metavar="PATH", help="file for a line of JSON per request; `-` standard output")
+    add("--prices", type=Path, help="YAML file of prices and teams; read again when it changes")
+    add("--spool", type=Path, help="folder that holds records while the store is away; without it memory has to do")
+    add("--spool-bytes-max", type=int, default=SPOOL_BYTES_MAX, help="beyond it records are dropped and counted")
+    add(
+        "--request-header-attributes",
+        default=ATTRIBUTES_DEFAULT,
+        metavar="HEADER:ATTRIBUTE,…",
+        help="request headers that become labels (default %(default)s)",
+    )
+    add("--admin-host", default="127.0.0.1")
+    add("--admin-port", type=int, default=None, help="port for /healthcheck and /metrics; none without it")
+    add("--drain-seconds", type=float, default=5.0, help="to write what was received (default %(default)s)")
+    add("--log-level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
+    add("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the collector; returns the exit code."""
+    options = make_parser().parse_args(arguments)
+    set_up_logging(options.log_level, options.log_format)
+    try:
+        asyncio.run(_run(options))
+    except (StartError, AddressInUseError) as error:
+        print(f"headgate-collector: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(options: argparse.Namespace) -> None:
+    stop = stop_event()
+    prices, settings = _settings(options)
+    service = AccessLogService(settings, Counts())
+    outlets = [_outlet(sink, service.counts, options) for sink in _sinks(options)]
+    for outlet in outlets:
+        service.subscribe(outlet.offer)
+    admin = AdminServer(service.counts, stop)
+    watching = asyncio.create_task(_follow_prices(prices, service))
+    try:
+        if options.admin_port is not None:
+            await _start_admin(admin, options.admin_host, options.admin_port)
+        await _serve(service, stop, options)
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        await asyncio.gather(*(outlet.close(options.drain_seconds) for outlet in outlets))
+        await admin.close()
+
+
+async def _serve(service: AccessLogService, stop: asyncio.Event, options: argparse.Namespace) -> None:
+    health = Health((wire.SERVICE,))
+    server = Server({**service.services(), **health.services()})
+    await server.listen(options.address)
+    gc.collect()
+    gc.freeze()
+    log.info("server_listening", address=options.address)
+    await stop.wait()
+    health.shut_down()
+    service.end_streams()
+    await server.stop(HANG_UP_SECONDS)
+    log.info("server_stopped", address=options.address, records=service.counts.records)
+
+
+def _settings(options: argparse.Namespace) -> tuple[PriceFile | None, Settings]:
+    try:
+        attributes = parse_attributes(options.request_header_attributes)
+        prices = None if options.prices is None else PriceFile(options.prices)
+    except (AttributesError, PricesError) as error:
+        raise StartError(str(error)) from None
+    if prices is None:
+        return None, Settings(attributes=attributes)
+    return prices, Settings(prices=prices.table, attributes=attributes)
+
+
+async def _follow_prices(prices: PriceFile | None, service: AccessLogService) -> None:
+    if prices is None:
+        return
+    async for table in prices.changes():
+        service.settings = Settings(prices=table, attributes=service.settings.attributes)
+
+
+def _sinks(options: argparse.Namespace) -> Iterator[Sink]:
+    if options.json_lines:
+        try:
+            yield JsonLines(options.json_lines)
+        except OSError as error:
+            raise StartError(f"--json-lines: cannot write {options.json_lines}: {error.strerror}") from error
+    if options.store:
+        # Imported here: SQLAlchemy is most of the time to start.
+        from headgate.collector.sinks.store import Store
+        from headgate.collector.store.database import StoreError
+
+        try:
+            yield Store(options.store)
+        except StoreError as error:
+            raise StartError(f"--store: {error}") from error
+
+
+SPOOLED: Final = frozenset({"store"})
+"""Sinks that know a record again, and so may be offered it twice."""
+
+
+def _outlet(sink: Sink, counts: Counts, options: argparse.Namespace) -> Outlet:
+    spool = None
+    if options.spool is not None and sink.name in SPOOLED:
+        try:
+            spool = Spool(options.spool / f"{sink.name}.jsonl", bytes_max=options.spool_bytes_max)
+        except OSError as error:
+            raise StartError(f"--spool: cannot write to {options.spool}: {error.strerror}") from error
+    return Outlet(sink, counts.of(sink.name), spool)
+
+
+async def _start_admin(admin: AdminServer, host: str, port: int) -> None:
+    try:
+        await admin.start(host, port)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""A file that holds records while their sink cannot take them.
+
+Lines of JSON, appended and flushed to the system (they survive our death, not the machine's); read from the start when
+the sink is back, and emptied when all of it is written. A process that starts finds what the last one left. Records
+that were written already come again if we die in between: only idempotent sinks may have a spool.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from headgate.ledger.record import UsageRecord
+
+_DECODER = msgspec.json.Decoder(UsageRecord)
+
+
+class Spool:
+    """Bounded by `bytes_max`; beyond it nothing is taken."""
+
+    def __init__(self, path: Path, *, bytes_max: int) -> None:
+        """Makes the file and its folder. Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        self._bytes_max = bytes_max
+        self._size = self._file.seek(0, 2)
+        self._done = 0
+
+    @property
+    def empty(self) -> bool:
+        return self._done >= self._size
+
+    def append(self, records: Sequence[UsageRecord]) -> int:
+        """How many were taken. Raises OSError when the disk is full."""
+        data = bytearray()
+        taken = 0
+        for record in records:
+            encoded = msgspec.json.encode(record)
+            if self._size + len(data) + len(encoded) + 1 > self._bytes_max:
+                break
+            data += encoded
+            data += b"\n"
+            taken += 1
+        self._file.seek(0, 2)
+        self._file.write(data)
+        self._file.flush()
+        self._size += len(data)
+        return taken
+
+    def peek(self, records_max: int) -> tuple[list[UsageRecord], int]:
+        """The oldest records, and what to give `pop` when they are written. A torn line is skipped."""
+        self._file.seek(self._done)
+        found: list[UsageRecord] = []
+        length = 0
+        for line in self._file:
+            length += len(line)
+            try:
+                found.append(_DECODER.decode(line))
+            except msgspec.DecodeError:
+                continue
+            if len(found) >= records_max:
+                break
+        return found, length
+
+    def pop(self, length: int) -> None:
+        """These bytes are done with."""
+        self._done += length
+        if self.empty:
+            self._file.truncate(0)
+            self._size = self._done = 0
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,1 @@
+"""Usage in a database, SQLite or Postgres: tables, migrations, writing, asking."""

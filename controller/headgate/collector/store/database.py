@@ -1,0 +1,88 @@
+"""Opens the database of a URL, and brings its tables up to date."""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+BUSY_SECONDS: Final = 10.0
+"""How long SQLite waits for another process that writes."""
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_LOCK: Final = 4_829_337_120
+"""Any number: who migrates a Postgres holds it."""
+
+
+class StoreError(Exception):
+    """The database cannot be used; one line for the user."""
+
+
+def default_url() -> str:
+    """Where usage is kept if nobody says otherwise: the user's data folder."""
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return f"sqlite:///{Path(data) / 'headgate' / 'usage.db'}"
+
+
+def url_of(given: str) -> str:
+    """A URL as SQLAlchemy takes it, of a URL or of the path of an SQLite file."""
+    if "://" not in given:
+        return f"sqlite:///{Path(given).absolute()}"
+    scheme, _, rest = given.partition("://")
+    return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else given
+
+
+def open_engine(given: str) -> Engine:
+    """The engine for a URL or path; nothing is connected yet, but the folder of a file is made. Raises StoreError."""
+    url = url_of(given)
+    try:
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+            event.listen(engine, "connect", _tune_sqlite)
+            return engine
+        if not url.startswith("postgresql+psycopg://"):
+            raise StoreError("usage is kept in SQLite (a path, or sqlite:///PATH) or in Postgres (postgresql://…)")
+        return create_engine(url, pool_size=2, pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise StoreError(f"not the URL of a database: {error}") from None
+    except ModuleNotFoundError:
+        raise StoreError("Postgres needs psycopg: pip install 'headgate[postgres]'") from None
+    except OSError as error:
+        raise StoreError(f"cannot make the folder of {url}: {error.strerror}") from error
+
+
+def _tune_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    """Readers never wait for the writer; a power failure may cost the last moments, never the file."""
+    del record
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-65536"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def migrate(engine: Engine) -> None:
+    """Makes or changes the tables; safe to be called by several processes at once. Raises StoreError."""
+    # Imported here: asking needs no migrations.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    try:
+        with engine.begin() as connection:
+            _lock(connection)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except SQLAlchemyError as error:
+        raise StoreError(f"cannot bring the tables up to date: {reason(error)}") from error
+
+
+def _lock(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+
+
+def reason(error: SQLAlchemyError) -> str:
+    """What the database said, in one line and without the statement's values."""
+    said = getattr(error, "orig", None) or error
+    return str(said).strip().partition("\n")[0]

@@ -1,0 +1,138 @@
+"""Envoy's access-log messages as entries. The hot path of the collector: a field is read once, or not at all."""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Final
+
+from envoy.config.core.v3.address_pb2 import Address
+from envoy.config.core.v3.base_pb2 import RequestMethod
+from envoy.data.accesslog.v3.accesslog_pb2 import (
+    AccessLogCommon,
+    HTTPAccessLogEntry,
+    ResponseFlags,
+    UpstreamEnd,  # pyright: ignore[reportAttributeAccessIssue]
+)
+from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
+from headgate.contract import metadata
+from headgate.ledger.entry import Entry, Value
+from headgate.ledger.record import NO_TOKENS, Tokens
+from headgate.pb.token_usage_pb2 import TokenUsage
+
+SERVICE: Final = "envoy.service.accesslog.v3.AccessLogService"
+METHOD: Final = f"/{SERVICE}/StreamAccessLogs"
+_USAGE: Final = "envoy.ai.token_usage"
+_NOTHING: Final[Mapping[str, Value]] = {}
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+def read_message(data: bytes) -> tuple[str, list[Entry]]:
+    """The node's id, which only a stream's first message has, and the entries. ValueError for what is no message."""
+    try:
+        message = StreamAccessLogsMessage.FromString(data)
+    except Exception as error:  # upb's own class, which no module exports
+        raise ValueError(f"not an access log message: {error}") from error
+    node = message.identifier.node.id if message.HasField("identifier") else ""
+    return node, [_entry(entry) for entry in message.http_logs.log_entry]
+
+
+def _entry(entry: HTTPAccessLogEntry) -> Entry:
+    common, request, response = entry.common_properties, entry.request, entry.response
+    published, internal, extracted, model = _metadata(common)
+    return Entry(
+        attempt=common.access_log_type == UpstreamEnd,
+        peer=_address(common.downstream_direct_remote_address),
+        started_ns=common.start_time.seconds * 1_000_000_000 + common.start_time.nanos,
+        duration_ns=_nanos(common.duration),
+        first_upstream_ns=_optional(common, "time_to_first_upstream_rx_byte"),
+        first_sent_ns=_optional(common, "time_to_first_downstream_tx_byte"),
+        request_id=request.request_id,
+        method=_method(request.request_method),
+        path=request.original_path or request.path,
+        status=response.response_code.value,
+        details=response.response_code_details,
+        flags=_flags(common.response_flags) if common.HasField("response_flags") else (),
+        route=common.route_name,
+        cluster=common.upstream_cluster,
+        upstream=_address(common.upstream_remote_address) if common.HasField("upstream_remote_address") else "",
+        attempts=common.upstream_request_attempt_count,
+        request_bytes=request.request_body_bytes,
+        response_bytes=response.response_body_bytes,
+        published=published,
+        internal=internal,
+        headers=dict(request.request_headers) if request.request_headers else _NO_HEADERS,
+        extracted=extracted,
+        extracted_model=model,
+    )
+
+
+def _nanos(duration: Duration) -> int:
+    return duration.seconds * 1_000_000_000 + duration.nanos
+
+
+def _optional(common: AccessLogCommon, field: str) -> int | None:
+    return _nanos(getattr(common, field)) if common.HasField(field) else None
+
+
+@lru_cache(maxsize=64)
+def _method(number: int) -> str:
+    return RequestMethod.Name(number) if number else ""
+
+
+def _address(address: Address) -> str:
+    socket = address.socket_address
+    if socket.address:
+        return f"{socket.address}:{socket.port_value}"
+    return address.pipe.path
+
+
+def _flags(flags: ResponseFlags) -> tuple[str, ...]:
+    return tuple(field.name for field, _ in flags.ListFields())
+
+
+def _metadata(common: AccessLogCommon) -> tuple[Mapping[str, Value], Mapping[str, Value], Tokens, str]:
+    """What users read, what our filters told each other, what Envoy counted, and the model that it saw.
+
+    Nothing else is read: there may be credentials in the rest.
+    """
+    if not common.HasField("metadata"):
+        return _NOTHING, _NOTHING, NO_TOKENS, ""
+    found = common.metadata
+    values, typed = found.filter_metadata, found.typed_filter_metadata
+    published = dict(_values(values[metadata.NAMESPACE])) if metadata.NAMESPACE in values else _NOTHING
+    internal = dict(_values(values[metadata.INTERNAL])) if metadata.INTERNAL in values else _NOTHING
+    if _USAGE not in typed:
+        return published, internal, NO_TOKENS, ""
+    usage = TokenUsage.FromString(typed[_USAGE].value)
+    return published, internal, _tokens(usage), usage.model
+
+
+def _values(values: Struct) -> Iterator[tuple[str, Value]]:
+    for key, value in values.fields.items():
+        match value.WhichOneof("kind"):
+            case "string_value":
+                yield key, value.string_value
+            case "number_value":
+                yield key, value.number_value
+            case "bool_value":
+                yield key, value.bool_value
+            case _:
+                pass
+
+
+def _tokens(usage: TokenUsage) -> Tokens:
+    read, written = usage.input_token_details, usage.output_token_details
+    given = usage.HasField
+    input_tokens = usage.input_tokens.value if given("input_tokens") else None
+    output_tokens = usage.output_tokens.value if given("output_tokens") else None
+    if input_tokens is None and output_tokens is None:
+        return NO_TOKENS
+    return Tokens(
+        input=input_tokens,
+        cached_input=read.cached_tokens.value if read.HasField("cached_tokens") else None,
+        cache_creation_input=read.cache_creation_tokens.value if read.HasField("cache_creation_tokens") else None,
+        output=output_tokens,
+        reasoning=written.reasoning_tokens.value if written.HasField("reasoning_tokens") else None,
+        total=(input_tokens or 0) + (output_tokens or 0),  # embeddings set no total; counts are inclusive
+    )

@@ -1,0 +1,44 @@
+"""One access-log entry as a small value; `wire` makes it from Envoy's message."""
+
+from collections.abc import Mapping
+
+import msgspec
+from headgate.ledger.record import NO_TOKENS, Tokens
+
+Value = str | float | bool
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What Envoy wrote about a request (`attempt` false) or about one attempt at a backend."""
+
+    attempt: bool
+    peer: str
+    """The client's connection, `address:port`: with `started_ns` it names a request, and no client can choose it."""
+    started_ns: int
+    duration_ns: int = 0
+    first_upstream_ns: int | None = None
+    """Until the first byte of the backend's answer."""
+    first_sent_ns: int | None = None
+    """Until the first byte to the client."""
+    request_id: str = ""
+    method: str = ""
+    path: str = ""
+    status: int = 0
+    details: str = ""
+    flags: tuple[str, ...] = ()
+    """Names of Envoy's response flags that are set."""
+    route: str = ""
+    cluster: str = ""
+    upstream: str = ""
+    attempts: int = 0
+    request_bytes: int = 0
+    response_bytes: int = 0
+    published: Mapping[str, Value] = {}
+    """Metadata that users read (`headgate.contract.metadata.NAMESPACE`)."""
+    internal: Mapping[str, Value] = {}
+    """Metadata that our filters tell each other."""
+    headers: Mapping[str, str] = {}
+    """The request headers that the log was asked for."""
+    extracted: Tokens = NO_TOKENS
+    """The counts that Envoy read by itself."""
+    extracted_model: str = ""

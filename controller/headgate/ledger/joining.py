@@ -1,0 +1,237 @@
+"""Entries in, records out: attempts wait for the request that they belong to.
+
+Envoy writes the entries of failed attempts while it retries, and the request's own when it is over, on one gRPC stream:
+so a request finds its attempts here already. What a request's own entry says stands for the last attempt.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+from headgate.contract import metadata
+from headgate.ledger.entry import Entry, Value
+from headgate.ledger.errors import error_kind
+from headgate.ledger.prices import NO_PRICES, PriceTable
+from headgate.ledger.record import NO_TOKENS, Attempt, Labels, Lane, Tokens, UsageRecord, UsageSource
+
+WAITING_MAX: Final = 10_000
+"""Requests with attempts that wait. One whose entry never comes (Envoy died) must not wait for ever."""
+ATTEMPTS_MAX: Final = 32
+"""Of one request: Envoy's retries are bounded by policies, but those are the user's."""
+TEAM: Final = "team"
+"""The label that names a team, where the price table does not know the client's."""
+_NANOS_PER_MS: Final = 1e6
+_KNOWN: Final = frozenset(
+    {
+        *metadata.USAGE_KEYS,
+        metadata.PROMPT_TOKENS,
+        metadata.BACKEND_NAME,
+        metadata.SERVICE_BACKEND_NAME,
+        metadata.MODEL_NAME_OVERRIDE,
+        metadata.ROUTE_NAME,
+        metadata.RESPONSE_MODEL,
+        metadata.LOSSES,
+        metadata.LANE,
+        metadata.USAGE_SOURCE,
+        metadata.CONTENT_LENGTH,
+        metadata.LATENCY_TTFT,
+        metadata.LATENCY_ITL,
+    }
+)
+"""What is published and is no cost."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What entries alone do not tell."""
+
+    prices: PriceTable = NO_PRICES
+    attributes: Mapping[str, str] = {}
+    """Request header to the name of the label that its value becomes."""
+
+
+PLAIN: Final = Settings()
+
+
+class Joiner:
+    """Turns the entries of one Envoy into records."""
+
+    def __init__(self, node: str, settings: Settings) -> None:
+        self._node = node
+        self.settings = settings
+        self._waiting: dict[tuple[str, str], list[Attempt]] = {}
+        self.orphans = 0
+        """Attempts given up, whose request never came."""
+
+    def feed(self, entry: Entry) -> UsageRecord | None:
+        """The record, if the entry completes one."""
+        key = (entry.peer, entry.request_id)
+        if entry.attempt:
+            self._wait(key, _attempt(entry))
+            return None
+        earlier = self._waiting.pop(key, None) if self._waiting else None
+        return make_record(entry, node=self._node, settings=self.settings, earlier=tuple(earlier or ()))
+
+    def _wait(self, key: tuple[str, str], attempt: Attempt) -> None:
+        found = self._waiting.get(key)
+        if found is None:
+            while len(self._waiting) >= WAITING_MAX:
+                oldest = next(iter(self._waiting))
+                self.orphans += len(self._waiting.pop(oldest))
+            found = self._waiting[key] = []
+        if len(found) < ATTEMPTS_MAX:
+            found.append(attempt)
+
+
+def _attempt(entry: Entry) -> Attempt:
+    return Attempt(
+        backend=entry.cluster,
+        status=entry.status,
+        error=str(error_kind(entry)),
+        duration_ms=_ms(entry.duration_ns),
+        upstream=entry.upstream,
+    )
+
+
+def _ms(nanoseconds: int) -> float:
+    return round(nanoseconds / _NANOS_PER_MS, 3)
+
+
+def record_id(node: str, entry: Entry) -> str:
+    """Names the request: which moment, which Envoy, which connection. In the order of time, as databases like keys."""
+    where = blake2b(f"{node}\n{entry.peer}".encode(), digest_size=8).hexdigest()
+    return f"{entry.started_ns:016x}{where}"
+
+
+@lru_cache(maxsize=16_384)
+def route_and_operation(rule: str) -> tuple[str, str]:
+    """`<ns>/<route>` and the path class of Envoy's route name `<ns>/<route>/rule/<i>[/<class>]/match/<j>`."""
+    parts = rule.split("/")
+    if len(parts) < 4 or parts[2] != "rule":
+        return "", ""
+    return "/".join(parts[:2]), parts[4] if len(parts) > 4 and parts[4] != "match" else ""
+
+
+@lru_cache(maxsize=16_384)
+def service_of(cluster: str) -> str:
+    """`<ns>/<name>` of a backend's full name."""
+    return "/".join(cluster.split("/", 2)[:2])
+
+
+def _text(values: Mapping[str, Value], key: str) -> str:
+    value = values.get(key, "")
+    return value if isinstance(value, str) else ""
+
+
+def _count(values: Mapping[str, Value], key: str, otherwise: int | None) -> int | None:
+    value = values.get(key)
+    return int(value) if isinstance(value, float) else otherwise
+
+
+def _tokens(entry: Entry) -> Tokens:
+    """What was published as it passed counts; else what Envoy read at the end."""
+    published, extracted = entry.published, entry.extracted
+    if metadata.INPUT_TOKENS not in published and metadata.OUTPUT_TOKENS not in published:
+        return extracted
+    return Tokens(
+        input=_count(published, metadata.INPUT_TOKENS, extracted.input),
+        cached_input=_count(published, metadata.CACHED_INPUT_TOKENS, extracted.cached_input),
+        cache_creation_input=_count(published, metadata.CACHE_CREATION_INPUT_TOKENS, extracted.cache_creation_input),
+        output=_count(published, metadata.OUTPUT_TOKENS, extracted.output),
+        reasoning=_count(published, metadata.REASONING_TOKENS, extracted.reasoning),
+        total=_count(published, metadata.TOTAL_TOKENS, extracted.total),
+    )
+
+
+def _source(entry: Entry, tokens: Tokens) -> UsageSource:
+    said = entry.published.get(metadata.USAGE_SOURCE)
+    if said == UsageSource.ESTIMATED:
+        return UsageSource.ESTIMATED
+    return UsageSource.NONE if tokens == NO_TOKENS else UsageSource.REPORTED
+
+
+def _labels(entry: Entry, attributes: Mapping[str, str]) -> Labels:
+    if not attributes or not entry.headers:
+        return ()
+    return tuple(sorted((attributes[name], value) for name, value in entry.headers.items() if name in attributes))
+
+
+def _attempts(entry: Entry, earlier: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    if not entry.attempts:
+        return earlier
+    if len(earlier) >= entry.attempts:
+        return earlier
+    last = _attempt(entry)
+    before = sum(attempt.duration_ms for attempt in earlier)
+    return (*earlier, msgspec.structs.replace(last, duration_ms=round(max(last.duration_ms - before, 0.0), 3)))
+
+
+def make_record(
+    entry: Entry, *, node: str = "", settings: Settings = PLAIN, earlier: tuple[Attempt, ...] = ()
+) -> UsageRecord:
+    """The record of a request's own entry and the attempts that were logged before it."""
+    published, internal = entry.published, entry.internal
+    route, operation = route_and_operation(entry.route)
+    tokens = _tokens(entry)
+    model = _text(internal, metadata.INTERNAL_MODEL)
+    client = _text(internal, metadata.INTERNAL_CLIENT)
+    labels = _labels(entry, settings.attributes)
+    stream = internal.get(metadata.INTERNAL_STREAM) is True or operation.endswith("-stream")
+    record = UsageRecord(
+        id=record_id(node, entry),
+        request_id=entry.request_id,
+        started_ns=entry.started_ns,
+        node=node,
+        operation=operation,
+        method=entry.method,
+        path=_text(internal, metadata.INTERNAL_PATH) or entry.path,
+        stream=stream,
+        route=route,
+        rule=entry.route,
+        backend=entry.cluster,
+        service=service_of(entry.cluster) if entry.cluster else "",
+        upstream=entry.upstream,
+        lane=_lane(entry),
+        client=client,
+        team=settings.prices.teams.get(client) or dict(labels).get(TEAM, ""),
+        original_model=model,
+        request_model=_text(published, metadata.MODEL_NAME_OVERRIDE) or model,
+        response_model=_text(published, metadata.RESPONSE_MODEL) or entry.extracted_model,
+        status=entry.status,
+        error=str(error_kind(entry)),
+        details=entry.details,
+        flags=entry.flags,
+        attempts=_attempts(entry, earlier),
+        tokens=tokens,
+        usage_source=_source(entry, tokens),
+        costs=_costs(published),
+        duration_ms=_ms(entry.duration_ns),
+        upstream_ms=None if entry.first_upstream_ns is None else _ms(entry.first_upstream_ns),
+        ttft_ms=_ttft(entry) if stream else None,
+        request_bytes=entry.request_bytes,
+        response_bytes=entry.response_bytes,
+        losses=_text(published, metadata.LOSSES),
+        labels=labels,
+    )
+    return settings.prices.priced(record)
+
+
+def _lane(entry: Entry) -> Lane:
+    if not entry.attempts:
+        return Lane.LOCAL
+    return Lane.EXTPROC if entry.published.get(metadata.LANE) == Lane.EXTPROC else Lane.NATIVE
+
+
+def _ttft(entry: Entry) -> float | None:
+    said = entry.published.get(metadata.LATENCY_TTFT)
+    if isinstance(said, float):
+        return said
+    return None if entry.first_sent_ns is None else _ms(entry.first_sent_ns)
+
+
+def _costs(published: Mapping[str, Value]) -> tuple[tuple[str, int], ...]:
+    if published.keys() <= _KNOWN:
+        return ()
+    found = ((key, value) for key, value in published.items() if key not in _KNOWN)
+    return tuple(sorted((key, int(value)) for key, value in found if isinstance(value, float)))

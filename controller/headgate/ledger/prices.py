@@ -1,0 +1,176 @@
+"""The price table: what a model's tokens cost, from when on.
+
+```yaml
+prices:
+- model: gpt-4o            # as the provider answers or is asked; `*` stands for any text
+  service: default/openai  # only of this AIServiceBackend; absent: of any
+  from: 2026-01-01         # UTC; a newer row supersedes, and nothing is ever changed
+  input: 2.50              # US dollars per million tokens
+  cached_input: 1.25       # absent: as input
+  cache_creation_input: 3  # absent: as input
+  output: 10
+  reasoning: 10            # absent: as output
+  request: 0.001           # dollars, for each request that was served
+teams:
+  research: [alice, ci]    # clients, as their API keys are named
+```
+
+A row for exactly this model counts before one with `*`, one for the service before one for any, what the provider
+answered before what it was asked; among equals the newest one that is in force at the request's start.
+"""
+
+import datetime
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from fnmatch import translate
+from re import Pattern
+from re import compile as compile_regex
+from typing import Final
+
+import msgspec
+from headgate.ledger.record import Tokens, UsageRecord, UsageSource
+
+PICOS_PER_MICRO: Final = 1_000_000
+_CHOICES_MAX: Final = 16_384
+"""Remembered choices: models come from requests, and so from clients."""
+
+
+class PricesError(Exception):
+    """The text is no price table; one line for the user, with the place."""
+
+
+class _Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A row as it is written."""
+
+    model: str
+    output: Decimal = Decimal(0)
+    input: Decimal = Decimal(0)
+    service: str = ""
+    start: datetime.date = msgspec.field(name="from", default=datetime.date(1970, 1, 1))
+    cached_input: Decimal | None = None
+    cache_creation_input: Decimal | None = None
+    reasoning: Decimal | None = None
+    request: Decimal = Decimal(0)
+    source: str = ""
+    """Where the price is from, for whoever reads the table."""
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    prices: tuple[_Row, ...] = ()
+    teams: dict[str, tuple[str, ...]] = {}
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """A row, ready to be used. Amounts are millionths of a micro (1e-12 dollars): whole numbers, so sums are exact."""
+
+    name: str
+    model: str
+    service: str
+    from_ns: int
+    input: int
+    cached_input: int
+    cache_creation_input: int
+    output: int
+    reasoning: int
+    request: int
+
+    def cost_micros(self, tokens: Tokens) -> int:
+        """What a served request with these tokens costs."""
+        cached, created = tokens.cached_input or 0, tokens.cache_creation_input or 0
+        reasoning = tokens.reasoning or 0
+        picos = (
+            max((tokens.input or 0) - cached - created, 0) * self.input
+            + cached * self.cached_input
+            + created * self.cache_creation_input
+            + max((tokens.output or 0) - reasoning, 0) * self.output
+            + reasoning * self.reasoning
+            + self.request
+        )
+        return (picos + PICOS_PER_MICRO // 2) // PICOS_PER_MICRO
+
+
+class PriceTable:
+    """Immutable, but for what it remembers of earlier choices."""
+
+    def __init__(self, rows: tuple[Price, ...] = (), teams: Mapping[str, str] | None = None) -> None:
+        """`teams`: client to team."""
+        newest_first = sorted(rows, key=lambda row: -row.from_ns)
+        self.teams: Mapping[str, str] = teams or {}
+        self._exact: dict[str, list[Price]] = {}
+        self._patterns: list[tuple[Pattern[str], Price]] = []
+        for row in newest_first:
+            if "*" in row.model:
+                self._patterns.append((compile_regex(translate(row.model)), row))
+            else:
+                self._exact.setdefault(row.model, []).append(row)
+        self._choices: dict[tuple[str, str, str], tuple[Price, ...]] = {}
+
+    def price(self, record: UsageRecord) -> Price | None:
+        """The row that counts for the request."""
+        if not self._exact and not self._patterns:
+            return None
+        key = (record.service, record.response_model, record.request_model)
+        found = self._choices.get(key)
+        if found is None:
+            if len(self._choices) >= _CHOICES_MAX:
+                self._choices.clear()
+            found = self._choices[key] = tuple(self._candidates(*key))
+        return next((row for row in found if row.from_ns <= record.started_ns), None)
+
+    def priced(self, record: UsageRecord) -> UsageRecord:
+        """The record with its cost; unchanged where there is no price or nothing was used."""
+        if record.usage_source is UsageSource.NONE and (record.error or not record.attempts):
+            return record
+        row = self.price(record)
+        if row is None:
+            return record
+        return msgspec.structs.replace(record, cost_micros=row.cost_micros(record.tokens), price=row.name)
+
+    def _candidates(self, service: str, *models: str) -> Iterator[Price]:
+        """Best first."""
+        names = [model for model in models if model]
+        exact = [row for name in names for row in self._exact.get(name, ())]
+        globs = [row for name in names for pattern, row in self._patterns if pattern.match(name)]
+        for rows in (exact, globs):
+            yield from (row for row in rows if row.service == service)
+            yield from (row for row in rows if not row.service)
+
+
+NO_PRICES: Final = PriceTable()
+
+
+def parse_prices(document: object) -> PriceTable:
+    """The table of a parsed YAML document. Raises PricesError."""
+    try:
+        read = msgspec.convert(document or {}, _Document, strict=False)
+    except msgspec.ValidationError as error:
+        raise PricesError(str(error)) from None
+    teams: dict[str, str] = {}
+    for team, clients in read.teams.items():
+        for client in clients:
+            if client in teams:
+                raise PricesError(f"client {client!r} is in two teams: {teams[client]!r} and {team!r}")
+            teams[client] = team
+    return PriceTable(tuple(_price(index, row) for index, row in enumerate(read.prices)), teams)
+
+
+def _price(index: int, row: _Row) -> Price:
+    def picos(amount: Decimal | None, otherwise: Decimal) -> int:
+        value = otherwise if amount is None else amount
+        if value < 0 or not value.is_finite():
+            raise PricesError(f"prices[{index}]: a price is not negative: {value}")
+        return int(value * PICOS_PER_MICRO)  # dollars per million tokens are micros per token
+
+    midnight = datetime.datetime.combine(row.start, datetime.time(), datetime.UTC)
+    return Price(
+        name=f"{row.service + ':' if row.service else ''}{row.model}@{row.start}",
+        model=row.model,
+        service=row.service,
+        from_ns=int(midnight.timestamp()) * 1_000_000_000,
+        input=picos(row.input, row.input),
+        cached_input=picos(row.cached_input, row.input),
+        cache_creation_input=picos(row.cache_creation_input, row.input),
+        output=picos(row.output, row.output),
+        reasoning=picos(row.reasoning, row.output),
+        request=picos(row.request, row.request) * PICOS_PER_MICRO,
+    )

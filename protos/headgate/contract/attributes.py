@@ -1,0 +1,22 @@
+"""Which request headers become attributes of logs, metrics and spans: `header:attribute,header:attribute` (compat)."""
+
+from collections.abc import Mapping
+from typing import Final
+
+ATTRIBUTES_DEFAULT: Final = "agent-session-id:session.id"
+"""compat: of logs and spans, where nothing else is said."""
+
+
+class AttributesError(ValueError):
+    """The text is no mapping; one line for the user."""
+
+
+def parse_attributes(text: str) -> Mapping[str, str]:
+    """Header (lower-case) to attribute. The first colon of a pair splits it. Raises AttributesError."""
+    found: dict[str, str] = {}
+    for pair in text.split(",") if text else ():
+        header, colon, attribute = pair.partition(":")
+        if not header.strip() or not colon or not attribute.strip():
+            raise AttributesError(f"{pair!r} is not HEADER:ATTRIBUTE (in {text!r})")
+        found[header.strip().lower()] = attribute.strip()
+    return found

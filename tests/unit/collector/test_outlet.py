@@ -1,0 +1,98 @@
+"""Between records and a sink: batches, bounds, and what happens while the sink is away."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from headgate.collector import outlet as module
+from headgate.collector.counters import SinkCounts
+from headgate.collector.outlet import Outlet
+from headgate.collector.sinks.sink import SinkError
+from headgate.collector.spool import Spool
+from headgate.ledger.record import UsageRecord
+
+
+def records(first: int, count: int) -> list[UsageRecord]:
+    return [UsageRecord(id=f"{n}", request_id=f"r{n}", started_ns=n) for n in range(first, first + count)]
+
+
+class Kept:
+    """A sink that can be away."""
+
+    name = "kept"
+
+    def __init__(self) -> None:
+        self.away = False
+        self.ids: list[str] = []
+
+    async def write(self, records: Sequence[UsageRecord]) -> None:
+        if self.away:
+            raise SinkError("away")
+        self.ids += [record.id for record in records]
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHER_SECONDS", 0.0)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
+
+
+async def test_everything_is_written_in_order() -> None:
+    sink, counts = Kept(), SinkCounts()
+    outlet = Outlet(sink, counts)
+    for first in range(0, 3000, 100):
+        outlet.offer(records(first, 100))
+    await outlet.close(5)
+    assert sink.ids == [str(n) for n in range(3000)]
+    assert (counts.written, counts.dropped) == (3000, 0)
+
+
+async def test_sink_that_is_away_costs_no_record(tmp_path: Path) -> None:
+    sink, counts = Kept(), SinkCounts()
+    sink.away = True
+    outlet = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=1 << 20))
+    outlet.offer(records(0, 50))
+    await outlet.close(0.05)
+    assert counts.spooled == 50
+    sink.away = False
+    again = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=1 << 20))
+    again.offer(records(50, 10))
+    await again.close(5)
+    assert sink.ids == [str(n) for n in range(60)]
+    assert (tmp_path / "s.jsonl").stat().st_size == 0
+
+
+async def test_beyond_the_declared_buffer_records_are_dropped_and_counted(tmp_path: Path) -> None:
+    sink, counts = Kept(), SinkCounts()
+    sink.away = True
+    outlet = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=5_000))
+    outlet.offer(records(0, 50))
+    await outlet.close(0.05)
+    assert 0 < counts.spooled < 50
+    assert counts.spooled + counts.dropped == 50
+
+
+async def test_memory_is_bounded_without_a_spool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAITING_MAX", 20)
+    sink, counts = Kept(), SinkCounts()
+    outlet = Outlet(sink, counts)
+    outlet.offer(records(0, 30))
+    assert (counts.waiting, counts.dropped) == (20, 10)
+    await outlet.close(5)
+    assert counts.written == 20
+
+
+def test_torn_line_costs_itself(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    spool = Spool(path, bytes_max=1 << 20)
+    spool.append(records(0, 2))
+    spool.close()
+    path.write_bytes(path.read_bytes() + b'{"id":"torn')
+    again = Spool(path, bytes_max=1 << 20)
+    found, length = again.peek(10)
+    again.close()
+    assert [record.id for record in found] == ["0", "1"]
+    assert length == path.stat().st_size

@@ -1,0 +1,152 @@
+"""Entries become records; attempts find their request."""
+
+import msgspec
+import pytest
+from headgate.contract import metadata
+from headgate.ledger.entry import Entry
+from headgate.ledger.joining import WAITING_MAX, Joiner, Settings, make_record, route_and_operation
+from headgate.ledger.prices import parse_prices
+from headgate.ledger.record import Lane, Tokens, UsageSource
+
+PEER = "10.0.0.7:4711"
+BACKEND = "default/openai/route/r/rule/0/ref/0"
+COUNTED = Tokens(input=11, output=7, total=18)
+
+
+def served(**changes: object) -> Entry:
+    entry = Entry(
+        attempt=False,
+        peer=PEER,
+        started_ns=1_790_000_000_123_456_789,
+        duration_ns=250_000_000,
+        request_id="abc",
+        method="POST",
+        path="/v1/chat/completions",
+        status=200,
+        details="via_upstream",
+        route="default/r/rule/0/chat/match/0",
+        cluster=BACKEND,
+        attempts=1,
+        internal={metadata.INTERNAL_MODEL: "gpt"},
+        extracted=COUNTED,
+        extracted_model="gpt-2025",
+    )
+    return msgspec.structs.replace(entry, **changes)
+
+
+def failed(**changes: object) -> Entry:
+    return served(**{"attempt": True, "attempts": 0, "status": 503, "details": "", "duration_ns": 4_000_000, **changes})
+
+
+def test_request_served_at_once() -> None:
+    record = make_record(served(), node="envoy-1")
+    assert (record.route, record.operation, record.service) == ("default/r", "chat", "default/openai")
+    assert (record.original_model, record.request_model, record.response_model) == ("gpt", "gpt", "gpt-2025")
+    assert record.tokens == COUNTED
+    assert record.usage_source is UsageSource.REPORTED
+    assert record.lane is Lane.NATIVE
+    assert [(attempt.backend, attempt.status, attempt.error) for attempt in record.attempts] == [(BACKEND, 200, "")]
+    assert record.error == ""
+
+
+def test_attempts_find_their_request() -> None:
+    joiner = Joiner("envoy-1", Settings())
+    assert joiner.feed(failed(cluster="a")) is None
+    assert joiner.feed(failed(cluster="b", request_id="other")) is None
+    record = joiner.feed(served(attempts=2))
+    assert record is not None
+    assert [(attempt.backend, attempt.error) for attempt in record.attempts] == [
+        ("a", "upstream_failed"),
+        (BACKEND, ""),
+    ]
+    assert record.attempts[1].duration_ms == 246.0
+
+
+def test_last_attempt_that_failed_is_told_once() -> None:
+    joiner = Joiner("", Settings())
+    joiner.feed(failed(cluster="a"))
+    joiner.feed(failed(cluster=BACKEND))
+    record = joiner.feed(served(attempts=2, status=503))
+    assert record is not None
+    assert [attempt.backend for attempt in record.attempts] == ["a", BACKEND]
+    assert record.error == "upstream_failed"
+
+
+def test_client_that_reuses_request_ids_gets_a_record_each() -> None:
+    first, second = make_record(served()), make_record(served(started_ns=1_790_000_000_123_456_790))
+    assert first.request_id == second.request_id
+    assert first.id != second.id
+    assert first.id == make_record(served()).id
+
+
+def test_ids_are_in_the_order_of_time() -> None:
+    ids = [make_record(served(started_ns=start, peer=f"p{start}")).id for start in (1, 17, 1_790_000_000_000_000_000)]
+    assert ids == sorted(ids)
+
+
+def test_published_counts_are_believed() -> None:
+    published = {metadata.INPUT_TOKENS: 5.0, metadata.OUTPUT_TOKENS: 3.0, metadata.LANE: metadata.LANE_EXTPROC}
+    record = make_record(served(published=published))
+    assert (record.tokens.input, record.tokens.output) == (5, 3)
+    assert record.lane is Lane.EXTPROC
+
+
+def test_stream_that_broke_off_keeps_what_is_known() -> None:
+    published = {metadata.INPUT_TOKENS: 5.0, metadata.OUTPUT_TOKENS: 3.0, metadata.USAGE_SOURCE: "estimated"}
+    internal = {metadata.INTERNAL_MODEL: "gpt", metadata.INTERNAL_STREAM: True}
+    flags = ("downstream_connection_termination",)
+    record = make_record(served(published=published, internal=internal, flags=flags, first_sent_ns=9_000_000))
+    assert record.error == "client_gone"
+    assert record.usage_source is UsageSource.ESTIMATED
+    assert record.ttft_ms == 9.0
+
+
+def test_costs_of_routes_are_kept_by_key() -> None:
+    published = {"llm_cost": 42.0, metadata.INPUT_TOKENS: 1.0, metadata.BACKEND_NAME: BACKEND}
+    assert make_record(served(published=published)).costs == (("llm_cost", 42),)
+
+
+def test_headers_become_labels() -> None:
+    settings = Settings(attributes={"agent-session-id": "session.id", "x-team": "team"})
+    record = make_record(served(headers={"agent-session-id": "s1", "x-team": "blue", "other": "x"}), settings=settings)
+    assert record.labels == (("session.id", "s1"), ("team", "blue"))
+    assert record.team == "blue"
+
+
+def test_team_of_the_table_wins() -> None:
+    settings = Settings(prices=parse_prices({"teams": {"red": ["alice"]}}), attributes={"x-team": "team"})
+    internal = {metadata.INTERNAL_CLIENT: "alice"}
+    assert make_record(served(internal=internal, headers={"x-team": "blue"}), settings=settings).team == "red"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"status": 429, "flags": ("rate_limited",), "attempts": 0, "details": "request_rate_limited"}, "limited"),
+        ({"status": 429}, "upstream_limited"),
+        ({"status": 400}, "upstream_refused"),
+        ({"status": 500}, "upstream_failed"),
+        ({"status": 404, "details": "direct_response", "attempts": 0}, "not_found"),
+        ({"status": 401, "details": "api_key", "attempts": 0}, "unauthenticated"),
+        ({"status": 413, "details": "request_payload_too_large", "attempts": 0}, "bad_request"),
+        ({"status": 500, "details": "ext_proc_error", "attempts": 1}, "internal"),
+        ({"status": 504, "flags": ("upstream_request_timeout",), "details": "response_timeout"}, "upstream_timeout"),
+        ({"status": 503, "flags": ("no_healthy_upstream",), "details": "no_healthy_upstream"}, "no_backend"),
+        ({"status": 0, "flags": (), "details": ""}, "client_gone"),
+    ],
+)
+def test_error_kinds(changes: dict[str, object], kind: str) -> None:
+    assert make_record(served(**changes)).error == kind
+
+
+def test_attempts_that_nobody_asks_for_are_given_up() -> None:
+    joiner = Joiner("", Settings())
+    for number in range(WAITING_MAX + 3):
+        joiner.feed(failed(request_id=str(number)))
+    assert joiner.orphans == 3
+
+
+def test_names_of_routes() -> None:
+    assert route_and_operation("ns/r/rule/3/chat/match/0") == ("ns/r", "chat")
+    assert route_and_operation("ns/r/rule/3/match/0") == ("ns/r", "")
+    assert route_and_operation("headgate/unknown-model") == ("", "")

@@ -1,0 +1,96 @@
+"""What a request costs, by the row that is in force when it starts."""
+
+import datetime
+
+import pytest
+from headgate.ledger.prices import PricesError, parse_prices
+from headgate.ledger.record import Attempt, Tokens, UsageRecord, UsageSource
+
+ATTEMPTS = (Attempt(backend="b", status=200),)
+
+
+def record(day: str = "2026-06-01", **changes: object) -> UsageRecord:
+    moment = datetime.datetime.fromisoformat(day).replace(tzinfo=datetime.UTC)
+    values: dict[str, object] = {
+        "id": "1",
+        "request_id": "r",
+        "started_ns": int(moment.timestamp()) * 1_000_000_000,
+        "attempts": ATTEMPTS,
+        "response_model": "gpt-4o",
+        "service": "default/openai",
+        "tokens": Tokens(input=1000, cached_input=400, output=100, reasoning=20),
+        "usage_source": UsageSource.REPORTED,
+        **changes,
+    }
+    return UsageRecord(**values)  # pyright: ignore[reportArgumentType]
+
+
+def test_every_kind_of_token_has_its_price() -> None:
+    table = parse_prices(
+        {"prices": [{"model": "gpt-4o", "input": 2.5, "cached_input": 1.25, "output": 10, "reasoning": 20}]}
+    )
+    priced = table.priced(record())
+    assert priced.cost_micros == 600 * 2.5 + 400 * 1.25 + 80 * 10 + 20 * 20
+    assert priced.price == "gpt-4o@1970-01-01"
+
+
+def test_prices_that_are_not_told_are_those_of_the_whole() -> None:
+    table = parse_prices({"prices": [{"model": "gpt-4o", "input": 2, "output": 10}]})
+    assert table.priced(record()).cost_micros == 1000 * 2 + 100 * 10
+
+
+@pytest.mark.parametrize(("day", "micros"), [("2025-12-31", 1000), ("2026-01-01", 2000), ("2026-07-01", 3000)])
+def test_the_row_in_force_counts(day: str, micros: int) -> None:
+    rows = [
+        {"model": "gpt-4o", "from": "2026-07-01", "input": 3},
+        {"model": "gpt-4o", "input": 1},
+        {"model": "gpt-4o", "from": datetime.date(2026, 1, 1), "input": 2},
+    ]
+    assert parse_prices({"prices": rows}).priced(record(day)).cost_micros == micros
+
+
+def test_the_most_exact_row_counts() -> None:
+    rows = [
+        {"model": "gpt-*", "input": 1},
+        {"model": "gpt-4o", "input": 2},
+        {"model": "gpt-4o", "service": "default/openai", "input": 3},
+        {"model": "gpt-4o", "service": "default/azure", "input": 4},
+    ]
+    table = parse_prices({"prices": rows})
+    assert table.priced(record()).cost_micros == 3000
+    assert table.priced(record(service="x/y")).cost_micros == 2000
+    assert table.priced(record(response_model="gpt-5")).cost_micros == 1000
+    assert table.priced(record(response_model="claude")).cost_micros is None
+
+
+def test_what_was_asked_counts_where_the_answer_has_no_price() -> None:
+    table = parse_prices({"prices": [{"model": "gpt-4o", "input": 2}]})
+    assert table.priced(record(response_model="gpt-4o-2024-08-06", request_model="gpt-4o")).cost_micros == 2000
+
+
+def test_small_prices_are_exact() -> None:
+    table = parse_prices({"prices": [{"model": "gpt-4o", "input": "0.02", "request": "0.000001"}]})
+    assert table.priced(record(tokens=Tokens(input=150))).cost_micros == 4  # 3 for tokens, 1 for the request
+
+
+def test_nothing_served_costs_nothing() -> None:
+    table = parse_prices({"prices": [{"model": "*", "input": 2, "request": 1}]})
+    nothing = Tokens()
+    refused = record(attempts=(), tokens=nothing, usage_source=UsageSource.NONE, error="limited")
+    assert table.priced(refused).cost_micros is None
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ([], "object"),
+        ({"prices": [{"modle": "x"}]}, "modle"),
+        ({"prices": [{"model": "x", "input": "much"}]}, "prices[0].input"),
+        ({"prices": [{"model": "x", "input": -1}]}, "prices[0]"),
+        ({"teams": {"a": ["x"], "b": ["x"]}}, "two teams"),
+    ],
+)
+def test_mistakes_are_named(document: object, words: str) -> None:
+    with pytest.raises(PricesError) as raised:
+        parse_prices(document if document else [1])
+    assert words in str(raised.value)
