@@ -61,6 +61,7 @@ _CREDENTIALS = {
     "AzureOpenAI": ("AzureAPIKey", "azureAPIKey"),
     "Anthropic": ("AnthropicAPIKey", "anthropicAPIKey"),
     "Gemini": ("APIKey", "apiKey"),
+    "Cohere": ("APIKey", "apiKey"),
 }
 
 

@@ -28,18 +28,20 @@ STATUSES = {
 
 @dataclass(frozen=True, slots=True)
 class GeminiApi:
-    """The API at generativelanguage.googleapis.com."""
+    """The API at generativelanguage.googleapis.com, or with another path and credential at another host."""
 
     credential_header: str = "x-goog-api-key"
+    credential_format: str = "{}"
+    path: re.Pattern[str] = PATH
 
     def problems(self, received: Received, key: str, allow_unknown: bool) -> list[str]:
-        found = checking.header_problems(received, self.credential_header, key)
-        if received.method != "POST" or not PATH.fullmatch(received.path):
+        found = checking.header_problems(received, self.credential_header, self.credential_format.format(key))
+        if received.method != "POST" or not self.path.fullmatch(received.path):
             return [*found, f"no such path: {received.method} {received.path}"]
         return found + checking.body_problems((TYPE, TYPE), gemini_rules, received, allow_unknown)
 
     def render(self, answer: Answer, received: Received) -> Rendered:
-        matched = PATH.fullmatch(received.path)
+        matched = self.path.fullmatch(received.path)
         model = matched["model"] if matched else "gemini"
         if matched and matched["method"] == "streamGenerateContent":
             chunks = list(_chunks(answer, model))

@@ -64,7 +64,8 @@ class OpenAIApi:
         operation = self._operation(received)
         if operation is None:
             return [*found, f"no such path: {received.method} {received.path}"]
-        if self.needs_api_version and "deployments" in received.path and "api-version" not in parse_qs(received.query):
+        versioned = self.needs_api_version and not received.path.startswith("/openai/v1/")
+        if versioned and "api-version" not in parse_qs(received.query):
             found.append("no api-version in the query")
         if operation.types:
             found += checking.body_problems(operation.types, operation.rules, received, allow_unknown)
@@ -361,7 +362,7 @@ OPERATIONS = (
 
 OPENAI = OpenAIApi(prefix="/v1", credential_header="authorization", credential_format="Bearer {}")
 AZURE_OPENAI = OpenAIApi(
-    prefix=r"/openai/(?:v1|deployments/[^/]+)",
+    prefix=r"/openai(?:/v1|/deployments/[^/]+|(?=/responses))",
     credential_header="api-key",
     credential_format="{}",
     needs_api_version=True,

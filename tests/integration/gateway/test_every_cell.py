@@ -1,0 +1,234 @@
+"""Every front in front of every back, through the real Envoy: official clients ask, whole and streamed, and providers
+hold each request to their own SDK's types. One gateway; a rule, and a model, for each back."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from headgate.llm.dialects.table import DIALECTS
+from headgate.llm.names import DialectName
+from support import manifests
+from support.chat_clients import FRONTS, Front, Told, fronts
+from support.chat_goldens import CLIENTS
+from support.identity import Identity
+from support.issued import Issued
+from support.manifests import AI, Document, backend, document, ref, route, rule, secret, target
+from support.providers import ANTHROPIC, AZURE_OPENAI, BEDROCK, OPENAI, Answer, Delivery, Failure, Provider, ToolUse
+from support.providers import Usage as Used
+from support.providers.cohere_api import COHERE
+from support.providers.gemini_api import GEMINI
+from support.providers.vertex_api import VERTEX_ANTHROPIC, VERTEX_GEMINI
+from support.stage import Stage
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.envoy
+
+GCP = {"projectName": "project-1", "region": "us-east5", "credentialsFile": {"secretRef": {"name": "gcp"}}}
+AWS = {"region": "us-east-1", "credentialsFile": {"secretRef": {"name": "aws"}}}
+AWS_FILE = "[default]\naws_access_key_id = AKID\naws_secret_access_key = secret\n"
+SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+
+@dataclass(frozen=True)
+class Back:
+    """A backend: whose provider serves it, its schema, and the model that it is asked for."""
+
+    provider: str
+    schema: str
+    model: str
+    fields: Mapping[str, str] | None = None
+    credential: Mapping[str, Any] | None = None
+    dialect: str = ""
+    """Declared by a TranslationPolicy."""
+
+
+BACKS = {
+    "chat": Back("openai", "OpenAI", "gpt-4o"),
+    "responses": Back("openai", "OpenAI", "gpt-5", dialect="OpenAIResponses"),
+    "azure": Back("azure", "AzureOpenAI", "my deployment", {"version": "2024-10-21"}),
+    "azure-v1": Back("azure", "AzureOpenAI", "gpt-4o", {"version": "v1"}),
+    "anthropic": Back("anthropic", "Anthropic", "claude-sonnet-4-5"),
+    "claude-at-vertex": Back("vertex-claude", "GCPAnthropic", "claude-sonnet-4-5@20250929", credential=GCP),
+    "claude-at-bedrock": Back("bedrock", "AWSAnthropic", SONNET, credential=AWS),
+    "converse": Back("bedrock", "AWSBedrock", SONNET, credential=AWS),
+    "gemini": Back("gemini", "Gemini", "gemini-2.5-flash"),
+    "gemini-at-vertex": Back("vertex-gemini", "GCPVertexAI", "gemini-3-flash-preview", credential=GCP),
+    "cohere": Back("cohere", "Cohere", "command-a-reasoning-08-2025"),
+}
+
+CALLS = (ToolUse("weather", '{"city":"Bern"}', "call_1"), ToolUse("weather", '{"city":"Genève"}', "call_2"))
+CALLED = (("weather", {"city": "Bern"}), ("weather", {"city": "Genève"}))
+USED = Used(input=100, output=20, cached=60)
+SILENT = frozenset(("openai-completions",))
+"""Fronts that show text alone."""
+COUNTED = FRONTS[:5]
+STOPPED_BY_CALLS = {
+    "openai-chat": "tool_calls",
+    "openai-responses": "completed",
+    "anthropic-messages": "tool_use",
+    "gemini": "STOP",
+    "bedrock-converse": "tool_use",
+    "cohere": "TOOL_CALL",
+}
+STOPPED_BY_LIMIT = {
+    "openai-chat": "length",
+    "openai-responses": "incomplete",
+    "openai-completions": "length",
+    "anthropic-messages": "max_tokens",
+    "gemini": "MAX_TOKENS",
+    "bedrock-converse": "max_tokens",
+    "cohere": "MAX_TOKENS",
+}
+
+
+def _policies(name: str, back: Back) -> Iterator[Document]:
+    if back.dialect:
+        spec = {**target("AIServiceBackend", name), "backend": {"dialect": back.dialect}}
+        yield document("headgate.dev/v1alpha1", "TranslationPolicy", name, spec)
+    if back.credential is not None:
+        kind, field = (
+            ("GCPCredentials", "gcpCredentials") if back.credential is GCP else ("AWSCredentials", "awsCredentials")
+        )
+        spec = {**target("AIServiceBackend", name), "type": kind, field: back.credential}
+        yield document(f"{AI}/v1beta1", "BackendSecurityPolicy", name, spec)
+
+
+def _documents(stage: Stage, identity: Identity) -> list[Document]:
+    found = [
+        *manifests.gateway({"port": stage.port}),
+        secret("aws", credentials=AWS_FILE),
+        secret("gcp", **{"service_account.json": identity.key_file}),
+    ]
+    for name, back in BACKS.items():
+        key = "" if back.credential is not None else f"sk-{back.provider}"
+        found += backend(name, stage[back.provider].port, back.schema, key=key, schema_fields=back.fields)
+        found += _policies(name, back)
+    rules = [rule(name, ref(name, modelNameOverride=back.model)) for name, back in BACKS.items()]
+    return [*found, route("models", rules, **manifests.costs(input="InputToken", output="OutputToken"))]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Stage]:
+    with ExitStack() as stack:
+        identity = stack.enter_context(Identity())
+        stage = stack.enter_context(
+            Stage(
+                **{
+                    "openai": Provider(OPENAI, key="sk-openai"),
+                    "azure": Provider(AZURE_OPENAI, key="sk-azure"),
+                    "anthropic": Provider(ANTHROPIC, key="sk-anthropic"),
+                    "vertex-claude": Provider(Issued(VERTEX_ANTHROPIC, identity)),
+                    "vertex-gemini": Provider(Issued(VERTEX_GEMINI, identity)),
+                    "bedrock": Provider(BEDROCK, key="AKID:secret"),
+                    "gemini": Provider(GEMINI, key="sk-gemini"),
+                    "cohere": Provider(COHERE, key="sk-cohere"),
+                }
+            )
+        )
+        stage.run(_documents(stage, identity), *identity.endpoints)
+        for name, back in BACKS.items():
+            if back.credential is GCP:
+                wait_until(lambda name=name: stage.chat(name).status_code == 200, f"a token for {name}")
+        yield stage
+        assert not identity.problems
+
+
+@pytest.fixture
+def stage(running: Stage) -> Iterator[Stage]:
+    running.forget()
+    yield running
+    running.check()
+
+
+@pytest.fixture(scope="module")
+def clients(running: Stage) -> Iterator[Mapping[str, Front]]:
+    with fronts(running.url) as found:
+        yield found
+
+
+cells = pytest.mark.parametrize(
+    ("front", "back"), [pytest.param(front, back, id=f"{front}-{back}") for front in FRONTS for back in BACKS]
+)
+
+
+def test_every_dialect_has_its_front_and_a_back() -> None:
+    assert set(FRONTS) == {dialect.value for dialect in DIALECTS}
+
+
+def _judge(told: Told, front: str, text: str, *, stopped: str) -> None:
+    assert told.text == text
+    assert (told.input, told.output) == (100, 20)
+    assert told.stopped == stopped
+    if front not in SILENT:
+        assert told.calls == CALLED
+        assert told.thinking == "A map."
+
+
+@cells
+def test_a_conversation(stage: Stage, clients: Mapping[str, Front], front: str, back: str) -> None:
+    """Thoughts, text and two calls; then their results, behind the answer as the client would send it back."""
+    provider = stage[BACKS[back].provider]
+    if front in SILENT:
+        provider.answer(Answer(text="It is sunny.", usage=USED))
+        _judge(clients[front].ask(back), front, "It is sunny.", stopped="stop")
+        return
+    provider.answer(
+        Answer(thinking="A map.", text="I look.", tools=CALLS, usage=USED), Answer(text="It is sunny.", usage=USED)
+    )
+    first = clients[front].ask(back)
+    _judge(first, front, "I look.", stopped=STOPPED_BY_CALLS[front])
+    second = clients[front].ask(back, first)
+    assert (second.text, second.calls) == ("It is sunny.", ())
+    assert len(provider.requests) == 2
+
+
+@cells
+@pytest.mark.parametrize("cut", ["events", "bytes"])
+def test_a_stream(stage: Stage, clients: Mapping[str, Front], front: str, back: str, cut: Any) -> None:
+    delivery = Delivery(cut=cut)
+    answer = Answer(thinking="A map.", text="I look.", tools=CALLS, usage=USED, delivery=delivery)
+    if front in SILENT:
+        answer = Answer(text="I look.", usage=USED, delivery=delivery)
+    stage[BACKS[back].provider].answer(answer)
+    told = clients[front].stream(back)
+    _judge(told, front, "I look.", stopped=STOPPED_BY_CALLS.get(front, "stop"))
+
+
+@cells
+def test_an_answer_that_its_limit_cut(stage: Stage, clients: Mapping[str, Front], front: str, back: str) -> None:
+    stage[BACKS[back].provider].answer(Answer(text="It is", stop="length", usage=USED))
+    assert clients[front].ask(back).stopped == STOPPED_BY_LIMIT[front]
+
+
+@cells
+def test_a_provider_that_is_busy(stage: Stage, clients: Mapping[str, Front], front: str, back: str) -> None:
+    stage[BACKS[back].provider].answer(Failure(429, "slow down"))
+    with pytest.raises(clients[front].limited, match="slow down"):
+        clients[front].ask(back)
+
+
+def test_what_was_used_is_counted_in_every_cell(stage: Stage) -> None:
+    """Whole and streamed, in the lane that serves the cell: the counts that prices and limits are made of."""
+    for provider in stage.providers.values():
+        provider.answer(Answer(usage=USED))
+    asked = [(front, back, streamed) for front in COUNTED for back in BACKS for streamed in (False, True)]
+    wanted: dict[str, str] = {}
+    for front, back, streamed in asked:
+        client = CLIENTS[DialectName(front)]
+        path = (client.stream_path if streamed and client.stream_path else client.path).replace("asked", back)
+        path += f"{'&' if '?' in path else '?'}cell={front}-{back}-{streamed}"
+        body = (client.streamed if streamed else client.minimal).replace(b"asked", back.encode())
+        answer = stage.post(path, content=body, anthropic_version="2023-06-01")
+        assert answer.status_code == 200, (front, back, answer.text)
+        wanted[path] = f"{front} to {back}{' streamed' if streamed else ''}"
+    entries = stage.access(lambda entry: entry["path"] in wanted, len(wanted))
+    counted = {wanted[entry["path"]]: _counts(entry) for entry in entries}
+    wrong = {cell: counts for cell, counts in counted.items() if counts != (100, 20)}
+    assert not wrong, "\n".join(f"{cell}: {counts}" for cell, counts in wrong.items())
+
+
+def _counts(entry: Mapping[str, Any]) -> tuple[Any, Any]:
+    metadata: dict[str, Any] = entry["metadata"] or {}
+    return metadata.get("input"), metadata.get("output")
