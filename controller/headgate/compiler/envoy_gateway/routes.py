@@ -37,7 +37,7 @@ from headgate.compiler.envoy_gateway.rules import GatewayRules, KnownRule
 from headgate.compiler.lower import replies
 from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.hosts import exact_model
-from headgate.compiler.lower.routes import Placement, answered, rule_routes
+from headgate.compiler.lower.routes import WITHHELD, Placement, answered, rule_routes
 from headgate.compiler.lower.upstream import SCRIPT, host_scripts, scripts_by_host
 from headgate.compiler.lower.wire import packed, switched_on
 from headgate.compiler.options import Options
@@ -393,13 +393,13 @@ def _answers(served: Iterable[KnownRule], place: _Place) -> _Answers:
     forms = replies.form_routes() if place.options.extproc_sockets else []
     named = replies.path_model_routes(place.options.path_root)
     first = [*replies.models_not_allowed(), *named, *forms, *replies.error_routes(), replies.method_route()]
-    no_model, unknown_model, last = (_with_common(each, reading) for each in _last_routes())
+    no_model, unknown_model, last = _last_routes()
     return _Answers(
         models=b"".join(models),
         first=_with_common(replies.listed(first), reading),
-        no_model=no_model,
-        unknown_model=unknown_model,
-        last=last,
+        no_model=_with_common(no_model, reading),
+        unknown_model=_with_common(unknown_model, listing),  # a model is known: its body was read
+        last=_with_common(last, reading),
     )
 
 
@@ -508,11 +508,13 @@ def with_ai_routes(
     place = _Place(
         guard=guard,
         configs=_union(entries, guard),
-        how=Placement(priced_by_host=bool(costs), model_known=mapped),
+        how=Placement(priced_by_host=bool(costs), counted_by_host=alone, stripped_by_host=alone, model_known=mapped),
         rules=rules,
         options=options,
     )
-    result = _without_routes(host, costs, options)
+    result = _without_routes(host, options)
+    if alone:
+        _share(result, costs)
     items, *places = _items(entries, place, memo, fresh)
     own = _answers(served.values(), place)
     if mapped:
@@ -524,13 +526,18 @@ def with_ai_routes(
     return Host(result, tuple(served[name] for name in sorted(served)), problems)
 
 
-def _without_routes(host: VirtualHost, costs: Mapping[str, Any], options: Options) -> VirtualHost:
+def _share(host: VirtualHost, costs: Mapping[str, Any]) -> None:
+    """What all AI routes of a host without others have stands once."""
+    host.request_headers_to_remove.extend(WITHHELD)
+    for key, config in (*costs.items(), *extraction.shared_usage()):
+        host.typed_per_filter_config[key].CopyFrom(config)
+
+
+def _without_routes(host: VirtualHost, options: Options) -> VirtualHost:
     result = VirtualHost()
     result.CopyFrom(host)
     result.ClearField("routes")
     result.include_request_attempt_count = True  # tells the upstream script a first attempt from a later one
     if scripts_by_host(options):
         result.metadata.filter_metadata[SCRIPT].CopyFrom(host_scripts())
-    for key, config in costs.items():
-        result.typed_per_filter_config[key].CopyFrom(config)
     return result

@@ -21,7 +21,8 @@ from headgate.compiler.compile import compile_world
 from headgate.compiler.envoy_gateway.listeners import SWITCHED, place_of
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
 from headgate.compiler.envoy_gateway.translation import Lists, Memo, Translated, inputs_seen, translate
-from headgate.compiler.lower.filters.extraction import PATH_MODEL
+from headgate.compiler.lower.filters.extraction import PATH_MODEL, USAGE
+from headgate.compiler.lower.routes import WITHHELD
 from headgate.compiler.lower.wire import http_filter, packed, struct
 from headgate.compiler.options import Mode, Options
 from headgate.compiler.resources.metadata import NOWHERE
@@ -180,6 +181,20 @@ def test_envoy_gateways_clusters_of_ai_routes_go_and_ours_come() -> None:
     assert secret.generic_secret.secret.inline_string == "Bearer sk-1"
 
 
+def test_on_a_host_of_ai_routes_alone_what_they_share_stands_once() -> None:
+    routes = (theirs("chat", 0, model="m"), theirs("chat", 1, last=True))
+    known = rules(ai_route("chat", "m"))
+    alone, mixed = answered(lists(*routes), known), answered(lists(*routes, web()), known)
+    assert set(WITHHELD) <= set(host(alone).request_headers_to_remove)
+    assert USAGE in host(alone).typed_per_filter_config
+    assert not host(mixed).request_headers_to_remove
+    assert not host(mixed).typed_per_filter_config
+    for found, own in ((alone, False), (mixed, True)):
+        chat = posted(found, "m")[0]
+        assert bool(chat.request_headers_to_remove) is own
+        assert (USAGE in chat.typed_per_filter_config) is own
+
+
 def test_what_a_request_finds_before_its_model_is_known_is_guarded_and_reads_the_body() -> None:
     asked = lists(
         theirs("chat", 0, model="m", key_header="x-key"), theirs("chat", 1, last=True, key_header="x-key"), web()
@@ -189,7 +204,8 @@ def test_what_a_request_finds_before_its_model_is_known_is_guarded_and_reads_the
     assert {"headgate/no-model", "headgate/unknown-model", "headgate/unknown-path"} <= {each.name for each in ours}
     for each in ours:
         assert AUTH in each.typed_per_filter_config, each.name
-        assert set(SWITCHED) <= set(each.typed_per_filter_config), each.name
+        reads = set(SWITCHED) <= set(each.typed_per_filter_config)
+        assert reads is (each.name != "headgate/unknown-model"), each.name
     listing = _listed(host(found).matcher.on_no_match)
     models = [each for each in listing if each.name == "headgate/models"]
     assert models
