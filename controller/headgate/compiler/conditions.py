@@ -1,6 +1,6 @@
 """What the compiler has to say about objects, as values: diagnostics for people, statuses for the API."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -90,6 +90,21 @@ class ObjectStatus:
     """Of the object this was made from: a newer one of the same name must not get it. Empty where it is not known."""
     generation: int
     status: Mapping[str, object]
+
+
+class Told:
+    """The statuses of one world, made when they are first asked for: nothing that Envoy waits for needs them."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], tuple[ObjectStatus, ...]]) -> None:
+        self._make: Callable[[], tuple[ObjectStatus, ...]] | None = make
+        self._made: tuple[ObjectStatus, ...] = ()
+
+    def __call__(self) -> tuple[ObjectStatus, ...]:
+        if (make := self._make) is not None:
+            self._made, self._make = make(), None  # what it was made from is no longer held
+        return self._made
 
 
 def as_object(status: ObjectStatus) -> Mapping[str, object]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final, cast
 
 from headgate.compiler.compile import Compiled, compile_world
-from headgate.compiler.conditions import ObjectStatus, Severity, diagnostic_order, stays
+from headgate.compiler.conditions import ObjectStatus, Severity, Told, diagnostic_order, stays
 from headgate.compiler.options import Options
 from headgate.compiler.resources import ai_gateway
 from headgate.compiler.resources.kinds import BY_NAME
@@ -87,9 +87,12 @@ def _told(compiled: Compiled, newest: Compiled, kept: Good) -> Compiled:
     """What is in force, with what is wrong with the versions that are not."""
     broken = [stays(each) for each in newest.diagnostics if each.key in kept]
     diagnostics = sorted({*compiled.diagnostics, *broken}, key=diagnostic_order)
-    newer = {each.key: _in_force(each, kept[each.key]) for each in newest.statuses if each.key in kept}
-    statuses = tuple(newer.get(each.key, each) for each in compiled.statuses)
-    return replace(compiled, diagnostics=tuple(diagnostics), statuses=statuses)
+
+    def statuses() -> tuple[ObjectStatus, ...]:
+        newer = {each.key: _in_force(each, kept[each.key]) for each in newest.statuses if each.key in kept}
+        return tuple(newer.get(each.key, each) for each in compiled.statuses)
+
+    return replace(compiled, diagnostics=tuple(diagnostics), told=Told(statuses))
 
 
 def _in_force(status: ObjectStatus, good: Resource) -> ObjectStatus:

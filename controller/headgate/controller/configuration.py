@@ -38,5 +38,5 @@ class Configuration:
             files=compiled.files,
             problems=tuple(sorted(problems.values(), key=diagnostic_order)),
             exchanges=compiled.exchanges,
-            statuses=compiled.statuses,
+            told=compiled.told,
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from google.protobuf.message import Message
-from headgate.compiler.conditions import ObjectStatus, as_object
+from headgate.compiler.conditions import ObjectStatus, Told, as_object
 from headgate.compiler.exchanges import Exchange
 from headgate.contract.secret import Secret
 from headgate.controller.files import add_files, keep_files, write_atomically
@@ -45,8 +45,12 @@ class Build:
     """Diagnostics for the user; each prints as one line or block."""
     exchanges: tuple[Exchange, ...] = ()
     """Credentials to fetch and keep fresh."""
-    statuses: tuple[ObjectStatus, ...] = ()
-    """The status of every object that is ours."""
+    told: Told = field(default_factory=lambda: Told(tuple))
+
+    @property
+    def statuses(self) -> tuple[ObjectStatus, ...]:
+        """The status of every object that is ours."""
+        return self.told()
 
 
 class LoopObserver(Protocol):

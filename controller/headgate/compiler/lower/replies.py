@@ -367,10 +367,10 @@ def last_routes(known_paths: Iterable[str]) -> list[Route]:
     return result
 
 
-def _direct(name: str, match: RouteMatch, status: int, body: object) -> Route:
+def _direct(name: str, match: RouteMatch, status: int, body: str) -> Route:
     route = Route(name=name, match=match)
     route.direct_response.status = status
-    route.direct_response.body.inline_string = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    route.direct_response.body.inline_string = body
     return route
 
 
@@ -396,33 +396,37 @@ def models_of(rules: Iterable[ir.Rule]) -> list[tuple[str, str, int]]:
     return [found[name] for name in sorted(found)]
 
 
-def _openai_model(model: tuple[str, str, int]) -> dict[str, object]:
+def _text(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+@lru_cache(maxsize=65_536)
+def _openai_model(model: tuple[str, str, int]) -> str:
     name, owner, created = model
-    return {"id": name, "created": created, "object": "model", "owned_by": owner}
+    return _text({"id": name, "created": created, "object": "model", "owned_by": owner})
 
 
-def _anthropic_model(model: tuple[str, str, int]) -> dict[str, object]:
+@lru_cache(maxsize=65_536)
+def _anthropic_model(model: tuple[str, str, int]) -> str:
     name, _, created = model
-    return {
-        "id": name,
-        "type": "model",
-        "display_name": name,
-        "created_at": datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
+    at = datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _text({"id": name, "type": "model", "display_name": name, "created_at": at})
 
 
-def _anthropic_list(models: Sequence[tuple[str, str, int]]) -> dict[str, object]:
-    result: dict[str, object] = {"data": [_anthropic_model(model) for model in models], "has_more": False}
-    if models:
-        result |= {"first_id": models[0][0], "last_id": models[-1][0]}
-    return result
+def _openai_list(models: Sequence[tuple[str, str, int]]) -> str:
+    return f'{{"data":[{",".join(map(_openai_model, models))}],"object":"list"}}'
+
+
+def _anthropic_list(models: Sequence[tuple[str, str, int]]) -> str:
+    ends = f',"first_id":{_text(models[0][0])},"last_id":{_text(models[-1][0])}' if models else ""
+    return f'{{"data":[{",".join(map(_anthropic_model, models))}],"has_more":false{ends}}}'
 
 
 _GET = HeaderMatcher(name=":method", string_match=StringMatcher(exact="GET"))
 _ANTHROPIC = HeaderMatcher(name="anthropic-version", present_match=True)
 
 
-def _both(path: str, openai: object, spoken: object) -> bytes:
+def _both(path: str, openai: str, spoken: str) -> bytes:
     """A path in both dialects; `anthropic-version` asks for Anthropic's."""
     return listed(
         (
@@ -441,8 +445,7 @@ def _one_model(model: tuple[str, str, int]) -> bytes:
 def models_listed(rules: Iterable[ir.Rule]) -> list[bytes]:
     """`GET /v1/models` and `/v1/models/{id}` in both dialects, as `listed` gives routes."""
     models = models_of(rules)
-    everything = {"data": [_openai_model(model) for model in models], "object": "list"}
-    return [_both("/v1/models", everything, _anthropic_list(models)), *map(_one_model, models)]
+    return [_both("/v1/models", _openai_list(models), _anthropic_list(models)), *map(_one_model, models)]
 
 
 def models_not_allowed() -> list[Route]:

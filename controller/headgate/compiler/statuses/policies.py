@@ -108,8 +108,9 @@ def _of(scope: Scope, ancestor: Target, conditions: list[Json]) -> Json:
 
 def tls_statuses(scope: Scope) -> Iterator[ObjectStatus]:
     """BackendTLSPolicies of our Backends: the Gateways whose routes lead to them."""
-    leading = _leading(scope)
-    for policy in scope.world.backend_tls_policies.values():
+    policies = scope.world.backend_tls_policies
+    leading = _leading(scope) if policies else {}
+    for policy in policies.values():
         about = subject(scope, policy)
         names = _backends(policy)
         ancestors = sorted({gateway for name in names for gateway in leading.get(name, ())})
@@ -159,14 +160,15 @@ def _leading(scope: Scope) -> dict[Name, set[Name]]:
 
 def backend_statuses(scope: Scope) -> Iterator[ObjectStatus]:
     """Envoy Gateway's Backends: what it says of them where it runs. On a cluster those that routes of ours lead to."""
-    leading = _leading(scope)
+    all_ours = scope.options.mode is not Mode.STANDALONE
+    leading = {} if all_ours else _leading(scope)
     for backend in scope.world.backends.values():
-        if scope.options.mode is Mode.STANDALONE and backend.name not in leading:
+        if not all_ours and backend.name not in leading:
             continue
         about = subject(scope, backend)
         reason = "Invalid" if about.errors else "Accepted"
         message = text(about.errors) or with_warnings("", about.warnings)
         yield about.status({"conditions": [about.condition("Accepted", reason, message=message)]})
     for about, _ in rejected_subjects(scope, "Backend"):
-        if scope.options.mode is not Mode.STANDALONE or about.name in leading:
+        if all_ours or about.name in leading:
             yield about.status({"conditions": [about.condition("Accepted", "Invalid", message=text(about.errors))]})

@@ -126,7 +126,7 @@ class _Outlet:
             files=compiled.files,
             problems=tuple(sorted(problems.values(), key=diagnostic_order)),
             exchanges=compiled.exchanges,
-            statuses=compiled.statuses,
+            told=compiled.told,
         )
 
     # --- the loop's observer
@@ -138,7 +138,8 @@ class _Outlet:
         self._cluster.credentials.offer(build.exchanges)
         if new:
             self._log.built(build, snapshot)
-        self._wait_for_envoy()
+        # once it is published: until Envoy has it, it is pending, and what statuses cost Envoy need not wait for
+        asyncio.get_running_loop().call_soon(self._wait_for_envoy)
 
     def build_failed(self, error: Exception) -> None:
         self._log.build_failed(error)

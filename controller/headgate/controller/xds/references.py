@@ -77,7 +77,14 @@ def references(message: Message) -> frozenset[Reference]:
 
 
 _REMEMBERED_MAX: Final = 50_000
-_ROUTE: Final = "envoy.config.route.v3.Route"
+_PARTS: Final = frozenset(
+    {
+        "envoy.config.route.v3.Route",
+        "envoy.config.route.v3.ClusterSpecifierPlugin",
+        "xds.core.v3.TypedExtensionConfig",
+    }
+)
+"""What a large resource has many of."""
 
 
 class _Remembered:
@@ -106,7 +113,7 @@ def _walk(message: Message) -> Iterator[Reference]:
     full_name = message.DESCRIPTOR.full_name
     if full_name == _ANY:
         yield from _inside(message)
-    elif full_name == _ROUTE:
+    elif full_name in _PARTS:
         yield from _remembered.get(message.SerializeToString(deterministic=True), lambda: _walk_fields(message))
     else:
         yield from _walk_fields(message)

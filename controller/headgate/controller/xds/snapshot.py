@@ -119,6 +119,10 @@ def dangling(snapshot: Snapshot, static_clusters: frozenset[str] = frozenset()) 
     return tuple(
         Dangling(referrer, reference)
         for referrer, resource in snapshot
-        for reference in sorted(resource.references)
-        if snapshot.get(reference) is None and reference.name not in static_clusters
+        for reference in sorted(_missing(resource, snapshot))
+        if reference.name not in static_clusters
     )
+
+
+def _missing(resource: Resource, snapshot: Snapshot) -> list[Reference]:
+    return [each for each in resource.references if each.name not in snapshot.resources[each.type_url]]
