@@ -92,7 +92,9 @@ def _told(compiled: Compiled, newest: Compiled, kept: Good) -> Compiled:
         newer = {each.key: _in_force(each, kept[each.key]) for each in newest.statuses if each.key in kept}
         return tuple(newer.get(each.key, each) for each in compiled.statuses)
 
-    return replace(compiled, diagnostics=tuple(diagnostics), told=Told(statuses))
+    # a policy may be broken only until its first token is there, so that has to be fetched
+    exchanges = tuple(dict.fromkeys((*newest.exchanges, *compiled.exchanges)))
+    return replace(compiled, diagnostics=tuple(diagnostics), told=Told(statuses), exchanges=exchanges)
 
 
 def _in_force(status: ObjectStatus, good: Resource) -> ObjectStatus:

@@ -130,3 +130,23 @@ def test_a_deleted_route_is_gone_and_does_not_come_back(tmp_path: Path) -> None:
     again = versions.settled(*backend("b"), route("other", "missing"))
     assert not any(each.message.endswith(STAYS) for each in errors(again))
     assert not rules(again)
+
+
+def test_a_credential_is_used_until_the_token_of_its_next_version_is_there(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    target = [{"group": manifests.AI, "kind": "AIServiceBackend", "name": "b"}]
+
+    def policy(spec: Document) -> Document:
+        return manifests.document(
+            f"{manifests.AI}/v1beta1", "BackendSecurityPolicy", "p", {"targetRefs": target, **spec}
+        )
+
+    secret = manifests.secret("b", **{"apiKey": "sk", "client-secret": "cs"})
+    key = policy({"type": "APIKey", "apiKey": {"secretRef": {"name": "b"}}})
+    azure = {"clientID": "c", "tenantID": "t", "clientSecretRef": {"name": "b"}}
+    cloud = policy({"type": "AzureCredentials", "azureCredentials": azure})
+    before = versions.settled(*backend("b"), secret, key, route("m", "b"))
+    assert not before.compiled.exchanges
+    waiting = versions.settled(*backend("b"), secret, cloud, route("m", "b"))
+    assert len(waiting.compiled.exchanges) == 1
+    assert rules(waiting)[0].backends[0].credential == rules(before)[0].backends[0].credential

@@ -245,6 +245,33 @@ def test_breaks_a_rule_in_upstreams_words(raw: object, expected: str) -> None:
     assert reading.rejected is not None
 
 
+def test_an_api_servers_newer_field_is_left_out_with_a_warning_but_not_of_what_guards() -> None:
+    newer = route({"matches": [], "newIn2030": {"a": 1}})
+    assert read_object(newer, NOWHERE).resource is None
+    reading = read_object(newer, NOWHERE, lenient=True)
+    assert reading.resource is not None
+    assert [str(each) for each in reading.diagnostics] == [
+        "warning: AIGatewayRoute default/x: spec.rules[0].newIn2030: not known to this version, and left out"
+    ]
+    guard: dict[str, object] = {
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "SecurityPolicy",
+        "metadata": {"name": "p"},
+        "spec": {"targetRefs": [{"group": "g", "kind": "Gateway", "name": "g"}], "newIn2030": {}},
+    }
+    reading = read_object(guard, NOWHERE, lenient=True)
+    assert reading.resource is None
+    assert reading.rejected is not None
+    assert reading.rejected.targets
+
+
+def test_fields_of_upstreams_first_versions_cost_nothing() -> None:
+    old = {"schema": {"name": "OpenAI"}, "filterConfig": {"type": "ExternalProcessor"}}
+    reading = read_object(route({}, **old), NOWHERE)
+    assert reading.resource is not None
+    assert [each.field for each in reading.diagnostics] == ["spec.schema", "spec.filterConfig"]
+
+
 def test_a_longer_attempt_is_fine_where_the_request_has_no_bound() -> None:
     assert messages(route({"timeouts": {"request": "0s", "backendRequest": "6s"}})) == []
 

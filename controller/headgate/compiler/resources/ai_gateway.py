@@ -204,6 +204,11 @@ class AIGatewayRouteSpec(Struct, frozen=True, kw_only=True):
     on."""
     llm_request_costs: Annotated[tuple[LLMRequestCost, ...], msgspec.Meta(max_length=36)] = ()
     """Costs of its requests; win over those of the GatewayConfig with the same key."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "schema": "clients of every API are served",
+        "filterConfig": "a GatewayConfig says it",
+    }
+    """Fields of upstream's first versions, which manifests still have."""
 
     def violations(self) -> Iterator[Violation]:
         for index, parent in enumerate(self.parent_refs):

@@ -36,6 +36,8 @@ class Finding:
 class Findings:
     """What a walk has found so far."""
 
+    lenient: bool = False
+    """Whether a field that nobody knows is left out, rather than a mistake."""
     found: list[Finding] = field(default_factory=list[Finding])
 
     @property
@@ -54,12 +56,13 @@ def _type_of(resource: type[Resource]) -> inspect.Type:
     return inspect.type_info(resource)
 
 
-def check(raw: object, resource: type[Resource]) -> tuple[object, tuple[Finding, ...]]:
+def check(raw: object, resource: type[Resource], *, lenient: bool = False) -> tuple[object, tuple[Finding, ...]]:
     """The object without its unsupported fields, and what is wrong with it, the rules that it breaks too.
 
     Without an error the object can be converted. Rules of a part are looked at where the part itself is well-formed.
+    With `lenient`, a field that is not known is left out with a warning.
     """
-    findings = Findings()
+    findings = Findings(lenient)
     kept = _check(raw, _type_of(resource), "", findings)
     return kept, tuple(findings.found)
 
@@ -117,6 +120,8 @@ def _check_struct(value: object, type_: inspect.StructType, path: str, findings:
             findings.warning(place, f"not supported: {cls.unsupported[key]}")
         elif key in cls.refused:
             findings.error(place, "not supported, and not safe to ignore", cls.refused[key])
+        elif findings.lenient:
+            findings.warning(place, "not known to this version, and left out")
         else:
             findings.error(place, "unknown field", _closest(key, fields))
     for name, each in fields.items():

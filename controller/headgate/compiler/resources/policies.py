@@ -187,6 +187,7 @@ class HTTPActiveHealthChecker(Struct, frozen=True, kw_only=True):
         "method": "the check is a GET",
         "hostname": "the check names the backend's host",
         "expectedStatuses": "200 is healthy",
+        "retriableStatuses": "any other status counts at once",
         "expectedResponse": "the body is not looked at",
         "requestBody": "the check has no body",
     }
@@ -225,7 +226,7 @@ class ActiveHealthCheck(Struct, frozen=True, kw_only=True):
 class PassiveHealthCheck(Struct, frozen=True, kw_only=True):
     """Leaves out an endpoint that keeps failing."""
 
-    consecutive_5xx_errors: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="consecutive5xxErrors", default=5)
+    consecutive_5xx_errors: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="consecutive5XxErrors", default=5)
     """Failures in a row after which it is left out."""
     interval: Duration = "3s"
     """How often it is looked at."""
@@ -234,12 +235,11 @@ class PassiveHealthCheck(Struct, frozen=True, kw_only=True):
     max_ejection_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 10
     """How many endpoints of a backend may be left out at the same time."""
     unsupported: ClassVar[Mapping[str, str]] = {
-        "consecutiveGatewayErrors": "consecutive5xxErrors counts them",
-        "consecutiveLocalOriginFailures": "consecutive5xxErrors counts them",
+        "consecutiveGatewayErrors": "consecutive5XxErrors counts them",
+        "consecutiveLocalOriginFailures": "consecutive5XxErrors counts them",
         "splitExternalLocalOriginErrors": "failed connections count as failed requests",
         "failurePercentageThreshold": "failures are counted in a row",
         "alwaysEjectOneEndpoint": "maxEjectionPercent decides",
-        "healthCheckLog": "checks are not logged",
     }
 
 
@@ -331,6 +331,7 @@ class RemoteJWKS(Struct, frozen=True, kw_only=True):
     anyone on the way can forge."""
     unsupported: ClassVar[Mapping[str, str]] = {
         "cacheDuration": "keys are kept for 5 minutes",
+        "failedRefetchDuration": "a failed fetch is tried again after a second",
         "backendSettings": "keys are fetched with Envoy's defaults",
         "backendRefs": "keys are fetched from the host of the URI",
     }

@@ -21,6 +21,8 @@ from headgate.compiler.world import Rejected, Target
 from headgate.contract.secret import Secret
 
 DEFAULT_NAMESPACE: Final = "default"
+GUARDS: Final = frozenset({"SecurityPolicy"})
+"""Kinds of which nothing may be left out: it may be what their author counts on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,19 @@ class Reading:
     diagnostics: tuple[Diagnostic, ...]
 
 
-def read_object(raw: object, source: Source, *, path: str = "") -> Reading:
-    """Reads one object (not a list of them). `path` is where in its document it is: `items[3]`."""
+def read_object(raw: object, source: Source, *, path: str = "", lenient: bool = False) -> Reading:
+    """Reads one object (not a list of them). `path` is where in its document it is: `items[3]`.
+
+    `lenient` is for objects that an API server has checked: a field that is not known here belongs to a newer version
+    of their kind, and is no slip of the pen. Of what guards, it is an error all the same.
+    """
     kind, finding = _kind_of(raw)
     if kind is None or not isinstance(raw, dict):
         return Reading(None, None, (_diagnostic(finding, source, path, None),) if finding else ())
     members: dict[str, object] = dict(raw)  # pyright: ignore[reportUnknownArgumentType]
     key = _key_of(members, kind)
     findings: list[Finding] = [finding] if finding else []
-    resource = _read(members, kind, findings)
+    resource = _read(members, kind, findings, lenient=lenient and kind.name not in GUARDS)
     diagnostics = tuple(_diagnostic(each, source, path, key) for each in findings)
     if resource is not None:
         msgspec.structs.force_setattr(resource, "source", source)
@@ -48,7 +54,7 @@ def read_object(raw: object, source: Source, *, path: str = "") -> Reading:
     return Reading(None, _rejected(members, key, source) if key else None, diagnostics)
 
 
-def _read(members: dict[str, object], kind: Kind, findings: list[Finding]) -> Resource | None:
+def _read(members: dict[str, object], kind: Kind, findings: list[Finding], *, lenient: bool) -> Resource | None:
     _place(members, kind)
     if kind.name == "Secret":
         findings.extend(_decode_secret(members))
@@ -56,7 +62,7 @@ def _read(members: dict[str, object], kind: Kind, findings: list[Finding]) -> Re
     try:
         resource = msgspec.convert(members, kind.type)
     except msgspec.ValidationError as error:
-        kept, found = check(members, kind.type)
+        kept, found = check(members, kind.type, lenient=lenient)
         findings.extend(found)
         if any(not each.warning for each in found):
             return None
@@ -228,7 +234,7 @@ def _readable_targets(members: Mapping[str, object], key: Key) -> tuple[tuple[Ta
     Of a SecurityPolicy whose targets are selected by label, or cannot be read, every target that there may be counts:
     it was to guard something, and nobody can tell that it was not this.
     """
-    guards = key.kind == "SecurityPolicy"
+    guards = key.kind in GUARDS
     spec = members.get("spec")
     if not isinstance(spec, dict):
         return (), guards

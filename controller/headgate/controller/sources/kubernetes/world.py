@@ -84,7 +84,7 @@ def read_entry(raw: Raw) -> Entry | None:
         msgspec.json.encode(status) if status is not None else b"",
     )
     key = key_of(raw)
-    reading = read_object(raw, NOWHERE)
+    reading = read_object(raw, NOWHERE, lenient=True)
     if reading.resource is None and reading.rejected is None:
         return None
     references = frozenset(_references(reading.resource)) if reading.resource is not None else frozenset[Key]()
