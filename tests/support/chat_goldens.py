@@ -106,6 +106,8 @@ TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
         "direct": {"model": "gpt-4o"},
         "direct-reasoning": {"model": "gpt-5"},
         "direct-compatible": {"model": "llama-3.3-70b", "prefix": "/openai/v1"},
+        "direct-search": {"model": "gpt-4o-search-preview"},
+        "direct-audio": {"model": "gpt-4o-audio-preview"},
         "azure": {"model": "my deployment", "host": "azure", "version": "2024-10-21"},
         "azure-v1": {"model": "gpt-4.1", "host": "azure", "version": "v1"},
     },
@@ -153,6 +155,10 @@ _OTHER_CONVERSE: Final = ("bedrock-nova", "bedrock-llama")
 _EVERY_GPT: Final = ("direct-reasoning", "direct-compatible")
 _EVERY_GEMINI: Final = ("direct-3-pro", "direct-3-flash", "direct-2.5-pro", "direct-older")
 COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
+    "anthropic-messages/web_search": {DialectName.OPENAI_CHAT: ("direct-search",)},
+    "openai-responses/web_search": {DialectName.OPENAI_CHAT: ("direct-search",)},
+    "openai-chat/web_search": {DialectName.ANTHROPIC_MESSAGES: ("bedrock", "vertex")},
+    "anthropic-messages/cited_documents": {DialectName.BEDROCK_CONVERSE: _OTHER_CONVERSE},
     "openai-chat/tools": {
         DialectName.BEDROCK_CONVERSE: _OTHER_CONVERSE,
         DialectName.ANTHROPIC_MESSAGES: ("bedrock",),

@@ -40,6 +40,7 @@ class Received:
     signature: str = ""
     calls: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
     """Id, name, arguments."""
+    citations: list[Any] = field(default_factory=list[Any])
     finish: str | None = None
     ended: bool = False
     failed: bool = False
@@ -102,6 +103,8 @@ def _take_delta(result: Received, delta: Any) -> None:
             result.thinking += delta.thinking
         case "signature_delta":
             result.signature += delta.signature
+        case "citations_delta":
+            result.citations.append(delta.citation)
         case _:
             call_id, name, arguments = result.calls[-1]
             result.calls[-1] = (call_id, name, arguments + delta.partial_json)
@@ -122,7 +125,10 @@ def _read_openai(frames: list[Frame]) -> Received:
             continue
         chunk = openai.types.chat.ChatCompletionChunk.model_validate_json(frame.data, strict=True)
         for choice in chunk.choices:
+            if choice.index:
+                continue  # another answer
             delta: Any = choice.delta
+            result.citations.extend(getattr(delta, "annotations", None) or ())
             result.text += delta.content or ""
             result.thinking += getattr(delta, "reasoning_content", None) or ""
             for block in getattr(delta, "thinking_blocks", None) or ():
@@ -257,6 +263,8 @@ def _read_gemini(frames: list[Frame]) -> Received:
         assert answer.response_id
         assert answer.model_version
         for candidate in answer.candidates or ():
+            if candidate.index:
+                continue  # another answer
             content = candidate.content
             for part in (content.parts if content is not None else None) or ():
                 _take_part(result, part)

@@ -97,6 +97,8 @@ class DocumentPart(Value, frozen=True, tag="document"):
     """File name or title."""
     context: str = ""
     cache: CachePoint | None = None
+    cited: bool = False
+    """The answer shall say what it takes from this document, as `Citation`s."""
 
 
 class MediaPart(Value, frozen=True, tag="media"):
@@ -221,6 +223,8 @@ class WebSearchTool(Value, frozen=True, tag="web_search"):
     """Where `raw` comes from."""
     raw: msgspec.Raw | None = None
     """As it was sent: goes back to its own dialect byte for byte."""
+    path: str = ""
+    """Where it stood in the client's body, if it was not among the tools (`web_search_options`)."""
 
 
 class OpaqueTool(Value, frozen=True, tag="opaque"):
@@ -333,6 +337,7 @@ class Alternative(Value, frozen=True, kw_only=True):
 
     parts: tuple[Part, ...] = ()
     finish_reason: FinishReason = FinishReason.STOP
+    stop_sequence: str = ""
     logprobs: tuple[TokenLogprob, ...] | None = None
 
 
@@ -361,8 +366,8 @@ class ChatResponse(Value, frozen=True, kw_only=True):
 #   one event. `CitationDelta` and `LogprobsDelta` belong to the open text part.
 # * Text, thinking and refusal parts are stopped before another part starts. Tool calls may overlap: providers that do
 #   not say when a call is complete leave them open until the end, and may interleave their deltas.
-# * `Finish` comes at most once and after it only `UsageUpdate`; the end of input ends the message. A stream that ended
-#   without `Finish` was cut.
+# * `Finish` comes at most once and after it only `UsageUpdate` and `OtherAnswer`; the end of input ends the message. A
+#   stream that ended without `Finish` was cut.
 
 
 class Start(Value, frozen=True, tag="start"):
@@ -453,6 +458,18 @@ class OpaqueOutput(Value, frozen=True, tag="opaque_output"):
     part: OpaquePart
 
 
+class OtherAnswer(Value, frozen=True, tag="other_answer"):
+    """Something happened in another answer to the same request (OpenAI's `n`, Gemini's `candidateCount`).
+
+    The events of one number are a stream of their own, with its own parts and its own `Finish`, but no `Start` and no
+    usage. They may come before and after the first answer's `Finish`.
+    """
+
+    number: int
+    """From 1; the first answer, 0, is told without this."""
+    event: "PartEvent"
+
+
 class UsageUpdate(Value, frozen=True, tag="usage"):
     """What is known so far, cumulative: merge it into what was known."""
 
@@ -474,9 +491,8 @@ class Ping(Value, frozen=True, tag="ping"):
     """Nothing happened, but the provider is alive."""
 
 
-StreamEvent: TypeAlias = (
-    Start
-    | TextStart
+PartEvent: TypeAlias = (
+    TextStart
     | ThinkingStart
     | RefusalStart
     | ToolCallStart
@@ -491,8 +507,8 @@ StreamEvent: TypeAlias = (
     | RedactedThinking
     | MediaOutput
     | OpaqueOutput
-    | UsageUpdate
     | Finish
-    | StreamFailure
-    | Ping
 )
+"""What one answer says, between its start and its end."""
+
+StreamEvent: TypeAlias = Start | PartEvent | OtherAnswer | UsageUpdate | StreamFailure | Ping

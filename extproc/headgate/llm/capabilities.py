@@ -44,6 +44,8 @@ class ClaudeFacts:
     """`temperature`, `top_p`, `top_k` are taken at all."""
     one_of_temperature_and_top_p: bool = False
     """Both together are refused."""
+    web_search: bool = True
+    """Takes the server tool `web_search_20250305`, where the host runs it."""
 
 
 _MAX: Final = frozenset(("low", "medium", "high", "max"))
@@ -64,7 +66,7 @@ _OPUS_4: Final = ClaudeFacts(max_tokens_default=32_000, manual_thinking=True, on
 CLAUDE: Final[tuple[tuple[str, ClaudeFacts], ...]] = (
     ("claude-3-7", ClaudeFacts(max_tokens_default=64_000, manual_thinking=True)),
     ("claude-3-5", ClaudeFacts(max_tokens_default=8_192)),
-    ("claude-3-", ClaudeFacts(max_tokens_default=4_096)),
+    ("claude-3-", ClaudeFacts(max_tokens_default=4_096, web_search=False)),
     (
         "sonnet-4-6",
         ClaudeFacts(
@@ -115,8 +117,8 @@ CLAUDE: Final[tuple[tuple[str, ClaudeFacts], ...]] = (
     ("4-opus", _OPUS_4),
     ("sonnet-4", ClaudeFacts(max_tokens_default=64_000, manual_thinking=True)),
     ("4-sonnet", ClaudeFacts(max_tokens_default=64_000, manual_thinking=True)),
-    ("claude-2", ClaudeFacts(max_tokens_default=4_096)),
-    ("claude-instant", ClaudeFacts(max_tokens_default=4_096)),
+    ("claude-2", ClaudeFacts(max_tokens_default=4_096, web_search=False)),
+    ("claude-instant", ClaudeFacts(max_tokens_default=4_096, web_search=False)),
     ("claude", _THINKING),  # newer than this table: what the newest family takes
     ("mythos", _THINKING),
     ("fable", _THINKING),
@@ -197,6 +199,10 @@ class OpenAIFacts:
     """Served by OpenAI or Azure: `service_tier`, `user`, `seed` and the like mean what OpenAI says."""
     cache_control: bool = False
     """Cache points are taken as the member `cache_control` of content parts and tools."""
+    web_search: bool = False
+    """`web_search_options` is taken."""
+    audio: bool = False
+    """Answers in sound: `modalities` and `audio` are taken."""
 
 
 _LOW_TO_HIGH: Final = ("low", "medium", "high")
@@ -228,7 +234,23 @@ _THINKING_SWITCH: Final = OpenAIFacts(
     thinking=frozenset(("enabled", "disabled")), reasoning_history="reasoning_content"
 )
 
+_SEARCHING: Final = OpenAIFacts(
+    max_completion_tokens=True,
+    developer_role=True,
+    sampling=False,
+    stop_max=0,
+    output_tokens_max=16_384,
+    own_api=True,
+    web_search=True,
+)
+
 OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
+    ("search-preview", _SEARCHING),
+    ("search-api", _SEARCHING),
+    ("sonar", OpenAIFacts(web_search=True)),  # Perplexity
+    ("gpt-audio", replace(_openai_classic(16_384), audio=True)),
+    ("gpt-4o-audio", replace(_openai_classic(16_384), audio=True)),
+    ("gpt-4o-mini-audio", replace(_openai_classic(16_384), audio=True)),
     ("gpt-oss", OpenAIFacts(efforts=_LOW_TO_HIGH)),
     ("gpt-5-chat", _openai_classic(16_384)),
     ("gpt-5.1-chat", _openai_classic(16_384)),

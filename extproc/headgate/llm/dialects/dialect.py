@@ -56,6 +56,8 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer was asked for as the arguments of this forced tool; the decoder turns its call into text."""
     stop: tuple[str, ...] = ()
     """The stop sequences of the request."""
+    audio_format: str = ""
+    """In which format the answer was asked to sound, where the provider does not repeat it."""
     tool_names: dict[str, str] = {}
     """Tools that go by another name at the provider (its names are shorter): the provider's name to the client's."""
 

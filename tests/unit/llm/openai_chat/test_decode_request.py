@@ -30,6 +30,8 @@ from headgate.llm.canonical import (
     ToolChoice,
     ToolResultPart,
     UrlSource,
+    UserLocation,
+    WebSearchTool,
 )
 from headgate.llm.dialects.openai_chat import DIALECT
 from headgate.llm.errors import RequestError
@@ -236,7 +238,7 @@ def test_tools() -> None:
             {"type": "function", "function": {"name": "f", "description": "d", "parameters": schema, "strict": True}},
             {"type": "function", "function": {"name": "g", "cache_control": {"type": "ephemeral"}}},
             {"type": "function", "function": {"name": "h", "parameters": None}, "cache_control": {"type": "ephemeral"}},
-            {"type": "web_search", "x": 1},
+            {"type": "code_execution", "x": 1},
         ],
         parallel_tool_calls=False,
     )
@@ -244,9 +246,31 @@ def test_tools() -> None:
         FunctionTool("f", "d", raw(schema), True),
         FunctionTool("g", cache=CachePoint()),
         FunctionTool("h", cache=CachePoint()),
-        OpaqueTool(CHAT, "web_search", raw({"type": "web_search", "x": 1})),
+        OpaqueTool(CHAT, "code_execution", raw({"type": "code_execution", "x": 1})),
     )
     assert request.parallel_tool_calls is False
+
+
+def test_web_search() -> None:
+    assert decode(web_search_options={}).tools == (WebSearchTool(dialect=CHAT, raw=raw({}), path="web_search_options"),)
+    given: dict[str, Any] = {
+        "search_context_size": "low",
+        "user_location": {"type": "approximate", "approximate": {"city": "Rome", "country": "IT"}},
+    }
+    (search,) = decode(web_search_options=given).tools
+    assert search == WebSearchTool(
+        context_size="low",
+        location=UserLocation("Rome", country="IT"),
+        dialect=CHAT,
+        raw=raw(given),
+        path="web_search_options",
+    )
+    tool: dict[str, Any] = {"type": "web_search", "filters": {"allowed_domains": ["a.example"]}}
+    google: dict[str, Any] = {"type": "google_search", "google_search": {"exclude_domains": ["b.example"]}}
+    assert decode(tools=[tool, google]).tools == (
+        WebSearchTool(allowed_domains=("a.example",), dialect=CHAT, raw=raw(tool)),
+        WebSearchTool(blocked_domains=("b.example",), dialect=CHAT, raw=raw(google)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -367,7 +391,6 @@ def test_what_nobody_else_knows_travels_as_extras() -> None:
         "prompt_cache_key": b'"k"',
         "guided_json": b'{"a": 1}',
     }
-    assert bytes(decode(web_search_options={}).extras[CHAT]["web_search_options"]) == b"{}"
     both = decode(user="u", safety_identifier="s")
     assert (both.user, bytes(both.extras[CHAT]["safety_identifier"])) == ("u", b'"s"')
     assert decode(safety_identifier="s").user == "s"

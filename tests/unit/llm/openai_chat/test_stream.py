@@ -249,7 +249,6 @@ def test_chunks_that_say_nothing() -> None:
         "",
         chunk({"role": "assistant", "content": None, "tool_calls": None}, ""),
         chunk({"content": "x"}),
-        {**chunk({}), "choices": [{"index": 1, "delta": {"content": "second candidate"}}]},
         {"id": "c", "choices": [{"index": 0, "delta": None, "finish_reason": None}]},
         {"object": "something new"},
         chunk({"content": ""}, "stop"),

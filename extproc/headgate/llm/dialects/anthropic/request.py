@@ -7,7 +7,7 @@ roles that alternate, no empty text, tool results first, a token limit always.
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
@@ -41,8 +41,11 @@ from headgate.llm.canonical import (
     ToolResultContent,
     ToolResultPart,
     UrlSource,
+    UserLocation,
+    WebSearchTool,
 )
 from headgate.llm.dialects.anthropic import wire
+from headgate.llm.dialects.anthropic.citations import citations_of
 from headgate.llm.dialects.anthropic.settings import encode_settings, reasoning_of
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
 from headgate.llm.endpoints import NO_PATH, PathFacts
@@ -75,7 +78,7 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     return ChatRequest(
         model=request.model,
         messages=messages,
-        tools=tuple(_decode_tool(tool, f"tools[{i}]", extras) for i, tool in enumerate(request.tools or ())),
+        tools=_decode_tools(request.tools or (), members, extras),
         tool_choice=choice,
         parallel_tool_calls=parallel,
         response_format=None if output_format is None else ResponseFormat("json_schema", schema=output_format.schema),
@@ -110,7 +113,7 @@ def _decode_message(message: wire.Message, path: str, beyond: Beyond) -> Message
     parts: list[Part] = []
     for i, block in enumerate(message.content):
         if isinstance(block, wire.TextBlock):
-            parts.append(TextPart(block.text, _decode_cache(block.cache_control)))
+            parts.append(TextPart(block.text, _decode_cache(block.cache_control), citations_of(block.citations)))
         else:
             parts.extend(_decode_block(block, f"{path}.content[{i}]", beyond))
     return Message(role, tuple(parts), path=path)
@@ -134,8 +137,6 @@ def _decode_block(block: wire.Block, path: str, beyond: Beyond) -> Iterator[Part
         case wire.TextBlock() | wire.ImageBlock():
             yield from _decode_media(block)
         case wire.DocumentBlock() | wire.SearchResultBlock():
-            if block.citations is not None and block.citations.enabled:
-                beyond[f"{path}.citations"] = _TRUE
             yield from _decode_media(block)
         case _:
             yield OpaquePart(NAME, _tag_of(block))
@@ -166,26 +167,40 @@ def _decode_media(
             yield ImagePart(_decode_source(block.source), cache=cache)
         case wire.SearchResultBlock():
             text = "\n".join(item.text for item in block.content)
-            yield DocumentPart(TextSource(text), title=block.title, context=block.source, cache=cache)
+            cited = _cited(block.citations)
+            yield DocumentPart(TextSource(text), title=block.title, context=block.source, cache=cache, cited=cited)
         case wire.DocumentBlock(source=wire.ContentSource(content=content)):
-            yield from _decode_content_document(block, content, cache)
+            yield from _decode_content_document(block, content)
         case wire.DocumentBlock(source=wire.TextSource(data=text)):
-            yield DocumentPart(TextSource(text), title=block.title or "", context=block.context or "", cache=cache)
+            yield _document(block, TextSource(text))
         case wire.DocumentBlock():
             assert not isinstance(block.source, wire.TextSource | wire.ContentSource)
-            source = _decode_source(block.source)
-            yield DocumentPart(source, title=block.title or "", context=block.context or "", cache=cache)
+            yield _document(block, _decode_source(block.source))
         case _:
             assert_never(block)
 
 
+def _document(block: wire.DocumentBlock, source: DocumentSource) -> DocumentPart:
+    return DocumentPart(
+        source,
+        title=block.title or "",
+        context=block.context or "",
+        cache=_decode_cache(block.cache_control),
+        cited=_cited(block.citations),
+    )
+
+
+def _cited(citations: wire.Citations | None) -> bool:
+    return citations is not None and bool(citations.enabled)
+
+
 def _decode_content_document(
-    block: wire.DocumentBlock, content: str | list[wire.TextBlock | wire.ImageBlock], cache: CachePoint | None
+    block: wire.DocumentBlock, content: str | list[wire.TextBlock | wire.ImageBlock]
 ) -> Iterator[DocumentPart | ImagePart]:
     """A document made of blocks: its text as one document, its images after it."""
     blocks = [wire.TextBlock(content)] if isinstance(content, str) else content
     text = "\n".join(item.text for item in blocks if isinstance(item, wire.TextBlock))
-    yield DocumentPart(TextSource(text), title=block.title or "", context=block.context or "", cache=cache)
+    yield _document(block, TextSource(text))
     for item in blocks:
         if isinstance(item, wire.ImageBlock):
             yield ImagePart(_decode_source(item.source))
@@ -203,6 +218,40 @@ def _decode_source(source: wire.Base64Source | wire.UrlSource | wire.FileSource)
 
 def _decode_cache(control: wire.CacheControl | None) -> CachePoint | None:
     return None if control is None else CachePoint(control.ttl or "")
+
+
+def _decode_tools(tools: Sequence[wire.Tool], members: dict[str, msgspec.Raw], beyond: Beyond) -> tuple[Tool, ...]:
+    result: list[Tool] = []
+    for i, tool in enumerate(tools):
+        if (tool.type or "").startswith(WEB_SEARCH):
+            result.append(
+                _decode_search(tool, wire.RAW_LIST_DECODER.decode(members["tools"])[i], f"tools[{i}]", beyond)
+            )
+        else:
+            result.append(_decode_tool(tool, f"tools[{i}]", beyond))
+    return tuple(result)
+
+
+WEB_SEARCH: Final = "web_search_"
+"""What the types of every version of the web search begin with."""
+
+
+def _decode_search(tool: wire.Tool, raw: msgspec.Raw, path: str, beyond: Beyond) -> WebSearchTool:
+    for name in ("defer_loading", "allowed_callers", "cache_control"):
+        if getattr(tool, name):
+            beyond[f"{path}.{name}"] = _TRUE
+    where = tool.user_location
+    location = None
+    if where is not None:
+        location = UserLocation(where.city or "", where.region or "", where.country or "", where.timezone or "")
+    return WebSearchTool(
+        allowed_domains=tuple(tool.allowed_domains or ()),
+        blocked_domains=tuple(tool.blocked_domains or ()),
+        uses_max=tool.max_uses,
+        location=location,
+        dialect=NAME,
+        raw=raw,
+    )
 
 
 def _decode_tool(tool: wire.Tool, path: str, beyond: Beyond) -> Tool:
@@ -247,7 +296,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     """See `ChatDialect.encode_request`."""
     losses: list[Loss] = []
     turns = _Turns(losses)
-    for message in request.messages:
+    for message in _cite_all_or_none(request, losses):
         turns.take(message)
     settings = encode_settings(request, target, losses, calls=turns.calls, unsigned_loop=turns.unsigned_loop())
     system, messages = turns.result()
@@ -273,6 +322,28 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
 
 
 _ENCODER: Final = msgspec.json.Encoder()
+
+
+def _cite_all_or_none(request: ChatRequest, losses: list[Loss]) -> Sequence[Message]:
+    """The messages, where the API takes citations: of all documents or none, and not with a schema for the answer."""
+    if not any(isinstance(part, DocumentPart) and part.cited for message in request.messages for part in message.parts):
+        return request.messages
+    cited = request.response_format is None or request.response_format.kind == "text"
+    if not cited:
+        losses.append(Loss("citations", "dropped", "a format of the answer excludes citations"))
+    return [
+        Message(
+            message.role,
+            tuple(
+                msgspec.structs.replace(part, cited=cited) if isinstance(part, DocumentPart) else part
+                for part in message.parts
+            ),
+            message.name,
+            message.path,
+        )
+        for message in request.messages
+    ]
+
 
 _PERSONAL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|\+?[\d\s().-]{7,}")
 """An e-mail address or a telephone number: the API refuses them as `user_id`."""
@@ -430,7 +501,10 @@ def _encode_content(
             source = _encode_document_source(part.source, path, losses)
             if source is None:
                 return None
-            return wire.DocumentBlock(source, part.title or None, part.context or None, _encode_cache(part.cache))
+            cited = wire.Citations(True) if part.cited else None
+            return wire.DocumentBlock(
+                source, part.title or None, part.context or None, _encode_cache(part.cache), cited
+            )
         case MediaPart():
             losses.append(Loss(path, "dropped", f"this dialect takes no {part.kind}"))
         case OpaquePart():

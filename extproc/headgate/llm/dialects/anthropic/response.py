@@ -16,6 +16,7 @@ from headgate.llm.canonical import (
     ToolCallPart,
 )
 from headgate.llm.dialects.anthropic import wire
+from headgate.llm.dialects.anthropic.citations import citations_of, written_citations
 from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.errors import UpstreamError
 from headgate.llm.usage import NO_USAGE, Usage
@@ -97,7 +98,7 @@ def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]
         match block.type:
             case "text":
                 if block.text:
-                    yield TextPart(block.text)
+                    yield TextPart(block.text, citations=citations_of(block.citations))
             case "tool_use":
                 arguments = _text_of(block.input)
                 if memo.json_tool and block.name == memo.json_tool:
@@ -158,7 +159,10 @@ def written_usage(usage: Usage) -> wire.WrittenUsage:
 def _encode_parts(response: ChatResponse) -> Iterator[wire.WrittenBlock]:
     for part in response.parts:
         match part:
-            case TextPart(text=text) | RefusalPart(text=text):
+            case TextPart(text=text, citations=citations):
+                if text:
+                    yield wire.WrittenText(text, list(written_citations(citations)) or None)
+            case RefusalPart(text=text):
                 if text:
                     yield wire.WrittenText(text)
             case ToolCallPart():

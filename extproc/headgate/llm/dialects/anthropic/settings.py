@@ -16,7 +16,7 @@ from headgate.llm.capabilities import EFFORT_BUDGETS, ClaudeFacts, claude_facts
 from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.dialect import Target
 from headgate.llm.losses import Loss
-from headgate.llm.names import DialectName
+from headgate.llm.names import DialectName, HostName
 
 BUDGET_TOKENS_MIN: Final = 1_024
 """The API refuses smaller thinking budgets."""
@@ -65,7 +65,7 @@ def encode_settings(
     thinking."""
     facts = claude_facts(target.model)
     settings = Settings(max_tokens=request.max_tokens or facts.max_tokens_default)
-    _encode_tools(request, facts, settings, losses)
+    _encode_tools(request, facts, target, settings, losses)
     _encode_tool_choice(request, settings, losses)
     _encode_output_format(request, facts, target, settings, losses)
     if calls and not settings.tools:
@@ -81,19 +81,37 @@ def encode_settings(
 # --- tools -----------------------------------------------------------------------------------------------------------
 
 
-def _encode_tools(request: ChatRequest, facts: ClaudeFacts, settings: Settings, losses: list[Loss]) -> None:
+def _encode_tools(
+    request: ChatRequest, facts: ClaudeFacts, target: Target, settings: Settings, losses: list[Loss]
+) -> None:
     allowed = request.tool_choice.allowed if request.tool_choice is not None else ()
     if allowed:
         losses.append(Loss("tool_choice", "emulated", "only the allowed tools are sent"))
     for i, tool in enumerate(request.tools):
-        if allowed and not (isinstance(tool, FunctionTool) and tool.name in allowed):
+        if allowed and _name_of(tool) not in allowed:
             continue
-        encoded = _encode_tool(tool, f"tools[{i}]", facts, losses)
+        encoded = _encode_tool(tool, f"tools[{i}]", (facts, target.host), losses)
         if encoded is not None:
             settings.tools.append(encoded)
 
 
-def _encode_tool(tool: Tool, path: str, facts: ClaudeFacts, losses: list[Loss]) -> wire.Tool | None:
+def _name_of(tool: Tool) -> str:
+    match tool:
+        case FunctionTool(name=name):
+            return name
+        case WebSearchTool():
+            return WEB_SEARCH
+        case OpaqueTool(kind=kind):
+            return kind
+
+
+WEB_SEARCH: Final = "web_search"
+_WEB_SEARCH_TYPE: Final = "web_search_20250305"
+"""The version that every host and model with a search knows."""
+
+
+def _encode_tool(tool: Tool, path: str, known: tuple[ClaudeFacts, HostName], losses: list[Loss]) -> wire.Tool | None:
+    facts, host = known
     match tool:
         case FunctionTool():
             strict = True if tool.strict else None
@@ -109,11 +127,36 @@ def _encode_tool(tool: Tool, path: str, facts: ClaudeFacts, losses: list[Loss]) 
                 cache_control=cache,
             )
         case WebSearchTool():
-            losses.append(Loss(path, "dropped", "web search is not translated"))
+            path = tool.path or path
+            if facts.web_search and host is not HostName.BEDROCK:
+                return _encode_search(tool, path, losses)
+            losses.append(Loss(path, "dropped", "this model, where it is hosted, does not search the web"))
             return None
         case OpaqueTool():
             losses.append(Loss(path, "dropped", f"{tool.kind} is a tool of {tool.dialect} only"))
             return None
+
+
+def _encode_search(tool: WebSearchTool, path: str, losses: list[Loss]) -> wire.Tool:
+    if tool.context_size:
+        losses.append(Loss(path, "changed", "this dialect's search knows no context size"))
+    blocked = tool.blocked_domains
+    if tool.allowed_domains and blocked:
+        losses.append(Loss(path, "changed", "this dialect takes domains that are allowed or blocked, not both"))
+        blocked = ()
+    where = tool.location
+    location = None
+    if where is not None:
+        place = (where.city or None, where.region or None, where.country or None, where.timezone or None)
+        location = wire.UserLocation("approximate", *place) if any(place) else None
+    return wire.Tool(
+        name=WEB_SEARCH,
+        type=_WEB_SEARCH_TYPE,
+        max_uses=tool.uses_max,
+        allowed_domains=list(tool.allowed_domains) or None,
+        blocked_domains=list(blocked) or None,
+        user_location=location,
+    )
 
 
 def _object_schema(schema: msgspec.Raw | None) -> msgspec.Raw:

@@ -17,6 +17,7 @@ from headgate.llm.canonical import (
     LogprobsDelta,
     MediaOutput,
     OpaqueOutput,
+    OtherAnswer,
     PartStop,
     Ping,
     RedactedThinking,
@@ -34,6 +35,7 @@ from headgate.llm.canonical import (
     UsageUpdate,
 )
 from headgate.llm.dialects.anthropic import wire
+from headgate.llm.dialects.anthropic.citations import citation_of, citations_of, written_citations
 from headgate.llm.dialects.anthropic.errors import kind_of_type, status_of_type, type_of
 from headgate.llm.dialects.anthropic.response import (
     STOP_REASON_WORDS,
@@ -148,7 +150,7 @@ class StreamDecoder:
         index = self._next_index
         match block.type:
             case "text":
-                events = (TextStart(index), TextDelta(index, block.text)) if block.text else (TextStart(index),)
+                events = _text_start(index, block)
             case "thinking":
                 events = _thinking_start(index, block)
             case "redacted_thinking":
@@ -188,6 +190,10 @@ class StreamDecoder:
                 return (ThinkingDelta(opened.index, delta.thinking),) if delta.thinking else _NOTHING
             case "signature_delta":
                 return (SignatureDelta(opened.index, delta.signature),) if delta.signature else _NOTHING
+            case "citations_delta":
+                if delta.citation is None or opened.kind != "text":
+                    return _NOTHING
+                return (CitationDelta(opened.index, citation_of(delta.citation)),)
             case "input_json_delta":
                 if not delta.partial_json or opened.kind != "tool_use":
                     return _NOTHING
@@ -241,6 +247,14 @@ class StreamDecoder:
 
 def _newer(known: int | None, counted: int | None) -> int | None:
     return counted if counted else (known if known is not None else counted)
+
+
+def _text_start(index: int, block: wire.AnswerBlock) -> tuple[StreamEvent, ...]:
+    events: list[StreamEvent] = [TextStart(index)]
+    if block.text:
+        events.append(TextDelta(index, block.text))
+    events.extend(CitationDelta(index, citation) for citation in citations_of(block.citations))
+    return tuple(events)
 
 
 def _thinking_start(index: int, block: wire.AnswerBlock) -> tuple[StreamEvent, ...]:
@@ -352,7 +366,9 @@ class StreamEncoder:
                 self._usage = self._usage.merge(event.usage)
             case Finish():
                 self._finish = event
-            case CitationDelta() | LogprobsDelta() | MediaOutput() | OpaqueOutput():
+            case CitationDelta():
+                return self._cite(event)
+            case LogprobsDelta() | MediaOutput() | OpaqueOutput() | OtherAnswer():
                 return b""
             case Ping():
                 return _PING if self._started else b""
@@ -394,6 +410,14 @@ class StreamEncoder:
 
     def _delta(self, index: int, data: bytes) -> bytes:
         return data if index == self._open else b""
+
+    def _cite(self, event: CitationDelta) -> bytes:
+        return b"".join(
+            self._delta(
+                event.index, _DELTA % (self._block, b'{"type":"citations_delta","citation":%b}' % _encode(each))
+            )
+            for each in written_citations((event.citation,))
+        )
 
     def _open_block(self, index: int, block: bytes) -> bytes:
         before = self._ensure_started() + self._close_all()

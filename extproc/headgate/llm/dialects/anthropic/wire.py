@@ -37,9 +37,23 @@ class TextSource(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
     media_type: str = "text/plain"
 
 
+class Citation(msgspec.Struct, frozen=True):
+    """A citation of any kind (`char_location`, `page_location`, `web_search_result_location`…), read."""
+
+    type: str = ""
+    cited_text: str | None = None
+    document_index: int | None = None
+    document_title: str | None = None
+    url: str | None = None
+    title: str | None = None
+    source: str | None = None
+
+
 class TextBlock(msgspec.Struct, frozen=True, tag_field="type", tag="text", omit_defaults=True):
     text: str
     cache_control: CacheControl | None = None
+    citations: list[Citation] | None = None
+    """Read of a history, never written: a place in a source cannot be told without its source."""
 
 
 class ImageBlock(msgspec.Struct, frozen=True, tag_field="type", tag="image", omit_defaults=True):
@@ -180,6 +194,14 @@ class Message(msgspec.Struct, frozen=True):
     content: str | list[Block]
 
 
+class UserLocation(msgspec.Struct, frozen=True, omit_defaults=True):
+    type: Literal["approximate"]
+    city: str | None = None
+    region: str | None = None
+    country: str | None = None
+    timezone: str | None = None
+
+
 class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
     """A custom tool (`type` absent or `custom`), or one that Anthropic runs or defines (any other `type`)."""
 
@@ -192,6 +214,11 @@ class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
     defer_loading: bool | None = None
     allowed_callers: list[str] | None = None
     input_examples: list[msgspec.Raw] | None = None
+    max_uses: int | None = None
+    """This and what follows: of the web search."""
+    allowed_domains: list[str] | None = None
+    blocked_domains: list[str] | None = None
+    user_location: UserLocation | None = None
 
 
 class AutoChoice(msgspec.Struct, frozen=True, tag_field="type", tag="auto", omit_defaults=True):
@@ -285,6 +312,7 @@ class AnswerBlock(msgspec.Struct, frozen=True):
     id: str | None = None
     name: str | None = None
     input: msgspec.Raw = ABSENT
+    citations: list[Citation] | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -305,6 +333,7 @@ class Delta(msgspec.Struct, frozen=True):
     thinking: str | None = None
     signature: str | None = None
     partial_json: str | None = None
+    citation: Citation | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
 
@@ -326,6 +355,8 @@ class Event(msgspec.Struct, frozen=True):
     error: ErrorObject | None = None
 
 
+RAW_LIST_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
+
 ANSWER_DECODER = msgspec.json.Decoder(Answer)
 EVENT_DECODER = msgspec.json.Decoder(Event)
 
@@ -340,8 +371,28 @@ class WrittenUsage(msgspec.Struct, frozen=True):
     cache_read_input_tokens: int | None
 
 
-class WrittenText(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+class WrittenDocumentPlace(msgspec.Struct, frozen=True, tag_field="type", tag="char_location"):
+    cited_text: str
+    document_index: int
+    document_title: str | None
+    start_char_index: int
+    end_char_index: int
+    file_id: str | None = None
+
+
+class WrittenPage(msgspec.Struct, frozen=True, tag_field="type", tag="web_search_result_location"):
+    cited_text: str
+    encrypted_index: str
+    title: str | None
+    url: str
+
+
+WrittenCitation = WrittenDocumentPlace | WrittenPage
+
+
+class WrittenText(msgspec.Struct, frozen=True, tag_field="type", tag="text", omit_defaults=True):
     text: str
+    citations: list[WrittenCitation] | None = None
 
 
 class WrittenToolUse(msgspec.Struct, frozen=True, tag_field="type", tag="tool_use"):

@@ -236,11 +236,12 @@ def _decode_content(
 ) -> ImagePart | MediaPart | DocumentPart | OpaquePart:
     match value:
         case wire.SearchResult():
-            _note_citations(value.citations, path, beyond)
             text = "\n".join(content.text for content in value.content)
-            return DocumentPart(TextSource(text), title=value.title, context=value.source)
+            return DocumentPart(
+                TextSource(text), title=value.title, context=value.source, cited=_cited(value.citations)
+            )
         case wire.Document():
-            return _decode_document(value, path, beyond)
+            return _decode_document(value)
         case wire.Media(source=wire.Source(bytes=None)):
             return OpaquePart(NAME, f"{member} in S3")
         case wire.Media(format=format_, source=wire.Source(bytes=data)):
@@ -258,22 +259,22 @@ def _media(kind: Literal["audio", "video"], source: Base64Source, format_: str) 
     return MediaPart(kind, source, format_)
 
 
-def _decode_document(document: wire.Document, path: str, beyond: Beyond) -> DocumentPart | OpaquePart:
-    _note_citations(document.citations, path, beyond)
+def _decode_document(document: wire.Document) -> DocumentPart | OpaquePart:
+    cited = _cited(document.citations)
     source, title, context = document.source, document.name, document.context or ""
     if source.bytes is not None:
         media_type = DOCUMENT_TYPES.get(document.format or "", "")
-        return DocumentPart(Base64Source(media_type, source.bytes), title, context)
+        return DocumentPart(Base64Source(media_type, source.bytes), title, context, cited=cited)
     if source.text is not None:
-        return DocumentPart(TextSource(source.text), title, context)
+        return DocumentPart(TextSource(source.text), title, context, cited=cited)
     if source.content is not None:
-        return DocumentPart(TextSource("\n".join(content.text for content in source.content)), title, context)
+        text = "\n".join(content.text for content in source.content)
+        return DocumentPart(TextSource(text), title, context, cited=cited)
     return OpaquePart(NAME, "document in S3")
 
 
-def _note_citations(config: wire.CitationsConfig | None, path: str, beyond: Beyond) -> None:
-    if config is not None and config.enabled:
-        beyond[f"{path}.citations"] = _TRUE
+def _cited(config: wire.CitationsConfig | None) -> bool:
+    return config is not None and config.enabled
 
 
 # --- tools -----------------------------------------------------------------------------------------------------------

@@ -60,7 +60,8 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     """See `ChatDialect.encode_request`."""
     losses: list[Loss] = []
     names = ToolNames()
-    turns = _Turns(losses, names, converse_facts(target.model).cache_points)
+    facts = converse_facts(target.model)
+    turns = _Turns(losses, names, facts.cache_points, cites=facts.claude)
     for message in request.messages:
         turns.take(message)
     settings = encode_settings(
@@ -94,6 +95,8 @@ class _Turns:
     losses: list[Loss]
     names: ToolNames
     cache_points: frozenset[str]
+    cites: bool
+    """The model cites documents."""
     system: list[wire.SystemBlock] = field(default_factory=list[wire.SystemBlock])
     turns: list[tuple[str, list[wire.ContentBlock]]] = field(default_factory=list[tuple[str, list[wire.ContentBlock]]])
     calls: dict[str, None] = field(default_factory=dict[str, None])
@@ -261,7 +264,10 @@ class _Turns:
                     return None
             case _:
                 raise AssertionError("documents elsewhere have been dropped")
-        return wire.Document(self._name(part.title), wire.Source(data), word, part.context or None)
+        cited = wire.CitationsConfig(True) if part.cited and self.cites else None
+        if part.cited and not self.cites:
+            self.losses.append(Loss(f"{path}.citations", "dropped", "this model does not cite documents"))
+        return wire.Document(self._name(part.title), wire.Source(data), word, part.context or None, cited)
 
     def _name(self, title: str) -> str:
         name = document_name(title)

@@ -15,6 +15,7 @@ from headgate.llm.canonical import (
     LogprobsDelta,
     MediaOutput,
     OpaqueOutput,
+    OtherAnswer,
     PartStop,
     Ping,
     RedactedThinking,
@@ -130,7 +131,7 @@ class StreamEncoder:
                 self._usage = self._usage.merge(event.usage)
             case Finish():
                 self._finish = event
-            case LogprobsDelta() | OpaqueOutput() | Ping() | StreamFailure():
+            case LogprobsDelta() | OpaqueOutput() | OtherAnswer() | Ping() | StreamFailure():
                 pass
         return b""
 

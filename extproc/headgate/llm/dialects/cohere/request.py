@@ -93,7 +93,8 @@ def _add_documents(documents: Sequence[str | wire.Document], messages: list[Mess
     for index, document in enumerate(documents):
         if isinstance(document, wire.Document) and document.id is not None:
             beyond[f"documents[{index}].id"] = msgspec.Raw(_ENCODE(document.id))
-    parts = tuple(document_part(document) for document in documents)
+    cited = b'"OFF"' not in bytes(beyond.get("citation_options", b""))
+    parts = tuple(msgspec.structs.replace(document_part(document), cited=cited) for document in documents)
     message = messages[place]
     # Tool results stay first: they answer the turn before.
     results = sum(isinstance(part, ToolResultPart) for part in message.parts)

@@ -60,7 +60,7 @@ def _add_tools(body: Members, request: ChatRequest, losses: list[Loss]) -> None:
                 tools.append({"type": "function", "function": function})
                 strict.append(bool(tool.strict))
             case WebSearchTool():
-                losses.append(Loss(path, "dropped", "this dialect has no web search"))
+                losses.append(Loss(tool.path or path, "dropped", "this dialect has no web search"))
             case OpaqueTool():
                 losses.append(Loss(path, "dropped", f"{tool.kind} is a tool of {tool.dialect} only"))
     if tools:

@@ -18,6 +18,7 @@ from headgate.llm.canonical import (
     LogprobsDelta,
     MediaOutput,
     OpaqueOutput,
+    OtherAnswer,
     PartStop,
     Ping,
     RedactedThinking,
@@ -337,7 +338,7 @@ class StreamEncoder:
                 self._finish = event
             case StreamFailure():
                 return self.fail(event.error)
-            case RedactedThinking() | MediaOutput() | OpaqueOutput() | SignatureDelta() | Ping():
+            case RedactedThinking() | MediaOutput() | OpaqueOutput() | OtherAnswer() | SignatureDelta() | Ping():
                 pass  # this dialect has no place for them
             case _:
                 raise AssertionError(f"{type(event).__name__} is said at once")

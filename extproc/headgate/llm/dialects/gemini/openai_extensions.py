@@ -2,7 +2,7 @@
 
 compat: `safetySettings`, `generationConfig.media_resolution`, `guided_choice`, `guided_regex`, `guided_json`, and tools
 of type `google_search` and `enterprise_search`. Further: Google's own `extra_body.google` (`thinking_config`,
-`cached_content`), `modalities`, `web_search_options`.
+`cached_content`), `modalities`, `audio`.
 """
 
 from collections.abc import Mapping
@@ -61,8 +61,6 @@ def read_extensions(request: ChatRequest, losses: list[Loss]) -> Extensions:
             top_level["cachedContent"] = msgspec.json.decode(members[name])
     if "cachedContent" in google:
         top_level["cachedContent"] = google["cachedContent"]
-    if "web_search_options" in members:
-        top_level["tools"] = [{"googleSearch": {}}]
     losses.extend(Loss(name, "dropped", _UNKNOWN) for name in members if name not in _KNOWN)
     return Extensions(
         guided=guided,
@@ -87,7 +85,6 @@ _KNOWN: Final = frozenset(
         "cached_content",
         "modalities",
         "audio",
-        "web_search_options",
     )
 )
 
@@ -153,6 +150,12 @@ _TOOLS: Final[Mapping[str, str]] = {
     "code_execution": "codeExecution",
     "google_maps": "googleMaps",
 }
+
+
+def is_google_search(raw: msgspec.Raw) -> bool:
+    """A web search in Google's words (`{"type": "google_search", …}`), of which no other dialect knows every member."""
+    members = msgspec.json.decode(raw)
+    return is_object(members) and members.get("type") == "google_search"
 
 
 def google_tool(tool: OpaqueTool) -> object | None:

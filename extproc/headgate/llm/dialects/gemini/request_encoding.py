@@ -42,6 +42,7 @@ from headgate.llm.dialects.gemini.settings import (
     part_resolutions,
 )
 from headgate.llm.dialects.gemini.signatures import SKIP
+from headgate.llm.dialects.uncited import report_uncited
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName, HostName
@@ -62,6 +63,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     if system:
         body["systemInstruction"] = {"parts": system}
     body["contents"] = turns
+    report_uncited(request.messages, losses)
     extensions = read_extensions(request, losses)
     tool_names = add_tools(body, request, facts, losses)
     config = generation_config(request, target, facts, extensions, losses)

@@ -20,7 +20,7 @@ from headgate.llm.canonical import (
 )
 from headgate.llm.capabilities import EFFORT_BUDGETS, GeminiFacts
 from headgate.llm.dialects.dialect import Target
-from headgate.llm.dialects.gemini.openai_extensions import Extensions, google_tool
+from headgate.llm.dialects.gemini.openai_extensions import Extensions, google_tool, is_google_search
 from headgate.llm.dialects.gemini.schema import SchemaError, to_openapi
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -63,6 +63,7 @@ def add_tools(body: Members, request: ChatRequest, facts: GeminiFacts, losses: l
         losses.append(Loss("tool_choice", "emulated", "only the allowed tools are sent"))
     declarations: list[Members] = []
     provided: list[object] = []
+    searches: list[tuple[WebSearchTool, str]] = []
     renamed: dict[str, str] = {}
     for index, tool in enumerate(request.tools):
         path = f"tools[{index}]"
@@ -75,13 +76,18 @@ def add_tools(body: Members, request: ChatRequest, facts: GeminiFacts, losses: l
                     renamed[declarations[-1]["name"]] = tool.name
                     losses.append(Loss(f"{path}.name", "emulated", "this dialect refuses the name: called by a digest"))
             case WebSearchTool():
-                provided.append(_search(tool, path, losses))
+                searches.append((tool, tool.path or path))
             case OpaqueTool():
                 found = google_tool(tool)
                 if found is None:
                     losses.append(Loss(path, "dropped", f"{tool.kind} is a tool of {tool.dialect} only"))
                 else:
                     provided.append(found)
+    for search, path in searches:
+        if declarations and not _is_googles(search):
+            losses.append(Loss(path, "dropped", "this dialect searches the web or calls functions, not both"))
+        else:
+            provided.append(_search(search, path, losses))
     tools: list[object] = [{"functionDeclarations": declarations}] if declarations else []
     if tools or provided:
         body["tools"] = [*tools, *provided]
@@ -121,9 +127,16 @@ def _older_schema(schema: msgspec.Raw, path: str, losses: list[Loss]) -> Members
     return converted
 
 
+def _is_googles(tool: WebSearchTool) -> bool:
+    """Whoever names Google's own search knows what may stand beside it."""
+    return tool.dialect is DialectName.OPENAI_CHAT and tool.raw is not None and is_google_search(tool.raw)
+
+
 def _search(tool: WebSearchTool, path: str, losses: list[Loss]) -> object:
     if tool.dialect is DialectName.GEMINI and tool.raw is not None:
         return tool.raw
+    if tool.raw is not None and _is_googles(tool):
+        return google_tool(OpaqueTool(DialectName.OPENAI_CHAT, "google_search", tool.raw))
     search: Members = {}
     if tool.blocked_domains:
         search["excludeDomains"] = tool.blocked_domains

@@ -21,6 +21,7 @@ from headgate.llm.canonical import (
     MediaOutput,
     OpaqueOutput,
     OpaquePart,
+    OtherAnswer,
     PartStop,
     Ping,
     RedactedThinking,
@@ -316,14 +317,20 @@ class StreamEncoder:
         "_head",
         "_held_size",
         "_logprobs",
+        "_number",
+        "_others",
+        "_outer",
         "_signature",
         "_tail",
         "_usage",
         "_written",
     )
 
-    def __init__(self, context: ReplyContext) -> None:
+    def __init__(self, context: ReplyContext, number: int = 0, outer: "StreamEncoder | None" = None) -> None:
         self._context = context
+        self._number = number
+        self._outer = outer  # that of the first candidate, which frames for all
+        self._others: dict[int, StreamEncoder] = {}
         self._array = stream_type(context.path) != EVENT_STREAM
         self._written = False
         self._calls: dict[int, _HeldCall] = {}
@@ -363,6 +370,8 @@ class StreamEncoder:
                 return self._members(list(encode_part(RedactedThinkingPart(data))))
             case MediaOutput(part=part) | OpaqueOutput(part=part):
                 return self._members(list(encode_part(part)))
+            case OtherAnswer(number=number, event=said):
+                return self._other(number).feed(said)
             case _:
                 self._note(event)
         return b""
@@ -388,12 +397,17 @@ class StreamEncoder:
 
     def close(self) -> bytes:
         """Calls that nobody ended, then the finish reason with the usage."""
+        rest = b"".join(other.end() for other in self._others.values())
+        return rest + self.end(written_usage(self._usage)) + (b"]" if self._array else b"")
+
+    def end(self, usage: Members | None = None) -> bytes:
+        """The end of this candidate."""
         rest = b"".join(self._on_stop(index) for index in list(self._calls))
         reason = self._finish.reason if self._finish is not None else FinishReason.STOP
         candidate: Members = {
             "content": {"parts": [{"text": ""}], "role": "model"},
             "finishReason": FINISH_WORDS[reason],
-            "index": 0,
+            "index": self._number,
         }
         text = "".join(self._cited_text) if self._cited_size <= CITED_CHARACTERS_MAX else ""
         grounding = grounding_of((0, text, citation) for citation in self._citations)
@@ -401,9 +415,15 @@ class StreamEncoder:
             candidate["groundingMetadata"] = grounding
         if self._logprobs:
             candidate["logprobsResult"] = written_logprobs(self._logprobs)
-        usage = written_usage(self._usage)
         last = _encode(candidate) + b"]" + (b',"usageMetadata":%b' % _encode(usage) if usage else b"") + self._tail
-        return rest + self._frame(self._head + last) + (b"]" if self._array else b"")
+        return rest + self._frame(self._head + last)
+
+    def _other(self, number: int) -> "StreamEncoder":
+        other = self._others.get(number)
+        if other is None:
+            other = self._others[number] = StreamEncoder(self._context, number, self)
+        other._tail = self._tail
+        return other
 
     def fail(self, error: ErrorDetail) -> bytes:
         """The error as a chunk: Google's clients raise on it wherever it comes."""
@@ -414,13 +434,15 @@ class StreamEncoder:
         self._tail = b"," + said[1:]
 
     def _parts(self, parts: bytes) -> bytes:
-        candidate = b'{"content":{"parts":[%b],"role":"model"},"index":0}]' % parts
+        candidate = b'{"content":{"parts":[%b],"role":"model"},"index":%d}]' % (parts, self._number)
         return self._frame(self._head + candidate + self._tail)
 
     def _members(self, parts: list[Members]) -> bytes:
         return self._parts(_encode(parts)[1:-1]) if parts else b""
 
     def _frame(self, chunk: bytes) -> bytes:
+        if self._outer is not None:
+            return self._outer._frame(chunk)
         if not self._array:
             return b"data: %b\n\n" % chunk
         before = b",\r\n" if self._written else b"["

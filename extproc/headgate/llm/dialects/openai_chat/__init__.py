@@ -6,7 +6,8 @@ from headgate.llm.dialects.dialect import ChatDialect
 from headgate.llm.dialects.openai_chat.errors import decode_error, encode_error
 from headgate.llm.dialects.openai_chat.request import decode_request, encode_request
 from headgate.llm.dialects.openai_chat.response import decode_response, encode_response
-from headgate.llm.dialects.openai_chat.stream import ChatStreamDecoder, ChatStreamEncoder
+from headgate.llm.dialects.openai_chat.stream import ChatStreamDecoder
+from headgate.llm.dialects.openai_chat.stream_encoding import ChatStreamEncoder
 from headgate.llm.names import DialectName
 
 DIALECT: Final = ChatDialect(

@@ -44,8 +44,10 @@ from headgate.llm.canonical import (
     UrlSource,
 )
 from headgate.llm.dialects.openai_chat import wire
+from headgate.llm.dialects.openai_chat.annotations import citations_of, cite
 from headgate.llm.dialects.openai_chat.data_uris import source_of
 from headgate.llm.dialects.openai_chat.request_encoding import encode_request
+from headgate.llm.dialects.openai_chat.web_search import PATH, TOOLS, search_of, search_tool
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.members import decode_members
@@ -64,7 +66,7 @@ _ALLOWED_WORDS: Final = (
     ),
 )
 _DEFAULT_EXTRAS: Final = {"store": b"false", "modalities": b'["text"]', "metadata": b"{}"}
-"""Defaults spelled out; `web_search_options: {}` is none, it turns the search on."""
+"""Defaults spelled out."""
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_error_member = msgspec.json.Decoder(wire.ToolError).decode
@@ -261,6 +263,8 @@ def _assistant_parts(message: wire.AssistantMessage, index: int) -> tuple[Part, 
             parts.append(TextPart(content))
     elif content is not None:
         parts.extend(_assistant_part(part) for part in content)
+    if message.annotations:
+        _cite(parts, message.annotations)
     if message.refusal:
         parts.append(RefusalPart(message.refusal))
     if wire.present(message.audio):
@@ -271,6 +275,13 @@ def _assistant_parts(message: wire.AssistantMessage, index: int) -> tuple[Part, 
         call = message.function_call
         parts.append(ToolCallPart(_legacy_id(index), call.name, wire.arguments_text(call.arguments)))
     return tuple(parts)
+
+
+def _cite(parts: list[Part], annotations: Sequence[wire.Annotation]) -> None:
+    places = [place for place, part in enumerate(parts) if isinstance(part, TextPart)]
+    texts = [part for part in parts if isinstance(part, TextPart)]
+    for place, text in zip(places, cite(texts, list(citations_of(annotations))), strict=True):
+        parts[place] = text
 
 
 def _assistant_part(part: wire.AssistantContent) -> Part:
@@ -364,9 +375,14 @@ def _tools(chat: wire.ChatBody, members: dict[str, msgspec.Raw]) -> tuple[Tool, 
             tools.append(_function_tool(tool.function, tool.cache_control, f"{path}.function"))
         else:
             raws = wire.decode_raw_list(members["tools"]) if raws is None else raws
-            tools.append(OpaqueTool(DialectName.OPENAI_CHAT, tool.type, raws[index]))
+            if tool.type in TOOLS:
+                tools.append(search_tool(tool.type, raws[index], path))
+            else:
+                tools.append(OpaqueTool(DialectName.OPENAI_CHAT, tool.type, raws[index]))
     for index, function in enumerate(chat.functions or ()):
         tools.append(_function_tool(function, None, f"functions[{index}]"))
+    if chat.web_search_options is not None:
+        tools.append(search_of(chat.web_search_options, members[PATH]))
     return tuple(tools)
 
 

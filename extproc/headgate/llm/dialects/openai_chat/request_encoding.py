@@ -48,6 +48,7 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
     cache_control,
     provider_name,
 )
+from headgate.llm.dialects.uncited import report_uncited
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 from headgate.llm.vendors import Vendor
@@ -63,6 +64,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     facts = _facts(target)
     losses: list[Loss] = []
     body: Members = {"model": target.model, "messages": _Messages(facts, losses).encode(request.messages)}
+    report_uncited(request.messages, losses)
     tool_names = add_tools(body, request, facts, losses)
     add_limits(body, request, facts, losses)
     add_sampling(body, request, facts, losses)

@@ -18,6 +18,7 @@ from headgate.llm.canonical import (
     WebSearchTool,
 )
 from headgate.llm.capabilities import OpenAIFacts
+from headgate.llm.dialects.openai_chat.web_search import PATH, search_options
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 
@@ -68,7 +69,7 @@ def add_tools(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: l
             case OpaqueTool() if tool.dialect is DialectName.OPENAI_CHAT:
                 tools.append(tool.raw)
             case WebSearchTool():
-                losses.append(Loss(f"tools[{index}]", "dropped", "web search is not translated"))
+                _add_search(body, tool, tool.path or f"tools[{index}]", facts, losses)
             case OpaqueTool():
                 losses.append(Loss(f"tools[{index}]", "dropped", f"this dialect has no tool {tool.kind}"))
             case _:
@@ -87,6 +88,13 @@ def add_tools(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: l
     if request.parallel_tool_calls is not None:
         body["parallel_tool_calls"] = request.parallel_tool_calls
     return renamed
+
+
+def _add_search(body: Members, tool: WebSearchTool, path: str, facts: OpenAIFacts, losses: list[Loss]) -> None:
+    if facts.web_search:
+        body[PATH] = search_options(tool, path, losses)
+    else:
+        losses.append(Loss(path, "dropped", "this model does not search the web"))
 
 
 def _tool_choice(choice: ToolChoice) -> object:
@@ -170,8 +178,16 @@ def add_sampling(body: Members, request: ChatRequest, facts: OpenAIFacts, losses
         ("top_logprobs", sampling.top_logprobs),
         ("logit_bias", sampling.logit_bias),
     ):
-        if value is not None:
+        if value is None:
+            continue
+        if facts.sampling or name not in _CLASSIC:
             body[name] = value
+        else:
+            losses.append(Loss(name, "dropped", "models that reason do not take it"))
+
+
+_CLASSIC: Final = frozenset(("frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "logit_bias"))
+"""<https://platform.openai.com/docs/guides/reasoning>: refused by OpenAI's reasoning models, like temperatures."""
 
 
 def add_response_format(body: Members, request: ChatRequest) -> None:

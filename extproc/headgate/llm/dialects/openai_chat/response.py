@@ -1,16 +1,17 @@
 """Whole answers of the chat completions dialect.
 
-Only the first choice is read: a request that crosses dialects never asks for more. Parts come in the order thinking,
-text, refusal, tool calls. Written members have upstream's order (compat); texts are joined, since the message has one
-`content`.
+Parts come in the order thinking, text, refusal, media, tool calls. Written members have upstream's order (compat);
+texts are joined, since the message has one `content`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, assert_never
 
 import msgspec
 from headgate.llm.canonical import (
+    Alternative,
     ChatResponse,
+    Citation,
     DocumentPart,
     FinishReason,
     ImagePart,
@@ -26,7 +27,16 @@ from headgate.llm.canonical import (
 )
 from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.dialects.openai_chat import wire
+from headgate.llm.dialects.openai_chat.annotations import (
+    annotations,
+    citations_of,
+    cite,
+    logprobs_of,
+    pages_of,
+    written_logprobs,
+)
 from headgate.llm.dialects.openai_chat.errors import detail_of
+from headgate.llm.dialects.openai_chat.media import audio_of, images_of, written_audio, written_image
 from headgate.llm.dialects.openai_chat.request_encoding import thinking_block
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.usage import NO_USAGE, Usage
@@ -69,25 +79,49 @@ _encode = msgspec.json.Encoder().encode
 def decode_response(body: bytes, memo: Memo) -> ChatResponse:
     """The provider's whole answer. UpstreamError if it is none, or an error with a status of success."""
     completion = decode_completion(body)
-    choice = completion.choices[0] if completion.choices else None
-    if choice is None or (choice.message is None and choice.delta is None):
+    choices = completion.choices or ()
+    if not choices or (choices[0].message is None and choices[0].delta is None):
         raise UpstreamError("the provider's answer has no choices[0].message")
-    message = choice.message or choice.delta
-    assert message is not None
-    parts = _parts(message, completion.id or "", memo)
-    called = any(isinstance(part, ToolCallPart) for part in parts)
-    refused = any(isinstance(part, RefusalPart) for part in parts)
-    reason, stop_sequence = finish_of(choice, memo, called=called, refused=refused)
+    first, *others = _answers(completion, memo)
     return ChatResponse(
         id=completion.id or "",
         model=completion.model or "",
-        parts=tuple(parts),
-        finish_reason=reason,
-        stop_sequence=stop_sequence,
+        parts=first.parts,
+        finish_reason=first.finish_reason,
+        stop_sequence=first.stop_sequence,
+        logprobs=first.logprobs,
+        alternatives=tuple(others),
         usage=usage_of(completion),
         created=None if completion.created is None else int(completion.created),
         service_tier=completion.service_tier or "",
     )
+
+
+def _answers(completion: wire.Completion, memo: Memo) -> Iterator[Alternative]:
+    """Every choice, in the order of the answer."""
+    for place, choice in enumerate(completion.choices or ()):
+        message = choice.message or choice.delta or wire.Answer()
+        answer_id = completion.id or ""
+        parts = _parts(message, f"{answer_id}_{place}" if place else answer_id, memo)
+        pages = [*citations_of(message.annotations or ()), *pages_of(() if place else completion.citations or ())]
+        if pages:
+            _cite(parts, pages)
+        called = any(isinstance(part, ToolCallPart) for part in parts)
+        refused = any(isinstance(part, RefusalPart) for part in parts)
+        reason, stop_sequence = finish_of(choice, memo, called=called, refused=refused)
+        yield Alternative(
+            parts=tuple(parts),
+            finish_reason=reason,
+            stop_sequence=stop_sequence,
+            logprobs=logprobs_of(choice.logprobs) or None,
+        )
+
+
+def _cite(parts: list[Part], citations: Sequence[Citation]) -> None:
+    places = [place for place, part in enumerate(parts) if isinstance(part, TextPart)]
+    texts = [part for part in parts if isinstance(part, TextPart)]
+    for place, text in zip(places, cite(texts, citations), strict=True):
+        parts[place] = text
 
 
 def decode_completion(body: bytes) -> wire.Completion:
@@ -171,6 +205,7 @@ def _parts(message: wire.Answer, answer_id: str, memo: Memo) -> list[Part]:
                 parts.append(RefusalPart(item.refusal))
     if message.refusal:
         parts.append(RefusalPart(message.refusal))
+    parts.extend(_media(message, memo))
     calls = list(message.tool_calls or ())
     if message.function_call is not None:
         calls.append(wire.AnswerToolCall(function=message.function_call))
@@ -179,6 +214,16 @@ def _parts(message: wire.Answer, answer_id: str, memo: Memo) -> list[Part]:
         if part is not None:
             parts.append(part)
     return parts
+
+
+def _media(message: wire.Answer, memo: Memo) -> Iterator[Part]:
+    audio = message.audio
+    if audio is not None:
+        if audio.transcript and not message.content:
+            yield TextPart(audio.transcript)
+        if audio.data:
+            yield audio_of(audio.data, memo.audio_format)
+    yield from images_of(message.images or [])
 
 
 def _tool_call(call: wire.AnswerToolCall, answer_id: str, position: int, memo: Memo) -> ToolCallPart | None:
@@ -224,16 +269,13 @@ def _thinking_parts(message: wire.Answer) -> list[Part]:
 
 def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
     """The client's whole answer."""
-    choice: dict[str, Any] = {
-        "finish_reason": FINISH_WORDS[response.finish_reason],
-        "index": 0,
-        "logprobs": None,
-        "message": _message(response.parts),
-    }
+    created = context.created if response.created is None else response.created
+    first = Alternative(parts=response.parts, finish_reason=response.finish_reason, logprobs=response.logprobs)
+    answers = (first, *response.alternatives)
     body: dict[str, Any] = {
         "id": response.id,
-        "choices": [choice],
-        "created": context.created if response.created is None else response.created,
+        "choices": [_choice(answer, place, (response.id, created)) for place, answer in enumerate(answers)],
+        "created": created,
         "model": response.model or context.model,
     }
     tier = service_tier_word(response.service_tier)
@@ -242,6 +284,15 @@ def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
     body["object"] = "chat.completion"
     body["usage"] = encode_usage(response.usage)
     return _encode(body)
+
+
+def _choice(answer: Alternative, place: int, made: tuple[str, int]) -> dict[str, Any]:
+    return {
+        "finish_reason": FINISH_WORDS[answer.finish_reason],
+        "index": place,
+        "logprobs": written_logprobs(answer.logprobs) if answer.logprobs else None,
+        "message": _message(answer.parts, made),
+    }
 
 
 def service_tier_word(tier: str) -> str:
@@ -266,15 +317,17 @@ def encode_usage(usage: Usage) -> dict[str, Any]:
     return encoded
 
 
-def _message(parts: Sequence[Part]) -> dict[str, Any]:
-    texts: list[str] = []
+def _message(parts: Sequence[Part], made: tuple[str, int]) -> dict[str, Any]:
+    texts: list[TextPart] = []
+    images: list[dict[str, Any]] = []
+    audio: dict[str, Any] | None = None
     refusals: list[str] = []
     calls: list[dict[str, Any]] = []
     thoughts: list[ThinkingPart | RedactedThinkingPart] = []
     for part in parts:
         match part:
-            case TextPart(text=text):
-                texts.append(text)
+            case TextPart():
+                texts.append(part)
             case RefusalPart(text=text):
                 refusals.append(text)
             case ToolCallPart():
@@ -282,16 +335,29 @@ def _message(parts: Sequence[Part]) -> dict[str, Any]:
                 calls.append({"id": part.id, "function": function, "type": "function"})
             case ThinkingPart() | RedactedThinkingPart():
                 thoughts.append(part)
-            case ImagePart() | DocumentPart() | MediaPart() | ToolResultPart() | OpaquePart():
+            case ImagePart():
+                image = written_image(part, len(images))
+                images.extend([] if image is None else [image])
+            case MediaPart():
+                audio = written_audio(part, f"audio_{made[0]}", made[1]) if audio is None else audio
+            case DocumentPart() | ToolResultPart() | OpaquePart():
                 pass  # a provider's own blocks (server tools, their results): the text around them says what was found
             case _:
                 assert_never(part)
-    message: dict[str, Any] = {"content": "".join(texts) if texts or not (calls or refusals) else None}
+    said = texts or not (calls or refusals or audio)
+    message: dict[str, Any] = {"content": "".join(part.text for part in texts) if said else None}
     message["role"] = "assistant"
     if refusals:
         message["refusal"] = "".join(refusals)
     if calls:
         message["tool_calls"] = calls
+    cited = annotations(texts)
+    if cited:
+        message["annotations"] = cited
+    if audio is not None:
+        message["audio"] = audio
+    if images:
+        message["images"] = images
     if thoughts:
         text = "".join(part.text for part in thoughts if isinstance(part, ThinkingPart))
         if text:

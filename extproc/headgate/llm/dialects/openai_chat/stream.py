@@ -1,6 +1,6 @@
-"""Streams of the chat completions dialect.
+"""Streams of the chat completions dialect, read.
 
-Read, with what compatible servers do to it:
+What compatible servers do to them:
 
 - Usage on a chunk of its own with empty choices, on the last chunk, on every chunk, in the choice (Moonshot) or under
   `x_groq`; `choices` missing or empty (Azure's prompt filter results) is nothing.
@@ -9,27 +9,25 @@ Read, with what compatible servers do to it:
   end.
 - Reasoning as `reasoning_content`, `reasoning`, content parts (Mistral) or `thinking_blocks`. A block that carries a
   signature repeats text that was streamed before it, or ends it.
-- A finish reason of `""` is none. What follows a finish reason, but for usage, is ignored.
+- A finish reason of `""` is none. What follows a finish reason, but for usage and other choices, is ignored.
+- Pages that a server names beside its answer, with every chunk (Perplexity), are told once, at the end.
 
-Written: member order of upstream (compat), role on the first delta, no usage unless it was asked for. Thinking goes out
-as `reasoning_content` deltas; a block that has a signature is repeated whole in `thinking_blocks` when it ends, so that
-a client which collects them has what it must send back.
+Sound comes in pieces and goes on in pieces; what is heard (`transcript`) is told as a text behind them.
 """
 
 from collections.abc import Sequence
-from typing import Final, assert_never
+from typing import Final
 
 import msgspec
 from headgate.llm.canonical import (
     ArgumentsDelta,
     CitationDelta,
     Finish,
-    FinishReason,
     LogprobsDelta,
     MediaOutput,
-    OpaqueOutput,
+    OtherAnswer,
+    PartEvent,
     PartStop,
-    Ping,
     RedactedThinking,
     RefusalDelta,
     RefusalStart,
@@ -44,28 +42,23 @@ from headgate.llm.canonical import (
     ToolCallStart,
     UsageUpdate,
 )
-from headgate.llm.dialects.dialect import Memo, ReplyContext
+from headgate.llm.dialects.dialect import Memo
 from headgate.llm.dialects.openai_chat import wire
-from headgate.llm.dialects.openai_chat.errors import encode_error
-from headgate.llm.dialects.openai_chat.response import (
-    FINISH_WORDS,
-    encode_usage,
-    failure_of,
-    finish_of,
-    made_call_id,
-    service_tier_word,
-    thinking_text,
-    usage_of,
-)
-from headgate.llm.errors import ErrorDetail, UpstreamError
+from headgate.llm.dialects.openai_chat.annotations import CITATIONS_MAX, citations_of, logprobs_of, pages_of
+from headgate.llm.dialects.openai_chat.media import audio_of, images_of
+from headgate.llm.dialects.openai_chat.response import failure_of, finish_of, made_call_id, thinking_text, usage_of
+from headgate.llm.errors import UpstreamError
 from headgate.llm.framing.frame import Frame
-from headgate.llm.usage import NO_USAGE, Usage
+from headgate.llm.usage import NO_USAGE
 
 TOOL_CALLS_MAX: Final = 1_024
 """Tool calls of one answer: each is held until the end, and indexes come from the provider."""
 
-THINKING_CHARACTERS_MAX: Final = 4_194_304
-"""Reasoning text held to repeat its block with the signature; a longer block goes out with its signature only."""
+CHOICES_MAX: Final = 128
+"""Answers to one request: OpenAI's own bound of `n`."""
+
+TRANSCRIPT_CHARACTERS_MAX: Final = 1_048_576
+"""Of what is heard, held until the sound ends."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -86,37 +79,21 @@ class _Call:
 class ChatStreamDecoder:
     """See `dialect.StreamDecoder`."""
 
-    __slots__ = (
-        "_by_key",
-        "_calls",
-        "_done",
-        "_finished",
-        "_id",
-        "_kind",
-        "_memo",
-        "_next",
-        "_open",
-        "_refused",
-        "_started",
-    )
+    __slots__ = ("_done", "_first", "_id", "_memo", "_others", "_pages", "_started")
 
     def __init__(self, memo: Memo) -> None:
         self._memo = memo
         self._started = False
-        self._finished = False
         self._done = False
         self._id = ""
-        self._next = 0  # canonical index of the next part
-        self._kind: type[TextStart] | type[ThinkingStart] | type[RefusalStart] | None = None  # of the open part
-        self._open = -1  # its canonical index
-        self._calls: list[_Call] = []
-        self._by_key: dict[int, _Call] = {}
-        self._refused = False
+        self._first = _ChoiceDecoder(memo)
+        self._others: dict[int, _ChoiceDecoder] = {}
+        self._pages: Sequence[str] = ()
 
     @property
     def complete(self) -> bool:
-        """`[DONE]` or a finish reason was seen."""
-        return self._done or self._finished
+        """`[DONE]` or every choice's finish reason was seen."""
+        return self._done or (self._first.finished and all(choice.finished for choice in self._others.values()))
 
     @property
     def ended(self) -> bool:
@@ -143,8 +120,11 @@ class ChatStreamDecoder:
             if not chunk.choices and usage is NO_USAGE:
                 return ()
             events.append(self._start(chunk))
-        if chunk.choices and not self._finished:
-            self._on_choice(chunk.choices[0], events)
+        if chunk.choices:
+            if chunk.citations:
+                self._pages = chunk.citations
+            for choice in chunk.choices:
+                self._on_choice(choice, events)
         if usage is not NO_USAGE:
             events.append(UsageUpdate(usage))
         return events
@@ -154,12 +134,12 @@ class ChatStreamDecoder:
         if self.complete:
             return ()
         events: list[StreamEvent] = []
-        self._stop_parts(events)
+        self._first.stop_parts(events)
         return events
 
     def _start(self, chunk: wire.Completion) -> Start:
         self._started = True
-        self._id = chunk.id or ""
+        self._id = self._first.answer_id = chunk.id or ""
         return Start(
             id=self._id,
             model=chunk.model or "",
@@ -169,22 +149,80 @@ class ChatStreamDecoder:
 
     def _on_done(self) -> Sequence[StreamEvent]:
         self._done = True
-        if self._finished:
-            return ()
         events: list[StreamEvent] = []
         if not self._started:
             events.append(Start())
-        self._finish(wire.Choice(), events)
+        self._first.finish(wire.Choice(), events, self._pages)
+        for number, other in self._others.items():
+            said: list[StreamEvent] = []
+            other.finish(wire.Choice(), said)
+            events.extend(_of_other(number, said))
         return events
 
     def _on_choice(self, choice: wire.Choice, events: list[StreamEvent]) -> None:
-        if choice.index:
-            return  # a second candidate, which nobody asked for
+        if not choice.index:
+            self._first.take(choice, events, self._pages)
+            return
+        other = self._others.get(choice.index)
+        if other is None:
+            if len(self._others) >= CHOICES_MAX or not 0 < choice.index <= CHOICES_MAX:
+                return
+            other = self._others[choice.index] = _ChoiceDecoder(self._memo)
+            other.answer_id = f"{self._id}_{choice.index}"
+        said: list[StreamEvent] = []
+        other.take(choice, said)
+        events.extend(_of_other(choice.index, said))
+
+
+def _of_other(number: int, events: Sequence[StreamEvent]) -> list[StreamEvent]:
+    return [OtherAnswer(number, event) for event in events if isinstance(event, PartEvent)]
+
+
+class _ChoiceDecoder:
+    """The parts of one choice."""
+
+    __slots__ = (
+        "_begins",
+        "_by_key",
+        "_calls",
+        "_heard",
+        "_kind",
+        "_length",
+        "_memo",
+        "_next",
+        "_open",
+        "_refused",
+        "answer_id",
+        "finished",
+    )
+
+    def __init__(self, memo: Memo) -> None:
+        self._memo = memo
+        self.finished = False
+        self.answer_id = ""
+        self._next = 0  # canonical index of the next part
+        self._kind: type[TextStart] | type[ThinkingStart] | type[RefusalStart] | None = None  # of the open part
+        self._open = -1  # its canonical index
+        self._calls: list[_Call] = []
+        self._by_key: dict[int, _Call] = {}
+        self._refused = False
+        self._length = 0  # of the message's text so far
+        self._begins = 0  # where in it the last text part began
+        self._heard: list[str] = []
+
+    def take(self, choice: wire.Choice, events: list[StreamEvent], pages: Sequence[str] = ()) -> None:
+        """What one chunk says of this choice."""
+        if self.finished:
+            return
         delta = choice.delta or choice.message
         if delta is not None:
             self._on_delta(delta, events)
+        if choice.logprobs is not None and self._kind is TextStart:
+            tokens = logprobs_of(choice.logprobs)
+            if tokens:
+                events.append(LogprobsDelta(self._open, tokens))
         if choice.finish_reason:
-            self._finish(choice, events)
+            self.finish(choice, events, pages)
 
     def _on_delta(self, delta: wire.Answer, events: list[StreamEvent]) -> None:
         if delta.reasoning_content or delta.reasoning or delta.thinking_blocks:
@@ -199,6 +237,11 @@ class ChatStreamDecoder:
             self._refused = True
             index = self._part(RefusalStart, events)
             events.append(RefusalDelta(index, delta.refusal))
+        if delta.annotations and self._kind is TextStart:
+            cited = citations_of(delta.annotations[:CITATIONS_MAX], self._begins)
+            events.extend(CitationDelta(self._open, citation) for citation in cited)
+        if delta.audio is not None or delta.images:
+            self._on_media(delta, events)
         if delta.tool_calls:
             for call in delta.tool_calls:
                 self._on_tool_call(call, events)
@@ -206,8 +249,26 @@ class ChatStreamDecoder:
             self._on_tool_call(wire.AnswerToolCall(index=0, function=delta.function_call), events)
 
     def _on_text(self, text: str, events: list[StreamEvent]) -> None:
-        index = self._open if self._kind is TextStart else self._part(TextStart, events)
+        if self._kind is TextStart:
+            index = self._open
+        else:
+            index = self._part(TextStart, events)
+            self._begins = self._length
+        self._length += len(text)
         events.append(TextDelta(index, text))
+
+    def _on_media(self, delta: wire.Answer, events: list[StreamEvent]) -> None:
+        audio = delta.audio
+        if audio is not None:
+            if audio.transcript and self._length <= TRANSCRIPT_CHARACTERS_MAX:
+                self._heard.append(audio.transcript)
+                self._length += len(audio.transcript)
+            if audio.data:
+                self._stop_open(events)
+                events.append(MediaOutput(self._take_index(), audio_of(audio.data, self._memo.audio_format)))
+        for image in images_of(delta.images or []):
+            self._stop_open(events)
+            events.append(MediaOutput(self._take_index(), image))
 
     def _on_content_parts(self, parts: Sequence[wire.AnswerPart], events: list[StreamEvent]) -> None:
         for part in parts:
@@ -296,7 +357,7 @@ class ChatStreamDecoder:
     def _tell_call(self, call: _Call, events: list[StreamEvent]) -> None:
         self._stop_open(events)
         call.index = self._take_index()
-        call_id = call.id or made_call_id(self._id, self._calls.index(call))
+        call_id = call.id or made_call_id(self.answer_id, self._calls.index(call))
         name = self._memo.tool_names.get(call.name, call.name)
         events.append(ToolCallStart(call.index, call_id, name))
         if call.pending:
@@ -322,7 +383,7 @@ class ChatStreamDecoder:
             events.append(PartStop(self._open))
             self._kind = None
 
-    def _stop_parts(self, events: list[StreamEvent]) -> bool:
+    def stop_parts(self, events: list[StreamEvent]) -> bool:
         """Stops what is open; whether any tool was called."""
         self._stop_open(events)
         for call in self._calls:
@@ -335,163 +396,16 @@ class ChatStreamDecoder:
                 events.append(PartStop(call.index))
         return called
 
-    def _finish(self, choice: wire.Choice, events: list[StreamEvent]) -> None:
-        called = self._stop_parts(events)
-        self._finished = True
+    def finish(self, choice: wire.Choice, events: list[StreamEvent], pages: Sequence[str] = ()) -> None:
+        """The end of this choice, once."""
+        if self.finished:
+            return
+        self.finished = True
+        if self._heard:
+            index = self._part(TextStart, events)
+            events.append(TextDelta(index, "".join(self._heard)))
+        if pages and self._kind is TextStart:
+            events.extend(CitationDelta(self._open, citation) for citation in pages_of(pages[:CITATIONS_MAX]))
+        called = self.stop_parts(events)
         reason, stop_sequence = finish_of(choice, self._memo, called=called, refused=self._refused)
         events.append(Finish(reason, stop_sequence))
-
-
-class ChatStreamEncoder:
-    """See `dialect.StreamEncoder`."""
-
-    __slots__ = (
-        "_arguments",
-        "_blocks_said",
-        "_context",
-        "_head",
-        "_role",
-        "_signatures",
-        "_tail",
-        "_thinking",
-        "_thinking_size",
-        "_tools",
-        "_usage",
-    )
-
-    def __init__(self, context: ReplyContext) -> None:
-        self._context = context
-        self._head = b'data: {"id":"","choices":['
-        self._tail = b"]}\n\n"
-        self._role = b',"role":"assistant"'  # until the first delta went out
-        self._tools: dict[int, int] = {}  # canonical index to the index of the call
-        self._arguments: set[int] = set()  # canonical indexes of calls that have any
-        self._thinking: list[str] = []
-        self._thinking_size = 0
-        self._signatures: list[str] = []
-        self._blocks_said = 0
-        self._usage: Usage = NO_USAGE
-
-    def feed(self, event: StreamEvent) -> bytes:
-        """Chunks of one event."""
-        match event:
-            case TextDelta(text=text):
-                return self._delta(b'"content":' + _encode(text), b"")
-            case ArgumentsDelta():
-                return self._on_arguments(event)
-            case ThinkingDelta(text=text):
-                return self._on_thinking(text)
-            case RefusalDelta(text=text):
-                return self._delta(b"", b',"refusal":' + _encode(text))
-            case ToolCallStart():
-                return self._on_tool_call(event)
-            case SignatureDelta(signature=signature):
-                self._signatures.append(signature)
-                return b""
-            case RedactedThinking(data=data):
-                return self._blocks(_encode({"type": "redacted_thinking", "data": data}))
-            case PartStop(index=index):
-                return self._on_stop(index)
-            case Start():
-                self._on_start(event)
-                return b""
-            case UsageUpdate(usage=usage):
-                self._usage = self._usage.merge(usage)
-                return b""
-            case Finish(reason=reason):
-                return self._on_finish(reason)
-            case StreamFailure(error=error):
-                return self.fail(error)
-            case Ping():
-                return b": ping\n\n"
-            case TextStart() | ThinkingStart() | RefusalStart():
-                return b""
-            case CitationDelta() | LogprobsDelta() | MediaOutput() | OpaqueOutput():
-                return b""
-            case _:
-                assert_never(event)
-
-    def close(self) -> bytes:
-        """Usage, if it was asked for, and the terminator."""
-        usage = self._usage
-        known = usage.input is not None or usage.output is not None
-        if not (self._context.include_usage and known):
-            return b"data: [DONE]\n\n"
-        tail = self._tail.removesuffix(b"}\n\n") + b',"usage":' + _encode(encode_usage(usage)) + b"}\n\n"
-        return self._head + tail + b"data: [DONE]\n\n"
-
-    def fail(self, error: ErrorDetail) -> bytes:
-        """The error as SDKs of this dialect look for it in a stream; no terminator."""
-        return b"data: " + encode_error(error) + b"\n\n"
-
-    def _on_start(self, event: Start) -> None:
-        self._head = b'data: {"id":' + _encode(event.id) + b',"choices":['
-        created = self._context.created if event.created is None else event.created
-        tail = b'],"created":%d,"model":%b' % (created, _encode(event.model or self._context.model))
-        tier = service_tier_word(event.service_tier)
-        if tier:
-            tail += b',"service_tier":' + _encode(tier)
-        self._tail = tail + b',"object":"chat.completion.chunk"}\n\n'
-        self._usage = self._usage.merge(event.usage)
-
-    def _delta(self, before_role: bytes, after_role: bytes, finish: bytes = b"") -> bytes:
-        """One chunk; members of the delta are written around `role`, which stands second. A member after it starts with
-        a comma."""
-        role = self._role
-        if role:
-            self._role = b""
-            delta = before_role + role + after_role if before_role else role[1:] + after_role
-        else:
-            delta = before_role + after_role if before_role else after_role[1:]
-        return b"".join((self._head, b'{"index":0,"delta":{', delta, b"}", finish, b"}", self._tail))
-
-    def _on_tool_call(self, event: ToolCallStart) -> bytes:
-        position = len(self._tools)
-        self._tools[event.index] = position
-        return self._delta(
-            b"",
-            b',"tool_calls":[{"index":%d,"id":%b,"function":{"arguments":"","name":%b},"type":"function"}]'
-            % (position, _encode(event.id), _encode(event.name)),
-        )
-
-    def _on_arguments(self, event: ArgumentsDelta) -> bytes:
-        if not event.text:
-            return b""
-        self._arguments.add(event.index)
-        return self._arguments_chunk(self._tools[event.index], event.text)
-
-    def _arguments_chunk(self, position: int, text: str) -> bytes:
-        return self._delta(
-            b"",
-            b',"tool_calls":[{"index":%d,"id":null,"function":{"arguments":%b,"name":""}}]' % (position, _encode(text)),
-        )
-
-    def _on_thinking(self, text: str) -> bytes:
-        if self._thinking_size <= THINKING_CHARACTERS_MAX:
-            self._thinking.append(text)
-            self._thinking_size += len(text)
-        return self._delta(b"", b',"reasoning_content":' + _encode(text))
-
-    def _on_stop(self, index: int) -> bytes:
-        position = self._tools.get(index)
-        if position is not None:
-            # Clients parse the arguments: nothing at all is no JSON.
-            return b"" if index in self._arguments else self._arguments_chunk(position, "{}")
-        chunk = b""
-        if self._signatures:
-            whole = self._thinking_size <= THINKING_CHARACTERS_MAX
-            text = "".join(self._thinking) if whole else ""
-            signature = "".join(self._signatures)
-            chunk = self._blocks(_encode({"type": "thinking", "thinking": text, "signature": signature}))
-        self._thinking.clear()
-        self._thinking_size = 0
-        self._signatures.clear()
-        return chunk
-
-    def _blocks(self, block: bytes) -> bytes:
-        # OpenAI's SDK puts streamed lists together by `index` and fails on an entry that has none.
-        position, self._blocks_said = self._blocks_said, self._blocks_said + 1
-        return self._delta(b"", b',"thinking_blocks":[{"index":%d,' % position + block[1:] + b"]")
-
-    def _on_finish(self, reason: FinishReason) -> bytes:
-        return self._delta(b"", b"", b',"finish_reason":"%b"' % FINISH_WORDS[reason].encode())

@@ -173,6 +173,20 @@ class UserMessage(msgspec.Struct, frozen=True, tag_field="role", tag="user"):
     cache_control: CacheControl | None = None
 
 
+class UrlCitation(msgspec.Struct, frozen=True):
+    url: str | None = None
+    title: str | None = None
+    content: str | None = None
+    """OpenRouter: the words of the source."""
+    start_index: int | None = None
+    end_index: int | None = None
+
+
+class Annotation(msgspec.Struct, frozen=True):
+    type: str = ""
+    url_citation: UrlCitation | None = None
+
+
 class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assistant"):
     content: str | list[AssistantContent] | None = None
     name: str | None = None
@@ -183,6 +197,7 @@ class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assis
     reasoning_content: str | ReasoningUnion | None = None
     reasoning: str | None = None
     thinking_blocks: list[ThinkingBlock] | None = None
+    annotations: list[Annotation] | None = None
     cache_control: CacheControl | None = None
 
 
@@ -265,6 +280,23 @@ class Thinking(msgspec.Struct, frozen=True):
     display: str | None = None
 
 
+class Place(msgspec.Struct, frozen=True):
+    city: str | None = None
+    country: str | None = None
+    region: str | None = None
+    timezone: str | None = None
+
+
+class UserLocation(msgspec.Struct, frozen=True):
+    type: str = "approximate"
+    approximate: Place | None = None
+
+
+class WebSearchOptions(msgspec.Struct, frozen=True):
+    search_context_size: str | None = None
+    user_location: UserLocation | None = None
+
+
 class ChatBody(msgspec.Struct, frozen=True):
     """What is read of a request; every other member travels in `extras`."""
 
@@ -296,6 +328,7 @@ class ChatBody(msgspec.Struct, frozen=True):
     service_tier: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    web_search_options: WebSearchOptions | None = None
 
 
 KNOWN_MEMBERS: Final = frozenset(ChatBody.__struct_fields__)
@@ -355,6 +388,20 @@ class AnswerToolCall(msgspec.Struct, frozen=True):
     function: AnswerFunction | None = None
 
 
+class AnswerAudio(msgspec.Struct, frozen=True):
+    """Sound, whole or a piece of it: base64, and what is heard."""
+
+    id: str | None = None
+    data: str | None = None
+    transcript: str | None = None
+
+
+class AnswerImage(msgspec.Struct, frozen=True):
+    """OpenRouter, LiteLLM: a picture that the model made."""
+
+    image_url: ImageUrl | None = None
+
+
 class Answer(msgspec.Struct, frozen=True):
     """A whole message or a delta of one."""
 
@@ -366,6 +413,24 @@ class Answer(msgspec.Struct, frozen=True):
     reasoning: str | None = None
     """OpenRouter, vLLM, Groq, Ollama."""
     thinking_blocks: list[ThinkingBlock] | None = None
+    annotations: list[Annotation] | None = None
+    audio: AnswerAudio | None = None
+    images: list[AnswerImage] | None = None
+
+
+class TopLogprob(msgspec.Struct, frozen=True):
+    token: str | None = None
+    logprob: float | None = None
+
+
+class Logprob(msgspec.Struct, frozen=True):
+    token: str | None = None
+    logprob: float | None = None
+    top_logprobs: list[TopLogprob] | None = None
+
+
+class Logprobs(msgspec.Struct, frozen=True):
+    content: list[Logprob] | None = None
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -373,6 +438,7 @@ class Choice(msgspec.Struct, frozen=True):
     message: Answer | None = None
     delta: Answer | None = None
     finish_reason: str | None = None
+    logprobs: Logprobs | None = None
     stop_reason: str | int | None = None
     """vLLM: the stop sequence (or token) that matched."""
     matched_stop: str | int | None = None
@@ -401,6 +467,8 @@ class Completion(msgspec.Struct, frozen=True):
     choices: list[Choice] | None = None
     usage: WireUsage | None = None
     service_tier: str | None = None
+    citations: list[str] | None = None
+    """Perplexity, xAI: pages that the answer as a whole draws on."""
     error: str | ErrorBody | None = None
     x_groq: GroqExtension | None = None
 

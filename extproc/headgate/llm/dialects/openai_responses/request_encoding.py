@@ -46,6 +46,7 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
 )
 from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.dialects.openai_responses.wire import Members
+from headgate.llm.dialects.uncited import report_uncited
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 
@@ -71,6 +72,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     if instructions:
         body["instructions"] = instructions
     body["input"] = _Input(losses).encode(rest)
+    report_uncited(request.messages, losses)
     tool_names = _add_tools(body, request, losses)
     _add_limits(body, request, facts, losses)
     _add_sampling(body, request, facts, losses)
@@ -273,7 +275,7 @@ def _add_tools(body: Members, request: ChatRequest, losses: list[Loss]) -> dict[
                 tools.append(_function_tool(tool))
             case WebSearchTool():
                 names.add(WEB_SEARCH)
-                tools.append(_web_search(tool, path, losses))
+                tools.append(_web_search(tool, tool.path or path, losses))
             case OpaqueTool() if tool.dialect is NAME:
                 names.add(tool.kind)
                 tools.append(tool.raw)

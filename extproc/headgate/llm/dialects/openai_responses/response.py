@@ -6,7 +6,7 @@ answer's id, so that a stream and a whole answer name them alike.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 import msgspec
 from headgate.llm.canonical import (
@@ -29,6 +29,7 @@ from headgate.llm.canonical import (
     TopLogprob,
 )
 from headgate.llm.dialects.dialect import Memo, ReplyContext
+from headgate.llm.dialects.openai_chat.annotations import encode_logprobs
 from headgate.llm.dialects.openai_chat.response import service_tier_word
 from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.dialects.openai_responses.echo import DEFAULT
@@ -339,21 +340,6 @@ def encode_citation(citation: Citation) -> Members:
         "start_index": citation.start or 0,
         "end_index": citation.end or 0,
     }
-
-
-def encode_logprobs(logprobs: Sequence[TokenLogprob]) -> list[Any]:
-    """Log probabilities, each with its token's bytes."""
-    return [
-        {
-            "token": each.token,
-            "bytes": list(each.token.encode()),
-            "logprob": each.logprob,
-            "top_logprobs": [
-                {"token": top.token, "bytes": list(top.token.encode()), "logprob": top.logprob} for top in each.top
-            ],
-        }
-        for each in logprobs
-    ]
 
 
 def message_item(item_id: str, content: Sequence[Members], status: str) -> bytes:

@@ -21,6 +21,7 @@ from headgate.llm.canonical import (
     LogprobsDelta,
     MediaOutput,
     OpaqueOutput,
+    OtherAnswer,
     PartStop,
     Ping,
     RedactedThinking,
@@ -39,6 +40,7 @@ from headgate.llm.canonical import (
     UsageUpdate,
 )
 from headgate.llm.dialects.dialect import ReplyContext
+from headgate.llm.dialects.openai_chat.annotations import encode_logprobs
 from headgate.llm.dialects.openai_chat.errors import encode_error
 from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.dialects.openai_responses.errors import failure_code
@@ -46,7 +48,6 @@ from headgate.llm.dialects.openai_responses.response import (
     ResponseHead,
     call_item,
     encode_citation,
-    encode_logprobs,
     encode_usage,
     image_item,
     message_item,
@@ -178,7 +179,7 @@ class ResponsesStreamEncoder:
             case MediaOutput(part=ImagePart(source=Base64Source(data=data))):
                 self._hold(data)
                 return self._whole_item("ig", lambda item_id: image_item(item_id, data))
-            case MediaOutput() | OpaqueOutput():
+            case MediaOutput() | OpaqueOutput() | OtherAnswer():
                 return b""
             case Start():
                 return self._start(event)
