@@ -45,6 +45,7 @@ COMMANDS: Final = (
     ),
     Command("status", "say which objects are in force, which are not, and why", "headgate.cli.status"),
     Command("diff", "say what applying files would change, before it is applied", "headgate.cli.diff"),
+    Command("usage", "say what was used, by whom, and what it cost, from the ledger", "headgate.cli.usage"),
     Command("translate", "show what a provider would receive for a client's request", "headgate.cli.translate"),
 )
 

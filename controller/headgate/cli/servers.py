@@ -10,6 +10,7 @@ from typing import Final
 
 from headgate.cli.run_options import STDOUT, RunOptions
 from headgate.cli.state_directory import StateDirectory
+from headgate.collector.settings import LEDGER_VARIABLE
 from headgate.runtime.supervisor import ChildSpec, relay_output
 
 STOP_SECONDS: Final = 10.0
@@ -79,9 +80,6 @@ def _collector(options: RunOptions, state: StateDirectory) -> ChildSpec:
         inherit_stdout=options.access_log == STDOUT,
         descriptors=(listening,),
     )
-
-
-LEDGER_VARIABLE: Final = "HEADGATE_LEDGER"
 
 
 def ledger_url(options: RunOptions, environment: Mapping[str, str]) -> str:

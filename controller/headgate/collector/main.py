@@ -19,6 +19,7 @@ from headgate.collector.counters import Counts
 from headgate.collector.outlet import Outlet
 from headgate.collector.price_file import PriceFile
 from headgate.collector.service import AccessLogService
+from headgate.collector.settings import LEDGER_VARIABLE, otlp_settings
 from headgate.collector.sinks.json_lines import JsonLines
 from headgate.collector.sinks.sink import Sink
 from headgate.collector.spool import Spool
@@ -49,10 +50,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--address", default="127.0.0.1:9190", help="unix:/path, host:port or fd:N (default %(default)s)")
     add(
         "--store",
-        default=os.environ.get("HEADGATE_LEDGER", ""),
+        default=os.environ.get(LEDGER_VARIABLE, ""),
         help="database for usage: a path (SQLite) or postgresql://user@host/name (default: HEADGATE_LEDGER, else none)",
     )
     add("--json-lines", default="", metavar="PATH", help="file for a line of JSON per request; `-` standard output")
+    add("--otlp-logs", default="", metavar="URL", help="OTLP/HTTP endpoint (default: what OTEL_* variables say)")
     add("--prices", type=Path, help="YAML file of prices and teams; read again when it changes")
     add("--spool", type=Path, help="folder that holds records while the store is away; without it memory has to do")
     add("--spool-bytes-max", type=int, default=SPOOL_BYTES_MAX, help="beyond it records are dropped and counted")
@@ -150,6 +152,13 @@ def _sinks(options: argparse.Namespace) -> Iterator[Sink]:
             yield Store(options.store)
         except StoreError as error:
             raise StartError(f"--store: {error}") from error
+
+    otlp = otlp_settings(os.environ, options.otlp_logs)
+    if otlp.endpoint:
+        # Imported here: an HTTP client for those who need it.
+        from headgate.collector.sinks.otlp import OtlpLogs
+
+        yield OtlpLogs(otlp.endpoint, headers=otlp.headers, resource=otlp.resource)
 
 
 SPOOLED: Final = frozenset({"store"})

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from headgate.collector.counters import SinkCounts
-from headgate.collector.sinks.sink import Sink, SinkError
+from headgate.collector.sinks.sink import RefusedError, Sink, SinkError
 from headgate.collector.spool import Spool
 from headgate.ledger.record import UsageRecord
 from headgate.runtime.logging import event_log
@@ -116,6 +116,10 @@ class Outlet:
             log.warning("sink_failed", sink=self._sink.name, records=len(records), error=str(error))
             self._away = True
             return False
+        except RefusedError as error:
+            self._counts.dropped += len(records)
+            log.error("records_refused", sink=self._sink.name, records=len(records), error=str(error))
+            return True
         except Exception as error:  # a bug in a sink must not stop the others, nor this one for ever
             self._counts.failures += 1
             log.exception("sink_crashed", sink=self._sink.name, error=str(error))

@@ -10,6 +10,10 @@ class SinkError(Exception):
     """The records could not be written now; the same ones will be offered again. One line for the log."""
 
 
+class RefusedError(Exception):
+    """The records will not be taken, however often they are offered. One line for the log."""
+
+
 class Sink(Protocol):
     """Takes batches of records, one after the other. The same record may come twice: after a crash, or after a failure
     that was none."""
@@ -20,7 +24,7 @@ class Sink(Protocol):
         ...
 
     async def write(self, records: Sequence[UsageRecord]) -> None:
-        """All of them or, with SinkError, none that cannot be written again."""
+        """All of them or, with SinkError, none that cannot be written again. RefusedError gives them up."""
         ...
 
     async def close(self) -> None:

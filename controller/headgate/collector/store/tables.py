@@ -6,7 +6,18 @@ Sums are kept with the events in one transaction, so they are always exact.
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+)
 from sqlalchemy import Text as LongText
 
 metadata: Final = MetaData()
@@ -49,9 +60,9 @@ EVENTS: Final = Table(
     Column("costs", LongText, nullable=False),
     Column("cost_micros", BigInteger),
     Column("price", LongText, nullable=False),
-    Column("duration_ms", Float, nullable=False),
-    Column("upstream_ms", Float),
-    Column("ttft_ms", Float),
+    Column("duration_ms", Double, nullable=False),
+    Column("upstream_ms", Double),
+    Column("ttft_ms", Double),
     Column("request_bytes", BigInteger, nullable=False),
     Column("response_bytes", BigInteger, nullable=False),
     Column("losses", LongText, nullable=False),

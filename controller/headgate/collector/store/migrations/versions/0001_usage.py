@@ -41,9 +41,9 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         *(sa.Column(f"{name}_tokens", sa.BigInteger()) for name in _TOKENS),
         sa.Column("cost_micros", sa.BigInteger()),
-        sa.Column("duration_ms", sa.Float(), nullable=False),
-        sa.Column("upstream_ms", sa.Float()),
-        sa.Column("ttft_ms", sa.Float()),
+        sa.Column("duration_ms", sa.Double[float](), nullable=False),
+        sa.Column("upstream_ms", sa.Double[float]()),
+        sa.Column("ttft_ms", sa.Double[float]()),
         sa.Column("request_bytes", sa.BigInteger(), nullable=False),
         sa.Column("response_bytes", sa.BigInteger(), nullable=False),
     )

@@ -1,0 +1,153 @@
+"""Usage in a database: each record once, sums that agree, tables as the migrations make them."""
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from headgate.collector.store.asking import Question, ask
+from headgate.collector.store.database import StoreError, migrate, open_engine, url_of
+from headgate.collector.store.rollup import BOUNDS, bucket
+from headgate.collector.store.tables import EVENTS, HOURLY, metadata
+from headgate.collector.store.writing import write
+from headgate.ledger.record import Attempt, Tokens, UsageRecord, UsageSource
+from sqlalchemy import Engine, func, inspect, select
+from sqlalchemy.exc import SQLAlchemyError
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The URL of a Postgres of our own; `pgserver` (PyPI) brings it."""
+    pgserver = pytest.importorskip("pgserver", reason="needs Postgres: pip install pgserver")
+    with tempfile.TemporaryDirectory(prefix="hg-pg-") as directory, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the folder that it would keep its runtime in
+        server = pgserver.get_server(directory, cleanup_mode="stop")
+        try:
+            yield str(server.get_uri())
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database with the tables, empty."""
+    sqlite = request.param == "sqlite"
+    found = open_engine(str(tmp_path / "usage.db") if sqlite else str(request.getfixturevalue("postgres")))
+    migrate(found)
+    yield found
+    with found.begin() as connection:
+        for table in metadata.tables.values():
+            connection.execute(table.delete())
+    found.dispose()
+
+
+def record(number: int, **changes: object) -> UsageRecord:
+    values: dict[str, object] = {
+        "id": f"{number:032x}",
+        "request_id": f"r{number}",
+        "started_ns": 1_790_000_000_000_000_000 + number * 60_000_000_000,
+        "client": "alice",
+        "original_model": "m",
+        "attempts": (Attempt(backend="b", status=200),),
+        "tokens": Tokens(input=10, output=number, total=10 + number),
+        "usage_source": UsageSource.REPORTED,
+        "cost_micros": 7,
+        **changes,
+    }
+    return UsageRecord(**values)  # pyright: ignore[reportArgumentType]
+
+
+def sums(engine: Engine) -> tuple[int, int, int]:
+    with engine.connect() as connection:
+        row = connection.execute(
+            select(func.sum(HOURLY.c.requests), func.sum(HOURLY.c.output_tokens), func.sum(HOURLY.c.cost_micros))
+        ).one()
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+def test_records_are_written_once(engine: Engine) -> None:
+    batch = [record(n) for n in range(100)]
+    assert write(engine, [*batch, batch[3]]) == 100
+    assert write(engine, [*batch[50:], record(100)]) == 1
+    with engine.connect() as connection:
+        assert connection.execute(select(func.count()).select_from(EVENTS)).scalar() == 101
+    assert sums(engine) == (101, sum(range(101)), 7 * 101)
+
+
+def test_migrations_make_the_tables(engine: Engine) -> None:
+    found = inspect(engine)
+    for name, table in metadata.tables.items():
+        made = {column["name"]: (str(column["type"]), column["nullable"]) for column in found.get_columns(name)}
+        wanted = {column.name: (column.type.compile(engine.dialect), bool(column.nullable)) for column in table.columns}
+        assert made == wanted
+        assert {index["name"] for index in found.get_indexes(name)} == {index.name for index in table.indexes}
+
+
+def test_migrating_again_changes_nothing(engine: Engine) -> None:
+    write(engine, [record(1)])
+    migrate(engine)
+    assert sums(engine)[0] == 1
+
+
+def test_buckets_cover_everything() -> None:
+    assert bucket(0) == 0
+    assert bucket(BOUNDS[-1] * 1000) == len(BOUNDS)
+    assert all(bucket(bound) == index for index, bound in enumerate(BOUNDS))
+
+
+def test_urls() -> None:
+    assert url_of("/x/usage.db") == "sqlite:////x/usage.db"
+    assert url_of("postgres://u@h/d") == "postgresql+psycopg://u@h/d"
+    with pytest.raises(StoreError, match="SQLite"):
+        open_engine("mysql://h/d")
+
+
+def test_asking_by_day_and_model(engine: Engine) -> None:
+    day = 24 * 60
+    write(engine, [record(n) for n in range(3)])
+    write(engine, [record(day + n, original_model="other", error="upstream_failed") for n in range(2)])
+    found = ask(engine, Question(by=("model", "day")))
+    assert [(each.group, each.sums["requests"], each.sums["errors"]) for each in found] == [
+        (("m", "2026-09-21"), 3, 0),
+        (("other", "2026-09-22"), 2, 2),
+    ]
+
+
+def test_asking_for_some(engine: Engine) -> None:
+    write(engine, [record(n * 60, client=f"c{n % 2}") for n in range(10)])
+    start = 1_790_000_000
+    assert [each.sums["requests"] for each in ask(engine, Question(where=(("key", "c1"),)))] == [5]
+    assert [each.sums["requests"] for each in ask(engine, Question(since=start + 5 * 3600))] == [5]
+    assert [each.sums["requests"] for each in ask(engine, Question(until=start + 5 * 3600))] == [6]
+    assert ask(engine, Question(where=(("key", "nobody"),))) == []
+
+
+def test_percentiles_are_close(engine: Engine) -> None:
+    durations = [float(n) for n in range(1, 1001)]
+    write(engine, [record(n, duration_ms=each, ttft_ms=each / 10) for n, each in enumerate(durations)])
+    answer = ask(engine, Question())[0]
+    for quantile in (50, 95, 99):
+        found = answer.duration_ms[quantile]
+        assert found is not None
+        assert found == pytest.approx(durations[quantile * 10 - 1], rel=0.2)
+    assert answer.ttft_ms[50] == pytest.approx(50, rel=0.2)
+
+
+def test_two_that_write_at_once(engine: Engine) -> None:
+    batches = [[record(n) for n in range(first, first + 200)] for first in (0, 100, 200, 300)]
+    with ThreadPoolExecutor(4) as pool:
+        results = [pool.submit(write_patiently, engine, batch) for batch in batches]
+    assert sum(each.result() for each in results) == 500
+    assert sums(engine)[0] == 500
+
+
+def write_patiently(engine: Engine, batch: list[UsageRecord]) -> int:
+    """As an outlet does: a batch that fails is offered again."""
+    for _ in range(20):
+        try:
+            return write(engine, batch)
+        except SQLAlchemyError:
+            continue
+    raise AssertionError("never written")

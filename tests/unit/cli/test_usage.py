@@ -1,0 +1,102 @@
+"""`headgate usage` over a small ledger."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from headgate.cli.main import main
+from headgate.collector.store.database import migrate, open_engine
+from headgate.collector.store.writing import write
+from headgate.ledger.record import Attempt, Tokens, UsageRecord, UsageSource
+
+
+def record(number: int, model: str, client: str, *, micros: int | None = 7) -> UsageRecord:
+    return UsageRecord(
+        id=f"{number:032x}",
+        request_id=f"r{number}",
+        started_ns=1_790_000_000_000_000_000 + number * 3_600_000_000_000,
+        client=client,
+        original_model=model,
+        service="default/openai",
+        attempts=(Attempt(backend="b", status=200),),
+        tokens=Tokens(input=1000, output=200, total=1200),
+        usage_source=UsageSource.REPORTED,
+        cost_micros=micros,
+        duration_ms=100.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = str(tmp_path_factory.mktemp("ledger") / "usage.db")
+    engine = open_engine(path)
+    migrate(engine)
+    write(engine, [record(n, "gpt" if n % 3 else "claude", "alice" if n % 2 else "bob") for n in range(30)])
+    write(engine, [record(31, "unpriced", "bob", micros=None)])
+    engine.dispose()
+    return path
+
+
+def test_table(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["usage", "--ledger", ledger, "--by", "model"]) == 0
+    head, first, second, third = capsys.readouterr().out.splitlines()
+    assert head.split()[:4] == ["model", "requests", "errors", "input"]
+    assert first.split()[:6] == ["gpt", "20", "0", "20,000", "0", "4,000"]
+    assert second.split()[0] == "claude"
+    assert third.split()[7] == "0.0000+", "a request without a price is said"
+
+
+def test_json_is_exact(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["usage", "--ledger", ledger, "--by", "key,model", "--output", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert sum(row["cost_micros"] for row in rows) == 30 * 7
+    assert sum(row["requests"] for row in rows) == 31
+    assert {(row["key"], row["model"]) for row in rows} >= {("alice", "gpt"), ("bob", "claude")}
+
+
+def test_csv(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["usage", "--ledger", ledger, "--by", "backend,day", "--output", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["day"] for row in rows] == ["2026-09-21", "2026-09-22"]
+    assert sum(int(row["requests"]) for row in rows) == 31
+
+
+def test_some_of_it(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--where", "key=alice", "--since", "2026-09-22", "--output", "json", "--by", ""]
+    assert main(["usage", "--ledger", ledger, *arguments]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 1
+    assert 0 < rows[0]["requests"] < 15
+
+
+@pytest.mark.parametrize("by", ["key", "day", "key,day", ""])
+def test_drawing(ledger: str, by: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["usage", "--ledger", ledger, "--by", by, "--plot", "requests"]) == 0
+    drawn = capsys.readouterr().out
+    assert "requests" in drawn
+    assert "\x1b" not in drawn
+    if "key" in by:
+        assert "alice" in drawn
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--by", "colour"], "--by colour"),
+        (["--where", "model"], "GROUP=VALUE"),
+        (["--since", "yesterday"], "no time"),
+    ],
+)
+def test_wrong_arguments(ledger: str, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["usage", "--ledger", ledger, *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_no_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["usage", "--ledger", str(tmp_path / "none.db")]) == 1
+    assert "there is no ledger" in capsys.readouterr().err
+    (tmp_path / "empty.db").touch()
+    assert main(["usage", "--ledger", str(tmp_path / "empty.db")]) == 1
+    assert "no usage is kept" in capsys.readouterr().err
