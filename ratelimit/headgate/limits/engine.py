@@ -206,7 +206,10 @@ def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: int, prefix:
     all_or_nothing = request.moment is Moment.ADMISSION
     if request.backends and all_or_nothing:
         choices = steering.ordered(request.backends, name)
-        owned = steering.owned(choices, [each.entries for each in request.descriptors])
+        limited = [
+            each.entries if op is not None else () for each, (_, op) in zip(request.descriptors, parts, strict=True)
+        ]
+        owned = steering.owned(choices, limited)
         if any(owned):
             return _choosing(choices, owned, parts, now, holder)
     return Plan(Transaction(tuple(ops), all_or_nothing, now, holder), tuple(parts))
@@ -220,11 +223,10 @@ def _choosing(
     holder: str,
 ) -> Plan:
     """A plan that begins with the first of `choices` that has room."""
-    counted = tuple(tuple([index for index in each if parts[index][1] is not None]) for each in owned)
-    of_backends = {index for each in counted for index in each}
+    of_backends = {index for each in owned for index in each}
     common = tuple([op for index, (_, op) in enumerate(parts) if op is not None and index not in of_backends])
-    alternatives = tuple(tuple([op for index in each if (op := parts[index][1]) is not None]) for each in counted)
-    return Plan(Transaction(common, True, now, holder, alternatives), tuple(parts), choices, counted)
+    alternatives = tuple(tuple([op for index in each if (op := parts[index][1]) is not None]) for each in owned)
+    return Plan(Transaction(common, True, now, holder, alternatives), tuple(parts), choices, owned)
 
 
 def _part(rule: Rule, request: LimitRequest, name: str) -> Part:

@@ -19,7 +19,7 @@
 local MAX = 9007199254740992
 local counters = tonumber(ARGV[1])
 local names = {unpack(KEYS, 1, counters)}
-local stored = redis.call('MGET', unpack(names))
+local stored = counters > 0 and redis.call('MGET', unpack(names)) or {}
 local counts = {}
 for i = 1, counters do
   counts[i] = tonumber(stored[i] or 0) or error('not a counter: ' .. KEYS[i])
