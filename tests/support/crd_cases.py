@@ -478,6 +478,25 @@ UNREAD: Sequence[Case] = (
         "remoteJWKS and localJWKS cannot both be specified.",
     ),
     Case("keys from nowhere", "MCPRoute", _jwks(), "either remoteJWKS or localJWKS must be specified."),
+)
+"""Of kinds and fields that the reader leaves out, with a warning."""
+
+OURS: Sequence[Case] = tuple(
+    Case(
+        f"a translation for {kind}",
+        "TranslationPolicy",
+        {"targetRefs": [{"group": GROUP, "kind": kind, "name": "target"}], "lane": "ExtProc"},
+        refused,
+        version="v1alpha1",
+        group="headgate.dev",
+    )
+    for kind, refused in (
+        ("AIServiceBackend", ""),
+        ("AIGatewayRoute", "this policy can only target an AIServiceBackend"),
+    )
+)
+
+QUOTAS: Sequence[Case] = (
     Case(
         "a quota",
         "QuotaPolicy",
@@ -506,22 +525,6 @@ UNREAD: Sequence[Case] = (
         version="v1alpha1",
     ),
 )
-"""Of kinds and fields that the reader leaves out, with a warning."""
 
-OURS: Sequence[Case] = tuple(
-    Case(
-        f"a translation for {kind}",
-        "TranslationPolicy",
-        {"targetRefs": [{"group": GROUP, "kind": kind, "name": "target"}], "lane": "ExtProc"},
-        refused,
-        version="v1alpha1",
-        group="headgate.dev",
-    )
-    for kind, refused in (
-        ("AIServiceBackend", ""),
-        ("AIGatewayRoute", "this policy can only target an AIServiceBackend"),
-    )
-)
-
-READ: Sequence[Case] = (*ROUTES, *BACKENDS, *POLICIES, *OLD_POLICIES, *CONFIGS, *OURS)
+READ: Sequence[Case] = (*QUOTAS, *ROUTES, *BACKENDS, *POLICIES, *OLD_POLICIES, *CONFIGS, *OURS)
 ALL: Sequence[Case] = (*READ, *OLD_ONLY, *UNREAD)

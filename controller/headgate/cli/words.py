@@ -35,17 +35,32 @@ def path(path_class: PathClass) -> str:
     return path_class.paths[0] if path_class.paths else f"{path_class.path} ({path_class.name})"
 
 
-_SOURCES: Final[Mapping[str, str]] = {"model": "model", "remote_address": "client address"}
+_SOURCES: Final[Mapping[str, str]] = {"model": "model", "remote_address": "client address", "range": "client address"}
 
 
 def limit(limit: ir.LimitRule) -> str:
     """A limit: how much for whom, and what a request adds."""
-    who = ", ".join(_selector(selector) for selector in limit.selectors) or "all requests together"
     charged = "" if limit.response_amount is None else f", then {limit.response_amount} when it is done"
     shadow = " (shadow)" if limit.shadow else ""
-    return (
-        f"{limit.requests} per {limit.unit.lower()} for {who}; a request adds {limit.request_amount}{charged}{shadow}"
-    )
+    amount = f"{limit.requests} per {limit.unit.lower()}"
+    return f"{amount} for {_who(limit)}; a request adds {limit.request_amount}{charged}{shadow}"
+
+
+def _who(limit: ir.LimitRule) -> str:
+    who = ", ".join(_selector(selector) for selector in limit.selectors if selector.source) or "all requests together"
+    if limit.excluded:
+        others = " or ".join(" and ".join(map(_selector, group)) for group in limit.excluded)
+        who = f"{who} but {others}"
+    if (backend := limit.backend) is not None:
+        model = (
+            f" as {backend.model}"
+            if backend.model
+            else f" but as {', '.join(backend.others)}"
+            if backend.others
+            else ""
+        )
+        who = f"{who} to {backend.service}{model}, else elsewhere"
+    return who
 
 
 def _selector(selector: ir.Selector) -> str:

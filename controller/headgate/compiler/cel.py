@@ -71,14 +71,15 @@ def extracted(key: str) -> str:
     return f"{_TYPED}.{_FIELDS[key]}"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as CEL writes it."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _model_expression(overrides: Sequence[tuple[str, str]]) -> str:
     expression = f"metadata.filter_metadata['{metadata.INTERNAL}'].{metadata.INTERNAL_MODEL}"
     for cluster, model in reversed(overrides):
-        expression = f"(xds.cluster_name == {_quoted(cluster)} ? {_quoted(model)} : {expression})"
+        expression = f"(xds.cluster_name == {quoted(cluster)} ? {quoted(model)} : {expression})"
     return expression
 
 
@@ -94,7 +95,7 @@ def lower_cost(expression: str, *, route: str, overrides: Sequence[tuple[str, st
         if name == "backend":
             return "xds.cluster_name"
         if name == "route_name":
-            return _quoted(route)
+            return quoted(route)
         return match.group()
 
     # Envoy's format parser ends a command at ")%".
@@ -138,11 +139,11 @@ def lower_estimate(expression: str, *, route: str, backend: str, model: str, out
         if name in metadata.USAGE_KEYS:
             return counts.get(name, "0u")
         if name == "model":
-            return _quoted(model) if model else _model_expression(())
+            return quoted(model) if model else _model_expression(())
         if name == "backend":
-            return _quoted(backend)
+            return quoted(backend)
         if name == "route_name":
-            return _quoted(route)
+            return quoted(route)
         return match.group()
 
     lowered = _TOKEN.sub(replace, expression)

@@ -173,6 +173,8 @@ class Backend(_Hashed):
     body_remove: tuple[str, ...] = ()
     managed_headers: tuple[str, ...] = ()
     """Headers that any backend of the rule changes; each attempt starts from the client's value of them."""
+    steered: bool = False
+    """Whether the rate limit service may say that a request begins with another backend of the rule."""
     alone: bool = False
     """Whether no other backend can take a later attempt."""
     include_usage: bool = False
@@ -204,10 +206,31 @@ class Selector:
     """Whom a limit rule counts: requests whose `source` has the value (or any value: each counts alone)."""
 
     source: str
-    """`header:<name>`, `model`, `remote_address`."""
+    """`header:<name>` (`:method` and `:path` are headers), `model`, `remote_address`, `range` (IPv4); empty for all
+    requests, which then only adds an entry `key`."""
     value: str | None
     regex: bool = False
     invert: bool = False
+    key: str = ""
+    """What its descriptor entry is called, where not as the source; the value is the same then, if it holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendLimit:
+    """That a limit is of a single backend: used up, it makes requests go to others while there are any."""
+
+    service: str
+    model: str = ""
+    """The model it is for, as the backend is asked for it; empty for any."""
+    others: tuple[str, ...] = ()
+    """The models that it is not for."""
+
+    def may_be_for(self, backend: Backend) -> bool:
+        """Whether requests to the backend may count; where it is asked for the client's model, that decides."""
+        if backend.service != self.service:
+            return False
+        model = backend.model
+        return not model or (model == self.model if self.model else model not in self.others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +239,11 @@ class LimitRule:
 
     name: str
     """Unique: `<kind>/<ns>/<policy>/rule/<i>`, with the route's name where the policy is not shared."""
+    backend: BackendLimit | None = None
+    quota: bool = False
+    """Whether it is a QuotaPolicy's: its descriptors are named as upstream names them, and do not hold `name`."""
+    excluded: tuple[tuple[Selector, ...], ...] = ()
+    """Whom it does not count: requests that all selectors of one of these select."""
     selectors: tuple[Selector, ...]
     requests: int
     unit: str

@@ -7,7 +7,16 @@ from types import MappingProxyType
 from typing import Never
 
 from headgate.compiler.conditions import Diagnostic, diagnostic_order
-from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api, headgate, policies
+from headgate.compiler.resources import (
+    ai_gateway,
+    backend_tls,
+    core,
+    envoy_gateway,
+    gateway_api,
+    headgate,
+    policies,
+    quota,
+)
 from headgate.compiler.resources.kinds import BY_NAME, KINDS
 from headgate.compiler.resources.metadata import Key, Name, Resource, Source
 
@@ -70,6 +79,7 @@ class World:
     ai_service_backends: Mapping[Name, ai_gateway.AIServiceBackend] = field(default_factory=_none)
     backend_security_policies: Mapping[Name, ai_gateway.BackendSecurityPolicy] = field(default_factory=_none)
     gateway_configs: Mapping[Name, ai_gateway.GatewayConfig] = field(default_factory=_none)
+    quota_policies: Mapping[Name, quota.QuotaPolicy] = field(default_factory=_none)
     translation_policies: Mapping[Name, headgate.TranslationPolicy] = field(default_factory=_none)
     secrets: Mapping[Name, core.Secret] = field(default_factory=_none)
     config_maps: Mapping[Name, core.ConfigMap] = field(default_factory=_none)

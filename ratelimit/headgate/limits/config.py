@@ -87,6 +87,8 @@ class Descriptor:
     """Likewise for this level alone."""
     share_threshold: bool = False
     """All values that match this wildcard share one counter."""
+    domain: str = ""
+    """Counters and metrics of this level and those below are named as if that domain had been asked; ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,7 @@ _DESCRIPTOR_KEYS: Final = frozenset(
         "detailed_metric",
         "value_to_metric",
         "share_threshold",
+        "domain",
     }
 )
 _RATE_LIMIT_KEYS: Final = frozenset(
@@ -172,6 +175,7 @@ def _descriptor(document: object, path: Path, *, depth: int) -> Descriptor:
         value_to_metric=_flag(mapping, "value_to_metric", path),
         detailed_metric=_flag(mapping, "detailed_metric", path),
         share_threshold=share_threshold,
+        domain=_text(mapping, "domain", path),
     )
 
 
@@ -320,6 +324,7 @@ def _dump_descriptor(descriptor: Descriptor) -> dict[str, object]:
         "value_to_metric": descriptor.value_to_metric,
         "detailed_metric": descriptor.detailed_metric,
         "share_threshold": descriptor.share_threshold,
+        "domain": descriptor.domain,
         "rate_limit": None if descriptor.rate_limit is None else _dump_rate_limit(descriptor.rate_limit),
         "descriptors": [_dump_descriptor(each) for each in descriptor.descriptors],
     }

@@ -111,8 +111,9 @@ def _tree(domain: str, parent_key: str, descriptors: Iterable[Descriptor], paren
     for descriptor in descriptors:
         key = f"{parent_key}.{_level(descriptor)}" if parent_key else _level(descriptor)
         path = (*parents, descriptor)
-        child = _tree(domain, key, descriptor.descriptors, path)
-        child.rule = _rule(domain, key, descriptor, path)
+        counted_as = descriptor.domain or domain
+        child = _tree(counted_as, key, descriptor.descriptors, path)
+        child.rule = _rule(counted_as, key, descriptor, path)
         if not descriptor.value:
             node.default[descriptor.key] = child
         elif "*" in descriptor.value:
@@ -183,7 +184,7 @@ def match_descriptor(snapshot: Snapshot, domain: str, entries: Entries) -> Match
         metric_key = ".".join(map("_".join, counted_entries))
     else:
         metric_key = _valued_key(rule, entries) if rule.valued_levels else rule.key
-    return Match(rule, counter_stem(domain, counted_entries), metric_key)
+    return Match(rule, counter_stem(rule.domain, counted_entries), metric_key)
 
 
 def _valued_key(rule: Rule, entries: Entries) -> str:

@@ -1,15 +1,21 @@
-"""Limits: the descriptors that Envoy sends, and the configuration of the service that counts them.
+"""Limits: the descriptors that Envoy sends; `ratelimit` writes the configuration of the service that counts them.
 
 A limit rule R becomes the descriptor `("rule", R.name)` plus one entry per selector. Envoy sends it when the request is
 admitted, with the amount to add then (0 only checks), and again when the response is done, with the cost. Both carry
 `hits_addend`, which Envoy honours only in `RateLimitPerRoute.rate_limits` (`route.rate_limits` ignores it silently).
 
+A limit of a single backend begins with `("backend_name", <ns>/<name>)` (and, of a QuotaPolicy, with the model, and goes
+on as upstream's do). It is checked for every backend that a request may go to, which one more descriptor names, and
+charged for the one that served (`headgate.contract.steering`).
+
 Identity comes from dynamic metadata, never from headers: at the end of a request Envoy builds descriptors from headers
 that the upstream filters have changed by then, and a missing header would drop the charge without a trace.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from ipaddress import ip_network
+from itertools import chain
 
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.route.v3.route_components_pb2 import RateLimit
@@ -22,9 +28,14 @@ from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from headgate.compiler import cel, ir
 from headgate.compiler.lower.wire import duration, http_filter, packed
 from headgate.contract import metadata
+from headgate.contract.steering import BACKEND_ENTRY, Choice, encode_choice
 
 DOMAIN = "headgate"
+METADATA = "headgate.ratelimit"
+"""Where the service's answers go: who refused, for the access log; with which backend to begin, for the router."""
 RULE_KEY = "rule"
+BACKEND_KEY = metadata.BACKEND_NAME
+MODEL_KEY = metadata.MODEL_NAME_OVERRIDE
 
 
 def header_key(name: str) -> str:
@@ -36,47 +47,105 @@ def _metadata_key(source: str) -> str:
     return metadata.INTERNAL_MODEL if source == "model" else source
 
 
+def _values(key: str) -> tuple[str, str]:
+    """CEL: whether our metadata has the key, and its value."""
+    values = f"metadata.filter_metadata['{metadata.INTERNAL}']"
+    return f"'{metadata.INTERNAL}' in metadata.filter_metadata && '{key}' in {values}", f"{values}['{key}']"
+
+
+def _holds(selector: ir.Selector) -> str:
+    """CEL: whether a request is selected."""
+    negate = "!" if selector.invert else ""
+    if selector.source == "range":
+        return f"{negate}source.address.matches({cel.quoted(addresses(selector.value or ''))})"
+    known, value = _values(_metadata_key(selector.source))
+    if selector.value is None:
+        return f"({known})"
+    if selector.regex:
+        return f"{negate}({known} && {value}.matches({cel.quoted('^(?:' + selector.value + ')$')}))"
+    return f"{negate}({known} && {value} == {cel.quoted(selector.value)})"
+
+
 def _selector_action(action: RateLimit.Action, selector: ir.Selector) -> None:
-    if selector.regex or selector.invert:
-        _expression_action(action, selector)
-    elif selector.source == "remote_address":
+    if not selector.source:
+        action.generic_key.descriptor_key = action.generic_key.descriptor_value = selector.key
+    elif selector.value is None and selector.source == "remote_address":
         action.remote_address.SetInParent()
-    else:
-        action.metadata.descriptor_key = selector.source
+    elif selector.source == "range" and not selector.key:
+        _expression(action, "range", _holds(selector))
+    elif selector.value is None or not (
+        selector.regex or selector.invert or selector.key or selector.source == "range"
+    ):
+        action.metadata.descriptor_key = selector.key or selector.source
         action.metadata.metadata_key.CopyFrom(
             MetadataKey(
                 key=metadata.INTERNAL,
                 path=[MetadataKey.PathSegment(key=_metadata_key(selector.source))],
             )
         )
+    else:
+        holds = _holds(selector)
+        _expression(action, selector.key or selector.source, _chosen(holds, selector.key) if selector.key else holds)
 
 
-def _expression_action(action: RateLimit.Action, selector: ir.Selector) -> None:
-    key = _metadata_key(selector.source)
-    values = f"metadata.filter_metadata['{metadata.INTERNAL}']"
-    wanted = (selector.value or "").replace("\\", "\\\\").replace("'", "\\'")
-    holds = f"{values}['{key}'].matches('^(?:{wanted})$')" if selector.regex else f"{values}['{key}'] == '{wanted}'"
-    known = f"'{metadata.INTERNAL}' in metadata.filter_metadata && '{key}' in {values}"
-    negate = "!" if selector.invert else ""
-    message = Descriptor(descriptor_key=selector.source, text=f"{negate}({known} && {holds})")
+def _chosen(condition: str, value: str) -> str:
+    """CEL: the value where the condition holds, else one that no limit is for."""
+    return f"({condition} ? {cel.quoted(value)} : '-')"
+
+
+def _expression(action: RateLimit.Action, key: str, text: str) -> None:
+    message = Descriptor(descriptor_key=key, text=text)
     action.extension.CopyFrom(
         TypedExtensionConfig(name="envoy.rate_limit_descriptors.expr", typed_config=packed(message))
     )
 
 
-def _actions(limit: RateLimit, rule: ir.LimitRule) -> None:
-    first = limit.actions.add()
-    first.generic_key.descriptor_key = RULE_KEY
-    first.generic_key.descriptor_value = rule.name
+def _literal(limit: RateLimit, key: str, value: str) -> None:
+    action = limit.actions.add()
+    action.generic_key.descriptor_key, action.generic_key.descriptor_value = key, value
+
+
+def _conditions(rule: ir.LimitRule, model: str) -> list[str]:
+    """What must hold beside the selectors; `model` is what the backend is asked for, empty for the client's own."""
+    found = [f"!({' && '.join(map(_holds, group))})" for group in rule.excluded]
+    if rule.backend is not None and not model:
+        known, value = _values(metadata.INTERNAL_MODEL)
+        if rule.backend.model:
+            found.append(f"({known} && {value} == {cel.quoted(rule.backend.model)})")
+        elif rule.backend.others:
+            others = ", ".join(map(cel.quoted, rule.backend.others))
+            found.append(f"!({known} && {value} in [{others}])")
+    return found
+
+
+def _actions(limit: RateLimit, rule: ir.LimitRule, model: str = "") -> None:
+    if rule.backend is not None:
+        conditions = _conditions(rule, model)
+        if conditions:
+            _expression(limit.actions.add(), BACKEND_KEY, _chosen(" && ".join(conditions), rule.backend.service))
+        else:
+            _literal(limit, BACKEND_KEY, rule.backend.service)
+    if rule.quota:
+        if model:
+            _literal(limit, MODEL_KEY, model)
+        else:
+            own = ir.Selector(source="model", value=None, key=MODEL_KEY)
+            _selector_action(limit.actions.add(), own)
+    else:
+        _literal(limit, RULE_KEY, rule.name)
     for selector in rule.selectors:
         _selector_action(limit.actions.add(), selector)
 
 
-def _set_amount(limit: RateLimit, amount: int | str, rule: ir.Rule, processor: bool) -> None:
-    if isinstance(amount, int):
+def _set_amount(limit: RateLimit, amount: int | str, rule: ir.Rule, processor: bool, clusters: tuple[str, ...]) -> None:
+    if isinstance(amount, int) and not clusters:
         limit.hits_addend.number.value = amount
-    else:
-        limit.hits_addend.format = cel.formatted(cost_expression(amount, rule, processor=processor))
+        return
+    cost = str(amount) if isinstance(amount, int) else cost_expression(amount, rule, processor=processor)
+    if clusters:
+        served = " || ".join(f"xds.cluster_name == {cel.quoted(cluster)}" for cluster in clusters)
+        cost = f"({served} ? int({cost}) : 0)"
+    limit.hits_addend.format = cel.formatted(cost.replace(")%", ") %"))
 
 
 def cost_expression(key: str, rule: ir.Rule, *, processor: bool) -> str:
@@ -89,12 +158,12 @@ def cost_expression(key: str, rule: ir.Rule, *, processor: bool) -> str:
     return f"('{metadata.NAMESPACE}' in metadata.filter_metadata && '{key}' in {values} ? int({values}['{key}']) : 0)"
 
 
-def _set_estimate(limit: RateLimit, limit_rule: ir.LimitRule, rule: ir.Rule) -> None:
+def _set_estimate(limit: RateLimit, limit_rule: ir.LimitRule, rule: ir.Rule, backends: tuple[ir.Backend, ...]) -> None:
     cost = next((cost for cost in rule.costs if cost.key == limit_rule.response_amount), None)
     if cost is None:
         limit.hits_addend.number.value = 0
         return
-    first = rule.backends[0] if rule.backends else None
+    first = backends[0] if backends else None
     expression = cel.lower_estimate(
         cost.expression,
         route=rule.route,
@@ -106,29 +175,81 @@ def _set_estimate(limit: RateLimit, limit_rule: ir.LimitRule, rule: ir.Rule) -> 
 
 
 def reserves(rules: Iterable[ir.Rule]) -> bool:
-    """Whether any limit of these rules reserves what a request may cost."""
-    return any(limit.reserve for rule in rules for limit in rule.limits)
+    """Whether any limit of these rules must know which request it is about: to reserve, or to choose a backend."""
+    return any(limit.reserve or limit.backend is not None for rule in rules for limit in rule.limits)
+
+
+def _limited(limit: ir.LimitRule, backends: tuple[ir.Backend, ...]) -> Iterator[tuple[ir.Backend, ...]]:
+    """The backends that a limit is checked for, those together that it is checked for in the same words."""
+    if limit.backend is None:
+        yield backends
+        return
+    found: dict[str, list[ir.Backend]] = {}
+    for backend in backends:
+        if limit.backend.may_be_for(backend):
+            found.setdefault(backend.model if limit.quota else "", []).append(backend)
+    yield from map(tuple, found.values())
 
 
 @lru_cache(maxsize=16_384)
-def per_route(rule: ir.Rule, *, processor: bool) -> RateLimitPerRoute:
+def per_route(rule: ir.Rule, *, processor: bool, backends: tuple[ir.Backend, ...] | None = None) -> RateLimitPerRoute:
     """What the rate limit filter does on a rule's routes: a check and, where a cost is due, a charge per limit.
 
-    Where a limit reserves, the check brings what the request may cost, and the charge replaces it.
+    Where a limit reserves, the check brings what the request may cost, and the charge replaces it. `backends` are those
+    that the route chooses among.
     """
+    chosen_among = rule.backends if backends is None else backends
     result = RateLimitPerRoute(vh_rate_limits=RateLimitPerRoute.IGNORE)
+    if len(chosen_among) > 1 and any(limit.backend is not None for limit in rule.limits):
+        _name_backends(result.rate_limits.add(), chosen_among)
     for limit_rule in rule.limits:
-        check = result.rate_limits.add()
-        _actions(check, limit_rule)
-        if limit_rule.reserve:
-            _set_estimate(check, limit_rule, rule)
-        else:
-            _set_amount(check, limit_rule.request_amount, rule, processor)
-        if limit_rule.response_amount is not None:
-            charge = result.rate_limits.add(apply_on_stream_done=True)
-            _actions(charge, limit_rule)
-            _set_amount(charge, limit_rule.response_amount, rule, processor)
+        for limited in _limited(limit_rule, chosen_among):
+            _check_and_charge(result, limit_rule, rule, limited, processor=processor)
     return result
+
+
+def _name_backends(limit: RateLimit, backends: tuple[ir.Backend, ...]) -> None:
+    priorities = sorted({backend.priority for backend in backends})
+    for backend in backends:
+        group = priorities.index(backend.priority)
+        choice = Choice(backend.name, group, backend.weight, backend.service, backend.model)
+        _literal(limit, BACKEND_ENTRY, encode_choice(choice))
+    limit.hits_addend.number.value = 0
+
+
+def _check_and_charge(
+    result: RateLimitPerRoute,
+    limit: ir.LimitRule,
+    rule: ir.Rule,
+    backends: tuple[ir.Backend, ...],
+    *,
+    processor: bool,
+) -> None:
+    model = backends[0].model if limit.quota and backends else ""
+    check = result.rate_limits.add()
+    _actions(check, limit, model)
+    if limit.reserve:
+        _set_estimate(check, limit, rule, backends)
+    else:
+        _set_amount(check, limit.request_amount, rule, processor, ())
+    if limit.response_amount is not None:
+        charge = result.rate_limits.add(apply_on_stream_done=True)
+        _actions(charge, limit, model)
+        clusters = tuple(backend.name for backend in backends) if limit.backend is not None else ()
+        _set_amount(charge, limit.response_amount, rule, processor, clusters)
+
+
+def addresses(text: str) -> str:
+    """A regular expression for Envoy's `address:port` of an IPv4 range, like `10.0.0.0/8`."""
+    network = ip_network(text, strict=False)
+    whole, rest = divmod(network.prefixlen, 8)
+    octets = network.network_address.packed
+    parts = [str(octet) for octet in octets[:whole]]
+    if rest:
+        low = octets[whole]
+        parts.append(f"({'|'.join(str(low + more) for more in range(2 ** (8 - rest)))})")
+    parts += [r"\d+"] * (4 - len(parts))
+    return "^" + r"\.".join(parts) + ":.*$"
 
 
 LOCAL = "envoy.filters.http.local_ratelimit"
@@ -181,7 +302,7 @@ def selector_headers(rules: Iterable[ir.Rule]) -> tuple[str, ...]:
                 selector.source.removeprefix("header:")
                 for rule in rules
                 for limit in rule.limits
-                for selector in limit.selectors
+                for selector in (*limit.selectors, *chain.from_iterable(limit.excluded))
                 if selector.source.startswith("header:")
             }
         )

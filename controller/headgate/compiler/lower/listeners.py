@@ -33,7 +33,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 from headgate.compiler import ir
 from headgate.compiler.lower import limits, replies
 from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
-from headgate.compiler.lower.filters import brought, extraction, security, telemetry
+from headgate.compiler.lower.filters import brought, extraction, security, steered, telemetry
 from headgate.compiler.lower.hosts import virtual_host
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address
@@ -44,7 +44,6 @@ from headgate.pb.body_size_limit_pb2 import BodySizeLimit
 
 RATELIMIT_TIMEOUT_SECONDS = 0.25
 RATELIMIT_UNAVAILABLE = 500
-RATELIMIT_METADATA = "headgate.ratelimit"
 STREAM_IDLE_SECONDS = 300.0
 REQUEST_RECEIVED_SECONDS = 60.0
 """A client that sends its body more slowly than this is answered 408."""
@@ -161,7 +160,7 @@ def _ratelimit(options: Options, *, reserves: bool) -> HttpFilter:
         enable_x_ratelimit_headers=RateLimit.DRAFT_VERSION_03,
         disable_x_envoy_ratelimited_header=True,
     )
-    overlay.rate_limit_metadata(message, RATELIMIT_METADATA)
+    overlay.rate_limit_metadata(message, limits.METADATA)
     message.status_on_error.code = RATELIMIT_UNAVAILABLE  # pyright: ignore[reportAttributeAccessIssue]
     return http_filter("envoy.filters.http.ratelimit", message)
 
@@ -201,7 +200,11 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         iter([brought.mover()] if any(brought.overrides(rule.backends) for rule in _rules(listener)) else []),
         # refuses before any backend is chosen; charges when the stream is done
         iter([_ratelimit(options, reserves=reserves)] if _limited(listener) and options.ratelimit_socket else []),
-        # likewise, but by this Envoy alone
+        # begins with the backend that the answer names; the answer has to be there
+        iter(
+            [steered.follower(options)] if any(steered.is_steered(rule.backends) for rule in _rules(listener)) else []
+        ),
+        # refuses too, but by this Envoy alone
         iter([limits.local_filter(_rules(listener))] if any(rule.local_limit for rule in _rules(listener)) else []),
         # read the answer: last in the list, so first on the way back
         iter(extraction.response_filters(_rules(listener), options) if ai else []),

@@ -1,36 +1,78 @@
-"""The rate limit service's configuration: for each limit the descriptor that `lower/limits.py` makes Envoy send."""
+"""The rate limit service's configuration: for each limit the descriptors that `lower/limits.py` makes Envoy send."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from headgate.compiler import ir
-from headgate.compiler.lower.limits import DOMAIN, RULE_KEY
+from headgate.compiler.lower.limits import BACKEND_KEY, DOMAIN, MODEL_KEY, RULE_KEY
 from headgate.limits.config import Descriptor, Domain, RateLimit, Reserve
 from headgate.limits.config_text import dump_text
 from headgate.limits.units import Unit
 
+QUOTA_DOMAIN = "ai-gateway-quota"
+"""compat: what counters and metrics of QuotaPolicies are named by."""
 
-def _selected(rule: ir.LimitRule, selectors: Sequence[ir.Selector]) -> Descriptor:
-    first, rest = selectors[0], selectors[1:]
-    # a regular expression is decided by Envoy, which sends whether it held
-    value = "true" if first.regex or first.invert else (first.value or "")
-    if rest:
-        return Descriptor(key=first.source, value=value, descriptors=(_selected(rule, rest),))
-    return Descriptor(key=first.source, value=value, rate_limit=_limit(rule), shadow_mode=rule.shadow)
+Level = tuple[str, str]
+"""Key and value of an entry; an empty value stands for any, each counted apart, `*` for any, counted together."""
+
+
+def _selected(selectors: Sequence[ir.Selector]) -> Iterator[Level]:
+    for selector in selectors:
+        if selector.key:
+            distinct = bool(selector.source) and selector.value is None
+            yield selector.key, "" if distinct else selector.key
+        elif selector.regex or selector.invert or selector.source == "range":
+            yield selector.source, "true"  # decided by Envoy, which sends whether it held
+        else:
+            yield selector.source, selector.value or ""
+
+
+def _levels(rule: ir.LimitRule) -> Iterator[Level]:
+    if rule.backend is not None:
+        yield BACKEND_KEY, rule.backend.service
+    if rule.quota:
+        assert rule.backend is not None
+        yield MODEL_KEY, rule.backend.model or "*"
+    else:
+        yield RULE_KEY, rule.name
+    yield from _selected(rule.selectors)
 
 
 def _limit(rule: ir.LimitRule) -> RateLimit:
     return RateLimit(unit=Unit[rule.unit], requests_per_unit=rule.requests, reserve=Reserve(rule.reserve))
 
 
-def _descriptor(rule: ir.LimitRule) -> Descriptor:
-    if not rule.selectors:
-        return Descriptor(key=RULE_KEY, value=rule.name, rate_limit=_limit(rule), shadow_mode=rule.shadow)
-    return Descriptor(key=RULE_KEY, value=rule.name, descriptors=(_selected(rule, rule.selectors),))
+@dataclass(slots=True)
+class _Node:
+    rule: ir.LimitRule | None = None
+    children: dict[Level, "_Node"] = field(default_factory=dict["Level", "_Node"])
+
+
+def _descriptors(children: Mapping[Level, _Node]) -> Iterator[Descriptor]:
+    for (key, value), node in children.items():
+        yield Descriptor(
+            key=key,
+            value=value,
+            share_threshold=value == "*",
+            domain=QUOTA_DOMAIN if key == MODEL_KEY else "",
+            rate_limit=None if node.rule is None else _limit(node.rule),
+            shadow_mode=node.rule is not None and node.rule.shadow,
+            descriptors=tuple(_descriptors(node.children)),
+        )
+
+
+def _tree(rules: Sequence[ir.LimitRule]) -> tuple[Descriptor, ...]:
+    root = _Node()
+    for rule in rules:
+        node = root
+        for level in _levels(rule):
+            node = node.children.setdefault(level, _Node())
+        node.rule = node.rule or rule
+    return tuple(_descriptors(root.children))
 
 
 def limits_text(rules: Sequence[ir.LimitRule]) -> str:
     """The YAML that the service reads; empty without limits."""
     if not rules:
         return ""
-    domain = Domain(name=DOMAIN, descriptors=tuple(_descriptor(rule) for rule in rules))
-    return dump_text((domain,))
+    return dump_text((Domain(name=DOMAIN, descriptors=_tree(rules)),))

@@ -31,7 +31,7 @@ from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
-from headgate.compiler.lower.filters import brought, extraction, security
+from headgate.compiler.lower.filters import brought, extraction, security, steered
 from headgate.compiler.lower.patterns import either, joined
 from headgate.compiler.lower.upstream import SCRIPT, filter_name, guarded, unchanged
 from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header, switched_on
@@ -194,6 +194,8 @@ def specifier_name(backends: tuple[ir.Backend, ...]) -> str:
 def specifier(backends: tuple[ir.Backend, ...]) -> ClusterSpecifierPlugin:
     """Chooses by priority, attempt by attempt, and by weight within a priority."""
     message = PriorityGroupClusterSpecifier()
+    if any(backend.steered for backend in backends):
+        message.override_metadata_namespace = limits.METADATA
     for index, group in enumerate(_groups(backends)):
         entry = message.priority_groups.add(name=f"priority-{index}")
         for backend in group:
@@ -268,8 +270,13 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
         configs[SCRIPT].CopyFrom(guarded())
     # a chat stream's usage is published as it passes, like the processor's
     processor = bool(served.processors) or extraction.reads_chat_usage(rule, served.path_class)
+    chosen_among = tuple(backend for backend, _ in served.backends)
+    if steered.is_steered(chosen_among):
+        configs[steered.FILTER].CopyFrom(steered.per_route())
     if rule.limits and options.ratelimit_socket:
-        configs["envoy.filters.http.ratelimit"].CopyFrom(packed(limits.per_route(rule, processor=processor)))
+        configs["envoy.filters.http.ratelimit"].CopyFrom(
+            packed(limits.per_route(rule, processor=processor, backends=chosen_among))
+        )
     if any(backend.credential is not None and backend.credential.override for backend, _ in served.backends):
         configs[brought.FILTER].CopyFrom(brought.per_route(rule.backends))
     for name, config in extraction.route_configs(

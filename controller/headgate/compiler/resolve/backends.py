@@ -217,8 +217,6 @@ def ai_backend(
     route: ai_gateway.AIGatewayRoute,
     place: tuple[int, int],
     ref: ai_gateway.AIGatewayRouteRuleBackendRef,
-    *,
-    include_usage: bool,
 ) -> ir.Backend | None:
     """One backendRef of an AI route; None, reported, where it cannot be served."""
     rule, index = place
@@ -244,7 +242,7 @@ def ai_backend(
         remedy = similar(name, scope.world.ai_service_backends)
         scope.report.error(route, f"{field}.name", message, remedy=remedy, reason="BackendNotFound")
         return None
-    return _ai_backend(scope, route, backend, (rule, index, ref), include_usage=include_usage)
+    return _ai_backend(scope, route, backend, (rule, index, ref))
 
 
 def _ai_backend(
@@ -252,8 +250,6 @@ def _ai_backend(
     route: ai_gateway.AIGatewayRoute,
     backend: ai_gateway.AIServiceBackend,
     place: tuple[int, int, ai_gateway.AIGatewayRouteRuleBackendRef],
-    *,
-    include_usage: bool,
 ) -> ir.Backend | None:
     rule, index, ref = place
     schema, vendor = _spoken(scope, backend)
@@ -284,7 +280,6 @@ def _ai_backend(
         header_remove=header_remove,
         body_set=body_set,
         body_remove=body_remove,
-        include_usage=include_usage,
         losses=losses,
         forced_by=forced_by,
         http2=found.http2,

@@ -10,6 +10,7 @@ from headgate.compiler import ir
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.attachment import ROUTE_KINDS, Route
 from headgate.compiler.resolve.backends import check_backends
+from headgate.compiler.resolve.quotas import check_quotas
 from headgate.compiler.resolve.routes import CLOSED, Attachment, ai_rules, http_rules
 from headgate.compiler.resolve.scope import CONFIG_ANNOTATION, Scope, grant_remedy, granted, similar
 from headgate.compiler.resources import ai_gateway, gateway_api
@@ -306,6 +307,7 @@ def program(scope: Scope) -> ir.Program:
         found = _rules_of_gateways(scope)
         _check_parents(scope)
         check_backends(scope)
+        check_quotas(scope)
         return found
     _check_unread(scope)
     ports: defaultdict[int, list[_Placed]] = defaultdict(list)
@@ -313,6 +315,7 @@ def program(scope: Scope) -> ir.Program:
         ports[placed.written.port].append(placed)
     _check_parents(scope)
     check_backends(scope)
+    check_quotas(scope)
     return ir.Program(
         ports=tuple(_port(number, ports[number]) for number in sorted(ports)),
         listeners=tuple(sorted(placed.resolved.name for found in ports.values() for placed in found)),

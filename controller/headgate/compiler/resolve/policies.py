@@ -5,6 +5,7 @@ from dataclasses import replace
 from headgate.compiler import cel, ir
 from headgate.compiler.resolve.credentials import secret_value
 from headgate.compiler.resolve.scope import Scope
+from headgate.compiler.resolve.selecting import selectors
 from headgate.compiler.resources import ai_gateway, gateway_api, policies, rate_limits
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.resources.quantities import duration_seconds, quantity_bytes
@@ -79,45 +80,12 @@ def _amount(specifier: rate_limits.CostSpecifier | None) -> int | str | None:
     return specifier.metadata.key if specifier.metadata is not None else None
 
 
-def _header_selector(header: rate_limits.RateLimitHeader) -> ir.Selector:
-    name = header.name.lower()
-    source = "model" if name == "x-ai-eg-model" else f"header:{name}"
-    value = None if header.type == "Distinct" else header.value
-    return ir.Selector(source=source, value=value, regex=header.type == "RegularExpression", invert=header.invert)
-
-
-def _selectors(
-    scope: Scope, policy: policies.BackendTrafficPolicy, index: int, condition: rate_limits.RateLimitSelectCondition
-) -> tuple[ir.Selector, ...] | None:
-    """What a limit counts by; None, reported, where a selector cannot be expressed."""
-    field = f"spec.rateLimit.global.rules[{index}].clientSelectors"
-    for name, present in (
-        ("methods", condition.methods),
-        ("path", condition.path),
-        ("queryParams", condition.query_params),
-    ):
-        if present:
-            message = f"limits are not selected by {name} yet"
-            scope.report.error(policy, f"{field}[0].{name}", message, remedy="headers or sourceCIDR of type Distinct")
-            return None
-    found = [_header_selector(header) for header in condition.headers]
-    source = condition.source_cidr
-    if source is not None:
-        if source.type != "Distinct" or source.value not in ("0.0.0.0/0", "::/0"):
-            message = "clients are counted by address, not selected by range, yet"
-            remedy = "sourceCIDR: {type: Distinct, value: 0.0.0.0/0}"
-            scope.report.error(policy, f"{field}[0].sourceCIDR", message, remedy=remedy)
-            return None
-        found.append(ir.Selector(source="remote_address", value=None))
-    return tuple(found)
-
-
 RESERVATION_ANNOTATION = "headgate.dev/token-reservation"
 OUTPUT_ANNOTATION = "headgate.dev/reserved-output-tokens"
 RESERVATIONS = {"lenient": "lenient", "strict": "strict", "off": ""}
 
 
-def _reservation(scope: Scope, policy: policies.BackendTrafficPolicy) -> tuple[str, int]:
+def reservation(scope: Scope, policy: Resource) -> tuple[str, int]:
     """How the token limits of a policy reserve, and how much for an answer whose length the request does not bound."""
     mode = policy.metadata.annotations.get(RESERVATION_ANNOTATION, "lenient")
     if mode not in RESERVATIONS:
@@ -143,7 +111,7 @@ def limits(
         scope.report.error(policy, "spec.rateLimit.global", "this installation runs no rate limit service")
         return ()
     found: list[ir.LimitRule] = []
-    reserve, reserved_output = _reservation(scope, policy)
+    reserve, reserved_output = reservation(scope, policy)
     for index, rule in enumerate(spec.global_.rules):
         field = f"spec.rateLimit.global.rules[{index}]"
         amounts = rule.cost or rate_limits.RateLimitCost()
@@ -158,7 +126,8 @@ def limits(
         estimated = request == 0 and response in {cost.key for cost in known}
         owner = str(policy.name) if rule.shared else f"{policy.name}/route/{route}"
         for number, condition in enumerate(rule.client_selectors or (None,)):
-            chosen = _selectors(scope, policy, index, condition) if condition is not None else ()
+            place = f"{field}.clientSelectors[{number}]"
+            chosen = selectors(scope, policy, place, condition) if condition is not None else ()
             if chosen is None:
                 continue
             suffix = f"/selector/{number}" if len(rule.client_selectors) > 1 else ""

@@ -1,7 +1,7 @@
 """Rules: what AIGatewayRoutes and HTTPRoutes mean on one listener."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from headgate.compiler import ir
@@ -9,6 +9,7 @@ from headgate.compiler.lanes import CLASSES, TRANSLATED, lane_of
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
 from headgate.compiler.resolve.credentials import asked
+from headgate.compiler.resolve.quotas import quota_limits
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import ai_gateway, envoy_gateway, gateway_api
 from headgate.compiler.resources.metadata import Name
@@ -135,13 +136,12 @@ def _ai_rule(
     index, rule = numbered
     _check_refs(scope, route, index, rule)
     applied = _apply(scope, route, rule.name, place, costs)
-    counted = bool(costs) or bool(scope.options.collector_socket)
-    resolved = (
-        ai_backend(scope, route, (index, number), ref, include_usage=counted)
-        for number, ref in enumerate(rule.backend_refs)
-    )
+    resolved = (ai_backend(scope, route, (index, number), ref) for number, ref in enumerate(rule.backend_refs))
     usable, unavailable = asked(tuple(backend for backend in resolved if backend is not None))
+    quotas, costs = quota_limits(scope, usable, costs)
     backends = with_managed_headers(usable)
+    counted = bool(costs) or bool(scope.options.collector_socket)
+    backends = tuple(replace(each, include_usage=counted, steered=bool(quotas)) for each in backends)
     if applied.traffic is not None:
         backends = tuple(policies.to_backend(applied.traffic, backend) for backend in backends)
     _check_served(scope, route, f"spec.rules[{index}].backendRefs", backends)
@@ -163,7 +163,7 @@ def _ai_rule(
         retry=_with_idle(applied.retry, rule, backends),
         costs=costs,
         counted=counted,
-        limits=applied.limits,
+        limits=(*applied.limits, *quotas),
         local_limit=applied.local_limit,
         auth=applied.auth,
         direct=direct,

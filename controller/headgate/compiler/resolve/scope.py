@@ -9,7 +9,7 @@ from headgate.compiler.options import Mode, Options
 from headgate.compiler.resolve.attachment import Attachments, attach
 from headgate.compiler.resolve.memory import Memory
 from headgate.compiler.resolve.report import Found, Report
-from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, headgate, policies
+from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, headgate, policies, quota
 from headgate.compiler.resources.metadata import Key, Name, Resource
 from headgate.compiler.world import Target, World
 
@@ -36,6 +36,8 @@ class Scope:
     """BackendTLSPolicies by the Backend they target, the one that counts first."""
     translation: Mapping[Target, headgate.TranslationPolicy] = field(init=False)
     """TranslationPolicies by the AIServiceBackend they target."""
+    quotas: Mapping[Target, tuple[quota.QuotaPolicy, ...]] = field(init=False)
+    """QuotaPolicies by the AIServiceBackend they target, by name."""
     traffic: Mapping[Target, policies.BackendTrafficPolicy] = field(init=False)
     security: Mapping[Target, policies.SecurityPolicy] = field(init=False)
     client: Mapping[Target, policies.ClientTrafficPolicy] = field(init=False)
@@ -54,6 +56,7 @@ class Scope:
         set_once(self, "credentials", _credentials(self))
         set_once(self, "tls", _tls(self))
         set_once(self, "translation", dict(_translation(self)))
+        set_once(self, "quotas", _quotas(self))
         set_once(self, "traffic", dict(_targets(self, world.backend_traffic_policies)))
         set_once(self, "security", dict(_targets(self, world.security_policies)))
         set_once(self, "client", dict(_targets(self, world.client_traffic_policies)))
@@ -167,6 +170,16 @@ def _translation(scope: Scope) -> Iterator[tuple[Target, headgate.TranslationPol
             _check_target(scope, policy, place, target)
             _report_conflict(scope, policy, place, target, taken.setdefault(target, policy))
     yield from taken.items()
+
+
+def _quotas(scope: Scope) -> Mapping[Target, tuple[quota.QuotaPolicy, ...]]:
+    found: dict[Target, tuple[quota.QuotaPolicy, ...]] = {}
+    for policy in scope.world.quota_policies.values():
+        for index, ref in enumerate(policy.spec.target_refs):
+            target = Target(ref.group, ref.kind, policy.metadata.namespace, ref.name)
+            _check_target(scope, policy, f"spec.targetRefs[{index}]", target)
+            found[target] = (*found.get(target, ()), policy)
+    return found
 
 
 def _check_target(scope: Scope, policy: Resource, field: str, target: Target) -> None:

@@ -15,10 +15,7 @@ from headgate.compiler.resources.schema import Facts, Rule, Schema, SchemaWriter
 GROUPS: Final = (ai_gateway.GROUP, headgate.GROUP)
 SHORT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {"GatewayConfig": ("gwconfig",)}
 CONDITIONS_MAX: Final = 8
-UNREAD_KINDS: Final = (
-    Kind(ai_gateway.GROUP, "MCPRoute", ("v1beta1", "v1alpha1"), mcp.MCPRoute, ""),
-    Kind(ai_gateway.GROUP, "QuotaPolicy", ("v1alpha1",), unread.QuotaPolicy, ""),
-)
+UNREAD_KINDS: Final = (Kind(ai_gateway.GROUP, "MCPRoute", ("v1beta1", "v1alpha1"), mcp.MCPRoute, ""),)
 """Kinds that an API server takes and that are not read; `NOT_SUPPORTED` says what to do instead."""
 
 _PORT_OF_SERVICE: Final = Rule(

@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from headgate.compiler.resources import ai_gateway, backend_tls, core, envoy_gateway, gateway_api, headgate, policies
+from headgate.compiler.resources import (
+    ai_gateway,
+    backend_tls,
+    core,
+    envoy_gateway,
+    gateway_api,
+    headgate,
+    policies,
+    quota,
+)
 from headgate.compiler.resources.metadata import Resource
 
 
@@ -46,6 +55,7 @@ KINDS: Final = (
         "backend_security_policies",
     ),
     Kind(_AI, "GatewayConfig", ("v1beta1", "v1alpha1"), ai_gateway.GatewayConfig, "gateway_configs"),
+    Kind(_AI, "QuotaPolicy", ("v1alpha1",), quota.QuotaPolicy, "quota_policies"),
     Kind(headgate.GROUP, "TranslationPolicy", ("v1alpha1",), headgate.TranslationPolicy, "translation_policies"),
     Kind("", "Secret", ("v1",), core.Secret, "secrets"),
     Kind("", "ConfigMap", ("v1",), core.ConfigMap, "config_maps"),
@@ -54,7 +64,6 @@ KINDS: Final = (
 
 NOT_SUPPORTED: Final[Mapping[tuple[str, str], str]] = {
     (_AI, "MCPRoute"): "MCP is not served yet",
-    (_AI, "QuotaPolicy"): "use rateLimit.global of a BackendTrafficPolicy",
     (_GATEWAY, "GRPCRoute"): "gRPC is not routed",
     (_GATEWAY, "TCPRoute"): "TCP is not routed",
     (_GATEWAY, "TLSRoute"): "TLS is not passed through",

@@ -138,7 +138,7 @@ def _kind_of(raw: object) -> tuple[Kind | None, Finding | None]:
     if version not in kind.served:
         served = f"{group}/{kind.served[0]}" if group else kind.served[0]
         return None, Finding("apiVersion", f"version {version} of {name} is not read", served)
-    if api_version in DEPRECATED:
+    if api_version in DEPRECATED and len(kind.served) > 1:
         return kind, Finding("apiVersion", DEPRECATED[api_version], warning=True)
     return kind, None
 

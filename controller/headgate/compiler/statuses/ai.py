@@ -28,6 +28,7 @@ SUCCESS: Final = {
     "AIServiceBackend": "AIServiceBackend reconciled successfully",
     "BackendSecurityPolicy": "BackendSecurityPolicy reconciled successfully",
     "GatewayConfig": "GatewayConfig reconciled successfully",
+    "QuotaPolicy": "QuotaPolicy reconciled successfully",
     "TranslationPolicy": "TranslationPolicy reconciled successfully",
 }
 """compat: upstream's words, which scripts may compare."""
@@ -105,7 +106,7 @@ def ai_statuses(scope: Scope, program: ir.Program) -> Iterator[ObjectStatus]:
     for policy in world.backend_security_policies.values():
         used = any(str(name) in served.services for name in _targets(policy))
         yield from _one(scope, served, policy, _use(scope, policy, "no backend that is served has it", used=used))
-    for policy in world.translation_policies.values():
+    for policy in (*world.translation_policies.values(), *world.quota_policies.values()):
         names = [Name(policy.metadata.namespace, target.name) for target in policy.spec.target_refs]
         used = any(str(name) in served.services for name in names)
         yield from _one(scope, served, policy, _use(scope, policy, "no backend that is served has it", used=used))
