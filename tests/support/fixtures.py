@@ -15,6 +15,7 @@ from support.envoy import EnvoyProcess
 from support.gateway import Gateway
 from support.providers import Api, Provider
 from support.redis import RedisServer
+from support.redis_topologies import RedisCluster
 
 
 @pytest.fixture
@@ -52,6 +53,20 @@ def redis_server(redis_process: RedisServer) -> RedisServer:
     """An empty Redis."""
     redis_process.flush()
     return redis_process
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_processes() -> Iterator[RedisCluster]:
+    """One cluster of three masters for the whole run; use `redis_cluster`, which forgets between tests."""
+    with tempfile.TemporaryDirectory(prefix="hg-") as directory, RedisCluster(Path(directory)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def redis_cluster(redis_cluster_processes: RedisCluster) -> RedisCluster:
+    """An empty Redis Cluster."""
+    redis_cluster_processes.flush()
+    return redis_cluster_processes
 
 
 @pytest.fixture

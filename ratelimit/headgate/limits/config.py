@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, cast
 
+from headgate.limits.algorithms.token_bucket import HITS_PER_SECOND_MAX
 from headgate.limits.calendar import known_zone
-from headgate.limits.units import COUNT_MAX, UNITS_BY_NAME, Unit
+from headgate.limits.units import COUNT_MAX, UNIT_SECONDS, UNITS_BY_NAME, Unit
 
 Path = tuple[str | int, ...]
 """Where a value stands in its document: names of members and indices of elements."""
@@ -67,6 +68,8 @@ class RateLimit:
     """Counts the last so many seconds, not those since the window began; ours."""
     time_zone: str = ""
     """Whose calendar days, weeks, months and years are; without one they are whole days since 1970, as there. Ours."""
+    burst: int = 0
+    """What a token bucket holds, which is refilled evenly; 0 where it is none. Ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +118,14 @@ _DESCRIPTOR_KEYS: Final = frozenset(
     }
 )
 _RATE_LIMIT_KEYS: Final = frozenset(
-    {"unit", "requests_per_unit", "unlimited", "name", "replaces", "reserve", "algorithm", "time_zone"}
+    {"unit", "requests_per_unit", "unlimited", "name", "replaces", "reserve", "algorithm", "time_zone", "burst"}
 )
 _REPLACES_KEYS: Final = frozenset({"name"})
 
 FIXED_WINDOW: Final = "fixed_window"
 SLIDING_WINDOW: Final = "sliding_window"
+TOKEN_BUCKET: Final = "token_bucket"  # noqa: S105
+_ALGORITHMS: Final = ("", FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET)
 
 _NOT_YET: Final = frozenset({"metadata"})
 """Keys envoyproxy/ratelimit knows and we do not yet: refused rather than read as nothing."""
@@ -195,25 +200,43 @@ def _rate_limit(document: object, path: Path) -> RateLimit:
             f"expected one of {', '.join(UNITS_BY_NAME)}, found {unit_name!r}",
             (*path, "unit") if "unit" in mapping else path,
         )
-    amount = _amount(mapping, path)
+    amount = _amount(mapping, "requests_per_unit", path)
+    algorithm = _algorithm(mapping, path)
     return RateLimit(
         unit=unit,
         requests_per_unit=amount,
         name=name,
         replaces=replaces,
         reserve=_reserve(mapping, path),
-        slides=_slides(mapping, path),
+        slides=algorithm == SLIDING_WINDOW,
         time_zone=_time_zone(mapping, path),
+        burst=_burst(mapping, path, amount, unit) if algorithm == TOKEN_BUCKET else 0,
     )
 
 
-def _slides(mapping: Mapping[str, object], path: Path) -> bool:
+def _algorithm(mapping: Mapping[str, object], path: Path) -> str:
     text = _text(mapping, "algorithm", path)
-    if text not in ("", FIXED_WINDOW, SLIDING_WINDOW):
-        raise ConfigError(f"expected {FIXED_WINDOW} or {SLIDING_WINDOW}, found {text!r}", (*path, "algorithm"))
-    if text == SLIDING_WINDOW and mapping.get("time_zone"):
-        raise ConfigError("windows of the calendar do not slide: their lengths differ", (*path, "algorithm"))
-    return text == SLIDING_WINDOW
+    if text not in _ALGORITHMS:
+        raise ConfigError(f"expected one of {', '.join(_ALGORITHMS[1:])}, found {text!r}", (*path, "algorithm"))
+    if text in (SLIDING_WINDOW, TOKEN_BUCKET) and mapping.get("time_zone"):
+        what = "windows of the calendar do not slide" if text == SLIDING_WINDOW else "a bucket has no calendar"
+        raise ConfigError(f"{what}: their lengths differ", (*path, "algorithm"))
+    if "burst" in mapping and text != TOKEN_BUCKET:
+        raise ConfigError(f"only a limit with algorithm {TOKEN_BUCKET} has a burst", (*path, "burst"))
+    return text
+
+
+def _burst(mapping: Mapping[str, object], path: Path, amount: int, unit: Unit) -> int:
+    fastest = HITS_PER_SECOND_MAX * UNIT_SECONDS[unit]
+    if not 1 <= amount <= fastest:
+        raise ConfigError(
+            f"a bucket is refilled with 1 to {fastest} per {unit.name.lower()}, found {amount}",
+            (*path, "requests_per_unit"),
+        )
+    burst = _amount(mapping, "burst", path) if "burst" in mapping else amount
+    if not burst:
+        raise ConfigError("a bucket that holds nothing refuses everything: expected at least 1", (*path, "burst"))
+    return burst
 
 
 def _time_zone(mapping: Mapping[str, object], path: Path) -> str:
@@ -230,12 +253,10 @@ def _reserve(mapping: Mapping[str, object], path: Path) -> Reserve:
     return Reserve(text)
 
 
-def _amount(mapping: Mapping[str, object], path: Path) -> int:
-    amount = mapping.get("requests_per_unit", 0)
+def _amount(mapping: Mapping[str, object], key: str, path: Path) -> int:
+    amount = mapping.get(key, 0)
     if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= COUNT_MAX:
-        raise ConfigError(
-            f"expected a whole number from 0 to {COUNT_MAX}, found {amount!r}", (*path, "requests_per_unit")
-        )
+        raise ConfigError(f"expected a whole number from 0 to {COUNT_MAX}, found {amount!r}", (*path, key))
     return amount
 
 
@@ -337,7 +358,8 @@ def _dump_rate_limit(limit: RateLimit) -> dict[str, object]:
         "unlimited": limit.unlimited,
         "replaces": [{"name": name} for name in limit.replaces],
         "reserve": str(limit.reserve),
-        "algorithm": SLIDING_WINDOW if limit.slides else "",
+        "algorithm": SLIDING_WINDOW if limit.slides else TOKEN_BUCKET if limit.burst else "",
+        "burst": 0 if limit.burst == limit.requests_per_unit else limit.burst,
         "time_zone": limit.time_zone,
     }
     kept = {key: value for key, value in fields.items() if value}

@@ -31,6 +31,8 @@ from headgate.limits import steering
 from headgate.limits.algorithms import Op
 from headgate.limits.algorithms.counting import Part, counter_after, over_limit, remaining
 from headgate.limits.algorithms.fixed_window import plan_window
+from headgate.limits.algorithms.token_bucket import TokenBucketOp, plan_bucket
+from headgate.limits.algorithms.token_bucket import reset_seconds as bucket_reset_seconds
 from headgate.limits.calendar import window
 from headgate.limits.config import Reserve
 from headgate.limits.matching import Entries, Match, Rule, Snapshot, counter_stem, match_descriptor
@@ -183,7 +185,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """The backends to try, where they are not simply all in their order."""
 
 
-def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: int, prefix: str = "", name: str = "") -> Plan:
+def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: float, prefix: str = "", name: str = "") -> Plan:
     """The storage operations of `request` at `now` (Unix seconds); `prefix` is put before every key.
 
     `name` is the same at admission and settlement, and no other request's. Without one nothing is reserved: where it
@@ -203,7 +205,7 @@ def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: int, prefix:
             reserves = reserves or op.part is not Part.NONE
         parts.append((match, op))
     holder = f"{prefix}{HOLD}{request.domain}_{name}" if reserves else ""
-    all_or_nothing = request.moment is Moment.ADMISSION
+    all_or_nothing, second = request.moment is Moment.ADMISSION, int(now)
     if request.backends and all_or_nothing:
         choices = steering.ordered(request.backends, name)
         limited = [
@@ -211,8 +213,8 @@ def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: int, prefix:
         ]
         owned = steering.owned(choices, limited)
         if any(owned):
-            return _choosing(choices, owned, parts, now, holder)
-    return Plan(Transaction(tuple(ops), all_or_nothing, now, holder), tuple(parts))
+            return _choosing(choices, owned, parts, second, holder)
+    return Plan(Transaction(tuple(ops), all_or_nothing, second, holder), tuple(parts))
 
 
 def _choosing(
@@ -243,22 +245,40 @@ def _hits(descriptor: RequestDescriptor, rule: Rule, request: LimitRequest, name
     return descriptor.hits
 
 
-def _op(match: Match, hits: int, now: int, prefix: str, part: Part) -> Op:
+def _op(match: Match, hits: int, now: float, prefix: str, part: Part) -> Op:
     rule = match.rule
     if not -COUNT_MAX <= hits <= COUNT_MAX:
         hits = COUNT_MAX if hits > 0 else -COUNT_MAX
+    refuses = not (rule.shadow_mode or rule.quota_mode)
+    lenient = part is Part.RESERVE and rule.reserve is Reserve.LENIENT
+    if rule.burst:
+        return plan_bucket(
+            match.stem,
+            hits=hits,
+            amount=rule.amount,
+            seconds=rule.seconds,
+            burst=rule.burst,
+            refuses=refuses,
+            now=now,
+            prefix=prefix,
+            part=part,
+            lenient=lenient,
+            reserves=bool(rule.reserve),
+        )
+    second = int(now)
     return plan_window(
         match.stem,
         hits=hits,
         limit=rule.amount,
         seconds=rule.seconds,
-        refuses=not (rule.shadow_mode or rule.quota_mode),
-        now=now,
+        refuses=refuses,
+        now=second,
         prefix=prefix,
         part=part,
-        lenient=part is Part.RESERVE and rule.reserve is Reserve.LENIENT,
+        lenient=lenient,
         slides=rule.slides,
-        bounds=window(rule.unit, rule.time_zone, now) if rule.time_zone and rule.unit else None,
+        reserves=bool(rule.reserve),
+        bounds=window(rule.unit, rule.time_zone, second) if rule.time_zone and rule.unit else None,
     )
 
 
@@ -361,8 +381,13 @@ def _status(match: Match | None, op: Op, before: int, *, applied: bool, now: int
         match=match,
         op=op,
         remaining=0 if over and op.part is not Part.RESERVE else remaining(op, standing),
-        reset_seconds=op.window_end - now,
+        reset_seconds=_reset_seconds(op, standing, over=over, now=now),
         before=before,
         after=after,
         over=over,
     )
+
+
+def _reset_seconds(op: Op, standing: int, *, over: bool, now: int) -> int:
+    """Until the window ends; of a bucket, until what was refused would fit, or it is full."""
+    return bucket_reset_seconds(op, standing, over=over) if isinstance(op, TokenBucketOp) else op.window_end - now

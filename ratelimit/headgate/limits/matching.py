@@ -43,6 +43,8 @@ class Rule:
     reserve: Reserve = Reserve.OFF
     slides: bool = False
     time_zone: str = ""
+    burst: int = 0
+    """What a token bucket holds; 0 where it is none."""
 
     @property
     def label(self) -> str:
@@ -150,6 +152,7 @@ def _rule(domain: str, key: str, descriptor: Descriptor, path: tuple[Descriptor,
         reserve=limit.reserve,
         slides=limit.slides,
         time_zone=limit.time_zone,
+        burst=limit.burst,
     )
 
 

@@ -5,6 +5,7 @@ that would change what is decided, and that we do not have, is an error by its n
 (pool sizes, pipeline windows, statsd) is ignored.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
@@ -21,9 +22,22 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "RUNTIME_APPDIRECTORY": "config",
     "BACKEND_TYPE": "redis",
     "REDIS_SOCKET_TYPE": "unix",
+    "REDIS_TYPE": "SINGLE",
     "REDIS_URL": "/var/run/nutcracker/ratelimit.sock",
     "REDIS_AUTH": "",
+    "REDIS_SENTINEL_AUTH": "",
     "REDIS_TLS": "false",
+    "REDIS_TIMEOUT": "10s",
+    "REDIS_PIPELINE_WINDOW": "0",
+    "REDIS_PIPELINE_LIMIT": "0",
+    "REDIS_PERSECOND": "false",
+    "REDIS_PERSECOND_SOCKET_TYPE": "unix",
+    "REDIS_PERSECOND_TYPE": "SINGLE",
+    "REDIS_PERSECOND_URL": "/var/run/nutcracker/ratelimitpersecond.sock",
+    "REDIS_PERSECOND_AUTH": "",
+    "REDIS_PERSECOND_SENTINEL_AUTH": "",
+    "REDIS_PERSECOND_TLS": "false",
+    "REDIS_PERSECOND_TIMEOUT": "10s",
     "REDIS_TLS_CLIENT_CERT": "",
     "REDIS_TLS_CLIENT_KEY": "",
     "REDIS_TLS_CACERT": "",
@@ -38,8 +52,6 @@ DEFAULTS: Final[Mapping[str, str]] = {
 UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     "BACKEND_TYPE": ("redis",),
     "CONFIG_TYPE": ("FILE",),
-    "REDIS_TYPE": ("SINGLE",),
-    "REDIS_PERSECOND": ("false",),
     "GRPC_SERVER_USE_TLS": ("false",),
     "SHADOW_MODE": ("false",),
     "QUOTA_MODE": ("false",),
@@ -82,7 +94,7 @@ def arguments_from(environment: Mapping[str, str]) -> list[str]:
     runtime = PurePosixPath(values["RUNTIME_ROOT"], values["RUNTIME_SUBDIRECTORY"], values["RUNTIME_APPDIRECTORY"])
     arguments = ["--address", address, "--config", str(runtime)]
     arguments += ["--admin-host", values["HOST"], "--admin-port", values["PORT"]]
-    arguments += ["--redis-url", redis_url(values), "--ttl-jitter-seconds", values["EXPIRATION_JITTER_MAX_SECONDS"]]
+    arguments += [*_redis_arguments(values), "--ttl-jitter-seconds", values["EXPIRATION_JITTER_MAX_SECONDS"]]
     arguments += ["--key-prefix", values["CACHE_KEY_PREFIX"]] if values["CACHE_KEY_PREFIX"] else []
     arguments += ["--limit-headers"] if _flag(values, "LIMIT_RESPONSE_HEADERS_ENABLED") else []
     level = _LEVELS.get(values["LOG_LEVEL"].lower())
@@ -91,27 +103,76 @@ def arguments_from(environment: Mapping[str, str]) -> list[str]:
     return [*arguments, "--log-level", level, "--log-format", values["LOG_FORMAT"].lower()]
 
 
-def redis_url(values: Mapping[str, str]) -> str:
-    """The URL of the Redis that REDIS_* describe; REDIS_AUTH is a password or `user:password`."""
-    socket, where = values["REDIS_SOCKET_TYPE"], values["REDIS_URL"]
-    user, _, password = values["REDIS_AUTH"].rpartition(":")
-    secret = f"{quote(user, safe='')}:{quote(password, safe='')}@" if values["REDIS_AUTH"] else ""
+def _redis_arguments(values: Mapping[str, str]) -> list[str]:
+    arguments = ["--redis-url", redis_url(values), "--redis-timeout-seconds", _seconds_text(values, "REDIS_TIMEOUT")]
+    window = _seconds_text(values, "REDIS_PIPELINE_WINDOW")
+    arguments += ["--redis-gather-seconds", window, "--redis-batch-ops-max", values["REDIS_PIPELINE_LIMIT"]]
+    if _flag(values, "REDIS_PERSECOND"):
+        arguments += ["--redis-per-second-url", redis_url(values, "REDIS_PERSECOND")]
+        arguments += ["--redis-per-second-timeout-seconds", _seconds_text(values, "REDIS_PERSECOND_TIMEOUT")]
+    return arguments
+
+
+def redis_url(values: Mapping[str, str], group: str = "REDIS") -> str:
+    """The URL of the Redis that a group of variables describes; an AUTH is a password or `user:password`."""
+    socket, where, kind = values[f"{group}_SOCKET_TYPE"], values[f"{group}_URL"], values[f"{group}_TYPE"].lower()
+    if kind not in ("single", "sentinel", "cluster"):
+        raise VariableError(f"{group}_TYPE={values[f'{group}_TYPE']} is none of single, sentinel, cluster")
     if "://" in where:
         return where
-    if socket == "unix":
+    user, _, password = values[f"{group}_AUTH"].rpartition(":")
+    secret = f"{quote(user, safe='')}:{quote(password, safe='')}@" if password else ""
+    if kind == "single" and socket == "unix":
         return f"unix://{secret}{where}"
-    if socket not in ("tcp", "tls"):
-        raise VariableError(f"REDIS_SOCKET_TYPE={socket} is none of unix, tcp, tls")
-    if not _flag(values, "REDIS_TLS") and socket != "tls":
-        return f"redis://{secret}{where}"
-    options = {
+    if kind == "single" and socket not in ("tcp", "tls"):
+        raise VariableError(f"{group}_SOCKET_TYPE={socket} is none of unix, tcp, tls")
+    tls = _flag(values, f"{group}_TLS") or socket == "tls"
+    scheme = ("rediss" if tls else "redis") + ("" if kind == "single" else f"+{kind}")
+    options = _tls_options(values) if tls else {}
+    path = ""
+    if kind == "sentinel":
+        master, _, where = where.partition(",")
+        if not where:
+            raise VariableError(f"{group}_URL={master} needs the master's name and then sentinels: name,host:port,…")
+        path = f"/{quote(master, safe='')}"
+        options["sentinel_auth"] = values[f"{group}_SENTINEL_AUTH"]
+    query = "&".join(f"{name}={quote(value, safe='/:')}" for name, value in options.items() if value)
+    return f"{scheme}://{secret}{where}{path}" + (f"?{query}" if query else "")
+
+
+def _tls_options(values: Mapping[str, str]) -> dict[str, str]:
+    return {
         "ssl_ca_certs": values["REDIS_TLS_CACERT"],
         "ssl_certfile": values["REDIS_TLS_CLIENT_CERT"],
         "ssl_keyfile": values["REDIS_TLS_CLIENT_KEY"],
         "ssl_check_hostname": "false" if _flag(values, "REDIS_TLS_SKIP_HOSTNAME_VERIFICATION") else "",
     }
-    query = "&".join(f"{name}={quote(value, safe='/')}" for name, value in options.items() if value)
-    return f"rediss://{secret}{where}" + (f"?{query}" if query else "")
+
+
+def _seconds_text(values: Mapping[str, str], name: str) -> str:
+    try:
+        return f"{parse_duration(values[name]):.9g}"
+    except ValueError:
+        raise VariableError(f"{name}={values[name]} is no duration, like 150us or 1m30s") from None
+
+
+_DURATION_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)(h|ms|m|s|us|µs|ns)")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration as Go writes it: `0`, `150us`, `1m30s`. Raises ValueError."""
+    if text == "0":
+        return 0.0
+    total, position = 0.0, 0
+    for match in _DURATION.finditer(text):
+        if match.start() != position:
+            break
+        total += float(match[1]) * _DURATION_UNITS[match[2]]
+        position = match.end()
+    if not text or position != len(text):
+        raise ValueError(f"{text!r} is no duration")
+    return total
 
 
 def _plain(value: str) -> str:

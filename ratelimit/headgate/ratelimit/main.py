@@ -50,8 +50,20 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", required=True, help="YAML file, or folder of them, or a controller's /limits (http://…); watched"
     )
-    parser.add_argument("--redis-url", default="", help="redis://, rediss:// or unix://; without it memory is used")
+    parser.add_argument(
+        "--redis-url",
+        default="",
+        help="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; without it memory is used",
+    )
     parser.add_argument("--redis-timeout-seconds", type=float, default=0.5, help="per call (default %(default)s)")
+    parser.add_argument(
+        "--redis-per-second-url", default="", help="another Redis, for limits per second; as --redis-url"
+    )
+    parser.add_argument("--redis-per-second-timeout-seconds", type=float, default=0.0, help="0: as the other's")
+    parser.add_argument(
+        "--redis-gather-seconds", type=float, default=0.0, help="how long a busy service waits for company; 0: 1 ms"
+    )
+    parser.add_argument("--redis-batch-ops-max", type=int, default=0, help="counters in one round trip; 0: 1024")
     parser.add_argument("--ttl-jitter-seconds", type=int, default=300, help="most added to a counter's life in Redis")
     parser.add_argument("--memory-keys-max", type=int, default=KEYS_MAX, help="counters held in memory at most")
     parser.add_argument("--key-prefix", default="", help="put before every counter's key")
@@ -149,15 +161,19 @@ def _open_storage(options: argparse.Namespace) -> Storage:
     if not options.redis_url:
         return MemoryStorage(keys_max=options.memory_keys_max)
     # Imported here: half of the time to start would otherwise be spent on a client that is not used.
-    from headgate.ratelimit.storages.redis import RedisStorage
+    from headgate.ratelimit.storages.redis.storage import RedisStorage
 
     try:
         return RedisStorage(
             options.redis_url,
             timeout_seconds=options.redis_timeout_seconds,
             ttl_jitter_seconds=options.ttl_jitter_seconds,
+            gather_seconds=options.redis_gather_seconds,
+            batch_ops_max=options.redis_batch_ops_max,
+            per_second_url=options.redis_per_second_url,
+            per_second_timeout_seconds=options.redis_per_second_timeout_seconds,
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise StartError(f"--redis-url: {error}") from error
 
 

@@ -81,7 +81,7 @@ class RateLimitService:
 
     def plan(self, request: LimitRequest, name: str = "") -> Plan:
         """What `request` asks of the storage now; `name` is that of the stream it is about."""
-        return plan_request(self.snapshot, request, now=int(self._clock()), prefix=self._key_prefix, name=name)
+        return plan_request(self.snapshot, request, now=self._clock(), prefix=self._key_prefix, name=name)
 
     def start(self, plan: Plan) -> "Outcome | asyncio.Future[Outcome]":
         """Asks the storage, as `Storage.start` does."""

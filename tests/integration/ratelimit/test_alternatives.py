@@ -10,26 +10,30 @@ from headgate.limits.algorithms.fixed_window import FixedWindowOp, plan_window
 from headgate.limits.engine import Outcome, Transaction
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import MemoryStorage
-from headgate.ratelimit.storages.redis import RedisStorage
+from headgate.ratelimit.storages.redis.storage import RedisStorage
 from support.redis import RedisServer
+from support.redis_topologies import RedisCluster
 
 NOW = 1_700_000_000
 
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+FIXTURES = {"redis": "redis_server", "cluster": "redis_cluster"}
+
+
+@pytest.fixture(params=["memory", *(pytest.param(each, marks=pytest.mark.redis) for each in FIXTURES)])
 async def storage(request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
     made: Storage
     if request.param == "memory":
         made = MemoryStorage()
     else:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        made = RedisStorage(server.url)
+        server: RedisServer | RedisCluster = request.getfixturevalue(FIXTURES[request.param])
+        made = RedisStorage(server.url, timeout_seconds=5.0)
     yield made
     await made.close()
 
 
 def op(key: str, hits: int = 1, *, limit: int = 10, now: int = NOW, part: Part = Part.NONE) -> FixedWindowOp:
-    return plan_window(key, hits=hits, limit=limit, seconds=60, refuses=True, now=now, part=part, lenient=False)
+    return plan_window(key, hits=hits, limit=limit, seconds=60, refuses=True, now=now, part=part, reserves=True)
 
 
 def choice(common: tuple[FixedWindowOp, ...], *alternatives: tuple[FixedWindowOp, ...], name: str = "") -> Transaction:
@@ -75,7 +79,7 @@ async def test_only_what_was_chosen_is_reserved(storage: Storage) -> None:
 @pytest.mark.redis
 async def test_storages_agree_on_whatever_is_asked(redis_server: RedisServer) -> None:
     """Batched in Redis, by turns with plain transactions; no counter ever goes above its limit."""
-    seeded, memory, server = random.Random(3), MemoryStorage(), RedisStorage(redis_server.url)
+    seeded, memory, server = random.Random(3), MemoryStorage(), RedisStorage(redis_server.url, timeout_seconds=5.0)
     keys = "abcdef"
 
     def some(most: int) -> tuple[FixedWindowOp, ...]:

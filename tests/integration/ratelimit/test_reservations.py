@@ -9,28 +9,34 @@ from headgate.limits.algorithms.fixed_window import FixedWindowOp, plan_window
 from headgate.limits.engine import Code, Transaction, decide_request, plan_request
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import MemoryStorage
-from headgate.ratelimit.storages.redis import RedisStorage
+from headgate.ratelimit.storages.redis.storage import RedisStorage
 from support.redis import RedisServer
+from support.redis_topologies import RedisCluster
 from support.stream_schedule import BUDGETS, CLIENTS, SNAPSHOT, Call, Schedule, request_of
 
 NOW = 1_700_000_000
 STEPS = 4000
 
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+FIXTURES = {"redis": "redis_server", "cluster": "redis_cluster"}
+
+
+@pytest.fixture(params=["memory", *(pytest.param(each, marks=pytest.mark.redis) for each in FIXTURES)])
 async def storage(request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
     made: Storage
     if request.param == "memory":
         made = MemoryStorage()
     else:
-        server: RedisServer = request.getfixturevalue("redis_server")
+        server: RedisServer | RedisCluster = request.getfixturevalue(FIXTURES[request.param])
         made = RedisStorage(server.url, timeout_seconds=5.0)
     yield made
     await made.close()
 
 
 def op(hits: int, part: Part, *, now: int = NOW, limit: int = 100, lenient: bool = False) -> FixedWindowOp:
-    return plan_window("k_", hits=hits, limit=limit, seconds=60, refuses=True, now=now, part=part, lenient=lenient)
+    return plan_window(
+        "k_", hits=hits, limit=limit, seconds=60, refuses=True, now=now, part=part, lenient=lenient, reserves=True
+    )
 
 
 def admission(name: str, *ops: FixedWindowOp, now: int = NOW) -> Transaction:
@@ -63,7 +69,9 @@ async def test_keeps_the_books(storage: Storage) -> None:
     assert last is not None
     for limit, (tokens, seconds) in BUDGETS.items():
         for client in CLIENTS:
-            key = plan_window(f"d_{limit}_{client}_", hits=0, limit=tokens, seconds=seconds, refuses=True, now=last.now)
+            key = plan_window(
+                f"d_{limit}_{client}_", hits=0, limit=tokens, seconds=seconds, refuses=True, now=last.now, reserves=True
+            )
             found = await storage.run(Transaction((key,), all_or_nothing=True, now=last.now))
             assert found.before == (schedule.expected(limit, client, last.now),)
 

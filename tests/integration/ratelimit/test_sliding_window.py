@@ -9,7 +9,7 @@ from headgate.limits.algorithms.fixed_window import plan_window
 from headgate.limits.engine import Transaction
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import MemoryStorage
-from headgate.ratelimit.storages.redis import RedisStorage
+from headgate.ratelimit.storages.redis.storage import RedisStorage
 from support.redis import RedisServer
 
 SECONDS = 60

@@ -176,7 +176,11 @@ def test_windows_of_ours_come_back() -> None:
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ({"algorithm": "leaky"}, "algorithm: expected fixed_window or sliding_window, found 'leaky'"),
+        ({"algorithm": "leaky"}, "expected one of fixed_window, sliding_window, token_bucket, found 'leaky'"),
+        ({"burst": 3}, "burst: only a limit with algorithm token_bucket has a burst"),
+        ({"algorithm": "token_bucket", "burst": 0}, "burst: a bucket that holds nothing refuses everything"),
+        ({"algorithm": "token_bucket", "requests_per_unit": 0}, "requests_per_unit: a bucket is refilled with 1 to"),
+        ({"algorithm": "token_bucket", "time_zone": "UTC"}, "algorithm: a bucket has no calendar"),
         ({"time_zone": "Mars/Olympus"}, "time_zone: expected a time zone"),
         ({"time_zone": "UTC", "algorithm": "sliding_window"}, "algorithm: windows of the calendar do not slide"),
     ],

@@ -1,6 +1,7 @@
 """What a request asks of a storage, and what is decided from the reply."""
 
 import pytest
+from headgate.limits.algorithms.fixed_window import FixedWindowOp
 from headgate.limits.config_text import parse_text
 from headgate.limits.engine import (
     REMAINING_UNLIMITED,
@@ -53,6 +54,7 @@ def decide(planned: Plan, *before: int) -> Decision:
 def test_a_key_ends_in_the_start_of_its_window() -> None:
     (op,) = plan(("minute", 1)).transaction.ops
     assert op.key == "d_minute_v_1000000020"
+    assert isinstance(op, FixedWindowOp)
     assert (op.window_end, op.seconds) == (1_000_000_080, 60)
 
 
@@ -66,6 +68,7 @@ def test_a_prefix_comes_before_every_key() -> None:
 def test_every_unit_has_windows_that_contain_now(unit: Unit) -> None:
     request = LimitRequest("d", (RequestDescriptor((("any", "v"),), 1, LimitOverride(3, unit)),))
     (op,) = plan_request(LIMITS, request, now=NOW).transaction.ops
+    assert isinstance(op, FixedWindowOp)
     assert op.window_end - UNIT_SECONDS[unit] <= NOW < op.window_end
     assert op.seconds == UNIT_SECONDS[unit]
 

@@ -1,7 +1,7 @@
 """envoyproxy/ratelimit's environment variables mean the same to ours."""
 
 import pytest
-from headgate.ratelimit.environment import DEFAULTS, VariableError, arguments_from, redis_url
+from headgate.ratelimit.environment import DEFAULTS, VariableError, arguments_from, parse_duration, redis_url
 from headgate.ratelimit.main import FROM_ENVIRONMENT, main, make_parser
 
 
@@ -45,6 +45,13 @@ def test_what_a_deployment_sets_is_read() -> None:
             "rediss://r:1?ssl_ca_certs=/ca.pem&ssl_check_hostname=false",
         ),
         ({"REDIS_URL": "rediss://u@h:2/1"}, "rediss://u@h:2/1"),
+        ({"REDIS_TYPE": "CLUSTER", "REDIS_URL": "a:1,b:2"}, "redis+cluster://a:1,b:2"),
+        ({"REDIS_TYPE": "cluster", "REDIS_TLS": "true", "REDIS_AUTH": "pw"}, "rediss+cluster://:pw@r:1"),
+        ({"REDIS_TYPE": "sentinel", "REDIS_URL": "my master,a:1,b:2"}, "redis+sentinel://a:1,b:2/my%20master"),
+        (
+            {"REDIS_TYPE": "SENTINEL", "REDIS_URL": "m,a:1", "REDIS_AUTH": "u:p", "REDIS_SENTINEL_AUTH": "s:t"},
+            "redis+sentinel://u:p@a:1/m?sentinel_auth=s:t",
+        ),
     ],
 )
 def test_redis_is_found_where_it_says(variables: dict[str, str], url: str) -> None:
@@ -55,8 +62,9 @@ def test_redis_is_found_where_it_says(variables: dict[str, str], url: str) -> No
     ("variables", "message"),
     [
         ({"BACKEND_TYPE": "memcache"}, "BACKEND_TYPE=memcache is not supported; only redis is"),
-        ({"REDIS_TYPE": "CLUSTER"}, "REDIS_TYPE=CLUSTER is not supported; only SINGLE is"),
-        ({"REDIS_PERSECOND": "true"}, "REDIS_PERSECOND=true is not supported; only false is"),
+        ({"REDIS_TYPE": "RING"}, "REDIS_TYPE=RING is none of single, sentinel, cluster"),
+        ({"REDIS_TYPE": "SENTINEL", "REDIS_URL": "m"}, "REDIS_URL=m needs the master's name and then sentinels"),
+        ({"REDIS_TIMEOUT": "10"}, "REDIS_TIMEOUT=10 is no duration"),
         ({"CONFIG_TYPE": "GRPC_XDS_SOTW"}, "CONFIG_TYPE=GRPC_XDS_SOTW is not supported; only FILE is"),
         ({"LIMIT_LIMIT_HEADER": "x"}, "LIMIT_LIMIT_HEADER=x is not supported"),
         ({"REDIS_TLS": "maybe", "REDIS_SOCKET_TYPE": "tcp"}, "REDIS_TLS=maybe is neither true nor false"),
@@ -70,6 +78,35 @@ def test_what_we_do_not_have_is_named(variables: dict[str, str], message: str) -
 
 
 def test_a_start_that_cannot_be_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("REDIS_TYPE", "SENTINEL")
+    monkeypatch.setenv("BACKEND_TYPE", "memcache")
     assert main([FROM_ENVIRONMENT]) == 1
-    assert "REDIS_TYPE=SENTINEL is not supported" in capsys.readouterr().err
+    assert "BACKEND_TYPE=memcache is not supported" in capsys.readouterr().err
+
+
+def test_a_second_redis_is_read_with_its_own_settings() -> None:
+    environment = {
+        "REDIS_PERSECOND": "true",
+        "REDIS_PERSECOND_SOCKET_TYPE": "tcp",
+        "REDIS_PERSECOND_URL": "fast:1",
+        "REDIS_PERSECOND_AUTH": "x",
+        "REDIS_PERSECOND_TIMEOUT": "250ms",
+        "REDIS_PIPELINE_WINDOW": "150us",
+        "REDIS_PIPELINE_LIMIT": "64",
+    }
+    options = make_parser().parse_args(arguments_from(environment))
+    assert options.redis_per_second_url == "redis://:x@fast:1"
+    assert (options.redis_timeout_seconds, options.redis_per_second_timeout_seconds) == (10.0, 0.25)
+    assert (options.redis_gather_seconds, options.redis_batch_ops_max) == (0.00015, 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("1m30s", 90), ("150us", 0.00015), ("1.5s", 1.5), ("2h", 7200), ("10ms", 0.01)]
+)
+def test_durations_are_those_of_go(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "1", "s", "1x", "1s 2s", "-1s"])
+def test_what_is_no_duration_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="is no duration"):
+        parse_duration(text)

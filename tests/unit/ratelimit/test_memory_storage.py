@@ -5,7 +5,8 @@ from headgate.limits.algorithms.counting import Part
 from headgate.limits.algorithms.fixed_window import plan_window
 from headgate.limits.engine import Outcome, Transaction
 from headgate.ratelimit.storages import StorageError
-from headgate.ratelimit.storages.memory import GRACE_SECONDS, MemoryStorage
+from headgate.ratelimit.storages.memory import MemoryStorage
+from headgate.ratelimit.storages.memory_counters import GRACE_SECONDS
 
 
 def transaction(*keys: str, hits: int = 1, now: int = 0, limit: int = 100) -> Transaction:

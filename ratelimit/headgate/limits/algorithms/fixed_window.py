@@ -30,6 +30,8 @@ class FixedWindowOp(msgspec.Struct, frozen=True, gc=False):
     """The counter of the window before, where it slides."""
     previous_share: int = 0
     """How much of that window still counts, in millionths."""
+    reserves: bool = False
+    """Its limit reserves, whether this operation does or not: a cluster keeps reservations beside their counter."""
 
     @property
     def kept_until(self) -> int:
@@ -54,6 +56,7 @@ def plan_window(
     part: Part = Part.NONE,
     lenient: bool = False,
     slides: bool = False,
+    reserves: bool = False,
     bounds: tuple[int, int] | None = None,
 ) -> FixedWindowOp:
     """The operation for the window that contains `now` (Unix seconds); its key ends in the window's start.
@@ -65,11 +68,12 @@ def plan_window(
     else:
         start, seconds = bounds[0], bounds[1] - bounds[0]
     key, end = f"{prefix}{stem}{start}", start + seconds
+    reserves = reserves or part is not Part.NONE
     if not slides:
-        return FixedWindowOp(key, hits, limit, end, seconds, refuses, part, lenient)
+        return FixedWindowOp(key, hits, limit, end, seconds, refuses, part, lenient, reserves=reserves)
     share = (end - now) * SHARE_WHOLE // seconds
     previous = f"{prefix}{stem}{start - seconds}"
-    return FixedWindowOp(key, hits, limit, end, seconds, refuses, part, lenient, previous, share)
+    return FixedWindowOp(key, hits, limit, end, seconds, refuses, part, lenient, previous, share, reserves)
 
 
 def sliding_rest(op: FixedWindowOp, previous: int) -> int:

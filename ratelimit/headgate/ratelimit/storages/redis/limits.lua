@@ -1,15 +1,16 @@
 -- Runs a batch of rate limit transactions, each all or nothing, in their order. The rules are those of
--- headgate/limits/engine.py and the arithmetic is that of headgate/limits/algorithms/fixed_window.py.
+-- headgate/limits/engine.py and the arithmetic is that of headgate/limits/algorithms/.
 --
 -- KEYS: every counter of the batch once, then every request that reserves or settles once.
 -- ARGV: the number of counters; how many seconds a reservation and a settlement are remembered; the seconds each
 --   counter lives if it is new, in the order of KEYS; then per transaction
 --   1 for all or nothing, 2 likewise but only where none before it back to the last 1 was applied (else it is only looked
---   at), 0 for a settlement; the number of operations; the index of its request in KEYS, or 0; the time;
+--   at), 0 for a settlement, 3 to undo; the number of operations; the index of its request in KEYS, or 0; the time;
 --   and for each operation the index of its counter in KEYS, its hits, its limit, and the sum of
---   1 if being over refuses, 2 if it takes no more than is left, 4 to reserve, 8 to settle, 16 to keep what is reserved.
---   32 if the window slides. Where it reserves, settles or keeps, the end of its window and the length of its key without the window follow;
---   where it slides, the index of the counter of the window before, and how much of it counts, in millionths.
+--   1 if being over refuses, 2 if it takes no more than is left, 4 to reserve, 8 to settle, 16 to keep what is
+--   reserved, 32 if the window slides, 64 if it is a token bucket. Where it reserves, settles or keeps, the end of its
+--   window and the length of the window in its key follow; where it slides, the index of the counter of the window
+--   before, and how much of it counts, in millionths; of a bucket, the tick it is, a hit's ticks and a second's.
 -- Returns per transaction: 1 if it was applied, else 0; and per operation the counter it was examined against.
 --
 -- The counters are read with one MGET and written once each, whatever the number of transactions that share them.
@@ -26,6 +27,7 @@ for i = 1, counters do
 end
 local first = {unpack(counts)}
 local lives = {unpack(ARGV, 4, 3 + counters)}
+local ends = {}
 
 -- What is remembered of requests. Nothing is written before all has been read.
 local requests, changed = {}, {}
@@ -45,6 +47,18 @@ local function clamped(count)
   return math.min(math.max(count, 0), MAX)
 end
 
+-- What a counter says, and what it becomes: of a bucket { now, hit's ticks } the number stored is when it is full.
+local function told(count, bucket)
+  if not bucket then return count end
+  return math.max(math.ceil((count - bucket[1]) / bucket[2]), 0)
+end
+
+local function moved(count, hits, bucket)
+  if not bucket then return clamped(count + hits) end
+  if hits > 0 then count = math.max(count, bucket[1]) end
+  return clamped(count + hits * bucket[2])
+end
+
 -- The index of a counter that is not among KEYS: that of an earlier window, or of a unit that is no longer configured.
 local function other(key)
   for i = 1, #names do
@@ -58,17 +72,17 @@ local function other(key)
   return index
 end
 
-local function settle(index, hits, keeps, held, now)
+local function settle(index, hits, keeps, held, now, bucket)
   if not held then
-    counts[index] = clamped(counts[index] + hits)
+    counts[index] = moved(counts[index], hits, bucket)
     return
   end
   local used = keeps and math.max(hits, held.amount) or hits
   local difference = used - held.amount
   if held.key == names[index] then
-    counts[index] = clamped(counts[index] + difference)
+    counts[index] = moved(counts[index], difference, bucket)
   elseif held.window_end <= now then
-    counts[index] = clamped(counts[index] + math.max(difference, 0))
+    counts[index] = moved(counts[index], math.max(difference, 0), bucket)
   else
     local earlier = other(held.key)
     if earlier then counts[earlier] = clamped(counts[earlier] + difference) end
@@ -80,15 +94,16 @@ local granted = false
 local position = 4 + counters
 local arguments = #ARGV
 while position <= arguments do
-  local all_or_nothing = ARGV[position] ~= '0'
-  if ARGV[position] ~= '2' then granted = false end
+  local mode = ARGV[position]
+  local all_or_nothing, undoes = mode == '1' or mode == '2', mode == '3'
+  if mode ~= '2' then granted = false end
+  local looks = granted
   local ops = tonumber(ARGV[position + 1])
   local request = tonumber(ARGV[position + 2])
   local now = tonumber(ARGV[position + 3])
   position = position + 4
-  local looks = granted
   local known = request > 0 and requests[request] or nil
-  local repeated = known ~= nil and (all_or_nothing or known[''] ~= nil)
+  local repeated = known ~= nil and not undoes and (all_or_nothing or known[''] ~= nil)
   local applied_at = #replies + 1
   replies[applied_at] = looks and 0 or 1
   local undo, held, charged = {}, {}, false
@@ -102,16 +117,24 @@ while position <= arguments do
     local window_end, stem
     if part > 0 then
       window_end = tonumber(ARGV[position])
-      stem = names[index]:sub(1, tonumber(ARGV[position + 1]))
+      stem = names[index]:sub(1, -1 - tonumber(ARGV[position + 1]))
       position = position + 2
     end
-    local rest = 0
-    if flags >= 32 then
+    local rest, bucket = 0, nil
+    if flags >= 64 then
+      bucket = {tonumber(ARGV[position]), tonumber(ARGV[position + 1])}
+      ends[index] = {bucket[1], tonumber(ARGV[position + 2])}
+      position = position + 3
+    elseif flags >= 32 then
       rest = math.floor(counts[tonumber(ARGV[position])] * (tonumber(ARGV[position + 1]) / 1000000))
       position = position + 2
     end
-    local before = counts[index] + rest
+    local before = told(counts[index], bucket) + rest
     if looks then
+      replies[#replies + 1] = before
+    elseif undoes then
+      -- What has expired meanwhile shall not come back as a counter without an end.
+      if stored[index] or counts[index] ~= first[index] then counts[index] = moved(counts[index], hits, bucket) end
       replies[#replies + 1] = before
     elseif repeated then
       local own = stem and known[stem]
@@ -121,10 +144,10 @@ while position <= arguments do
       end
       replies[#replies + 1] = before
     elseif part >= 8 then
-      settle(index, hits, part == 16, known and known[stem], now)
+      settle(index, hits, part == 16, known and known[stem], now, bucket)
       if known then known[stem] = nil end
       charged = charged or hits ~= 0
-      replies[#replies + 1] = math.max(counts[index] - hits, 0) + rest
+      replies[#replies + 1] = math.max(told(counts[index], bucket) - hits, 0) + rest
     else
       replies[#replies + 1] = before
       if all_or_nothing and refuses then
@@ -140,10 +163,16 @@ while position <= arguments do
         undo[#undo + 1] = index
         local count = counts[index]
         undo[#undo + 1] = count
-        counts[index] = clamped(clamped(before + hits) - rest)
-        if part == 4 and counts[index] > count then
-          local amount = counts[index] - count + (held[stem] and held[stem].amount or 0)
-          held[stem] = {amount = amount, window_end = window_end, key = names[index]}
+        if bucket then
+          counts[index] = moved(count, hits, bucket)
+        else
+          counts[index] = clamped(clamped(before + hits) - rest)
+        end
+        local added = told(counts[index], bucket) - told(count, bucket)
+        if part == 4 and added > 0 then
+          held[stem] = {
+            amount = added + (held[stem] and held[stem].amount or 0), window_end = window_end, key = names[index]
+          }
         end
       end
     end
@@ -155,7 +184,9 @@ while position <= arguments do
       counts[undo[i]] = undo[i + 1]
     end
   elseif request > 0 and not repeated then
-    if all_or_nothing then
+    if undoes then
+      requests[request], changed[request] = nil, 'undone'
+    elseif all_or_nothing then
       requests[request], changed[request] = held, 'held'
     elseif known or charged then
       requests[request], changed[request] = {[''] = {}}, 'settled'
@@ -167,7 +198,9 @@ for i = 1, #names do
   local difference = counts[i] - first[i]
   if difference ~= 0 then
     redis.call('INCRBY', names[i], string.format('%.0f', difference))
-    if not stored[i] then
+    if ends[i] then
+      redis.call('EXPIRE', names[i], math.max(math.ceil((counts[i] - ends[i][1]) / ends[i][2]), 0) + 1)
+    elseif not stored[i] then
       redis.call('EXPIRE', names[i], lives[i])
     end
   end
@@ -178,7 +211,7 @@ for i, state in pairs(changed) do
   if state == 'settled' then
     redis.call('HSET', KEYS[i], '', '')
     redis.call('EXPIRE', KEYS[i], ARGV[3])
-  else
+  elseif state == 'held' then
     -- One field more, so that a request that could reserve nothing is known too.
     redis.call('HSET', KEYS[i], '-', '0 0 -')
     for stem, each in pairs(requests[i]) do
