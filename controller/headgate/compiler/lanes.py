@@ -12,8 +12,8 @@ from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import endpoint_named
 from headgate.llm.hosts.table import HOSTS
 from headgate.llm.names import DialectName, HostName
+from headgate.llm.planning import CHAT_OPERATIONS, lane_for
 from headgate.llm.planning import Lane as CoreLane
-from headgate.llm.planning import lane_for
 
 
 class Lane(StrEnum):
@@ -117,6 +117,15 @@ CLASSES = (
         translated_only=True,
     ),
     PathClass(
+        name="embeddings",
+        endpoint="embeddings",
+        kind=MatchKind.EXACT,
+        path="/v1/embeddings",
+        dialect=DialectName.OPENAI_EMBEDDINGS,
+        paths=("/v1/embeddings",),
+        translated_only=True,
+    ),
+    PathClass(
         name="transcriptions",
         endpoint="audio-transcriptions",
         kind=MatchKind.EXACT,
@@ -151,6 +160,26 @@ CLASSES = (
         dialect=DialectName.GEMINI,
         paths=(":streamGenerateContent",),
         model_in_path=True,
+    ),
+    PathClass(
+        name="gemini-embed",
+        endpoint="embed-content",
+        kind=MatchKind.REGEX,
+        path="(/gemini)?/v1(beta)?/models/[^/]+:embedContent",
+        dialect=DialectName.GEMINI,
+        paths=(":embedContent",),
+        model_in_path=True,
+        translated_only=True,
+    ),
+    PathClass(
+        name="gemini-embed-batch",
+        endpoint="batch-embed-contents",
+        kind=MatchKind.REGEX,
+        path="(/gemini)?/v1(beta)?/models/[^/]+:batchEmbedContents",
+        dialect=DialectName.GEMINI,
+        paths=(":batchEmbedContents",),
+        model_in_path=True,
+        translated_only=True,
     ),
     PathClass(
         name="gemini-other",
@@ -193,6 +222,15 @@ CLASSES = (
         translated_only=True,
     ),
     PathClass(
+        name="cohere-embed",
+        endpoint="cohere-embed",
+        kind=MatchKind.REGEX,
+        path="(/cohere)?/v2/embed",
+        dialect=DialectName.COHERE,
+        paths=("/v2/embed", "/cohere/v2/embed"),
+        translated_only=True,
+    ),
+    PathClass(
         name="cohere",
         endpoint="",
         kind=MatchKind.REGEX,
@@ -216,6 +254,16 @@ CLASSES = (
         dialect=DialectName.BEDROCK_CONVERSE,
         paths=("/converse-stream",),
         model_in_path=True,
+    ),
+    PathClass(
+        name="invoke-model",
+        endpoint="invoke-model",
+        kind=MatchKind.REGEX,
+        path="(/bedrock)?/model/[^/]+/invoke",
+        dialect=DialectName.BEDROCK_CONVERSE,
+        paths=("/invoke",),
+        model_in_path=True,
+        translated_only=True,
     ),
     PathClass(
         name="bedrock",
@@ -257,6 +305,12 @@ def speaks(backend: Backend, dialect: DialectName | None) -> bool:
     return backend.dialect == dialect
 
 
+def is_chat(path_class: PathClass) -> bool:
+    """Whether the class is one of those that every backend is expected to serve."""
+    row = endpoint_named(path_class.endpoint)
+    return row is not None and row.operation in CHAT_OPERATIONS
+
+
 def lane_of(path_class: PathClass, backend: Backend) -> Lane | None:
     """The lane of one backend for a class of paths; None where nothing can serve the pair."""
     translated = _is_translatable(path_class, backend)
@@ -272,7 +326,7 @@ def _is_relayed(path_class: PathClass, backend: Backend) -> bool:
         return False
     if not path_class.endpoint or backend.dialect is None:
         return True
-    return _core_lane(path_class.endpoint, backend.dialect, backend.vendor) == "relay"
+    return _core_lane(path_class.endpoint, backend.dialect, backend.host, backend.vendor) == "relay"
 
 
 def _is_translatable(path_class: PathClass, backend: Backend) -> bool:
@@ -282,10 +336,10 @@ def _is_translatable(path_class: PathClass, backend: Backend) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _core_lane(endpoint: str, dialect: DialectName, vendor: str) -> CoreLane | None:
+def _core_lane(endpoint: str, dialect: DialectName, host: HostName, vendor: str) -> CoreLane | None:
     row = endpoint_named(endpoint)
     assert row is not None
-    return lane_for(row, dialect, vendor)
+    return lane_for(row, dialect, vendor, host)
 
 
 @lru_cache(maxsize=4096)
@@ -293,7 +347,7 @@ def _translatable(endpoint: str, dialect: DialectName, host: HostName, vendor: s
     """Whether the processor serves an endpoint from a backend: in another dialect, or in its host's envelope."""
     row = endpoint_named(endpoint)
     assert row is not None
-    lane, where = _core_lane(endpoint, dialect, vendor), HOSTS.get(host)
+    lane, where = _core_lane(endpoint, dialect, host, vendor), HOSTS.get(host)
     spoken = row.dialect if lane == "relay" else dialect
     return lane is not None and where is not None and spoken in where.dialects
 

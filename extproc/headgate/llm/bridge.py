@@ -94,7 +94,7 @@ class BridgePlan:
         )
         encoded = self._provider.encode_request(request, target)
         if encoded.losses and facts.losses == "reject":
-            _refuse_losses(encoded.losses)
+            refuse_losses(encoded.losses)
         set_headers, remove_headers = mutate_headers(facts, self._request_headers, self._client.client_headers)
         asked, target_endpoint = Asked(model, request.stream, headers), self._targets[request.stream]
         return UpstreamRequest(
@@ -130,7 +130,7 @@ class BridgePlan:
             model=request.request_model,
             created=created,
             include_usage=include_usage,
-            request_id=_request_id(headers),
+            request_id=request_id_of(headers),
             path=request.client_path,
             echo=request.echo,
         )
@@ -155,8 +155,11 @@ HeaderEdits = tuple[Mapping[str, str], Sequence[str]]
 """Headers to set, headers to remove."""
 
 
-def _refuse_losses(losses: Sequence[Loss]) -> None:
-    """What is said by other means (a cache point to a provider that caches by itself) is not lost."""
+def refuse_losses(losses: Sequence[Loss]) -> None:
+    """UnsupportedTranslation for the first loss.
+
+    What is said by other means (a cache point to a provider that caches by itself) is not lost.
+    """
     for loss in losses:
         if loss.action != "emulated":
             raise UnsupportedTranslation(f"{loss.reason} (this backend refuses what it cannot carry)", path=loss.path)
@@ -170,7 +173,8 @@ REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
 """OpenAI's SDK reads the first, Anthropic's the second, AWS's the third: each gets the others' as well."""
 
 
-def _request_id(headers: Mapping[str, str]) -> str:
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """The provider's, under any of its names; else empty."""
     return next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
 
 
@@ -181,7 +185,7 @@ def response_headers(
     result: dict[str, str] = {}
     if request.losses:
         result[header_names.LOSSES] = format_losses(request.losses)
-    request_id = _request_id(headers)
+    request_id = request_id_of(headers)
     if request_id and client.request_id_header and not headers.get(client.request_id_header):
         result[client.request_id_header] = request_id
     remove = ("content-encoding",) if "content-encoding" in headers else ()
@@ -239,10 +243,8 @@ class WholeTranslation:
 
     def close(self) -> bytes:
         """The whole answer in the client's dialect."""
-        body = _join(self._chunks)
+        body = read_whole(self._chunks, self._bytes_max)
         self._chunks.clear()
-        if body.startswith(GZIP_MAGIC):
-            body = _inflate_answer(body, self._bytes_max)
         response = self._provider.decode_response(body, self._request.memo)
         self.usage = response.usage
         if response.model:
@@ -461,7 +463,11 @@ def _join(chunks: Sequence[bytes]) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _inflate_answer(body: bytes, bytes_max: int) -> bytes:
+def read_whole(chunks: Sequence[bytes], bytes_max: int) -> bytes:
+    """A provider's whole answer, inflated if it came compressed. UpstreamError if that is broken or too large."""
+    body = _join(chunks)
+    if not body.startswith(GZIP_MAGIC):
+        return body
     try:
         return Inflater(bytes_max=bytes_max).feed(body)
     except ValueError as error:

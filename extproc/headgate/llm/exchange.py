@@ -31,6 +31,8 @@ class UpstreamRequest:
     client_path: PathFacts = NO_PATH
     echo: bytes = b""
     """What the client's dialect repeats of its request in the answer."""
+    asked: object = None
+    """An operation's canonical request, for the plan that made it."""
     losses: Sequence[Loss] = ()
 
 

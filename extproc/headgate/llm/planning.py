@@ -14,13 +14,15 @@ from headgate.llm.endpoints import ENDPOINTS, MODEL_PLACEHOLDER, Endpoint, Strea
 from headgate.llm.error_bodies import error_body, error_response
 from headgate.llm.errors import UnsupportedTranslation
 from headgate.llm.exchange import Lane, Plan, ResponseTranslation, UpstreamRequest
-from headgate.llm.hosts.host import Asked
+from headgate.llm.hosts.host import Asked, Host
 from headgate.llm.hosts.table import HOSTS
 from headgate.llm.names import DialectName, HostName, Operation
+from headgate.llm.operations.families import FAMILIES
 from headgate.llm.relay_plan import RelayPlan
 from headgate.llm.vendors import vendor_named
 
 __all__ = [
+    "CHAT_OPERATIONS",
     "Lane",
     "Plan",
     "ResponseTranslation",
@@ -52,14 +54,15 @@ _OPENAI_API: Final = frozenset(
 _RESPONSES_API: Final = _OPENAI_API - {DialectName.OPENAI_CHAT, DialectName.OPENAI_COMPLETIONS}
 """A backend that is said to speak responses has no other chat."""
 
-_CHAT_OPERATIONS: Final = frozenset(
+CHAT_OPERATIONS: Final = frozenset(
     (Operation.CHAT, Operation.MESSAGES, Operation.RESPONSES, Operation.GENERATE_CONTENT, Operation.COMPLETION)
 )
+"""Operations that are one and the same in different words."""
 
 
 def _chat_endpoints(*, stream: bool) -> MappingProxyType[DialectName, Endpoint]:
     unfit = StreamRule.NEVER if stream else StreamRule.ALWAYS
-    chat = (endpoint for endpoint in ENDPOINTS if endpoint.operation in _CHAT_OPERATIONS)
+    chat = (endpoint for endpoint in ENDPOINTS if endpoint.operation in CHAT_OPERATIONS)
     return MappingProxyType({endpoint.dialect: endpoint for endpoint in chat if endpoint.stream is not unfit})
 
 
@@ -74,18 +77,24 @@ def spoken_with(dialect: DialectName) -> frozenset[DialectName]:
     return _OPENAI_API if dialect in _OPENAI_API else frozenset((dialect,))
 
 
-def lane_for(endpoint: Endpoint, dialect: DialectName | str, vendor: str = "") -> Lane | None:
-    """How a backend of that dialect, a server of that vendor's, can serve the endpoint; None: it cannot. A dialect
-    nobody knows is an error of ours."""
+def lane_for(
+    endpoint: Endpoint, dialect: DialectName | str, vendor: str = "", host: HostName | str = HostName.DIRECT
+) -> Lane | None:
+    """How a backend of that dialect, a server of that vendor's, can serve the endpoint from that host; None: it cannot.
+    A dialect nobody knows is an error of ours."""
     name = DialectName(dialect)
     if endpoint.local:
         return None
-    if endpoint.dialect in spoken_with(name) and endpoint.operation not in vendor_named(vendor).lacks:
+    family, lacking = FAMILIES.get(endpoint.operation), endpoint.operation in vendor_named(vendor).lacks
+    relayed = family is None or family.relays(endpoint, HostName(host))
+    if endpoint.dialect in spoken_with(name) and relayed and not lacking:
         return "relay"
+    if family is not None:
+        return "bridge" if not lacking and family.serves(endpoint, spoken_with(name)) else None
     if endpoint.dialect is name:
         return None
     provider = DIALECTS.get(name)
-    if endpoint.operation in _CHAT_OPERATIONS and endpoint.dialect in DIALECTS and provider is not None:
+    if endpoint.operation in CHAT_OPERATIONS and endpoint.dialect in DIALECTS and provider is not None:
         return "bridge" if provider.backend else None
     return None
 
@@ -98,8 +107,8 @@ def plan(endpoint: Endpoint, facts: BackendFacts) -> Plan:
 def translated_path(endpoint: Endpoint, facts: BackendFacts) -> str:
     """The provider's path as far as it is known before the body: `{model}` stands for the percent-encoded request model
     where the path names it and the backend does not override it. Stated for both lanes, without the client's query."""
-    target = _target_endpoint(endpoint, facts)
-    host = HOSTS[HostName(facts.host)]
+    lane, host = _lane(endpoint, facts)
+    target = endpoint if lane == "relay" else _CHAT_ENDPOINTS[False][DialectName(facts.dialect)]
     if facts.model:
         return host.place(target, facts, Asked(facts.model))
     return host.place(target, facts, Asked(_UNKNOWN)).replace(_UNKNOWN, MODEL_PLACEHOLDER)
@@ -128,10 +137,13 @@ class _Key:
 @lru_cache(maxsize=PLANS_MAX)
 def _cached_plan(endpoint: Endpoint, key: _Key) -> Plan:
     facts = key.facts
-    target = _target_endpoint(endpoint, facts)
-    host = HOSTS[HostName(facts.host)]
-    if target is endpoint:
+    lane, host = _lane(endpoint, facts)
+    if lane == "relay":
         return RelayPlan(endpoint, facts, host)
+    family = FAMILIES.get(endpoint.operation)
+    if family is not None:
+        return family.plan(endpoint, spoken_with(DialectName(facts.dialect)), facts, host)
+    target = _CHAT_ENDPOINTS[False][DialectName(facts.dialect)]
     return BridgePlan(
         endpoint,
         facts,
@@ -142,18 +154,17 @@ def _cached_plan(endpoint: Endpoint, key: _Key) -> Plan:
     )
 
 
-def _target_endpoint(endpoint: Endpoint, facts: BackendFacts) -> Endpoint:
-    """The endpoint of the backend's dialect that serves this one; itself for a relay."""
+def _lane(endpoint: Endpoint, facts: BackendFacts) -> tuple[Lane, Host]:
     dialect = DialectName(facts.dialect)
-    lane = lane_for(endpoint, dialect, facts.vendor)
+    lane = lane_for(endpoint, dialect, facts.vendor, facts.host)
     if lane is None:
         raise UnsupportedTranslation(
             f"backend {facts.name} speaks {dialect}, which cannot serve {endpoint.full_path} ({endpoint.dialect})"
         )
-    target = endpoint if lane == "relay" else _CHAT_ENDPOINTS[False][dialect]
+    spoken = endpoint.dialect if lane == "relay" else dialect
     host = HOSTS.get(HostName(facts.host))
-    if host is None or target.dialect not in host.dialects:
+    if host is None or spoken not in host.dialects:
         raise UnsupportedTranslation(
-            f"backend {facts.name} is hosted at {facts.host}, where {target.dialect} cannot be served yet"
+            f"backend {facts.name} is hosted at {facts.host}, where {spoken} cannot be served yet"
         )
-    return target
+    return lane, host

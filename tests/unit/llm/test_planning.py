@@ -41,7 +41,7 @@ def _facts(dialect: str, **more: str) -> BackendFacts:
         ("chat-completions", "gemini", "bridge"),
         ("generate-content", "openai-chat", "bridge"),
         ("stream-generate-content", "gemini", "relay"),
-        ("embeddings", "gemini", None),
+        ("embeddings", "gemini", "bridge"),
         ("models", "openai-chat", None),
     ],
 )

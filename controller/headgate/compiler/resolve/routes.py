@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from headgate.compiler import ir
-from headgate.compiler.lanes import CLASSES, TRANSLATED, lane_of
+from headgate.compiler.lanes import CLASSES, is_chat, lane_of
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
 from headgate.compiler.resolve.credentials import asked
@@ -184,14 +184,7 @@ def _check_refs(
 def _check_served(scope: Scope, route: ai_gateway.AIGatewayRoute, place: str, backends: tuple[ir.Backend, ...]) -> None:
     """Which clients nothing of the rule can serve: said at check time, answered 404 when they come."""
     for row in CLASSES:
-        if (
-            row.multipart
-            or not row.endpoint
-            or row.endpoint == "count-tokens"  # another matter than whether its clients are served
-            or row.dialect not in TRANSLATED
-            or not backends
-            or any(lane_of(row, backend) is not None for backend in backends)
-        ):
+        if not is_chat(row) or not backends or any(lane_of(row, backend) is not None for backend in backends):
             continue
         spoken = ", ".join(sorted({str(backend.dialect) for backend in backends}))
         message = f"clients that speak {row.dialect} are not served: nothing translates to {spoken} yet"

@@ -47,6 +47,9 @@ _DIALECT_ROWS: Final[Mapping[tuple[DialectName, Operation], _Row]] = MappingProx
     {
         (DialectName.BEDROCK_CONVERSE, Operation.CHAT): _SILENT,
         (DialectName.COHERE, Operation.CHAT): _SILENT,
+        (DialectName.GEMINI, Operation.EMBEDDINGS): _SILENT,
+        (DialectName.BEDROCK_CONVERSE, Operation.EMBEDDINGS): _SILENT,
+        (DialectName.COHERE, Operation.EMBEDDINGS): _Row(RerankUsage),
     }
 )
 """Operations whose answers are told otherwise in a dialect."""

@@ -34,10 +34,10 @@ def is_snake(name: str) -> bool:
     return "_" in name[1:]
 
 
-def camel_body(body: bytes) -> bytes:
-    """The body with every member that the wire structs declare under its camel case name. RequestError if a member is
-    given under both."""
-    return bytes(_message(msgspec.Raw(body), wire.Request, depth=0))
+def camel_body(body: bytes, declared: type[msgspec.Struct] = wire.Request) -> bytes:
+    """The body of that message with every member that the wire structs declare under its camel case name. RequestError
+    if a member is given under both."""
+    return bytes(_message(msgspec.Raw(body), declared, depth=0))
 
 
 def _message(raw: msgspec.Raw, declared: type[msgspec.Struct], *, depth: int) -> msgspec.Raw:

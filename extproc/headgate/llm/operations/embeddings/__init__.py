@@ -1,0 +1,1 @@
+"""Embeddings: texts, tokens or images to vectors."""

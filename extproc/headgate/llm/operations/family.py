@@ -1,0 +1,213 @@
+"""An operation as planning sees it: who can be served from whom, and the plan of a pair."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Generic, Protocol
+
+from headgate.contract import headers as header_names
+from headgate.contract.facts import BackendFacts
+from headgate.llm.bridge import (
+    ErrorTranslation,
+    HeaderEdits,
+    read_whole,
+    refuse_losses,
+    request_id_of,
+    response_headers,
+)
+from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
+from headgate.llm.dialects.dialect import ChatDialect, Target
+from headgate.llm.dialects.table import DIALECTS
+from headgate.llm.endpoints import Endpoint, path_facts
+from headgate.llm.errors import UpstreamError
+from headgate.llm.exchange import Lane, Plan, ResponseTranslation, UpstreamRequest
+from headgate.llm.hosts.host import Asked, Host
+from headgate.llm.losses import Loss
+from headgate.llm.mutation import mutate_body, mutate_headers
+from headgate.llm.names import DialectName, HostName
+from headgate.llm.operations.codec import A, Answered, Codec, Q
+from headgate.llm.usage import NO_USAGE, Usage
+from headgate.llm.vendors import vendor_named
+
+JSON: Final = "application/json"
+
+
+class Bridged(Protocol):
+    """What planning asks of an operation."""
+
+    def relays(self, endpoint: Endpoint, host: HostName) -> bool:
+        """Whether that host serves the endpoint of its backend's own dialect."""
+        ...
+
+    def serves(self, endpoint: Endpoint, spoken: frozenset[DialectName]) -> bool:
+        """Whether clients of the endpoint can be served from a backend that speaks these dialects."""
+        ...
+
+    def plan(self, endpoint: Endpoint, spoken: frozenset[DialectName], facts: BackendFacts, host: Host) -> Plan: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Family(Generic[Q, A]):
+    """An operation: its codecs, by the dialect they are of."""
+
+    request: type[Q]
+    codecs: Mapping[DialectName, Codec[Q, A]]
+    unlike: Mapping[HostName, frozenset[str]] = field(default_factory=dict[HostName, frozenset[str]])
+    """Endpoints of a dialect that a host which serves the dialect has not: they are translated to what it has."""
+
+    def relays(self, endpoint: Endpoint, host: HostName) -> bool:
+        """See `Bridged`."""
+        return endpoint.name not in self.unlike.get(host, frozenset())
+
+    def serves(self, endpoint: Endpoint, spoken: frozenset[DialectName]) -> bool:
+        """See `Bridged`."""
+        client = self.codecs.get(endpoint.dialect)
+        return client is not None and client.decode_request is not None and self._provider(spoken) is not None
+
+    def plan(self, endpoint: Endpoint, spoken: frozenset[DialectName], facts: BackendFacts, host: Host) -> Plan:
+        """See `Bridged`."""
+        provider = self._provider(spoken)
+        assert provider is not None, "serves() was asked"
+        return OperationPlan(self.request, (self.codecs[endpoint.dialect], provider), endpoint, facts, host)
+
+    def _provider(self, spoken: frozenset[DialectName]) -> Codec[Q, A] | None:
+        known = (codec for dialect, codec in self.codecs.items() if dialect in spoken and codec.encode_request)
+        return next(known, None)
+
+
+def chat_dialect(name: DialectName) -> ChatDialect:
+    """Whose errors and headers an endpoint's clients know: their chat dialect's, else OpenAI's."""
+    return DIALECTS.get(name, DIALECTS[DialectName.OPENAI_CHAT])
+
+
+class OperationPlan(Generic[Q, A]):
+    """An endpoint of one dialect served by a backend of another."""
+
+    __slots__ = ("_client", "_decode_error", "_host", "_kind", "_provider", "_speaker", "endpoint", "facts")
+
+    lane: Lane = "bridge"
+
+    def __init__(
+        self,
+        kind: type[Q],
+        codecs: tuple[Codec[Q, A], Codec[Q, A]],
+        endpoint: Endpoint,
+        facts: BackendFacts,
+        host: Host,
+    ) -> None:
+        self._kind = kind
+        self._client, self._provider = codecs
+        self._speaker = chat_dialect(endpoint.dialect)
+        self._host = host
+        self._decode_error = host.decode_error or chat_dialect(DialectName(facts.dialect)).decode_error
+        self.endpoint = endpoint
+        self.facts = facts
+
+    def translate_request(self, body: bytes, headers: Mapping[str, str]) -> UpstreamRequest:
+        """See `exchange.Plan`."""
+        facts = self.facts
+        if body.startswith(GZIP_MAGIC):
+            body = inflate_request(body, bytes_max=facts.body_bytes_max)
+        path = path_facts(self.endpoint, headers.get(header_names.ORIGINAL_PATH) or headers.get(":path", ""))
+        assert self._client.decode_request is not None
+        assert self._provider.encode_request is not None
+        request = self._client.decode_request(body, self.endpoint, path)
+        model = facts.model or request.model
+        vendor = vendor_named(facts.vendor)
+        target = Target(model=model, host=self._host.name, version=facts.version, vendor=vendor, losses=facts.losses)
+        encoded = self._provider.encode_request(request, target)
+        if encoded.losses and facts.losses == "reject":
+            refuse_losses(encoded.losses)
+        own = {"content-type": JSON, **chat_dialect(DialectName(facts.dialect)).request_headers}
+        own = {name: value for name, value in own.items() if name not in self._host.headers_in_body}
+        set_headers, remove_headers = mutate_headers(facts, own, self._speaker.client_headers)
+        asked = Asked(model, False, headers)
+        return UpstreamRequest(
+            path=self._host.place(encoded.endpoint, facts, asked),
+            headers=set_headers,
+            remove_headers=(*remove_headers, "content-encoding"),
+            body=mutate_body(facts.body, self._host.envelope(encoded.endpoint, facts, asked, encoded.body)),
+            original_model=request.model,
+            request_model=model,
+            stream=False,
+            client_path=path,
+            asked=request,
+            losses=encoded.losses,
+        )
+
+    def open_response(
+        self, request: UpstreamRequest, status: int, headers: Mapping[str, str], created: int
+    ) -> ResponseTranslation:
+        """See `exchange.Plan`."""
+        del created
+        if not (200 <= status < 300 or 400 <= status < 600):
+            raise UpstreamError(f"the provider answered {status}, which no API answers")
+        set_headers, remove_headers = response_headers(self._speaker, request, headers)
+        set_headers["content-type"] = JSON
+        edits = (set_headers, remove_headers)
+        if not 200 <= status < 300:
+            return ErrorTranslation(self._speaker, self._decode_error, request, (status, headers), edits)
+        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type not in ("", JSON) and not content_type.endswith("+json"):
+            raise UpstreamError(f"the provider answered {status} with {content_type[:80]}, not with {JSON}")
+        asked = request.asked
+        assert isinstance(asked, self._kind), "a plan gets its own requests back"
+        answered = Answered(asked, request.request_model, headers, request_id_of(headers))
+        return AnswerTranslation(self._finish(answered), request, self.facts.body_bytes_max, edits)
+
+    def _finish(self, answered: Answered[Q]) -> "Finish":
+        decode, encode = self._provider.decode_response, self._client.encode_response
+        assert decode is not None
+        assert encode is not None
+
+        def finish(body: bytes) -> tuple[bytes, Usage, str]:
+            answer = decode(body, answered)
+            return encode(answer, answered), answer.usage, answer.model
+
+        return finish
+
+
+Finish = Callable[[bytes], tuple[bytes, Usage, str]]
+"""The provider's body: the client's, usage, the model as the provider named it."""
+
+
+class AnswerTranslation:
+    """An operation's answer: it comes whole, and goes whole."""
+
+    __slots__ = (
+        "_bytes_max",
+        "_chunks",
+        "_finish",
+        "_size",
+        "headers",
+        "losses",
+        "remove_headers",
+        "response_model",
+        "streamed",
+        "usage",
+    )
+
+    def __init__(self, finish: Finish, request: UpstreamRequest, bytes_max: int, edits: HeaderEdits) -> None:
+        self._finish = finish
+        self._bytes_max = bytes_max
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self.headers, self.remove_headers = edits
+        self.losses: Sequence[Loss] = request.losses
+        self.usage: Usage = NO_USAGE
+        self.response_model = request.request_model
+        self.streamed = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Holds the data, up to the backend's bound."""
+        self._size += len(data)
+        if self._size > self._bytes_max:
+            raise UpstreamError(f"the provider's answer is larger than {self._bytes_max} bytes")
+        self._chunks.append(data)
+        return b""
+
+    def close(self) -> bytes:
+        """The whole answer in the client's dialect."""
+        body, self.usage, model = self._finish(read_whole(self._chunks, self._bytes_max))
+        self._chunks.clear()
+        self.response_model = model or self.response_model
+        return body

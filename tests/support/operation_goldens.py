@@ -1,0 +1,108 @@
+"""The recorded cases of the operations beyond chat, and the pairs they run through.
+
+`tests/golden/operations/<operation>/requests/<endpoint>/<case>.json` is what a client posts to that endpoint; it is
+written for the first target of every other dialect that has the operation, and for those that `COVERS` names.
+`…/answers/<dialect>@<target>/<case>.json` is what that provider answers to the endpoint's smallest request, read by the
+clients of every endpoint.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from headgate.contract.facts import BackendFacts
+from headgate.llm.endpoints import Endpoint, endpoint_named
+from headgate.llm.exchange import Plan
+from headgate.llm.planning import lane_for, plan
+
+ROOT: Final = Path(__file__).parent.parent / "golden" / "operations"
+
+CREATED: Final = 1_700_000_000
+
+_BEDROCK: Final = {"dialect": "bedrock-converse", "host": "bedrock", "prefix": ""}
+_VERTEX: Final = {"dialect": "gemini", "host": "vertex", "prefix": "", "project": "p", "region": "us-central1"}
+
+TARGETS: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {
+    "embeddings": {
+        "openai-chat@direct": {"dialect": "openai-chat", "model": "text-embedding-3-small"},
+        "openai-chat@azure": {"dialect": "openai-chat", "model": "embed", "host": "azure", "version": "2024-10-21"},
+        "gemini@direct": {"dialect": "gemini", "model": "gemini-embedding-001", "prefix": "/v1beta"},
+        "gemini@vertex": {**_VERTEX, "model": "gemini-embedding-001"},
+        "gemini@vertex-newest": {**_VERTEX, "model": "gemini-embedding-2"},
+        "cohere@direct": {"dialect": "cohere", "model": "embed-v4.0", "prefix": "/v2"},
+        "bedrock-converse@titan": {**_BEDROCK, "model": "amazon.titan-embed-text-v2:0"},
+        "bedrock-converse@titan-v1": {**_BEDROCK, "model": "amazon.titan-embed-text-v1"},
+        "bedrock-converse@titan-image": {**_BEDROCK, "model": "amazon.titan-embed-image-v1"},
+        "bedrock-converse@cohere": {**_BEDROCK, "model": "cohere.embed-v4:0"},
+        "bedrock-converse@nova": {**_BEDROCK, "model": "amazon.nova-2-multimodal-embeddings-v1:0"},
+    },
+}
+"""Whom an operation's requests are written for, and the facts of that backend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How clients of an endpoint ask for the least there is to ask for."""
+
+    path: str
+    minimal: bytes
+
+
+ASKED: Final[Mapping[str, Asked]] = {
+    "embeddings": Asked("/v1/embeddings", b'{"model":"asked","input":["one","two"]}'),
+    "embed-content": Asked("/v1beta/models/asked:embedContent", b'{"content":{"parts":[{"text":"one"}]}}'),
+    "batch-embed-contents": Asked(
+        "/v1beta/models/asked:batchEmbedContents",
+        b'{"requests":[{"model":"models/asked","content":{"parts":[{"text":"one"}]}},'
+        b'{"model":"models/asked","content":{"parts":[{"text":"two"}]}}]}',
+    ),
+    "cohere-embed": Asked(
+        "/v2/embed",
+        b'{"model":"asked","input_type":"search_query","texts":["one","two"],"embedding_types":["float"]}',
+    ),
+    "invoke-model": Asked("/model/asked/invoke", b'{"inputText":"one"}'),
+}
+
+
+def row(name: str) -> Endpoint:
+    endpoint = endpoint_named(name)
+    assert endpoint is not None, name
+    return endpoint
+
+
+def open_plan(endpoint: str, operation: str, target: str) -> Plan | None:
+    """The plan of a pair that is translated; None where the bytes are relayed."""
+    values = dict(TARGETS[operation][target])
+    facts = BackendFacts(name="ns/b/route/r/rule/0/ref/0", **values)  # pyright: ignore[reportArgumentType]
+    lane = lane_for(row(endpoint), facts.dialect, facts.vendor, facts.host)
+    return plan(row(endpoint), facts) if lane not in (None, "relay") else None
+
+
+def requests() -> Iterator[tuple[str, str, Path, str]]:
+    """(operation, endpoint, case, target) of every cell that is translated."""
+    for operation in TARGETS:
+        for path in sorted((ROOT / operation / "requests").glob("*/*.json")):
+            if ".to." in path.name:
+                continue
+            for target in TARGETS[operation]:
+                if open_plan(path.parent.name, operation, target) is not None:
+                    yield operation, path.parent.name, path, target
+
+
+def answers() -> Iterator[tuple[str, str, Path, str]]:
+    """(operation, target, case, endpoint) of every cell that is translated."""
+    for operation in TARGETS:
+        for path in sorted((ROOT / operation / "answers").glob("*/*.json")):
+            if ".to." in path.name:
+                continue
+            for endpoint in ASKED:
+                known = row(endpoint).operation == row(next(iter_endpoints(operation))).operation
+                if known and open_plan(endpoint, operation, path.parent.name) is not None:
+                    yield operation, path.parent.name, path, endpoint
+
+
+def iter_endpoints(operation: str) -> Iterator[str]:
+    """The endpoints that have cases of an operation."""
+    for path in sorted((ROOT / operation / "requests").iterdir()):
+        yield path.name
