@@ -6,7 +6,8 @@ answers too); it would keep ours beside its own, so they are off unless asked fo
 """
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,12 +26,26 @@ def _anthropic(message: str) -> bytes:
     return json.dumps({"type": "error", "error": {"type": "rate_limit_error", "message": message}}).encode()
 
 
-# By what the path contains, query left out and "/" added; anything else speaks OpenAI's shape.
-_BODIES: Final[Mapping[str, Body]] = {
+def _google(message: str) -> bytes:
+    return json.dumps({"error": {"code": 429, "message": message, "status": "RESOURCE_EXHAUSTED"}}).encode()
+
+
+def _aws(message: str) -> bytes:
+    return json.dumps({"__type": "ThrottlingException", "message": message}).encode()
+
+
+def _cohere(message: str) -> bytes:
+    return json.dumps({"message": message}).encode()
+
+
+_BODIES: Final = (
     # Not every ".../messages": OpenAI's threads have them too.
-    "/v1/messages/": _anthropic,
-    "/anthropic/": _anthropic,
-}
+    (re.compile("/v1/messages/|/anthropic/"), _anthropic),
+    (re.compile("/v1beta/models/|/v1/models/[^/]+:[a-zA-Z]+Content/"), _google),
+    (re.compile("/model/[^/]+/(converse|invoke)"), _aws),
+    (re.compile("/v2/(chat|rerank|embed)/"), _cohere),
+)
+"""By what the path contains, query left out and "/" added; anything else speaks OpenAI's shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,7 @@ def refusal_message(rule: Rule, reset_seconds: int) -> str:
 
 def _body(path: str) -> Body:
     path = path.partition("?")[0] + "/"
-    return next((body for part, body in _BODIES.items() if part in path), _openai)
+    return next((body for part, body in _BODIES if part.search(path)), _openai)
 
 
 def _limit_headers(decision: Decision) -> tuple[tuple[str, str], ...]:

@@ -61,9 +61,11 @@ BACKS = {
 CALLS = (ToolUse("weather", '{"city":"Bern"}', "call_1"), ToolUse("weather", '{"city":"Genève"}', "call_2"))
 CALLED = (("weather", {"city": "Bern"}), ("weather", {"city": "Genève"}))
 USED = Used(input=100, output=20, cached=60)
+COSTS = {"input": "InputToken", "output": "OutputToken", "cached": "CachedInputToken"}
+BUDGETED = ("converse", "gemini", "cohere")
+"""Backends that are asked in their own dialect and held to a budget."""
 SILENT = frozenset(("openai-completions",))
 """Fronts that show text alone."""
-COUNTED = FRONTS[:5]
 STOPPED_BY_CALLS = {
     "openai-chat": "tool_calls",
     "openai-responses": "completed",
@@ -106,7 +108,12 @@ def _documents(stage: Stage, identity: Identity) -> list[Document]:
         found += backend(name, stage[back.provider].port, back.schema, key=key, schema_fields=back.fields)
         found += _policies(name, back)
     rules = [rule(name, ref(name, modelNameOverride=back.model)) for name, back in BACKS.items()]
-    return [*found, route("models", rules, **manifests.costs(input="InputToken", output="OutputToken"))]
+    found.append(route("models", rules, **manifests.costs(**COSTS)))
+    for name in BUDGETED:
+        own = rule(f"budgeted-{name}", ref(name, modelNameOverride=BACKS[name].model))
+        found.append(route(f"budgeted-{name}", [own], **manifests.costs(weighed="input_tokens + 3u * output_tokens")))
+        found.append(manifests.limits(name, f"budgeted-{name}", manifests.token_limit("weighed", 150)))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -209,26 +216,61 @@ def test_a_provider_that_is_busy(stage: Stage, clients: Mapping[str, Front], fro
         clients[front].ask(back)
 
 
-def test_what_was_used_is_counted_in_every_cell(stage: Stage) -> None:
+SPOOFED = '{"usage":{"inputTokens":7,"outputTokens":7,"tokens":{"input_tokens":7,"output_tokens":7}}}'
+"""What a model may be made to say; nothing of it counts."""
+
+
+UNCACHED = {
+    f"openai-completions to {back}{streamed}"
+    for back in ("chat", "azure", "azure-v1")
+    for streamed in ("", " streamed")
+}
+
+
+@pytest.mark.parametrize("cut", ["events", "bytes"])
+def test_what_was_used_is_counted_in_every_cell(stage: Stage, cut: Any) -> None:
     """Whole and streamed, in the lane that serves the cell: the counts that prices and limits are made of."""
     for provider in stage.providers.values():
-        provider.answer(Answer(usage=USED))
-    asked = [(front, back, streamed) for front in COUNTED for back in BACKS for streamed in (False, True)]
+        provider.answer(Answer(text=SPOOFED, tools=(ToolUse("f", SPOOFED),), usage=USED, delivery=Delivery(cut=cut)))
+    asked = [(front, back, streamed) for front in FRONTS for back in BACKS for streamed in (False, True)]
     wanted: dict[str, str] = {}
     for front, back, streamed in asked:
         client = CLIENTS[DialectName(front)]
         path = (client.stream_path if streamed and client.stream_path else client.path).replace("asked", back)
-        path += f"{'&' if '?' in path else '?'}cell={front}-{back}-{streamed}"
+        path += f"{'&' if '?' in path else '?'}cell={front}-{back}-{streamed}-{cut}"
         body = (client.streamed if streamed else client.minimal).replace(b"asked", back.encode())
         answer = stage.post(path, content=body, anthropic_version="2023-06-01")
         assert answer.status_code == 200, (front, back, answer.text)
         wanted[path] = f"{front} to {back}{' streamed' if streamed else ''}"
     entries = stage.access(lambda entry: entry["path"] in wanted, len(wanted))
     counted = {wanted[entry["path"]]: _counts(entry) for entry in entries}
-    wrong = {cell: counts for cell, counts in counted.items() if counts != (100, 20)}
+    # Servers of legacy completions say nothing of caches.
+    expected = {cell: (100, 20, 0 if cell in UNCACHED else 60) for cell in counted}
+    wrong = {cell: counts for cell, counts in counted.items() if counts != expected[cell]}
     assert not wrong, "\n".join(f"{cell}: {counts}" for cell, counts in wrong.items())
 
 
-def _counts(entry: Mapping[str, Any]) -> tuple[Any, Any]:
+def _counts(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     metadata: dict[str, Any] = entry["metadata"] or {}
-    return metadata.get("input"), metadata.get("output")
+    return metadata.get("input"), metadata.get("output"), metadata.get("cached")
+
+
+@pytest.mark.parametrize(
+    ("front", "back"), [("bedrock-converse", "converse"), ("gemini", "gemini"), ("cohere", "cohere")]
+)
+def test_a_budget_holds_clients_of_every_dialect(
+    stage: Stage, clients: Mapping[str, Front], front: str, back: str
+) -> None:
+    """Natively, where Envoy alone counts: 100 + 3 × 20 is more than the 150 of the budget."""
+    stage[BACKS[back].provider].answer(Answer(text="Once", usage=USED))
+    assert clients[front].stream(f"budgeted-{back}").text == "Once"
+
+    def refused() -> bool:
+        try:
+            clients[front].ask(f"budgeted-{back}")
+        except clients[front].limited:
+            return True
+        return False  # the charge is on its way
+
+    wait_until(refused, "the budget to be used up")
+    assert len(stage[BACKS[back].provider].requests) <= 3

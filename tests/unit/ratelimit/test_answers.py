@@ -63,6 +63,27 @@ def test_anthropic_clients_can_read_the_body(path: str) -> None:
     assert (response.type, response.error.message) == ("error", MESSAGE)
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (
+            "/v1beta/models/gemini:streamGenerateContent?alt=sse",
+            {"error": {"code": 429, "message": MESSAGE, "status": "RESOURCE_EXHAUSTED"}},
+        ),
+        (
+            "/gemini/v1/models/g:generateContent",
+            {"error": {"code": 429, "message": MESSAGE, "status": "RESOURCE_EXHAUSTED"}},
+        ),
+        ("/bedrock/model/a.b%3A0/converse-stream", {"__type": "ThrottlingException", "message": MESSAGE}),
+        ("/model/a/invoke", {"__type": "ThrottlingException", "message": MESSAGE}),
+        ("/cohere/v2/chat", {"message": MESSAGE}),
+        ("/v2/rerank", {"message": MESSAGE}),
+    ],
+)
+def test_other_clients_can_read_the_body(path: str, said: object) -> None:
+    assert json.loads(body(path)) == said
+
+
 def test_without_a_path_the_body_is_left_to_envoy() -> None:
     assert answer(decision(10, "a"), path=None, limit_headers=False) == Answer((("retry-after", "1"),))
 

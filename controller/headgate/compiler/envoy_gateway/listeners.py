@@ -42,7 +42,7 @@ SWITCHED = (
     BUFFER,
     extraction.JSON_TO_METADATA,
     extraction.MODEL_HEADER,
-    extraction.CHAT_USAGE,
+    extraction.USAGE_SCRIPT,
     extraction.COSTS,
     extraction.COST_TRAILERS,
     extraction.USAGE,

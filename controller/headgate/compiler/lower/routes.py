@@ -268,8 +268,8 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     if served.common_host and not options.envoy_gateway:  # the short script publishes no names
         route.route.host_rewrite_literal = served.common_host
         configs[SCRIPT].CopyFrom(guarded())
-    # a chat stream's usage is published as it passes, like the processor's
-    processor = bool(served.processors) or extraction.reads_chat_usage(rule, served.path_class)
+    # what a script reads is published as it passes, like the processor's
+    processor = bool(served.processors) or bool(extraction.usage_script(rule, served.path_class))
     chosen_among = tuple(backend for backend, _ in served.backends)
     if steered.is_steered(chosen_among):
         configs[steered.FILTER].CopyFrom(steered.per_route())

@@ -3,7 +3,8 @@
 Requests: `json_to_metadata` reads the body once; `header_mutation` puts the model into the header that routes match on.
 Answers: `ai_protocol_manager` counts usage and ends the answer with synthetic trailers; on routes with costs
 `header_mutation` evaluates each cost into such a trailer, and a script moves it into metadata. The answer's bytes never
-change, but for the usage chunk that we forced, which another script reads as it passes, and drops.
+change, but for the usage chunk that we forced, which another script reads as it passes, and drops. Of dialects that the
+manager does not know (Converse, Cohere's) a script reads the usage as it passes.
 
 All are installed enabled and do nothing until the route tells them to: Envoy decides about filters installed disabled
 when the headers come, and which route a request takes is known only after its body.
@@ -55,7 +56,7 @@ from headgate.pb.llm_protocol_pb2 import LLMProtocol
 
 JSON_TO_METADATA = "envoy.filters.http.json_to_metadata"
 MODEL_HEADER = "headgate.header_mutation/model"
-CHAT_USAGE = "headgate.lua/chat_usage"
+USAGE_SCRIPT = "headgate.lua/usage"
 COSTS = "headgate.lua/costs"
 ROUTER = "headgate.ext_proc/router"
 PATH_MODEL = "headgate.lua/path_model"
@@ -73,6 +74,8 @@ _PROTOCOLS = {
     DialectName.ANTHROPIC_MESSAGES: LLMProtocol.ANTHROPIC_MESSAGES,
     DialectName.GEMINI: LLMProtocol.GEMINI_GENERATE_CONTENT,
 }
+_SCRIPTED = frozenset((DialectName.BEDROCK_CONVERSE, DialectName.COHERE))
+"""Dialects whose usage the manager does not know."""
 
 
 def _pair(key: str, *, constant: str | bool | None = None) -> JsonToMetadata.KeyValuePair:
@@ -140,7 +143,7 @@ def model_header() -> HttpFilter:
 
 def path_model(options: Options) -> HttpFilter:
     """The model of a path that names it. Runs on the routes that refuse such paths (`replies.path_model_routes`)."""
-    return http_filter(PATH_MODEL, _scripts("path_model", options))
+    return http_filter(PATH_MODEL, _scripts("path_model", options=options))
 
 
 def path_model_enabled() -> Any:
@@ -175,9 +178,9 @@ def router_enabled() -> Any:
     return packed(FilterConfig(config=packed(ExtProcPerRoute(overrides=ExtProcOverrides()))))
 
 
-def _scripts(name: str, options: Options) -> Lua:
-    """A filter that runs nothing until a route names its script."""
-    return Lua(source_codes={name: script(name, options.lua_directory)})
+def _scripts(*names: str, options: Options) -> Lua:
+    """A filter that runs nothing until a route names one of its scripts."""
+    return Lua(source_codes={name: script(name, options.lua_directory) for name in names})
 
 
 def response_filters(rules: Iterable[ir.Rule], options: Options) -> Iterator[HttpFilter]:
@@ -185,13 +188,14 @@ def response_filters(rules: Iterable[ir.Rule], options: Options) -> Iterator[Htt
 
     Where no rule prices anything there is only the counting: the others would cost each request 10,000 instructions.
     """
+    rules = tuple(rules)
     extraction = TokenUsageExtraction(include_unconfigured_routes=False)
     extraction.limits.max_sse_event_size.value = SSE_EVENT_BYTES_MAX
     extraction.limits.max_json_body_size.value = JSON_BYTES_MAX
-    if any(rule.counted for rule in rules):
-        yield http_filter(CHAT_USAGE, _scripts("chat_usage", options))
+    if any(rule.counted or any(backend.dialect in _SCRIPTED for backend in rule.backends) for rule in rules):
+        yield http_filter(USAGE_SCRIPT, _scripts("chat_usage", "dialect_usage", options=options))
     if any(rule.costs for rule in rules):
-        yield http_filter(COSTS, _scripts("costs", options))
+        yield http_filter(COSTS, _scripts("costs", options=options))
         yield http_filter(COST_TRAILERS, HeaderMutation())
         extraction.usage_signal = TokenUsageExtraction.SYNTHESIZE_TRAILERS
     yield http_filter(USAGE, AiProtocolManager(response_handling=ResponseHandling(token_usage=extraction)))
@@ -204,9 +208,9 @@ def _usage_of(dialect: DialectName | None) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _chat_usage(costs: tuple[ir.Cost, ...]) -> Any:
+def _usage_script(name: str, costs: tuple[ir.Cost, ...]) -> Any:
     counts = [(cost.key, cost.expression) for cost in costs if cost.expression in metadata.USAGE_KEYS]
-    return packed(LuaPerRoute(name="chat_usage", filter_context=struct({"costs": counts})))
+    return packed(LuaPerRoute(name=name, filter_context=struct({"costs": counts})))
 
 
 @lru_cache(maxsize=16_384)
@@ -220,9 +224,13 @@ def _costs(rule: ir.Rule, *, processor: bool) -> tuple[Any, Any]:
     return packed(LuaPerRoute(name="costs", filter_context=struct({"keys": keys}))), packed(trailers)
 
 
-def reads_chat_usage(rule: ir.Rule, path_class: PathClass) -> bool:
-    """Whether the script reads the usage of streamed answers here."""
-    return rule.counted and path_class.dialect is DialectName.OPENAI_CHAT and path_class.name in ("chat", "openai")
+def usage_script(rule: ir.Rule, path_class: PathClass) -> str:
+    """The script that publishes the usage of a class's answers as they pass; empty where none does."""
+    if path_class.dialect in _SCRIPTED:
+        relayed = any(backend.dialect is path_class.dialect for backend in rule.backends)
+        return "dialect_usage" if rule.costs or relayed else ""
+    streamed = path_class.dialect is DialectName.OPENAI_CHAT and path_class.name in ("chat", "openai")
+    return "chat_usage" if rule.counted and streamed else ""
 
 
 def shared_costs(rules: Iterable[ir.Rule]) -> tuple[tuple[str, Any], ...]:
@@ -260,12 +268,13 @@ def route_configs(
 ) -> Iterator[tuple[str, Any]]:
     """Per-route config of the response filters for one class of paths. `processor_alone`: it translates, and so counts,
     every answer here. To count it again would cost 75,000 instructions, and only costs need that: their trailers."""
-    usage = _usage_of(path_class.dialect) if rule.costs or not processor_alone else _UNCOUNTED
+    scripted = path_class.dialect in _SCRIPTED
+    usage = _usage_of(path_class.dialect) if not scripted and (rule.costs or not processor_alone) else _UNCOUNTED
     if usage != (_usage_of(DialectName.OPENAI_CHAT) if counted_by_host else _UNCOUNTED):
         yield USAGE, usage
-    if rule.costs and not priced_by_host:
+    if rule.costs and not priced_by_host and not scripted:
         script_config, trailers = _costs(rule, processor=processor)
         yield COSTS, script_config
         yield COST_TRAILERS, trailers
-    if reads_chat_usage(rule, path_class):
-        yield CHAT_USAGE, _chat_usage(rule.costs)
+    if name := usage_script(rule, path_class):
+        yield USAGE_SCRIPT, _usage_script(name, rule.costs)

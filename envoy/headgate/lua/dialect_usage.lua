@@ -1,0 +1,83 @@
+-- Reads the usage of an answer as it passes, in dialects that Envoy's own extraction does not know: AWS's Converse (JSON and
+-- event streams) and Cohere's chat (JSON and server-sent events). The bytes pass as they are.
+--
+-- filter_context: costs = list of {cost's metadata key, name of the count that it is}, for costs that are plain counts; what
+-- is computed has no trailer here to be computed into (costs.lua), and is charged by limits alone.
+--
+-- The last member "usage" with counts counts: text and the arguments of calls have their quotes escaped, or come before it.
+-- What is kept of what has passed is an unfinished usage, at most HELD_BYTES_MAX of it, or the start of its name.
+
+local HELD_BYTES_MAX = 4096
+local NAME = '"usage"'
+-- Of one answer. A provider's nonsense must not make a charge that Envoy cannot send, and so nothing of it.
+local COUNT_MAX = 2147483647
+
+local function number(object, name)
+  return tonumber(object:match('"' .. name .. '"%s*:%s*(%d+)')) or 0
+end
+
+-- The members of an object that are no objects or lists themselves.
+local function plain(object)
+  return (object:sub(2, -2):gsub("%b[]", ""):gsub("%b{}", ""))
+end
+
+-- Counts by name; nothing where the object has none. Input includes what was read from a cache or written to it.
+local function counted(usage)
+  local own = plain(usage)
+  if own:find('"inputTokens"', 1, true) then
+    local cached, created = number(own, "cacheReadInputTokens"), number(own, "cacheWriteInputTokens")
+    return number(own, "inputTokens") + cached + created, number(own, "outputTokens"), cached, created
+  end
+  local said = usage:match('"tokens"%s*:%s*(%b{})') or usage:match('"billed_units"%s*:%s*(%b{})')
+  if said then
+    return number(said, "input_tokens"), number(said, "output_tokens"), number(own, "cached_tokens"), 0
+  end
+end
+
+local function publish(h, usage)
+  local input, output, cached, created = counted(usage)
+  if not input then return end
+  local counts = {
+    input_tokens = input,
+    output_tokens = output,
+    total_tokens = input + output,
+    cached_input_tokens = cached,
+    cache_creation_input_tokens = created,
+    reasoning_tokens = 0,
+  }
+  local metadata = h:streamInfo():dynamicMetadata()
+  for name, count in pairs(counts) do metadata:set("io.envoy.ai_gateway", name, math.min(count, COUNT_MAX)) end
+  for _, cost in ipairs(h:filterContext():get("costs") or {}) do
+    metadata:set("io.envoy.ai_gateway", cost[1], math.min(counts[cost[2]] or 0, COUNT_MAX))
+  end
+end
+
+-- Publishes every whole usage of the text; gives what a later chunk may complete.
+local function read(h, text)
+  local position = 1
+  while true do
+    local from, to = text:find(NAME, position, true)
+    if not from then return text:sub(-#NAME + 1) end
+    local object, after = text:match("^%s*:%s*(%b{})()", to + 1)
+    if object then
+      publish(h, object)
+      position = after
+    elseif text:find("^%s*:?%s*$", to + 1) or text:find("^%s*:%s*{", to + 1) then
+      return text:sub(from)
+    else
+      position = to + 1
+    end
+  end
+end
+
+function envoy_on_response(h)
+  if h:headers():get(":status") ~= "200" then return end
+  local held = ""
+  for chunk in h:bodyChunks() do
+    local size = chunk:length()
+    if size > 0 then
+      held = read(h, held .. chunk:getBytes(0, size))
+      if #held > HELD_BYTES_MAX then held = "" end
+    end
+  end
+end
