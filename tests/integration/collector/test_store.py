@@ -151,3 +151,19 @@ def write_patiently(engine: Engine, batch: list[UsageRecord]) -> int:
         except SQLAlchemyError:
             continue
     raise AssertionError("never written")
+
+
+def test_columns_hold_what_they_are_named_after(engine: Engine) -> None:
+    texts = {
+        name: f"<{name}>"
+        for name in UsageRecord.__struct_fields__
+        if UsageRecord.__annotations__[name] is str and name not in ("id", "method")
+    }
+    write(engine, [record(1, **texts, status=200, labels=(("k", "v"),), request_bytes=5, response_bytes=6)])
+    with engine.connect() as connection:
+        row = dict(connection.execute(select(EVENTS)).mappings().one())
+    assert {name: row[name] for name in texts} == texts
+    assert (row["status"], row["attempts"], row["labels"]) == (200, 1, '{"k":"v"}')
+    assert (row["input_tokens"], row["output_tokens"], row["total_tokens"]) == (10, 1, 11)
+    assert (row["request_bytes"], row["response_bytes"], row["cost_micros"]) == (5, 6, 7)
+    assert (row["lane"], row["usage_source"]) == ("local", "reported")
