@@ -5,7 +5,8 @@
 Reference: the README of https://github.com/envoyproxy/ratelimit, "Configuration".
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, cast
@@ -92,6 +93,8 @@ class Descriptor:
     """All values that match this wildcard share one counter."""
     domain: str = ""
     """Counters and metrics of this level and those below are named as if that domain had been asked; ours."""
+    metadata: str = ""
+    """What the answer's dynamic metadata gets where this limit matches, as JSON; empty is nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +118,7 @@ _DESCRIPTOR_KEYS: Final = frozenset(
         "value_to_metric",
         "share_threshold",
         "domain",
+        "metadata",
     }
 )
 _RATE_LIMIT_KEYS: Final = frozenset(
@@ -126,9 +130,6 @@ FIXED_WINDOW: Final = "fixed_window"
 SLIDING_WINDOW: Final = "sliding_window"
 TOKEN_BUCKET: Final = "token_bucket"  # noqa: S105
 _ALGORITHMS: Final = ("", FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET)
-
-_NOT_YET: Final = frozenset({"metadata"})
-"""Keys envoyproxy/ratelimit knows and we do not yet: refused rather than read as nothing."""
 
 
 def parse_domain(document: object, path: Path = ()) -> Domain:
@@ -181,7 +182,21 @@ def _descriptor(document: object, path: Path, *, depth: int) -> Descriptor:
         detailed_metric=_flag(mapping, "detailed_metric", path),
         share_threshold=share_threshold,
         domain=_text(mapping, "domain", path),
+        metadata=_metadata(mapping, path),
     )
+
+
+def _metadata(mapping: Mapping[str, object], path: Path) -> str:
+    value = mapping.get("metadata")
+    if not value:
+        return ""
+    path = (*path, "metadata")
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"expected a mapping, found {_kind(value)}", path)
+    try:
+        return json.dumps(value, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError("expected text, numbers, true, false, null, lists and mappings by text", path) from error
 
 
 def _rate_limit(document: object, path: Path) -> RateLimit:
@@ -278,10 +293,6 @@ def _mapping(document: object, known: frozenset[str], path: Path) -> Mapping[str
     for key in mapping:
         if isinstance(key, str) and key in known:
             continue
-        if key in _NOT_YET:
-            raise ConfigError(
-                "envoyproxy/ratelimit has this field; Headgate does not support it yet", (*path, str(key))
-            )
         raise ConfigError(f"unknown field; expected one of {', '.join(sorted(known))}", (*path, str(key)))
     return cast("Mapping[str, object]", mapping)
 
@@ -331,6 +342,18 @@ def _kind(value: object) -> str:
             return repr(value)
 
 
+def merge_domains(domains: Iterable[Domain]) -> tuple[Domain, ...]:
+    """Domains of one name as one, with all their descriptors; raises ConfigError where two have the same one."""
+    merged: dict[str, tuple[Descriptor, ...]] = {}
+    for domain in domains:
+        before = merged.get(domain.name, ())
+        for descriptor in domain.descriptors:
+            if any((each.key, each.value) == (descriptor.key, descriptor.value) for each in before):
+                raise ConfigError(f"domain {domain.name!r} has a second descriptor with {_naming(descriptor)}")
+        merged[domain.name] = before + domain.descriptors
+    return tuple(Domain(name=name, descriptors=descriptors) for name, descriptors in merged.items())
+
+
 def dump_domain(domain: Domain) -> dict[str, object]:
     """The plain mapping that `parse_domain` reads back to an equal value; defaults are left out."""
     return {"domain": domain.name, "descriptors": [_dump_descriptor(each) for each in domain.descriptors]}
@@ -346,6 +369,7 @@ def _dump_descriptor(descriptor: Descriptor) -> dict[str, object]:
         "detailed_metric": descriptor.detailed_metric,
         "share_threshold": descriptor.share_threshold,
         "domain": descriptor.domain,
+        "metadata": json.loads(descriptor.metadata) if descriptor.metadata else None,
         "rate_limit": None if descriptor.rate_limit is None else _dump_rate_limit(descriptor.rate_limit),
         "descriptors": [_dump_descriptor(each) for each in descriptor.descriptors],
     }

@@ -45,6 +45,8 @@ class Rule:
     time_zone: str = ""
     burst: int = 0
     """What a token bucket holds; 0 where it is none."""
+    metadata: str = ""
+    """JSON for the answer's dynamic metadata."""
 
     @property
     def label(self) -> str:
@@ -153,6 +155,7 @@ def _rule(domain: str, key: str, descriptor: Descriptor, path: tuple[Descriptor,
         slides=limit.slides,
         time_zone=limit.time_zone,
         burst=limit.burst,
+        metadata=descriptor.metadata,
     )
 
 

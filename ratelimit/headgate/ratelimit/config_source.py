@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from headgate.limits.config import ConfigError, Domain
+from headgate.limits.config import ConfigError, Domain, merge_domains
 from headgate.limits.config_text import parse_text
 from headgate.limits.matching import Snapshot, build_snapshot
 from headgate.runtime.logging import event_log
@@ -37,8 +37,9 @@ class _File:
 class ConfigSource:
     """The limits below one path. Errors are logged and handed to `on_error`; a later `load` may heal them."""
 
-    def __init__(self, path: Path, *, on_error: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, path: Path, *, on_error: Callable[[str], None] = lambda _: None, merge: bool = False) -> None:
         self._path = path
+        self._merge_domains = merge
         self._on_error = on_error
         self._files: dict[Path, _File] = {}
         self._identities: dict[Path, _Identity] = {}
@@ -76,7 +77,12 @@ class ConfigSource:
         owners: dict[str, Path] = {}
         for path in sorted(self._files):
             for domain in self._files[path].domains or ():
-                if domain.name in domains:
+                if self._merge_domains and domain.name in domains:
+                    try:
+                        (domains[domain.name],) = merge_domains((domains[domain.name], domain))
+                    except ConfigError as error:
+                        self._error(f"{path}: {error}")
+                elif domain.name in domains:
                     self._error(f"{path}: domain {domain.name!r} is defined already in {owners[domain.name]}")
                 else:
                     domains[domain.name], owners[domain.name] = domain, path
@@ -116,6 +122,11 @@ class ConfigSource:
     def _error(self, message: str, *, kept_last_good: bool = True) -> None:
         log.error("config_rejected", error=message, kept_last_good=kept_last_good)
         self._on_error(message)
+
+    async def first(self) -> Snapshot | None:
+        """The limits; None where nothing can be read."""
+        snapshot = self.load()
+        return snapshot if self.usable else None
 
     async def watch(self, use: Callable[[Snapshot], None]) -> None:
         """Hands every usable change to `use`, until it is cancelled."""

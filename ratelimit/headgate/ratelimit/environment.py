@@ -20,6 +20,21 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "RUNTIME_ROOT": "/srv/runtime_data/current",
     "RUNTIME_SUBDIRECTORY": "",
     "RUNTIME_APPDIRECTORY": "config",
+    "CONFIG_TYPE": "FILE",
+    "FORCE_START_WITHOUT_INITIAL_CONFIG": "false",
+    "MERGE_DOMAIN_CONFIG": "false",
+    "CONFIG_GRPC_XDS_NODE_ID": "default",
+    "CONFIG_GRPC_XDS_NODE_METADATA": "",
+    "CONFIG_GRPC_XDS_SERVER_URL": "localhost:18000",
+    "CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS": "",
+    "CONFIG_GRPC_XDS_SERVER_USE_TLS": "false",
+    "CONFIG_GRPC_XDS_CLIENT_TLS_CERT": "",
+    "CONFIG_GRPC_XDS_CLIENT_TLS_KEY": "",
+    "CONFIG_GRPC_XDS_SERVER_TLS_CACERT": "",
+    "CONFIG_GRPC_XDS_SERVER_TLS_SAN": "",
+    "XDS_CLIENT_BACKOFF_INITIAL_INTERVAL": "10s",
+    "XDS_CLIENT_BACKOFF_MAX_INTERVAL": "60s",
+    "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES": "",
     "BACKEND_TYPE": "redis",
     "REDIS_SOCKET_TYPE": "unix",
     "REDIS_TYPE": "SINGLE",
@@ -51,11 +66,9 @@ DEFAULTS: Final[Mapping[str, str]] = {
 
 UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     "BACKEND_TYPE": ("redis",),
-    "CONFIG_TYPE": ("FILE",),
     "GRPC_SERVER_USE_TLS": ("false",),
     "SHADOW_MODE": ("false",),
     "QUOTA_MODE": ("false",),
-    "MERGE_DOMAIN_CONFIG": ("false",),
     "NEAR_LIMIT_RATIO": ("0.8",),
     "LIMIT_LIMIT_HEADER": (),
     "LIMIT_REMAINING_HEADER": (),
@@ -91,8 +104,7 @@ def arguments_from(environment: Mapping[str, str]) -> list[str]:
             raise VariableError(f"{name}={value} is not supported{expected}")
     values = {name: environment.get(name) or default for name, default in DEFAULTS.items()}
     address = f"unix:{values['GRPC_UDS']}" if values["GRPC_UDS"] else f"{values['GRPC_HOST']}:{values['GRPC_PORT']}"
-    runtime = PurePosixPath(values["RUNTIME_ROOT"], values["RUNTIME_SUBDIRECTORY"], values["RUNTIME_APPDIRECTORY"])
-    arguments = ["--address", address, "--config", str(runtime)]
+    arguments = ["--address", address, *_config_arguments(values)]
     arguments += ["--admin-host", values["HOST"], "--admin-port", values["PORT"]]
     arguments += [*_redis_arguments(values), "--ttl-jitter-seconds", values["EXPIRATION_JITTER_MAX_SECONDS"]]
     arguments += ["--key-prefix", values["CACHE_KEY_PREFIX"]] if values["CACHE_KEY_PREFIX"] else []
@@ -101,6 +113,42 @@ def arguments_from(environment: Mapping[str, str]) -> list[str]:
     if level is None:
         raise VariableError(f"LOG_LEVEL={values['LOG_LEVEL']} is none of {', '.join(_LEVELS)}")
     return [*arguments, "--log-level", level, "--log-format", values["LOG_FORMAT"].lower()]
+
+
+def _config_arguments(values: Mapping[str, str]) -> list[str]:
+    arguments = ["--merge-domains"] if _flag(values, "MERGE_DOMAIN_CONFIG") else []
+    arguments += ["--start-without-config"] if _flag(values, "FORCE_START_WITHOUT_INITIAL_CONFIG") else []
+    match values["CONFIG_TYPE"]:
+        case "FILE":
+            names = ("RUNTIME_ROOT", "RUNTIME_SUBDIRECTORY", "RUNTIME_APPDIRECTORY")
+            return [*arguments, "--config", str(PurePosixPath(*(values[name] for name in names)))]
+        case "GRPC_XDS_SOTW":
+            return [*arguments, *_xds_arguments(values)]
+        case other:
+            raise VariableError(f"CONFIG_TYPE={other} is none of FILE, GRPC_XDS_SOTW")
+
+
+def _xds_arguments(values: Mapping[str, str]) -> list[str]:
+    scheme = "xds+tls" if _flag(values, "CONFIG_GRPC_XDS_SERVER_USE_TLS") else "xds"
+    arguments = ["--config", f"{scheme}://{values['CONFIG_GRPC_XDS_SERVER_URL']}"]
+    arguments += ["--xds-node-id", values["CONFIG_GRPC_XDS_NODE_ID"]]
+    for pair in filter(None, values["CONFIG_GRPC_XDS_NODE_METADATA"].split(",")):
+        arguments += ["--xds-node-metadata", pair]
+    for pair in filter(None, values["CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS"].split(",")):
+        arguments += ["--xds-header", pair.replace(":", "=", 1).lower()]
+    for name, option in _XDS_OPTIONS.items():
+        arguments += [option, values[name]] if values[name] else []
+    arguments += ["--xds-pause-seconds", _seconds_text(values, "XDS_CLIENT_BACKOFF_INITIAL_INTERVAL")]
+    return [*arguments, "--xds-pause-seconds-max", _seconds_text(values, "XDS_CLIENT_BACKOFF_MAX_INTERVAL")]
+
+
+_XDS_OPTIONS: Final[Mapping[str, str]] = {
+    "CONFIG_GRPC_XDS_CLIENT_TLS_CERT": "--xds-certificate",
+    "CONFIG_GRPC_XDS_CLIENT_TLS_KEY": "--xds-key",
+    "CONFIG_GRPC_XDS_SERVER_TLS_CACERT": "--xds-ca",
+    "CONFIG_GRPC_XDS_SERVER_TLS_SAN": "--xds-server-name",
+    "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES": "--xds-message-bytes-max",
+}
 
 
 def _redis_arguments(values: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from headgate.limits.matching import Snapshot
 from headgate.ratelimit import wire
@@ -27,9 +27,6 @@ from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
 from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
 from headgate.runtime.signals import stop_event
-
-if TYPE_CHECKING:
-    from headgate.ratelimit.config_url import UrlSource
 
 log = event_log("ratelimit")
 
@@ -48,8 +45,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser.epilog = f"{FROM_ENVIRONMENT}, as the first argument, reads envoyproxy/ratelimit's environment variables."
     parser.add_argument("--address", default="127.0.0.1:8081", help="unix:/path or host:port (default %(default)s)")
     parser.add_argument(
-        "--config", required=True, help="YAML file, or folder of them, or a controller's /limits (http://…); watched"
+        "--config",
+        required=True,
+        help="YAML file, or folder of them, or a controller's /limits (http://…), or a management server that serves "
+        "RateLimitConfig over ADS (xds://host:port, or xds+tls://); watched",
     )
+    parser.add_argument("--merge-domains", action="store_true", help="domains of one name in several files are one")
+    parser.add_argument(
+        "--start-without-config", action="store_true", help="serve, and limit nothing, until there are limits"
+    )
+    _add_xds_arguments(parser)
     parser.add_argument(
         "--redis-url",
         default="",
@@ -74,6 +79,20 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
     parser.add_argument("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
     return parser
+
+
+def _add_xds_arguments(parser: argparse.ArgumentParser) -> None:
+    xds = parser.add_argument_group("limits over xDS")
+    xds.add_argument("--xds-node-id", default="default")
+    xds.add_argument("--xds-node-metadata", action="append", default=[], metavar="NAME=VALUE")
+    xds.add_argument("--xds-header", action="append", default=[], metavar="NAME=VALUE", help="sent with the stream")
+    xds.add_argument("--xds-ca", type=Path, default=None, help="whom to trust; without it, whom the system trusts")
+    xds.add_argument("--xds-certificate", type=Path, default=None)
+    xds.add_argument("--xds-key", type=Path, default=None)
+    xds.add_argument("--xds-server-name", default="", help="the name in the server's certificate")
+    xds.add_argument("--xds-message-bytes-max", type=int, default=64 * 1024 * 1024)
+    xds.add_argument("--xds-pause-seconds", type=float, default=0.5, help="before the first try to connect again")
+    xds.add_argument("--xds-pause-seconds-max", type=float, default=30.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,10 +128,12 @@ async def _run(options: argparse.Namespace) -> None:
     stop = stop_event()
     storage = _open_storage(options)
     service = RateLimitService(storage, key_prefix=options.key_prefix, limit_headers=options.limit_headers)
-    source, snapshot = await _open_source(options.config, service.config_rejected)
-    if snapshot is None:
-        raise StartError(f"no limits can be read from {options.config}")
-    service.use(snapshot)
+    source = _open_source(options, service.config_rejected)
+    if not options.start_without_config:
+        snapshot = await source.first()
+        if snapshot is None:
+            raise StartError(f"no limits can be read from {options.config}")
+        service.use(snapshot)
     admin = AdminServer(make_pages(service, stop))
     watching = asyncio.create_task(source.watch(service.use))
     try:
@@ -142,19 +163,53 @@ async def _serve(service: RateLimitService, stop: asyncio.Event, options: argpar
     log.info("server_stopped", address=options.address)
 
 
-async def _open_source(
-    config: str, on_error: Callable[[str], None]
-) -> "tuple[ConfigSource | UrlSource, Snapshot | None]":
-    """Where limits come from, and the first of them; None where there are none to be had."""
-    if not config.startswith(("http://", "https://")):
-        source = ConfigSource(Path(config), on_error=on_error)
-        snapshot = source.load()
-        return source, snapshot if source.usable else None
-    # Imported here: files need no HTTP client.
-    from headgate.ratelimit.config_url import UrlSource
+class Source(Protocol):
+    """Where limits come from."""
 
-    remote = UrlSource(config, on_error=on_error)
-    return remote, await remote.first()
+    async def first(self) -> Snapshot | None:
+        """The first of them; None where there are none to be had."""
+        ...
+
+    async def watch(self, use: Callable[[Snapshot], None]) -> None:
+        """Hands every change to `use`, until it is cancelled."""
+        ...
+
+
+def _open_source(options: argparse.Namespace, on_error: Callable[[str], None]) -> Source:
+    config: str = options.config
+    # Imported here: files need neither an HTTP client nor gRPC.
+    if config.startswith(("http://", "https://")):
+        from headgate.ratelimit.config_url import UrlSource
+
+        return UrlSource(config, on_error=on_error)
+    scheme, separator, address = config.partition("://")
+    if separator and scheme in ("xds", "xds+tls"):
+        from headgate.ratelimit.config_xds import XdsServer, XdsSource
+
+        server = XdsServer(
+            address=address,
+            node_id=options.xds_node_id,
+            node_metadata=dict(map(_pair, options.xds_node_metadata)),
+            headers=tuple(map(_pair, options.xds_header)),
+            tls=scheme == "xds+tls",
+            ca=options.xds_ca,
+            certificate=options.xds_certificate,
+            key=options.xds_key,
+            server_name=options.xds_server_name,
+            merge_domains=options.merge_domains,
+            message_bytes_max=options.xds_message_bytes_max,
+            pause_seconds=options.xds_pause_seconds,
+            pause_seconds_max=options.xds_pause_seconds_max,
+        )
+        return XdsSource(server, on_error=on_error)
+    return ConfigSource(Path(config), on_error=on_error, merge=options.merge_domains)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise StartError(f"expected NAME=VALUE, found {text!r}")
+    return name, value
 
 
 def _open_storage(options: argparse.Namespace) -> Storage:

@@ -10,6 +10,7 @@ A request-time call and the call at stream end look alike on the wire. What tell
    does always).
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -132,11 +133,14 @@ def encode_decision(decision: Decision, *, headers: Sequence[tuple[str, str]] = 
     # The statuses, which every answer has, are written out: through the message classes they cost half as much again.
     statuses = b"".join([_encode_status(status) for status in decision.statuses])
     refusal = decision.refusal
-    if refusal is None and not headers and not decision.quota_violations and not decision.groups:
+    metadata = [each.match.rule.metadata for each in decision.statuses if each.match and each.match.rule.metadata]
+    if refusal is None and not (headers or metadata or decision.quota_violations or decision.groups):
         return _GRANTED + statuses
     response = RateLimitResponse(overall_code=_CODES[decision.code])
     for name, value in headers:
         response.response_headers_to_add.add(key=name, value=value)
+    for each in metadata:
+        response.dynamic_metadata.update(json.loads(each))
     if refusal is not None and refusal.rule is not None:
         if body:
             response.raw_body = body

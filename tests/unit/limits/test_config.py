@@ -114,10 +114,11 @@ def described(**fields: object) -> object:
         (described(value=[1]), "descriptors[0].value", "expected text, found a list"),
         (described(shadow_mode="yes"), "descriptors[0].shadow_mode", "expected true or false, found 'yes'"),
         (described(share_threshold=True), "descriptors[0].share_threshold", "needs a value with a wildcard (*)"),
+        (described(metadata="x"), "descriptors[0].metadata", "expected a mapping, found 'x'"),
         (
-            described(metadata={}),
+            described(metadata={"a": float("nan")}),
             "descriptors[0].metadata",
-            "envoyproxy/ratelimit has this field; Headgate does not support it yet",
+            "expected text, numbers, true, false, null, lists and mappings by text",
         ),
         (limited(unit="fortnight"), "descriptors[0].rate_limit.unit", "found 'fortnight'"),
         (limited(unlimited=True), "descriptors[0].rate_limit.unit", "an unlimited limit has no unit"),

@@ -65,7 +65,7 @@ def test_redis_is_found_where_it_says(variables: dict[str, str], url: str) -> No
         ({"REDIS_TYPE": "RING"}, "REDIS_TYPE=RING is none of single, sentinel, cluster"),
         ({"REDIS_TYPE": "SENTINEL", "REDIS_URL": "m"}, "REDIS_URL=m needs the master's name and then sentinels"),
         ({"REDIS_TIMEOUT": "10"}, "REDIS_TIMEOUT=10 is no duration"),
-        ({"CONFIG_TYPE": "GRPC_XDS_SOTW"}, "CONFIG_TYPE=GRPC_XDS_SOTW is not supported; only FILE is"),
+        ({"CONFIG_TYPE": "ETCD"}, "CONFIG_TYPE=ETCD is none of FILE, GRPC_XDS_SOTW"),
         ({"LIMIT_LIMIT_HEADER": "x"}, "LIMIT_LIMIT_HEADER=x is not supported"),
         ({"REDIS_TLS": "maybe", "REDIS_SOCKET_TYPE": "tcp"}, "REDIS_TLS=maybe is neither true nor false"),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL=loud is none of"),
@@ -110,3 +110,24 @@ def test_durations_are_those_of_go(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="is no duration"):
         parse_duration(text)
+
+
+def test_limits_over_xds_are_asked_for_where_it_says() -> None:
+    environment = {
+        "CONFIG_TYPE": "GRPC_XDS_SOTW",
+        "CONFIG_GRPC_XDS_NODE_ID": "envoy-ratelimit",
+        "CONFIG_GRPC_XDS_NODE_METADATA": "a=1,b=2",
+        "CONFIG_GRPC_XDS_SERVER_URL": "envoy-gateway:18001",
+        "CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS": "X-Token:t=1",
+        "CONFIG_GRPC_XDS_SERVER_USE_TLS": "true",
+        "CONFIG_GRPC_XDS_CLIENT_TLS_CERT": "/certs/tls.crt",
+        "CONFIG_GRPC_XDS_CLIENT_TLS_KEY": "/certs/tls.key",
+        "CONFIG_GRPC_XDS_SERVER_TLS_CACERT": "/certs/ca.crt",
+        "FORCE_START_WITHOUT_INITIAL_CONFIG": "true",
+    }
+    options = make_parser().parse_args(arguments_from(environment))
+    assert options.config == "xds+tls://envoy-gateway:18001"
+    assert (options.xds_node_id, options.xds_node_metadata) == ("envoy-ratelimit", ["a=1", "b=2"])
+    assert (str(options.xds_ca), str(options.xds_key)) == ("/certs/ca.crt", "/certs/tls.key")
+    assert (options.xds_header, options.start_without_config) == (["x-token=t=1"], True)
+    assert (options.xds_pause_seconds, options.xds_pause_seconds_max) == (10.0, 60.0)

@@ -122,6 +122,11 @@ LIMITS = build_snapshot(
             descriptors=(
                 Descriptor(key="k", rate_limit=RateLimit(unit=Unit.MINUTE, requests_per_unit=6_000_000_000, name="n")),
                 Descriptor(key="free", rate_limit=RateLimit(unlimited=True)),
+                Descriptor(
+                    key="tier",
+                    rate_limit=RateLimit(unit=Unit.MINUTE, requests_per_unit=5),
+                    metadata='{"tier": "gold", "weights": [1]}',
+                ),
             ),
         )
     ]
@@ -151,6 +156,12 @@ def test_encodes_a_grant() -> None:
         ],
         "responseHeadersToAdd": [{"key": "a", "value": "b"}],
     }
+
+
+def test_a_limit_that_matches_brings_its_metadata() -> None:
+    metadata = answered(0, "tier", "k").dynamic_metadata
+    assert json_format.MessageToDict(metadata) == {"tier": "gold", "weights": [1.0]}
+    assert set(json_format.MessageToDict(answered(5, "tier").dynamic_metadata)) >= {"tier", "rule", "limit"}
 
 
 def test_encodes_a_refusal_with_its_rule() -> None:
