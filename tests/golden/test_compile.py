@@ -1,13 +1,13 @@
 """Every case of `compile/`: what its files become, what is said of them, and how `headgate explain` tells it.
 
-`xds.json` holds the resources without secrets and without the listener's parts that no case changes; `said.txt` the
-diagnostics; `statuses.json` the objects with their statuses; `explained.txt` the explanation; `limits.yaml` the rate
-limit service's configuration where there is one.
+`xds.json` holds the resources without secrets and without the listener's parts that no case changes, and the gateway's
+own answers once; `said.txt` the diagnostics; `statuses.json` the objects with their statuses; `explained.txt` the
+explanation; `limits.yaml` the rate limit service's configuration where there is one.
 """
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from golden.conftest import Golden
@@ -36,6 +36,21 @@ def compiled(case: str) -> tuple[Loaded, Compiled]:
     return loaded, compile_world(loaded.world, OPTIONS)
 
 
+def _once(node: Any, seen: set[str]) -> Any:
+    """The gateway's own answers stand in many lists: printed whole at the first, after that by name."""
+    if isinstance(node, list):
+        return [_once(each, seen) for each in cast("list[Any]", node)]
+    if not isinstance(node, dict):
+        return node
+    whole = cast("dict[str, Any]", node)
+    if "match" in whole and str(whole.get("name")).startswith("headgate/"):
+        text = json.dumps(whole, sort_keys=True)
+        if text in seen:
+            return whole["name"]
+        seen.add(text)
+    return {key: _once(whole[key], seen) for key in sorted(whole)}
+
+
 def printed(found: Compiled) -> dict[str, Any]:
     """The resources by kind and name; service clusters and the access log are the same everywhere."""
     result: dict[str, Any] = {}
@@ -46,6 +61,7 @@ def printed(found: Compiled) -> dict[str, Any]:
             for name, message in named.items()
             if name not in ("headgate-extproc", "headgate-ratelimit")
         }
+    result["RouteConfiguration"] = _once(result["RouteConfiguration"], set())
     for listener in result["Listener"].values():
         for chain in listener["filter_chains"]:
             chain["filters"][0]["typed_config"].pop("access_log", None)

@@ -85,7 +85,8 @@ def _lists_of_routes(node: Any, path: str = "") -> dict[str, list[str]]:
     if "action" in node:
         return {path or "/": [_route_line(each) for each in node["action"]["typed_config"]["routes"]]}
     matcher = node.get("matcher", node)
-    for key, entry in matcher["matcher_tree"]["exact_match_map"]["map"].items():
+    (entries,) = (kind["map"] for name, kind in matcher["matcher_tree"].items() if name != "input")
+    for key, entry in entries.items():
         found |= _lists_of_routes(entry, f"{path}/{key}")
     return found | _lists_of_routes(matcher["on_no_match"], f"{path}/*")
 

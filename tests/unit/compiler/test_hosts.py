@@ -52,9 +52,16 @@ def mapped(virtual: VirtualHost, model: str) -> list[str]:
     return [route.name for route in listed(posted(virtual).matcher_tree.exact_match_map.map[model])]
 
 
-def without_model(virtual: VirtualHost, method: str) -> list[Route]:
+def without_model(virtual: VirtualHost, method: str, path: str = "/") -> list[Route]:
     """What is tried while no known model is in the header."""
-    return listed(posted(virtual).on_no_match if method == "POST" else virtual.matcher.on_no_match)
+    if method == "POST":
+        return listed(posted(virtual).on_no_match)
+    if method != "GET":
+        return listed(virtual.matcher.on_no_match)
+    paths = virtual.matcher.matcher_tree.exact_match_map.map["GET"].matcher
+    prefixes = paths.matcher_tree.prefix_match_map.map
+    longest = max((each for each in prefixes if path.startswith(each)), key=len, default=None)
+    return listed(paths.on_no_match if longest is None else prefixes[longest])
 
 
 def test_rules_for_any_model_are_tried_in_order() -> None:
@@ -85,7 +92,20 @@ def test_a_model_nobody_names_meets_the_rules_for_any_model() -> None:
     names = [route.name for route in without_model(virtual, "GET")]
     assert any(name.startswith("ns/r900/") for name in names)
     assert not any(name.startswith("ns/r7/") for name in names)
-    assert "headgate/models" in names
+
+
+def test_models_are_listed_before_everything_else_where_they_are_listed_and_only_there() -> None:
+    virtual = host(*rules(8), rule(900, ir.MatchKind.REGEX, ".*"))
+    others = without_model(virtual, "GET", "/app")
+    assert "headgate/models" not in {route.name for route in others}
+    assert without_model(virtual, "DELETE", "/v1/models") == others
+    for path, count in (("/v1/models/model-1?x=1", 2), ("/anthropic/v1/models", 1)):
+        found = without_model(virtual, "GET", path)
+        listing, rest = found[: -len(others)], found[-len(others) :]
+        assert rest == others
+        assert len(listing) == count * (8 + 1)
+        prefix = path.partition("/models")[0]
+        assert all(route.match.path.startswith(f"{prefix}/models") for route in listing)
 
 
 def test_a_post_meets_the_routes_that_could_take_it_in_the_same_order() -> None:

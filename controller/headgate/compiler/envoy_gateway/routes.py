@@ -27,7 +27,6 @@ from envoy.config.route.v3.route_components_pb2 import (
 )
 from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExtProcPerRoute
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import LuaPerRoute
-from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.envoy_gateway import listeners
@@ -36,14 +35,13 @@ from headgate.compiler.envoy_gateway.names import NOT_FOUND, Origin, route_origi
 from headgate.compiler.envoy_gateway.rules import GatewayRules, KnownRule
 from headgate.compiler.lower import replies
 from headgate.compiler.lower.filters import extraction
-from headgate.compiler.lower.hosts import exact_model
+from headgate.compiler.lower.hosts import by_header, by_method, exact_model, route_list
 from headgate.compiler.lower.routes import WITHHELD, Placement, answered, rule_routes
 from headgate.compiler.lower.upstream import SCRIPT, host_scripts, scripts_by_host
 from headgate.compiler.lower.wire import packed, switched_on
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 from headgate.llm.endpoints import Body, paths
-from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 ROUTE_NAME = "aigw_route_name"
@@ -61,7 +59,6 @@ _SWITCHED_BY_ROUTE = ("envoy.filters.http.ext_proc", "envoy.filters.http.lua")
 _COUNTING = ("envoy.filters.http.ratelimit", "envoy.filters.http.local_ratelimit")
 """What is there for every route, and does nothing for the gateway's own answers, which cost nothing."""
 _ROUTES = RouteList.ROUTES_FIELD_NUMBER
-_ROUTE_LIST = f"type.googleapis.com/{RouteList.DESCRIPTOR.full_name}"
 MAPPED_ROUTES_MAX = 20_000
 """Above this many copies of routes that take any model, one list serves all models."""
 
@@ -357,7 +354,8 @@ def _problems(entries: Sequence[Entry], place: _Place) -> Iterator[Problem]:
 class _Answers:
     """The gateway's own answers on a host."""
 
-    models: bytes
+    models: Mapping[str, bytes]
+    """By what their paths begin with."""
     first: bytes
     """Forms, broken bodies, models that are not posted."""
     no_model: bytes
@@ -389,13 +387,16 @@ def _last_routes() -> tuple[bytes, bytes, bytes]:
 def _answers(served: Iterable[KnownRule], place: _Place) -> _Answers:
     reading = _common(place.configs, reads=True)
     listing = _common(place.configs, reads=False)
-    models = [_with_common(each, listing) for each in replies.models_listed(known.rule for known in served)]
+    models = {
+        path: b"".join(_with_common(each, listing) for each in listed)
+        for path, listed in replies.models_listed(known.rule for known in served).items()
+    }
     forms = replies.form_routes() if place.options.extproc_sockets else []
     named = replies.path_model_routes(place.options.path_root)
     first = [*replies.models_not_allowed(), *named, *forms, *replies.error_routes(), replies.method_route()]
     no_model, unknown_model, last = _last_routes()
     return _Answers(
-        models=b"".join(models),
+        models=models,
         first=_with_common(replies.listed(first), reading),
         no_model=_with_common(no_model, reading),
         unknown_model=_with_common(unknown_model, listing),  # a model is known: its body was read
@@ -437,37 +438,23 @@ def _remembered(entry: Entry, place: _Place, last: bool, memo: RouteMemo, fresh:
     return made
 
 
-def _route_list(listed: Iterable[bytes]) -> Matcher.OnMatch:
-    """The routes of the lists, tried one after the other; where none holds, the request is not served."""
-    routes = Any(type_url=_ROUTE_LIST, value=b"".join(listed))
-    return Matcher.OnMatch(action=TypedExtensionConfig(name="headgate/routes", typed_config=routes))
-
-
-def _by_header(name: str, header: str) -> Matcher:
-    matcher = Matcher()
-    source = HttpRequestHeaderMatchInput(header_name=header)
-    matcher.matcher_tree.input.CopyFrom(TypedExtensionConfig(name=name, typed_config=packed(source)))
-    return matcher
-
-
 def _mapped(items: Sequence[Item], places: tuple[int, int], own: _Answers) -> Matcher:
     """By method, and for what is posted by model: each entry has the routes that can take it, in order."""
     by_model: dict[str, list[tuple[int, bytes]]] = {}
     anyone: list[tuple[int, bytes]] = []
     for position, (model, routes) in enumerate(items):
         (anyone if model is None else by_model.setdefault(model, [])).append((position, routes))
-    posted = _by_header("headgate/model", headers.MODEL)
+    posted = by_header("headgate/model", headers.MODEL)
     entries = posted.matcher_tree.exact_match_map.map
     for name in sorted(by_model):
         found = merge(by_model[name], anyone, key=itemgetter(0))
-        entries[name].CopyFrom(_route_list([*(routes for _, routes in found), own.unknown_model]))
+        entries[name].CopyFrom(route_list([*(routes for _, routes in found), own.unknown_model]))
     known = dict(anyone)
     unknown = [(None, known.get(position, b"")) for position in range(len(items))]
-    posted.on_no_match.CopyFrom(_route_list(_arranged(unknown, places, own, models=b"")))
-    matcher = _by_header("headgate/method", ":method")
-    matcher.on_no_match.CopyFrom(_route_list(_arranged(unknown, places, own, models=own.models)))
-    matcher.matcher_tree.exact_match_map.map["POST"].matcher.CopyFrom(posted)
-    return matcher
+    rest = b"".join(_arranged(unknown, places, own, models=b""))
+    posted.on_no_match.CopyFrom(route_list((rest,)))
+    listing = {path: _arranged(unknown, places, own, models=models) for path, models in own.models.items()}
+    return by_method(posted, listing, rest)
 
 
 def _arranged(items: Sequence[Item], places: tuple[int, int], own: _Answers, *, models: bytes) -> list[bytes]:
@@ -520,7 +507,7 @@ def with_ai_routes(
     if mapped:
         result.matcher.CopyFrom(_mapped(items, (places[0], places[1]), own))
     else:
-        listed = b"".join(_arranged(items, (places[0], places[1]), own, models=own.models))
+        listed = b"".join(_arranged(items, (places[0], places[1]), own, models=b"".join(own.models.values())))
         result.routes.extend(RouteList.FromString(listed).routes)
     problems = tuple(dict.fromkeys(_problems(entries, place)))
     return Host(result, tuple(served[name] for name in sorted(served)), problems)

@@ -1,16 +1,18 @@
 """Virtual hosts: rules in Gateway API's order of precedence, and how a request finds its rule.
 
 Envoy tries routes one by one, at each of three moments: when the headers come, when the body was read, and when the
-model is in its header. Where a rule names a model, the method is looked up in a map first, and for what is posted the
-model in another: each entry holds the routes that could take the request, in the same order, so the meaning is that of
-one list, and the cost does not grow with the models (60 models in one list: 500,000 instructions a request).
+model is in its header. Where a rule names a model, the method is looked up in a map first, for what is posted the model
+in another, and for `GET` whether the path lists models: each entry holds the routes that could take the request, in the
+same order, so the meaning is that of one list, and the cost does not grow with the models (60 models in one list:
+500,000 instructions a request).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import merge
+from itertools import chain
 from operator import itemgetter
 
 from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
@@ -67,7 +69,7 @@ def _extension(name: str, message: Message) -> TypedExtensionConfig:
     return TypedExtensionConfig(name=name, typed_config=packed(message))
 
 
-def _route_list(listed: Iterable[bytes]) -> Matcher.OnMatch:
+def route_list(listed: Iterable[bytes]) -> Matcher.OnMatch:
     """The routes of serialised lists, one after the other: that is what joining such lists means in protobuf.
 
     So with many routes, those that are as before cost no more than the copying of their bytes.
@@ -85,7 +87,7 @@ def _listed(rule: ir.Rule, match: ir.Match, index: int, options: Options, how: P
 def _model_routes(order: tuple[Ranked, ...], options: Options, how: Placement) -> Matcher.OnMatch:
     """What a request for one model may take. Shared: it must not be changed."""
     own = (_listed(rule, match, index, options, how) for rule, match, index in order)
-    return _route_list((*own, replies.unknown_model_listed()))
+    return route_list((*own, replies.unknown_model_listed()))
 
 
 def _known_paths() -> list[str]:
@@ -119,17 +121,14 @@ def _any_model(order: Sequence[Ranked], options: Options, how: Placement) -> Ite
 class _Own:
     """What is tried before the rules and after them, and the routes that list models, serialised."""
 
-    models: Sequence[bytes]
+    models: Mapping[str, Sequence[bytes]]
     first: Sequence[Route]
     last: Sequence[Route]
 
 
 def _mapped(order: Sequence[Ranked], options: Options, how: Placement, own: _Own) -> Matcher:
     """A matcher by method, and for what is posted by model: each entry has only routes that could take the request."""
-    tree = Matcher()
-    tree.matcher_tree.input.CopyFrom(
-        _extension("headgate/model", HttpRequestHeaderMatchInput(header_name=headers.MODEL))
-    )
+    tree = by_header("headgate/model", headers.MODEL)
     any_model: list[Placed] = []
     by_model: defaultdict[str, list[Placed]] = defaultdict(list)
     for placed in enumerate(order):
@@ -139,13 +138,32 @@ def _mapped(order: Sequence[Ranked], options: Options, how: Placement, own: _Own
         in_order = tuple(each for _, each in merge(by_model[name], any_model, key=itemgetter(0)))
         tree.matcher_tree.exact_match_map.map[name].CopyFrom(_model_routes(in_order, options, how))
     others = [route for _, each in any_model for route in rule_routes(*each, options, how)]
-    tree.on_no_match.CopyFrom(_route_list((_for_posts([*own.first, *others, *own.last]),)))
+    tree.on_no_match.CopyFrom(route_list((_for_posts([*own.first, *others, *own.last]),)))
     rest = replies.listed([*own.first, *_any_model(order, options, how), *own.last])
-    matcher = Matcher(on_no_match=_route_list((*own.models, rest)))
-    matcher.matcher_tree.input.CopyFrom(
-        _extension("headgate/method", HttpRequestHeaderMatchInput(header_name=":method"))
-    )
-    matcher.matcher_tree.exact_match_map.map["POST"].matcher.CopyFrom(tree)
+    return by_method(tree, {path: (*models, rest) for path, models in own.models.items()}, rest)
+
+
+def by_header(name: str, header: str) -> Matcher:
+    """A matcher that looks a header up, with nothing in it yet."""
+    matcher = Matcher()
+    matcher.matcher_tree.input.CopyFrom(_extension(name, HttpRequestHeaderMatchInput(header_name=header)))
+    return matcher
+
+
+def by_method(posts: Matcher, listing: Mapping[str, Iterable[bytes]], rest: bytes) -> Matcher:
+    """What is posted; where `GET` lists models, by what those paths begin with; and the rest, as serialised lists.
+
+    So other requests pass by the models: to try 1,000 of them costs Envoy 0.4 ms.
+    """
+    matcher = by_header("headgate/method", ":method")
+    methods = matcher.matcher_tree.exact_match_map.map
+    methods["POST"].matcher.CopyFrom(posts)
+    paths = by_header("headgate/path", ":path")
+    for path in sorted(listing):
+        paths.matcher_tree.prefix_match_map.map[path].CopyFrom(route_list(listing[path]))
+    paths.on_no_match.CopyFrom(route_list((rest,)))
+    methods["GET"].matcher.CopyFrom(paths)
+    matcher.on_no_match.CopyFrom(route_list((rest,)))
     return matcher
 
 
@@ -162,7 +180,7 @@ def _placement(order: Sequence[Ranked], host: ir.VirtualHost, *, priced: bool) -
 def _own_routes(host: ir.VirtualHost, options: Options, *, ai: bool) -> _Own:
     first = [security.preflight_route()]
     if not ai:
-        return _Own((), first, ())
+        return _Own({}, first, ())
     first += replies.models_not_allowed()
     first += replies.path_model_routes(options.path_root)
     first += replies.form_routes() if options.extproc_sockets else []
@@ -192,6 +210,6 @@ def virtual_host(
     if how.model_known:
         result.matcher.CopyFrom(_mapped(order, options, how, own))
     else:
-        models = RouteList.FromString(b"".join(own.models)).routes
+        models = RouteList.FromString(b"".join(chain.from_iterable(own.models.values()))).routes
         result.routes.extend([*models, *own.first, *_any_model(order, options, how), *own.last])
     return result

@@ -5,7 +5,7 @@ by the client's path. Answers that are already JSON (model lists, the processor'
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 
@@ -426,31 +426,36 @@ _GET = HeaderMatcher(name=":method", string_match=StringMatcher(exact="GET"))
 _ANTHROPIC = HeaderMatcher(name="anthropic-version", present_match=True)
 
 
-def _both(path: str, openai: str, spoken: str) -> bytes:
-    """A path in both dialects; `anthropic-version` asks for Anthropic's."""
-    return listed(
-        (
-            _direct("headgate/models", RouteMatch(path=f"/anthropic{path}", headers=[_GET]), 200, spoken),
-            _direct("headgate/models", RouteMatch(path=path, headers=[_GET, _ANTHROPIC]), 200, spoken),
-            _direct("headgate/models", RouteMatch(path=path, headers=[_GET]), 200, openai),
-        )
+MODELS = "/v1/models"
+ANTHROPIC_MODELS = f"/anthropic{MODELS}"
+
+
+def _both(below: str, openai: str, spoken: str) -> tuple[bytes, bytes]:
+    """What is answered below `MODELS`, in both dialects (`anthropic-version` asks for Anthropic's), and below
+    `ANTHROPIC_MODELS`."""
+    path = f"{MODELS}{below}"
+    own = (
+        _direct("headgate/models", RouteMatch(path=path, headers=[_GET, _ANTHROPIC]), 200, spoken),
+        _direct("headgate/models", RouteMatch(path=path, headers=[_GET]), 200, openai),
     )
+    match = RouteMatch(path=f"{ANTHROPIC_MODELS}{below}", headers=[_GET])
+    return listed(own), listed([_direct("headgate/models", match, 200, spoken)])
 
 
 @lru_cache(maxsize=65_536)
-def _one_model(model: tuple[str, str, int]) -> bytes:
-    return _both(f"/v1/models/{model[0]}", _openai_model(model), _anthropic_model(model))
+def _one_model(model: tuple[str, str, int]) -> tuple[bytes, bytes]:
+    return _both(f"/{model[0]}", _openai_model(model), _anthropic_model(model))
 
 
-def models_listed(rules: Iterable[ir.Rule]) -> list[bytes]:
-    """`GET /v1/models` and `/v1/models/{id}` in both dialects, as `listed` gives routes."""
+def models_listed(rules: Iterable[ir.Rule]) -> Mapping[str, Sequence[bytes]]:
+    """`GET /v1/models` and `/v1/models/{id}`, as `listed` gives routes, by what their paths begin with."""
     models = models_of(rules)
-    return [_both("/v1/models", _openai_list(models), _anthropic_list(models)), *map(_one_model, models)]
+    found = [_both("", _openai_list(models), _anthropic_list(models)), *map(_one_model, models)]
+    return {MODELS: [own for own, _ in found], ANTHROPIC_MODELS: [spoken for _, spoken in found]}
 
 
 def models_not_allowed() -> list[Route]:
     """Other methods than GET; to be tried after it."""
     return [
-        _refuse_method("headgate/models/method", RouteMatch(path=path), "GET")
-        for path in ("/v1/models", "/anthropic/v1/models")
+        _refuse_method("headgate/models/method", RouteMatch(path=path), "GET") for path in (MODELS, ANTHROPIC_MODELS)
     ]

@@ -109,6 +109,11 @@ def _listed(node: Matcher.OnMatch) -> list[Route]:
     return list(RouteList.FromString(node.action.typed_config.value).routes)
 
 
+def listed_at(found: VirtualHost, prefix: str) -> Matcher.OnMatch:
+    paths = found.matcher.matcher_tree.exact_match_map.map["GET"].matcher
+    return paths.matcher_tree.prefix_match_map.map[prefix]
+
+
 def posted(found: Translated, model: str = "") -> list[Route]:
     """The routes that a posted request is tried against."""
     made = host(found)
@@ -206,7 +211,7 @@ def test_what_a_request_finds_before_its_model_is_known_is_guarded_and_reads_the
         assert AUTH in each.typed_per_filter_config, each.name
         reads = set(SWITCHED) <= set(each.typed_per_filter_config)
         assert reads is (each.name != "headgate/unknown-model"), each.name
-    listing = _listed(host(found).matcher.on_no_match)
+    listing = _listed(listed_at(host(found), "/v1/models"))
     models = [each for each in listing if each.name == "headgate/models"]
     assert models
     assert all(AUTH in each.typed_per_filter_config for each in models)
