@@ -169,6 +169,8 @@ KEEP_ALIVE: Final = b": ping\n\n"
 """A comment of the provider's, whatever it says, keeps the client's connection alive as well; every dialect's SDK skips
 it."""
 
+RETRY_AFTER: Final = "retry-after"
+
 REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
 """OpenAI's SDK reads the first, Anthropic's the second, AWS's the third: each gets the others' as well."""
 
@@ -314,6 +316,8 @@ class ErrorTranslation:
             except ValueError:
                 body = b""
         detail = self._decode_error(self._status, self._provider_headers, body)
+        if detail.retry_after_seconds and RETRY_AFTER not in self._provider_headers:
+            self.headers = {**self.headers, RETRY_AFTER: str(detail.retry_after_seconds)}
         return self._client.encode_error(detail)
 
 

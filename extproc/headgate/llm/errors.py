@@ -60,6 +60,8 @@ class ErrorDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     param: str = ""
     """JSON path of what was wrong, where known."""
     request_id: str = ""
+    retry_after_seconds: int = 0
+    """When to try again, as the body says it; 0 where it does not."""
 
 
 class TranslationError(Exception):

@@ -22,6 +22,14 @@ EXCEPTIONS: Final[Mapping[str, tuple[ErrorKind, int]]] = MappingProxyType(
         "ResourceNotFoundException": (ErrorKind.NOT_FOUND, 404),
         "ThrottlingException": (ErrorKind.RATE_LIMIT, 429),
         "TooManyRequestsException": (ErrorKind.RATE_LIMIT, 429),
+        "Throttling": (ErrorKind.RATE_LIMIT, 429),
+        "ThrottledException": (ErrorKind.RATE_LIMIT, 429),
+        "RequestThrottledException": (ErrorKind.RATE_LIMIT, 429),
+        "RequestThrottled": (ErrorKind.RATE_LIMIT, 429),
+        "RequestLimitExceeded": (ErrorKind.RATE_LIMIT, 429),
+        "LimitExceededException": (ErrorKind.RATE_LIMIT, 429),
+        "ProvisionedThroughputExceededException": (ErrorKind.RATE_LIMIT, 429),
+        "SlowDown": (ErrorKind.RATE_LIMIT, 429),
         "ServiceQuotaExceededException": (ErrorKind.QUOTA, 400),
         "ModelTimeoutException": (ErrorKind.TIMEOUT, 408),
         "ModelNotReadyException": (ErrorKind.OVERLOADED, 429),
@@ -73,6 +81,10 @@ _STREAM_NAMES: Final[Mapping[ErrorKind, str]] = MappingProxyType(
 
 _TOO_LONG: Final = ("input is too long", "prompt is too long", "too many input tokens")
 """How a `ValidationException` says that the conversation does not fit."""
+
+
+_DAILY: Final = "tokens per day"
+"""How a `ThrottlingException` says that waiting, as clients wait, does not help."""
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -136,4 +148,6 @@ def _detail(status: int, kind: ErrorKind, message: str, name: str, request_id: s
     lower = message.lower()
     too_long = kind is ErrorKind.INVALID_REQUEST and any(words in lower for words in _TOO_LONG)
     code = "context_length_exceeded" if too_long else ""
+    if kind is ErrorKind.RATE_LIMIT and _DAILY in lower:
+        kind = ErrorKind.QUOTA
     return ErrorDetail(status=status, kind=kind, message=message, type=name, code=code, request_id=request_id)

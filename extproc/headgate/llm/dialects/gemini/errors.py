@@ -1,5 +1,7 @@
 """Google's error answers to and from canonical errors. <https://cloud.google.com/apis/design/errors>"""
 
+import math
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -63,11 +65,23 @@ _INVALID_KEY: Final = "API_KEY_INVALID"
 _TOO_LARGE_STATUS: Final = 413
 
 
+_RETRY_INFO: Final = "type.googleapis.com/google.rpc.RetryInfo"
+_DELAY: Final = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
+
+
+class _Retry(wire.Open, frozen=True):
+    """One of an error's details."""
+
+    kind: str = msgspec.field(name="@type", default="")
+    retry_delay: str = ""
+
+
 class _Body(wire.Open, frozen=True):
     error: wire.ErrorStatus | None = None
 
 
 _decode_one = msgspec.json.Decoder(_Body).decode
+_decode_details = msgspec.json.Decoder(list[_Retry]).decode
 _decode_several = msgspec.json.Decoder(list[_Body]).decode
 
 
@@ -99,7 +113,21 @@ def detail_of(error: wire.ErrorStatus, status: int) -> ErrorDetail:
     if details and details != b"[]":
         text = details.decode("utf-8", "replace")[:QUOTED_CHARACTERS_MAX]
         message = f"Error: {message}\nDetails: {text}"
-    return ErrorDetail(status=status, kind=kind, message=message, type=word)
+    return ErrorDetail(
+        status=status, kind=kind, message=message, type=word, retry_after_seconds=_retry_after_seconds(details)
+    )
+
+
+def _retry_after_seconds(details: bytes) -> int:
+    """What `RetryInfo` says, in whole seconds: Google has no header for it, and clients read only that."""
+    if _RETRY_INFO.encode() not in details:
+        return 0
+    try:
+        known = _decode_details(details)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+    delays = [_DELAY.fullmatch(each.retry_delay) for each in known if each.kind == _RETRY_INFO]
+    return max((math.ceil(float(delay[1])) for delay in delays if delay), default=0)
 
 
 def failure_of(error: wire.ErrorStatus) -> ErrorDetail:
