@@ -47,6 +47,7 @@ local function publish(h, usage)
   }
   local metadata = h:streamInfo():dynamicMetadata()
   for name, count in pairs(counts) do metadata:set("io.envoy.ai_gateway", name, math.min(count, COUNT_MAX)) end
+  metadata:set("io.envoy.ai_gateway", "usage_source", "reported")
   for _, cost in ipairs(h:filterContext():get("costs") or {}) do
     metadata:set("io.envoy.ai_gateway", cost[1], math.min(counts[cost[2]] or 0, COUNT_MAX))
   end

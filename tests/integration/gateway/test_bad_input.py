@@ -127,7 +127,7 @@ def test_an_unknown_path_of_anthropics_is_told_in_its_dialect(stage: Stage) -> N
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("/v1/embeddings", {"input": "a"}), ("/v1/completions", {"prompt": "a"})],
+    [("/v1/embeddings", {"input": "a"}), ("/v1/audio/speech", {"input": "a", "voice": "alloy"})],
 )
 def test_what_nothing_translates_is_refused(stage: Stage, path: str, body: dict[str, Any]) -> None:
     status, message = _error(stage.post(path, {"model": "claude", **body}), path)

@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 import pytest
+from support.chat_clients import fronts
 from support.manifests import EXAMPLES, example
 from support.providers import ANTHROPIC, AZURE_OPENAI, BEDROCK, OPENAI, Answer, Api, Failure, Provider, Usage
 from support.stage import Stage
@@ -69,9 +70,14 @@ def test_every_example_is_here() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.yaml")} == {
         "azure",
         "bedrock",
+        "bedrock-for-openai-clients",
         "claude-for-openai-clients",
+        "claude-for-responses-clients",
         "failover",
         "gpt-for-anthropic-clients",
+        "gpt-for-bedrock-clients",
+        "gpt-for-cohere-clients",
+        "gpt-for-google-clients",
         "route-by-model",
         "strict-translation",
         "token-limit",
@@ -149,6 +155,44 @@ def test_gpt_for_anthropic_clients(start: Start) -> None:
     assert stage["openai"].last.json["model"] == "gpt-4o"
     with stage.anthropic().messages.stream(model="claude-sonnet-5", max_tokens=9, messages=MESSAGES) as stream:
         assert "".join(stream.text_stream) == "Hello from GPT"
+
+
+@pytest.mark.parametrize(
+    ("example_name", "front", "model"),
+    [
+        ("gpt-for-google-clients", "gemini", "gemini-3-flash"),
+        ("gpt-for-cohere-clients", "cohere", "command-a-plus"),
+        ("gpt-for-bedrock-clients", "bedrock-converse", "amazon.nova-pro-v1:0"),
+    ],
+)
+def test_gpt_for_other_clients(start: Start, example_name: str, front: str, model: str) -> None:
+    stage = start(example_name)
+    answer = called(stage, example_name)
+    assert answer.status_code == 200, answer.text
+    assert "Hello from the provider." in answer.text
+    assert stage["openai"].last.json["model"] == "gpt-4o"
+    with fronts(stage.url) as clients:
+        assert clients[front].ask(model).text == "Hello from the provider."
+        assert clients[front].stream(model).text == "Hello from the provider."
+
+
+def test_claude_for_responses_clients(start: Start) -> None:
+    stage = start("claude-for-responses-clients")
+    assert called(stage, "claude-for-responses-clients").json()["object"] == "response"
+    client = stage.openai()
+    assert client.responses.create(model="claude-opus-5", input="Hello!").output_text == "Hello from the provider."
+    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+        client.responses.create(model="claude-opus-5", input="Hello!", previous_response_id="resp_1")
+
+
+def test_bedrock_for_openai_clients(start: Start) -> None:
+    stage = start("bedrock-for-openai-clients")
+    answer = called(stage, "bedrock-for-openai-clients")
+    assert answer.json()["choices"][0]["message"]["content"] == "Hello from the provider."
+    assert stage["bedrock"].last.path == "/model/us.amazon.nova-2-lite-v1%3A0/converse"
+    with stage.anthropic().messages.stream(model="claude", max_tokens=9, messages=MESSAGES) as stream:
+        assert "".join(stream.text_stream) == "Hello from the provider."
+    assert stage["bedrock"].last.path.endswith("/invoke-with-response-stream")
 
 
 def test_azure(start: Start) -> None:
