@@ -36,6 +36,10 @@ def test_request(operation: str, endpoint: str, path: Path, target: str, golden:
     except TranslationError as error:
         golden(path.with_name(f"{path.stem}.to.{target}.json"), _pretty({"refused": error.detail()}))
         return
+    if request.local is not None:
+        written = {"counted_here": request.local.chat, "answer": msgspec.Raw(request.local.answer(42))}
+        golden(path.with_name(f"{path.stem}.to.{target}.json"), _pretty(written))
+        return
     written = {
         "path": request.path,
         "headers": request.headers,
@@ -60,6 +64,7 @@ def test_answer(operation: str, target: str, path: Path, endpoint: str, golden: 
         request = plan.translate_request(asked.minimal, {":path": asked.path})
     except TranslationError:
         return  # a pair whose smallest request is refused has no answers
+    assert request.local is None, f"{target} answers nothing: it is not asked"
     status, headers = recorded["status"], {"content-type": "application/json", **recorded.get("headers", {})}
     try:
         translation = plan.open_response(request, status, headers, CREATED)

@@ -29,6 +29,8 @@ OPENAI = frozenset(
         DialectName.OPENAI_RESPONSES,
         DialectName.OPENAI_IMAGES,
         DialectName.OPENAI_AUDIO,
+        DialectName.VLLM_TOKENIZE,
+        DialectName.JINA_RERANK,
     }
 )
 """What a backend declared as OpenAI speaks; it answers 404 itself for what it lacks."""
@@ -101,6 +103,15 @@ CLASSES = (
         translated_only=True,
     ),
     PathClass(
+        name="responses-count",
+        endpoint="responses-input-tokens",
+        kind=MatchKind.EXACT,
+        path="/v1/responses/input_tokens",
+        dialect=DialectName.OPENAI_RESPONSES,
+        paths=("/v1/responses/input_tokens",),
+        translated_only=True,
+    ),
+    PathClass(
         name="responses",
         endpoint="",
         kind=MatchKind.PREFIX,
@@ -123,6 +134,15 @@ CLASSES = (
         path="/v1/embeddings",
         dialect=DialectName.OPENAI_EMBEDDINGS,
         paths=("/v1/embeddings",),
+        translated_only=True,
+    ),
+    PathClass(
+        name="jina-rerank",
+        endpoint="jina-rerank",
+        kind=MatchKind.EXACT,
+        path="/v1/rerank",
+        dialect=DialectName.JINA_RERANK,
+        paths=("/v1/rerank",),
         translated_only=True,
     ),
     PathClass(
@@ -182,6 +202,16 @@ CLASSES = (
         translated_only=True,
     ),
     PathClass(
+        name="gemini-count",
+        endpoint="gemini-count-tokens",
+        kind=MatchKind.REGEX,
+        path="(/gemini)?/v1(beta)?/models/[^/]+:countTokens",
+        dialect=DialectName.GEMINI,
+        paths=(":countTokens",),
+        model_in_path=True,
+        translated_only=True,
+    ),
+    PathClass(
         name="gemini-other",
         endpoint="",
         kind=MatchKind.REGEX,
@@ -207,10 +237,11 @@ CLASSES = (
     ),
     PathClass(
         name="tokenize",
-        endpoint="",
+        endpoint="tokenize",
         kind=MatchKind.EXACT,
         path="/tokenize",
-        dialect=DialectName.OPENAI_CHAT,
+        dialect=DialectName.VLLM_TOKENIZE,
+        paths=("/tokenize",),
     ),
     PathClass(
         name="cohere-chat",
@@ -228,6 +259,15 @@ CLASSES = (
         path="(/cohere)?/v2/embed",
         dialect=DialectName.COHERE,
         paths=("/v2/embed", "/cohere/v2/embed"),
+        translated_only=True,
+    ),
+    PathClass(
+        name="cohere-rerank",
+        endpoint="rerank",
+        kind=MatchKind.REGEX,
+        path="(/cohere)?/v2/rerank",
+        dialect=DialectName.COHERE,
+        paths=("/v2/rerank", "/cohere/v2/rerank"),
         translated_only=True,
     ),
     PathClass(
@@ -262,6 +302,16 @@ CLASSES = (
         path="(/bedrock)?/model/[^/]+/invoke",
         dialect=DialectName.BEDROCK_CONVERSE,
         paths=("/invoke",),
+        model_in_path=True,
+        translated_only=True,
+    ),
+    PathClass(
+        name="bedrock-count",
+        endpoint="bedrock-count-tokens",
+        kind=MatchKind.REGEX,
+        path="(/bedrock)?/model/[^/]+/count-tokens",
+        dialect=DialectName.BEDROCK_CONVERSE,
+        paths=("/count-tokens",),
         model_in_path=True,
         translated_only=True,
     ),

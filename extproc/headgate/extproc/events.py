@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from headgate.llm.canonical import ChatRequest
 
 Scalar = str | float | bool | None
 Value = Scalar | tuple["Value", ...] | Mapping[str, "Value"]
@@ -103,6 +104,8 @@ class PromptCounted(msgspec.Struct, frozen=True, gc=False):
     """The shell's answer to `CountPrompt`; None where counting failed."""
 
     tokens: int | None
+    exact: bool = False
+    """The model's own tokenizer counted text alone: the provider will count the same."""
 
 
 Event = (
@@ -155,6 +158,8 @@ class CountPrompt(msgspec.Struct, frozen=True, gc=False):
     endpoint: str
     model: str
     body: bytes
+    chat: ChatRequest | None = None
+    """Where it is decoded already, in place of the body."""
 
 
 Action = Continue | Change | Chunk | Reject | CountPrompt

@@ -11,6 +11,7 @@ from headgate.extproc.events import CountPrompt, Event, PromptCounted
 from headgate.extproc.session import Session, open_session
 from headgate.extproc.upstream import Report, UpstreamSession
 from headgate.extproc.wire import decode, encode
+from headgate.llm.usage import TokenCount
 from headgate.runtime.logging import event_log
 
 log: Final = event_log("extproc")
@@ -31,10 +32,10 @@ class Exchange:
         """The replies to one message, in order."""
         return self._run(decode(data))
 
-    def counted(self, tokens: int | None) -> Sequence[bytes]:
+    def counted(self, count: TokenCount | None) -> Sequence[bytes]:
         """The replies once the prompt is counted; None if it could not be."""
         self.pending_count = None
-        return self._run(PromptCounted(tokens))
+        return self._run(PromptCounted(None) if count is None else PromptCounted(count.tokens, count.exact))
 
     def report(self) -> Report | None:
         """What an upstream attempt came to; None for a router stream."""

@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from headgate.extproc.events import CountPrompt
+from headgate.llm.usage import TokenCount
 from headgate.runtime.logging import event_log
 
 log: Final = event_log("extproc")
@@ -26,20 +27,22 @@ class PromptCounter:
         """Whether counting is short enough for the event loop; never while a vocabulary may have to be read."""
         return work.model in self._models and len(work.body) <= INLINE_BYTES_MAX
 
-    def count(self, work: CountPrompt) -> int | None:
+    def count(self, work: CountPrompt) -> TokenCount | None:
         """Tokens of the prompt; None, with a log line, if it could not be counted: the request goes on without."""
         # Half a second and tens of MB: only in processes that are asked to count.
-        from headgate.llm.tokenizers import count_request_tokens
+        from headgate.llm.tokenizers import count_chat, count_request
 
         try:
-            return count_request_tokens(work.endpoint, work.model, work.body)
+            if work.chat is not None:
+                return count_chat(work.chat, work.model)
+            return count_request(work.endpoint, work.model, work.body)
         except Exception:  # a counter must never cost a request
             log.exception("prompt_count_failed", endpoint=work.endpoint, body_bytes=len(work.body))
             return None
 
-    async def count_off_loop(self, work: CountPrompt) -> int | None:
+    async def count_off_loop(self, work: CountPrompt) -> TokenCount | None:
         """The same on a thread."""
-        tokens = await asyncio.get_running_loop().run_in_executor(None, self.count, work)
+        count = await asyncio.get_running_loop().run_in_executor(None, self.count, work)
         if len(self._models) < MODELS_MAX:
             self._models.add(work.model)
-        return tokens
+        return count

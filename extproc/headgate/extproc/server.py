@@ -16,6 +16,7 @@ from headgate.extproc.exchange import Exchange
 from headgate.extproc.metrics import Metrics
 from headgate.extproc.prompts import PromptCounter
 from headgate.extproc.session import SessionError
+from headgate.llm.usage import TokenCount
 from headgate.runtime.http2.frames import GrpcStatus
 from headgate.runtime.http2.server import Call, RefusedCallError, Replies, Services
 from headgate.runtime.logging import event_log
@@ -95,10 +96,10 @@ class ProcessCall:
             self._waiting = deque()
             self._processor.start_counting(self, work)
 
-    def counted(self, tokens: int | None) -> None:
+    def counted(self, count: TokenCount | None) -> None:
         """The prompt is counted: answer, then go on with what came meanwhile."""
         waiting, self._waiting = self._waiting, None
-        for reply in self._exchange.counted(tokens):
+        for reply in self._exchange.counted(count):
             self._replies.send(reply)
         for message in waiting or ():
             if message is None:

@@ -32,11 +32,13 @@ from headgate.extproc.events import (
     Chunk,
     Context,
     Continue,
+    CountPrompt,
     Event,
     Headers,
     Namespaces,
     Phase,
     PromptCounted,
+    Reject,
     RequestBody,
     RequestHeaders,
     RequestTrailers,
@@ -175,7 +177,7 @@ class UpstreamSession:
             case ResponseTrailers():
                 return self._on_response_trailers()
             case PromptCounted():
-                raise AssertionError("nothing was asked to be counted")
+                return (self._answer_count(event),)
             case _:
                 assert_never(event)
 
@@ -193,7 +195,7 @@ class UpstreamSession:
         if self._endpoint is None:
             self._endpoint = _endpoint_of(event.headers)
         if event.end_of_stream:
-            return (self._change_request(Phase.REQUEST_HEADERS, self._translate(b"")),)
+            return self._sent(Phase.REQUEST_HEADERS, self._translate(b""))
         if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:
             return NOTHING
         if self._request_mode is BodyMode.NONE:
@@ -208,10 +210,34 @@ class UpstreamSession:
         self._body.add(event.body)
         if not event.end_of_stream and self._request_mode is not BodyMode.BUFFERED:
             return self._swallowed_request_chunk()
-        request = self._translate(self._body.take())
-        if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:
+        return self._sent(Phase.REQUEST_BODY, self._translate(self._body.take()))
+
+    def _sent(self, phase: Phase, request: UpstreamRequest) -> Actions:
+        if request.local is not None:
+            assert self._endpoint is not None, "it was translated"
+            return (CountPrompt(self._endpoint.name, request.request_model, b"", request.local.chat),)
+        if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED and phase is Phase.REQUEST_BODY:
             return self._duplex_request(request, end_of_stream=True)
-        return (self._change_request(Phase.REQUEST_BODY, request),)
+        return (self._change_request(phase, request),)
+
+    def _answer_count(self, event: PromptCounted) -> Reject:
+        """A count that no provider was asked for, as Envoy's own answer."""
+        request = self._request
+        assert request is not None, "it was translated"
+        assert request.local is not None, "a count was asked for"
+        self._progress = Progress.DONE
+        if event.tokens is None:
+            self._status, self._error = INTERNAL_ERROR.status, INTERNAL_ERROR.code
+            return reject(self._endpoint, INTERNAL_ERROR)
+        self._status = 200
+        source = "exact" if event.exact else "estimated"
+        return Reject(
+            status=200,
+            headers={**JSON_HEADERS, header_names.COUNT_SOURCE: source},
+            body=request.local.answer(event.tokens),
+            details="headgate_counted",
+            metadata=self._request_metadata(request),
+        )
 
     def _on_request_trailers(self) -> Actions:
         if self._progress is Progress.REQUEST and self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:

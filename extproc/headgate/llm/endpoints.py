@@ -229,6 +229,23 @@ ENDPOINTS: Final = (
         operation=Operation.EMBEDDINGS,
     ),
     Endpoint(
+        name="gemini-count-tokens",
+        path="/v1beta/models/{model}:countTokens",
+        aliases=("/v1/models/{model}:countTokens",),
+        prefix="/gemini",
+        suffix="/models/{model}:countTokens",
+        dialect=DialectName.GEMINI,
+        operation=Operation.COUNT_TOKENS,
+    ),
+    Endpoint(
+        name="bedrock-count-tokens",
+        path="/model/{model}/count-tokens",
+        prefix="/bedrock",
+        suffix="/model/{model}/count-tokens",
+        dialect=DialectName.BEDROCK_CONVERSE,
+        operation=Operation.COUNT_TOKENS,
+    ),
+    Endpoint(
         name="converse",
         path="/model/{model}/converse",
         prefix="/bedrock",
@@ -276,6 +293,13 @@ ENDPOINTS: Final = (
         prefix="/cohere",
         suffix="/rerank",
         dialect=DialectName.COHERE,
+        operation=Operation.RERANK,
+    ),
+    Endpoint(
+        name="jina-rerank",
+        path="/v1/rerank",
+        suffix="/rerank",
+        dialect=DialectName.JINA_RERANK,
         operation=Operation.RERANK,
     ),
     Endpoint(

@@ -1,17 +1,26 @@
 """One request and its answer, as the shells see them: what a `Plan` makes of a body, and what it makes of the
 answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from headgate.contract.facts import BackendFacts
+from headgate.llm.canonical import ChatRequest
 from headgate.llm.dialects.dialect import NO_MEMO, Memo
 from headgate.llm.endpoints import NO_PATH, Endpoint, PathFacts
 from headgate.llm.losses import Loss
 from headgate.llm.usage import Usage
 
 Lane = Literal["relay", "bridge"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCount:
+    """Nothing is sent: the shell counts this prompt for the request model, and the client gets `answer` of it."""
+
+    chat: ChatRequest
+    answer: Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +42,8 @@ class UpstreamRequest:
     """What the client's dialect repeats of its request in the answer."""
     asked: object = None
     """An operation's canonical request, for the plan that made it."""
+    local: LocalCount | None = None
+    """The gateway answers itself: path and body are empty."""
     losses: Sequence[Loss] = ()
 
 

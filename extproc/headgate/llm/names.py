@@ -17,6 +17,7 @@ class DialectName(StrEnum):
     OPENAI_IMAGES = "openai-images"
     OPENAI_AUDIO = "openai-audio"
     VLLM_TOKENIZE = "vllm-tokenize"
+    JINA_RERANK = "jina-rerank"
     COHERE = "cohere"
     GEMINI = "gemini"
     BEDROCK_CONVERSE = "bedrock-converse"

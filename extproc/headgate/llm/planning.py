@@ -47,6 +47,7 @@ _OPENAI_API: Final = frozenset(
         DialectName.OPENAI_IMAGES,
         DialectName.OPENAI_AUDIO,
         DialectName.VLLM_TOKENIZE,
+        DialectName.JINA_RERANK,
     )
 )
 """A backend that speaks one of OpenAI's dialects is taken to serve the whole API; its 404 tells otherwise."""
@@ -90,7 +91,7 @@ def lane_for(
     if endpoint.dialect in spoken_with(name) and relayed and not lacking:
         return "relay"
     if family is not None:
-        return "bridge" if not lacking and family.serves(endpoint, spoken_with(name)) else None
+        return "bridge" if family.serves(endpoint, spoken_with(name), lacking=lacking) else None
     if endpoint.dialect is name:
         return None
     provider = DIALECTS.get(name)

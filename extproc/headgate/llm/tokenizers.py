@@ -40,9 +40,11 @@ from headgate.llm.canonical import (
     WebSearchTool,
 )
 from headgate.llm.dialects.table import DIALECTS
-from headgate.llm.endpoints import endpoint_named
+from headgate.llm.endpoints import Endpoint, PathFacts, endpoint_named
 from headgate.llm.errors import RequestError
-from headgate.llm.names import Operation
+from headgate.llm.names import DialectName, Operation
+from headgate.llm.operations.counting.table import FAMILY as COUNTING
+from headgate.llm.usage import TokenCount
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -61,14 +63,6 @@ DOCUMENT_TOKENS: Final = 1_500
 """A page or two; how many there are cannot be seen from outside."""
 MEDIA_BYTES_PER_TOKEN: Final = 1_600
 """16 kHz, 16 bit audio at 20 tokens a second."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenCount:
-    """Tokens of a prompt, and whether the provider will count the same."""
-
-    tokens: int
-    exact: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +128,7 @@ _MODELS: Final = (
 """Start of a model's name without its vendor prefix, its vocabulary, whether that is the model's own."""
 
 
-def count_request_tokens(endpoint: str, model: str, body: bytes) -> int | None:
+def count_request(endpoint: str, model: str, body: bytes) -> TokenCount | None:
     """Tokens of a JSON request's prompt, by the name of its endpoint; None for operations that have no prompt of text.
 
     RequestError if the body is not a request of that endpoint.
@@ -143,15 +137,35 @@ def count_request_tokens(endpoint: str, model: str, body: bytes) -> int | None:
     if row is None:
         return None
     match row.operation:
-        case Operation.CHAT | Operation.MESSAGES | Operation.COUNT_TOKENS:
-            return count_chat(DIALECTS[row.dialect].decode_request(body), model).tokens
+        case Operation.CHAT | Operation.MESSAGES | Operation.GENERATE_CONTENT:
+            return count_chat(DIALECTS[row.dialect].decode_request(body, PathFacts(model)), model)
         case Operation.COMPLETION:
             return _count_strings(_decode_prompt(body).prompt, model)
         case Operation.EMBEDDINGS | Operation.RESPONSES | Operation.RESPONSES_INPUT_TOKENS:
-            prompt = _decode_prompt(body)
-            return _count_strings((prompt.instructions, prompt.input, prompt.messages), model)
+            return _count_prompt(row, model, body)
+        case Operation.COUNT_TOKENS | Operation.TOKENIZE:
+            return count_chat(_decode_count(row, model, body), model)
         case _:
             return None
+
+
+def _count_prompt(row: Endpoint, model: str, body: bytes) -> TokenCount:
+    """Responses as a chat, with tools and images; where they refer to what is kept elsewhere, and of embeddings, all
+    that is text."""
+    if row.dialect is DialectName.OPENAI_RESPONSES:
+        try:
+            return count_chat(DIALECTS[row.dialect].decode_request(body), model)
+        except RequestError:
+            pass
+    prompt = _decode_prompt(body)
+    given = (prompt.instructions, prompt.input, prompt.messages, prompt.texts, prompt.content, prompt.requests)
+    return _count_strings((*given, prompt.input_text), model)
+
+
+def _decode_count(row: Endpoint, model: str, body: bytes) -> ChatRequest:
+    decode = COUNTING.codecs[row.dialect].decode_request
+    assert decode is not None
+    return decode(body, row, PathFacts(model)).chat
 
 
 def count_chat(request: ChatRequest, model: str) -> TokenCount:
@@ -248,6 +262,10 @@ class _Prompt(msgspec.Struct, frozen=True):
     input: object = None
     instructions: object = None
     messages: object = None
+    texts: object = None
+    content: object = None
+    requests: object = None
+    input_text: object = msgspec.field(default=None, name="inputText")
 
 
 def _decode_prompt(body: bytes) -> _Prompt:
@@ -259,16 +277,30 @@ def _decode_prompt(body: bytes) -> _Prompt:
 
 _prompt_decoder: Final = msgspec.json.Decoder(_Prompt)
 
-_NO_TEXT: Final = frozenset(("type", "id", "role", "status", "image_url", "file_data", "file_id", "call_id", "data"))
+_NO_TEXT: Final = frozenset(
+    (
+        "model",
+        "taskType",
+        "type",
+        "id",
+        "role",
+        "status",
+        "image_url",
+        "file_data",
+        "file_id",
+        "call_id",
+        "data",
+    )
+)
 """Members that hold no text of the prompt, or not as text."""
 
 
-def _count_strings(prompt: object, model: str) -> int:
+def _count_strings(prompt: object, model: str) -> TokenCount:
     """Every string in a JSON value; a number is a token of a prompt that came as tokens.
 
     Walked with a list of its own: depth is the client's choice.
     """
-    encoding, _ = _encoding_of(model)
+    encoding, exact = _encoding_of(model)
     total = 0
     waiting: list[object] = [prompt]
     while waiting:
@@ -281,7 +313,7 @@ def _count_strings(prompt: object, model: str) -> int:
             waiting.extend(item for name, item in value.items() if name not in _NO_TEXT)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         elif isinstance(value, Sequence) and not isinstance(value, bytes):
             waiting.extend(value)  # pyright: ignore[reportUnknownArgumentType]
-    return total
+    return TokenCount(total, exact)
 
 
 def _encoding_of(model: str) -> tuple["Encoding", bool]:

@@ -39,3 +39,10 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 NO_USAGE = Usage()
+
+
+class TokenCount(msgspec.Struct, frozen=True):
+    """Tokens of a prompt, and whether the provider will count the same."""
+
+    tokens: int
+    exact: bool

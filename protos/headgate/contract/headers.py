@@ -11,6 +11,9 @@ DESTINATION_ENDPOINT: Final = "x-gateway-destination-endpoint"
 LOSSES: Final = "x-headgate-losses"
 """Response header: what the target could not express, as `path;reason` items joined by `, `."""
 
+COUNT_SOURCE: Final = "x-headgate-count-source"
+"""Response header of a token count: `provider` counted it, or this gateway did: `exact` or `estimated`."""
+
 INTERNAL_PREFIXES: Final = ("x-ai-eg-", "x-headgate-")
 """Headers a client may never send: stripped before any filter runs, and again before a provider sees them."""
 

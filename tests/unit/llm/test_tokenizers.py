@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from headgate.llm.dialects.openai_chat import DIALECT
 from headgate.llm.errors import RequestError
-from headgate.llm.tokenizers import TokenCount, count_chat, count_request_tokens, count_text
+from headgate.llm.tokenizers import TokenCount, count_chat, count_request, count_text
 
 
 def count(model: str = "gpt-4o", **members: Any) -> TokenCount:
@@ -63,19 +63,28 @@ def test_what_is_not_text_makes_it_an_estimate() -> None:
         ("completions", {"prompt": [[1, 2, 3], [4]]}, 4),
         ("embeddings", {"input": ["hello world"]}, 2),
         ("responses", {"instructions": "hello", "input": [{"type": "message", "content": "hello world"}]}, 3),
+        ("responses", {"model": "m", "input": "hi"}, 8),
+        ("count-tokens", {"model": "m", "messages": [{"role": "user", "content": "hi"}]}, 8),
+        ("generate-content", {"contents": [{"parts": [{"text": "hi"}]}]}, 8),
+        ("gemini-count-tokens", {"contents": [{"parts": [{"text": "hi"}]}]}, 8),
+        ("converse", {"messages": [{"role": "user", "content": [{"text": "hi"}]}]}, 8),
+        ("tokenize", {"model": "m", "prompt": "hi"}, 8),
+        ("cohere-embed", {"model": "m", "input_type": "search_query", "texts": ["hello world"]}, 2),
         ("images-generations", {"prompt": "a cat"}, None),
         ("nowhere", {}, None),
     ],
 )
 def test_requests(endpoint: str, body: dict[str, Any], tokens: int | None) -> None:
-    assert count_request_tokens(endpoint, "gpt-4o", json.dumps(body).encode()) == tokens
+    counted = count_request(endpoint, "gpt-4o", json.dumps(body).encode())
+
+    assert (None if counted is None else counted.tokens) == tokens
 
 
 @pytest.mark.parametrize("endpoint", ["chat-completions", "messages", "completions", "embeddings", "responses"])
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"input":' + b"[" * 100_000, b'{"prompt":"\xff"}'])
 def test_what_is_no_request_is_refused(endpoint: str, body: bytes) -> None:
     with pytest.raises(RequestError):
-        count_request_tokens(endpoint, "gpt-4o", body)
+        count_request(endpoint, "gpt-4o", body)
 
 
 def test_a_long_word_costs_no_more_than_its_length() -> None:

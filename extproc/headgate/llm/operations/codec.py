@@ -49,6 +49,8 @@ class EncodedOperation:
     endpoint: Endpoint
     body: bytes
     losses: Sequence[Loss] = ()
+    model: str = ""
+    """What the path calls the model, where that is another name than the request model."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from headgate.llm.bridge import (
     request_id_of,
     response_headers,
 )
+from headgate.llm.canonical import ChatRequest
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
 from headgate.llm.dialects.dialect import ChatDialect, Target
 from headgate.llm.dialects.table import DIALECTS
-from headgate.llm.endpoints import Endpoint, path_facts
+from headgate.llm.endpoints import Endpoint, PathFacts, path_facts
 from headgate.llm.errors import UpstreamError
-from headgate.llm.exchange import Lane, Plan, ResponseTranslation, UpstreamRequest
+from headgate.llm.exchange import Lane, LocalCount, Plan, ResponseTranslation, UpstreamRequest
 from headgate.llm.hosts.host import Asked, Host
 from headgate.llm.losses import Loss
 from headgate.llm.mutation import mutate_body, mutate_headers
@@ -38,8 +39,11 @@ class Bridged(Protocol):
         """Whether that host serves the endpoint of its backend's own dialect."""
         ...
 
-    def serves(self, endpoint: Endpoint, spoken: frozenset[DialectName]) -> bool:
-        """Whether clients of the endpoint can be served from a backend that speaks these dialects."""
+    def serves(self, endpoint: Endpoint, spoken: frozenset[DialectName], *, lacking: bool) -> bool:
+        """Whether clients of the endpoint can be served from a backend that speaks these dialects.
+
+        `lacking`: its vendor is known not to serve what the endpoint does.
+        """
         ...
 
     def plan(self, endpoint: Endpoint, spoken: frozenset[DialectName], facts: BackendFacts, host: Host) -> Plan: ...
@@ -53,25 +57,46 @@ class Family(Generic[Q, A]):
     codecs: Mapping[DialectName, Codec[Q, A]]
     unlike: Mapping[HostName, frozenset[str]] = field(default_factory=dict[HostName, frozenset[str]])
     """Endpoints of a dialect that a host which serves the dialect has not: they are translated to what it has."""
+    choose: Callable[[Target, frozenset[DialectName]], Codec[Q, A] | None] | None = None
+    """Where the backend's dialects do not decide it; None: the gateway answers itself."""
+    here: "Local[Q, A] | None" = None
+    answer_headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of answers that a provider gave."""
 
     def relays(self, endpoint: Endpoint, host: HostName) -> bool:
         """See `Bridged`."""
         return endpoint.name not in self.unlike.get(host, frozenset())
 
-    def serves(self, endpoint: Endpoint, spoken: frozenset[DialectName]) -> bool:
+    def serves(self, endpoint: Endpoint, spoken: frozenset[DialectName], *, lacking: bool) -> bool:
         """See `Bridged`."""
         client = self.codecs.get(endpoint.dialect)
-        return client is not None and client.decode_request is not None and self._provider(spoken) is not None
+        if client is None or client.decode_request is None:
+            return False
+        return self.here is not None or (not lacking and self._provider(spoken) is not None)
 
     def plan(self, endpoint: Endpoint, spoken: frozenset[DialectName], facts: BackendFacts, host: Host) -> Plan:
         """See `Bridged`."""
-        provider = self._provider(spoken)
-        assert provider is not None, "serves() was asked"
-        return OperationPlan(self.request, (self.codecs[endpoint.dialect], provider), endpoint, facts, host)
+        return OperationPlan(self, spoken, endpoint, facts, host)
+
+    def provider(self, target: Target, spoken: frozenset[DialectName]) -> Codec[Q, A] | None:
+        """How that target is asked; None: the gateway answers itself."""
+        if self.choose is not None:
+            return self.choose(target, spoken)
+        found = self._provider(spoken)
+        assert found is not None, "serves() was asked"
+        return found
 
     def _provider(self, spoken: frozenset[DialectName]) -> Codec[Q, A] | None:
         known = (codec for dialect, codec in self.codecs.items() if dialect in spoken and codec.encode_request)
         return next(known, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Local(Generic[Q, A]):
+    """How the gateway answers where no provider can: by counting the tokens of a prompt."""
+
+    prompt: Callable[[Q], ChatRequest]
+    answer: Callable[[int], A]
 
 
 def chat_dialect(name: DialectName) -> ChatDialect:
@@ -82,22 +107,24 @@ def chat_dialect(name: DialectName) -> ChatDialect:
 class OperationPlan(Generic[Q, A]):
     """An endpoint of one dialect served by a backend of another."""
 
-    __slots__ = ("_client", "_decode_error", "_host", "_kind", "_provider", "_speaker", "endpoint", "facts")
+    __slots__ = ("_client", "_decode_error", "_family", "_host", "_speaker", "_spoken", "_vendor", "endpoint", "facts")
 
     lane: Lane = "bridge"
 
     def __init__(
         self,
-        kind: type[Q],
-        codecs: tuple[Codec[Q, A], Codec[Q, A]],
+        family: Family[Q, A],
+        spoken: frozenset[DialectName],
         endpoint: Endpoint,
         facts: BackendFacts,
         host: Host,
     ) -> None:
-        self._kind = kind
-        self._client, self._provider = codecs
+        self._family = family
+        self._spoken = spoken
+        self._client = family.codecs[endpoint.dialect]
         self._speaker = chat_dialect(endpoint.dialect)
         self._host = host
+        self._vendor = vendor_named(facts.vendor)
         self._decode_error = host.decode_error or chat_dialect(DialectName(facts.dialect)).decode_error
         self.endpoint = endpoint
         self.facts = facts
@@ -109,29 +136,59 @@ class OperationPlan(Generic[Q, A]):
             body = inflate_request(body, bytes_max=facts.body_bytes_max)
         path = path_facts(self.endpoint, headers.get(header_names.ORIGINAL_PATH) or headers.get(":path", ""))
         assert self._client.decode_request is not None
-        assert self._provider.encode_request is not None
         request = self._client.decode_request(body, self.endpoint, path)
-        model = facts.model or request.model
-        vendor = vendor_named(facts.vendor)
-        target = Target(model=model, host=self._host.name, version=facts.version, vendor=vendor, losses=facts.losses)
-        encoded = self._provider.encode_request(request, target)
+        target = self._target(facts.model or request.model)
+        provider = self._family.provider(target, self._spoken)
+        if provider is None:
+            return self._answered_here(request, target.model, path)
+        assert provider.encode_request is not None
+        encoded = provider.encode_request(request, target)
         if encoded.losses and facts.losses == "reject":
             refuse_losses(encoded.losses)
-        own = {"content-type": JSON, **chat_dialect(DialectName(facts.dialect)).request_headers}
-        own = {name: value for name, value in own.items() if name not in self._host.headers_in_body}
-        set_headers, remove_headers = mutate_headers(facts, own, self._speaker.client_headers)
-        asked = Asked(model, False, headers)
+        set_headers, remove_headers = mutate_headers(facts, self._request_headers(), self._speaker.client_headers)
+        asked = Asked(encoded.model or target.model, False, headers)
         return UpstreamRequest(
             path=self._host.place(encoded.endpoint, facts, asked),
             headers=set_headers,
             remove_headers=(*remove_headers, "content-encoding"),
             body=mutate_body(facts.body, self._host.envelope(encoded.endpoint, facts, asked, encoded.body)),
             original_model=request.model,
-            request_model=model,
+            request_model=target.model,
             stream=False,
             client_path=path,
             asked=request,
             losses=encoded.losses,
+        )
+
+    def _target(self, model: str) -> Target:
+        facts = self.facts
+        return Target(
+            model=model, host=self._host.name, version=facts.version, vendor=self._vendor, losses=facts.losses
+        )
+
+    def _request_headers(self) -> dict[str, str]:
+        own = {"content-type": JSON, **chat_dialect(DialectName(self.facts.dialect)).request_headers}
+        return {name: value for name, value in own.items() if name not in self._host.headers_in_body}
+
+    def _answered_here(self, request: Q, model: str, path: PathFacts) -> UpstreamRequest:
+        here, encode = self._family.here, self._client.encode_response
+        assert here is not None
+        assert encode is not None
+        answered = Answered(request, model, {})
+
+        def answer(tokens: int) -> bytes:
+            return encode(here.answer(tokens), answered)
+
+        return UpstreamRequest(
+            path="",
+            headers={},
+            remove_headers=(),
+            body=b"",
+            original_model=request.model,
+            request_model=model,
+            stream=False,
+            client_path=path,
+            local=LocalCount(here.prompt(request), answer),
         )
 
     def open_response(
@@ -149,13 +206,16 @@ class OperationPlan(Generic[Q, A]):
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type not in ("", JSON) and not content_type.endswith("+json"):
             raise UpstreamError(f"the provider answered {status} with {content_type[:80]}, not with {JSON}")
+        set_headers.update(self._family.answer_headers)
         asked = request.asked
-        assert isinstance(asked, self._kind), "a plan gets its own requests back"
+        assert isinstance(asked, self._family.request), "a plan gets its own requests back"
         answered = Answered(asked, request.request_model, headers, request_id_of(headers))
         return AnswerTranslation(self._finish(answered), request, self.facts.body_bytes_max, edits)
 
     def _finish(self, answered: Answered[Q]) -> "Finish":
-        decode, encode = self._provider.decode_response, self._client.encode_response
+        provider = self._family.provider(self._target(answered.model), self._spoken)
+        assert provider is not None, "it was asked"
+        decode, encode = provider.decode_response, self._client.encode_response
         assert decode is not None
         assert encode is not None
 

@@ -50,6 +50,9 @@ _DIALECT_ROWS: Final[Mapping[tuple[DialectName, Operation], _Row]] = MappingProx
         (DialectName.GEMINI, Operation.EMBEDDINGS): _SILENT,
         (DialectName.BEDROCK_CONVERSE, Operation.EMBEDDINGS): _SILENT,
         (DialectName.COHERE, Operation.EMBEDDINGS): _Row(RerankUsage),
+        (DialectName.JINA_RERANK, Operation.RERANK): _Row(PromptUsage),
+        (DialectName.GEMINI, Operation.COUNT_TOKENS): _SILENT,
+        (DialectName.BEDROCK_CONVERSE, Operation.COUNT_TOKENS): _SILENT,
     }
 )
 """Operations whose answers are told otherwise in a dialect."""

@@ -1,0 +1,1 @@
+"""Rerank: texts in the order in which they answer a query."""
