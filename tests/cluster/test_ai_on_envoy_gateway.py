@@ -287,6 +287,25 @@ async def test_traffic_goes_on_while_controllers_come_and_go(stage: AiStage) -> 
     assert len(statuses) > 100
 
 
+async def test_traffic_goes_on_through_an_upgrade_which_translates_everything_again(stage: AiStage) -> None:
+    await _standard(stage)
+
+    async def work() -> None:
+        stage.controller.child.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(stage.controller.child.wait) == 0
+        stage.controller = await stage.start_controller("--no-leader-elect", version="99.0")
+        await asyncio.to_thread(
+            wait_until, lambda: stage.controller.status()["hooks"]["heard"], "a call", timeout_seconds=30
+        )
+        assert stage.controller.status()["objects"]["writes"] == 1
+        await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("second"))]))
+        await stage.served("late")
+
+    statuses = await _calls_through(stage, work)
+    assert set(statuses) == {200}, statuses
+    assert len(statuses) > 100
+
+
 async def test_a_change_that_only_we_see_reaches_envoy(stage: AiStage) -> None:
     await _standard(stage)
     writes = stage.controller.status()["objects"]["writes"]

@@ -53,10 +53,15 @@ async def _answer(request: web.Request) -> web.Response:
 class ControllerProcess:
     """`headgate-controller --mode envoy-gateway`."""
 
-    def __init__(self, kubeconfig: Path, directory: Path, port: int, socket: Path, *options: str, name: str) -> None:
+    def __init__(
+        self, kubeconfig: Path, directory: Path, port: int, socket: Path, *options: str, name: str, version: str = ""
+    ) -> None:
+        """`version` is what it takes itself for, where that is not what it is."""
         self.port = port
         self.health_port = free_port()
-        command = [sys.executable, "-c", "from headgate.controller.main import main; import sys; sys.exit(main())"]
+        pretend = f"from importlib import metadata; metadata.version = lambda name: {version!r}; " if version else ""
+        program = f"{pretend}from headgate.controller.main import main; import sys; sys.exit(main())"
+        command = [sys.executable, "-c", program]
         command += ["--mode", "envoy-gateway", "--kubeconfig", str(kubeconfig), "--log-format", "json"]
         command += ["--extension-address", f"{LOOPBACK}:{port}", "--extproc-socket", str(socket)]
         command += ["--health-address", f"{POD_ADDRESS}:{self.health_port}", "--log-level", "debug", *options]
@@ -125,7 +130,7 @@ class AiStage:
         await self.kube.apply(self.gateway)
         self.http = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self.url, timeout=30))
 
-    async def start_controller(self, *options: str, port: int | None = None) -> ControllerProcess:
+    async def start_controller(self, *options: str, port: int | None = None, version: str = "") -> ControllerProcess:
         """Starts another controller. On the port that Envoy Gateway calls, the one before must be gone."""
         self._controllers += 1
         kubeconfig = self.kube.access.kubeconfig
@@ -138,6 +143,7 @@ class AiStage:
             self.processor.socket_path,
             *options,
             name=f"controller{self._controllers}",
+            version=version,
         )
         self._stack.callback(found.child.close)
         return found
