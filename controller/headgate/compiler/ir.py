@@ -131,14 +131,19 @@ class OutlierDetection:
     ejection_percent_max: int
 
 
+RETRIES_MAX = 1024
+"""At a time and backend, as Envoy Gateway has it. Envoy's own default is 3: where the next provider is slow, the fourth
+request that fails at the same time would not fail over."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
-    """Circuit breaker thresholds; 0 keeps Envoy's default."""
+    """Circuit breaker thresholds; 0 keeps Envoy's default, which is 1,024 of the first three."""
 
     connections_max: int = 0
     pending_max: int = 0
     requests_max: int = 0
-    retries_max: int = 0
+    retries_max: int = RETRIES_MAX
     requests_per_connection_max: int = 0
 
 
@@ -182,7 +187,7 @@ class Backend(_Hashed):
     """What the processor does with what the backend's dialect cannot say."""
     forced_by: str = ""
     """The policy (`<kind> <ns>/<name>`) that has the processor serve chats of the backend's own dialect too."""
-    breaker: Breaker | None = None
+    breaker: Breaker = Breaker()
     health_check: HealthCheck | None = None
     outlier: OutlierDetection | None = None
     connect_timeout_seconds: float = 10.0

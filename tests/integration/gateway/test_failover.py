@@ -4,6 +4,7 @@ The fake providers refuse a request with another provider's key, with headers of
 body that their own SDK could not have sent: `stage` fails the test then.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anthropic
@@ -53,6 +54,16 @@ def test_streams_fail_over_before_they_begin(stage: Stage, model: str, first: st
     assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices) == "from the next"
     with stage.anthropic().messages.stream(model=model, max_tokens=9, messages=MESSAGES) as events:
         assert "".join(events.text_stream) == "from the next"
+
+
+@pytest.mark.parametrize(("model", "first", "next_one"), PAIRS[:2])
+def test_many_at_once_fail_over(stage: Stage, model: str, first: str, next_one: str) -> None:
+    """Envoy allows three retries at a time where nothing else is said, and a call of a model takes long."""
+    stage[first].answer(Failure(503))
+    stage[next_one].answer(Answer(text="from the next", delivery=Delivery(delay_seconds=0.5)))
+    with ThreadPoolExecutor(40) as pool:
+        answers = [each.status_code for each in pool.map(stage.chat, [model] * 40)]
+    assert answers == [200] * 40
 
 
 def test_a_refused_connection_fails_over(stage: Stage) -> None:

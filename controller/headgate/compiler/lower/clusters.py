@@ -68,10 +68,10 @@ def _breakers(breaker: ir.Breaker) -> CircuitBreakers:
         ("max_connections", breaker.connections_max),
         ("max_pending_requests", breaker.pending_max),
         ("max_requests", breaker.requests_max),
-        ("max_retries", breaker.retries_max),
     ):
         if value:
             getattr(threshold, field).value = value
+    threshold.max_retries.value = breaker.retries_max
     return result
 
 
@@ -123,11 +123,10 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
         protocol.http_filters.extend(upstream_filters(backend, route, options))
         values = cluster.metadata.filter_metadata[metadata.RESOURCE]
         values[metadata.RESOURCE_BACKEND] = backend.name
-    if backend.breaker is not None:
-        cluster.circuit_breakers.CopyFrom(_breakers(backend.breaker))
-        if backend.breaker.requests_per_connection_max:
-            limit = protocol.common_http_protocol_options.max_requests_per_connection
-            limit.value = backend.breaker.requests_per_connection_max
+    cluster.circuit_breakers.CopyFrom(_breakers(backend.breaker))
+    if backend.breaker.requests_per_connection_max:
+        limit = protocol.common_http_protocol_options.max_requests_per_connection
+        limit.value = backend.breaker.requests_per_connection_max
     cluster.typed_extension_protocol_options[_PROTOCOL_OPTIONS].CopyFrom(packed(protocol))
     if backend.tls is not None:
         cluster.transport_socket.CopyFrom(_transport_socket(backend.tls, options.ca_file))

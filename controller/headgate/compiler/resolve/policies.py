@@ -197,7 +197,7 @@ def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir
                 connections_max=breaker.max_connections or 0,
                 pending_max=breaker.max_pending_requests or 0,
                 requests_max=breaker.max_parallel_requests or 0,
-                retries_max=breaker.max_parallel_retries or 0,
+                retries_max=ir.RETRIES_MAX if breaker.max_parallel_retries is None else breaker.max_parallel_retries,
                 requests_per_connection_max=breaker.max_requests_per_connection or 0,
             ),
         )

@@ -169,7 +169,7 @@ class CircuitBreaker(Struct, frozen=True, kw_only=True):
     max_parallel_requests: UInt32 | None = None
     """Requests."""
     max_parallel_retries: UInt32 | None = None
-    """Retries."""
+    """Retries; 1024 when absent."""
     max_requests_per_connection: UInt32 | None = None
     """Requests over the life of a connection."""
     unsupported: ClassVar[Mapping[str, str]] = {
