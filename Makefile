@@ -10,7 +10,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
 # a line per package while it is fetched, and whatever goes wrong
 SHOW = 2>&1 | awk '/^Collecting /{print "    " $$2; fflush(); next} /^Installing collected/{print "    installing them"; fflush(); next} /ERROR|error:/{print; fflush()}'
 
-.PHONY: run test check lint unit golden integration cluster bench bench-peers bench-telemetry bench-control protos crds manifests kustomize reference format clean dev
+.PHONY: run test check lint unit golden integration cluster bench bench-peers bench-llm bench-telemetry bench-control protos crds manifests kustomize reference format clean dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headgate needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -82,6 +82,9 @@ protos: $(DEV_STAMP)
 
 bench: $(DEV_STAMP)
 	PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
+bench-llm: $(DEV_STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m bench.llm $(ARGS)
 
 bench-peers: $(DEV_STAMP)
 	PYTHONPATH=tests $(BIN)/python -m bench --peers $(ARGS)

@@ -526,5 +526,20 @@ QUOTAS: Sequence[Case] = (
     ),
 )
 
-READ: Sequence[Case] = (*QUOTAS, *ROUTES, *BACKENDS, *POLICIES, *OLD_POLICIES, *CONFIGS, *OURS)
+THINKING: Sequence[Case] = tuple(
+    Case(
+        f"thinking from {least}",
+        "TranslationPolicy",
+        {
+            "targetRefs": [{"group": GROUP, "kind": "AIServiceBackend", "name": "target"}],
+            "models": [{"match": "new", "efforts": ["low"], "thinkingBudget": {"minimum": least, "maximum": 100}}],
+        },
+        refused,
+        version="v1alpha1",
+        group="headgate.dev",
+    )
+    for least, refused in ((10, ""), (101, "minimum must not be above maximum"))
+)
+
+READ: Sequence[Case] = (*QUOTAS, *ROUTES, *BACKENDS, *POLICIES, *OLD_POLICIES, *CONFIGS, *OURS, *THINKING)
 ALL: Sequence[Case] = (*READ, *OLD_ONLY, *UNREAD)

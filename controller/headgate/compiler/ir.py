@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Literal
 
+from headgate.contract.facts import ModelRow
 from headgate.contract.secret import Secret
 from headgate.llm.names import DialectName, HostName
 
@@ -184,6 +185,8 @@ class Backend(_Hashed):
     """Whether no other backend can take a later attempt."""
     include_usage: bool = False
     losses: Literal["report", "reject", "emulate"] = "report"
+    models: tuple[ModelRow, ...] = ()
+    """What its models take, where its policy says so."""
     """What the processor does with what the backend's dialect cannot say."""
     forced_by: str = ""
     """The policy (`<kind> <ns>/<name>`) that has the processor serve chats of the backend's own dialect too."""

@@ -90,7 +90,12 @@ class BridgePlan:
         request = self._client.decode_request(body, path)
         model = facts.model or request.model
         target = Target(
-            model=model, host=self._host.name, version=facts.version, vendor=self._vendor, losses=facts.losses
+            model=model,
+            host=self._host.name,
+            version=facts.version,
+            vendor=self._vendor,
+            models=facts.models,
+            losses=facts.losses,
         )
         encoded = self._provider.encode_request(request, target)
         if encoded.losses and facts.losses == "reject":

@@ -1,5 +1,7 @@
 """What models take, as data: rows matched by a substring of the model's name, the first match wins.
 
+An installation's own rows (`ModelRow`, from a TranslationPolicy) come first and change only what they say.
+
 A model nobody listed gets the last row of its table, written so that the request works and little is lost. Sources: the
 providers' model overviews and migration guides (<https://platform.claude.com/docs/en/about-claude/models/overview>,
 <https://platform.openai.com/docs/models>), and the gates of the baseline.
@@ -9,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+from headgate.contract.facts import ModelRow
 
 MODEL_FACTS_MAX: Final = 4096
 """Model names whose facts are kept looked up; a client chooses the names, so there must be a bound."""
@@ -356,11 +360,37 @@ _WHOLE_WORDS: Final = frozenset(("o1", "o3"))
 """Keys that must be a word of their own (`o1-mini`, `openai/o3`), not part of another (`foo1`)."""
 
 
+Rows = tuple[ModelRow, ...]
+
+
+def _row_of(name: str, rows: Rows) -> ModelRow | None:
+    return next((row for row in rows if row.match in name), None)
+
+
+def _said(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
 @lru_cache(maxsize=MODEL_FACTS_MAX)
-def claude_facts(model: str) -> ClaudeFacts:
+def claude_facts(model: str, rows: Rows = ()) -> ClaudeFacts:
     """The row of a model; dots count as dashes (`claude-sonnet-4.5`)."""
-    name = model.lower().replace(".", "-")
-    return next(facts for key, facts in CLAUDE if key in name)
+    row = _row_of(model.lower(), rows)
+    name = ((row.like if row is not None else "") or model).lower().replace(".", "-")
+    facts = next(facts for key, facts in CLAUDE if key in name)
+    if row is None:
+        return facts
+    thinking = row.thinking
+    said = _said(
+        max_tokens_default=row.max_output_tokens,
+        structured_output=row.structured_output,
+        effort=None if row.efforts is None else bool(row.efforts),
+        efforts=None if not row.efforts else frozenset(row.efforts),
+        adaptive_thinking=None if thinking is None else thinking in ("adaptive", "both"),
+        manual_thinking=None if thinking is None else thinking in ("budget", "both"),
+        sampling=row.sampling,
+        web_search=row.web_search,
+    )
+    return replace(facts, **said)
 
 
 @lru_cache(maxsize=MODEL_FACTS_MAX)
@@ -371,11 +401,29 @@ def converse_facts(model: str) -> ConverseFacts:
 
 
 @lru_cache(maxsize=MODEL_FACTS_MAX)
-def openai_facts(model: str) -> OpenAIFacts:
+def openai_facts(model: str, rows: Rows = ()) -> OpenAIFacts:
     """The row of a model, whatever vendor prefix it has."""
-    name = model.lower()
+    row = _row_of(model.lower(), rows)
+    name = ((row.like if row is not None else "") or model).lower()
     words = frozenset(name.replace("/", "-").replace(":", "-").split("-"))
-    return next(facts for key, facts in OPENAI if (key in words if key in _WHOLE_WORDS else key in name))
+    facts = next(facts for key, facts in OPENAI if (key in words if key in _WHOLE_WORDS else key in name))
+    if row is None:
+        return facts
+    thinking = row.thinking
+    switch = ("enabled", "disabled") if thinking in ("budget", "both") else ()
+    adaptive = ("adaptive",) if thinking in ("adaptive", "both") else ()
+    said = _said(
+        output_tokens_max=row.max_output_tokens,
+        max_completion_tokens=row.max_completion_tokens,
+        efforts=row.efforts,
+        thinking=None if thinking is None else frozenset((*switch, *adaptive)),
+        thinking_budget=None if thinking is None else thinking in ("budget", "both"),
+        sampling=row.sampling,
+        developer_role=row.developer_role,
+        stop_max=row.stop_sequences,
+        web_search=row.web_search,
+    )
+    return replace(facts, **said)
 
 
 # --- Cohere ----------------------------------------------------------------------------------------------------------
@@ -402,14 +450,30 @@ COHERE: Final[tuple[tuple[str, CohereFacts], ...]] = (
 
 
 @lru_cache(maxsize=MODEL_FACTS_MAX)
-def cohere_facts(model: str) -> CohereFacts:
+def cohere_facts(model: str, rows: Rows = ()) -> CohereFacts:
     """The first row whose key the name contains."""
-    name = model.lower()
-    return next(facts for key, facts in COHERE if key in name)
+    row = _row_of(model.lower(), rows)
+    name = ((row.like if row is not None else "") or model).lower()
+    facts = next(facts for key, facts in COHERE if key in name)
+    if row is None:
+        return facts
+    thinking = None if row.thinking is None else row.thinking != "none"
+    return replace(facts, **_said(thinking=thinking, images=row.images))
 
 
 @lru_cache(maxsize=MODEL_FACTS_MAX)
-def gemini_facts(model: str) -> GeminiFacts:
+def gemini_facts(model: str, rows: Rows = ()) -> GeminiFacts:
     """The row of a model, whatever its publisher's prefix."""
-    name = model.lower()
-    return next(facts for key, facts in GEMINI if key in name)
+    row = _row_of(model.lower(), rows)
+    name = ((row.like if row is not None else "") or model).lower()
+    facts = next(facts for key, facts in GEMINI if key in name)
+    if row is None:
+        return facts
+    if row.thinking == "none":
+        facts = replace(facts, levels=(), budget=None, thinking_off=False)
+    said = _said(
+        levels=row.efforts,
+        budget=row.thinking_budget,
+        json_schema=row.structured_output,
+    )
+    return replace(facts, **said)

@@ -22,6 +22,28 @@ class BodyMutation(msgspec.Struct, frozen=True, omit_defaults=True):
     remove: tuple[str, ...] = ()
 
 
+class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What models of one name take, where an installation knows better than `headgate.llm.capabilities`. What is not
+    said stays as that table has it."""
+
+    match: str
+    """Part of a model's name, in lower case; the first row that matches counts."""
+    like: str = ""
+    """A model of the table whose row is the base; empty: the row that the model's own name finds."""
+    max_output_tokens: int | None = None
+    max_completion_tokens: bool | None = None
+    efforts: tuple[str, ...] | None = None
+    thinking: Literal["none", "budget", "adaptive", "both"] | None = None
+    thinking_budget: tuple[int, int] | None = None
+    """Least and most."""
+    structured_output: bool | None = None
+    sampling: bool | None = None
+    developer_role: bool | None = None
+    stop_sequences: int | None = None
+    web_search: bool | None = None
+    images: bool | None = None
+
+
 class BackendFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One backend of a route rule, as a translating ext_proc stream needs to know it."""
 
@@ -50,6 +72,8 @@ class BackendFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     include_usage: bool = False
     """A chat stream ends with its usage whether the client asked or not: Envoy prices it, and takes it out again."""
     losses: Literal["report", "reject", "emulate"] = "report"
+    models: tuple[ModelRow, ...] = ()
+    """What its models take, where the policy says so."""
     body_bytes_max: int = 52_428_800
     """Largest request or non-streamed response body in bytes; above it 413 or 502."""
 

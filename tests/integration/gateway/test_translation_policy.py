@@ -16,6 +16,15 @@ SCHEMA: Any = {"type": "object", "properties": {"city": {"type": "string"}}, "re
 FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "city", "schema": SCHEMA}}
 
 
+NEW_MODEL: Any = {
+    "match": "Tomorrow",
+    "like": "claude-sonnet-4-6",
+    "maxOutputTokens": 12_345,
+    "efforts": ["low", "high"],
+    "structuredOutput": True,
+}
+
+
 def _policy(name: str, *backends: str, **spec: Any) -> Document:
     refs = [one for each in backends for one in target("AIServiceBackend", each)["targetRefs"]]
     return document("headgate.dev/v1alpha1", "TranslationPolicy", name, {"targetRefs": refs, **spec})
@@ -34,6 +43,7 @@ def _documents(stage: Stage, *policies: Document) -> list[Document]:
                 rule("gpt", ref("openai")),
                 rule("renamed", ref("openai", modelNameOverride="gpt-4o")),
                 rule("claude", ref("anthropic")),
+                rule("claude-tomorrow", ref("anthropic")),
                 rule("old-claude", ref("anthropic", modelNameOverride="claude-3-haiku-20240307")),
                 rule("mixed", ref("openai"), ref("anthropic", priority=1)),
             ],
@@ -49,7 +59,7 @@ def policed_stage() -> Iterator[Stage]:
     with Stage(**providers) as stage:
         policies = (
             _policy("forced", "openai", lane="ExtProc", losses="Reject"),
-            _policy("emulated", "anthropic", lane="ExtProc", losses="Emulate"),
+            _policy("emulated", "anthropic", lane="ExtProc", losses="Emulate", models=[NEW_MODEL]),
         )
         yield stage.run(_documents(stage, *policies))
 
@@ -122,6 +132,17 @@ def test_what_cannot_be_said_is_emulated(stage: Stage) -> None:
     assert tool["input_schema"] == SCHEMA
     assert received["tool_choice"]["name"] == tool["name"]
     assert "emulated" in answer.headers["x-headgate-losses"]
+
+
+def test_a_model_nobody_knows_is_a_row_of_the_policy(stage: Stage) -> None:
+    """Its words for effort, its limit and its answers by schema are the row's, not those of its name's family."""
+    answer = stage.chat("claude-tomorrow", response_format=FORMAT, reasoning_effort="max", temperature=0.5)
+    assert answer.status_code == 200
+    received = stage["anthropic"].last.json
+    assert received["max_tokens"] == 12_345
+    assert received["output_config"]["format"]["schema"] == SCHEMA
+    assert received["output_config"]["effort"] == "high"
+    assert "tools" not in received
 
 
 def test_a_policy_comes_and_goes_live() -> None:

@@ -1,7 +1,8 @@
 """Which row of facts a model gets."""
 
 import pytest
-from headgate.llm.capabilities import claude_facts, openai_facts
+from headgate.contract.facts import ModelRow
+from headgate.llm.capabilities import claude_facts, cohere_facts, gemini_facts, openai_facts
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,44 @@ def test_openai(model: str, completion_tokens: bool, effort: bool) -> None:
 
     assert facts.max_completion_tokens is completion_tokens
     assert bool(facts.efforts) is effort
+
+
+def test_a_row_of_the_installation_changes_what_it_says_and_no_more() -> None:
+    rows = (
+        ModelRow(match="tomorrow", like="claude-sonnet-4-5", max_output_tokens=200_000, thinking="both"),
+        ModelRow(match="claude", efforts=("low",)),
+    )
+    new, known = claude_facts("Claude-Tomorrow", rows), claude_facts("claude-sonnet-4-5")
+
+    assert (new.max_tokens_default, new.adaptive_thinking, new.manual_thinking) == (200_000, True, True)
+    assert (new.structured_output, new.sampling) == (known.structured_output, known.sampling)
+    other = claude_facts("claude-3-haiku", rows)
+    assert (other.effort, other.efforts, other.max_tokens_default) == (True, frozenset(("low",)), 4_096)
+    assert not claude_facts("claude-3-haiku", (ModelRow(match="claude", efforts=()),)).effort
+    assert claude_facts("claude-3-haiku") == claude_facts("claude-3-haiku", (ModelRow(match="gpt", sampling=False),))
+
+
+def test_rows_reach_every_dialect() -> None:
+    row = ModelRow(
+        match="m",
+        max_output_tokens=10,
+        max_completion_tokens=True,
+        efforts=("low", "high"),
+        thinking="budget",
+        thinking_budget=(1, 2),
+        structured_output=True,
+        sampling=False,
+        developer_role=True,
+        stop_sequences=2,
+        web_search=True,
+        images=False,
+    )
+    openai, gemini, cohere = openai_facts("m", (row,)), gemini_facts("m", (row,)), cohere_facts("m", (row,))
+
+    assert (openai.output_tokens_max, openai.max_completion_tokens, openai.efforts) == (10, True, ("low", "high"))
+    assert (openai.thinking, openai.thinking_budget) == (frozenset(("enabled", "disabled")), True)
+    assert (openai.sampling, openai.developer_role, openai.stop_max, openai.web_search) == (False, True, 2, True)
+    assert (gemini.levels, gemini.budget, gemini.json_schema) == (("low", "high"), (1, 2), True)
+    assert (cohere.thinking, cohere.images) == (True, False)
+    silent = gemini_facts("gemini-3-pro", (ModelRow(match="gemini", thinking="none"),))
+    assert not silent.thinks

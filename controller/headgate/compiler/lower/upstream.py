@@ -144,6 +144,7 @@ def backend_facts(backend: Backend, route: str, options: Options) -> facts.Backe
         body=facts.BodyMutation(set=dict(backend.body_set), remove=backend.body_remove),
         include_usage=backend.include_usage,
         losses=backend.losses,
+        models=backend.models,
         body_bytes_max=options.body_bytes_max,
     )
 

@@ -13,6 +13,7 @@ from headgate.compiler.resolve.scope import Scope, grant_remedy, granted, simila
 from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, headgate
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.world import Target
+from headgate.contract.facts import ModelRow
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.names import DialectName, HostName
 from headgate.llm.vendors import vendor_at
@@ -281,6 +282,7 @@ def _ai_backend(
         body_set=body_set,
         body_remove=body_remove,
         losses=losses,
+        models=_models(_policy(scope, backend)),
         forced_by=forced_by,
         http2=found.http2,
     )
@@ -319,6 +321,38 @@ def _translation(
     if forced_by and not scope.options.extproc_sockets:
         scope.report.error(policy, "spec.lane", "this installation runs no processor", remedy="lane: Auto")
     return forced_by, _LOSSES[policy.spec.losses]
+
+
+def _models(policy: headgate.TranslationPolicy | None) -> tuple[ModelRow, ...]:
+    """The policy's rows of models, as the translating processor reads them."""
+    return () if policy is None else tuple(_model_row(model) for model in policy.spec.models)
+
+
+_THINKING: Mapping[str, Literal["none", "budget", "adaptive", "both"]] = {
+    "None": "none",
+    "Budget": "budget",
+    "Adaptive": "adaptive",
+    "Both": "both",
+}
+
+
+def _model_row(model: headgate.TranslationModel) -> ModelRow:
+    budget = model.thinking_budget
+    return ModelRow(
+        match=model.match.lower(),
+        like=model.like,
+        max_output_tokens=model.max_output_tokens,
+        max_completion_tokens=model.max_completion_tokens,
+        efforts=model.efforts,
+        thinking=None if model.thinking is None else _THINKING[model.thinking],
+        thinking_budget=None if budget is None else (budget.minimum, budget.maximum),
+        structured_output=model.structured_output,
+        sampling=model.sampling,
+        developer_role=model.developer_role,
+        stop_sequences=model.stop_sequences,
+        web_search=model.web_search,
+        images=model.images,
+    )
 
 
 def _service(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tuple[Address, ir.Credential | None] | None:

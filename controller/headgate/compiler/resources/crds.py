@@ -304,6 +304,7 @@ FACTS: Final[Mapping[str, Facts]] = {
             )
         }
     ),
+    "ThinkingBudget": Facts(rules=(Rule("self.minimum <= self.maximum", "minimum must not be above maximum"),)),
     # --- parts of a quota
     "QuotaPathMatch": Facts(defaults={"value": "/", "invert": False}),
     "QuotaValueMatch": Facts(defaults={"invert": False}),

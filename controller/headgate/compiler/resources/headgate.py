@@ -48,6 +48,59 @@ class TranslationBackend(Struct, frozen=True, kw_only=True):
     nothing else is known. `OpenAI`: one that lacks nothing."""
 
 
+class ThinkingBudget(Struct, frozen=True, kw_only=True):
+    """Tokens of thinking that a model takes."""
+
+    minimum: Annotated[int, msgspec.Meta(ge=0)]
+    """The least."""
+    maximum: Annotated[int, msgspec.Meta(ge=1)]
+    """The most."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.minimum > self.maximum:
+            yield Violation("minimum must not be above maximum", "minimum", f"minimum: {self.maximum}")
+
+
+class TranslationModel(Struct, frozen=True, kw_only=True):
+    """What models of one name take. What is not said stays as Headgate knows it of the model's family."""
+
+    match: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    """Part of the model's name as the provider gets it, whatever its case; of several rows the first that matches
+    counts."""
+    like: Annotated[str, msgspec.Meta(max_length=253)] = ""
+    """Name of a model that Headgate knows, whose facts are taken for this one's; what else is said here changes
+    them."""
+    max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """The most tokens it writes. Larger limits are lowered to it where the provider would refuse them; it is the limit
+    where the provider insists on one and the client set none."""
+    max_completion_tokens: bool | None = None
+    """OpenAI's dialect: whether it takes `max_completion_tokens`; otherwise `max_tokens` is sent."""
+    efforts: (
+        Annotated[
+            tuple[Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"], ...],
+            msgspec.Meta(max_length=7),
+        ]
+        | None
+    ) = None
+    """Words for how much to reason that it takes, from little to much; an empty list if it takes none."""
+    thinking: Literal["None", "Budget", "Adaptive", "Both"] | None = None
+    """How it is told to think: not at all, by a budget of tokens, by being left to decide, or either way."""
+    thinking_budget: ThinkingBudget | None = None
+    """Gemini's dialect: the budgets it takes."""
+    structured_output: bool | None = None
+    """Whether its answer can be held to a JSON schema."""
+    sampling: bool | None = None
+    """Whether it takes `temperature`, `top_p` and the like."""
+    developer_role: bool | None = None
+    """OpenAI's dialect: whether it knows messages of the role `developer`."""
+    stop_sequences: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """OpenAI's dialect: how many stop sequences it takes."""
+    web_search: bool | None = None
+    """Whether it searches the web by itself."""
+    images: bool | None = None
+    """Cohere's dialect: whether it takes images."""
+
+
 class TranslationPolicySpec(Struct, frozen=True, kw_only=True):
     """How requests are translated for backends."""
 
@@ -63,6 +116,9 @@ class TranslationPolicySpec(Struct, frozen=True, kw_only=True):
     means can do is done so (a JSON schema by a forced tool), and all is reported."""
     backend: TranslationBackend = TranslationBackend()
     """What the backends speak, where their schema and host name do not tell."""
+    models: Annotated[tuple[TranslationModel, ...], msgspec.Meta(max_length=64)] = ()
+    """What their models take, where Headgate does not know them or knows them otherwise: a model that is new is a row
+    here."""
 
     def violations(self) -> Iterator[Violation]:
         for index, target in enumerate(self.target_refs):

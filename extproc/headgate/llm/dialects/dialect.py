@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 import msgspec
+from headgate.contract.facts import ModelRow
 from headgate.llm.canonical import ChatRequest, ChatResponse, StreamEvent
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import ErrorDetail
@@ -29,6 +30,8 @@ class Target:
     host: HostName = HostName.DIRECT
     version: str = ""
     vendor: Vendor = UNKNOWN
+    models: tuple[ModelRow, ...] = ()
+    """What its models take, where the backend's policy says so; every look into `capabilities` is given them."""
     losses: Literal["report", "reject", "emulate"] = "report"
     """`emulate`: what the target lacks may be done by other means (a schema by a forced tool). Rejecting is the
     bridge's job: encoders always report."""

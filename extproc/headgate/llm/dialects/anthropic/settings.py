@@ -63,7 +63,7 @@ def encode_settings(
 ) -> Settings:
     """The settings for a model. `calls`: tools the history calls; `unsigned_loop`: its tool loop has no signed
     thinking."""
-    facts = claude_facts(target.model)
+    facts = claude_facts(target.model, target.models)
     settings = Settings(max_tokens=request.max_tokens or facts.max_tokens_default)
     _encode_tools(request, facts, target, settings, losses)
     _encode_tool_choice(request, settings, losses)

@@ -44,7 +44,7 @@ _ARGUMENTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     """See `ChatDialect.encode_request`."""
     losses: list[Loss] = []
-    facts = cohere_facts(target.model)
+    facts = cohere_facts(target.model, target.models)
     messages = _Messages(facts, losses)
     for message in request.messages:
         messages.add(message)

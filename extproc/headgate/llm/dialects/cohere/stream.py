@@ -53,6 +53,7 @@ from headgate.llm.dialects.cohere.response import (
 from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.errors import ErrorDetail, ErrorKind, UpstreamError
 from headgate.llm.framing.frame import Frame
+from headgate.llm.held_text import held_text
 from headgate.llm.usage import NO_USAGE, Usage
 
 CITED_CHARACTERS_MAX: Final = 262_144
@@ -281,6 +282,7 @@ class StreamEncoder:
         "_finish",
         "_next_call",
         "_next_content",
+        "_quoted",
         "_started",
         "_text",
         "_text_size",
@@ -296,7 +298,8 @@ class StreamEncoder:
         self._next_call = 0
         self._next_content = 0
         self._citations = 0
-        self._text: list[str] = []
+        self._text = held_text()
+        self._quoted: str | None = ""
         self._text_size = 0
         self._finish: Finish | None = None
         self._usage: Usage = NO_USAGE
@@ -368,8 +371,9 @@ class StreamEncoder:
         number = self._next_content
         self._contents[index] = number
         self._next_content += 1
-        self._text.clear()
-        self._text_size = 0
+        if self._text_size:
+            self._text = held_text()
+            self._text_size = 0
         return before + _CONTENT_START % (number, content)
 
     def _on_text(self, index: int, text: str) -> bytes:
@@ -377,7 +381,8 @@ class StreamEncoder:
         if number is None:
             return b""
         if self._text_size <= CITED_CHARACTERS_MAX:
-            self._text.append(text)
+            self._text.write(text)
+            self._quoted = None
             self._text_size += len(text)
         return _CONTENT_DELTA % (number, b"text", _encode(text), b"")
 
@@ -392,9 +397,9 @@ class StreamEncoder:
         number = self._contents.get(event.index)
         if number is None:
             return b""
-        if len(self._text) > 1:
-            self._text = ["".join(self._text)]  # joined once, however many citations follow
-        text = self._text[0] if self._text and self._text_size <= CITED_CHARACTERS_MAX else ""
+        if self._quoted is None:  # joined once, however many citations follow
+            self._quoted = self._text.getvalue() if self._text_size <= CITED_CHARACTERS_MAX else ""
+        text = self._quoted
         said = b""
         for citation in written_citations((event.citation,), text, number):
             said += _CITATION % (self._citations, _encode(citation), self._citations)

@@ -53,7 +53,7 @@ _decode_arguments = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     """See `ChatDialect.encode_request`. Model and streaming are said by the path."""
-    facts = gemini_facts(target.model)
+    facts = gemini_facts(target.model, target.models)
     losses: list[Loss] = []
     contents = _Contents(facts, target, losses)
     for message in request.messages:

@@ -68,6 +68,7 @@ from headgate.llm.dialects.gemini.signatures import wrap_signature
 from headgate.llm.endpoints import PathFacts
 from headgate.llm.errors import ErrorDetail, ErrorKind, UpstreamError
 from headgate.llm.framing.frame import Frame
+from headgate.llm.held_text import held_text
 from headgate.llm.usage import NO_USAGE, Usage
 
 CITED_CHARACTERS_MAX: Final = 262_144
@@ -118,7 +119,7 @@ class StreamDecoder:
         self._calls = 0
         self._usage: wire.UsageMetadata | None = None
         self._grounding = wire.ABSENT
-        self._text: list[str] = []  # of the open text part
+        self._text = held_text()  # of the open text part
         self._text_size = 0
         self._held_signature = ""
 
@@ -205,7 +206,7 @@ class StreamDecoder:
             index = self._open if self._kind is TextStart else self._part(TextStart, events)
             events.append(TextDelta(index, part.text))
             if self._text_size <= CITED_CHARACTERS_MAX:
-                self._text.append(part.text)
+                self._text.write(part.text)
                 self._text_size += len(part.text)
         else:
             self._on_other(part, events)
@@ -254,8 +255,9 @@ class StreamDecoder:
             return
         events.append(PartStop(self._open))
         self._kind = None
-        self._text.clear()
-        self._text_size = 0
+        if self._text_size:
+            self._text = held_text()
+            self._text_size = 0
         if self._held_signature:
             signature, self._held_signature = self._held_signature, ""
             self._sign(signature, events)
@@ -277,7 +279,7 @@ class StreamDecoder:
                 self._refuse(blocked_answer(candidate), events)
                 return None
         if self._kind is TextStart and wire.present(self._grounding) and self._text_size <= CITED_CHARACTERS_MAX:
-            cited = citations_of(self._grounding, {0: "".join(self._text)}, one_text=True)
+            cited = citations_of(self._grounding, {0: self._text.getvalue()}, one_text=True)
             events.extend(CitationDelta(self._open, citation) for citation in cited.get(0, ()))
         self._stop_open(events)
         self._end(finish_of(reason, called=self._calls > 0), events)
@@ -337,7 +339,7 @@ class StreamEncoder:
         self._held_size = 0
         self._signature: list[str] = []
         self._citations: list[Citation] = []
-        self._cited_text: list[str] = []
+        self._cited_text = held_text()
         self._cited_size = 0
         self._logprobs: list[TokenLogprob] = []
         self._finish: Finish | None = None
@@ -351,7 +353,7 @@ class StreamEncoder:
         match event:
             case TextDelta(text=text):
                 if self._cited_size <= CITED_CHARACTERS_MAX:
-                    self._cited_text.append(text)
+                    self._cited_text.write(text)
                     self._cited_size += len(text)
                 return self._parts(b'{"text":%b}' % _encode(text))
             case RefusalDelta(text=text):
@@ -409,7 +411,7 @@ class StreamEncoder:
             "finishReason": FINISH_WORDS[reason],
             "index": self._number,
         }
-        text = "".join(self._cited_text) if self._cited_size <= CITED_CHARACTERS_MAX else ""
+        text = self._cited_text.getvalue() if self._cited_size <= CITED_CHARACTERS_MAX else ""
         grounding = grounding_of((0, text, citation) for citation in self._citations)
         if grounding:
             candidate["groundingMetadata"] = grounding

@@ -88,7 +88,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
 
 
 def _facts(target: Target) -> OpenAIFacts:
-    facts = openai_facts(target.model)
+    facts = openai_facts(target.model, target.models)
     history = target.vendor.reasoning_history
     if history and facts.reasoning_history == "":
         return replace(facts, reasoning_history=history)

@@ -65,7 +65,7 @@ _encode = msgspec.json.Encoder().encode
 
 def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     """The provider's body and what it could not say."""
-    facts = openai_facts(target.model)
+    facts = openai_facts(target.model, target.models)
     losses: list[Loss] = []
     body: Members = {"model": target.model}
     instructions, rest = _instructions(request.messages)

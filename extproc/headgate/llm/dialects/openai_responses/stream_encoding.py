@@ -7,6 +7,7 @@ one message, which stays open until another item begins.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Final, assert_never
 
 import msgspec
@@ -58,6 +59,7 @@ from headgate.llm.dialects.openai_responses.response import (
 )
 from headgate.llm.dialects.openai_responses.wire import Members
 from headgate.llm.errors import ErrorDetail, UpstreamError
+from headgate.llm.held_text import held_text
 from headgate.llm.usage import NO_USAGE
 
 HELD_CHARACTERS_MAX: Final = 64 * 1024 * 1024
@@ -72,7 +74,7 @@ class _Part:
 
     number: int
     refusal: bool
-    text: list[str] = field(default_factory=list[str])
+    text: StringIO = field(default_factory=held_text)
     citations: list[Citation] = field(default_factory=list[Citation])
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     told: int = 0
@@ -91,7 +93,7 @@ class _Message:
 class _Thinking:
     place: int
     item_id: str
-    text: list[str] = field(default_factory=list[str])
+    text: StringIO = field(default_factory=held_text)
     signature: list[str] = field(default_factory=list[str])
 
 
@@ -307,7 +309,7 @@ class ResponsesStreamEncoder:
             return b""
         part = message.part
         self._hold(text)
-        part.text.append(text)
+        part.text.write(text)
         where, kind = self._delta_head
         said = where + b',"delta":' + _encode(text)
         if not part.refusal:
@@ -335,7 +337,7 @@ class ResponsesStreamEncoder:
         if message is None or message.part is None:
             return b""
         part, message.part = message.part, None
-        text = "".join(part.text)
+        text = part.text.getvalue()
         where = self._where(message, part.number)
         if part.refusal:
             content: Members = {"type": "refusal", "refusal": text}
@@ -374,10 +376,10 @@ class ResponsesStreamEncoder:
         self._hold(text)
         where = b'"item_id":%b,"output_index":%d,"summary_index":0' % (_encode(thinking.item_id), thinking.place)
         before = b""
-        if not thinking.text:
+        if not thinking.text.tell():
             part = where + b',"part":{"type":"summary_text","text":""}'
             before = self._event("response.reasoning_summary_part.added", part)
-        thinking.text.append(text)
+        thinking.text.write(text)
         return before + self._event("response.reasoning_summary_text.delta", where + b',"delta":' + _encode(text))
 
     def _end_thinking(self) -> bytes:
@@ -386,7 +388,7 @@ class ResponsesStreamEncoder:
             return b""
         self._thinking = None
         parts: list[bytes] = []
-        text = "".join(thinking.text)
+        text = thinking.text.getvalue()
         if text:
             where = b'"item_id":%b,"output_index":%d,"summary_index":0' % (_encode(thinking.item_id), thinking.place)
             said = _encode(text)
