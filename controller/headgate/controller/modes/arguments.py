@@ -1,6 +1,7 @@
 """Options of the modes on a Kubernetes API. Envoy AI Gateway's names work too where they mean the same."""
 
 import argparse
+from collections.abc import Callable
 from importlib import metadata as packages
 from pathlib import Path
 
@@ -17,6 +18,24 @@ MESSAGE_BYTES_MAX = 268_435_456
 def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
     """What every mode on a cluster takes; importing this must not import the Kubernetes client."""
     add = parser.add_argument_group("Kubernetes (modes standalone and envoy-gateway)").add_argument
+    _add_reading_arguments(add)
+    _add_leading_arguments(add)
+    add(
+        "--health-address",
+        default="0.0.0.0:8082",
+        help="host:port of /healthz, /readyz, /status; empty for none",
+    )
+    add(
+        "--gateway-class-controller-name",
+        default=CONTROLLER_NAME,
+        help="mode standalone: serve Gateways of classes with this controllerName (default %(default)s)",
+    )
+    _add_extension_arguments(parser)
+    _add_webhook_arguments(parser)
+    _add_certificate_arguments(parser)
+
+
+def _add_reading_arguments(add: Callable[..., object]) -> None:
     add("--kubeconfig", type=Path, help="file; without it KUBECONFIG, then the pod's own service account")
     add("--kube-context", default="", help="context of the kubeconfig (default: its current one)")
     add(
@@ -41,6 +60,9 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
         default=120.0,
         help="how long the first look at the API may take (default %(default)s)",
     )
+
+
+def _add_leading_arguments(add: Callable[..., object]) -> None:
     add(
         "--leader-elect",
         "--enableLeaderElection",
@@ -54,12 +76,9 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-leader-elect", dest="leader_elect", action="store_false", help="for a single replica")
     add("--leader-election-id", default=LEASE_NAME, help="name of the Lease (default %(default)s)")
     add("--leader-election-namespace", default="", help="namespace of the Lease (default: the controller's own)")
-    add("--health-address", default="0.0.0.0:8082", help="host:port of /healthz, /readyz, /status; empty for none")
-    add(
-        "--gateway-class-controller-name",
-        default=CONTROLLER_NAME,
-        help="mode standalone: serve Gateways of classes with this controllerName (default %(default)s)",
-    )
+
+
+def _add_extension_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("Envoy Gateway (mode envoy-gateway)").add_argument
     add(
         "--extension-address",
@@ -77,8 +96,6 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="largest message from Envoy Gateway, whose own bound is extensionManager.maxMessageSize",
     )
-    _add_webhook_arguments(parser)
-    _add_certificate_arguments(parser)
 
 
 def _add_webhook_arguments(parser: argparse.ArgumentParser) -> None:
