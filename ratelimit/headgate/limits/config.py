@@ -7,7 +7,7 @@ Reference: the README of https://github.com/envoyproxy/ratelimit, "Configuration
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, cast
 
@@ -340,6 +340,20 @@ def _kind(value: object) -> str:
             return "a boolean"
         case _:
             return repr(value)
+
+
+def with_modes(domain: Domain, *, shadow: bool, quota: bool) -> Domain:
+    """The domain with all its limits in shadow or quota mode besides those that are."""
+
+    def changed(descriptor: Descriptor) -> Descriptor:
+        return replace(
+            descriptor,
+            shadow_mode=descriptor.shadow_mode or shadow,
+            quota_mode=descriptor.quota_mode or quota,
+            descriptors=tuple(map(changed, descriptor.descriptors)),
+        )
+
+    return replace(domain, descriptors=tuple(map(changed, domain.descriptors)))
 
 
 def merge_domains(domains: Iterable[Domain]) -> tuple[Domain, ...]:

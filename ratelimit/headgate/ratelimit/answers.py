@@ -7,7 +7,7 @@ answers too); it would keep ours beside its own, so they are off unless asked fo
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,13 +58,15 @@ class Answer:
 
 NO_ANSWER: Final = Answer()
 
+LIMIT_HEADERS: Final = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 
-def answer(decision: Decision, *, path: str | None, limit_headers: bool) -> Answer:
-    """What to add to the response of a request to `path` (None: unknown)."""
+
+def answer(decision: Decision, *, path: str | None, limit_headers: Sequence[str] = ()) -> Answer:
+    """What to add to the response of a request to `path` (None: unknown); the names of three headers, if any."""
     refusal = decision.refusal
     if refusal is None and not limit_headers:
         return NO_ANSWER
-    headers = _limit_headers(decision) if limit_headers else ()
+    headers = _limit_headers(decision, limit_headers) if limit_headers else ()
     if refusal is None:
         return Answer(headers)
     headers = (("retry-after", str(refusal.reset_seconds)), *headers)
@@ -86,16 +88,12 @@ def _body(path: str) -> Body:
     return next((body for part, body in _BODIES if part.search(path)), _openai)
 
 
-def _limit_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
+def _limit_headers(decision: Decision, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Those of the refusal, else of the limit with the least remaining."""
     nearest = decision.refusal or _nearest(decision)
     if nearest is None or nearest.rule is None:
         return ()
-    return (
-        ("x-ratelimit-limit", str(nearest.rule.amount)),
-        ("x-ratelimit-remaining", str(nearest.remaining)),
-        ("x-ratelimit-reset", str(nearest.reset_seconds)),
-    )
+    return tuple(zip(names, map(str, (nearest.rule.amount, nearest.remaining, nearest.reset_seconds)), strict=True))
 
 
 def _nearest(decision: Decision) -> Status | None:

@@ -60,19 +60,26 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "EXPIRATION_JITTER_MAX_SECONDS": "300",
     "CACHE_KEY_PREFIX": "",
     "LIMIT_RESPONSE_HEADERS_ENABLED": "false",
+    "LIMIT_LIMIT_HEADER": "RateLimit-Limit",
+    "LIMIT_REMAINING_HEADER": "RateLimit-Remaining",
+    "LIMIT_RESET_HEADER": "RateLimit-Reset",
+    "NEAR_LIMIT_RATIO": "0.8",
+    "SHADOW_MODE": "false",
+    "QUOTA_MODE": "false",
+    "GRPC_SERVER_USE_TLS": "false",
+    "GRPC_SERVER_TLS_CERT": "",
+    "GRPC_SERVER_TLS_KEY": "",
+    "GRPC_CLIENT_TLS_CACERT": "",
+    "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION": "false",
+    "HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED": "false",
     "LOG_LEVEL": "WARN",
     "LOG_FORMAT": "text",
 }
 
 UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     "BACKEND_TYPE": ("redis",),
-    "GRPC_SERVER_USE_TLS": ("false",),
-    "SHADOW_MODE": ("false",),
-    "QUOTA_MODE": ("false",),
-    "NEAR_LIMIT_RATIO": ("0.8",),
-    "LIMIT_LIMIT_HEADER": (),
-    "LIMIT_REMAINING_HEADER": (),
-    "LIMIT_RESET_HEADER": (),
+    "GRPC_CLIENT_TLS_SAN": (),
+    "TRACING_ENABLED": ("false",),
     "RESPONSE_DYNAMIC_METADATA": ("false",),
 }
 """What we have of variables that decide something: any other value is refused. Empty: none."""
@@ -109,10 +116,26 @@ def arguments_from(environment: Mapping[str, str]) -> list[str]:
     arguments += [*_redis_arguments(values), "--ttl-jitter-seconds", values["EXPIRATION_JITTER_MAX_SECONDS"]]
     arguments += ["--key-prefix", values["CACHE_KEY_PREFIX"]] if values["CACHE_KEY_PREFIX"] else []
     arguments += ["--limit-headers"] if _flag(values, "LIMIT_RESPONSE_HEADERS_ENABLED") else []
+    arguments += _mode_arguments(values)
     level = _LEVELS.get(values["LOG_LEVEL"].lower())
     if level is None:
         raise VariableError(f"LOG_LEVEL={values['LOG_LEVEL']} is none of {', '.join(_LEVELS)}")
     return [*arguments, "--log-level", level, "--log-format", values["LOG_FORMAT"].lower()]
+
+
+def _mode_arguments(values: Mapping[str, str]) -> list[str]:
+    headers = ",".join(values[f"LIMIT_{name}_HEADER"] for name in ("LIMIT", "REMAINING", "RESET"))
+    arguments = ["--limit-header-names", headers, "--near-limit-ratio", values["NEAR_LIMIT_RATIO"]]
+    arguments += ["--shadow-mode"] if _flag(values, "SHADOW_MODE") else []
+    arguments += ["--quota-mode"] if _flag(values, "QUOTA_MODE") else []
+    arguments += ["--health-needs-config"] if _flag(values, "HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED") else []
+    if not _flag(values, "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION"):
+        arguments += ["--health-without-storage"]
+    if _flag(values, "GRPC_SERVER_USE_TLS"):
+        arguments += ["--tls-certificate", values["GRPC_SERVER_TLS_CERT"], "--tls-key", values["GRPC_SERVER_TLS_KEY"]]
+        ca = values["GRPC_CLIENT_TLS_CACERT"]
+        arguments += ["--tls-client-ca", ca] if ca else []
+    return arguments
 
 
 def _config_arguments(values: Mapping[str, str]) -> list[str]:

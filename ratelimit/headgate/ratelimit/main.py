@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,12 +17,15 @@ from typing import Protocol
 from headgate.limits.matching import Snapshot
 from headgate.ratelimit import wire
 from headgate.ratelimit.admin import AdminServer
+from headgate.ratelimit.answers import LIMIT_HEADERS
 from headgate.ratelimit.config_source import ConfigSource
 from headgate.ratelimit.environment import VariableError, arguments_from
+from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO
 from headgate.ratelimit.pages import make_pages
 from headgate.ratelimit.service import RateLimitService
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import KEYS_MAX, MemoryStorage
+from headgate.ratelimit.tls import ServerTls, TlsFiles
 from headgate.runtime.addresses import AddressInUseError
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
@@ -73,12 +77,30 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--memory-keys-max", type=int, default=KEYS_MAX, help="counters held in memory at most")
     parser.add_argument("--key-prefix", default="", help="put before every counter's key")
     parser.add_argument("--limit-headers", action="store_true", help="send x-ratelimit-* (Envoy can do it by itself)")
+    parser.add_argument(
+        "--limit-header-names", type=_header_names, default=LIMIT_HEADERS, metavar="LIMIT,REMAINING,RESET"
+    )
+    parser.add_argument("--near-limit-ratio", type=float, default=NEAR_LIMIT_RATIO, help="from where hits are near")
+    parser.add_argument("--shadow-mode", action="store_true", help="all limits count and report, and none refuses")
+    parser.add_argument("--quota-mode", action="store_true", help="likewise, and answers' metadata tells what is over")
+    parser.add_argument("--tls-certificate", type=Path, default=None, help="serve over TLS; read again when it changes")
+    parser.add_argument("--tls-key", type=Path, default=None)
+    parser.add_argument("--tls-client-ca", type=Path, default=None, help="clients must show a certificate of it")
+    parser.add_argument("--health-without-storage", action="store_true", help="healthy whatever the storage is")
+    parser.add_argument("--health-needs-config", action="store_true", help="not healthy without any limits")
     parser.add_argument("--admin-host", default="127.0.0.1")
     parser.add_argument("--admin-port", type=int, default=None, help="health, metrics and the limits; off by default")
     parser.add_argument("--drain-seconds", type=float, default=5.0)
     parser.add_argument("--log-level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
     parser.add_argument("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
     return parser
+
+
+def _header_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(","))
+    if len(names) != 3 or not all(names):
+        raise argparse.ArgumentTypeError("expected three names of headers, with commas between")
+    return names
 
 
 def _add_xds_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,14 +149,27 @@ def _new_event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
 async def _run(options: argparse.Namespace) -> None:
     stop = stop_event()
     storage = _open_storage(options)
-    service = RateLimitService(storage, key_prefix=options.key_prefix, limit_headers=options.limit_headers)
+    service = RateLimitService(
+        storage,
+        key_prefix=options.key_prefix,
+        limit_headers=options.limit_header_names if options.limit_headers else (),
+        near_limit_ratio=options.near_limit_ratio,
+        shadow_mode=options.shadow_mode,
+        quota_mode=options.quota_mode,
+    )
     source = _open_source(options, service.config_rejected)
     if not options.start_without_config:
         snapshot = await source.first()
         if snapshot is None:
             raise StartError(f"no limits can be read from {options.config}")
         service.use(snapshot)
-    admin = AdminServer(make_pages(service, stop))
+    pages = make_pages(
+        service,
+        stop,
+        health_needs_storage=not options.health_without_storage,
+        health_needs_config=options.health_needs_config,
+    )
+    admin = AdminServer(pages)
     watching = asyncio.create_task(source.watch(service.use))
     try:
         if options.admin_port is not None:
@@ -151,7 +186,9 @@ async def _run(options: argparse.Namespace) -> None:
 async def _serve(service: RateLimitService, stop: asyncio.Event, options: argparse.Namespace) -> None:
     health = Health((wire.SERVICE,))
     server = Server({**service.services(), **health.services()})
-    await server.listen(options.address)
+    tls = _open_tls(options)
+    await server.listen(options.address, tls=None if tls is None else tls.context)
+    renewing = None if tls is None else asyncio.create_task(tls.watch())
     # What is imported now lives as long as the process: take it out of every later collection.
     gc.collect()
     gc.freeze()
@@ -160,7 +197,22 @@ async def _serve(service: RateLimitService, stop: asyncio.Event, options: argpar
     health.shut_down()
     log.info("server_draining", address=options.address, drain_seconds=options.drain_seconds)
     await server.stop(options.drain_seconds)
+    if renewing is not None:
+        renewing.cancel()
     log.info("server_stopped", address=options.address)
+
+
+def _open_tls(options: argparse.Namespace) -> ServerTls | None:
+    if options.tls_certificate is None and options.tls_client_ca is None:
+        return None
+    if options.tls_certificate is None or options.tls_key is None:
+        raise StartError("TLS needs --tls-certificate and --tls-key")
+    try:
+        return ServerTls(
+            TlsFiles(certificate=options.tls_certificate, key=options.tls_key, client_ca=options.tls_client_ca)
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"TLS: {error}") from error
 
 
 class Source(Protocol):

@@ -3,6 +3,7 @@
 Plain integers: a decision costs a dictionary lookup, and importing a metrics library would be half of our start.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Final
@@ -34,7 +35,11 @@ class RuleCounts:
 class Metrics:
     """The service's counters."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, near_limit_ratio: float = NEAR_LIMIT_RATIO, shadow_mode: bool = False) -> None:
+        self._near_limit_ratio = near_limit_ratio
+        self._shadow_mode = shadow_mode
+        self.global_shadow_mode = 0
+        """Decisions that would be refusals, were not all limits in shadow mode."""
         self._rules: dict[tuple[str, str], RuleCounts] = {}
         self.admissions = 0
         self.settlements = 0
@@ -52,6 +57,8 @@ class Metrics:
                 self.refusals += 1
         else:
             self.settlements += 1
+        if self._shadow_mode and any(status.over for status in decision.statuses):
+            self.global_shadow_mode += 1
         for status in decision.statuses:
             if status.op is not None:
                 self._record_status(status, moment)
@@ -75,7 +82,11 @@ class Metrics:
         # A reservation is an estimate; what it came to is counted when it is settled.
         hits = 0 if op.part is Part.RESERVE else max(op.hits, 0)
         counts.total_hits += hits
+        near = math.floor(op.limit * self._near_limit_ratio)
         if status.over:
+            if status.before < op.limit < status.after:
+                # A charge that crosses the limit: what lies below it was near.
+                counts.near_limit += min(op.limit - max(near, status.before), hits)
             # Of a charge that crosses the limit, only what lies above it is over; a refused one is over as a whole.
             over = hits if status.before >= op.limit else max(status.before + hits - op.limit, 0)
             if op.refuses or match.rule.quota_mode:
@@ -85,8 +96,12 @@ class Metrics:
                 counts.shadow_mode += over
         else:
             counts.within_limit += hits
-            if status.after > op.limit * NEAR_LIMIT_RATIO:
-                counts.near_limit += hits
+            if status.after > near:
+                # Of one that comes near, only what lies above.
+                counts.near_limit += hits if status.before >= near else min(status.after - near, hits)
+
+    def _requests(self) -> int:
+        return self.admissions + self.settlements + self.storage_errors + self.request_errors
 
     def text(self, extra: Iterable[tuple[str, int]] = ()) -> str:
         """Everything in Prometheus's text format; `extra` are counters of others, by name."""
@@ -95,8 +110,14 @@ class Metrics:
             name = f"ratelimit_service_rate_limit_{field.name}"
             lines.append(f"# TYPE {name} counter")
             for (domain, key), counts in self._rules.items():
-                labels = f'domain="{_escaped(domain)}",rule="{_escaped(key)}"'
-                lines.append(f"{name}{{{labels}}} {getattr(counts, field.name)}")
+                lines.append(f"{name}{{{_labels(domain, key)}}} {getattr(counts, field.name)}")
+        lines += (
+            "# TYPE ratelimit_service_should_rate_limit_error counter",
+            f'ratelimit_service_should_rate_limit_error{{err_type="redis_error"}} {self.storage_errors}',
+            f'ratelimit_service_should_rate_limit_error{{err_type="service_error"}} {self.request_errors}',
+            "# TYPE ratelimit_service_total_requests counter",
+            f'ratelimit_service_total_requests{{grpc_method="ShouldRateLimit"}} {self._requests()}',
+        )
         singles = (
             ("headgate_ratelimit_admissions", self.admissions),
             ("headgate_ratelimit_settlements", self.settlements),
@@ -105,11 +126,19 @@ class Metrics:
             ("headgate_ratelimit_storage_errors", self.storage_errors),
             ("ratelimit_service_config_load_success", self.config_loads),
             ("ratelimit_service_config_load_error", self.config_errors),
+            ("ratelimit_service_global_shadow_mode", self.global_shadow_mode),
             *extra,
         )
         for name, value in singles:
             lines += (f"# TYPE {name} counter", f"{name} {value}")
         return "\n".join((*lines, ""))
+
+
+def _labels(domain: str, key: str) -> str:
+    """The rule, and its first two levels as the mapping that envoyproxy/ratelimit ships calls them."""
+    levels = key.split(".", 2)
+    labels = {"domain": domain, "rule": key, **{f"key{i}": level for i, level in enumerate(levels[:2], start=1)}}
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
 
 
 def _escaped(value: str) -> str:

@@ -17,11 +17,19 @@ PING_SECONDS: Final = 1.0
 """A storage that takes longer is not healthy: who asks for health does not wait long."""
 
 
-def make_pages(service: RateLimitService, draining: asyncio.Event) -> Mapping[tuple[str, str], Page]:
-    """The pages over `service`; `draining` makes it unhealthy."""
+def make_pages(
+    service: RateLimitService,
+    draining: asyncio.Event,
+    *,
+    health_needs_storage: bool = True,
+    health_needs_config: bool = False,
+) -> Mapping[tuple[str, str], Page]:
+    """The pages over `service`; `draining` makes it unhealthy, and so may a storage that fails, or no limits at all."""
 
     async def healthcheck(_: bytes) -> Reply:
-        ping = asyncio.create_task(_ping(service))
+        if health_needs_config and not service.snapshot.domains:
+            return Reply(503, "no limits are loaded\n")
+        ping = asyncio.create_task(_ping(service, needed=health_needs_storage))
         drain = asyncio.create_task(draining.wait())
         try:
             await asyncio.wait((ping, drain), timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -60,9 +68,10 @@ def make_pages(service: RateLimitService, draining: asyncio.Event) -> Mapping[tu
     }
 
 
-async def _ping(service: RateLimitService) -> Reply:
+async def _ping(service: RateLimitService, *, needed: bool) -> Reply:
     try:
-        await service.ping()
+        if needed:
+            await service.ping()
     except StorageError as error:
         return Reply(503, f"{error}\n")
     return Reply(200, "OK\n")

@@ -5,16 +5,17 @@ A storage that fails fails the call with UNAVAILABLE at once; Envoy's `failure_m
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from headgate.contract import headers
+from headgate.limits.config import with_modes
 from headgate.limits.engine import Decision, LimitRequest, Moment, Outcome, Plan, decide_request, plan_request
-from headgate.limits.matching import EMPTY, Snapshot
+from headgate.limits.matching import EMPTY, Snapshot, build_snapshot
 from headgate.ratelimit import wire
 from headgate.ratelimit.answers import answer
-from headgate.ratelimit.metrics import Metrics
+from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO, Metrics
 from headgate.ratelimit.storages import Storage, StorageError
 from headgate.runtime.http2.frames import GrpcStatus
 from headgate.runtime.http2.server import Replies, Services
@@ -36,11 +37,16 @@ class RateLimitService:
         *,
         snapshot: Snapshot = EMPTY,
         key_prefix: str = "",
-        limit_headers: bool = False,
+        limit_headers: Sequence[str] = (),
+        near_limit_ratio: float = NEAR_LIMIT_RATIO,
+        shadow_mode: bool = False,
+        quota_mode: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.snapshot = snapshot
-        self.metrics = Metrics()
+        self.metrics = Metrics(near_limit_ratio=near_limit_ratio, shadow_mode=shadow_mode)
+        self._shadow_mode = shadow_mode
+        self._quota_mode = quota_mode
         self._storage = storage
         self._key_prefix = key_prefix
         self._limit_headers = limit_headers
@@ -49,7 +55,10 @@ class RateLimitService:
         self._unreported = 0
 
     def use(self, snapshot: Snapshot) -> None:
-        """From the next call on, decides by `snapshot`."""
+        """From the next call on, decides by `snapshot`, with all its limits in the service's own mode."""
+        if self._shadow_mode or self._quota_mode:
+            modes = partial(with_modes, shadow=self._shadow_mode, quota=self._quota_mode)
+            snapshot = build_snapshot(map(modes, snapshot.source))
         self.snapshot = snapshot
         self.metrics.config_loads += 1
 

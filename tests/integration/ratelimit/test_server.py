@@ -19,6 +19,7 @@ from support.limiter import METHOD, LimiterProcess, client_limits, client_reques
 from support.ports import free_port
 from support.processes import Child
 from support.redis import RedisServer
+from support.tls import server_tls
 from support.waiting import wait_until
 
 StartServer = Callable[..., LimiterProcess]
@@ -213,6 +214,47 @@ def test_decisions_under_way_are_answered_before_it_ends(start: StartServer, sho
 
 def arrived(server: LimiterProcess) -> int:
     return sum(server.metric(f"headgate_ratelimit_redis_{name}") for name in ("decisions", "waiting"))
+
+
+def test_serves_tls_and_wants_to_know_its_clients(start: StartServer, short_path: Path) -> None:
+    _, server_chain = server_tls(short_path, "limiter")
+    _, client_chain = server_tls(short_path, "envoy")
+    address = f"127.0.0.1:{free_port()}"
+    files = {"certificate": "limiter.crt", "key": "limiter.key", "client-ca": "envoy.crt"}
+    arguments = [part for name, file in files.items() for part in (f"--tls-{name}", str(short_path / file))]
+    start(client_limits(1), "--address", address, *arguments)
+    key = (short_path / "envoy.key").read_bytes()
+    known = grpc.ssl_channel_credentials(server_chain.encode(), key, client_chain.encode())
+    unknown = grpc.ssl_channel_credentials(server_chain.encode())
+    options = (("grpc.ssl_target_name_override", "limiter"),)
+    body = client_request("a").SerializeToString()
+    with grpc.secure_channel(address, known, options=options) as channel:
+        ask = cast("Callable[..., bytes]", channel.unary_unary(METHOD))
+        codes = [RateLimitResponse.FromString(ask(body, timeout=10)).overall_code for _ in range(2)]
+        assert codes == [RateLimitResponse.OK, RateLimitResponse.OVER_LIMIT]
+    for channel in (grpc.secure_channel(address, unknown, options=options), grpc.insecure_channel(address)):
+        with channel, pytest.raises(grpc.RpcError):
+            cast("Callable[..., bytes]", channel.unary_unary(METHOD))(body, timeout=2)
+
+
+def test_in_shadow_mode_nothing_is_refused_and_the_metrics_tell(start: StartServer) -> None:
+    server = start(client_limits(2), "--shadow-mode", "--limit-headers", "--limit-header-names", "A,B,C")
+    assert [server.refuses() for _ in range(4)] == [False] * 4
+    assert [header.key for header in server.ask().response_headers_to_add] == ["a", "b", "c"]
+    assert server.metric("ratelimit_service_global_shadow_mode") == 3
+    rule = 'ratelimit_service_rate_limit_shadow_mode{domain="d",rule="client",key1="client"}'
+    assert server.metric(rule) == 3
+
+
+def test_health_may_need_limits_and_not_the_storage(start: StartServer, short_path: Path) -> None:
+    nowhere = ("--redis-url", f"unix://{short_path / 'nobody.sock'}", "--health-without-storage")
+    assert start(client_limits(1), *nowhere).admin("/healthcheck")[0] == 200
+    empty = short_path / "empty"
+    empty.mkdir()
+    server = start("", "--config", str(empty), "--health-needs-config")
+    assert server.admin("/healthcheck") == (503, "no limits are loaded\n")
+    (empty / "limits.yaml").write_text(client_limits(1))
+    wait_until(lambda: server.admin("/healthcheck")[0] == 200, "the limits")
 
 
 def test_starts_fast_and_ends_in_peace(start: StartServer) -> None:

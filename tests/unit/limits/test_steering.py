@@ -190,4 +190,4 @@ def test_envoy_is_told_in_dynamic_metadata() -> None:
         "priority_groups": [{"name": "steered-0", "clusters": [{"cluster_name": "c2", "weight": 1.0}]}],
     }
     assert [status.limit_remaining for status in answer.statuses] == [0, 0, 60]
-    assert 'steered{domain="d",rule="backend_name_ns/first.model_name_override"} 1' in metrics.text()
+    assert metrics.rule("d", "backend_name_ns/first.model_name_override").steered == 1

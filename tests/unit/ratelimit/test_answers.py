@@ -8,7 +8,7 @@ from headgate.limits.config import Descriptor, Domain, RateLimit
 from headgate.limits.engine import Decision, LimitRequest, Outcome, RequestDescriptor, decide_request, plan_request
 from headgate.limits.matching import build_snapshot
 from headgate.limits.units import Unit
-from headgate.ratelimit.answers import NO_ANSWER, Answer, answer
+from headgate.ratelimit.answers import LIMIT_HEADERS, NO_ANSWER, Answer, answer
 from openai.types.shared import ErrorObject
 
 LIMITS = build_snapshot(
@@ -34,7 +34,7 @@ MESSAGE = "Rate limit 'the \"a\"' of 10 per minute is used up. Try again in 1 se
 
 
 def body(path: str) -> bytes:
-    answered = answer(decision(10, "a"), path=path, limit_headers=False)
+    answered = answer(decision(10, "a"), path=path)
     assert dict(answered.headers) == {"content-type": "application/json", "retry-after": "1"}
     return answered.body
 
@@ -85,21 +85,21 @@ def test_other_clients_can_read_the_body(path: str, said: object) -> None:
 
 
 def test_without_a_path_the_body_is_left_to_envoy() -> None:
-    assert answer(decision(10, "a"), path=None, limit_headers=False) == Answer((("retry-after", "1"),))
+    assert answer(decision(10, "a"), path=None) == Answer((("retry-after", "1"),))
 
 
 def test_a_grant_adds_nothing() -> None:
-    assert answer(decision(0, "a"), path="/v1/messages", limit_headers=False) is NO_ANSWER
+    assert answer(decision(0, "a"), path="/v1/messages") is NO_ANSWER
 
 
 def test_limit_headers_show_the_limit_with_the_least_remaining() -> None:
     expected = (("x-ratelimit-limit", "10"), ("x-ratelimit-remaining", "4"), ("x-ratelimit-reset", "1"))
     for keys in (("a", "b", "unknown"), ("b", "a")):
-        assert answer(decision(5, *keys), path=None, limit_headers=True).headers == expected
+        assert answer(decision(5, *keys), path=None, limit_headers=LIMIT_HEADERS).headers == expected
 
 
 def test_limit_headers_show_the_limit_that_refuses() -> None:
-    headers = answer(decision(10, "b", "a"), path=None, limit_headers=True).headers
+    headers = answer(decision(10, "b", "a"), path=None, limit_headers=LIMIT_HEADERS).headers
     assert dict(headers) == {
         "retry-after": "1",
         "x-ratelimit-limit": "10",
@@ -109,4 +109,4 @@ def test_limit_headers_show_the_limit_that_refuses() -> None:
 
 
 def test_limit_headers_are_left_out_where_nothing_limits() -> None:
-    assert answer(decision(0, "unknown"), path=None, limit_headers=True).headers == ()
+    assert answer(decision(0, "unknown"), path=None, limit_headers=LIMIT_HEADERS).headers == ()

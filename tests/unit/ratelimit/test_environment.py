@@ -66,7 +66,7 @@ def test_redis_is_found_where_it_says(variables: dict[str, str], url: str) -> No
         ({"REDIS_TYPE": "SENTINEL", "REDIS_URL": "m"}, "REDIS_URL=m needs the master's name and then sentinels"),
         ({"REDIS_TIMEOUT": "10"}, "REDIS_TIMEOUT=10 is no duration"),
         ({"CONFIG_TYPE": "ETCD"}, "CONFIG_TYPE=ETCD is none of FILE, GRPC_XDS_SOTW"),
-        ({"LIMIT_LIMIT_HEADER": "x"}, "LIMIT_LIMIT_HEADER=x is not supported"),
+        ({"GRPC_CLIENT_TLS_SAN": "x"}, "GRPC_CLIENT_TLS_SAN=x is not supported"),
         ({"REDIS_TLS": "maybe", "REDIS_SOCKET_TYPE": "tcp"}, "REDIS_TLS=maybe is neither true nor false"),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL=loud is none of"),
         ({"REDIS_SOCKET_TYPE": "udp"}, "REDIS_SOCKET_TYPE=udp is none of unix, tcp, tls"),
@@ -131,3 +131,25 @@ def test_limits_over_xds_are_asked_for_where_it_says() -> None:
     assert (str(options.xds_ca), str(options.xds_key)) == ("/certs/ca.crt", "/certs/tls.key")
     assert (options.xds_header, options.start_without_config) == (["x-token=t=1"], True)
     assert (options.xds_pause_seconds, options.xds_pause_seconds_max) == (10.0, 60.0)
+
+
+def test_modes_headers_and_tls_are_read() -> None:
+    environment = {
+        "SHADOW_MODE": "true",
+        "NEAR_LIMIT_RATIO": "0.5",
+        "LIMIT_RESET_HEADER": "X-Reset",
+        "GRPC_SERVER_USE_TLS": "true",
+        "GRPC_SERVER_TLS_CERT": "/c",
+        "GRPC_SERVER_TLS_KEY": "/k",
+        "GRPC_CLIENT_TLS_CACERT": "/ca",
+        "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION": "true",
+    }
+    options = make_parser().parse_args(arguments_from(environment))
+    assert (options.shadow_mode, options.quota_mode, options.near_limit_ratio) == (True, False, 0.5)
+    assert options.limit_header_names == ("ratelimit-limit", "ratelimit-remaining", "x-reset")
+    assert [str(each) for each in (options.tls_certificate, options.tls_key, options.tls_client_ca)] == [
+        "/c",
+        "/k",
+        "/ca",
+    ]
+    assert (options.health_without_storage, options.health_needs_config) == (False, False)

@@ -60,7 +60,7 @@ def test_counts_of_a_rule(hits: int, before: int, counts: RuleCounts) -> None:
 def test_shadow_mode_has_its_own_count() -> None:
     metrics = Metrics()
     count(metrics, hits=5, before=8, key="shadow")
-    assert metrics.rule("d", "shadow") == RuleCounts(total_hits=5, shadow_mode=3)
+    assert metrics.rule("d", "shadow") == RuleCounts(total_hits=5, near_limit=2, shadow_mode=3)
 
 
 def test_admissions_settlements_and_refusals() -> None:
@@ -69,7 +69,7 @@ def test_admissions_settlements_and_refusals() -> None:
     count(metrics, hits=1, before=10)
     count(metrics, hits=20, before=0, moment=Moment.SETTLEMENT)
     assert (metrics.admissions, metrics.settlements, metrics.refusals) == (2, 1, 1)
-    assert metrics.rule("d", "k") == RuleCounts(total_hits=22, over_limit=11, within_limit=1, refused=1)
+    assert metrics.rule("d", "k") == RuleCounts(total_hits=22, over_limit=11, near_limit=2, within_limit=1, refused=1)
 
 
 def test_detailed_rules_are_bounded() -> None:
@@ -84,6 +84,21 @@ def test_text_is_prometheus_format() -> None:
     metrics = Metrics()
     count(metrics, hits=1, before=0, key="detailed", value='a"b\\c\nd')
     lines = metrics.text([("extra", 4)]).splitlines()
-    assert 'ratelimit_service_rate_limit_total_hits{domain="d",rule="detailed_a\\"b\\\\c\\nd"} 1' in lines
+    key = 'detailed_a\\"b\\\\c\\nd'
+    assert f'ratelimit_service_rate_limit_total_hits{{domain="d",rule="{key}",key1="{key}"}} 1' in lines
     assert "headgate_ratelimit_admissions 1" in lines
     assert lines[-2:] == ["# TYPE extra counter", "extra 4"]
+
+
+def test_of_hits_that_come_near_only_what_lies_above_is_near() -> None:
+    metrics = Metrics(near_limit_ratio=0.5)
+    count(metrics, hits=4, before=3)
+    count(metrics, hits=2, before=7)
+    assert metrics.rule("d", "k").near_limit == 2 + 2
+
+
+def test_rules_have_the_labels_of_envoyproxys_mapping() -> None:
+    metrics = Metrics()
+    metrics.rule("d", "a_1.b.c").total_hits = 3
+    line = 'ratelimit_service_rate_limit_total_hits{domain="d",rule="a_1.b.c",key1="a_1",key2="b"} 3'
+    assert line in metrics.text().splitlines()

@@ -7,6 +7,7 @@ leave in one write per turn of the event loop.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -201,7 +202,7 @@ class Server:
         self._idle: asyncio.Event | None = None
         """Only while draining: set when the last call ends."""
 
-    async def listen(self, address: str) -> int:
+    async def listen(self, address: str, *, tls: ssl.SSLContext | None = None) -> int:
         """Binds `unix:/path` or `host:port`; returns the port (0 for a socket file). A stale socket file is replaced.
 
         `fd:N` is a listening unix socket that we were started with: who calls while we restart is waited for.
@@ -221,10 +222,10 @@ class Server:
             if address.startswith("unix:"):
                 path = address.removeprefix("unix:")
                 _remove_stale(path)
-                self._server = await loop.create_unix_server(make, path, backlog=BACKLOG)
+                self._server = await loop.create_unix_server(make, path, backlog=BACKLOG, ssl=tls)
                 return 0
             host, _, port = address.rpartition(":")
-            self._server = await loop.create_server(make, host.strip("[]") or None, int(port), backlog=BACKLOG)
+            self._server = await loop.create_server(make, host.strip("[]") or None, int(port), backlog=BACKLOG, ssl=tls)
             return self._server.sockets[0].getsockname()[1]
         except (OSError, ValueError, OverflowError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or str(error)

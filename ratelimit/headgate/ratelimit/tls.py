@@ -1,0 +1,65 @@
+"""TLS on the gRPC port: the certificate that is shown, renewed while it is served, and whom clients must be.
+
+Envoy Gateway mounts both from secrets, which are replaced in place: a file that changes is read again, for connections
+from then on.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from headgate.runtime.logging import event_log
+
+log = event_log("ratelimit")
+
+POLL_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """Where certificate and key are; clients must show one of `client_ca`, where it is given."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+class ServerTls:
+    """The context to serve with."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Raises OSError or ssl.SSLError for files that cannot be used."""
+        self._files = files
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.set_alpn_protocols(["h2"])
+        if files.client_ca is not None:
+            self.context.verify_mode = ssl.CERT_REQUIRED
+        self._seen: tuple[int, ...] = ()
+        self.load()
+
+    def load(self) -> bool:
+        """Reads the files if they have changed, and says whether it did."""
+        seen = tuple(path.stat().st_mtime_ns for path in self._paths())
+        if seen == self._seen:
+            return False
+        self.context.load_cert_chain(self._files.certificate, self._files.key)
+        if self._files.client_ca is not None:
+            self.context.load_verify_locations(self._files.client_ca)
+        self._seen = seen
+        return True
+
+    def _paths(self) -> tuple[Path, ...]:
+        files = self._files
+        return (files.certificate, files.key, *(() if files.client_ca is None else (files.client_ca,)))
+
+    async def watch(self, poll_seconds: float = POLL_SECONDS) -> None:
+        """Reads what changes, until it is cancelled; files that cannot be used leave in force what was."""
+        while True:
+            await asyncio.sleep(poll_seconds)
+            try:
+                if self.load():
+                    log.info("certificate_loaded", path=str(self._files.certificate))
+            except (OSError, ssl.SSLError) as error:
+                log.error("certificate_rejected", path=str(self._files.certificate), error=str(error))
