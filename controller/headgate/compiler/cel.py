@@ -4,8 +4,8 @@ Users write over `model`, `backend`, `route_name` (strings) and token counts (ui
 documents for LLMRequestCost. Envoy evaluates expressions over its attributes, so each variable becomes the expression
 that yields it:
 
-* token counts from `ai_protocol_manager`'s typed metadata, and, where a processor may have served the request, from the
-  usage that it published, which it counts even for a stream that broke off;
+* token counts from what the processor or a script published, which they do even for a stream that broke off, else from
+  `ai_protocol_manager`'s typed metadata;
 * `backend` is the cluster's name, `model` the override of the cluster that served, else the client's model.
 
 Every count reads 0 where it is unknown: an expression that yields nothing would silently drop a charge.
@@ -14,7 +14,6 @@ Every count reads 0 where it is unknown: an expression that yields nothing would
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 from headgate.contract import metadata
 
@@ -59,16 +58,9 @@ _EXTRACTED: Mapping[str, str] = {
 }
 
 
-def usage_expression(key: str, *, processor: bool) -> str:
-    """Envoy's CEL for one of `metadata.USAGE_KEYS`, a uint; `processor` where a processor may have counted."""
-    if not processor:
-        return _EXTRACTED[key]
+def usage_expression(key: str) -> str:
+    """Envoy's CEL for one of `metadata.USAGE_KEYS`, a uint."""
     return f"({_HAS_PUBLISHED} && '{key}' in {_PUBLISHED} ? uint({_PUBLISHED}['{key}']) : {_EXTRACTED[key]})"
-
-
-def extracted(key: str) -> str:
-    """Envoy's CEL for a count as `ai_protocol_manager` saw it; an error, null in a log, where it saw none."""
-    return f"{_TYPED}.{_FIELDS[key]}"
 
 
 def quoted(text: str) -> str:
@@ -83,13 +75,13 @@ def _model_expression(overrides: Sequence[tuple[str, str]]) -> str:
     return expression
 
 
-def lower_cost(expression: str, *, route: str, overrides: Sequence[tuple[str, str]], processor: bool) -> str:
+def lower_cost(expression: str, *, route: str, overrides: Sequence[tuple[str, str]]) -> str:
     """Envoy's CEL for a cost; `overrides` are (cluster, model) of the rule's backends that override the model."""
 
     def replace(match: re.Match[str]) -> str:
         name = match.group("name")
         if name in metadata.USAGE_KEYS:
-            return usage_expression(name, processor=processor)
+            return usage_expression(name)
         if name == "model":
             return _model_expression(overrides)
         if name == "backend":
@@ -155,12 +147,6 @@ def lower_estimate(expression: str, *, route: str, backend: str, model: str, out
 def formatted(expression: str) -> str:
     """The expression as an Envoy substitution format."""
     return f"%CEL({expression})%"
-
-
-@lru_cache(maxsize=4096)
-def formatted_json(expression: str) -> str:
-    """The expression as a substitution format whose value keeps its type in JSON."""
-    return f"%TYPED_CEL({expression})%"
 
 
 def check_expression(expression: str) -> str | None:

@@ -377,8 +377,6 @@ class Rule(_Hashed):
     backend_request_seconds: float | None = None
     retry: Retry | None = None
     costs: tuple[Cost, ...] = ()
-    counted: bool = False
-    """Whether the usage of every answer has to be known: for its costs, or for the ledger."""
     limits: tuple[LimitRule, ...] = ()
     local_limit: LocalLimit | None = None
     auth: Auth | None = None

@@ -142,9 +142,7 @@ def test_costs(entries: Mapping[str, Mapping[str, Any]], name: str) -> None:
 @pytest.mark.parametrize("name", CALLS)
 def test_usage(entries: Mapping[str, Mapping[str, Any]], name: str) -> None:
     costs = CALLS[name].costs
-    # counts that a processor or a script published are the ones to believe
-    found = {key: count for key, count in entries[name]["usage"].items() if count is not None}
-    found |= entries[name]["metadata"] or {}
+    found: dict[str, Any] = entries[name]["metadata"] or {}
     logged = {key: found.get(f"{key}_tokens", 0) for key in ("input", "output")}
     assert logged == {key: costs.get(key, 0) for key in logged}
 
@@ -206,14 +204,15 @@ def test_nonsense_of_a_streaming_provider_is_bounded(stage: Stage) -> None:
 
 @pytest.mark.parametrize(("name", "count"), [("negative", -5), ("huge", 10**30), ("broken", 1.5), ("text", '"many"')])
 def test_nonsense_of_a_provider_is_not_counted_and_harms_nobody(stage: Stage, name: str, count: Any) -> None:
-    """Envoy's own reading of a whole answer takes no such number; the rest of it is charged."""
+    """The rest of the usage is charged."""
     usage = f'{{"prompt_tokens":{count},"completion_tokens":7,"total_tokens":9}}'
     answer = f'{{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[],"usage":{usage}}}'
     stage["openai"].answer(Raw(body=answer.encode()))
     path = f"/v1/chat/completions?whole={name}"
     assert stage.chat("priced", path=path).text == answer
     (entry,) = stage.access(lambda entry: entry["path"] == path)
-    assert (entry["metadata"].get("input", 0), entry["metadata"]["output"]) == (0, 7)
+    counted = 2**31 - 1 if name == "huge" else 0
+    assert (entry["metadata"].get("input", 0), entry["metadata"]["output"]) == (counted, 7)
 
 
 STREAM = (
@@ -226,32 +225,65 @@ COUNTED_STREAM = (
 )
 
 
+MESSAGES_STREAM = b"".join(
+    b"event: %b\ndata: %b\n\n" % (name, data)
+    for name, data in (
+        (
+            b"message_start",
+            b'{"type":"message_start","message":{"usage":{"input_tokens":2,"cache_read_input_tokens":3}}}',
+        ),
+        (b"message_delta", b'{"type":"message_delta","delta":{},"usage":{"output_tokens":3}}'),
+        (b"message_stop", b'{"type":"message_stop"}'),
+    )
+)
+RESPONSES_STREAM = (
+    b'event: response.completed\ndata: {"type":"response.completed","response":{"tools":[{"parameters":{"properties":'
+    b'{"usage":{"type":"object"}}}}],"usage":{"input_tokens":5,"input_tokens_details":{"cached_tokens":3},'
+    b'"output_tokens":3,"total_tokens":8}}}\n\n'
+)
+UNLABELLED = {
+    "/v1/chat/completions": (COUNTED_STREAM, STREAM + b"data: [DONE]\n\n"),
+    "/v1/messages": (MESSAGES_STREAM, MESSAGES_STREAM),
+    "/v1/responses": (RESPONSES_STREAM, RESPONSES_STREAM),
+}
+"""What a provider streams, and what of it the client gets."""
+
+
 class _Unlabelled(BaseHTTPRequestHandler):
     """A provider that does not say what its answers are."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
+        stream, _ = UNLABELLED[self.path]
         self.send_response(200)
-        self.send_header("content-length", str(len(COUNTED_STREAM)))
+        self.send_header("content-length", str(len(stream)))
         self.end_headers()
-        self.wfile.write(COUNTED_STREAM)
+        self.wfile.write(stream)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
-def test_a_stream_without_a_content_type_is_charged() -> None:
+def test_streams_without_a_content_type_are_charged() -> None:
     server = ThreadingHTTPServer((LOOPBACK, 0), _Unlabelled)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
         with Stage() as stage:
-            priced = route("r", [rule("gpt", ref("odd"))], **manifests.costs(total="TotalToken"))
-            stage.run([*manifests.gateway({"port": stage.port}), *backend("odd", server.server_port), priced])
-            answer = stage.chat("gpt", stream=True)
-            assert answer.content == STREAM + b"data: [DONE]\n\n"
-            (entry,) = stage.access(lambda entry: entry["model"] == "gpt")
-            assert entry["metadata"]["total"] == 8
+            rules = [rule("gpt", ref("odd")), rule("claude", ref("odd-claude"))]
+            priced = route("r", rules, **manifests.costs(total="TotalToken"))
+            odd = [
+                *backend("odd", server.server_port),
+                *backend("odd-claude", server.server_port, schema="Anthropic"),
+            ]
+            stage.run([*manifests.gateway({"port": stage.port}), *odd, priced])
+            for path, (_, passes) in UNLABELLED.items():
+                model = "claude" if path == "/v1/messages" else "gpt"
+                body = {"model": model, "messages": MESSAGES, "max_tokens": 9, "stream": True}
+                assert stage.post(path, body).content == passes
+            found = stage.access(lambda entry: entry["path"] in UNLABELLED, len(UNLABELLED))
+            assert [entry["metadata"]["total"] for entry in found] == [8, 8, 8]
+            assert [entry["metadata"].get("cached_input_tokens", 0) for entry in found] == [0, 3, 3]
             stage.check()
     finally:
         server.shutdown()

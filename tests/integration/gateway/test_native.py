@@ -249,10 +249,37 @@ def test_provider_errors_are_relayed_as_they_are(stage: Stage, status: int) -> N
     assert answer.headers["retry-after"] == "7"
 
 
-def test_html_passes_as_it_is(stage: Stage) -> None:
+def test_an_errors_html_passes_as_it_is(stage: Stage) -> None:
     stage["openai"].answer(Raw(body=b"<html>", status=502, content_type="text/html"))
     answer = stage.chat("gpt")
     assert (answer.status_code, answer.text, answer.headers["content-type"]) == (502, "<html>", "text/html")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_web_page_instead_of_an_answer_is_a_502_in_the_clients_words(stage: Stage, stream: bool) -> None:
+    page = Raw(body=b"\n<!doctype html><html>Welcome</html>", content_type="text/html; charset=utf-8")
+    stage["openai"].answer(page)
+    stage["anthropic"].answer(page)
+    answer = stage.chat("gpt", stream=stream)
+    assert (answer.status_code, answer.headers["content-type"]) == (502, "application/json")
+    assert "web page" in answer.json()["error"]["message"]
+    answer = stage.messages("claude", stream=stream)
+    assert (answer.status_code, answer.json()["type"]) == (502, "error")
+    assert "web page" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("body", [b' {"object":"chat.completion"}', b"data: [DONE]\n\n", b""])
+def test_what_is_only_called_a_page_passes(stage: Stage, body: bytes) -> None:
+    stage["openai"].answer(Raw(body=body, content_type="text/html"))
+    answer = stage.chat("gpt")
+    assert (answer.status_code, answer.content) == (200, body)
+
+
+def test_answers_of_other_types_pass(stage: Stage) -> None:
+    for kind in ("audio/mpeg", "text/plain", "application/octet-stream"):
+        stage["openai"].answer(Raw(body=b"<x>", content_type=kind))
+        answer = stage.chat("gpt")
+        assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"<x>", kind)
 
 
 def test_usage_is_asked_for_where_it_is_needed_and_hidden_again(stage: Stage) -> None:

@@ -37,12 +37,12 @@ def test_refuses(expression: str, why: str) -> None:
 
 
 def test_replaces_variables_but_not_texts_or_members() -> None:
-    found = lower_cost("model == 'total_tokens' || x.model == r'''model'''", route="a/b", overrides=(), processor=False)
+    found = lower_cost("model == 'total_tokens' || x.model == r'''model'''", route="a/b", overrides=())
     assert found == "metadata.filter_metadata['headgate'].model == 'total_tokens' || x.model == r'''model'''"
 
 
 def test_model_is_the_override_of_the_cluster_that_served() -> None:
-    found = lower_cost("model", route="a/b", overrides=(("c1", "m1"), ("c2", "it's")), processor=False)
+    found = lower_cost("model", route="a/b", overrides=(("c1", "m1"), ("c2", "it's")))
     assert found == (
         "(xds.cluster_name == 'c1' ? 'm1' : (xds.cluster_name == 'c2' ? 'it\\'s' : "
         "metadata.filter_metadata['headgate'].model))"
@@ -50,17 +50,16 @@ def test_model_is_the_override_of_the_cluster_that_served() -> None:
 
 
 def test_route_and_backend() -> None:
-    assert lower_cost("route_name + backend", route="a/b", overrides=(), processor=False) == "'a/b' + xds.cluster_name"
+    assert lower_cost("route_name + backend", route="a/b", overrides=()) == "'a/b' + xds.cluster_name"
 
 
 def test_every_count_has_a_zero() -> None:
-    assert ": 0u)" in usage_expression("input_tokens", processor=False)
-    published = usage_expression("input_tokens", processor=True)
-    assert published.startswith("('io.envoy.ai_gateway' in metadata.filter_metadata && 'input_tokens' in")
-    assert published.endswith(usage_expression("input_tokens", processor=False) + ")")
+    found = usage_expression("input_tokens")
+    assert found.startswith("('io.envoy.ai_gateway' in metadata.filter_metadata && 'input_tokens' in")
+    assert found.endswith(": 0u))")
 
 
 def test_an_expression_cannot_end_the_format_command() -> None:
-    found = lower_cost("(1u)% 2u", route="", overrides=(), processor=False)
+    found = lower_cost("(1u)% 2u", route="", overrides=())
     assert ")%" not in found
     assert formatted("1") == "%CEL(1)%"

@@ -488,6 +488,7 @@ def with_ai_routes(
     served = {entry.rule: rules[entry.rule] for entry in entries if entry.kind is Kind.AI and entry.rule in rules}
     alone = all(entry.kind is not Kind.OTHER for entry in entries)
     costs = dict(extraction.shared_costs(known.rule for known in served.values())) if alone else {}
+    read = extraction.shared_usage(known.rule for known in served.values()) if alone else None
     mapped = any(exact_model(match) is not None for known in served.values() for match in known.rule.matches)
     copies = sum(entry.kind is Kind.OTHER for entry in entries) * len(served)
     mapped = mapped and copies <= MAPPED_ROUTES_MAX
@@ -495,13 +496,18 @@ def with_ai_routes(
     place = _Place(
         guard=guard,
         configs=_union(entries, guard),
-        how=Placement(priced_by_host=bool(costs), counted_by_host=alone, stripped_by_host=alone, model_known=mapped),
+        how=Placement(
+            priced_by_host=bool(costs),
+            read_by_host=b"" if read is None else read.SerializeToString(deterministic=True),
+            stripped_by_host=alone,
+            model_known=mapped,
+        ),
         rules=rules,
         options=options,
     )
     result = _without_routes(host, options)
     if alone:
-        _share(result, costs)
+        _share(result, costs, read)
     items, *places = _items(entries, place, memo, fresh)
     own = _answers(served.values(), place)
     if mapped:
@@ -513,10 +519,12 @@ def with_ai_routes(
     return Host(result, tuple(served[name] for name in sorted(served)), problems)
 
 
-def _share(host: VirtualHost, costs: Mapping[str, Any]) -> None:
+def _share(host: VirtualHost, costs: Mapping[str, Any], read: Any | None) -> None:
     """What all AI routes of a host without others have stands once."""
     host.request_headers_to_remove.extend(WITHHELD)
-    for key, config in (*costs.items(), *extraction.shared_usage()):
+    if read is not None:
+        host.typed_per_filter_config[extraction.USAGE_SCRIPT].CopyFrom(read)
+    for key, config in costs.items():
         host.typed_per_filter_config[key].CopyFrom(config)
 
 

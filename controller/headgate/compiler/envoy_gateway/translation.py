@@ -21,6 +21,7 @@ from headgate.compiler.envoy_gateway.names import GENERATED, INPUTS, cluster_own
 from headgate.compiler.envoy_gateway.routes import Host, Problem, RouteMemo, with_ai_routes
 from headgate.compiler.envoy_gateway.rules import KnownRule, Rules
 from headgate.compiler.lower.clusters import service_clusters
+from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.listeners import DIRECT_RESPONSE_BYTES_MAX
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
 from headgate.compiler.options import Options
@@ -56,8 +57,8 @@ class Memo:
 
     routes: RouteMemo = field(default_factory=RouteMemo)
     clusters: ClusterMemo = field(default_factory=dict[tuple[str, bytes, str], bytes])
-    listeners: dict[tuple[bytes, tuple[tuple[str, bool, bool], ...]], bytes] = field(
-        default_factory=dict[tuple[bytes, tuple[tuple[str, bool, bool], ...]], bytes]
+    listeners: dict[tuple[bytes, tuple[tuple[str, bool], ...]], bytes] = field(
+        default_factory=dict[tuple[bytes, tuple[tuple[str, bool], ...]], bytes]
     )
 
 
@@ -138,10 +139,8 @@ def _listeners(
     theirs: Iterable[bytes], found: Iterable[_Configuration], options: Options, memo: Memo, fresh: Memo
 ) -> list[bytes]:
     served = {each.name: [known.rule for known in each.rules] for each in found}
-    # of the rules a listener asks only whether any has costs, or is counted
-    what = tuple(
-        sorted((name, any(r.costs for r in rules), any(r.counted for r in rules)) for name, rules in served.items())
-    )
+    # of the rules a listener asks only whether any computes costs
+    what = tuple(sorted((name, any(map(extraction.computes, rules))) for name, rules in served.items()))
     result: list[bytes] = []
     for data in theirs:
         made = memo.listeners.get((data, what)) or with_ai_filters(data, served, options)

@@ -167,10 +167,10 @@ def by_method(posts: Matcher, listing: Mapping[str, Iterable[bytes]], rest: byte
     return matcher
 
 
-def _placement(order: Sequence[Ranked], host: ir.VirtualHost, *, priced: bool) -> Placement:
+def _placement(order: Sequence[Ranked], host: ir.VirtualHost, *, priced: bool, usage: Any | None) -> Placement:
     return Placement(
         priced_by_host=priced,
-        counted_by_host=all(rule.ai for rule in host.all_rules),
+        read_by_host=usage.SerializeToString(deterministic=True) if usage is not None else b"",
         retried_by_host=common_retry(host.all_rules),
         model_known=any(exact_model(match) is not None for _, match, _ in order),
         stripped_by_host=all(rule.ai for rule in host.all_rules),
@@ -198,13 +198,15 @@ def virtual_host(
     order = (*ranked(host.rules), *ranked(host.inherited))
     ai = any(rule.ai for rule in host.all_rules)
     prices = extraction.shared_costs(rule for rule in host.all_rules if rule.ai)
-    how = _placement(order, host, priced=bool(prices))
+    # plain routes of the host would have it too, and their pages are none of ours
+    usage = extraction.shared_usage(host.all_rules) if all(rule.ai for rule in host.all_rules) else None
+    how = _placement(order, host, priced=bool(prices), usage=usage)
     if how.stripped_by_host:
         result.request_headers_to_remove.extend(WITHHELD)
     if how.retried_by_host:
         result.retry_policy.MergeFromString(how.retried_by_host)
-    counted = extraction.shared_usage() if ai and how.counted_by_host else ()
-    for key, config in (*prices, *counted, *security.cors_config(host.all_rules)):
+    read = ((extraction.USAGE_SCRIPT, usage),) if usage is not None else ()
+    for key, config in (*prices, *read, *security.cors_config(host.all_rules)):
         result.typed_per_filter_config[key].CopyFrom(config)
     own = _own_routes(host, options, ai=ai)
     if how.model_known:

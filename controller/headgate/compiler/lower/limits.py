@@ -137,23 +137,23 @@ def _actions(limit: RateLimit, rule: ir.LimitRule, model: str = "") -> None:
         _selector_action(limit.actions.add(), selector)
 
 
-def _set_amount(limit: RateLimit, amount: int | str, rule: ir.Rule, processor: bool, clusters: tuple[str, ...]) -> None:
+def _set_amount(limit: RateLimit, amount: int | str, rule: ir.Rule, clusters: tuple[str, ...]) -> None:
     if isinstance(amount, int) and not clusters:
         limit.hits_addend.number.value = amount
         return
-    cost = str(amount) if isinstance(amount, int) else cost_expression(amount, rule, processor=processor)
+    cost = str(amount) if isinstance(amount, int) else cost_expression(amount, rule)
     if clusters:
         served = " || ".join(f"xds.cluster_name == {cel.quoted(cluster)}" for cluster in clusters)
         cost = f"({served} ? int({cost}) : 0)"
     limit.hits_addend.format = cel.formatted(cost.replace(")%", ") %"))
 
 
-def cost_expression(key: str, rule: ir.Rule, *, processor: bool) -> str:
+def cost_expression(key: str, rule: ir.Rule) -> str:
     """Envoy's CEL for the cost that a limit names: the route's own, else what someone else put under that key."""
     overrides = tuple((backend.name, backend.model) for backend in rule.backends if backend.model)
     for cost in rule.costs:
         if cost.key == key:
-            return cel.lower_cost(cost.expression, route=rule.route, overrides=overrides, processor=processor)
+            return cel.lower_cost(cost.expression, route=rule.route, overrides=overrides)
     values = f"metadata.filter_metadata['{metadata.NAMESPACE}']"
     return f"('{metadata.NAMESPACE}' in metadata.filter_metadata && '{key}' in {values} ? int({values}['{key}']) : 0)"
 
@@ -192,7 +192,7 @@ def _limited(limit: ir.LimitRule, backends: tuple[ir.Backend, ...]) -> Iterator[
 
 
 @lru_cache(maxsize=16_384)
-def per_route(rule: ir.Rule, *, processor: bool, backends: tuple[ir.Backend, ...] | None = None) -> RateLimitPerRoute:
+def per_route(rule: ir.Rule, backends: tuple[ir.Backend, ...] | None = None) -> RateLimitPerRoute:
     """What the rate limit filter does on a rule's routes: a check and, where a cost is due, a charge per limit.
 
     Where a limit reserves, the check brings what the request may cost, and the charge replaces it. `backends` are those
@@ -204,7 +204,7 @@ def per_route(rule: ir.Rule, *, processor: bool, backends: tuple[ir.Backend, ...
         _name_backends(result.rate_limits.add(), chosen_among)
     for limit_rule in rule.limits:
         for limited in _limited(limit_rule, chosen_among):
-            _check_and_charge(result, limit_rule, rule, limited, processor=processor)
+            _check_and_charge(result, limit_rule, rule, limited)
     return result
 
 
@@ -222,8 +222,6 @@ def _check_and_charge(
     limit: ir.LimitRule,
     rule: ir.Rule,
     backends: tuple[ir.Backend, ...],
-    *,
-    processor: bool,
 ) -> None:
     model = backends[0].model if limit.quota and backends else ""
     check = result.rate_limits.add()
@@ -231,12 +229,12 @@ def _check_and_charge(
     if limit.reserve:
         _set_estimate(check, limit, rule, backends)
     else:
-        _set_amount(check, limit.request_amount, rule, processor, ())
+        _set_amount(check, limit.request_amount, rule, ())
     if limit.response_amount is not None:
         charge = result.rate_limits.add(apply_on_stream_done=True)
         _actions(charge, limit, model)
         clusters = tuple(backend.name for backend in backends) if limit.backend is not None else ()
-        _set_amount(charge, limit.response_amount, rule, processor, clusters)
+        _set_amount(charge, limit.response_amount, rule, clusters)
 
 
 def addresses(text: str) -> str:

@@ -5,7 +5,7 @@ by the client's path. Answers that are already JSON (model lists, the processor'
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 
@@ -129,6 +129,13 @@ def _openai_format(message: str) -> SubstitutionFormatString:
     return SubstitutionFormatString(json_format=struct({"error": error}), content_type="application/json")
 
 
+def _either_format(message: str) -> SubstitutionFormatString:
+    """OpenAI's error and Anthropic's in one: each client finds its own members."""
+    result = _openai_format(message)
+    result.json_format["type"] = "error"
+    return result
+
+
 def _google_format(message: str) -> SubstitutionFormatString:
     error = {"code": "%RESPONSE_CODE%", "message": message, "status": _choice(_GOOGLE_STATUSES, "INVALID_ARGUMENT")}
     return SubstitutionFormatString(json_format=struct({"error": error}), content_type="application/json")
@@ -139,7 +146,8 @@ def _bare_format(message: str) -> SubstitutionFormatString:
     return SubstitutionFormatString(json_format=struct({"message": message}), content_type="application/json")
 
 
-_FORMATS = (
+_Format = Callable[[str], SubstitutionFormatString]
+_FORMATS: tuple[tuple[str, _Format], ...] = (
     (_IS_ANTHROPIC, _anthropic_format),
     (_client_path("matches('^(/gemini)?/v1(beta/|/models/.*Content)')"), _google_format),
     (_client_path("matches('^(/bedrock)?/model/.*')"), _bedrock_format),
@@ -148,10 +156,10 @@ _FORMATS = (
 """Dialects but OpenAI's, told by the client's path."""
 
 
-def _mappers(when: str, message: str, status: int = 0) -> list[ResponseMapper]:
-    """What is said in each dialect where the condition holds."""
+def _mappers(when: str, message: str, status: int = 0, *, otherwise: _Format = _openai_format) -> list[ResponseMapper]:
+    """What is said in each dialect where the condition holds; `otherwise` is for OpenAI's and for an unknown path."""
     result = [_mapper(_cel(f"{when} && ({spoken})"), said(message), status) for spoken, said in _FORMATS]
-    return [*result, _mapper(_cel(when), _openai_format(message), status)]
+    return [*result, _mapper(_cel(when), otherwise(message), status)]
 
 
 def _verbatim() -> SubstitutionFormatString:
@@ -183,6 +191,9 @@ WORDLESS = (
     ("low_version", "HTTP/1.0 is not served: use HTTP/1.1 or HTTP/2."),
     ("route_not_found", "Nothing is served for the host %REQ(:AUTHORITY)%."),
     ("cluster_not_found", "The backend of this model is being changed; try again."),
+)
+"""What Envoy refuses without a word, by the start of its details, and the words for it."""
+UNREADABLE = (
     ("http1.content_length_and_chunked_not_allowed", "The request has both content-length and transfer-encoding."),
     ("http1.invalid_transfer_encoding", "The request's transfer-encoding is not known; it may be chunked."),
     ("http1.transfer_encoding_not_allowed", "The request must not have a transfer-encoding."),
@@ -195,7 +206,7 @@ WORDLESS = (
     ("http1.", "The request is not valid HTTP/1.1 (%RESPONSE_CODE_DETAILS%)."),
     ("http2.", "The request is not valid HTTP/2 (%RESPONSE_CODE_DETAILS%)."),
 )
-"""What Envoy refuses without a word, by the start of its details, and the words for it."""
+"""Likewise, what Envoy stops at while it reads the head, often before it has the path, which tells the dialect."""
 
 
 def _mapper(filter_: AccessLogFilter, body_format: SubstitutionFormatString, status: int = 0) -> ResponseMapper:
@@ -244,6 +255,9 @@ def local_replies(options: Options, body_bytes_max: int, allowed: Sequence[Heade
     if not options.envoy_gateway:
         # our rate limit service answers in the client's dialect and names the limit
         result.mappers.append(_mapper(_cel("response.code_details == 'request_rate_limited'"), _verbatim()))
+    for start, words in UNREADABLE:
+        when = f"response.code_details.startsWith('{start}')"
+        result.mappers.extend(_mappers(when, words, otherwise=_either_format))
     for when, message, status in _messages(options, body_bytes_max):
         result.mappers.extend(_mappers(when, message, status))
     for spoken, said in _FORMATS:

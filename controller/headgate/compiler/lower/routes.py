@@ -96,8 +96,8 @@ class Placement:
 
     priced_by_host: bool = False
     """The virtual host carries the cost configs of all."""
-    counted_by_host: bool = False
-    """The virtual host says that answers are OpenAI's."""
+    read_by_host: bytes = b""
+    """The virtual host's config of the script that reads answers, serialised."""
     retried_by_host: bytes = b""
     """The virtual host's retry policy, serialised: a route without one would retry by it."""
     model_known: bool = False
@@ -268,24 +268,19 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     if served.common_host and not options.envoy_gateway:  # the short script publishes no names
         route.route.host_rewrite_literal = served.common_host
         configs[SCRIPT].CopyFrom(guarded())
-    # what a script reads is published as it passes, like the processor's
-    processor = bool(served.processors) or bool(extraction.usage_script(rule, served.path_class))
     chosen_among = tuple(backend for backend, _ in served.backends)
     if steered.is_steered(chosen_among):
         configs[steered.FILTER].CopyFrom(steered.per_route())
     if rule.limits and options.ratelimit_socket:
-        configs["envoy.filters.http.ratelimit"].CopyFrom(
-            packed(limits.per_route(rule, processor=processor, backends=chosen_among))
-        )
+        configs["envoy.filters.http.ratelimit"].CopyFrom(packed(limits.per_route(rule, backends=chosen_among)))
     if any(backend.credential is not None and backend.credential.override for backend, _ in served.backends):
         configs[brought.FILTER].CopyFrom(brought.per_route(rule.backends))
     for name, config in extraction.route_configs(
         rule,
         served.path_class,
-        processor=processor,
-        priced_by_host=how.priced_by_host,
-        counted_by_host=how.counted_by_host,
         processor_alone=served.translated,
+        priced_by_host=how.priced_by_host,
+        read_by_host=how.read_by_host,
     ):
         configs[name].CopyFrom(config)
 
@@ -443,7 +438,7 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
         if rule.rewrite is not None:
             _rewrite(route.route, rule.rewrite, match)
         if rule.limits:
-            config = limits.per_route(rule, processor=False)
+            config = limits.per_route(rule)
             route.typed_per_filter_config["envoy.filters.http.ratelimit"].CopyFrom(packed(config))
         if rule.unresolved_weight:
             yield _unresolved(route, rule.unresolved_weight, usable)

@@ -162,7 +162,6 @@ def _ai_rule(
         backend_request_seconds=backend_request,
         retry=_with_idle(applied.retry, rule, backends),
         costs=costs,
-        counted=counted,
         limits=(*applied.limits, *quotas),
         local_limit=applied.local_limit,
         auth=applied.auth,

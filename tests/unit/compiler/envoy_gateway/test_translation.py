@@ -21,7 +21,7 @@ from headgate.compiler.compile import compile_world
 from headgate.compiler.envoy_gateway.listeners import SWITCHED, place_of
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
 from headgate.compiler.envoy_gateway.translation import Lists, Memo, Translated, inputs_seen, translate
-from headgate.compiler.lower.filters.extraction import PATH_MODEL, USAGE
+from headgate.compiler.lower.filters.extraction import PATH_MODEL, USAGE_SCRIPT
 from headgate.compiler.lower.routes import WITHHELD
 from headgate.compiler.lower.wire import http_filter, packed, struct
 from headgate.compiler.options import Mode, Options
@@ -152,7 +152,7 @@ def test_our_filters_stand_after_authentication_and_before_limits_switched_off()
     made = HttpConnectionManager.FromString(chain.filters[0].typed_config.value)
     names = [each.name for each in made.http_filters]
     assert names.index(AUTH) < names.index("headgate.body_size_limit") < names.index("envoy.filters.http.ratelimit")
-    assert names.index("envoy.filters.http.compressor") < names.index("envoy.filters.http.ai_protocol_manager")
+    assert names.index("envoy.filters.http.compressor") < names.index("headgate.lua/usage")
     assert names[-1] == "envoy.filters.http.router"
     assert all(each.disabled for each in made.http_filters if each.name not in (*filters, names[-1]))
 
@@ -191,13 +191,13 @@ def test_on_a_host_of_ai_routes_alone_what_they_share_stands_once() -> None:
     known = rules(ai_route("chat", "m"))
     alone, mixed = answered(lists(*routes), known), answered(lists(*routes, web()), known)
     assert set(WITHHELD) <= set(host(alone).request_headers_to_remove)
-    assert USAGE in host(alone).typed_per_filter_config
+    assert USAGE_SCRIPT in host(alone).typed_per_filter_config
     assert not host(mixed).request_headers_to_remove
     assert not host(mixed).typed_per_filter_config
     for found, own in ((alone, False), (mixed, True)):
         chat = posted(found, "m")[0]
         assert bool(chat.request_headers_to_remove) is own
-        assert (USAGE in chat.typed_per_filter_config) is own
+        assert (USAGE_SCRIPT in chat.typed_per_filter_config) is own
 
 
 def test_what_a_request_finds_before_its_model_is_known_is_guarded_and_reads_the_body() -> None:

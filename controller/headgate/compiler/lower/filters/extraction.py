@@ -1,15 +1,15 @@
 """What is read from requests and answers: the model, the stream flag, the usage, the costs.
 
 Requests: `json_to_metadata` reads the body once; `header_mutation` puts the model into the header that routes match on.
-Answers: `ai_protocol_manager` counts usage and ends the answer with synthetic trailers; on routes with costs
-`header_mutation` evaluates each cost into such a trailer, and a script moves it into metadata. The answer's bytes never
-change, but for the usage chunk that we forced, which another script reads as it passes, and drops. Of dialects that the
-manager does not know (Converse, Cohere's) a script reads the usage as it passes.
+Answers: a script reads the usage as it passes; the answer's bytes never change, but for the usage chunk that we forced,
+which it drops, and for a web page, which is no answer. Where costs are computed, `ai_protocol_manager` ends the answer
+with synthetic trailers, `header_mutation` evaluates each cost into such a trailer, and a script moves it into metadata.
 
 All are installed enabled and do nothing until the route tells them to: Envoy decides about filters installed disabled
 when the headers come, and which route a request takes is known only after its body.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -29,10 +29,11 @@ from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from google.protobuf.any_pb2 import Any
 from headgate.compiler import cel, ir
-from headgate.compiler.lanes import PathClass
+from headgate.compiler.lanes import CLASSES, OPENAI, PathClass
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, MESSAGE_TIMEOUT_SECONDS
 from headgate.compiler.lower.wire import (
+    Json,
     add_header_if_absent,
     duration,
     http_filter,
@@ -44,6 +45,8 @@ from headgate.compiler.lower.wire import (
 )
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
+from headgate.llm.error_bodies import error_body
+from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
 from headgate.pb.ai_protocol_manager_pb2 import (
     AiProtocolManager,
@@ -183,22 +186,30 @@ def _scripts(*names: str, options: Options) -> Lua:
     return Lua(source_codes={name: script(name, options.lua_directory) for name in names})
 
 
-def response_filters(rules: Iterable[ir.Rule], options: Options) -> Iterator[HttpFilter]:
-    """In list order; answers pass them from last to first: counted, priced, recorded, and only then trimmed.
+def is_computed(cost: ir.Cost) -> bool:
+    """Whether a cost is more than one of the counts that are published anyway."""
+    return cost.expression not in metadata.USAGE_KEYS
 
-    Where no rule prices anything there is only the counting: the others would cost each request 10,000 instructions.
+
+def computes(rule: ir.Rule) -> bool:
+    """Whether Envoy has to evaluate costs of the rule."""
+    return any(map(is_computed, rule.costs))
+
+
+def response_filters(rules: Iterable[ir.Rule], options: Options) -> Iterator[HttpFilter]:
+    """In list order; answers pass them from last to first: counted, priced, recorded, and only then read and trimmed.
+
+    Where no rule computes a cost, what the script reads is enough.
     """
-    rules = tuple(rules)
-    extraction = TokenUsageExtraction(include_unconfigured_routes=False)
-    extraction.limits.max_sse_event_size.value = SSE_EVENT_BYTES_MAX
-    extraction.limits.max_json_body_size.value = JSON_BYTES_MAX
-    if any(rule.counted or any(backend.dialect in _SCRIPTED for backend in rule.backends) for rule in rules):
-        yield http_filter(USAGE_SCRIPT, _scripts("chat_usage", "dialect_usage", options=options))
-    if any(rule.costs for rule in rules):
+    yield http_filter(USAGE_SCRIPT, _scripts("usage", "dialect_usage", options=options))
+    if any(computes(rule) for rule in rules):
+        extraction = TokenUsageExtraction(include_unconfigured_routes=False)
+        extraction.limits.max_sse_event_size.value = SSE_EVENT_BYTES_MAX
+        extraction.limits.max_json_body_size.value = JSON_BYTES_MAX
+        extraction.usage_signal = TokenUsageExtraction.SYNTHESIZE_TRAILERS
         yield http_filter(COSTS, _scripts("costs", options=options))
         yield http_filter(COST_TRAILERS, HeaderMutation())
-        extraction.usage_signal = TokenUsageExtraction.SYNTHESIZE_TRAILERS
-    yield http_filter(USAGE, AiProtocolManager(response_handling=ResponseHandling(token_usage=extraction)))
+        yield http_filter(USAGE, AiProtocolManager(response_handling=ResponseHandling(token_usage=extraction)))
 
 
 @lru_cache(maxsize=64)
@@ -207,30 +218,46 @@ def _usage_of(dialect: DialectName | None) -> Any:
     return packed(AiProtocolManagerPerRoute(response=ResponsePerRoute(llm_protocol=protocol)))
 
 
+@lru_cache(maxsize=64)
+def _page(dialect: DialectName) -> str:
+    """What a client is told of a provider that answers with a web page."""
+    message = "The provider answered with a web page instead of a model's answer: its address or path may be wrong."
+    return error_body(dialect, UpstreamError(message)).decode()
+
+
 @lru_cache(maxsize=4096)
-def _usage_script(name: str, costs: tuple[ir.Cost, ...]) -> Any:
-    counts = [(cost.key, cost.expression) for cost in costs if cost.expression in metadata.USAGE_KEYS]
-    return packed(LuaPerRoute(name=name, filter_context=struct({"costs": counts})))
+def _usage_script(name: str, costs: tuple[ir.Cost, ...], dialect: DialectName, *, hides: bool) -> Any:
+    context: dict[str, Json] = {}
+    if name == "usage":
+        context["page"] = _page(dialect)
+    if counts := [(cost.key, cost.expression) for cost in costs if not is_computed(cost)]:
+        context["costs"] = counts
+    if hides:
+        context["hides"] = True
+    return packed(LuaPerRoute(name=name, filter_context=struct(context)))
+
+
+def _script_of(rule: ir.Rule, path_class: PathClass) -> Any:
+    dialect = path_class.dialect or DialectName.OPENAI_CHAT
+    if dialect in _SCRIPTED:
+        return _usage_script("dialect_usage", rule.costs, dialect, hides=False)
+    chats = path_class.name in ("chat", "openai")
+    hides = chats and any(backend.include_usage for backend in rule.backends)
+    return _usage_script("usage", rule.costs, DialectName.OPENAI_CHAT if dialect in OPENAI else dialect, hides=hides)
+
+
+_UNREAD = packed(LuaPerRoute(disabled=True))
 
 
 @lru_cache(maxsize=16_384)
-def _costs(rule: ir.Rule, *, processor: bool) -> tuple[Any, Any]:
+def _costs(rule: ir.Rule) -> tuple[Any, Any]:
     keys = [cost.key for cost in rule.costs]
     trailers = HeaderMutationPerRoute()
     for index, key in enumerate(keys, start=1):
-        value = cel.formatted(limits.cost_expression(key, rule, processor=processor))
+        value = cel.formatted(limits.cost_expression(key, rule))
         option = set_header(f"x-headgate-cost-{index}", value)
         trailers.mutations.response_trailers_mutations.add().append.CopyFrom(option)
     return packed(LuaPerRoute(name="costs", filter_context=struct({"keys": keys}))), packed(trailers)
-
-
-def usage_script(rule: ir.Rule, path_class: PathClass) -> str:
-    """The script that publishes the usage of a class's answers as they pass; empty where none does."""
-    if path_class.dialect in _SCRIPTED:
-        relayed = any(backend.dialect is path_class.dialect for backend in rule.backends)
-        return "dialect_usage" if rule.costs or relayed else ""
-    streamed = path_class.dialect is DialectName.OPENAI_CHAT and path_class.name in ("chat", "openai")
-    return "chat_usage" if rule.counted and streamed else ""
 
 
 def shared_costs(rules: Iterable[ir.Rule]) -> tuple[tuple[str, Any], ...]:
@@ -240,41 +267,38 @@ def shared_costs(rules: Iterable[ir.Rule]) -> tuple[tuple[str, Any], ...]:
     """
     found: tuple[Any, Any] | None = None
     for rule in rules:
-        if not rule.costs:
+        if not computes(rule):
             return ()
-        own = _costs(rule, processor=True)
+        own = _costs(rule)
         if found is not None and own != found:
             return ()
         found = own
     return ((COSTS, found[0]), (COST_TRAILERS, found[1])) if found is not None else ()
 
 
-_UNCOUNTED = packed(AiProtocolManagerPerRoute())
+def shared_usage(rules: Iterable[ir.Rule]) -> Any | None:
+    """How a virtual host's answers are read where a route does not say otherwise: as most rules' chats are."""
+    found = Counter(_serialised(_script_of(rule, CLASSES[0])) for rule in rules if rule.ai)
+    return Any.FromString(max(sorted(found), key=found.__getitem__)) if found else None
 
 
-def shared_usage() -> tuple[tuple[str, Any], ...]:
-    """How a virtual host's answers are counted where a route does not say otherwise."""
-    return ((USAGE, _usage_of(DialectName.OPENAI_CHAT)),)
+def _serialised(config: Any) -> bytes:
+    return config.SerializeToString(deterministic=True)
 
 
 def route_configs(
-    rule: ir.Rule,
-    path_class: PathClass,
-    *,
-    processor: bool,
-    processor_alone: bool,
-    priced_by_host: bool,
-    counted_by_host: bool,
+    rule: ir.Rule, path_class: PathClass, *, processor_alone: bool, priced_by_host: bool, read_by_host: bytes
 ) -> Iterator[tuple[str, Any]]:
-    """Per-route config of the response filters for one class of paths. `processor_alone`: it translates, and so counts,
-    every answer here. To count it again would cost 75,000 instructions, and only costs need that: their trailers."""
-    scripted = path_class.dialect in _SCRIPTED
-    usage = _usage_of(path_class.dialect) if not scripted and (rule.costs or not processor_alone) else _UNCOUNTED
-    if usage != (_usage_of(DialectName.OPENAI_CHAT) if counted_by_host else _UNCOUNTED):
-        yield USAGE, usage
-    if rule.costs and not priced_by_host and not scripted:
-        script_config, trailers = _costs(rule, processor=processor)
-        yield COSTS, script_config
-        yield COST_TRAILERS, trailers
-    if name := usage_script(rule, path_class):
-        yield USAGE_SCRIPT, _usage_script(name, rule.costs)
+    """Per-route config of the response filters for one class of paths; `read_by_host` is the virtual host's script.
+
+    `processor_alone`: it translates, and so counts, every answer here. Only costs need it counted once more.
+    """
+    read = _script_of(rule, path_class) if rule.costs or not processor_alone else _UNREAD
+    if _serialised(read) != read_by_host:
+        yield USAGE_SCRIPT, read
+    if computes(rule) and path_class.dialect not in _SCRIPTED:
+        yield USAGE, _usage_of(path_class.dialect)
+        if not priced_by_host:
+            script_config, trailers = _costs(rule)
+            yield COSTS, script_config
+            yield COST_TRAILERS, trailers

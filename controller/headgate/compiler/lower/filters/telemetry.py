@@ -15,7 +15,6 @@ from envoy.config.core.v3.config_source_pb2 import ApiVersion
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from envoy.extensions.access_loggers.grpc.v3.als_pb2 import CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig
-from headgate.compiler import cel
 from headgate.compiler.lower.wire import Json, duration, packed, struct
 from headgate.compiler.options import Options
 from headgate.contract import metadata
@@ -29,7 +28,6 @@ UNSENT_BYTES_MAX = 16_777_216
 dropped, and counted in `access_logs.grpc_access_log.logs_dropped`."""
 SOCKET_BYTES_MAX = 1_048_576
 """What Envoy has written and the collector not read, before the worker keeps the rest to itself."""
-LOGGED_COUNTS = (metadata.INPUT_TOKENS, metadata.CACHED_INPUT_TOKENS, metadata.OUTPUT_TOKENS)
 CLIENT_PATH = "%COALESCE({})%".format(
     json.dumps(
         {
@@ -47,10 +45,8 @@ CLIENT_PATH = "%COALESCE({})%".format(
 def json_lines(path: str, *, clients: bool, ai: bool) -> AccessLog:
     """A line of JSON per request.
 
-    What it tells is chosen by its price: a plain field costs 700 instructions, one from dynamic metadata 5,000, a
-    count from CEL 12,000 (a bare hop in all: 170,000). So counts that only a price needs are not here: a cost in
-    `metadata` tells them. Counts in `metadata`, from a processor or a script, are the ones to believe: a stream that
-    broke off has them too.
+    What it tells is chosen by its price: a plain field costs 700 instructions, one from dynamic metadata 5,000, one
+    from CEL 12,000 (a bare hop in all: 170,000). Counts are in `metadata`, of a stream that broke off as well.
     """
     internal, published = metadata.INTERNAL, metadata.NAMESPACE
     fields: dict[str, Json] = {
@@ -74,8 +70,7 @@ def json_lines(path: str, *, clients: bool, ai: bool) -> AccessLog:
         fields["client"] = f"%DYNAMIC_METADATA({internal}:{metadata.INTERNAL_CLIENT})%"
     if ai:
         fields["model"] = f"%DYNAMIC_METADATA({internal}:{metadata.INTERNAL_MODEL})%"
-        fields["usage"] = {key: cel.formatted_json(cel.extracted(key)) for key in LOGGED_COUNTS}
-        # costs, losses, the model that answered, published counts, and whatever users' own filters add
+        # counts, costs, losses, the model that answered, and whatever users' own filters add
         fields["metadata"] = f"%DYNAMIC_METADATA({published})%"
     message = FileAccessLog(path=path, log_format=SubstitutionFormatString(json_format=struct(fields)))
     return AccessLog(name="envoy.access_loggers.file", typed_config=packed(message))

@@ -1,0 +1,201 @@
+-- Reads the usage of an answer as it passes, in every dialect; and answers 502 for a web page where a model's answer was to be.
+--
+-- filter_context: costs  list of {cost's metadata key, name of the count that it is}, for costs that are plain counts; what
+--                        is computed is computed at the end of the answer (costs.lua)
+--                 hides  true where the gateway forced stream_options.include_usage: the chunk that it brought is kept from
+--                        a client that did not ask for it
+--                 page   the JSON that answers for a web page, in the client's dialect
+--
+-- Usage is published at once: OpenAI's clients hang up at "[DONE]", and what is only known when the provider's answer ends
+-- would then be lost, and the request free. An answer passes as it came, but for that chunk: there complete events pass at
+-- once, and an unfinished event waits for its end, at most HELD_BYTES_MAX of it.
+--
+-- Rule: of several counts of an answer the largest is right. Streams count up; and what a model or a client wrote into an
+-- answer (a tool's input, a schema) may look like usage, but can then not make an answer cheaper.
+
+local HELD_BYTES_MAX = 1048576
+local DONE_BYTES_MAX = 64
+-- An object "usage" with its details has some hundred bytes; a longer one is something else.
+local USAGE_BYTES_MAX = 8192
+-- Of one answer. A provider's nonsense must not make a charge that Envoy cannot send, and so nothing of it.
+local COUNT_MAX = 2147483647
+
+-- The whole numbers of an object, by name.
+local function numbers_of(object)
+  local found = {}
+  for name, digits in object:gmatch('"([%a_]+)"%s*:%s*(%d+)%s*[,}]') do
+    found[name] = found[name] or math.min(tonumber(digits), COUNT_MAX)
+  end
+  return found
+end
+
+local function sum(first, second, third)
+  return first and math.min(first + (second or 0) + (third or 0), COUNT_MAX)
+end
+
+-- The counts of OpenAI's, Anthropic's and Gemini's usage. Anthropic counts cached tokens apart, Gemini thoughts.
+local function counts_of(object)
+  local n = numbers_of(object)
+  return {
+    input_tokens = n.prompt_tokens or n.promptTokenCount
+      or sum(n.input_tokens, n.cache_read_input_tokens, n.cache_creation_input_tokens),
+    output_tokens = n.completion_tokens or n.output_tokens or sum(n.candidatesTokenCount, n.thoughtsTokenCount),
+    total_tokens = n.total_tokens or n.totalTokenCount,
+    cached_input_tokens = n.cached_tokens or n.cache_read_input_tokens or n.cachedContentTokenCount,
+    cache_creation_input_tokens = n.cache_creation_input_tokens,
+    reasoning_tokens = n.reasoning_tokens or n.thoughtsTokenCount,
+  }
+end
+
+-- What is known of an answer while it passes: its model, its counts, the costs that were published, the text of an
+-- unfinished object.
+local function nothing_known()
+  return { counts = {}, done = {}, costs = nil, kept = "", model = nil }
+end
+
+local function set(metadata, state, name, count)
+  state.counts[name] = count
+  metadata:set("io.envoy.ai_gateway", name, count)
+  for _, cost in ipairs(state.costs) do
+    if cost[2] == name then
+      metadata:set("io.envoy.ai_gateway", cost[1], count)
+      state.done[cost[1]] = true
+    end
+  end
+end
+
+-- Publishes the counts of an object that are new, and the costs that they are.
+local function publish(h, state, object)
+  local first = state.costs == nil
+  state.costs = state.costs or h:filterContext():get("costs") or {}
+  local metadata, counts, known = h:streamInfo():dynamicMetadata(), counts_of(object), state.counts
+  if first and state.model then metadata:set("io.envoy.ai_gateway", "response_model", state.model) end
+  for name, count in pairs(counts) do
+    if count > (known[name] or -1) then set(metadata, state, name, count) end
+  end
+  local total = not counts.total_tokens and sum(known.input_tokens, known.output_tokens)
+  if total and total > (known.total_tokens or -1) then set(metadata, state, "total_tokens", total) end
+end
+
+-- At the end of an answer that has usage: publishes the costs that are none of its counts.
+local function finish(h, state)
+  if not state.costs or #state.costs == 0 then return end
+  local metadata = h:streamInfo():dynamicMetadata()
+  -- a processor may have counted what the client's dialect cannot say
+  local published = metadata:get("io.envoy.ai_gateway") or {}
+  for _, cost in ipairs(state.costs) do
+    if not state.done[cost[1]] then metadata:set("io.envoy.ai_gateway", cost[1], published[cost[2]] or 0) end
+  end
+end
+
+-- Reads on in an answer's text.
+local function read(h, state, text)
+  text = state.kept .. text
+  local named = not state.model and text:find('"model', 1, true)
+  if named then state.model = text:match('^"model%a*"%s*:%s*"([^"\\]+)"', named) end
+  local at = 1
+  while true do
+    local first = text:find('"usage', at, true)
+    if not first then
+      state.kept = text:sub(math.max(at, #text - 5))
+      return
+    end
+    local object = text:match('^"usage%a*"%s*:%s*(%b{})', first)
+    if object then
+      publish(h, state, object)
+    elseif #text - first < USAGE_BYTES_MAX
+      and (text:find('^"usage%a*"?%s*:?%s*$', first) or text:find('^"usage%a*"%s*:%s*{', first)) then
+      state.kept = text:sub(first)
+      return
+    end
+    at = first + 6
+  end
+end
+
+-- What may pass of the complete events in the text, and the unfinished rest.
+local function split(h, state, text, asked)
+  local out, position = {}, 1
+  while true do
+    local _, last = text:find("\r?\n\r?\n", position)
+    if not last then break end
+    local event = text:sub(position, last)
+    local usage = event:find('"usage"%s*:%s*{')
+    if usage then read(h, state, event) end
+    if asked or not usage or not event:find('"choices"%s*:%s*%[%s*%]') then out[#out + 1] = event end
+    position = last + 1
+  end
+  return table.concat(out), text:sub(position)
+end
+
+-- Reads a stream of OpenAI's chats and takes the forced chunk out of it.
+local function trim(h, state, asked)
+  local held, held_bytes, tail = {}, 0, ""
+  for chunk in h:bodyChunks() do
+    local size = chunk:length()
+    local text = size > 0 and chunk:getBytes(0, size) or ""
+    if size == 0 or (held_bytes == 0 and text:sub(-2) == "\n\n" and not text:find('"usage"%s*:%s*{')) then
+      -- nothing, or whole events without usage: the bytes pass as they are
+    elseif held_bytes + size > HELD_BYTES_MAX then
+      chunk:setBytes(table.concat(held) .. text)
+      held, held_bytes, tail = {}, 0, ""
+    elseif held_bytes + size < DONE_BYTES_MAX and (table.concat(held) .. text):find("^data: ?%[DONE%]%s*$") then
+      -- the end, which not every provider ends with an empty line
+      chunk:setBytes(table.concat(held) .. text)
+      held, held_bytes, tail = {}, 0, ""
+    elseif not (tail .. text):find("\n\r?\n") then
+      held[#held + 1] = text
+      held_bytes, tail = held_bytes + size, (tail .. text):sub(-3)
+      chunk:setBytes("")
+    else
+      held[#held + 1] = text
+      local pass, rest = split(h, state, table.concat(held), asked)
+      if rest:find("^data: ?%[DONE%]%s*$") then pass, rest = pass .. rest, "" end
+      held, held_bytes, tail = { rest }, #rest, rest:sub(-3)
+      chunk:setBytes(pass)
+    end
+  end
+  -- a provider that ends without an empty line is paid for all the same
+  read(h, state, table.concat(held))
+end
+
+-- Answers 502 for a page, such as a wrong address or a proxy in between brings. Only where the request named a model: a file
+-- may be a page. Some providers call their JSON or their streams a page.
+local function refuse_page(h, kind)
+  if not (kind:find("html", 1, true) or kind:find("xml", 1, true)) then return end
+  local request, page = h:streamInfo():dynamicMetadata():get("headgate"), h:filterContext():get("page")
+  if not page or not request or request.model == nil then return end
+  local body = h:body()
+  local start = body and body:getBytes(0, math.min(body:length(), DONE_BYTES_MAX)):match("^%s*(.*)")
+  if not start or start:find("^[%[{]") or start:find("^%l+:") then return end
+  local headers = h:headers()
+  headers:replace(":status", "502")
+  headers:replace("content-type", "application/json")
+  headers:replace("content-length", tostring(body:setBytes(page)))
+end
+
+function envoy_on_response(h)
+  local headers = h:headers()
+  local kind = headers:get("content-type")
+  kind = kind and kind:lower()
+  if headers:get(":status"):sub(1, 1) ~= "2" then return end
+  local streamed, request = kind ~= nil and kind:find("text/event-stream", 1, true) ~= nil, nil
+  if kind == nil then
+    -- an answer that does not say what it is is what was asked for
+    request = h:streamInfo():dynamicMetadata():get("headgate")
+    streamed = request ~= nil and request.stream == true
+  elseif not streamed and not kind:find("[/+]json%f[^%w]") then
+    return refuse_page(h, kind)
+  end
+  local state = nothing_known()
+  if streamed and h:filterContext():get("hides") then
+    request = request or h:streamInfo():dynamicMetadata():get("headgate")
+    headers:remove("content-length")
+    trim(h, state, request ~= nil and request.include_usage == true)
+  else
+    for chunk in h:bodyChunks() do
+      local size = chunk:length()
+      if size > 0 then read(h, state, chunk:getBytes(0, size)) end
+    end
+  end
+  finish(h, state)
+end
