@@ -135,6 +135,15 @@ def test_a_saved_change_is_in_force_soon_and_a_broken_one_never(start: StartServ
     assert not server.refuses()
 
 
+def test_limits_that_change_all_the_time_lose_no_decision(start: StartServer) -> None:
+    server = start(client_limits(1000))
+    for change in range(20):
+        replace(server.config_path, client_limits(1001 + change))
+        assert not any(server.refuses() for _ in range(20))
+    wait_until(lambda: "1020" in server.admin("/rlconfig")[1], "the last limit")
+    assert server.ask(hits=0).statuses[0].limit_remaining == 1020 - 20 * 20
+
+
 def replace(path: Path, text: str) -> None:
     new = path.with_suffix(".new")
     new.write_text(text)
