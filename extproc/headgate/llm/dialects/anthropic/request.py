@@ -48,6 +48,7 @@ from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.anthropic.citations import citations_of
 from headgate.llm.dialects.anthropic.settings import encode_settings, reasoning_of
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
+from headgate.llm.dialects.unsaid import report_cited_history
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -299,6 +300,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     for message in _cite_all_or_none(request, losses):
         turns.take(message)
     settings = encode_settings(request, target, losses, calls=turns.calls, unsigned_loop=turns.unsigned_loop())
+    report_cited_history(request.messages, losses)
     system, messages = turns.result()
     body = wire.Request(
         model=target.model,

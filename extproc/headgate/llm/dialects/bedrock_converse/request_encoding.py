@@ -47,6 +47,7 @@ from headgate.llm.dialects.bedrock_converse.media import (
 )
 from headgate.llm.dialects.bedrock_converse.settings import ToolNames, encode_settings
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
+from headgate.llm.dialects.unsaid import report_cited_history
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 
@@ -67,6 +68,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     settings = encode_settings(
         request, target, losses, names=names, calls=turns.calls, unsigned_loop=turns.unsigned_loop()
     )
+    report_cited_history(request.messages, losses)
     system, messages = turns.result()
     fields = msgspec.Raw(_ENCODER.encode(settings.fields)) if settings.fields else wire.ABSENT
     body = wire.Request(

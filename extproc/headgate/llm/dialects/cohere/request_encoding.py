@@ -32,6 +32,7 @@ from headgate.llm.capabilities import CohereFacts, cohere_facts
 from headgate.llm.dialects.cohere.citations import document_id, written_citations, written_document
 from headgate.llm.dialects.cohere.settings import add_settings
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
+from headgate.llm.dialects.unsaid import report_cache_points
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 
@@ -48,6 +49,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     messages = _Messages(facts, losses)
     for message in request.messages:
         messages.add(message)
+    report_cache_points(request, losses)
     body: Members = {"model": target.model, "messages": messages.result}
     if messages.documents:
         body["documents"] = messages.documents
@@ -64,13 +66,11 @@ class _Messages:
         self._facts = facts
         self._losses = losses
         self._documents_seen = 0
-        self._cache_reported = False
         self.result: list[Members] = []
         self.documents: list[Members] = []
 
     def add(self, message: Message) -> None:
         """One turn, as the messages that say it."""
-        self._report_cache(message)
         if message.name:
             self._losses.append(Loss(f"{message.path}.name", "dropped", "this dialect has no names of participants"))
         match message.role:
@@ -208,13 +208,6 @@ class _Messages:
 
     def _drop(self, path: str, reason: str) -> None:
         self._losses.append(Loss(path, "dropped", reason))
-
-    def _report_cache(self, message: Message) -> None:
-        if self._cache_reported:
-            return
-        if any(getattr(part, "cache", None) is not None for part in message.parts):
-            self._cache_reported = True
-            self._losses.append(Loss("cache_control", "emulated", "this provider caches by prefix"))
 
 
 def _assistant(thoughts: list[Members], texts: list[TextPart], calls: list[Members]) -> Members | None:

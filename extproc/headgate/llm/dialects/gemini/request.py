@@ -434,6 +434,8 @@ def _response_format(config: wire.GenerationConfig, beyond: Beyond) -> ResponseF
             return ResponseFormat("json_object" if schema is None else "json_schema", schema=schema)
         case other:
             beyond["generationConfig.responseMimeType"] = msgspec.Raw(msgspec.json.encode(other))
+            if schema is not None:
+                beyond["generationConfig.responseSchema"] = schema
             return None
 
 

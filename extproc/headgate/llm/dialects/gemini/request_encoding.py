@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 import msgspec
 from headgate.llm.canonical import (
@@ -42,7 +42,7 @@ from headgate.llm.dialects.gemini.settings import (
     part_resolutions,
 )
 from headgate.llm.dialects.gemini.signatures import SKIP
-from headgate.llm.dialects.uncited import report_uncited
+from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName, HostName
@@ -64,6 +64,8 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
         body["systemInstruction"] = {"parts": system}
     body["contents"] = turns
     report_uncited(request.messages, losses)
+    report_cited_history(request.messages, losses)
+    report_cache_points(request, losses)
     extensions = read_extensions(request, losses)
     tool_names = add_tools(body, request, facts, losses)
     config = generation_config(request, target, facts, extensions, losses)
@@ -78,7 +80,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
 class _Contents:
     """Writes the turns of one request. Feed every message in order, then read `result`."""
 
-    __slots__ = ("_cached", "_facts", "_losses", "_names", "_resolutions", "_system", "_target", "_turns")
+    __slots__ = ("_facts", "_losses", "_names", "_resolutions", "_system", "_target", "_turns")
 
     def __init__(self, facts: GeminiFacts, target: Target, losses: list[Loss]) -> None:
         self._facts = facts
@@ -88,7 +90,6 @@ class _Contents:
         self._names: dict[str, str] = {}  # of calls, by id
         self._system: list[Members] = []
         self._turns: list[tuple[str, list[Members]]] = []
-        self._cached = False
 
     def take(self, message: Message) -> None:
         match message.role:
@@ -110,8 +111,6 @@ class _Contents:
         if not turns and system:
             self._losses.append(Loss("messages", "changed", "instructions alone become a user turn: there must be one"))
             turns, system = [("user", system)], []
-        if self._cached:
-            self._losses.append(Loss("cache_control", "emulated", "this provider caches by prefix"))
         return system, [{"role": role, "parts": _responses_first(parts)} for role, parts in turns]
 
     def _add(self, role: str, parts: list[Members]) -> None:
@@ -128,7 +127,6 @@ class _Contents:
             self._losses.append(Loss(message.path, "changed", reason))
         for index, part in enumerate(message.parts):
             if isinstance(part, TextPart):
-                self._note_cache(part)
                 if part.text:
                     self._system.append({"text": part.text})
             else:
@@ -150,7 +148,6 @@ class _Contents:
                 case RedactedThinkingPart():
                     self._drop(path, "another provider's encrypted reasoning is not taken back")
                 case ToolCallPart():
-                    self._note_cache(part)
                     if not signature and not called and self._facts.signatures:
                         signature = SKIP
                     parts.append(_signed({"functionCall": self._call(part, path)}, signature))
@@ -168,7 +165,6 @@ class _Contents:
     def _model_part(self, part: Part, path: str) -> list[Members]:
         match part:
             case TextPart(text=text) | RefusalPart(text=text):
-                self._note_cache(part)
                 return [{"text": text}] if text else []
             case ImagePart() | DocumentPart() | MediaPart() | OpaquePart():
                 return self._content(part, path)
@@ -194,7 +190,6 @@ class _Contents:
     def _user_part(self, part: Part, path: str) -> list[Members]:
         match part:
             case TextPart(text=text) | RefusalPart(text=text):
-                self._note_cache(part)
                 return [{"text": text}] if text else []
             case ImagePart() | DocumentPart() | MediaPart() | OpaquePart():
                 return self._content(part, path)
@@ -208,7 +203,6 @@ class _Contents:
     def _result(self, part: ToolResultPart, path: str) -> list[Members]:
         texts: list[str] = []
         media: list[Members] = []
-        self._note_cache(part)
         for index, item in enumerate(part.content):
             for encoded in self._user_part(item, f"{path}.content[{index}]"):
                 if "text" in encoded:
@@ -241,7 +235,6 @@ class _Contents:
                 return self._drop(path, f"{part.kind} is known to {part.dialect} only")
 
     def _image(self, part: ImagePart, path: str) -> list[Members]:
-        self._note_cache(part)
         encoded = self._data(part.source, path, _type_of(part.source, "image/jpeg"))
         if encoded is None:
             return []
@@ -257,7 +250,6 @@ class _Contents:
         return [] if encoded is None else [encoded]
 
     def _document(self, part: DocumentPart, path: str) -> list[Members]:
-        self._note_cache(part)
         if isinstance(part.source, TextSource):
             return [{"text": "\n\n".join(filter(None, (part.title, part.context, part.source.text)))}]
         encoded = self._data(part.source, path, _type_of(part.source, "application/pdf"))
@@ -278,9 +270,6 @@ class _Contents:
                 return None
             case _:
                 assert_never(source)
-
-    def _note_cache(self, part: Any) -> None:
-        self._cached = self._cached or getattr(part, "cache", None) is not None
 
     def _drop(self, path: str, reason: str) -> list[Members]:
         self._losses.append(Loss(path, "dropped", reason))

@@ -48,7 +48,7 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
     cache_control,
     provider_name,
 )
-from headgate.llm.dialects.uncited import report_uncited
+from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 from headgate.llm.vendors import Vendor
@@ -65,6 +65,9 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     losses: list[Loss] = []
     body: Members = {"model": target.model, "messages": _Messages(facts, losses).encode(request.messages)}
     report_uncited(request.messages, losses)
+    report_cited_history(request.messages, losses)
+    if not facts.cache_control:
+        report_cache_points(request, losses)
     tool_names = add_tools(body, request, facts, losses)
     add_limits(body, request, facts, losses)
     add_sampling(body, request, facts, losses)
@@ -131,7 +134,6 @@ class _Messages:
         if messages and messages[-1].role is Role.ASSISTANT:
             reason = "this dialect answers after the last message, it does not go on with it"
             self._losses.append(Loss(messages[-1].path, "changed", reason))
-        self._report_cache_points(messages)
         return self._result
 
     def _release(self) -> None:
@@ -322,18 +324,6 @@ class _Messages:
     def _drop(self, path: str, reason: str) -> list[Members]:
         self._losses.append(Loss(path, "dropped", reason))
         return []
-
-    def _report_cache_points(self, messages: Sequence[Message]) -> None:
-        if self._facts.cache_control:
-            return
-        for message in messages:
-            for part in message.parts:
-                if not isinstance(part, _UNCACHED_PARTS) and part.cache is not None:
-                    self._losses.append(Loss("cache_control", "emulated", "providers of this dialect cache by prefix"))
-                    return
-
-
-_UNCACHED_PARTS: Final = (MediaPart, ThinkingPart, RedactedThinkingPart, RefusalPart, OpaquePart)
 
 
 def thinking_block(part: ThinkingPart | RedactedThinkingPart) -> Members:

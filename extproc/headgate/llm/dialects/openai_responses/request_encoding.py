@@ -46,7 +46,7 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
 )
 from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.dialects.openai_responses.wire import Members
-from headgate.llm.dialects.uncited import report_uncited
+from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 
@@ -73,6 +73,8 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
         body["instructions"] = instructions
     body["input"] = _Input(losses).encode(rest)
     report_uncited(request.messages, losses)
+    report_cited_history(request.messages, losses)
+    report_cache_points(request, losses)
     tool_names = _add_tools(body, request, losses)
     _add_limits(body, request, facts, losses)
     _add_sampling(body, request, facts, losses)
@@ -123,7 +125,6 @@ class _Input:
         if messages and messages[-1].role is Role.ASSISTANT:
             reason = "this dialect answers after the last message, it does not go on with it"
             self._losses.append(Loss(messages[-1].path, "changed", reason))
-        self._report_cache_points(messages)
         return self._result
 
     def _add_others(self, message: Message) -> None:
@@ -241,18 +242,11 @@ class _Input:
                 return [{"type": "input_text", "text": document}]
             case _:
                 assert_never(part.source)
-        return [encoded]
+        return [{"type": "input_text", "text": part.context}, encoded] if part.context else [encoded]
 
     def _drop(self, path: str, reason: str) -> list[Members]:
         self._losses.append(Loss(path, "dropped", reason))
         return []
-
-    def _report_cache_points(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            for part in message.parts:
-                if getattr(part, "cache", None) is not None:
-                    self._losses.append(Loss("cache_control", "emulated", "providers of this dialect cache by prefix"))
-                    return
 
 
 # --- parameters ------------------------------------------------------------------------------------------------------
