@@ -121,12 +121,18 @@ class Stage:
         """Requests that Envoy sent to a cluster, whoever answered."""
         return int(self.stat("envoy_cluster_upstream_rq_total", envoy_cluster_name=cluster))
 
-    def access(self, wanted: Callable[[Mapping[str, Any]], bool], count: int = 1) -> list[dict[str, Any]]:
-        """The access log's lines that are wanted, once there are `count` (Envoy writes them out every second)."""
+    def access(
+        self, wanted: Callable[[Mapping[str, Any]], bool], count: int = 1, *, attempts: bool = False
+    ) -> list[dict[str, Any]]:
+        """The access log's lines that are wanted, once there are `count` (Envoy writes them out every second).
+
+        Lines of attempts that failed are not among them, unless `attempts` asks for them alone.
+        """
 
         def found() -> list[dict[str, Any]] | None:
             lines = self.access_log_path.read_text().splitlines() if self.access_log_path.exists() else []
-            entries = [entry for line in lines if line.endswith("}") and wanted(entry := json.loads(line))]
+            known = [json.loads(line) for line in lines if line.endswith("}")]
+            entries = [entry for entry in known if ("attempt" in entry) is attempts and wanted(entry)]
             return entries if len(entries) >= count else None
 
         return wait_until(found, f"{count} lines of the access log", timeout_seconds=5)

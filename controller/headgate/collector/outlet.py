@@ -91,7 +91,12 @@ class Outlet:
 
     async def _write_next(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
-        if await self._written(batch):
+        try:
+            written = await self._written(batch)
+        except asyncio.CancelledError:
+            self._waiting.extendleft(reversed(batch))  # the end came first: `close` keeps them
+            raise
+        if written:
             self._counts.waiting = len(self._waiting)
             return
         if self._spool is None:

@@ -220,7 +220,10 @@ def make_record(
 def _lane(entry: Entry) -> Lane:
     if not entry.attempts:
         return Lane.LOCAL
-    return Lane.EXTPROC if entry.published.get(metadata.LANE) == Lane.EXTPROC else Lane.NATIVE
+    # the processor says so of its attempt; a later attempt of the other lane leaves that as it is
+    published = entry.published
+    processed = published.get(metadata.LANE) == metadata.LANE_EXTPROC
+    return Lane.EXTPROC if processed and published.get(metadata.BACKEND_NAME) == entry.cluster else Lane.NATIVE
 
 
 def _ttft(entry: Entry) -> float | None:

@@ -289,6 +289,7 @@ class UpstreamSession:
             keys.SERVICE_BACKEND_NAME: _service_name(facts.name),
             keys.MODEL_NAME_OVERRIDE: request.request_model,
             keys.LANE: keys.LANE_EXTPROC,
+            keys.USAGE_SOURCE: keys.USAGE_NONE,
         }
         if facts.route:
             ours[keys.ROUTE_NAME] = facts.route
@@ -444,6 +445,8 @@ class UpstreamSession:
         ours: dict[str, Value] = {
             key: min(max(tokens, 0), _TOKENS_MAX) for key, tokens in counted if tokens is not None
         }
+        if ours:
+            ours[keys.USAGE_SOURCE] = keys.USAGE_REPORTED
         if translation.response_model:
             ours[keys.RESPONSE_MODEL] = translation.response_model
         if translation.losses:

@@ -179,3 +179,19 @@ def test_five_megabytes_fail_over(stage: Stage) -> None:
     messages: Any = [{"role": "user", "content": "x" * 5_000_000}]
     assert stage.chat("native-translated", messages=messages).status_code == 200
     assert len(stage["anthropic"].last.body) > 5_000_000
+
+
+def test_log_says_where_counts_are_from_and_whose_session_it_is(stage: Stage) -> None:
+    body = {"model": "claude", "messages": [{"role": "user", "content": "Hello!"}]}
+    assert stage.post("/v1/chat/completions", body, agent_session_id="session-7").status_code == 200
+    entry = stage.access(lambda entry: "session-7" in str(entry["metadata"]))[0]
+    assert entry["metadata"]["session.id"] == "session-7"
+    assert (entry["metadata"]["usage_source"], entry["metadata"]["lane"]) == ("reported", "extproc")
+
+
+def test_attempt_that_failed_has_a_line_of_its_own(stage: Stage) -> None:
+    stage["openai"].answer(Failure(503, "away"))
+    assert stage.chat("native-native").status_code == 200
+    request = stage.access(lambda entry: entry["model"] == "native-native" and entry["attempts"] == 2)[-1]
+    lines = stage.access(lambda entry: entry["request_id"] == request["request_id"], attempts=True)
+    assert [(line["status"], line["backend"].split("/")[1]) for line in lines] == [(503, "openai")]

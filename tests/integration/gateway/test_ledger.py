@@ -221,4 +221,7 @@ def test_end_of_the_gateway_costs_no_record(small: tuple[Stage, LedgerFile]) -> 
     stage, ledger = small
     assert [stage.chat("gpt").status_code for _ in range(10)] == [200] * 10
     assert stage.gateway.stop() == 0
-    assert len(ledger.rows()) == 10
+    # on a slow machine the tables are not made in the time that an end may take: then the records wait in the spool
+    spooled = (stage.gateway.state_path / "spool" / "store.jsonl").read_text().splitlines()
+    kept = {row["id"] for row in ledger.rows()} | {str(json.loads(line)["id"]) for line in spooled}
+    assert len(kept) == 10

@@ -1,5 +1,6 @@
 """Between records and a sink: batches, bounds, and what happens while the sink is away."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,9 +24,12 @@ class Kept:
 
     def __init__(self) -> None:
         self.away = False
+        self.slow = False
         self.ids: list[str] = []
 
     async def write(self, records: Sequence[UsageRecord]) -> None:
+        if self.slow:
+            await asyncio.Event().wait()
         if self.away:
             raise SinkError("away")
         self.ids += [record.id for record in records]
@@ -63,6 +67,15 @@ async def test_sink_that_is_away_costs_no_record(tmp_path: Path) -> None:
     await again.close(5)
     assert sink.ids == [str(n) for n in range(60)]
     assert (tmp_path / "s.jsonl").stat().st_size == 0
+
+
+async def test_write_that_does_not_end_in_time_is_kept(tmp_path: Path) -> None:
+    sink, counts = Kept(), SinkCounts()
+    sink.slow = True
+    outlet = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=1 << 20))
+    outlet.offer(records(0, 10))
+    await outlet.close(0.05)
+    assert (counts.spooled, counts.dropped) == (10, 0)
 
 
 async def test_beyond_the_declared_buffer_records_are_dropped_and_counted(tmp_path: Path) -> None:

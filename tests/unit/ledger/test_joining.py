@@ -85,10 +85,16 @@ def test_ids_are_in_the_order_of_time() -> None:
 
 
 def test_published_counts_are_believed() -> None:
-    published = {metadata.INPUT_TOKENS: 5.0, metadata.OUTPUT_TOKENS: 3.0, metadata.LANE: metadata.LANE_EXTPROC}
+    published = {
+        metadata.INPUT_TOKENS: 5.0,
+        metadata.OUTPUT_TOKENS: 3.0,
+        metadata.LANE: metadata.LANE_EXTPROC,
+        metadata.BACKEND_NAME: BACKEND,
+    }
     record = make_record(served(published=published))
     assert (record.tokens.input, record.tokens.output) == (5, 3)
     assert record.lane is Lane.EXTPROC
+    assert make_record(served(published=published, cluster="the/next/one")).lane is Lane.NATIVE
 
 
 def test_stream_that_broke_off_keeps_what_is_known() -> None:

@@ -114,8 +114,9 @@ def _route_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
         yield security.jwt(with_jwt)
 
 
-def _identity(listener: ir.Listener) -> Iterator[HttpFilter]:
-    found = security.identity(_client_headers(_policies(listener)), limits.selector_headers(_rules(listener)))
+def _identity(listener: ir.Listener, options: Options) -> Iterator[HttpFilter]:
+    clients, selectors = _client_headers(_policies(listener)), limits.selector_headers(_rules(listener))
+    found = security.identity(clients, selectors, options.header_attributes)
     if found is not None:
         yield found
 
@@ -195,7 +196,7 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         # policies of routes, likewise
         _route_auth(listener),
         # after authentication, which sets the client's name; before limits, which count by it
-        _identity(listener),
+        _identity(listener, options),
         # out of the headers before anything else could pass it on; the route that is known says what is moved
         iter([brought.mover()] if any(brought.overrides(rule.backends) for rule in _rules(listener)) else []),
         # refuses before any backend is chosen; charges when the stream is done
@@ -214,7 +215,7 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
 
 
 def _router(options: Options) -> HttpFilter:
-    message = Router(suppress_envoy_headers=True, upstream_log=telemetry.collected_attempts(options))
+    message = Router(suppress_envoy_headers=True, upstream_log=telemetry.attempts(options))
     return http_filter("envoy.filters.http.router", message)
 
 

@@ -219,8 +219,11 @@ def _cors_policy(policy: ir.Cors) -> CorsPolicy:
     return result
 
 
-def identity(clients: Iterable[str], selectors: Iterable[str], *, name: str = IDENTITY) -> HttpFilter | None:
-    """Who the client is, and what limits select on, from headers into metadata, out of reach of later header edits."""
+def identity(
+    clients: Iterable[str], selectors: Iterable[str], attributes: ir.Pairs = (), *, name: str = IDENTITY
+) -> HttpFilter | None:
+    """Who the client is, and what limits select on, from headers into metadata, out of reach of later header edits;
+    and the headers that users want in their logs, as (header, attribute)."""
     message = HeaderToMetadata()
     for header in sorted(set(clients)):
         rule = message.request_rules.add(header=header, remove=header == CLIENT_HEADER)
@@ -230,6 +233,10 @@ def identity(clients: Iterable[str], selectors: Iterable[str], *, name: str = ID
         rule = message.request_rules.add(header=header)
         rule.on_header_present.metadata_namespace = metadata.INTERNAL
         rule.on_header_present.key = header_key(header)
+    for header, attribute in attributes:
+        rule = message.request_rules.add(header=header)
+        rule.on_header_present.metadata_namespace = metadata.NAMESPACE
+        rule.on_header_present.key = attribute
     if not message.request_rules:
         return None
     return http_filter(name, message)

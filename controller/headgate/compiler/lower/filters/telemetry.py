@@ -1,5 +1,7 @@
 """What Envoy tells about requests: lines of JSON that it writes itself, and entries for a collector.
 
+A request has a line when it is over, and each of its attempts that failed one before.
+
 With a collector (`Options.collector_socket`) Envoy sends each finished request to it, as it is: nothing is formatted,
 and all that is known of the request comes along (metadata, counts, times). Attempts are sent where they failed: what is
 known of the one that served is in the request's own entry.
@@ -72,8 +74,7 @@ def json_lines(path: str, *, clients: bool, ai: bool) -> AccessLog:
         fields["model"] = f"%DYNAMIC_METADATA({internal}:{metadata.INTERNAL_MODEL})%"
         # counts, costs, losses, the model that answered, and whatever users' own filters add
         fields["metadata"] = f"%DYNAMIC_METADATA({published})%"
-    message = FileAccessLog(path=path, log_format=SubstitutionFormatString(json_format=struct(fields)))
-    return AccessLog(name="envoy.access_loggers.file", typed_config=packed(message))
+    return _file(path, fields)
 
 
 def _entries(attributes: Mapping[str, str]) -> AccessLog:
@@ -90,12 +91,34 @@ def collected(options: Options) -> list[AccessLog]:
     return [_entries(dict(options.header_attributes))] if options.collector_socket else []
 
 
-def collected_attempts(options: Options) -> list[AccessLog]:
-    """Likewise for attempts: the router's `upstream_log`."""
+def attempts(options: Options) -> list[AccessLog]:
+    """What is told of attempts that failed: the router's `upstream_log`."""
     result = collected(options)
+    if options.access_log:
+        result.append(_file(options.access_log, {**_ATTEMPT, "attempt": True}))
     for log in result:
         log.filter.CopyFrom(_failed())
     return result
+
+
+_ATTEMPT: Mapping[str, Json] = {
+    "time": "%START_TIME%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(:PATH)%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "duration_ms": "%DURATION%",
+    "route": "%ROUTE_NAME%",
+    "backend": "%UPSTREAM_CLUSTER%",
+    "upstream": "%UPSTREAM_HOST%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+}
+"""A line of an attempt: `path` is the provider's, and `request_id` leads to the request's own line."""
+
+
+def _file(path: str, fields: Mapping[str, Json]) -> AccessLog:
+    message = FileAccessLog(path=path, log_format=SubstitutionFormatString(json_format=struct(fields)))
+    return AccessLog(name="envoy.access_loggers.file", typed_config=packed(message))
 
 
 def _failed() -> AccessLogFilter:
