@@ -10,7 +10,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
 # a line per package while it is fetched, and whatever goes wrong
 SHOW = 2>&1 | awk '/^Collecting /{print "    " $$2; fflush(); next} /^Installing collected/{print "    installing them"; fflush(); next} /ERROR|error:/{print; fflush()}'
 
-.PHONY: run test check lint unit golden integration cluster bench bench-peers bench-llm bench-telemetry bench-control protos crds manifests kustomize reference format clean dev
+.PHONY: bench-limits run test check lint unit golden integration cluster bench bench-peers bench-llm bench-telemetry bench-control protos crds manifests kustomize reference format clean dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headgate needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -91,6 +91,10 @@ bench-peers: $(DEV_STAMP)
 
 bench-telemetry: $(DEV_STAMP)
 	PYTHONPATH=tests $(BIN)/python -m bench.telemetry $(ARGS)
+
+# Beside envoyproxy/ratelimit where `python -m support.upstream_limiter` (from tests/) has built it.
+bench-limits: $(DEV_STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m bench.limits
 
 # Needs the test API server of `make cluster`, which is built if it is not there.
 bench-control: $(DEV_STAMP)

@@ -1,6 +1,7 @@
-"""Decisions per second and CPU per decision of the rate limit service: `python -m bench.limits` (from tests/).
+"""Decisions per second and CPU per decision of the rate limit service: `make bench-limits`.
 
-`closed` is the number of calls kept in flight; CPU is the server's own (and Redis's), from /proc.
+`closed` is the number of calls kept in flight; CPU is the server's own (and Redis's), from /proc. `Go` is
+envoyproxy/ratelimit with Redis, where it was built.
 """
 
 import asyncio
@@ -15,8 +16,10 @@ from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest
 from headgate.contract import headers
 from headgate.ratelimit import wire
 from support.grpc_load import Caller
+from support.ports import LOOPBACK
 from support.processes import Child, cpu_seconds, resident_bytes
 from support.redis import RedisServer
+from support.upstream_limiter import UpstreamLimiter, UpstreamMissingError, upstream_binary
 from support.waiting import wait_until
 
 SECONDS: Final = 3.0
@@ -53,9 +56,12 @@ def limits(descriptors: int) -> str:
     return "\n".join(["domain: d", "descriptors:", *rows])
 
 
-async def drive(path: Path, body: bytes, closed: int, server: int, redis: RedisServer | None) -> Measured:
+async def drive(where: Path | int, body: bytes, closed: int, server: int, redis: RedisServer | None) -> Measured:
     loop = asyncio.get_running_loop()
-    _, caller = await loop.create_unix_connection(lambda: Caller(METHOD, METADATA, body, closed), str(path))
+    if isinstance(where, int):
+        _, caller = await loop.create_connection(lambda: Caller(METHOD, METADATA, body, closed), LOOPBACK, where)
+    else:
+        _, caller = await loop.create_unix_connection(lambda: Caller(METHOD, METADATA, body, closed), str(where))
     await caller.answered(WARM_UP_CALLS)
     answers, started = caller.answers, time.perf_counter()
     server_cpu, redis_cpu = cpu_seconds(server), cpu_seconds(redis.pid) if redis else 0.0
@@ -105,11 +111,32 @@ def measure(storage: str, descriptors: int, closed: int) -> Measured:
                 redis.close()
 
 
+def measure_upstream(descriptors: int, closed: int) -> Measured:
+    """envoyproxy/ratelimit, over TCP on both sides; no round trips are told, since it runs no script."""
+    with tempfile.TemporaryDirectory(prefix="hg-") as name, RedisServer(Path(name)) as redis:
+        upstream = UpstreamLimiter(Path(name), limits(descriptors), redis.port)
+        try:
+            return asyncio.run(drive(upstream.port, request_body(descriptors), closed, upstream.child.pid, redis))
+        finally:
+            upstream.close()
+
+
+def has_upstream() -> bool:
+    try:
+        upstream_binary()
+    except UpstreamMissingError as error:
+        print(error)
+        return False
+    return True
+
+
 def main() -> None:
     print("storage  descr  closed  decisions/s  server µs  redis µs  trips/decision  p50 ms  p99 ms  RSS MB")
-    for storage in ("memory", "redis"):
+    storages = ("memory", "redis", "Go") if has_upstream() else ("memory", "redis")
+    for storage in storages:
         for descriptors, closed in ((1, 1), (1, 64), (3, 64), (10, 64)):
-            each = measure(storage, descriptors, closed)
+            upstream = storage == "Go"
+            each = measure_upstream(descriptors, closed) if upstream else measure(storage, descriptors, closed)
             print(
                 f"{storage:8} {descriptors:5}  {closed:6}  {each.decisions_per_second:11.0f}"
                 f"  {each.server_microseconds:9.0f}  {each.redis_microseconds:8.0f}"

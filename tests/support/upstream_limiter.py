@@ -70,7 +70,7 @@ class UpstreamLimiter:
         root = directory / "upstream"
         (root / "ratelimit" / "config").mkdir(parents=True)
         (root / "ratelimit" / "config" / "limits.yaml").write_text(config)
-        port = free_port()
+        self.port = port = free_port()
         environment = {
             "RUNTIME_ROOT": str(root),
             "RUNTIME_SUBDIRECTORY": "ratelimit",
