@@ -69,6 +69,7 @@ local function publish(h, state, object)
   local first = state.costs == nil
   state.costs = state.costs or h:filterContext():get("costs") or {}
   local metadata, counts, known = h:streamInfo():dynamicMetadata(), counts_of(object), state.counts
+  if first then metadata:set("io.envoy.ai_gateway", "usage_source", "reported") end
   if first and state.model then metadata:set("io.envoy.ai_gateway", "response_model", state.model) end
   for name, count in pairs(counts) do
     if count > (known[name] or -1) then set(metadata, state, name, count) end
