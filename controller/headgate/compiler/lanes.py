@@ -366,7 +366,8 @@ def lane_of(path_class: PathClass, backend: Backend) -> Lane | None:
     translated = _is_translatable(path_class, backend)
     if _is_relayed(path_class, backend):
         rewritten = path_class.multipart and backend.model
-        return Lane.EXTPROC if rewritten or (translated and backend.forced_by) else Lane.NATIVE
+        forced = translated and backend.forced_by and is_chat(path_class)
+        return Lane.EXTPROC if rewritten or forced else Lane.NATIVE
     return Lane.EXTPROC if translated else None
 
 
