@@ -541,5 +541,44 @@ THINKING: Sequence[Case] = tuple(
     for least, refused in ((10, ""), (101, "minimum must not be above maximum"))
 )
 
-READ: Sequence[Case] = (*QUOTAS, *ROUTES, *BACKENDS, *POLICIES, *OLD_POLICIES, *CONFIGS, *OURS, *THINKING)
+_LIMITED = {"group": GROUP, "kind": "AIServiceBackend", "name": "target"}
+_TOKENS = {"name": "tpm", "unit": "tokens", "amount": 100, "window": "minute"}
+LIMITS: Sequence[Case] = tuple(
+    Case(
+        name,
+        "LimitPolicy",
+        {"targetRefs": [{**_LIMITED, **target}], "rules": rules},
+        "Duplicate value" if "unique" in refused else refused,
+        reader=refused,
+        version="v1alpha1",
+        group="headgate.dev",
+    )
+    for name, target, rules, refused in (
+        ("a limit", {}, [_TOKENS], ""),
+        ("a limit of a wrong group", {"kind": "Gateway"}, [_TOKENS], "this group has no such kind to limit"),
+        ("two limits of a name", {}, [_TOKENS, _TOKENS], "rule names must be unique within the policy"),
+        ("money without prices", {}, [{**_TOKENS, "unit": "usd"}], "prices must be set for unit usd"),
+        (
+            "a price for tokens",
+            {},
+            [{**_TOKENS, "prices": [{"model": "*", "input": 1, "output": 1}]}],
+            "prices are for unit usd",
+        ),
+        (
+            "a cost of requests",
+            {},
+            [{**_TOKENS, "unit": "requests", "costExpression": "1u"}],
+            "costExpression is not for unit requests",
+        ),
+        ("a burst of a window", {}, [{**_TOKENS, "burst": 5}], "burst is for algorithm TokenBucket"),
+        (
+            "a calendar that slides",
+            {},
+            [{**_TOKENS, "algorithm": "Sliding", "timeZone": "UTC"}],
+            "timeZone is for algorithm Fixed",
+        ),
+    )
+)
+
+READ: Sequence[Case] = (*LIMITS, *QUOTAS, *ROUTES, *BACKENDS, *POLICIES, *OLD_POLICIES, *CONFIGS, *OURS, *THINKING)
 ALL: Sequence[Case] = (*READ, *OLD_ONLY, *UNREAD)

@@ -35,14 +35,24 @@ def path(path_class: PathClass) -> str:
     return path_class.paths[0] if path_class.paths else f"{path_class.path} ({path_class.name})"
 
 
-_SOURCES: Final[Mapping[str, str]] = {"model": "model", "remote_address": "client address", "range": "client address"}
+_SOURCES: Final[Mapping[str, str]] = {
+    "model": "model",
+    "client": "client",
+    "remote_address": "client address",
+    "range": "client address",
+}
 
 
 def limit(limit: ir.LimitRule) -> str:
     """A limit: how much for whom, and what a request adds."""
     charged = "" if limit.response_amount is None else f", then {limit.response_amount} when it is done"
     shadow = " (shadow)" if limit.shadow else ""
-    amount = f"{limit.requests} per {limit.unit.lower()}"
+    what = "$" if limit.what == "usd" else f" {limit.what}" if limit.what else ""
+    amount = f"${limit.requests / 1_000_000:.6g}" if what == "$" else f"{limit.requests}{what}"
+    amount = f"{amount} per {'sliding ' if limit.slides else ''}{limit.unit.lower()}"
+    amount += f" of {limit.time_zone}" if limit.time_zone else ""
+    amount += f", at most {limit.burst} at once" if limit.burst else ""
+    amount += f", warns at {', '.join(f'{each}%' for each in limit.warn_at)}" if limit.warn_at else ""
     return f"{amount} for {_who(limit)}; a request adds {limit.request_amount}{charged}{shadow}"
 
 

@@ -263,6 +263,14 @@ class LimitRule:
     """`lenient` or `strict` where an estimate of `response_amount` is reserved at admission; empty where not."""
     reserved_output_tokens: int = 0
     """Of a request that names no maximum of its own."""
+    what: str = ""
+    """`requests`, `tokens` or `usd` (millionths of a dollar), where it is said."""
+    slides: bool = False
+    burst: int = 0
+    """What a token bucket holds; 0 for a window."""
+    time_zone: str = ""
+    warn_at: tuple[int, ...] = ()
+    """Per cent, ascending."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from headgate.compiler.resources import (
     envoy_gateway,
     gateway_api,
     headgate,
+    limit_policy,
     policies,
     quota,
 )
@@ -79,6 +80,7 @@ class World:
     ai_service_backends: Mapping[Name, ai_gateway.AIServiceBackend] = field(default_factory=_none)
     backend_security_policies: Mapping[Name, ai_gateway.BackendSecurityPolicy] = field(default_factory=_none)
     gateway_configs: Mapping[Name, ai_gateway.GatewayConfig] = field(default_factory=_none)
+    limit_policies: Mapping[Name, limit_policy.LimitPolicy] = field(default_factory=_none)
     quota_policies: Mapping[Name, quota.QuotaPolicy] = field(default_factory=_none)
     translation_policies: Mapping[Name, headgate.TranslationPolicy] = field(default_factory=_none)
     secrets: Mapping[Name, core.Secret] = field(default_factory=_none)

@@ -14,6 +14,9 @@ LOSSES: Final = "x-headgate-losses"
 COUNT_SOURCE: Final = "x-headgate-count-source"
 """Response header of a token count: `provider` counted it, or this gateway did: `exact` or `estimated`."""
 
+LIMIT_WARNING: Final = "x-headgate-limit-warning"
+"""Response header: limits that are nearly used up, as `<rule>;used=<per cent>%` items joined by `, `."""
+
 INTERNAL_PREFIXES: Final = ("x-ai-eg-", "x-headgate-")
 """Headers a client may never send: stripped before any filter runs, and again before a provider sees them."""
 

@@ -71,6 +71,8 @@ class RateLimit:
     """Whose calendar days, weeks, months and years are; without one they are whole days since 1970, as there. Ours."""
     burst: int = 0
     """What a token bucket holds, which is refilled evenly; 0 where it is none. Ours."""
+    warn_at: tuple[int, ...] = ()
+    """Per cent of it from which answers warn; ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,18 @@ _DESCRIPTOR_KEYS: Final = frozenset(
     }
 )
 _RATE_LIMIT_KEYS: Final = frozenset(
-    {"unit", "requests_per_unit", "unlimited", "name", "replaces", "reserve", "algorithm", "time_zone", "burst"}
+    {
+        "unit",
+        "requests_per_unit",
+        "unlimited",
+        "name",
+        "replaces",
+        "reserve",
+        "algorithm",
+        "time_zone",
+        "burst",
+        "warn_at",
+    }
 )
 _REPLACES_KEYS: Final = frozenset({"name"})
 
@@ -226,7 +239,17 @@ def _rate_limit(document: object, path: Path) -> RateLimit:
         slides=algorithm == SLIDING_WINDOW,
         time_zone=_time_zone(mapping, path),
         burst=_burst(mapping, path, amount, unit) if algorithm == TOKEN_BUCKET else 0,
+        warn_at=_warn_at(mapping, path),
     )
+
+
+def _warn_at(mapping: Mapping[str, object], path: Path) -> tuple[int, ...]:
+    found: list[int] = []
+    for index, each in enumerate(_sequence(mapping, "warn_at", (*path, "warn_at"))):
+        if not isinstance(each, int) or isinstance(each, bool) or not 1 <= each <= 100:
+            raise ConfigError(f"expected per cent, from 1 to 100, found {each!r}", (*path, "warn_at", index))
+        found.append(each)
+    return tuple(found)
 
 
 def _algorithm(mapping: Mapping[str, object], path: Path) -> str:
@@ -399,6 +422,7 @@ def _dump_rate_limit(limit: RateLimit) -> dict[str, object]:
         "algorithm": SLIDING_WINDOW if limit.slides else TOKEN_BUCKET if limit.burst else "",
         "burst": 0 if limit.burst == limit.requests_per_unit else limit.burst,
         "time_zone": limit.time_zone,
+        "warn_at": list(limit.warn_at),
     }
     kept = {key: value for key, value in fields.items() if value}
     if limit.unit is None:

@@ -47,6 +47,7 @@ class Rule:
     """What a token bucket holds; 0 where it is none."""
     metadata: str = ""
     """JSON for the answer's dynamic metadata."""
+    warn_at: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
@@ -156,6 +157,7 @@ def _rule(domain: str, key: str, descriptor: Descriptor, path: tuple[Descriptor,
         time_zone=limit.time_zone,
         burst=limit.burst,
         metadata=descriptor.metadata,
+        warn_at=limit.warn_at,
     )
 
 

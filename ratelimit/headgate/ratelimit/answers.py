@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from headgate.contract.headers import LIMIT_WARNING
 from headgate.limits.engine import Code, Decision, Status
 from headgate.limits.matching import Rule
+from headgate.limits.warnings import reached
 
 Body = Callable[[str], bytes]
 
@@ -64,9 +66,12 @@ LIMIT_HEADERS: Final = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelim
 def answer(decision: Decision, *, path: str | None, limit_headers: Sequence[str] = ()) -> Answer:
     """What to add to the response of a request to `path` (None: unknown); the names of three headers, if any."""
     refusal = decision.refusal
-    if refusal is None and not limit_headers:
+    warnings = ", ".join([f"{rule.label};used={share}%" for rule, share in reached(decision)])
+    if refusal is None and not limit_headers and not warnings:
         return NO_ANSWER
     headers = _limit_headers(decision, limit_headers) if limit_headers else ()
+    if warnings:
+        headers = (*headers, (LIMIT_WARNING, warnings))
     if refusal is None:
         return Answer(headers)
     headers = (("retry-after", str(refusal.reset_seconds)), *headers)

@@ -10,6 +10,7 @@ from typing import Final
 
 from headgate.limits.algorithms.counting import Part
 from headgate.limits.engine import Decision, Moment, Status
+from headgate.limits.warnings import crossed
 
 RULES_MAX: Final = 10_000
 """Rules with counters of their own; the rest share one named `other`. Bounds what `detailed_metric` can make."""
@@ -28,6 +29,8 @@ class RuleCounts:
     shadow_mode: int = 0
     refused: int = 0
     """Requests this rule refused; ours."""
+    warned: int = 0
+    """How often use of it crossed a share that it warns at; ours."""
     steered: int = 0
     """Requests that did not begin with the backend it limits, because it is used up; ours."""
 
@@ -83,6 +86,7 @@ class Metrics:
         hits = 0 if op.part is Part.RESERVE else max(op.hits, 0)
         counts.total_hits += hits
         near = math.floor(op.limit * self._near_limit_ratio)
+        counts.warned += crossed(status) > 0
         if status.over:
             if status.before < op.limit < status.after:
                 # A charge that crosses the limit: what lies below it was near.

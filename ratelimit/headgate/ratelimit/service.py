@@ -13,6 +13,7 @@ from headgate.contract import headers
 from headgate.limits.config import with_modes
 from headgate.limits.engine import Decision, LimitRequest, Moment, Outcome, Plan, decide_request, plan_request
 from headgate.limits.matching import EMPTY, Snapshot, build_snapshot
+from headgate.limits.warnings import crossed
 from headgate.ratelimit import wire
 from headgate.ratelimit.answers import answer
 from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO, Metrics
@@ -101,6 +102,9 @@ class RateLimitService:
         """Decides and counts."""
         decision = decide_request(plan, outcome)
         self.metrics.record(decision, moment)
+        for status in decision.statuses:
+            if status.rule is not None and status.rule.warn_at and (share := crossed(status)):
+                log.warning("limit_nearly_used", rule=status.rule.label, per_cent=share, limit=status.rule.amount)
         return decision
 
     def encode(self, decision: Decision, path: str | None) -> bytes:

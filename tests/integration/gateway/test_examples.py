@@ -78,6 +78,7 @@ def test_every_example_is_here() -> None:
         "gpt-for-bedrock-clients",
         "gpt-for-cohere-clients",
         "gpt-for-google-clients",
+        "limits",
         "route-by-model",
         "strict-translation",
         "token-limit",
@@ -127,6 +128,30 @@ def test_token_limit(start: Start) -> None:
     assert bob.chat.completions.create(model="gpt-4o", messages=MESSAGES).choices
     with pytest.raises(openai.AuthenticationError):
         stage.openai(api_key="mallory").chat.completions.create(model="gpt-4o", messages=MESSAGES)
+
+
+def test_limits(start: Start) -> None:
+    """Each client at its pace, and whatever goes beyond what OpenAI serves in a minute is served by Claude."""
+    stage = start("limits")
+    stage["openai"].answer(Answer(usage=Usage(input=60_000, output=40_000)))
+    assert called(stage, "limits").status_code == 200
+    client = stage.openai(api_key="bob-1").chat.completions
+
+    def by_claude() -> bool:
+        client.create(model="assistant", messages=MESSAGES)
+        return bool(stage["anthropic"].requests)
+
+    wait_until(by_claude, "the charge")
+    paced = stage.openai(api_key="alice-1").chat.completions
+
+    def refused() -> openai.RateLimitError | None:
+        try:
+            paced.create(model="assistant", messages=MESSAGES)
+        except openai.RateLimitError as error:
+            return error
+        return None
+
+    assert "clients/pace" in str(wait_until(refused, "Alice to be too fast"))
 
 
 def test_claude_for_openai_clients(start: Start) -> None:

@@ -137,11 +137,15 @@ def _actions(limit: RateLimit, rule: ir.LimitRule, model: str = "") -> None:
         _selector_action(limit.actions.add(), selector)
 
 
-def _set_amount(limit: RateLimit, amount: int | str, rule: ir.Rule, clusters: tuple[str, ...]) -> None:
+def _set_amount(
+    limit: RateLimit, amount: int | str, rule: ir.Rule, clusters: tuple[str, ...], *, bounded: bool = False
+) -> None:
     if isinstance(amount, int) and not clusters:
         limit.hits_addend.number.value = amount
         return
     cost = str(amount) if isinstance(amount, int) else cost_expression(amount, rule)
+    if bounded:  # Envoy drops a descriptor that is to add more
+        cost = f"(int({cost}) > {cel.HITS_MAX} ? {cel.HITS_MAX} : int({cost}))"
     if clusters:
         served = " || ".join(f"xds.cluster_name == {cel.quoted(cluster)}" for cluster in clusters)
         cost = f"({served} ? int({cost}) : 0)"
@@ -234,7 +238,7 @@ def _check_and_charge(
         charge = result.rate_limits.add(apply_on_stream_done=True)
         _actions(charge, limit, model)
         clusters = tuple(backend.name for backend in backends) if limit.backend is not None else ()
-        _set_amount(charge, limit.response_amount, rule, clusters)
+        _set_amount(charge, limit.response_amount, rule, clusters, bounded=limit.what == "usd")
 
 
 def addresses(text: str) -> str:

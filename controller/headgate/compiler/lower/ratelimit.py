@@ -39,7 +39,16 @@ def _levels(rule: ir.LimitRule) -> Iterator[Level]:
 
 
 def _limit(rule: ir.LimitRule) -> RateLimit:
-    return RateLimit(unit=Unit[rule.unit], requests_per_unit=rule.requests, reserve=Reserve(rule.reserve))
+    return RateLimit(
+        unit=Unit[rule.unit],
+        requests_per_unit=rule.requests,
+        name=rule.name if rule.what else "",
+        reserve=Reserve(rule.reserve),
+        slides=rule.slides,
+        burst=rule.burst,
+        warn_at=rule.warn_at,
+        time_zone=rule.time_zone,
+    )
 
 
 @dataclass(slots=True)

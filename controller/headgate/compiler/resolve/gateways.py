@@ -10,6 +10,7 @@ from headgate.compiler import ir
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.attachment import ROUTE_KINDS, Route
 from headgate.compiler.resolve.backends import check_backends
+from headgate.compiler.resolve.limit_policies import check_limit_policies
 from headgate.compiler.resolve.quotas import check_quotas
 from headgate.compiler.resolve.routes import CLOSED, Attachment, ai_rules, http_rules
 from headgate.compiler.resolve.scope import CONFIG_ANNOTATION, Scope, grant_remedy, granted, similar
@@ -308,6 +309,7 @@ def program(scope: Scope) -> ir.Program:
         _check_parents(scope)
         check_backends(scope)
         check_quotas(scope)
+        check_limit_policies(scope)
         return found
     _check_unread(scope)
     ports: defaultdict[int, list[_Placed]] = defaultdict(list)
@@ -316,6 +318,7 @@ def program(scope: Scope) -> ir.Program:
     _check_parents(scope)
     check_backends(scope)
     check_quotas(scope)
+    check_limit_policies(scope)
     return ir.Program(
         ports=tuple(_port(number, ports[number]) for number in sorted(ports)),
         listeners=tuple(sorted(placed.resolved.name for found in ports.values() for placed in found)),

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from headgate.compiler import cel, ir
+from headgate.compiler.resolve.costs import Priced
 from headgate.compiler.resolve.policies import reservation
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resolve.selecting import selectors
@@ -17,8 +18,6 @@ from headgate.compiler.world import Target
 from headgate.contract import metadata
 
 UNITS = {"1s": "SECOND", "1m": "MINUTE", "1h": "HOUR", "1d": "DAY"}
-COST = "quota_cost"
-"""compat: what the cost of a quota is called in the metadata of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +32,18 @@ class _Bucket:
     shadow: bool = False
 
 
-def quota_limits(
-    scope: Scope, backends: Sequence[ir.Backend], costs: tuple[ir.Cost, ...]
-) -> tuple[tuple[ir.LimitRule, ...], tuple[ir.Cost, ...]]:
-    """The limits of a rule's backends, and the rule's costs with those that the limits charge."""
-    found: dict[tuple[str, str, str], tuple[ir.LimitRule, str]] = {}
+def quota_limits(scope: Scope, backends: Sequence[ir.Backend]) -> Iterator[Priced]:
+    """The limits of a rule's backends, each with what a finished request costs."""
+    found: set[tuple[str, str, str]] = set()
     for service in dict.fromkeys(backend.service for backend in backends):
         namespace, _, name = service.partition("/")
         for policy in scope.quotas.get(Target("aigateway.envoyproxy.io", "AIServiceBackend", namespace, name), ()):
             for key, limit, expression in _of_policy(scope, policy, service):
                 of = limit.backend
-                if of is not None and any(map(of.may_be_for, backends)):
-                    # Two policies for one counter: the first by name has it.
-                    found.setdefault((service, of.model, key), (limit, expression))
-    if not found:
-        return (), costs
-    keys, priced = _cost_keys([expression for _, expression in found.values()], costs)
-    return tuple(replace(limit, response_amount=keys[expression]) for limit, expression in found.values()), priced
-
-
-def _cost_keys(expressions: Sequence[str], costs: tuple[ir.Cost, ...]) -> tuple[dict[str, str], tuple[ir.Cost, ...]]:
-    """Under which metadata keys expressions are to be found, and the costs with those that had none."""
-    keys = {cost.expression: cost.key for cost in reversed(costs)}
-    new = [each for each in dict.fromkeys(expressions) if each not in keys]
-    for number, expression in enumerate(new):
-        keys[expression] = COST if len(new) == 1 else f"{COST}_{number}"
-    return keys, (*costs, *(ir.Cost(keys[each], each) for each in new))
+                # Two policies for one counter: the first by name has it.
+                if of is not None and any(map(of.may_be_for, backends)) and (service, of.model, key) not in found:
+                    found.add((service, of.model, key))
+                    yield Priced(limit, expression)
 
 
 def check_quotas(scope: Scope) -> None:

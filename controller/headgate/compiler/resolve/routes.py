@@ -8,7 +8,9 @@ from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, is_chat, lane_of
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
+from headgate.compiler.resolve.costs import with_costs
 from headgate.compiler.resolve.credentials import asked
+from headgate.compiler.resolve.limit_policies import policy_limits
 from headgate.compiler.resolve.quotas import quota_limits
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import ai_gateway, envoy_gateway, gateway_api
@@ -138,10 +140,14 @@ def _ai_rule(
     applied = _apply(scope, route, rule.name, place, costs)
     resolved = (ai_backend(scope, route, (index, number), ref) for number, ref in enumerate(rule.backend_refs))
     usable, unavailable = asked(tuple(backend for backend in resolved if backend is not None))
-    quotas, costs = quota_limits(scope, usable, costs)
+    targets = policies.route_targets(route, rule.name, place.gateway, place.listener)
+    found = (*policy_limits(scope, targets, usable), *quota_limits(scope, usable))
+    added, costs = with_costs(found, costs)
     backends = with_managed_headers(usable)
     counted = bool(costs) or bool(scope.options.collector_socket)
-    backends = tuple(replace(each, include_usage=counted, steered=bool(quotas)) for each in backends)
+    backends = tuple(
+        replace(each, include_usage=counted, steered=any(each.backend for each in added)) for each in backends
+    )
     if applied.traffic is not None:
         backends = tuple(policies.to_backend(applied.traffic, backend) for backend in backends)
     _check_served(scope, route, f"spec.rules[{index}].backendRefs", backends)
@@ -162,7 +168,7 @@ def _ai_rule(
         backend_request_seconds=backend_request,
         retry=_with_idle(applied.retry, rule, backends),
         costs=costs,
-        limits=(*applied.limits, *quotas),
+        limits=(*applied.limits, *added),
         local_limit=applied.local_limit,
         auth=applied.auth,
         direct=direct,
@@ -336,6 +342,9 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
     """The rules of a plain route on one listener."""
     for index, rule in enumerate(route.spec.rules):
         applied = _apply(scope, route, rule.name, place, ())
+        targets = policies.route_targets(route, rule.name, place.gateway, place.listener)
+        # no usage is read here, so there is nothing to charge
+        requests = tuple(each.limit for each in policy_limits(scope, targets, ()) if not each.expression)
         found = _filters(scope, route, index, rule)
         resolved = (http_backend(scope, route, (index, n), ref) for n, ref in enumerate(rule.backend_refs))
         backends = tuple(backend for backend in resolved if backend is not None)
@@ -359,7 +368,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             request_seconds=request if request is not None else applied.request_seconds,
             backend_request_seconds=backend_request,
             retry=_http_retry(rule, applied.retry),
-            limits=applied.limits,
+            limits=(*applied.limits, *requests),
             local_limit=applied.local_limit,
             auth=applied.auth,
             request_headers=found.request,

@@ -57,6 +57,7 @@ class Scope:
         set_once(self, "tls", _tls(self))
         set_once(self, "translation", dict(_translation(self)))
         set_once(self, "quotas", _quotas(self))
+        _check_limited(self)
         set_once(self, "traffic", dict(_targets(self, world.backend_traffic_policies)))
         set_once(self, "security", dict(_targets(self, world.security_policies)))
         set_once(self, "client", dict(_targets(self, world.client_traffic_policies)))
@@ -170,6 +171,13 @@ def _translation(scope: Scope) -> Iterator[tuple[Target, headgate.TranslationPol
             _check_target(scope, policy, place, target)
             _report_conflict(scope, policy, place, target, taken.setdefault(target, policy))
     yield from taken.items()
+
+
+def _check_limited(scope: Scope) -> None:
+    for policy in scope.world.limit_policies.values():
+        for index, ref in enumerate(policy.spec.target_refs):
+            target = Target(ref.group, ref.kind, policy.metadata.namespace, ref.name, ref.section_name)
+            _check_target(scope, policy, f"spec.targetRefs[{index}]", target)
 
 
 def _quotas(scope: Scope) -> Mapping[Target, tuple[quota.QuotaPolicy, ...]]:

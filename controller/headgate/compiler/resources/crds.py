@@ -305,6 +305,31 @@ FACTS: Final[Mapping[str, Facts]] = {
         }
     ),
     "ThinkingBudget": Facts(rules=(Rule("self.minimum <= self.maximum", "minimum must not be above maximum"),)),
+    "LimitTarget": Facts(
+        rules=(
+            Rule(
+                "self.kind in ['Gateway', 'HTTPRoute'] ? self.group == 'gateway.networking.k8s.io' : "
+                "self.group == 'aigateway.envoyproxy.io'",
+                "this group has no such kind to limit",
+            ),
+        )
+    ),
+    "LimitPolicyRule": Facts(
+        rules=(
+            Rule(
+                "self.unit == 'usd' ? has(self.prices) || has(self.costExpression) : true",
+                "prices must be set for unit usd",
+            ),
+            Rule("self.unit != 'usd' ? !has(self.prices) : true", "prices are for unit usd"),
+            Rule(
+                "self.unit == 'requests' ? !has(self.costExpression) : true",
+                "costExpression is not for unit requests",
+            ),
+            Rule("has(self.burst) ? self.algorithm == 'TokenBucket' : true", "burst is for algorithm TokenBucket"),
+            Rule("has(self.timeZone) ? self.algorithm == 'Fixed' : true", "timeZone is for algorithm Fixed"),
+        )
+    ),
+    "LimitPolicySpec": Facts(keys={"rules": "name"}),
     # --- parts of a quota
     "QuotaPathMatch": Facts(defaults={"value": "/", "invert": False}),
     "QuotaValueMatch": Facts(defaults={"invert": False}),

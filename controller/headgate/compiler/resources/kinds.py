@@ -11,6 +11,7 @@ from headgate.compiler.resources import (
     envoy_gateway,
     gateway_api,
     headgate,
+    limit_policy,
     policies,
     quota,
 )
@@ -57,6 +58,7 @@ KINDS: Final = (
     Kind(_AI, "GatewayConfig", ("v1beta1", "v1alpha1"), ai_gateway.GatewayConfig, "gateway_configs"),
     Kind(_AI, "QuotaPolicy", ("v1alpha1",), quota.QuotaPolicy, "quota_policies"),
     Kind(headgate.GROUP, "TranslationPolicy", ("v1alpha1",), headgate.TranslationPolicy, "translation_policies"),
+    Kind(headgate.GROUP, "LimitPolicy", ("v1alpha1",), limit_policy.LimitPolicy, "limit_policies"),
     Kind("", "Secret", ("v1",), core.Secret, "secrets"),
     Kind("", "ConfigMap", ("v1",), core.ConfigMap, "config_maps"),
     Kind("", "Namespace", ("v1",), core.Namespace, "namespaces", namespaced=False),

@@ -29,6 +29,7 @@ SUCCESS: Final = {
     "BackendSecurityPolicy": "BackendSecurityPolicy reconciled successfully",
     "GatewayConfig": "GatewayConfig reconciled successfully",
     "QuotaPolicy": "QuotaPolicy reconciled successfully",
+    "LimitPolicy": "LimitPolicy reconciled successfully",
     "TranslationPolicy": "TranslationPolicy reconciled successfully",
 }
 """compat: upstream's words, which scripts may compare."""
@@ -48,12 +49,14 @@ class Served:
     def __init__(self, scope: Scope, program: ir.Program) -> None:
         self.rules: dict[str, ir.Rule] = {}
         self.services: set[str] = set()
+        self.limits: set[str] = set()
         for port in program.ports:
             for listener in port.listeners:
                 for host in listener.hosts:
                     for rule in host.rules:
                         self.rules.setdefault(rule.name, rule)
         for rule in self.rules.values():
+            self.limits.update(limit.name for limit in rule.limits)
             self.services.update(backend.service for backend in rule.backends if backend.dialect is not None)
         self.foreign = _foreign(scope)
 
@@ -110,6 +113,9 @@ def ai_statuses(scope: Scope, program: ir.Program) -> Iterator[ObjectStatus]:
         names = [Name(policy.metadata.namespace, target.name) for target in policy.spec.target_refs]
         used = any(str(name) in served.services for name in names)
         yield from _one(scope, served, policy, _use(scope, policy, "no backend that is served has it", used=used))
+    for limited in world.limit_policies.values():
+        used = any(name.startswith(f"LimitPolicy/{limited.name}/") for name in served.limits)
+        yield from _one(scope, served, limited, _use(scope, limited, "nothing that is served is its target", used=used))
     for config in world.gateway_configs.values():
         used = any(scope.configs.get(gateway) == config.name for gateway in scope.gateways)
         yield from _one(scope, served, config, _use(scope, config, "no Gateway names it", used=used))

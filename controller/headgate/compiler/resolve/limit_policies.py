@@ -1,0 +1,136 @@
+"""LimitPolicies: what limits a rule's requests, and those of its backends.
+
+Unlike other policies they add up: every one counts that has the rule, its route, listener or Gateway, or one of its
+backends, as a target. A limit is one counter (for each whom it counts apart), whatever routes lead to it.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from headgate.compiler import cel, ir
+from headgate.compiler.resolve.costs import Priced
+from headgate.compiler.resolve.scope import Scope
+from headgate.compiler.resolve.selecting import selectors
+from headgate.compiler.resources.limit_policy import LimitPolicy, LimitPolicyRule, ModelPrice
+from headgate.compiler.world import Target
+from headgate.contract import metadata
+from headgate.limits.calendar import known_zone
+
+RESERVATIONS = {"Lenient": "lenient", "Strict": "strict", "Off": ""}
+_SOURCES = {"source_ip": "remote_address"}
+
+
+def policy_limits(scope: Scope, targets: Sequence[Target], backends: Sequence[ir.Backend]) -> Iterator[Priced]:
+    """The limits of one rule; `targets` are what policies for it may be attached to."""
+    wanted = set(targets)
+    services = {Target("aigateway.envoyproxy.io", "AIServiceBackend", *_split(each.service)) for each in backends}
+    for policy in scope.world.limit_policies.values():
+        of = [
+            Target(r.group, r.kind, policy.metadata.namespace, r.name, r.section_name) for r in policy.spec.target_refs
+        ]
+        if wanted.intersection(of):
+            yield from _limits(scope, policy, None)
+        for target in sorted(services.intersection(of)):
+            yield from _limits(scope, policy, f"{target.namespace}/{target.name}")
+
+
+def _split(service: str) -> tuple[str, str]:
+    namespace, _, name = service.partition("/")
+    return namespace, name
+
+
+def check_limit_policies(scope: Scope) -> None:
+    """Reports on what no route leads to, too."""
+    for policy in scope.world.limit_policies.values():
+        for _ in _limits(scope, policy, None):
+            pass
+
+
+def _limits(scope: Scope, policy: LimitPolicy, service: str | None) -> Iterator[Priced]:
+    """The limits of a policy, of one backend or of all."""
+    if not scope.options.ratelimit_socket:
+        what = "beside Envoy Gateway" if scope.options.envoy_gateway else "without a rate limit service"
+        scope.report.error(policy, "spec", f"limits are not enforced {what}")
+        return
+    for index, rule in enumerate(policy.spec.rules):
+        field = f"spec.rules[{index}]"
+        chosen, expression = _chosen(scope, policy, field, rule), _expression(scope, policy, field, rule)
+        if rule.time_zone and not known_zone(rule.time_zone):
+            remedy = "like Europe/Berlin"
+            scope.report.error(policy, f"{field}.timeZone", f"{rule.time_zone} is no time zone", remedy=remedy)
+            continue
+        if chosen is None or expression is None:
+            continue
+        yield Priced(_limit(policy, rule, service, chosen), expression)
+
+
+def _limit(
+    policy: LimitPolicy, rule: LimitPolicyRule, service: str | None, chosen: tuple[ir.Selector, ...]
+) -> ir.LimitRule:
+    counted = rule.unit != "requests"
+    return ir.LimitRule(
+        name=f"LimitPolicy/{policy.name}/{rule.name}",
+        backend=None if service is None else ir.BackendLimit(service=service),
+        selectors=chosen,
+        requests=rule.amount,
+        unit=rule.window.upper(),
+        what=rule.unit,
+        request_amount=0 if counted else 1,
+        shadow=rule.mode == "Shadow",
+        reserve=RESERVATIONS[rule.reservation] if counted else "",
+        reserved_output_tokens=rule.reserved_output_tokens,
+        slides=rule.algorithm == "Sliding",
+        burst=(rule.burst or rule.amount) if rule.algorithm == "TokenBucket" else 0,
+        time_zone=rule.time_zone,
+        warn_at=tuple(sorted(set(rule.warn_at))),
+    )
+
+
+def _chosen(scope: Scope, policy: LimitPolicy, field: str, rule: LimitPolicyRule) -> tuple[ir.Selector, ...] | None:
+    """Whom a rule counts; None, reported, where that cannot be expressed."""
+    found: list[ir.Selector] = []
+    if rule.models:
+        several = len(rule.models) > 1
+        value = "|".join(map(re.escape, rule.models)) if several else rule.models[0]
+        found.append(ir.Selector(source="model", value=value, regex=several))
+    for index, condition in enumerate(rule.client_selectors):
+        chosen = selectors(scope, policy, f"{field}.clientSelectors[{index}]", condition)
+        if chosen is None:
+            return None
+        found.extend(chosen)
+    found.extend(ir.Selector(source=_SOURCES.get(each, each), value=None) for each in rule.per)
+    return tuple(dict.fromkeys(found))
+
+
+def _expression(scope: Scope, policy: LimitPolicy, field: str, rule: LimitPolicyRule) -> str | None:
+    """What a finished request costs; empty where nothing, None, reported, where it cannot be told."""
+    if rule.unit == "requests":
+        return ""
+    if not rule.cost_expression:
+        if rule.unit == "tokens":
+            return metadata.TOTAL_TOKENS
+        if not any(each.model == "*" for each in rule.prices):
+            message = "models without a price cost nothing"
+            scope.report.warning(policy, f"{field}.prices", message, remedy="a price for model '*'")
+        return money(rule.prices)
+    why = cel.check_expression(rule.cost_expression)
+    if why is not None:
+        remedy = "an expression such as input_tokens + 4u * output_tokens"
+        scope.report.error(policy, f"{field}.costExpression", why, remedy=remedy)
+        return None
+    return rule.cost_expression
+
+
+def money(prices: Sequence[ModelPrice]) -> str:
+    """CEL for what a request costs, in millionths of a dollar, rounded up: a model's own price before that of `*`."""
+    expression = "0u"
+    for price in (
+        *(each for each in prices if each.model == "*"),
+        *(each for each in reversed(prices) if each.model != "*"),
+    ):
+        cached = price.input if price.cached_input is None else price.cached_input
+        fresh = "(input_tokens > cached_input_tokens ? input_tokens - cached_input_tokens : 0u)"
+        total = f"{fresh} * {price.input}u + cached_input_tokens * {cached}u + output_tokens * {price.output}u"
+        cost = f"(({total} + 999999u) / 1000000u)"
+        expression = cost if price.model == "*" else f"(model == {cel.quoted(price.model)} ? {cost} : {expression})"
+    return expression

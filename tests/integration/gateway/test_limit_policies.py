@@ -1,0 +1,149 @@
+"""LimitPolicies through Envoy: requests, tokens and money, of Gateways, routes, rules, models, clients and backends."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import openai
+import pytest
+from support import manifests
+from support.manifests import AI, GATEWAY, GATEWAY_API, Document, api_keys, backend, document, ref, route, rule, target
+from support.providers import OPENAI, Answer, Provider, Usage
+from support.redis import RedisServer
+from support.stage import Stage
+from support.waiting import wait_until
+
+pytestmark = [pytest.mark.envoy, pytest.mark.redis]
+
+MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
+USAGE = Usage(input=12, output=8)
+WARNED = "LimitPolicy/default/second/soft;used=50%"
+
+
+def limit(name: str, unit: str, amount: int, **more: Any) -> Document:
+    return {"name": name, "unit": unit, "amount": amount, "window": "year", **more}
+
+
+def policy(name: str, kind: str, of: str, *rules: Document, section: str = "") -> Document:
+    group = GATEWAY_API if kind == "Gateway" else AI
+    where = {"group": group, "kind": kind, "name": of, **({"sectionName": section} if section else {})}
+    return document("headgate.dev/v1alpha1", "LimitPolicy", name, {"targetRefs": [where], "rules": list(rules)})
+
+
+def _documents(stage: Stage) -> list[Document]:
+    openai_port = stage["openai"].port
+    clients = {"alice": "sk-alice", "bob": "sk-bob"}
+    rules = [
+        rule("one", ref("openai"), name="first"),
+        rule("two", ref("openai"), name="second"),
+        rule("money", ref("openai", modelNameOverride="gpt-priced"), name="money"),
+    ]
+    return [
+        *manifests.gateway({"port": stage.port}),
+        *backend("openai", openai_port, key="sk-openai"),
+        *backend("busy", openai_port, key="sk-openai"),
+        *backend("spare", stage["spare"].port, key="sk-spare"),
+        route("models", rules),
+        route("shared", [rule("shared", ref("busy", priority=0), ref("spare", priority=1))]),
+        *api_keys("clients", target("Gateway", GATEWAY), clients, forwardClientIDHeader="x-client-id"),
+        policy("everyone", "Gateway", GATEWAY, limit("rpy", "requests", 9, per=["client"])),
+        policy("first", "AIGatewayRoute", "models", limit("tokens", "tokens", 30), section="first"),
+        policy(
+            "second",
+            "AIGatewayRoute",
+            "models",
+            limit("burst", "requests", 3, window="day", algorithm="TokenBucket", burst=2, models=["two"]),
+            limit("soft", "requests", 4, mode="Shadow", warnAt=[50], per=["header:x-team"], models=["two"]),
+        ),
+        policy(
+            "money",
+            "AIGatewayRoute",
+            "models",
+            limit(
+                "spent",
+                "usd",
+                5_000_000_000_000,
+                window="month",
+                timeZone="Europe/Berlin",
+                models=["money"],
+                prices=[
+                    {"model": "gpt-priced", "input": 40_000_000_000_000, "output": 52_500_000_000_000},
+                    {"model": "*", "input": 1, "output": 1},
+                ],
+            ),
+        ),
+        policy("busy", "AIServiceBackend", "busy", limit("tpy", "tokens", 30)),
+    ]
+
+
+@pytest.fixture(scope="module", params=["memory", "redis"])
+def limit_stage(request: pytest.FixtureRequest, redis_process: RedisServer) -> Iterator[Stage]:
+    redis_process.flush()
+    arguments = ("--redis-url", redis_process.url) if request.param == "redis" else ()
+    with Stage(openai=Provider(OPENAI, key="sk-openai"), spare=Provider(OPENAI, key="sk-spare")) as stage:
+        yield stage.run(_documents(stage), *arguments)
+
+
+@pytest.fixture
+def stage(limit_stage: Stage) -> Iterator[Stage]:
+    limit_stage.forget()
+    yield limit_stage
+    limit_stage.check()
+
+
+def ask(stage: Stage, model: str, *, key: str = "sk-bob", usage: Usage = USAGE, team: str = "") -> Any:
+    """The answer's headers; the limiter has been told of its end."""
+    for provider in stage.providers.values():
+        provider.answer(Answer(usage=usage))
+    calls = stage.calls("headgate-ratelimit")
+    client = cast("Any", stage.openai(api_key=key).chat.completions.with_raw_response)
+    try:
+        return client.create(model=model, messages=MESSAGES, extra_headers={"x-team": team} if team else {}).headers
+    finally:
+        wait_until(lambda: stage.calls("headgate-ratelimit") >= calls + 2, "the charge")
+
+
+def test_a_rules_tokens(stage: Stage) -> None:
+    for _ in range(2):
+        ask(stage, "one")
+    with pytest.raises(openai.RateLimitError, match="first/tokens"):
+        ask(stage, "one")
+    ask(stage, "two", team="x")
+
+
+def test_a_backend_that_is_used_up_is_passed_over(stage: Stage) -> None:
+    for expected in ("openai", "openai", "spare", "spare"):
+        stage.forget()
+        ask(stage, "shared")
+        assert [name for name in stage.providers if stage[name].requests] == [expected]
+
+
+def test_each_client_of_the_gateway_by_itself(stage: Stage) -> None:
+    for _ in range(9):
+        ask(stage, "shared", key="sk-alice")
+    with pytest.raises(openai.RateLimitError, match="everyone/rpy"):
+        ask(stage, "shared", key="sk-alice")
+
+
+def test_a_bucket_and_a_soft_limit(stage: Stage) -> None:
+    """The bucket holds two and gets three a day; the shadow of the other limit only warns."""
+    found: list[Any] = []
+
+    def refused() -> openai.RateLimitError | None:
+        try:
+            found.append(ask(stage, "two", team="y"))
+        except openai.RateLimitError as error:
+            return error
+        return None
+
+    error = wait_until(refused, "the bucket to be empty")
+    assert "second/burst" in str(error)
+    assert 0 < int(error.response.headers["retry-after"]) <= 28_800
+    assert [headers.get("x-headgate-limit-warning") for headers in found] in ([None], [None, WARNED])
+
+
+def test_money_beyond_32_bits(stage: Stage) -> None:
+    """900,000,000 millionths a request, of 5,000,000,000,000."""
+    headers = ask(stage, "money")
+    assert "money/spent" in headers["x-ratelimit-limit"]
+    found = stage.access(lambda line: line.get("model") == "money")
+    assert {line["metadata"]["limit_cost"] for line in found} == {900_000_000}
