@@ -2,7 +2,7 @@
 whenever any route changes."""
 
 import re
-from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 LENGTH_MAX: Final = 90
@@ -15,7 +15,8 @@ _Tree = dict[str, "_Tree"]
 """Pieces by what stands before them; the empty piece ends an expression."""
 
 
-def either(patterns: Iterable[str]) -> str:
+@lru_cache(maxsize=4096)
+def either(patterns: tuple[str, ...]) -> str:
     """An expression for the whole texts that any of them takes. What some of them begin with stands once."""
     tree: _Tree = {}
     for pattern in patterns:
@@ -38,12 +39,13 @@ def _written(tree: _Tree, *, outermost: bool = False) -> str:
     return text if outermost else f"({text})"
 
 
-def joined(patterns: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+@lru_cache(maxsize=4096)
+def joined(patterns: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
     """Which of the patterns (by position) can be one: into the first group in which there is room."""
     groups: list[list[int]] = []
     for index, pattern in enumerate(patterns):
         for group in groups:
-            if len(either([*(patterns[other] for other in group), pattern])) <= LENGTH_MAX:
+            if len(either((*(patterns[other] for other in group), pattern))) <= LENGTH_MAX:
                 group.append(index)
                 break
         else:

@@ -341,7 +341,7 @@ def _served_route(rule: ir.Rule, served: Served, options: Options, how: Placemen
 def _class_match(where: RouteMatch, together: Sequence[PathClass], root: str) -> None:
     first = together[0]
     if len(together) > 1:
-        where.safe_regex.CopyFrom(regex(_under_root(either(map(_pattern, together)), root)))
+        where.safe_regex.CopyFrom(regex(_under_root(either(tuple(map(_pattern, together))), root)))
     else:
         _path_match(where, first.kind, _under_root(first.path, root))
     if first.excludes:
@@ -363,7 +363,7 @@ def _joined(made: Sequence[tuple[Served, Route]]) -> Iterator[tuple[tuple[PathCl
     groups = {
         positions[group[0]]: [positions[index] for index in group]
         for positions in alike.values()
-        for group in joined([_pattern(made[position][0].path_class) for position in positions])
+        for group in joined(tuple(_pattern(made[position][0].path_class) for position in positions))
     }
     grouped = {position for group in groups.values() for position in group}
     for position, (served, route) in enumerate(made):
