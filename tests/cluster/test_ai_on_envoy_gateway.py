@@ -297,7 +297,7 @@ async def test_traffic_goes_on_through_an_upgrade_which_translates_everything_ag
         await asyncio.to_thread(
             wait_until, lambda: stage.controller.status()["hooks"]["heard"], "a call", timeout_seconds=30
         )
-        assert stage.controller.status()["objects"]["writes"] == 1
+        assert stage.controller.status()["objects"]["writes"] >= 1  # the objects of other tests are written again too
         await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("second"))]))
         await stage.served("late")
 
@@ -393,10 +393,12 @@ async def test_the_versions_that_run_are_read_and_an_old_envoy_is_told(stage: Ai
 
     told = await stage.kube.wait_for(route, says("1.39"), "the old Envoy", timeout_seconds=40)
     assert condition(told, "Programmed")["status"] == "False"
-    found = await asyncio.to_thread(
-        wait_until, lambda: stage.controller.status()["deployed"], "the workloads", timeout_seconds=20
+    versions = await asyncio.to_thread(
+        wait_until,
+        lambda: stage.controller.status()["deployed"].get(f"{stage.namespace}/gateway"),
+        "the workloads",
+        timeout_seconds=20,
     )
-    (versions,) = found.values()
     assert (versions["envoy"], versions["envoy_gateway"][0]) == ([1, 39], 1)
     await stage.envoys_image("docker.io/envoyproxy/envoy:distroless-v1.40.0")
     told = await stage.kube.wait_for(route, is_true("Programmed"), "the new one", timeout_seconds=40)
