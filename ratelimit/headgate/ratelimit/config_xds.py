@@ -90,6 +90,9 @@ class XdsSource:
                     async for snapshot in self._stream(channel):
                         yield snapshot
                 self._failed(f"{self._server.address}: the server ended the stream")
+            except asyncio.InvalidStateError:
+                # So gRPC says that the stream ended between an answer and what we say to it.
+                self._failed(f"{self._server.address}: the server ended the stream")
             except grpc.aio.AioRpcError as error:
                 self._failed(f"{self._server.address}: {error.code().name}: {error.details()}")
             except OSError as error:
