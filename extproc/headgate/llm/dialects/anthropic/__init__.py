@@ -4,7 +4,8 @@ from types import MappingProxyType
 from typing import Final
 
 from headgate.llm.dialects.anthropic.errors import decode_error, encode_error
-from headgate.llm.dialects.anthropic.request import decode_request, encode_request
+from headgate.llm.dialects.anthropic.request import decode_request
+from headgate.llm.dialects.anthropic.request_encoding import encode_request
 from headgate.llm.dialects.anthropic.response import decode_response, encode_response
 from headgate.llm.dialects.anthropic.stream import StreamDecoder, StreamEncoder
 from headgate.llm.dialects.dialect import ChatDialect

@@ -1,14 +1,6 @@
-"""A Messages request to the canonical model, and back.
+"""A Messages request to the canonical model: what the client said, turn by turn."""
 
-Decoding keeps what the client said, turn by turn. Encoding makes of it what the API takes: one `system`, turns of two
-roles that alternate, no empty text, tool results first, a token limit always.
-"""
-
-import base64
-import binascii
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 import msgspec
@@ -21,13 +13,11 @@ from headgate.llm.canonical import (
     FileSource,
     FunctionTool,
     ImagePart,
-    MediaPart,
     Message,
     OpaquePart,
     OpaqueTool,
     Part,
     RedactedThinkingPart,
-    RefusalPart,
     ResponseFormat,
     Role,
     Sampling,
@@ -46,18 +36,13 @@ from headgate.llm.canonical import (
 )
 from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.anthropic.citations import citations_of
-from headgate.llm.dialects.anthropic.settings import encode_settings, reasoning_of
-from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
-from headgate.llm.dialects.unsaid import report_cited_history
+from headgate.llm.dialects.anthropic.settings import reasoning_of
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
-from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 from headgate.llm.strict import decode_strict
 
 NAME: Final = DialectName.ANTHROPIC_MESSAGES
-
-# --- decode ----------------------------------------------------------------------------------------------------------
 
 
 def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
@@ -288,316 +273,3 @@ def _decode_tool_choice(choice: wire.ToolChoice | None) -> tuple[ToolChoice | No
 
 def _tag_of(block: msgspec.Struct) -> str:
     return str(block.__struct_config__.tag)
-
-
-# --- encode ----------------------------------------------------------------------------------------------------------
-
-
-def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
-    """See `ChatDialect.encode_request`."""
-    losses: list[Loss] = []
-    turns = _Turns(losses)
-    for message in _cite_all_or_none(request, losses):
-        turns.take(message)
-    settings = encode_settings(request, target, losses, calls=turns.calls, unsigned_loop=turns.unsigned_loop())
-    report_cited_history(request.messages, losses)
-    system, messages = turns.result()
-    body = wire.Request(
-        model=target.model,
-        max_tokens=settings.max_tokens,
-        messages=messages,
-        system=system or None,
-        tools=settings.tools or None,
-        tool_choice=settings.tool_choice,
-        stop_sequences=settings.stop or None,
-        stream=True if request.stream else None,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        top_k=settings.top_k,
-        thinking=settings.thinking,
-        output_config=settings.output_config,
-        metadata=_encode_user(request.user, losses),
-        service_tier=settings.service_tier,
-    )
-    memo = Memo(include_usage=request.include_usage, json_tool=settings.json_tool, stop=request.stop)
-    return EncodedRequest(_ENCODER.encode(body), memo, losses)
-
-
-_ENCODER: Final = msgspec.json.Encoder()
-
-
-def _cite_all_or_none(request: ChatRequest, losses: list[Loss]) -> Sequence[Message]:
-    """The messages, where the API takes citations: of all documents or none, and not with a schema for the answer."""
-    if not any(isinstance(part, DocumentPart) and part.cited for message in request.messages for part in message.parts):
-        return request.messages
-    cited = request.response_format is None or request.response_format.kind == "text"
-    if not cited:
-        losses.append(Loss("citations", "dropped", "a format of the answer excludes citations"))
-    return [
-        Message(
-            message.role,
-            tuple(
-                msgspec.structs.replace(part, cited=cited) if isinstance(part, DocumentPart) else part
-                for part in message.parts
-            ),
-            message.name,
-            message.path,
-        )
-        for message in request.messages
-    ]
-
-
-_PERSONAL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|\+?[\d\s().-]{7,}")
-"""An e-mail address or a telephone number: the API refuses them as `user_id`."""
-
-
-def _encode_user(user: str, losses: list[Loss]) -> wire.Metadata | None:
-    if not user:
-        return None
-    if _PERSONAL.fullmatch(user):
-        losses.append(Loss("user", "dropped", "this dialect refuses addresses and telephone numbers as user ids"))
-        return None
-    return wire.Metadata(user)
-
-
-_ID_CHARACTERS: Final = re.compile(r"[^a-zA-Z0-9_-]")
-"""What a tool call's id may not hold; some servers make ids like `functions.search:0`."""
-
-FIRST_TURN: Final = "(The conversation begins.)"
-"""Said for the user where the history begins with the assistant, a greeting say."""
-
-IMAGE_TYPES: Final = frozenset(("image/jpeg", "image/png", "image/gif", "image/webp"))
-PDF: Final = "application/pdf"
-TEXT_TYPES: Final = frozenset(("text/plain", "text/markdown", "text/csv", "text/html", "application/json"))
-
-
-@dataclass(slots=True)
-class _Turns:
-    """Collects messages into the API's shape. Feed every message in order, then read `result`."""
-
-    losses: list[Loss]
-    system: list[wire.TextBlock] = field(default_factory=list[wire.TextBlock])
-    turns: list[tuple[str, list[wire.Block]]] = field(default_factory=list[tuple[str, list[wire.Block]]])
-    calls: dict[str, None] = field(default_factory=dict[str, None])
-    """Names of the tools that the history calls, in order."""
-
-    def take(self, message: Message) -> None:
-        match message.role:
-            case Role.SYSTEM | Role.DEVELOPER:
-                self._take_system(message)
-            case Role.USER:
-                self._take_turn("user", message)
-            case Role.ASSISTANT:
-                self._take_turn("assistant", message)
-
-    def _take_system(self, message: Message) -> None:
-        if self.turns:
-            self.losses.append(
-                Loss(message.path, "changed", "instructions in mid-conversation go to the top in this dialect")
-            )
-        for part in message.parts:
-            if isinstance(part, TextPart):
-                if part.text.strip():
-                    self.system.append(wire.TextBlock(part.text, _encode_cache(part.cache)))
-            else:
-                self.losses.append(Loss(message.path, "dropped", "instructions are text only in this dialect"))
-
-    def _take_turn(self, role: str, message: Message) -> None:
-        blocks: list[wire.Block] = []
-        for part in message.parts:
-            if isinstance(part, TextPart):
-                if part.text.strip():  # the API refuses blank text
-                    blocks.append(wire.TextBlock(part.text, _encode_cache(part.cache)))
-                continue
-            if isinstance(part, ToolCallPart):
-                self.calls[part.name] = None
-            block = _encode_part(part, message.path, self.losses)
-            if block is not None:
-                blocks.append(block)
-        if not blocks:
-            return
-        if self.turns and self.turns[-1][0] == role:
-            self.turns[-1][1].extend(blocks)
-        else:
-            self.turns.append((role, blocks))
-
-    def unsigned_loop(self) -> bool:
-        """The conversation goes on from tool results whose call comes without signed thinking: the API then refuses
-        manual thinking."""
-        if len(self.turns) < 2 or not any(isinstance(block, wire.ToolResultBlock) for block in self.turns[-1][1]):
-            return False
-        first = self.turns[-2][1][0]
-        return not isinstance(first, wire.ThinkingBlock | wire.RedactedThinkingBlock)
-
-    def result(self) -> tuple[list[wire.TextBlock], list[wire.Message]]:
-        """`system` and `messages`. A conversation of nothing but instructions becomes a user turn, since there must be
-        one; white space at the end of a prefilled answer goes, since the API refuses it."""
-        turns, system = self.turns, self.system
-        if not turns and system:
-            self.losses.append(Loss("messages", "changed", "instructions alone become a user turn: there must be one"))
-            turns, system = [("user", list[wire.Block](system))], []
-        if turns and turns[0][0] == "assistant":
-            self.losses.append(Loss("messages", "changed", "the first turn must be the user's: one is put before it"))
-            turns = [("user", list[wire.Block]((wire.TextBlock(FIRST_TURN),))), *turns]
-        messages = [
-            wire.Message("user" if role == "user" else "assistant", _results_first(blocks)) for role, blocks in turns
-        ]
-        if turns and turns[-1][0] == "assistant":
-            _trim_end(turns[-1][1])
-            messages[-1] = wire.Message("assistant", turns[-1][1])
-        return system, messages
-
-
-def _results_first(blocks: list[wire.Block]) -> str | list[wire.Block]:
-    """Tool results must precede everything else of a turn. A lone text without cache point is written as a string."""
-    if len(blocks) == 1:
-        only = blocks[0]
-        if isinstance(only, wire.TextBlock) and only.cache_control is None:
-            return only.text
-        return blocks
-    results = [block for block in blocks if isinstance(block, wire.ToolResultBlock)]
-    if not results:
-        return blocks
-    return [*results, *(block for block in blocks if not isinstance(block, wire.ToolResultBlock))]
-
-
-def _trim_end(blocks: list[wire.Block]) -> None:
-    last = blocks[-1]
-    if isinstance(last, wire.TextBlock) and last.text != last.text.rstrip():
-        blocks[-1] = wire.TextBlock(last.text.rstrip(), last.cache_control)
-
-
-def _encode_part(part: Part, path: str, losses: list[Loss]) -> wire.Block | None:
-    match part:
-        case TextPart():
-            return wire.TextBlock(part.text, _encode_cache(part.cache))
-        case RefusalPart():
-            return wire.TextBlock(part.text) if part.text.strip() else None
-        case ImagePart() | DocumentPart() | MediaPart() | OpaquePart():
-            return _encode_content(part, path, losses)
-        case ToolCallPart():
-            arguments = _check_arguments(part, path)
-            return wire.ToolUseBlock(_encode_id(part.id), part.name, arguments, _encode_cache(part.cache))
-        case ToolResultPart():
-            return _encode_result(part, path, losses)
-        case ThinkingPart():
-            if not part.signature:
-                losses.append(Loss(path, "dropped", "reasoning without a signature is not taken back"))
-                return None
-            return wire.ThinkingBlock(part.text, part.signature)
-        case RedactedThinkingPart():
-            return wire.RedactedThinkingBlock(part.data)
-        case _:
-            assert_never(part)
-
-
-def _encode_content(
-    part: ImagePart | DocumentPart | MediaPart | OpaquePart, path: str, losses: list[Loss]
-) -> wire.TextBlock | wire.ImageBlock | wire.DocumentBlock | None:
-    match part:
-        case ImagePart():
-            if part.detail not in ("", "auto"):
-                losses.append(Loss(path, "dropped", "this dialect knows no image detail"))
-            return _encode_image(part, path, losses)
-        case DocumentPart():
-            source = _encode_document_source(part.source, path, losses)
-            if source is None:
-                return None
-            cited = wire.Citations(True) if part.cited else None
-            return wire.DocumentBlock(
-                source, part.title or None, part.context or None, _encode_cache(part.cache), cited
-            )
-        case MediaPart():
-            losses.append(Loss(path, "dropped", f"this dialect takes no {part.kind}"))
-        case OpaquePart():
-            losses.append(Loss(path, "dropped", f"{part.kind} is known to {part.dialect} only"))
-    return None
-
-
-def _encode_image(
-    part: ImagePart, path: str, losses: list[Loss]
-) -> wire.TextBlock | wire.ImageBlock | wire.DocumentBlock | None:
-    """An image, or a document where the sender put one (OpenAI clients send PDFs as image URLs)."""
-    cache = _encode_cache(part.cache)
-    match part.source:
-        case UrlSource(url=url):
-            if url.partition("?")[0].lower().endswith(".pdf"):
-                return wire.DocumentBlock(wire.UrlSource(url), cache_control=cache)
-            return wire.ImageBlock(wire.UrlSource(url), cache)
-        case Base64Source(media_type=media_type, data=data):
-            media_type = "image/jpeg" if media_type == "image/jpg" else media_type
-            if media_type in IMAGE_TYPES:
-                return wire.ImageBlock(wire.Base64Source(media_type, data), cache)
-            if media_type == PDF:
-                return wire.DocumentBlock(wire.Base64Source(media_type, data), cache_control=cache)
-            losses.append(Loss(path, "dropped", f"this dialect takes no image of type {media_type or 'unknown'}"))
-            return None
-        case FileSource():
-            losses.append(Loss(path, "dropped", "files uploaded to one provider are unknown to another"))
-            return None
-
-
-def _encode_document_source(
-    source: DocumentSource, path: str, losses: list[Loss]
-) -> wire.Base64Source | wire.UrlSource | wire.TextSource | None:
-    match source:
-        case TextSource(text=text):
-            return wire.TextSource(text)
-        case UrlSource(url=url):
-            return wire.UrlSource(url)
-        case Base64Source(media_type=media_type, data=data):
-            if media_type in ("", PDF):
-                return wire.Base64Source(PDF, data)
-            text = _text_of(data) if media_type in TEXT_TYPES else None
-            if text is not None:
-                return wire.TextSource(text)
-            losses.append(Loss(path, "dropped", f"this dialect takes no document of type {media_type}"))
-            return None
-        case FileSource():
-            losses.append(Loss(path, "dropped", "files uploaded to one provider are unknown to another"))
-            return None
-
-
-def _text_of(data: str) -> str | None:
-    try:
-        return base64.b64decode(data, validate=True).decode()
-    except (binascii.Error, ValueError):
-        return None
-
-
-def _encode_result(part: ToolResultPart, path: str, losses: list[Loss]) -> wire.ToolResultBlock:
-    items: list[wire.ToolResultItem] = []
-    for content in part.content:
-        if isinstance(content, TextPart):
-            if content.text.strip():
-                items.append(wire.TextBlock(content.text, _encode_cache(content.cache)))
-            continue
-        block = _encode_content(content, path, losses)
-        if block is not None:
-            items.append(block)
-    only = items[0] if len(items) == 1 else None
-    content_out = only.text if isinstance(only, wire.TextBlock) and only.cache_control is None else items or None
-    is_error = True if part.is_error else None
-    return wire.ToolResultBlock(_encode_id(part.call_id), content_out, is_error, _encode_cache(part.cache))
-
-
-def _check_arguments(part: ToolCallPart, path: str) -> msgspec.Raw:
-    """The arguments as they are, known to be a JSON object."""
-    try:
-        _ARGUMENTS.decode(part.arguments)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        raise RequestError(
-            f"the arguments of tool call {part.id[:64]} are not a JSON object", path=path, code="invalid_value"
-        ) from None
-    return msgspec.Raw(part.arguments)
-
-
-_ARGUMENTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def _encode_id(call_id: str) -> str:
-    return _ID_CHARACTERS.sub("_", call_id)
-
-
-def _encode_cache(cache: CachePoint | None) -> wire.CacheControl | None:
-    return None if cache is None else wire.CacheControl("ephemeral", cache.ttl or None)
