@@ -10,11 +10,11 @@ from typing import Final
 from headgate.contract.facts import BackendFacts
 from headgate.llm.bridge import BridgePlan
 from headgate.llm.dialects.table import DIALECTS
-from headgate.llm.endpoints import ENDPOINTS, MODEL_PLACEHOLDER, Endpoint, StreamRule
+from headgate.llm.endpoints import ENDPOINTS, Endpoint, StreamRule
 from headgate.llm.error_bodies import error_body, error_response
 from headgate.llm.errors import UnsupportedTranslation
 from headgate.llm.exchange import Lane, Plan, ResponseTranslation, UpstreamRequest
-from headgate.llm.hosts.host import Asked, Host
+from headgate.llm.hosts.host import Host
 from headgate.llm.hosts.table import HOSTS
 from headgate.llm.names import DialectName, HostName, Operation
 from headgate.llm.operations.families import FAMILIES
@@ -32,7 +32,6 @@ __all__ = [
     "lane_for",
     "plan",
     "spoken_with",
-    "translated_path",
 ]
 
 PLANS_MAX: Final = 4096
@@ -103,20 +102,6 @@ def lane_for(
 def plan(endpoint: Endpoint, facts: BackendFacts) -> Plan:
     """The plan for a pair, made once per distinct pair. UnsupportedTranslation if nothing can serve it."""
     return _cached_plan(endpoint, _Key(facts))
-
-
-def translated_path(endpoint: Endpoint, facts: BackendFacts) -> str:
-    """The provider's path as far as it is known before the body: `{model}` stands for the percent-encoded request model
-    where the path names it and the backend does not override it. Stated for both lanes, without the client's query."""
-    lane, host = _lane(endpoint, facts)
-    target = endpoint if lane == "relay" else _CHAT_ENDPOINTS[False][DialectName(facts.dialect)]
-    if facts.model:
-        return host.place(target, facts, Asked(facts.model))
-    return host.place(target, facts, Asked(_UNKNOWN)).replace(_UNKNOWN, MODEL_PLACEHOLDER)
-
-
-_UNKNOWN: Final = "--model--"
-"""Stands for a model in a path, and is not changed by percent-encoding."""
 
 
 class _Key:

@@ -6,8 +6,9 @@ from headgate.llm.endpoints import ENDPOINTS, Endpoint, endpoint_named
 from headgate.llm.errors import RequestError, UnsupportedTranslation
 from headgate.llm.hosts import azure, bedrock
 from headgate.llm.hosts.host import Asked
-from headgate.llm.names import DialectName
-from headgate.llm.planning import lane_for, plan, translated_path
+from headgate.llm.hosts.table import HOSTS
+from headgate.llm.names import DialectName, HostName
+from headgate.llm.planning import lane_for, plan
 
 
 def _endpoint(name: str) -> Endpoint:
@@ -76,8 +77,6 @@ def test_a_plan_is_made_once_per_distinct_facts() -> None:
 def test_a_dialect_that_a_host_does_not_serve_is_refused() -> None:
     with pytest.raises(UnsupportedTranslation):
         plan(_endpoint("messages"), _facts("openai-chat", host="bedrock"))
-    with pytest.raises(UnsupportedTranslation):
-        translated_path(_endpoint("messages"), _facts("openai-chat", host="bedrock"))
 
 
 @pytest.mark.parametrize(
@@ -86,16 +85,14 @@ def test_a_dialect_that_a_host_does_not_serve_is_refused() -> None:
         ("chat-completions", _facts("openai-chat"), "/v1/chat/completions"),
         ("chat-completions", _facts("openai-chat", prefix=""), "/chat/completions"),
         ("chat-completions", _facts("openai-chat", prefix="/openai/v1"), "/openai/v1/chat/completions"),
-        ("chat-completions", _facts("anthropic-messages"), "/v1/messages"),
-        ("messages", _facts("openai-chat"), "/v1/chat/completions"),
         ("messages", _facts("anthropic-messages", prefix="/anthropic/v1"), "/anthropic/v1/messages"),
         ("count-tokens", _facts("anthropic-messages", prefix="/x/v1"), "/x/v1/messages/count_tokens"),
         ("rerank", _facts("cohere", prefix="/v2"), "/v2/rerank"),
         ("tokenize", _facts("openai-chat"), "/tokenize"),
         (
-            "messages",
+            "chat-completions",
             _facts("openai-chat", host="azure", version="2024-10-21"),
-            "/openai/deployments/{model}/chat/completions?api-version=2024-10-21",
+            "/openai/deployments/asked/chat/completions?api-version=2024-10-21",
         ),
         (
             "embeddings",
@@ -104,18 +101,19 @@ def test_a_dialect_that_a_host_does_not_serve_is_refused() -> None:
         ),
         ("responses", _facts("openai-chat", host="azure", version="p&q"), "/openai/responses?api-version=p%26q"),
         ("chat-completions", _facts("openai-chat", host="azure", version="v1"), "/openai/v1/chat/completions"),
-        ("chat-completions", _facts("bedrock-converse", host="bedrock", prefix=""), "/model/{model}/converse"),
+        ("converse", _facts("bedrock-converse", host="bedrock", prefix=""), "/model/asked/converse"),
         (
             "converse-stream",
             _facts("bedrock-converse", host="bedrock", prefix="", model="a.b-v1:0"),
             "/model/a.b-v1%3A0/converse-stream",
         ),
-        ("messages", _facts("anthropic-messages", host="bedrock", prefix=""), "/model/{model}/invoke"),
+        ("messages", _facts("anthropic-messages", host="bedrock", prefix=""), "/model/asked/invoke"),
         ("chat-completions", _facts("openai-chat", host="azure"), "/openai/v1/chat/completions"),
     ],
 )
-def test_path_before_the_body(endpoint: str, facts: BackendFacts, path: str) -> None:
-    assert translated_path(_endpoint(endpoint), facts) == path
+def test_where_a_host_serves_an_endpoint(endpoint: str, facts: BackendFacts, path: str) -> None:
+    host = HOSTS[HostName(facts.host)]
+    assert host.place(_endpoint(endpoint), facts, Asked(facts.model or "asked")) == path
 
 
 @pytest.mark.parametrize("model", [".", ".."])
