@@ -10,7 +10,7 @@ import gc
 import os
 import ssl
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -170,17 +170,28 @@ async def _run(options: argparse.Namespace) -> None:
         health_needs_config=options.health_needs_config,
     )
     admin = AdminServer(pages)
-    watching = asyncio.create_task(source.watch(service.use))
     try:
-        if options.admin_port is not None:
-            await _start_admin(admin, options.admin_host, options.admin_port)
-        await _serve(service, stop, options)
+        async with following(source, service.use, stop):
+            if options.admin_port is not None:
+                await _start_admin(admin, options.admin_host, options.admin_port)
+            await _serve(service, stop, options)
+    finally:
+        await admin.close()
+        await storage.close()
+
+
+@contextlib.asynccontextmanager
+async def following(source: "Source", use: Callable[[Snapshot], None], stop: asyncio.Event) -> AsyncGenerator[None]:
+    """Has the limits followed meanwhile. Should that fail, `stop` is set and the failure raised at the end: a service
+    that goes on with limits which nobody follows looks well and is not; one that ends is started again."""
+    watching = asyncio.create_task(source.watch(use))
+    watching.add_done_callback(lambda _: stop.set())
+    try:
+        yield
     finally:
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
-        await admin.close()
-        await storage.close()
 
 
 async def _serve(service: RateLimitService, stop: asyncio.Event, options: argparse.Namespace) -> None:
