@@ -9,14 +9,16 @@ COPY extproc/headgate extproc/headgate
 COPY ratelimit/headgate ratelimit/headgate
 COPY controller/headgate controller/headgate
 COPY envoy/headgate envoy/headgate
-RUN python -m pip wheel --no-cache-dir --wheel-dir /wheels .
+RUN python -m pip wheel --no-cache-dir --wheel-dir /wheels '.[postgres]'
 RUN python -m venv --without-pip /opt/headgate \
-    && python -m pip --python /opt/headgate/bin/python install --no-cache-dir --no-index --find-links /wheels headgate \
+    && python -m pip --python /opt/headgate/bin/python install --no-cache-dir --no-index --find-links /wheels 'headgate[postgres]' \
     && ln -s "$(/opt/headgate/bin/python -c 'from headgate.runtime.envoy import find_envoy; print(find_envoy())')" \
         /opt/headgate/bin/envoy
 
 FROM python:${PYTHON}
 COPY --from=build /opt/headgate /opt/headgate
+# For Envoy Gateway's own rate limit Deployment, which runs /bin/ratelimit.
+COPY manifests/image/ratelimit /bin/ratelimit
 # Bytecode is in the image already, and its file system is read-only.
 ENV PATH=/opt/headgate/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -1,9 +1,9 @@
 """A network and a root folder of one's own for a test run.
 
 Envoy Gateway listens on ports that cannot be changed (18000, 18001, 8081 and more) and reads its keys from `/certs`;
-names like those of Services must resolve to this machine. So the run gets a network namespace with nothing but
-loopback, a `/certs` and an `/etc/hosts` that nobody else sees. It needs root or user namespaces, no other right, and
-leaves nothing behind: all of it goes when its last process ends.
+its Envoys find theirs by `/sds`; names like those of Services must resolve to this machine. So the run gets a network
+namespace with nothing but loopback, and a `/certs`, an `/sds` and an `/etc/hosts` that nobody else sees. It needs root
+or user namespaces, no other right, and leaves nothing behind: all of it goes when its last process ends.
 
 Loopback there has two more addresses: 10.99.0.1, since Kubernetes refuses 127.0.0.1 as an endpoint, and all of
 10.96.0.0/16, so that every ClusterIP of the test API server is local.
@@ -25,8 +25,12 @@ HOSTS = """\
 ::1 localhost
 127.0.0.1 envoy-gateway envoy-gateway.envoy-gateway-system.svc envoy-gateway.envoy-gateway-system.svc.cluster.local
 127.0.0.1 envoy-ratelimit.envoy-gateway-system.svc.cluster.local
+127.0.0.1 headgate-ratelimit.envoy-gateway-system.svc headgate-collector.envoy-gateway-system.svc
 127.0.0.1 ai-gateway-controller.envoy-ai-gateway-system.svc.cluster.local
 """
+
+OWN = ("certs", "sds")
+"""Folders of the root that are the run's own."""
 
 _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK, _IFF_UP, _IFF_RUNNING = 0x8914, 0x8916, 0x891C, 0x1, 0x40
 
@@ -69,10 +73,11 @@ def arrange(mount_point: Path) -> None:
         inside = root / entry.name
         if entry.is_symlink():
             inside.symlink_to(os.readlink(entry))
-        elif entry.is_dir() and entry.name != "certs":
+        elif entry.is_dir() and entry.name not in OWN:
             inside.mkdir()
             _mount("--rbind", str(entry), str(inside))
-    (root / "certs").mkdir()
+    for name in OWN:
+        (root / name).mkdir()
     hosts = root / "hosts"
     hosts.write_text(HOSTS)
     _mount("--bind", str(hosts), str(root / "etc" / "hosts"))

@@ -4,13 +4,10 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import yaml
 from headgate.compiler.envoy_gateway.sidecar import (
     ADMIN_PORT,
     CONTAINER,
@@ -23,11 +20,10 @@ from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
 from support.envoy_gateway import ENVOY, GATEWAY, NAMESPACE, EnvoyGateway
 from support.kube import Kube, condition, is_true, reference, unique_name
-from support.limiter import LimiterProcess
 from support.pod_webhook import ADMISSION, install_webhook
 from support.ports import LOOPBACK, free_port
 from support.processor import ProcessorProcess
-from support.providers import ANTHROPIC, OPENAI, Answer, Failure, Provider, Usage
+from support.providers import ANTHROPIC, OPENAI, Answer, Failure, Provider
 from support.waiting import wait_until
 
 
@@ -125,74 +121,6 @@ async def test_a_failed_attempt_goes_to_the_next_backend(stage: AiStage) -> None
     first.answer(Failure(400))
     assert (await stage.chat("safe")).status_code == 400
     assert second.requests == []
-
-
-def _limits(domain: str, route: str) -> str:
-    """What Envoy Gateway tells the rate limit service of the policy below, for one route."""
-    limit = {"rate_limit": {"unit": "minute", "requests_per_unit": 30}}
-    model = {"key": "rule-0-match-1", "value": "rule-0-match-1", **limit}
-    client = {"key": "rule-0-match-0", "descriptors": [model]}
-    return yaml.safe_dump({"domain": domain, "descriptors": [{"key": route, "value": route, "descriptors": [client]}]})
-
-
-async def _limited(stage: AiStage, port: int) -> None:
-    """A token limit for each tenant and the model, and Envoy's way to our limiter: plain, on a port of the test's."""
-    selectors = [
-        {"name": "x-tenant-id", "type": "Distinct"},
-        {"name": "x-ai-eg-model", "type": "Exact", "value": "fast"},
-    ]
-    response = {"from": "Metadata", "metadata": {"namespace": "io.envoy.ai_gateway", "key": "total"}}
-    rule = {
-        "clientSelectors": [{"headers": selectors}],
-        "limit": {"requests": 30, "unit": "Minute"},
-        "cost": {"request": {"from": "Number", "number": 0}, "response": response},
-    }
-    limits = {"type": "Global", "global": {"rules": [rule]}}
-    policy = {**manifests.target("HTTPRoute", "chat"), "rateLimit": limits}
-    await stage.apply(manifests.document(ENVOY, "BackendTrafficPolicy", "limits", policy))
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
-    operations = [
-        {"op": "remove", "path": "/eds_cluster_config"},
-        {"op": "remove", "path": "/transport_socket"},
-        {"op": "replace", "path": "/type", "value": "STATIC"},
-        {
-            "op": "add",
-            "path": "/load_assignment",
-            "value": {"cluster_name": "ratelimit_cluster", "endpoints": endpoints},
-        },
-    ]
-    cluster = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-    patches = [{"type": cluster, "name": "ratelimit_cluster", "operation": each} for each in operations]
-    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gateway"}
-    patch = {"targetRef": target, "type": "JSONPatch", "jsonPatches": patches}
-    await stage.apply(manifests.document(ENVOY, "EnvoyPatchPolicy", "limiter", patch))
-
-
-async def test_a_token_limit_of_envoy_gateway_is_charged_what_answers_cost(stage: AiStage, short_path: Path) -> None:
-    await _standard(stage)
-    port = free_port()
-    limiter_directory = short_path / "limiter"
-    limiter_directory.mkdir()
-    config = _limits(f"{stage.namespace}/gateway/http", f"httproute/{stage.namespace}/chat/rule/0/match/0/*")
-    with closing(LimiterProcess(limiter_directory, config, "--address", f"127.0.0.1:{port}")):
-        await _limited(stage, port)
-        first = stage.providers["first"]
-        first.answer(Answer(usage=Usage(input=11, output=7)))
-
-        async def chat(tenant: str, **more: object) -> httpx.Response:
-            body = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}], **more}
-            return await stage.http.post("/v1/chat/completions", json=body, headers={"x-tenant-id": tenant})
-
-        await stage.until(lambda answer: "x-ratelimit-limit" in answer.headers, lambda: chat("probe"))
-        plain: dict[str, object] = {}
-        for more in (plain, {"stream": True}):
-            tenant = f"a-{len(more)}"
-            assert [(await chat(tenant, **more)).status_code for _ in range(2)] == [200, 200]
-            refused = await chat(tenant, **more)
-            assert refused.status_code == 429
-            assert refused.json()["error"]["code"] == "rate_limit_exceeded"
-        assert (await chat("b")).status_code == 200
 
 
 async def _guarded(stage: AiStage) -> None:

@@ -4,9 +4,7 @@ import asyncio
 import base64
 import json
 import os
-import shutil
 import ssl
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ from headgate.ratelimit.main import make_parser as make_limiter_parser
 from support import manifests
 from support.controller import Controller
 from support.envoy import envoy_binary
+from support.helm import KUBERNETES, helm, helm_program, rendered
 from support.kube import Access, ApiError, Kube, Object, reference, tools_directory, unique_name
 from support.ports import LOOPBACK, free_port
 from support.processes import Child
@@ -31,30 +30,16 @@ MANIFESTS = Path(__file__).parents[2] / "manifests"
 CHART = MANIFESTS / "chart"
 CRDS_CHART = MANIFESTS / "crds-chart"
 VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
-KUBERNETES = "1.32"
-"""What charts are rendered for; a Helm that nobody gave a version takes itself for one of long ago."""
 UNKNOWN_KINDS = ("PodMonitor",)
 """Kinds of others that the test API server does not have."""
 
 
-def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs Helm; skips where there is none."""
-    tools = tools_directory()
-    program = str(tools / "helm") if tools is not None else shutil.which("helm")
-    if program is None:
-        pytest.skip("needs Helm: run `make cluster`, which builds one, or have a `helm` in PATH")
-    return subprocess.run([program, *arguments], capture_output=True, text=True)
-
-
 def render(namespace: str, values: Path | None = None, *settings: str, chart: Path = CHART) -> list[Object]:
     """The objects of a chart."""
-    arguments = ["template", "headgate", str(chart), "--namespace", namespace, "--kube-version", KUBERNETES]
-    arguments += ["--values", str(values)] if values is not None else []
+    arguments = ["--values", str(values)] if values is not None else []
     for setting in settings:
         arguments += ["--set", setting]
-    done = helm(*arguments)
-    assert done.returncode == 0, done.stderr
-    return [each for each in yaml.safe_load_all(done.stdout) if each]
+    return rendered("headgate", chart, namespace, *arguments)
 
 
 def found(objects: list[Object], kind: str, name: str = "") -> Object:
@@ -139,11 +124,7 @@ def test_what_kustomize_has_is_what_the_chart_says() -> None:
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    tools = tools_directory()
-    program = str(tools / "helm") if tools is not None else shutil.which("helm")
-    if program is None:
-        pytest.skip("needs Helm: run `make cluster`, which builds one, or have a `helm` in PATH")
-    for path, content in module.files(program).items():
+    for path, content in module.files(helm_program()).items():
         assert path.read_text() == content, f"{path} is not up to date: run `make kustomize`"
 
 

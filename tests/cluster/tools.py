@@ -1,9 +1,10 @@
 """The programs that the cluster tests run and that are written in Go, built once and kept.
 
 They come from published Go modules only (`go/go.mod`): an API server of our own making (`go/testkube`), Envoy Gateway
-and Helm. One `go build` makes all three, since most of what they compile is the same. The binaries are kept (about
-400 MB), not the build cache (3 GB), in a folder named after everything that decides what they are; a folder that is
-there is complete, and whoever finds it needs no Go.
+and Helm; with them Envoy Gateway's chart and the definitions of Gateway API, Envoy Gateway and the Prometheus operator.
+One `go build` makes all three, since most of what they compile is the same. The binaries are kept (about 400 MB), not
+the build cache (3 GB), in a folder named after everything that decides what they are; a folder that is there is
+complete, and whoever finds it needs no Go.
 """
 
 import fcntl
@@ -29,6 +30,8 @@ KEPT_BUILDS = 3
 KUBERNETES_VERSION = "v1.36.3"
 ENVOY_GATEWAY_VERSION = "v1.9.1"
 HELM_VERSION = "v3.21.4"
+PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+"""Only its definitions are wanted, so it is downloaded (4 MB), not built; Go's checksum database vouches for it."""
 ENVOY_GATEWAY = "github.com/envoyproxy/gateway"
 PACKAGES = ("./testkube", f"{ENVOY_GATEWAY}/cmd/envoy-gateway", "helm.sh/helm/v3/cmd/helm")
 _COMPONENT_VERSION = "k8s.io/component-base/version"
@@ -42,6 +45,15 @@ VERSIONS = {
 """What the programs say of their versions; without it, clients are told that they talk to Kubernetes 0.0.0."""
 CRD_FILES = ("charts/gateway-helm/charts/crds/crds/*.yaml", "charts/gateway-helm/charts/crds/crds/generated/*.yaml")
 """The CRDs of Gateway API and of Envoy Gateway, in Envoy Gateway's module."""
+
+MONITORING_FILES = "example/prometheus-operator-crd/monitoring.coreos.com_{}.yaml"
+MONITORING = ("podmonitors", "servicemonitors", "prometheusrules")
+GATEWAY_CHART = "charts/gateway-helm"
+CHART_VARIABLES = {
+    "${GatewayImage}": f"docker.io/envoyproxy/gateway:{ENVOY_GATEWAY_VERSION}",
+    "${GatewayImagePullPolicy}": "IfNotPresent",
+}
+"""What a release of Envoy Gateway fills into the values of its chart."""
 
 HOW_TO_GET_GO = f"""\
 The cluster tests build a Kubernetes API server and Envoy Gateway, for which they need Go 1.26.7 or newer (any Go from
@@ -78,6 +90,16 @@ class Tools:
     def crds(self) -> Path:
         """A JSON file with a list of the CRDs of Gateway API and Envoy Gateway."""
         return self.directory / "crds.json"
+
+    @property
+    def monitoring_crds(self) -> Path:
+        """Likewise, of the Prometheus operator."""
+        return self.directory / "monitoring-crds.json"
+
+    @property
+    def gateway_chart(self) -> Path:
+        """Envoy Gateway's chart, as released."""
+        return self.directory / "gateway-helm"
 
 
 def cache_root() -> Path:
@@ -128,8 +150,27 @@ def _build(directory: Path) -> None:
         module = Path(_go(go, "list", "-m", "-f", "{{.Dir}}", ENVOY_GATEWAY, capture=True).strip())
         crds = [crd for pattern in CRD_FILES for path in sorted(module.glob(pattern)) for crd in _documents(path)]
         (output / "crds.json").write_text(json.dumps(crds))
+        (output / "monitoring-crds.json").write_text(json.dumps(_monitoring_crds(go)))
+        _copy_chart(module / GATEWAY_CHART, output / "gateway-helm")
         output.rename(directory)
     _say(f"kept in {directory}")
+
+
+def _monitoring_crds(go: str) -> list[object]:
+    downloaded = json.loads(_go(go, "mod", "download", "-json", PROMETHEUS_OPERATOR, capture=True))
+    paths = [Path(downloaded["Dir"]) / MONITORING_FILES.format(name) for name in MONITORING]
+    return [crd for path in paths for crd in _documents(path)]
+
+
+def _copy_chart(source: Path, target: Path) -> None:
+    """With its values as a release has them. What Go downloads cannot be written; the copy can."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    values = (target / "values.tmpl.yaml").read_text()
+    for variable, value in CHART_VARIABLES.items():
+        values = values.replace(variable, value)
+    (target / "values.yaml").write_text(values)
 
 
 def _documents(path: Path) -> list[object]:

@@ -85,8 +85,14 @@ class AiStage:
         namespace: str,
         run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]],
         directory: Path,
+        extra: Mapping[str, Any] | None = None,
+        /,
+        *controller_options: str,
         **providers: Provider,
     ) -> None:
+        """`extra` is more of Envoy Gateway's configuration."""
+        self._extra = extra
+        self._controller_options = controller_options
         self.kube = kube
         self.namespace = namespace
         self.providers = providers
@@ -115,9 +121,9 @@ class AiStage:
         for provider in self.providers.values():
             self._stack.enter_context(provider)
         self.processor = self._stack.enter_context(await asyncio.to_thread(ProcessorProcess, self.directory))
-        self.controller = await self.start_controller("--no-leader-elect")
+        self.controller = await self.start_controller("--no-leader-elect", *self._controller_options)
         self.envoy_gateway = await self._run_envoy_gateway(
-            extension_server=(LOOPBACK, self.extension_port), redis_url="redis://127.0.0.1:6379"
+            extension_server=(LOOPBACK, self.extension_port), redis_url="redis://127.0.0.1:6379", extra=self._extra
         )
         await self._configure_envoys()
         self.gateway: Object = {

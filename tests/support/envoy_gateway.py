@@ -11,6 +11,7 @@ import base64
 import contextlib
 import json
 import os
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ import yaml
 
 from support.envoy import EnvoyProcess
 from support.kube import ApiError, Kube, Object, is_true, reference, tools_directory, unique_name
-from support.ports import LOOPBACK
+from support.ports import LOOPBACK, free_port
 from support.processes import Child
 from support.waiting import wait_until
 
@@ -31,6 +32,8 @@ NAMESPACE = "envoy-gateway-system"
 GATEWAY = "gateway.networking.k8s.io/v1"
 ENVOY = "gateway.envoyproxy.io/v1alpha1"
 CERTS = Path("/certs")
+SDS = Path("/sds")
+"""Where the pods have the files that name their certificates; whatever configuration names them finds them here."""
 READY_URL = "http://127.0.0.1:8081/readyz"
 HOOKS = ("Translation", "Cluster", "Route")
 SERVICE_PORTS = {"grpc": 18000, "ratelimit": 18001, "wasm": 18002, "metrics": 19001}
@@ -47,7 +50,7 @@ class EnvoyGatewayOptions:
     redis_url: str = ""
     """Turns on global rate limits; Envoy Gateway never talks to it."""
     extra: Mapping[str, Any] | None = None
-    """More members of the EnvoyGateway object; they win."""
+    """More of the EnvoyGateway object, at any depth; it wins."""
 
 
 class EnvoyGateway:
@@ -109,7 +112,9 @@ class EnvoyGateway:
         _write_secret(secret, directory)
         files = (await self._kube.get("v1", "ConfigMap", config_map, NAMESPACE))["data"]
         for name, text in files.items():
-            (directory / name).write_text(text.replace(f"{CERTS}/", f"{directory}/"))
+            local = text.replace(f"{CERTS}/", f"{directory}/")
+            (directory / name).write_text(local)
+            (SDS / name).write_text(local)
 
     def stop(self) -> None:
         """Ends Envoy Gateway and leaves its Envoys; `restart` starts it again."""
@@ -202,7 +207,16 @@ def _configuration(controller_name: str, options: EnvoyGatewayOptions) -> Object
             "hooks": {"xdsTranslator": {"translation": translation, "post": list(options.hooks)}},
             "service": {"ip": {"address": host, "port": port}},
         }
-    return {**config, **(options.extra or {})}
+    return _merged(config, options.extra or {})
+
+
+def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> Object:
+    """Maps are merged, everything else is replaced."""
+    result = dict(base)
+    for key, value in more.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = _merged(result[key], value) if both else value  # pyright: ignore[reportUnknownArgumentType]
+    return result
 
 
 def _program() -> str:
@@ -240,6 +254,42 @@ def _start(directory: Path, kube: Kube) -> Child:
         child.close()
         raise
     return child
+
+
+class GatewaysLimiter:
+    """The rate limit service as Envoy Gateway deploys it: command and environment are its Deployment's.
+
+    Of these only ports and paths are the test's: `port` and `admin_port` for those that Envoy Gateway itself has taken
+    here, `image` for the folder that `/bin` of the image is.
+    """
+
+    def __init__(self, deployment: Object, secret: Object, directory: Path, *, port: int, image: Path) -> None:
+        self.port = port
+        self.admin_port = free_port()
+        certificates = directory / "rate-limit-certs"
+        certificates.mkdir(exist_ok=True)
+        _write_secret(secret, certificates)
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        given = {each["name"]: each.get("value", "") for each in container["env"]}
+        own = {name: value.replace(f"{CERTS}/", f"{certificates}/") for name, value in given.items()}
+        own |= {"GRPC_PORT": str(port), "PORT": str(self.admin_port)}
+        path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+        program, *arguments = container["command"]
+        command = [program.replace("/bin/", f"{image}/"), *arguments]
+        self.child = Child(command, directory=directory, name="envoy-ratelimit", environment={**own, "PATH": path})
+        wait_until(self._listening, "the limiter to listen")
+
+    def _listening(self) -> bool:
+        self.child.require_alive()
+        return "server_listening" in self.child.stderr
+
+    def limits(self) -> str:
+        """What it is told to limit, as YAML."""
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.admin_port}/rlconfig", timeout=5) as response:
+            return response.read().decode()
+
+    def close(self) -> None:
+        self.child.close()
 
 
 def _write_secret(secret: Object, directory: Path) -> None:

@@ -1,0 +1,157 @@
+"""Limits of Envoy Gateway's policies, counted by our rate limit service in the place of its own.
+
+Envoy Gateway is configured by `manifests/envoy-gateway-values.yaml` and its own chart, and deploys the service; the
+test runs what that Deployment says.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support import manifests
+from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
+from support.envoy_gateway import ENVOY, NAMESPACE, EnvoyGateway, GatewaysLimiter
+from support.helm import envoy_gateway_config
+from support.kube import Kube, reference
+from support.ports import free_port
+from support.providers import OPENAI, Answer, Provider, Usage
+from support.redis import RedisServer
+
+IMAGE = Path(__file__).parents[2] / "manifests" / "image"
+"""What of the image's `/bin` is ours."""
+
+
+@pytest.fixture
+def redis_server(short_path: Path) -> RedisServer:
+    directory = short_path / "redis"
+    directory.mkdir()
+    return RedisServer(directory)
+
+
+@pytest.fixture(params=[False, True], ids=["open", "closed"])
+async def stage(
+    kube: Kube,
+    namespace: str,
+    our_crds: None,
+    run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]],
+    short_path: Path,
+    redis_server: RedisServer,
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[AiStage]:
+    """`failClosed` as the parameter says."""
+    values = "config.envoyGateway.rateLimit"
+    config = envoy_gateway_config(
+        f"{values}.backend.redis.url=localhost:{redis_server.port}", f"{values}.failClosed={str(request.param).lower()}"
+    )
+    directory = short_path / "stage"
+    directory.mkdir()
+    provider = Provider(OPENAI, key="sk-first", host=POD_ADDRESS, tolerated_headers=TOLERATED)
+    with redis_server:
+        async with AiStage(kube, namespace, run_envoy_gateway, directory, _ours(config), first=provider) as made:
+            yield made
+            assert made.problems() == []
+
+
+def _ours(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration without what is different in a test: who asks whom, and by which name it finds Gateways."""
+    manager = {name: value for name, value in config["extensionManager"].items() if name != "service"}
+    return {**{k: v for k, v in config.items() if k != "gateway"}, "extensionManager": manager}
+
+
+async def _limiter(stage: AiStage, port: int, redis_port: int) -> GatewaysLimiter:
+    deployment = await stage.kube.wait_for(
+        reference("apps/v1", "Deployment", "envoy-ratelimit", NAMESPACE),
+        lambda found: _is_ours(found["spec"]["template"]["spec"]["containers"][0], redis_port),
+        "Envoy Gateway to deploy our image",
+    )
+    secret = await stage.kube.get("v1", "Secret", "envoy-rate-limit", NAMESPACE)
+    return await asyncio.to_thread(GatewaysLimiter, deployment, secret, stage.directory, port=port, image=IMAGE)
+
+
+def _is_ours(container: Mapping[str, Any], redis_port: int) -> bool:
+    """Whether it is of this test: others leave theirs."""
+    said = {each["name"]: each.get("value") for each in container["env"]}
+    return container["image"].startswith("ghcr.io/headgate/") and said["REDIS_URL"] == f"localhost:{redis_port}"
+
+
+async def _limited(stage: AiStage, port: int) -> None:
+    """A token limit for each tenant and the model; Envoy finds the service on a port of the test's.
+
+    Its endpoint alone: Envoy Gateway itself has the port that it has in a cluster.
+    """
+    selectors = [
+        {"name": "x-tenant-id", "type": "Distinct"},
+        {"name": "x-ai-eg-model", "type": "Exact", "value": "fast"},
+    ]
+    response = {"from": "Metadata", "metadata": {"namespace": "io.envoy.ai_gateway", "key": "total"}}
+    rule = {
+        "clientSelectors": [{"headers": selectors}],
+        "limit": {"requests": 30, "unit": "Hour"},
+        "cost": {"request": {"from": "Number", "number": 0}, "response": response},
+    }
+    policy = {**manifests.target("HTTPRoute", "chat"), "rateLimit": {"type": "Global", "global": {"rules": [rule]}}}
+    await stage.apply(manifests.document(ENVOY, "BackendTrafficPolicy", "limits", policy))
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    assignment = {"cluster_name": "ratelimit_cluster", "endpoints": endpoints}
+    operations = [
+        {"op": "remove", "path": "/eds_cluster_config"},
+        {"op": "replace", "path": "/type", "value": "STATIC"},
+        {"op": "add", "path": "/load_assignment", "value": assignment},
+    ]
+    cluster = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+    patches = [{"type": cluster, "name": "ratelimit_cluster", "operation": each} for each in operations]
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gateway"}
+    patch = {"targetRef": target, "type": "JSONPatch", "jsonPatches": patches}
+    await stage.apply(manifests.document(ENVOY, "EnvoyPatchPolicy", "limiter", patch))
+
+
+async def _chat(stage: AiStage, tenant: str, **more: object) -> httpx.Response:
+    body = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}], **more}
+    return await stage.http.post("/v1/chat/completions", json=body, headers={"x-tenant-id": tenant})
+
+
+async def test_our_limiter_is_envoy_gateways_and_does_as_it_says_when_it_is_gone(
+    stage: AiStage, redis_server: RedisServer, request: pytest.FixtureRequest
+) -> None:
+    await stage.backend("first")
+    cost = [{"metadataKey": "total", "type": "TotalToken"}]
+    await stage.apply(manifests.route("chat", [manifests.rule("fast", manifests.ref("first"))], llmRequestCosts=cost))
+    port = free_port()
+    await _limited(stage, port)
+    limiter = await _limiter(stage, port, redis_server.port)
+    try:
+        await stage.start_envoy()
+        stage.providers["first"].answer(Answer(usage=Usage(input=11, output=7)))
+        await stage.until(lambda answer: "x-ratelimit-limit" in answer.headers, lambda: _chat(stage, "probe"))
+        assert f"{stage.namespace}/gateway/http" in limiter.limits()
+        await _holds(stage, "before")
+        limiter.close()
+        closed = request.node.callspec.params["stage"]
+        away = await stage.until(
+            lambda answer: "x-ratelimit-limit" not in answer.headers, lambda: _chat(stage, "before")
+        )
+        assert away.status_code == (500 if closed else 200), away.text
+        if closed:
+            assert away.json()["error"]["type"] == "server_error"
+        limiter = await _limiter(stage, port, redis_server.port)
+        await stage.until(lambda answer: answer.status_code == 429, lambda: _chat(stage, "before"))  # Redis remembers
+        await _holds(stage, "after")
+    finally:
+        limiter.close()
+
+
+async def _holds(stage: AiStage, tenant: str) -> None:
+    """Two answers of 18 tokens use up 30, whole or streamed; another tenant has its own."""
+    more: dict[str, Any]
+    for more in ({}, {"stream": True}):
+        who = f"{tenant}-{len(more)}" if more else tenant
+        assert [(await _chat(stage, who, **more)).status_code for _ in range(2)] == [200, 200]
+        # the charge of the answer before may still be under way
+        refused = await stage.until(lambda answer: answer.status_code == 429, partial(_chat, stage, who, **more))
+        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+    assert (await _chat(stage, f"{tenant}-other")).status_code == 200
