@@ -112,15 +112,19 @@ def _reported(path: str, losses: list[str]) -> bool:
         if message is not None and loss.startswith(message[1]):
             return True
         # Cache marks, tools that a choice leaves out, reasoning: told once, by their name.
-        if loss in path or (loss == "tool_choice" and path.startswith(("tools", "toolConfig", "tool_config"))):
+        # (Cohere's `k` and `p` are in many words.)
+        if len(loss) > 1 and loss in path:
+            return True
+        if loss in _TOOL_CHOICES and path.startswith(("tools", "toolConfig", "tool_config")):
             return True
         if loss in ("reasoning_effort", "thinking", "output_config.effort") and _THINKING.search(path):
             return True
-        if loss == "cache_control" and "cache" in path.lower():
+        if loss in ("cache_control", "cachePoint") and "cache" in path.lower():
             return True
     return False
 
 
+_TOOL_CHOICES: Final = ("tool_choice", "toolConfig.toolChoice", "toolConfig.functionCallingConfig")
 _THINKING: Final = re.compile("thinking|reasoning|effort|output_config", re.IGNORECASE)
 
 ROWS: list[Any] = [

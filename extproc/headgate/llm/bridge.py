@@ -11,7 +11,7 @@ from typing import Final
 
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
-from headgate.llm.canonical import ChatResponse, Start, StreamEvent, StreamFailure, UsageUpdate
+from headgate.llm.canonical import ChatResponse, Reasoning, Start, StreamEvent, StreamFailure, UsageUpdate
 from headgate.llm.content_coding import GZIP_MAGIC, Inflater, inflate_request
 from headgate.llm.dialects.dialect import EVENT_STREAM, ChatDialect, ReplyContext, Target
 from headgate.llm.endpoints import NO_PATH, Endpoint, path_facts
@@ -20,7 +20,7 @@ from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
 from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import COMMENT
 from headgate.llm.hosts.host import Asked, Framing, Host
-from headgate.llm.losses import Loss, format_losses
+from headgate.llm.losses import Loss, format_losses, in_words_of
 from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import HostName
 from headgate.llm.response_events import response_events
@@ -98,8 +98,11 @@ class BridgePlan:
             losses=facts.losses,
         )
         encoded = self._provider.encode_request(request, target)
-        if encoded.losses and facts.losses == "reject":
-            refuse_losses(encoded.losses)
+        losses = encoded.losses
+        if losses:
+            losses = in_words_of(losses, self._client.own_names, _reasoning_name(request.reasoning))
+            if facts.losses == "reject":
+                refuse_losses(losses)
         set_headers, remove_headers = mutate_headers(facts, self._request_headers, self._client.client_headers)
         asked, target_endpoint = Asked(model, request.stream, headers), self._targets[request.stream]
         return UpstreamRequest(
@@ -113,7 +116,7 @@ class BridgePlan:
             memo=encoded.memo,
             client_path=path,
             echo=request.echo,
-            losses=encoded.losses,
+            losses=losses,
         )
 
     def open_response(
@@ -154,6 +157,15 @@ class BridgePlan:
 
     def _facts_bound(self) -> int:
         return self.facts.body_bytes_max
+
+
+def _reasoning_name(reasoning: Reasoning | None) -> str:
+    """The canonical name of what a client said of reasoning, for losses."""
+    if reasoning is None:
+        return ""
+    if reasoning.effort:
+        return "reasoning_effort"
+    return "thinking" if reasoning.budget_tokens is None else "thinking.budget_tokens"
 
 
 HeaderEdits = tuple[Mapping[str, str], Sequence[str]]

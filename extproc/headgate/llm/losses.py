@@ -1,6 +1,7 @@
 """What a translation could not say, as values. Nothing vanishes in silence."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -15,6 +16,34 @@ class Loss(msgspec.Struct, frozen=True):
     path: str
     action: Literal["dropped", "changed", "emulated"]
     reason: str
+
+
+def in_words_of(losses: Sequence[Loss], names: Mapping[str, str], reasoning: str) -> tuple[Loss, ...]:
+    """The losses under the names that a client's dialect has for canonical members, each once.
+
+    `reasoning` is the canonical name of what the client said of reasoning: encoders name what they would have written.
+    """
+    named = (msgspec.structs.replace(loss, path=_named(loss.path, names, reasoning)) for loss in losses)
+    return tuple(dict.fromkeys(named))
+
+
+_REASONING = frozenset(("reasoning_effort", "thinking", "thinking.budget_tokens", "output_config.effort"))
+_WORD = re.compile(r"[A-Za-z_]+")
+
+
+def _named(path: str, names: Mapping[str, str], reasoning: str) -> str:
+    if path in _REASONING and reasoning:
+        return names.get(reasoning, reasoning)
+    if path in names:
+        return names[path]
+    if "[" not in path:
+        return path
+
+    def own(word: re.Match[str]) -> str:
+        name = names.get(word[0], "")
+        return name if name and name not in path else word[0]
+
+    return _WORD.sub(own, path)
 
 
 def format_losses(losses: Sequence[Loss]) -> str:

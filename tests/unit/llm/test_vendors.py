@@ -72,7 +72,7 @@ def test_members_a_vendor_refuses_are_left_out_and_reported() -> None:
         "max_tokens": 9,
         "stream": True,
     }
-    assert losses == ["logprobs", "top_logprobs", "user"]
+    assert losses == ["top_logprobs", "user"]
 
 
 def test_other_servers_are_asked_for_usage() -> None:

@@ -6,7 +6,7 @@ works on bytes and canonical values. Who is served where (path, envelope, framin
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -168,5 +168,7 @@ class ChatDialect:
     """Cuts the provider's stream, unless its host has another framing."""
     stream_type: Callable[[PathFacts], str] = event_stream
     """The content type of a stream, as a client gets it whose path said that, and as a provider sends it."""
+    own_names: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What its clients call the canonical members that losses name, where that is not the same."""
     backend: bool = True
     """Backends of this dialect can serve clients of others. Where not, the functions for providers are never called."""

@@ -8,6 +8,7 @@ from headgate.llm.dialects.anthropic.request import decode_request
 from headgate.llm.dialects.anthropic.request_encoding import encode_request
 from headgate.llm.dialects.anthropic.response import decode_response, encode_response
 from headgate.llm.dialects.anthropic.stream import StreamDecoder, StreamEncoder
+from headgate.llm.dialects.anthropic.wire import OWN_NAMES
 from headgate.llm.dialects.dialect import ChatDialect
 from headgate.llm.names import DialectName
 
@@ -24,4 +25,5 @@ DIALECT: Final = ChatDialect(
     request_headers=MappingProxyType({"anthropic-version": "2023-06-01"}),
     request_id_header="request-id",
     client_headers=("anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access"),
+    own_names=OWN_NAMES,
 )

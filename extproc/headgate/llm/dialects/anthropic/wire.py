@@ -4,6 +4,7 @@ Requests are typed tightly, because clients send them and we write them; answers
 block, everything optional), because providers add to them.
 """
 
+from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
@@ -413,3 +414,15 @@ class WrittenMessage(msgspec.Struct, frozen=True):
     stop_reason: str | None
     stop_sequence: str | None
     usage: WrittenUsage
+
+
+OWN_NAMES: Final = MappingProxyType(
+    {
+        "stop": "stop_sequences",
+        "reasoning_effort": "output_config.effort",
+        "response_format": "output_config.format",
+        "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+        "user": "metadata.user_id",
+    }
+)
+"""See `ChatDialect.own_names`."""

@@ -9,6 +9,7 @@ from headgate.llm.dialects.bedrock_converse.request_encoding import encode_reque
 from headgate.llm.dialects.bedrock_converse.response import decode_response, encode_response
 from headgate.llm.dialects.bedrock_converse.stream import StreamDecoder
 from headgate.llm.dialects.bedrock_converse.stream_encoding import StreamEncoder
+from headgate.llm.dialects.bedrock_converse.wire import OWN_NAMES
 from headgate.llm.dialects.dialect import ChatDialect
 from headgate.llm.endpoints import PathFacts
 from headgate.llm.framing.aws_eventstream import CONTENT_TYPE, AwsEventStreamDecoder
@@ -40,4 +41,5 @@ DIALECT: Final = ChatDialect(
     ),
     frames=AwsEventStreamDecoder,
     stream_type=_stream_type,
+    own_names=OWN_NAMES,
 )

@@ -7,6 +7,7 @@ Requests are typed tightly, because clients send them and we write them; answers
 them.
 """
 
+from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
@@ -428,3 +429,25 @@ class WrittenUsage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     total_tokens: int
     cache_read_input_tokens: int | None = None
     cache_write_input_tokens: int | None = None
+
+
+OWN_NAMES: Final = MappingProxyType(
+    {
+        "temperature": "inferenceConfig.temperature",
+        "top_p": "inferenceConfig.topP",
+        "top_k": "additionalModelRequestFields.top_k",
+        "max_tokens": "inferenceConfig.maxTokens",
+        "stop": "inferenceConfig.stopSequences",
+        "response_format": "outputConfig.textFormat",
+        "service_tier": "serviceTier",
+        "thinking": "additionalModelRequestFields.thinking",
+        "thinking.budget_tokens": "additionalModelRequestFields.thinking.budget_tokens",
+        "reasoning_effort": "additionalModelRequestFields",
+        "tool_choice": "toolConfig.toolChoice",
+        "tools": "toolConfig.tools",
+        "cache_control": "cachePoint",
+        "strict": "toolSpec.strict",
+        "is_error": "toolResult.status",
+    }
+)
+"""See `ChatDialect.own_names`."""

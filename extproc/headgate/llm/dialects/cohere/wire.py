@@ -4,6 +4,7 @@ Requests are typed tightly, because clients send them; answers loosely (everythi
 them. What we write is built as members, in the order of the documentation.
 """
 
+from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
@@ -207,3 +208,15 @@ class Event(msgspec.Struct, frozen=True):
 
 ANSWER_DECODER: Final = msgspec.json.Decoder(Answer)
 EVENT_DECODER: Final = msgspec.json.Decoder(Event)
+
+
+OWN_NAMES: Final = MappingProxyType(
+    {
+        "top_p": "p",
+        "top_k": "k",
+        "stop": "stop_sequences",
+        "thinking.budget_tokens": "thinking.token_budget",
+        "reasoning_effort": "thinking",
+    }
+)
+"""See `ChatDialect.own_names`."""

@@ -7,6 +7,7 @@ Sources: <https://ai.google.dev/api/generate-content>,
 <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>.
 """
 
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -296,3 +297,29 @@ class Answer(Open, frozen=True):
 
 ANSWER_DECODER: Final = msgspec.json.Decoder(Answer)
 GROUNDING_DECODER: Final = msgspec.json.Decoder(GroundingMetadata)
+
+
+OWN_NAMES: Final = MappingProxyType(
+    {
+        "messages": "contents",
+        "temperature": "generationConfig.temperature",
+        "top_p": "generationConfig.topP",
+        "top_k": "generationConfig.topK",
+        "max_tokens": "generationConfig.maxOutputTokens",
+        "stop": "generationConfig.stopSequences",
+        "n": "generationConfig.candidateCount",
+        "seed": "generationConfig.seed",
+        "presence_penalty": "generationConfig.presencePenalty",
+        "frequency_penalty": "generationConfig.frequencyPenalty",
+        "logprobs": "generationConfig.responseLogprobs",
+        "top_logprobs": "generationConfig.logprobs",
+        "response_format": "generationConfig.responseMimeType",
+        "thinking": "generationConfig.thinkingConfig",
+        "thinking.budget_tokens": "generationConfig.thinkingConfig.thinkingBudget",
+        "reasoning_effort": "generationConfig.thinkingConfig.thinkingLevel",
+        "tool_choice": "toolConfig.functionCallingConfig",
+        "content": "parts",
+        "is_error": "functionResponse.response.error",
+    }
+)
+"""See `ChatDialect.own_names`."""

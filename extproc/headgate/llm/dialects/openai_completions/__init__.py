@@ -7,6 +7,7 @@ from headgate.llm.dialects.openai_completions.errors import decode_error, encode
 from headgate.llm.dialects.openai_completions.request import decode_request, encode_request
 from headgate.llm.dialects.openai_completions.response import decode_response, encode_response
 from headgate.llm.dialects.openai_completions.stream import CompletionStreamDecoder, CompletionStreamEncoder
+from headgate.llm.dialects.openai_completions.wire import OWN_NAMES
 from headgate.llm.names import DialectName
 
 DIALECT: Final = ChatDialect(
@@ -23,4 +24,5 @@ DIALECT: Final = ChatDialect(
     request_id_header="x-request-id",
     client_headers=("openai-organization", "openai-project", "openai-beta"),
     backend=False,
+    own_names=OWN_NAMES,
 )

@@ -3,6 +3,7 @@
 Source: <https://platform.openai.com/docs/api-reference/completions>.
 """
 
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -34,3 +35,12 @@ class Body(msgspec.Struct, frozen=True):
 REQUEST_MEMBERS: Final = frozenset(Body.__struct_fields__)
 
 REQUEST_DECODER: Final = msgspec.json.Decoder(Body)
+
+
+OWN_NAMES: Final = MappingProxyType(
+    {
+        "top_logprobs": "logprobs",
+        "messages": "prompt",
+    }
+)
+"""See `ChatDialect.own_names`."""

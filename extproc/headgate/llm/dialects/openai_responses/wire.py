@@ -6,6 +6,7 @@ is read as raw JSON. Answers are read tolerantly: every member may be missing or
 Source: <https://platform.openai.com/docs/api-reference/responses>.
 """
 
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -287,3 +288,15 @@ def reasoning_of(signature: str) -> tuple[str, str] | None:
 
 Members = dict[str, Any]
 """Members of a JSON object about to be encoded."""
+
+
+OWN_NAMES: Final = MappingProxyType(
+    {
+        "messages": "input",
+        "max_tokens": "max_output_tokens",
+        "reasoning_effort": "reasoning.effort",
+        "response_format": "text.format",
+        "logprobs": "top_logprobs",
+    }
+)
+"""See `ChatDialect.own_names`."""
