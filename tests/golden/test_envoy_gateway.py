@@ -88,7 +88,7 @@ def _lists_of_routes(node: Any, path: str = "") -> dict[str, list[str]]:
     (entries,) = (kind["map"] for name, kind in matcher["matcher_tree"].items() if name != "input")
     for key, entry in entries.items():
         found |= _lists_of_routes(entry, f"{path}/{key}")
-    return found | _lists_of_routes(matcher["on_no_match"], f"{path}/*")
+    return found | (_lists_of_routes(matcher["on_no_match"], f"{path}/*") if "on_no_match" in matcher else {})
 
 
 def _shown(name: str, data: bytes, theirs: tuple[bytes, ...]) -> Any:

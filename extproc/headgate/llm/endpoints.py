@@ -320,6 +320,34 @@ ENDPOINTS: Final = (
         body=Body.NONE,
         local=True,
     ),
+    Endpoint(
+        name="gemini-models",
+        path="/v1beta/models",
+        prefix="/gemini",
+        dialect=DialectName.GEMINI,
+        operation=Operation.MODELS,
+        body=Body.NONE,
+        local=True,
+    ),
+    Endpoint(
+        name="cohere-models",
+        path="/v1/models",
+        prefix="/cohere",
+        bare=False,
+        dialect=DialectName.COHERE,
+        operation=Operation.MODELS,
+        body=Body.NONE,
+        local=True,
+    ),
+    Endpoint(
+        name="bedrock-models",
+        path="/foundation-models",
+        prefix="/bedrock",
+        dialect=DialectName.BEDROCK_CONVERSE,
+        operation=Operation.MODELS,
+        body=Body.NONE,
+        local=True,
+    ),
 )
 
 _BY_NAME: Final = MappingProxyType({endpoint.name: endpoint for endpoint in ENDPOINTS})

@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
+import cohere
 import httpx
 import pytest
+from google.genai import Client as GoogleClient
+from google.genai.types import HttpOptions
 from support.manifests import ENVOY_GATEWAY, Document, backend, document, ref, route, rule, target
 from support.manifests import gateway as gateway_documents
 from support.ports import LOOPBACK, free_ports
@@ -19,6 +23,8 @@ from support.stage import Stage
 pytestmark = pytest.mark.envoy
 
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
+SDK: Any = boto3
+"""It has no types."""
 CREATED = "2025-02-01T00:00:00Z"
 BODY_BYTES_MAX = 65_536
 
@@ -124,6 +130,26 @@ def test_official_clients_list_and_look_up_models(listeners: Listeners) -> None:
     assert [model.id for model in anthropic.models.list()] == ["claude", "gpt"]
     assert openai.models.retrieve("gpt").owned_by == "tests"
     assert anthropic.models.retrieve("claude").display_name == "claude"
+
+
+def test_other_official_clients_list_models(listeners: Listeners) -> None:
+    url = f"http://{LOOPBACK}:{listeners.plain}"
+    with httpx.Client(timeout=10) as connections:
+        for base, version in ((url, None), (url, "v1beta"), (f"{url}/gemini", None), (f"{url}/gemini", "v1beta")):
+            options = HttpOptions(base_url=base, api_version=version, httpx_client=connections)
+            google: Any = GoogleClient(api_key="client-key", http_options=options)
+            assert [model.name for model in google.models.list()] == ["models/claude", "models/gpt"]
+        client = cohere.Client(api_key="client-key", base_url=f"{url}/cohere", httpx_client=connections)
+        assert [model.name for model in client.models.list().models] == ["claude", "gpt"]
+    aws: Any = SDK.client(
+        "bedrock",
+        endpoint_url=f"{url}/bedrock",
+        region_name="us-east-1",
+        aws_access_key_id="client",
+        aws_secret_access_key="client",
+    )
+    summaries = aws.list_foundation_models()["modelSummaries"]
+    assert [(model["modelId"], model["providerName"]) for model in summaries] == [("claude", "tests"), ("gpt", "tests")]
 
 
 @pytest.mark.parametrize(

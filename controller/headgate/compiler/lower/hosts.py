@@ -161,7 +161,8 @@ def by_method(posts: Matcher, listing: Mapping[str, Iterable[bytes]], rest: byte
     paths = by_header("headgate/path", ":path")
     for path in sorted(listing):
         paths.matcher_tree.prefix_match_map.map[path].CopyFrom(route_list(listing[path]))
-    paths.on_no_match.CopyFrom(route_list((rest,)))
+    if "/" not in listing:
+        paths.on_no_match.CopyFrom(route_list((rest,)))
     methods["GET"].matcher.CopyFrom(paths)
     matcher.on_no_match.CopyFrom(route_list((rest,)))
     return matcher

@@ -438,6 +438,8 @@ def _anthropic_list(models: Sequence[tuple[str, str, int]]) -> str:
 
 _GET = HeaderMatcher(name=":method", string_match=StringMatcher(exact="GET"))
 _ANTHROPIC = HeaderMatcher(name="anthropic-version", present_match=True)
+_GOOGLE = HeaderMatcher(name="x-goog-api-client", present_match=True)
+"""Sent by Google's SDKs, which ask for `/v1/models` too."""
 
 
 MODELS = "/v1/models"
@@ -461,11 +463,46 @@ def _one_model(model: tuple[str, str, int]) -> tuple[bytes, bytes]:
     return _both(f"/{model[0]}", _openai_model(model), _anthropic_model(model))
 
 
+def _google_list(models: Sequence[tuple[str, str, int]]) -> str:
+    methods = ["generateContent", "streamGenerateContent", "countTokens"]
+    return _text({"models": [{"name": f"models/{name}", "supportedGenerationMethods": methods} for name, *_ in models]})
+
+
+def _cohere_list(models: Sequence[tuple[str, str, int]]) -> str:
+    return _text({"models": [{"name": name, "endpoints": ["chat"]} for name, *_ in models]})
+
+
+def _bedrock_list(models: Sequence[tuple[str, str, int]]) -> str:
+    said = [
+        {"modelId": name, "modelName": name, "providerName": owner, "responseStreamingSupported": True}
+        for name, owner, _ in models
+    ]
+    return _text({"modelSummaries": said})
+
+
+_OTHER_LISTS = (
+    (("/v1beta/models", "/gemini/v1beta/models", "/gemini/v1/models"), _google_list),
+    (("/cohere/v1/models",), _cohere_list),
+    (("/foundation-models", "/bedrock/foundation-models"), _bedrock_list),
+)
+"""Lists in the words of Google's, Cohere's and AWS's clients, and where those ask. Of one model alone nothing is told,
+which with many models is most of what lists weigh: so these few stand before what else is got."""
+
+
 def models_listed(rules: Iterable[ir.Rule]) -> Mapping[str, Sequence[bytes]]:
-    """`GET /v1/models` and `/v1/models/{id}`, as `listed` gives routes, by what their paths begin with."""
+    """`GET /v1/models`, `/v1/models/{id}`, other dialects: as `listed` gives routes, by what paths begin with."""
     models = models_of(rules)
     found = [_both("", _openai_list(models), _anthropic_list(models)), *map(_one_model, models)]
-    return {MODELS: [own for own, _ in found], ANTHROPIC_MODELS: [spoken for _, spoken in found]}
+    google = _direct("headgate/models", RouteMatch(path=MODELS, headers=[_GET, _GOOGLE]), 200, _google_list(models))
+    result = {MODELS: [listed([google]), *(own for own, _ in found)], ANTHROPIC_MODELS: [each for _, each in found]}
+    others = [
+        _direct("headgate/models", RouteMatch(path=path, headers=[_GET]), 200, text)
+        for paths, write in _OTHER_LISTS
+        for text in (write(models),)
+        for path in paths
+    ]
+    result["/"] = [listed(others)]
+    return result
 
 
 def models_not_allowed() -> list[Route]:
