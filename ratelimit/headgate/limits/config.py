@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, cast
 
+from headgate.limits.algorithms.pooled_window import POOL_ENTRY, Pool
 from headgate.limits.algorithms.token_bucket import HITS_PER_SECOND_MAX
 from headgate.limits.calendar import known_zone
 from headgate.limits.units import COUNT_MAX, UNIT_SECONDS, UNITS_BY_NAME, Unit
@@ -73,6 +74,8 @@ class RateLimit:
     """What a token bucket holds, which is refilled evenly; 0 where it is none. Ours."""
     warn_at: tuple[int, ...] = ()
     """Per cent of it from which answers warn; ours."""
+    pools: tuple[Pool, ...] = ()
+    """Who shares it, and how; a descriptor's last entry `pool` names the request's. Ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +138,12 @@ _RATE_LIMIT_KEYS: Final = frozenset(
         "time_zone",
         "burst",
         "warn_at",
+        "pools",
     }
 )
 _REPLACES_KEYS: Final = frozenset({"name"})
+_POOL_KEYS: Final = frozenset({"name", "rank", "min_reservation", "max_reservation"})
+POOLS_MAX: Final = 16
 
 FIXED_WINDOW: Final = "fixed_window"
 SLIDING_WINDOW: Final = "sliding_window"
@@ -183,12 +189,17 @@ def _descriptor(document: object, path: Path, *, depth: int) -> Descriptor:
     share_threshold = _flag(mapping, "share_threshold", path)
     if share_threshold and "*" not in value:
         raise ConfigError("needs a value with a wildcard (*)", (*path, "share_threshold"))
-    rate_limit = mapping.get("rate_limit")
+    rate_limit = (
+        None if mapping.get("rate_limit") is None else _rate_limit(mapping["rate_limit"], (*path, "rate_limit"))
+    )
+    descriptors = _descriptors(mapping, path, depth=depth + 1)
+    if rate_limit is not None and rate_limit.pools and any(each.key == POOL_ENTRY for each in descriptors):
+        raise ConfigError(f"below a limit with pools, {POOL_ENTRY!r} names one of them", (*path, "descriptors"))
     return Descriptor(
         key=key,
         value=value,
-        rate_limit=None if rate_limit is None else _rate_limit(rate_limit, (*path, "rate_limit")),
-        descriptors=_descriptors(mapping, path, depth=depth + 1),
+        rate_limit=rate_limit,
+        descriptors=descriptors,
         shadow_mode=_flag(mapping, "shadow_mode", path),
         quota_mode=_flag(mapping, "quota_mode", path),
         value_to_metric=_flag(mapping, "value_to_metric", path),
@@ -240,7 +251,47 @@ def _rate_limit(document: object, path: Path) -> RateLimit:
         time_zone=_time_zone(mapping, path),
         burst=_burst(mapping, path, amount, unit) if algorithm == TOKEN_BUCKET else 0,
         warn_at=_warn_at(mapping, path),
+        pools=_pools(mapping, path, algorithm, unit),
     )
+
+
+def _pools(mapping: Mapping[str, object], path: Path, algorithm: str, unit: Unit) -> tuple[Pool, ...]:
+    path = (*path, "pools")
+    items = _sequence(mapping, "pools", path)
+    if not items:
+        return ()
+    if algorithm or mapping.get("time_zone"):
+        raise ConfigError("what pools share slides: it has no other algorithm, and no calendar", path)
+    if unit is Unit.SECOND:
+        raise ConfigError("pools share what there is in a minute or longer", path)
+    if len(items) > POOLS_MAX:
+        raise ConfigError(f"more than {POOLS_MAX} pools", path)
+    pools = tuple(_pool(item, (*path, index)) for index, item in enumerate(items))
+    if len({pool.name for pool in pools}) < len(pools):
+        raise ConfigError("two pools have one name", path)
+    if sum(pool.minimum for pool in pools) > 100:
+        raise ConfigError("what is kept for pools is more than 100 per cent in all", path)
+    return pools
+
+
+def _pool(document: object, path: Path) -> Pool:
+    mapping = _mapping(document, _POOL_KEYS, path)
+    name = _text(mapping, "name", path)
+    if not name:
+        raise ConfigError("a pool needs a name", (*path, "name") if "name" in mapping else path)
+    rank = _bounded(mapping, "rank", path, default=0, most=1_000_000)
+    minimum = _bounded(mapping, "min_reservation", path, default=0, most=100)
+    maximum = _bounded(mapping, "max_reservation", path, default=100, most=100)
+    if maximum < minimum:
+        raise ConfigError(f"is below min_reservation ({minimum})", (*path, "max_reservation"))
+    return Pool(name=name, rank=rank, minimum=minimum, maximum=maximum)
+
+
+def _bounded(mapping: Mapping[str, object], key: str, path: Path, *, default: int, most: int) -> int:
+    value = mapping.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise ConfigError(f"expected a whole number from 0 to {most}, found {value!r}", (*path, key))
+    return value
 
 
 def _warn_at(mapping: Mapping[str, object], path: Path) -> tuple[int, ...]:
@@ -292,10 +343,7 @@ def _reserve(mapping: Mapping[str, object], path: Path) -> Reserve:
 
 
 def _amount(mapping: Mapping[str, object], key: str, path: Path) -> int:
-    amount = mapping.get(key, 0)
-    if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= COUNT_MAX:
-        raise ConfigError(f"expected a whole number from 0 to {COUNT_MAX}, found {amount!r}", (*path, key))
-    return amount
+    return _bounded(mapping, key, path, default=0, most=COUNT_MAX)
 
 
 def _replaces(mapping: Mapping[str, object], path: Path) -> tuple[str, ...]:
@@ -423,8 +471,18 @@ def _dump_rate_limit(limit: RateLimit) -> dict[str, object]:
         "burst": 0 if limit.burst == limit.requests_per_unit else limit.burst,
         "time_zone": limit.time_zone,
         "warn_at": list(limit.warn_at),
+        "pools": [_dump_pool(pool) for pool in limit.pools],
     }
     kept = {key: value for key, value in fields.items() if value}
     if limit.unit is None:
         return kept
     return {"unit": limit.unit.name.lower(), "requests_per_unit": limit.requests_per_unit, **kept}
+
+
+def _dump_pool(pool: Pool) -> dict[str, object]:
+    return {
+        "name": pool.name,
+        "rank": pool.rank,
+        "min_reservation": pool.minimum,
+        "max_reservation": pool.maximum,
+    }

@@ -16,6 +16,7 @@ Rules of a transaction, which every storage keeps:
 6. A reservation that is forgotten before it is settled stays counted: lost messages never make room.
 7. Of a transaction's alternatives the first that has room is applied with its `ops`; where none has, nothing is. Those
    after it are only looked at. So is a backend chosen (`steering`): its limits are an alternative each.
+8. What a pool is refused is remembered as its demand, which holds room for it: the only thing that a refusal counts.
 
 The values made for each request are msgspec structs: a frozen dataclass takes ten times as long to make, and the
 garbage collector need not look at values that cannot be in a cycle.
@@ -31,6 +32,7 @@ from headgate.limits import steering
 from headgate.limits.algorithms import Op
 from headgate.limits.algorithms.counting import Part, counter_after, over_limit, remaining
 from headgate.limits.algorithms.fixed_window import plan_window
+from headgate.limits.algorithms.pooled_window import plan_pooled
 from headgate.limits.algorithms.token_bucket import TokenBucketOp, plan_bucket
 from headgate.limits.algorithms.token_bucket import reset_seconds as bucket_reset_seconds
 from headgate.limits.calendar import window
@@ -249,6 +251,8 @@ def _op(match: Match, hits: int, now: float, prefix: str, part: Part) -> Op:
     rule = match.rule
     if not -COUNT_MAX <= hits <= COUNT_MAX:
         hits = COUNT_MAX if hits > 0 else -COUNT_MAX
+    if rule.bounds:
+        return _pooled(match, hits, int(now), prefix, part)
     refuses = not (rule.shadow_mode or rule.quota_mode)
     lenient = part is Part.RESERVE and rule.reserve is Reserve.LENIENT
     if rule.burst:
@@ -279,6 +283,24 @@ def _op(match: Match, hits: int, now: float, prefix: str, part: Part) -> Op:
         slides=rule.slides,
         reserves=bool(rule.reserve),
         bounds=window(rule.unit, rule.time_zone, second) if rule.time_zone and rule.unit else None,
+    )
+
+
+def _pooled(match: Match, hits: int, now: int, prefix: str, part: Part) -> Op:
+    rule = match.rule
+    return plan_pooled(
+        match.stem,
+        hits=hits,
+        limit=rule.amount,
+        seconds=rule.seconds,
+        bounds=rule.bounds,
+        own=rule.own,
+        refuses=not (rule.shadow_mode or rule.quota_mode),
+        now=now,
+        prefix=prefix,
+        part=part,
+        lenient=part is Part.RESERVE and rule.reserve is Reserve.LENIENT,
+        reserves=bool(rule.reserve),
     )
 
 

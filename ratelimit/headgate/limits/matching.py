@@ -8,11 +8,12 @@ One difference: there ("a_b", "c") and ("a", "b_c") are one composite key, here 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from headgate.limits.algorithms.pooled_window import POOL_ENTRY, Bounds, Pool, bounds_of
 from headgate.limits.config import ConfigError, Descriptor, Domain, Reserve
 from headgate.limits.units import UNIT_SECONDS, Unit
 
@@ -48,6 +49,11 @@ class Rule:
     metadata: str = ""
     """JSON for the answer's dynamic metadata."""
     warn_at: tuple[int, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    """Who shares it."""
+    bounds: Bounds = ()
+    """What a request of this rule's pool must know of all pools, those that name none included; its own is `own`."""
+    own: int = 0
 
     @property
     def label(self) -> str:
@@ -119,6 +125,8 @@ def _tree(domain: str, parent_key: str, descriptors: Iterable[Descriptor], paren
         counted_as = descriptor.domain or domain
         child = _tree(counted_as, key, descriptor.descriptors, path)
         child.rule = _rule(counted_as, key, descriptor, path)
+        if child.rule is not None and child.rule.pools:
+            _add_pools(child, child.rule)
         if not descriptor.value:
             node.default[descriptor.key] = child
         elif "*" in descriptor.value:
@@ -128,6 +136,19 @@ def _tree(domain: str, parent_key: str, descriptors: Iterable[Descriptor], paren
         else:
             node.exact[descriptor.key, descriptor.value] = child
     return node
+
+
+def _add_pools(node: _Node, rule: Rule) -> None:
+    """The limit once for each pool, by the entry that names it."""
+
+    def of(pool: str) -> Rule:
+        bounds, own = bounds_of(rule.pools, pool, rule.amount)
+        return replace(rule, key=f"{rule.key}.{POOL_ENTRY}_{pool}" if pool else rule.key, bounds=bounds, own=own)
+
+    node.rule = of("")
+    node.default[POOL_ENTRY] = _Node(node.rule)
+    for pool in rule.pools:
+        node.exact[POOL_ENTRY, pool.name] = _Node(of(pool.name))
 
 
 def _level(descriptor: Descriptor) -> str:
@@ -158,6 +179,7 @@ def _rule(domain: str, key: str, descriptor: Descriptor, path: tuple[Descriptor,
         burst=limit.burst,
         metadata=descriptor.metadata,
         warn_at=limit.warn_at,
+        pools=limit.pools,
     )
 
 
@@ -188,6 +210,8 @@ def match_descriptor(snapshot: Snapshot, domain: str, entries: Entries) -> Match
     if rule is None:
         return None
     counted_entries = entries if counted is None else counted
+    if rule.pools and entries[-1][0] == POOL_ENTRY:
+        counted_entries = counted_entries[:-1]
     if rule.detailed_metric:
         metric_key = ".".join(map("_".join, counted_entries))
     else:

@@ -1,7 +1,8 @@
 """The admin port: a few GET paths over HTTP/1.1, one answer per connection.
 
 `/healthcheck` (200 while the storage answers and nothing is draining), `/rlconfig` (the limits in force, as YAML),
-`/metrics` (Prometheus), and POST `/json` (a RateLimitRequest in protobuf's JSON form, as envoyproxy/ratelimit takes).
+`/limits` (likewise, and what is left of each, as JSON), `/metrics` (Prometheus), and POST `/json` (a RateLimitRequest
+in protobuf's JSON form, as envoyproxy/ratelimit takes).
 Written out by hand because an HTTP framework would more than double the time this process needs to start.
 """
 

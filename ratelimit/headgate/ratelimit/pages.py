@@ -1,13 +1,16 @@
 """The pages of the admin port."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Final
+import json
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Any, Final
 
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from google.protobuf import json_format
 from headgate.limits.config_text import dump_text
-from headgate.limits.engine import Code
+from headgate.limits.engine import Code, Status
+from headgate.limits.listing import counted, described, listed, look
+from headgate.limits.matching import Entries, Rule
 from headgate.ratelimit import wire
 from headgate.ratelimit.admin import Page, Reply
 from headgate.ratelimit.service import RateLimitService
@@ -48,6 +51,9 @@ def make_pages(
     async def rlconfig(_: bytes) -> Reply:
         return Reply(200, dump_text(service.snapshot.source), "application/yaml")
 
+    async def limits(_: bytes) -> Reply:
+        return Reply(200, json.dumps(await limits_of(service)), "application/json")
+
     async def decide(body: bytes) -> Reply:
         try:
             message = json_format.Parse(body, RateLimitRequest())
@@ -62,6 +68,7 @@ def make_pages(
 
     return {
         ("GET", "/healthcheck"): healthcheck,
+        ("GET", "/limits"): limits,
         ("GET", "/metrics"): metrics,
         ("GET", "/rlconfig"): rlconfig,
         ("POST", "/json"): decide,
@@ -75,3 +82,48 @@ async def _ping(service: RateLimitService, *, needed: bool) -> Reply:
     except StorageError as error:
         return Reply(503, f"{error}\n")
     return Reply(200, "OK\n")
+
+
+LOOKS_MAX: Final = 200
+"""Counters that are looked at in one transaction."""
+
+
+async def limits_of(service: RateLimitService) -> Mapping[str, Any]:
+    """Every limit, and how its counters stand: its only one, or those of its many that were asked for lately."""
+    found: dict[str, Any] = {"limits": [], "storage_error": ""}
+    for domain in service.snapshot.domains:
+        limits = list(listed(service.snapshot, domain))
+        wanted = {each.entries: None for each in limits if each.entries is not None}
+        wanted |= {entries: None for of, entries in service.recent.values() if of == domain}
+        counters: list[tuple[Entries, Status]] = []
+        try:
+            counters = [each async for each in _looked_at(service, domain, tuple(wanted))]
+        except StorageError as error:
+            found["storage_error"] = str(error)
+        seen: set[int] = set()
+        for each in limits:
+            if id(each.rule) not in seen:
+                seen.add(id(each.rule))
+                found["limits"].append(
+                    {
+                        "asked_as": domain,
+                        **described(each.rule),
+                        "single": each.entries is not None,
+                        "counters": [counted(*counter) for counter in _of(each.rule, counters)],
+                    }
+                )
+    return found
+
+
+def _of(rule: Rule, counters: Iterable[tuple[Entries, Status]]) -> Iterable[tuple[Entries, Status]]:
+    return ((entries, status) for entries, status in counters if status.rule is rule and status.op is not None)
+
+
+async def _looked_at(
+    service: RateLimitService, domain: str, counters: tuple[Entries, ...]
+) -> AsyncGenerator[tuple[Entries, Status]]:
+    for start in range(0, len(counters), LOOKS_MAX):
+        chunk = counters[start : start + LOOKS_MAX]
+        decision = await service.look(look(domain, chunk))
+        for entries, status in zip(chunk, decision.statuses, strict=True):
+            yield entries, status

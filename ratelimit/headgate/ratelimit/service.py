@@ -12,7 +12,7 @@ from typing import Final
 from headgate.contract import headers
 from headgate.limits.config import with_modes
 from headgate.limits.engine import Decision, LimitRequest, Moment, Outcome, Plan, decide_request, plan_request
-from headgate.limits.matching import EMPTY, Snapshot, build_snapshot
+from headgate.limits.matching import EMPTY, Entries, Snapshot, build_snapshot
 from headgate.limits.warnings import crossed
 from headgate.ratelimit import wire
 from headgate.ratelimit.answers import answer
@@ -25,6 +25,8 @@ from headgate.runtime.logging import event_log
 log = event_log("ratelimit")
 
 _NOTHING: Final = Outcome((), applied=True)
+RECENT_MAX: Final = 1000
+"""Counters that are remembered for showing."""
 _REPORT_SECONDS: Final = 1.0
 """Storage failures are logged at most this often: a dead Redis fails every call."""
 
@@ -54,6 +56,8 @@ class RateLimitService:
         self._clock = clock
         self._last_report = 0.0
         self._unreported = 0
+        self.recent: dict[str, tuple[str, Entries]] = {}
+        """Counters that were asked for, by stem: in which domain and by which entries; the oldest first."""
 
     def use(self, snapshot: Snapshot) -> None:
         """From the next call on, decides by `snapshot`, with all its limits in the service's own mode."""
@@ -91,7 +95,22 @@ class RateLimitService:
 
     def plan(self, request: LimitRequest, name: str = "") -> Plan:
         """What `request` asks of the storage now; `name` is that of the stream it is about."""
-        return plan_request(self.snapshot, request, now=self._clock(), prefix=self._key_prefix, name=name)
+        plan = plan_request(self.snapshot, request, now=self._clock(), prefix=self._key_prefix, name=name)
+        for number, (match, op) in enumerate(plan.parts):
+            if op is not None and match is not None and match.stem not in self.recent:
+                self._remember(match.stem, request.domain, request.descriptors[number].entries)
+        return plan
+
+    def _remember(self, stem: str, domain: str, entries: Entries) -> None:
+        if len(self.recent) >= RECENT_MAX:
+            del self.recent[next(iter(self.recent))]
+        self.recent[stem] = domain, entries
+
+    async def look(self, request: LimitRequest) -> Decision:
+        """How the counters of a request stand, which changes nothing (`listing.look`); raises StorageError."""
+        plan = plan_request(self.snapshot, request, now=self._clock(), prefix=self._key_prefix)
+        outcome = self.start(plan)
+        return decide_request(plan, outcome if isinstance(outcome, Outcome) else await outcome)
 
     def start(self, plan: Plan) -> "Outcome | asyncio.Future[Outcome]":
         """Asks the storage, as `Storage.start` does."""

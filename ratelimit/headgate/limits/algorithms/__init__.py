@@ -6,7 +6,8 @@ share is in `counting`.
 """
 
 from headgate.limits.algorithms.fixed_window import FixedWindowOp
+from headgate.limits.algorithms.pooled_window import PooledOp
 from headgate.limits.algorithms.token_bucket import TokenBucketOp
 
-Op = FixedWindowOp | TokenBucketOp
+Op = FixedWindowOp | TokenBucketOp | PooledOp
 """Every operation a storage must know."""

@@ -8,10 +8,20 @@ from collections.abc import Mapping
 from typing import Final
 
 from headgate.limits.algorithms import Op
-from headgate.limits.algorithms.counting import COUNTER_MAX, Held, Part, before_granted, counter_after, settle
-from headgate.limits.algorithms.fixed_window import sliding_rest
+from headgate.limits.algorithms.counting import (
+    COUNTER_MAX,
+    Held,
+    Part,
+    before_granted,
+    counter_after,
+    over_limit,
+    settle,
+)
+from headgate.limits.algorithms.fixed_window import FixedWindowOp, sliding_rest
+from headgate.limits.algorithms.pooled_window import PooledOp, Shares, ends_at, settled_span, standing
 from headgate.limits.algorithms.token_bucket import TokenBucketOp, full_after, level
 from headgate.limits.engine import HOLD_SECONDS, SETTLED_SECONDS, Outcome, Transaction, examine, joined
+from headgate.ratelimit.storages import StorageError
 from headgate.ratelimit.storages.memory_counters import Counters
 
 KEYS_MAX: Final = 1_000_000
@@ -27,9 +37,13 @@ _Holds = dict[str, Held]
 class _Draft:
     """What a transaction would make of the counters."""
 
-    __slots__ = ("before", "buckets", "held", "windows")
+    __slots__ = ("before", "buckets", "held", "pooled", "records", "windows")
 
     def __init__(self) -> None:
+        self.records: dict[str, tuple[Shares, int]] = {}
+        """Key to what pools share, and its spans' seconds. Those that are there already are changed in place."""
+        self.pooled: list[tuple[Shares, str, int, int]] = []
+        """What was added to a record, of which pool and span: to be taken back where nothing is applied."""
         self.windows: dict[str, tuple[int, int]] = {}
         """Key to count and window end."""
         self.buckets: dict[str, tuple[int, float]] = {}
@@ -66,7 +80,7 @@ class MemoryStorage:
         standing: dict[str, int] = {}
         before: list[int] = []
         for op in transaction.ops:
-            if op.previous_key or isinstance(op, TokenBucketOp):
+            if type(op) is not FixedWindowOp or op.previous_key:
                 return self._start_drafted(transaction)
             key = op.key
             count = standing.get(key)
@@ -87,8 +101,33 @@ class MemoryStorage:
             self._add(op, draft)
         applied = not transaction.all_or_nothing or examine(transaction.ops, draft.before)
         if applied:
-            self._counters.store(draft.windows, draft.buckets)
+            self._store(draft)
+        else:
+            self._refuse(transaction, draft)
         return Outcome(tuple(draft.before), applied)
+
+    def _store(self, draft: _Draft) -> None:
+        try:
+            self._counters.store(draft.windows, draft.buckets, draft.records)
+        except StorageError:
+            self._take_back(draft)
+            raise
+
+    def _take_back(self, draft: _Draft) -> None:
+        for record, pool, span, added in reversed(draft.pooled):
+            record.add(pool, span, -added)
+
+    def _refuse(self, transaction: Transaction, draft: _Draft) -> None:
+        """What pools were refused is what they demanded, and holds room for them."""
+        self._take_back(draft)
+        demanded = False
+        for op, before in zip(transaction.ops, draft.before, strict=True):
+            if isinstance(op, PooledOp) and op.refuses and op.hits > 0 and over_limit(op, before):
+                record = draft.records[op.key[: op.stem_length]][0]
+                record.add(op.bounds[op.own].name, record.newest, op.hits, refused=True)
+                demanded = True
+        if demanded:
+            self._counters.store({}, None, draft.records)
 
     def _start_first(self, transaction: Transaction) -> Outcome:
         """Applies the first alternative that has room, and looks at the others."""
@@ -101,8 +140,23 @@ class MemoryStorage:
 
     def _look(self, transaction: Transaction) -> Outcome:
         draft = _Draft()
-        counts = [_told(op, self._stored(op, draft)) + self._rest(op, draft) for op in transaction.ops]
-        return Outcome(tuple(counts), applied=False)
+        return Outcome(tuple([self._standing(op, draft) for op in transaction.ops]), applied=False)
+
+    def _standing(self, op: Op, draft: _Draft) -> int:
+        """What `op` is examined against."""
+        if isinstance(op, PooledOp):
+            return standing(op, *self._record(op, draft).totals(op))
+        return _told(op, self._stored(op, draft)) + self._rest(op, draft)
+
+    def _record(self, op: PooledOp, draft: _Draft) -> Shares:
+        """What pools share, as it is at the time of `op`; new ones are kept when the draft is stored."""
+        key = op.key[: op.stem_length]
+        found = draft.records.get(key) or self._counters.record(key)
+        record = Shares() if found is None else found[0]
+        draft.records[key] = record, op.span_seconds
+        if op.hits or op.part is not Part.NONE:
+            record.advance(op.span)
+        return record
 
     # Requests that reserve or settle.
 
@@ -120,7 +174,7 @@ class MemoryStorage:
         reserved = {} if held is None else dict(held[1])
         for op in transaction.ops:
             self._settle(op, reserved, now, draft)
-        self._counters.store(draft.windows, draft.buckets)
+        self._store(draft)
         if self._holds.pop(request, None) is not None or any(op.hits for op in transaction.ops):
             self._settled[request] = now
         return Outcome(tuple(draft.before), applied=True)
@@ -131,11 +185,17 @@ class MemoryStorage:
             if op.part is Part.RESERVE and added > 0:
                 stem = op.key[: op.stem_length]
                 amount = added + (draft.held[stem].amount if stem in draft.held else 0)
-                draft.held[stem] = Held(op.key, op.kept_until, amount)
+                key, end = op.key, op.kept_until
+                if isinstance(op, PooledOp):
+                    span = draft.records[stem][0].newest  # a clock that is behind counts into it
+                    key, end = f"{stem}{span}", ends_at(op, span)
+                draft.held[stem] = Held(key, end, amount)
         applied = examine(transaction.ops, draft.before)
         if applied:
-            self._counters.store(draft.windows, draft.buckets)
+            self._store(draft)
             self._hold(transaction.request, transaction.now, draft.held)
+        else:
+            self._refuse(transaction, draft)
         return Outcome(tuple(draft.before), applied)
 
     def _hold(self, request: str, now: int, held: _Holds) -> None:
@@ -150,6 +210,9 @@ class MemoryStorage:
             return
         # Two descriptors may share a counter: the first takes all that was reserved of it.
         held = reserved.pop(op.key[: op.stem_length], None)
+        if isinstance(op, PooledOp):
+            self._settle_pooled(op, held, draft)
+            return
         key, difference = settle(op, held, now)
         if key == op.key:
             self._move(op, self._stored(op, draft), difference, draft)
@@ -161,15 +224,32 @@ class MemoryStorage:
         counted = _told(op, self._stored(op, draft))
         draft.before.append(max(counted - op.hits, 0) + self._rest(op, draft))
 
+    def _settle_pooled(self, op: PooledOp, held: Held | None, draft: _Draft) -> None:
+        record = self._record(op, draft)
+        span, hits = settled_span(op, held, record.newest)
+        self._add_to(record, op, span, hits, draft)
+        draft.before.append(max(standing(op, *record.totals(op)) - op.hits, 0))
+
+    def _add_to(self, record: Shares, op: PooledOp, span: int, hits: int, draft: _Draft) -> int:
+        pool = op.bounds[op.own].name
+        added = record.add(pool, span, hits)
+        draft.pooled.append((record, pool, span, added))
+        return added
+
     def _add(self, op: Op, draft: _Draft) -> int:
         """Adds the hits of `op` to its counter; returns how many they were."""
+        if isinstance(op, PooledOp):
+            record = self._record(op, draft)
+            before = standing(op, *record.totals(op))
+            draft.before.append(before)
+            return self._add_to(record, op, record.newest, counter_after(op, before) - before, draft)
         stored, rest = self._stored(op, draft), self._rest(op, draft)
         told = _told(op, stored)
         draft.before.append(told + rest)
         self._move(op, stored, counter_after(op, told + rest) - told - rest, draft)
         return _told(op, self._stored(op, draft)) - told
 
-    def _move(self, op: Op, stored: int, hits: int, draft: _Draft) -> None:
+    def _move(self, op: FixedWindowOp | TokenBucketOp, stored: int, hits: int, draft: _Draft) -> None:
         if isinstance(op, TokenBucketOp):
             draft.buckets[op.key] = (full_after(op, stored, hits) if hits else stored, op.ticks_per_second)
         else:
@@ -182,15 +262,14 @@ class MemoryStorage:
         for op in transaction.ops:
             own = held.get(op.key[: op.stem_length])
             amount = own.amount if own is not None and own.key == op.key else 0
-            told = _told(op, self._stored(op, draft)) + self._rest(op, draft)
-            before.append(before_granted(op, told - amount))
+            before.append(before_granted(op, self._standing(op, draft) - amount))
         return Outcome(tuple(before), applied=True)
 
-    def _stored(self, op: Op, draft: _Draft) -> int:
+    def _stored(self, op: FixedWindowOp | TokenBucketOp, draft: _Draft) -> int:
         standing = (draft.buckets if isinstance(op, TokenBucketOp) else draft.windows).get(op.key)
         return self._counters.stored(op) if standing is None else standing[0]
 
-    def _rest(self, op: Op, draft: _Draft) -> int:
+    def _rest(self, op: FixedWindowOp | TokenBucketOp, draft: _Draft) -> int:
         """What of the window before still counts; that one is kept until this one ends."""
         if isinstance(op, TokenBucketOp) or not op.previous_key:
             return 0
@@ -221,7 +300,7 @@ class MemoryStorage:
         self._settled.clear()
 
 
-def _told(op: Op, stored: int) -> int:
+def _told(op: FixedWindowOp | TokenBucketOp, stored: int) -> int:
     """What is told of a counter: of a bucket, how many hits are out of it."""
     return level(op, stored) if isinstance(op, TokenBucketOp) else stored
 

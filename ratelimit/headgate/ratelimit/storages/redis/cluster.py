@@ -16,7 +16,8 @@ from typing import Any, Final, cast
 
 import msgspec
 from headgate.limits.algorithms import Op
-from headgate.limits.algorithms.token_bucket import TokenBucketOp
+from headgate.limits.algorithms.fixed_window import FixedWindowOp
+from headgate.limits.algorithms.pooled_window import PooledOp
 from headgate.ratelimit.storages import StorageError
 from headgate.ratelimit.storages.redis.address import Address, RedisUrl, parse_address
 from headgate.ratelimit.storages.redis.lane import WAITING_MAX, Lane, LaneSettings, Piece
@@ -47,7 +48,7 @@ def tagged(op: Op) -> Op:
     """The operation with keys that are in one slot in every window."""
     stem, rest = op.key[: op.stem_length], op.key[op.stem_length :]
     tag = stem_tag(stem)
-    if isinstance(op, TokenBucketOp):
+    if not isinstance(op, FixedWindowOp):
         return msgspec.structs.replace(op, key=tag + rest)
     previous = tag + op.previous_key[len(stem) :] if op.previous_key else ""
     return msgspec.structs.replace(op, key=tag + rest, previous_key=previous)
@@ -75,7 +76,7 @@ class Cluster:
         """Round trips and decisions of lanes that are gone."""
 
     def place(self, op: Op) -> tuple[int | str, Op]:
-        if op.reserves or op.previous_key:
+        if op.reserves or op.previous_key or isinstance(op, PooledOp):
             # By its stem, not its slot: what a request reserved must be found again, whatever else it asks then.
             op = tagged(op)
             return op.key[: op.stem_length], op

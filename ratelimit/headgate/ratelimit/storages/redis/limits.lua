@@ -1,24 +1,31 @@
 -- Runs a batch of rate limit transactions, each all or nothing, in their order. The rules are those of
 -- headgate/limits/engine.py and the arithmetic is that of headgate/limits/algorithms/.
 --
--- KEYS: every counter of the batch once, then every request that reserves or settles once.
--- ARGV: the number of counters; how many seconds a reservation and a settlement are remembered; the seconds each
---   counter lives if it is new, in the order of KEYS; then per transaction
+-- KEYS: every counter of the batch once, then every record that pools share, then every request that reserves or settles.
+-- ARGV: the number of counters, and of records; how many seconds a reservation and a settlement are remembered; the
+--   seconds each counter lives if it is new, and each record if it changes, in the order of KEYS; then per transaction
 --   1 for all or nothing, 2 likewise but only where none before it back to the last 1 was applied (else it is only looked
 --   at), 0 for a settlement, 3 to undo; the number of operations; the index of its request in KEYS, or 0; the time;
 --   and for each operation the index of its counter in KEYS, its hits, its limit, and the sum of
 --   1 if being over refuses, 2 if it takes no more than is left, 4 to reserve, 8 to settle, 16 to keep what is
---   reserved, 32 if the window slides, 64 if it is a token bucket. Where it reserves, settles or keeps, the end of its
+--   reserved, 32 if the window slides, 64 if it is a token bucket, 128 if pools share it. Where it reserves, settles or keeps, the end of its
 --   window and the length of the window in its key follow; where it slides, the index of the counter of the window
---   before, and how much of it counts, in millionths; of a bucket, the tick it is, a hit's ticks and a second's.
+--   before, and how much of it counts, in millionths; of a bucket, the tick it is, a hit's ticks and a second's; where pools
+--   share, the span it is, a span's seconds, how many pools there are and which is its own, and of each its name, 1 if it
+--   ranks above, what is kept for it and the most it may hold.
 -- Returns per transaction: 1 if it was applied, else 0; and per operation the counter it was examined against.
 --
 -- The counters are read with one MGET and written once each, whatever the number of transactions that share them.
+-- A record is a hash: 'newest' is the last span; of each pool 'a:<pool>' is what it was admitted in the window, 'r:<pool>'
+-- what it was refused, and 'a<span>:<pool>', 'r<span>:<pool>' the same of one span.
 -- A request is a hash: the counter's key without its window -> "<amount> <window's end> <key>"; '' once it is settled.
 -- Lua's numbers are doubles: counts stay at most 2^53, and limits and hits at most 2^52 (limits/units.py).
 
 local MAX = 9007199254740992
-local counters = tonumber(ARGV[1])
+local STEPS = 60
+local SPANS = STEPS + 1
+local counters, shared = tonumber(ARGV[1]), tonumber(ARGV[2])
+local listed = counters + shared
 local names = {unpack(KEYS, 1, counters)}
 local stored = counters > 0 and redis.call('MGET', unpack(names)) or {}
 local counts = {}
@@ -26,12 +33,12 @@ for i = 1, counters do
   counts[i] = tonumber(stored[i] or 0) or error('not a counter: ' .. KEYS[i])
 end
 local first = {unpack(counts)}
-local lives = {unpack(ARGV, 4, 3 + counters)}
+local lives = {unpack(ARGV, 5, 4 + listed)}
 local ends = {}
 
 -- What is remembered of requests. Nothing is written before all has been read.
 local requests, changed = {}, {}
-for i = counters + 1, #KEYS do
+for i = listed + 1, #KEYS do
   local found = redis.pcall('HGETALL', KEYS[i])
   if found.err then error('not a counter: ' .. KEYS[i]) end
   local held = nil
@@ -72,6 +79,90 @@ local function other(key)
   return index
 end
 
+-- What pools share: records by index, each { newest, its fields as they are now and as they were, whether it is begun anew }.
+local records = {}
+
+local function field(record, name)
+  local value = record.now[name]
+  if not value then
+    value = record.anew and 0 or tonumber(redis.call('HGET', record.key, name) or 0)
+    record.now[name], record.was[name] = value, value
+  end
+  return value
+end
+
+local function begin_anew(record)
+  record.anew, record.now, record.was = true, {}, {}
+end
+
+-- The record at a span; what is over is taken out of its pools' sums.
+local function record_at(index, span, pools)
+  local record = records[index]
+  if not record then
+    local names = {'newest'}
+    for _, pool in ipairs(pools) do
+      names[#names + 1], names[#names + 2] = 'a:' .. pool.name, 'r:' .. pool.name
+    end
+    local found = redis.pcall('HMGET', KEYS[index], unpack(names))
+    if found.err then error('not a counter: ' .. KEYS[index]) end
+    record = {key = KEYS[index], newest = tonumber(found[1] or 0), now = {}, was = {}, undo = {}}
+    for i = 2, #names do
+      local value = tonumber(found[i] or 0)
+      record.now[names[i]], record.was[names[i]] = value, value
+    end
+    records[index] = record
+  end
+  if span < record.newest - 10 * STEPS or span >= record.newest + SPANS then
+    begin_anew(record)
+    record.newest = span
+  end
+  if span > record.newest then
+    local over = {}
+    for gone = record.newest - SPANS + 1, span - SPANS do
+      for _, pool in ipairs(pools) do
+        over[#over + 1], over[#over + 2] = 'a' .. gone .. ':' .. pool.name, 'r' .. gone .. ':' .. pool.name
+      end
+    end
+    local found = record.anew and {} or redis.call('HMGET', record.key, unpack(over))
+    for i, name in ipairs(over) do
+      local count = record.now[name] or tonumber(found[i] or 0)
+      if not record.was[name] then record.was[name] = count end
+      record.now[name] = 0
+      local sum = name:sub(1, 1) .. name:sub(name:find(':', 1, true), -1)
+      record.now[sum] = field(record, sum) - count
+    end
+    record.newest = span
+  end
+  return record
+end
+
+local function pool_add(record, kind, span, pool, hits, undo)
+  if span <= record.newest - SPANS or hits == 0 then return 0 end
+  local name, sum = kind .. span .. ':' .. pool, kind .. ':' .. pool
+  local before = field(record, name)
+  local added = clamped(before + hits) - before
+  record.now[name] = before + added
+  record.now[sum] = field(record, sum) + added
+  record.dirty = true
+  if undo then undo[#undo + 1] = {record, name, sum, added} end
+  return added
+end
+
+-- What an operation is examined against: the limit is reached when its pool's share is used up, or the capacity.
+local function pool_standing(record, pools, own, limit)
+  local held, total = 0, 0
+  for i, pool in ipairs(pools) do
+    local admitted = field(record, 'a:' .. pool.name)
+    total = total + admitted
+    if i ~= own then
+      local demand = admitted + field(record, 'r:' .. pool.name)
+      held = held + (pool.above and math.max(pool.least, math.min(pool.most, demand)) or pool.least)
+    end
+  end
+  local share = math.min(pools[own].most, math.max(limit - held, 0))
+  return math.max(field(record, 'a:' .. pools[own].name) + limit - share, total)
+end
+
 local function settle(index, hits, keeps, held, now, bucket)
   if not held then
     counts[index] = moved(counts[index], hits, bucket)
@@ -91,7 +182,7 @@ end
 
 local replies = {}
 local granted = false
-local position = 4 + counters
+local position = 5 + listed
 local arguments = #ARGV
 while position <= arguments do
   local mode = ARGV[position]
@@ -106,7 +197,7 @@ while position <= arguments do
   local repeated = known ~= nil and not undoes and (all_or_nothing or known[''] ~= nil)
   local applied_at = #replies + 1
   replies[applied_at] = looks and 0 or 1
-  local undo, held, charged = {}, {}, false
+  local undo, pool_undo, refused, held, charged = {}, {}, {}, {}, false
   for _ = 1, ops do
     local index = tonumber(ARGV[position])
     local hits = tonumber(ARGV[position + 1])
@@ -115,13 +206,27 @@ while position <= arguments do
     position = position + 4
     local refuses, lenient, part = flags % 2 == 1, math.floor(flags / 2) % 2 == 1, flags % 32 - flags % 4
     local window_end, stem
+    local is_pooled = flags >= 128
     if part > 0 then
       window_end = tonumber(ARGV[position])
-      stem = names[index]:sub(1, -1 - tonumber(ARGV[position + 1]))
+      stem = is_pooled and KEYS[index] or names[index]:sub(1, -1 - tonumber(ARGV[position + 1]))
       position = position + 2
     end
     local rest, bucket = 0, nil
-    if flags >= 64 then
+    local record, pools, own, span_seconds
+    if is_pooled then
+      local span, size = tonumber(ARGV[position]), tonumber(ARGV[position + 2])
+      span_seconds, own, pools = tonumber(ARGV[position + 1]), tonumber(ARGV[position + 3]), {}
+      position = position + 4
+      for i = 1, size do
+        pools[i] = {
+          name = ARGV[position], above = ARGV[position + 1] == '1',
+          least = tonumber(ARGV[position + 2]), most = tonumber(ARGV[position + 3])
+        }
+        position = position + 4
+      end
+      record = record_at(index, span, pools)
+    elseif flags >= 64 then
       bucket = {tonumber(ARGV[position]), tonumber(ARGV[position + 1])}
       ends[index] = {bucket[1], tonumber(ARGV[position + 2])}
       position = position + 3
@@ -129,20 +234,36 @@ while position <= arguments do
       rest = math.floor(counts[tonumber(ARGV[position])] * (tonumber(ARGV[position + 1]) / 1000000))
       position = position + 2
     end
-    local before = told(counts[index], bucket) + rest
+    local before = record and pool_standing(record, pools, own, limit) or told(counts[index], bucket) + rest
     if looks then
+      replies[#replies + 1] = before
+    elseif undoes and record then
+      pool_add(record, 'a', record.newest, pools[own].name, hits)
       replies[#replies + 1] = before
     elseif undoes then
       -- What has expired meanwhile shall not come back as a counter without an end.
       if stored[index] or counts[index] ~= first[index] then counts[index] = moved(counts[index], hits, bucket) end
       replies[#replies + 1] = before
     elseif repeated then
-      local own = stem and known[stem]
-      if own and own.key == names[index] then before = before - own.amount end
+      local mine = stem and known[stem]
+      local named = record and KEYS[index] .. string.format('%.0f', record.newest) or names[index]
+      if mine and mine.key == named then before = before - mine.amount end
       if hits >= 0 then
         before = math.max(math.min(before, limit - (lenient and 1 or math.max(hits, 1))), 0)
       end
       replies[#replies + 1] = before
+    elseif part >= 8 and record then
+      local mine, span, difference = known and known[stem], record.newest, hits
+      if mine then
+        local used = part == 16 and math.max(hits, mine.amount) or hits
+        local earlier = tonumber(mine.key:sub(#stem + 1))
+        difference = used - mine.amount
+        if earlier > span - SPANS and earlier <= span then span = earlier else difference = math.max(difference, 0) end
+        known[stem] = nil
+      end
+      pool_add(record, 'a', span, pools[own].name, difference)
+      charged = charged or hits ~= 0
+      replies[#replies + 1] = math.max(pool_standing(record, pools, own, limit) - hits, 0)
     elseif part >= 8 then
       settle(index, hits, part == 16, known and known[stem], now, bucket)
       if known then known[stem] = nil end
@@ -151,15 +272,24 @@ while position <= arguments do
     else
       replies[#replies + 1] = before
       if all_or_nothing and refuses then
-        if hits == 0 or lenient then
-          if before >= limit then replies[applied_at] = 0 end
-        elseif hits > 0 and before + hits > limit then
+        local over = before >= limit
+        if hits ~= 0 and not lenient then over = hits > 0 and before + hits > limit end
+        if over then
           replies[applied_at] = 0
+          if record and hits > 0 then refused[#refused + 1] = {record, pools[own].name, hits} end
         end
       end
       if lenient and before + hits > limit then hits = math.max(limit - before, 0) end
       charged = charged or hits ~= 0
-      if hits ~= 0 then
+      if hits ~= 0 and record then
+        local added = pool_add(record, 'a', record.newest, pools[own].name, clamped(before + hits) - before, pool_undo)
+        if part == 4 and added > 0 then
+          held[stem] = {
+            amount = added + (held[stem] and held[stem].amount or 0),
+            window_end = (record.newest + SPANS) * span_seconds, key = stem .. string.format('%.0f', record.newest)
+          }
+        end
+      elseif hits ~= 0 then
         undo[#undo + 1] = index
         local count = counts[index]
         undo[#undo + 1] = count
@@ -182,6 +312,14 @@ while position <= arguments do
     -- Backwards, so that a counter with two operations gets the value it had before the first.
     for i = #undo - 1, 1, -2 do
       counts[undo[i]] = undo[i + 1]
+    end
+    for i = #pool_undo, 1, -1 do
+      local record, name, sum, added = unpack(pool_undo[i])
+      record.now[name], record.now[sum] = record.now[name] - added, record.now[sum] - added
+    end
+    -- What a pool is refused is its demand, which holds room for it.
+    for _, each in ipairs(refused) do
+      pool_add(each[1], 'r', each[1].newest, each[2], each[3])
     end
   elseif request > 0 and not repeated then
     if undoes then
@@ -206,11 +344,29 @@ for i = 1, #names do
   end
 end
 
+for index, record in pairs(records) do
+  if record.dirty then
+    if record.anew then redis.call('DEL', record.key) end
+    for name, count in pairs(record.now) do
+      local was = record.anew and 0 or record.was[name]
+      if count ~= was then
+        if count == 0 then
+          redis.call('HDEL', record.key, name)
+        else
+          redis.call('HSET', record.key, name, string.format('%.0f', count))
+        end
+      end
+    end
+    redis.call('HSET', record.key, 'newest', string.format('%.0f', record.newest))
+    redis.call('EXPIRE', record.key, lives[index])
+  end
+end
+
 for i, state in pairs(changed) do
   redis.call('DEL', KEYS[i])
   if state == 'settled' then
     redis.call('HSET', KEYS[i], '', '')
-    redis.call('EXPIRE', KEYS[i], ARGV[3])
+    redis.call('EXPIRE', KEYS[i], ARGV[4])
   elseif state == 'held' then
     -- One field more, so that a request that could reserve nothing is known too.
     redis.call('HSET', KEYS[i], '-', '0 0 -')
@@ -218,7 +374,7 @@ for i, state in pairs(changed) do
       local line = string.format('%.0f %.0f ', each.amount, each.window_end) .. each.key
       redis.call('HSET', KEYS[i], stem, line)
     end
-    redis.call('EXPIRE', KEYS[i], ARGV[2])
+    redis.call('EXPIRE', KEYS[i], ARGV[3])
   end
 end
 

@@ -9,6 +9,8 @@ from typing import Final, cast
 
 from headgate.limits.algorithms import Op
 from headgate.limits.algorithms.counting import Part
+from headgate.limits.algorithms.fixed_window import FixedWindowOp
+from headgate.limits.algorithms.pooled_window import SPANS, PooledOp
 from headgate.limits.algorithms.token_bucket import TokenBucketOp
 from headgate.limits.engine import HOLD_SECONDS, SETTLED_SECONDS, Outcome, Transaction, joined
 from headgate.ratelimit.storages.redis.link import pack
@@ -66,17 +68,20 @@ def pack_call(batch: Sequence[Moded], *, jitter_seconds: int, whole: bool = Fals
     return pack(("EVALSHA", DIGEST, len(keys), *keys, *arguments))
 
 
-def encode_batch(batch: Sequence[Moded], jitter_seconds: int) -> tuple[Sequence[str], Sequence[int | float]]:
+def encode_batch(batch: Sequence[Moded], jitter_seconds: int) -> tuple[Sequence[str], Sequence[int | float | str]]:
     """KEYS and ARGV of the script; a new counter lives for its window plus a jitter no longer than it or the given."""
     indices: dict[str, int] = {}
     lives: list[int] = []
+    records: dict[str, int] = {}
     requests: dict[str, int] = {}
     sliding: list[Op] = []
     for transaction, _ in batch:
         if transaction.request:
             requests.setdefault(transaction.request, len(requests) + 1)
         for op in transaction.ops:
-            if op.key not in indices:
+            if isinstance(op, PooledOp):
+                records.setdefault(op.key[: op.stem_length], SPANS * op.span_seconds)
+            elif op.key not in indices:
                 indices[op.key] = len(indices) + 1
                 lives.append(_life(op, jitter_seconds))
             if op.previous_key:
@@ -85,33 +90,42 @@ def encode_batch(batch: Sequence[Moded], jitter_seconds: int) -> tuple[Sequence[
         if op.previous_key not in indices:
             indices[op.previous_key] = len(indices) + 1
             lives.append(op.seconds)
-    arguments: list[int | float] = [len(indices), HOLD_SECONDS, SETTLED_SECONDS, *lives]
+    arguments: list[int | float | str] = [len(indices), len(records), HOLD_SECONDS, SETTLED_SECONDS]
+    arguments += (*lives, *records.values())
+    keys = [*indices, *records, *requests]
+    indices |= {key: len(indices) + number for number, key in enumerate(records, 1)}
     for transaction, mode in batch:
         request = len(indices) + requests[transaction.request] if transaction.request else 0
         arguments += (mode.value, len(transaction.ops), request, transaction.now)
         for op in transaction.ops:
-            arguments += (indices[op.key], op.hits, op.limit)
+            key = op.key[: op.stem_length] if isinstance(op, PooledOp) else op.key
+            arguments += (indices[key], op.hits, op.limit)
             _encode_rest(op, indices, arguments)
-    return [*indices, *requests], arguments
+    return keys, arguments
 
 
-def _encode_rest(op: Op, indices: dict[str, int], arguments: list[int | float]) -> None:
+def _encode_rest(op: Op, indices: dict[str, int], arguments: list[int | float | str]) -> None:
     flags = op.refuses + 2 * op.lenient + op.part
-    bucket = isinstance(op, TokenBucketOp)
-    if bucket:
+    if isinstance(op, PooledOp):
+        flags += 128
+    elif isinstance(op, TokenBucketOp):
         flags += 64
     elif op.previous_key:
         flags += 32
     arguments.append(flags)
     if op.part is not Part.NONE:
         arguments += (op.kept_until, len(op.key) - op.stem_length)
-    if bucket:
+    if isinstance(op, PooledOp):
+        arguments += (op.span, op.span_seconds, len(op.bounds), op.own + 1)
+        for bound in op.bounds:
+            arguments += (bound.name, int(bound.above), bound.least, bound.most)
+    elif isinstance(op, TokenBucketOp):
         arguments += (op.now_ticks, op.hit_ticks, op.ticks_per_second)
     elif op.previous_key:
         arguments += (indices[op.previous_key], op.previous_share)
 
 
-def _life(op: Op, jitter_seconds: int) -> int:
+def _life(op: FixedWindowOp | TokenBucketOp, jitter_seconds: int) -> int:
     if isinstance(op, TokenBucketOp):
         return 0  # the script knows when it is full
     jitter_max = min(jitter_seconds, op.seconds)
