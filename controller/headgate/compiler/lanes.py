@@ -29,6 +29,7 @@ OPENAI = frozenset(
         DialectName.OPENAI_RESPONSES,
         DialectName.OPENAI_IMAGES,
         DialectName.OPENAI_AUDIO,
+        DialectName.OPENAI_MODERATIONS,
         DialectName.VLLM_TOKENIZE,
         DialectName.JINA_RERANK,
     }
@@ -58,6 +59,8 @@ class PathClass:
     """A wider class below serves these paths where all backends speak the dialect."""
     multipart: bool = False
     """The model is inside a form: the processor reads it, and writes it where a backend takes another one."""
+    json_too: bool = False
+    """Clients may send JSON instead of the form."""
 
 
 CLASSES = (
@@ -161,6 +164,25 @@ CLASSES = (
         path="/v1/audio/translations",
         dialect=DialectName.OPENAI_AUDIO,
         paths=("/v1/audio/translations",),
+        multipart=True,
+    ),
+    PathClass(
+        name="image-edits",
+        endpoint="images-edits",
+        kind=MatchKind.EXACT,
+        path="/v1/images/edits",
+        dialect=DialectName.OPENAI_IMAGES,
+        paths=("/v1/images/edits",),
+        multipart=True,
+        json_too=True,
+    ),
+    PathClass(
+        name="image-variations",
+        endpoint="images-variations",
+        kind=MatchKind.EXACT,
+        path="/v1/images/variations",
+        dialect=DialectName.OPENAI_IMAGES,
+        paths=("/v1/images/variations",),
         multipart=True,
     ),
     PathClass(

@@ -27,6 +27,8 @@ local BACKENDS_MAX = 4096
 -- Of a body's top level. A million would take 500 MB of Lua's memory, which Envoy never gets back.
 local MEMBERS_MAX = 1000
 local USAGE_PATHS = { ["/v1/chat/completions"] = true, ["/v1/completions"] = true }
+-- What Azure serves below a deployment.
+local DEPLOYED = { ["/chat"] = true, ["/completions"] = true, ["/embeddings"] = true, ["/images"] = true, ["/audio"] = true }
 -- What we read of a body. Some providers take these names in any case, and would see another value than we do.
 local OURS = { model = true, stream = true, stream_options = true }
 
@@ -249,9 +251,9 @@ local function provider_path(backend, path, bare, model)
     local operation = bare:match("^/v1(/.*)$")
     if operation then
       if model == "." or model == ".." then return nil, "there is no deployment '" .. model .. "'" end
-      local deployment = segment(model or "")
-      -- responses name the deployment in the body alone
-      out = operation:find("^/responses") and "/openai" .. operation or "/openai/deployments/" .. deployment .. operation
+      -- all else belongs to the account: responses, which name the deployment in the body, files, batches
+      local deployed = DEPLOYED[operation:match("^/[^/]*")]
+      out = deployed and "/openai/deployments/" .. segment(model or "") .. operation or "/openai" .. operation
       query = other_parameters(query)
       query = (query ~= "" and query .. "&" or "") .. "api-version=" .. azure
     end

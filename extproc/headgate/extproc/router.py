@@ -192,7 +192,7 @@ class RouterSession:
 
 def read_route(endpoint: Endpoint, content_type: str, body: bytes) -> tuple[str, bool]:
     """Model and stream flag of a request. RequestError: no model, or not the body that the endpoint takes."""
-    if endpoint.body is Body.MULTIPART:
+    if multipart.reads_form(endpoint, content_type):
         form = multipart.decode_form(body, content_type)
         return multipart.read_model(form), endpoint.stream is StreamRule.FLAG and multipart.read_stream(form)
     if multipart.is_multipart(content_type):

@@ -22,6 +22,8 @@ class Body(StrEnum):
     NONE = "none"
     JSON = "json"
     MULTIPART = "multipart"
+    FORM_OR_JSON = "form_or_json"
+    """Multipart where the content type says so, else JSON."""
 
 
 class StreamRule(StrEnum):
@@ -159,6 +161,23 @@ ENDPOINTS: Final = (
         stream=StreamRule.FLAG,
     ),
     Endpoint(
+        name="images-edits",
+        path="/v1/images/edits",
+        suffix="/images/edits",
+        dialect=DialectName.OPENAI_IMAGES,
+        operation=Operation.IMAGE_EDIT,
+        body=Body.FORM_OR_JSON,
+        stream=StreamRule.FLAG,
+    ),
+    Endpoint(
+        name="images-variations",
+        path="/v1/images/variations",
+        suffix="/images/variations",
+        dialect=DialectName.OPENAI_IMAGES,
+        operation=Operation.IMAGE_VARIATION,
+        body=Body.MULTIPART,
+    ),
+    Endpoint(
         name="audio-speech",
         path="/v1/audio/speech",
         suffix="/audio/speech",
@@ -182,6 +201,13 @@ ENDPOINTS: Final = (
         dialect=DialectName.OPENAI_AUDIO,
         operation=Operation.TRANSLATION,
         body=Body.MULTIPART,
+    ),
+    Endpoint(
+        name="moderations",
+        path="/v1/moderations",
+        suffix="/moderations",
+        dialect=DialectName.OPENAI_MODERATIONS,
+        operation=Operation.MODERATION,
     ),
     Endpoint(
         name="tokenize",

@@ -51,6 +51,7 @@ _ENCODERS: Final[Mapping[DialectName, Callable[[ErrorDetail], bytes]]] = Mapping
         DialectName.OPENAI_RESPONSES: _OPENAI,
         DialectName.OPENAI_IMAGES: _OPENAI,
         DialectName.OPENAI_AUDIO: _OPENAI,
+        DialectName.OPENAI_MODERATIONS: _OPENAI,
         DialectName.VLLM_TOKENIZE: _OPENAI,
         DialectName.JINA_RERANK: _OPENAI,
         DialectName.ANTHROPIC_MESSAGES: _ANTHROPIC,

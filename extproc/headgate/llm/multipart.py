@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from headgate.llm.endpoints import Body, Endpoint
 from headgate.llm.errors import RequestError
 
 PARTS_MAX: Final = 256
@@ -123,6 +124,17 @@ def read_stream(form: Form) -> bool:
 def is_multipart(content_type: str) -> bool:
     """Whether a content type names multipart/form-data."""
     return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
+
+
+def reads_form(endpoint: Endpoint, content_type: str) -> bool:
+    """Whether a request of the endpoint is read as a form."""
+    match endpoint.body:
+        case Body.MULTIPART:
+            return True
+        case Body.FORM_OR_JSON:
+            return is_multipart(content_type)
+        case Body.JSON | Body.NONE:
+            return False
 
 
 def _boundary(content_type: str) -> bytes:

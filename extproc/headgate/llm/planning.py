@@ -45,6 +45,7 @@ _OPENAI_API: Final = frozenset(
         DialectName.OPENAI_RESPONSES,
         DialectName.OPENAI_IMAGES,
         DialectName.OPENAI_AUDIO,
+        DialectName.OPENAI_MODERATIONS,
         DialectName.VLLM_TOKENIZE,
         DialectName.JINA_RERANK,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Final
+from urllib.parse import parse_qsl, unquote_plus
 
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
@@ -10,7 +11,7 @@ from headgate.llm.bridge import CUT, DATED_VERSION, ErrorTranslation, response_h
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
 from headgate.llm.dialects.dialect import EVENT_STREAM, ChatDialect, Memo, ReplyContext
 from headgate.llm.dialects.table import DIALECTS
-from headgate.llm.endpoints import Body, Endpoint, PathFacts, StreamRule, path_facts
+from headgate.llm.endpoints import Endpoint, PathFacts, StreamRule, path_facts
 from headgate.llm.error_bodies import error_response
 from headgate.llm.errors import ErrorDetail, UpstreamError, kind_of_status
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
@@ -54,13 +55,13 @@ class RelayPlan:
         if body.startswith(GZIP_MAGIC):
             body = inflate_request(body, bytes_max=facts.body_bytes_max)
         path = path_facts(self.endpoint, headers.get(header_names.ORIGINAL_PATH) or headers.get(":path", ""))
-        match self.endpoint.body:
-            case Body.MULTIPART:
-                original_model, stream, patched, memo = self._patch_form(body, headers.get("content-type", ""))
-            case Body.JSON | Body.NONE if self.endpoint.model_in_path:
-                original_model, stream, patched, memo = path.model, path.stream, mutate_body(facts.body, body), Memo()
-            case Body.JSON | Body.NONE:
-                original_model, stream, patched, memo = self._patch_object(body)
+        content_type = headers.get("content-type", "")
+        if multipart.reads_form(self.endpoint, content_type):
+            original_model, stream, patched, memo = self._patch_form(body, content_type)
+        elif self.endpoint.model_in_path:
+            original_model, stream, patched, memo = path.model, path.stream, mutate_body(facts.body, body), Memo()
+        else:
+            original_model, stream, patched, memo = self._patch_object(body)
         model = facts.model or original_model
         asked = Asked(model, stream, headers)
         unsent = tuple(self._host.headers_in_body)
@@ -144,7 +145,10 @@ class RelayPlan:
             return path
         if self.endpoint.model_in_path:  # the client says itself how it wants its stream
             path = path.removesuffix("?alt=sse")
-        return f"{path}&{client.query}" if "?" in path else f"{path}?{client.query}"
+        if "?" not in path:
+            return f"{path}?{client.query}"
+        kept = _other_parameters(client.query, of=path)
+        return f"{path}&{kept}" if kept else path
 
     def _dialect_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         if "anthropic-version" in self._host.headers_in_body:
@@ -153,6 +157,13 @@ class RelayPlan:
             dated = DATED_VERSION.fullmatch(self.facts.version) is not None
             return {"anthropic-version": self.facts.version if dated else _ANTHROPIC_VERSION}
         return {}
+
+
+def _other_parameters(query: str, *, of: str) -> str:
+    """The client's query without what the path says itself: of two api-versions, a provider may take either."""
+    own = {name.lower() for name, _ in parse_qsl(of.partition("?")[2], keep_blank_values=True)}
+    kept = (part for part in query.split("&") if unquote_plus(part.partition("=")[0]).lower() not in own)
+    return "&".join(kept)
 
 
 class RelayTranslation:

@@ -75,8 +75,8 @@ def _readable(errors: Sequence[ErrorDetails]) -> list[str]:
     return found[:PROBLEMS_SHOWN_MAX]
 
 
-def header_problems(received: Received, credential: str, value: str | None) -> list[str]:
-    """Foreign credentials, internal headers, doubled or missing headers.
+def header_problems(received: Received, credential: str, value: str | None, *, form: bool = False) -> list[str]:
+    """Foreign credentials, internal headers, doubled or missing headers, a body that is not JSON (or no form).
 
     `credential` is the only credential header allowed; `value` what it must hold (None: not compared here).
     """
@@ -98,7 +98,8 @@ def header_problems(received: Received, credential: str, value: str | None) -> l
         problems.append(f"no {credential} header")
     elif value is not None and (credential, value) not in received.headers:
         problems.append(f"{credential} is not this provider's key")
-    if received.body and not (received.header("content-type") or "").lower().startswith("application/json"):
+    expected = "multipart/form-data" if form else "application/json"
+    if received.body and not (received.header("content-type") or "").lower().startswith(expected):
         problems.append(f"content-type is {received.header('content-type')}")
     length = received.header("content-length")
     if length is not None and int(length) != len(received.body):

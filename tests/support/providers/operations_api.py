@@ -13,16 +13,27 @@ from support.providers.sse import JSON, compact
 
 @dataclass(frozen=True, slots=True)
 class OperationsApi:
-    """`types`: a pattern of the path to the type that a JSON body must have; empty for one that is not looked into."""
+    """`types`: a pattern of the path to the type that a JSON body must have; empty for one that is not looked into, or
+    that there is none. `forms`: likewise, the fields that a form must have; a path of both takes either."""
 
     types: Mapping[str, str]
     credential_header: str = "authorization"
     credential_format: str = "Bearer {}"
     answer_headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    forms: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    query: str = ".*"
+    """A pattern that the query must match."""
 
     def problems(self, received: Received, key: str, allow_unknown: bool) -> list[str]:
         del allow_unknown
-        found = checking.header_problems(received, self.credential_header, self.credential_format.format(key))
+        fields = next((fields for path, fields in self.forms.items() if re.fullmatch(path, received.path)), None)
+        form = fields is not None and (received.header("content-type") or "").startswith("multipart/")
+        credential = (self.credential_header, self.credential_format.format(key))
+        found = checking.header_problems(received, *credential, form=form)
+        if not re.fullmatch(self.query, received.query):
+            found.append(f"the query is {received.query}")
+        if fields is not None and form:
+            return found + [f"no field {name}" for name in sorted(fields - received.form.keys())]
         known = next((kind for path, kind in self.types.items() if re.fullmatch(path, received.path)), None)
         if known is None:
             return [*found, f"no such path: {received.method} {received.path}"]

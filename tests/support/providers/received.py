@@ -1,7 +1,10 @@
 """A request as a fake provider got it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email import policy
+from email.parser import BytesParser
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +33,20 @@ class Received:
     def json(self) -> Any:
         """The body's JSON; raises ValueError."""
         return json.loads(self.body)
+
+    @cached_property
+    def form(self) -> Mapping[str, tuple[bytes, ...]]:
+        """The values of a form's fields by name, as the standard library reads them; raises ValueError."""
+        head = f"content-type: {self.header('content-type')}\r\n\r\n".encode()
+        message = BytesParser(policy=policy.HTTP).parsebytes(head + self.body)
+        if message.get_content_type() != "multipart/form-data" or message.defects:
+            raise ValueError(f"not a form: {message.get_content_type()} {message.defects}")
+        found: dict[str, tuple[bytes, ...]] = {}
+        for part in message.iter_parts():
+            name, value = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
+            assert isinstance(value, bytes)
+            found[str(name)] = (*found.get(str(name), ()), value)
+        return found
 
     @property
     def streamed(self) -> bool:

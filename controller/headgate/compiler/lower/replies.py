@@ -272,13 +272,15 @@ def _refuse(name: str, status: int, text: str, match: RouteMatch) -> Route:
     return Route(name=name, match=match, direct_response=answered(text, status))
 
 
+def _form() -> HeaderMatcher:
+    sent = StringMatcher(prefix="multipart/form-data", ignore_case=True)
+    return HeaderMatcher(name="content-type", string_match=sent)
+
+
 def _no_form() -> HeaderMatcher:
-    return HeaderMatcher(
-        name="content-type",
-        string_match=StringMatcher(prefix="multipart/form-data", ignore_case=True),
-        invert_match=True,
-        treat_missing_header_as_empty=True,
-    )
+    result = _form()
+    result.invert_match = result.treat_missing_header_as_empty = True
+    return result
 
 
 def _model_is_number() -> RouteMatch:
@@ -305,6 +307,8 @@ def form_routes() -> list[Route]:
             match = RouteMatch(
                 path=path, headers=[HeaderMatcher(name=headers.MODEL, present_match=True, invert_match=True)]
             )
+            if row.json_too:  # its model is read as every other body's
+                match.headers.append(_form())
             route = _refuse("headgate/form", 400, "The form has no field 'model'; it must name one.", match)
             route.typed_per_filter_config[extraction.ROUTER].CopyFrom(extraction.router_enabled())
             result.append(route)

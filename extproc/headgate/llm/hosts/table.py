@@ -15,6 +15,7 @@ _OPENAI: Final = frozenset(
         DialectName.OPENAI_RESPONSES,
         DialectName.OPENAI_IMAGES,
         DialectName.OPENAI_AUDIO,
+        DialectName.OPENAI_MODERATIONS,
     )
 )
 

@@ -33,6 +33,9 @@ _ROWS: Final[Mapping[Operation, _Row]] = MappingProxyType(
         Operation.RESPONSES: _Row(InputUsage, InputUsage),
         Operation.RESPONSES_INPUT_TOKENS: _Row(InputUsage),
         Operation.IMAGE_GENERATION: _Row(InputUsage, InputUsage),
+        Operation.IMAGE_EDIT: _Row(InputUsage, InputUsage),
+        Operation.IMAGE_VARIATION: _Row(InputUsage),
+        Operation.MODERATION: _Row(None),  # free of charge
         Operation.SPEECH: _Row(None, InputUsage),  # audio, or events the last of which has usage
         Operation.TRANSCRIPTION: _Row(InputUsage, InputUsage),
         Operation.TRANSLATION: _Row(InputUsage),
