@@ -82,6 +82,16 @@ TYPED_MODULES = (
     "envoy.extensions.filters.http.upstream_codec.v3.upstream_codec_pb2",
     "envoy.extensions.http.injected_credentials.generic.v3.generic_pb2",
     "envoy.extensions.http.injected_credentials.oauth2.v3.oauth2_pb2",
+    # tracing
+    "envoy.config.trace.v3.http_tracer_pb2",
+    "envoy.config.trace.v3.opentelemetry_pb2",
+    "envoy.extensions.request_id.uuid.v3.uuid_pb2",
+    "envoy.extensions.tracers.opentelemetry.resource_detectors.v3.static_config_resource_detector_pb2",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.always_on_sampler_pb2",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.parent_based_sampler_pb2",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.trace_id_ratio_based_sampler_pb2",
+    "opentelemetry.proto.collector.logs.v1.logs_service_pb2",
+    "opentelemetry.proto.collector.trace.v1.trace_service_pb2",
     # clusters
     "envoy.extensions.clusters.dns.v3.dns_cluster_pb2",
     "envoy.extensions.network.dns_resolver.cares.v3.cares_dns_resolver_pb2",

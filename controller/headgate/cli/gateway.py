@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headgate.cli.console import Console
-from headgate.cli.plan import Plan, make_plan
+from headgate.cli.plan import Plan, header_attributes, make_plan
 from headgate.cli.ports import unusable
 from headgate.cli.run_options import RunOptions
 from headgate.cli.servers import RATELIMIT, HeldOutput, Server, demo_child, servers
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
+from headgate.contract.otel import batches
 from headgate.runtime.envoy import EnvoyAdmin, EnvoyMissingError, EnvoyOptions, envoy_child, find_envoy
 from headgate.runtime.logging import event_log
 from headgate.runtime.supervisor import Child, ChildSpec, ChildStartError, Supervisor, exit_text
@@ -125,6 +126,7 @@ class Gateway:
                 xds_socket=self._state.xds_socket,
                 concurrency=self._options.concurrency,
                 log_level=self._options.log_level,
+                span_batches=batches(self._environment),
             )
         except EnvoyMissingError as error:
             raise StartError(str(error)) from error
@@ -259,7 +261,7 @@ class Gateway:
             raise StartError("nothing can be served: no Gateway has a listener with a valid route")
         if (reason := unusable([(each.host, each.port) for each in self._addresses.values()])) is not None:
             raise StartError(reason)
-        self._servers = servers(self._options, self._state)
+        self._servers = servers(self._options, self._state, header_attributes(self._options, self._environment, "LOG"))
         for server in self._servers:
             # A Redis that was asked for is tried at once, even if nothing is limited yet.
             if refers_to_cluster(snapshot, server.cluster) or (

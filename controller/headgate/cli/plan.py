@@ -12,7 +12,9 @@ from headgate.cli.ports import free_port
 from headgate.cli.run_options import STDOUT, RunOptions
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
-from headgate.contract.attributes import AttributesError, parse_attributes
+from headgate.contract import otel
+from headgate.contract.attributes import AttributesError, merged_attributes
+from headgate.contract.otel import Tracing
 from headgate.runtime.logging import event_log
 
 if TYPE_CHECKING:
@@ -47,9 +49,10 @@ class Plan:
 
 def make_plan(options: RunOptions, state: StateDirectory, environment: Mapping[str, str]) -> Plan:
     """The plan of a command line. Raises StartError for a PATH that cannot be read."""
+    _, notes = _tracing(options, environment)
     if options.paths:
         _require_readable(options.paths)
-        return Plan(build=_builder(options.paths, options, state, environment), watched=options.paths)
+        return Plan(build=_builder(options.paths, options, state, environment), watched=options.paths, told=notes)
     found = providers.find(environment)
     demo_address = "" if found.used else f"{_DEMO_HOST}:{free_port(_DEMO_HOST)}"
     text = providers.manifests(found, port=options.port, demo_address=demo_address)
@@ -57,7 +60,7 @@ def make_plan(options: RunOptions, state: StateDirectory, environment: Mapping[s
     path.write_text(text)
     return Plan(
         build=_builder((path,), options, state, environment),
-        told=found.told or ("no provider key in the environment: serving the demo provider",),
+        told=(*notes, *(found.told or ("no provider key in the environment: serving the demo provider",))),
         welcome=welcome.maker(found),
         demo_address=demo_address,
     )
@@ -83,13 +86,13 @@ def _builder(
             # The compiler is imported with the first build, in its thread: Envoy and gRPC start meanwhile.
             from headgate.controller.configuration import Configuration
 
-            built.append(Configuration(paths, _compiler_options(options, state), environment).build)
+            built.append(Configuration(paths, _compiler_options(options, state, environment), environment).build)
         return built[0](tokens)
 
     return build
 
 
-def _compiler_options(options: RunOptions, state: StateDirectory) -> "Options":
+def _compiler_options(options: RunOptions, state: StateDirectory, environment: Mapping[str, str]) -> "Options":
     import ssl
 
     from headgate import lua
@@ -104,17 +107,29 @@ def _compiler_options(options: RunOptions, state: StateDirectory) -> "Options":
         # a collector writes the lines itself
         access_log=_access_log(options.access_log) if options.ledger is None else "",
         collector_socket=str(state.collector_socket) if options.ledger is not None else "",
-        header_attributes=_attributes(options.header_attributes),
+        header_attributes=header_attributes(options, environment, "LOG"),
+        tracing=_tracing(options, environment)[0],
         # where this system has it, or SSL_CERT_FILE says
         ca_file=ssl.get_default_verify_paths().cafile or SYSTEM_CA_FILE,
     )
 
 
-def _attributes(text: str) -> tuple[tuple[str, str], ...]:
+def header_attributes(options: RunOptions, environment: Mapping[str, str], signal: str) -> tuple[tuple[str, str], ...]:
+    """Request headers that become attributes of a signal (`LOG`, `SPAN`). Raises StartError."""
+    own = options.header_attributes if signal == "LOG" else options.span_attributes
+    common = options.common_attributes
+    if own is None:
+        own = environment.get(f"OTEL_AIGW_{signal}_REQUEST_HEADER_ATTRIBUTES")
+    if common is None:
+        common = environment.get("OTEL_AIGW_REQUEST_HEADER_ATTRIBUTES", "")
     try:
-        return tuple(sorted(parse_attributes(text).items()))
+        return tuple(sorted(merged_attributes(common, own).items()))
     except AttributesError as error:
-        raise StartError(f"--log-request-header-attributes: {error}") from None
+        raise StartError(f"request header attributes: {error}") from None
+
+
+def _tracing(options: RunOptions, environment: Mapping[str, str]) -> tuple[Tracing | None, tuple[str, ...]]:
+    return otel.tracing(environment, header_attributes(options, environment, "SPAN"))
 
 
 def _access_log(path: str) -> str:

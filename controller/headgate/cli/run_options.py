@@ -36,8 +36,12 @@ class RunOptions:
     """Database for usage (a URL, or the path of an SQLite file); None keeps none."""
     prices: Path | None = None
     """YAML file of prices and teams."""
-    header_attributes: str = ATTRIBUTES_DEFAULT
+    header_attributes: str | None = None
     """Which request headers become attributes of logs."""
+    span_attributes: str | None = None
+    """Which become attributes of spans; None for what variables or the default say."""
+    common_attributes: str | None = None
+    """Which become attributes of spans and logs."""
     credential_endpoints: tuple[tuple[str, str], ...] = ()
     """(name, URL) where clouds are elsewhere than usual."""
     drain_seconds: float = DRAIN_SECONDS_DEFAULT
@@ -70,9 +74,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--prices", type=Path, metavar="PATH", help="YAML file of what tokens cost, for the ledger; followed")
     add(
         "--log-request-header-attributes",
-        default=defaults.header_attributes,
         metavar="HEADER:ATTRIBUTE,…",
-        help="request headers that logs and usage tell (default %(default)s)",
+        help="request headers that logs and usage tell (default OTEL_AIGW_LOG_REQUEST_HEADER_ATTRIBUTES, else "
+        f"{ATTRIBUTES_DEFAULT})",
+    )
+    add(
+        "--span-request-header-attributes",
+        metavar="HEADER:ATTRIBUTE,…",
+        help="request headers that spans tell (default OTEL_AIGW_SPAN_REQUEST_HEADER_ATTRIBUTES, else "
+        f"{ATTRIBUTES_DEFAULT})",
+    )
+    add(
+        "--request-header-attributes",
+        metavar="HEADER:ATTRIBUTE,…",
+        help="request headers that spans and logs tell (default OTEL_AIGW_REQUEST_HEADER_ATTRIBUTES, else none)",
     )
     add("--drain-seconds", type=float, default=defaults.drain_seconds, help="for requests to end (default %(default)s)")
     settings.add_arguments(parser)
@@ -96,6 +111,8 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         ledger=options.ledger,
         prices=options.prices,
         header_attributes=options.log_request_header_attributes,
+        span_attributes=options.span_request_header_attributes,
+        common_attributes=options.request_header_attributes,
         credential_endpoints=tuple(options.credential_endpoint),
         drain_seconds=options.drain_seconds,
     )

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,13 @@ class Server:
     cluster: str
 
 
-def servers(options: RunOptions, state: StateDirectory) -> tuple[Server, ...]:
-    """Processors, rate limit service, collector. Imports the compiler's names, so call it after the first build."""
+def servers(
+    options: RunOptions, state: StateDirectory, attributes: Sequence[tuple[str, str]] = ()
+) -> tuple[Server, ...]:
+    """Processors, rate limit service, collector, which is told the header `attributes` of logs.
+
+    Imports the compiler's names, so call it after the first build.
+    """
     from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
     from headgate.compiler.lower.filters.telemetry import COLLECTOR_CLUSTER
     from headgate.compiler.lower.upstream import EXTPROC_CLUSTER
@@ -41,7 +46,7 @@ def servers(options: RunOptions, state: StateDirectory) -> tuple[Server, ...]:
     ]
     found = [*processors, Server(_ratelimit(options, state), state.ratelimit_socket, RATELIMIT_CLUSTER)]
     if options.ledger is not None:
-        found.append(Server(_collector(options, state), state.collector_socket, COLLECTOR_CLUSTER))
+        found.append(Server(_collector(options, state, attributes), state.collector_socket, COLLECTOR_CLUSTER))
     return tuple(found)
 
 
@@ -64,11 +69,11 @@ def _ratelimit(options: RunOptions, state: StateDirectory) -> ChildSpec:
     return _ours(RATELIMIT, "headgate.ratelimit.main", tuple(arguments), options)
 
 
-def _collector(options: RunOptions, state: StateDirectory) -> ChildSpec:
+def _collector(options: RunOptions, state: StateDirectory, attributes: Sequence[tuple[str, str]]) -> ChildSpec:
     """Listens on a socket that is ours: while it restarts, Envoy is not refused but waits, and nothing is lost."""
     listening = state.listen(state.collector_socket)
     arguments = ["--address", f"fd:{listening}", "--spool", str(state.spool)]
-    arguments += ["--request-header-attributes", options.header_attributes]
+    arguments += ["--request-header-attributes", ",".join(":".join(pair) for pair in attributes)]
     if options.access_log:
         arguments += ["--json-lines", "-" if options.access_log == STDOUT else options.access_log]
     if options.prices is not None:

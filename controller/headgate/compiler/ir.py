@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from headgate.contract.facts import ModelRow
+from headgate.contract.otel import Tracing
 from headgate.contract.secret import Secret
 from headgate.llm.names import DialectName, HostName
 
@@ -445,6 +446,8 @@ class Listener:
     hosts: tuple[VirtualHost, ...]
     auth: Auth | None = None
     traffic: ClientTraffic = ClientTraffic()
+    tracing: Tracing | None = None
+    """How its requests are traced, where its Gateway's EnvoyProxy says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from headgate.contract.otel import Tracing
+
 CONTROLLER_NAME: Final = "headgate.dev/gateway-controller"
 """Ours, in `GatewayClass.spec.controllerName` and in what we write into statuses."""
 
@@ -50,6 +52,8 @@ class Options:
     are asked to end with their usage, whether or not a route prices them."""
     header_attributes: tuple[tuple[str, str], ...] = ()
     """(request header, attribute of logs) pairs."""
+    tracing: Tracing | None = None
+    """How requests are traced where no EnvoyProxy says otherwise; None for not at all."""
     offline: bool = False
     """Nobody fetches tokens: what needs one is compiled as if it were there."""
     body_bytes_max: int = 52_428_800

@@ -11,12 +11,13 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 import msgspec
+from headgate.contract.otel import Batches
 from headgate.runtime.logging import LogLevel, event_log
 from headgate.runtime.supervisor import ChildSpec
 
@@ -69,6 +70,8 @@ class EnvoyOptions:
     """Worker threads; None is one per CPU this process may use."""
     log_level: LogLevel = LogLevel.WARNING
     """Ours; Envoy's own is one step less talkative: its debug log holds whole requests and configurations."""
+    span_batches: Batches = field(default_factory=Batches)
+    """How spans are gathered, where requests are traced."""
 
     @property
     def admin_socket(self) -> Path:
@@ -122,7 +125,7 @@ def bootstrap(options: EnvoyOptions) -> _Json:
             "lds_config": ads,
         },
         "static_resources": {"clusters": [_xds_cluster(options)]},
-        "layered_runtime": {"layers": [{"name": "headgate", "static_layer": _RUNTIME}]},
+        "layered_runtime": {"layers": [{"name": "headgate", "static_layer": _runtime(options.span_batches)}]},
         "overload_manager": {
             "resource_monitors": [
                 {
@@ -136,6 +139,15 @@ def bootstrap(options: EnvoyOptions) -> _Json:
             ]
         },
     }
+
+
+def _runtime(batches: Batches) -> _Json:
+    # Envoy would send every fifth span.
+    gathered = {
+        "tracing.opentelemetry.min_flush_spans": batches.spans,
+        "tracing.opentelemetry.flush_interval_ms": round(batches.seconds * 1000),
+    }
+    return {**_RUNTIME, **gathered}
 
 
 def _xds_cluster(options: EnvoyOptions) -> _Json:

@@ -20,3 +20,11 @@ def parse_attributes(text: str) -> Mapping[str, str]:
             raise AttributesError(f"{pair!r} is not HEADER:ATTRIBUTE (in {text!r})")
         found[header.strip().lower()] = attribute.strip()
     return found
+
+
+def merged_attributes(common: str, own: str | None, otherwise: str = ATTRIBUTES_DEFAULT) -> Mapping[str, str]:
+    """compat: those of one signal: what all have, and the signal's own, which win; `otherwise` where none are said.
+
+    Raises AttributesError.
+    """
+    return {**parse_attributes(common), **parse_attributes(otherwise if own is None else own)}

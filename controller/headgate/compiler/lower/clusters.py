@@ -13,6 +13,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.wrappers_pb2 import UInt32Value
 from headgate.compiler import ir
+from headgate.compiler.lower import tracing
 from headgate.compiler.lower.filters import telemetry
 from headgate.compiler.lower.filters.security import jwks_host_and_port
 from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, upstream_filters
@@ -123,6 +124,8 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
         protocol.http_filters.extend(upstream_filters(backend, route, options))
         values = cluster.metadata.filter_metadata[metadata.RESOURCE]
         values[metadata.RESOURCE_BACKEND] = backend.name
+        if options.tracing is not None:
+            tracing.describe(cluster, backend)
     cluster.circuit_breakers.CopyFrom(_breakers(backend.breaker))
     if backend.breaker.requests_per_connection_max:
         limit = protocol.common_http_protocol_options.max_requests_per_connection

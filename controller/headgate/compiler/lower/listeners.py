@@ -3,7 +3,7 @@
 The order is a table with its reasons. Names of filters are keys of per-route config, so they never change silently.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as Mutation
@@ -31,7 +31,7 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutat
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from headgate.compiler import ir
-from headgate.compiler.lower import limits, replies
+from headgate.compiler.lower import limits, replies, tracing
 from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
 from headgate.compiler.lower.filters import brought, extraction, security, steered, telemetry
 from headgate.compiler.lower.hosts import virtual_host
@@ -219,25 +219,26 @@ def _router(options: Options) -> HttpFilter:
     return http_filter("envoy.filters.http.router", message)
 
 
-def early_header_mutation() -> EarlyHeaderMutation:
-    """A client's own copies of internal headers are removed before any filter runs."""
+def early_header_mutation(ignored: Sequence[str] = ()) -> EarlyHeaderMutation:
+    """A client's own copies of internal headers are removed before any filter runs, and `ignored` ones."""
     message = EarlyHeaderMutation()
     for prefix in headers.INTERNAL_PREFIXES:
         mutation = Mutation()
         mutation.remove_on_match.key_matcher.prefix = prefix
         message.mutations.append(mutation)
-    for name in headers.INTERNAL:
+    for name in (*headers.INTERNAL, *ignored):
         message.mutations.append(Mutation(remove=name))
     return message
 
 
 def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnectionManager:
     traffic = listener.traffic
+    ignored = tracing.ignored(options.tracing)
     manager = HttpConnectionManager(
         stat_prefix=listener.name.replace("/", "."),
         rds=Rds(config_source=ads(), route_config_name=listener.name),
         http_filters=http_filters(listener, options),
-        early_header_mutation_extensions=[extension("headgate/strip", early_header_mutation())],
+        early_header_mutation_extensions=[extension("headgate/strip", early_header_mutation(ignored))],
         local_reply_config=replies.local_replies(
             options, _body_bytes_max(listener, options), tuple(security.reply_headers(_host_policies(listener)))
         ),
@@ -256,6 +257,9 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
     if traffic.idle_seconds is not None:
         common = HttpProtocolOptions(idle_timeout=duration(traffic.idle_seconds))
         manager.common_http_protocol_options.CopyFrom(common)
+    if options.tracing is not None:
+        manager.tracing.CopyFrom(tracing.connection_manager(options.tracing))
+        manager.request_id_extension.CopyFrom(tracing.request_ids())
     if options.access_log:
         clients, ai = bool(_client_headers(_policies(listener))), any(rule.ai for rule in _rules(listener))
         manager.access_log.append(telemetry.json_lines(options.access_log, clients=clients, ai=ai))
@@ -286,18 +290,19 @@ def _filter_chain(listener: ir.Listener, options: Options, *, tls: bool) -> Filt
     return result
 
 
-def port_listener(port: ir.Port, options: Options) -> Listener:
-    """The Envoy listener of a port. Plain HTTP listeners share one chain, told apart by their virtual hosts."""
-    result = Listener(
-        name=f"port-{port.number}",
-        address=socket_address(options.listen_address, port.number),
-    )
+def port_listener(port: ir.Port, options: Mapping[str, Options]) -> Listener:
+    """The Envoy listener of a port. Plain HTTP listeners share one chain, told apart by their virtual hosts.
+
+    `options` are those of each listener, by its name.
+    """
+    address = next((options[listener.name].listen_address for listener in port.listeners), "")
+    result = Listener(name=f"port-{port.number}", address=socket_address(address, port.number))
     result.per_connection_buffer_limit_bytes.value = UNSENT_BYTES_MAX
     if port.tls:
         inspector = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
         result.listener_filters.append(inspector)
     for listener in port.listeners:
-        result.filter_chains.append(_filter_chain(listener, options, tls=port.tls))
+        result.filter_chains.append(_filter_chain(listener, options[listener.name], tls=port.tls))
     return result
 
 

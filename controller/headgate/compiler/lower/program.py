@@ -1,7 +1,7 @@
 """The whole program as xDS resources and files."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -11,6 +11,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SdsSecret
 from google.protobuf.message import Message
 from headgate.compiler import ir
+from headgate.compiler.lower import otlp
 from headgate.compiler.lower.clusters import backend_cluster, jwks_cluster, service_clusters
 from headgate.compiler.lower.filters import security
 from headgate.compiler.lower.listeners import port_listener, route_configuration
@@ -82,28 +83,40 @@ def _jwks_clusters(program: ir.Program, options: Options) -> Iterator[Cluster]:
                     yield jwks_cluster(name, provider.jwks_uri, options)
 
 
+def _of_listener(listener: ir.Listener, options: Options) -> Options:
+    """What the installation is to one listener: its Gateway's EnvoyProxy may say how requests are traced."""
+    return replace(options, tracing=listener.tracing) if listener.tracing is not None else options
+
+
 def lower_program(program: ir.Program, options: Options) -> Lowered:
     """Everything of the program; names are sorted, so that equal programs give equal output."""
     found: dict[str, dict[str, Message]] = {type_url(kind): {} for kind in TYPES}
     files: dict[str, Secret] = {}
+    by_listener = {listener.name: _of_listener(listener, options) for listener in _listeners(program)}
 
     def add(message: Cluster | SdsSecret | TypedExtensionConfig | Listener | RouteConfiguration) -> None:
         found[type_url(type(message))][message.name] = message
 
     for cluster in (*service_clusters(options), *_jwks_clusters(program, options)):
         add(cluster)
+    traced = sorted({each.tracing for each in by_listener.values() if each.tracing is not None}, key=repr)
+    for exporter in {each.exporter for each in traced}:
+        add(otlp.cluster(exporter, options.ca_file))
+        for secret in otlp.secrets(exporter):
+            add(secret)
+    shared = replace(options, tracing=next(iter(traced), None))
     for rule in _rules(program):
         for backend in rule.backends:
-            add(backend_cluster(backend, rule.route, options))
+            add(backend_cluster(backend, rule.route, shared))
             credential = backend.credential
             if credential is not None and credential.kind is ir.CredentialKind.AWS:
                 files[credential.secret] = credential.value
             elif credential is not None and credential.kind is ir.CredentialKind.HEADER and credential.value:
                 add(_credential_secret(credential))
     for port in program.ports:
-        add(port_listener(port, options))
+        add(port_listener(port, by_listener))
         for listener in port.listeners:
-            add(route_configuration(listener, options))
+            add(route_configuration(listener, by_listener[listener.name]))
             for certificate in listener.certificates:
                 add(_certificate_secret(certificate))
             if listener.auth is not None and listener.auth.api_keys is not None:

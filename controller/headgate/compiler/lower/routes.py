@@ -30,7 +30,7 @@ from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
-from headgate.compiler.lower import limits
+from headgate.compiler.lower import limits, tracing
 from headgate.compiler.lower.filters import brought, extraction, security, steered
 from headgate.compiler.lower.patterns import either, joined
 from headgate.compiler.lower.upstream import SCRIPT, filter_name, guarded, unchanged
@@ -332,6 +332,10 @@ def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how
 def _served_route(rule: ir.Rule, served: Served, options: Options, how: Placement) -> Route:
     """What happens on the routes of one class, without what is asked of a request."""
     route = Route(route=_action(rule, tuple(backend for backend, _ in served.backends), how))
+    if options.tracing is not None:
+        said = tracing.route_metadata(served.path_class, options.tracing.convention)
+        if said is not None:
+            route.metadata.CopyFrom(said)
     if not how.stripped_by_host:
         route.request_headers_to_remove.extend(WITHHELD)
     _filter_configs(route, rule, served, options, how)

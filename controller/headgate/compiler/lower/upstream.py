@@ -41,6 +41,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from headgate import lua
 from headgate.compiler.ir import Backend, Credential, CredentialKind, Pairs
 from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
+from headgate.compiler.lower import tracing
 from headgate.compiler.lower.filters import brought
 from headgate.compiler.lower.wire import (
     Json,
@@ -293,7 +294,7 @@ def _headers(backend_set: Pairs, backend_remove: tuple[str, ...], *, keeps_model
 def _attempt_headers(backend: Backend, options: Options) -> HttpFilter:
     # the script sets the host, and Envoy refuses a header_mutation that would
     own = tuple((name, value) for name, value in backend.header_set if name != "host")
-    removed = tuple(name for name in backend.header_remove if name != "host")
+    removed = tuple(name for name in backend.header_remove if name != "host") + tracing.withheld(options.tracing)
     # Envoy Gateway's limits and its users' access logs read the model's header when the answer is over (compat): gone,
     # nothing would be charged. Envoy keeps one set of request headers, so the provider is told too.
     return _headers(own, removed, keeps_model=options.envoy_gateway)

@@ -1,0 +1,416 @@
+"""Traces, made by Envoy: a span for each request, one for each attempt at a backend, and who is told of them.
+
+    client's traceparent ─► request (server span) ─► attempt (client span) ─► traceparent that the provider sees
+                                   └─► calls of our own servers (rate limit, processor)
+
+Attributes are tags that Envoy formats when a span ends, so counts are known by then. A tag without a value is left out.
+All of them are text: Envoy's tracer knows no numbers. What an operation is called depends on the path: where a class of
+paths is one operation its routes say so in their metadata, else an expression looks at the path.
+
+Nothing of this is in the configuration where requests are not traced.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import groupby
+from types import MappingProxyType
+from typing import Final
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import Metadata
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.trace.v3.http_tracer_pb2 import Tracing as Provider
+from envoy.config.trace.v3.opentelemetry_pb2 import OpenTelemetryConfig
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    RequestIDExtension,
+)
+from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
+from envoy.extensions.tracers.opentelemetry.resource_detectors.v3.static_config_resource_detector_pb2 import (
+    StaticConfigResourceDetectorConfig,
+)
+from envoy.extensions.tracers.opentelemetry.samplers.v3.always_on_sampler_pb2 import AlwaysOnSamplerConfig
+from envoy.extensions.tracers.opentelemetry.samplers.v3.parent_based_sampler_pb2 import ParentBasedSamplerConfig
+from envoy.extensions.tracers.opentelemetry.samplers.v3.trace_id_ratio_based_sampler_pb2 import (
+    TraceIdRatioBasedSamplerConfig,
+)
+from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
+from envoy.type.v3.percent_pb2 import FractionalPercent
+from google.protobuf.message import Message
+from headgate.compiler import ir
+from headgate.compiler.lanes import PathClass
+from headgate.compiler.lower.otlp import cluster_name
+from headgate.compiler.lower.wire import duration, extension, packed
+from headgate.contract import metadata
+from headgate.contract.otel import Convention, Exporter, Protocol, Sampler, Tag, Tracing
+from headgate.ledger.errors import BY_FLAG, ErrorKind
+from headgate.llm.endpoints import Body, Endpoint, endpoint_named, paths
+from headgate.llm.names import DialectName, HostName, Operation
+from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
+    gen_ai_attributes as gen_ai,
+)
+from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
+    session_attributes,
+)
+from opentelemetry.semconv.attributes import error_attributes
+
+OPERATION: Final = "operation"
+SPAN: Final = "span"
+KIND: Final = "kind"
+"""Keys of a route's metadata (`metadata.INTERNAL`): OpenTelemetry's operation, OpenInference's name and kind."""
+PROVIDER: Final = "provider"
+MODEL: Final = "model"
+"""Keys of a cluster's metadata (`metadata.INTERNAL`)."""
+CONTEXT_HEADERS: Final = ("traceparent", "tracestate")
+BAGGAGE_HEADER: Final = "baggage"
+
+_OPERATIONS: Final[Mapping[Operation, str]] = MappingProxyType(
+    {
+        Operation.MESSAGES: "chat",
+        Operation.RESPONSES: "chat",
+        Operation.COMPLETION: "text_completion",
+        Operation.RESPONSES_INPUT_TOKENS: "count_tokens",
+    }
+)
+"""OpenTelemetry's words where ours, which metrics have (compat), are others."""
+_OPENINFERENCE: Final[Mapping[Operation, tuple[str, str]]] = MappingProxyType(
+    {
+        Operation.CHAT: ("ChatCompletion", "LLM"),
+        Operation.GENERATE_CONTENT: ("ChatCompletion", "LLM"),
+        Operation.MESSAGES: ("Message", "LLM"),
+        Operation.RESPONSES: ("Responses", "LLM"),
+        Operation.COMPLETION: ("Completion", "LLM"),
+        Operation.EMBEDDINGS: ("CreateEmbeddings", "EMBEDDING"),
+        Operation.IMAGE_GENERATION: ("ImagesResponse", "LLM"),
+        Operation.SPEECH: ("AudioSpeech", "LLM"),
+        Operation.TRANSCRIPTION: ("Transcription", "LLM"),
+        Operation.TRANSLATION: ("Translation", "LLM"),
+        Operation.RERANK: ("Rerank", "RERANKER"),
+        Operation.TOKENIZE: ("Tokenize", "TOKEN_COUNTER"),
+        Operation.COUNT_TOKENS: ("CountTokens", "TOKEN_COUNTER"),
+        Operation.RESPONSES_INPUT_TOKENS: ("ResponsesInputTokens", "TOKEN_COUNTER"),
+    }
+)
+"""compat: names and kinds of spans."""
+_PROVIDERS: Final[Mapping[DialectName, str]] = MappingProxyType(
+    {
+        DialectName.ANTHROPIC_MESSAGES: "anthropic",
+        DialectName.COHERE: "cohere",
+        DialectName.GEMINI: "gcp.gemini",
+        DialectName.BEDROCK_CONVERSE: "aws.bedrock",
+    }
+)
+_HOSTS: Final[Mapping[HostName, str]] = MappingProxyType(
+    {
+        HostName.AZURE: "azure.ai.openai",
+        HostName.BEDROCK: "aws.bedrock",
+        HostName.VERTEX: "gcp.vertex_ai",
+    }
+)
+_VENDORS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "Mistral": "mistral_ai",
+        "xAI": "x_ai",
+        "ChatCompletions": "openai",
+    }
+)
+"""Vendors that are not called what our row calls them, in small letters."""
+_FLAGS: Final = (
+    "failed_local_healthcheck",
+    "no_healthy_upstream",
+    "upstream_request_timeout",
+    "local_reset",
+    "upstream_remote_reset",
+    "upstream_connection_failure",
+    "upstream_connection_termination",
+    "upstream_overflow",
+    "no_route_found",
+    "delay_injected",
+    "fault_injected",
+    "rate_limited",
+    "unauthorized_details",
+    "rate_limit_service_error",
+    "downstream_connection_termination",
+    "upstream_retry_limit_exceeded",
+    "stream_idle_timeout",
+    "invalid_envoy_request_headers",
+    "downstream_protocol_error",
+    "upstream_max_stream_duration_reached",
+    "response_from_cache_filter",
+    "no_filter_config_found",
+    "duration_timeout",
+    "upstream_protocol_error",
+    "no_cluster_found",
+    "overload_manager",
+    "dns_resolution_failure",
+    "drop_overload",
+    "downstream_remote_reset",
+)
+"""Names of Envoy's response flags in the order of their bits (`source/common/stream_info`, Envoy 1.40)."""
+
+
+def provider_name(backend: ir.Backend) -> str:
+    """`gen_ai.provider.name`: whose service it is, in OpenTelemetry's words where it has one."""
+    found = _HOSTS.get(backend.host) or _PROVIDERS.get(backend.dialect or DialectName.OPENAI_CHAT)
+    if found is not None:
+        return found
+    return _VENDORS.get(backend.vendor, backend.vendor.lower()) or "openai"
+
+
+def cluster_metadata(backend: ir.Backend) -> dict[str, str]:
+    """What a backend's cluster says of its attempts."""
+    found = {PROVIDER: provider_name(backend)}
+    if backend.model:
+        found[MODEL] = backend.model
+    return found
+
+
+def _operation(row: Endpoint) -> str:
+    return _OPERATIONS.get(row.operation, row.operation.value)
+
+
+@lru_cache(maxsize=256)
+def route_metadata(path_class: PathClass, convention: Convention) -> Metadata | None:
+    """What the routes of a class say of their requests; None where the class is not one operation."""
+    row = endpoint_named(path_class.endpoint) if path_class.endpoint else None
+    if row is None:
+        return None
+    result = Metadata()
+    values = result.filter_metadata[metadata.INTERNAL]
+    if convention is Convention.GEN_AI:
+        values[OPERATION] = _operation(row)
+    else:
+        values[SPAN], values[KIND] = _OPENINFERENCE[row.operation]
+    return result
+
+
+# --- formats
+
+
+def _coalesce(*operators: tuple[str, str]) -> str:
+    """The first that has a value; Envoy looks at no more."""
+    listed = [{"command": command, "param": param} for command, param in operators]
+    return f"%COALESCE({json.dumps({'operators': listed}, separators=(',', ':'))})%"
+
+
+def _published(key: str) -> str:
+    return f"%DYNAMIC_METADATA({metadata.NAMESPACE}:{key})%"
+
+
+def _internal(key: str) -> str:
+    return f"%DYNAMIC_METADATA({metadata.INTERNAL}:{key})%"
+
+
+def _endings() -> Iterator[tuple[str, Endpoint]]:
+    """How the paths of endpoints end, longest first: providers have them below prefixes of their own."""
+    found: dict[str, Endpoint] = {}
+    for path, row in paths().items():
+        if row.body is Body.NONE:
+            continue
+        ending = path.rpartition("{model}")[2] if row.model_in_path else "/" + "/".join(path.split("/")[2:])
+        if ending != "/":
+            found.setdefault(ending, row)
+    yield from sorted(found.items(), key=lambda each: (-len(each[0]), each[0]))
+
+
+def _by_path(names: Mapping[Operation, str], otherwise: str) -> str:
+    """CEL that names an operation by the path: a test for each name, since Envoy nests no more than 32."""
+    endings: dict[str, list[str]] = {}
+    for ending, row in _endings():
+        endings.setdefault(names[row.operation], []).append(ending)
+    expression = otherwise
+    for name in reversed(endings):
+        test = " || ".join(f"request.url_path.endsWith('{ending}')" for ending in endings[name])
+        expression = f"{test} ? '{name}' : {expression}"
+    return expression
+
+
+@lru_cache(maxsize=8)
+def _named(key: str, names: tuple[tuple[Operation, str], ...], otherwise: str) -> str:
+    expression = _by_path(dict(names), otherwise)
+    return _coalesce(("METADATA", f"ROUTE:{metadata.INTERNAL}:{key}"), ("CEL", expression))
+
+
+_GEN_AI_NAMES: Final = tuple((each, _OPERATIONS.get(each, each.value)) for each in Operation)
+_SPAN_NAMES: Final = tuple((each, name) for each, (name, _) in _OPENINFERENCE.items())
+_SPAN_KINDS: Final = tuple((each, kind) for each, (_, kind) in _OPENINFERENCE.items())
+
+_ASKED: Final = _internal(metadata.INTERNAL_MODEL)
+_SENT: Final = _coalesce(
+    ("CLUSTER_METADATA", f"{metadata.INTERNAL}:{MODEL}"),
+    ("DYNAMIC_METADATA", f"{metadata.INTERNAL}:{metadata.INTERNAL_MODEL}"),
+)
+"""The model that the backend is asked for."""
+_NAMED_BY: Final = _coalesce(("DYNAMIC_METADATA", f"{metadata.INTERNAL}:{metadata.INTERNAL_MODEL}"), ("ROUTE_NAME", ""))
+_USAGE: Final = (
+    (gen_ai.GEN_AI_USAGE_INPUT_TOKENS, metadata.INPUT_TOKENS),
+    (gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS, metadata.OUTPUT_TOKENS),
+    (gen_ai.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, metadata.CACHED_INPUT_TOKENS),
+    (gen_ai.GEN_AI_USAGE_CACHE_CREATION_INPUT_TOKENS, metadata.CACHE_CREATION_INPUT_TOKENS),
+    (gen_ai.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, metadata.REASONING_TOKENS),
+)
+_COUNTS: Final = (
+    ("llm.token_count.prompt", metadata.INPUT_TOKENS),
+    ("llm.token_count.completion", metadata.OUTPUT_TOKENS),
+    ("llm.token_count.total", metadata.TOTAL_TOKENS),
+    ("llm.token_count.prompt_details.cache_read", metadata.CACHED_INPUT_TOKENS),
+    ("llm.token_count.prompt_details.cache_write", metadata.CACHE_CREATION_INPUT_TOKENS),
+    ("llm.token_count.completion_details.reasoning", metadata.REASONING_TOKENS),
+)
+
+
+def _error_type() -> str:
+    """The `ErrorKind` of a request or an attempt as CEL, in the order of `error_kind`; nothing where all went well."""
+    upstream = (
+        f"response.code == 429 ? '{ErrorKind.UPSTREAM_LIMITED}' : "
+        f"response.code < 500 ? '{ErrorKind.UPSTREAM_REFUSED}' : '{ErrorKind.UPSTREAM_FAILED}'"
+    )
+    local = (
+        f"response.code == 401 ? '{ErrorKind.UNAUTHENTICATED}' : response.code == 403 ? '{ErrorKind.FORBIDDEN}' : "
+        f"response.code == 404 ? '{ErrorKind.NOT_FOUND}' : response.code == 429 ? '{ErrorKind.LIMITED}' : "
+        f"response.code < 500 ? '{ErrorKind.BAD_REQUEST}' : '{ErrorKind.INTERNAL}'"
+    )
+    expression = (
+        "!has(response.code) || response.code < 400 ? '' : "
+        f"has(response.code_details) && response.code_details != 'via_upstream' ? ({local}) : ({upstream})"
+    )
+    for kind, flags in groupby(reversed(tuple(BY_FLAG)), key=BY_FLAG.__getitem__):
+        test = " || ".join(f"response.flags / {1 << _FLAGS.index(flag)} % 2 == 1" for flag in flags)
+        expression = f"{test} ? '{kind}' : {expression}"
+    well = "response.flags == 0 && has(response.code) && response.code < 400"
+    return f"%CEL({well} ? '' : {expression})%"
+
+
+_ERROR_TYPE: Final = _error_type()
+
+
+def _tags(tracing: Tracing) -> Iterator[tuple[str, str]]:
+    """Attributes and their formats, of requests and of attempts alike."""
+    # Envoy's own has the query, where some clients send their keys
+    yield "http.url", "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:PATH)%"
+    provider = f"%CLUSTER_METADATA({metadata.INTERNAL}:{PROVIDER})%"
+    if tracing.convention is Convention.GEN_AI:
+        yield gen_ai.GEN_AI_OPERATION_NAME, _named(OPERATION, _GEN_AI_NAMES, "''")
+        yield gen_ai.GEN_AI_PROVIDER_NAME, provider
+        yield gen_ai.GEN_AI_REQUEST_MODEL, _SENT
+        yield gen_ai.GEN_AI_RESPONSE_MODEL, _published(metadata.RESPONSE_MODEL)
+        yield gen_ai.GEN_AI_REQUEST_STREAM, _internal(metadata.INTERNAL_STREAM)
+        for attribute, key in _USAGE:
+            yield attribute, _published(key)
+    else:
+        yield "openinference.span.kind", _named(KIND, _SPAN_KINDS, "''")
+        yield "llm.provider", provider
+        yield "llm.model_name", _SENT
+        for attribute, key in _COUNTS:
+            yield attribute, _published(key)
+    yield error_attributes.ERROR_TYPE, _ERROR_TYPE
+    yield "gen_ai.original.model", _ASKED
+    yield "headgate.client", _internal(metadata.INTERNAL_CLIENT)
+    yield "headgate.route", "%ROUTE_NAME%"
+    yield "headgate.lane", _published(metadata.LANE)
+    yield "headgate.usage.source", _published(metadata.USAGE_SOURCE)
+    yield "headgate.attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"
+    for header, attribute in tracing.attributes:
+        yield attribute, f"%REQ({header})%"
+        if attribute == session_attributes.SESSION_ID and tracing.convention is Convention.GEN_AI:
+            yield gen_ai.GEN_AI_CONVERSATION_ID, f"%REQ({header})%"
+
+
+def _custom(tag: Tag) -> CustomTag:
+    result = CustomTag(tag=tag.name)
+    if tag.header:
+        result.request_header.name = tag.header
+        result.request_header.default_value = tag.value
+    elif tag.environment:
+        result.environment.name = tag.environment
+        result.environment.default_value = tag.value
+    else:
+        result.literal.value = tag.value
+    return result
+
+
+# --- the tracer
+
+
+def _sampler(sampler: Sampler) -> TypedExtensionConfig:
+    own: Message = AlwaysOnSamplerConfig()
+    name = "always_on"
+    if sampler.ratio < 1.0:
+        name = "trace_id_ratio_based"
+        numerator = round(sampler.ratio * 1_000_000)
+        percentage = FractionalPercent(numerator=numerator, denominator=FractionalPercent.MILLION)
+        own = TraceIdRatioBasedSamplerConfig(sampling_percentage=percentage)
+    wrapped = extension(f"envoy.tracers.opentelemetry.samplers.{name}", own)
+    if not sampler.parent_based:
+        return wrapped
+    return extension(
+        "envoy.tracers.opentelemetry.samplers.parent_based", ParentBasedSamplerConfig(wrapped_sampler=wrapped)
+    )
+
+
+def _send_to(config: OpenTelemetryConfig, exporter: Exporter) -> None:
+    if exporter.protocol is Protocol.GRPC:
+        config.grpc_service.envoy_grpc.cluster_name = cluster_name(exporter)
+        config.grpc_service.envoy_grpc.authority = exporter.authority
+        config.grpc_service.timeout.CopyFrom(duration(exporter.timeout_seconds))
+    else:
+        uri = config.http_service.http_uri
+        uri.uri = f"{'https' if exporter.tls else 'http'}://{exporter.authority}{exporter.path}"
+        uri.cluster = cluster_name(exporter)
+        uri.timeout.CopyFrom(duration(exporter.timeout_seconds))
+
+
+def _provider(tracing: Tracing) -> Provider.Http:
+    config = OpenTelemetryConfig(service_name=tracing.service_name, sampler=_sampler(tracing.sampler))
+    config.max_cache_size.value = tracing.queue_max
+    _send_to(config, tracing.exporter)
+    if tracing.resource:
+        attributes = StaticConfigResourceDetectorConfig(attributes=dict(tracing.resource))
+        detector = extension("envoy.tracers.opentelemetry.resource_detectors.static_config", attributes)
+        config.resource_detectors.append(detector)
+    return Provider.Http(name="envoy.tracers.opentelemetry", typed_config=packed(config))
+
+
+@lru_cache(maxsize=64)
+def connection_manager(tracing: Tracing) -> HttpConnectionManager.Tracing:
+    """How a listener traces. Shared: it must not be changed."""
+    result = HttpConnectionManager.Tracing(provider=_provider(tracing))
+    result.spawn_upstream_span.value = True
+    result.random_sampling.value = 100.0  # the sampler decides
+    result.custom_tags.extend(CustomTag(tag=name, value=value) for name, value in _tags(tracing))
+    result.custom_tags.extend(map(_custom, tracing.tags))
+    if tracing.convention is Convention.GEN_AI:
+        name = _named(OPERATION, _GEN_AI_NAMES, "request.method")
+        result.operation, result.upstream_operation = f"{name} {_NAMED_BY}", f"{name} {_SENT}"
+    else:
+        result.operation = result.upstream_operation = _named(SPAN, _SPAN_NAMES, "request.method")
+    return result
+
+
+@lru_cache(maxsize=1)
+def request_ids() -> RequestIDExtension:
+    """Clients' own request ids stay as they are: Envoy would write into them whether a request is traced."""
+    config = UuidRequestIdConfig()
+    config.pack_trace_reason.value = False
+    config.use_request_id_for_trace_sampling.value = False
+    return RequestIDExtension(typed_config=packed(config))
+
+
+def withheld(tracing: Tracing | None) -> tuple[str, ...]:
+    """The headers of trace context that no provider gets."""
+    if tracing is None:
+        return ()
+    return (*(() if tracing.trace_context else CONTEXT_HEADERS), *(() if tracing.baggage else (BAGGAGE_HEADER,)))
+
+
+def ignored(tracing: Tracing | None) -> tuple[str, ...]:
+    """The headers of trace context that are not taken from clients."""
+    return CONTEXT_HEADERS if tracing is not None and not tracing.trace_context else ()
+
+
+def describe(cluster: Cluster, backend: ir.Backend) -> None:
+    """Writes into a backend's cluster what spans say of it."""
+    values = cluster.metadata.filter_metadata[metadata.INTERNAL]
+    for key, value in cluster_metadata(backend).items():
+        values[key] = value

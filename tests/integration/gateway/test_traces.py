@@ -1,0 +1,247 @@
+"""Traces through the real Envoy: what an OTLP receiver gets, and what providers are told of it."""
+
+import secrets
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from support import manifests
+from support.manifests import backend, ref, route, rule
+from support.otlp import CLIENT, ERROR, SERVER, OtlpReceiver, Span
+from support.ports import free_port
+from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider
+from support.stage import Stage
+
+SERVICE = "shop"
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[OtlpReceiver]:
+    with OtlpReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def running(receiver: OtlpReceiver) -> Iterator[Stage]:
+    providers = {"openai": Provider(OPENAI, key="sk-o"), "second": Provider(OPENAI, key="sk-2")}
+    with Stage(**providers, anthropic=Provider(ANTHROPIC, key="sk-a")) as stage:
+        documents = [
+            *manifests.gateway({"port": stage.port}),
+            *backend("openai", stage["openai"].port, key="sk-o"),
+            *backend("second", stage["second"].port, key="sk-2"),
+            *backend("anthropic", stage["anthropic"].port, "Anthropic", key="sk-a"),
+            route(
+                "r",
+                [
+                    rule("gpt", ref("openai")),
+                    rule("claude", ref("anthropic")),
+                    rule("two", ref("openai"), ref("second", priority=1)),
+                    rule("mixed", ref("openai"), ref("anthropic", priority=1)),
+                    rule("renamed", ref("openai", modelNameOverride="real")),
+                ],
+            ),
+        ]
+        stage.run(
+            documents,
+            environment={
+                "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc_url,
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                "OTEL_EXPORTER_OTLP_HEADERS": "x-otlp-key=sekret%20one",
+                "OTEL_SERVICE_NAME": SERVICE,
+                "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
+                "OTEL_BSP_SCHEDULE_DELAY": "100",
+            },
+        )
+        yield stage
+
+
+@pytest.fixture
+def stage(running: Stage, receiver: OtlpReceiver) -> Iterator[Stage]:
+    receiver.forget()
+    yield running
+    running.check()
+
+
+class Asked:
+    """The trace of a client."""
+
+    def __init__(self) -> None:
+        self.trace, self.span = secrets.token_hex(16), secrets.token_hex(8)
+
+    @property
+    def traceparent(self) -> str:
+        return f"00-{self.trace}-{self.span}-01"
+
+
+def chat(stage: Stage, asked: Asked, model: str, *, path: str = "/v1/chat/completions", **more: object) -> int:
+    body = {"model": model, "max_tokens": 64, "messages": [{"role": "user", "content": "Hello!"}], **more}
+    return stage.post(path, body, traceparent=asked.traceparent, agent_session_id="s-1").status_code
+
+
+def the_request(spans: list[Span] | tuple[Span, ...], asked: Asked) -> Span:
+    (found,) = [span for span in spans if span.parent == asked.span]
+    assert found.kind == SERVER
+    return found
+
+
+def attempts_of(spans: list[Span] | tuple[Span, ...], request: Span) -> list[Span]:
+    return [span for span in spans if span.parent == request.id and not span.name.startswith("async ")]
+
+
+def test_native_request(stage: Stage, receiver: OtlpReceiver) -> None:
+    asked = Asked()
+    assert chat(stage, asked, "gpt") == 200
+    spans = list(receiver.trace(asked.trace, 2))
+    request = the_request(spans, asked)
+    (attempt,) = attempts_of(spans, request)
+    assert (request.name, attempt.name, attempt.kind) == ("chat gpt", "chat gpt", CLIENT)
+    for span in (request, attempt):
+        assert span["gen_ai.operation.name"] == "chat"
+        assert span["gen_ai.provider.name"] == "openai"
+        assert span["gen_ai.request.model"] == "gpt"
+        assert span["gen_ai.response.model"] == "gpt-2025-01-01"
+        assert (span["gen_ai.usage.input_tokens"], span["gen_ai.usage.output_tokens"]) == ("11", "7")
+        assert (span["session.id"], span["gen_ai.conversation.id"]) == ("s-1", "s-1")
+        assert span["error.type"] is None
+        assert span.resource["service.name"] == SERVICE
+        assert span.resource["deployment.environment.name"] == "test"
+    assert stage["openai"].last.header("traceparent") == f"00-{asked.trace}-{attempt.id}-01"
+    assert receiver.received.headers[-1]["x-otlp-key"] == "sekret one"
+
+
+def test_translated_request(stage: Stage, receiver: OtlpReceiver) -> None:
+    asked = Asked()
+    assert chat(stage, asked, "claude") == 200
+    spans = list(receiver.trace(asked.trace, 3))
+    request = the_request(spans, asked)
+    assert request["gen_ai.provider.name"] == "anthropic"
+    assert request["headgate.lane"] == "extproc"
+    (attempt,) = attempts_of(spans, request)
+    assert stage["anthropic"].last.header("traceparent") == f"00-{asked.trace}-{attempt.id}-01"
+    (processor,) = [span for span in spans if "ExternalProcessor" in span.name]
+    assert processor.parent == request.id
+
+
+def test_failover(stage: Stage, receiver: OtlpReceiver) -> None:
+    asked = Asked()
+    stage["openai"].answer(Failure(503, "away"))
+    assert chat(stage, asked, "mixed") == 200
+    spans = list(receiver.trace(asked.trace, 4))
+    request = the_request(spans, asked)
+    first, second = attempts_of(spans, request)
+    # of an attempt Envoy's tags know no status: its own attribute says it
+    assert (first["http.status_code"], first.status, second["http.status_code"]) == ("503", ERROR, "200")
+    assert (first["gen_ai.provider.name"], second["gen_ai.provider.name"]) == ("openai", "anthropic")
+    assert request["error.type"] is None
+    assert request["headgate.attempts"] == "2"
+
+
+def test_hang_up(stage: Stage, receiver: OtlpReceiver) -> None:
+    asked = Asked()
+    stage["openai"].answer(Answer(delivery=Delivery(hang_after_bytes=400)))
+    body = {"model": "gpt", "stream": True, "messages": [{"role": "user", "content": "Hello!"}]}
+    headers = {"traceparent": asked.traceparent}
+    with httpx.stream("POST", f"{stage.url}/v1/chat/completions", json=body, headers=headers) as response:
+        next(response.iter_raw())
+    spans = list(receiver.trace(asked.trace, 2))
+    assert the_request(spans, asked)["error.type"] == "client_gone"
+
+
+def test_unknown_model(stage: Stage, receiver: OtlpReceiver) -> None:
+    asked = Asked()
+    assert chat(stage, asked, "nobody") == 404
+    (span,) = receiver.trace(asked.trace, 1)
+    assert (span["error.type"], span.name) == ("not_found", "chat nobody")
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "name", "operation"),
+    [
+        ("/v1/messages", "claude", "chat claude", "chat"),
+        ("/v1/messages", "gpt", "chat gpt", "chat"),
+        ("/v1/embeddings", "gpt", "embeddings gpt", "embeddings"),
+        ("/v1/chat/completions", "renamed", "chat renamed", "chat"),
+    ],
+)
+def test_operations(stage: Stage, receiver: OtlpReceiver, path: str, model: str, name: str, operation: str) -> None:
+    asked = Asked()
+    body = {"model": model, "input": "Hello!"} if "embeddings" in path else None
+    if body is None:
+        body = {"model": model, "max_tokens": 64, "messages": [{"role": "user", "content": "Hello!"}]}
+    answer = stage.post(path, body, traceparent=asked.traceparent, anthropic_version="2023-06-01")
+    assert answer.status_code == 200
+    request = the_request(list(receiver.trace(asked.trace, 2)), asked)
+    assert (request.name, request["gen_ai.operation.name"]) == (name, operation)
+    assert request["gen_ai.original.model"] == model
+    assert request["gen_ai.request.model"] == ("real" if model == "renamed" else model)
+
+
+def test_keys_in_paths_are_not_told(stage: Stage, receiver: OtlpReceiver) -> None:
+    asked = Asked()
+    chat(stage, asked, "gpt", path="/v1/chat/completions?key=sk-in-the-path")
+    request = the_request(list(receiver.trace(asked.trace, 2)), asked)
+    assert str(request["http.url"]).endswith("/v1/chat/completions")
+    assert all(b"sk-in-the-path" not in raw for raw in receiver.received.raw)
+
+
+def test_what_the_client_does_not_trace_is_not(stage: Stage, receiver: OtlpReceiver) -> None:
+    asked, traced = Asked(), Asked()
+    body = {"model": "gpt", "messages": [{"role": "user", "content": "Hello!"}]}
+    assert stage.post("/v1/chat/completions", body, traceparent=asked.traceparent[:-1] + "0").status_code == 200
+    assert (
+        stage["openai"].last.header(
+            "traceparent",
+        )
+        is not None
+    )
+    assert chat(stage, traced, "gpt") == 200
+    receiver.trace(traced.trace, 2)
+    assert not [span for span in receiver.received.spans if span.trace == asked.trace]
+
+
+@contextmanager
+def small(receiver: OtlpReceiver, **environment: str) -> Generator[Stage]:
+    with Stage(openai=Provider(OPENAI, key="sk-o", tolerated_headers=("baggage",))) as stage:
+        documents = [
+            *manifests.gateway({"port": stage.port}),
+            *backend("openai", stage["openai"].port, key="sk-o"),
+            route("r", [rule("gpt", ref("openai"))]),
+        ]
+        receiver.forget()
+        said = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_url, "OTEL_BSP_SCHEDULE_DELAY": "100", **environment}
+        yield stage.run(documents, environment=said)
+
+
+def test_http_openinference_and_no_propagation(receiver: OtlpReceiver) -> None:
+    environment = {
+        "OTEL_PROPAGATORS": "none",
+        "AI_GATEWAY_TRACING_SEMCONV": "openinference",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Basic%20eA==",
+        "OTEL_AIGW_SPAN_REQUEST_HEADER_ATTRIBUTES": "x-team:team",
+    }
+    with small(receiver, **environment) as stage:
+        asked = Asked()
+        body = {"model": "gpt", "messages": [{"role": "user", "content": "Hello!"}]}
+        answer = stage.post("/v1/chat/completions", body, traceparent=asked.traceparent, baggage="a=b", x_team="blue")
+        assert answer.status_code == 200
+        request, _ = sorted(receiver.wait(lambda _: True, 2), key=lambda span: span.kind)
+        assert (request.trace != asked.trace, request.parent) == (True, "")
+        assert (request.name, request["openinference.span.kind"]) == ("ChatCompletion", "LLM")
+        assert (request["llm.token_count.prompt"], request["llm.token_count.total"]) == ("11", "18")
+        assert request["llm.model_name"] == "gpt"
+        assert request["team"] == "blue"
+        assert receiver.received.headers[-1]["authorization"] == "Basic eA=="
+        last = stage["openai"].last
+        assert (last.header("traceparent"), last.header("baggage")) == (None, None)
+
+
+def test_receiver_that_is_away_costs_no_request(receiver: OtlpReceiver) -> None:
+    with small(receiver, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}") as stage:
+        assert [stage.chat("gpt").status_code for _ in range(20)] == [200] * 20
+
+
+def test_disabled(receiver: OtlpReceiver) -> None:
+    with small(receiver, OTEL_SDK_DISABLED="true") as stage:
+        assert stage.chat("gpt").status_code == 200
+        assert stage["openai"].last.header("traceparent") is None
