@@ -29,6 +29,7 @@ from support.kube import (
 
 T = TypeVar("T")
 GATEWAY_CRDS = ("gateways.gateway.networking.k8s.io", "backends.gateway.envoyproxy.io")
+MONITORING_CRDS = ("podmonitors.monitoring.coreos.com",)
 OUR_CRDS = Path(__file__).parents[2] / "manifests" / "crds"
 
 
@@ -68,6 +69,17 @@ def gateway_crds(kube_access: Access) -> None:
         _install(kube_access, read_crds(tools / "crds.json"))
     elif missing := _elsewhere(_missing(kube_access, GATEWAY_CRDS)):
         pytest.skip(f"the cluster of KUBECONFIG lacks {', '.join(missing)}: install Envoy Gateway there")
+
+
+@pytest.fixture(scope="session")
+def monitoring_crds(kube_access: Access) -> None:
+    """Those of the Prometheus operator; a cluster of KUBECONFIG must have them."""
+    if tools := tools_directory():
+        _install(kube_access, read_crds(tools / "monitoring-crds.json"))
+    elif missing := _elsewhere(_missing(kube_access, MONITORING_CRDS)):
+        pytest.skip(
+            f"the cluster of KUBECONFIG lacks {', '.join(missing)}: install the Prometheus operator's CRDs there"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from headgate.collector.main import make_parser as make_collector_parser
+from headgate.compiler.envoy_gateway.sidecar import ADMIN_PORT_NAME
 from headgate.controller.main import make_parser
 from headgate.extproc.main import parse_arguments
 from headgate.ratelimit.main import make_parser as make_limiter_parser
@@ -30,8 +32,6 @@ MANIFESTS = Path(__file__).parents[2] / "manifests"
 CHART = MANIFESTS / "chart"
 CRDS_CHART = MANIFESTS / "crds-chart"
 VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
-UNKNOWN_KINDS = ("PodMonitor",)
-"""Kinds of others that the test API server does not have."""
 
 
 def render(namespace: str, values: Path | None = None, *settings: str, chart: Path = CHART) -> list[Object]:
@@ -73,6 +73,8 @@ def test_the_chart_of_definitions_is_sound() -> None:
         (("extProc.enableRedaction=true",), "enableRedaction"),
         (("rateLimit.redis.url=localhost:6379",), "rateLimit.redis.url"),
         (("mode=standalone", "envoy.replicaCount=2"), "several Envoys share their limits through Redis"),
+        (("rateLimit.replicaCount=2",), "several rate limit services share their counters through Redis"),
+        (("collector.store.url=usage.db",), "collector.store.url"),
         (("controller.leaderElection.enabled=false",), "two controllers would write against each other"),
     ],
 )
@@ -84,7 +86,9 @@ def test_what_cannot_work_is_refused(settings: tuple[str, ...], told: str) -> No
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
-async def test_a_real_api_server_takes_all_of_it(kube: Kube, gateway_crds: None, values: Path) -> None:
+async def test_a_real_api_server_takes_all_of_it(
+    kube: Kube, gateway_crds: None, monitoring_crds: None, values: Path
+) -> None:
     """Strictly: an unknown or misspelt field is refused."""
     namespace, proxies = unique_name("chart"), unique_name("proxies")
     for name in (namespace, proxies):
@@ -92,10 +96,8 @@ async def test_a_real_api_server_takes_all_of_it(kube: Kube, gateway_crds: None,
     objects = render(
         namespace, values, f"envoyGateway.namespace={proxies}", "controller.mutatingWebhook.failurePolicy=Ignore"
     )
-    unknown = [each for each in objects if each["kind"] in UNKNOWN_KINDS]
     for each in objects:
-        if each not in unknown:
-            await kube.apply(each)
+        await kube.apply(each)
     for each in objects:
         if each["kind"] == "Deployment":
             template = each["spec"]["template"]
@@ -103,8 +105,7 @@ async def test_a_real_api_server_takes_all_of_it(kube: Kube, gateway_crds: None,
             pod["spec"].pop("priorityClassName", None)
             await kube.create(pod, dry_run=True)
     for each in (*objects, *(reference("v1", "Namespace", name) for name in (namespace, proxies))):
-        if each not in unknown:
-            await kube.delete(each)
+        await kube.delete(each)
 
 
 async def test_the_definitions_are_those_of_crds_and_stay(kube: Kube) -> None:
@@ -143,6 +144,8 @@ def test_every_program_takes_the_arguments_that_it_is_given(values: Path) -> Non
                     parse_arguments(each["args"])
                 case ["headgate-ratelimit"]:
                     make_limiter_parser().parse_args(each["args"])
+                case ["headgate-collector"]:
+                    make_collector_parser().parse_args(each["args"])
                 case command:
                     assert command == ["envoy"]
 
@@ -162,15 +165,41 @@ def test_pods_are_restricted(values: Path) -> None:
             assert each["resources"]["requests"]
 
 
-def test_what_the_test_api_server_does_not_know_is_asked_for_only() -> None:
-    kinds = {path.stem: [each["kind"] for each in render("ns", path)] for path in VALUES}
-    asked = {name for name, found in kinds.items() if set(found) & set(UNKNOWN_KINDS)}
+def test_monitors_are_asked_for_only_and_name_ports_that_there_are() -> None:
+    asked: set[str] = set()
+    for path in VALUES:
+        objects = render("ns", path)
+        ports = {
+            port["name"]
+            for each in objects
+            if each["kind"] == "Deployment"
+            for spec in (each["spec"]["template"]["spec"],)
+            for part in (*spec["containers"], *spec.get("initContainers", ()))
+            for port in part.get("ports", ())
+        } | {ADMIN_PORT_NAME}
+        for each in objects:
+            if each["kind"] == "PodMonitor":
+                asked.add(path.stem)
+                assert {one["port"] for one in each["spec"]["podMetricsEndpoints"]} <= ports
     assert asked == {"envoy-gateway-all-values", "standalone-scaled-values"}
+
+
+def test_what_stands_beside_envoy_gateway_is_in_its_namespace() -> None:
+    objects = render("ns", CHART / "ci" / "envoy-gateway-all-values.yaml")
+    controller = container(found(objects, "Deployment", "ai-gateway-controller"), "controller")["args"]
+    options = make_parser().parse_args(controller)
+    assert options.ratelimit_address == "ai-gateway-ratelimit.envoy-gateway-system.svc:8081"
+    assert options.ratelimit_fail_closed
+    assert options.collector_address == "ai-gateway-collector.envoy-gateway-system.svc:9190"
+    for name, port in (("ai-gateway-ratelimit", 8081), ("ai-gateway-collector", 9190)):
+        for kind in ("Deployment", "Service", "NetworkPolicy"):
+            assert found(objects, kind, name)["metadata"]["namespace"] == "envoy-gateway-system"
+        assert found(objects, "Service", name)["spec"]["ports"][0]["port"] == port
 
 
 def test_values_of_envoy_ai_gateway_arrive() -> None:
     objects = render("ns", CHART / "ci" / "envoy-gateway-all-values.yaml")
-    arguments = container(found(objects, "Deployment"), "controller")["args"]
+    arguments = container(found(objects, "Deployment", "ai-gateway-controller"), "controller")["args"]
     options = make_parser().parse_args(arguments)
     assert options.extproc_image == "registry.example.com/headgate:1.2.3-extproc"
     assert options.extproc_image_pull_policy == "Always"
@@ -196,7 +225,7 @@ def started(kube_access: Access, short_path: Path) -> Iterator[list[Controller]]
 async def _installed(kube: Kube, access: Access, namespace: str, objects: list[Object], directory: Path) -> Path:
     """Applies all of it; the result is a kubeconfig of the controller's own account."""
     for each in objects:
-        if each["kind"] not in UNKNOWN_KINDS and each["kind"] != "Deployment":
+        if each["kind"] != "Deployment":
             await kube.apply(each)
     token = await kube.service_account_token(namespace, found(objects, "ServiceAccount")["metadata"]["name"])
     config = directory / "own.yaml"
@@ -216,7 +245,7 @@ async def test_the_webhook_of_the_chart_is_called_by_its_service(
     )
     config = await _installed(kube, kube_access, namespace, objects, short_path)
     monkeypatch.setenv("POD_NAMESPACE", namespace)
-    arguments: list[str] = container(found(objects, "Deployment"), "controller")["args"]
+    arguments: list[str] = container(found(objects, "Deployment", "headgate-controller"), "controller")["args"]
     kept = [each for each in arguments if not each.startswith(("--health-address", "--extension-address"))]
     # As IPv4: a ClusterIP is local here, and the test's network has no other addresses.
     own = ["--extension-address", f"{LOOPBACK}:{free_port()}"]

@@ -1,7 +1,8 @@
-"""Limits of Envoy Gateway's policies, counted by our rate limit service in the place of its own.
+"""Limits beside Envoy Gateway.
 
-Envoy Gateway is configured by `manifests/envoy-gateway-values.yaml` and its own chart, and deploys the service; the
-test runs what that Deployment says.
+Those of its own policies are counted by our rate limit service in the place of its own: Envoy Gateway is configured by
+`manifests/envoy-gateway-values.yaml` and its own chart, and deploys the service; the test runs what is deployed.
+LimitPolicies and QuotaPolicies are counted by the service of our chart, over mutual TLS.
 """
 
 import asyncio
@@ -14,9 +15,10 @@ import httpx
 import pytest
 from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
+from support.chart_service import ChartService
 from support.envoy_gateway import ENVOY, NAMESPACE, EnvoyGateway, GatewaysLimiter
 from support.helm import envoy_gateway_config
-from support.kube import Kube, reference
+from support.kube import Kube, condition, is_true, reference
 from support.ports import free_port
 from support.providers import OPENAI, Answer, Provider, Usage
 from support.redis import RedisServer
@@ -155,3 +157,143 @@ async def _holds(stage: AiStage, tenant: str) -> None:
         refused = await stage.until(lambda answer: answer.status_code == 429, partial(_chat, stage, who, **more))
         assert refused.json()["error"]["code"] == "rate_limit_exceeded"
     assert (await _chat(stage, f"{tenant}-other")).status_code == 200
+
+
+@pytest.fixture
+async def counted(
+    kube: Kube,
+    namespace: str,
+    our_crds: None,
+    run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]],
+    short_path: Path,
+) -> AsyncIterator[tuple[AiStage, Callable[[], Awaitable[ChartService]]]]:
+    """Our own policies: the stage, and what starts the rate limit service."""
+    directory = short_path / "stage"
+    directory.mkdir()
+    port = free_port()
+    provider = partial(Provider, OPENAI, host=POD_ADDRESS, tolerated_headers=TOLERATED)
+    providers = {name: provider(key=f"sk-{name}") for name in ("first", "second")}
+    options = ("--ratelimit-address", f"headgate-ratelimit.envoy-gateway-system.svc:{port}")
+    started: list[ChartService] = []
+    async with AiStage(kube, namespace, run_envoy_gateway, directory, None, *options, **providers) as made:
+
+        async def start() -> ChartService:
+            secret = await kube.get("v1", "Secret", "envoy-rate-limit", NAMESPACE)
+            ours = {"headgate-controller.headgate-system.svc:8082": f"{POD_ADDRESS}:{made.controller.health_port}"}
+            started.append(
+                await asyncio.to_thread(
+                    ChartService,
+                    "ratelimit",
+                    directory,
+                    port=port,
+                    secret=secret,
+                    replaced=ours,
+                    name=f"limiter{len(started)}",
+                )
+            )
+            return started[-1]
+
+        try:
+            yield made, start
+        finally:
+            for each in started:
+                each.close()
+        assert made.problems() == []
+
+
+def _limit_policy(name: str, kind: str, target: str, **rule: Any) -> manifests.Document:
+    group = manifests.GATEWAY_API if kind == "Gateway" else manifests.AI
+    targets = [{"group": group, "kind": kind, "name": target}]
+    spec = {"targetRefs": targets, "rules": [{"name": name, "window": "hour", **rule}]}
+    return manifests.document("headgate.dev/v1alpha1", "LimitPolicy", name, spec)
+
+
+async def _guarded(stage: AiStage) -> None:
+    """Two clients with keys of their own."""
+    await stage.apply(manifests.secret("clients", ann="key-a", bob="key-b"))
+    source = {"credentialRefs": [{"group": "", "kind": "Secret", "name": "clients"}]}
+    keys = {**source, "extractFrom": [{"headers": ["x-client-key"]}]}
+    policy = {**manifests.target("HTTPRoute", "chat"), "apiKeyAuth": keys}
+    await stage.apply(manifests.document(ENVOY, "SecurityPolicy", "clients", policy))
+
+
+async def _ask(stage: AiStage, model: str, key: str = "key-a", **more: object) -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], **more}
+    return await stage.http.post("/v1/chat/completions", json=body, headers={"x-client-key": key})
+
+
+async def test_our_policies_limit_and_steer_and_let_pass_when_their_service_is_gone(
+    counted: tuple[AiStage, Callable[[], Awaitable[ChartService]]],
+) -> None:
+    stage, start = counted
+    for name in ("first", "second"):
+        await stage.backend(name)
+        stage.providers[name].answer(Answer(usage=Usage(input=11, output=7)))
+    both = [manifests.ref("first", priority=0), manifests.ref("second", priority=1)]
+    await stage.apply(
+        manifests.route("chat", [manifests.rule("fast", manifests.ref("second")), manifests.rule("pair", *both)])
+    )
+    await _guarded(stage)
+    await stage.apply(
+        _limit_policy("hourly", "AIGatewayRoute", "chat", unit="tokens", amount=100, per=["client", "model"]),
+        _limit_policy("all", "Gateway", "gateway", unit="requests", amount=1000),
+        _quota("first", 30),
+    )
+    limiter = await start()
+    await stage.start_envoy()
+    await stage.until(lambda answer: "x-ratelimit-limit" in answer.headers, lambda: _ask(stage, "fast", "key-b"))
+    await _holds_by_client(stage)
+    await _steers(stage)
+    await _is_told(stage)
+    limiter.close()
+    assert (await _ask(stage, "fast")).status_code == 200
+    await start()
+    await stage.until(lambda answer: "x-ratelimit-limit" in answer.headers, lambda: _ask(stage, "fast"))
+
+
+def _quota(backend: str, tokens: int) -> manifests.Document:
+    quota = {"defaultBucket": {"limit": tokens, "duration": "1d"}}
+    targets = [{"group": manifests.AI, "kind": "AIServiceBackend", "name": backend}]
+    spec = {"targetRefs": targets, "perModelQuotas": [{"modelName": "pair", "quota": quota}]}
+    return manifests.document(f"{manifests.AI}/v1alpha1", "QuotaPolicy", "quota", spec)
+
+
+async def _holds_by_client(stage: AiStage) -> None:
+    """Six answers of 18 tokens use up 100; the refusal is our service's, and the other client has its own limit."""
+    for number in range(6):
+        answer = await _ask(stage, "fast", stream=number % 2 == 0)
+        assert answer.status_code == 200, answer.text
+    refused = await stage.until(lambda answer: answer.status_code == 429, lambda: _ask(stage, "fast"))
+    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+    assert "hourly" in refused.text, refused.text
+    assert int(refused.headers["retry-after"]) > 0
+    assert (await _ask(stage, "fast", "key-b")).status_code == 200
+    for provider in stage.providers.values():
+        assert all("x-headgate-client" not in each.headers for each in provider.requests)
+
+
+async def _steers(stage: AiStage) -> None:
+    """Two answers of 18 use up the first backend's 30; then the second serves, without a failed attempt."""
+    first, second = stage.providers["first"], stage.providers["second"]
+    first.forget()
+    second.forget()
+    assert [(await _ask(stage, "pair")).status_code for _ in range(2)] == [200, 200]
+    served = await stage.until(lambda answer: bool(second.requests), lambda: _ask(stage, "pair"))
+    assert served.status_code == 200
+    before = len(first.requests)
+    assert before <= 3
+    assert (await _ask(stage, "pair")).status_code == 200
+    assert len(first.requests) == before
+
+
+async def _is_told(stage: AiStage) -> None:
+    for version, kind, name in (
+        ("headgate.dev/v1alpha1", "LimitPolicy", "hourly"),
+        ("headgate.dev/v1alpha1", "LimitPolicy", "all"),
+        (f"{manifests.AI}/v1alpha1", "QuotaPolicy", "quota"),
+    ):
+        item = reference(version, kind, name, stage.namespace)
+        found = await stage.kube.wait_for(item, is_true("Programmed"), f"{kind} {name}", timeout_seconds=30)
+        assert condition(found, "Accepted")["status"] == "True"
+        counts = "only requests on AI routes are counted" in condition(found, "Programmed")["message"]
+        assert counts is (name == "all")

@@ -344,7 +344,10 @@ class Kube:
                 while True:
                     async with self._send("GET", path, None, "", query) as response:
                         async for line in response.content:
-                            seen = json.loads(line)["object"]
+                            event = json.loads(line)
+                            if event["type"] == "ERROR":  # a server that is busy ends watches so
+                                break
+                            seen = event["object"]
                             if seen is not None and condition(seen):
                                 return seen
         raise TimeoutError(

@@ -26,6 +26,7 @@ from headgate.collector.spool import Spool
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT, AttributesError, parse_attributes
 from headgate.ledger.joining import Settings
 from headgate.ledger.prices import PricesError
+from headgate.runtime import server_tls
 from headgate.runtime.addresses import AddressInUseError
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
@@ -64,6 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="HEADER:ATTRIBUTE,…",
         help="request headers that become labels (default %(default)s)",
     )
+    server_tls.add_arguments(parser)
     add("--admin-host", default="127.0.0.1")
     add("--admin-port", type=int, default=None, help="port for /healthcheck and /metrics; none without it")
     add("--drain-seconds", type=float, default=5.0, help="to write what was received (default %(default)s)")
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up_logging(options.log_level, options.log_format)
     try:
         asyncio.run(_run(options))
-    except (StartError, AddressInUseError) as error:
+    except (StartError, AddressInUseError, server_tls.TlsError) as error:
         print(f"headgate-collector: {error}", file=sys.stderr)
         return 1
     return 0
@@ -108,7 +110,9 @@ async def _run(options: argparse.Namespace) -> None:
 async def _serve(service: AccessLogService, stop: asyncio.Event, options: argparse.Namespace) -> None:
     health = Health((wire.SERVICE,))
     server = Server({**service.services(), **health.services()})
-    await server.listen(options.address)
+    tls = server_tls.open_tls(options)
+    await server.listen(options.address, tls=None if tls is None else tls.context)
+    renewing = None if tls is None else asyncio.create_task(tls.watch())
     gc.collect()
     gc.freeze()
     log.info("server_listening", address=options.address)
@@ -116,6 +120,8 @@ async def _serve(service: AccessLogService, stop: asyncio.Event, options: argpar
     health.shut_down()
     service.end_streams()
     await server.stop(HANG_UP_SECONDS)
+    if renewing is not None:
+        renewing.cancel()
     log.info("server_stopped", address=options.address, records=service.counts.records)
 
 

@@ -39,6 +39,8 @@ class Options:
     """Unix sockets of the processor's workers; empty where no processor runs (translated routes are then refused)."""
     ratelimit_socket: str = ""
     """Unix socket of the rate limit service; empty where none runs (limits are then refused)."""
+    ratelimit_address: str = ""
+    """Likewise beside Envoy Gateway: `host:port`, asked over TLS with the certificate of Envoy Gateway's Envoys."""
     lua_directory: str = ""
     """Where Envoy reads the scripts of `headgate.lua`; empty embeds them in the configuration."""
     secrets_directory: str = ""
@@ -50,6 +52,8 @@ class Options:
     collector_socket: str = ""
     """Unix socket of the collector, which is told of every request; empty where none runs. With one, streamed answers
     are asked to end with their usage, whether or not a route prices them."""
+    collector_address: str = ""
+    """Likewise beside Envoy Gateway, as `ratelimit_address`."""
     header_attributes: tuple[tuple[str, str], ...] = ()
     """(request header, attribute of logs) pairs."""
     tracing: Tracing | None = None
@@ -62,6 +66,16 @@ class Options:
     """The path all endpoints live under."""
     ratelimit_failure_deny: bool = False
     """Whether a limit that cannot be checked refuses (500) instead of letting the request pass."""
+
+    @property
+    def limits(self) -> bool:
+        """Whether a rate limit service runs."""
+        return bool(self.ratelimit_socket or self.ratelimit_address)
+
+    @property
+    def collects(self) -> bool:
+        """Whether a collector runs."""
+        return bool(self.collector_socket or self.collector_address)
 
     @property
     def envoy_gateway(self) -> bool:

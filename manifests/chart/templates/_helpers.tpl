@@ -80,8 +80,11 @@ topologySpreadConstraints:
 {{- if and (not .Values.controller.leaderElection.enabled) (gt (int .Values.controller.replicaCount) 1) }}
 {{- fail "controller.leaderElection.enabled=false needs controller.replicaCount=1: two controllers would write against each other" }}
 {{- end }}
-{{- if and (eq .Values.mode "standalone") .Values.rateLimit.enabled (not .Values.rateLimit.redis.url) (not .Values.rateLimit.redis.existingSecret) }}
-{{- if or (gt (int .Values.envoy.replicaCount) 1) .Values.envoy.autoscaling.enabled }}
+{{- if and .Values.rateLimit.enabled (not .Values.rateLimit.redis.url) (not .Values.rateLimit.redis.existingSecret) }}
+{{- if and (ne .Values.mode "standalone") (gt (int .Values.rateLimit.replicaCount) 1) }}
+{{- fail "several rate limit services share their counters through Redis: set rateLimit.redis.url or rateLimit.redis.existingSecret, or rateLimit.replicaCount=1" }}
+{{- end }}
+{{- if and (eq .Values.mode "standalone") (or (gt (int .Values.envoy.replicaCount) 1) .Values.envoy.autoscaling.enabled) }}
 {{- fail "several Envoys share their limits through Redis: set rateLimit.redis.url or rateLimit.redis.existingSecret, or rateLimit.enabled=false, or envoy.replicaCount=1 without autoscaling" }}
 {{- end }}
 {{- end }}

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import ssl
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from headgate.ratelimit.pages import make_pages
 from headgate.ratelimit.service import RateLimitService
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import KEYS_MAX, MemoryStorage
-from headgate.ratelimit.tls import ServerTls, TlsFiles
+from headgate.runtime import server_tls
 from headgate.runtime.addresses import AddressInUseError
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
@@ -83,13 +82,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--near-limit-ratio", type=float, default=NEAR_LIMIT_RATIO, help="from where hits are near")
     parser.add_argument("--shadow-mode", action="store_true", help="all limits count and report, and none refuses")
     parser.add_argument("--quota-mode", action="store_true", help="likewise, and answers' metadata tells what is over")
-    parser.add_argument("--tls-certificate", type=Path, default=None, help="serve over TLS; read again when it changes")
-    parser.add_argument("--tls-key", type=Path, default=None)
-    parser.add_argument("--tls-client-ca", type=Path, default=None, help="clients must show a certificate of it")
+    server_tls.add_arguments(parser)
     parser.add_argument("--health-without-storage", action="store_true", help="healthy whatever the storage is")
     parser.add_argument("--health-needs-config", action="store_true", help="not healthy without any limits")
     parser.add_argument("--admin-host", default="127.0.0.1")
     parser.add_argument("--admin-port", type=int, default=None, help="health, metrics and the limits; off by default")
+    parser.add_argument("--admin-read-only", action="store_true", help="without /json, which counts: for open ports")
     parser.add_argument("--drain-seconds", type=float, default=5.0)
     parser.add_argument("--log-level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
     parser.add_argument("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
@@ -132,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # uvloop saves about a tenth of a decision's CPU (tests/bench/limits.py).
         with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
             runner.run(_run(options))
-    except (StartError, AddressInUseError) as error:
+    except (StartError, AddressInUseError, server_tls.TlsError) as error:
         print(f"headgate-ratelimit: {error}", file=sys.stderr)
         return 1
     return 0
@@ -168,6 +166,7 @@ async def _run(options: argparse.Namespace) -> None:
         stop,
         health_needs_storage=not options.health_without_storage,
         health_needs_config=options.health_needs_config,
+        read_only=options.admin_read_only,
     )
     admin = AdminServer(pages)
     try:
@@ -197,7 +196,7 @@ async def following(source: "Source", use: Callable[[Snapshot], None], stop: asy
 async def _serve(service: RateLimitService, stop: asyncio.Event, options: argparse.Namespace) -> None:
     health = Health((wire.SERVICE,))
     server = Server({**service.services(), **health.services()})
-    tls = _open_tls(options)
+    tls = server_tls.open_tls(options)
     await server.listen(options.address, tls=None if tls is None else tls.context)
     renewing = None if tls is None else asyncio.create_task(tls.watch())
     # What is imported now lives as long as the process: take it out of every later collection.
@@ -211,19 +210,6 @@ async def _serve(service: RateLimitService, stop: asyncio.Event, options: argpar
     if renewing is not None:
         renewing.cancel()
     log.info("server_stopped", address=options.address)
-
-
-def _open_tls(options: argparse.Namespace) -> ServerTls | None:
-    if options.tls_certificate is None and options.tls_client_ca is None:
-        return None
-    if options.tls_certificate is None or options.tls_key is None:
-        raise StartError("TLS needs --tls-certificate and --tls-key")
-    try:
-        return ServerTls(
-            TlsFiles(certificate=options.tls_certificate, key=options.tls_key, client_ca=options.tls_client_ca)
-        )
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(f"TLS: {error}") from error
 
 
 class Source(Protocol):

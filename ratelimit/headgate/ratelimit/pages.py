@@ -26,8 +26,12 @@ def make_pages(
     *,
     health_needs_storage: bool = True,
     health_needs_config: bool = False,
+    read_only: bool = False,
 ) -> Mapping[tuple[str, str], Page]:
-    """The pages over `service`; `draining` makes it unhealthy, and so may a storage that fails, or no limits at all."""
+    """The pages over `service`; `draining` makes it unhealthy, and so may a storage that fails, or no limits at all.
+
+    With `read_only` no page counts anything.
+    """
 
     async def healthcheck(_: bytes) -> Reply:
         if health_needs_config and not service.snapshot.domains:
@@ -66,13 +70,13 @@ def make_pages(
         status = 429 if decision.code is Code.OVER_LIMIT else 200
         return Reply(status, json_format.MessageToJson(answer), "application/json")
 
-    return {
+    pages: dict[tuple[str, str], Page] = {
         ("GET", "/healthcheck"): healthcheck,
         ("GET", "/limits"): limits,
         ("GET", "/metrics"): metrics,
         ("GET", "/rlconfig"): rlconfig,
-        ("POST", "/json"): decide,
     }
+    return pages if read_only else {**pages, ("POST", "/json"): decide}
 
 
 async def _ping(service: RateLimitService, *, needed: bool) -> Reply:

@@ -4,30 +4,32 @@ All of ours are installed switched off; a route that is found without a model sw
 of other routes run none of them, whatever shares their listener.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, AndFilter, ExtensionFilter
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, AndFilter, ExtensionFilter
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
     HttpFilter,
     LocalReplyConfig,
     ResponseMapper,
 )
-from headgate.compiler import ir
-from headgate.compiler.lower import replies
-from headgate.compiler.lower.filters import brought, extraction
+from headgate.compiler.envoy_gateway.needs import Needs
+from headgate.compiler.lower import limits, replies
+from headgate.compiler.lower.filters import brought, extraction, security, steered, telemetry
 from headgate.compiler.lower.listeners import (
     UNSENT_BYTES_MAX,
     body_size_limit,
     buffer,
     decompressor,
     early_header_mutation,
+    ratelimit,
 )
 from headgate.compiler.lower.wire import extension, packed
-from headgate.compiler.options import Options
+from headgate.compiler.options import Mode, Options
 from headgate.contract import metadata
 
 MANAGER = f"type.googleapis.com/{HttpConnectionManager.DESCRIPTOR.full_name}"
@@ -35,6 +37,7 @@ STRIP = "headgate/strip"
 BODY_SIZE_LIMIT = "headgate.body_size_limit"
 DECOMPRESSOR = "headgate.decompressor"
 BUFFER = "headgate.buffer"
+LIMITS = limits.filter_name(Options(mode=Mode.ENVOY_GATEWAY))
 """Names of our own: Envoy Gateway has filters of the same kind, switched by their names."""
 SWITCHED = (
     BODY_SIZE_LIMIT,
@@ -42,6 +45,9 @@ SWITCHED = (
     BUFFER,
     extraction.JSON_TO_METADATA,
     extraction.MODEL_HEADER,
+    security.IDENTITY,
+    LIMITS,
+    steered.FILTER,
     extraction.USAGE_SCRIPT,
     extraction.COSTS,
     extraction.COST_TRAILERS,
@@ -73,19 +79,26 @@ def _renamed(filter_: HttpFilter, name: str) -> HttpFilter:
     return result
 
 
-def _request_filters(rules: Iterable[ir.Rule], options: Options) -> Iterator[HttpFilter]:
+def _request_filters(needs: Needs, options: Options) -> Iterator[HttpFilter]:
     yield _renamed(body_size_limit(options.body_bytes_max), BODY_SIZE_LIMIT)
     yield _renamed(decompressor(), DECOMPRESSOR)
     yield _renamed(buffer(options.body_bytes_max), BUFFER)
     # a path's model before the body's: it is the one that counts
     yield _renamed(extraction.path_model(options), extraction.PATH_MODEL)
-    yield _renamed(extraction.request_fields(), extraction.JSON_TO_METADATA)
+    yield _renamed(extraction.request_fields(max_tokens=needs.reserves), extraction.JSON_TO_METADATA)
     yield _renamed(extraction.model_header(), extraction.MODEL_HEADER)
     if options.extproc_sockets:
         yield extraction.router_processor()
-    if any(brought.overrides(rule.backends) for rule in rules):
+    identity = security.identity(needs.clients, needs.selected, options.header_attributes)
+    if identity is not None:
+        yield _renamed(identity, security.IDENTITY)
+    if needs.brings:
         # not switched off: the route that says what is moved is known only now
         yield brought.mover()
+    if needs.limited and options.limits:
+        yield _renamed(ratelimit(options, reserves=needs.reserves), LIMITS)
+    if needs.steered and options.limits:
+        yield _renamed(steered.follower(options), steered.FILTER)
 
 
 def place_of(names: Sequence[str]) -> int:
@@ -97,11 +110,32 @@ def place_of(names: Sequence[str]) -> int:
     return max((index for index, name in enumerate(names) if name.startswith(_FIRST)), default=-1) + 1
 
 
-def _http_filters(filters: Sequence[HttpFilter], rules: Iterable[ir.Rule], options: Options) -> list[HttpFilter]:
+def _http_filters(filters: Sequence[HttpFilter], needs: Needs, options: Options) -> list[HttpFilter]:
     place = place_of([each.name for each in filters])
-    answers = [_renamed(each, each.name) for each in extraction.response_filters(rules, options)]
+    answers = [_renamed(each, each.name) for each in extraction.response_filters(options, computed=needs.computes)]
     # answers are read before anything of Envoy Gateway's changes them: last in the list
-    return [*filters[:place], *_request_filters(rules, options), *filters[place:-1], *answers, *filters[-1:]]
+    last = [_with_attempts(each, options) for each in filters[-1:]]
+    return [*filters[:place], *_request_filters(needs, options), *filters[place:-1], *answers, *last]
+
+
+def _with_attempts(router: HttpFilter, options: Options) -> HttpFilter:
+    """The router, which tells the collector of attempts on AI routes that failed."""
+    message = Router()
+    if not options.collects or not router.typed_config.Unpack(message):
+        return router
+    message.upstream_log.extend(_logged(each) for each in telemetry.attempts(options))
+    result = HttpFilter()
+    result.CopyFrom(router)
+    result.typed_config.CopyFrom(packed(message))
+    return result
+
+
+def _logged(log: AccessLog) -> AccessLog:
+    """On AI routes only."""
+    result = AccessLog()
+    result.CopyFrom(log)
+    result.filter.CopyFrom(_both(_cel(_IS_AI), log.filter) if log.HasField("filter") else _cel(_IS_AI))
+    return result
 
 
 def _cel(expression: str) -> AccessLogFilter:
@@ -113,9 +147,12 @@ def _cel(expression: str) -> AccessLogFilter:
 def _on_ai_routes(mapper: ResponseMapper) -> ResponseMapper:
     result = ResponseMapper()
     result.CopyFrom(mapper)
-    both = AccessLogFilter(and_filter=AndFilter(filters=[_cel(_IS_AI), mapper.filter]))
-    result.filter.CopyFrom(both)
+    result.filter.CopyFrom(_both(_cel(_IS_AI), mapper.filter))
     return result
+
+
+def _both(first: AccessLogFilter, second: AccessLogFilter) -> AccessLogFilter:
+    return AccessLogFilter(and_filter=AndFilter(filters=[first, second]))
 
 
 def _add_local_replies(manager: HttpConnectionManager, options: Options) -> None:
@@ -127,33 +164,34 @@ def _add_local_replies(manager: HttpConnectionManager, options: Options) -> None
     manager.local_reply_config.mappers.extend([*added, *theirs])
 
 
-def _edit(manager: HttpConnectionManager, rules: Sequence[ir.Rule], options: Options) -> None:
-    filters = _http_filters(list(manager.http_filters), rules, options)
+def _edit(manager: HttpConnectionManager, needs: Needs, options: Options) -> None:
+    filters = _http_filters(list(manager.http_filters), needs, options)
     del manager.http_filters[:]
     manager.http_filters.extend(filters)
     manager.early_header_mutation_extensions.append(extension(STRIP, early_header_mutation()))
     _add_local_replies(manager, options)
+    manager.access_log.extend(_logged(each) for each in telemetry.collected(options))
     window = manager.http2_protocol_options.initial_stream_window_size
     window.value = max(window.value, UNSENT_BYTES_MAX)
 
 
-def _chain(chain: FilterChain, served: dict[str, list[ir.Rule]], options: Options) -> bool:
+def _chain(chain: FilterChain, served: Mapping[str, Needs], options: Options) -> bool:
     """Edits the chain where it serves AI routes; whether it does. A chain without HTTP is not ours."""
     changed = False
     for each in chain.filters:
         if each.typed_config.type_url != MANAGER:
             continue
         manager = HttpConnectionManager.FromString(each.typed_config.value)
-        rules = served.get(manager.rds.route_config_name)
-        if rules is not None and manager.http_filters:
-            _edit(manager, rules, options)
+        needs = served.get(manager.rds.route_config_name)
+        if needs is not None and manager.http_filters:
+            _edit(manager, needs, options)
             each.typed_config.CopyFrom(packed(manager))
             changed = True
     return changed
 
 
-def with_ai_filters(data: bytes, served: dict[str, list[ir.Rule]], options: Options) -> bytes:
-    """A listener with our filters where it serves AI routes, else its own bytes. `served` is rules by configuration."""
+def with_ai_filters(data: bytes, served: Mapping[str, Needs], options: Options) -> bytes:
+    """A listener with our filters where it serves AI routes, else its own bytes. `served` is by configuration."""
     listener = Listener.FromString(data)
     chains = list(listener.filter_chains)
     if listener.HasField("default_filter_chain"):

@@ -30,6 +30,7 @@ from envoy.extensions.filters.http.lua.v3.lua_pb2 import LuaPerRoute
 from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.envoy_gateway import listeners
+from headgate.compiler.envoy_gateway.clients import name_clients
 from headgate.compiler.envoy_gateway.joined import field as field_of
 from headgate.compiler.envoy_gateway.names import NOT_FOUND, Origin, route_origin, rule_of, without_inputs
 from headgate.compiler.envoy_gateway.rules import GatewayRules, KnownRule
@@ -83,6 +84,8 @@ class Entry:
     match: int = 0
     authentication: tuple[tuple[str, bytes], ...] = ()
     """Its configs of authentication filters."""
+    client_header: str = ""
+    """What authentication tells the client's name in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ class Host:
     host: VirtualHost
     rules: tuple[KnownRule, ...]
     problems: tuple[Problem, ...]
+    client_headers: frozenset[str] = frozenset()
+    """What authentication tells the client's name in."""
 
 
 def _kind(route: Route, origin: Origin) -> Kind:
@@ -136,6 +141,7 @@ def look_at(data: bytes) -> Entry:
     if origin is None or not origin.generated or origin.kind not in ("HTTPRoute", ""):
         return Entry(data, route, Kind.OTHER)
     rule, match = rule_of(route.name)
+    client_header = name_clients(route.typed_per_filter_config)
     policy = tuple(
         sorted(
             (key, config.SerializeToString(deterministic=True))
@@ -143,7 +149,7 @@ def look_at(data: bytes) -> Entry:
             if key.startswith(AUTHENTICATION)
         )
     )
-    return Entry(data, route, _kind(route, origin), rule, match, policy)
+    return Entry(data, route, _kind(route, origin), rule, match, policy, client_header)
 
 
 def guard_of(entries: Sequence[Entry]) -> Entry:
@@ -516,7 +522,8 @@ def with_ai_routes(
         listed = b"".join(_arranged(items, (places[0], places[1]), own, models=b"".join(own.models.values())))
         result.routes.extend(RouteList.FromString(listed).routes)
     problems = tuple(dict.fromkeys(_problems(entries, place)))
-    return Host(result, tuple(served[name] for name in sorted(served)), problems)
+    clients = frozenset(entry.client_header for entry in entries if entry.client_header)
+    return Host(result, tuple(served[name] for name in sorted(served)), problems, clients)
 
 
 def _share(host: VirtualHost, costs: Mapping[str, Any], read: Any | None) -> None:

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -18,10 +19,10 @@ from headgate.compiler import ir
 from headgate.compiler.envoy_gateway.clusters import ClusterMemo, rule_clusters, rule_secrets
 from headgate.compiler.envoy_gateway.listeners import with_ai_filters
 from headgate.compiler.envoy_gateway.names import GENERATED, INPUTS, cluster_owner, gateway_of
+from headgate.compiler.envoy_gateway.needs import Needs, needs_of
 from headgate.compiler.envoy_gateway.routes import Host, Problem, RouteMemo, with_ai_routes
 from headgate.compiler.envoy_gateway.rules import KnownRule, Rules
 from headgate.compiler.lower.clusters import service_clusters
-from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.listeners import DIRECT_RESPONSE_BYTES_MAX
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
 from headgate.compiler.options import Options
@@ -57,8 +58,8 @@ class Memo:
 
     routes: RouteMemo = field(default_factory=RouteMemo)
     clusters: ClusterMemo = field(default_factory=dict[tuple[str, bytes, str], bytes])
-    listeners: dict[tuple[bytes, tuple[tuple[str, bool], ...]], bytes] = field(
-        default_factory=dict[tuple[bytes, tuple[tuple[str, bool], ...]], bytes]
+    listeners: dict[tuple[bytes, tuple[tuple[str, Needs], ...]], bytes] = field(
+        default_factory=dict[tuple[bytes, tuple[tuple[str, Needs], ...]], bytes]
     )
 
 
@@ -71,6 +72,7 @@ class _Configuration:
     gateways: frozenset[str]
     rules: tuple[KnownRule, ...]
     problems: tuple[Problem, ...]
+    needs: Needs
 
 
 def _configuration(data: bytes, rules: Rules, options: Options, memo: Memo, fresh: Memo) -> _Configuration | None:
@@ -102,6 +104,7 @@ def _configuration(data: bytes, rules: Rules, options: Options, memo: Memo, fres
         frozenset(gateways),
         tuple(served.values()),
         tuple(dict.fromkeys(problem for host in hosts for problem in host.problems)),
+        needs_of((known.rule for known in served.values()), {name for host in hosts for name in host.client_headers}),
     )
 
 
@@ -138,9 +141,8 @@ def _clusters(
 def _listeners(
     theirs: Iterable[bytes], found: Iterable[_Configuration], options: Options, memo: Memo, fresh: Memo
 ) -> list[bytes]:
-    served = {each.name: [known.rule for known in each.rules] for each in found}
-    # of the rules a listener asks only whether any computes costs
-    what = tuple(sorted((name, any(map(extraction.computes, rules))) for name, rules in served.items()))
+    served = {each.name: each.needs for each in found}
+    what = tuple(sorted(served.items(), key=itemgetter(0)))
     result: list[bytes] = []
     for data in theirs:
         made = memo.listeners.get((data, what)) or with_ai_filters(data, served, options)

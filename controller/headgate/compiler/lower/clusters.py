@@ -6,6 +6,7 @@ from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.address_pb2 import Address
 from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.config.core.v3.config_source_pb2 import ApiVersion
 from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions, Http2ProtocolOptions
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext
@@ -137,16 +138,17 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
     return cluster
 
 
-def _service_cluster(name: str, sockets: tuple[str, ...]) -> Cluster:
+def _service_cluster(name: str, endpoints: tuple[ir.Endpoint, ...]) -> Cluster:
     protocol = HttpProtocolOptions()
     http2 = protocol.explicit_http_config.http2_protocol_options
     http2.initial_stream_window_size.value = WINDOW_BYTES_MAX
     http2.initial_connection_window_size.value = WINDOW_BYTES_MAX
+    dns = any(endpoint.is_dns for endpoint in endpoints)
     cluster = Cluster(
         name=name,
-        type=Cluster.STATIC,
+        type=Cluster.STRICT_DNS if dns else Cluster.STATIC,
         connect_timeout=duration(1),
-        load_assignment=_load_assignment(name, tuple(ir.Endpoint(path, 0, is_socket=True) for path in sockets)),
+        load_assignment=_load_assignment(name, endpoints),
         lb_policy=Cluster.LEAST_REQUEST,
     )
     cluster.per_connection_buffer_limit_bytes.value = 0  # unlimited, see WINDOW_BYTES_MAX
@@ -157,17 +159,46 @@ def _service_cluster(name: str, sockets: tuple[str, ...]) -> Cluster:
     return cluster
 
 
+def _sockets(*paths: str) -> tuple[ir.Endpoint, ...]:
+    return tuple(ir.Endpoint(path, 0, is_socket=True) for path in paths)
+
+
+@lru_cache(maxsize=1)
+def _as_envoy_gateways_envoy() -> TransportSocket:
+    """TLS with the files that Envoy Gateway's pods have, as to its own rate limit service: their certificate, which is
+    read again when it changes, and whom to trust."""
+    context = UpstreamTlsContext()
+    certificate = context.common_tls_context.tls_certificate_sds_secret_configs.add(name="xds_certificate")
+    certificate.sds_config.path_config_source.path = "/sds/xds-certificate.json"
+    certificate.sds_config.resource_api_version = ApiVersion.V3
+    context.common_tls_context.validation_context.trusted_ca.filename = "/certs/ca.crt"
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def _remote_cluster(name: str, address: str) -> Cluster:
+    host, _, port = address.rpartition(":")
+    cluster = _service_cluster(name, (ir.Endpoint(host, int(port), is_dns=True),))
+    cluster.dns_lookup_family = Cluster.V4_PREFERRED
+    cluster.transport_socket.CopyFrom(_as_envoy_gateways_envoy())
+    return cluster
+
+
 def service_clusters(options: Options) -> tuple[Cluster, ...]:
     """The clusters of our own servers that this installation runs."""
     result: list[Cluster] = []
     if options.extproc_sockets:
-        result.append(_service_cluster(EXTPROC_CLUSTER, options.extproc_sockets))
+        result.append(_service_cluster(EXTPROC_CLUSTER, _sockets(*options.extproc_sockets)))
     if options.ratelimit_socket:
-        result.append(_service_cluster(RATELIMIT_CLUSTER, (options.ratelimit_socket,)))
+        result.append(_service_cluster(RATELIMIT_CLUSTER, _sockets(options.ratelimit_socket)))
+    elif options.ratelimit_address:
+        result.append(_remote_cluster(RATELIMIT_CLUSTER, options.ratelimit_address))
     if options.collector_socket:
-        collector = _service_cluster(telemetry.COLLECTOR_CLUSTER, (options.collector_socket,))
-        telemetry.bound(collector)
-        result.append(collector)
+        result.append(_service_cluster(telemetry.COLLECTOR_CLUSTER, _sockets(options.collector_socket)))
+    elif options.collector_address:
+        result.append(_remote_cluster(telemetry.COLLECTOR_CLUSTER, options.collector_address))
+    for cluster in result:
+        if cluster.name == telemetry.COLLECTOR_CLUSTER:
+            telemetry.bound(cluster)
     return tuple(result)
 
 

@@ -27,15 +27,22 @@ from envoy.type.metadata.v3.metadata_pb2 import MetadataKey
 from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from headgate.compiler import cel, ir
 from headgate.compiler.lower.wire import duration, http_filter, packed
+from headgate.compiler.options import Options
 from headgate.contract import metadata
 from headgate.contract.steering import BACKEND_ENTRY, Choice, encode_choice
 
 DOMAIN = "headgate"
 METADATA = "headgate.ratelimit"
 """Where the service's answers go: who refused, for the access log; with which backend to begin, for the router."""
+FILTER = "envoy.filters.http.ratelimit"
 RULE_KEY = "rule"
 BACKEND_KEY = metadata.BACKEND_NAME
 MODEL_KEY = metadata.MODEL_NAME_OVERRIDE
+
+
+def filter_name(options: Options) -> str:
+    """The rate limit filter's; beside Envoy Gateway, whose own have Envoy's name for it, ours has another."""
+    return "headgate.ratelimit" if options.envoy_gateway else FILTER
 
 
 def header_key(name: str) -> str:

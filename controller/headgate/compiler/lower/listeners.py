@@ -44,6 +44,8 @@ from headgate.pb.body_size_limit_pb2 import BodySizeLimit
 
 RATELIMIT_TIMEOUT_SECONDS = 0.25
 RATELIMIT_UNAVAILABLE = 500
+FOREIGN_STAGE = 10
+"""Of `rate_limits` in routes: Envoy's last, which nobody else uses."""
 STREAM_IDLE_SECONDS = 300.0
 REQUEST_RECEIVED_SECONDS = 60.0
 """A client that sends its body more slowly than this is answered 408."""
@@ -146,7 +148,8 @@ def body_size_limit(body_bytes_max: int) -> HttpFilter:
     return http_filter("envoy.filters.http.body_size_limit", size)
 
 
-def _ratelimit(options: Options, *, reserves: bool) -> HttpFilter:
+def ratelimit(options: Options, *, reserves: bool) -> HttpFilter:
+    """Asks the rate limit service; with `reserves` it tells which request it is about."""
     service = GrpcService(timeout=duration(RATELIMIT_TIMEOUT_SECONDS))
     service.envoy_grpc.cluster_name = RATELIMIT_CLUSTER
     service.initial_metadata.add(key=headers.GRPC_MOMENT, value=headers.GRPC_MOMENT_FORMAT)
@@ -163,7 +166,9 @@ def _ratelimit(options: Options, *, reserves: bool) -> HttpFilter:
     )
     overlay.rate_limit_metadata(message, limits.METADATA)
     message.status_on_error.code = RATELIMIT_UNAVAILABLE  # pyright: ignore[reportAttributeAccessIssue]
-    return http_filter("envoy.filters.http.ratelimit", message)
+    if options.envoy_gateway:  # what others say of limits in routes is for others' filters
+        message.stage = FOREIGN_STAGE
+    return http_filter(limits.filter_name(options), message)
 
 
 def _limited(listener: ir.Listener) -> bool:
@@ -200,7 +205,7 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         # out of the headers before anything else could pass it on; the route that is known says what is moved
         iter([brought.mover()] if any(brought.overrides(rule.backends) for rule in _rules(listener)) else []),
         # refuses before any backend is chosen; charges when the stream is done
-        iter([_ratelimit(options, reserves=reserves)] if _limited(listener) and options.ratelimit_socket else []),
+        iter([ratelimit(options, reserves=reserves)] if _limited(listener) and options.limits else []),
         # begins with the backend that the answer names; the answer has to be there
         iter(
             [steered.follower(options)] if any(steered.is_steered(rule.backends) for rule in _rules(listener)) else []
@@ -208,7 +213,9 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         # refuses too, but by this Envoy alone
         iter([limits.local_filter(_rules(listener))] if any(rule.local_limit for rule in _rules(listener)) else []),
         # read the answer: last in the list, so first on the way back
-        iter(extraction.response_filters(_rules(listener), options) if ai else []),
+        iter(
+            extraction.response_filters(options, computed=any(map(extraction.computes, _rules(listener)))) if ai else []
+        ),
         iter([_router(options)]),
     ]
     return list(chain.from_iterable(table))

@@ -26,6 +26,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES
+from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.filters.extraction import ERROR_JSON, ERROR_KEY
 from headgate.compiler.lower.routes import UNKNOWN_MODEL, answered, metadata_matcher
@@ -104,6 +105,10 @@ def _client_path(test: str) -> str:
     return f"{known} ? {stored}['{metadata.INTERNAL_PATH}'].{test} : request.path.{test}"
 
 
+_REFUSED_BY_US = (
+    f"'{limits.METADATA}' in metadata.filter_metadata && 'rule' in metadata.filter_metadata['{limits.METADATA}']"
+)
+"""What our rate limit service tells of a refusal."""
 _IS_ANTHROPIC = _client_path("matches('^(/anthropic/|/v1/messages).*')")
 
 
@@ -191,6 +196,7 @@ WORDLESS = (
     ("low_version", "HTTP/1.0 is not served: use HTTP/1.1 or HTTP/2."),
     ("route_not_found", "Nothing is served for the host %REQ(:AUTHORITY)%."),
     ("cluster_not_found", "The backend of this model is being changed; try again."),
+    ("rate_limiter_error", "The limits of this gateway cannot be checked at the moment; try again."),
 )
 """What Envoy refuses without a word, by the start of its details, and the words for it."""
 UNREADABLE = (
@@ -252,9 +258,11 @@ def local_replies(options: Options, body_bytes_max: int, allowed: Sequence[Heade
     # a failed call names the processor's socket, and so may hold anything
     answered_by_processor = f"{_PROCESSOR_ANSWERED} && !{_PROCESSOR_FAILED}"
     result.mappers.append(_mapper(_cel(answered_by_processor), _verbatim()))
-    if not options.envoy_gateway:
-        # our rate limit service answers in the client's dialect and names the limit
-        result.mappers.append(_mapper(_cel("response.code_details == 'request_rate_limited'"), _verbatim()))
+    # our rate limit service answers in the client's dialect and names the limit
+    limited = "response.code_details == 'request_rate_limited'"
+    if options.envoy_gateway:  # whose own may have refused
+        limited = f"{limited} && {_REFUSED_BY_US}"
+    result.mappers.append(_mapper(_cel(limited), _verbatim()))
     for start, words in UNREADABLE:
         when = f"response.code_details.startsWith('{start}')"
         result.mappers.extend(_mappers(when, words, otherwise=_either_format))

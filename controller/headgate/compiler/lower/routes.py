@@ -271,8 +271,9 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     chosen_among = tuple(backend for backend, _ in served.backends)
     if steered.is_steered(chosen_among):
         configs[steered.FILTER].CopyFrom(steered.per_route())
-    if rule.limits and options.ratelimit_socket:
-        configs["envoy.filters.http.ratelimit"].CopyFrom(packed(limits.per_route(rule, backends=chosen_among)))
+    if rule.limits and options.limits:
+        config = packed(limits.per_route(rule, backends=chosen_among))
+        configs[limits.filter_name(options)].CopyFrom(config)
     if any(backend.credential is not None and backend.credential.override for backend, _ in served.backends):
         configs[brought.FILTER].CopyFrom(brought.per_route(rule.backends))
     for name, config in extraction.route_configs(
@@ -443,7 +444,7 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
             _rewrite(route.route, rule.rewrite, match)
         if rule.limits:
             config = limits.per_route(rule)
-            route.typed_per_filter_config["envoy.filters.http.ratelimit"].CopyFrom(packed(config))
+            route.typed_per_filter_config[limits.FILTER].CopyFrom(packed(config))
         if rule.unresolved_weight:
             yield _unresolved(route, rule.unresolved_weight, usable)
     else:

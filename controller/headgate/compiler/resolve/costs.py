@@ -8,6 +8,8 @@ from headgate.compiler import ir
 QUOTA_COST = "quota_cost"
 """compat: what the cost of a quota is called in the metadata of a request."""
 LIMIT_COST = "limit_cost"
+NO_SERVICE = "rateLimit.enabled of the chart, or --ratelimit-address or --ratelimit-socket of the controller"
+"""What to do where limits are not enforced."""
 
 
 @dataclass(frozen=True, slots=True)

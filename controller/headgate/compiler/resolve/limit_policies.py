@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from headgate.compiler import cel, ir
-from headgate.compiler.resolve.costs import Priced
+from headgate.compiler.resolve.costs import NO_SERVICE, Priced
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resolve.selecting import selectors
 from headgate.compiler.resources.limit_policy import LimitPolicy, LimitPolicyRule, ModelPrice
+from headgate.compiler.resources.metadata import Name
 from headgate.compiler.world import Target
 from headgate.contract import metadata
 from headgate.limits.calendar import known_zone
@@ -42,15 +43,31 @@ def _split(service: str) -> tuple[str, str]:
 def check_limit_policies(scope: Scope) -> None:
     """Reports on what no route leads to, too."""
     for policy in scope.world.limit_policies.values():
+        if scope.options.envoy_gateway:
+            _check_targets(scope, policy)
         for _ in _limits(scope, policy, None):
             pass
 
 
+def _check_targets(scope: Scope, policy: LimitPolicy) -> None:
+    """Envoy Gateway's own routes do not pass our filters. An AI route is an HTTPRoute of its name there."""
+    remedy = "a BackendTrafficPolicy for them"
+    for index, target in enumerate(policy.spec.target_refs):
+        field = f"spec.targetRefs[{index}]"
+        if target.kind == "Gateway":
+            message = "beside Envoy Gateway only requests on AI routes are counted"
+            scope.report.warning(policy, field, message, remedy=remedy)
+        elif target.kind == "HTTPRoute" and Name(policy.metadata.namespace, target.name) not in (
+            scope.world.ai_gateway_routes
+        ):
+            message = f"HTTPRoute {target.name} is no AI route: beside Envoy Gateway nothing else is counted"
+            scope.report.error(policy, field, message, remedy=remedy)
+
+
 def _limits(scope: Scope, policy: LimitPolicy, service: str | None) -> Iterator[Priced]:
     """The limits of a policy, of one backend or of all."""
-    if not scope.options.ratelimit_socket:
-        what = "beside Envoy Gateway" if scope.options.envoy_gateway else "without a rate limit service"
-        scope.report.error(policy, "spec", f"limits are not enforced {what}")
+    if not scope.options.limits:
+        scope.report.error(policy, "spec", "limits are not enforced without a rate limit service", remedy=NO_SERVICE)
         return
     for index, rule in enumerate(policy.spec.rules):
         field = f"spec.rules[{index}]"

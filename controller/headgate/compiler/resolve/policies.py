@@ -107,7 +107,7 @@ def limits(
     spec = policy.spec.rate_limit
     if spec is None or spec.global_ is None:
         return ()
-    if not scope.options.ratelimit_socket:
+    if not scope.options.limits:
         scope.report.error(policy, "spec.rateLimit.global", "this installation runs no rate limit service")
         return ()
     found: list[ir.LimitRule] = []

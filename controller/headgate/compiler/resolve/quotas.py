@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from headgate.compiler import cel, ir
-from headgate.compiler.resolve.costs import Priced
+from headgate.compiler.resolve.costs import NO_SERVICE, Priced
 from headgate.compiler.resolve.policies import reservation
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resolve.selecting import selectors
@@ -55,9 +55,8 @@ def check_quotas(scope: Scope) -> None:
 
 def _of_policy(scope: Scope, policy: QuotaPolicy, service: str) -> Iterator[tuple[str, ir.LimitRule, str]]:
     """(key of the bucket, limit, cost expression) of each bucket for one backend."""
-    if not scope.options.ratelimit_socket:
-        what = "beside Envoy Gateway" if scope.options.envoy_gateway else "without a rate limit service"
-        scope.report.error(policy, "spec", f"quotas are not enforced {what}")
+    if not scope.options.limits:
+        scope.report.error(policy, "spec", "quotas are not enforced without a rate limit service", remedy=NO_SERVICE)
         return
     reserve, output = reservation(scope, policy)
     base = ir.LimitRule(

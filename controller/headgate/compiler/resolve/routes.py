@@ -144,7 +144,7 @@ def _ai_rule(
     found = (*policy_limits(scope, targets, usable), *quota_limits(scope, usable))
     added, costs = with_costs(found, costs)
     backends = with_managed_headers(usable)
-    counted = bool(costs) or bool(scope.options.collector_socket)
+    counted = bool(costs) or scope.options.collects
     backends = tuple(
         replace(each, include_usage=counted, steered=any(each.backend for each in added)) for each in backends
     )

@@ -96,6 +96,20 @@ def _add_extension_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="largest message from Envoy Gateway, whose own bound is extensionManager.maxMessageSize",
     )
+    add(
+        "--ratelimit-address",
+        type=_service,
+        default="",
+        metavar="HOST:PORT",
+        help="where Envoys find the rate limit service of LimitPolicies and QuotaPolicies, refused without it",
+    )
+    add(
+        "--collector-address",
+        type=_service,
+        default="",
+        metavar="HOST:PORT",
+        help="where Envoys find the collector, which is told of every request on AI routes",
+    )
 
 
 def _add_webhook_arguments(parser: argparse.ArgumentParser) -> None:
@@ -173,6 +187,13 @@ def _environment(text: str) -> tuple[tuple[str, str], ...]:
 def _address(text: str) -> str:
     """`:1063`, as upstream writes it, is any address."""
     return f"0.0.0.0{text}" if text.startswith(":") else text
+
+
+def _service(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if text and not (host and colon and port.isdecimal()):
+        raise ValueError(text)
+    return text
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """`--mode envoy-gateway`: the resources of a Kubernetes API, for the Envoys of an Envoy Gateway.
 
-change → a quiet moment → compile ──► hooks are answered from it (every replica)
+change → a quiet moment → compile ──► hooks are answered from it, limits are served (every replica)
                                  ├──► HTTPRoutes and filters are written (leader)
                                  ├──► statuses (leader), with whether Envoy Gateway calls us
                                  └──► which pods need the processor: webhook (every replica), rollouts (leader)
@@ -33,6 +33,7 @@ from headgate.controller.extension.object_writer import ObjectWriter
 from headgate.controller.extension.peers import Peers
 from headgate.controller.extension.server import SERVICE, ExtensionServer, Served
 from headgate.controller.extension.workloads import DeployedWatch
+from headgate.controller.limits_page import LimitsPage
 from headgate.controller.loop import quiet_changes
 from headgate.controller.sources.kubernetes.discovery import Discovery
 from headgate.controller.webhook.pods import PodWebhook
@@ -63,7 +64,9 @@ async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
         )
         deployed = DeployedWatch(cluster.api, options.proxy_namespaces, leading=lambda: cluster.leading)
         outlet = _Outlet(cluster, compiler_options(options), deployed, peers, webhook, (deployed.run, peers.run, *work))
-        async with serve_health(options.health_address, ready=outlet.not_ready, status=outlet.status):
+        async with serve_health(
+            options.health_address, ready=outlet.not_ready, status=outlet.status, limits=outlet.limits
+        ):
             await outlet.serve(options.extension_address, options.extension_message_bytes_max, stop)
 
 
@@ -75,6 +78,9 @@ def compiler_options(options: argparse.Namespace) -> Options:
         lua_directory="" if options.lua_dir == str(lua.directory()) else options.lua_dir,
         path_root=options.root_prefix,
         access_log="",
+        ratelimit_address=options.ratelimit_address,
+        ratelimit_failure_deny=options.ratelimit_fail_closed,
+        collector_address=options.collector_address,
     )
 
 
@@ -109,6 +115,7 @@ class _Outlet:
         self._version = packages.version("headgate")
         self._hooks = ExtensionServer(options)
         self._writer = ObjectWriter(cluster.api, Discovery(cluster.api), may_write=lambda: cluster.leading)
+        self.limits = LimitsPage()
         self._last: _Build | None = None
         self._good: Good = {}
         self._error = ""
@@ -186,6 +193,7 @@ class _Outlet:
             for problem in build.problems:
                 log.warning("problem", problem=str(problem))
         self._last = build
+        self.limits.publish(build.compiled.limits)
         self._hooks.serve(Served(build.rules, inputs_of(build.wanted)))
         self._writer.offer(build.world, build.wanted)
         if self._webhook is not None:

@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--extproc-socket", action="append", default=[], help="a processor's unix socket; may be repeated")
     add("--ratelimit-socket", default="", help="the rate limit service's unix socket")
+    add("--collector-socket", default="", help="the collector's unix socket")
+    add(
+        "--ratelimit-fail-closed",
+        action="store_true",
+        help="all modes: without the rate limit service, what is limited is answered 500 instead of let through",
+    )
     add(
         "--lua-dir", default=str(lua.directory()), help="folder of the scripts; empty embeds them (default %(default)s)"
     )
@@ -46,6 +52,8 @@ def compiler_options(
         listen_address=options.listen_address,
         extproc_sockets=tuple(options.extproc_socket),
         ratelimit_socket=options.ratelimit_socket,
+        ratelimit_failure_deny=options.ratelimit_fail_closed,
+        collector_socket=options.collector_socket,
         lua_directory=options.lua_dir,
         secrets_directory=secrets_directory,
         access_log=options.access_log,

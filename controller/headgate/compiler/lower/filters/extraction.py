@@ -196,13 +196,13 @@ def computes(rule: ir.Rule) -> bool:
     return any(map(is_computed, rule.costs))
 
 
-def response_filters(rules: Iterable[ir.Rule], options: Options) -> Iterator[HttpFilter]:
+def response_filters(options: Options, *, computed: bool) -> Iterator[HttpFilter]:
     """In list order; answers pass them from last to first: counted, priced, recorded, and only then read and trimmed.
 
-    Where no rule computes a cost, what the script reads is enough.
+    Where no cost is `computed`, what the script reads is enough.
     """
     yield http_filter(USAGE_SCRIPT, _scripts("usage", "dialect_usage", options=options))
-    if any(computes(rule) for rule in rules):
+    if computed:
         extraction = TokenUsageExtraction(include_unconfigured_routes=False)
         extraction.limits.max_sse_event_size.value = SSE_EVENT_BYTES_MAX
         extraction.limits.max_json_body_size.value = JSON_BYTES_MAX

@@ -2,7 +2,7 @@
 
 A request has a line when it is over, and each of its attempts that failed one before.
 
-With a collector (`Options.collector_socket`) Envoy sends each finished request to it, as it is: nothing is formatted,
+With a collector (`Options.collects`) Envoy sends each finished request to it, as it is: nothing is formatted,
 and all that is known of the request comes along (metadata, counts, times). Attempts are sent where they failed: what is
 known of the one that served is in the request's own entry.
 """
@@ -88,7 +88,7 @@ def _entries(attributes: Mapping[str, str]) -> AccessLog:
 
 def collected(options: Options) -> list[AccessLog]:
     """The logger that sends requests to the collector, where there is one."""
-    return [_entries(dict(options.header_attributes))] if options.collector_socket else []
+    return [_entries(dict(options.header_attributes))] if options.collects else []
 
 
 def attempts(options: Options) -> list[AccessLog]:

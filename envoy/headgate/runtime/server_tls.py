@@ -1,9 +1,10 @@
-"""TLS on the gRPC port: the certificate that is shown, renewed while it is served, and whom clients must be.
+"""TLS of our gRPC servers: the certificate that is shown, renewed while it is served, and whom clients must be.
 
-Envoy Gateway mounts both from secrets, which are replaced in place: a file that changes is read again, for connections
+Both are mounted from secrets, which are replaced in place: a file that changes is read again, for connections
 from then on.
 """
 
+import argparse
 import asyncio
 import ssl
 from dataclasses import dataclass
@@ -12,9 +13,35 @@ from typing import Final
 
 from headgate.runtime.logging import event_log
 
-log = event_log("ratelimit")
+log = event_log("tls")
 
 POLL_SECONDS: Final = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line's part."""
+    add = parser.add_argument
+    add("--tls-certificate", type=Path, default=None, help="serve over TLS; read again when it changes")
+    add("--tls-key", type=Path, default=None)
+    add("--tls-client-ca", type=Path, default=None, help="clients must show a certificate of it")
+
+
+def open_tls(options: argparse.Namespace) -> "ServerTls | None":
+    """What the command line asks for. Raises TlsError."""
+    if options.tls_certificate is None and options.tls_client_ca is None:
+        return None
+    if options.tls_certificate is None or options.tls_key is None:
+        raise TlsError("TLS needs --tls-certificate and --tls-key")
+    try:
+        return ServerTls(
+            TlsFiles(certificate=options.tls_certificate, key=options.tls_key, client_ca=options.tls_client_ca)
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise TlsError(f"TLS: {error}") from error
+
+
+class TlsError(Exception):
+    """Why there is no TLS, in one line for the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
