@@ -34,7 +34,8 @@ _THIRD: Final = b"\x1a"
 
 _PHASES: Final = {phase: bytes((phase << 3 | 2,)) for phase in Phase}
 _LENGTHS: Final = tuple(bytes((length,)) for length in range(128))
-_NUMBER: Final = Struct("<cd")
+_NUMBER: Final = b"\x11"  # Value.number_value
+_DOUBLE: Final = Struct("<d")
 
 
 def _length(size: int) -> bytes:
@@ -113,14 +114,22 @@ def _namespaces(metadata: Namespaces) -> bytes:
 
 
 def _struct(values: Mapping[str, Value]) -> bytes:
-    return b"".join([_field(name, value) for name, value in values.items()])
+    """The entries of `Struct.fields`."""
+    entries: list[bytes] = []
+    for name, value in values.items():
+        if type(value) is str and len(value) <= KEPT_CHARACTERS_MAX:
+            entries.append(_kept_text(name, value))
+        elif type(value) is int:
+            entries.append(_number_head(name) + _DOUBLE.pack(value))
+        else:
+            entries.append(_sized(_FIRST, _key(name) + _value(value)))
+    return b"".join(entries)
 
 
-def _field(name: str, value: Value) -> bytes:
-    """An entry of `Struct.fields`."""
-    if isinstance(value, str) and len(value) <= KEPT_CHARACTERS_MAX:
-        return _kept_text(name, value)
-    return _sized(_FIRST, _key(name) + _value(value))
+@lru_cache(maxsize=KEPT_MAX)
+def _number_head(name: str) -> bytes:
+    """An entry that is a number, up to its eight bytes."""
+    return _sized(_FIRST, _key(name) + _sized(_SECOND, _NUMBER + bytes(8)))[:-8]
 
 
 @lru_cache(maxsize=KEPT_MAX)
@@ -141,7 +150,7 @@ def _value(value: Value) -> bytes:
         case str():
             encoded = _sized(b"\x1a", value.encode())
         case int() | float():
-            encoded = _NUMBER.pack(b"\x11", value)
+            encoded = _NUMBER + _DOUBLE.pack(value)
         case None:
             encoded = b"\x08\x00"
         case tuple():

@@ -441,10 +441,11 @@ class UpstreamSession:
             (keys.TOTAL_TOKENS, usage.total),
             (keys.REASONING_TOKENS, usage.reasoning),
         )
-        # Envoy drops a charge that is no count; a provider's nonsense must not make the rest free.
-        ours: dict[str, Value] = {
-            key: min(max(tokens, 0), _TOKENS_MAX) for key, tokens in counted if tokens is not None
-        }
+        ours: dict[str, Value] = {}
+        for key, tokens in counted:
+            if tokens is not None:
+                # Envoy drops a charge that is no count; a provider's nonsense must not make the rest free.
+                ours[key] = tokens if 0 <= tokens <= _TOKENS_MAX else min(max(tokens, 0), _TOKENS_MAX)
         if ours:
             ours[keys.USAGE_SOURCE] = keys.USAGE_REPORTED
         if translation.response_model:

@@ -45,14 +45,17 @@ _OVERWRITE: Final = 2
 
 REMEMBERED_MAX: Final = 1024
 REMEMBERED_BYTES_MAX: Final = 512
-"""Of a message to remember: clients' paths travel in it."""
+"""Of a message to remember: clients' paths and providers' request ids travel in it."""
 
 # Tags of ProcessingRequest: field number and wire type.
 _REQUEST_HEADERS: Final = b"\x12"
+_RESPONSE_HEADERS: Final = b"\x1a"
 _REQUEST_BODY: Final = b"\x22"
 _RESPONSE_BODY: Final = b"\x2a"
 _BODY: Final = 0x0A
 _END_OF_STREAM: Final = b"\x10\x01"
+_NO_METADATA: Final = b"\x42\x00"
+"""An empty `metadata_context`, which Envoy adds to every message when no namespace is forwarded."""
 
 
 class WireError(Exception):
@@ -67,7 +70,7 @@ def decode(data: bytes) -> Event:
         if found is not None:
             body, ended = found
             return ResponseBody(body, ended) if tag == _RESPONSE_BODY else RequestBody(body, ended)
-    elif tag == _REQUEST_HEADERS and len(data) <= REMEMBERED_BYTES_MAX:
+    elif tag in (_REQUEST_HEADERS, _RESPONSE_HEADERS) and len(data) <= REMEMBERED_BYTES_MAX:
         return _remembered(data)
     return _decode(data)
 
@@ -78,17 +81,24 @@ def _plain_body(data: bytes) -> tuple[bytes, bool] | None:
     if size < 8:
         return None
     position, length = _read_length(data, 1)
-    if position + length != size or data[position] != _BODY:
+    after = position + length
+    if (after != size and data[after:] != _NO_METADATA) or data[position] != _BODY:
         return None
     start, length = _read_length(data, position + 1)
     end = start + length
-    if end == size:
-        return data[start:], False
-    return (data[start:end], True) if data[end:] == _END_OF_STREAM else None
+    if end == after:
+        return data[start:end], False
+    return (data[start:end], True) if data[end:after] == _END_OF_STREAM else None
 
 
 def _read_length(data: bytes, position: int) -> tuple[int, int]:
     """The position after a length, and the length; one beyond the data where it is none."""
+    low = data[position]
+    if low < 128:
+        return position + 1, low
+    high = data[position + 1] if position + 1 < len(data) else 128
+    if high < 128:
+        return position + 2, high << 7 | low & 0x7F
     value = shift = 0
     for at in range(position, min(position + 5, len(data))):
         byte = data[at]
@@ -101,7 +111,7 @@ def _read_length(data: bytes, position: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=REMEMBERED_MAX)
 def _remembered(data: bytes) -> Event:
-    """Requests' headers, as far as the compiler has them sent, are few: most streams begin with equal bytes."""
+    """Of headers, the compiler has few sent: most messages are equal."""
     return _decode(data)
 
 

@@ -60,6 +60,19 @@ def test_every_message_becomes_its_event(message: pb.ProcessingRequest, event: E
     assert decode(message.SerializeToString()) == event
 
 
+@pytest.mark.parametrize("size", [1, 115, 116, 127, 128, 16_370, 16_384, 2_100_000])
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_body_with_empty_metadata_beside_it_is_but_a_body(ended: bool, size: int) -> None:
+    body = pb.HttpBody(body=b"B\0" * size, end_of_stream=ended)
+    for message, event in (
+        (pb.ProcessingRequest(request_body=body), RequestBody(body.body, ended)),
+        (pb.ProcessingRequest(response_body=body), ResponseBody(body.body, ended)),
+    ):
+        assert decode(message.SerializeToString()) == event
+        message.metadata_context.SetInParent()
+        assert decode(message.SerializeToString()) == event
+
+
 def test_what_comes_beside_an_event_is_its_context() -> None:
     message = pb.ProcessingRequest(request_body=pb.HttpBody(end_of_stream=True))
     message.attributes["envoy.filters.http.ext_proc"].CopyFrom(struct({"response.code": 429, "request.path": "/v1"}))
