@@ -23,6 +23,9 @@ from headgate.pb.token_usage_pb2 import TokenUsage
 SERVICE: Final = "envoy.service.accesslog.v3.AccessLogService"
 METHOD: Final = f"/{SERVICE}/StreamAccessLogs"
 _USAGE: Final = "envoy.ai.token_usage"
+_GATEWAYS: Final = "httproute/"
+PATH_MAX: Final = 256
+"""Of a path, for its class."""
 _NOTHING: Final[Mapping[str, Value]] = {}
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
@@ -53,7 +56,9 @@ def _entry(entry: HTTPAccessLogEntry) -> Entry:
         status=response.response_code.value,
         details=response.response_code_details,
         flags=_flags(common.response_flags) if common.HasField("response_flags") else (),
-        route=common.route_name,
+        route=_route(
+            common.route_name, _text(internal, metadata.INTERNAL_PATH) or request.original_path or request.path
+        ),
         cluster=common.upstream_cluster,
         upstream=_address(common.upstream_remote_address) if common.HasField("upstream_remote_address") else "",
         attempts=common.upstream_request_attempt_count,
@@ -65,6 +70,27 @@ def _entry(entry: HTTPAccessLogEntry) -> Entry:
         extracted=extracted,
         extracted_model=model,
     )
+
+
+def _route(name: str, path: str) -> str:
+    """The route's name; one of Envoy Gateway's (`httproute/<ns>/<route>/rule/<i>/match/…`) as ours are called, with the
+    class of the client's path."""
+    return _gateways_route(name, path.partition("?")[0][:PATH_MAX]) if name.startswith(_GATEWAYS) else name
+
+
+@lru_cache(maxsize=4096)
+def _gateways_route(name: str, path: str) -> str:
+    # imported here: what only these need
+    from headgate.compiler.matching import path_class_of
+
+    before, rule, after = name.removeprefix(_GATEWAYS).partition("/rule/")
+    number, match, rest = after.partition("/match/")
+    return f"{before}{rule}{number}/{path_class_of(path).name}{match}{rest.partition('/')[0]}"
+
+
+def _text(values: Mapping[str, Value], key: str) -> str:
+    value = values.get(key, "")
+    return value if isinstance(value, str) else ""
 
 
 def _nanos(duration: Duration) -> int:

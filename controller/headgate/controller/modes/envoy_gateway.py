@@ -35,6 +35,7 @@ from headgate.controller.extension.server import SERVICE, ExtensionServer, Serve
 from headgate.controller.extension.workloads import DeployedWatch
 from headgate.controller.limits_page import LimitsPage
 from headgate.controller.loop import quiet_changes
+from headgate.controller.modes.envoys import header_attributes
 from headgate.controller.sources.kubernetes.discovery import Discovery
 from headgate.controller.webhook.pods import PodWebhook
 from headgate.runtime.grpc_server import Health, listen, make_server
@@ -81,6 +82,7 @@ def compiler_options(options: argparse.Namespace) -> Options:
         ratelimit_address=options.ratelimit_address,
         ratelimit_failure_deny=options.ratelimit_fail_closed,
         collector_address=options.collector_address,
+        header_attributes=header_attributes(options),
     )
 
 

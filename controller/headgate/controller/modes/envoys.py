@@ -5,6 +5,7 @@ from pathlib import Path
 
 from headgate import lua
 from headgate.compiler.options import CONTROLLER_NAME, Mode, Options
+from headgate.contract.attributes import ATTRIBUTES_DEFAULT, parse_attributes
 from headgate.controller.loop import Build
 from headgate.controller.store import Refusal
 from headgate.controller.xds.snapshot import Snapshot
@@ -37,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--lua-dir", default=str(lua.directory()), help="folder of the scripts; empty embeds them (default %(default)s)"
     )
+    add(
+        "--log-request-header-attributes",
+        type=_attributes,
+        default=None,
+        metavar="HEADER:ATTRIBUTE,…",
+        help=f"all modes: request headers that become labels of records (with a collector: {ATTRIBUTES_DEFAULT})",
+    )
     add("--access-log", default="/dev/stdout", help="file for a line per request, empty for none")
     add("--root-prefix", "--rootPrefix", default="/", help="path that all endpoints live under (default %(default)s)")
 
@@ -54,11 +62,24 @@ def compiler_options(
         ratelimit_socket=options.ratelimit_socket,
         ratelimit_failure_deny=options.ratelimit_fail_closed,
         collector_socket=options.collector_socket,
+        header_attributes=header_attributes(options),
         lua_directory=options.lua_dir,
         secrets_directory=secrets_directory,
         access_log=options.access_log,
         path_root=options.root_prefix,
     )
+
+
+def _attributes(text: str) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(parse_attributes(text).items()))  # its error is a ValueError
+
+
+def header_attributes(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """What is told of requests' headers."""
+    said: tuple[tuple[str, str], ...] | None = options.log_request_header_attributes
+    if said is not None:
+        return said
+    return _attributes(ATTRIBUTES_DEFAULT) if options.collector_socket or options.collector_address else ()
 
 
 class LogObserver:
