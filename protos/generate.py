@@ -21,6 +21,7 @@ PACKAGE = ROOT / "headgate" / "pb"
 TYPINGS = ROOT / "typings"
 
 WHEEL_IMPORTS = (
+    "envoy.config.core.v3.http_service_pb2",
     "envoy.config.core.v3.extension_pb2",
     "envoy.extensions.filters.http.json_to_metadata.v3.json_to_metadata_pb2",
     "google.protobuf.struct_pb2",

@@ -1,4 +1,7 @@
-"""A receiver of OpenTelemetry's data, by gRPC and by HTTP on two ports: spans and log records as plain values."""
+"""A receiver of OpenTelemetry's data, by gRPC and by HTTP on two ports: spans and log records as plain values.
+
+It takes entries of Envoy's access log service too.
+"""
 
 import asyncio
 import threading
@@ -21,6 +24,7 @@ SERVER, CLIENT = 2, 3
 ERROR = 2
 """Status of a span."""
 _TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_ENTRIES = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 _LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 
 Value = str | int | float | bool | Sequence[Any] | Mapping[str, Any] | None
@@ -64,6 +68,8 @@ class Received:
     spans: list[Span] = field(default_factory=list[Span])
     logs: list[LogRecord] = field(default_factory=list[LogRecord])
     headers: list[Mapping[str, str]] = field(default_factory=list[Mapping[str, str]])
+    entries: list[bytes] = field(default_factory=list[bytes])
+    """Messages of Envoy's access log service."""
     raw: list[bytes] = field(default_factory=list[bytes])
     """The requests' bodies: what must be in none of them is looked for here."""
 
@@ -156,6 +162,7 @@ class OtlpReceiver:
                 [*self._received.spans],
                 [*self._received.logs],
                 [*self._received.headers],
+                [*self._received.entries],
                 [*self._received.raw],
             )
 
@@ -195,6 +202,8 @@ class OtlpReceiver:
             self._received.raw.append(data)
             if path in (_TRACES, "/v1/traces"):
                 self._received.spans.extend(_spans(data))
+            elif path == _ENTRIES:
+                self._received.entries.append(data)
             elif path in (_LOGS, "/v1/logs"):
                 self._received.logs.extend(_logs(data))
 
@@ -234,6 +243,9 @@ class _Service(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: Any) -> Any:
         path: str = handler_call_details.method
+        if path == _ENTRIES:
+            stream: Callable[..., Any] = grpc.stream_unary_rpc_method_handler
+            return stream(self._entries)
 
         def export(data: bytes, context: Any) -> bytes:
             self._receiver.take(path, data, {key: str(value) for key, value in context.invocation_metadata()})
@@ -241,6 +253,15 @@ class _Service(grpc.GenericRpcHandler):
 
         made: Callable[..., Any] = grpc.unary_unary_rpc_method_handler  # its types are partly unknown
         return made(export)
+
+    def _entries(self, messages: Iterator[bytes], context: Any) -> bytes:
+        del context
+        try:
+            for message in messages:
+                self._receiver.take(_ENTRIES, message, {})
+        except grpc.RpcError:  # Envoy ends such a stream by leaving
+            pass
+        return b""
 
 
 def roots(spans: Collection[Span], parent: str = "") -> list[Span]:

@@ -14,10 +14,11 @@ from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
 from headgate.contract import otel
 from headgate.contract.attributes import AttributesError, merged_attributes
-from headgate.contract.otel import Tracing
+from headgate.contract.otel import Signal, Tracing
 from headgate.runtime.logging import event_log
 
 if TYPE_CHECKING:
+    from headgate.compiler.ir import AccessLog
     from headgate.compiler.options import Options
     from headgate.compiler.resources import core
     from headgate.compiler.resources.metadata import Name
@@ -109,6 +110,8 @@ def _compiler_options(options: RunOptions, state: StateDirectory, environment: M
         collector_socket=str(state.collector_socket) if options.ledger is not None else "",
         header_attributes=header_attributes(options, environment, "LOG"),
         tracing=_tracing(options, environment)[0],
+        # a collector sends them itself
+        logs=_logs(environment) if options.ledger is None else (),
         # where this system has it, or SSL_CERT_FILE says
         ca_file=ssl.get_default_verify_paths().cafile or SYSTEM_CA_FILE,
     )
@@ -138,3 +141,15 @@ def _access_log(path: str) -> str:
         log.warning("no_access_log", reason="standard output is a socket; name a file with --access-log")
         return ""
     return path
+
+
+def _logs(environment: Mapping[str, str]) -> "tuple[AccessLog, ...]":
+    """OpenTelemetry's logs, where they are asked for: an endpoint that is there for traces asks for none."""
+    from headgate.compiler.ir import AccessLog
+
+    asked = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT" in environment or environment.get("OTEL_LOGS_EXPORTER") == "otlp"
+    exporter = otel.exporter(environment, Signal.LOGS, []) if asked else None
+    if exporter is None:
+        return ()
+    name, others = otel.resource(environment)
+    return (AccessLog(otlp=exporter, resource=(("service.name", name), *others)),)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from headgate.contract.facts import ModelRow
-from headgate.contract.otel import Tracing
+from headgate.contract.otel import Exporter, Tracing
 from headgate.contract.secret import Secret
 from headgate.llm.names import DialectName, HostName
 
@@ -436,6 +436,28 @@ class ClientTraffic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccessLog:
+    """One access log: lines in a file (`path`), records by OTLP (`otlp`), or Envoy's own entries (`als`)."""
+
+    path: str = ""
+    otlp: Exporter | None = None
+    resource: Pairs = ()
+    als: Exporter | None = None
+    log_name: str = ""
+    request_headers: tuple[str, ...] = ()
+    response_headers: tuple[str, ...] = ()
+    response_trailers: tuple[str, ...] = ()
+    text: str | None = None
+    """A format; None with no `fields` for ours."""
+    fields: Pairs | None = None
+    """Formats by name."""
+    matches: tuple[str, ...] = ()
+    """CEL that must hold, each."""
+    attempts: bool = False
+    """Whether it tells of attempts in place of requests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
     """One Gateway listener: (hostname, certificates) on a port, and what it serves."""
 
@@ -448,6 +470,8 @@ class Listener:
     traffic: ClientTraffic = ClientTraffic()
     tracing: Tracing | None = None
     """How its requests are traced, where its Gateway's EnvoyProxy says so."""
+    logs: tuple[AccessLog, ...] | None = None
+    """What is told of its requests, likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

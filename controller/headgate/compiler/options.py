@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from headgate.compiler.ir import AccessLog
 from headgate.contract.otel import Tracing
 
 CONTROLLER_NAME: Final = "headgate.dev/gateway-controller"
@@ -49,6 +50,8 @@ class Options:
     """System CA bundle on Envoy's machine, for `wellKnownCACertificates: System`."""
     access_log: str = "/dev/stdout"
     """File of the access log; empty writes none."""
+    logs: tuple[AccessLog, ...] = ()
+    """Access logs beside that file."""
     collector_socket: str = ""
     """Unix socket of the collector, which is told of every request; empty where none runs. With one, streamed answers
     are asked to end with their usage, whether or not a route prices them."""
@@ -56,6 +59,8 @@ class Options:
     """Likewise beside Envoy Gateway, as `ratelimit_address`."""
     header_attributes: tuple[tuple[str, str], ...] = ()
     """(request header, attribute of logs) pairs."""
+    span_attributes: tuple[tuple[str, str], ...] = (("agent-session-id", "session.id"),)
+    """(request header, attribute of spans) pairs, for what EnvoyProxies trace."""
     tracing: Tracing | None = None
     """How requests are traced where no EnvoyProxy says otherwise; None for not at all."""
     offline: bool = False

@@ -14,7 +14,8 @@ INTERNAL_MAX_TOKENS: Final = "max_tokens"
 INTERNAL_CLIENT: Final = "client"
 
 CREDENTIALS: Final = "headgate.credentials"
-"""Credentials that clients sent for a provider, by the header they came in. Nothing logs or forwards it."""
+"""Says which credentials clients sent for a provider, by the header they came in; begins the names of filter state that
+holds them, which nothing logs or forwards."""
 
 RESOURCE: Final = "aigateway.envoy.io"
 """compat: metadata on clusters."""

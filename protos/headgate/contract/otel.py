@@ -88,10 +88,11 @@ class Sampler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tag:
-    """An attribute of every span: a fixed `value`, a variable of Envoy's environment or a request's header."""
+    """An attribute of every span: a `value`, a variable of Envoy's environment, a request's header or a format."""
 
     name: str
     value: str = ""
+    format: str = ""
     environment: str = ""
     header: str = ""
 

@@ -21,7 +21,9 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from headgate.pb import overlay_pb2
 
 if TYPE_CHECKING:
+    from envoy.config.core.v3.http_service_pb2 import HttpService
     from envoy.config.route.v3.route_components_pb2 import RetryPolicy
+    from envoy.extensions.access_loggers.open_telemetry.v3.logs_service_pb2 import OpenTelemetryAccessLogConfig
     from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescriptor
     from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
     from envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimit
@@ -44,6 +46,10 @@ OVERLAYS: Final = (
     Overlay("envoy.extensions.filters.http.lua.v3.Lua", overlay_pb2.Lua.DESCRIPTOR),
     Overlay("envoy.extensions.common.ratelimit.v3.RateLimitDescriptor", overlay_pb2.RateLimitDescriptor.DESCRIPTOR),
     Overlay("envoy.extensions.filters.http.ratelimit.v3.RateLimit", overlay_pb2.RateLimit.DESCRIPTOR),
+    Overlay(
+        "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
+        overlay_pb2.OpenTelemetryAccessLogConfig.DESCRIPTOR,
+    ),
 )
 
 
@@ -67,6 +73,11 @@ def lua_shared_vm(lua: Lua, vm_id: str) -> None:
 def rate_limit_metadata(rate_limit: RateLimit, namespace: str) -> None:
     """The dynamic metadata of the service's answers goes into that namespace."""
     _merge(rate_limit, overlay_pb2.RateLimit(metadata_namespace=namespace))
+
+
+def otlp_by_http(log: OpenTelemetryAccessLogConfig, service: HttpService) -> None:
+    """Records go by HTTP; the log's own `common_config` must be empty."""
+    _merge(log, overlay_pb2.OpenTelemetryAccessLogConfig(http_service=service))
 
 
 def is_negative_hits(descriptor: RateLimitDescriptor) -> bool:

@@ -1,3 +1,4 @@
+from envoy.config.core.v3 import http_service_pb2 as _http_service_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -31,3 +32,9 @@ class RateLimit(_message.Message):
     METADATA_NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     metadata_namespace: str
     def __init__(self, metadata_namespace: _Optional[str] = ...) -> None: ...
+
+class OpenTelemetryAccessLogConfig(_message.Message):
+    __slots__ = ("http_service",)
+    HTTP_SERVICE_FIELD_NUMBER: _ClassVar[int]
+    http_service: _http_service_pb2.HttpService
+    def __init__(self, http_service: _Optional[_Union[_http_service_pb2.HttpService, _Mapping]] = ...) -> None: ...

@@ -17,6 +17,7 @@ from headgate.compiler.envoy_gateway.routes import Problem
 from headgate.compiler.envoy_gateway.rules import Rules
 from headgate.compiler.envoy_gateway.sidecar import RUNTIME_GUARD
 from headgate.compiler.lanes import needs_processor
+from headgate.compiler.resolve.envoy_proxies import at, is_map, proxies_of
 from headgate.compiler.resources import envoy_gateway
 from headgate.compiler.resources.metadata import Name
 from headgate.compiler.world import World
@@ -49,56 +50,30 @@ class Deployed:
 NOTHING: Final = Deployed()
 
 
-def _is_map(value: object) -> TypeGuard[Mapping[str, object]]:
-    return isinstance(value, Mapping)
-
-
 def _is_list(value: object) -> TypeGuard[list[object]]:
     return isinstance(value, list)
-
-
-def _at(value: object, *path: str) -> object:
-    for name in path:
-        value = value.get(name) if _is_map(value) else None
-    return value
-
-
-def proxies_of(world: World, name: Name) -> Iterator[envoy_gateway.EnvoyProxy]:
-    """The EnvoyProxies of a Gateway, its own first."""
-    gateway = world.gateways.get(name)
-    if gateway is None:
-        return
-    own = _at(gateway.spec.infrastructure, "parametersRef", "name")
-    if isinstance(own, str) and (found := world.envoy_proxies.get(Name(name.namespace, own))) is not None:
-        yield found
-    for each in world.gateway_classes.values():
-        if each.metadata.name == gateway.spec.gateway_class_name:
-            where = (_at(each.spec.parameters_ref, part) for part in ("namespace", "name"))
-            namespace, shared = (part if isinstance(part, str) else "" for part in where)
-            if (found := world.envoy_proxies.get(Name(namespace, shared))) is not None:
-                yield found
 
 
 def turns_guard_off(proxy: envoy_gateway.EnvoyProxy) -> bool:
     """Whether its bootstrap says so: as a whole, merged, or as a JSON patch."""
     bootstrap = proxy.spec.bootstrap
-    value = _at(bootstrap, "value")
+    value = at(bootstrap, "value")
     if isinstance(value, str):
         try:
             if _says_off(yaml.safe_load(value)):
                 return True
         except yaml.YAMLError:  # Envoy Gateway refuses it
             return False
-    patches = _at(bootstrap, "jsonPatches")
+    patches = at(bootstrap, "jsonPatches")
     return _is_list(patches) and any(_patched_off(each) for each in patches)
 
 
 def _says_off(value: object) -> bool:
     """Whether the guard stands anywhere in it, as one key or as nested ones, with a value that is off."""
-    if _is_map(value):
+    if is_map(value):
         if RUNTIME_GUARD in value:
             return _is_off(value[RUNTIME_GUARD])
-        nested = _at(value, *RUNTIME_GUARD.split("."))
+        nested = at(value, *RUNTIME_GUARD.split("."))
         return _is_off(nested) or any(map(_says_off, value.values()))
     return _is_list(value) and any(map(_says_off, value))
 
@@ -108,7 +83,7 @@ def _is_off(value: object) -> bool:
 
 
 def _patched_off(patch: object) -> bool:
-    path, value = _at(patch, "path"), _at(patch, "value")
+    path, value = at(patch, "path"), at(patch, "value")
     return _says_off(value) or (isinstance(path, str) and path.endswith(RUNTIME_GUARD) and _is_off(value))
 
 
@@ -120,8 +95,8 @@ def image_version(image: object) -> Version | None:
 
 def envoy_version(proxy: envoy_gateway.EnvoyProxy) -> Version | None:
     """Of the image that it names."""
-    workloads = (_at(proxy.spec.provider, "kubernetes", each) for each in ("envoyDeployment", "envoyDaemonSet"))
-    return next(filter(None, (image_version(_at(each, "container", "image")) for each in workloads)), None)
+    workloads = (at(proxy.spec.provider, "kubernetes", each) for each in ("envoyDeployment", "envoyDaemonSet"))
+    return next(filter(None, (image_version(at(each, "container", "image")) for each in workloads)), None)
 
 
 def envoy_problems(

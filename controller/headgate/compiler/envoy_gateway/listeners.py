@@ -18,7 +18,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     ResponseMapper,
 )
 from headgate.compiler.envoy_gateway.needs import Needs
-from headgate.compiler.lower import limits, replies
+from headgate.compiler.lower import access_logs, limits, replies
 from headgate.compiler.lower.filters import brought, extraction, security, steered, telemetry
 from headgate.compiler.lower.listeners import (
     UNSENT_BYTES_MAX,
@@ -94,7 +94,7 @@ def _request_filters(needs: Needs, options: Options) -> Iterator[HttpFilter]:
         yield _renamed(identity, security.IDENTITY)
     if needs.brings:
         # not switched off: the route that says what is moved is known only now
-        yield brought.mover()
+        yield from brought.movers()
     if needs.limited and options.limits:
         yield _renamed(ratelimit(options, reserves=needs.reserves), LIMITS)
     if needs.steered and options.limits:
@@ -123,7 +123,7 @@ def _with_attempts(router: HttpFilter, options: Options) -> HttpFilter:
     message = Router()
     if not options.collects or not router.typed_config.Unpack(message):
         return router
-    message.upstream_log.extend(_logged(each) for each in telemetry.attempts(options))
+    message.upstream_log.extend(_logged(each) for each in access_logs.attempts(None, options))
     result = HttpFilter()
     result.CopyFrom(router)
     result.typed_config.CopyFrom(packed(message))

@@ -31,9 +31,9 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutat
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from headgate.compiler import ir
-from headgate.compiler.lower import limits, replies, tracing
+from headgate.compiler.lower import access_logs, limits, replies, tracing
 from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
-from headgate.compiler.lower.filters import brought, extraction, security, steered, telemetry
+from headgate.compiler.lower.filters import brought, extraction, security, steered
 from headgate.compiler.lower.hosts import virtual_host
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address
@@ -203,7 +203,7 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         # after authentication, which sets the client's name; before limits, which count by it
         _identity(listener, options),
         # out of the headers before anything else could pass it on; the route that is known says what is moved
-        iter([brought.mover()] if any(brought.overrides(rule.backends) for rule in _rules(listener)) else []),
+        brought.movers() if any(brought.overrides(rule.backends) for rule in _rules(listener)) else iter(()),
         # refuses before any backend is chosen; charges when the stream is done
         iter([ratelimit(options, reserves=reserves)] if _limited(listener) and options.limits else []),
         # begins with the backend that the answer names; the answer has to be there
@@ -216,13 +216,13 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         iter(
             extraction.response_filters(options, computed=any(map(extraction.computes, _rules(listener)))) if ai else []
         ),
-        iter([_router(options)]),
+        iter([_router(listener, options)]),
     ]
     return list(chain.from_iterable(table))
 
 
-def _router(options: Options) -> HttpFilter:
-    message = Router(suppress_envoy_headers=True, upstream_log=telemetry.attempts(options))
+def _router(listener: ir.Listener, options: Options) -> HttpFilter:
+    message = Router(suppress_envoy_headers=True, upstream_log=access_logs.attempts(listener.logs, options))
     return http_filter("envoy.filters.http.router", message)
 
 
@@ -267,10 +267,8 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
     if options.tracing is not None:
         manager.tracing.CopyFrom(tracing.connection_manager(options.tracing))
         manager.request_id_extension.CopyFrom(tracing.request_ids())
-    if options.access_log:
-        clients, ai = bool(_client_headers(_policies(listener))), any(rule.ai for rule in _rules(listener))
-        manager.access_log.append(telemetry.json_lines(options.access_log, clients=clients, ai=ai))
-    manager.access_log.extend(telemetry.collected(options))
+    clients, ai = bool(_client_headers(_policies(listener))), any(rule.ai for rule in _rules(listener))
+    manager.access_log.extend(access_logs.requests(listener.logs, options, clients=clients, ai=ai))
     return manager
 
 

@@ -5,6 +5,7 @@ from hashlib import sha256
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.config.core.v3.http_service_pb2 import HttpService
 from envoy.extensions.filters.http.credential_injector.v3.credential_injector_pb2 import CredentialInjector
 from envoy.extensions.filters.http.upstream_codec.v3.upstream_codec_pb2 import UpstreamCodec
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
@@ -102,4 +103,13 @@ def cluster(exporter: Exporter, ca_file: str) -> Cluster:
     result.typed_extension_protocol_options[_PROTOCOL_OPTIONS].CopyFrom(packed(protocol))
     if exporter.tls:
         result.transport_socket.CopyFrom(_tls(exporter, ca_file))
+    return result
+
+
+def http_service(exporter: Exporter) -> HttpService:
+    """How a receiver is asked by HTTP."""
+    result = HttpService()
+    result.http_uri.uri = f"{'https' if exporter.tls else 'http'}://{exporter.authority}{exporter.path}"
+    result.http_uri.cluster = cluster_name(exporter)
+    result.http_uri.timeout.CopyFrom(duration(exporter.timeout_seconds))
     return result

@@ -100,7 +100,9 @@ def lower_program(program: ir.Program, options: Options) -> Lowered:
     for cluster in (*service_clusters(options), *_jwks_clusters(program, options)):
         add(cluster)
     traced = sorted({each.tracing for each in by_listener.values() if each.tracing is not None}, key=repr)
-    for exporter in {each.exporter for each in traced}:
+    told = (log for each in _listeners(program) for log in (options.logs if each.logs is None else each.logs))
+    receivers = {each for log in told for each in (log.otlp, log.als) if each is not None}
+    for exporter in receivers | {each.exporter for each in traced}:
         add(otlp.cluster(exporter, options.ca_file))
         for secret in otlp.secrets(exporter):
             add(secret)

@@ -275,7 +275,8 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
         config = packed(limits.per_route(rule, backends=chosen_among))
         configs[limits.filter_name(options)].CopyFrom(config)
     if any(backend.credential is not None and backend.credential.override for backend, _ in served.backends):
-        configs[brought.FILTER].CopyFrom(brought.per_route(rule.backends))
+        for name, config in brought.per_route(rule.backends):
+            configs[name].CopyFrom(config)
     for name, config in extraction.route_configs(
         rule,
         served.path_class,

@@ -40,7 +40,7 @@ from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.message import Message
 from headgate.compiler import ir
 from headgate.compiler.lanes import PathClass
-from headgate.compiler.lower.otlp import cluster_name
+from headgate.compiler.lower.otlp import cluster_name, http_service
 from headgate.compiler.lower.wire import duration, extension, packed
 from headgate.contract import metadata
 from headgate.contract.otel import Convention, Exporter, Protocol, Sampler, Tag, Tracing
@@ -319,7 +319,9 @@ def _tags(tracing: Tracing) -> Iterator[tuple[str, str]]:
 
 def _custom(tag: Tag) -> CustomTag:
     result = CustomTag(tag=tag.name)
-    if tag.header:
+    if tag.format:
+        result.value = tag.format
+    elif tag.header:
         result.request_header.name = tag.header
         result.request_header.default_value = tag.value
     elif tag.environment:
@@ -355,10 +357,7 @@ def _send_to(config: OpenTelemetryConfig, exporter: Exporter) -> None:
         config.grpc_service.envoy_grpc.authority = exporter.authority
         config.grpc_service.timeout.CopyFrom(duration(exporter.timeout_seconds))
     else:
-        uri = config.http_service.http_uri
-        uri.uri = f"{'https' if exporter.tls else 'http'}://{exporter.authority}{exporter.path}"
-        uri.cluster = cluster_name(exporter)
-        uri.timeout.CopyFrom(duration(exporter.timeout_seconds))
+        config.http_service.CopyFrom(http_service(exporter))
 
 
 def _provider(tracing: Tracing) -> Provider.Http:

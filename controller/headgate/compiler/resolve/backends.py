@@ -14,6 +14,7 @@ from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, 
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.world import Target
 from headgate.contract.facts import ModelRow
+from headgate.contract.headers import CREDENTIALS
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.names import DialectName, HostName
 from headgate.llm.vendors import vendor_at
@@ -386,6 +387,8 @@ def with_managed_headers(backends: tuple[ir.Backend, ...]) -> tuple[ir.Backend, 
     if len(spoken) > 1:  # translating to one of them sets and removes these
         names |= {name for dialect in spoken if dialect is not None for name in DIALECTS[dialect].request_headers}
         names |= {name for dialect in spoken if dialect is not None for name in DIALECTS[dialect].client_headers}
+    # stripped from every attempt anyway: kept for the next one, a client's own key would be in metadata
+    names -= set(CREDENTIALS)
     if not names:
         return backends
     managed = tuple(sorted(names))

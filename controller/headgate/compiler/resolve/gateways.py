@@ -14,6 +14,7 @@ from headgate.compiler.resolve.limit_policies import check_limit_policies
 from headgate.compiler.resolve.quotas import check_quotas
 from headgate.compiler.resolve.routes import CLOSED, Attachment, ai_rules, http_rules
 from headgate.compiler.resolve.scope import CONFIG_ANNOTATION, Scope, grant_remedy, granted, similar
+from headgate.compiler.resolve.telemetry import check_proxies, telemetry
 from headgate.compiler.resources import ai_gateway, gateway_api
 from headgate.compiler.resources.metadata import Name
 from headgate.contract.secret import Secret
@@ -148,6 +149,7 @@ def _listener(
     if (security is not None and auth is None) or any(target in scope.broken for target in targets):
         hosts = _closed(hosts)
     traffic = next((scope.client[target] for target in targets if target in scope.client), None)
+    told = telemetry(scope, gateway)
     return ir.Listener(
         name=f"{gateway.name}/{listener.name}",
         hostname=listener.hostname or "*",
@@ -155,6 +157,8 @@ def _listener(
         hosts=hosts,
         auth=auth,
         traffic=policies.client_traffic(traffic),
+        tracing=told.tracing,
+        logs=told.logs,
     )
 
 
@@ -294,12 +298,7 @@ def _check_unread(scope: Scope) -> None:
         for name, value in (("bootstrap", proxy.spec.bootstrap), ("provider", proxy.spec.provider)):
             if value is not None:
                 scope.report.warning(proxy, f"spec.{name}", ignored)
-    for gateway in scope.gateways.values():
-        if gateway.spec.infrastructure is not None:
-            scope.report.warning(gateway, "spec.infrastructure", ignored)
-    for each in scope.world.gateway_classes.values():
-        if each.spec.parameters_ref is not None and scope.serves_class(each.metadata.name):
-            scope.report.warning(each, "spec.parametersRef", ignored)
+    check_proxies(scope)
 
 
 def program(scope: Scope) -> ir.Program:

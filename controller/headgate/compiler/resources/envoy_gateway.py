@@ -12,6 +12,7 @@ from headgate.compiler.resources.gateway_api import (
 )
 from headgate.compiler.resources.metadata import Resource, Struct, Violation
 from headgate.compiler.resources.quantities import Hostname
+from headgate.compiler.resources.telemetry import ProxyTelemetry
 
 GROUP = "gateway.envoyproxy.io"
 
@@ -236,12 +237,14 @@ class HTTPRouteFilter(Resource, frozen=True, kw_only=True):
 
 
 class EnvoyProxySpec(Struct, frozen=True, kw_only=True):
-    """How Envoys are started. A standalone gateway has its own Envoy, and reads none of it."""
+    """How Envoys are started, and what they tell. A standalone gateway has its own, and reads `telemetry` alone."""
 
     bootstrap: Mapping[str, object] | None = None
     """Beside Envoy Gateway: whether it turns off what crashes an Envoy whose processor answers late."""
     provider: Mapping[str, object] | None = None
     """Beside Envoy Gateway: which Envoy its image brings."""
+    telemetry: ProxyTelemetry | None = None
+    """What is told of requests: access logs and traces."""
     unsupported: ClassVar[Mapping[str, str]] = dict.fromkeys(
         (
             "backendTLS",
@@ -260,7 +263,6 @@ class EnvoyProxySpec(Struct, frozen=True, kw_only=True):
             "preserveRouteOrder",
             "routingType",
             "shutdown",
-            "telemetry",
         ),
         "ignored; a standalone gateway starts its own Envoy",
     )

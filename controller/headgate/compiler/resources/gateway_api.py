@@ -33,7 +33,7 @@ class GatewayClassSpec(Struct, frozen=True, kw_only=True):
     controller_name: Name253
     """`headgate.dev/gateway-controller` on a cluster; in files the Gateways of every class are served."""
     parameters_ref: Mapping[str, object] | None = None
-    """Beside Envoy Gateway: the EnvoyProxy of this class. A standalone gateway has its own Envoy."""
+    """The EnvoyProxy of this class. A standalone gateway has its own Envoy, and reads its `telemetry` alone."""
     description: Annotated[str, msgspec.Meta(max_length=64)] = ""
     """For people."""
 
@@ -167,7 +167,7 @@ class GatewaySpec(Struct, frozen=True, kw_only=True):
     listeners: Annotated[tuple[Listener, ...], msgspec.Meta(min_length=1, max_length=64)]
     """What it listens on."""
     infrastructure: Mapping[str, object] | None = None
-    """Beside Envoy Gateway: the Gateway's own EnvoyProxy. A standalone gateway has its own Envoy."""
+    """`parametersRef`: the Gateway's own EnvoyProxy, in place of its class's."""
     unsupported: ClassVar[Mapping[str, str]] = {
         "addresses": "the gateway listens on --listen-address",
         "allowedListeners": "ListenerSets are not read",

@@ -14,10 +14,8 @@ from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import RuntimeUInt32
 from envoy.config.core.v3.config_source_pb2 import ApiVersion
-from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
-from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from envoy.extensions.access_loggers.grpc.v3.als_pb2 import CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig
-from headgate.compiler.lower.wire import Json, duration, packed, struct
+from headgate.compiler.lower.wire import Json, duration, packed
 from headgate.compiler.options import Options
 from headgate.contract import metadata
 
@@ -44,8 +42,8 @@ CLIENT_PATH = "%COALESCE({})%".format(
 """What the upstream script kept when it changed the path, else the path."""
 
 
-def json_lines(path: str, *, clients: bool, ai: bool) -> AccessLog:
-    """A line of JSON per request.
+def request_fields(*, clients: bool, ai: bool) -> Mapping[str, Json]:
+    """What a line tells of a request.
 
     What it tells is chosen by its price: a plain field costs 700 instructions, one from dynamic metadata 5,000, one
     from CEL 12,000 (a bare hop in all: 170,000). Counts are in `metadata`, of a stream that broke off as well.
@@ -74,7 +72,7 @@ def json_lines(path: str, *, clients: bool, ai: bool) -> AccessLog:
         fields["model"] = f"%DYNAMIC_METADATA({internal}:{metadata.INTERNAL_MODEL})%"
         # counts, costs, losses, the model that answered, and whatever users' own filters add
         fields["metadata"] = f"%DYNAMIC_METADATA({published})%"
-    return _file(path, fields)
+    return fields
 
 
 def _entries(attributes: Mapping[str, str]) -> AccessLog:
@@ -91,17 +89,7 @@ def collected(options: Options) -> list[AccessLog]:
     return [_entries(dict(options.header_attributes))] if options.collects else []
 
 
-def attempts(options: Options) -> list[AccessLog]:
-    """What is told of attempts that failed: the router's `upstream_log`."""
-    result = collected(options)
-    if options.access_log:
-        result.append(_file(options.access_log, {**_ATTEMPT, "attempt": True}))
-    for log in result:
-        log.filter.CopyFrom(_failed())
-    return result
-
-
-_ATTEMPT: Mapping[str, Json] = {
+ATTEMPT_FIELDS: Mapping[str, Json] = {
     "time": "%START_TIME%",
     "method": "%REQ(:METHOD)%",
     "path": "%REQ(:PATH)%",
@@ -112,16 +100,12 @@ _ATTEMPT: Mapping[str, Json] = {
     "backend": "%UPSTREAM_CLUSTER%",
     "upstream": "%UPSTREAM_HOST%",
     "request_id": "%REQ(X-REQUEST-ID)%",
+    "attempt": True,
 }
 """A line of an attempt: `path` is the provider's, and `request_id` leads to the request's own line."""
 
 
-def _file(path: str, fields: Mapping[str, Json]) -> AccessLog:
-    message = FileAccessLog(path=path, log_format=SubstitutionFormatString(json_format=struct(fields)))
-    return AccessLog(name="envoy.access_loggers.file", typed_config=packed(message))
-
-
-def _failed() -> AccessLogFilter:
+def failed() -> AccessLogFilter:
     """Attempts that did not serve."""
     refused = AccessLogFilter(
         status_code_filter=StatusCodeFilter(
