@@ -39,7 +39,7 @@ def _text(value: object) -> str:
 
 def chart_rules(mode: Mode) -> dict[str, list[object]]:
     """The rules of the chart's roles: with all namespaces watched, or some and the rest; its own; rollouts."""
-    admitted = rbac.admits(mode, NAMESPACE_OF_RELEASE)
+    admitted = (*rbac.admits(mode, NAMESPACE_OF_RELEASE), *rbac.inspects(mode))
     parts = {
         "everywhere": (*rbac.reads(), *rbac.reports(mode), *rbac.writes(mode), *admitted),
         "outside": (*rbac.reads(namespaced=False), *rbac.reports(mode, namespaced=False), *admitted),

@@ -33,6 +33,8 @@ class Options:
     controller_name: str = CONTROLLER_NAME
     gateway_addresses: tuple[str, ...] = ()
     """Where clients reach the Envoys (IPs or names), for the status of Gateways."""
+    gateway_api: str = ""
+    """Version of Gateway API's definitions on the cluster, like `v1.6.1`; empty where it is not known."""
     ai_route_parents: bool = False
     """Whether AIGatewayRoutes have `status.parents`: by our definition of the kind; upstream's would refuse it."""
     listen_address: str = "127.0.0.1"

@@ -107,6 +107,12 @@ def admits(mode: Mode, namespace: str = NAMESPACE) -> tuple[Rule, ...]:
     return (Rule(group, ("mutatingwebhookconfigurations",), ("get", "patch"), names),)
 
 
+def inspects(mode: Mode) -> tuple[Rule, ...]:
+    """Of which version Gateway API's definitions are, which the status of our GatewayClass says."""
+    group, names = "apiextensions.k8s.io", ("gatewayclasses.gateway.networking.k8s.io",)
+    return (Rule(group, ("customresourcedefinitions",), ("get",), names),) if mode is Mode.STANDALONE else ()
+
+
 def rolls() -> tuple[Rule, ...]:
     """In the namespaces of Envoy Gateway's pods: what runs is read, and what needs another processor is rolled."""
     return (Rule("", ("pods",), ("list",)), Rule("apps", ("deployments", "daemonsets"), ("list", "patch")))
@@ -137,9 +143,9 @@ def objects(
     if mode is Mode.ENVOY_GATEWAY:
         roles = (*roles, *_bound("Role", f"{NAME}-rollout", PROXY_NAMESPACE, rolls(), namespace))
     if not watch_namespaces:
-        everything = (*reads(), *reports(mode), *writes(mode), *admits(mode, namespace))
+        everything = (*reads(), *reports(mode), *writes(mode), *admits(mode, namespace), *inspects(mode))
         return (account, *_bound("ClusterRole", _role(mode), "", everything, namespace), *roles)
-    outside = (*reads(namespaced=False), *reports(mode, namespaced=False), *admits(mode, namespace))
+    outside = (*reads(namespaced=False), *reports(mode, namespaced=False), *admits(mode, namespace), *inspects(mode))
     found = [account, *_bound("ClusterRole", _role(mode), "", outside, namespace)]
     inside = (*reads(namespaced=True), *reports(mode, namespaced=True), *writes(mode))
     for each in watch_namespaces:

@@ -235,3 +235,24 @@ def test_plain_listeners_of_a_port_keep_their_own_policies(tmp_path: Path) -> No
     (listener,) = compiled(tmp_path, *documents).program.ports[0].listeners
     guards = {host.hostname: [rule.auth.name if rule.auth else "" for rule in host.rules] for host in listener.hosts}
     assert guards == {"a.example.com": [""], "b.example.com": ["default/keys"]}
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("v1.6.1", ("True", "SupportedVersion")),
+        ("v1.1.0", ("False", "UnsupportedVersion")),
+        ("v2.0.0-rc.1", ("False", "UnsupportedVersion")),
+        ("monthly", ("False", "UnsupportedVersion")),
+    ],
+)
+def test_a_class_says_whether_gateway_api_is_of_a_version_that_we_know(
+    tmp_path: Path, version: str, said: tuple[str, str]
+) -> None:
+    found = compiled(tmp_path, classed("c", OURS), mode=Mode.STANDALONE, gateway_api=version)
+    assert conditions(named(found, "GatewayClass", "c").status)["SupportedVersion"] == said
+
+
+def test_a_class_says_nothing_of_a_version_that_nobody_knows(tmp_path: Path) -> None:
+    found = compiled(tmp_path, classed("c", OURS), mode=Mode.STANDALONE)
+    assert conditions(named(found, "GatewayClass", "c").status) == {"Accepted": ("True", "Accepted")}

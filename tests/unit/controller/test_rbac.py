@@ -54,4 +54,5 @@ def test_with_namespaces_nothing_but_what_lives_in_none_is_cluster_wide() -> Non
     places = [(each["kind"], each["metadata"].get("namespace", "")) for each in roles]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
     assert places == [("ClusterRole", ""), ("Role", "a"), ("Role", "b"), ("Role", NAMESPACE)]
     resources = {name for rule in roles[0]["rules"] for name in rule["resources"]}  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
-    assert resources == {"gatewayclasses", "namespaces", "gatewayclasses/status", "events"}
+    definitions = {"customresourcedefinitions"}
+    assert resources == {"gatewayclasses", "namespaces", "gatewayclasses/status", "events", *definitions}

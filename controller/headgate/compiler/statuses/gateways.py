@@ -4,6 +4,7 @@ https://gateway-api.sigs.k8s.io/reference/spec/#gatewaystatus, #listenerstatus
 """
 
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -18,6 +19,8 @@ from headgate.compiler.statuses.form import Json, condition, text, with_warnings
 from headgate.compiler.statuses.subject import Subject, rejected_subjects, subject
 
 CONFLICTS: Final = frozenset({"ProtocolConflict", "HostnameConflict"})
+GATEWAY_API_MINOR_MIN: Final = 2
+_VERSION: Final = re.compile(r"v?(\d+)\.(\d+)")
 UNACCEPTED: Final = frozenset({"UnsupportedProtocol", "PortUnavailable"})
 
 
@@ -28,10 +31,24 @@ def class_statuses(scope: Scope) -> Iterator[ObjectStatus]:
             about = subject(scope, found)
             reason = "InvalidParameters" if about.errors else "Accepted"
             message = text(about.errors) or with_warnings("", about.warnings)
-            yield about.status({"conditions": [about.condition("Accepted", reason, message=message)]})
+            accepted = about.condition("Accepted", reason, message=message)
+            yield about.status({"conditions": [accepted, *_supported_version(scope, about)]})
     for about, rejected in rejected_subjects(scope, "GatewayClass"):
         if rejected.controller_name == scope.options.controller_name:
             yield about.status({"conditions": [about.condition("Accepted", "InvalidParameters")]})
+
+
+def _supported_version(scope: Scope, about: Subject) -> Iterator[Json]:
+    """Whether the definitions are of a version that we know; what is of another one is served as far as it is read."""
+    version = scope.options.gateway_api
+    if not version:
+        return
+    found = _VERSION.match(version)
+    known = found is not None and found[1] == "1" and int(found[2]) >= GATEWAY_API_MINOR_MIN
+    said = f"Gateway API {version}" + (
+        "" if known else f"; 1.{GATEWAY_API_MINOR_MIN} and newer ones of 1 are supported"
+    )
+    yield about.condition("SupportedVersion", "SupportedVersion" if known else "UnsupportedVersion", message=said)
 
 
 def gateway_statuses(scope: Scope, program: ir.Program) -> Iterator[ObjectStatus]:

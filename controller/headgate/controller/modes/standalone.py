@@ -9,6 +9,7 @@ import asyncio
 import tempfile
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,7 @@ from headgate.controller.loop import Build
 from headgate.controller.modes import StartError
 from headgate.controller.modes.envoys import LogObserver, compiler_options
 from headgate.controller.programmed import refused_objects
+from headgate.controller.sources.kubernetes.gateway_api import bundle_version
 from headgate.controller.status import with_programmed
 from headgate.controller.store import Refusal
 from headgate.controller.xds.snapshot import Snapshot
@@ -80,6 +82,7 @@ class _Outlet:
             await self._control_plane.start(address, serving=False, credentials=self._credentials())
             if not await _unless_stopped(self._cluster.synced(), stop):
                 return
+            self._options = replace(self._options, gateway_api=await bundle_version(self._cluster.api))
             if not await self._control_plane.build_first():
                 raise StartError(self._control_plane.status().error)
             self._control_plane.follow(self._cluster.changes())
