@@ -29,16 +29,17 @@ from headgate.extproc.events import (
 from headgate.extproc.session import open_session
 from headgate.extproc.upstream import UpstreamSession
 
-Mode = Literal["buffered", "override", "streamed", "duplex"]
+Mode = Literal["buffered", "override", "streamed", "answer", "duplex"]
 """buffered: four messages; override: four, the response switched to streaming by the reply to its headers;
-streamed: the response configured as a stream; duplex: full duplex both ways."""
+streamed: the response configured as a stream; answer: only it full duplex; duplex: both ways."""
 
-MODES: tuple[Mode, ...] = ("buffered", "override", "streamed", "duplex")
+MODES: tuple[Mode, ...] = ("buffered", "override", "streamed", "answer", "duplex")
 
 _BODY_MODES: Mapping[Mode, tuple[BodyMode, BodyMode]] = {
     "buffered": (BodyMode.BUFFERED, BodyMode.BUFFERED),
     "override": (BodyMode.BUFFERED, BodyMode.BUFFERED),
     "streamed": (BodyMode.BUFFERED, BodyMode.STREAMED),
+    "answer": (BodyMode.BUFFERED, BodyMode.FULL_DUPLEX_STREAMED),
     "duplex": (BodyMode.FULL_DUPLEX_STREAMED, BodyMode.FULL_DUPLEX_STREAMED),
 }
 
@@ -115,7 +116,8 @@ class Exchange:
 
     def _send(self, event: Event) -> Sequence[Action]:
         actions = self.session.receive(event)
-        if self.mode != "duplex":
+        duplex = _BODY_MODES[self.mode][isinstance(event, ResponseHeaders | ResponseBody)]
+        if duplex is not BodyMode.FULL_DUPLEX_STREAMED:
             assert len(actions) == 1, f"{type(event).__name__} needs exactly one reply, got {actions}"
         return actions
 

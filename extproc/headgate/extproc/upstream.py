@@ -5,7 +5,8 @@ Serves every way Envoy can be told to send bodies, and learns which from the eve
 - bodies buffered: one body event each way, headers may still change with it;
 - header messages skipped: the body is all that can be replaced, and the status comes as an attribute;
 - response body streamed: headers go out first, then a reply per chunk;
-- full duplex: nothing is answered before the body is known, then headers and body together.
+- full duplex: nothing is answered before the body is known, or the first of it that is worth telling where it is a
+  stream; then headers and body together.
 
 Rule: `content-length` is removed or set wherever a body is replaced.
 """
@@ -308,20 +309,24 @@ class UpstreamSession:
         if event.end_of_stream:
             body = translation.close()
             return (self._change_response(Phase.RESPONSE_HEADERS, body, ended=True),)
-        if not translation.streamed and self._response_mode is not BodyMode.STREAMED:
-            # The body decides whether this is an answer at all: hold what can be held.
-            duplex = self._response_mode is BodyMode.FULL_DUPLEX_STREAMED
-            return NOTHING if duplex else (Continue(Phase.RESPONSE_HEADERS),)
+        # The body decides whether this is an answer at all: hold what can be held.
+        if self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
+            if not translation.streamed or translation.hold():
+                return NOTHING
+        elif not translation.streamed and self._response_mode is not BodyMode.STREAMED:
+            return (Continue(Phase.RESPONSE_HEADERS),)
+        return (self._begin(translation),)
+
+    def _begin(self, translation: ResponseTranslation) -> Change:
+        """The headers of an answer whose body goes out piece by piece."""
         self._progress = Progress.ANSWERING
         set_headers, remove_headers = self._response_headers(translation)
         overridden = translation.streamed and self._response_mode is BodyMode.BUFFERED
-        return (
-            Change(
-                phase=Phase.RESPONSE_HEADERS,
-                set_headers=set_headers,
-                remove_headers=(*remove_headers, CONTENT_LENGTH),
-                response_body_mode=BodyMode.STREAMED if overridden else None,
-            ),
+        return Change(
+            phase=Phase.RESPONSE_HEADERS,
+            set_headers=set_headers,
+            remove_headers=(*remove_headers, CONTENT_LENGTH),
+            response_body_mode=BodyMode.STREAMED if overridden else None,
         )
 
     def _on_response_body(self, event: ResponseBody) -> Actions:
@@ -390,7 +395,7 @@ class UpstreamSession:
         if not body:
             return NOTHING
         chunk = Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=False, metadata=self._news(translation))
-        return (chunk,)
+        return (chunk,) if self._progress is Progress.ANSWERING else (self._begin(translation), chunk)
 
     def _news(self, translation: ResponseTranslation) -> Namespaces:
         """Usage as soon as it is known: a client that hangs up before the end owes what it used."""
@@ -427,6 +432,9 @@ class UpstreamSession:
         chunk = Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=end_of_stream, metadata=metadata)
         if answering:
             return (chunk,)
+        if translation.streamed:
+            head, self._progress = self._begin(translation), Progress.DONE
+            return (head, chunk)
         set_headers, remove_headers = self._response_headers(translation)
         set_headers[CONTENT_LENGTH] = str(len(body))
         return (Change(phase=Phase.RESPONSE_HEADERS, set_headers=set_headers, remove_headers=remove_headers), chunk)
@@ -447,7 +455,7 @@ class UpstreamSession:
                 # Envoy drops a charge that is no count; a provider's nonsense must not make the rest free.
                 ours[key] = tokens if 0 <= tokens <= _TOKENS_MAX else min(max(tokens, 0), _TOKENS_MAX)
         if ours:
-            ours[keys.USAGE_SOURCE] = keys.USAGE_REPORTED
+            ours[keys.USAGE_SOURCE] = keys.USAGE_ESTIMATED if translation.estimated else keys.USAGE_REPORTED
         if translation.response_model:
             ours[keys.RESPONSE_MODEL] = translation.response_model
         if translation.losses:
@@ -479,6 +487,9 @@ class UpstreamSession:
         # Not an answer of Envoy's own: those are never retried, and another backend may do better.
         body = encode_error(self._endpoint, detail)
         set_headers = {**JSON_HEADERS, ":status": str(detail.status), CONTENT_LENGTH: str(len(body))}
+        if phase is Phase.RESPONSE_BODY and self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
+            headers = Change(phase=Phase.RESPONSE_HEADERS, set_headers=set_headers, remove_headers=(CONTENT_ENCODING,))
+            return (headers, Chunk(phase=phase, body=body, end_of_stream=True))
         return (Change(phase=phase, set_headers=set_headers, remove_headers=(CONTENT_ENCODING,), body=body),)
 
     def _fail_late(self, detail: ErrorDetail, phase: Phase) -> Actions:

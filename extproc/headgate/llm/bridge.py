@@ -11,14 +11,14 @@ from typing import Final
 
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
-from headgate.llm.canonical import ChatResponse, Reasoning, Start, StreamEvent, StreamFailure, UsageUpdate
+from headgate.llm.bridge_stream import HeaderEdits, StreamTranslation
+from headgate.llm.canonical import ChatResponse, Reasoning
 from headgate.llm.content_coding import GZIP_MAGIC, Inflater, inflate_request
-from headgate.llm.dialects.dialect import EVENT_STREAM, ChatDialect, ReplyContext, Target
+from headgate.llm.dialects.dialect import ChatDialect, ReplyContext, Target
 from headgate.llm.endpoints import NO_PATH, Endpoint, path_facts
-from headgate.llm.errors import ErrorDetail, ErrorKind, UnsupportedTranslation, UpstreamError
+from headgate.llm.errors import ErrorDetail, UnsupportedTranslation, UpstreamError
+from headgate.llm.estimates import completed, prompt_tokens, written_by
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
-from headgate.llm.framing.frame import Frame
-from headgate.llm.framing.sse import COMMENT
 from headgate.llm.hosts.host import Asked, Framing, Host
 from headgate.llm.losses import Loss, format_losses, in_words_of
 from headgate.llm.mutation import mutate_body, mutate_headers
@@ -117,6 +117,7 @@ class BridgePlan:
             client_path=path,
             echo=request.echo,
             losses=losses,
+            prompt_tokens=prompt_tokens(request, len(body)),
         )
 
     def open_response(
@@ -168,10 +169,6 @@ def _reasoning_name(reasoning: Reasoning | None) -> str:
     return "thinking" if reasoning.budget_tokens is None else "thinking.budget_tokens"
 
 
-HeaderEdits = tuple[Mapping[str, str], Sequence[str]]
-"""Headers to set, headers to remove."""
-
-
 def refuse_losses(losses: Sequence[Loss]) -> None:
     """UnsupportedTranslation for the first loss.
 
@@ -181,10 +178,6 @@ def refuse_losses(losses: Sequence[Loss]) -> None:
         if loss.action != "emulated":
             raise UnsupportedTranslation(f"{loss.reason} (this backend refuses what it cannot carry)", path=loss.path)
 
-
-KEEP_ALIVE: Final = b": ping\n\n"
-"""A comment of the provider's, whatever it says, keeps the client's connection alive as well; every dialect's SDK skips
-it."""
 
 RETRY_AFTER: Final = "retry-after"
 
@@ -222,6 +215,7 @@ class WholeTranslation:
         "_provider",
         "_request",
         "_size",
+        "estimated",
         "headers",
         "losses",
         "remove_headers",
@@ -249,8 +243,13 @@ class WholeTranslation:
         self.headers, self.remove_headers = edits
         self.losses = request.losses
         self.usage: Usage = NO_USAGE
+        self.estimated = False
         self.response_model = request.request_model
         self.streamed = False
+
+    def hold(self) -> bool:
+        """All is kept to the end anyway."""
+        return False
 
     def feed(self, data: bytes) -> bytes:
         """Holds the data, up to the backend's bound."""
@@ -266,6 +265,10 @@ class WholeTranslation:
         self._chunks.clear()
         response = self._provider.decode_response(body, self._request.memo)
         self.usage = response.usage
+        if self.usage.input is None or self.usage.output is None:
+            self.estimated = True
+            written = written_by(response) if self.usage.output is None else 0
+            self.usage = completed(self.usage, self._request.prompt_tokens, written)
         if response.model:
             self.response_model = response.model
         if self._request.stream:
@@ -290,6 +293,7 @@ class ErrorTranslation:
         "_provider_headers",
         "_size",
         "_status",
+        "estimated",
         "headers",
         "losses",
         "remove_headers",
@@ -314,8 +318,13 @@ class ErrorTranslation:
         self.headers, self.remove_headers = edits
         self.losses = request.losses
         self.usage: Usage = NO_USAGE
+        self.estimated = False
         self.response_model = request.request_model
         self.streamed = False
+
+    def hold(self) -> bool:
+        """All is kept to the end anyway."""
+        return False
 
     def feed(self, data: bytes) -> bytes:
         """Holds the data; what is beyond the bound is of no use and dropped."""
@@ -336,148 +345,6 @@ class ErrorTranslation:
         if detail.retry_after_seconds and RETRY_AFTER not in self._provider_headers:
             self.headers = {**self.headers, RETRY_AFTER: str(detail.retry_after_seconds)}
         return self._client.encode_error(detail)
-
-
-class StreamTranslation:
-    """A stream, event by event."""
-
-    __slots__ = (
-        "_bytes_max",
-        "_decoder",
-        "_encoder",
-        "_ended",
-        "_frames",
-        "_inflater",
-        "_keep_alive",
-        "_opened",
-        "headers",
-        "losses",
-        "remove_headers",
-        "response_model",
-        "streamed",
-        "usage",
-    )
-
-    def __init__(
-        self,
-        streams: tuple[ChatDialect, ChatDialect, Framing],
-        request: UpstreamRequest,
-        context: ReplyContext,
-        bytes_max: int,
-        edits: HeaderEdits,
-    ) -> None:
-        client, provider, framing = streams
-        self._frames = framing.frames()
-        self._keep_alive = KEEP_ALIVE if client.stream_type(request.client_path) == EVENT_STREAM else b""
-        self._decoder = provider.stream_decoder(request.memo)
-        self._encoder = client.stream_encoder(context)
-        self._ended = False
-        self._opened = False
-        self._inflater: Inflater | None = None
-        self._bytes_max = bytes_max
-        self.headers, self.remove_headers = edits
-        self.losses = request.losses
-        self.usage: Usage = NO_USAGE
-        self.response_model = request.request_model
-        self.streamed = True
-
-    def feed(self, data: bytes) -> bytes:
-        """What these bytes complete, for the client."""
-        if self._ended or not data:
-            return b""
-        try:
-            if not self._opened:
-                self._opened = True
-                if data[0] == GZIP_MAGIC[0]:
-                    self._inflater = Inflater(bytes_max=self._bytes_max)
-            if self._inflater is not None:
-                data = self._inflate(data)
-            frames = self._frames.feed(data)
-        except UpstreamError as error:
-            return self._break_off(error.detail())
-        if len(frames) == 1:
-            return self._translate(frames[0])
-        return b"".join(self._translate(frame) for frame in frames)
-
-    def close(self) -> bytes:
-        """The end of the message, or the error that stands for the end that never came."""
-        if self._ended:
-            return b""
-        rest = b""
-        try:
-            frames = self._frames.close()
-        except UpstreamError as error:
-            return self._break_off(error.detail()) or self._end()
-        for frame in frames:
-            # What the end of the input cut off is no nonsense of the provider's: it is a cut.
-            rest += self._translate(frame, broken=CUT)
-        if self._ended:
-            return rest
-        return rest + self._end()
-
-    def _end(self) -> bytes:
-        rest = self._encode(self._decoder.close())
-        if not self._decoder.complete:
-            return rest + self._fail(CUT)
-        self._ended = True
-        return rest + self._encoder.close()
-
-    def _translate(self, frame: Frame, *, broken: ErrorDetail | None = None) -> bytes:
-        if self._ended:
-            return b""
-        if frame is COMMENT:
-            return self._keep_alive
-        try:
-            said = self._encode(self._decoder.feed(frame))
-        except UpstreamError as error:
-            return self._break_off(broken or error.detail())
-        if self._decoder.ended and not self._ended:
-            self._ended = True
-            return said + self._encode(self._decoder.close()) + self._encoder.close()
-        return said
-
-    def _encode(self, events: Sequence[StreamEvent]) -> bytes:
-        feed = self._encoder.feed
-        parts: list[bytes] = []
-        for event in events:
-            kind = type(event)
-            if kind is UsageUpdate or kind is Start:
-                self._note(event)
-            elif kind is StreamFailure:
-                assert isinstance(event, StreamFailure)
-                parts.append(self._fail(event.error))
-                break
-            parts.append(feed(event))
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _note(self, event: StreamEvent) -> None:
-        if isinstance(event, Start | UsageUpdate):
-            self.usage = self.usage.merge(event.usage)
-        if isinstance(event, Start) and event.model:
-            self.response_model = event.model
-
-    def _inflate(self, data: bytes) -> bytes:
-        assert self._inflater is not None
-        try:
-            return self._inflater.feed(data)
-        except ValueError as error:
-            raise UpstreamError(f"the provider's stream is not valid gzip: {error}") from None
-
-    def _break_off(self, error: ErrorDetail) -> bytes:
-        """Nonsense after a message that is already whole costs the client nothing."""
-        return b"" if self._decoder.complete else self._fail(error)
-
-    def _fail(self, error: ErrorDetail) -> bytes:
-        self._ended = True
-        return self._encoder.fail(error)
-
-
-CUT: Final = ErrorDetail(
-    status=502,
-    kind=ErrorKind.INTERNAL,
-    message="the provider's stream ended before the message was complete",
-    code="stream_cut",
-)
 
 
 def _join(chunks: Sequence[bytes]) -> bytes:

@@ -107,3 +107,16 @@ class UpstreamError(TranslationError):
 
     def __init__(self, message: str, *, status: int = 502, kind: ErrorKind | None = None) -> None:
         super().__init__(message, status=status, kind=kind, code="upstream_error")
+
+
+class StreamFailed(UpstreamError):  # noqa: N818 - what happened, as the sibling above
+    """A provider's stream failed before anything of it went to the client: `error` is what it said, or what is said of
+    it."""
+
+    def __init__(self, error: ErrorDetail) -> None:
+        super().__init__(error.message, status=error.status, kind=error.kind)
+        self.error = error
+
+    def detail(self) -> ErrorDetail:
+        """As it was said."""
+        return self.error

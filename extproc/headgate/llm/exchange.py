@@ -42,6 +42,8 @@ class UpstreamRequest:
     """What the client's dialect repeats of its request in the answer."""
     asked: object = None
     """An operation's canonical request, for the plan that made it."""
+    prompt_tokens: int = 0
+    """What the prompt comes to, for providers that do not count it (`estimates`); 0 where nobody wants to know."""
     local: LocalCount | None = None
     """The gateway answers itself: path and body are empty."""
     losses: Sequence[Loss] = ()
@@ -69,6 +71,11 @@ class ResponseTranslation(Protocol):
         ...
 
     @property
+    def estimated(self) -> bool:
+        """Part of the usage was counted here, since the provider did not, or broke off before it did."""
+        ...
+
+    @property
     def response_model(self) -> str:
         """As the provider named it, else the request model."""
         ...
@@ -79,6 +86,12 @@ class ResponseTranslation(Protocol):
     @property
     def streamed(self) -> bool:
         """Bytes come out of `feed` as they come in; otherwise all of them out of `close`."""
+        ...
+
+    def hold(self) -> bool:
+        """Asks to keep back what only tells that a stream has begun, until something of the answer comes: as long as
+        nothing has come out, a failure is an `UpstreamError`, and another backend may still serve. False if nothing
+        is ever kept."""
         ...
 
     def feed(self, data: bytes) -> bytes: ...

@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl, unquote_plus
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
 from headgate.llm import multipart, relay
-from headgate.llm.bridge import CUT, DATED_VERSION, ErrorTranslation, response_headers
+from headgate.llm.bridge import DATED_VERSION, ErrorTranslation, response_headers
+from headgate.llm.bridge_stream import CUT
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
 from headgate.llm.dialects.dialect import EVENT_STREAM, ChatDialect, Memo, ReplyContext
 from headgate.llm.dialects.table import DIALECTS
@@ -169,11 +170,12 @@ def _other_parameters(query: str, *, of: str) -> str:
 class RelayTranslation:
     """An answer that passes as it came."""
 
-    __slots__ = ("_reader", "_request", "headers", "losses", "remove_headers", "streamed")
+    __slots__ = ("_reader", "_request", "estimated", "headers", "losses", "remove_headers", "streamed")
 
     def __init__(self, request: UpstreamRequest, reader: RelayReader | None) -> None:
         self._request = request
         self._reader = reader
+        self.estimated = False
         self.headers: Mapping[str, str] = {}
         self.remove_headers: tuple[str, ...] = ()
         self.losses = request.losses
@@ -187,6 +189,10 @@ class RelayTranslation:
     def response_model(self) -> str:
         model = "" if self._reader is None else self._reader.response_model
         return model or self._request.request_model
+
+    def hold(self) -> bool:
+        """Bytes pass at once."""
+        return False
 
     def feed(self, data: bytes) -> bytes:
         """The same bytes, but for a usage chunk that must be hidden."""
@@ -209,6 +215,7 @@ class UnwrappedTranslation:
         "_frames",
         "_reader",
         "_request",
+        "estimated",
         "headers",
         "losses",
         "remove_headers",
@@ -223,6 +230,7 @@ class UnwrappedTranslation:
         self._frames = framing.frames()
         self._client = client
         self._ended = False
+        self.estimated = False
         self.headers: Mapping[str, str] = {"content-type": client.stream_type(request.client_path)}
         self.remove_headers: tuple[str, ...] = ()
         self.losses = request.losses
@@ -236,6 +244,10 @@ class UnwrappedTranslation:
     def response_model(self) -> str:
         model = "" if self._reader is None else self._reader.response_model
         return model or self._request.request_model
+
+    def hold(self) -> bool:
+        """Events pass at once."""
+        return False
 
     def feed(self, data: bytes) -> bytes:
         """The events that these bytes complete."""
@@ -279,6 +291,7 @@ class PageTranslation:
         "_dialect",
         "_status",
         "_text",
+        "estimated",
         "headers",
         "losses",
         "remove_headers",
@@ -297,6 +310,11 @@ class PageTranslation:
         self.response_model = request.request_model
         self.streamed = False
         self.usage = NO_USAGE
+        self.estimated = False
+
+    def hold(self) -> bool:
+        """All is kept to the end anyway."""
+        return False
 
     def feed(self, data: bytes) -> bytes:
         """Holds the first bytes of the page."""

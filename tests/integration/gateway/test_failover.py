@@ -56,6 +56,64 @@ def test_streams_fail_over_before_they_begin(stage: Stage, model: str, first: st
         assert "".join(events.text_stream) == "from the next"
 
 
+BEGUN = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant",'
+    b'"model":"claude","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":1}}}\n\n',
+    b'event: ping\ndata: {"type":"ping"}\n\n',
+)
+OPENED = (
+    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":'
+    b'{"type":"text","text":""}}\n\n'
+)
+OVERLOADED = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
+WORDS = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":'
+    b'"It was a dark"}}\n\n'
+)
+AFTER_THE_START = {
+    "says that it failed": Raw(body=(*BEGUN, OPENED, OVERLOADED), content_type="text/event-stream"),
+    "says so and stays": Raw(
+        body=(*BEGUN, OVERLOADED),
+        content_type="text/event-stream",
+        delivery=Delivery(hang_after_bytes=len(b"".join(BEGUN) + OVERLOADED)),
+    ),
+    "ends": Raw(body=BEGUN, content_type="text/event-stream"),
+    "breaks off": Raw(
+        body=BEGUN, content_type="text/event-stream", delivery=Delivery(abort_after_bytes=len(BEGUN[0]) + 5)
+    ),
+}
+
+
+@pytest.mark.parametrize("how", AFTER_THE_START)
+def test_a_stream_that_has_only_begun_fails_over(stage: Stage, how: str) -> None:
+    stage["anthropic"].answer(AFTER_THE_START[how])
+    stage["openai"].answer(Answer(text="from the next"))
+    stream = stage.openai().chat.completions.create(model="translated-native", messages=MESSAGES, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices) == "from the next"
+    assert len(stage["anthropic"].requests) == len(stage["openai"].requests) == 1
+
+
+def test_a_stream_that_has_only_begun_is_a_clean_error_where_no_other_backend_is(stage: Stage) -> None:
+    stage["anthropic"].answer(AFTER_THE_START["says that it failed"])
+    with pytest.raises(openai.APIStatusError) as raised:
+        stage.openai().chat.completions.create(model="claude", messages=MESSAGES, stream=True)
+    assert raised.value.status_code == 529
+    assert "Overloaded" in raised.value.message
+
+
+def test_a_stream_that_has_said_something_ends_with_an_error_and_what_it_cost(stage: Stage) -> None:
+    stage["anthropic"].answer(Raw(body=(*BEGUN, OPENED, WORDS), content_type="text/event-stream"))
+    path = "/v1/chat/completions?cut=1"
+    text = stage.chat("translated-native", path=path, stream=True).text
+    assert "It was a dark" in text
+    assert '"error"' in text.rstrip().splitlines()[-1]
+    assert "[DONE]" not in text
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    published = entry["metadata"]
+    assert (published["input_tokens"], published["output_tokens"]) == (9, 1 + 4)
+    assert published["usage_source"] == "estimated"
+
+
 @pytest.mark.parametrize(("model", "first", "next_one"), PAIRS[:2])
 def test_many_at_once_fail_over(stage: Stage, model: str, first: str, next_one: str) -> None:
     """Envoy allows three retries at a time where nothing else is said, and a call of a model takes long."""

@@ -213,6 +213,10 @@ def test_a_bug_in_the_middle_of_a_stream_is_an_error_event() -> None:
 def test_a_bug_in_the_middle_of_a_duplex_stream_ends_it() -> None:
     session = Broken.session(BodyMode.FULL_DUPLEX_STREAMED, STREAM_BODY)
     session.receive(ResponseHeaders({":status": "200", "content-type": "text/event-stream"}))
+    start = b'data: {"type":"message_start","message":{}}\n\n'
+    opened = b'data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
+    content = b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}\n\n'
+    session.receive(ResponseBody(start + opened + content, end_of_stream=False))
     (reply,) = session.crash(ResponseBody(b"x", end_of_stream=False))
     assert isinstance(reply, Chunk)
     assert reply.end_of_stream

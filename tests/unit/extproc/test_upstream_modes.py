@@ -119,7 +119,7 @@ def test_a_stream_is_passed_on_chunk_by_chunk() -> None:
 
 
 def test_streaming_is_asked_for_only_where_the_body_would_be_held() -> None:
-    modes: dict[Mode, BodyMode | None] = {"override": BodyMode.STREAMED, "streamed": None, "duplex": None}
+    modes: dict[Mode, BodyMode | None] = {"override": BodyMode.STREAMED, "streamed": None}
     for mode, expected in modes.items():
         session = open_upstream(backend())
         Exchange(session, mode).request(encoded(stream=True))

@@ -75,10 +75,12 @@ MODE = ProcessingMode(
     # Not SKIP: skipped headers are gone before the body is known. A provider's nonsense would keep its 200 and a
     # compressed answer its label.
     response_header_mode=ProcessingMode.SEND,
-    response_body_mode=ProcessingMode.BUFFERED,
-    response_trailer_mode=ProcessingMode.SKIP,
+    # Answers need not wait for a reply to their headers, and those can wait for what follows: a stream that fails
+    # before it has said anything fails over.
+    response_body_mode=ProcessingMode.FULL_DUPLEX_STREAMED,
+    response_trailer_mode=ProcessingMode.SEND,  # Envoy insists; few answers have any
 )
-"""Four messages a call; the processor itself switches the answer to a message per chunk where it is a stream."""
+"""Two messages of the request, and the answer's headers and pieces as they come."""
 MESSAGE_TIMEOUT_SECONDS = 10.0
 SCRIPT = "headgate.lua/upstream"
 GUARD = "guard"
@@ -265,7 +267,6 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
         grpc_service=service,
         processing_mode=MODE,
         forward_rules=_forwarded(backend),
-        allow_mode_override=True,
         message_timeout=duration(MESSAGE_TIMEOUT_SECONDS),
         mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
         metadata_options=MetadataOptions(

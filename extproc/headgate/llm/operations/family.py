@@ -6,14 +6,8 @@ from typing import Final, Generic, Protocol
 
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
-from headgate.llm.bridge import (
-    ErrorTranslation,
-    HeaderEdits,
-    read_whole,
-    refuse_losses,
-    request_id_of,
-    response_headers,
-)
+from headgate.llm.bridge import ErrorTranslation, read_whole, refuse_losses, request_id_of, response_headers
+from headgate.llm.bridge_stream import HeaderEdits
 from headgate.llm.canonical import ChatRequest
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
 from headgate.llm.dialects.dialect import ChatDialect, Target
@@ -238,6 +232,7 @@ class AnswerTranslation:
         "_chunks",
         "_finish",
         "_size",
+        "estimated",
         "headers",
         "losses",
         "remove_headers",
@@ -254,8 +249,13 @@ class AnswerTranslation:
         self.headers, self.remove_headers = edits
         self.losses: Sequence[Loss] = request.losses
         self.usage: Usage = NO_USAGE
+        self.estimated = False
         self.response_model = request.request_model
         self.streamed = False
+
+    def hold(self) -> bool:
+        """All is kept to the end anyway."""
+        return False
 
     def feed(self, data: bytes) -> bytes:
         """Holds the data, up to the backend's bound."""

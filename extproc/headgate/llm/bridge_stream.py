@@ -1,0 +1,279 @@
+"""Crossing dialects with a stream, event by event: what is kept back, what is counted, how it fails."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from headgate.llm.canonical import (
+    PartStop,
+    Ping,
+    RefusalStart,
+    Start,
+    StreamEvent,
+    StreamFailure,
+    TextStart,
+    ThinkingStart,
+    UsageUpdate,
+)
+from headgate.llm.content_coding import GZIP_MAGIC, Inflater
+from headgate.llm.dialects.dialect import EVENT_STREAM, ChatDialect, ReplyContext
+from headgate.llm.errors import ErrorDetail, ErrorKind, StreamFailed, UpstreamError
+from headgate.llm.estimates import completed, tokens_of, written_in
+from headgate.llm.exchange import UpstreamRequest
+from headgate.llm.framing.frame import Frame
+from headgate.llm.framing.sse import COMMENT
+from headgate.llm.hosts.host import Framing
+from headgate.llm.usage import NO_USAGE, Usage
+
+HeaderEdits = tuple[Mapping[str, str], Sequence[str]]
+"""Headers to set, headers to remove."""
+
+
+KEEP_ALIVE: Final = b": ping\n\n"
+"""A comment of the provider's, whatever it says, keeps the client's connection alive as well; every dialect's SDK skips
+it."""
+
+CUT: Final = ErrorDetail(
+    status=502,
+    kind=ErrorKind.INTERNAL,
+    message="the provider's stream ended before the message was complete",
+    code="stream_cut",
+)
+
+
+class StreamTranslation:
+    """A stream, event by event.
+
+    Usage is the provider's; what has been written since it last told is counted, so that a stream that breaks off, or
+    whose client leaves, has its price.
+    """
+
+    __slots__ = (
+        "_bytes_max",
+        "_decoder",
+        "_encoder",
+        "_ended",
+        "_frames",
+        "_held",
+        "_inflater",
+        "_keep_alive",
+        "_opened",
+        "_prompt",
+        "_written",
+        "estimated",
+        "headers",
+        "losses",
+        "remove_headers",
+        "reported",
+        "response_model",
+        "streamed",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        streams: tuple[ChatDialect, ChatDialect, Framing],
+        request: UpstreamRequest,
+        context: ReplyContext,
+        bytes_max: int,
+        edits: HeaderEdits,
+    ) -> None:
+        client, provider, framing = streams
+        self._frames = framing.frames()
+        self._keep_alive = KEEP_ALIVE if client.stream_type(request.client_path) == EVENT_STREAM else b""
+        self._decoder = provider.stream_decoder(request.memo)
+        self._encoder = client.stream_encoder(context)
+        self._ended = False
+        self._opened = False
+        self._inflater: Inflater | None = None
+        self._bytes_max = bytes_max
+        self._held: _Held | None = None
+        self._prompt = request.prompt_tokens
+        self.reported: Usage = NO_USAGE
+        """What the provider said, and the client is told."""
+        self._written = 0
+        self.headers, self.remove_headers = edits
+        self.losses = request.losses
+        self.usage: Usage = NO_USAGE
+        self.estimated = False
+        self.response_model = request.request_model
+        self.streamed = True
+
+    def hold(self) -> bool:
+        """See `ResponseTranslation`. What is kept is bounded (`_Held`)."""
+        self._held = _Held()
+        return True
+
+    def feed(self, data: bytes) -> bytes:
+        """What these bytes complete, for the client."""
+        if self._ended or not data:
+            return b""
+        try:
+            if not self._opened:
+                self._opened = True
+                if data[0] == GZIP_MAGIC[0]:
+                    self._inflater = Inflater(bytes_max=self._bytes_max)
+            if self._inflater is not None:
+                data = self._inflate(data)
+            frames = self._frames.feed(data)
+        except UpstreamError as error:
+            return self._break_off(error.detail())
+        if len(frames) == 1:
+            return self._shown(self._translate(frames[0]))
+        return self._shown(b"".join(self._translate(frame) for frame in frames))
+
+    def close(self) -> bytes:
+        """The end of the message, or the error that stands for the end that never came."""
+        if self._ended:
+            return b""
+        rest = b""
+        try:
+            frames = self._frames.close()
+        except UpstreamError as error:
+            return self._shown(self._break_off(error.detail()) or self._end())
+        for frame in frames:
+            # What the end of the input cut off is no nonsense of the provider's: it is a cut.
+            rest += self._translate(frame, broken=CUT)
+        if not self._ended:
+            rest += self._end()
+        return self._shown(rest)
+
+    def _shown(self, out: bytes) -> bytes:
+        """What goes to the client of what an encoder has said."""
+        held = self._held
+        if held is None:
+            return out
+        passed = held.pass_on(out)
+        if held.over:
+            self._held = None
+        return passed
+
+    def _end(self) -> bytes:
+        counted = self.reported.output is not None and not self._written
+        rest = self._encode(self._decoder.close())
+        if self._ended:
+            return rest
+        if not self._decoder.complete:
+            return rest + self._fail(CUT)
+        self._ended = True
+        if self._held is not None:
+            self._held.over = True
+        if self.reported.input is None or self.reported.output is None or (self._written and not counted):
+            self._estimate()
+        else:
+            self.usage, self.estimated = self.reported, False
+        return rest + self._encoder.close()
+
+    def _translate(self, frame: Frame, *, broken: ErrorDetail | None = None) -> bytes:
+        if self._ended:
+            return b""
+        if frame is COMMENT:
+            if self._held is not None:
+                self._held.wait()
+            return self._keep_alive
+        try:
+            said = self._encode(self._decoder.feed(frame))
+        except StreamFailed:
+            raise
+        except UpstreamError as error:
+            return self._break_off(broken or error.detail())
+        return said + self._end() if self._decoder.ended and not self._ended else said
+
+    def _encode(self, events: Sequence[StreamEvent]) -> bytes:
+        """One frame's events."""
+        feed = self._encoder.feed
+        parts: list[bytes] = []
+        written, reports = 0, False
+        for event in events:
+            kind = type(event)
+            if kind is UsageUpdate or kind is Start:
+                reports |= self._note(event)
+            elif kind is StreamFailure:
+                assert isinstance(event, StreamFailure)
+                parts.append(self._fail(event.error))
+                break
+            else:
+                written += written_in(event)
+                if self._held is not None and kind not in _LIFECYCLE:
+                    self._held.over = True
+                elif self._held is not None and kind is Ping:
+                    self._held.wait()
+            parts.append(feed(event))
+        if reports:
+            self._written, self.usage, self.estimated = 0, self.reported, False
+        elif written:
+            self._written += written
+            if tokens_of(self._written) - ((self.usage.output or 0) - (self.reported.output or 0)) >= NEWS_TOKENS:
+                self._estimate()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _estimate(self) -> None:
+        self.usage, self.estimated = completed(self.reported, self._prompt, self._written), True
+
+    def _note(self, event: StreamEvent) -> bool:
+        """Whether it tells how much has been written so far."""
+        assert isinstance(event, Start | UsageUpdate)
+        self.reported = self.reported.merge(event.usage)
+        if not self.estimated:
+            self.usage = self.reported
+        if isinstance(event, Start) and event.model:
+            self.response_model = event.model
+        return event.usage.output is not None
+
+    def _inflate(self, data: bytes) -> bytes:
+        assert self._inflater is not None
+        try:
+            return self._inflater.feed(data)
+        except ValueError as error:
+            raise UpstreamError(f"the provider's stream is not valid gzip: {error}") from None
+
+    def _break_off(self, error: ErrorDetail) -> bytes:
+        """Nonsense after a message that is already whole costs the client nothing."""
+        return b"" if self._decoder.complete else self._fail(error)
+
+    def _fail(self, error: ErrorDetail) -> bytes:
+        self._ended = True
+        if self._written:
+            self._estimate()
+        if self._held is not None and not self._held.over:
+            raise StreamFailed(error)
+        return self._encoder.fail(error)
+
+
+NEWS_TOKENS: Final = 64
+"""So much is written before an estimate is made again: it is published for clients that leave early."""
+
+_LIFECYCLE: Final = frozenset((Ping, TextStart, ThinkingStart, RefusalStart, PartStop))
+"""What says no more than that an answer has begun, with `Start` and `UsageUpdate`."""
+
+
+class _Held:
+    """What is kept of a stream while it has only begun.
+
+    A provider that says twice that it is alive may take long: its client is told then, and before much is kept.
+    """
+
+    __slots__ = ("_bytes", "_kept", "_signs", "over")
+
+    def __init__(self) -> None:
+        self._kept: list[bytes] = []
+        self._bytes = 0
+        self._signs = 0
+        self.over = False
+        """Something has come that must not wait."""
+
+    def wait(self) -> None:
+        """The provider says that it is alive."""
+        self._signs += 1
+        self.over = self.over or self._signs > HELD_SIGNS_MAX
+
+    def pass_on(self, out: bytes) -> bytes:
+        """What may go to the client now, after `out` was said."""
+        self._kept.append(out)
+        self._bytes += len(out)
+        self.over = self.over or self._bytes > HELD_BYTES_MAX
+        return b"".join(self._kept) if self.over else b""
+
+
+HELD_SIGNS_MAX: Final = 1
+"""Anthropic sends one ping right after the start."""
+HELD_BYTES_MAX: Final = 65_536
