@@ -113,6 +113,13 @@ def route_and_operation(rule: str) -> tuple[str, str]:
     return "/".join(parts[:2]), parts[4] if len(parts) > 4 and parts[4] != "match" else ""
 
 
+def _operation(path_class: str, path: str) -> str:
+    """The path class; where the route has several, what the path ends with."""
+    if path_class != metadata.SEVERAL_CLASSES:
+        return path_class
+    return path.partition("?")[0].replace(":", "/").rpartition("/")[2]
+
+
 @lru_cache(maxsize=16_384)
 def service_of(cluster: str) -> str:
     """`<ns>/<name>` of a backend's full name."""
@@ -172,12 +179,14 @@ def make_record(
 ) -> UsageRecord:
     """The record of a request's own entry and the attempts that were logged before it."""
     published, internal = entry.published, entry.internal
-    route, operation = route_and_operation(entry.route)
+    route, path_class = route_and_operation(entry.route)
+    path = _text(internal, metadata.INTERNAL_PATH) or entry.path
+    operation = _operation(path_class, path)
     tokens = _tokens(entry)
     model = _text(internal, metadata.INTERNAL_MODEL)
     client = _text(internal, metadata.INTERNAL_CLIENT)
     labels = _labels(entry, settings.attributes)
-    stream = internal.get(metadata.INTERNAL_STREAM) is True or operation.endswith("-stream")
+    stream = internal.get(metadata.INTERNAL_STREAM) is True or "stream" in operation
     record = UsageRecord(
         id=record_id(node, entry),
         request_id=entry.request_id,
@@ -185,7 +194,7 @@ def make_record(
         node=node,
         operation=operation,
         method=entry.method,
-        path=_text(internal, metadata.INTERNAL_PATH) or entry.path,
+        path=path,
         stream=stream,
         route=route,
         rule=entry.route,

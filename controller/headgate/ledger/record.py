@@ -67,7 +67,8 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     node: str = ""
     """The Envoy that served it."""
     operation: str = ""
-    """The client's path class: `chat`, `messages`…; empty for what is no AI request."""
+    """The client's path class: `chat`, `messages`…, or how its path ends where that is translated; empty for what is no
+    AI request."""
     method: str = ""
     path: str = ""
     stream: bool = False

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from headgate.contract.expressions import INSTRUCTIONS_MAX
 from headgate.contract.otel import Batches
 from headgate.runtime.logging import LogLevel, event_log
 from headgate.runtime.supervisor import ChildSpec
@@ -32,6 +33,8 @@ _EMPTY: Final[_Json] = {}
 _RUNTIME: Final[_Json] = {
     # ext_proc among upstream filters crashes Envoy 1.40 when the processor reads more slowly than bodies come.
     "envoy.reloadable_features.grpc_side_stream_flow_control": False,
+    # One expression for all translated paths of a model: each would be a route, to be made anew at every change.
+    "re2.max_program_size.error_level": INSTRUCTIONS_MAX,
 }
 
 _HTTP2: Final[_Json] = {
@@ -213,6 +216,9 @@ def envoy_child(options: EnvoyOptions) -> ChildSpec:
     options.bootstrap_path.write_text(json.dumps(bootstrap(options), indent=1))
     command = [str(options.binary), "--config-path", str(options.bootstrap_path)]
     command += ["--disable-hot-restart", "--log-level", _OWN_LEVELS[options.log_level], "--log-format", _LOG_FORMAT]
+    # A third of what a change costs Envoy is a walk through all of it for fields that it does not know, or that are old
+    # or in progress. The configuration is made for this Envoy.
+    command += ["--ignore-unknown-dynamic-fields"]
     # Envoy warns of its work-in-progress messages once for each in the configuration: a line per route at every change.
     command += ["--component-log-level", "misc:error"]
     command += ["--concurrency", str(options.concurrency or usable_cpus())]

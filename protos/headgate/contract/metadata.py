@@ -59,3 +59,6 @@ USAGE_KEYS: Final = (
     TOTAL_TOKENS,
     REASONING_TOKENS,
 )
+
+SEVERAL_CLASSES: Final = "translated"
+"""In the names of routes that serve several classes of paths, which the processor tells apart."""

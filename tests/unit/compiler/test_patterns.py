@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from headgate.compiler.lower.patterns import LENGTH_MAX, either, joined
+from headgate.compiler.lower.patterns import either, joined
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ def test_an_expression_takes_what_any_of_its_parts_takes() -> None:
 
 
 def test_expressions_are_joined_while_they_fit() -> None:
-    long = ("a" * (LENGTH_MAX - 10), "b" * 20, "c" * 9, "d" * 8)
-    assert joined(long) == ((0, 2), (1, 3))
-    assert joined(("a" * 200, "b")) == ((0,), (1,))
+    long = ("a" * 80, "b" * 20, "c" * 9, "d" * 8)
+    assert joined(long, 90) == ((0, 2), (1, 3))
+    assert joined(("a" * 200, "b"), 90) == ((0,), (1,))
+    assert joined(long, 200) == ((0, 1, 2, 3),)

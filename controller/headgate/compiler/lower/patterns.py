@@ -5,8 +5,12 @@ import re
 from functools import lru_cache
 from typing import Final
 
-LENGTH_MAX: Final = 90
-"""Of a joined expression: RE2 makes an instruction of each character and a few more, and Envoy takes 100 of them."""
+from headgate.contract.expressions import INSTRUCTIONS_MAX
+
+DEFAULT_LENGTH_MAX: Final = 90
+"""Of a joined expression, where Envoy takes 100 instructions: RE2 makes one of each character and a few more."""
+LENGTH_MAX: Final = INSTRUCTIONS_MAX // 2
+"""Of one for Envoys with our bootstrap; the root path may add to it."""
 
 _PIECE: Final = re.compile(r"(?:\([^()]*\)|\[[^]]*\]|\\?.)[?*+]?")
 """What can only be shared whole: a group without groups in it, a set, or a character, each with its quantifier."""
@@ -40,12 +44,12 @@ def _written(tree: _Tree, *, outermost: bool = False) -> str:
 
 
 @lru_cache(maxsize=4096)
-def joined(patterns: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+def joined(patterns: tuple[str, ...], length_max: int) -> tuple[tuple[int, ...], ...]:
     """Which of the patterns (by position) can be one: into the first group in which there is room."""
     groups: list[list[int]] = []
     for index, pattern in enumerate(patterns):
         for group in groups:
-            if len(either((*(patterns[other] for other in group), pattern))) <= LENGTH_MAX:
+            if len(either((*(patterns[other] for other in group), pattern))) <= length_max:
                 group.append(index)
                 break
         else:

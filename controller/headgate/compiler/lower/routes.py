@@ -32,7 +32,7 @@ from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits, tracing
 from headgate.compiler.lower.filters import brought, extraction, security, steered
-from headgate.compiler.lower.patterns import either, joined
+from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
 from headgate.compiler.lower.upstream import SCRIPT, filter_name, guarded, unchanged
 from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header, switched_on
 from headgate.compiler.options import Options
@@ -322,11 +322,11 @@ def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how
         route.direct_response.CopyFrom(answered(rule.unavailable, 503))
         yield route
     made = [(served, _served_route(rule, served, options, how)) for served in served_classes(rule, options)]
-    for together, route in _joined(made):
+    for together, route in _joined(made, DEFAULT_LENGTH_MAX if options.envoy_gateway else LENGTH_MAX):
         where = route_match(match, how)
         _class_match(where, together, options.path_root)
-        names = "+".join(path_class.name for path_class in together)
-        result = _route(rule, f"{rule.name}/{names}/match/{index}", where)
+        name = together[0].name if len(together) == 1 else metadata.SEVERAL_CLASSES
+        result = _route(rule, f"{rule.name}/{name}/match/{index}", where)
         result.MergeFrom(route)
         yield result
 
@@ -359,7 +359,7 @@ def _pattern(path_class: PathClass) -> str:
     return path_class.path if path_class.kind is ir.MatchKind.REGEX else _escape(path_class.path)
 
 
-def _joined(made: Sequence[tuple[Served, Route]]) -> Iterator[tuple[tuple[PathClass, ...], Route]]:
+def _joined(made: Sequence[tuple[Served, Route]], length_max: int) -> Iterator[tuple[tuple[PathClass, ...], Route]]:
     """Classes that are translated alike as one route, in the place of the first: no wider class before them takes
     their paths. Not chats: what is asked most is found by comparing, at once."""
     alike: defaultdict[bytes, list[int]] = defaultdict(list)
@@ -369,7 +369,7 @@ def _joined(made: Sequence[tuple[Served, Route]]) -> Iterator[tuple[tuple[PathCl
     groups = {
         positions[group[0]]: [positions[index] for index in group]
         for positions in alike.values()
-        for group in joined(tuple(_pattern(made[position][0].path_class) for position in positions))
+        for group in joined(tuple(_pattern(made[position][0].path_class) for position in positions), length_max)
     }
     grouped = {position for group in groups.values() for position in group}
     for position, (served, route) in enumerate(made):
