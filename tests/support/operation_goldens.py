@@ -90,6 +90,14 @@ ASKED: Final[Mapping[str, Asked]] = {
     ),
     "rerank": Asked("/v2/rerank", b'{"model":"asked","query":"q","documents":["one","two"]}'),
     "jina-rerank": Asked("/v1/rerank", b'{"model":"asked","query":"q","documents":["one",{"text":"two"}]}'),
+    "bedrock-rerank": Asked(
+        "/bedrock/rerank",
+        b'{"queries":[{"type":"TEXT","textQuery":{"text":"q"}}],"sources":['
+        b'{"type":"INLINE","inlineDocumentSource":{"type":"TEXT","textDocument":{"text":"one"}}},'
+        b'{"type":"INLINE","inlineDocumentSource":{"type":"TEXT","textDocument":{"text":"two"}}}],'
+        b'"rerankingConfiguration":{"type":"BEDROCK_RERANKING_MODEL","bedrockRerankingConfiguration":{'
+        b'"modelConfiguration":{"modelArn":"arn:aws:bedrock:us-west-2::foundation-model/asked"}}}}',
+    ),
     "count-tokens": Asked(
         "/v1/messages/count_tokens", b'{"model":"asked","messages":[{"role":"user","content":"Hi"}]}'
     ),

@@ -59,6 +59,8 @@ class PathClass:
     """A wider class below serves these paths where all backends speak the dialect."""
     multipart: bool = False
     """The model is inside a form: the processor reads it, and writes it where a backend takes another one."""
+    model_inside: bool = False
+    """The model is deep inside the body: the processor reads it, as of a form."""
     json_too: bool = False
     """Clients may send JSON instead of the form."""
 
@@ -336,6 +338,16 @@ CLASSES = (
         paths=("/count-tokens",),
         model_in_path=True,
         translated_only=True,
+    ),
+    PathClass(
+        name="bedrock-rerank",
+        endpoint="bedrock-rerank",
+        kind=MatchKind.EXACT,
+        path="/bedrock/rerank",
+        dialect=DialectName.BEDROCK_CONVERSE,
+        paths=("/bedrock/rerank",),
+        translated_only=True,
+        model_inside=True,
     ),
     PathClass(
         name="bedrock",

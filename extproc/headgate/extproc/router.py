@@ -198,7 +198,7 @@ def read_route(endpoint: Endpoint, content_type: str, body: bytes) -> tuple[str,
     if multipart.is_multipart(content_type):
         raise RequestError(f"{endpoint.path} takes JSON, not multipart/form-data")
     members = relay.decode_object(body)
-    model = relay.read_model(members)
+    model = relay.read_model_at(members, endpoint.model_member)
     match endpoint.stream:
         case StreamRule.FLAG:
             return model, relay.read_stream(members)

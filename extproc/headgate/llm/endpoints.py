@@ -78,6 +78,8 @@ class Endpoint:
     """Also served without the prefix."""
     aliases: tuple[str, ...] = ()
     """Other paths, below the same prefixes, that mean the same."""
+    model_member: tuple[str, ...] = ("model",)
+    """Where the body names the model, member by member."""
     suffix: str = ""
     """The path at the provider, after the backend's own prefix (`/v1`)."""
     fixed: bool = False
@@ -320,6 +322,16 @@ ENDPOINTS: Final = (
         suffix="/rerank",
         dialect=DialectName.COHERE,
         operation=Operation.RERANK,
+    ),
+    Endpoint(  # of the agent runtime, another host than Bedrock's other endpoints
+        name="bedrock-rerank",
+        path="/rerank",
+        prefix="/bedrock",
+        bare=False,
+        suffix="/rerank",
+        dialect=DialectName.BEDROCK_CONVERSE,
+        operation=Operation.RERANK,
+        model_member=("rerankingConfiguration", "bedrockRerankingConfiguration", "modelConfiguration", "modelArn"),
     ),
     Endpoint(
         name="jina-rerank",

@@ -8,7 +8,7 @@ two `model` members counts, which would let a client reach a model it is not all
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -137,6 +137,32 @@ def read_model(source: JsonObject) -> str:
     if not model:
         raise RequestError("must not be empty", path=MODEL)
     return model
+
+
+def read_model_at(source: JsonObject, place: Sequence[str]) -> str:
+    """The model where an endpoint's bodies name it (`Endpoint.model_member`); of an ARN, what it is the ARN of.
+    `RequestError` as `read_model` says."""
+    if len(place) == 1:
+        return read_model(source)
+    path = ".".join(place)
+    raw: bytes = source.body
+    for name in place:
+        found = decode_object(raw).raw(name) if raw.startswith(b"{") else None
+        if found is None:
+            raise RequestError("a model is required", path=path)
+        raw = found
+    if not raw.startswith(b'"'):
+        raise RequestError(f"must be a string, not {_kind_of(raw)}", path=path)
+    model = model_of_arn(_decode_string(raw))
+    if not model:
+        raise RequestError("must name a model", path=path)
+    return model
+
+
+def model_of_arn(text: str) -> str:
+    """`cohere.rerank-v3-5:0` of `arn:aws:bedrock:us-west-2::foundation-model/cohere.rerank-v3-5:0`; a model's own name
+    stays as it is."""
+    return text.partition("/")[2] if text.startswith("arn:") else text
 
 
 def read_stream(source: JsonObject) -> bool:

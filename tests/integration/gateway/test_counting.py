@@ -11,6 +11,7 @@ import boto3
 import cohere
 import httpx
 import pytest
+from botocore.config import Config
 from google.genai import Client as GoogleClient
 from google.genai.types import HttpOptions
 from support.manifests import Document, backend, gateway, ref, route, rule
@@ -166,3 +167,36 @@ def test_jina_clients_are_ranked(stage: Stage, model: str, provider: str) -> Non
     answer = stage.post("/v1/rerank", {"model": model, "query": "q", "documents": ["one", "two"]})
 
     assert [result["index"] for result in answer.json()["results"]] == [1, 0]
+
+
+@pytest.mark.parametrize(("model", "provider"), [("rank-vllm", "ranker"), ("rank-cohere", "cohere")])
+def test_aws_client_ranks(stage: Stage, model: str, provider: str) -> None:
+    """By the agent runtime's `Rerank`, which names the model deep inside."""
+    stage[provider].answer(Raw(body=json.dumps({"id": "r", **RANKED}).encode()))
+    client = SDK.client(
+        "bedrock-agent-runtime",
+        endpoint_url=f"{stage.url}/bedrock",
+        region_name="us-east-1",
+        aws_access_key_id="client",
+        aws_secret_access_key="client",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+    def rank(arn: str) -> Any:
+        sources = [
+            {"type": "INLINE", "inlineDocumentSource": {"type": "TEXT", "textDocument": {"text": text}}}
+            for text in ("one", "two")
+        ]
+        chosen = {"modelConfiguration": {"modelArn": arn}, "numberOfResults": 2}
+        return client.rerank(
+            queries=[{"type": "TEXT", "textQuery": {"text": "q"}}],
+            sources=sources,
+            rerankingConfiguration={"type": "BEDROCK_RERANKING_MODEL", "bedrockRerankingConfiguration": chosen},
+        )["results"]
+
+    ranked = rank(f"arn:aws:bedrock:us-east-1::foundation-model/{model}")
+
+    assert [(result["index"], result["relevanceScore"]) for result in ranked] == [(1, 0.75), (0, 0.25)]
+    assert stage[provider].last.json == {"model": model, "query": "q", "documents": ["one", "two"], "top_n": 2}
+    with pytest.raises(client.exceptions.ResourceNotFoundException, match="nobody"):
+        rank("arn:aws:bedrock:us-east-1::foundation-model/nobody")

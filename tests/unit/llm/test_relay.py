@@ -5,7 +5,15 @@ import json
 import pytest
 from headgate.contract.facts import BodyMutation
 from headgate.llm.errors import RequestError
-from headgate.llm.relay import asks_for_usage, decode_object, patch_object, read_model, read_stream, relay_request
+from headgate.llm.relay import (
+    asks_for_usage,
+    decode_object,
+    patch_object,
+    read_model,
+    read_model_at,
+    read_stream,
+    relay_request,
+)
 
 BODY = b'{ "model" : "gpt-4o" ,\n "messages":[{"role":"user","content":"h\\u0069 \xc3\xa9"}],"n": 1.0 ,"stream":true}\n'
 
@@ -126,3 +134,26 @@ def test_model_and_stream_are_read() -> None:
     assert not read_stream(source)
     with pytest.raises(RequestError, match="true or false"):
         read_stream(decode_object(b'{"stream":"true"}'))
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "words"),
+    [
+        (b"{}", "a.b", "a model is required"),
+        (b'{"a":[]}', "a.b", "a model is required"),
+        (b'{"a":{"b":7}}', "a.b", "must be a string, not a number"),
+        (b'{"a":{"b":"arn:aws:bedrock:us-west-2::foundation-model"}}', "a.b", "must name a model"),
+        (b'{"a":{"b":"x","b":"y"}}', "b", "this member is given twice"),
+    ],
+)
+def test_a_model_deep_inside_is_read_strictly(body: bytes, path: str, words: str) -> None:
+    with pytest.raises(RequestError) as raised:
+        read_model_at(decode_object(body), ("a", "b"))
+    assert raised.value.path == path
+    assert words in str(raised.value)
+
+
+def test_an_arn_names_its_model() -> None:
+    body = b'{"a":{"b":"arn:aws:bedrock:us-west-2::foundation-model/cohere.rerank-v3-5:0"}}'
+    assert read_model_at(decode_object(body), ("a", "b")) == "cohere.rerank-v3-5:0"
+    assert read_model_at(decode_object(b'{"model":"a/b"}'), ("model",)) == "a/b"

@@ -155,7 +155,7 @@ _Format = Callable[[str], SubstitutionFormatString]
 _FORMATS: tuple[tuple[str, _Format], ...] = (
     (_IS_ANTHROPIC, _anthropic_format),
     (_client_path("matches('^(/gemini)?/v1(beta/|/models/.*Content)')"), _google_format),
-    (_client_path("matches('^(/bedrock)?/model/.*')"), _bedrock_format),
+    (_client_path("matches('^(/bedrock/|/model/).*')"), _bedrock_format),
     (_client_path("matches('^(/cohere)?/v2/.*')"), _bare_format),
 )
 """Dialects but OpenAI's, told by the client's path."""
@@ -305,19 +305,22 @@ def _model_is_boolean(value: bool) -> RouteMatch:
 
 
 def form_routes() -> list[Route]:
-    """Forms on their way to the processor, which reads their model: it then takes the route of that model.
+    """Forms, and bodies that name their model deep inside, on their way to the processor, which reads it there.
+
+    They then take the route of that model.
 
     The route is chosen by path when the headers come, and so it is here that the filter can be switched on.
     """
     result: list[Route] = []
     for row in CLASSES:
-        for path in row.paths if row.multipart else ():
+        for path in row.paths if row.multipart or row.model_inside else ():
             match = RouteMatch(
                 path=path, headers=[HeaderMatcher(name=headers.MODEL, present_match=True, invert_match=True)]
             )
             if row.json_too:  # its model is read as every other body's
                 match.headers.append(_form())
-            route = _refuse("headgate/form", 400, "The form has no field 'model'; it must name one.", match)
+            text = "The body" if row.model_inside else "The form has no field 'model'; it"
+            route = _refuse("headgate/form", 400, f"{text} must name a model.", match)
             route.typed_per_filter_config[extraction.ROUTER].CopyFrom(extraction.router_enabled())
             result.append(route)
     return result
