@@ -1,5 +1,7 @@
 """The SSE framing against the WHATWG rules."""
 
+import tracemalloc
+
 import pytest
 from headgate.llm.errors import UpstreamError
 from headgate.llm.framing.frame import Frame
@@ -74,3 +76,21 @@ def test_encoding_is_what_decoding_reads() -> None:
     assert encode_sse(b"{}") == b"data: {}\n\n"
     assert encode_sse(b"{}", "ping") == b"event: ping\ndata: {}\n\n"
     assert decode(encode_sse(b"a\nb\r\nc\rd", "x")) == [Frame(b"a\nb\nc\nd", "x")]
+
+
+@pytest.mark.parametrize("piece", [b"data: ab\n" * 100, b"ab", b"data\n" * 100])
+def test_what_is_held_costs_no_more_than_its_bytes(piece: bytes) -> None:
+    """An object for each tiny line or chunk would cost twenty times as much."""
+    decoder = SseDecoder(event_bytes_max=100_000)
+    decoder.feed(b"data: ")
+
+    def feed_endlessly() -> None:
+        for _ in range(100_000):
+            decoder.feed(piece)
+
+    tracemalloc.start()
+    with pytest.raises(UpstreamError, match="100000"):
+        feed_endlessly()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 500_000

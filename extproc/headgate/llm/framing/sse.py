@@ -31,8 +31,9 @@ COMMENT: Final = Frame(b"", ":")
 class SseDecoder:
     """Cuts a body into frames; comments are dropped unless `keep_comments`.
 
-    Cost: each byte is searched once; a line that arrives in n chunks is copied once, when it is complete.
-    Raises `UpstreamError` when one event is larger than `event_bytes_max`.
+    Cost: each byte is searched once; a line that arrives in n chunks is copied twice. What is held costs no more memory
+    than its bytes, in however many lines and chunks it comes. Raises `UpstreamError` when one event is larger than
+    `event_bytes_max`.
     """
 
     __slots__ = (
@@ -44,7 +45,6 @@ class SseDecoder:
         "_keep_comments",
         "_start",
         "_tail",
-        "_tail_bytes",
     )
 
     def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX, keep_comments: bool = False) -> None:
@@ -52,9 +52,8 @@ class SseDecoder:
         self._event_bytes_max = event_bytes_max
         self._start: bytes | None = b""  # bytes held until it is known whether they are a BOM; None afterwards
         self._after_cr = False
-        self._tail: list[bytes] = []  # the pieces of the line that has not ended
-        self._tail_bytes = 0
-        self._data: list[bytes] = []  # the data lines of the event that has not ended
+        self._tail = bytearray()  # the line that has not ended
+        self._data: bytes | bytearray | None = None  # of the event that has not ended; several lines are a bytearray
         self._event_bytes = 0
         self._event = ""
 
@@ -76,15 +75,13 @@ class SseDecoder:
         frames: list[Frame] = []
         if lines:
             if self._tail:
-                self._tail.append(lines[0])
-                lines[0] = b"".join(self._tail)
+                self._tail += lines[0]
+                lines[0] = bytes(self._tail)
                 self._tail.clear()
-                self._tail_bytes = 0
             for line in lines:
                 self._take_line(line, frames)
         if tail:
-            self._tail.append(tail)
-            self._tail_bytes += len(tail)
+            self._tail += tail
             self._check_size()
         return frames
 
@@ -92,12 +89,11 @@ class SseDecoder:
         """The frame that the end of the body completes, if any."""
         frames: list[Frame] = []
         if self._start:
-            self._tail.append(self._start)
+            self._tail += self._start
             self._start = None
         if self._tail:
-            self._take_line(b"".join(self._tail), frames)
+            self._take_line(bytes(self._tail), frames)
             self._tail.clear()
-            self._tail_bytes = 0
         self._take_line(b"", frames)
         return frames
 
@@ -111,15 +107,11 @@ class SseDecoder:
 
     def _take_line(self, line: bytes, frames: list[Frame]) -> None:
         if line.startswith(b"data:"):
-            data = line[6:] if line[5:6] == b" " else line[5:]
-            self._data.append(data)
-            self._event_bytes += len(data) + 1
-            self._check_size()
+            self._take_data(line[6:] if line[5:6] == b" " else line[5:], len(line))
         elif not line:
-            if self._data:
-                data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-                frames.append(Frame(data, self._event))
-                self._data.clear()
+            if self._data is not None:
+                frames.append(Frame(bytes(self._data), self._event))
+                self._data = None
                 self._event_bytes = 0
             self._event = ""
         elif line.startswith(b":"):
@@ -128,13 +120,23 @@ class SseDecoder:
         elif line.startswith(b"event:"):
             self._event = line[6:].removeprefix(b" ").decode("utf-8", "replace")
         elif line == b"data":
-            self._data.append(b"")
-            self._event_bytes += 1
+            self._take_data(b"", len(line))
         elif line == b"event":
             self._event = ""
 
+    def _take_data(self, data: bytes, line_bytes: int) -> None:
+        if self._data is None:
+            self._data = data
+        else:
+            if isinstance(self._data, bytes):
+                self._data = bytearray(self._data)
+            self._data += b"\n"
+            self._data += data
+        self._event_bytes += line_bytes + 1
+        self._check_size()
+
     def _check_size(self) -> None:
-        if self._event_bytes + self._tail_bytes > self._event_bytes_max:
+        if self._event_bytes + len(self._tail) > self._event_bytes_max:
             raise UpstreamError(f"the provider sent a stream event larger than {self._event_bytes_max} bytes")
 
 
