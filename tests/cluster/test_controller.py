@@ -302,3 +302,45 @@ async def _allowed(kube: Kube, user: str, **attributes: str) -> bool:
     }
     answer = await kube.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
     return answer["status"]["allowed"]
+
+
+async def test_a_controller_that_starts_while_an_object_is_broken_has_its_last_good_version(
+    kube: Kube, namespace: str, gateway_class: str, run_controller: Run
+) -> None:
+    here = ("--watch-namespaces", namespace, "--leader-election-namespace", namespace)
+    await kube.create(gateway(namespace, gateway_class, free_port()))
+    for each in manifests.backend("openai", 1, key="sk"):
+        await kube.apply(placed(each, namespace))
+    route = reference("aigateway.envoyproxy.io/v1beta1", "AIGatewayRoute", "route", namespace)
+    kept = f"/api/v1/namespaces/{namespace}/configmaps/headgate-controller-last-good"
+
+    async def edit(backend: str, *, model: str = "gpt") -> int:
+        item = manifests.route("route", [manifests.rule(model, manifests.ref(backend))])
+        return (await kube.apply(placed(item, namespace)))["metadata"]["generation"]
+
+    async def told(generation: int) -> str:
+        """What `Programmed` says of a version that is broken."""
+
+        def holds(item: Object) -> bool:
+            found = condition(item, "Programmed")
+            return found.get("observedGeneration") == generation and found["reason"] == "LastGoodVersion"
+
+        return condition(await kube.wait_for(route, holds, "the last good version"), "Programmed")["message"]
+
+    first = run_controller(*here)
+    await asyncio.to_thread(first.wait_ready)
+    good = await edit("openai")
+    await kube.wait_for(route, is_true("Programmed"), "the route to be programmed")
+    assert f"generation {good}," in await told(await edit("nobody"))
+    first.close()
+    second = run_controller(*here, name="second")
+    await asyncio.to_thread(second.wait_ready)
+    await asyncio.to_thread(second.wait_status, leading=True)
+    assert f"generation {good}," in await told(await edit("nobody", model="other"))
+    await edit("openai", model="other")
+    await kube.wait_for(route, is_true("Programmed"), "the route to be programmed")
+    async with asyncio.timeout(20):
+        data = "something"
+        while data:
+            data = (await kube.request("GET", kept))["data"]["objects.json"]
+            await asyncio.sleep(0.1)

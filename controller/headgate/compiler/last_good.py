@@ -6,7 +6,7 @@ no better version, and one that is broken from the start has none at all: of the
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, cast
 
@@ -35,6 +35,8 @@ class Settled:
     compiled: Compiled
     """Of that world; its diagnostics and statuses speak of the newest versions."""
     good: Good
+    kept: Good = field(default_factory=dict[Key, Resource])
+    """Those in force in the place of broken ones."""
 
 
 def compile_settled(world: World, options: Options, good: Good) -> Settled:
@@ -48,7 +50,7 @@ def compile_settled(world: World, options: Options, good: Good) -> Settled:
         compiled = compile_world(settled, options)
         worse = kept.keys() & _broken(compiled)
         if not worse:
-            return Settled(settled, _told(compiled, newest, kept), known)
+            return Settled(settled, _told(compiled, newest, kept), known, kept)
         kept = {key: resource for key, resource in kept.items() if key not in worse}
     return Settled(world, newest, known)
 
@@ -63,8 +65,8 @@ def _good(world: World, broken: Collection[Key], before: Good) -> Iterator[tuple
         for resource in _of_kind(world, kind).values():
             if resource.key not in broken:
                 yield resource.key, resource
-            elif resource.key in before:
-                yield resource.key, before[resource.key]
+            elif (found := before.get(resource.key)) is not None and found.metadata.uid == resource.metadata.uid:
+                yield resource.key, found
 
 
 def _of_kind(world: World, kind: str) -> Mapping[Name, Resource]:

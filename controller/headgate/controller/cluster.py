@@ -18,6 +18,7 @@ from headgate.controller.credentials.cluster import ClusterCredentials
 from headgate.controller.credentials.settings import settings
 from headgate.controller.election import Election
 from headgate.controller.events import EventRecorder
+from headgate.controller.good_keeper import GoodKeeper
 from headgate.controller.health import HealthServer
 from headgate.controller.limits_page import LimitsPage
 from headgate.controller.modes import StartError
@@ -64,6 +65,12 @@ class Cluster:
         )
         self.credentials = ClusterCredentials(
             api, settings(options.credential_endpoint, os.environ), may_write=lambda: self.leading
+        )
+        self.good = GoodKeeper(
+            api,
+            namespace=self.namespace,
+            name=f"{options.leader_election_id}-last-good",
+            may_write=lambda: self.leading,
         )
         self.on_leading: Callable[[], None] = lambda: None
         """Called when this replica begins to lead."""
@@ -131,6 +138,7 @@ class Cluster:
         self.credentials.recheck()
         if leading:
             self.statuses.recheck()
+            self.good.recheck()
             self.on_leading()
 
 
@@ -142,7 +150,8 @@ async def open_cluster(options: argparse.Namespace, *, controller_name: str) -> 
     except AccessError as error:
         raise StartError(str(error)) from error
     cluster = Cluster(api, options, controller_name)
-    tasks = [asyncio.create_task(each.run()) for each in (cluster.statuses, cluster.events, cluster.election) if each]
+    parts = (cluster.statuses, cluster.events, cluster.good, cluster.election)
+    tasks = [asyncio.create_task(each.run()) for each in parts if each]
     cluster.source.start()
     try:
         yield cluster

@@ -119,9 +119,15 @@ def rolls() -> tuple[Rule, ...]:
 
 
 def leads(lease: str = NAME) -> tuple[Rule, ...]:
-    """The Lease, in the controller's own namespace. Creating cannot be limited to a name."""
+    """The Lease, and what the leader keeps for others, in the controller's own namespace. Creating cannot be limited to
+    a name."""
     group = "coordination.k8s.io"
-    return (Rule(group, ("leases",), ("create",)), Rule(group, ("leases",), ("get", "update"), (lease,)))
+    return (
+        Rule(group, ("leases",), ("create",)),
+        Rule(group, ("leases",), ("get", "update"), (lease,)),
+        Rule("", ("configmaps",), ("create",)),
+        Rule("", ("configmaps",), ("get", "patch"), (f"{lease}-last-good",)),
+    )
 
 
 def asks(mode: Mode) -> tuple[Rule, ...]:

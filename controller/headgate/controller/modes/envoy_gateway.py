@@ -93,6 +93,7 @@ class _Build:
     rules: Rules
     wanted: tuple[Wanted, ...]
     problems: tuple[Diagnostic, ...]
+    kept: Good
 
 
 class _Outlet:
@@ -176,6 +177,7 @@ class _Outlet:
 
     async def _follow(self, health: Health) -> None:
         await self._cluster.synced()
+        self._good = await self._cluster.good.read()
         await self._rebuild()
         health.start()
         log.info("serving")
@@ -201,6 +203,7 @@ class _Outlet:
         if self._webhook is not None:
             self._webhook.offer(build.world, build.rules)
         self._cluster.credentials.offer(build.compiled.exchanges)
+        self._cluster.good.offer(build.kept)
         self._tell()
         log.debug("built", build_seconds=time.monotonic() - started)
 
@@ -213,7 +216,7 @@ class _Outlet:
         wanted = wanted_objects(Scope(world, self._options), rules, build=self._version)
         problems = {str(each): each for each in (*view.diagnostics, *compiled.diagnostics)}
         ordered: Sequence[Diagnostic] = sorted(problems.values(), key=diagnostic_order)
-        return _Build(world, compiled, rules, wanted, tuple(ordered))
+        return _Build(world, compiled, rules, wanted, tuple(ordered), settled.kept)
 
     async def _remind(self) -> None:
         while True:

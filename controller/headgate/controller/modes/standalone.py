@@ -71,6 +71,7 @@ class _Outlet:
         self.limits = LimitsPage()
         self._last: Build | None = None
         self._good: Good = {}
+        self._kept: Good = {}
         self._patience: asyncio.TimerHandle | None = None
 
     async def serve(self, address: str, stop: asyncio.Event) -> None:
@@ -83,6 +84,7 @@ class _Outlet:
             if not await _unless_stopped(self._cluster.synced(), stop):
                 return
             self._options = replace(self._options, gateway_api=await bundle_version(self._cluster.api))
+            self._good = await self._cluster.good.read()
             if not await self._control_plane.build_first():
                 raise StartError(self._control_plane.status().error)
             self._control_plane.follow(self._cluster.changes())
@@ -121,7 +123,7 @@ class _Outlet:
         """Called in a thread."""
         view = self._cluster.view()
         settled = compile_settled(view.world, self._options, self._good)
-        self._good, compiled = settled.good, settled.compiled
+        self._good, self._kept, compiled = settled.good, settled.kept, settled.compiled
         problems = {str(each): each for each in (*view.diagnostics, *compiled.diagnostics)}
         return Build(
             resources=compiled.resources,
@@ -138,6 +140,7 @@ class _Outlet:
         new = self._last is None or build.problems != self._last.problems
         self._last = build
         self.limits.publish(build.limits_text)
+        self._cluster.good.offer(self._kept)
         self._cluster.credentials.offer(build.exchanges)
         if new:
             self._log.built(build, snapshot)
