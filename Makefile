@@ -69,6 +69,7 @@ crds: $(DEV_STAMP)
 
 reference: $(DEV_STAMP)
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/generate_metrics.py
 
 manifests: $(DEV_STAMP)
 	$(BIN)/python manifests/generate.py

@@ -1,16 +1,21 @@
 """`--admin-port`: what the running gateway says about itself over HTTP, on the loopback interface.
 
 `/healthz` this process lives; `/readyz` Envoy serves the configuration; `/status` everything as JSON; `/metrics`
-Envoy's metrics and ours in Prometheus' text format.
+the metrics of Envoy and of all our processes in Prometheus' text format.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import msgspec
 from aiohttp import web
+from headgate.cli.joined_metrics import joined
 from headgate.controller.loop import LoopStatus
-from headgate.runtime.envoy import EnvoyAdmin, EnvoyAdminError
+from headgate.runtime import process_metrics
+from headgate.runtime.envoy import EnvoyAdmin
+from headgate.runtime.metrics import CONTENT_TYPE, Description, Kind, Registry
 from headgate.runtime.supervisor import Supervisor
 
 
@@ -24,11 +29,19 @@ class AdminServer:
         status: Callable[[], LoopStatus],
         children: Supervisor,
         envoy: EnvoyAdmin,
+        metrics: Registry,
+        sockets: Callable[[str], Path],
     ) -> None:
+        """`sockets`: where a child of that name shows its metrics."""
         self._ready = ready
         self._status = status
         self._children = children
         self._envoy = envoy
+        self._sockets = sockets
+        self._own = metrics
+        declare(metrics, ready, lambda: {child.spec.name: child.restarts for child in children})
+        process_metrics.declare(metrics)
+        self._lag = process_metrics.LoopLag(metrics)
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -38,11 +51,13 @@ class AdminServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listens; returns the port. Raises OSError."""
+        self._lag.start()
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
         return self._runner.addresses[0][1]
 
     async def stop(self) -> None:
+        self._lag.stop()
         await self._runner.cleanup()
 
     async def _healthz(self, request: web.Request) -> web.Response:
@@ -57,11 +72,16 @@ class AdminServer:
         return web.Response(body=msgspec.json.encode(status, enc_hook=str), content_type="application/json")
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        try:
-            envoy = await self._envoy.request("/stats/prometheus")
-        except EnvoyAdminError:
-            envoy = ""
-        return web.Response(text=_own_metrics(self._ready(), self._status(), self._child_states()) + envoy)
+        names = [child.spec.name for child in self._children if self._sockets(child.spec.name).exists()]
+        asked = (EnvoyAdmin(self._sockets(name)).request("/metrics") for name in names)
+        envoy, *others = await asyncio.gather(self._envoy.request("/stats/prometheus"), *asked, return_exceptions=True)
+        pages = {
+            "run": self._own.text(),
+            **{name: text for name, text in zip(names, others, strict=True) if isinstance(text, str)},
+        }
+        # Envoy's as they are: none of ours is called like them, and there may be many
+        text = joined(pages) + (envoy if isinstance(envoy, str) else "")
+        return web.Response(body=text.encode(), headers={"content-type": CONTENT_TYPE})
 
     def _child_states(self) -> Mapping[str, Mapping[str, object]]:
         return {
@@ -70,20 +90,11 @@ class AdminServer:
         }
 
 
-def _own_metrics(ready: bool, status: LoopStatus, children: Mapping[str, Mapping[str, object]]) -> str:
-    values = [
-        ("headgate_ready", "gauge", "Whether Envoy serves the configuration.", {"": int(ready)}),
-        ("headgate_problems", "gauge", "Diagnostics of the configuration.", {"": len(status.problems)}),
-        ("headgate_refusals", "gauge", "Resources that Envoy refuses.", {"": len(status.refusals)}),
-        (
-            "headgate_child_restarts_total",
-            "counter",
-            "Restarts of child processes.",
-            {f'{{child="{name}"}}': state["restarts"] for name, state in children.items()},
-        ),
-    ]
-    lines: list[str] = []
-    for name, kind, text, series in values:
-        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-        lines += [f"{name}{labels} {value}" for labels, value in series.items()]
-    return "\n".join(lines) + "\n"
+def declare(registry: Registry, ready: Callable[[], bool], restarts: Callable[[], Mapping[str, int]]) -> None:
+    """What `headgate run` tells of itself; the controller in it tells the rest."""
+    live = Description(name="headgate.ready", kind=Kind.GAUGE, help="Whether Envoy serves the configuration.")
+    registry.observed(live, lambda: {(): int(ready())})
+    again = Description(
+        name="headgate.child.restarts", kind=Kind.COUNTER, help="Restarts of child processes.", labels=("child",)
+    )
+    registry.observed(again, lambda: {(name,): count for name, count in restarts().items()})

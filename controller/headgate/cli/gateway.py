@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headgate.cli.console import Console
-from headgate.cli.plan import Plan, header_attributes, make_plan
+from headgate.cli.plan import Plan, header_attributes, make_plan, record_attributes
 from headgate.cli.ports import unusable
 from headgate.cli.run_options import RunOptions
-from headgate.cli.servers import RATELIMIT, HeldOutput, Server, demo_child, servers
+from headgate.cli.servers import RATELIMIT, HeaderAttributes, HeldOutput, Server, demo_child, servers
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
 from headgate.contract.otel import batches
 from headgate.runtime.envoy import EnvoyAdmin, EnvoyMissingError, EnvoyOptions, envoy_child, find_envoy
 from headgate.runtime.logging import event_log
+from headgate.runtime.metrics import Registry
 from headgate.runtime.supervisor import Child, ChildSpec, ChildStartError, Supervisor, exit_text
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Gateway:
         self._supervisor = Supervisor(restarting=False)
         self._output = HeldOutput()
         self._state = StateDirectory(options.state_directory)
+        self._metrics = Registry()
         self._control_plane: ControlPlane | None = None
         self._tokens: Tokens | None = None
         self._admin: AdminServer | None = None
@@ -145,10 +147,14 @@ class Gateway:
         from headgate.controller.control_plane import ControlPlane
         from headgate.controller.credentials.keeping import Tokens
         from headgate.controller.credentials.settings import settings
+        from headgate.controller.metrics import ControllerMetrics
 
         self._tokens = tokens = Tokens(settings(self._options.credential_endpoints, self._environment))
         self._control_plane = ControlPlane(
-            build=lambda: plan.build(tokens.secrets), observer=self, state_directory=self._state.path
+            build=lambda: plan.build(tokens.secrets),
+            observer=self,
+            state_directory=self._state.path,
+            metrics=ControllerMetrics(self._metrics),
         )
         await self._control_plane.start(f"unix:{self._state.xds_socket}")
         if plan.demo_address:
@@ -164,7 +170,12 @@ class Gateway:
 
         assert self._control_plane is not None
         self._admin = AdminServer(
-            ready=lambda: self._ready, status=self._control_plane.status, children=self._supervisor, envoy=envoy
+            ready=lambda: self._ready,
+            status=self._control_plane.status,
+            children=self._supervisor,
+            envoy=envoy,
+            metrics=self._metrics,
+            sockets=self._state.admin_socket,
         )
         host = "127.0.0.1"
         try:
@@ -235,7 +246,7 @@ class Gateway:
         draining = asyncio.create_task(envoy.drain(self._options.drain_seconds))
         hurried = asyncio.create_task(self._hurry.wait())
         await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
-        if self._options.ledger is not None and not hurried.done():
+        if self._options.collects and not hurried.done():
             await asyncio.sleep(ENTRIES_SECONDS)
         for task in (draining, hurried):
             task.cancel()
@@ -261,7 +272,11 @@ class Gateway:
             raise StartError("nothing can be served: no Gateway has a listener with a valid route")
         if (reason := unusable([(each.host, each.port) for each in self._addresses.values()])) is not None:
             raise StartError(reason)
-        self._servers = servers(self._options, self._state, header_attributes(self._options, self._environment, "LOG"))
+        attributes = HeaderAttributes(
+            records=record_attributes(self._options, self._environment),
+            metrics=header_attributes(self._options, self._environment, "METRICS"),
+        )
+        self._servers = servers(self._options, self._state, attributes)
         for server in self._servers:
             # A Redis that was asked for is tried at once, even if nothing is limited yet.
             if refers_to_cluster(snapshot, server.cluster) or (

@@ -13,7 +13,7 @@ from headgate.cli.run_options import STDOUT, RunOptions
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
 from headgate.contract import otel
-from headgate.contract.attributes import AttributesError, merged_attributes
+from headgate.contract.attributes import ATTRIBUTES_DEFAULT, AttributesError, merged_attributes
 from headgate.contract.otel import Signal, Tracing
 from headgate.runtime.logging import event_log
 
@@ -106,29 +106,36 @@ def _compiler_options(options: RunOptions, state: StateDirectory, environment: M
         lua_directory=str(lua.directory()),
         secrets_directory=str(state.files),
         # a collector writes the lines itself
-        access_log=_access_log(options.access_log) if options.ledger is None else "",
-        collector_socket=str(state.collector_socket) if options.ledger is not None else "",
-        header_attributes=header_attributes(options, environment, "LOG"),
+        access_log=_access_log(options.access_log) if not options.collects else "",
+        collector_socket=str(state.collector_socket) if options.collects else "",
+        header_attributes=record_attributes(options, environment),
         tracing=_tracing(options, environment)[0],
         # a collector sends them itself
-        logs=_logs(environment) if options.ledger is None else (),
+        logs=_logs(environment) if not options.collects else (),
         # where this system has it, or SSL_CERT_FILE says
         ca_file=ssl.get_default_verify_paths().cafile or SYSTEM_CA_FILE,
     )
 
 
 def header_attributes(options: RunOptions, environment: Mapping[str, str], signal: str) -> tuple[tuple[str, str], ...]:
-    """Request headers that become attributes of a signal (`LOG`, `SPAN`). Raises StartError."""
-    own = options.header_attributes if signal == "LOG" else options.span_attributes
-    common = options.common_attributes
+    """Request headers that become attributes of a signal (`LOG`, `SPAN`, `METRICS`). Raises StartError."""
+    given = {"LOG": options.header_attributes, "SPAN": options.span_attributes, "METRICS": options.metrics_attributes}
+    own, common = given[signal], options.common_attributes
     if own is None:
         own = environment.get(f"OTEL_AIGW_{signal}_REQUEST_HEADER_ATTRIBUTES")
     if common is None:
         common = environment.get("OTEL_AIGW_REQUEST_HEADER_ATTRIBUTES", "")
     try:
-        return tuple(sorted(merged_attributes(common, own).items()))
+        otherwise = "" if signal == "METRICS" else ATTRIBUTES_DEFAULT
+        return tuple(sorted(merged_attributes(common, own, otherwise).items()))
     except AttributesError as error:
         raise StartError(f"request header attributes: {error}") from None
+
+
+def record_attributes(options: RunOptions, environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What records tell of headers: what logs and metrics do. Raises StartError."""
+    measured = dict(header_attributes(options, environment, "METRICS"))
+    return tuple(sorted({**measured, **dict(header_attributes(options, environment, "LOG"))}.items()))
 
 
 def _tracing(options: RunOptions, environment: Mapping[str, str]) -> tuple[Tracing | None, tuple[str, ...]]:

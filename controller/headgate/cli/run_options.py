@@ -12,6 +12,8 @@ from headgate.runtime.logging import LogFormat, LogLevel
 DRAIN_SECONDS_DEFAULT = 10.0
 PORT_DEFAULT = 8080
 STDOUT = "/dev/stdout"
+METRICS_PORT = 1064
+"""compat: where Envoy AI Gateway's standalone command shows its metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +38,24 @@ class RunOptions:
     """Database for usage (a URL, or the path of an SQLite file); None keeps none."""
     prices: Path | None = None
     """YAML file of prices and teams."""
+    metrics: bool = False
+    """Whether requests are measured, with or without a ledger."""
     header_attributes: str | None = None
     """Which request headers become attributes of logs."""
     span_attributes: str | None = None
     """Which become attributes of spans; None for what variables or the default say."""
+    metrics_attributes: str | None = None
+    """Which become labels of metrics."""
     common_attributes: str | None = None
-    """Which become attributes of spans and logs."""
+    """Which become attributes of spans, logs and metrics."""
     credential_endpoints: tuple[tuple[str, str], ...] = ()
     """(name, URL) where clouds are elsewhere than usual."""
     drain_seconds: float = DRAIN_SECONDS_DEFAULT
+
+    @property
+    def collects(self) -> bool:
+        """Whether Envoy tells a collector of every request."""
+        return self.metrics or self.ledger is not None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +69,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, default=max(1, usable_cpus() // 2), help="processor processes (default %(default)s)")
     add("--concurrency", type=int, help="Envoy's worker threads (default: one per CPU)")
     add("--redis-url", default="", help="count limits in Redis instead of in memory")
-    add("--admin-port", type=int, help="port for /healthz, /readyz, /status and /metrics; none without it")
+    add(
+        "--admin-port",
+        type=int,
+        help=f"port for /healthz, /readyz, /status and /metrics; none without it, {METRICS_PORT} with --metrics",
+    )
+    add(
+        "--metrics",
+        action="store_true",
+        help="measure every request (tokens, time, errors, cost) at /metrics; the lines per request are then records",
+    )
     add("--log-level", choices=[*LogLevel], default=defaults.log_level, help="(default %(default)s)")
     add("--log-format", choices=[*LogFormat], default=defaults.log_format, help="(default %(default)s)")
     add("--state-dir", type=Path, help="folder for sockets and files (default: a temporary one, removed at the end)")
@@ -87,7 +107,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--request-header-attributes",
         metavar="HEADER:ATTRIBUTE,…",
-        help="request headers that spans and logs tell (default OTEL_AIGW_REQUEST_HEADER_ATTRIBUTES, else none)",
+        help="request headers that all three tell (default OTEL_AIGW_REQUEST_HEADER_ATTRIBUTES, else none)",
+    )
+    add(
+        "--metrics-request-header-attributes",
+        metavar="HEADER:ATTRIBUTE,…",
+        help="request headers that become labels of metrics, and attributes of logs (default "
+        "OTEL_AIGW_METRICS_REQUEST_HEADER_ATTRIBUTES, else none)",
     )
     add("--drain-seconds", type=float, default=defaults.drain_seconds, help="for requests to end (default %(default)s)")
     settings.add_arguments(parser)
@@ -103,13 +129,15 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         workers=max(1, options.workers),
         concurrency=options.concurrency,
         redis_url=options.redis_url,
-        admin_port=options.admin_port,
+        admin_port=METRICS_PORT if options.metrics and options.admin_port is None else options.admin_port,
         log_level=LogLevel(options.log_level),
         log_format=LogFormat(options.log_format),
         state_directory=options.state_dir,
         access_log=STDOUT if options.access_log == "-" else options.access_log,
         ledger=options.ledger,
         prices=options.prices,
+        metrics=options.metrics,
+        metrics_attributes=options.metrics_request_header_attributes,
         header_attributes=options.log_request_header_attributes,
         span_attributes=options.span_request_header_attributes,
         common_attributes=options.request_header_attributes,

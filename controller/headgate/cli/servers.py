@@ -20,6 +20,18 @@ RATELIMIT: Final = "ratelimit"
 """Name of the rate limit service among the children."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderAttributes:
+    """(request header, attribute) pairs that the collector is told."""
+
+    records: Sequence[tuple[str, str]] = ()
+    metrics: Sequence[tuple[str, str]] = ()
+    """Those that become labels of metrics; all of them are in `records` too."""
+
+
+NO_ATTRIBUTES: Final = HeaderAttributes()
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A child that listens on a socket, and the Envoy cluster that stands for it."""
@@ -30,9 +42,9 @@ class Server:
 
 
 def servers(
-    options: RunOptions, state: StateDirectory, attributes: Sequence[tuple[str, str]] = ()
+    options: RunOptions, state: StateDirectory, attributes: HeaderAttributes = NO_ATTRIBUTES
 ) -> tuple[Server, ...]:
-    """Processors, rate limit service, collector, which is told the header `attributes` of logs.
+    """Processors, rate limit service, collector, which is told the header `attributes`.
 
     Imports the compiler's names, so call it after the first build.
     """
@@ -41,11 +53,11 @@ def servers(
     from headgate.compiler.lower.upstream import EXTPROC_CLUSTER
 
     processors = [
-        Server(_processor(index, socket, options), socket, EXTPROC_CLUSTER)
+        Server(_processor(index, socket, options, state), socket, EXTPROC_CLUSTER)
         for index, socket in enumerate(state.extproc_sockets(options.workers))
     ]
     found = [*processors, Server(_ratelimit(options, state), state.ratelimit_socket, RATELIMIT_CLUSTER)]
-    if options.ledger is not None:
+    if options.collects:
         found.append(Server(_collector(options, state, attributes), state.collector_socket, COLLECTOR_CLUSTER))
     return tuple(found)
 
@@ -56,9 +68,9 @@ def demo_child(address: str) -> ChildSpec:
     return ChildSpec(name="demo", command=command, stop_seconds=STOP_SECONDS)
 
 
-def _processor(index: int, socket: Path, options: RunOptions) -> ChildSpec:
+def _processor(index: int, socket: Path, options: RunOptions, state: StateDirectory) -> ChildSpec:
     arguments = ("--address", f"unix:{socket}", "--drain-seconds", _DRAIN_SECONDS)
-    return _ours(f"extproc-{index}", "headgate.extproc.main", arguments, options)
+    return _ours(f"extproc-{index}", "headgate.extproc.main", arguments, options, state)
 
 
 def _ratelimit(options: RunOptions, state: StateDirectory) -> ChildSpec:
@@ -66,22 +78,23 @@ def _ratelimit(options: RunOptions, state: StateDirectory) -> ChildSpec:
     arguments += ["--drain-seconds", _DRAIN_SECONDS]
     if options.redis_url:
         arguments += ["--redis-url", options.redis_url]
-    return _ours(RATELIMIT, "headgate.ratelimit.main", tuple(arguments), options)
+    return _ours(RATELIMIT, "headgate.ratelimit.main", tuple(arguments), options, state)
 
 
-def _collector(options: RunOptions, state: StateDirectory, attributes: Sequence[tuple[str, str]]) -> ChildSpec:
+def _collector(options: RunOptions, state: StateDirectory, attributes: HeaderAttributes) -> ChildSpec:
     """Listens on a socket that is ours: while it restarts, Envoy is not refused but waits, and nothing is lost."""
     listening = state.listen(state.collector_socket)
     arguments = ["--address", f"fd:{listening}", "--spool", str(state.spool)]
-    arguments += ["--request-header-attributes", ",".join(":".join(pair) for pair in attributes)]
+    arguments += ["--request-header-attributes", ",".join(":".join(pair) for pair in attributes.records)]
+    arguments += ["--metrics-attributes", ",".join(attribute for _, attribute in attributes.metrics)]
     if options.access_log:
         arguments += ["--json-lines", "-" if options.access_log == STDOUT else options.access_log]
     if options.prices is not None:
         arguments += ["--prices", str(options.prices)]
     return replace(
-        _ours("collector", "headgate.collector.main", tuple(arguments), options),
+        _ours("collector", "headgate.collector.main", tuple(arguments), options, state),
         # not on the command line, which everybody on this machine can read: a URL may hold a password
-        environment={**os.environ, LEDGER_VARIABLE: ledger_url(options, os.environ)},
+        environment={**os.environ, LEDGER_VARIABLE: "" if options.ledger is None else ledger_url(options, os.environ)},
         inherit_stdout=options.access_log == STDOUT,
         descriptors=(listening,),
     )
@@ -94,9 +107,11 @@ def ledger_url(options: RunOptions, environment: Mapping[str, str]) -> str:
     return options.ledger or environment.get(LEDGER_VARIABLE) or default_url()
 
 
-def _ours(name: str, module: str, arguments: tuple[str, ...], options: RunOptions) -> ChildSpec:
+def _ours(name: str, module: str, arguments: tuple[str, ...], options: RunOptions, state: StateDirectory) -> ChildSpec:
     program = f"import sys; from {module} import main; sys.exit(main())"
-    logs = ("--log-level", options.log_level.value, "--log-format", options.log_format.value)
+    logs = ["--log-level", options.log_level.value, "--log-format", options.log_format.value]
+    if options.admin_port is not None:
+        logs += ["--admin-socket", str(state.admin_socket(name))]
     return ChildSpec(
         name=name,
         command=(sys.executable, "-c", program, *arguments, *logs),

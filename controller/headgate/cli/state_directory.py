@@ -14,7 +14,7 @@ from headgate.cli.start_error import StartError
 
 SOCKET_PATH_BYTES_MAX: Final = 107
 """The kernel's bound on unix socket paths."""
-_LONGEST_NAME: Final = "extproc-999.sock"
+_LONGEST_NAME: Final = "extproc-999.admin.sock"
 _BACKLOG: Final = 128
 _PREFIX: Final = "headgate-"
 _LOCK: Final = "lock"
@@ -70,6 +70,10 @@ class StateDirectory:
     def spool(self) -> Path:
         """What the collector holds for a store that is away."""
         return self.path / "spool"
+
+    def admin_socket(self, child: str) -> Path:
+        """Where a server of ours shows its metrics."""
+        return self.path / f"{child}.admin.sock"
 
     def extproc_sockets(self, workers: int) -> tuple[Path, ...]:
         """One per processor."""

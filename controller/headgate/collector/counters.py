@@ -1,7 +1,8 @@
 """What the collector counts of its own work."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from headgate.runtime.metrics import Description, Kind, Labels, Registry
 
 
 @dataclass(slots=True)
@@ -32,21 +33,25 @@ class Counts:
     def of(self, sink: str) -> SinkCounts:
         return self.sinks.setdefault(sink, SinkCounts())
 
-    def text(self) -> str:
-        """In Prometheus' text format."""
-        return "".join(f"{line}\n" for line in self._lines())
-
-    def _lines(self) -> Iterator[str]:
-        for name in ("messages", "entries", "records", "malformed"):
-            yield f"# TYPE headgate_collector_{name}_total counter"
-            yield f"headgate_collector_{name}_total {getattr(self, name)}"
-        for name, kind in (
-            ("written_total", "counter"),
-            ("spooled_total", "counter"),
-            ("dropped_total", "counter"),
-            ("failures_total", "counter"),
-            ("waiting", "gauge"),
+    def declare(self, registry: Registry) -> None:
+        """Shows them there."""
+        for name, help_, read in (
+            ("messages", "Access-log messages received.", lambda: self.messages),
+            ("entries", "Access-log entries received: requests, and attempts that failed.", lambda: self.entries),
+            ("records", "Records of requests made of them.", lambda: self.records),
+            ("malformed", "Messages that were no access log.", lambda: self.malformed),
         ):
-            yield f"# TYPE headgate_collector_{name} {kind}"
-            for sink, counts in self.sinks.items():
-                yield f'headgate_collector_{name}{{sink="{sink}"}} {getattr(counts, name.removesuffix("_total"))}'
+            described = Description(name=f"headgate.collector.{name}", kind=Kind.COUNTER, help=help_)
+            registry.observed(described, lambda read=read: {(): read()})
+        for name, kind, help_ in (
+            ("written", Kind.COUNTER, "Records that a sink has, those that it had already included."),
+            ("spooled", Kind.COUNTER, "Records that went into the spool while a sink was away."),
+            ("dropped", Kind.COUNTER, "Records lost: a sink was away for too long, or refused them."),
+            ("failures", Kind.COUNTER, "Writes of a batch that failed."),
+            ("waiting", Kind.GAUGE, "Records in memory that a sink is yet to take."),
+        ):
+            described = Description(name=f"headgate.collector.{name}", kind=kind, help=help_, labels=("sink",))
+            registry.observed(described, lambda name=name: self._by_sink(name))
+
+    def _by_sink(self, name: str) -> dict[Labels, float]:
+        return {(sink,): getattr(counts, name) for sink, counts in self.sinks.items()}

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from headgate.collector import wire
-from headgate.collector.admin import AdminServer
 from headgate.collector.counters import Counts
+from headgate.collector.metering import Metering
 from headgate.collector.outlet import Outlet
 from headgate.collector.price_file import PriceFile
 from headgate.collector.service import AccessLogService
@@ -26,11 +26,14 @@ from headgate.collector.spool import Spool
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT, AttributesError, parse_attributes
 from headgate.ledger.joining import Settings
 from headgate.ledger.prices import PricesError
-from headgate.runtime import server_tls
+from headgate.runtime import process_metrics, server_tls
 from headgate.runtime.addresses import AddressInUseError
+from headgate.runtime.admin_server import AdminServer, Page, Reply, page
+from headgate.runtime.admin_server import add_arguments as add_admin_arguments
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
 from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
+from headgate.runtime.metrics import CONTENT_TYPE, SERIES_MAX, Registry
 from headgate.runtime.signals import stop_event
 
 log = event_log("collector")
@@ -66,8 +69,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="request headers that become labels (default %(default)s)",
     )
     server_tls.add_arguments(parser)
-    add("--admin-host", default="127.0.0.1")
-    add("--admin-port", type=int, default=None, help="port for /healthcheck and /metrics; none without it")
+    add(
+        "--metrics-attributes",
+        default="",
+        metavar="NAME,…",
+        help="labels of metrics beside the standard ones: client, team, or attributes of --request-header-attributes",
+    )
+    add("--metrics-series-max", type=int, default=SERIES_MAX, help="label sets of each metric (default %(default)s)")
+    add_admin_arguments(parser, "/healthcheck and /metrics")
     add("--drain-seconds", type=float, default=5.0, help="to write what was received (default %(default)s)")
     add("--log-level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
     add("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
@@ -93,18 +102,40 @@ async def _run(options: argparse.Namespace) -> None:
     outlets = [_outlet(sink, service.counts, options) for sink in _sinks(options)]
     for outlet in outlets:
         service.subscribe(outlet.offer)
-    admin = AdminServer(service.counts, stop)
+    registry = _registry(service, options)
+    lag = process_metrics.LoopLag(registry)
+    lag.start()
+    admin = AdminServer(
+        {("GET", "/metrics"): page(registry.text, CONTENT_TYPE), ("GET", "/healthcheck"): _health(stop)}
+    )
     watching = asyncio.create_task(_follow_prices(prices, service))
     try:
-        if options.admin_port is not None:
-            await _start_admin(admin, options.admin_host, options.admin_port)
+        await admin.open(options)
         await _serve(service, stop, options)
     finally:
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
         await asyncio.gather(*(outlet.close(options.drain_seconds) for outlet in outlets))
+        lag.stop()
         await admin.close()
+
+
+def _registry(service: AccessLogService, options: argparse.Namespace) -> Registry:
+    """All that the process tells, requests included."""
+    registry = Registry(options.metrics_series_max)
+    attributes = tuple(name.strip() for name in options.metrics_attributes.split(",") if name.strip())
+    service.subscribe(Metering(registry, attributes).take)
+    service.counts.declare(registry)
+    process_metrics.declare(registry)
+    return registry
+
+
+def _health(stop: asyncio.Event) -> Page:
+    async def answer(_: bytes) -> Reply:
+        return Reply(503, "ending\n") if stop.is_set() else Reply(200, "ok\n")
+
+    return answer
 
 
 async def _serve(service: AccessLogService, stop: asyncio.Event, options: argparse.Namespace) -> None:
@@ -179,13 +210,6 @@ def _outlet(sink: Sink, counts: Counts, options: argparse.Namespace) -> Outlet:
         except OSError as error:
             raise StartError(f"--spool: cannot write to {options.spool}: {error.strerror}") from error
     return Outlet(sink, counts.of(sink.name), spool)
-
-
-async def _start_admin(admin: AdminServer, host: str, port: int) -> None:
-    try:
-        await admin.start(host, port)
-    except OSError as error:
-        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

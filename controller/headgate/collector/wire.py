@@ -43,12 +43,15 @@ def read_message(data: bytes) -> tuple[str, list[Entry]]:
 def _entry(entry: HTTPAccessLogEntry) -> Entry:
     common, request, response = entry.common_properties, entry.request, entry.response
     published, internal, extracted, model = _metadata(common)
+    tags = common.custom_tags
+    first_body = tags.get(metadata.TAG_FIRST_BODY, "")
     return Entry(
         attempt=common.access_log_type == UpstreamEnd,
         peer=_address(common.downstream_direct_remote_address),
         started_ns=common.start_time.seconds * 1_000_000_000 + common.start_time.nanos,
         duration_ns=_nanos(common.duration),
         first_upstream_ns=_optional(common, "time_to_first_upstream_rx_byte"),
+        first_body_ns=int(first_body) * 1_000 if first_body.isdecimal() else None,
         first_sent_ns=_optional(common, "time_to_first_downstream_tx_byte"),
         request_id=request.request_id,
         method=_method(request.request_method),
@@ -61,6 +64,7 @@ def _entry(entry: HTTPAccessLogEntry) -> Entry:
         ),
         cluster=common.upstream_cluster,
         upstream=_address(common.upstream_remote_address) if common.HasField("upstream_remote_address") else "",
+        provider=tags.get(metadata.TAG_PROVIDER, ""),
         attempts=common.upstream_request_attempt_count,
         request_bytes=request.request_body_bytes,
         response_bytes=response.response_body_bytes,

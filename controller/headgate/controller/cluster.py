@@ -21,6 +21,7 @@ from headgate.controller.events import EventRecorder
 from headgate.controller.good_keeper import GoodKeeper
 from headgate.controller.health import HealthServer
 from headgate.controller.limits_page import LimitsPage
+from headgate.controller.metrics import ControllerMetrics
 from headgate.controller.modes import StartError
 from headgate.controller.sources.kubernetes.client import AccessError, ApiServer, connect
 from headgate.controller.sources.kubernetes.discovery import Discovery
@@ -28,6 +29,7 @@ from headgate.controller.sources.kubernetes.source import KubernetesSource, Scop
 from headgate.controller.sources.kubernetes.world import View
 from headgate.controller.status_writer import StatusWriter
 from headgate.runtime.logging import event_log
+from headgate.runtime.metrics import Registry
 
 log = event_log("controller")
 
@@ -75,6 +77,12 @@ class Cluster:
         self.on_leading: Callable[[], None] = lambda: None
         """Called when this replica begins to lead."""
         self.is_synced = False
+        self.metrics = ControllerMetrics(Registry())
+        self.metrics.numbers |= {
+            "leading": lambda: int(self.leading),
+            "status.writes": lambda: self.statuses.counts.writes,
+            "status.failures": lambda: self.statuses.counts.failures,
+        }
         self._timeout_seconds: float = options.cache_sync_timeout_seconds
 
     @property
@@ -171,9 +179,10 @@ async def serve_health(
     ready: Callable[[], str],
     status: Callable[[], Mapping[str, object]],
     limits: LimitsPage | None = None,
+    metrics: ControllerMetrics,
 ) -> AsyncGenerator[None]:
-    """Answers /healthz, /readyz, /status and /limits on `host:port`; nothing where it is empty. Raises StartError."""
-    server = HealthServer(ready=ready, status=status, limits=limits)
+    """Answers the pages of `HealthServer` on `host:port`; nothing where it is empty. Raises StartError."""
+    server = HealthServer(ready=ready, status=status, limits=limits, metrics=metrics.registry)
     try:
         if address:
             try:

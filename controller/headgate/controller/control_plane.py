@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 from headgate.controller.loop import Build, ControllerLoop, LoopObserver, LoopStatus
+from headgate.controller.metrics import ControllerMetrics
 from headgate.controller.store import Refusal
 from headgate.controller.watch import Fingerprint, fingerprint, merged, watch
 from headgate.controller.xds.server import ADS_SERVICE, AdsServer
@@ -20,13 +21,21 @@ from headgate.runtime.grpc_server import Health, listen, make_server
 class ControlPlane:
     """Starts serving at `start`; `build` is called in a thread."""
 
-    def __init__(self, *, build: Callable[[], Build], observer: LoopObserver, state_directory: Path) -> None:
+    def __init__(
+        self,
+        *,
+        build: Callable[[], Build],
+        observer: LoopObserver,
+        state_directory: Path,
+        metrics: ControllerMetrics | None = None,
+    ) -> None:
         self._loop = ControllerLoop(
             build=build,
             publish=self._publish,
             observer=observer,
             state_directory=state_directory,
             static_clusters=frozenset({XDS_CLUSTER}),
+            metrics=metrics,
         )
         self._ads = AdsServer(self._loop)
         self._server = make_server()

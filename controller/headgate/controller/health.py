@@ -1,21 +1,31 @@
-"""What others ask the controller over HTTP: /healthz, /readyz, /status, and /limits where there are any."""
+"""What others ask the controller over HTTP: /healthz, /readyz, /status, /metrics, and /limits where there are any."""
 
 from collections.abc import Callable, Mapping
 
 import msgspec
 from aiohttp import web
 from headgate.controller.limits_page import LimitsPage
+from headgate.runtime import process_metrics
+from headgate.runtime.metrics import CONTENT_TYPE, Registry
 
 
 class HealthServer:
     """Serves between `start` and `close`. `ready` and `status` are called for each request."""
 
     def __init__(
-        self, *, ready: Callable[[], str], status: Callable[[], Mapping[str, object]], limits: LimitsPage | None = None
+        self,
+        *,
+        ready: Callable[[], str],
+        status: Callable[[], Mapping[str, object]],
+        limits: LimitsPage | None = None,
+        metrics: Registry | None = None,
     ) -> None:
         self._ready = ready
         self._status = status
         self._limits = limits
+        self._metrics = metrics or Registry()
+        process_metrics.declare(self._metrics)
+        self._lag = process_metrics.LoopLag(self._metrics)
         self._runner: web.AppRunner | None = None
 
     async def start(self, address: str) -> int:
@@ -24,10 +34,12 @@ class HealthServer:
         application.router.add_get("/healthz", self._alive)
         application.router.add_get("/readyz", self._is_ready)
         application.router.add_get("/status", self._tell)
+        application.router.add_get("/metrics", self._measured)
         if self._limits is not None:
             application.router.add_get("/limits", self._limits.handle)
         # A request that waits for other limits must not hold up the end.
         self._runner = web.AppRunner(application, shutdown_timeout=0.1, access_log=None, handle_signals=False)
+        self._lag.start()
         await self._runner.setup()
         host, _, port = address.rpartition(":")
         site = web.TCPSite(self._runner, host.strip("[]") or None, int(port))
@@ -36,6 +48,7 @@ class HealthServer:
 
     async def close(self) -> None:
         """Stops listening."""
+        self._lag.stop()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -52,3 +65,7 @@ class HealthServer:
         del request
         body = msgspec.json.encode(self._status(), enc_hook=str)
         return web.Response(body=body, content_type="application/json")
+
+    async def _measured(self, request: web.Request) -> web.Response:
+        del request
+        return web.Response(body=self._metrics.text().encode(), headers={"content-type": CONTENT_TYPE})

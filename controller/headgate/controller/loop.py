@@ -18,10 +18,12 @@ from headgate.compiler.conditions import ObjectStatus, Told, as_object
 from headgate.compiler.exchanges import Exchange
 from headgate.contract.secret import Secret
 from headgate.controller.files import add_files, keep_files, write_atomically
+from headgate.controller.metrics import ControllerMetrics
 from headgate.controller.store import Refusal, SnapshotStore
 from headgate.controller.xds.session import Rejected
 from headgate.controller.xds.snapshot import Dangling, Snapshot, SnapshotTaker, dangling
 from headgate.runtime.logging import event_log
+from headgate.runtime.metrics import Registry
 
 log = event_log("controller")
 
@@ -96,7 +98,15 @@ class ControllerLoop:
         observer: LoopObserver,
         state_directory: Path,
         static_clusters: frozenset[str] = frozenset(),
+        metrics: ControllerMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or ControllerMetrics(Registry())
+        self._metrics.statuses = lambda: () if self._last is None else self._last.statuses
+        self._metrics.numbers |= {
+            "envoys": lambda: len(self._nodes),
+            "problems": lambda: len(self._last.problems) if self._last is not None else 0,
+            "refusals": lambda: len(self._store.refusals),
+        }
         self._build = build
         self._publish = publish
         self._observer = observer
@@ -130,8 +140,10 @@ class ControllerLoop:
             build, snapshot, missing = await asyncio.to_thread(self._make)
         except Exception as error:
             self._error = str(error)
+            self._metrics.built(time.monotonic() - started, failed=True)
             self._observer.build_failed(error)
             return False
+        self._metrics.built(time.monotonic() - started)
         self._error = ""
         for each in missing:
             log.error("reference_not_resolved", problem=str(each))
@@ -180,9 +192,11 @@ class ControllerLoop:
         log.info("snapshot_applied", node=node, version=snapshot_version, seconds=seconds)
         if self._last is not None and not self._store.refusals:
             keep_files(self.files_directory, self._last.files.keys())
+        self._metrics.applied(seconds)
         self._observer.applied(self._store.accepted, seconds)
 
     def rejected(self, node: str, rejected: Rejected) -> None:
+        self._metrics.rejected(rejected.type_url)
         snapshot = self._store.refused(rejected)
         for refusal in self._store.refusals:
             if refusal.version == rejected.versions.get(refusal.reference.name):
@@ -214,6 +228,7 @@ class ControllerLoop:
 
     def _offer(self, snapshot: Snapshot) -> None:
         log.info("snapshot_published", version=snapshot.version, resources=snapshot.count())
+        self._metrics.pushes.value += 1
         self._publish(snapshot)
 
 

@@ -18,6 +18,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     duration_ns: int = 0
     first_upstream_ns: int | None = None
     """Until the first byte of the backend's answer."""
+    first_body_ns: int | None = None
+    """Until the first byte of its body."""
     first_sent_ns: int | None = None
     """Until the first byte to the client."""
     request_id: str = ""
@@ -30,6 +32,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     route: str = ""
     cluster: str = ""
     upstream: str = ""
+    provider: str = ""
+    """Whose backend it is, as telemetry calls it."""
     attempts: int = 0
     request_bytes: int = 0
     response_bytes: int = 0

@@ -200,6 +200,7 @@ def make_record(
         rule=entry.route,
         backend=entry.cluster,
         service=service_of(entry.cluster) if entry.cluster else "",
+        provider=entry.provider,
         upstream=entry.upstream,
         lane=_lane(entry),
         client=client,
@@ -236,6 +237,8 @@ def _lane(entry: Entry) -> Lane:
 
 
 def _ttft(entry: Entry) -> float | None:
+    if entry.first_body_ns is not None:
+        return _ms(entry.first_body_ns)
     said = entry.published.get(metadata.LATENCY_TTFT)
     if isinstance(said, float):
         return said

@@ -80,6 +80,8 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """compat: `<ns>/<name>/route/<route>/rule/<i>/ref/<j>` of the backend that was asked last."""
     service: str = ""
     """`<ns>/<name>` of the AIServiceBackend."""
+    provider: str = ""
+    """compat: `gen_ai.provider.name` of the backend."""
     upstream: str = ""
     lane: Lane = Lane.LOCAL
     client: str = ""

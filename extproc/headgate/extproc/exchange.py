@@ -21,10 +21,12 @@ class Exchange:
     """Feeds a session. The constructor raises `SessionError`, `receive` raises `WireError`: they end the stream with a
     gRPC error."""
 
-    __slots__ = ("_session", "pending_count")
+    __slots__ = ("_session", "crashes", "pending_count")
 
     def __init__(self, invocation_metadata: Mapping[str, str], created: int) -> None:
         self._session: Session = open_session(invocation_metadata, created)
+        self.crashes = 0
+        """Messages that met a bug of ours."""
         self.pending_count: CountPrompt | None = None
         """Set after `receive` when the shell must count a prompt and call `counted` before anything else."""
 
@@ -37,6 +39,11 @@ class Exchange:
         self.pending_count = None
         return self._run(PromptCounted(None) if count is None else PromptCounted(count.tokens, count.exact))
 
+    @property
+    def is_attempt(self) -> bool:
+        """Whether the stream is in the upstream position."""
+        return isinstance(self._session, UpstreamSession)
+
     def report(self) -> Report | None:
         """What an upstream attempt came to; None for a router stream."""
         session = self._session
@@ -47,6 +54,7 @@ class Exchange:
         try:
             actions = session.receive(event)
         except Exception:  # the shell's boundary: a bug must cost one request only
+            self.crashes += 1
             log.exception("session_crashed", session=type(session).__name__, at=type(event).__name__)
             actions = session.crash(event)
         if len(actions) == 1 and not isinstance(actions[0], CountPrompt):

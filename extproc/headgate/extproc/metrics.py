@@ -1,131 +1,71 @@
-"""GenAI metrics (OpenTelemetry semantic conventions), written by hand to stay cheap: no locks, a look-up per value.
-
-compat: names, buckets and labels of Envoy AI Gateway's `gen_ai.client.token.usage` and
-`gen_ai.server.request.duration`.
-One event loop writes, the same loop renders; label values are bounded by `SERIES_MAX`.
+"""The processor's own health. What requests used and how long they took is told by the collector, for both lanes alike
+(`headgate.collector.metering`): told here as well, translated requests would count twice.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final
-
+from headgate.contract.facts import BackendFacts
 from headgate.extproc.upstream import Report
+from headgate.runtime import process_metrics
+from headgate.runtime.metrics import Description, Kind, Registry
 
-SERIES_MAX: Final = 10_000
-"""Distinct label sets per metric; clients choose model names, so the rest is counted under `other`."""
-
-TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(14))
-DURATION_BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))
-
-_OTHER: Final = "other"
-_FAILED: Final = "_OTHER"
-"""compat: the only value of `error.type` for answers that were the provider's own errors."""
-
-_LABELS: Final = (
-    "gen_ai_operation_name",
-    "gen_ai_provider_name",
-    "gen_ai_original_model",
-    "gen_ai_request_model",
-    "gen_ai_response_model",
-)
-Labels = tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Series:
-    """One histogram of one label set."""
-
-    counts: list[int]
-    total: float = 0.0
-
-
-@dataclass(slots=True)
-class Histogram:
-    """A family of series."""
-
-    name: str
-    help: str
-    labels: Labels
-    bounds: Sequence[float]
-    series: dict[Labels, Series] = field(default_factory=dict[Labels, Series])
-
-    def observe(self, labels: Labels, value: float) -> None:
-        series = self.series.get(labels)
-        if series is None:
-            if len(self.series) >= SERIES_MAX:
-                labels = (_OTHER,) * len(labels)
-            series = self.series.setdefault(labels, Series([0] * (len(self.bounds) + 1)))
-        series.counts[bisect_left(self.bounds, value)] += 1
-        series.total += value
-
-    def render(self) -> Iterator[str]:
-        yield f"# HELP {self.name} {self.help}"
-        yield f"# TYPE {self.name} histogram"
-        for values, series in self.series.items():
-            labels = ",".join(f'{name}="{_escape(value)}"' for name, value in zip(self.labels, values, strict=True))
-            running = 0
-            for bound, count in zip((*self.bounds, float("inf")), series.counts, strict=True):
-                running += count
-                le = "+Inf" if bound == float("inf") else f"{bound:g}"
-                yield f'{self.name}_bucket{{{labels},le="{le}"}} {running}'
-            yield f"{self.name}_sum{{{labels}}} {series.total:g}"
-            yield f"{self.name}_count{{{labels}}} {running}"
+UPSTREAM = "upstream"
+ROUTER = "router"
 
 
 class Metrics:
     """What a process has seen."""
 
     def __init__(self) -> None:
-        self._tokens = Histogram(
-            "gen_ai_client_token_usage_token",
-            "Tokens used per request.",
-            (*_LABELS, "gen_ai_token_type"),
-            TOKEN_BUCKETS,
-        )
-        self._duration = Histogram(
-            "gen_ai_server_request_duration_seconds",
-            "Time from the first message of an attempt to its end.",
-            (*_LABELS, "error_type"),
-            DURATION_BUCKETS,
+        self.registry = Registry()
+        counter = self.registry.counter
+        self._streams = counter(
+            "headgate.extproc.streams",
+            "Streams that Envoy opened: an attempt (upstream) or a request (router).",
+            ("kind",),
         )
         self.streams_open = 0
+        self.prompts_waiting = 0
+        for name, help_, read in (
+            ("headgate.extproc.streams.open", "Streams being served.", lambda: self.streams_open),
+            (
+                "headgate.extproc.prompts.waiting",
+                "Prompts being counted, or waiting for it.",
+                lambda: self.prompts_waiting,
+            ),
+        ):
+            described = Description(name=name, kind=Kind.GAUGE, help=help_)
+            self.registry.observed(described, lambda read=read: {(): read()})
+        self._attempts = counter(
+            "headgate.extproc.attempts",
+            "Attempts translated, by client's and backend's dialect; error is why the processor answered instead.",
+            ("operation", "client.dialect", "backend.dialect", "error.type"),
+        )
+        self._broken = counter(
+            "headgate.extproc.attempts.incomplete",
+            "Attempts whose answer was not seen to its end.",
+            ("backend.dialect",),
+        )
+        self.refused = counter(
+            "headgate.extproc.streams.refused", "Streams that Envoy opened and that made no sense."
+        ).at()
+        self.crashes = counter("headgate.extproc.crashes", "Requests that met a bug of ours, answered with 500.").at()
+        process_metrics.declare(self.registry)
+        self.lag = process_metrics.LoopLag(self.registry)
 
-    def record(self, report: Report, duration_seconds: float) -> None:
-        """One attempt ended. Attempts that never became a request for a provider are not counted."""
+    def opened(self, kind: str) -> None:
+        """A stream began."""
+        self.streams_open += 1
+        self._streams.at(kind).value += 1
+
+    def record(self, report: Report) -> None:
+        """An attempt ended. Those that never became a request for a provider have no endpoint."""
         if report.endpoint is None:
             return
-        labels = (
-            report.endpoint.operation,
-            report.facts.dialect,
-            report.original_model or "unknown",
-            report.request_model or "unknown",
-            report.response_model or "unknown",
-        )
-        error = report.error or (_FAILED if report.status >= 400 or not report.complete else "")
-        self._duration.observe((*labels, error), duration_seconds)
-        usage = report.usage
-        for kind, tokens in (
-            ("input", usage.input),
-            ("cached_input", usage.cached_input),
-            ("cache_creation_input", usage.cache_creation_input),
-            ("output", usage.output),
-            ("reasoning", usage.reasoning),
-        ):
-            if tokens is not None:
-                self._tokens.observe((*labels, kind), tokens)
+        facts: BackendFacts = report.facts
+        operation, dialect = str(report.endpoint.operation), str(report.endpoint.dialect)
+        self._attempts.at(operation, dialect, facts.dialect, report.error).value += 1
+        if not report.complete:
+            self._broken.at(facts.dialect).value += 1
 
-    def render(self) -> str:
-        """Prometheus text exposition, version 0.0.4."""
-        lines = [
-            "# HELP headgate_extproc_streams_open Streams being served.",
-            "# TYPE headgate_extproc_streams_open gauge",
-            f"headgate_extproc_streams_open {self.streams_open}",
-            *self._duration.render(),
-            *self._tokens.render(),
-        ]
-        return "\n".join(lines) + "\n"
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    def text(self) -> str:
+        """Prometheus' text format."""
+        return self.registry.text()

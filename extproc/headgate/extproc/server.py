@@ -13,7 +13,7 @@ from typing import Final
 from headgate.extproc import wire
 from headgate.extproc.events import CountPrompt
 from headgate.extproc.exchange import Exchange
-from headgate.extproc.metrics import Metrics
+from headgate.extproc.metrics import ROUTER, UPSTREAM, Metrics
 from headgate.extproc.prompts import PromptCounter
 from headgate.extproc.session import SessionError
 from headgate.llm.usage import TokenCount
@@ -37,12 +37,13 @@ class Processor:
         """To be merged into a server's services."""
         return {wire.PATH: self._open}
 
-    def record(self, exchange: Exchange, duration_seconds: float) -> None:
+    def record(self, exchange: Exchange) -> None:
         """A stream ended."""
         self._metrics.streams_open -= 1
+        self._metrics.crashes.value += exchange.crashes
         report = exchange.report()
         if report is not None:
-            self._metrics.record(report, duration_seconds)
+            self._metrics.record(report)
 
     def start_counting(self, call: "ProcessCall", work: CountPrompt) -> None:
         """Counts at once, or on a thread; `call.counted` follows either way."""
@@ -54,28 +55,33 @@ class Processor:
         task.add_done_callback(self._counts.discard)
 
     async def _count(self, call: "ProcessCall", work: CountPrompt) -> None:
-        call.counted(await self._counter.count_off_loop(work))
+        self._metrics.prompts_waiting += 1
+        try:
+            counted = await self._counter.count_off_loop(work)
+        finally:
+            self._metrics.prompts_waiting -= 1
+        call.counted(counted)
 
     def _open(self, replies: Replies, headers: Mapping[str, str]) -> Call:
         try:
             exchange = Exchange(headers, int(time.time()))
         except SessionError as error:
+            self._metrics.refused.value += 1
             log.error("stream_refused", reason=str(error))
             raise RefusedCallError(GrpcStatus.INVALID_ARGUMENT, str(error)) from error
-        self._metrics.streams_open += 1
+        self._metrics.opened(UPSTREAM if exchange.is_attempt else ROUTER)
         return ProcessCall(exchange, replies, self)
 
 
 class ProcessCall:
     """One ext_proc stream."""
 
-    __slots__ = ("_exchange", "_processor", "_replies", "_started", "_waiting")
+    __slots__ = ("_exchange", "_processor", "_replies", "_waiting")
 
     def __init__(self, exchange: Exchange, replies: Replies, processor: Processor) -> None:
         self._exchange = exchange
         self._replies = replies
         self._processor = processor
-        self._started = time.monotonic()
         self._waiting: deque[bytes | None] | None = None
         """What came while a prompt is being counted, None for the client's end; None when nothing is."""
 
@@ -114,4 +120,4 @@ class ProcessCall:
             self._waiting.append(None)
 
     def closed(self) -> None:
-        self._processor.record(self._exchange, time.monotonic() - self._started)
+        self._processor.record(self._exchange)

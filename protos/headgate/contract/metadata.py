@@ -20,6 +20,12 @@ holds them, which nothing logs or forwards."""
 RESOURCE: Final = "aigateway.envoy.io"
 """compat: metadata on clusters."""
 RESOURCE_BACKEND: Final = "per_route_rule_backend_name"
+RESOURCE_PROVIDER: Final = "provider"
+"""Ours: whom telemetry calls the backend's provider (`gen_ai.provider.name`)."""
+
+TAG_PROVIDER: Final = "provider"
+TAG_FIRST_BODY: Final = "first_body_us"
+"""Tags of access-log entries: from a cluster's metadata, and microseconds until the first byte of the answer's body."""
 
 # Keys in NAMESPACE; token counts are numbers. Input includes cached and cache-creation tokens.
 INPUT_TOKENS: Final = "input_tokens"

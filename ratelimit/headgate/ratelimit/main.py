@@ -15,7 +15,6 @@ from typing import Protocol
 
 from headgate.limits.matching import Snapshot
 from headgate.ratelimit import wire
-from headgate.ratelimit.admin import AdminServer
 from headgate.ratelimit.answers import LIMIT_HEADERS
 from headgate.ratelimit.config_source import ConfigSource
 from headgate.ratelimit.environment import VariableError, arguments_from
@@ -24,11 +23,14 @@ from headgate.ratelimit.pages import make_pages
 from headgate.ratelimit.service import RateLimitService
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import KEYS_MAX, MemoryStorage
-from headgate.runtime import server_tls
+from headgate.runtime import process_metrics, server_tls
 from headgate.runtime.addresses import AddressInUseError
+from headgate.runtime.admin_server import AdminServer
+from headgate.runtime.admin_server import add_arguments as add_admin_arguments
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
 from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
+from headgate.runtime.metrics import Registry
 from headgate.runtime.signals import stop_event
 
 log = event_log("ratelimit")
@@ -85,8 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     server_tls.add_arguments(parser)
     parser.add_argument("--health-without-storage", action="store_true", help="healthy whatever the storage is")
     parser.add_argument("--health-needs-config", action="store_true", help="not healthy without any limits")
-    parser.add_argument("--admin-host", default="127.0.0.1")
-    parser.add_argument("--admin-port", type=int, default=None, help="health, metrics and the limits; off by default")
+    add_admin_arguments(parser, "/healthcheck, /metrics, /limits, /rlconfig and /json")
     parser.add_argument("--admin-read-only", action="store_true", help="without /json, which counts: for open ports")
     parser.add_argument("--drain-seconds", type=float, default=5.0)
     parser.add_argument("--log-level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
@@ -161,9 +162,14 @@ async def _run(options: argparse.Namespace) -> None:
         if snapshot is None:
             raise StartError(f"no limits can be read from {options.config}")
         service.use(snapshot)
+    registry = Registry()
+    process_metrics.declare(registry)
+    lag = process_metrics.LoopLag(registry)
+    lag.start()
     pages = make_pages(
         service,
         stop,
+        process_metrics=registry.text,
         health_needs_storage=not options.health_without_storage,
         health_needs_config=options.health_needs_config,
         read_only=options.admin_read_only,
@@ -171,10 +177,10 @@ async def _run(options: argparse.Namespace) -> None:
     admin = AdminServer(pages)
     try:
         async with following(source, service.use, stop):
-            if options.admin_port is not None:
-                await _start_admin(admin, options.admin_host, options.admin_port)
+            await admin.open(options)
             await _serve(service, stop, options)
     finally:
+        lag.stop()
         await admin.close()
         await storage.close()
 
@@ -279,13 +285,6 @@ def _open_storage(options: argparse.Namespace) -> Storage:
         )
     except (ValueError, OSError) as error:
         raise StartError(f"--redis-url: {error}") from error
-
-
-async def _start_admin(admin: AdminServer, host: str, port: int) -> None:
-    try:
-        await admin.start(host, port)
-    except OSError as error:
-        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, Final
 
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
@@ -12,9 +12,10 @@ from headgate.limits.engine import Code, Status
 from headgate.limits.listing import counted, described, listed, look
 from headgate.limits.matching import Entries, Rule
 from headgate.ratelimit import wire
-from headgate.ratelimit.admin import Page, Reply
 from headgate.ratelimit.service import RateLimitService
 from headgate.ratelimit.storages import StorageError
+from headgate.runtime.admin_server import Page, Reply
+from headgate.runtime.metrics import CONTENT_TYPE
 
 PING_SECONDS: Final = 1.0
 """A storage that takes longer is not healthy: who asks for health does not wait long."""
@@ -27,6 +28,7 @@ def make_pages(
     health_needs_storage: bool = True,
     health_needs_config: bool = False,
     read_only: bool = False,
+    process_metrics: Callable[[], str] = str,
 ) -> Mapping[tuple[str, str], Page]:
     """The pages over `service`; `draining` makes it unhealthy, and so may a storage that fails, or no limits at all.
 
@@ -50,7 +52,7 @@ def make_pages(
             drain.cancel()
 
     async def metrics(_: bytes) -> Reply:
-        return Reply(200, service.metrics_text(), "text/plain; version=0.0.4; charset=utf-8")
+        return Reply(200, service.metrics_text() + process_metrics(), CONTENT_TYPE)
 
     async def rlconfig(_: bytes) -> Reply:
         return Reply(200, dump_text(service.snapshot.source), "application/yaml")

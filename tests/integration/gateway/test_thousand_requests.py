@@ -21,6 +21,7 @@ from headgate.cli.main import main
 from support import manifests
 from support.ledger import LedgerFile
 from support.manifests import api_keys, backend, limits, ref, route, rule, target
+from support.prometheus import Page
 from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider, Usage
 from support.providers.received import Received
 from support.stage import Stage
@@ -245,6 +246,61 @@ def test_usage_says_the_same(
     by_key = json.loads(capsys.readouterr().out)
     assert {row["key"] for row in by_key} == set(CLIENTS)
     assert sum(row["total_tokens"] for row in by_key) == account.input.total() + account.output.total()
+
+
+@pytest.fixture(scope="module")
+def page(statuses: tuple[Stage, Counter[tuple[str, int]]]) -> Page:
+    """What `/metrics` says after the run, of all processes."""
+    stage = statuses[0]
+    admin = stage.gateway.wait_output(r"admin +(http://\S+)").group(1)
+    return Page(httpx.get(f"{admin}/metrics", timeout=30).text)
+
+
+def test_metrics_say_the_same(page: Page, account: Account) -> None:
+    by_model, tokens = "gen_ai_original_model", "gen_ai_client_token_usage_token_sum"
+    for kind, counted in (("input", account.input), ("output", account.output), ("cached_input", account.cached)):
+        assert page.by(by_model, tokens, gen_ai_token_type=kind) == counted
+    served = page.by(by_model, "gen_ai_client_token_usage_token_count", gen_ai_token_type="input")
+    assert served == account.answers
+    cost = page.by("gen_ai_request_model", "headgate_cost_usd_total")
+    assert {model: round(dollars * 1e6) for model, dollars in cost.items()} == account.micros
+
+
+def test_metrics_tell_errors_apart(page: Page) -> None:
+    duration = "gen_ai_server_request_duration_seconds_count"
+    assert page.sum("headgate_requests_total") == page.sum(duration) == REQUESTS
+    errors = {
+        "upstream_failed": KINDS["failing"],
+        "upstream_refused": KINDS["refusing"],
+        "client_gone": KINDS["hang-up"],
+        "limited": KINDS["limited"] - LIMIT,
+        "not_found": KINDS["unknown"],
+    }
+    errors[""] = REQUESTS - sum(errors.values())
+    assert page.by("error_type", "headgate_requests_total") == page.by("error_type", duration) == errors
+    lanes = page.by("lane", "headgate_requests_total")
+    assert lanes["extproc"] == KINDS["translated"] + KINDS["translated-stream"]
+    provider = page.by("gen_ai_provider_name", duration)
+    assert provider["anthropic"] == KINDS["translated"] + KINDS["translated-stream"]
+    assert provider["unknown"] == lanes["local"]
+
+
+def test_metrics_count_attempts(page: Page) -> None:
+    failed_over = KINDS["failover"] + KINDS["failover-stream"]
+    moved = page.sum("headgate_failovers_total", backend="default/openai", to="default/second")
+    assert moved == page.sum("headgate_failovers_total", error_type="upstream_failed") == failed_over
+    assert page.sum("headgate_attempts_total") == REQUESTS - KINDS["unknown"] - KINDS["limited"] + LIMIT + failed_over
+    refused = page.sum("ratelimit_service_rate_limit_refused_total")  # the parser gives all counters that ending
+    assert refused == KINDS["limited"] - LIMIT
+
+
+def test_metrics_time_streams(page: Page) -> None:
+    streams = ("native-stream", "translated-stream", "failover-stream")
+    first = page.by("gen_ai_original_model", "gen_ai_server_time_to_first_token_seconds_count")
+    assert first == {kind: KINDS[kind] for kind in (*streams, "hang-up")}
+    between = page.by("gen_ai_original_model", "gen_ai_server_time_per_output_token_seconds_count")
+    assert between.keys() == set(streams)
+    assert page.sum("headgate_collector_dropped_total") == 0
 
 
 def test_no_key_is_in_any_of_it(statuses: tuple[Stage, Counter[tuple[str, int]]], ledger: LedgerFile) -> None:

@@ -23,6 +23,7 @@ from openai import OpenAI
 from support.gateway import Gateway
 from support.ports import LOOPBACK, free_port
 from support.processes import alive, descendants
+from support.prometheus import Page, page_when
 from support.providers import ANTHROPIC, AZURE_OPENAI, OPENAI, Answer, Delivery, Provider
 from support.waiting import wait_until
 
@@ -146,9 +147,38 @@ def test_the_admin_port_tells_what_is_going_on(run_gateway: Run) -> None:
     assert status["wanted"] == status["published"] == status["accepted"] != ""
     assert status["refusals"] == []
     assert {"envoy", "demo", "extproc-0"} <= status["children"].keys()
-    metrics = httpx.get(f"{url}/metrics").text
+
+    def told() -> str | None:
+        page = httpx.get(f"{url}/metrics").text
+        shown = Page(page).by("process", "process_resident_memory_bytes").keys()
+        return page if {"run", "extproc-0", "ratelimit"} <= shown else None
+
+    metrics = wait_until(told, "all processes to show their metrics")
     assert "headgate_ready 1" in metrics
     assert "envoy_server_live{} 1" in metrics
+    page = Page(metrics)
+    assert page.sum("headgate_controller_envoys") == page.sum("headgate_controller_pushes_total") == 1
+    assert page.sum("headgate_controller_objects", kind="AIGatewayRoute", condition="Accepted", status="True") == 1
+    assert "gen_ai" not in metrics, "nobody asked for it"
+    assert gateway.stop() == 0
+
+
+def test_metrics_are_one_option_away(run_gateway: Run) -> None:
+    port = free_port()
+    gateway = run_gateway(None, "--port", str(free_port()), "--metrics", "--admin-port", str(port))
+    assert ask(gateway.url)[0] == 200
+
+    def told() -> Page | None:
+        return page_when(
+            httpx.get(f"http://{LOOPBACK}:{port}/metrics").text,
+            lambda page: page.sum("gen_ai_server_request_duration_seconds_count", gen_ai_operation_name="chat") == 1,
+        )
+
+    page = wait_until(told, "the request to be measured")
+    assert page.sum("headgate_requests_total", lane="native", usage_source="reported") == 1
+    assert page.sum("gen_ai_client_token_usage_token_count", gen_ai_token_type="input") == 1
+    record = json.loads(gateway.wait_output(r'(\{.*"usage_source".*\})', timeout_seconds=5).group(1))
+    assert record["provider"] == "openai", "the line is the collector's, without a ledger"
     assert gateway.stop() == 0
 
 

@@ -22,6 +22,7 @@ from headgate.compiler.envoy_gateway.rules import Rules
 from headgate.compiler.envoy_gateway.translation import Lists, Memo, Translated, inputs_seen, translate
 from headgate.compiler.options import Options
 from headgate.controller.extension.liveness import TRANSLATIONS_MAX, Heard, HookLiveness
+from headgate.controller.metrics import ControllerMetrics
 from headgate.pb.envoy_gateway_extension_pb2 import PostTranslateModifyRequest, PostTranslateModifyResponse
 from headgate.runtime.logging import event_log
 
@@ -37,7 +38,7 @@ class HookObserver(Protocol):
     """Told of every call. Called on the event loop; must not block."""
 
     def answered(self, translated: Translated, seconds: float) -> None: ...
-    def failed(self, error: Exception) -> None: ...
+    def failed(self, error: Exception, seconds: float) -> None: ...
 
 
 class LogObserver:
@@ -48,8 +49,23 @@ class LogObserver:
             log.warning("route_problem", route=problem.route, problem=str(problem))
         log.info("hook_answered", gateways=sorted(translated.gateways), seconds=round(seconds, 4))
 
-    def failed(self, error: Exception) -> None:
-        log.exception("hook_failed", error=str(error))
+    def failed(self, error: Exception, seconds: float) -> None:
+        log.exception("hook_failed", error=str(error), seconds=round(seconds, 4))
+
+
+class MeteredObserver(LogObserver):
+    """Also has calls counted and timed."""
+
+    def __init__(self, metrics: ControllerMetrics) -> None:
+        self._metrics = metrics
+
+    def answered(self, translated: Translated, seconds: float) -> None:
+        super().answered(translated, seconds)
+        self._metrics.hook(seconds)
+
+    def failed(self, error: Exception, seconds: float) -> None:
+        super().failed(error, seconds)
+        self._metrics.hook(seconds, failed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +134,7 @@ class ExtensionServer:
         try:
             translated = await self._made(lists)
         except Exception as error:
-            self._observer.failed(error)
+            self._observer.failed(error, time.monotonic() - started)
             await context.abort(grpc.StatusCode.INTERNAL, "the translation failed; the server's log says why")
         heard = Heard(tuple(sorted(translated.gateways)), time.time(), translated.problems)
         news = self.liveness.hear(_which(lists), heard)

@@ -31,7 +31,7 @@ from headgate.controller.cluster import Cluster, open_cluster, serve_health
 from headgate.controller.extension.hooked import with_hooks, with_problems
 from headgate.controller.extension.object_writer import ObjectWriter
 from headgate.controller.extension.peers import Peers
-from headgate.controller.extension.server import SERVICE, ExtensionServer, Served
+from headgate.controller.extension.server import SERVICE, ExtensionServer, MeteredObserver, Served
 from headgate.controller.extension.workloads import DeployedWatch
 from headgate.controller.limits_page import LimitsPage
 from headgate.controller.loop import quiet_changes
@@ -66,7 +66,11 @@ async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
         deployed = DeployedWatch(cluster.api, options.proxy_namespaces, leading=lambda: cluster.leading)
         outlet = _Outlet(cluster, compiler_options(options), deployed, peers, webhook, (deployed.run, peers.run, *work))
         async with serve_health(
-            options.health_address, ready=outlet.not_ready, status=outlet.status, limits=outlet.limits
+            options.health_address,
+            ready=outlet.not_ready,
+            status=outlet.status,
+            limits=outlet.limits,
+            metrics=cluster.metrics,
         ):
             await outlet.serve(options.extension_address, options.extension_message_bytes_max, stop)
 
@@ -116,13 +120,15 @@ class _Outlet:
         self._beside = beside
         self._options = options
         self._version = packages.version("headgate")
-        self._hooks = ExtensionServer(options)
+        self._hooks = ExtensionServer(options, MeteredObserver(cluster.metrics))
         self._writer = ObjectWriter(cluster.api, Discovery(cluster.api), may_write=lambda: cluster.leading)
         self.limits = LimitsPage()
         self._last: _Build | None = None
         self._good: Good = {}
         self._error = ""
         cluster.on_leading = self._leading
+        cluster.metrics.statuses = lambda: () if self._last is None else self._last.compiled.statuses
+        cluster.metrics.numbers["problems"] = lambda: 0 if self._last is None else len(self._last.problems)
         self._hooks.on_news = deployed.on_news = peers.on_news = self._tell
 
     async def serve(self, address: str, message_bytes_max: int, stop: asyncio.Event) -> None:
@@ -190,8 +196,10 @@ class _Outlet:
             build = await asyncio.to_thread(self._build)
         except Exception as error:  # what was compiled before stays in force
             self._error = str(error)
+            self._cluster.metrics.built(time.monotonic() - started, failed=True)
             log.exception("build_failed", error=str(error))
             return
+        self._cluster.metrics.built(time.monotonic() - started)
         self._error = ""
         if self._last is None or build.problems != self._last.problems:
             for problem in build.problems:

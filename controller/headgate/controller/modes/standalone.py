@@ -51,7 +51,11 @@ async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
             keeper = certificate_keeper(cluster, options) if options.xds_tls else None
             outlet = _Outlet(cluster, compiler, state, keeper)
             async with serve_health(
-                options.health_address, ready=cluster.not_ready, status=outlet.status, limits=outlet.limits
+                options.health_address,
+                ready=cluster.not_ready,
+                status=outlet.status,
+                limits=outlet.limits,
+                metrics=cluster.metrics,
             ):
                 await outlet.serve(options.address, stop)
 
@@ -67,7 +71,9 @@ class _Outlet:
         self._keeper = keeper
         self._options = options
         self._log = LogObserver()
-        self._control_plane = ControlPlane(build=self._build, observer=self, state_directory=state)
+        self._control_plane = ControlPlane(
+            build=self._build, observer=self, state_directory=state, metrics=cluster.metrics
+        )
         self.limits = LimitsPage()
         self._last: Build | None = None
         self._good: Good = {}

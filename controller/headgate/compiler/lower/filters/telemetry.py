@@ -8,13 +8,14 @@ known of the one that served is in the request's own entry.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, ComparisonFilter, StatusCodeFilter
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import RuntimeUInt32
 from envoy.config.core.v3.config_source_pb2 import ApiVersion
 from envoy.extensions.access_loggers.grpc.v3.als_pb2 import CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig
+from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
 from headgate.compiler.lower.wire import Json, duration, packed
 from headgate.compiler.options import Options
 from headgate.contract import metadata
@@ -80,8 +81,19 @@ def _entries(attributes: Mapping[str, str]) -> AccessLog:
     common.grpc_service.envoy_grpc.cluster_name = COLLECTOR_CLUSTER
     common.buffer_flush_interval.CopyFrom(duration(FLUSH_SECONDS))
     common.buffer_size_bytes.value = UNSENT_BYTES_MAX
+    common.custom_tags.extend(_tags())
     message = HttpGrpcAccessLogConfig(common_config=common, additional_request_headers_to_log=sorted(attributes))
     return AccessLog(name="envoy.access_loggers.http_grpc", typed_config=packed(message))
+
+
+def _tags() -> Iterator[CustomTag]:
+    """What entries do not tell by themselves."""
+    provider = CustomTag(tag=metadata.TAG_PROVIDER)
+    provider.metadata.kind.cluster.SetInParent()
+    provider.metadata.metadata_key.key = metadata.RESOURCE
+    provider.metadata.metadata_key.path.add(key=metadata.RESOURCE_PROVIDER)
+    yield provider
+    yield CustomTag(tag=metadata.TAG_FIRST_BODY, value="%COMMON_DURATION(DS_RX_BEG:US_RX_BODY_BEG:us)%")
 
 
 def collected(options: Options) -> list[AccessLog]:

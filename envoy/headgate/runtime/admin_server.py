@@ -1,16 +1,17 @@
-"""The admin port: a few GET paths over HTTP/1.1, one answer per connection.
+"""The admin port of a server: a few paths over HTTP/1.1, one answer per connection.
 
-`/healthcheck` (200 while the storage answers and nothing is draining), `/rlconfig` (the limits in force, as YAML),
-`/limits` (likewise, and what is left of each, as JSON), `/metrics` (Prometheus), and POST `/json` (a RateLimitRequest
-in protobuf's JSON form, as envoyproxy/ratelimit takes).
-Written out by hand because an HTTP framework would more than double the time this process needs to start.
+Written out by hand because an HTTP framework would more than double the time that our servers need to start. It listens
+on `--admin-port`, and on `--admin-socket` for whoever started the process (`headgate run` has one port for all).
 """
 
+import argparse
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+
+from headgate.runtime.addresses import AddressInUseError
 
 HEAD_BYTES_MAX: Final = 16 * 1024
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -25,6 +26,7 @@ class Reply:
     status: int
     body: str
     content_type: str = "text/plain; charset=utf-8"
+    body_sent: bool = True
 
 
 Page = Callable[[bytes], Awaitable[Reply]]
@@ -48,22 +50,52 @@ class _RefusedError(Exception):
         self.reply = Reply(status, f"{message}\n")
 
 
+def add_arguments(parser: argparse.ArgumentParser, shows: str) -> None:
+    """The options that `AdminServer.open` reads. `shows` are its paths, for the help."""
+    parser.add_argument("--admin-port", type=int, default=None, help=f"port for {shows}; none without it")
+    parser.add_argument("--admin-host", default="127.0.0.1", help="address for --admin-port (default %(default)s)")
+    parser.add_argument("--admin-socket", default="", metavar="PATH", help="unix socket for the same")
+
+
+def page(text: Callable[[], str], content_type: str = "text/plain; charset=utf-8") -> Page:
+    """A page that is always there."""
+
+    async def answer(_: bytes) -> Reply:
+        return Reply(200, text(), content_type)
+
+    return answer
+
+
 class AdminServer:
-    """Serves `pages`, keyed by method and path."""
+    """Serves `pages`, keyed by method and path; what can be got, without its body also by HEAD."""
 
     def __init__(self, pages: Mapping[tuple[str, str], Page]) -> None:
         self._pages = pages
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
+
+    async def open(self, options: argparse.Namespace) -> int | None:
+        """Listens where the options say; returns the port. Raises AddressInUseError."""
+        try:
+            if options.admin_socket:
+                server = await asyncio.start_unix_server(self._serve, options.admin_socket, limit=HEAD_BYTES_MAX)
+                self._servers.append(server)
+            if options.admin_port is None:
+                return None
+            return await self.start(options.admin_host, options.admin_port)
+        except OSError as error:
+            where = options.admin_socket if options.admin_port is None else f"{options.admin_host}:{options.admin_port}"
+            raise AddressInUseError(f"cannot listen on {where}: {error.strerror}") from error
 
     async def start(self, host: str, port: int) -> int:
         """Listens and returns the port; raises OSError."""
-        self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_BYTES_MAX)
-        return int(self._server.sockets[0].getsockname()[1])
+        server = await asyncio.start_server(self._serve, host, port, limit=HEAD_BYTES_MAX)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         """Stops listening."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError):
@@ -77,7 +109,7 @@ class AdminServer:
                     f"HTTP/1.1 {reply.status} {_REASONS[reply.status]}\r\ncontent-type: {reply.content_type}\r\n"
                     f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
                 )
-                writer.write(head.encode() + body)
+                writer.write(head.encode() + (body if reply.body_sent else b""))
                 await writer.drain()
         writer.close()
         with contextlib.suppress(OSError):
@@ -93,11 +125,12 @@ class AdminServer:
         if len(words) != 3:
             raise _RefusedError(400, "not an HTTP request")
         method, path = words[0], words[1].partition("?")[0]
-        page = self._pages.get((method, path))
-        if page is None:
+        answer = self._pages.get(("GET" if method == "HEAD" else method, path))
+        if answer is None:
             known = any(path == each for _, each in self._pages)
             raise _RefusedError(405 if known else 404, "no such method here" if known else "no such page")
-        return await page(await _body(reader, lines))
+        reply = await answer(await _body(reader, lines))
+        return replace(reply, body_sent=method != "HEAD")
 
 
 async def _body(reader: asyncio.StreamReader, lines: list[str]) -> bytes:

@@ -1,10 +1,13 @@
 """The admin port's HTTP: pages, and what it refuses."""
 
+import argparse
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
-from headgate.ratelimit.admin import BODY_BYTES_MAX, AdminServer, Reply
+from headgate.runtime.addresses import AddressInUseError
+from headgate.runtime.admin_server import BODY_BYTES_MAX, AdminServer, Reply, add_arguments, page
 
 
 async def echo(body: bytes) -> Reply:
@@ -51,3 +54,28 @@ async def ask(port: int, request: bytes) -> tuple[str, str]:
 )
 async def test_answers(port: int, request_bytes: bytes, status: str, body: str) -> None:
     assert await ask(port, request_bytes) == (f"HTTP/1.1 {status}", body)
+
+
+async def test_head_has_no_body(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"HEAD /page HTTP/1.1\r\n\r\n")
+    answer = (await reader.read()).decode()
+    writer.close()
+    assert answer.startswith("HTTP/1.1 200 OK\r\n")
+    assert "content-length: 2\r\n" in answer
+    assert answer.endswith("\r\n\r\n")
+
+
+async def test_a_socket_serves_the_same_pages(short_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, "/page")
+    server = AdminServer({("GET", "/page"): page(lambda: "hello")})
+    path = short_path / "admin.sock"
+    assert await server.open(parser.parse_args(["--admin-socket", str(path)])) is None
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b"GET /page HTTP/1.1\r\n\r\n")
+    assert (await reader.read()).endswith(b"hello")
+    writer.close()
+    with pytest.raises(AddressInUseError):
+        await server.open(parser.parse_args(["--admin-socket", str(short_path / "missing" / "admin.sock")]))
+    await server.close()
