@@ -1,7 +1,7 @@
 """`--admin-port`: what the running gateway says about itself over HTTP, on the loopback interface.
 
 `/healthz` this process lives; `/readyz` Envoy serves the configuration; `/status` everything as JSON; `/metrics`
-the metrics of Envoy and of all our processes in Prometheus' text format.
+the metrics of Envoy and of all our processes in Prometheus' text format; with `--observe` a page at `/`.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 from headgate.cli.joined_metrics import joined
 from headgate.controller.loop import LoopStatus
+from headgate.observe.page import ObservePage, guard
 from headgate.runtime import process_metrics
 from headgate.runtime.envoy import EnvoyAdmin
 from headgate.runtime.metrics import CONTENT_TYPE, Description, Kind, Registry
@@ -31,6 +32,7 @@ class AdminServer:
         envoy: EnvoyAdmin,
         metrics: Registry,
         sockets: Callable[[str], Path],
+        page: ObservePage | None = None,
     ) -> None:
         """`sockets`: where a child of that name shows its metrics."""
         self._ready = ready
@@ -42,11 +44,13 @@ class AdminServer:
         declare(metrics, ready, lambda: {child.spec.name: child.restarts for child in children})
         process_metrics.declare(metrics)
         self._lag = process_metrics.LoopLag(metrics)
-        app = web.Application()
+        app = web.Application(middlewares=[guard])
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/status", self._show_status)
         app.router.add_get("/metrics", self._metrics)
+        if page is not None:
+            page.add_to(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
     async def start(self, host: str, port: int) -> int:
@@ -68,7 +72,7 @@ class AdminServer:
         return web.Response(text="ready\n" if ready else "not ready\n", status=200 if ready else 503)
 
     async def _show_status(self, request: web.Request) -> web.Response:
-        status = {"ready": self._ready(), **asdict(self._status()), "children": self._child_states()}
+        status = {"ready": self._ready(), **asdict(self._status()), "children": child_states(self._children)}
         return web.Response(body=msgspec.json.encode(status, enc_hook=str), content_type="application/json")
 
     async def _metrics(self, request: web.Request) -> web.Response:
@@ -83,12 +87,6 @@ class AdminServer:
         text = joined(pages) + (envoy if isinstance(envoy, str) else "")
         return web.Response(body=text.encode(), headers={"content-type": CONTENT_TYPE})
 
-    def _child_states(self) -> Mapping[str, Mapping[str, object]]:
-        return {
-            child.spec.name: {"pid": child.pid, "running": child.running, "restarts": child.restarts}
-            for child in self._children
-        }
-
 
 def declare(registry: Registry, ready: Callable[[], bool], restarts: Callable[[], Mapping[str, int]]) -> None:
     """What `headgate run` tells of itself; the controller in it tells the rest."""
@@ -98,3 +96,10 @@ def declare(registry: Registry, ready: Callable[[], bool], restarts: Callable[[]
         name="headgate.child.restarts", kind=Kind.COUNTER, help="Restarts of child processes.", labels=("child",)
     )
     registry.observed(again, lambda: {(name,): count for name, count in restarts().items()})
+
+
+def child_states(children: Supervisor) -> Mapping[str, Mapping[str, object]]:
+    """Of each child by name."""
+    return {
+        child.spec.name: {"pid": child.pid, "running": child.running, "restarts": child.restarts} for child in children
+    }

@@ -32,11 +32,13 @@ from headgate.runtime.supervisor import Child, ChildSpec, ChildStartError, Super
 if TYPE_CHECKING:
     from headgate.cli.admin import AdminServer
     from headgate.cli.listeners import Address
+    from headgate.cli.observing import Observed
     from headgate.controller.control_plane import ControlPlane
     from headgate.controller.credentials.keeping import Tokens
     from headgate.controller.loop import Build
     from headgate.controller.store import Refusal
     from headgate.controller.xds.snapshot import Snapshot
+    from headgate.observe.page import ObservePage
 
 log = event_log("run")
 
@@ -64,6 +66,7 @@ class Gateway:
         self._control_plane: ControlPlane | None = None
         self._tokens: Tokens | None = None
         self._admin: AdminServer | None = None
+        self._observed: Observed | None = None
         self._servers: Sequence[Server] = ()
         self._addresses: Mapping[str, Address] = {}
         """What the newest build listens on, by the listener's name."""
@@ -160,15 +163,16 @@ class Gateway:
         if plan.demo_address:
             self._start(demo_child(plan.demo_address))
         if self._options.admin_port is not None:
-            await self._start_admin(envoy, self._options.admin_port)
+            await self._start_admin(plan, envoy, self._options.admin_port)
         if not await self._control_plane.build_first(plan.watched):
             raise StartError(self._control_plane.status().error)
         await self._serving(plan, envoy)
 
-    async def _start_admin(self, envoy: EnvoyAdmin, port: int) -> None:
+    async def _start_admin(self, plan: Plan, envoy: EnvoyAdmin, port: int) -> None:
         from headgate.cli.admin import AdminServer
 
         assert self._control_plane is not None
+        page = self._make_page(plan) if self._options.observe else None
         self._admin = AdminServer(
             ready=lambda: self._ready,
             status=self._control_plane.status,
@@ -176,6 +180,7 @@ class Gateway:
             envoy=envoy,
             metrics=self._metrics,
             sockets=self._state.admin_socket,
+            page=page,
         )
         host = "127.0.0.1"
         try:
@@ -183,6 +188,27 @@ class Gateway:
         except OSError as error:
             raise StartError(unusable([(host, port)]) or f"cannot listen on {host}:{port}: {error}") from error
         self._console.progress(f"admin  http://{host}:{bound}")
+        if page is not None:
+            self._console.progress(f"look   http://{host}:{bound}/")
+
+    def _make_page(self, plan: Plan) -> "ObservePage":
+        from headgate.cli.admin import child_states
+        from headgate.cli.observing import Observed, Parts
+        from headgate.observe.page import ObservePage
+
+        assert self._control_plane is not None
+        self._observed = Observed(
+            Parts(
+                collector=self._state.admin_socket("collector"),
+                ratelimit=self._state.admin_socket(RATELIMIT),
+                status=self._control_plane.status,
+                ready=lambda: self._ready,
+                urls=lambda: [address.url for address in self._served()],
+                children=lambda: child_states(self._supervisor),
+                example_model=plan.example_model,
+            )
+        )
+        return ObservePage(self._observed)
 
     async def _serving(self, plan: Plan, envoy: EnvoyAdmin) -> None:
         await self._first_applied.wait()
@@ -261,6 +287,8 @@ class Gateway:
         assert self._tokens is not None
         self._tokens.want(build.exchanges)
         self._console.problems(build.problems)
+        if self._observed is not None:
+            self._observed.built(build)
         known, self._addresses = self._addresses, addresses(build.resources)
         if self._servers:
             added = {(each.host, each.port) for each in self._addresses.values()}

@@ -44,6 +44,8 @@ class Plan:
     """Lines for the user at the start."""
     welcome: Callable[[str], str] | None = None
     """From the base URL to what is printed after `ready`."""
+    example_model: str = "MODEL"
+    """One that is served, for a first request."""
     demo_address: str = ""
     """Where the demo provider has to listen; empty if it is not needed."""
 
@@ -63,6 +65,7 @@ def make_plan(options: RunOptions, state: StateDirectory, environment: Mapping[s
         build=_builder((path,), options, state, environment),
         told=(*notes, *(found.told or ("no provider key in the environment: serving the demo provider",))),
         welcome=welcome.maker(found),
+        example_model=welcome.example_model(found),
         demo_address=demo_address,
     )
 

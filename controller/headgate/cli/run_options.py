@@ -40,6 +40,8 @@ class RunOptions:
     """YAML file of prices and teams."""
     metrics: bool = False
     """Whether requests are measured, with or without a ledger."""
+    observe: bool = False
+    """Whether the admin port shows a page of what happens."""
     header_attributes: str | None = None
     """Which request headers become attributes of logs."""
     span_attributes: str | None = None
@@ -55,7 +57,7 @@ class RunOptions:
     @property
     def collects(self) -> bool:
         """Whether Envoy tells a collector of every request."""
-        return self.metrics or self.ledger is not None
+        return self.metrics or self.observe or self.ledger is not None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,8 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--admin-port",
         type=int,
-        help=f"port for /healthz, /readyz, /status and /metrics; none without it, {METRICS_PORT} with --metrics",
+        help=f"port for /healthz, /readyz, /status and /metrics; none without it, {METRICS_PORT} with --metrics or "
+        "--observe",
     )
+    add("--observe", action="store_true", help="show what happens on a page: open the admin port in a browser")
     add(
         "--metrics",
         action="store_true",
@@ -129,7 +133,7 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         workers=max(1, options.workers),
         concurrency=options.concurrency,
         redis_url=options.redis_url,
-        admin_port=METRICS_PORT if options.metrics and options.admin_port is None else options.admin_port,
+        admin_port=_admin_port(options),
         log_level=LogLevel(options.log_level),
         log_format=LogFormat(options.log_format),
         state_directory=options.state_dir,
@@ -137,6 +141,7 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         ledger=options.ledger,
         prices=options.prices,
         metrics=options.metrics,
+        observe=options.observe,
         metrics_attributes=options.metrics_request_header_attributes,
         header_attributes=options.log_request_header_attributes,
         span_attributes=options.span_request_header_attributes,
@@ -144,3 +149,9 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         credential_endpoints=tuple(options.credential_endpoint),
         drain_seconds=options.drain_seconds,
     )
+
+
+def _admin_port(options: argparse.Namespace) -> int | None:
+    if options.admin_port is None and (options.metrics or options.observe):
+        return METRICS_PORT
+    return options.admin_port

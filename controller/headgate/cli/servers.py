@@ -87,6 +87,8 @@ def _collector(options: RunOptions, state: StateDirectory, attributes: HeaderAtt
     arguments = ["--address", f"fd:{listening}", "--spool", str(state.spool)]
     arguments += ["--request-header-attributes", ",".join(":".join(pair) for pair in attributes.records)]
     arguments += ["--metrics-attributes", ",".join(attribute for _, attribute in attributes.metrics)]
+    if options.observe:
+        arguments.append("--observe")
     if options.access_log:
         arguments += ["--json-lines", "-" if options.access_log == STDOUT else options.access_log]
     if options.prices is not None:

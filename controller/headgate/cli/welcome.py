@@ -7,19 +7,31 @@ from headgate.cli.providers import DEMO, Found
 
 def maker(found: Found) -> Callable[[str], str]:
     """From the base URL to the text."""
-    model = found.used[-1][0].example_model if found.used else DEMO
+    model = example_model(found)
 
     def text(url: str) -> str:
-        return _TEXT.format(url=url, model=model)
+        return _TEXT.format(url=url, model=model, curl=curl(url, model))
 
     return text
 
 
+def example_model(found: Found) -> str:
+    """A model that is served."""
+    return found.used[-1][0].example_model if found.used else DEMO
+
+
+def curl(url: str, model: str, *, key: str = "") -> str:
+    """A command that asks for a chat; `key` is what is shown to the gateway."""
+    shown = f' -H "authorization: Bearer {key}"' if key else ""
+    return _CURL.format(url=url, model=model, key=shown)
+
+
+_CURL = """curl {url}/v1/chat/completions -H 'content-type: application/json'{key} \\
+    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'"""
 _TEXT = """
 Base URL for OpenAI clients: {url}/v1 (Anthropic clients: {url}/anthropic). Any API key will do.
 
-  curl {url}/v1/chat/completions -H 'content-type: application/json' \\
-    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+  {curl}
 
   from openai import OpenAI
   client = OpenAI(base_url="{url}/v1", api_key="any")

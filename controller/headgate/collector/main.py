@@ -26,6 +26,7 @@ from headgate.collector.spool import Spool
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT, AttributesError, parse_attributes
 from headgate.ledger.joining import Settings
 from headgate.ledger.prices import PricesError
+from headgate.observe.feed import Observation
 from headgate.runtime import process_metrics, server_tls
 from headgate.runtime.addresses import AddressInUseError
 from headgate.runtime.admin_server import AdminServer, Page, Reply, page
@@ -77,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--metrics-series-max", type=int, default=SERIES_MAX, help="label sets of each metric (default %(default)s)")
     add_admin_arguments(parser, "/healthcheck and /metrics")
+    add("--observe", action="store_true", help="keep the last minutes and requests to be looked at: POST /observe")
     add("--drain-seconds", type=float, default=5.0, help="to write what was received (default %(default)s)")
     add("--log-level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
     add("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
@@ -105,9 +107,10 @@ async def _run(options: argparse.Namespace) -> None:
     registry = _registry(service, options)
     lag = process_metrics.LoopLag(registry)
     lag.start()
-    admin = AdminServer(
-        {("GET", "/metrics"): page(registry.text, CONTENT_TYPE), ("GET", "/healthcheck"): _health(stop)}
-    )
+    pages = {("GET", "/metrics"): page(registry.text, CONTENT_TYPE), ("GET", "/healthcheck"): _health(stop)}
+    if options.observe:
+        pages["POST", "/observe"] = _observed(service)
+    admin = AdminServer(pages)
     watching = asyncio.create_task(_follow_prices(prices, service))
     try:
         await admin.open(options)
@@ -129,6 +132,19 @@ def _registry(service: AccessLogService, options: argparse.Namespace) -> Registr
     service.counts.declare(registry)
     process_metrics.declare(registry)
     return registry
+
+
+def _observed(service: AccessLogService) -> Page:
+    observation = Observation(lambda: sum(sink.dropped for sink in service.counts.sinks.values()))
+    service.subscribe(observation.take)
+
+    async def answer(body: bytes) -> Reply:
+        try:
+            return Reply(200, observation.answer(body).decode(), "application/json")
+        except ValueError as error:
+            return Reply(400, f"{error}\n")
+
+    return answer
 
 
 def _health(stop: asyncio.Event) -> Page:

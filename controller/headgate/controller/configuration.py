@@ -39,4 +39,5 @@ class Configuration:
             problems=tuple(sorted(problems.values(), key=diagnostic_order)),
             exchanges=compiled.exchanges,
             told=compiled.told,
+            program=compiled.program,
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from google.protobuf.message import Message
+from headgate.compiler import ir
 from headgate.compiler.conditions import ObjectStatus, Told, as_object
 from headgate.compiler.exchanges import Exchange
 from headgate.contract.secret import Secret
@@ -48,6 +49,8 @@ class Build:
     exchanges: tuple[Exchange, ...] = ()
     """Credentials to fetch and keep fresh."""
     told: Told = field(default_factory=lambda: Told(tuple))
+    program: ir.Program | None = None
+    """What it all means, for explaining."""
 
     @property
     def statuses(self) -> tuple[ObjectStatus, ...]:
@@ -115,6 +118,7 @@ class ControllerLoop:
         self._store = SnapshotStore()
         self._taker = SnapshotTaker()
         self._last: Build | None = None
+        self._objects: tuple[Build, tuple[Mapping[str, object], ...]] | None = None
         self._error = ""
         self._nodes: list[str] = []
         self._changed_at = 0.0
@@ -172,8 +176,14 @@ class ControllerLoop:
             error=self._error,
             nodes=tuple(self._nodes),
             problems=tuple(map(str, last.problems)) if last else (),
-            objects=tuple(map(as_object, last.statuses)) if last else (),
+            objects=self._objects_of(last) if last else (),
         )
+
+    def _objects_of(self, build: Build) -> tuple[Mapping[str, object], ...]:
+        """Made once for each build: who watches asks every second."""
+        if self._objects is None or self._objects[0] is not build:
+            self._objects = build, tuple(map(as_object, build.statuses))
+        return self._objects[1]
 
     # --- what Envoys do (AdsObserver)
 
