@@ -112,7 +112,9 @@ def _compiler_options(options: RunOptions, state: StateDirectory, environment: M
         access_log=_access_log(options.access_log) if not options.collects else "",
         collector_socket=str(state.collector_socket) if options.collects else "",
         header_attributes=record_attributes(options, environment),
-        tracing=_tracing(options, environment)[0],
+        tracing=(tracing := _tracing(options, environment)[0]),
+        # the processor's spans and events are parts of Envoy's traces
+        capture=tracing is not None and otel.captured_content(environment).any,
         # a collector sends them itself
         logs=_logs(environment) if not options.collects else (),
         # where this system has it, or SSL_CERT_FILE says
@@ -142,7 +144,11 @@ def record_attributes(options: RunOptions, environment: Mapping[str, str]) -> tu
 
 
 def _tracing(options: RunOptions, environment: Mapping[str, str]) -> tuple[Tracing | None, tuple[str, ...]]:
-    return otel.tracing(environment, header_attributes(options, environment, "SPAN"))
+    tracing, notes = otel.tracing(environment, header_attributes(options, environment, "SPAN"))
+    if otel.captured_content(environment).any:
+        said = "content of chats is captured: they all go through the processor"
+        notes = (*notes, said if tracing else "no content is captured: nothing is traced")
+    return tracing, notes
 
 
 def _access_log(path: str) -> str:

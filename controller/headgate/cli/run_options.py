@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT
+from headgate.contract.otel import CAPTURE_VARIABLE
 from headgate.controller.credentials import settings
 from headgate.runtime.envoy import usable_cpus
 from headgate.runtime.logging import LogFormat, LogLevel
@@ -50,6 +51,8 @@ class RunOptions:
     """Which become labels of metrics."""
     common_attributes: str | None = None
     """Which become attributes of spans, logs and metrics."""
+    capture_rules: Path | None = None
+    """YAML file of what is taken out of captured content."""
     credential_endpoints: tuple[tuple[str, str], ...] = ()
     """(name, URL) where clouds are elsewhere than usual."""
     drain_seconds: float = DRAIN_SECONDS_DEFAULT
@@ -119,6 +122,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="request headers that become labels of metrics, and attributes of logs (default "
         "OTEL_AIGW_METRICS_REQUEST_HEADER_ATTRIBUTES, else none)",
     )
+    add(
+        "--capture-rules",
+        type=Path,
+        metavar="PATH",
+        help=f"YAML file of what is taken out of prompts and answers, where {CAPTURE_VARIABLE} has them traced",
+    )
     add("--drain-seconds", type=float, default=defaults.drain_seconds, help="for requests to end (default %(default)s)")
     settings.add_arguments(parser)
 
@@ -146,6 +155,7 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         header_attributes=options.log_request_header_attributes,
         span_attributes=options.span_request_header_attributes,
         common_attributes=options.request_header_attributes,
+        capture_rules=options.capture_rules,
         credential_endpoints=tuple(options.credential_endpoint),
         drain_seconds=options.drain_seconds,
     )

@@ -70,6 +70,8 @@ def demo_child(address: str) -> ChildSpec:
 
 def _processor(index: int, socket: Path, options: RunOptions, state: StateDirectory) -> ChildSpec:
     arguments = ("--address", f"unix:{socket}", "--drain-seconds", _DRAIN_SECONDS)
+    if options.capture_rules is not None:
+        arguments += ("--capture-rules", str(options.capture_rules))
     return _ours(f"extproc-{index}", "headgate.extproc.main", arguments, options, state)
 
 

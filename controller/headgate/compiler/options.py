@@ -65,6 +65,8 @@ class Options:
     """(request header, attribute of spans) pairs, for what EnvoyProxies trace."""
     tracing: Tracing | None = None
     """How requests are traced where no EnvoyProxy says otherwise; None for not at all."""
+    capture: bool = False
+    """Whether processors capture content: then all chats go through them, and they are told of the trace."""
     offline: bool = False
     """Nobody fetches tokens: what needs one is compiled as if it were there."""
     body_bytes_max: int = 52_428_800

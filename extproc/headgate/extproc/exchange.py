@@ -9,6 +9,7 @@ from typing import Final
 
 from headgate.extproc.events import CountPrompt, Event, PromptCounted
 from headgate.extproc.session import Session, open_session
+from headgate.extproc.tap import Tap
 from headgate.extproc.upstream import Report, UpstreamSession
 from headgate.extproc.wire import decode, encode
 from headgate.llm.usage import TokenCount
@@ -23,8 +24,8 @@ class Exchange:
 
     __slots__ = ("_session", "crashes", "pending_count")
 
-    def __init__(self, invocation_metadata: Mapping[str, str], created: int) -> None:
-        self._session: Session = open_session(invocation_metadata, created)
+    def __init__(self, invocation_metadata: Mapping[str, str], created: int, tap: Tap | None = None) -> None:
+        self._session: Session = open_session(invocation_metadata, created, tap)
         self.crashes = 0
         """Messages that met a bug of ours."""
         self.pending_count: CountPrompt | None = None

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headgate.extproc import wire
 from headgate.extproc.events import CountPrompt
@@ -16,10 +16,14 @@ from headgate.extproc.exchange import Exchange
 from headgate.extproc.metrics import ROUTER, UPSTREAM, Metrics
 from headgate.extproc.prompts import PromptCounter
 from headgate.extproc.session import SessionError
+from headgate.extproc.tap import Tap
 from headgate.llm.usage import TokenCount
 from headgate.runtime.http2.frames import GrpcStatus
 from headgate.runtime.http2.server import Call, RefusedCallError, Replies, Services
 from headgate.runtime.logging import event_log
+
+if TYPE_CHECKING:
+    from headgate.extproc.capturer import Capturer
 
 log: Final = event_log("extproc")
 
@@ -27,8 +31,9 @@ log: Final = event_log("extproc")
 class Processor:
     """The service."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, capturer: "Capturer | None" = None) -> None:
         self._metrics = metrics
+        self._capturer = capturer
         self._counter = PromptCounter()
         self._counts: set[asyncio.Task[None]] = set()
         """Keeps tasks alive: the loop itself holds them weakly."""
@@ -37,13 +42,15 @@ class Processor:
         """To be merged into a server's services."""
         return {wire.PATH: self._open}
 
-    def record(self, exchange: Exchange) -> None:
+    def record(self, exchange: Exchange, tap: Tap | None) -> None:
         """A stream ended."""
         self._metrics.streams_open -= 1
         self._metrics.crashes.value += exchange.crashes
         report = exchange.report()
         if report is not None:
             self._metrics.record(report)
+            if tap is not None and self._capturer is not None:
+                self._capturer.offer(tap, report)
 
     def start_counting(self, call: "ProcessCall", work: CountPrompt) -> None:
         """Counts at once, or on a thread; `call.counted` follows either way."""
@@ -63,25 +70,27 @@ class Processor:
         call.counted(counted)
 
     def _open(self, replies: Replies, headers: Mapping[str, str]) -> Call:
+        tap = None if self._capturer is None else Tap(time.time_ns())
         try:
-            exchange = Exchange(headers, int(time.time()))
+            exchange = Exchange(headers, int(time.time()), tap)
         except SessionError as error:
             self._metrics.refused.value += 1
             log.error("stream_refused", reason=str(error))
             raise RefusedCallError(GrpcStatus.INVALID_ARGUMENT, str(error)) from error
         self._metrics.opened(UPSTREAM if exchange.is_attempt else ROUTER)
-        return ProcessCall(exchange, replies, self)
+        return ProcessCall(exchange, replies, self, tap)
 
 
 class ProcessCall:
     """One ext_proc stream."""
 
-    __slots__ = ("_exchange", "_processor", "_replies", "_waiting")
+    __slots__ = ("_exchange", "_processor", "_replies", "_tap", "_waiting")
 
-    def __init__(self, exchange: Exchange, replies: Replies, processor: Processor) -> None:
+    def __init__(self, exchange: Exchange, replies: Replies, processor: Processor, tap: Tap | None) -> None:
         self._exchange = exchange
         self._replies = replies
         self._processor = processor
+        self._tap = tap
         self._waiting: deque[bytes | None] | None = None
         """What came while a prompt is being counted, None for the client's end; None when nothing is."""
 
@@ -120,4 +129,4 @@ class ProcessCall:
             self._waiting.append(None)
 
     def closed(self) -> None:
-        self._processor.record(self._exchange)
+        self._processor.record(self._exchange, self._tap)

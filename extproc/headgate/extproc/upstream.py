@@ -48,6 +48,7 @@ from headgate.extproc.events import (
     ResponseTrailers,
     Value,
 )
+from headgate.extproc.tap import Tap
 from headgate.llm import planning
 from headgate.llm.endpoints import Endpoint, lookup
 from headgate.llm.errors import ErrorDetail, RequestError, TranslationError, UpstreamError
@@ -113,13 +114,15 @@ class UpstreamSession:
         "_saw_request_headers",
         "_saw_response_headers",
         "_status",
+        "_tap",
         "_translation",
     )
 
-    def __init__(self, facts: BackendFacts, endpoint: Endpoint | None, created: int) -> None:
+    def __init__(self, facts: BackendFacts, endpoint: Endpoint | None, created: int, tap: Tap | None = None) -> None:
         self._facts = facts
         self._endpoint = endpoint
         self._created = created
+        self._tap = tap
         self._original_headers: Headers = NO_HEADERS
         self._saw_request_headers = False
         self._saw_response_headers = False
@@ -255,9 +258,13 @@ class UpstreamSession:
         if self._endpoint is None:
             path = self._original_headers.get(":path", "")
             raise RequestError(f"unsupported path: {path}", status=404, code="unsupported_path")
+        if self._tap is not None:
+            self._tap.asked(body, self._original_headers)
         self._plan = planning.plan(self._endpoint, self._facts)
         request = self._plan.translate_request(body, self._original_headers)
         self._request = request
+        if self._tap is not None:
+            self._tap.stream = request.stream
         self._progress = Progress.WAITING
         return request
 
@@ -390,6 +397,8 @@ class UpstreamSession:
         return format_losses((*before, *(loss for loss in translation.losses if loss not in before)))
 
     def _response_chunk(self, translation: ResponseTranslation, body: bytes) -> Actions:
+        if self._tap is not None:
+            self._tap.answered(body)
         if self._response_mode is not BodyMode.FULL_DUPLEX_STREAMED:
             return (Change(phase=Phase.RESPONSE_BODY, body=body, metadata=self._news(translation)),)
         if not body:
@@ -409,6 +418,8 @@ class UpstreamSession:
         """The last reply of an answer whose headers may still be changeable."""
         translation = self._translation
         assert translation is not None
+        if self._tap is not None:
+            self._tap.answered(body)
         answering = self._progress is Progress.ANSWERING
         if ended:
             self._progress = Progress.DONE
@@ -426,6 +437,8 @@ class UpstreamSession:
     def _end_duplex_response(self, body: bytes, *, end_of_stream: bool) -> Actions:
         translation = self._translation
         assert translation is not None
+        if self._tap is not None:
+            self._tap.answered(body)
         metadata = self._final_metadata(translation)
         answering = self._progress is Progress.ANSWERING
         self._progress = Progress.DONE

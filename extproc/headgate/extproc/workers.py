@@ -2,7 +2,7 @@
 
 import argparse
 import gc
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headgate.extproc.metrics import Metrics
 from headgate.extproc.server import Processor
@@ -14,17 +14,25 @@ from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import CONTENT_TYPE
 from headgate.runtime.signals import stop_event
 
+if TYPE_CHECKING:
+    from headgate.extproc.capture import CaptureSettings
+
 log: Final = event_log("extproc")
 
 
-async def serve(options: argparse.Namespace) -> None:
+async def serve(options: argparse.Namespace, capturing: "CaptureSettings | None" = None) -> None:
     """Serves until SIGTERM or SIGINT, then drains. Raises AddressInUseError."""
     stop = stop_event()
     address, drain_seconds = options.address, options.drain_seconds
     metrics = Metrics()
     metrics.lag.start()
     health = Health((SERVICE,))
-    server = Server({**Processor(metrics).services(), **health.services()})
+    capturer = None
+    if capturing is not None:
+        from headgate.extproc.capturer import Capturer  # an HTTP client, for those who need it
+
+        capturer = Capturer(capturing)
+    server = Server({**Processor(metrics, capturer).services(), **health.services()})
     pages = {("GET", "/metrics"): page(metrics.text, CONTENT_TYPE), ("GET", "/health"): page(lambda: "OK\n")}
     admin = AdminServer(pages)
     try:
@@ -41,5 +49,7 @@ async def serve(options: argparse.Namespace) -> None:
         await server.stop(drain_seconds)
     finally:
         metrics.lag.stop()
+        if capturer is not None:
+            await capturer.close()
         await admin.close()
     log.info("stopped", address=bound)

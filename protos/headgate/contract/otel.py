@@ -307,3 +307,26 @@ def batches(environment: Mapping[str, str]) -> Batches:
         spans=int(read.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", otherwise.spans)) or otherwise.spans,
         seconds=seconds or otherwise.seconds,
     )
+
+
+CAPTURE_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Where what is said in requests and answers is told."""
+
+    spans: bool = False
+    events: bool = False
+
+    @property
+    def any(self) -> bool:
+        return self.spans or self.events
+
+
+def captured_content(environment: Mapping[str, str]) -> Content:
+    """Nowhere, unless somebody asks for it."""
+    said = environment.get(CAPTURE_VARIABLE, "").strip().lower()
+    return Content(
+        spans=said in ("true", "span_only", "span_and_event"), events=said in ("event_only", "span_and_event")
+    )

@@ -245,14 +245,15 @@ def guarded() -> Any:
     return packed(LuaPerRoute(name=GUARD))
 
 
-def _forwarded(backend: Backend) -> HeaderForwardingRules:
+def _forwarded(backend: Backend, *, traced: bool) -> HeaderForwardingRules:
     assert backend.dialect is not None
     spoken = DIALECTS.get(backend.dialect)
     request_id = () if spoken is None or not spoken.request_id_header else (spoken.request_id_header,)
     host = HOSTS.get(backend.host)
     in_body = () if host is None else host.headers_in_body
     rules = HeaderForwardingRules()
-    for name in sorted({*FORWARDED, *request_id, *in_body}):
+    context = tracing.CONTEXT_HEADERS[:1] if traced else ()
+    for name in sorted({*FORWARDED, *request_id, *in_body, *context}):
         rules.allowed_headers.patterns.add(exact=name)
     rules.allowed_headers.patterns.add(prefix=FORWARDED_PREFIX)
     return rules
@@ -266,7 +267,7 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
     return ExternalProcessor(
         grpc_service=service,
         processing_mode=MODE,
-        forward_rules=_forwarded(backend),
+        forward_rules=_forwarded(backend, traced=options.capture),
         message_timeout=duration(MESSAGE_TIMEOUT_SECONDS),
         mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
         metadata_options=MetadataOptions(

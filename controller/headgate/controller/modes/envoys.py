@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"all modes: request headers that become labels of records (with a collector: {ATTRIBUTES_DEFAULT})",
     )
     add("--access-log", default="/dev/stdout", help="file for a line per request, empty for none")
+    add(
+        "--capture-content",
+        action="store_true",
+        help="chats go through the processors, which capture content as their own variables say",
+    )
     add("--root-prefix", "--rootPrefix", default="/", help="path that all endpoints live under (default %(default)s)")
 
 
@@ -66,6 +71,7 @@ def compiler_options(
         lua_directory=options.lua_dir,
         secrets_directory=secrets_directory,
         access_log=options.access_log,
+        capture=options.capture_content,
         path_root=options.root_prefix,
     )
 

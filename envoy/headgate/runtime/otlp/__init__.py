@@ -1,0 +1,1 @@
+"""OpenTelemetry's data of our own processes, sent in batches: `values`, `wire` (protobuf), `sender`."""

@@ -1,0 +1,30 @@
+"""What is told, as plain values. Ids are hexadecimal, times nanoseconds of Unix time."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+Value = str | int | float | bool | tuple[str, ...]
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that took time."""
+
+    trace: str
+    id: str
+    parent: str
+    name: str
+    start_ns: int
+    end_ns: int
+    attributes: Mapping[str, Value]
+    failed: bool = False
+
+
+class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened."""
+
+    trace: str
+    span: str
+    event: str
+    time_ns: int
+    attributes: Mapping[str, Value]

@@ -1,0 +1,180 @@
+"""Captures what is said, where users ask for it: a span or an event of each traced attempt, with its content.
+
+    session ── bytes, as they pass ──► Tap ──► queue ──► (off the loop) decode, redact ──► OTLP
+
+No request waits: taps are bounded, the queue is bounded, what does not fit is counted. Only requests that are traced
+(`traceparent` says so) are captured, and only chats.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+from headgate.contract import otel
+from headgate.contract.otel import Batches, Exporter, Signal
+from headgate.extproc.redaction import PLAIN, REDACTED, Rules, bounded, redact
+from headgate.extproc.tap import Tap
+from headgate.extproc.upstream import Report
+from headgate.llm.content import Answered, Asked, Json, answered, asked
+from headgate.llm.dialects.table import DIALECTS
+from headgate.llm.endpoints import path_facts
+from headgate.llm.errors import TranslationError
+from headgate.llm.planning import CHAT_OPERATIONS
+from headgate.runtime.otlp.values import LogRecord, Span, Value
+from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
+    gen_ai_attributes as gen_ai,
+)
+from opentelemetry.semconv.attributes import error_attributes
+
+EVENT: Final = "gen_ai.client.inference.operation.details"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """What is captured, and how."""
+
+    spans: bool = False
+    events: bool = False
+    rules: Rules = PLAIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureSettings:
+    """What is captured, and where it goes; None for a signal that goes nowhere."""
+
+    capture: Capture
+    traces: Exporter | None
+    logs: Exporter | None
+    resource: Mapping[str, str]
+    batches: Batches = field(default_factory=Batches)
+
+
+def capture_settings(environment: Mapping[str, str], rules: Rules = PLAIN) -> CaptureSettings | None:
+    """What variables ask for; None where no content is captured, or nobody would get it."""
+    wanted = otel.captured_content(environment)
+    if not wanted.any:
+        return None
+    notes: list[str] = []  # told where the gateway starts
+    traces = otel.exporter(environment, Signal.TRACES, notes) if wanted.spans else None
+    logs = otel.exporter(environment, Signal.LOGS, notes) if wanted.events else None
+    if traces is None and logs is None:
+        return None
+    name, others = otel.resource(environment)
+    return CaptureSettings(
+        capture=Capture(spans=traces is not None, events=logs is not None, rules=rules),
+        traces=traces,
+        logs=logs,
+        resource={**dict(others), "service.name": name},
+        batches=otel.batches(environment),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """An attempt that is over."""
+
+    tap: Tap
+    report: Report
+    ended_ns: int
+
+
+def told(captured: Captured, capture: Capture) -> tuple[Span | None, LogRecord | None]:
+    """What is sent of an attempt; nothing of what is no chat."""
+    endpoint, tap = captured.report.endpoint, captured.tap
+    if endpoint is None or endpoint.operation not in CHAT_OPERATIONS or endpoint.dialect not in DIALECTS:
+        return None, None
+    _, trace, parent, _ = tap.traceparent.split("-")
+    said, answer = _read(captured)
+    attributes = dict(_attributes(captured.report, said, answer))
+    content = dict(_content(said, answer, capture.rules))
+    span, record = secrets.token_hex(8), None
+    if capture.events:
+        record = LogRecord(
+            trace=trace,
+            span=span if capture.spans else parent,
+            event=EVENT,
+            time_ns=captured.ended_ns,
+            attributes={**attributes, **content},
+        )
+    if not capture.spans:
+        return None, record
+    made = Span(
+        trace=trace,
+        id=span,
+        parent=parent,
+        name=f"{attributes[gen_ai.GEN_AI_OPERATION_NAME]} {captured.report.request_model}",
+        start_ns=tap.started_ns,
+        end_ns=captured.ended_ns,
+        failed=error_attributes.ERROR_TYPE in attributes,
+        attributes={**attributes, **content},
+    )
+    return made, record
+
+
+def _read(captured: Captured) -> tuple[Asked, Answered]:
+    """What can be read of both; a request that nobody could read is no reason to tell nothing."""
+    endpoint, tap = captured.report.endpoint, captured.tap
+    assert endpoint is not None, "only chats are read"
+    assert endpoint.dialect is not None, "only chats are read"
+    dialect = DIALECTS[endpoint.dialect]
+    said, answer = Asked(), Answered()
+    try:
+        if tap.request is not None:
+            said = asked(dialect.decode_request(tap.request, path_facts(endpoint, tap.path)))
+        if tap.answer and tap.whole and captured.report.status < 400:
+            body = b"".join(tap.answer)
+            # some providers answer whole where they were asked for a stream
+            answer = answered(dialect, body, streamed=tap.stream and not body.lstrip().startswith(b"{"))
+    except TranslationError:
+        pass
+    return said, answer
+
+
+def _attributes(report: Report, said: Asked, answer: Answered) -> Sequence[tuple[str, Value]]:
+    usage = report.usage
+    error = report.error or (str(report.status) if report.status >= 400 else "")
+    known: list[tuple[str, Value | None]] = [
+        (gen_ai.GEN_AI_OPERATION_NAME, "chat"),
+        (gen_ai.GEN_AI_REQUEST_MODEL, report.request_model),
+        (gen_ai.GEN_AI_RESPONSE_MODEL, report.response_model),
+        (gen_ai.GEN_AI_RESPONSE_ID, answer.id),
+        (gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, tuple(answer.finish_reasons)),
+        (gen_ai.GEN_AI_REQUEST_MAX_TOKENS, said.max_tokens),
+        (gen_ai.GEN_AI_REQUEST_TEMPERATURE, said.temperature),
+        (gen_ai.GEN_AI_REQUEST_TOP_P, said.top_p),
+        (gen_ai.GEN_AI_USAGE_INPUT_TOKENS, usage.input),
+        (gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS, usage.output),
+        (gen_ai.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, usage.cached_input),
+        (gen_ai.GEN_AI_USAGE_CACHE_CREATION_INPUT_TOKENS, usage.cache_creation_input),
+        (gen_ai.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, usage.reasoning),
+        (error_attributes.ERROR_TYPE, error),
+        ("headgate.backend", report.facts.name),
+    ]
+    return [(name, value) for name, value in known if value is not None and value not in ("", ())]
+
+
+def _content(said: Asked, answer: Answered, rules: Rules) -> Sequence[tuple[str, Value]]:
+    whole: Mapping[str, Json] = {
+        "system": said.system,
+        "input": said.messages,
+        "output": answer.messages,
+        "tools": said.tools,
+    }
+    left = redact(whole, rules)
+    assert isinstance(left, Mapping), "what goes in comes out"
+    names = (
+        (gen_ai.GEN_AI_SYSTEM_INSTRUCTIONS, "system"),
+        (gen_ai.GEN_AI_INPUT_MESSAGES, "input"),
+        (gen_ai.GEN_AI_OUTPUT_MESSAGES, "output"),
+        (gen_ai.GEN_AI_TOOL_DEFINITIONS, "tools"),
+    )
+    found: list[tuple[str, Value]] = []
+    for attribute, name in names:
+        values = left[name]
+        if isinstance(values, list) and values:
+            found.append((attribute, bounded(values, rules).decode()))
+        elif values == REDACTED:
+            found.append((attribute, msgspec.json.encode(values).decode()))
+    return found
