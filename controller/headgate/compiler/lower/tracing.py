@@ -92,7 +92,7 @@ _OPENINFERENCE: Final[Mapping[Operation, tuple[str, str]]] = MappingProxyType(
         Operation.RESPONSES_INPUT_TOKENS: ("ResponsesInputTokens", "TOKEN_COUNTER"),
     }
 )
-"""compat: names and kinds of spans."""
+"""compat: names and kinds of spans; of what upstream does not have, `_openinference` makes them."""
 _PROVIDERS: Final[Mapping[DialectName, str]] = MappingProxyType(
     {
         DialectName.ANTHROPIC_MESSAGES: "anthropic",
@@ -166,6 +166,11 @@ def cluster_metadata(backend: ir.Backend) -> dict[str, str]:
     return found
 
 
+def _openinference(operation: Operation) -> tuple[str, str]:
+    known = _OPENINFERENCE.get(operation)
+    return known or ("".join(word.capitalize() for word in operation.value.split("_")), "LLM")
+
+
 def _operation(row: Endpoint) -> str:
     return _OPERATIONS.get(row.operation, row.operation.value)
 
@@ -181,7 +186,7 @@ def route_metadata(path_class: PathClass, convention: Convention) -> Metadata | 
     if convention is Convention.GEN_AI:
         values[OPERATION] = _operation(row)
     else:
-        values[SPAN], values[KIND] = _OPENINFERENCE[row.operation]
+        values[SPAN], values[KIND] = _openinference(row.operation)
     return result
 
 
@@ -233,8 +238,8 @@ def _named(key: str, names: tuple[tuple[Operation, str], ...], otherwise: str) -
 
 
 _GEN_AI_NAMES: Final = tuple((each, _OPERATIONS.get(each, each.value)) for each in Operation)
-_SPAN_NAMES: Final = tuple((each, name) for each, (name, _) in _OPENINFERENCE.items())
-_SPAN_KINDS: Final = tuple((each, kind) for each, (_, kind) in _OPENINFERENCE.items())
+_SPAN_NAMES: Final = tuple((each, _openinference(each)[0]) for each in Operation)
+_SPAN_KINDS: Final = tuple((each, _openinference(each)[1]) for each in Operation)
 
 _ASKED: Final = _internal(metadata.INTERNAL_MODEL)
 _SENT: Final = _coalesce(
