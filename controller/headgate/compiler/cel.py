@@ -58,9 +58,26 @@ _EXTRACTED: Mapping[str, str] = {
 }
 
 
+_ESTIMATED = (
+    f"{_HAS_PUBLISHED} && '{metadata.USAGE_SOURCE}' in {_PUBLISHED}"
+    f" && {_PUBLISHED}['{metadata.USAGE_SOURCE}'] == '{metadata.USAGE_ESTIMATED}'"
+)
+
+
+_PROMPT_BYTES = "uint(request.size) / 4u + 1u"
+"""A body without content-length has been buffered by then; no other size is known than what has been received."""
+
+
 def usage_expression(key: str) -> str:
-    """Envoy's CEL for one of `metadata.USAGE_KEYS`, a uint."""
-    return f"({_HAS_PUBLISHED} && '{key}' in {_PUBLISHED} ? uint({_PUBLISHED}['{key}']) : {_EXTRACTED[key]})"
+    """Envoy's CEL for one of `metadata.USAGE_KEYS`, a uint. A script that estimates an answer does not see its
+    prompt."""
+    otherwise = _EXTRACTED[key]
+    if key == metadata.INPUT_TOKENS:
+        otherwise = f"({_ESTIMATED} ? {_PROMPT_BYTES} : {otherwise})"
+    elif key == metadata.TOTAL_TOKENS:
+        written = f"uint({_PUBLISHED}['{metadata.OUTPUT_TOKENS}'])"
+        otherwise = f"({_ESTIMATED} ? {written} + {_PROMPT_BYTES} : {otherwise})"
+    return f"({_HAS_PUBLISHED} && '{key}' in {_PUBLISHED} ? uint({_PUBLISHED}['{key}']) : {otherwise})"
 
 
 def quoted(text: str) -> str:
@@ -97,8 +114,7 @@ def lower_cost(expression: str, *, route: str, overrides: Sequence[tuple[str, st
 def prompt_estimate() -> str:
     """Envoy's CEL for a prompt's tokens before they are served: those counted, else a quarter of the body's bytes."""
     key = metadata.PROMPT_TOKENS
-    # A body without content-length has been buffered by then; no other size is known than what has been received.
-    return f"({_HAS_PUBLISHED} && '{key}' in {_PUBLISHED} ? uint({_PUBLISHED}['{key}']) : uint(request.size) / 4u + 1u)"
+    return f"({_HAS_PUBLISHED} && '{key}' in {_PUBLISHED} ? uint({_PUBLISHED}['{key}']) : {_PROMPT_BYTES})"
 
 
 def output_estimate(default: int) -> str:

@@ -141,7 +141,7 @@ def _tokens(entry: Entry) -> Tokens:
     published, extracted = entry.published, entry.extracted
     if metadata.INPUT_TOKENS not in published and metadata.OUTPUT_TOKENS not in published:
         return extracted
-    return Tokens(
+    found = Tokens(
         input=_count(published, metadata.INPUT_TOKENS, extracted.input),
         cached_input=_count(published, metadata.CACHED_INPUT_TOKENS, extracted.cached_input),
         cache_creation_input=_count(published, metadata.CACHE_CREATION_INPUT_TOKENS, extracted.cache_creation_input),
@@ -149,6 +149,11 @@ def _tokens(entry: Entry) -> Tokens:
         reasoning=_count(published, metadata.REASONING_TOKENS, extracted.reasoning),
         total=_count(published, metadata.TOTAL_TOKENS, extracted.total),
     )
+    if published.get(metadata.USAGE_SOURCE) != UsageSource.ESTIMATED or found.input is not None:
+        return found
+    # A script that estimates an answer does not see its prompt: as reservations and charges have it.
+    prompt = entry.request_bytes // 4 + 1
+    return msgspec.structs.replace(found, input=prompt, total=prompt + (found.output or 0))
 
 
 def _source(entry: Entry, tokens: Tokens) -> UsageSource:

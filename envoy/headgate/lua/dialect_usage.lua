@@ -4,6 +4,8 @@
 -- filter_context: costs = list of {cost's metadata key, name of the count that it is}, for costs that are plain counts; what
 -- is computed has no trailer here to be computed into (costs.lua), and is charged by limits alone.
 --
+-- Until usage comes, or if it never does, a quarter of the text's bytes are its tokens, marked as estimated (usage.lua).
+--
 -- The last member "usage" with counts counts: text and the arguments of calls have their quotes escaped, or come before it.
 -- What is kept of what has passed is an unfinished usage, at most HELD_BYTES_MAX of it, or the start of its name.
 
@@ -11,6 +13,8 @@ local HELD_BYTES_MAX = 4096
 local NAME = '"usage"'
 -- Of one answer. A provider's nonsense must not make a charge that Envoy cannot send, and so nothing of it.
 local COUNT_MAX = 2147483647
+local BYTES_PER_TOKEN = 4
+local NEWS_BYTES = 256
 
 local function number(object, name)
   return tonumber(object:match('"' .. name .. '"%s*:%s*(%d+)')) or 0
@@ -36,7 +40,7 @@ end
 
 local function publish(h, usage)
   local input, output, cached, created = counted(usage)
-  if not input then return end
+  if not input then return false end
   local counts = {
     input_tokens = input,
     output_tokens = output,
@@ -51,34 +55,60 @@ local function publish(h, usage)
   for _, cost in ipairs(h:filterContext():get("costs") or {}) do
     metadata:set("io.envoy.ai_gateway", cost[1], math.min(counts[cost[2]] or 0, COUNT_MAX))
   end
+  return true
 end
 
--- Publishes every whole usage of the text; gives what a later chunk may complete.
+-- Publishes every whole usage of the text; gives what a later chunk may complete, and whether there was one.
 local function read(h, text)
-  local position = 1
+  local position, found = 1, false
   while true do
     local from, to = text:find(NAME, position, true)
-    if not from then return text:sub(-#NAME + 1) end
+    if not from then return text:sub(-#NAME + 1), found end
     local object, after = text:match("^%s*:%s*(%b{})()", to + 1)
     if object then
-      publish(h, object)
+      found = publish(h, object) or found
       position = after
     elseif text:find("^%s*:?%s*$", to + 1) or text:find("^%s*:%s*{", to + 1) then
-      return text:sub(from)
+      return text:sub(from), found
     else
       position = to + 1
     end
   end
 end
 
+-- Bytes of text in a piece of an answer. A quote inside of it ends it here.
+local function written_in(text)
+  local total = 0
+  for words in text:gmatch('"text"%s*:%s*"([^"]*)') do total = total + #words end
+  return total
+end
+
+local function estimate(h, written)
+  local metadata, count = h:streamInfo():dynamicMetadata(), math.ceil(written / BYTES_PER_TOKEN)
+  metadata:set("io.envoy.ai_gateway", "usage_source", "estimated")
+  metadata:set("io.envoy.ai_gateway", "output_tokens", count)
+  for _, cost in ipairs(h:filterContext():get("costs") or {}) do
+    if cost[2] == "output_tokens" then metadata:set("io.envoy.ai_gateway", cost[1], count) end
+  end
+end
+
 function envoy_on_response(h)
   if h:headers():get(":status") ~= "200" then return end
-  local held = ""
+  local held, reported, written, told = "", false, 0, 0
+  local counts = h:filterContext():get("text") ~= nil
   for chunk in h:bodyChunks() do
     local size = chunk:length()
     if size > 0 then
-      held = read(h, held .. chunk:getBytes(0, size))
+      local text, found = chunk:getBytes(0, size), false
+      if counts then written = written + written_in(text) end
+      held, found = read(h, held .. text)
+      reported = reported or found
       if #held > HELD_BYTES_MAX then held = "" end
+      if not reported and written - told >= NEWS_BYTES then
+        estimate(h, written)
+        told = written
+      end
     end
   end
+  if not reported and written > told then estimate(h, written) end
 end

@@ -5,10 +5,15 @@
 --                 hides  true where the gateway forced stream_options.include_usage: the chunk that it brought is kept from
 --                        a client that did not ask for it
 --                 page   the JSON that answers for a web page, in the client's dialect
+--                 text   list of patterns that stand before an answer's text, its quote included; absent where an answer has none
 --
 -- Usage is published at once: OpenAI's clients hang up at "[DONE]", and what is only known when the provider's answer ends
 -- would then be lost, and the request free. An answer passes as it came, but for that chunk: there complete events pass at
 -- once, and an unfinished event waits for its end, at most HELD_BYTES_MAX of it.
+--
+-- What has been written since a provider last said how much, if it ever did, is counted: a quarter of its bytes, marked as
+-- estimated. It is published as the answer goes on, for a client that leaves, or a provider that breaks off, ends no answer. The
+-- prompt is not seen here: whoever charges or records takes a quarter of the request's bytes.
 --
 -- Rule: of several counts of an answer the largest is right. Streams count up; and what a model or a client wrote into an
 -- answer (a tool's input, a schema) may look like usage, but can then not make an answer cheaper.
@@ -19,6 +24,9 @@ local DONE_BYTES_MAX = 64
 local USAGE_BYTES_MAX = 8192
 -- Of one answer. A provider's nonsense must not make a charge that Envoy cannot send, and so nothing of it.
 local COUNT_MAX = 2147483647
+local BYTES_PER_TOKEN = 4
+-- So much is written before an estimate is published again.
+local NEWS_BYTES = 256
 
 -- The whole numbers of an object, by name.
 local function numbers_of(object)
@@ -48,9 +56,9 @@ local function counts_of(object)
 end
 
 -- What is known of an answer while it passes: its model, its counts, the costs that were published, the text of an
--- unfinished object.
-local function nothing_known()
-  return { counts = {}, done = {}, costs = nil, kept = "", model = nil }
+-- unfinished object, how much was written since it was last counted, and how much of that was told.
+local function nothing_known(h)
+  return { counts = {}, done = {}, costs = nil, kept = "", model = nil, text = h:filterContext():get("text"), written = 0, told = 0 }
 end
 
 local function set(metadata, state, name, count)
@@ -69,6 +77,11 @@ local function publish(h, state, object)
   local first = state.costs == nil
   state.costs = state.costs or h:filterContext():get("costs") or {}
   local metadata, counts, known = h:streamInfo():dynamicMetadata(), counts_of(object), state.counts
+  if counts.output_tokens then state.written, state.told = 0, 0 end
+  if state.estimated and counts.output_tokens then
+    counts.output_tokens = math.max(counts.output_tokens, state.reported)
+    known.output_tokens, known.total_tokens, state.estimated, first = nil, nil, nil, true
+  end
   if first then metadata:set("io.envoy.ai_gateway", "usage_source", "reported") end
   if first and state.model then metadata:set("io.envoy.ai_gateway", "response_model", state.model) end
   for name, count in pairs(counts) do
@@ -78,20 +91,65 @@ local function publish(h, state, object)
   if total and total > (known.total_tokens or -1) then set(metadata, state, "total_tokens", total) end
 end
 
+-- Publishes what was written, where nobody counted it. Only of models' answers: a file may read like one; and not where the
+-- processor counts, which knows more.
+local function estimate(h, state)
+  local metadata, known = h:streamInfo():dynamicMetadata(), state.counts
+  state.told = state.written
+  state.costs = state.costs or h:filterContext():get("costs") or {}
+  if state.asked == nil then
+    local request, published = metadata:get("headgate"), metadata:get("io.envoy.ai_gateway") or {}
+    state.asked = request ~= nil and request.model ~= nil and published.lane ~= "extproc"
+    state.prompt = published.prompt_tokens
+  end
+  if not state.asked then return end
+  if not state.estimated then
+    state.reported, state.estimated = known.output_tokens or 0, true
+    -- counted before admission, where the route asks for it
+    if state.prompt and not known.input_tokens then set(metadata, state, "input_tokens", state.prompt) end
+  end
+  metadata:set("io.envoy.ai_gateway", "usage_source", "estimated")
+  set(metadata, state, "output_tokens", state.reported + math.ceil(state.written / BYTES_PER_TOKEN))
+  if known.input_tokens then set(metadata, state, "total_tokens", known.input_tokens + known.output_tokens) end
+end
+
+-- Counts the text of a piece that was read: what follows the usage in it, for that counts what came before. A quote inside of it ends it here: an estimate need not look further.
+local function count(h, state, text)
+  if not state.text then return end
+  if state.rest then text = text:sub(-state.rest) end
+  for _, before in ipairs(state.text) do
+    local at = 1
+    while true do
+      local _, opened = text:find(before, at)
+      if not opened then break end
+      local closed = text:find('"', opened + 1, true) or #text + 1
+      state.written = state.written + closed - opened - 1
+      at = closed + 1
+    end
+  end
+  if state.written - state.told >= NEWS_BYTES then estimate(h, state) end
+end
+
 -- At the end of an answer that has usage: publishes the costs that are none of its counts.
 local function finish(h, state)
-  if not state.costs or #state.costs == 0 then return end
+  if state.written > state.told then estimate(h, state) end
+  local costs = state.costs or h:filterContext():get("costs")
+  if not costs or #costs == 0 then return end
   local metadata = h:streamInfo():dynamicMetadata()
   -- a processor may have counted what the client's dialect cannot say
   local published = metadata:get("io.envoy.ai_gateway") or {}
-  for _, cost in ipairs(state.costs) do
-    if not state.done[cost[1]] then metadata:set("io.envoy.ai_gateway", cost[1], published[cost[2]] or 0) end
+  local estimated = published.usage_source == "estimated"
+  if not state.costs and not estimated then return end
+  for _, cost in ipairs(costs) do
+    -- of a prompt that nobody counted the cost is known to the charge alone
+    local unknown = estimated and not published[cost[2]]
+    if not state.done[cost[1]] and not unknown then metadata:set("io.envoy.ai_gateway", cost[1], published[cost[2]] or 0) end
   end
 end
 
 -- Reads on in an answer's text.
 local function read(h, state, text)
-  text = state.kept .. text
+  text, state.rest = state.kept .. text, nil
   local named = not state.model and text:find('"model', 1, true)
   if named then state.model = text:match('^"model%a*"%s*:%s*"([^"\\]+)"', named) end
   local at = 1
@@ -104,6 +162,7 @@ local function read(h, state, text)
     local object = text:match('^"usage%a*"%s*:%s*(%b{})', first)
     if object then
       publish(h, state, object)
+      state.rest = #text - first
     elseif #text - first < USAGE_BYTES_MAX
       and (text:find('^"usage%a*"?%s*:?%s*$', first) or text:find('^"usage%a*"%s*:%s*{', first)) then
       state.kept = text:sub(first)
@@ -154,6 +213,9 @@ local function trim(h, state, asked)
       held, held_bytes, tail = { rest }, #rest, rest:sub(-3)
       chunk:setBytes(pass)
     end
+    -- usage that came with this chunk counts all of it
+    if not state.rest then count(h, state, text) end
+    state.rest = nil
   end
   -- a provider that ends without an empty line is paid for all the same
   read(h, state, table.concat(held))
@@ -187,7 +249,7 @@ function envoy_on_response(h)
   elseif not streamed and not kind:find("[/+]json%f[^%w]") then
     return refuse_page(h, kind)
   end
-  local state = nothing_known()
+  local state = nothing_known(h)
   if streamed and h:filterContext():get("hides") then
     request = request or h:streamInfo():dynamicMetadata():get("headgate")
     headers:remove("content-length")
@@ -195,7 +257,11 @@ function envoy_on_response(h)
   else
     for chunk in h:bodyChunks() do
       local size = chunk:length()
-      if size > 0 then read(h, state, chunk:getBytes(0, size)) end
+      if size > 0 then
+        local text = chunk:getBytes(0, size)
+        read(h, state, text)
+        count(h, state, text)
+      end
     end
   end
   finish(h, state)

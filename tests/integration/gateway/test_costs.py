@@ -3,6 +3,7 @@
 Envoy writes the log out once a second, so all requests are made first and their lines looked at then.
 """
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -184,6 +185,81 @@ def test_a_client_that_leaves_early_owes_its_prompt(stage: Stage) -> None:
     _leave_at(stage, "/v1/chat/completions?left=early", "priced-claude", '"content"')
     (entry,) = stage.access(lambda entry: str(entry["path"]).endswith("?left=early"))
     assert entry["metadata"]["input_tokens"] == 100
+
+
+# --- what nobody reported
+
+
+def _chunk(text: str) -> bytes:
+    return b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":null}]}\n\n' % text.encode()
+
+
+def _event(name: str, **members: Any) -> bytes:
+    return f"event: {name}\ndata: {json.dumps({'type': name, **members})}\n\n".encode()
+
+
+WORDS = "w" * 40
+CHAT = b"".join(_chunk(WORDS) for _ in range(10))
+WRITING = (
+    _event("message_start", message={"id": "m", "role": "assistant", "usage": {"input_tokens": 9, "output_tokens": 1}})
+    + _event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+    + b"".join(_event("content_block_delta", index=0, delta={"type": "text_delta", "text": WORDS}) for _ in range(10))
+)
+UNREPORTED = {
+    "native chat without usage": ("/v1/chat/completions", "priced", "openai", CHAT + b"data: [DONE]\n\n", None, 100),
+    "native chat that ends too early": ("/v1/chat/completions", "priced", "openai", CHAT, None, 100),
+    "native messages that end too early": ("/v1/messages", "priced-claude", "anthropic", WRITING, 9, 101),
+    "translated chat without usage": ("/v1/messages", "priced", "openai", CHAT + b"data: [DONE]\n\n", None, 100),
+    "translated messages that end too early": (
+        "/v1/chat/completions",
+        "priced-claude",
+        "anthropic",
+        WRITING,
+        9,
+        101,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNREPORTED)
+def test_what_passed_is_counted_where_nobody_reports_it(stage: Stage, name: str) -> None:
+    path, model, provider, stream, prompt, written = UNREPORTED[name]
+    stage[provider].answer(Raw(body=stream, content_type="text/event-stream"))
+    path = f"{path}?unreported={name.replace(' ', '-')}"
+    body = {"model": model, "messages": MESSAGES, "max_tokens": 9, "stream": True}
+    assert stage.post(path, body, anthropic_version="2023-06-01").status_code == 200
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    published = entry["metadata"]
+    assert published["usage_source"] == "estimated"
+    assert published["output_tokens"] == published["output"] == written
+    if prompt is not None:
+        assert published["total_tokens"] == published["total"] == prompt + written
+
+
+def test_a_client_that_leaves_in_the_middle_owes_what_was_written(stage: Stage) -> None:
+    hangs = Delivery(hang_after_bytes=len(CHAT))
+    stage["openai"].answer(Raw(body=CHAT + CHAT, content_type="text/event-stream", delivery=hangs))
+    body = {"model": "priced", "messages": MESSAGES, "max_tokens": 9, "stream": True}
+    received = 0
+    with stage.http.stream("POST", f"{stage.url}/v1/chat/completions?left=middle", json=body) as answer:
+        for data in answer.iter_bytes():
+            received += len(data)
+            if received >= len(CHAT):
+                break
+    (entry,) = stage.access(lambda entry: str(entry["path"]).endswith("?left=middle"))
+    assert 100 - 64 < entry["metadata"]["output_tokens"] <= 100
+    assert entry["metadata"]["usage_source"] == "estimated"
+
+
+def test_what_is_reported_after_all_counts(stage: Stage) -> None:
+    usage = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8}}\n\n'
+    stage["openai"].answer(Raw(body=CHAT + usage + b"data: [DONE]\n\n", content_type="text/event-stream"))
+    path = "/v1/chat/completions?reported=late"
+    stage.chat("priced", path=path, stream=True)
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    published = entry["metadata"]
+    assert (published["usage_source"], published["output_tokens"], published["total_tokens"]) == ("reported", 3, 8)
+    assert (published["output"], published["total"], published["weighed"]) == (3, 8, 14)
 
 
 # --- what providers should not say

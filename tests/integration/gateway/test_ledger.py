@@ -12,7 +12,7 @@ from support import manifests
 from support.gateway import Gateway
 from support.ledger import LedgerFile
 from support.manifests import backend, ref, route, rule
-from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider
+from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider, Raw
 from support.stage import Stage
 from support.waiting import wait_until
 
@@ -108,6 +108,16 @@ def test_client_that_hangs_up(stage: Stage, ledger: LedgerFile) -> None:
         next(response.iter_raw())
     row = ledger.wait(before + 1)[-1]
     assert (row["error"], row["usage_source"], row["input_tokens"]) == ("client_gone", "none", None)
+
+
+def test_stream_whose_provider_reports_nothing(stage: Stage, ledger: LedgerFile) -> None:
+    before = len(ledger.rows())
+    words = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"w" * 400)
+    stage["openai"].answer(Raw(body=words + b"data: [DONE]\n\n", content_type="text/event-stream"))
+    assert stage.chat("gpt", stream=True).status_code == 200
+    row = ledger.wait(before + 1)[-1]
+    assert (row["usage_source"], row["output_tokens"]) == ("estimated", 100)
+    assert row["total_tokens"] == row["input_tokens"] + 100 > 110
 
 
 def test_what_the_gateway_answers_itself(stage: Stage, ledger: LedgerFile) -> None:

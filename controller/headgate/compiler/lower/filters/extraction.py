@@ -10,7 +10,7 @@ when the headers come, and which route a request takes is known only after its b
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from envoy.config.core.v3.base_pb2 import HeaderValue
@@ -225,9 +225,25 @@ def _page(dialect: DialectName) -> str:
     return error_body(dialect, UpstreamError(message)).decode()
 
 
+_TEXT: Mapping[DialectName, Sequence[str]] = {
+    DialectName.OPENAI_CHAT: (r'content":%s*"', r'"arguments":%s*"'),
+    DialectName.OPENAI_RESPONSES: (r'"delta":%s*"', r'"text":%s*"'),
+    DialectName.ANTHROPIC_MESSAGES: (r'"text":%s*"', r'"thinking":%s*"', r'"partial_json":%s*"'),
+    DialectName.GEMINI: (r'"text":%s*"',),
+    DialectName.BEDROCK_CONVERSE: ("text",),
+    DialectName.COHERE: ("text",),
+}
+"""What stands before the text of an answer, as the scripts look for it. In no other answer is text counted."""
+_CHATS = frozenset(
+    ("chat", "openai", "messages", "responses", "gemini", "gemini-stream", "cohere-chat", "converse", "converse-stream")
+)
+
+
 @lru_cache(maxsize=4096)
-def _usage_script(name: str, costs: tuple[ir.Cost, ...], dialect: DialectName, *, hides: bool) -> Any:
-    context: dict[str, Json] = {}
+def _usage_script(
+    name: str, costs: tuple[ir.Cost, ...], dialect: DialectName, *, hides: bool, text: DialectName | None
+) -> Any:
+    context: dict[str, Json] = {} if text is None else {"text": _TEXT[text]}
     if name == "usage":
         context["page"] = _page(dialect)
     if counts := [(cost.key, cost.expression) for cost in costs if not is_computed(cost)]:
@@ -237,13 +253,15 @@ def _usage_script(name: str, costs: tuple[ir.Cost, ...], dialect: DialectName, *
     return packed(LuaPerRoute(name=name, filter_context=struct(context)))
 
 
-def _script_of(rule: ir.Rule, path_class: PathClass) -> Any:
+def _script_of(rule: ir.Rule, path_class: PathClass, *, processor_alone: bool = False) -> Any:
     dialect = path_class.dialect or DialectName.OPENAI_CHAT
+    text = dialect if path_class.name in _CHATS and not processor_alone else None  # which estimates by itself
     if dialect in _SCRIPTED:
-        return _usage_script("dialect_usage", rule.costs, dialect, hides=False)
+        return _usage_script("dialect_usage", rule.costs, dialect, hides=False, text=text)
     chats = path_class.name in ("chat", "openai")
     hides = chats and any(backend.include_usage for backend in rule.backends)
-    return _usage_script("usage", rule.costs, DialectName.OPENAI_CHAT if dialect in OPENAI else dialect, hides=hides)
+    spoken = DialectName.OPENAI_CHAT if dialect in OPENAI else dialect
+    return _usage_script("usage", rule.costs, spoken, hides=hides, text=text)
 
 
 _UNREAD = packed(LuaPerRoute(disabled=True))
@@ -293,7 +311,9 @@ def route_configs(
 
     `processor_alone`: it translates, and so counts, every answer here. Only costs need it counted once more.
     """
-    read = _script_of(rule, path_class) if rule.costs or not processor_alone else _UNREAD
+    read = (
+        _script_of(rule, path_class, processor_alone=processor_alone) if rule.costs or not processor_alone else _UNREAD
+    )
     if _serialised(read) != read_by_host:
         yield USAGE_SCRIPT, read
     if computes(rule) and path_class.dialect not in _SCRIPTED:
