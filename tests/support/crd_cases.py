@@ -580,5 +580,54 @@ LIMITS: Sequence[Case] = tuple(
     )
 )
 
-READ: Sequence[Case] = (*LIMITS, *QUOTAS, *ROUTES, *BACKENDS, *POLICIES, *OLD_POLICIES, *CONFIGS, *OURS, *THINKING)
+_POOL = {"name": "chat", "minReservation": 50, "routes": ["chat"]}
+_POOLED = {"targetRefs": [_LIMITED], "rules": [_TOKENS, {**_TOKENS, "name": "rpm", "unit": "requests"}]}
+POOLS: Sequence[Case] = tuple(
+    Case(
+        name,
+        "LimitPolicy",
+        {**_POOLED, **spec},
+        "Duplicate value" if "unique" in refused else refused,
+        reader=refused,
+        version="v1alpha1",
+        group="headgate.dev",
+    )
+    for name, spec, refused in (
+        ("pools", {"pools": [_POOL, {"name": "docs", "rank": 2, "maxReservation": 50}]}, ""),
+        ("pools of a rule", {"pools": [_POOL], "pooledRule": "rpm"}, ""),
+        ("pools of no rule", {"pools": [_POOL], "pooledRule": "rpd"}, "pools need one rule to share"),
+        ("pools without a rule to share", {"rules": [], "pools": [_POOL]}, "pools need one rule to share"),
+        ("a pooled rule without pools", {"pooledRule": "rpm"}, "pooledRule needs pools"),
+        ("two pools of a name", {"pools": [_POOL, {"name": "chat"}]}, "pool names must be unique within the policy"),
+        (
+            "pools that keep too much",
+            {"pools": [_POOL, {"name": "docs", "minReservation": 51}]},
+            "the minReservations of all pools must not be above 100 together",
+        ),
+        (
+            "a pool with a low maximum",
+            {"pools": [{**_POOL, "maxReservation": 40}]},
+            "maxReservation must not be below minReservation",
+        ),
+        (
+            "a lifetime that slides",
+            {"rules": [{**_TOKENS, "window": "lifetime", "algorithm": "Sliding"}]},
+            "window lifetime is for algorithm Fixed, without timeZone",
+        ),
+        ("a lifetime", {"rules": [{**_TOKENS, "window": "lifetime", "refusalStatus": 402}]}, ""),
+    )
+)
+
+READ: Sequence[Case] = (
+    *LIMITS,
+    *POOLS,
+    *QUOTAS,
+    *ROUTES,
+    *BACKENDS,
+    *POLICIES,
+    *OLD_POLICIES,
+    *CONFIGS,
+    *OURS,
+    *THINKING,
+)
 ALL: Sequence[Case] = (*READ, *OLD_ONLY, *UNREAD)

@@ -49,7 +49,11 @@ def limit(limit: ir.LimitRule) -> str:
     shadow = " (shadow)" if limit.shadow else ""
     what = "$" if limit.what == "usd" else f" {limit.what}" if limit.what else ""
     amount = f"${limit.requests / 1_000_000:.6g}" if what == "$" else f"{limit.requests}{what}"
-    amount = f"{amount} per {'sliding ' if limit.slides else ''}{limit.unit.lower()}"
+    window = "in all" if limit.unit == "LIFETIME" else f"per {'sliding ' if limit.slides else ''}{limit.unit.lower()}"
+    amount = f"{amount} {window}"
+    if limit.pools:
+        shares = ", ".join(f"{each.name} {each.minimum}-{each.maximum}%" for each in limit.pools)
+        amount += f" for pool {limit.pool or '(none)'} of {shares}"
     amount += f" of {limit.time_zone}" if limit.time_zone else ""
     amount += f", at most {limit.burst} at once" if limit.burst else ""
     amount += f", warns at {', '.join(f'{each}%' for each in limit.warn_at)}" if limit.warn_at else ""

@@ -215,8 +215,8 @@ class Selector:
     """Whom a limit rule counts: requests whose `source` has the value (or any value: each counts alone)."""
 
     source: str
-    """`header:<name>` (`:method` and `:path` are headers), `model`, `remote_address`, `range` (IPv4); empty for all
-    requests, which then only adds an entry `key`."""
+    """`header:<name>` (`:method` and `:path` are headers), `query:<name>`, `model`, `remote_address`, `range`; empty
+    for all requests, which then only adds an entry `key`."""
     value: str | None
     regex: bool = False
     invert: bool = False
@@ -240,6 +240,16 @@ class BackendLimit:
             return False
         model = backend.model
         return not model or (model == self.model if self.model else model not in self.others)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Who shares a limit; shares are per cent of it."""
+
+    name: str
+    rank: int
+    minimum: int
+    maximum: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +282,10 @@ class LimitRule:
     time_zone: str = ""
     warn_at: tuple[int, ...] = ()
     """Per cent, ascending."""
+    pools: tuple[Pool, ...] = ()
+    pool: str = ""
+    """The pool of the rule whose limit this is; empty where it is in none."""
+    refusal_status: int = 429
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,11 @@ DEPTH_MAX: Final = 32
 """Nesting of descriptors; bounds recursion over a hostile file. Envoy sends at most a handful of entries."""
 
 
+TOO_MANY: Final = 429
+PAYMENT_REQUIRED: Final = 402
+"""For budgets: clients try again by themselves after 429, which cannot help there."""
+
+
 class ConfigError(Exception):
     """A configuration that cannot be used; `path` is where in the document."""
 
@@ -76,6 +81,8 @@ class RateLimit:
     """Per cent of it from which answers warn; ours."""
     pools: tuple[Pool, ...] = ()
     """Who shares it, and how; a descriptor's last entry `pool` names the request's. Ours."""
+    refusal_status: int = TOO_MANY
+    """With which HTTP status it refuses; ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +146,7 @@ _RATE_LIMIT_KEYS: Final = frozenset(
         "burst",
         "warn_at",
         "pools",
+        "refusal_status",
     }
 )
 _REPLACES_KEYS: Final = frozenset({"name"})
@@ -241,6 +249,8 @@ def _rate_limit(document: object, path: Path) -> RateLimit:
         )
     amount = _amount(mapping, "requests_per_unit", path)
     algorithm = _algorithm(mapping, path)
+    if unit is Unit.LIFETIME and (algorithm not in ("", FIXED_WINDOW) or mapping.get("time_zone")):
+        raise ConfigError("what never resets has neither another algorithm nor a calendar", (*path, "unit"))
     return RateLimit(
         unit=unit,
         requests_per_unit=amount,
@@ -252,7 +262,15 @@ def _rate_limit(document: object, path: Path) -> RateLimit:
         burst=_burst(mapping, path, amount, unit) if algorithm == TOKEN_BUCKET else 0,
         warn_at=_warn_at(mapping, path),
         pools=_pools(mapping, path, algorithm, unit),
+        refusal_status=_refusal_status(mapping, path),
     )
+
+
+def _refusal_status(mapping: Mapping[str, object], path: Path) -> int:
+    status = mapping.get("refusal_status", TOO_MANY)
+    if status not in (TOO_MANY, PAYMENT_REQUIRED):
+        raise ConfigError(f"expected {PAYMENT_REQUIRED} or {TOO_MANY}, found {status!r}", (*path, "refusal_status"))
+    return int(cast("int", status))
 
 
 def _pools(mapping: Mapping[str, object], path: Path, algorithm: str, unit: Unit) -> tuple[Pool, ...]:
@@ -262,8 +280,8 @@ def _pools(mapping: Mapping[str, object], path: Path, algorithm: str, unit: Unit
         return ()
     if algorithm or mapping.get("time_zone"):
         raise ConfigError("what pools share slides: it has no other algorithm, and no calendar", path)
-    if unit is Unit.SECOND:
-        raise ConfigError("pools share what there is in a minute or longer", path)
+    if unit in (Unit.SECOND, Unit.LIFETIME):
+        raise ConfigError("pools share what there is in a minute or longer, but not for ever", path)
     if len(items) > POOLS_MAX:
         raise ConfigError(f"more than {POOLS_MAX} pools", path)
     pools = tuple(_pool(item, (*path, index)) for index, item in enumerate(items))
@@ -472,6 +490,7 @@ def _dump_rate_limit(limit: RateLimit) -> dict[str, object]:
         "time_zone": limit.time_zone,
         "warn_at": list(limit.warn_at),
         "pools": [_dump_pool(pool) for pool in limit.pools],
+        "refusal_status": 0 if limit.refusal_status == TOO_MANY else limit.refusal_status,
     }
     kept = {key: value for key, value in fields.items() if value}
     if limit.unit is None:

@@ -63,6 +63,7 @@ def described(rule: Rule) -> Mapping[str, Any]:
         "shadow_mode": rule.shadow_mode,
         "quota_mode": rule.quota_mode,
         "warn_at": list(rule.warn_at),
+        "refusal_status": 0 if rule.unit is None else rule.refusal_status,
     }
     if rule.bounds:
         own = rule.bounds[rule.own]

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 from headgate.limits.algorithms.pooled_window import POOL_ENTRY, Bounds, Pool, bounds_of
-from headgate.limits.config import ConfigError, Descriptor, Domain, Reserve
+from headgate.limits.config import TOO_MANY, ConfigError, Descriptor, Domain, Reserve
 from headgate.limits.units import UNIT_SECONDS, Unit
 
 Entries = tuple[tuple[str, str], ...]
@@ -54,6 +54,7 @@ class Rule:
     bounds: Bounds = ()
     """What a request of this rule's pool must know of all pools, those that name none included; its own is `own`."""
     own: int = 0
+    refusal_status: int = TOO_MANY
 
     @property
     def label(self) -> str:
@@ -180,6 +181,7 @@ def _rule(domain: str, key: str, descriptor: Descriptor, path: tuple[Descriptor,
         metadata=descriptor.metadata,
         warn_at=limit.warn_at,
         pools=limit.pools,
+        refusal_status=limit.refusal_status,
     )
 
 

@@ -15,6 +15,8 @@ class Unit(IntEnum):
     MONTH = 5
     YEAR = 6
     WEEK = 7
+    LIFETIME = 1000
+    """Never resets; ours."""
 
 
 # A month is 30 days and a year 365, as in envoyproxy/ratelimit: both must agree on windows to share a Redis.
@@ -26,6 +28,7 @@ UNIT_SECONDS: Final[Mapping[Unit, int]] = {
     Unit.WEEK: 7 * 86_400,
     Unit.MONTH: 30 * 86_400,
     Unit.YEAR: 365 * 86_400,
+    Unit.LIFETIME: 1000 * 365 * 86_400,
 }
 
 UNITS_BY_NAME: Final[Mapping[str, Unit]] = {unit.name.lower(): unit for unit in Unit}

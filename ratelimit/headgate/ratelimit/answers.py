@@ -9,34 +9,57 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from headgate.contract.headers import LIMIT_WARNING
+from headgate.limits.config import PAYMENT_REQUIRED
 from headgate.limits.engine import Code, Decision, Status
 from headgate.limits.matching import Rule
+from headgate.limits.units import Unit
 from headgate.limits.warnings import reached
 
-Body = Callable[[str], bytes]
+
+class _Reason(NamedTuple):
+    """Why a request is refused, in the words of each dialect."""
+
+    status: int
+    openai_type: str
+    openai_code: str
+    anthropic: str
+    google: str
+    aws: str
 
 
-def _openai(message: str) -> bytes:
-    error = {"message": message, "type": "rate_limit_error", "param": None, "code": "rate_limit_exceeded"}
+_RATE: Final = _Reason(
+    429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error", "RESOURCE_EXHAUSTED", "ThrottlingException"
+)
+_POOL: Final = _RATE._replace(openai_code="prioritization_gate_denied")
+_BUDGET: Final = _Reason(
+    402, "insufficient_quota", "budget_exceeded", "billing_error", "RESOURCE_EXHAUSTED", "ServiceQuotaExceededException"
+)
+
+Body = Callable[[str, _Reason], bytes]
+
+
+def _openai(message: str, reason: _Reason) -> bytes:
+    error = {"message": message, "type": reason.openai_type, "param": None, "code": reason.openai_code}
     return json.dumps({"error": error}).encode()
 
 
-def _anthropic(message: str) -> bytes:
-    return json.dumps({"type": "error", "error": {"type": "rate_limit_error", "message": message}}).encode()
+def _anthropic(message: str, reason: _Reason) -> bytes:
+    return json.dumps({"type": "error", "error": {"type": reason.anthropic, "message": message}}).encode()
 
 
-def _google(message: str) -> bytes:
-    return json.dumps({"error": {"code": 429, "message": message, "status": "RESOURCE_EXHAUSTED"}}).encode()
+def _google(message: str, reason: _Reason) -> bytes:
+    return json.dumps({"error": {"code": reason.status, "message": message, "status": reason.google}}).encode()
 
 
-def _aws(message: str) -> bytes:
-    return json.dumps({"__type": "ThrottlingException", "message": message}).encode()
+def _aws(message: str, reason: _Reason) -> bytes:
+    return json.dumps({"__type": reason.aws, "message": message}).encode()
 
 
-def _cohere(message: str) -> bytes:
+def _cohere(message: str, reason: _Reason) -> bytes:
+    del reason
     return json.dumps({"message": message}).encode()
 
 
@@ -74,18 +97,33 @@ def answer(decision: Decision, *, path: str | None, limit_headers: Sequence[str]
         headers = (*headers, (LIMIT_WARNING, warnings))
     if refusal is None:
         return Answer(headers)
-    headers = (("retry-after", str(refusal.reset_seconds)), *headers)
-    if path is None or refusal.rule is None:
+    rule = refusal.rule
+    if rule is None or rule.unit is not Unit.LIFETIME:
+        headers = (("retry-after", str(refusal.reset_seconds)), *headers)
+    if path is None or rule is None:
         return Answer(headers)
-    body = _body(path)(refusal_message(refusal.rule, refusal.reset_seconds))
+    body = _body(path)(refusal_message(rule, refusal.reset_seconds), _reason(rule))
     return Answer((("content-type", "application/json"), *headers), body)
 
 
 def refusal_message(rule: Rule, reset_seconds: int) -> str:
     """One sentence for people. It does not say what is counted (requests or tokens): a limit does not know."""
+    if rule.unit is Unit.LIFETIME:
+        return f"Limit {rule.label!r} of {rule.amount} in all is used up."
     unit = "" if rule.unit is None else f" per {rule.unit.name.lower()}"
     unit_seconds = "second" if reset_seconds == 1 else "seconds"
+    if rule.bounds:
+        own = rule.bounds[rule.own]
+        of = f"pool {own.name!r}" if own.name else "those who are in no pool"
+        return (
+            f"What {of} may have of rate limit {rule.label!r} of {rule.amount}{unit} is used up: from {own.least} to "
+            f"{own.most}, as others need it. Try again within {reset_seconds} {unit_seconds}."
+        )
     return f"Rate limit {rule.label!r} of {rule.amount}{unit} is used up. Try again in {reset_seconds} {unit_seconds}."
+
+
+def _reason(rule: Rule) -> _Reason:
+    return _BUDGET if rule.refusal_status == PAYMENT_REQUIRED else _POOL if rule.bounds else _RATE
 
 
 def _body(path: str) -> Body:

@@ -19,6 +19,7 @@ from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescript
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from google.protobuf.message import DecodeError
 from headgate.contract import steering
+from headgate.limits.config import TOO_MANY
 from headgate.limits.engine import Code, Decision, LimitOverride, LimitRequest, Moment, RequestDescriptor, Status
 from headgate.limits.units import COUNT_MAX, Unit
 from headgate.pb import overlay_pb2
@@ -42,7 +43,10 @@ _UNITS: Final = {
     Unit.WEEK: RateLimitResponse.RateLimit.WEEK,
     Unit.MONTH: RateLimitResponse.RateLimit.MONTH,
     Unit.YEAR: RateLimitResponse.RateLimit.YEAR,
+    Unit.LIFETIME: RateLimitResponse.RateLimit.UNKNOWN,
 }
+STATUS: Final = "status"
+"""In a refusal's dynamic metadata: which HTTP status it should have where it is not 429, as which Envoy answers all."""
 
 
 class WireError(Exception):
@@ -117,9 +121,12 @@ def _descriptor(message: RateLimitDescriptor, default_hits: int, may_be_negative
 
 def _override_unit(number: int) -> Unit:
     try:
-        return Unit(number)
+        unit = Unit(number)
     except ValueError:
-        raise WireError(f"a limit override has the unknown unit {number}") from None
+        unit = Unit.LIFETIME
+    if unit is Unit.LIFETIME:
+        raise WireError(f"a limit override has the unknown unit {number}")
+    return unit
 
 
 def _is_negative(message: RateLimitDescriptor) -> bool:
@@ -153,6 +160,8 @@ def encode_decision(decision: Decision, *, headers: Sequence[tuple[str, str]] = 
                 "reset_seconds": refusal.reset_seconds,
             }
         )
+        if refusal.rule.refusal_status != TOO_MANY:
+            response.dynamic_metadata.update({STATUS: refusal.rule.refusal_status})
     if decision.quota_violations:
         # Under the names that envoyproxy/ratelimit uses.
         violations = [float(index) for index in decision.quota_violations]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, cast
 
+import httpx
 import openai
 import pytest
 from support import manifests
@@ -31,7 +32,7 @@ def policy(name: str, kind: str, of: str, *rules: Document, section: str = "") -
 
 def _documents(stage: Stage) -> list[Document]:
     openai_port = stage["openai"].port
-    clients = {"alice": "sk-alice", "bob": "sk-bob"}
+    clients = {name: f"sk-{name}" for name in ("alice", "bob", "carol", "dave", "erin")}
     rules = [
         rule("one", ref("openai"), name="first"),
         rule("two", ref("openai"), name="second"),
@@ -41,6 +42,7 @@ def _documents(stage: Stage) -> list[Document]:
         *manifests.gateway({"port": stage.port}),
         *backend("openai", openai_port, key="sk-openai"),
         *backend("busy", openai_port, key="sk-openai"),
+        *backend("pooled", openai_port, key="sk-openai"),
         *backend("spare", stage["spare"].port, key="sk-spare"),
         route("models", rules),
         route("shared", [rule("shared", ref("busy", priority=0), ref("spare", priority=1))]),
@@ -72,7 +74,37 @@ def _documents(stage: Stage) -> list[Document]:
             ),
         ),
         policy("busy", "AIServiceBackend", "busy", limit("tpy", "tokens", 30)),
+        *_budgets(),
+        *_pools(),
     ]
+
+
+def _budgets() -> list[Document]:
+    """A budget that never resets, of dollars; and a limit for each value of a query parameter."""
+    prices = [{"model": "*", "input": 1_000_000, "output": 5_000_000}]
+    tenants = {"clientSelectors": [{"queryParams": [{"name": "tenant", "type": "Distinct"}]}]}
+    return [
+        route("trials", [rule("trial", ref("openai")), rule("tenants", ref("openai"), name="tenants")]),
+        policy(
+            "trial",
+            "AIGatewayRoute",
+            "trials",
+            limit("all", "usd", 60, window="lifetime", models=["trial"], prices=prices),
+        ),
+        policy("tenants", "AIGatewayRoute", "trials", limit("each", "requests", 2, **tenants), section="tenants"),
+    ]
+
+
+def _pools() -> list[Document]:
+    """Ten requests an hour, shared by two pools and by who is in none."""
+    pools = [
+        {"name": "chat", "rank": 1, "minReservation": 50, "routes": ["chat"]},
+        {"name": "docs", "rank": 2, "maxReservation": 50, "routes": ["docs"]},
+    ]
+    shared = policy("shares", "AIServiceBackend", "pooled", limit("rph", "requests", 10, window="hour"))
+    shared["spec"] |= {"pools": pools, "pooledRule": "rph"}
+    names = ("chat", "docs", "rest")
+    return [shared, *(route(name, [rule(name, ref("pooled"))]) for name in names)]
 
 
 @pytest.fixture(scope="module", params=["memory", "redis"])
@@ -147,3 +179,50 @@ def test_money_beyond_32_bits(stage: Stage) -> None:
     assert "money/spent" in headers["x-ratelimit-limit"]
     found = stage.access(lambda line: line.get("model") == "money")
     assert {line["metadata"]["limit_cost"] for line in found} == {900_000_000}
+
+
+def test_money_that_is_used_up_is_402_and_stays_so(stage: Stage) -> None:
+    """52 millionths a request, of 60: the second is let in with what is left, and nothing comes back."""
+    for _ in range(2):
+        ask(stage, "trial", key="sk-carol")
+    with pytest.raises(openai.APIStatusError) as refused:
+        ask(stage, "trial", key="sk-carol")
+    assert refused.value.status_code == 402
+    assert (refused.value.code, refused.value.type) == ("budget_exceeded", "insufficient_quota")
+    assert "Limit 'LimitPolicy/default/trial/all' of 60 in all is used up." in str(refused.value)
+    assert "retry-after" not in refused.value.response.headers
+    assert len(stage["openai"].requests) == 2, "a client does not try again"
+
+
+def post(stage: Stage, model: str, client: str, query: str = "") -> httpx.Response:
+    stage["openai"].answer(Answer(usage=USAGE))
+    body = {"model": model, "messages": MESSAGES}
+    headers = {"authorization": f"Bearer sk-{client}"}
+    return stage.http.post(f"{stage.url}/v1/chat/completions{query}", headers=headers, json=body)
+
+
+def test_each_value_of_a_query_parameter(stage: Stage) -> None:
+    """Requests without it are not counted."""
+
+    def codes(query: str, times: int) -> list[int]:
+        return [post(stage, "tenants", "dave", query).status_code for _ in range(times)]
+
+    assert codes("?tenant=a", 3) == [200, 200, 429]
+    assert codes("?x=1&tenant=b&y=2", 3) == [200, 200, 429]
+    assert codes("", 3) == [200, 200, 200]
+
+
+def test_pools_share_what_a_backend_may_be_asked(stage: Stage) -> None:
+    """Who is in no pool has what is left of it; docs has no more than half, chat no less."""
+
+    def granted(model: str, times: int, client: str) -> int:
+        return sum(post(stage, model, client).status_code == 200 for _ in range(times))
+
+    assert granted("rest", 3, "carol") == 3
+    assert granted("docs", 5, "erin") == 2
+    assert granted("chat", 6, "erin") == 5
+    assert granted("rest", 1, "carol") == 0
+    refused = post(stage, "docs", "erin")
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (429, "prioritization_gate_denied")
+    assert "pool 'docs' may have" in error["message"]

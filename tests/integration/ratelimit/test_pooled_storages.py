@@ -92,16 +92,18 @@ class Oracle:
     def room(self, pool: str) -> int:
         ranks = {each.name: (each.rank, each.minimum, each.maximum) for each in POOLS} | {"": (10**9, 0, 100)}
         mine = ranks[pool]
-        held = 0
+        held = used = 0
         for other, (rank, least, most) in ranks.items():
             if other == pool:
                 continue
             demand = self._sum(self.admitted, other) + self._sum(self.refused, other)
             kept = CAPACITY * least // 100
-            held += max(kept, min(CAPACITY * most // 100, demand)) if rank < mine[0] else kept
-        share = min(CAPACITY * mine[2] // 100, max(0, CAPACITY - held))
-        total = sum(self._sum(self.admitted, each) for each in ranks)
-        return min(share - self._sum(self.admitted, pool), CAPACITY - total)
+            hold = max(kept, min(CAPACITY * most // 100, demand)) if rank < mine[0] else kept
+            held += max(hold, self._sum(self.admitted, other))
+            used += self._sum(self.admitted, other)
+        own = self._sum(self.admitted, pool)
+        free = max(CAPACITY - own - held, CAPACITY * mine[1] // 100 - own)
+        return min(free, CAPACITY * mine[2] // 100 - own, CAPACITY - own - used)
 
     def add(self, pool: str, hits: int, *, span: int | None = None) -> None:
         key = (pool, self.newest if span is None else span)

@@ -21,6 +21,7 @@ CHECKED_WHEN_READ = frozenset(
         ("BackendTls", "well_known_ca_certificates"),
         ("BackendTls", "auto_sni_from_endpoint_hostname"),
         ("BackendTLSPolicyValidation", "well_known_ca_certificates"),
+        ("LimitPolicySpec", "pooled_rule"),
         ("PolicySpec", "target_ref"),
         ("GatewayConfigSpec", "ext_proc"),
         ("GatewayConfigExtProc", "kubernetes"),

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pytest
-from headgate.limits.algorithms.pooled_window import OTHERS, Pool, PooledOp, bounds_of, plan_pooled, share
+from headgate.limits.algorithms.pooled_window import OTHERS, Pool, PooledOp, bounds_of, plan_pooled, standing
 from headgate.limits.config import ConfigError, dump_domain, parse_domain
 from headgate.limits.engine import Code, LimitRequest, RequestDescriptor, Transaction, decide_request, plan_request
 from headgate.limits.matching import build_snapshot
@@ -56,21 +56,44 @@ def test_vectors(pools: Sequence[Pool], steps: Sequence[tuple[int, str, int, boo
     [
         ("hi", (0, 0, 0), (0, 0, 0), 1000),
         ("lo", (300, 0, 0), (0, 0, 0), 500),  # hi holds its minimum
-        ("lo", (300, 500, 0), (500, 0, 0), 200),  # and what it demands
+        ("lo", (300, 100, 0), (500, 0, 0), 100),  # and what it demands
         ("lo", (900, 0, 0), (900, 0, 0), 0),  # up to its maximum, which is all
-        ("hi", (0, 900, 900), (0, 900, 900), 1000),  # nobody below it holds more than a minimum
+        ("hi", (0, 900, 0), (0, 900, 0), 100),  # nobody below it holds more than a minimum, or what it has
         ("", (300, 100, 0), (0, 0, 0), 400),  # who names no pool is below all
         ("unknown", (300, 100, 0), (0, 0, 0), 400),
     ],
 )
-def test_a_share(pool: str, admitted: tuple[int, ...], refused: tuple[int, ...], expected: int) -> None:
-    assert share(op((HI, LO), pool, 1), admitted, refused) == expected
+def test_room(pool: str, admitted: tuple[int, ...], refused: tuple[int, ...], expected: int) -> None:
+    assert room((HI, LO), pool, admitted, refused) == expected
+
+
+def room(pools: Sequence[Pool], pool: str, admitted: Sequence[int], refused: Sequence[int]) -> int:
+    asked = op(pools, pool, 1)
+    return max(asked.limit - standing(asked, admitted, refused), 0)
+
+
+def test_pools_below_together_leave_what_is_kept_for_one_above() -> None:
+    pools = (Pool(name="top", rank=1, minimum=50), Pool(name="a", rank=2), Pool(name="b", rank=2))
+    storage = MemoryStorage()
+    assert ask(storage, op(pools, "a", 300), START)
+    assert not ask(storage, op(pools, "b", 201), START)
+    assert ask(storage, op(pools, "b", 200), START)
+    assert ask(storage, op(pools, "top", 500), START)
+
+
+def test_a_minimum_is_served_whatever_a_pool_above_demands() -> None:
+    pools = (Pool(name="top", rank=1), Pool(name="low", rank=2, minimum=20))
+    storage = MemoryStorage()
+    assert ask(storage, op(pools, "top", 800), START)
+    assert not ask(storage, op(pools, "top", 5000), START)
+    assert ask(storage, op(pools, "low", 200), START)
+    assert not ask(storage, op(pools, "low", 1), START)
 
 
 def test_equal_ranks_hold_their_minimum_against_each_other_and_no_more() -> None:
     pools = (Pool(name="a", rank=1, minimum=30), Pool(name="b", rank=1, minimum=20))
-    assert share(op(pools, "a", 1), (0, 700, 0), (0, 700, 0)) == 800
-    assert share(op(pools, "b", 1), (700, 0, 0), (700, 0, 0)) == 700
+    assert room(pools, "a", (0, 100, 0), (0, 700, 0)) == 800
+    assert room(pools, "b", (100, 0, 0), (700, 0, 0)) == 700
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ that the upstream filters have changed by then, and a missing header would drop 
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from ipaddress import ip_network
 from itertools import chain
 
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
@@ -26,10 +25,12 @@ from envoy.extensions.rate_limit_descriptors.expr.v3.expr_pb2 import Descriptor
 from envoy.type.metadata.v3.metadata_pb2 import MetadataKey
 from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from headgate.compiler import cel, ir
+from headgate.compiler.lower.addresses import addresses
 from headgate.compiler.lower.wire import duration, http_filter, packed
 from headgate.compiler.options import Options
 from headgate.contract import metadata
 from headgate.contract.steering import BACKEND_ENTRY, Choice, encode_choice
+from headgate.limits.algorithms.pooled_window import POOL_ENTRY
 
 DOMAIN = "headgate"
 METADATA = "headgate.ratelimit"
@@ -48,6 +49,14 @@ def filter_name(options: Options) -> str:
 def header_key(name: str) -> str:
     """Metadata key that holds a request header's value for limits."""
     return f"header:{name}"
+
+
+QUERY_PREFIX = "query:"
+
+
+def query_key(name: str) -> str:
+    """Metadata key that holds a query parameter's value for limits."""
+    return f"{QUERY_PREFIX}{name}"
 
 
 def _metadata_key(source: str) -> str:
@@ -142,6 +151,8 @@ def _actions(limit: RateLimit, rule: ir.LimitRule, model: str = "") -> None:
         _literal(limit, RULE_KEY, rule.name)
     for selector in rule.selectors:
         _selector_action(limit.actions.add(), selector)
+    if rule.pool:
+        _literal(limit, POOL_ENTRY, rule.pool)
 
 
 def _set_amount(
@@ -248,19 +259,6 @@ def _check_and_charge(
         _set_amount(charge, limit.response_amount, rule, clusters, bounded=limit.what == "usd")
 
 
-def addresses(text: str) -> str:
-    """A regular expression for Envoy's `address:port` of an IPv4 range, like `10.0.0.0/8`."""
-    network = ip_network(text, strict=False)
-    whole, rest = divmod(network.prefixlen, 8)
-    octets = network.network_address.packed
-    parts = [str(octet) for octet in octets[:whole]]
-    if rest:
-        low = octets[whole]
-        parts.append(f"({'|'.join(str(low + more) for more in range(2 ** (8 - rest)))})")
-    parts += [r"\d+"] * (4 - len(parts))
-    return "^" + r"\.".join(parts) + ":.*$"
-
-
 LOCAL = "envoy.filters.http.local_ratelimit"
 LOCAL_STAGE = 1
 """Of the rate limits that a route has for the local filter: the service's filter reads those of stage 0."""
@@ -318,14 +316,22 @@ def selector_headers(rules: Iterable[ir.Rule]) -> tuple[str, ...]:
     )
 
 
+def selector_queries(rules: Iterable[ir.Rule]) -> tuple[str, ...]:
+    """The query parameters whose values limits need in metadata, sorted."""
+    sources = {selector.source for rule in rules for limit in rule.limits for selector in limit.selectors}
+    return tuple(sorted(each.removeprefix(QUERY_PREFIX) for each in sources if each.startswith(QUERY_PREFIX)))
+
+
 def limit_rules(program: ir.Program) -> tuple[ir.LimitRule, ...]:
     """Every limit of the program once, by name."""
     found = {
-        limit.name: limit
+        (limit.name, limit.backend): limit
         for port in program.ports
         for listener in port.listeners
         for host in listener.hosts
         for rule in host.all_rules
         for limit in rule.limits
     }
-    return tuple(found[name] for name in sorted(found))
+    return tuple(
+        found[key] for key in sorted(found, key=lambda key: (key[0], "" if key[1] is None else key[1].service))
+    )

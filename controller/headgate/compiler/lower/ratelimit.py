@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from headgate.compiler import ir
 from headgate.compiler.lower.limits import BACKEND_KEY, DOMAIN, MODEL_KEY, RULE_KEY
+from headgate.limits.algorithms.pooled_window import Pool
 from headgate.limits.config import Descriptor, Domain, RateLimit, Reserve
 from headgate.limits.config_text import dump_text
 from headgate.limits.units import Unit
@@ -48,6 +49,10 @@ def _limit(rule: ir.LimitRule) -> RateLimit:
         burst=rule.burst,
         warn_at=rule.warn_at,
         time_zone=rule.time_zone,
+        pools=tuple(
+            Pool(name=each.name, rank=each.rank, minimum=each.minimum, maximum=each.maximum) for each in rule.pools
+        ),
+        refusal_status=rule.refusal_status,
     )
 
 

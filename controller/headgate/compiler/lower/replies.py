@@ -33,6 +33,7 @@ from headgate.compiler.lower.routes import UNKNOWN_MODEL, answered, metadata_mat
 from headgate.compiler.lower.wire import inline, packed, regex, set_header, struct
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
+from headgate.limits.config import PAYMENT_REQUIRED
 
 PROCESSOR_DETAILS = "headgate"
 """How the processor marks its own answers (`ImmediateResponse.details`): they are in the client's dialect already."""
@@ -109,6 +110,10 @@ _REFUSED_BY_US = (
     f"'{limits.METADATA}' in metadata.filter_metadata && 'rule' in metadata.filter_metadata['{limits.METADATA}']"
 )
 """What our rate limit service tells of a refusal."""
+_BUDGET_EXCEEDED = (
+    f"{_REFUSED_BY_US} && 'status' in metadata.filter_metadata['{limits.METADATA}']"
+    f" && int(metadata.filter_metadata['{limits.METADATA}']['status']) == {PAYMENT_REQUIRED}"
+)
 _IS_ANTHROPIC = _client_path("matches('^(/anthropic/|/v1/messages).*')")
 
 
@@ -258,8 +263,9 @@ def local_replies(options: Options, body_bytes_max: int, allowed: Sequence[Heade
     # a failed call names the processor's socket, and so may hold anything
     answered_by_processor = f"{_PROCESSOR_ANSWERED} && !{_PROCESSOR_FAILED}"
     result.mappers.append(_mapper(_cel(answered_by_processor), _verbatim()))
-    # our rate limit service answers in the client's dialect and names the limit
+    # our rate limit service answers in the client's dialect and names the limit; Envoy's filter knows one status
     limited = "response.code_details == 'request_rate_limited'"
+    result.mappers.append(_mapper(_cel(f"{limited} && {_BUDGET_EXCEEDED}"), _verbatim(), PAYMENT_REQUIRED))
     if options.envoy_gateway:  # whose own may have refused
         limited = f"{limited} && {_REFUSED_BY_US}"
     result.mappers.append(_mapper(_cel(limited), _verbatim()))

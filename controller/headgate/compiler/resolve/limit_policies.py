@@ -6,19 +6,22 @@ backends, as a target. A limit is one counter (for each whom it counts apart), w
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from headgate.compiler import cel, ir
 from headgate.compiler.resolve.costs import NO_SERVICE, Priced
-from headgate.compiler.resolve.scope import Scope
+from headgate.compiler.resolve.scope import Scope, similar
 from headgate.compiler.resolve.selecting import selectors
 from headgate.compiler.resources.limit_policy import LimitPolicy, LimitPolicyRule, ModelPrice
 from headgate.compiler.resources.metadata import Name
 from headgate.compiler.world import Target
 from headgate.contract import metadata
 from headgate.limits.calendar import known_zone
+from headgate.limits.config import PAYMENT_REQUIRED, TOO_MANY
 
 RESERVATIONS = {"Lenient": "lenient", "Strict": "strict", "Off": ""}
 _SOURCES = {"source_ip": "remote_address"}
+_ROUTES = ("AIGatewayRoute", "HTTPRoute")
 
 
 def policy_limits(scope: Scope, targets: Sequence[Target], backends: Sequence[ir.Backend]) -> Iterator[Priced]:
@@ -29,10 +32,12 @@ def policy_limits(scope: Scope, targets: Sequence[Target], backends: Sequence[ir
         of = [
             Target(r.group, r.kind, policy.metadata.namespace, r.name, r.section_name) for r in policy.spec.target_refs
         ]
+        routes = {each.name for each in targets if each.kind in _ROUTES and each.namespace == policy.metadata.namespace}
+        pool = next((each.name for each in policy.spec.pools if routes.intersection(each.routes)), "")
         if wanted.intersection(of):
-            yield from _limits(scope, policy, None)
+            yield from _limits(scope, policy, None, pool)
         for target in sorted(services.intersection(of)):
-            yield from _limits(scope, policy, f"{target.namespace}/{target.name}")
+            yield from _limits(scope, policy, f"{target.namespace}/{target.name}", pool)
 
 
 def _split(service: str) -> tuple[str, str]:
@@ -47,6 +52,7 @@ def check_limit_policies(scope: Scope) -> None:
             _check_targets(scope, policy)
         for _ in _limits(scope, policy, None):
             pass
+        _check_pools(scope, policy)
 
 
 def _check_targets(scope: Scope, policy: LimitPolicy) -> None:
@@ -64,7 +70,19 @@ def _check_targets(scope: Scope, policy: LimitPolicy) -> None:
             scope.report.error(policy, field, message, remedy=remedy)
 
 
-def _limits(scope: Scope, policy: LimitPolicy, service: str | None) -> Iterator[Priced]:
+def _check_pools(scope: Scope, policy: LimitPolicy) -> None:
+    world, namespace = scope.world, policy.metadata.namespace
+    for index, pool in enumerate(policy.spec.pools):
+        for number, route in enumerate(pool.routes):
+            name = Name(namespace, route)
+            if name not in world.ai_gateway_routes and name not in world.http_routes:
+                message = f"there is no route {name}, so the pool is of nobody there"
+                known = (*world.ai_gateway_routes, *world.http_routes)
+                field = f"spec.pools[{index}].routes[{number}]"
+                scope.report.warning(policy, field, message, remedy=similar(name, known))
+
+
+def _limits(scope: Scope, policy: LimitPolicy, service: str | None, pool: str = "") -> Iterator[Priced]:
     """The limits of a policy, of one backend or of all."""
     if not scope.options.limits:
         scope.report.error(policy, "spec", "limits are not enforced without a rate limit service", remedy=NO_SERVICE)
@@ -78,7 +96,16 @@ def _limits(scope: Scope, policy: LimitPolicy, service: str | None) -> Iterator[
             continue
         if chosen is None or expression is None:
             continue
-        yield Priced(_limit(policy, rule, service, chosen), expression)
+        limit = _limit(policy, rule, service, chosen)
+        yield Priced(_shared(policy, limit, pool) if rule is policy.spec.shared else limit, expression)
+
+
+def _shared(policy: LimitPolicy, limit: ir.LimitRule, pool: str) -> ir.LimitRule:
+    pools = (
+        ir.Pool(name=each.name, rank=each.rank, minimum=each.min_reservation, maximum=each.max_reservation)
+        for each in policy.spec.pools
+    )
+    return replace(limit, pools=tuple(pools), pool=pool)
 
 
 def _limit(
@@ -100,6 +127,7 @@ def _limit(
         burst=(rule.burst or rule.amount) if rule.algorithm == "TokenBucket" else 0,
         time_zone=rule.time_zone,
         warn_at=tuple(sorted(set(rule.warn_at))),
+        refusal_status=rule.refusal_status or (PAYMENT_REQUIRED if rule.unit == "usd" else TOO_MANY),
     )
 
 

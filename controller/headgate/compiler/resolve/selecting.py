@@ -59,12 +59,10 @@ def selectors(scope: Scope, policy: Resource, field: str, condition: Condition) 
         found.append(_methods(condition.methods))
     if condition.path is not None:
         found.append(_path(condition.path))
-    for index, each in enumerate(condition.query_params):
-        if each.type == "Distinct":
-            message = "values of a query parameter are not counted apart"
-            scope.report.error(policy, f"{field}.queryParams[{index}].type", message, remedy="a header")
-            return None
+    for each in condition.query_params:
         found.append(_query(each))
+        if each.type == "Distinct":
+            found.append(ir.Selector(source=f"query:{each.name}", value=None))
     if condition.source_cidr is not None:
         chosen = _addresses(scope, policy, f"{field}.sourceCIDR", condition.source_cidr)
         if chosen is None:
@@ -105,6 +103,8 @@ def _path(path: _Typed) -> ir.Selector:
 
 
 def _query(parameter: _Valued) -> ir.Selector:
+    if parameter.type == "Distinct":
+        return ir.Selector(source="header::path", value=rf"[^?]*\?(.*&)?{re.escape(parameter.name)}=.*", regex=True)
     value = parameter.value or ""
     wanted = rf"(?:{value})" if parameter.type == "RegularExpression" else re.escape(value)
     pattern = rf"[^?]*\?(.*&)?{re.escape(parameter.name)}={wanted}(&.*)?"
@@ -116,9 +116,6 @@ def _addresses(scope: Scope, policy: Resource, field: str, source: _Typed) -> li
         network = ip_network(source.value, strict=False)
     except ValueError:
         scope.report.error(policy, f"{field}.value", f"{source.value} is no address range", remedy="like 10.0.0.0/8")
-        return None
-    if network.version == 6 and network.prefixlen:
-        scope.report.error(policy, f"{field}.value", "ranges of IPv6 are not told apart", remedy="::/0, or IPv4")
         return None
     found: list[ir.Selector] = []
     if network.prefixlen or source.invert:

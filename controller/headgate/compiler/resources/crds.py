@@ -327,9 +327,35 @@ FACTS: Final[Mapping[str, Facts]] = {
             ),
             Rule("has(self.burst) ? self.algorithm == 'TokenBucket' : true", "burst is for algorithm TokenBucket"),
             Rule("has(self.timeZone) ? self.algorithm == 'Fixed' : true", "timeZone is for algorithm Fixed"),
+            Rule(
+                "self.window == 'lifetime' ? self.algorithm == 'Fixed' && !has(self.timeZone) : true",
+                "window lifetime is for algorithm Fixed, without timeZone",
+            ),
         )
     ),
-    "LimitPolicySpec": Facts(keys={"rules": "name"}),
+    "LimitPool": Facts(
+        rules=(Rule("self.maxReservation >= self.minReservation", "maxReservation must not be below minReservation"),)
+    ),
+    "LimitPolicySpec": Facts(
+        keys={"rules": "name", "pools": "name"},
+        field_rules={
+            "pools": (
+                Rule(
+                    "self.map(pool, pool.minReservation).sum() <= 100",
+                    "the minReservations of all pools must not be above 100 together",
+                ),
+            )
+        },
+        rules=(
+            Rule("has(self.pooledRule) ? has(self.pools) : true", "pooledRule needs pools"),
+            Rule(
+                "!has(self.pools) || size(self.pools) == 0 || (has(self.rules) && self.rules.exists_one(rule, "
+                "has(self.pooledRule) ? rule.name == self.pooledRule : "
+                "rule.unit == 'tokens' && rule.window == 'minute'))",
+                "pools need one rule to share: pooledRule must name it",
+            ),
+        ),
+    ),
     # --- parts of a quota
     "QuotaPathMatch": Facts(defaults={"value": "/", "invert": False}),
     "QuotaValueMatch": Facts(defaults={"invert": False}),

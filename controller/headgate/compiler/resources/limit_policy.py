@@ -56,8 +56,8 @@ class LimitPolicyRule(Struct, frozen=True, kw_only=True):
     """What is counted."""
     amount: Amount
     """How much may be used in a window; for `usd` in millionths of a dollar."""
-    window: Literal["second", "minute", "hour", "day", "week", "month", "year"]
-    """In how long."""
+    window: Literal["second", "minute", "hour", "day", "week", "month", "year", "lifetime"]
+    """In how long; `lifetime` never resets."""
     algorithm: Literal["Fixed", "Sliding", "TokenBucket"] = "Fixed"
     """`Fixed`: windows of the clock. `Sliding`: the last so many seconds. `TokenBucket`: holds `burst`, and is refilled
     evenly."""
@@ -91,6 +91,9 @@ class LimitPolicyRule(Struct, frozen=True, kw_only=True):
     """`Shadow` counts and never refuses; the metric `shadow_mode` tells what would have been."""
     warn_at: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=100)], ...], msgspec.Meta(max_length=4)] = ()
     """Per cent of the amount from which answers bear `x-headgate-limit-warning`, and at which an event is logged."""
+    refusal_status: Literal[402, 429] | None = None
+    """The HTTP status of a refusal. When absent 402 for `usd`, because clients try again by themselves after 429, and
+    429 for all else."""
 
     def violations(self) -> Iterator[Violation]:
         if self.unit == "usd" and not (self.prices or self.cost_expression):
@@ -103,6 +106,31 @@ class LimitPolicyRule(Struct, frozen=True, kw_only=True):
             yield Violation("burst is for algorithm TokenBucket", "burst", "algorithm: TokenBucket")
         if self.time_zone and self.algorithm != "Fixed":
             yield Violation("timeZone is for algorithm Fixed", "timeZone", "algorithm: Fixed")
+        if self.window == "lifetime" and (self.algorithm != "Fixed" or self.time_zone):
+            yield Violation("window lifetime is for algorithm Fixed, without timeZone", "window", "algorithm: Fixed")
+
+
+Share = Annotated[int, msgspec.Meta(ge=0, le=100)]
+
+
+class LimitPool(Struct, frozen=True, kw_only=True):
+    """Some of the routes that share a limit. A pool may hold what is left when each that ranks above it has what it
+    asked for in the last window, from its minimum to its maximum, and each other one its minimum."""
+
+    name: Name63
+    """Its name, unique in the policy: what clients are told when it is refused, and metrics."""
+    rank: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    """The lower, the higher it stands. Pools of one rank do not hold against each other beyond their minimum."""
+    min_reservation: Share = 0
+    """Per cent of the amount that are kept for it, whether it asks or not."""
+    max_reservation: Share = 100
+    """Per cent of the amount that it may hold."""
+    routes: Annotated[tuple[Name253, ...], msgspec.Meta(max_length=64)] = ()
+    """The routes, of the policy's namespace, whose requests are its own. Those in no pool are one below all."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.max_reservation < self.min_reservation:
+            yield Violation("maxReservation must not be below minReservation", "maxReservation")
 
 
 class LimitPolicySpec(Struct, frozen=True, kw_only=True):
@@ -112,6 +140,22 @@ class LimitPolicySpec(Struct, frozen=True, kw_only=True):
     """What is limited. A limit of several counts the requests of all of them together, but each backend apart."""
     rules: Annotated[tuple[LimitPolicyRule, ...], msgspec.Meta(max_length=64)] = ()
     """The limits; every one of them must have room."""
+    pools: Annotated[tuple[LimitPool, ...], msgspec.Meta(max_length=16)] = ()
+    """Who shares one of them, and how: capacity that nobody uses is anybody's, and a pool that is busy has its share
+    back within a window."""
+    pooled_rule: Annotated[str, msgspec.Meta(max_length=63)] = ""
+    """The name of the rule that pools share; the only one with `unit: tokens` and `window: minute` when absent."""
+
+    @property
+    def shared(self) -> LimitPolicyRule | None:
+        """The rule that pools share; None where there are none, or it cannot be told."""
+        if not self.pools:
+            return None
+        if self.pooled_rule:
+            found = [rule for rule in self.rules if rule.name == self.pooled_rule]
+        else:
+            found = [rule for rule in self.rules if rule.unit == "tokens" and rule.window == "minute"]
+        return found[0] if len(found) == 1 else None
 
     def violations(self) -> Iterator[Violation]:
         for index, target in enumerate(self.target_refs):
@@ -119,6 +163,29 @@ class LimitPolicySpec(Struct, frozen=True, kw_only=True):
                 yield Violation("this group has no such kind to limit", f"targetRefs[{index}].group")
         if len({rule.name for rule in self.rules}) < len(self.rules):
             yield Violation("rule names must be unique within the policy", "rules")
+        yield from self._pool_violations()
+
+    def _pool_violations(self) -> Iterator[Violation]:
+        if self.pooled_rule and not self.pools:
+            yield Violation("pooledRule needs pools", "pooledRule")
+        if not self.pools:
+            return
+        if len({pool.name for pool in self.pools}) < len(self.pools):
+            yield Violation("pool names must be unique within the policy", "pools")
+        if sum(pool.min_reservation for pool in self.pools) > 100:
+            yield Violation("the minReservations of all pools must not be above 100 together", "pools")
+        routes = [route for pool in self.pools for route in pool.routes]
+        if len(set(routes)) < len(routes):
+            yield Violation("a route must be in one pool", "pools")
+        shared = self.shared
+        if shared is None:
+            remedy = f"one of {', '.join(rule.name for rule in self.rules)}" if self.rules else "a rule"
+            yield Violation("pools need one rule to share: pooledRule must name it", "pooledRule", remedy)
+        elif shared.algorithm != "Fixed" or shared.time_zone or shared.window in ("second", "lifetime"):
+            message = (
+                "the rule that pools share must have algorithm Fixed, no timeZone, and a window from minute to year"
+            )
+            yield Violation(message, "pooledRule")
 
 
 class LimitPolicy(Resource, frozen=True, kw_only=True):

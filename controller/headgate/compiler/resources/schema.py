@@ -169,7 +169,8 @@ class SchemaWriter:
             case inspect.BoolType():
                 return {"type": "boolean"}
             case inspect.LiteralType():
-                return {"type": "string", "enum": list(type_.values)}
+                numbers = all(isinstance(value, int) for value in type_.values)
+                return {"type": "integer" if numbers else "string", "enum": list(type_.values)}
             case _:
                 return {"x-kubernetes-preserve-unknown-fields": True}
 

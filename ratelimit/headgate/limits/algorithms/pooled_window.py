@@ -1,9 +1,9 @@
 """Pools: several share one capacity, each with what is kept for it and what it may take, by the hold rule.
 
 What a pool above mine has demanded in the last window is held for it, up to its maximum; of the others their minimum.
-The rest is mine, up to my own maximum, as long as the whole capacity is not used up. So idle capacity is anybody's, a
-pool below its minimum is served, and a busy higher pool has its share back within a window. No allocation is stored:
-only what each pool was admitted, and what it was refused, which together are its demand.
+What neither that nor anybody's use takes is mine, up to my own maximum; and so is my minimum, whoever demands. So idle
+capacity is anybody's, a pool below its minimum is served, and a busy higher pool has its share back within a window. No
+allocation is stored: only what each pool was admitted, and what it was refused, which together are its demand.
 
 A window slides in `STEPS`: the counter is one record of a number for each pool and span, and the pools' sums.
 """
@@ -137,20 +137,22 @@ def plan_pooled(
     return PooledOp(key, hits, limit, own, bounds, span, seconds, refuses, part, lenient, reserves)
 
 
-def share(op: PooledOp, admitted: Sequence[int], refused: Sequence[int]) -> int:
-    """What the request's pool may hold of the capacity now, given each pool's sums of the window."""
-    held = 0
-    for index, bound in enumerate(op.bounds):
-        if index == op.own:
-            continue
-        demand = admitted[index] + refused[index]
-        held += max(bound.least, min(bound.most, demand)) if bound.above else bound.least
-    return min(op.bounds[op.own].most, max(op.limit - held, 0))
+def _held(bound: Bound, demand: int) -> int:
+    """What is held of the capacity for a pool that is not the request's own."""
+    return max(bound.least, min(bound.most, demand)) if bound.above else bound.least
 
 
 def standing(op: PooledOp, admitted: Sequence[int], refused: Sequence[int]) -> int:
-    """The counter to examine `op` against: it reaches the limit when the pool's share is used up, or the capacity."""
-    return max(admitted[op.own] + op.limit - share(op, admitted, refused), sum(admitted))
+    """The counter to examine `op` against: it reaches the limit when nothing more is the pool's own, or there.
+
+    What is used beyond a hold counts too: pools that are below another cannot together use up what is held for it.
+    """
+    own, mine = op.bounds[op.own], admitted[op.own]
+    taken = mine
+    for index, bound in enumerate(op.bounds):
+        if index != op.own:
+            taken += max(admitted[index], _held(bound, admitted[index] + refused[index]))
+    return max(min(taken, mine + op.limit - own.least), mine + op.limit - own.most, sum(admitted))
 
 
 def settled_span(op: PooledOp, held: Held | None, newest: int) -> tuple[int, int]:

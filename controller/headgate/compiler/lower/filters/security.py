@@ -39,7 +39,7 @@ from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 from headgate.compiler import cel, ir
-from headgate.compiler.lower.limits import header_key
+from headgate.compiler.lower.limits import header_key, query_key
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, inline, packed, regex, set_header
 from headgate.contract import metadata
 from xds.core.v3.extension_pb2 import TypedExtensionConfig as MatcherExtension
@@ -220,7 +220,12 @@ def _cors_policy(policy: ir.Cors) -> CorsPolicy:
 
 
 def identity(
-    clients: Iterable[str], selectors: Iterable[str], attributes: ir.Pairs = (), *, name: str = IDENTITY
+    clients: Iterable[str],
+    selectors: Iterable[str],
+    attributes: ir.Pairs = (),
+    *,
+    queries: Iterable[str] = (),
+    name: str = IDENTITY,
 ) -> HttpFilter | None:
     """Who the client is, and what limits select on, from headers into metadata, out of reach of later header edits;
     and the headers that users want in their logs, as (header, attribute)."""
@@ -233,6 +238,14 @@ def identity(
         rule = message.request_rules.add(header=header)
         rule.on_header_present.metadata_namespace = metadata.INTERNAL
         rule.on_header_present.key = header_key(header)
+    for query in sorted(set(queries)):
+        rule = message.request_rules.add(header=":path")
+        rule.on_header_present.metadata_namespace = metadata.INTERNAL
+        rule.on_header_present.key = query_key(query)
+        # a path without it stays whole: limits that count its values select requests that have it
+        pattern = regex(rf"^[^?]*\?(?:.*&)?{re.escape(query)}=([^&]*).*$")
+        rule.on_header_present.regex_value_rewrite.pattern.CopyFrom(pattern)
+        rule.on_header_present.regex_value_rewrite.substitution = r"\1"
     for header, attribute in attributes:
         rule = message.request_rules.add(header=header)
         rule.on_header_present.metadata_namespace = metadata.NAMESPACE

@@ -148,19 +148,20 @@ local function pool_add(record, kind, span, pool, hits, undo)
   return added
 end
 
--- What an operation is examined against: the limit is reached when its pool's share is used up, or the capacity.
+-- What an operation is examined against: the limit is reached when nothing more is its pool's own, or there.
 local function pool_standing(record, pools, own, limit)
-  local held, total = 0, 0
+  local mine = field(record, 'a:' .. pools[own].name)
+  local taken, total = mine, 0
   for i, pool in ipairs(pools) do
     local admitted = field(record, 'a:' .. pool.name)
     total = total + admitted
     if i ~= own then
       local demand = admitted + field(record, 'r:' .. pool.name)
-      held = held + (pool.above and math.max(pool.least, math.min(pool.most, demand)) or pool.least)
+      local held = pool.above and math.max(pool.least, math.min(pool.most, demand)) or pool.least
+      taken = taken + math.max(admitted, held)
     end
   end
-  local share = math.min(pools[own].most, math.max(limit - held, 0))
-  return math.max(field(record, 'a:' .. pools[own].name) + limit - share, total)
+  return math.max(math.min(taken, mine + limit - pools[own].least), mine + limit - pools[own].most, total)
 end
 
 local function settle(index, hits, keeps, held, now, bucket)

@@ -1,0 +1,75 @@
+"""Ranges of addresses as regular expressions for Envoy's text of an address, `10.1.2.3:80` or `[2001:db8::1]:80`."""
+
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+_GROUPS = 8
+_GROUP_BITS = 16
+_ANY = "[0-9a-f]{1,4}"
+
+
+def addresses(text: str) -> str:
+    """What the addresses of a range, like `10.0.0.0/8` or `2001:db8::/32`, match, and no others."""
+    network = ip_network(text, strict=False)
+    return _version4(network) if isinstance(network, IPv4Network) else _version6(network)
+
+
+def _version4(network: IPv4Network) -> str:
+    whole, rest = divmod(network.prefixlen, 8)
+    octets = network.network_address.packed
+    parts = [str(octet) for octet in octets[:whole]]
+    if rest:
+        low = octets[whole]
+        parts.append(f"({'|'.join(str(low + more) for more in range(2 ** (8 - rest)))})")
+    parts += [r"\d+"] * (4 - len(parts))
+    return "^" + r"\.".join(parts) + ":.*$"
+
+
+def _version6(network: IPv6Network) -> str:
+    groups = [_group(network, index) for index in range(_GROUPS)]
+    ways = [":".join(pattern for pattern, _ in groups), *_shortened(groups)]
+    return rf"^\[({'|'.join(dict.fromkeys(ways))})\]:.*$"
+
+
+def _shortened(groups: Sequence[tuple[str, bool]]) -> Iterator[str]:
+    """Every way to write `::` for two or more groups that may all be 0: which one is in the text depends on the rest of
+    the address."""
+    for start in range(_GROUPS):
+        for length in range(2, _GROUPS - start + 1):
+            if all(zero for _, zero in groups[start : start + length]):
+                before = ":".join(pattern for pattern, _ in groups[:start])
+                after = ":".join(pattern for pattern, _ in groups[start + length :])
+                yield f"{before}::{after}"
+
+
+def _group(network: IPv6Network, index: int) -> tuple[str, bool]:
+    """A pattern for a group of 16 bits, and whether it may be 0."""
+    low = int.from_bytes(network.network_address.packed[2 * index : 2 * index + 2])
+    fixed = min(max(network.prefixlen - _GROUP_BITS * index, 0), _GROUP_BITS)
+    if fixed == 0:
+        return _ANY, True
+    if fixed == _GROUP_BITS:
+        return f"{low:x}", low == 0
+    return _between(low, low + 2 ** (_GROUP_BITS - fixed) - 1), low == 0
+
+
+def _between(low: int, high: int) -> str:
+    """Hexadecimal numbers without leading zeros of a range that has all that follow its first bits."""
+    for free in (3, 2, 1):
+        step = 16**free
+        if low % step == 0 and (high + 1) % step == 0:
+            first, last = low // step, high // step
+            ways = [f"{_digit(max(first, 1), last)}[0-9a-f]{{{free}}}"] if last >= 1 and last < 16 else []
+            if last >= 16:
+                prefix = first // 16
+                ways = [f"{prefix:x}{_digit(first % 16, last % 16)}[0-9a-f]{{{free}}}"]
+            if first == 0:
+                ways.append(f"[0-9a-f]{{1,{free}}}")
+            return ways[0] if len(ways) == 1 else f"({'|'.join(ways)})"
+    head = f"{low // 16:x}" if low >= 16 else ""
+    return f"{head}{_digit(low % 16, high % 16)}"
+
+
+def _digit(first: int, last: int) -> str:
+    digits = "0123456789abcdef"[first : last + 1]
+    return digits if len(digits) == 1 else f"[{digits}]"

@@ -1,0 +1,59 @@
+"""Ranges of client addresses, as Envoy writes addresses, next to Python's own arithmetic."""
+
+import random
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_network
+
+import pytest
+from headgate.compiler.lower.addresses import addresses
+
+
+def written(address: IPv4Address | IPv6Address) -> str:
+    return f"[{address}]:4711" if isinstance(address, IPv6Address) else f"{address}:4711"
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("10.0.0.0/8", ["10.0.0.1", "10.255.255.255"], ["11.0.0.1", "9.10.0.1", "::a"]),
+        ("10.16.0.0/12", ["10.16.0.1", "10.31.9.9"], ["10.32.0.1", "10.15.0.1"]),
+        ("192.0.2.7/32", ["192.0.2.7"], ["192.0.2.70", "192.0.2.8"]),
+        ("0.0.0.0/0", ["1.2.3.4"], ["::1"]),
+        ("::/0", ["::1", "2001:db8::"], ["1.2.3.4"]),
+        ("2001:db8::/32", ["2001:db8::1", "2001:db8:1::"], ["2001:db80::1", "2001:db9::1", "::2001:db8:0:0"]),
+        ("2001:db8::/48", ["2001:db8::1", "2001:db8:0:1::"], ["2001:db8:1::1"]),
+        ("2001:db8:0:8000::/50", ["2001:db8:0:8000::1", "2001:db8:0:bfff::"], ["2001:db8:0:c000::", "2001:db8::1"]),
+        ("::1/128", ["::1"], ["::2", "1::1", "::1:1"]),
+        ("fc00::/7", ["fc00::1", "fdff::1"], ["fe00::1", "fc::1"]),
+        ("::/96", ["::1", "::1:2"], ["::1:2:3"]),
+    ],
+)
+def test_ranges(text: str, inside: list[str], outside: list[str]) -> None:
+    found = re.compile(addresses(text))
+    for each in inside:
+        assert found.match(written(_address(each))), each
+    for each in outside:
+        assert not found.match(written(_address(each))), each
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    return IPv6Address(text) if ":" in text else IPv4Address(text)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_ranges_of_version_6_agree_with_arithmetic(seed: int) -> None:
+    """Addresses with many zeros, since those are written in many ways."""
+    dice = random.Random(seed)
+
+    def address() -> IPv6Address:
+        groups = [dice.choice((0, 0, 0, 1, 0xA, 0x10, 0x8000, 0xFFFF, dice.randrange(2**16))) for _ in range(8)]
+        return IPv6Address(":".join(f"{group:x}" for group in groups))
+
+    for _ in range(20):
+        network = ip_network(f"{address()}/{dice.randint(0, 128)}", strict=False)
+        found = re.compile(addresses(str(network)))
+        for _ in range(15):
+            near = IPv6Address(int(network.network_address) | dice.getrandbits(128) & int(network.hostmask))
+            sparse = IPv6Address(int(network.network_address) | int(address()) & int(network.hostmask))
+            for each in (near, sparse, address()):
+                assert bool(found.match(written(each))) == (each in network), (str(network), str(each))
