@@ -1,4 +1,4 @@
-"""Reserve and settle, a million steps of it: the counters are the books of the streams, whatever goes wrong.
+"""Reserve and settle, 400,000 steps of it: the counters are the books of the streams, whatever goes wrong.
 
 After every step: no counter is above its budget, none is below zero, and each is the sum of what its streams reserved
 or used. A settlement that is lost stays a charge, one that comes twice changes nothing, and a refusal charges nothing.
@@ -11,7 +11,7 @@ from headgate.limits.engine import Code, LimitRequest, RequestDescriptor, decide
 from headgate.ratelimit.storages.memory import MemoryStorage
 from support.stream_schedule import BUDGETS, SNAPSHOT, Call, Schedule, request_of
 
-STEPS = 125_000
+STEPS = 50_000
 SEEDS = range(8)
 
 

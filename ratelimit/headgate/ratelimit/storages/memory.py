@@ -124,6 +124,7 @@ class MemoryStorage:
         for op, before in zip(transaction.ops, draft.before, strict=True):
             if isinstance(op, PooledOp) and op.refuses and op.hits > 0 and over_limit(op, before):
                 record = draft.records[op.key[: op.stem_length]][0]
+                record.advance(op.span)
                 record.add(op.bounds[op.own].name, record.newest, op.hits, refused=True)
                 demanded = True
         if demanded:
@@ -154,8 +155,6 @@ class MemoryStorage:
         found = draft.records.get(key) or self._counters.record(key)
         record = Shares() if found is None else found[0]
         draft.records[key] = record, op.span_seconds
-        if op.hits or op.part is not Part.NONE:
-            record.advance(op.span)
         return record
 
     # Requests that reserve or settle.
@@ -226,12 +225,15 @@ class MemoryStorage:
 
     def _settle_pooled(self, op: PooledOp, held: Held | None, draft: _Draft) -> None:
         record = self._record(op, draft)
-        span, hits = settled_span(op, held, record.newest)
+        span, hits = settled_span(op, held, record.span_at(op.span))
         self._add_to(record, op, span, hits, draft)
         draft.before.append(max(standing(op, *record.totals(op)) - op.hits, 0))
 
     def _add_to(self, record: Shares, op: PooledOp, span: int, hits: int, draft: _Draft) -> int:
+        if not hits:
+            return 0
         pool = op.bounds[op.own].name
+        record.advance(op.span)
         added = record.add(pool, span, hits)
         draft.pooled.append((record, pool, span, added))
         return added
@@ -242,7 +244,7 @@ class MemoryStorage:
             record = self._record(op, draft)
             before = standing(op, *record.totals(op))
             draft.before.append(before)
-            return self._add_to(record, op, record.newest, counter_after(op, before) - before, draft)
+            return self._add_to(record, op, record.span_at(op.span), counter_after(op, before) - before, draft)
         stored, rest = self._stored(op, draft), self._rest(op, draft)
         told = _told(op, stored)
         draft.before.append(told + rest)
