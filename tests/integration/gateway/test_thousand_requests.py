@@ -1,4 +1,5 @@
-"""The books add up: of 1,000 mixed requests, log, store and `headgate usage` say exactly what the providers served.
+"""The books add up: of 1,000 mixed requests, log, store and `headgate usage` say exactly what the providers served, and
+each has a whole trace.
 
 Both lanes, streams, failures, failovers, clients that hang up, limits, models that nobody serves. The providers keep
 their own account, of what they told in full; every answer has other counts.
@@ -6,8 +7,8 @@ their own account, of what they told in full; every answer has other counts.
 
 import json
 import random
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count, repeat
@@ -21,6 +22,7 @@ from headgate.cli.main import main
 from support import manifests
 from support.ledger import LedgerFile
 from support.manifests import api_keys, backend, limits, ref, route, rule, target
+from support.otlp import CLIENT, SERVER, OtlpReceiver, Span
 from support.prometheus import Page
 from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider, Usage
 from support.providers.received import Received
@@ -43,6 +45,8 @@ KINDS = {
     "limited": 40,
     "unknown": 30,
 }
+CLIENT_SPAN = "00f067aa0ba902b7"
+"""Of every client's own trace."""
 PRICES = "prices: [{model: '*', input: 2.5, cached_input: 0.5, output: 10, reasoning: 12}]"
 
 
@@ -112,7 +116,15 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> LedgerFile:
 
 
 @pytest.fixture(scope="module")
-def statuses(account: Account, ledger: LedgerFile) -> Iterator[tuple[Stage, Counter[tuple[str, int]]]]:
+def receiver() -> Iterator[OtlpReceiver]:
+    with OtlpReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def statuses(
+    account: Account, ledger: LedgerFile, receiver: OtlpReceiver
+) -> Iterator[tuple[Stage, Counter[tuple[str, int]]]]:
     """The run: how often each kind of request got which status; 0 for a client that hung up."""
     providers = {
         "openai": Provider(OPENAI, key="sk-o"),
@@ -128,18 +140,30 @@ def statuses(account: Account, ledger: LedgerFile) -> Iterator[tuple[Stage, Coun
     }
     prices = ledger.path.with_name("prices.yaml")
     prices.write_text(PRICES)
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
     with Stage(**providers) as stage:
-        stage.run(_documents(stage), "--ledger", str(ledger.path), "--prices", str(prices))
+        stage.run(_documents(stage), "--ledger", str(ledger.path), "--prices", str(prices), environment=environment)
         stage["openai"].answer(_by_model(account, broken))
         stage["second"].answer(_by_model(account, {}))
         stage["anthropic"].answer(_by_model(account, {}))
-        kinds = [kind for kind, many in KINDS.items() for _ in range(many)]
-        random.Random(1).shuffle(kinds)
+        kinds = _kinds()
         assert len(kinds) == REQUESTS
         with ThreadPoolExecutor(8) as pool, httpx.Client(base_url=stage.url, timeout=60) as client:
             found = Counter(pool.map(_ask, repeat(client), count(), kinds))
         ledger.wait(REQUESTS, timeout_seconds=60)
         yield stage, found
+
+
+def _kinds() -> list[str]:
+    """The kind of each request, in the order in which they are asked."""
+    kinds = [kind for kind, many in KINDS.items() for _ in range(many)]
+    random.Random(1).shuffle(kinds)
+    return kinds
+
+
+def _trace(number: int) -> str:
+    """The trace of a request."""
+    return f"{number + 1:032x}"
 
 
 def _ask(client: httpx.Client, number: int, kind: str) -> tuple[str, int]:
@@ -148,7 +172,10 @@ def _ask(client: httpx.Client, number: int, kind: str) -> tuple[str, int]:
     if kind.endswith("-stream") or kind == "hang-up":
         body["stream"] = True
     request = client.build_request(
-        "POST", "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}
+        "POST",
+        "/v1/chat/completions",
+        json=body,
+        headers={"authorization": f"Bearer {key}", "traceparent": f"00-{_trace(number)}-{CLIENT_SPAN}-01"},
     )
     response = client.send(request, stream=True)
     if kind == "hang-up":
@@ -303,9 +330,78 @@ def test_metrics_time_streams(page: Page) -> None:
     assert page.sum("headgate_collector_dropped_total") == 0
 
 
-def test_no_key_is_in_any_of_it(statuses: tuple[Stage, Counter[tuple[str, int]]], ledger: LedgerFile) -> None:
+@pytest.fixture(scope="module")
+def traces(statuses: tuple[Stage, Counter[tuple[str, int]]], receiver: OtlpReceiver) -> Mapping[str, Sequence[Span]]:
+    """All spans by trace, once there is one for every request and every attempt."""
+    asked = sum(len(provider.requests) for provider in statuses[0].providers.values())
+
+    def whole() -> Mapping[str, Sequence[Span]] | None:
+        spans = receiver.received.spans
+        if sum(span.kind == SERVER for span in spans) < REQUESTS or sum(map(_is_attempt, spans)) < asked:
+            return None
+        found: defaultdict[str, list[Span]] = defaultdict(list)
+        for span in spans:
+            found[span.trace].append(span)
+        return found
+
+    return wait_until(whole, "all spans", timeout_seconds=20)
+
+
+def _is_attempt(span: Span) -> bool:
+    return span.kind == CLIENT and not span.name.startswith("async ")
+
+
+def _request_of(spans: Sequence[Span]) -> Span:
+    (request,) = [span for span in spans if span.kind == SERVER]
+    return request
+
+
+def test_each_trace_is_whole_and_parented(
+    statuses: tuple[Stage, Counter[tuple[str, int]]], traces: Mapping[str, Sequence[Span]]
+) -> None:
+    told: defaultdict[str, list[str]] = defaultdict(list)
+    for provider in statuses[0].providers.values():
+        for received in provider.requests:
+            _, trace, span, flags = (received.header("traceparent") or "").split("-")
+            assert flags == "01"
+            told[trace].append(span)
+    assert traces.keys() == {_trace(number) for number in range(REQUESTS)}
+    for number, kind in enumerate(_kinds()):
+        spans = traces[_trace(number)]
+        request = _request_of(spans)
+        assert request.parent == CLIENT_SPAN
+        others = [span for span in spans if span is not request]
+        assert {span.parent for span in others} <= {request.id}, kind
+        assert len({span.id for span in spans}) == len(spans)
+        assert all(request.start <= span.start for span in others), kind
+        attempts = [span.id for span in others if _is_attempt(span)]
+        assert sorted(attempts) == sorted(told[_trace(number)]), kind
+        processed = sum("ExternalProcessor" in span.name for span in others)
+        assert processed == (1 if kind.startswith("translated") else 0), kind
+
+
+def test_spans_say_what_the_store_says(
+    traces: Mapping[str, Sequence[Span]], ledger: LedgerFile, account: Account
+) -> None:
+    requests = [_request_of(spans) for spans in traces.values()]
+    stored = Counter((row["original_model"], row["error"]) for row in ledger.rows())
+    assert Counter((span["gen_ai.original.model"], span["error.type"] or "") for span in requests) == stored
+    counted = [span for span in requests if span["gen_ai.usage.input_tokens"] is not None]
+    for attribute, served in (
+        ("gen_ai.usage.input_tokens", account.input),
+        ("gen_ai.usage.output_tokens", account.output),
+        ("gen_ai.usage.cache_read.input_tokens", account.cached),
+    ):
+        assert sum(int(str(span[attribute] or 0)) for span in counted) == served.total(), attribute
+    assert {span.name for span in requests} == {f"chat {kind}" for kind in KINDS}
+
+
+def test_no_key_is_in_any_of_it(
+    statuses: tuple[Stage, Counter[tuple[str, int]]], ledger: LedgerFile, receiver: OtlpReceiver
+) -> None:
     stage = statuses[0]
     kept = [stage.access_log_path.read_bytes(), stage.gateway.output.encode()]
     kept += [path.read_bytes() for path in Path(ledger.path).parent.glob("usage.db*")]
+    kept += receiver.received.raw
     for secret in (*CLIENTS.values(), "sk-o", "sk-2", "sk-a", "Hello!"):
         assert all(secret.encode() not in text for text in kept), secret

@@ -1,8 +1,9 @@
 """Traces through the real Envoy: what an OTLP receiver gets, and what providers are told of it."""
 
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -79,13 +80,13 @@ def chat(stage: Stage, asked: Asked, model: str, *, path: str = "/v1/chat/comple
     return stage.post(path, body, traceparent=asked.traceparent, agent_session_id="s-1").status_code
 
 
-def the_request(spans: list[Span] | tuple[Span, ...], asked: Asked) -> Span:
+def the_request(spans: Sequence[Span], asked: Asked) -> Span:
     (found,) = [span for span in spans if span.parent == asked.span]
     assert found.kind == SERVER
     return found
 
 
-def attempts_of(spans: list[Span] | tuple[Span, ...], request: Span) -> list[Span]:
+def attempts_of(spans: Sequence[Span], request: Span) -> list[Span]:
     return [span for span in spans if span.parent == request.id and not span.name.startswith("async ")]
 
 
@@ -175,6 +176,43 @@ def test_operations(stage: Stage, receiver: OtlpReceiver, path: str, model: str,
     assert (request.name, request["gen_ai.operation.name"]) == (name, operation)
     assert request["gen_ai.original.model"] == model
     assert request["gen_ai.request.model"] == ("real" if model == "renamed" else model)
+
+
+CHAT = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 64}
+FRONTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "chat": ("/v1/chat/completions", CHAT, "chat"),
+    "messages": ("/v1/messages", CHAT, "chat"),
+    "responses": ("/v1/responses", {"input": "Hello!"}, "chat"),
+    "completions": ("/v1/completions", {"prompt": "Hello!"}, "text_completion"),
+    "cohere": ("/v2/chat", CHAT, "chat"),
+    "gemini": (
+        "/v1beta/models/{}:generateContent",
+        {"contents": [{"role": "user", "parts": [{"text": "Hello!"}]}]},
+        "generate_content",
+    ),
+    "converse": ("/model/{}/converse", {"messages": [{"role": "user", "content": [{"text": "Hello!"}]}]}, "chat"),
+}
+"""Path, body and operation of every dialect that clients may speak."""
+
+
+@pytest.mark.parametrize(("model", "provider"), [("gpt", "openai"), ("claude", "anthropic")])
+@pytest.mark.parametrize("front", FRONTS)
+def test_every_front(stage: Stage, receiver: OtlpReceiver, front: str, model: str, provider: str) -> None:
+    path, body, operation = FRONTS[front]
+    asked = Asked()
+    body = body if "{}" in path else {"model": model, **body}
+    answer = stage.post(path.format(model), body, traceparent=asked.traceparent, anthropic_version="2023-06-01")
+    assert answer.status_code == 200, answer.text
+    spans = list(receiver.trace(asked.trace, 2))
+    request = the_request(spans, asked)
+    (attempt,) = attempts_of(receiver.wait(lambda each: each.trace == asked.trace, 2), request)
+    for span in (request, attempt):
+        assert span.name == f"{operation} {model}"
+        assert span["gen_ai.operation.name"] == operation
+        assert span["gen_ai.provider.name"] == provider
+        assert (span["gen_ai.request.model"], span["gen_ai.original.model"]) == (model, model)
+        assert span["gen_ai.response.model"] == f"{model}-2025-01-01"
+        assert (span["gen_ai.usage.input_tokens"], span["gen_ai.usage.output_tokens"]) == ("11", "7")
 
 
 def test_keys_in_paths_are_not_told(stage: Stage, receiver: OtlpReceiver) -> None:
