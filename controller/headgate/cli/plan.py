@@ -107,6 +107,7 @@ def _compiler_options(options: RunOptions, state: StateDirectory, environment: M
         extproc_sockets=tuple(map(str, state.extproc_sockets(options.workers))),
         ratelimit_socket=str(state.ratelimit_socket),
         lua_directory=str(lua.directory()),
+        path_root=options.root_prefix,
         secrets_directory=str(state.files),
         # a collector writes the lines itself
         access_log=_access_log(options.access_log) if not options.collects else "",

@@ -33,6 +33,7 @@ class RunOptions:
     log_level: LogLevel = LogLevel.WARNING
     log_format: LogFormat = LogFormat.TEXT
     state_directory: Path | None = None
+    root_prefix: str = "/"
     access_log: str = STDOUT
     """File for a line per request; empty writes none."""
     ledger: str | None = None
@@ -89,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--log-level", choices=[*LogLevel], default=defaults.log_level, help="(default %(default)s)")
     add("--log-format", choices=[*LogFormat], default=defaults.log_format, help="(default %(default)s)")
     add("--state-dir", type=Path, help="folder for sockets and files (default: a temporary one, removed at the end)")
+    add("--root-prefix", default=defaults.root_prefix, help="path that all endpoints live under (default %(default)s)")
     add("--access-log", default="-", metavar="PATH", help="file for a line per request; `-` standard output, `` none")
     add(
         "--ledger",
@@ -146,6 +148,7 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         log_level=LogLevel(options.log_level),
         log_format=LogFormat(options.log_format),
         state_directory=options.state_dir,
+        root_prefix=options.root_prefix,
         access_log=STDOUT if options.access_log == "-" else options.access_log,
         ledger=options.ledger,
         prices=options.prices,

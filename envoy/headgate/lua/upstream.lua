@@ -1,6 +1,7 @@
 -- Prepares one attempt for one backend: the first upstream filter of every AI cluster.
 --
 -- filter_context: key, a text that no two backends share unless all of this is equal; backend, a table:
+--   root           string, the path below which clients ask, without "/" at its end; absent where that is "/"
 --   host           string, the authority to send; absent keeps the client's
 --   prefix         string, replaces the client's "/v1" (or "/anthropic/v1", "/cohere"); absent keeps the path
 --   azure_version  string, the api-version of Azure's deployment paths; the deployment is the model
@@ -327,9 +328,12 @@ local function run(h)
     seen = h:streamInfo():dynamicMetadata():get("headgate") or {}
   end
   local kept = not first and seen.path ~= nil
+  local root = backend.root
   if kept then
     path = seen.path
     restore(headers, seen, backend.managed)
+  elseif root and path:sub(1, #root + 1) == root .. "/" then
+    path = path:sub(#root + 1)
   end
   if backend.publish then publish(h, backend.publish, backend.model or (type(seen.model) == "string" and seen.model)) end
   local mark = path:find("?", 1, true)
@@ -354,10 +358,10 @@ local function run(h)
   local include_usage = stream ~= nil and stream.value
   local rewrites = json and (backend.rewrites or include_usage) and seen.model ~= nil
   -- a backend alone rewrites the body in each attempt, and so the length with it
-  if not kept and (translated or (rewrites and not backend.alone) or backend.managed or sent_path ~= path) then
+  if not kept and (root or translated or (rewrites and not backend.alone) or backend.managed or sent_path ~= path) then
     keep(h, headers, path, backend.managed)
   end
-  if kept or sent_path ~= path then headers:replace(":path", sent_path) end
+  if kept or root or sent_path ~= path then headers:replace(":path", sent_path) end
   if backend.host then headers:replace("host", backend.host) end
   local body = json and h:body()
   if not body then return end

@@ -114,6 +114,26 @@ def test_a_stream_that_has_said_something_ends_with_an_error_and_what_it_cost(st
     assert published["usage_source"] == "estimated"
 
 
+@pytest.mark.parametrize(
+    ("model", "first", "next_one", "status"), [*((*pair, 200) for pair in PAIRS), *((*pair, 404) for pair in PAIRS[:2])]
+)
+def test_a_web_page_fails_over(stage: Stage, model: str, first: str, next_one: str, status: int) -> None:
+    """A wrong address, or a proxy in between, answers with one."""
+    stage[first].answer(Raw(body=b"<!doctype html>", status=status, content_type="Text/HTML; charset=utf-8"))
+    stage[next_one].answer(Answer(text="from the next"))
+    answer = stage.openai().chat.completions.create(model=model, messages=MESSAGES)
+    assert answer.choices[0].message.content == "from the next"
+
+
+def test_a_web_page_from_the_last_is_told_in_the_clients_dialect(stage: Stage) -> None:
+    for name in ("openai", "second"):
+        stage[name].answer(Raw(body=b"<!doctype html>", content_type="text/html"))
+    failed = stage.chat("native-native")
+    assert failed.status_code == 502
+    assert "web page" in failed.json()["error"]["message"]
+    assert len(stage["openai"].requests) == len(stage["second"].requests) == 1
+
+
 @pytest.mark.parametrize(("model", "first", "next_one"), PAIRS[:2])
 def test_many_at_once_fail_over(stage: Stage, model: str, first: str, next_one: str) -> None:
     """Envoy allows three retries at a time where nothing else is said, and a call of a model takes long."""

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from envoy.config.core.v3.base_pb2 import HeaderValue
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.route.v3.route_components_pb2 import (
     ClusterSpecifierPlugin,
@@ -23,11 +22,9 @@ from envoy.config.route.v3.route_components_pb2 import (
     RouteAction,
     RouteMatch,
 )
-from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExtProcOverrides, ExtProcPerRoute
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
-from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits, tracing
@@ -43,6 +40,9 @@ from headgate.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
 _PRIORITY_GROUP = "envoy.router.cluster_specifier_plugin.priority_group"
 DEFAULT_RETRY_ON = "5xx,reset,connect-failure,retriable-status-codes"
 DEFAULT_RETRY_CODES = (429,)
+PAGE = HeaderMatcher(name="content-type", string_match=StringMatcher(prefix="text/html", ignore_case=True))
+"""No answer to what names a model, whatever its status. (A provider that only calls its answers so is asked in vain
+where another can be asked.)"""
 
 
 WITHHELD = (*headers.CLIENT_ORIGIN, *headers.OVERRIDES)
@@ -166,7 +166,14 @@ def _retry(rule: ir.Rule, groups: int) -> RetryPolicy | None:
             policy.retry_back_off.max_interval.CopyFrom(duration(retry.back_off_max_seconds))
     if groups > 1:
         overlay.refresh_cluster_on_retry(policy)
+        if rule.ai and "5xx" in retry.on.split(",") and all(map(_names_model, rule.matches)):
+            policy.retry_on += ",retriable-headers"
+            policy.retriable_headers.append(PAGE)
     return policy
+
+
+def _names_model(match: ir.Match) -> bool:
+    return any(header.name == headers.MODEL for header in match.headers)
 
 
 def _groups(backends: tuple[ir.Backend, ...]) -> list[list[ir.Backend]]:
@@ -247,25 +254,12 @@ def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...], how: Placement) -> 
     return action
 
 
-@lru_cache(maxsize=256)
-def _processor(endpoint: str, root: str) -> Any:
-    """Switches the processor on, which takes the endpoint from the client's path.
-
-    It knows no root: below one it is told the endpoint. That costs Envoy 33 us a route when any route changes, the mere
-    switch 3.
-    """
-    if root == "/":
-        return switched_on()
-    overrides = ExtProcOverrides()
-    overrides.grpc_initial_metadata.append(HeaderValue(key=headers.GRPC_ENDPOINT, value=endpoint))
-    return packed(ExtProcPerRoute(overrides=overrides))
-
-
 def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Options, how: Placement) -> None:
     configs = route.typed_per_filter_config
     for name in sorted(served.processors):
-        configs[name].CopyFrom(_processor(served.path_class.endpoint, options.path_root))
-    if served.common_host and not options.envoy_gateway:  # the short script publishes no names
+        configs[name].CopyFrom(switched_on())  # the processor takes the endpoint from the path
+    # the short script publishes no names and knows no root
+    if served.common_host and not options.envoy_gateway and options.path_root == "/":
         route.route.host_rewrite_literal = served.common_host
         configs[SCRIPT].CopyFrom(guarded())
     chosen_among = tuple(backend for backend, _ in served.backends)

@@ -191,6 +191,7 @@ def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Js
     deployments = _has_deployments(backend)
     models_path = _MODELS_PATHS.get(backend.dialect) if backend.dialect is not None else None
     values: dict[str, Json] = {
+        "root": options.path_root.rstrip("/"),
         "host": backend.authority,
         "prefix": _prefix(backend, deployments=deployments),
         "azure_version": backend.version if deployments else "",
