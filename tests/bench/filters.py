@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from headgate.compiler.compile import compile_world
 from headgate.compiler.options import Options
+from headgate.contract.expressions import INSTRUCTIONS_MAX
 from headgate.controller.sources.files import load
 from headgate.pb import overlay
 from support.envoy import EnvoyProcess
@@ -25,6 +26,7 @@ from bench.measure import measure, start_backend
 from bench.scenarios import SCENARIOS, Ports
 
 MODES: Final = ("c10", "c1")
+RUNTIME: Final = {"re2.max_program_size.error_level": INSTRUCTIONS_MAX}
 PORT: Final = 18080
 """Only in the compiled configuration: the static Envoy binds any free port."""
 
@@ -119,7 +121,9 @@ def measure_parts(directory: Path, scenario: str, *, rounds: int, seconds: float
             for name, resources in rows:
                 found.setdefault(name, [])
                 try:
-                    envoy = EnvoyProcess({"static_resources": resources}, directory, log_level="error")
+                    layers = {"layers": [{"name": "bench", "static_layer": RUNTIME}]}
+                    boot = {"static_resources": resources, "layered_runtime": layers}
+                    envoy = EnvoyProcess(boot, directory, log_level="error")
                 except RuntimeError:
                     continue
                 with envoy:

@@ -168,8 +168,9 @@ def test_nothing_of_the_configuration_depends_on_a_filter_installed_disabled(cas
 
 
 @every_case
-def test_the_short_script_is_chosen_only_where_nothing_changes(case: str) -> None:
-    """It leaves host, path, body and headers alone: the route sets the host, and no backend may want anything else."""
+def test_short_scripts_are_chosen_only_where_they_are_all_that_is_needed(case: str) -> None:
+    """They leave host, path, body and headers alone: the route sets the host, and no backend may want anything else, or
+    the processor does it for all of them."""
     contexts = {
         cluster["name"]: entry["filter_context"]["backend"]
         for cluster in resources(case, "Cluster")
@@ -182,8 +183,12 @@ def test_the_short_script_is_chosen_only_where_nothing_changes(case: str) -> Non
         if (groups := entry.get("typed_config", {}).get("priority_groups"))
     }
     for route in (entry for entry in everything(case) if upstream.SCRIPT in entry.get("typed_per_filter_config", {})):
-        action = route["route"]
+        action, configs = route["route"], route["typed_per_filter_config"]
+        keeper = configs[upstream.SCRIPT]["name"] == upstream.KEEPER
+        assert any(name.startswith("headgate.ext_proc/") for name in configs) or not keeper
         for name in groups.get(action.get("cluster_specifier_plugin"), [action.get("cluster")]):
-            assert contexts[name].keys() <= {"host", "prefix", "translate", "alone"}
             assert contexts[name]["host"] == action["host_rewrite_literal"]
-            assert contexts[name].get("prefix", "/v1") == "/v1"
+            assert "managed" not in contexts[name]
+            if not keeper:
+                assert contexts[name].keys() <= {"host", "prefix", "translate", "alone"}
+                assert contexts[name].get("prefix", "/v1") == "/v1"

@@ -135,8 +135,8 @@ def decompressor() -> HttpFilter:
 
 
 def buffer(body_bytes_max: int) -> HttpFilter:
-    """Lets filters hold whole bodies: a virtual host's request_body_buffer_limit does not count while the route is a
-    direct response, and until the model is known it is one."""
+    """Lets filters hold larger bodies than a connection may: a virtual host's request_body_buffer_limit does not count
+    while the route is a direct response, and until the model is known it is one."""
     message = Buffer()
     message.max_request_bytes.value = body_bytes_max
     return http_filter("envoy.filters.http.buffer", message)
@@ -182,12 +182,14 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
     reserves = limits.reserves(_rules(listener))
     body_bytes_max = _body_bytes_max(listener, options)
     table: list[Iterator[HttpFilter]] = [
-        # a body that is too large costs nothing but its reading
-        iter([body_size_limit(body_bytes_max)]),
-        # a client we do not know is answered before its body is buffered
+        # a client we do not know is answered before its body is read
         _early_auth(listener),
         # what follows reads plain JSON
-        iter([decompressor(), buffer(body_bytes_max)] if ai else []),
+        iter([decompressor()] if ai else []),
+        # a body that is too large costs nothing but its reading; what counts is what a compressed one holds
+        iter([body_size_limit(body_bytes_max)]),
+        # (a connection may hold less than the largest body)
+        iter([buffer(body_bytes_max)] if ai and body_bytes_max > UNSENT_BYTES_MAX else []),
         # holds the headers until the body has come; from here on the model is known
         # (a path's model before the body's: it is the one that counts)
         iter(

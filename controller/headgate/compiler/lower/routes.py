@@ -30,7 +30,7 @@ from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits, tracing
 from headgate.compiler.lower.filters import brought, extraction, security, steered
 from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
-from headgate.compiler.lower.upstream import SCRIPT, filter_name, guarded, unchanged
+from headgate.compiler.lower.upstream import GUARD, KEEPER, SCRIPT, chosen, filter_name, unchanged
 from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header, switched_on
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
@@ -67,11 +67,18 @@ class Served:
         return all(lane is Lane.EXTPROC for _, lane in self.backends)
 
     @property
+    def short_script(self) -> str:
+        """The script that is all that the backends need here, but for their host; else empty."""
+        if all(lane is Lane.NATIVE and unchanged(backend, self.path_class) for backend, lane in self.backends):
+            return GUARD
+        managed = any(backend.managed_headers for backend, _ in self.backends)
+        return KEEPER if self.translated and not managed else ""
+
+    @property
     def common_host(self) -> str:
-        """The authority of all backends, if nothing else of the request changes for any of them; else empty."""
-        kept = all(lane is Lane.NATIVE and unchanged(b, self.path_class) for b, lane in self.backends)
-        authorities = {b.authority for b, _ in self.backends}
-        return authorities.pop() if kept and len(authorities) == 1 else ""
+        """The authority of all backends; empty where they have several."""
+        authorities = {backend.authority for backend, _ in self.backends}
+        return authorities.pop() if len(authorities) == 1 else ""
 
 
 def served_classes(rule: ir.Rule, options: Options) -> Iterator[Served]:
@@ -258,10 +265,11 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     configs = route.typed_per_filter_config
     for name in sorted(served.processors):
         configs[name].CopyFrom(switched_on())  # the processor takes the endpoint from the path
-    # the short script publishes no names and knows no root
-    if served.common_host and not options.envoy_gateway and options.path_root == "/":
+    # short scripts publish no names and know no root
+    short = served.short_script if not options.envoy_gateway and options.path_root == "/" else ""
+    if short and served.common_host:
         route.route.host_rewrite_literal = served.common_host
-        configs[SCRIPT].CopyFrom(guarded())
+        configs[SCRIPT].CopyFrom(chosen(short))
     chosen_among = tuple(backend for backend, _ in served.backends)
     if steered.is_steered(chosen_among):
         configs[steered.FILTER].CopyFrom(steered.per_route())

@@ -84,7 +84,9 @@ MODE = ProcessingMode(
 MESSAGE_TIMEOUT_SECONDS = 10.0
 SCRIPT = "headgate.lua/upstream"
 GUARD = "guard"
-"""The name of the short script, which a route chooses where every backend gets the request unchanged."""
+KEEPER = "translated"
+"""The names of short scripts. A route chooses the first where every backend gets the request unchanged, the second
+where the processor writes all of it."""
 AZURE_V1_PREFIX = "/openai/v1"
 FORWARDED = (":path", headers.ORIGINAL_PATH, ":status", "content-type", "content-encoding", "anthropic-version")
 FORWARDED_PREFIX = "x-amzn-"
@@ -227,7 +229,8 @@ def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
     else:
         message = Lua(default_source_code=script("upstream", options.lua_directory))
     if not options.envoy_gateway:  # no route chooses it there
-        message.source_codes[GUARD].CopyFrom(script(GUARD, options.lua_directory))
+        for short in (GUARD, KEEPER):
+            message.source_codes[short].CopyFrom(script(short, options.lua_directory))
     overlay.lua_filter_context(message, _lua_context(backend, route, options))
     overlay.lua_shared_vm(message, "headgate-upstream")
     return http_filter(SCRIPT, message)
@@ -240,10 +243,10 @@ def unchanged(backend: Backend, path_class: PathClass) -> bool:
     return backend.dialect is not None and backend.host is HostName.DIRECT and keeps_path and not edits
 
 
-@lru_cache(maxsize=1)
-def guarded() -> Any:
-    """Per-route config that chooses the short script."""
-    return packed(LuaPerRoute(name=GUARD))
+@lru_cache(maxsize=2)
+def chosen(short: str) -> Any:
+    """Per-route config that chooses a short script."""
+    return packed(LuaPerRoute(name=short))
 
 
 def _forwarded(backend: Backend, *, traced: bool) -> HeaderForwardingRules:
