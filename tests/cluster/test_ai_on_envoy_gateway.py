@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,35 @@ async def test_traffic_goes_on_through_an_upgrade_which_translates_everything_ag
     statuses = await _calls_through(stage, work)
     assert set(statuses) == {200}, statuses
     assert len(statuses) > 100
+
+
+async def test_traffic_goes_on_while_envoy_gateway_is_upgraded(
+    kube: Kube,
+    namespace: str,
+    our_crds: None,
+    run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]],
+    short_path: Path,
+) -> None:
+    """From the oldest that is supported: its translation is served by us as the newer one's is."""
+    older = partial(run_envoy_gateway, older=True)
+    first = Provider(OPENAI, key="sk-first", host=POD_ADDRESS, tolerated_headers=TOLERATED)
+    directory = short_path / "stage"
+    directory.mkdir()
+    async with AiStage(kube, namespace, older, directory, first=first) as stage:
+        await stage.backend("first")
+        await stage.apply(manifests.route("chat", [manifests.rule("fast", manifests.ref("first"))]))
+        await stage.start_envoy()
+        await stage.served("fast")
+
+        async def work() -> None:
+            await asyncio.to_thread(stage.envoy_gateway.upgrade)
+            await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("first"))]))
+            await stage.served("late")
+
+        statuses = await _calls_through(stage, work)
+        assert set(statuses) == {200}, statuses
+        assert len(statuses) > 100
+        assert stage.problems() == []
 
 
 async def test_a_change_that_only_we_see_reaches_envoy(stage: AiStage) -> None:

@@ -2,7 +2,7 @@
 
 They come from published Go modules only (`go/go.mod`): an API server of our own making (`go/testkube`), Envoy Gateway
 and Helm; with them Envoy Gateway's chart and the definitions of Gateway API, Envoy Gateway and the Prometheus operator.
-One `go build` makes all three, since most of what they compile is the same. The binaries are kept (about 400 MB), not
+One `go build` makes all three, since most of what they compile is the same. The binaries are kept (about 600 MB), not
 the build cache (3 GB), in a folder named after everything that decides what they are; a folder that is there is
 complete, and whoever finds it needs no Go.
 """
@@ -29,10 +29,15 @@ KEPT_BUILDS = 3
 
 KUBERNETES_VERSION = "v1.36.3"
 ENVOY_GATEWAY_VERSION = "v1.9.1"
+OLDER_VERSION = "v1.8.1"
+"""The oldest Envoy Gateway that is supported: an upgrade from it is tested."""
+OLDER_GATEWAY_API = "v1.5.1"
+"""Which it was written for. All else is as in `go/go.mod`, so most of it is compiled already: half a minute."""
 HELM_VERSION = "v3.21.4"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 """Only its definitions are wanted, so it is downloaded (4 MB), not built; Go's checksum database vouches for it."""
 ENVOY_GATEWAY = "github.com/envoyproxy/gateway"
+GATEWAY_API = "sigs.k8s.io/gateway-api"
 PACKAGES = ("./testkube", f"{ENVOY_GATEWAY}/cmd/envoy-gateway", "helm.sh/helm/v3/cmd/helm")
 _COMPONENT_VERSION = "k8s.io/component-base/version"
 VERSIONS = {
@@ -81,6 +86,11 @@ class Tools:
     @property
     def envoy_gateway(self) -> Path:
         return self.directory / "envoy-gateway"
+
+    @property
+    def older_envoy_gateway(self) -> Path:
+        """Of `OLDER_VERSION`."""
+        return self.directory / "envoy-gateway-older"
 
     @property
     def helm(self) -> Path:
@@ -147,6 +157,7 @@ def _build(directory: Path) -> None:
         output.mkdir()
         flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in VERSIONS.items())])
         _go(go, "build", "-trimpath", "-o", str(output), "-ldflags", flags, *PACKAGES)
+        _build_older(go, Path(unfinished), output / "envoy-gateway-older")
         module = Path(_go(go, "list", "-m", "-f", "{{.Dir}}", ENVOY_GATEWAY, capture=True).strip())
         crds = [crd for pattern in CRD_FILES for path in sorted(module.glob(pattern)) for crd in _documents(path)]
         (output / "crds.json").write_text(json.dumps(crds))
@@ -154,6 +165,20 @@ def _build(directory: Path) -> None:
         _copy_chart(module / GATEWAY_CHART, output / "gateway-helm")
         output.rename(directory)
     _say(f"kept in {directory}")
+
+
+def _build_older(go: str, directory: Path, program: Path) -> None:
+    """Envoy Gateway of `OLDER_VERSION`, by a module of its own that differs in that."""
+    module = directory / "older"
+    module.mkdir()
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(MODULE / name, module / name)
+    for path, version in ((ENVOY_GATEWAY, OLDER_VERSION), (GATEWAY_API, OLDER_GATEWAY_API)):
+        _go(go, "mod", "edit", "-replace", f"{path}={path}@{version}", directory=module)
+    versions = {**VERSIONS, f"{ENVOY_GATEWAY}/internal/cmd/version.envoyGatewayVersion": OLDER_VERSION}
+    flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in versions.items())])
+    build = ("build", "-mod=mod", "-trimpath", "-o", str(program), "-ldflags", flags)
+    _go(go, *build, f"{ENVOY_GATEWAY}/cmd/envoy-gateway", directory=module)
 
 
 def _monitoring_crds(go: str) -> list[object]:
@@ -179,12 +204,14 @@ def _documents(path: Path) -> list[object]:
     return [each for each in found if isinstance(each, dict) and each.get("kind") == "CustomResourceDefinition"]  # pyright: ignore[reportUnknownMemberType]
 
 
-def _go(go: str, *arguments: str, capture: bool = False) -> str:
+def _go(go: str, *arguments: str, capture: bool = False, directory: Path = MODULE) -> str:
     environment = {**os.environ, "CGO_ENABLED": "0"}
     command = [go, *arguments]
     if nice := shutil.which("nice"):
         command = [nice, "-n", "5", *command]
-    done = subprocess.run(command, cwd=MODULE, env=environment, text=True, stdout=subprocess.PIPE if capture else None)
+    done = subprocess.run(
+        command, cwd=directory, env=environment, text=True, stdout=subprocess.PIPE if capture else None
+    )
     if done.returncode:
         raise ToolsError(f"`go {arguments[0]}` failed (see above).\n{HOW_TO_GET_GO}")
     return done.stdout or ""

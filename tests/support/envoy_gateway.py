@@ -16,11 +16,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import yaml
+from cluster.tools import ENVOY_GATEWAY_VERSION, OLDER_VERSION
 
 from support.envoy import EnvoyProcess
 from support.kube import ApiError, Kube, Object, is_true, reference, tools_directory, unique_name
@@ -35,6 +37,7 @@ CERTS = Path("/certs")
 SDS = Path("/sds")
 """Where the pods have the files that name their certificates; whatever configuration names them finds them here."""
 READY_URL = "http://127.0.0.1:8081/readyz"
+CONFIGURATION = "envoy-gateway.json"
 HOOKS = ("Translation", "Cluster", "Route")
 SERVICE_PORTS = {"grpc": 18000, "ratelimit": 18001, "wasm": 18002, "metrics": 19001}
 
@@ -47,6 +50,8 @@ class EnvoyGatewayOptions:
     """Address of our extension server; without it no hook is called."""
     hooks: tuple[str, ...] = HOOKS
     fail_open: bool = False
+    older: bool = False
+    """The oldest one that is supported, which `upgrade` replaces."""
     redis_url: str = ""
     """Turns on global rate limits; Envoy Gateway never talks to it."""
     extra: Mapping[str, Any] | None = None
@@ -56,11 +61,12 @@ class EnvoyGatewayOptions:
 class EnvoyGateway:
     """A running Envoy Gateway. Make it with `start_envoy_gateway`."""
 
-    def __init__(self, child: Child, kube: Kube, directory: Path, controller_name: str) -> None:
+    def __init__(self, child: Child, kube: Kube, directory: Path, controller_name: str, *, older: bool) -> None:
         self._child = child
         self._kube = kube
         self._directory = directory
         self._envoys: list[EnvoyProcess] = []
+        self._older = older
         self.controller_name = controller_name
         self.gateway_class = ""
 
@@ -123,7 +129,15 @@ class EnvoyGateway:
     def restart(self) -> None:
         """Ends it, if it runs, and starts it with the same configuration; returns once it is ready."""
         self.stop()
-        self._child = _start(self._directory, self._kube)
+        self._child = _start(self._directory, self._kube, older=self._older)
+
+    def upgrade(self) -> None:
+        """Ends the older one and starts the newer, but for its name with the same configuration."""
+        self.stop()
+        self._older = False
+        path = self._directory / CONFIGURATION
+        path.write_text(path.read_text().replace(OLDER_VERSION, ENVOY_GATEWAY_VERSION))
+        self._child = _start(self._directory, self._kube, older=False)
 
     def close(self) -> None:
         for envoy in self._envoys:
@@ -146,12 +160,13 @@ async def start_envoy_gateway(kube: Kube, directory: Path, options: EnvoyGateway
     """
     await _install(kube)
     controller_name = f"gateway.envoyproxy.io/{unique_name('test')}"
-    config = _configuration(controller_name, options or EnvoyGatewayOptions())
-    (directory / "envoy-gateway.json").write_text(json.dumps(config))
+    options = options or EnvoyGatewayOptions()
+    config = _configuration(controller_name, options)
+    (directory / CONFIGURATION).write_text(json.dumps(config))
     await asyncio.to_thread(_certgen, directory, kube)
     _write_secret(await kube.get("v1", "Secret", "envoy-gateway", NAMESPACE), CERTS)
-    child = await asyncio.to_thread(_start, directory, kube)
-    gateway = EnvoyGateway(child, kube, directory, controller_name)
+    child = await asyncio.to_thread(partial(_start, directory, kube, older=options.older))
+    gateway = EnvoyGateway(child, kube, directory, controller_name, older=options.older)
     try:
         await gateway.make_gateway_class()
     except BaseException:
@@ -179,6 +194,7 @@ async def _install(kube: Kube) -> None:
 
 
 def _configuration(controller_name: str, options: EnvoyGatewayOptions) -> Object:
+    version = OLDER_VERSION if options.older else ENVOY_GATEWAY_VERSION
     config: Object = {
         "apiVersion": ENVOY,
         "kind": "EnvoyGateway",
@@ -190,7 +206,7 @@ def _configuration(controller_name: str, options: EnvoyGatewayOptions) -> Object
                 "leaderElection": {"disable": True},
                 "topologyInjector": {"disable": True},
                 # what a release puts there by itself
-                "shutdownManager": {"image": "docker.io/envoyproxy/gateway:v1.9.1"},
+                "shutdownManager": {"image": f"docker.io/envoyproxy/gateway:{version}"},
             },
         },
         "extensionApis": {"enableBackend": True, "enableEnvoyPatchPolicy": True},
@@ -219,10 +235,10 @@ def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> Object:
     return result
 
 
-def _program() -> str:
+def _program(*, older: bool = False) -> str:
     tools = tools_directory()
     assert tools is not None, "Envoy Gateway runs only within `make cluster`"
-    return str(tools / "envoy-gateway")
+    return str(tools / ("envoy-gateway-older" if older else "envoy-gateway"))
 
 
 def _environment(kube: Kube) -> dict[str, str]:
@@ -236,8 +252,8 @@ def _certgen(directory: Path, kube: Kube) -> None:
             raise RuntimeError(f"certgen failed:\n{child.stdout[-2000:]}\n{child.stderr[-2000:]}")
 
 
-def _start(directory: Path, kube: Kube) -> Child:
-    command = [_program(), "server", "--config-path", str(directory / "envoy-gateway.json")]
+def _start(directory: Path, kube: Kube, *, older: bool) -> Child:
+    command = [_program(older=older), "server", "--config-path", str(directory / CONFIGURATION)]
     child = Child(command, directory=directory, name="envoy-gateway", environment=_environment(kube))
 
     def ready() -> bool:
