@@ -7,9 +7,10 @@ from then on.
 import argparse
 import asyncio
 import ssl
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from headgate.runtime.logging import event_log
 
@@ -38,6 +39,19 @@ def open_tls(options: argparse.Namespace) -> "ServerTls | None":
         )
     except (OSError, ssl.SSLError) as error:
         raise TlsError(f"TLS: {error}") from error
+
+
+def names(certificate: object, wanted: str) -> bool:
+    """Whether a peer's certificate, as `getpeercert` tells it, is for a name: a host's, an address or a URI."""
+    shown = cast("Mapping[str, Iterable[tuple[str, str]]]", certificate or {})
+    return any(_is_for(kind, value, wanted) for kind, value in shown.get("subjectAltName", ()))
+
+
+def _is_for(kind: str, value: str, wanted: str) -> bool:
+    value, wanted = value.lower(), wanted.lower()
+    if kind == "DNS" and value.startswith("*."):
+        return wanted.partition(".")[2] == value[2:]
+    return value == wanted
 
 
 class TlsError(Exception):

@@ -70,17 +70,24 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "GRPC_SERVER_TLS_CERT": "",
     "GRPC_SERVER_TLS_KEY": "",
     "GRPC_CLIENT_TLS_CACERT": "",
+    "GRPC_CLIENT_TLS_SAN": "",
+    "RESPONSE_DYNAMIC_METADATA": "false",
     "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION": "false",
     "HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED": "false",
     "LOG_LEVEL": "WARN",
     "LOG_FORMAT": "text",
+    "USE_STATSD": "true",
+    "DISABLE_STATS": "false",
+    "USE_PROMETHEUS": "false",
+    "STATSD_HOST": "localhost",
+    "STATSD_PORT": "8125",
+    "STATS_FLUSH_INTERVAL": "10s",
+    "EXTRA_TAGS": "",
 }
 
 UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     "BACKEND_TYPE": ("redis",),
-    "GRPC_CLIENT_TLS_SAN": (),
     "TRACING_ENABLED": ("false",),
-    "RESPONSE_DYNAMIC_METADATA": ("false",),
 }
 """What we have of variables that decide something: any other value is refused. Empty: none."""
 
@@ -117,16 +124,29 @@ def arguments_from(environment: Mapping[str, str]) -> list[str]:
     arguments += ["--key-prefix", values["CACHE_KEY_PREFIX"]] if values["CACHE_KEY_PREFIX"] else []
     arguments += ["--limit-headers"] if _flag(values, "LIMIT_RESPONSE_HEADERS_ENABLED") else []
     arguments += _mode_arguments(values)
+    arguments += _statsd_arguments(values)
     level = _LEVELS.get(values["LOG_LEVEL"].lower())
     if level is None:
         raise VariableError(f"LOG_LEVEL={values['LOG_LEVEL']} is none of {', '.join(_LEVELS)}")
     return [*arguments, "--log-level", level, "--log-format", values["LOG_FORMAT"].lower()]
 
 
+def _statsd_arguments(values: Mapping[str, str]) -> list[str]:
+    """Statsd is on there unless something else is said, and Prometheus comes before it."""
+    if not _flag(values, "USE_STATSD") or _flag(values, "DISABLE_STATS") or _flag(values, "USE_PROMETHEUS"):
+        return []
+    arguments = ["--statsd", f"{values['STATSD_HOST']}:{values['STATSD_PORT']}"]
+    arguments += ["--statsd-interval-seconds", _seconds_text(values, "STATS_FLUSH_INTERVAL")]
+    for pair in filter(None, values["EXTRA_TAGS"].split(",")):
+        arguments += ["--statsd-tag", pair.replace(":", "=", 1)]
+    return arguments
+
+
 def _mode_arguments(values: Mapping[str, str]) -> list[str]:
     headers = ",".join(values[f"LIMIT_{name}_HEADER"] for name in ("LIMIT", "REMAINING", "RESET"))
     arguments = ["--limit-header-names", headers, "--near-limit-ratio", values["NEAR_LIMIT_RATIO"]]
     arguments += ["--shadow-mode"] if _flag(values, "SHADOW_MODE") else []
+    arguments += ["--response-metadata"] if _flag(values, "RESPONSE_DYNAMIC_METADATA") else []
     arguments += ["--quota-mode"] if _flag(values, "QUOTA_MODE") else []
     arguments += ["--health-needs-config"] if _flag(values, "HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED") else []
     if not _flag(values, "REDIS_HEALTH_CHECK_ACTIVE_CONNECTION"):
@@ -135,6 +155,8 @@ def _mode_arguments(values: Mapping[str, str]) -> list[str]:
         arguments += ["--tls-certificate", values["GRPC_SERVER_TLS_CERT"], "--tls-key", values["GRPC_SERVER_TLS_KEY"]]
         ca = values["GRPC_CLIENT_TLS_CACERT"]
         arguments += ["--tls-client-ca", ca] if ca else []
+        name = values["GRPC_CLIENT_TLS_SAN"]
+        arguments += ["--tls-client-name", name] if ca and name else []
     return arguments
 
 

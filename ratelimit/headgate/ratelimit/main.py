@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +22,10 @@ from headgate.ratelimit.environment import VariableError, arguments_from
 from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO
 from headgate.ratelimit.pages import make_pages
 from headgate.ratelimit.service import RateLimitService
+from headgate.ratelimit.statsd import StatsdSink, flush_to
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import KEYS_MAX, MemoryStorage
+from headgate.ratelimit.workers import problem_of, run_workers
 from headgate.runtime import process_metrics, server_tls
 from headgate.runtime.addresses import AddressInUseError
 from headgate.runtime.admin_server import AdminServer
@@ -81,14 +84,22 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limit-header-names", type=_header_names, default=LIMIT_HEADERS, metavar="LIMIT,REMAINING,RESET"
     )
+    parser.add_argument("--response-metadata", action="store_true", help="answers' metadata tells what was asked")
     parser.add_argument("--near-limit-ratio", type=float, default=NEAR_LIMIT_RATIO, help="from where hits are near")
     parser.add_argument("--shadow-mode", action="store_true", help="all limits count and report, and none refuses")
     parser.add_argument("--quota-mode", action="store_true", help="likewise, and answers' metadata tells what is over")
     server_tls.add_arguments(parser)
+    parser.add_argument("--tls-client-name", default="", help="a name that clients' certificates must have, besides")
     parser.add_argument("--health-without-storage", action="store_true", help="healthy whatever the storage is")
     parser.add_argument("--health-needs-config", action="store_true", help="not healthy without any limits")
     add_admin_arguments(parser, "/healthcheck, /metrics, /limits, /rlconfig and /json")
     parser.add_argument("--admin-read-only", action="store_true", help="without /json, which counts: for open ports")
+    parser.add_argument(
+        "--statsd", default="", metavar="HOST:PORT", help="send counters there; udp://HOST:PORT for UDP"
+    )
+    parser.add_argument("--statsd-interval-seconds", type=float, default=10.0)
+    parser.add_argument("--statsd-tag", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--workers", type=int, default=1, help="processes behind the address; they share a Redis")
     parser.add_argument("--drain-seconds", type=float, default=5.0)
     parser.add_argument("--log-level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
     parser.add_argument("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
@@ -127,10 +138,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
     options = make_parser().parse_args(given)
     set_up_logging(options.log_level, options.log_format)
+    if problem := problem_of(options):
+        print(f"headgate-ratelimit: {problem}", file=sys.stderr)
+        return 1
     try:
         # uvloop saves about a tenth of a decision's CPU (tests/bench/limits.py).
         with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
-            runner.run(_run(options))
+            runner.run(_run(options) if options.workers == 1 else run_workers(options, given))
     except (StartError, AddressInUseError, server_tls.TlsError) as error:
         print(f"headgate-ratelimit: {error}", file=sys.stderr)
         return 1
@@ -155,6 +169,7 @@ async def _run(options: argparse.Namespace) -> None:
         near_limit_ratio=options.near_limit_ratio,
         shadow_mode=options.shadow_mode,
         quota_mode=options.quota_mode,
+        response_metadata=options.response_metadata,
     )
     source = _open_source(options, service.config_rejected)
     if not options.start_without_config:
@@ -176,7 +191,7 @@ async def _run(options: argparse.Namespace) -> None:
     )
     admin = AdminServer(pages)
     try:
-        async with following(source, service.use, stop):
+        async with following(source, service.use, stop), _counted_to(options, service):
             await admin.open(options)
             await _serve(service, stop, options)
     finally:
@@ -199,11 +214,43 @@ async def following(source: "Source", use: Callable[[Snapshot], None], stop: asy
             await watching
 
 
+@contextlib.asynccontextmanager
+async def _counted_to(options: argparse.Namespace, service: RateLimitService) -> AsyncGenerator[None]:
+    """Has the counters sent to a statsd meanwhile, if there is one."""
+    if not options.statsd:
+        yield
+        return
+    host, _, port = options.statsd.removeprefix("udp://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise StartError(f"--statsd: expected HOST:PORT, found {options.statsd!r}")
+    sink = StatsdSink(
+        host=host.strip("[]"),
+        port=int(port),
+        over_udp=options.statsd.startswith("udp://"),
+        interval_seconds=options.statsd_interval_seconds,
+        tags=dict(map(_pair, options.statsd_tag)),
+    )
+    sending = asyncio.create_task(flush_to(sink, lambda: dict(service.metrics.statsd_counters())))
+    try:
+        yield
+    finally:
+        sending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sending
+
+
+def _is_named(name: str, transport: asyncio.Transport) -> bool:
+    return server_tls.names(transport.get_extra_info("peercert"), name)
+
+
 async def _serve(service: RateLimitService, stop: asyncio.Event, options: argparse.Namespace) -> None:
     health = Health((wire.SERVICE,))
     server = Server({**service.services(), **health.services()})
     tls = server_tls.open_tls(options)
-    await server.listen(options.address, tls=None if tls is None else tls.context)
+    if options.tls_client_name and options.tls_client_ca is None:
+        raise StartError("--tls-client-name needs --tls-client-ca: nobody shows a certificate otherwise")
+    admits = partial(_is_named, options.tls_client_name) if options.tls_client_name else None
+    await server.listen(options.address, tls=None if tls is None else tls.context, admits=admits)
     renewing = None if tls is None else asyncio.create_task(tls.watch())
     # What is imported now lives as long as the process: take it out of every later collection.
     gc.collect()

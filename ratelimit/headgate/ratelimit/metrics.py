@@ -4,7 +4,8 @@ Plain integers: a decision costs a dictionary lookup, and importing a metrics li
 """
 
 import math
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -16,6 +17,9 @@ RULES_MAX: Final = 10_000
 """Rules with counters of their own; the rest share one named `other`. Bounds what `detailed_metric` can make."""
 
 NEAR_LIMIT_RATIO: Final = 0.8
+
+DURATIONS: Final = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds; those from 5 ms on are the exporter's that envoyproxy/ratelimit has."""
 
 
 @dataclass(slots=True)
@@ -51,6 +55,9 @@ class Metrics:
         self.storage_errors = 0
         self.config_loads = 0
         self.config_errors = 0
+        self._durations = [0] * (len(DURATIONS) + 1)
+        """Answers by the first of `DURATIONS` that they were not longer than."""
+        self._duration_seconds = 0.0
 
     def record(self, decision: Decision, moment: Moment) -> None:
         """Counts one decision."""
@@ -67,6 +74,11 @@ class Metrics:
                 self._record_status(status, moment)
             elif status.passed and status.match is not None:
                 self.rule(status.match.rule.domain, status.match.metric_key).steered += 1
+
+    def took(self, seconds: float) -> None:
+        """Counts how long one answer took."""
+        self._durations[bisect_left(DURATIONS, seconds)] += 1
+        self._duration_seconds += seconds
 
     def rule(self, domain: str, key: str) -> RuleCounts:
         """The counts of a rule, made if need be."""
@@ -104,6 +116,28 @@ class Metrics:
                 # Of one that comes near, only what lies above.
                 counts.near_limit += hits if status.before >= near else min(status.after - near, hits)
 
+    def statsd_counters(self) -> Iterator[tuple[str, int]]:
+        """Counters under the names that envoyproxy/ratelimit gives them in statsd."""
+        for (domain, key), counts in self._rules.items():
+            for field in fields(RuleCounts):
+                yield f"ratelimit.service.rate_limit.{domain}.{key}.{field.name}", getattr(counts, field.name)
+        yield "ratelimit.service.call.should_rate_limit.redis_error", self.storage_errors
+        yield "ratelimit.service.call.should_rate_limit.service_error", self.request_errors
+        yield "ratelimit.service.config_load_success", self.config_loads
+        yield "ratelimit.service.config_load_error", self.config_errors
+        yield "ratelimit.service.global_shadow_mode", self.global_shadow_mode
+        yield "ratelimit_server.ShouldRateLimit.total_requests", self._requests()
+
+    def _duration_lines(self) -> Iterator[str]:
+        name, method = "ratelimit_service_response_time_seconds", 'grpc_method="ShouldRateLimit"'
+        yield f"# TYPE {name} histogram"
+        total = 0
+        for bound, count in zip((*DURATIONS, "+Inf"), self._durations, strict=True):
+            total += count
+            yield f'{name}_bucket{{{method},le="{bound}"}} {total}'
+        yield f"{name}_sum{{{method}}} {self._duration_seconds:.9g}"
+        yield f"{name}_count{{{method}}} {total}"
+
     def _requests(self) -> int:
         return self.admissions + self.settlements + self.storage_errors + self.request_errors
 
@@ -122,6 +156,7 @@ class Metrics:
             "# TYPE ratelimit_service_total_requests counter",
             f'ratelimit_service_total_requests{{grpc_method="ShouldRateLimit"}} {self._requests()}',
         )
+        lines += self._duration_lines()
         singles = (
             ("headgate_ratelimit_admissions", self.admissions),
             ("headgate_ratelimit_settlements", self.settlements),

@@ -44,12 +44,14 @@ class RateLimitService:
         near_limit_ratio: float = NEAR_LIMIT_RATIO,
         shadow_mode: bool = False,
         quota_mode: bool = False,
+        response_metadata: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.snapshot = snapshot
         self.metrics = Metrics(near_limit_ratio=near_limit_ratio, shadow_mode=shadow_mode)
         self._shadow_mode = shadow_mode
         self._quota_mode = quota_mode
+        self.response_metadata = response_metadata
         self._storage = storage
         self._key_prefix = key_prefix
         self._limit_headers = limit_headers
@@ -126,10 +128,10 @@ class RateLimitService:
                 log.warning("limit_nearly_used", rule=status.rule.label, per_cent=share, limit=status.rule.amount)
         return decision
 
-    def encode(self, decision: Decision, path: str | None) -> bytes:
-        """The response to a request to `path`."""
+    def encode(self, decision: Decision, path: str | None, request: bytes = b"") -> bytes:
+        """The response to a request to `path`; `request` is what it asked, where the answer's metadata tells."""
         added = answer(decision, path=path, limit_headers=self._limit_headers)
-        return wire.encode_decision(decision, headers=added.headers, body=added.body)
+        return wire.encode_decision(decision, headers=added.headers, body=added.body, request=request)
 
     def storage_failed(self, error: StorageError) -> None:
         """Counts a call that the storage failed, and logs it unless another was logged just now."""
@@ -144,18 +146,22 @@ class RateLimitService:
 class _ShouldRateLimit:
     """One call. Answered inside `receive` where the storage answers at once."""
 
-    __slots__ = ("_headers", "_outcome", "_replies", "_service")
+    __slots__ = ("_asked", "_headers", "_outcome", "_replies", "_service", "_started")
 
     def __init__(self, service: RateLimitService, replies: Replies, metadata: Mapping[str, str]) -> None:
         self._service = service
         self._replies = replies
         self._headers = metadata
         self._outcome: asyncio.Future[Outcome] | None = None
+        self._asked = b""
+        self._started = time.perf_counter()
 
     def receive(self, message: bytes) -> None:
         if self._outcome is not None:
             return  # a call has one message
         service = self._service
+        if service.response_metadata:
+            self._asked = message
         try:
             moment = self._headers.get(headers.GRPC_MOMENT)
             repeats = moment == wire.BEFORE_RESPONSE and len(message) <= wire.REPEATED_BYTES_MAX
@@ -187,7 +193,8 @@ class _ShouldRateLimit:
 
     def _answer(self, plan: Plan, outcome: Outcome, moment: Moment) -> None:
         decision = self._service.finish(plan, outcome, moment)
-        self._replies.answer(self._service.encode(decision, self._headers.get(headers.GRPC_PATH)))
+        self._replies.answer(self._service.encode(decision, self._headers.get(headers.GRPC_PATH), self._asked))
+        self._service.metrics.took(time.perf_counter() - self._started)
 
     def _fail(self, error: StorageError) -> None:
         self._service.storage_failed(error)

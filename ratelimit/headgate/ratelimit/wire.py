@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescriptor
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
+from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from headgate.contract import steering
 from headgate.limits.config import TOO_MANY
@@ -134,18 +135,22 @@ def _is_negative(message: RateLimitDescriptor) -> bool:
     return overlay_pb2.RateLimitDescriptor.FromString(message.SerializeToString()).is_negative_hits
 
 
-def encode_decision(decision: Decision, *, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> bytes:
-    """A serialized RateLimitResponse. A refusal also names its rule in dynamic metadata."""
+def encode_decision(
+    decision: Decision, *, headers: Sequence[tuple[str, str]] = (), body: bytes = b"", request: bytes = b""
+) -> bytes:
+    """A serialized RateLimitResponse. A refusal also names its rule in dynamic metadata; a `request` is told there."""
     # Serialized parts of a message may be concatenated: https://protobuf.dev/programming-guides/encoding/#last-one-wins
     # The statuses, which every answer has, are written out: through the message classes they cost half as much again.
     statuses = b"".join([_encode_status(status) for status in decision.statuses])
     refusal = decision.refusal
     metadata = [each.match.rule.metadata for each in decision.statuses if each.match and each.match.rule.metadata]
-    if refusal is None and not (headers or metadata or decision.quota_violations or decision.groups):
+    if refusal is None and not (headers or metadata or decision.quota_violations or decision.groups or request):
         return _GRANTED + statuses
     response = RateLimitResponse(overall_code=_CODES[decision.code])
     for name, value in headers:
         response.response_headers_to_add.add(key=name, value=value)
+    if request:
+        response.dynamic_metadata.update(_request_metadata(request))
     for each in metadata:
         response.dynamic_metadata.update(json.loads(each))
     if refusal is not None and refusal.rule is not None:
@@ -171,6 +176,24 @@ def encode_decision(decision: Decision, *, headers: Sequence[tuple[str, str]] = 
             {steering.PRIORITY_GROUPS: [_group(*each) for each in enumerate(decision.groups)]}
         )
     return response.SerializeToString() + statuses
+
+
+def _request_metadata(body: bytes) -> dict[str, Any]:
+    """What was asked, as envoyproxy/ratelimit tells it."""
+    message = RateLimitRequest.FromString(body)
+    told: dict[str, Any] = {"domain": message.domain, "descriptors": [_told(each) for each in message.descriptors]}
+    if message.hits_addend:
+        told["hitsAddend"] = float(message.hits_addend)
+    return told
+
+
+def _told(message: RateLimitDescriptor) -> dict[str, Any]:
+    told: dict[str, Any] = {"entries": [f"{entry.key}={entry.value}" for entry in message.entries]}
+    if message.HasField("limit"):
+        told["limit"] = text_format.MessageToString(message.limit, as_one_line=True)
+    if message.HasField("hits_addend"):
+        told["hitsAddend"] = float(message.hits_addend.value)
+    return told
 
 
 def _group(number: int, clusters: Iterable[tuple[str, int]]) -> dict[str, Any]:

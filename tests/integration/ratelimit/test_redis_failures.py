@@ -1,6 +1,8 @@
 """What goes wrong with Redis costs the calls that it concerns, in a bounded time, and counters are right afterwards."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -174,4 +176,25 @@ async def test_two_services_share_a_redis_exactly(redis_server: RedisServer) -> 
     own = [(await storages[0].run(admission(op(0, key=f"own{i}_")))).before[0] for i in range(200)]
     assert own == [int(each.applied) for each in outcomes]
     for storage in storages:
+        await storage.close()
+
+
+async def test_however_long_redis_pauses_each_call_fails_in_time(short_path: Path) -> None:
+    """With the default timeouts. After each wave nothing is left of it: ten seconds are more of the same."""
+    with RedisServer(short_path) as redis:
+        storage = RedisStorage(redis.unix_url)
+        await storage.run(admission(op()))
+        os.kill(redis.pid, signal.SIGSTOP)
+        for _ in range(3):
+            started = time.monotonic()
+            wave = await asyncio.gather(*(storage.run(admission(op())) for _ in range(40)), return_exceptions=True)
+            # as long to connect as to be answered, and the rest is this machine's
+            assert time.monotonic() - started < 2 * 0.5 + 1.0
+            assert all(isinstance(each, StorageError) for each in wave)
+            assert storage.counts()["redis_waiting"] == 0
+        os.kill(redis.pid, signal.SIGCONT)
+        # What Redis had been sent, it may run now: once, and no more.
+        before = (await storage.run(admission(op(0)))).before[0]
+        assert 1 <= before <= 1 + 3 * 40
+        assert (await storage.run(admission(op(0)))).before == (before,)
         await storage.close()

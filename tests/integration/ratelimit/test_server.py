@@ -246,6 +246,26 @@ def test_serves_tls_and_wants_to_know_its_clients(start: StartServer, short_path
             cast("Callable[..., bytes]", channel.unary_unary(METHOD))(body, timeout=2)
 
 
+@pytest.mark.parametrize(("wanted", "answers"), [("envoy", True), ("someone", False)])
+def test_clients_may_have_to_have_a_name(start: StartServer, short_path: Path, wanted: str, *, answers: bool) -> None:
+    _, server_chain = server_tls(short_path, "limiter")
+    _, client_chain = server_tls(short_path, "envoy")
+    address = f"127.0.0.1:{free_port()}"
+    files = {"certificate": "limiter.crt", "key": "limiter.key", "client-ca": "envoy.crt"}
+    arguments = [part for name, file in files.items() for part in (f"--tls-{name}", str(short_path / file))]
+    start(client_limits(1), "--address", address, *arguments, "--tls-client-name", wanted)
+    key = (short_path / "envoy.key").read_bytes()
+    known = grpc.ssl_channel_credentials(server_chain.encode(), key, client_chain.encode())
+    body = client_request("a").SerializeToString()
+    with grpc.secure_channel(address, known, options=(("grpc.ssl_target_name_override", "limiter"),)) as channel:
+        ask = cast("Callable[..., bytes]", channel.unary_unary(METHOD))
+        if answers:
+            assert RateLimitResponse.FromString(ask(body, timeout=10)).overall_code == RateLimitResponse.OK
+        else:
+            with pytest.raises(grpc.RpcError):
+                ask(body, timeout=2)
+
+
 def test_in_shadow_mode_nothing_is_refused_and_the_metrics_tell(start: StartServer) -> None:
     server = start(client_limits(2), "--shadow-mode", "--limit-headers", "--limit-header-names", "A,B,C")
     assert [server.refuses() for _ in range(4)] == [False] * 4

@@ -66,7 +66,6 @@ def test_redis_is_found_where_it_says(variables: dict[str, str], url: str) -> No
         ({"REDIS_TYPE": "SENTINEL", "REDIS_URL": "m"}, "REDIS_URL=m needs the master's name and then sentinels"),
         ({"REDIS_TIMEOUT": "10"}, "REDIS_TIMEOUT=10 is no duration"),
         ({"CONFIG_TYPE": "ETCD"}, "CONFIG_TYPE=ETCD is none of FILE, GRPC_XDS_SOTW"),
-        ({"GRPC_CLIENT_TLS_SAN": "x"}, "GRPC_CLIENT_TLS_SAN=x is not supported"),
         ({"REDIS_TLS": "maybe", "REDIS_SOCKET_TYPE": "tcp"}, "REDIS_TLS=maybe is neither true nor false"),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL=loud is none of"),
         ({"REDIS_SOCKET_TYPE": "udp"}, "REDIS_SOCKET_TYPE=udp is none of unix, tcp, tls"),
@@ -97,6 +96,26 @@ def test_a_second_redis_is_read_with_its_own_settings() -> None:
     assert options.redis_per_second_url == "redis://:x@fast:1"
     assert (options.redis_timeout_seconds, options.redis_per_second_timeout_seconds) == (10.0, 0.25)
     assert (options.redis_gather_seconds, options.redis_batch_ops_max) == (0.00015, 64)
+
+
+def test_statsd_is_on_unless_something_else_is_said() -> None:
+    def statsd(**environment: str) -> tuple[str, float, list[str]]:
+        options = make_parser().parse_args(arguments_from(environment))
+        return options.statsd, options.statsd_interval_seconds, options.statsd_tag
+
+    assert statsd() == ("localhost:8125", 10.0, [])
+    given = {"STATSD_HOST": "s", "STATSD_PORT": "1", "STATS_FLUSH_INTERVAL": "1m", "EXTRA_TAGS": "a:b,c:d"}
+    assert statsd(**given) == ("s:1", 60.0, ["a=b", "c=d"])
+    for variable, value in (("USE_STATSD", "false"), ("DISABLE_STATS", "true"), ("USE_PROMETHEUS", "true")):
+        assert statsd(**{variable: value})[0] == ""
+
+
+def test_clients_names_and_answers_metadata() -> None:
+    tls = {"GRPC_SERVER_USE_TLS": "true", "GRPC_SERVER_TLS_CERT": "/c", "GRPC_SERVER_TLS_KEY": "/k"}
+    names = {"GRPC_CLIENT_TLS_CACERT": "/ca", "GRPC_CLIENT_TLS_SAN": "envoy"}
+    arguments = arguments_from({**tls, **names, "RESPONSE_DYNAMIC_METADATA": "true"})
+    options = make_parser().parse_args(arguments)
+    assert (options.tls_client_name, options.response_metadata) == ("envoy", True)
 
 
 @pytest.mark.parametrize(

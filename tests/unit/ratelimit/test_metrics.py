@@ -90,6 +90,19 @@ def test_text_is_prometheus_format() -> None:
     assert lines[-2:] == ["# TYPE extra counter", "extra 4"]
 
 
+def test_how_long_answers_took_is_a_histogram() -> None:
+    metrics = Metrics()
+    for seconds in (0.00005, 0.0001, 0.003, 99.0):
+        metrics.took(seconds)
+    lines = metrics.text().splitlines()
+    name, method = "ratelimit_service_response_time_seconds", 'grpc_method="ShouldRateLimit"'
+    assert f"# TYPE {name} histogram" in lines
+    for bound, count in (("0.0001", 2), ("0.0025", 2), ("0.005", 3), ("10.0", 3), ("+Inf", 4)):
+        assert f'{name}_bucket{{{method},le="{bound}"}} {count}' in lines
+    assert f"{name}_count{{{method}}} 4" in lines
+    assert f"{name}_sum{{{method}}} 99.00315" in lines
+
+
 def test_of_hits_that_come_near_only_what_lies_above_is_near() -> None:
     metrics = Metrics(near_limit_ratio=0.5)
     count(metrics, hits=4, before=3)

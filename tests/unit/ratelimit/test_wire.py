@@ -5,6 +5,8 @@ from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitRespon
 from google.protobuf import json_format
 from headgate.limits.config import Descriptor, Domain, RateLimit
 from headgate.limits.engine import (
+    Code,
+    Decision,
     LimitOverride,
     LimitRequest,
     Moment,
@@ -162,6 +164,18 @@ def test_a_limit_that_matches_brings_its_metadata() -> None:
     metadata = answered(0, "tier", "k").dynamic_metadata
     assert json_format.MessageToDict(metadata) == {"tier": "gold", "weights": [1.0]}
     assert set(json_format.MessageToDict(answered(5, "tier").dynamic_metadata)) >= {"tier", "rule", "limit"}
+
+
+def test_an_answer_may_tell_what_was_asked() -> None:
+    message = RateLimitRequest(domain="d", hits_addend=2)
+    descriptor = message.descriptors.add()
+    descriptor.entries.add(key="k", value="v")
+    descriptor.entries.add(key="n", value="")
+    descriptor.hits_addend.value = 3
+    encoded = encode_decision(Decision(Code.OK, (), None), request=message.SerializeToString())
+    told = json_format.MessageToDict(RateLimitResponse.FromString(encoded).dynamic_metadata)
+    descriptors = [{"entries": ["k=v", "n="], "hitsAddend": 3.0}]
+    assert told == {"domain": "d", "descriptors": descriptors, "hitsAddend": 2.0}
 
 
 def test_encodes_a_refusal_with_its_rule() -> None:

@@ -69,6 +69,9 @@ class RefusedCallError(Exception):
         self.status = status
 
 
+Admits = Callable[[asyncio.Transport], bool]
+"""Whether a connection that was just made may stay."""
+
 OpenCall = Callable[[Replies, Mapping[str, str]], Call]
 Services = Mapping[str, OpenCall]
 
@@ -76,10 +79,13 @@ Services = Mapping[str, OpenCall]
 class _Link(asyncio.Protocol):
     """One connection's socket."""
 
-    def __init__(self, services: Services, links: "set[_Link]", call_ended: Callable[[], None]) -> None:
+    def __init__(
+        self, services: Services, links: "set[_Link]", call_ended: Callable[[], None], admits: "Admits | None" = None
+    ) -> None:
         self._services = services
         self._links = links
         self._call_ended = call_ended
+        self._admits = admits
         self._connection = Connection(message_bytes_max=MESSAGE_BYTES_MAX)
         self._calls: dict[int, Call] = {}
         self._transport: asyncio.Transport | None = None
@@ -92,6 +98,10 @@ class _Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        if self._admits is not None and not self._admits(self._transport):
+            log.warning("client_refused", peer=str(transport.get_extra_info("peername")))
+            self._transport.abort()
+            return
         connected = transport.get_extra_info("socket")
         if connected is not None and connected.family in (socket.AF_INET, socket.AF_INET6):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -202,22 +212,22 @@ class Server:
         self._idle: asyncio.Event | None = None
         """Only while draining: set when the last call ends."""
 
-    async def listen(self, address: str, *, tls: ssl.SSLContext | None = None) -> int:
+    async def listen(self, address: str, *, tls: ssl.SSLContext | None = None, admits: Admits | None = None) -> int:
         """Binds `unix:/path` or `host:port`; returns the port (0 for a socket file). A stale socket file is replaced.
 
-        `fd:N` is a listening unix socket that we were started with: who calls while we restart is waited for.
+        `fd:N` is a listening socket that we were started with: who calls while we restart is waited for.
 
         Raises AddressInUseError.
         """
         loop = asyncio.get_running_loop()
 
         def make() -> _Link:
-            return _Link(self._services, self._links, self._call_ended)
+            return _Link(self._services, self._links, self._call_ended, admits)
 
         try:
             if address.startswith("fd:"):
                 inherited = socket.socket(fileno=int(address.removeprefix("fd:")))
-                self._server = await loop.create_server(make, sock=inherited, backlog=BACKLOG)
+                self._server = await loop.create_server(make, sock=inherited, backlog=BACKLOG, ssl=tls)
                 return 0
             if address.startswith("unix:"):
                 path = address.removeprefix("unix:")

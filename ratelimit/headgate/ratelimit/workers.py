@@ -1,0 +1,82 @@
+"""Several processes behind one address: each is a whole service with the same arguments, and accepts from one socket.
+
+We open the address and hold it, so who connects while a process is started again is served by another. What the
+processes share is in Redis: counters in memory are one process's own, and so a memory of each would let in several
+times what is allowed. Each has an admin port of its own: the given one, the next, and so on.
+"""
+
+import argparse
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from headgate.runtime.addresses import AddressInUseError
+from headgate.runtime.http2.server import BACKLOG
+from headgate.runtime.logging import event_log
+from headgate.runtime.signals import stop_event
+from headgate.runtime.supervisor import ChildSpec, Supervisor, relay_output
+
+log = event_log("ratelimit")
+
+WORKERS_MAX = 64
+
+
+def problem_of(options: argparse.Namespace) -> str:
+    """Why there cannot be several processes; empty where there can."""
+    if not 1 <= options.workers <= WORKERS_MAX:
+        return f"--workers: expected 1 to {WORKERS_MAX}, found {options.workers}"
+    if options.workers > 1 and not options.redis_url:
+        return "--workers: counters in memory are of one process; several need a Redis to share them (--redis-url)"
+    return ""
+
+
+async def run_workers(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Runs them until SIGTERM or SIGINT, then lets them drain. Raises AddressInUseError."""
+    stop = stop_event()
+    with closing(listening(options.address)) as listener:
+        supervisor = Supervisor()
+        try:
+            for index in range(options.workers):
+                supervisor.start(_spec(options, arguments, index, listener.fileno()))
+            log.info("workers_started", address=options.address, workers=options.workers)
+            await stop.wait()
+        finally:
+            await supervisor.stop()
+
+
+def _spec(options: argparse.Namespace, arguments: Sequence[str], index: int, descriptor: int) -> ChildSpec:
+    own = ["--workers", "1", "--address", f"fd:{descriptor}"]
+    if options.admin_port:
+        own += ["--admin-port", str(options.admin_port + index)]
+    return ChildSpec(
+        name=f"worker-{index}",
+        # what stands last counts
+        command=(sys.executable, "-m", "headgate.ratelimit.main", *arguments, *own),
+        on_line=relay_output,
+        stop_seconds=options.drain_seconds + 5,
+        descriptors=(descriptor,),
+    )
+
+
+def listening(address: str) -> socket.socket:
+    """A socket on `unix:/path` or `host:port` that processes can be started with. Raises AddressInUseError."""
+    try:
+        if address.startswith("unix:"):
+            path = Path(address.removeprefix("unix:"))
+            path.unlink(missing_ok=True)
+            made = socket.socket(socket.AF_UNIX)
+            made.bind(str(path))
+        else:
+            host, _, port = address.rpartition(":")
+            host = host.strip("[]")
+            made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((host, int(port)))
+        made.listen(BACKLOG)
+    except (OSError, ValueError, OverflowError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise AddressInUseError(f"cannot listen on {address}: {reason}") from error
+    made.setblocking(False)
+    return made

@@ -1,0 +1,64 @@
+"""Several processes behind one address: they count together, and one that dies is missed by nobody."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
+from headgate.ratelimit.main import main
+from support.limiter import METHOD, client_limits, client_request
+from support.ports import LOOPBACK, free_port
+from support.processes import Child
+from support.redis import RedisServer
+from support.waiting import wait_until
+
+WORKERS = 3
+LIMIT = 25
+
+
+def ask(address: str) -> int:
+    """One call on a connection of its own."""
+    with grpc.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
+        call: Callable[..., RateLimitResponse] = channel.unary_unary(
+            METHOD, RateLimitRequest.SerializeToString, RateLimitResponse.FromString
+        )
+        return call(client_request("a"), timeout=10, wait_for_ready=True).overall_code
+
+
+def workers_of(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_they_count_together_and_outlive_each_other(redis_server: RedisServer, short_path: Path, kind: str) -> None:
+    config = short_path / "limits.yaml"
+    config.write_text(client_limits(LIMIT, "year"))
+    address = f"{LOOPBACK}:{free_port()}" if kind == "tcp" else f"unix:{short_path / 'l.sock'}"
+    command = [sys.executable, "-m", "headgate.ratelimit.main", "--config", str(config), "--address", address]
+    command += ["--redis-url", redis_server.url, "--workers", str(WORKERS), "--drain-seconds", "1"]
+    child = Child(command, directory=short_path, name="limiter")
+    try:
+        wait_until(lambda: child.stderr.count("server_listening") == WORKERS, "all workers to listen")
+        with ThreadPoolExecutor(8) as pool:
+            codes = list(pool.map(ask, [address] * 40))
+        assert codes.count(RateLimitResponse.OK) == LIMIT
+        killed = workers_of(child.pid)[0]
+        os.kill(killed, signal.SIGKILL)
+        assert ask(address) == RateLimitResponse.OVER_LIMIT
+        wait_until(lambda: child.stderr.count("server_listening") == WORKERS + 1, "the worker to be back")
+        child.signal(signal.SIGTERM)
+        assert child.wait() == 0
+        assert "Traceback" not in child.stderr
+    finally:
+        child.close()
+
+
+def test_counters_in_memory_are_of_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", str(tmp_path), "--workers", "2"]) == 1
+    assert "counters in memory are of one process" in capsys.readouterr().err

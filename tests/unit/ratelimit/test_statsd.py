@@ -1,0 +1,73 @@
+"""Counters for statsd: what was counted since the last time, to a sink that may be away."""
+
+import asyncio
+from collections.abc import Mapping
+
+from headgate.ratelimit.statsd import DATAGRAM_BYTES_MAX, StatsdSink, flush_to, lines_of, packets
+from support.ports import LOOPBACK, free_port
+
+
+def test_only_what_has_grown_is_sent() -> None:
+    assert lines_of({"a.b": 5, "c": 2}, {"a.b": 3, "c": 2}, {}) == ["a.b:2|c\n"]
+    assert lines_of({"a b:c|d": 1}, {}, {"env": "x", "az": "1"}) == ["a_b_c_d.__az=1.__env=x:1|c\n"]
+
+
+def test_datagrams_hold_whole_lines() -> None:
+    lines = [f"name.{i:04d}:1|c\n" for i in range(300)]
+    found = packets(lines)
+    assert b"".join(found).decode() == "".join(lines)
+    assert max(map(len, found)) <= DATAGRAM_BYTES_MAX
+    assert all(packet.endswith(b"\n") for packet in found)
+
+
+class Counting:
+    """Ten more each time that it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.often = asyncio.Event()
+
+    def __call__(self) -> Mapping[str, int]:
+        self.asked += 1
+        if self.asked == 3:
+            self.often.set()
+        return {"hits": 10 * self.asked}
+
+
+async def test_a_sink_that_was_away_gets_all_of_it() -> None:
+    port, received = free_port(), asyncio.Queue[bytes]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.put_nowait(await reader.read())
+        writer.close()
+
+    counting = Counting()
+    async with asyncio.timeout(20):
+        sending = asyncio.create_task(flush_to(StatsdSink(host=LOOPBACK, port=port, interval_seconds=0.01), counting))
+        await counting.often.wait()
+        server = await asyncio.start_server(serve, LOOPBACK, port)
+        first = await received.get()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    server.close()
+    assert first.startswith(b"hits:")
+    assert int(first.removeprefix(b"hits:").partition(b"|")[0]) >= 30
+
+
+async def test_over_udp() -> None:
+    received: asyncio.Queue[bytes] = asyncio.Queue()
+
+    class Sink(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            del addr
+            received.put_nowait(data)
+
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Sink, local_addr=(LOOPBACK, 0))
+    port = transport.get_extra_info("sockname")[1]
+    sink = StatsdSink(host=LOOPBACK, port=port, over_udp=True, interval_seconds=0.01)
+    sending = asyncio.create_task(flush_to(sink, lambda: {"hits": 3}))
+    async with asyncio.timeout(10):
+        assert await received.get() == b"hits:3|c\n"
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    transport.close()
