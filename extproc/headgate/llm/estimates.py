@@ -35,7 +35,9 @@ BYTES_PER_TOKEN: Final = 4
 FILE_TOKENS: Final = 765
 """For each image, document or sound that comes along as base64, whatever its size."""
 
-_TEXTUAL: Final = frozenset((TextDelta, ThinkingDelta, ArgumentsDelta, RefusalDelta))
+# Tuples, not unions: those are made anew for each question, and asked for each part and chunk.
+_TEXTUAL: Final = (TextDelta, ThinkingDelta, ArgumentsDelta, RefusalDelta)
+_FILES: Final = (ImagePart, DocumentPart, MediaPart)
 _RELAYED_TEXT: Final = re.compile(
     rb'"(?:content|text|thinking|reasoning|reasoning_content|reasoning_text|partial_json|arguments|delta|refusal|input)"'
     rb'\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)'
@@ -57,8 +59,10 @@ def prompt_tokens(request: ChatRequest, body_bytes: int) -> int:
     files = 0
     for message in request.messages:
         for part in message.parts:
+            if isinstance(part, TextPart):
+                continue
             for file in part.content if isinstance(part, ToolResultPart) else (part,):
-                if isinstance(file, ImagePart | DocumentPart | MediaPart) and isinstance(file.source, Base64Source):
+                if isinstance(file, _FILES) and isinstance(file.source, Base64Source):
                     body_bytes -= len(file.source.data)
                     files += 1
     return max(body_bytes, 0) // BYTES_PER_TOKEN + 1 + files * FILE_TOKENS
@@ -68,10 +72,7 @@ def written_in(event: StreamEvent) -> int:
     """Bytes of text that an event of a stream adds."""
     if type(event) is OtherAnswer:
         event = event.event
-    if type(event) in _TEXTUAL:
-        assert isinstance(event, TextDelta | ThinkingDelta | ArgumentsDelta | RefusalDelta)
-        return bytes_of(event.text)
-    return 0
+    return bytes_of(event.text) if isinstance(event, _TEXTUAL) else 0
 
 
 def written_by(answer: ChatResponse | Alternative) -> int:

@@ -8,6 +8,7 @@ import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, assert_never
 
 import msgspec
@@ -216,18 +217,18 @@ def _trim_end(blocks: list[wire.Block]) -> None:
 
 
 def _encode_part(part: Part, path: str, losses: list[Loss]) -> wire.Block | None:
-    match part:
+    match part:  # in the order of how many there are
+        case ToolCallPart():
+            arguments = _check_arguments(part, path)
+            return wire.ToolUseBlock(_encode_id(part.id), part.name, arguments, _encode_cache(part.cache))
+        case ToolResultPart():
+            return _encode_result(part, path, losses)
         case TextPart():
             return wire.TextBlock(part.text, _encode_cache(part.cache))
         case RefusalPart():
             return wire.TextBlock(part.text) if part.text.strip() else None
         case ImagePart() | DocumentPart() | MediaPart() | OpaquePart():
             return _encode_content(part, path, losses)
-        case ToolCallPart():
-            arguments = _check_arguments(part, path)
-            return wire.ToolUseBlock(_encode_id(part.id), part.name, arguments, _encode_cache(part.cache))
-        case ToolResultPart():
-            return _encode_result(part, path, losses)
         case ThinkingPart():
             if not part.signature:
                 losses.append(Loss(path, "dropped", "reasoning without a signature is not taken back"))
@@ -343,7 +344,9 @@ def _check_arguments(part: ToolCallPart, path: str) -> msgspec.Raw:
 _ARGUMENTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
+@lru_cache(maxsize=4096)
 def _encode_id(call_id: str) -> str:
+    """Remembered: it comes with the call, with its result, and with both again in every later turn."""
     return _ID_CHARACTERS.sub("_", call_id)
 
 

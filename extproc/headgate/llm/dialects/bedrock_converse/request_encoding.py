@@ -149,7 +149,7 @@ class _Turns:
             return
         blocks.append(block)
         cache = None
-        if isinstance(part, TextPart | ImagePart | DocumentPart | ToolCallPart | ToolResultPart):
+        if isinstance(part, _CACHED):
             cache = part.cache
         if cache is None and isinstance(part, ToolResultPart):
             cache = next((point for content in part.content if (point := _cache_of(content)) is not None), None)
@@ -301,7 +301,11 @@ class _Turns:
 
 
 def _cache_of(content: ToolResultContent) -> CachePoint | None:
-    return content.cache if isinstance(content, TextPart | ImagePart | DocumentPart) else None
+    return content.cache if isinstance(content, _CACHED) else None
+
+
+_CACHED: Final = (TextPart, ImagePart, DocumentPart, ToolCallPart, ToolResultPart)
+"""Parts after which a cached prefix may end. A tuple: a union would be made anew for each part."""
 
 
 def _block_of(content: tuple[str, wire.Media] | wire.Document | None) -> wire.ContentBlock | None:
