@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from headgate.llm.canonical import (
+    Alternative,
     ArgumentsDelta,
     ChatResponse,
     CitationDelta,
@@ -13,7 +14,9 @@ from headgate.llm.canonical import (
     MediaPart,
     OpaqueOutput,
     OpaquePart,
+    OtherAnswer,
     Part,
+    PartEvent,
     PartStop,
     RedactedThinking,
     RedactedThinkingPart,
@@ -36,21 +39,28 @@ from headgate.llm.canonical import (
 
 
 def response_events(response: ChatResponse) -> Iterator[StreamEvent]:
-    """Start, the parts in order, the finish, the usage."""
+    """Start, the parts in order, the finish, the other answers, the usage."""
     yield Start(id=response.id, model=response.model, created=response.created, service_tier=response.service_tier)
-    logprobs = response.logprobs
-    for index, part in enumerate(response.parts):
+    yield from _answer_events(response)
+    for number, alternative in enumerate(response.alternatives, start=1):
+        for event in _answer_events(alternative):
+            yield OtherAnswer(number, event)
+    yield UsageUpdate(response.usage)
+
+
+def _answer_events(answer: ChatResponse | Alternative) -> Iterator[PartEvent]:
+    logprobs = answer.logprobs
+    for index, part in enumerate(answer.parts):
         for event in _part_events(index, part):
             yield event
             if logprobs and isinstance(event, TextDelta):
                 # of all texts together: nothing says where one text's tokens end
                 yield LogprobsDelta(index, logprobs)
                 logprobs = None
-    yield Finish(response.finish_reason, response.stop_sequence)
-    yield UsageUpdate(response.usage)
+    yield Finish(answer.finish_reason, answer.stop_sequence)
 
 
-def _part_events(index: int, part: Part) -> Iterator[StreamEvent]:
+def _part_events(index: int, part: Part) -> Iterator[PartEvent]:
     match part:
         case TextPart(text=text, citations=citations):
             yield TextStart(index)

@@ -55,6 +55,7 @@ class ChatStreamEncoder:
     """See `dialect.StreamEncoder`."""
 
     __slots__ = (
+        "_annotated",
         "_arguments",
         "_begins",
         "_blocks_said",
@@ -83,6 +84,7 @@ class ChatStreamEncoder:
         self._length = 0  # of the message's text so far
         self._begins = 0  # where in it the open part began
         self._citations: list[Citation] = []
+        self._annotated = 0
         self._images = 0
         self._head = b'data: {"id":"","choices":['
         self._tail = b"]}\n\n"
@@ -215,7 +217,10 @@ class ChatStreamEncoder:
         return self._annotations(held)
 
     def _annotations(self, said: list[dict[str, Any]]) -> bytes:
-        return self._delta(b"", b',"annotations":' + _encode(said))
+        # OpenAI's SDK puts streamed lists together by `index` and fails on an entry that has none.
+        numbered = [{"index": self._annotated + place, **each} for place, each in enumerate(said)]
+        self._annotated += len(said)
+        return self._delta(b"", b',"annotations":' + _encode(numbered))
 
     def _on_media(self, part: ImagePart | MediaPart) -> bytes:
         if isinstance(part, ImagePart):
