@@ -57,8 +57,8 @@ end
 
 -- What is known of an answer while it passes: its model, its counts, the costs that were published, the text of an
 -- unfinished object, how much was written since it was last counted, and how much of that was told.
-local function nothing_known(h)
-  return { counts = {}, done = {}, costs = nil, kept = "", model = nil, text = h:filterContext():get("text"), written = 0, told = 0 }
+local function nothing_known(whole)
+  return { whole = whole, counts = {}, done = {}, costs = nil, kept = "", model = nil, text = nil, written = 0, told = 0 }
 end
 
 local function set(metadata, state, name, count)
@@ -113,8 +113,12 @@ local function estimate(h, state)
   if known.input_tokens then set(metadata, state, "total_tokens", known.input_tokens + known.output_tokens) end
 end
 
--- Counts the text of a piece that was read: what follows the usage in it, for that counts what came before. A quote inside of it ends it here: an estimate need not look further.
+-- Counts the text of a piece that was read: what follows the usage in it, for that counts what came before. A quote inside
+-- of it ends it here: an estimate need not look further.
 local function count(h, state, text)
+  -- the usage of a whole answer counts all of it
+  if state.whole and state.counts.output_tokens and not state.estimated then return end
+  if state.text == nil then state.text = h:filterContext():get("text") or false end
   if not state.text then return end
   if state.rest then text = text:sub(-state.rest) end
   for _, before in ipairs(state.text) do
@@ -249,7 +253,7 @@ function envoy_on_response(h)
   elseif not streamed and not kind:find("[/+]json%f[^%w]") then
     return refuse_page(h, kind)
   end
-  local state = nothing_known(h)
+  local state = nothing_known(not streamed)
   if streamed and h:filterContext():get("hides") then
     request = request or h:streamInfo():dynamicMetadata():get("headgate")
     headers:remove("content-length")
