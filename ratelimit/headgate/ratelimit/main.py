@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from headgate.limits.matching import Snapshot
-from headgate.ratelimit import wire
+from headgate.ratelimit import reflection, wire
 from headgate.ratelimit.answers import LIMIT_HEADERS
 from headgate.ratelimit.config_source import ConfigSource
 from headgate.ratelimit.environment import VariableError, arguments_from
@@ -245,7 +245,7 @@ def _is_named(name: str, transport: asyncio.Transport) -> bool:
 
 async def _serve(service: RateLimitService, stop: asyncio.Event, options: argparse.Namespace) -> None:
     health = Health((wire.SERVICE,))
-    server = Server({**service.services(), **health.services()})
+    server = Server({**service.services(), **health.services(), **reflection.services((wire.SERVICE,))})
     tls = server_tls.open_tls(options)
     if options.tls_client_name and options.tls_client_ca is None:
         raise StartError("--tls-client-name needs --tls-client-ca: nobody shows a certificate otherwise")

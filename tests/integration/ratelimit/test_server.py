@@ -246,6 +246,17 @@ def test_serves_tls_and_wants_to_know_its_clients(start: StartServer, short_path
             cast("Callable[..., bytes]", channel.unary_unary(METHOD))(body, timeout=2)
 
 
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_tells_tools_which_services_there_are(start: StartServer, version: str) -> None:
+    path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+    ask = cast("Callable[..., Iterator[bytes]]", start(client_limits(1)).channel.stream_stream(path))
+    symbol = METHOD.split("/")[1].encode()
+    requests = (b"\x3a\x01*", b"\x22" + bytes((len(symbol),)) + symbol)
+    listed, told = ask(iter(requests), timeout=10)
+    assert symbol in listed
+    assert b"envoy/service/ratelimit/v3/rls.proto" in told
+
+
 @pytest.mark.parametrize(("wanted", "answers"), [("envoy", True), ("someone", False)])
 def test_clients_may_have_to_have_a_name(start: StartServer, short_path: Path, wanted: str, *, answers: bool) -> None:
     _, server_chain = server_tls(short_path, "limiter")

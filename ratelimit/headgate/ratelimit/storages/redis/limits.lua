@@ -281,8 +281,8 @@ while position <= arguments do
         end
       end
       if lenient and before + hits > limit then hits = math.max(limit - before, 0) end
-      if bucket and hits < 0 then hits = math.max(hits, -before) end
       charged = charged or hits ~= 0
+      if bucket and hits < 0 then hits = math.max(hits, -before) end
       if hits ~= 0 and record then
         local added = pool_add(record, 'a', record.newest, pools[own].name, clamped(before + hits) - before, pool_undo)
         if part == 4 and added > 0 then
