@@ -408,6 +408,8 @@ class Rule(_Hashed):
     redirect: Redirect | None = None
     rewrite: Rewrite | None = None
     direct: DirectResponse | None = None
+    counts_prompts: bool = False
+    """A tokenizer counts what is asked before limits decide, and before the backend is chosen."""
     unavailable: str = ""
     """Why nothing of an AI rule can be asked at the moment; its requests are answered 503."""
     owned_by: str = "Envoy AI Gateway"

@@ -54,6 +54,7 @@ class RouterSession:
         "_headers",
         "_held",
         "_mode",
+        "_passes",
         "_waiting",
     )
 
@@ -65,12 +66,17 @@ class RouterSession:
         self._body = BodyBuffer(facts.body_bytes_max)
         self._waiting: Change | None = None
         self._held: bytes | None = None
+        self._passes = False
 
     def receive(self, event: Event) -> Actions:
         """What to tell Envoy, or the shell (`CountPrompt`)."""
         try:
             return self._receive(event)
         except TranslationError as error:
+            if self._facts.count_prompt and isinstance(event, RequestHeaders | RequestBody):
+                # What has no prompt here goes on without a number: those that serve it say what is wrong with it.
+                self._passes = True
+                return self._without_count(event)
             return self._fail(error.detail())
 
     def crash(self, event: Event) -> Actions:
@@ -99,6 +105,11 @@ class RouterSession:
             case _:
                 assert_never(event)
 
+    def _without_count(self, event: RequestHeaders | RequestBody) -> Actions:
+        if self._mode is BodyMode.FULL_DUPLEX_STREAMED:
+            raise AssertionError("a stream that counts prompts needs request bodies buffered")
+        return (Continue(Phase.REQUEST_HEADERS if isinstance(event, RequestHeaders) else Phase.REQUEST_BODY),)
+
     def _fail(self, detail: ErrorDetail) -> Actions:
         return (reject(self._endpoint, detail),)
 
@@ -125,6 +136,8 @@ class RouterSession:
     def _on_body(self, event: RequestBody) -> Actions:
         if event.context.request_body_mode is not None:
             raise AssertionError("a router stream needs the request's header message")
+        if self._passes:
+            return self._without_count(event)
         self._body.add(event.body)
         if not event.end_of_stream and self._mode is not BodyMode.BUFFERED:
             if self._mode is BodyMode.FULL_DUPLEX_STREAMED:
@@ -177,7 +190,7 @@ class RouterSession:
         return self._finish(
             Change(
                 phase=change.phase,
-                set_headers=change.set_headers,
+                set_headers={**change.set_headers, header_names.PROMPT_TOKENS: str(event.tokens)},
                 clear_route_cache=True,
                 metadata={**change.metadata, keys.NAMESPACE: ours},
             )

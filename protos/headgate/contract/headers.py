@@ -14,6 +14,9 @@ LOSSES: Final = "x-headgate-losses"
 COUNT_SOURCE: Final = "x-headgate-count-source"
 """Response header of a token count: `provider` counted it, or this gateway did: `exact` or `estimated`."""
 
+PROMPT_TOKENS: Final = "x-headgate-prompt-tokens"
+"""Request header on routes that have prompts counted: the tokens of this one, for matches. No provider sees it."""
+
 LIMIT_WARNING: Final = "x-headgate-limit-warning"
 """Response header: limits that are nearly used up, as `<rule>;used=<per cent>%` items joined by `, `."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from headgate.llm.tokenizers import count_request
 from support import manifests
 from support.manifests import backend, limits, ref, route, rule, token_limit
 from support.providers import OPENAI, Answer, Delivery, Failure, Provider, Usage
@@ -39,6 +40,11 @@ def _documents(stage: Stage) -> list[manifests.Document]:
         policy = limits(mode, mode, token_limit("total", BUDGET, BY_USER, unit="Year"))
         policy["metadata"]["annotations"] = {"headgate.dev/token-reservation": mode}
         documents.append(policy)
+    counted = route("counted", [rule("counted", ref("openai"))], **manifests.costs(total="TotalToken"))
+    counted["metadata"]["annotations"] = {"headgate.dev/count-prompts": "true"}
+    policy = limits("counted", "counted", token_limit("total", BUDGET, BY_USER, unit="Year"))
+    policy["metadata"]["annotations"] = {"headgate.dev/token-reservation": "strict"}
+    documents += [counted, policy]
     documents.append(route("both", [rule("both", ref("openai"))], **manifests.costs(total="TotalToken")))
     large, small = (token_limit("total", n, BY_USER, unit="Year") for n in (10 * BUDGET, BUDGET))
     policy = limits("both", "both", large, small)
@@ -152,6 +158,30 @@ def test_a_client_that_leaves_pays_its_reservation(stage: Stage) -> None:
             httpx.post(url, content=body("strict"), headers=sent, timeout=0.5)
         wait_until(lambda calls=calls: stage.calls("headgate-ratelimit") == calls + 2, "the settlement")
         wait_left(stage, "leaves", "strict", BUDGET - count * ESTIMATE)
+
+
+def test_a_counted_prompt_is_reserved_by_its_tokens(stage: Stage) -> None:
+    """Of 60 tokens by its bytes it has 40: routes that ask for it have prompts counted."""
+    asked = body("counted")
+    count = count_request("chat-completions", "counted", asked)
+    assert count is not None
+    assert count.tokens != PROMPT
+
+    def is_counted() -> bool:  # the first prompts find no vocabulary yet
+        assert ask(stage, "warms up", "counted").status_code == 200
+        (entry,) = stage.access(lambda entry: entry["model"] == "counted")[-1:]
+        return entry["metadata"].get("prompt_tokens") == count.tokens
+
+    wait_until(is_counted, "prompts to be counted", timeout_seconds=60)
+    received = stage["openai"].last
+    assert not [name for name, _ in received.headers if name.startswith("x-headgate")]
+    stage["openai"].answer(Answer(usage=FULL, delivery=Delivery(delay_seconds=10)))
+    calls = stage.calls("headgate-ratelimit")
+    sent = {"content-type": "application/json", "x-user": "counted"}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{stage.url}/v1/chat/completions", content=asked, headers=sent, timeout=2)
+    wait_until(lambda: stage.calls("headgate-ratelimit") == calls + 2, "the settlement")
+    wait_left(stage, "counted", "counted", BUDGET - count.tokens - OUTPUT)
 
 
 @pytest.mark.parametrize("maximum", [10**30, -5, 2**60, "many", True, [1], 10**9 + 1])

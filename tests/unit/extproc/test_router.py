@@ -113,7 +113,16 @@ def test_the_prompt_is_counted_before_the_answer() -> None:
     assert isinstance(change, Change)
     assert change.metadata["io.envoy.ai_gateway"] == {"prompt_tokens": 42}
     assert change.metadata["headgate"]["model"] == "gpt-x"
+    assert change.set_headers["x-headgate-prompt-tokens"] == "42"
     assert change.clear_route_cache
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/v1/files", b"{}"), ("/v1/chat/completions", b"{"), ("/v1/batches", b"x")]
+)
+def test_what_has_no_prompt_to_count_goes_on(path: str, body: bytes) -> None:
+    _, answer = route(body, path, facts=RouterFacts(count_prompt=True))
+    assert answer == (Continue(Phase.REQUEST_BODY),)
 
 
 def test_a_prompt_that_cannot_be_counted_goes_on_without_a_number() -> None:

@@ -207,6 +207,8 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         _identity(listener, options),
         # out of the headers before anything else could pass it on; the route that is known says what is moved
         brought.movers() if any(brought.overrides(rule.backends) for rule in _rules(listener)) else iter(()),
+        # only for those who may ask; before limits, which reserve what it counts
+        iter([extraction.prompt_counter()] if any(rule.counts_prompts for rule in _rules(listener)) else []),
         # refuses before any backend is chosen; charges when the stream is done
         iter([ratelimit(options, reserves=reserves)] if _limited(listener) and options.limits else []),
         # begins with the backend that the answer names; the answer has to be there

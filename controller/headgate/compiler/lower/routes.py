@@ -273,6 +273,8 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     chosen_among = tuple(backend for backend, _ in served.backends)
     if steered.is_steered(chosen_among):
         configs[steered.FILTER].CopyFrom(steered.per_route())
+    if rule.counts_prompts:
+        configs[extraction.COUNTER].CopyFrom(extraction.counted())
     if rule.limits and options.limits:
         config = packed(limits.per_route(rule, backends=chosen_among))
         configs[limits.filter_name(options)].CopyFrom(config)

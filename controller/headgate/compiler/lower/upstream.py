@@ -100,6 +100,7 @@ STRIPPED = (
     *headers.CREDENTIALS,
     headers.MODEL,
     headers.ORIGINAL_PATH,
+    headers.PROMPT_TOKENS,
     *headers.INTERNAL,
     "x-ai-eg-internal-req-id",
     "x-headgate-client",

@@ -172,10 +172,29 @@ def _ai_rule(
         local_limit=applied.local_limit,
         auth=applied.auth,
         direct=direct,
+        counts_prompts=_counts_prompts(scope, route),
         unavailable=unavailable,
         owned_by=rule.models_owned_by,
         models_created=_unix_seconds(created),
     )
+
+
+COUNT_ANNOTATION = "headgate.dev/count-prompts"
+
+
+def _counts_prompts(scope: Scope, route: ai_gateway.AIGatewayRoute) -> bool:
+    """Whether the route asks for the tokens of prompts before they are admitted, and somebody can count them."""
+    wanted = route.metadata.annotations.get(COUNT_ANNOTATION, "false")
+    field = f"metadata.annotations[{COUNT_ANNOTATION}]"
+    if wanted not in ("true", "false"):
+        scope.report.error(route, field, f"{wanted} is neither true nor false", remedy='"true"')
+    if wanted != "true":
+        return False
+    if scope.options.envoy_gateway or not scope.options.extproc_sockets:
+        where = "beside Envoy Gateway" if scope.options.envoy_gateway else "without a processor"
+        scope.report.warning(route, field, f"prompts are not counted {where}: a quarter of their bytes is reserved")
+        return False
+    return True
 
 
 def _check_refs(

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
+import msgspec
 from envoy.config.core.v3.base_pb2 import HeaderValue
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.config.route.v3.route_components_pb2 import FilterConfig
@@ -45,6 +46,7 @@ from headgate.compiler.lower.wire import (
 )
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
+from headgate.contract.facts import RouterFacts
 from headgate.llm.error_bodies import error_body
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
@@ -63,6 +65,9 @@ USAGE_SCRIPT = "headgate.lua/usage"
 COSTS = "headgate.lua/costs"
 ROUTER = "headgate.ext_proc/router"
 PATH_MODEL = "headgate.lua/path_model"
+COUNTER = "headgate.ext_proc/count"
+COUNT_TIMEOUT_SECONDS = 5.0
+"""A process reads its vocabulary with the first prompt; 1 MB of text takes 0.1 s."""
 COST_TRAILERS = "headgate.header_mutation/costs"
 USAGE = "envoy.filters.http.ai_protocol_manager"
 ERROR_KEY = "error"
@@ -174,6 +179,43 @@ def router_processor() -> HttpFilter:
         ),
     )
     return http_filter(ROUTER, message, disabled=True)
+
+
+_UNASKED = ProcessingMode(
+    request_header_mode=ProcessingMode.SKIP,
+    request_body_mode=ProcessingMode.NONE,
+    request_trailer_mode=ProcessingMode.SKIP,
+    response_header_mode=ProcessingMode.SKIP,
+    response_body_mode=ProcessingMode.NONE,
+    response_trailer_mode=ProcessingMode.SKIP,
+)
+
+
+def prompt_counter() -> HttpFilter:
+    """The processor in the listener: counts prompts where a route says so (`counted`). A request whose prompt it cannot
+    count goes on without a number."""
+    facts = msgspec.json.encode(RouterFacts(count_prompt=True)).decode()
+    service = GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_ROUTER, value=facts)])
+    service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
+    message = ExternalProcessor(
+        grpc_service=service,
+        processing_mode=_UNASKED,
+        message_timeout=duration(COUNT_TIMEOUT_SECONDS),
+        failure_mode_allow=True,
+        metadata_options=MetadataOptions(
+            receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=[metadata.NAMESPACE, metadata.INTERNAL])
+        ),
+    )
+    return http_filter(COUNTER, message)
+
+
+@lru_cache(maxsize=1)
+def counted() -> Any:
+    """Per-route config that has prompts counted."""
+    mode = ProcessingMode()
+    mode.CopyFrom(_UNASKED)
+    mode.request_header_mode, mode.request_body_mode = ProcessingMode.SEND, ProcessingMode.BUFFERED
+    return packed(ExtProcPerRoute(overrides=ExtProcOverrides(processing_mode=mode)))
 
 
 def router_enabled() -> Any:
