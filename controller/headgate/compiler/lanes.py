@@ -14,6 +14,7 @@ from headgate.llm.hosts.table import HOSTS
 from headgate.llm.names import DialectName, HostName
 from headgate.llm.planning import CHAT_OPERATIONS, lane_for
 from headgate.llm.planning import Lane as CoreLane
+from headgate.llm.vendors import vendor_named
 
 
 class Lane(StrEnum):
@@ -447,7 +448,7 @@ def reason(path_class: PathClass, backend: Backend) -> str:
             return f"the form's model becomes {backend.model}"
         case Lane.EXTPROC if _is_relayed(path_class, backend):
             return f"forced by {backend.forced_by}"
-        case Lane.EXTPROC if speaks(backend, path_class.dialect) and backend.vendor:
+        case Lane.EXTPROC if speaks(backend, path_class.dialect) and vendor_named(backend.vendor).lacks:
             return f"{backend.vendor} does not serve {client}: translated to {spoken} and back"
         case Lane.EXTPROC:
             return f"{client} is translated to {spoken} and back"

@@ -46,7 +46,7 @@ _OPENAI_ONLY: Final = frozenset(
 """Members about OpenAI's own service."""
 
 VENDORS: Final = (
-    Vendor(name="OpenAI"),  # said of a server at another vendor's host name that is whole
+    Vendor(name="OpenAI", hosts=("api.openai.com",)),  # also said of a server at another's host name that is whole
     Vendor(name="ChatCompletions", lacks=_RESPONSES | _COMPLETIONS),
     Vendor(
         name="Mistral",

@@ -18,7 +18,7 @@ from headgate.llm.vendors import VENDORS, vendor_at, vendor_named
         ("API.Groq.com:443", "Groq"),
         ("eu.api.deepseek.com.", "DeepSeek"),
         ("notapi.mistral.ai", ""),
-        ("api.openai.com", ""),
+        ("api.openai.com", "OpenAI"),
         ("vllm.default.svc", ""),
     ],
 )
