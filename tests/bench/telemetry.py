@@ -40,11 +40,14 @@ class Way:
 
     name: str
     arguments: tuple[str, ...]
+    traced: bool = False
+    """Whether every request is traced; the fake provider takes the spans."""
 
 
 WAYS: Final = (
     Way(name="none", arguments=("--access-log", "")),
     Way(name="lines of Envoy", arguments=("--access-log", "{}/access.log")),
+    Way(name="traces", arguments=("--access-log", ""), traced=True),
     Way(name="ledger", arguments=("--access-log", "", "--ledger", "{}/usage.db")),
     Way(name="ledger and its lines", arguments=("--access-log", "{}/access.log", "--ledger", "{}/usage.db")),
 )
@@ -81,8 +84,10 @@ def _start(way: Way, backend_port: int, directory: Path, stack: ExitStack) -> Ru
     names = [scenario.name for scenario in SCENARIOS if scenario.route]
     ports: Mapping[str, int] = dict(zip(names, free_ports(len(names)), strict=True))
     arguments = [argument.format(directory) for argument in way.arguments]
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{backend_port}"} if way.traced else {}
+    configuration = headgate_configuration(dict(ports), backend_port)
     gateway = stack.enter_context(
-        Gateway(headgate_configuration(dict(ports), backend_port), directory, "--concurrency", "1", *arguments)
+        Gateway(configuration, directory, "--concurrency", "1", *arguments, environment=environment)
     )
     return Running(way, gateway, directory, ports[SCENARIO], [])
 

@@ -199,12 +199,26 @@ def _coalesce(*operators: tuple[str, str]) -> str:
     return f"%COALESCE({json.dumps({'operators': listed}, separators=(',', ':'))})%"
 
 
-def _published(key: str) -> str:
-    return f"%DYNAMIC_METADATA({metadata.NAMESPACE}:{key})%"
+def _count(tag: str, key: str) -> CustomTag:
+    # as a format: what Envoy itself makes of a number has six digits
+    return CustomTag(tag=tag, value=f"%DYNAMIC_METADATA({metadata.NAMESPACE}:{key})%")
 
 
-def _internal(key: str) -> str:
-    return f"%DYNAMIC_METADATA({metadata.INTERNAL}:{key})%"
+def _text(tag: str, namespace: str, key: str) -> CustomTag:
+    # not as a format, which costs twice as much
+    result = CustomTag(tag=tag)
+    result.metadata.kind.request.SetInParent()
+    result.metadata.metadata_key.key = namespace
+    result.metadata.metadata_key.path.add(key=key)
+    return result
+
+
+def _published(tag: str, key: str) -> CustomTag:
+    return _text(tag, metadata.NAMESPACE, key)
+
+
+def _internal(tag: str, key: str) -> CustomTag:
+    return _text(tag, metadata.INTERNAL, key)
 
 
 def _endings() -> Iterator[tuple[str, Endpoint]]:
@@ -241,7 +255,6 @@ _GEN_AI_NAMES: Final = tuple((each, _OPERATIONS.get(each, each.value)) for each 
 _SPAN_NAMES: Final = tuple((each, _openinference(each)[0]) for each in Operation)
 _SPAN_KINDS: Final = tuple((each, _openinference(each)[1]) for each in Operation)
 
-_ASKED: Final = _internal(metadata.INTERNAL_MODEL)
 _SENT: Final = _coalesce(
     ("CLUSTER_METADATA", f"{metadata.INTERNAL}:{MODEL}"),
     ("DYNAMIC_METADATA", f"{metadata.INTERNAL}:{metadata.INTERNAL_MODEL}"),
@@ -290,36 +303,38 @@ def _error_type() -> str:
 _ERROR_TYPE: Final = _error_type()
 
 
-def _tags(tracing: Tracing) -> Iterator[tuple[str, str]]:
-    """Attributes and their formats, of requests and of attempts alike."""
+def _tags(tracing: Tracing) -> Iterator[CustomTag]:
+    """Attributes of requests and of attempts alike."""
+
+    def formatted(tag: str, value: str) -> CustomTag:
+        return CustomTag(tag=tag, value=value)
+
     # Envoy's own has the query, where some clients send their keys
-    yield "http.url", "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:PATH)%"
+    yield formatted("http.url", "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:PATH)%")
     provider = f"%CLUSTER_METADATA({metadata.INTERNAL}:{PROVIDER})%"
     if tracing.convention is Convention.GEN_AI:
-        yield gen_ai.GEN_AI_OPERATION_NAME, _named(OPERATION, _GEN_AI_NAMES, "''")
-        yield gen_ai.GEN_AI_PROVIDER_NAME, provider
-        yield gen_ai.GEN_AI_REQUEST_MODEL, _SENT
-        yield gen_ai.GEN_AI_RESPONSE_MODEL, _published(metadata.RESPONSE_MODEL)
-        yield gen_ai.GEN_AI_REQUEST_STREAM, _internal(metadata.INTERNAL_STREAM)
-        for attribute, key in _USAGE:
-            yield attribute, _published(key)
+        yield formatted(gen_ai.GEN_AI_OPERATION_NAME, _named(OPERATION, _GEN_AI_NAMES, "''"))
+        yield formatted(gen_ai.GEN_AI_PROVIDER_NAME, provider)
+        yield formatted(gen_ai.GEN_AI_REQUEST_MODEL, _SENT)
+        yield _published(gen_ai.GEN_AI_RESPONSE_MODEL, metadata.RESPONSE_MODEL)
+        yield _internal(gen_ai.GEN_AI_REQUEST_STREAM, metadata.INTERNAL_STREAM)
+        yield from (_count(attribute, key) for attribute, key in _USAGE)
     else:
-        yield "openinference.span.kind", _named(KIND, _SPAN_KINDS, "''")
-        yield "llm.provider", provider
-        yield "llm.model_name", _SENT
-        for attribute, key in _COUNTS:
-            yield attribute, _published(key)
-    yield error_attributes.ERROR_TYPE, _ERROR_TYPE
-    yield "gen_ai.original.model", _ASKED
-    yield "headgate.client", _internal(metadata.INTERNAL_CLIENT)
-    yield "headgate.route", "%ROUTE_NAME%"
-    yield "headgate.lane", _published(metadata.LANE)
-    yield "headgate.usage.source", _published(metadata.USAGE_SOURCE)
-    yield "headgate.attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"
+        yield formatted("openinference.span.kind", _named(KIND, _SPAN_KINDS, "''"))
+        yield formatted("llm.provider", provider)
+        yield formatted("llm.model_name", _SENT)
+        yield from (_count(attribute, key) for attribute, key in _COUNTS)
+    yield formatted(error_attributes.ERROR_TYPE, _ERROR_TYPE)
+    yield _internal("gen_ai.original.model", metadata.INTERNAL_MODEL)
+    yield _internal("headgate.client", metadata.INTERNAL_CLIENT)
+    yield formatted("headgate.route", "%ROUTE_NAME%")
+    yield _published("headgate.lane", metadata.LANE)
+    yield _published("headgate.usage.source", metadata.USAGE_SOURCE)
+    yield formatted("headgate.attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")
     for header, attribute in tracing.attributes:
-        yield attribute, f"%REQ({header})%"
+        yield formatted(attribute, f"%REQ({header})%")
         if attribute == session_attributes.SESSION_ID and tracing.convention is Convention.GEN_AI:
-            yield gen_ai.GEN_AI_CONVERSATION_ID, f"%REQ({header})%"
+            yield formatted(gen_ai.GEN_AI_CONVERSATION_ID, f"%REQ({header})%")
 
 
 def _custom(tag: Tag) -> CustomTag:
@@ -382,7 +397,7 @@ def connection_manager(tracing: Tracing) -> HttpConnectionManager.Tracing:
     result = HttpConnectionManager.Tracing(provider=_provider(tracing))
     result.spawn_upstream_span.value = True
     result.random_sampling.value = 100.0  # the sampler decides
-    result.custom_tags.extend(CustomTag(tag=name, value=value) for name, value in _tags(tracing))
+    result.custom_tags.extend(_tags(tracing))
     result.custom_tags.extend(map(_custom, tracing.tags))
     if tracing.convention is Convention.GEN_AI:
         name = _named(OPERATION, _GEN_AI_NAMES, "request.method")

@@ -45,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HEADER:ATTRIBUTE,…",
         help=f"all modes: request headers that become labels of records (with a collector: {ATTRIBUTES_DEFAULT})",
     )
+    add(
+        "--span-request-header-attributes",
+        "--spanRequestHeaderAttributes",
+        type=_attributes,
+        default=_attributes(ATTRIBUTES_DEFAULT),
+        metavar="HEADER:ATTRIBUTE,…",
+        help=f"request headers that spans tell, where an EnvoyProxy asks for some (default {ATTRIBUTES_DEFAULT})",
+    )
     add("--access-log", default="/dev/stdout", help="file for a line per request, empty for none")
     add(
         "--capture-content",
@@ -71,6 +79,7 @@ def compiler_options(
         lua_directory=options.lua_dir,
         secrets_directory=secrets_directory,
         access_log=options.access_log,
+        span_attributes=options.span_request_header_attributes,
         capture=options.capture_content,
         path_root=options.root_prefix,
     )
