@@ -132,7 +132,7 @@ class EnvoyGateway:
         self._child = _start(self._directory, self._kube, older=self._older)
 
     def upgrade(self) -> None:
-        """Ends the older one and starts the newer, but for its name with the same configuration."""
+        """Replaces the older one by the newest, with the same configuration."""
         self.stop()
         self._older = False
         path = self._directory / CONFIGURATION
