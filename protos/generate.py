@@ -92,6 +92,7 @@ TYPED_MODULES = (
     "envoy.extensions.tracers.opentelemetry.samplers.v3.parent_based_sampler_pb2",
     "envoy.extensions.tracers.opentelemetry.samplers.v3.trace_id_ratio_based_sampler_pb2",
     "opentelemetry.proto.collector.logs.v1.logs_service_pb2",
+    "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2",
     "opentelemetry.proto.collector.trace.v1.trace_service_pb2",
     # clusters
     "envoy.extensions.clusters.dns.v3.dns_cluster_pb2",

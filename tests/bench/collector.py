@@ -9,6 +9,7 @@ from typing import Final
 from envoy.config.core.v3.base_pb2 import RequestMethod
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
+from headgate.collector.metering import Metering
 from headgate.collector.sinks.json_lines import line
 from headgate.collector.store.database import migrate, open_engine
 from headgate.collector.store.writing import write
@@ -16,7 +17,7 @@ from headgate.collector.wire import read_message
 from headgate.contract import metadata
 from headgate.ledger.joining import Joiner, Settings
 from headgate.ledger.prices import parse_prices
-from headgate.pb.token_usage_pb2 import TokenUsage
+from headgate.runtime.metrics import Registry
 
 from bench import report
 
@@ -33,6 +34,8 @@ class Cost:
     batch: int
     read: float
     """From Envoy's bytes to priced records."""
+    measured: float
+    """Into the metrics."""
     store: float
     """Into SQLite, with its sums."""
     lines: float
@@ -58,11 +61,15 @@ def _entry(number: int) -> HTTPAccessLogEntry:
         duration.nanos = nanos
     common.upstream_cluster, common.route_name = cluster, "default/r/rule/0/chat/match/0"
     common.upstream_request_attempt_count, common.stream_id = 1, f"{number:032x}"
+    common.custom_tags[metadata.TAG_PROVIDER], common.custom_tags[metadata.TAG_FIRST_BODY] = "openai", "200123"
     values = common.metadata.filter_metadata[metadata.INTERNAL]
     values.update({metadata.INTERNAL_MODEL: model, metadata.INTERNAL_CLIENT: f"client-{number % CLIENTS}"})
-    usage = TokenUsage(model=f"{model}-2025-01-01")
-    usage.input_tokens.value, usage.output_tokens.value = 100 + number % 900, 50
-    common.metadata.typed_filter_metadata["envoy.ai.token_usage"].Pack(usage)
+    published = common.metadata.filter_metadata[metadata.NAMESPACE]
+    published.update({metadata.USAGE_SOURCE: "reported", metadata.RESPONSE_MODEL: f"{model}-2025-01-01"})
+    counts = (100 + number % 900, 50, 150 + number % 900)
+    published.update(
+        dict(zip((metadata.INPUT_TOKENS, metadata.OUTPUT_TOKENS, metadata.TOTAL_TOKENS), counts, strict=True))
+    )
     request.request_method = RequestMethod.POST
     request.path, request.request_id = "/v1/chat/completions", f"{number:036x}"
     request.request_body_bytes, response.response_body_bytes = 900, 700
@@ -89,6 +96,10 @@ def measure(batch: int) -> Cost:
     began = time.process_time()
     batches = [[record for entry in read_message(data)[1] if (record := joiner.feed(entry))] for data in sent]
     read = time.process_time()
+    metering = Metering(Registry())
+    for records in batches:
+        metering.take(records)
+    measured = time.process_time()
     with tempfile.TemporaryDirectory(prefix="hg-bench-") as directory:
         engine = open_engine(str(Path(directory) / "usage.db"))
         migrate(engine)
@@ -101,9 +112,9 @@ def measure(batch: int) -> Cost:
     for records in batches:
         b"".join(map(line, records))
     done = time.process_time()
-    spent = (read - began, stored - migrated, done - encoded)
+    spent = (read - began, measured - read, stored - migrated, done - encoded)
     each = [seconds * 1e6 / RECORDS for seconds in spent]
-    return Cost(batch=batch, read=each[0], store=each[1], lines=each[2])
+    return Cost(batch=batch, read=each[0], measured=each[1], store=each[2], lines=each[3])
 
 
 def table() -> str:
@@ -111,10 +122,11 @@ def table() -> str:
     rows = [
         [
             f"{cost.batch}",
-            *(f"{each:.1f}" for each in (cost.read, cost.store, cost.lines)),
-            f"{cost.read + cost.store:.1f}",
+            *(f"{each:.1f}" for each in (cost.read, cost.measured, cost.store, cost.lines)),
+            f"{cost.read + cost.measured + cost.store:.1f}",
+            f"{cost.read + cost.measured + cost.store + cost.lines:.1f}",
         ]
         for cost in map(measure, BATCHES)
     ]
-    head = ["records a batch", "read us/record", "stored us/record", "lines us/record", "read and stored"]
+    head = ["records a batch", "read us/record", "measured", "stored", "as lines", "with a store", "and lines"]
     return report.table(head, rows)

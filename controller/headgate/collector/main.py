@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headgate.collector import wire
 from headgate.collector.counters import Counts
@@ -23,6 +23,7 @@ from headgate.collector.settings import LEDGER_VARIABLE, otlp_settings
 from headgate.collector.sinks.json_lines import JsonLines
 from headgate.collector.sinks.sink import Sink
 from headgate.collector.spool import Spool
+from headgate.contract import otel
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT, AttributesError, parse_attributes
 from headgate.ledger.joining import Settings
 from headgate.ledger.prices import PricesError
@@ -36,6 +37,9 @@ from headgate.runtime.http2.server import Server
 from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
 from headgate.runtime.metrics import CONTENT_TYPE, SERIES_MAX, Registry
 from headgate.runtime.signals import stop_event
+
+if TYPE_CHECKING:
+    from headgate.runtime.otlp_metrics import MetricsExport
 
 log = event_log("collector")
 
@@ -105,6 +109,7 @@ async def _run(options: argparse.Namespace) -> None:
     for outlet in outlets:
         service.subscribe(outlet.offer)
     registry = _registry(service, options)
+    export = _export(registry)
     lag = process_metrics.LoopLag(registry)
     lag.start()
     pages = {("GET", "/metrics"): page(registry.text, CONTENT_TYPE), ("GET", "/healthcheck"): _health(stop)}
@@ -121,6 +126,8 @@ async def _run(options: argparse.Namespace) -> None:
             await watching
         await asyncio.gather(*(outlet.close(options.drain_seconds) for outlet in outlets))
         lag.stop()
+        if export is not None:
+            await export.close()
         await admin.close()
 
 
@@ -132,6 +139,27 @@ def _registry(service: AccessLogService, options: argparse.Namespace) -> Registr
     service.counts.declare(registry)
     process_metrics.declare(registry)
     return registry
+
+
+def _export(registry: Registry) -> "MetricsExport | None":
+    """What `OTEL_*` variables ask for, begun."""
+    if not otel.asks(os.environ, otel.Signal.METRICS):
+        return None
+    # Imported here: messages of OpenTelemetry's for those who need them.
+    from headgate.runtime import otlp_metrics
+
+    settings, notes = otlp_metrics.settings(os.environ)
+    for note in notes:
+        log.warning("variable_not_read", note=note)
+    if settings is None:
+        return None
+    try:
+        sender = otlp_metrics.open_sender(settings.exporter)
+    except OSError as error:
+        raise StartError(f"OTLP: {error}") from error
+    export = otlp_metrics.MetricsExport(registry, settings, sender)
+    export.start()
+    return export
 
 
 def _observed(service: AccessLogService) -> Page:

@@ -21,7 +21,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     first_body_ns: int | None = None
     """Until the first byte of its body."""
     first_sent_ns: int | None = None
-    """Until the first byte to the client."""
+    """Until the first byte to the client; not read where the answer's first byte is known."""
     request_id: str = ""
     method: str = ""
     path: str = ""

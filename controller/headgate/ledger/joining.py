@@ -68,7 +68,7 @@ class Joiner:
         """The record, if the entry completes one."""
         key = (entry.peer, entry.request_id)
         if entry.attempt:
-            self._wait(key, _attempt(entry))
+            self._wait(key, _attempt(entry, str(error_kind(entry)), _ms(entry.duration_ns)))
             return None
         earlier = self._waiting.pop(key, None) if self._waiting else None
         return make_record(entry, node=self._node, settings=self.settings, earlier=tuple(earlier or ()))
@@ -84,12 +84,12 @@ class Joiner:
             found.append(attempt)
 
 
-def _attempt(entry: Entry) -> Attempt:
+def _attempt(entry: Entry, error: str, duration_ms: float) -> Attempt:
     return Attempt(
         backend=entry.cluster,
         status=entry.status,
-        error=str(error_kind(entry)),
-        duration_ms=_ms(entry.duration_ns),
+        error=error,
+        duration_ms=round(duration_ms, 3),
         upstream=entry.upstream,
     )
 
@@ -100,8 +100,12 @@ def _ms(nanoseconds: int) -> float:
 
 def record_id(node: str, entry: Entry) -> str:
     """Names the request: which moment, which Envoy, which connection. In the order of time, as databases like keys."""
-    where = blake2b(f"{node}\n{entry.peer}".encode(), digest_size=8).hexdigest()
-    return f"{entry.started_ns:016x}{where}"
+    return f"{entry.started_ns:016x}{_place(node, entry.peer)}"
+
+
+@lru_cache(maxsize=4096)
+def _place(node: str, peer: str) -> str:
+    return blake2b(f"{node}\n{peer}".encode(), digest_size=8).hexdigest()
 
 
 @lru_cache(maxsize=16_384)
@@ -169,14 +173,12 @@ def _labels(entry: Entry, attributes: Mapping[str, str]) -> Labels:
     return tuple(sorted((attributes[name], value) for name, value in entry.headers.items() if name in attributes))
 
 
-def _attempts(entry: Entry, earlier: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
-    if not entry.attempts:
-        return earlier
+def _attempts(entry: Entry, earlier: tuple[Attempt, ...], error: str) -> tuple[Attempt, ...]:
     if len(earlier) >= entry.attempts:
         return earlier
-    last = _attempt(entry)
     before = sum(attempt.duration_ms for attempt in earlier)
-    return (*earlier, msgspec.structs.replace(last, duration_ms=round(max(last.duration_ms - before, 0.0), 3)))
+    last = _attempt(entry, error, max(_ms(entry.duration_ns) - before, 0.0))
+    return (*earlier, last) if earlier else (last,)
 
 
 def make_record(
@@ -187,7 +189,7 @@ def make_record(
     route, path_class = route_and_operation(entry.route)
     path = _text(internal, metadata.INTERNAL_PATH) or entry.path
     operation = _operation(path_class, path)
-    tokens = _tokens(entry)
+    tokens, error = _tokens(entry), str(error_kind(entry))
     model = _text(internal, metadata.INTERNAL_MODEL)
     client = _text(internal, metadata.INTERNAL_CLIENT)
     labels = _labels(entry, settings.attributes)
@@ -209,15 +211,15 @@ def make_record(
         upstream=entry.upstream,
         lane=_lane(entry),
         client=client,
-        team=settings.prices.teams.get(client) or dict(labels).get(TEAM, ""),
+        team=settings.prices.teams.get(client, "") or (dict(labels).get(TEAM, "") if labels else ""),
         original_model=model,
         request_model=_text(published, metadata.MODEL_NAME_OVERRIDE) or model,
         response_model=_text(published, metadata.RESPONSE_MODEL) or entry.extracted_model,
         status=entry.status,
-        error=str(error_kind(entry)),
+        error=error,
         details=entry.details,
         flags=entry.flags,
-        attempts=_attempts(entry, earlier),
+        attempts=_attempts(entry, earlier, error),
         tokens=tokens,
         usage_source=_source(entry, tokens),
         costs=_costs(published),
@@ -229,7 +231,11 @@ def make_record(
         losses=_text(published, metadata.LOSSES),
         labels=labels,
     )
-    return settings.prices.priced(record)
+    if (cost := settings.prices.cost(record)) is not None:
+        # nobody else has the record yet, and a copy of it costs as much as making it did
+        msgspec.structs.force_setattr(record, "cost_micros", cost.micros)
+        msgspec.structs.force_setattr(record, "price", cost.price)
+    return record
 
 
 def _lane(entry: Entry) -> Lane:

@@ -25,7 +25,7 @@ from decimal import Decimal
 from fnmatch import translate
 from re import Pattern
 from re import compile as compile_regex
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from headgate.ledger.record import Tokens, UsageRecord, UsageSource
@@ -89,6 +89,13 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         return (picos + PICOS_PER_MICRO // 2) // PICOS_PER_MICRO
 
 
+class Cost(NamedTuple):
+    """What a request costs, in millionths of a dollar, and the row that says so."""
+
+    micros: int
+    price: str
+
+
 class PriceTable:
     """Immutable, but for what it remembers of earlier choices."""
 
@@ -117,14 +124,12 @@ class PriceTable:
             found = self._choices[key] = tuple(self._candidates(*key))
         return next((row for row in found if row.from_ns <= record.started_ns), None)
 
-    def priced(self, record: UsageRecord) -> UsageRecord:
-        """The record with its cost; unchanged where there is no price or nothing was used."""
+    def cost(self, record: UsageRecord) -> "Cost | None":
+        """What the request costs; None where there is no price or nothing was used."""
         if record.usage_source is UsageSource.NONE and (record.error or not record.attempts):
-            return record
+            return None
         row = self.price(record)
-        if row is None:
-            return record
-        return msgspec.structs.replace(record, cost_micros=row.cost_micros(record.tokens), price=row.name)
+        return None if row is None else Cost(row.cost_micros(record.tokens), row.name)
 
     def _candidates(self, service: str, *models: str) -> Iterator[Price]:
         """Best first."""

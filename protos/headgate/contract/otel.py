@@ -156,6 +156,11 @@ def disabled(environment: Mapping[str, str]) -> bool:
     return environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
+def asks(environment: Mapping[str, str], signal: Signal) -> bool:
+    """Whether the environment says that a signal goes somewhere."""
+    return exporter(environment, signal, []) is not None
+
+
 def exporter(environment: Mapping[str, str], signal: Signal, notes: list[str]) -> Exporter | None:
     """Where a signal goes; None where it goes nowhere. Adds to `notes` what the user has to be told.
 
@@ -166,7 +171,8 @@ def exporter(environment: Mapping[str, str], signal: Signal, notes: list[str]) -
     wanted = read.text(f"OTEL_{name}_EXPORTER")
     own, common = read.text(f"OTEL_EXPORTER_OTLP_{name}_ENDPOINT"), read.text("OTEL_EXPORTER_OTLP_ENDPOINT")
     kinds = {kind.strip() for kind in wanted.split(",")} if wanted else ({"otlp"} if own or common else set[str]())
-    notes.extend(f"OTEL_{name}_EXPORTER={kind} is not known: otlp or none" for kind in sorted(kinds - {"otlp", "none"}))
+    known = {"otlp", "none", *({"prometheus"} if signal is Signal.METRICS else ())}  # whose page is there anyway
+    notes.extend(f"OTEL_{name}_EXPORTER={kind} is not known: otlp or none" for kind in sorted(kinds - known))
     if disabled(environment) or "otlp" not in kinds:
         return None
     protocol = _protocol(read, name)

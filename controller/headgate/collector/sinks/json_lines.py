@@ -4,37 +4,90 @@ import asyncio
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import lru_cache
+from operator import attrgetter
+from typing import Final
 
 import msgspec
 from headgate.collector.sinks.sink import SinkError
-from headgate.ledger.record import UsageRecord
+from headgate.ledger.record import Attempt, Lane, Tokens, UsageRecord, UsageSource
 
 STDOUT: Final = "-"
 
 
+class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A record as users read it: times as text, nothing that is not known. Fields without a default are always there.
+
+    A class of its own because it is encoded four times as fast as a dictionary.
+    """
+
+    time: str
+    id: str
+    request_id: str = ""
+    node: str = ""
+    operation: str = ""
+    method: str = ""
+    path: str = ""
+    stream: bool
+    route: str = ""
+    rule: str = ""
+    backend: str = ""
+    service: str = ""
+    provider: str = ""
+    upstream: str = ""
+    lane: Lane
+    client: str = ""
+    team: str = ""
+    original_model: str = ""
+    request_model: str = ""
+    response_model: str = ""
+    status: int
+    error: str = ""
+    details: str = ""
+    flags: tuple[str, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    tokens: Tokens
+    usage_source: UsageSource
+    costs: dict[str, int] | None = None
+    cost_micros: int | None = None
+    price: str = ""
+    duration_ms: float
+    upstream_ms: float | None = None
+    ttft_ms: float | None = None
+    request_bytes: int
+    response_bytes: int
+    losses: str = ""
+    labels: dict[str, str] | None = None
+
+
+_SAME: Final = tuple(name for name in _Line.__struct_fields__ if name not in ("time", "costs", "labels"))
+_VALUES: Final = attrgetter(*_SAME)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
 def line(record: UsageRecord) -> bytes:
-    """The record as users read it: times as text, nothing that is not known."""
-    return _encode(record) + b"\n"
-
-
-def _encode(record: UsageRecord) -> bytes:
-    values: dict[str, Any] = {"time": _time(record.started_ns)}
-    for name in UsageRecord.__struct_fields__:
-        value = getattr(record, name)
-        if value in ("", None, ()) or name == "started_ns":
-            continue
-        match name:
-            case "costs" | "labels":
-                values[name] = dict(value)
-            case _:
-                values[name] = value
-    return msgspec.json.encode(values)
+    """The record as a line."""
+    same = dict(zip(_SAME, _VALUES(record), strict=True))
+    return (
+        _ENCODER.encode(
+            _Line(
+                time=_time(record.started_ns),
+                costs=dict(record.costs) if record.costs else None,
+                labels=dict(record.labels) if record.labels else None,
+                **same,
+            )
+        )
+        + b"\n"
+    )
 
 
 def _time(nanoseconds: int) -> str:
-    moment = datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1_000_000 % 1000:03d}Z"
+    return f"{_second(nanoseconds // 1_000_000_000)}.{nanoseconds // 1_000_000 % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 class JsonLines:

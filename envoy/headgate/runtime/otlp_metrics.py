@@ -1,0 +1,299 @@
+"""Metrics to whoever speaks OTLP: what a registry says now, every `OTEL_METRIC_EXPORT_INTERVAL`.
+
+`encode` is pure. What could not be sent is in the next message as well, for sums are cumulative; with `delta` they are
+the change since the last message that was taken.
+
+https://opentelemetry.io/docs/specs/otel/metrics/data-model/
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, Protocol, cast
+
+from headgate.contract import otel
+from headgate.runtime.logging import event_log
+from headgate.runtime.metrics import Distribution, Kind, Labels, Reading, Registry, Value
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric, NumberDataPoint
+
+log = event_log("otlp")
+
+METHOD: Final = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+INTERVAL_SECONDS: Final = 60.0
+GEN_AI_SCOPE: Final = "envoyproxy/ai-gateway"
+"""compat: the meter of `gen_ai` metrics."""
+SCOPE: Final = "headgate"
+_NANOS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where metrics go, how often, and in what form."""
+
+    exporter: otel.Exporter
+    interval_seconds: float = INTERVAL_SECONDS
+    delta: bool = False
+    resource: otel.Pairs = ()
+
+
+def settings(environment: Mapping[str, str]) -> tuple[Settings | None, tuple[str, ...]]:
+    """What `OTEL_*` variables say, None where metrics go nowhere; and what the user has to be told."""
+    notes: list[str] = []
+    exporter = otel.exporter(environment, otel.Signal.METRICS, notes)
+    if exporter is None:
+        return None, tuple(notes)
+    millis = environment.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
+    if millis and not (millis.isdecimal() and int(millis)):
+        notes.append(f"OTEL_METRIC_EXPORT_INTERVAL={millis} is not read: milliseconds are needed")
+        millis = ""
+    preferred = environment.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "").strip().lower()
+    if preferred not in ("", "cumulative", "delta", "lowmemory"):
+        notes.append(f"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE={preferred} is not known: cumulative or delta")
+    name, others = otel.resource(environment)
+    found = Settings(
+        exporter=exporter,
+        interval_seconds=int(millis) / 1000 if millis else INTERVAL_SECONDS,
+        delta=preferred in ("delta", "lowmemory"),
+        resource=(("service.name", name), *others),
+    )
+    return found, tuple(notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What a message is of, in nanoseconds of Unix time."""
+
+    start: int
+    end: int
+
+
+def encode(readings: Iterable[Reading], period: Period, *, resource: otel.Pairs, delta: bool = False) -> bytes:
+    """An ExportMetricsServiceRequest. With `delta` the readings are changes since `period.start`."""
+    message = ExportMetricsServiceRequest()
+    described = message.resource_metrics.add()
+    described.resource.attributes.extend(_pairs(resource))
+    scopes: dict[str, list[Metric]] = {}
+    for reading in readings:
+        if reading.values:
+            scope = GEN_AI_SCOPE if reading.description.name.startswith("gen_ai.") else SCOPE
+            scopes.setdefault(scope, []).append(_metric(reading, period, delta=delta))
+    for name, metrics in scopes.items():
+        # what OTLP 1.0 calls scopes; the wheel's messages are older, and the same on the wire
+        found = described.instrumentation_library_metrics.add()
+        found.instrumentation_library.name = name
+        found.metrics.extend(metrics)
+    return message.SerializeToString()
+
+
+def changes(now: Sequence[Reading], before: Mapping[str, Mapping[Labels, Value]]) -> Iterator[Reading]:
+    """Readings less what was read before; gauges as they are."""
+    for reading in now:
+        past = before.get(reading.description.name, {})
+        if reading.description.kind is Kind.GAUGE or not past:
+            yield reading
+        else:
+            yield Reading(
+                reading.description, {key: _less(value, past.get(key)) for key, value in reading.values.items()}
+            )
+
+
+def _less(value: Value, past: Value | None) -> Value:
+    if isinstance(value, Distribution):
+        found = Distribution(value.bounds)
+        earlier = past if isinstance(past, Distribution) else found
+        found.counts = [count - once for count, once in zip(value.counts, tuple(earlier.counts), strict=True)]
+        found.total = value.total - earlier.total
+        return found
+    return value - past if isinstance(past, int | float) else value
+
+
+def _metric(reading: Reading, period: Period, *, delta: bool) -> Metric:
+    described = reading.description
+    result = Metric(name=described.name, description=described.help, unit=described.unit or "1")
+    temporality = (
+        AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+        if delta
+        else AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+    )
+    if described.kind is Kind.GAUGE:
+        result.gauge.data_points.extend(_numbers(reading, period))
+        return result
+    if described.kind is Kind.COUNTER:
+        result.sum.aggregation_temporality = temporality
+        result.sum.is_monotonic = True
+        result.sum.data_points.extend(_numbers(reading, period))
+        return result
+    result.histogram.aggregation_temporality = temporality
+    for labels, value in reading.values.items():
+        assert isinstance(value, Distribution)
+        result.histogram.data_points.add(
+            attributes=_pairs(zip(described.labels, labels, strict=True)),
+            start_time_unix_nano=period.start,
+            time_unix_nano=period.end,
+            count=value.count,
+            sum=value.total,
+            bucket_counts=value.counts,
+            explicit_bounds=described.bounds,
+        )
+    return result
+
+
+def _numbers(reading: Reading, period: Period) -> Iterator[NumberDataPoint]:
+    for labels, value in reading.values.items():
+        assert not isinstance(value, Distribution)
+        point = NumberDataPoint(
+            attributes=_pairs(zip(reading.description.labels, labels, strict=True)),
+            start_time_unix_nano=period.start,
+            time_unix_nano=period.end,
+        )
+        if isinstance(value, int):
+            point.as_int = value
+        else:
+            point.as_double = value
+        yield point
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[KeyValue]:
+    return (KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in pairs if value)
+
+
+class Sender(Protocol):
+    """Takes messages to a receiver. Raises SendError."""
+
+    async def send(self, message: bytes) -> None: ...
+    async def close(self) -> None: ...
+
+
+class SendError(Exception):
+    """One line for the log."""
+
+
+class HttpSender:
+    """OTLP over HTTP, as protobuf."""
+
+    def __init__(self, exporter: otel.Exporter) -> None:
+        # Imported here: an HTTP client for those who need it.
+        import aiohttp
+
+        self._errors = (aiohttp.ClientError, TimeoutError, OSError)
+        self._url = exporter.url
+        headers = {name: value.reveal() for name, value in exporter.headers}
+        self._session = aiohttp.ClientSession(
+            headers={**headers, "content-type": "application/x-protobuf", "host": exporter.authority},
+            timeout=aiohttp.ClientTimeout(total=exporter.timeout_seconds),
+            connector=aiohttp.TCPConnector(ssl=_tls(exporter) if exporter.tls else False),
+        )
+
+    async def send(self, message: bytes) -> None:
+        try:
+            async with self._session.post(self._url, data=message) as response:
+                if response.status >= 300:
+                    raise SendError(f"{self._url} answered {response.status}")
+        except self._errors as error:
+            raise SendError(f"{self._url}: {error or 'no answer in time'}") from error
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+class GrpcSender:
+    """OTLP over gRPC."""
+
+    def __init__(self, exporter: otel.Exporter) -> None:
+        # Imported here: gRPC for those who need it.
+        import grpc
+
+        self._errors = grpc.RpcError
+        address = exporter.addresses[0]
+        self._target = f"{address.host}:{address.port}"
+        self._seconds = exporter.timeout_seconds
+        self._metadata = tuple((name, value.reveal()) for name, value in exporter.headers)
+        if exporter.tls:
+            credentials = grpc.ssl_channel_credentials(
+                *(_read(path) for path in (exporter.ca_file, exporter.key_file, exporter.certificate_file))
+            )
+            self._channel = grpc.aio.secure_channel(self._target, credentials)
+        else:
+            self._channel = grpc.aio.insecure_channel(self._target)
+        self._call = cast("Callable[..., Awaitable[bytes]]", self._channel.unary_unary(METHOD))
+
+    async def send(self, message: bytes) -> None:
+        try:
+            await self._call(message, metadata=self._metadata, timeout=self._seconds)
+        except self._errors as error:
+            raise SendError(f"{self._target}: {error}") from error
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+def _read(path: str) -> bytes | None:
+    if not path:
+        return None
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _tls(exporter: otel.Exporter) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=exporter.ca_file or None)
+    if exporter.certificate_file:
+        context.load_cert_chain(exporter.certificate_file, exporter.key_file or None)
+    return context
+
+
+def open_sender(exporter: otel.Exporter) -> Sender:
+    """Of the protocol that it says. Raises OSError for certificates that cannot be read."""
+    return GrpcSender(exporter) if exporter.protocol is otel.Protocol.GRPC else HttpSender(exporter)
+
+
+@dataclass(slots=True)
+class MetricsExport:
+    """Sends a registry's metrics until `close`, and once more then."""
+
+    registry: Registry
+    settings: Settings
+    sender: Sender
+    _sent: dict[str, Mapping[Labels, Value]] = field(default_factory=dict[str, Mapping[Labels, Value]])
+    _start: int = field(default_factory=time.time_ns)
+    _task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self.export()
+        await self.sender.close()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.interval_seconds)
+            await self.export()
+
+    async def export(self) -> None:
+        """Sends what there is now; what fails is logged."""
+        readings, now = [_copied(reading) for reading in self.registry.read()], time.time_ns()
+        delta = self.settings.delta
+        told = list(changes(readings, self._sent)) if delta else readings
+        message = encode(told, Period(self._start, now), resource=self.settings.resource, delta=delta)
+        try:
+            await self.sender.send(message)
+        except SendError as error:
+            log.warning("metrics_not_sent", error=str(error))
+            return
+        if delta:
+            self._start = now
+            self._sent = {reading.description.name: reading.values for reading in readings}
+
+
+def _copied(reading: Reading) -> Reading:
+    """As it is now: distributions go on counting while a message is under way."""
+    return Reading(reading.description, {key: _less(value, None) for key, value in reading.values.items()})
