@@ -168,7 +168,7 @@ def test_nothing_is_captured_unasked(receiver: OtlpReceiver, tmp_path: Path) -> 
     with capturing(receiver, tmp_path, "false") as stage:
         trace = ask(stage, "gpt", "Hello, whoever reads this!")
         receiver.trace(trace, 2)
-        assert stage.access(lambda line: line["route"].endswith("/openai/match/0") or "chat" in line["route"])
+        assert stage.access(lambda line: line["rule"].endswith("/openai/match/0") or "chat" in line["rule"])
         assert all(b"whoever" not in raw for raw in receiver.received.raw)
         assert not _processed(receiver.received.spans)
 

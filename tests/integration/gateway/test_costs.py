@@ -150,13 +150,13 @@ def test_usage(entries: Mapping[str, Mapping[str, Any]], name: str) -> None:
 
 def test_the_log_tells_who_did_what(entries: Mapping[str, Mapping[str, Any]]) -> None:
     entry = entries["messages stream to GPT"]
-    assert entry["model"] == "priced"
+    assert entry["original_model"] == "priced"
     assert entry["path"] == "/v1/messages"
     assert entry["status"] == 200
     assert entry["backend"] == "default/openai/route/priced/rule/0/ref/0"
-    assert entry["attempts"] == 1
+    assert entry["attempt_count"] == 1
     assert entries["error"]["status"] == 500
-    assert entries["large"]["bytes_sent"] > 5_000_000
+    assert entries["large"]["response_bytes"] > 5_000_000
 
 
 # --- what was known when the client left

@@ -202,8 +202,8 @@ def test_three_providers_are_tried_in_order(stage: Stage) -> None:
     stage["anthropic"].answer(Failure(529))
     assert stage.chat("three").status_code == 200
     assert len(stage["openai"].requests) == len(stage["anthropic"].requests) == len(stage["second"].requests) == 1
-    (entry,) = stage.access(lambda entry: entry["model"] == "three")
-    assert entry["attempts"] == 3
+    (entry,) = stage.access(lambda entry: entry["original_model"] == "three")
+    assert entry["attempt_count"] == 3
     assert entry["backend"] == "default/second/route/failover/rule/6/ref/2"
 
 
@@ -270,6 +270,6 @@ def test_log_says_where_counts_are_from_and_whose_session_it_is(stage: Stage) ->
 def test_attempt_that_failed_has_a_line_of_its_own(stage: Stage) -> None:
     stage["openai"].answer(Failure(503, "away"))
     assert stage.chat("native-native").status_code == 200
-    request = stage.access(lambda entry: entry["model"] == "native-native" and entry["attempts"] == 2)[-1]
+    request = stage.access(lambda entry: entry["original_model"] == "native-native" and entry["attempt_count"] == 2)[-1]
     lines = stage.access(lambda entry: entry["request_id"] == request["request_id"], attempts=True)
     assert [(line["status"], line["backend"].split("/")[1]) for line in lines] == [(503, "openai")]

@@ -177,7 +177,7 @@ def test_money_beyond_32_bits(stage: Stage) -> None:
     """900,000,000 millionths a request, of 5,000,000,000,000."""
     headers = ask(stage, "money")
     assert "money/spent" in headers["x-ratelimit-limit"]
-    found = stage.access(lambda line: line.get("model") == "money")
+    found = stage.access(lambda line: line.get("original_model") == "money")
     assert {line["metadata"]["limit_cost"] for line in found} == {900_000_000}
 
 

@@ -229,7 +229,7 @@ def test_store_says_what_the_providers_served(
     del statuses
     found = Account()
     for row in ledger.rows():
-        if row["usage_source"] == "none":
+        if row["usage_source"] != "reported":
             continue
         model = row["original_model"]
         found.answers[model] += 1

@@ -187,6 +187,7 @@ def _published(backend: Backend, route: str) -> dict[str, Json]:
         metadata.BACKEND_NAME: backend.name,
         metadata.SERVICE_BACKEND_NAME: f"{namespace}/{rest.partition('/')[0]}",
         metadata.ROUTE_NAME: route,
+        metadata.USAGE_SOURCE: metadata.USAGE_NONE,  # until the answer says more
     }
 
 
