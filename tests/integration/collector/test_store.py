@@ -153,11 +153,15 @@ def write_patiently(engine: Engine, batch: list[UsageRecord]) -> int:
     raise AssertionError("never written")
 
 
+NOT_STORED = ("provider",)
+"""For metrics and lines: what is stored of a backend is its name, which leads to its provider in the configuration."""
+
+
 def test_columns_hold_what_they_are_named_after(engine: Engine) -> None:
     texts = {
         name: f"<{name}>"
         for name in UsageRecord.__struct_fields__
-        if UsageRecord.__annotations__[name] is str and name not in ("id", "method")
+        if UsageRecord.__annotations__[name] is str and name not in ("id", "method", *NOT_STORED)
     }
     write(engine, [record(1, **texts, status=200, labels=(("k", "v"),), request_bytes=5, response_bytes=6)])
     with engine.connect() as connection:
