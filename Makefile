@@ -73,6 +73,7 @@ reference: $(DEV_STAMP)
 
 manifests: $(DEV_STAMP)
 	$(BIN)/python manifests/generate.py
+	$(BIN)/python manifests/generate_dashboards.py
 
 # Needs the Helm that `make cluster` builds, or HELM=/path/to/helm.
 kustomize: $(DEV_STAMP)

@@ -184,6 +184,24 @@ def test_monitors_are_asked_for_only_and_name_ports_that_there_are() -> None:
     assert asked == {"envoy-gateway-all-values", "standalone-scaled-values"}
 
 
+def test_alerts_and_dashboards_are_the_files() -> None:
+    """Prometheus and Grafana are given `manifests/alerts` and `dashboards`, with the objectives of the values."""
+    objects = render("ns", CHART / "ci" / "envoy-gateway-all-values.yaml")
+    objectives, *groups = found(objects, "PrometheusRule")["spec"]["groups"]
+    assert groups == yaml.safe_load((MANIFESTS / "alerts" / "headgate.yaml").read_text())["groups"]
+    (defaults,) = yaml.safe_load((MANIFESTS / "alerts" / "objectives.yaml").read_text())["groups"]
+    assert [each["record"] for each in objectives["rules"]] == [each["record"] for each in defaults["rules"]]
+    assert [each["expr"] for each in objectives["rules"]] == ["vector(0.0005)", "vector(10)", "vector(1.5)"]
+    plain = render("ns", CHART / "ci" / "standalone-scaled-values.yaml")
+    assert found(plain, "PrometheusRule")["spec"]["groups"][0] == defaults
+    boards = [
+        each for each in objects if each["kind"] == "ConfigMap" and "grafana_dashboard" in each["metadata"]["labels"]
+    ]
+    shown = {name: json.loads(text) for each in boards for name, text in each["data"].items()}
+    files = (MANIFESTS / "dashboards").glob("*.json")
+    assert shown == {f"headgate-{path.name}": json.loads(path.read_text()) for path in files}
+
+
 def test_what_stands_beside_envoy_gateway_is_in_its_namespace() -> None:
     objects = render("ns", CHART / "ci" / "envoy-gateway-all-values.yaml")
     controller = container(found(objects, "Deployment", "ai-gateway-controller"), "controller")["args"]

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 from support.chromium import Chromium, ChromiumMissingError, Page
+from support.missing import missing
 
 ARTIFACTS = Path(__file__).parents[3] / "artifacts" / "observe"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chromium]:
-    """Debian's chromium. Where there is none the test fails and says how to get it."""
+    """Debian's chromium. Where there is none it is said how to get it; in CI that is a failure."""
     with tempfile.TemporaryDirectory(prefix="hg-", ignore_cleanup_errors=True) as directory:
         try:
             started = Chromium(Path(directory))
         except ChromiumMissingError as error:
-            pytest.fail(str(error), pytrace=False)
+            missing(str(error))
         with started:
             yield started
 

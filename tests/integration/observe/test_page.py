@@ -5,7 +5,8 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -69,14 +70,17 @@ def _documents(stage: Stage) -> list[manifests.Document]:
     ]
 
 
+def _stage() -> Stage:
+    return Stage(
+        openai=Provider(OPENAI, key="sk-openai"),
+        spare=Provider(OPENAI, key="sk-spare"),
+        anthropic=Provider(ANTHROPIC, key="sk-anthropic"),
+    )
+
+
 @pytest.fixture(scope="module")
 def observed() -> Iterator[Stage]:
-    providers = {
-        "openai": Provider(OPENAI, key="sk-openai"),
-        "spare": Provider(OPENAI, key="sk-spare"),
-        "anthropic": Provider(ANTHROPIC, key="sk-anthropic"),
-    }
-    with Stage(**providers) as stage:
+    with _stage() as stage:
         yield stage.run(_documents(stage), "--observe")
 
 
@@ -86,22 +90,32 @@ def stage(observed: Stage) -> Iterator[Stage]:
     observed.check()
 
 
+def address_of(stage: Stage) -> str:
+    return stage.gateway.wait_output(r"look +(http://\S+)").group(1)
+
+
 @pytest.fixture(scope="module")
 def address(observed: Stage) -> str:
-    return observed.gateway.wait_output(r"look +(http://\S+)").group(1)
+    return address_of(observed)
 
 
 @pytest.fixture
 def page(browser: Chromium, address: str) -> Iterator[Page]:
+    with opened(browser, address) as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Chromium, address: str) -> Generator[Page]:
     """The page, connected. At the end it must have asked nobody else for anything and complained of nothing."""
-    opened = browser.open(address)
-    opened.wait("document.getElementById('state-text').textContent === 'serving'")
-    opened.wait("document.querySelectorAll('.tile').length === 6")
-    yield opened
+    page = browser.open(address)
+    page.wait("document.getElementById('state-text').textContent === 'serving'")
+    page.wait("document.querySelectorAll('.tile').length === 6")
+    yield page
     browser.listen(0.1)
-    opened.close()
-    assert not [url for url in opened.requested if not url.startswith(address)]
-    assert opened.complaints == []
+    page.close()
+    assert not [url for url in page.requested if not url.startswith(address)]
+    assert page.complaints == []
 
 
 def ask(stage: Stage, model: str, who: str = "alice", **more: Any) -> httpx.Response:
@@ -119,20 +133,23 @@ def wait_row(page: Page, *words: str) -> None:
     page.wait(f"[...document.querySelectorAll('#list summary')].some(each => {found})")
 
 
-def test_a_fresh_page_says_what_to_try_and_shows_it(
-    stage: Stage, page: Page, shoot: Callable[[Page, str], None]
-) -> None:
-    assert "Waiting for the first request" in page.text("#empty")
-    command = page.text("#curl")
-    assert stage.url in command
-    assert "gpt" in command
-    shoot(page, "empty")
-    stage["openai"].answer(Answer(text=ANSWERED, usage=USAGE))
-    subprocess.run(["bash", "-c", command], env={**os.environ, "KEY": KEYS["alice"]}, check=True, capture_output=True)
-    wait_row(page, "gpt", "alice", "openai", "native", "120 → 80", "200")
-    assert page.evaluate("document.getElementById('empty').hidden")
-    assert "200" in page.text("#foot"), "tokens in all"
-    assert page.evaluate("document.querySelectorAll('#chart-tokens rect.fill-first').length") > 0
+def test_a_fresh_page_says_what_to_try_and_shows_it(browser: Chromium, shoot: Callable[[Page, str], None]) -> None:
+    with _stage() as stage:
+        stage.run(_documents(stage), "--observe")
+        with opened(browser, address_of(stage)) as page:
+            assert "Waiting for the first request" in page.text("#empty")
+            command = page.text("#curl")
+            assert stage.url in command
+            assert "gpt" in command
+            shoot(page, "empty")
+            stage["openai"].answer(Answer(text=ANSWERED, usage=USAGE))
+            environment = {**os.environ, "KEY": KEYS["alice"]}
+            subprocess.run(["bash", "-c", command], env=environment, check=True, capture_output=True)
+            wait_row(page, "gpt", "alice", "openai", "native", "120 → 80", "200")
+            assert page.evaluate("document.getElementById('empty').hidden")
+            assert "1 request, 200 tokens" in page.text("#foot")
+            assert page.evaluate("document.querySelectorAll('#chart-tokens rect.fill-first').length") == 1
+        stage.check()
 
 
 def test_a_stream_appears_by_itself_and_tells_its_lane(stage: Stage, page: Page) -> None:
@@ -312,7 +329,7 @@ def test_a_collector_that_dies_counts_again(browser: Chromium) -> None:
             route("models", [rule("gpt", ref("openai"))]),
         ]
         stage.run(documents, "--observe")
-        page = browser.open(stage.gateway.wait_output(r"look +(http://\S+)").group(1))
+        page = browser.open(address_of(stage))
         page.wait("document.querySelectorAll('.tile').length === 6")
         (collector,) = stage.gateway.processes()["collector"]
         before = page.text("#foot")
