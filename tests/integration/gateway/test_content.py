@@ -61,7 +61,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> LedgerFile:
 @pytest.fixture(scope="module")
 def running(receiver: OtlpReceiver, ledger: LedgerFile, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("rules")
-    with capturing(receiver, folder, "span_and_event", "--ledger", str(ledger.path)) as stage:
+    with capturing(receiver, folder, "span_and_event", "--ledger", str(ledger.path), "--observe") as stage:
         yield stage
 
 
@@ -139,6 +139,9 @@ def test_what_must_not_be_told_is_nowhere(stage: Stage, receiver: OtlpReceiver, 
     assert len(ledger.wait(1)) >= 1
     admin = stage.gateway.wait_output(r"admin +(http://\S+)").group(1)
     pages = [stage.http.get(f"{admin}/{page}").text for page in ("metrics", "status", "")]
+    with stage.http.stream("GET", f"{admin}/events") as events:
+        pages.append(next(events.iter_text()))
+    assert '"gpt"' in pages[-1], "the page tells of the request"
     kept = [*pages, stage.gateway.output, _read(stage.access_log_path)]
     kept += [path.read_bytes().decode("latin-1") for path in ledger.path.parent.glob("usage.db*")]
     kept += [raw.decode("latin-1") for raw in receiver.received.raw]
