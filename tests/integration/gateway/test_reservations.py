@@ -169,7 +169,7 @@ def test_a_counted_prompt_is_reserved_by_its_tokens(stage: Stage) -> None:
 
     def is_counted() -> bool:  # the first prompts find no vocabulary yet
         assert ask(stage, "warms up", "counted").status_code == 200
-        (entry,) = stage.access(lambda entry: entry["model"] == "counted")[-1:]
+        (entry,) = stage.access(lambda entry: entry["original_model"] == "counted")[-1:]
         return entry["metadata"].get("prompt_tokens") == count.tokens
 
     wait_until(is_counted, "prompts to be counted", timeout_seconds=60)
