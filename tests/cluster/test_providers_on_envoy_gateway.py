@@ -126,3 +126,4 @@ async def _keys_are_renewed(stage: AiStage) -> None:
     nova.answer(Answer(text="Renewed."))
     stage.providers["gemini"].answer(Answer(text="After all."))
     await stage.until(lambda answer: answer.status_code == 200, lambda: stage.chat("nova"))
+    nova.requests.clear()  # those that were signed with the keys before
