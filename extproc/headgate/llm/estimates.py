@@ -4,7 +4,6 @@ A tokenizer would be nearer, but has to keep a stream's text, and to read its vo
 counted as they pass.
 """
 
-import re
 from typing import Final
 
 import msgspec
@@ -38,10 +37,6 @@ FILE_TOKENS: Final = 765
 # Tuples, not unions: those are made anew for each question, and asked for each part and chunk.
 _TEXTUAL: Final = (TextDelta, ThinkingDelta, ArgumentsDelta, RefusalDelta)
 _FILES: Final = (ImagePart, DocumentPart, MediaPart)
-_RELAYED_TEXT: Final = re.compile(
-    rb'"(?:content|text|thinking|reasoning|reasoning_content|reasoning_text|partial_json|arguments|delta|refusal|input)"'
-    rb'\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)'
-)
 
 
 def bytes_of(text: str) -> int:
@@ -81,11 +76,6 @@ def written_by(answer: ChatResponse | Alternative) -> int:
     if isinstance(answer, ChatResponse):
         written += sum(map(written_by, answer.alternatives))
     return written
-
-
-def relayed(data: bytes) -> int:
-    """Bytes of text in an answer that nobody decodes; what is cut at the end of `data` counts as far as it goes."""
-    return sum(map(len, _RELAYED_TEXT.findall(data)))
 
 
 def completed(reported: Usage, prompt: int, written: int) -> Usage:
