@@ -33,7 +33,8 @@ def built(decision: Decision) -> RateLimitResponse:
         message = response.statuses.add(code=status.code.value, limit_remaining=min(status.remaining, UINT32_MAX))  # pyright: ignore[reportArgumentType]
         if status.rule is not None and status.op is not None and status.rule.unit is not None:
             message.current_limit.requests_per_unit = min(status.rule.amount, UINT32_MAX)
-            message.current_limit.unit = int(status.rule.unit)  # pyright: ignore[reportAttributeAccessIssue]
+            known = status.rule.unit is not Unit.LIFETIME  # ours alone: the protocol has no such unit
+            message.current_limit.unit = int(status.rule.unit) if known else 0  # pyright: ignore[reportAttributeAccessIssue]
             message.current_limit.name = status.rule.name
             message.duration_until_reset.seconds = status.reset_seconds
     return response

@@ -257,7 +257,7 @@ def test_boto3_raises_what_the_gateway_itself_refuses(stage: Stage, aws: Any) ->
 
 
 def test_boto3_learns_of_a_cut_stream(stage: Stage, aws: Any) -> None:
-    stage["openai"].answer(Answer(text="one two three", delivery=Delivery(end_after_bytes=400)))
+    stage["openai"].answer(Answer(text="word " * 30, pieces=9, delivery=Delivery(end_after_bytes=700)))
     answer = aws.converse_stream(modelId="gpt:1", messages=CONVERSATION)
     with pytest.raises(EventStreamError):
         read(answer)

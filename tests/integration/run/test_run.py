@@ -388,8 +388,8 @@ def own_gateway(temporary: Path) -> Generator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_0_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    with own_gateway(tmp_path) as process:
+def test_a_signal_ends_it_with_0_and_leaves_nothing(short_path: Path, number: signal.Signals) -> None:
+    with own_gateway(short_path) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         while b"Ctrl-C" not in (line := process.stdout.readline()):
@@ -399,16 +399,16 @@ def test_a_signal_ends_it_with_0_and_leaves_nothing(tmp_path: Path, number: sign
         assert process.wait(20) == 0
         assert process.stderr.read() == b""
     assert [pid for pid in family if alive(pid)] == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
-def test_a_signal_during_the_start_ends_it_with_0(tmp_path: Path) -> None:
-    with own_gateway(tmp_path) as process:
+def test_a_signal_during_the_start_ends_it_with_0(short_path: Path) -> None:
+    with own_gateway(short_path) as process:
         family = wait_until(lambda: descendants(process.pid), "a child")
         process.terminate()
         assert process.wait(20) == 0
     assert [pid for pid in family if alive(pid)] == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
 def test_nothing_outlives_a_killed_gateway(run_gateway: Run) -> None:
