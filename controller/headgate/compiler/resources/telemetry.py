@@ -28,6 +28,11 @@ class ReceiverReference(Struct, frozen=True, kw_only=True):
     """Its namespace; the EnvoyProxy's when absent."""
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
     """Port of a Service."""
+
+
+class WeightedReceiverReference(ReceiverReference, frozen=True, kw_only=True):
+    """One of several."""
+
     unsupported: ClassVar[Mapping[str, str]] = {
         "fallback": "all that are named are asked in turn",
         "weight": "all that are named are asked alike",
@@ -39,7 +44,7 @@ class Receiver(Struct, frozen=True, kw_only=True):
 
     backend_ref: ReceiverReference | None = None
     """As `backendRefs` with one entry."""
-    backend_refs: Annotated[tuple[ReceiverReference, ...], msgspec.Meta(max_length=16)] = ()
+    backend_refs: Annotated[tuple[WeightedReceiverReference, ...], msgspec.Meta(max_length=16)] = ()
     """Services or Backends."""
     unsupported: ClassVar[Mapping[str, str]] = {"backendSettings": "Envoy's defaults are used"}
 
