@@ -14,7 +14,7 @@ from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
 from headgate.contract import otel
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT, AttributesError, merged_attributes
-from headgate.contract.otel import Signal, Tracing
+from headgate.contract.otel import Tracing
 from headgate.runtime.logging import event_log
 
 if TYPE_CHECKING:
@@ -161,11 +161,10 @@ def _access_log(path: str) -> str:
 
 
 def _logs(environment: Mapping[str, str]) -> "tuple[AccessLog, ...]":
-    """OpenTelemetry's logs, where they are asked for: an endpoint that is there for traces asks for none."""
+    """OpenTelemetry's logs, where they are asked for."""
     from headgate.compiler.ir import AccessLog
 
-    asked = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT" in environment or environment.get("OTEL_LOGS_EXPORTER") == "otlp"
-    exporter = otel.exporter(environment, Signal.LOGS, []) if asked else None
+    exporter = otel.log_exporter(environment, [])
     if exporter is None:
         return ()
     name, others = otel.resource(environment)

@@ -75,6 +75,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, default=max(1, usable_cpus() // 2), help="processor processes (default %(default)s)")
     add("--concurrency", type=int, help="Envoy's worker threads (default: one per CPU)")
     add("--redis-url", default="", help="count limits in Redis instead of in memory")
+    add("--state-dir", type=Path, help="folder for sockets and files (default: a temporary one, removed at the end)")
+    add("--root-prefix", default=defaults.root_prefix, help="path that all endpoints live under (default %(default)s)")
+    add("--log-level", choices=[*LogLevel], default=defaults.log_level, help="(default %(default)s)")
+    add("--log-format", choices=[*LogFormat], default=defaults.log_format, help="(default %(default)s)")
+    add("--drain-seconds", type=float, default=defaults.drain_seconds, help="for requests to end (default %(default)s)")
+    _add_telemetry(parser)
+    settings.add_arguments(parser)
+
+
+def _add_telemetry(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is told of requests").add_argument
     add(
         "--admin-port",
         type=int,
@@ -87,10 +98,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure every request (tokens, time, errors, cost) at /metrics; the lines per request are then records",
     )
-    add("--log-level", choices=[*LogLevel], default=defaults.log_level, help="(default %(default)s)")
-    add("--log-format", choices=[*LogFormat], default=defaults.log_format, help="(default %(default)s)")
-    add("--state-dir", type=Path, help="folder for sockets and files (default: a temporary one, removed at the end)")
-    add("--root-prefix", default=defaults.root_prefix, help="path that all endpoints live under (default %(default)s)")
     add("--access-log", default="-", metavar="PATH", help="file for a line per request; `-` standard output, `` none")
     add(
         "--ledger",
@@ -130,8 +137,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help=f"YAML file of what is taken out of prompts and answers, where {CAPTURE_VARIABLE} has them traced",
     )
-    add("--drain-seconds", type=float, default=defaults.drain_seconds, help="for requests to end (default %(default)s)")
-    settings.add_arguments(parser)
 
 
 def parse_options(options: argparse.Namespace) -> RunOptions:

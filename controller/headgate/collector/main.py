@@ -19,7 +19,7 @@ from headgate.collector.metering import Metering
 from headgate.collector.outlet import Outlet
 from headgate.collector.price_file import PriceFile
 from headgate.collector.service import AccessLogService
-from headgate.collector.settings import LEDGER_VARIABLE, otlp_settings
+from headgate.collector.settings import LEDGER_VARIABLE
 from headgate.collector.sinks.json_lines import JsonLines
 from headgate.collector.sinks.sink import Sink
 from headgate.collector.spool import Spool
@@ -39,7 +39,7 @@ from headgate.runtime.metrics import CONTENT_TYPE, SERIES_MAX, Registry
 from headgate.runtime.signals import stop_event
 
 if TYPE_CHECKING:
-    from headgate.runtime.otlp_metrics import MetricsExport
+    from headgate.runtime.otlp.metrics import MetricsExport
 
 log = event_log("collector")
 
@@ -146,18 +146,18 @@ def _export(registry: Registry) -> "MetricsExport | None":
     if not otel.asks(os.environ, otel.Signal.METRICS):
         return None
     # Imported here: messages of OpenTelemetry's for those who need them.
-    from headgate.runtime import otlp_metrics
+    from headgate.runtime.otlp.metrics import MetricsExport, metrics_settings
+    from headgate.runtime.otlp.transport import open_transport
 
-    settings, notes = otlp_metrics.settings(os.environ)
-    for note in notes:
-        log.warning("variable_not_read", note=note)
+    settings, notes = metrics_settings(os.environ)
+    _tell(notes)
     if settings is None:
         return None
     try:
-        sender = otlp_metrics.open_sender(settings.exporter)
+        transport = open_transport(settings.exporter, otel.Signal.METRICS)
     except OSError as error:
         raise StartError(f"OTLP: {error}") from error
-    export = otlp_metrics.MetricsExport(registry, settings, sender)
+    export = MetricsExport(registry, settings, transport)
     export.start()
     return export
 
@@ -234,12 +234,22 @@ def _sinks(options: argparse.Namespace) -> Iterator[Sink]:
         except StoreError as error:
             raise StartError(f"--store: {error}") from error
 
-    otlp = otlp_settings(os.environ, options.otlp_logs)
-    if otlp.endpoint:
-        # Imported here: an HTTP client for those who need it.
-        from headgate.collector.sinks.otlp import OtlpLogs
+    # Imported here: messages of OpenTelemetry's for those who need them.
+    if options.otlp_logs or otel.log_exporter(os.environ, []):
+        from headgate.collector.sinks.otlp import open_logs
 
-        yield OtlpLogs(otlp.endpoint, headers=otlp.headers, resource=otlp.resource)
+        try:
+            logs, notes = open_logs(os.environ, options.otlp_logs)
+        except OSError as error:
+            raise StartError(f"OTLP: {error}") from error
+        _tell(notes)
+        if logs is not None:
+            yield logs
+
+
+def _tell(notes: Sequence[str]) -> None:
+    for note in notes:
+        log.warning("variable_not_read", note=note)
 
 
 SPOOLED: Final = frozenset({"store"})

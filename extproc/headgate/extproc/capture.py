@@ -9,7 +9,6 @@ No request waits: taps are bounded, the queue is bounded, what does not fit is c
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import msgspec
 from headgate.contract import otel
@@ -27,8 +26,6 @@ from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[re
     gen_ai_attributes as gen_ai,
 )
 from opentelemetry.semconv.attributes import error_attributes
-
-EVENT: Final = "gen_ai.client.inference.operation.details"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +91,7 @@ def told(captured: Captured, capture: Capture) -> tuple[Span | None, LogRecord |
         record = LogRecord(
             trace=trace,
             span=span if capture.spans else parent,
-            event=EVENT,
+            event=otel.OPERATION_EVENT,
             time_ns=captured.ended_ns,
             attributes={**attributes, **content},
         )

@@ -2,16 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from typing import Final
 
-from headgate.contract.otel import Signal
+from headgate.contract.otel import SCOPE, Signal
 from headgate.extproc.capture import Captured, CaptureSettings, told
 from headgate.extproc.tap import Tap
 from headgate.extproc.upstream import Report
 from headgate.runtime.otlp.sender import Sender
 from headgate.runtime.otlp.wire import encode_logs, encode_spans
-
-SCOPE: Final = "headgate"
 
 
 class Capturer:

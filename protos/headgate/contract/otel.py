@@ -20,6 +20,10 @@ Pairs = tuple[tuple[str, str], ...]
 SERVICE_NAME: Final = "ai-gateway"
 """compat: `service.name` where nothing else is said."""
 SECONDS_MAX: Final = 10.0
+SCOPE: Final = "headgate"
+"""The instrumentation scope of what is ours."""
+OPERATION_EVENT: Final = "gen_ai.client.inference.operation.details"
+"""The event that tells of one call."""
 
 
 class Signal(StrEnum):
@@ -159,6 +163,12 @@ def disabled(environment: Mapping[str, str]) -> bool:
 def asks(environment: Mapping[str, str], signal: Signal) -> bool:
     """Whether the environment says that a signal goes somewhere."""
     return exporter(environment, signal, []) is not None
+
+
+def log_exporter(environment: Mapping[str, str], notes: list[str]) -> Exporter | None:
+    """Where a log of requests goes. It is asked for by name: an endpoint that is there for traces asks for none."""
+    named = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT" in environment or environment.get("OTEL_LOGS_EXPORTER") == "otlp"
+    return exporter(environment, Signal.LOGS, notes) if named else None
 
 
 def exporter(environment: Mapping[str, str], signal: Signal, notes: list[str]) -> Exporter | None:

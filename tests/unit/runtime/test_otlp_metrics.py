@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import grpc
 import pytest
 from aiohttp import web
-from headgate.contract.otel import Protocol
+from headgate.contract.otel import Protocol, Signal
 from headgate.runtime.metrics import Registry
-from headgate.runtime.otlp_metrics import METHOD, MetricsExport, SendError, Settings, open_sender, settings
+from headgate.runtime.otlp.metrics import MetricsExport, MetricsSettings, metrics_settings
+from headgate.runtime.otlp.transport import METHODS, SendError, open_transport
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
@@ -59,8 +60,8 @@ async def receiver() -> AsyncIterator[Receiver]:
     await runner.cleanup()
 
 
-def configured(environment: dict[str, str]) -> Settings:
-    found, notes = settings(environment)
+def configured(environment: dict[str, str]) -> MetricsSettings:
+    found, notes = metrics_settings(environment)
     assert found is not None
     assert notes == ()
     return found
@@ -74,7 +75,7 @@ async def test_metrics_are_sent_at_the_end(receiver: Receiver) -> None:
         "OTEL_RESOURCE_ATTRIBUTES": "zone=b",
     }
     made, chosen = registry(), configured(environment)
-    export = MetricsExport(made, chosen, open_sender(chosen.exporter))
+    export = MetricsExport(made, chosen, open_transport(chosen.exporter, Signal.METRICS))
     export.start()
     await export.close()
     assert receiver.headers == ["Bearer x"]
@@ -103,7 +104,7 @@ async def test_delta_is_what_came_since_the_last_message_that_was_taken(receiver
     tokens.observe(3)
     chosen = configured(environment)
     assert chosen.interval_seconds == 0.02
-    export = MetricsExport(made, chosen, open_sender(chosen.exporter))
+    export = MetricsExport(made, chosen, open_transport(chosen.exporter, Signal.METRICS))
     await export.export()
     tokens.observe(9)
     receiver.status = 503
@@ -129,7 +130,7 @@ async def test_over_grpc() -> None:
 
     server = grpc.aio.server()
     port = server.add_insecure_port("127.0.0.1:0")
-    service, _, method = METHOD.strip("/").partition("/")
+    service, _, method = METHODS[Signal.METRICS].strip("/").partition("/")
     behaviour: Callable[..., Awaitable[bytes]] = handle
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(behaviour)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
@@ -138,17 +139,17 @@ async def test_over_grpc() -> None:
         {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     )
     assert chosen.exporter.protocol is Protocol.GRPC
-    await MetricsExport(registry(), chosen, open_sender(chosen.exporter)).close()
+    await MetricsExport(registry(), chosen, open_transport(chosen.exporter, Signal.METRICS)).close()
     await server.stop(0)
     assert ExportMetricsServiceRequest.FromString(received[0]).resource_metrics
 
 
 async def test_a_receiver_that_is_away_is_an_error_for_the_log_only() -> None:
     chosen = configured({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
-    sender = open_sender(chosen.exporter)
+    transport = open_transport(chosen.exporter, Signal.METRICS)
     with pytest.raises(SendError):
-        await sender.send(b"")
-    await MetricsExport(registry(), chosen, sender).close()
+        await transport.send(b"")
+    await MetricsExport(registry(), chosen, transport).close()
 
 
 @pytest.mark.parametrize(
@@ -161,11 +162,11 @@ async def test_a_receiver_that_is_away_is_an_error_for_the_log_only() -> None:
     ],
 )
 def test_nobody_asked(environment: dict[str, str]) -> None:
-    assert settings(environment) == (None, ())
+    assert metrics_settings(environment) == (None, ())
 
 
 def test_what_is_not_read_is_said() -> None:
-    found, notes = settings(
+    found, notes = metrics_settings(
         {
             "OTEL_METRICS_EXPORTER": "otlp",
             "OTEL_METRIC_EXPORT_INTERVAL": "soon",

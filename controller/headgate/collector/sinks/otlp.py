@@ -1,41 +1,18 @@
-"""Records as OpenTelemetry logs, over OTLP/HTTP in its JSON encoding, which needs no protobuf of OpenTelemetry's.
-
-https://opentelemetry.io/docs/specs/otlp/#otlphttp
-"""
+"""Records as OpenTelemetry logs, over OTLP."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
 
-import aiohttp
-import msgspec
 from headgate.collector.sinks.sink import RefusedError, SinkError
+from headgate.contract import otel
+from headgate.contract.otel import Signal
 from headgate.ledger.record import UsageRecord
+from headgate.runtime.otlp.transport import SendError, Transport, open_transport
+from headgate.runtime.otlp.values import LogRecord, Value
+from headgate.runtime.otlp.wire import encode_logs
 from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
     gen_ai_attributes as gen_ai,
 )
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, url_attributes
-
-SECONDS_MAX: Final = 10.0
-AGAIN: Final = frozenset({408, 429, 502, 503, 504})
-"""Statuses after which the same records may be sent again."""
-EVENT: Final = "gen_ai.client.inference.operation.details"
-SCOPE: Final = "headgate"
-_INFO: Final = 9
-_ERROR: Final = 17
-
-Value = str | int | float | bool
-
-
-def _value(value: Value) -> dict[str, Value]:
-    match value:
-        case bool():
-            return {"boolValue": value}
-        case int():
-            return {"intValue": str(value)}
-        case float():
-            return {"doubleValue": value}
-        case str():
-            return {"stringValue": value}
 
 
 def _attributes(record: UsageRecord) -> Iterator[tuple[str, Value | None]]:
@@ -69,48 +46,46 @@ def _attributes(record: UsageRecord) -> Iterator[tuple[str, Value | None]]:
     yield from record.labels
 
 
-def log_record(record: UsageRecord) -> dict[str, Any]:
-    """One LogRecord. What is not known is left out."""
+def log_record(record: UsageRecord) -> LogRecord:
+    """What is not known is left out."""
+    known = {key: value for key, value in _attributes(record) if value is not None and value != ""}
     ended = record.started_ns + int(record.duration_ms * 1e6)
-    known = ((key, value) for key, value in _attributes(record) if value is not None and value != "")
-    return {
-        "timeUnixNano": str(ended),
-        "observedTimeUnixNano": str(ended),
-        "severityNumber": _ERROR if record.error else _INFO,
-        "eventName": EVENT,
-        "attributes": [{"key": key, "value": _value(value)} for key, value in known],
-    }
+    return LogRecord(event=otel.OPERATION_EVENT, time_ns=ended, attributes=known, failed=bool(record.error))
 
 
 class OtlpLogs:
-    """Posts batches to `<endpoint>`, which ends with /v1/logs as a rule."""
+    """A message for each batch."""
 
     name = "otlp"
 
-    def __init__(self, endpoint: str, *, headers: Mapping[str, str], resource: Mapping[str, str]) -> None:
-        self._endpoint = endpoint
-        self._headers = {**headers, "content-type": "application/json"}
-        self._resource = [{"key": key, "value": _value(value)} for key, value in sorted(resource.items())]
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, transport: Transport, resource: otel.Pairs) -> None:
+        self._transport = transport
+        self._resource = dict(resource)
 
     async def write(self, records: Sequence[UsageRecord]) -> None:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=SECONDS_MAX)
-            self._session = aiohttp.ClientSession(timeout=timeout, headers=self._headers)
-        logs = {"scope": {"name": SCOPE}, "logRecords": [log_record(record) for record in records]}
-        body = msgspec.json.encode(
-            {"resourceLogs": [{"resource": {"attributes": self._resource}, "scopeLogs": [logs]}]}
-        )
+        message = encode_logs([log_record(record) for record in records], self._resource, otel.SCOPE)
         try:
-            async with self._session.post(self._endpoint, data=body) as response:
-                status = response.status
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise SinkError(f"{self._endpoint}: {error or 'no answer in time'}") from error
-        if status in AGAIN:
-            raise SinkError(f"{self._endpoint} answered {status}")
-        if status >= 300:
-            raise RefusedError(f"{self._endpoint} answered {status}")
+            await self._transport.send(message)
+        except SendError as error:
+            raise (SinkError if error.again else RefusedError)(str(error)) from error
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._transport.close()
+
+
+def open_logs(environment: Mapping[str, str], endpoint: str = "") -> tuple[OtlpLogs | None, tuple[str, ...]]:
+    """Where `OTEL_*` variables say, or to `endpoint` (a whole URL, by HTTP), which wins; None where nowhere. Also what
+    the user has to be told. Raises OSError for certificates that cannot be read."""
+    if endpoint:
+        own = {"EXPORTER_OTLP_LOGS_ENDPOINT": endpoint, "EXPORTER_OTLP_LOGS_PROTOCOL": "http/protobuf"}
+        environment = {
+            **environment,
+            **{f"OTEL_{name}": value for name, value in own.items()},
+            "OTEL_LOGS_EXPORTER": "otlp",
+        }
+    notes: list[str] = []
+    exporter = otel.log_exporter(environment, notes)
+    if exporter is None:
+        return None, tuple(notes)
+    name, others = otel.resource(environment)
+    return OtlpLogs(open_transport(exporter, Signal.LOGS), (("service.name", name), *others)), tuple(notes)

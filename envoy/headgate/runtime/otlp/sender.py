@@ -1,27 +1,22 @@
-"""Sends one signal in batches, by HTTP or by gRPC. What a receiver does not take is dropped and counted.
+"""Sends one signal in batches. What a receiver does not take is dropped and counted.
 
 Bounds: what waits, what is in a batch, how long a receiver may take.
 """
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-import aiohttp
-from headgate.contract.otel import Batches, Exporter, Protocol, Signal
+from headgate.contract.otel import Batches, Exporter, Signal
 from headgate.runtime.logging import event_log
+from headgate.runtime.otlp.transport import SendError, Transport, open_transport
 
 log: Final = event_log("otlp")
 
 WAITING_MAX: Final = 2048
 WAITING_BYTES_MAX: Final = 67_108_864
-SERVICES: Final = {
-    Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-    Signal.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-}
 Item = TypeVar("Item")
 
 
@@ -33,7 +28,8 @@ class Sender(Generic[Item]):
     ) -> None:
         self._encode = encode
         self._batches = batches
-        self._send = _Grpc(exporter, signal) if exporter.protocol is Protocol.GRPC else _Http(exporter)
+        self._exporter, self._signal = exporter, signal
+        self._transport: Transport | None = None  # opened for the first batch: a bad certificate costs data, no start
         self._waiting: deque[tuple[Item, int]] = deque()
         self._waiting_bytes = 0
         self._full = asyncio.Event()
@@ -65,8 +61,10 @@ class Sender(Generic[Item]):
         self._waiting_bytes -= sum(size for _, size in taken)
         batch = [item for item, _ in taken]
         try:
-            await self._send(await asyncio.to_thread(self._encode, batch))
-        except SendError as error:
+            if self._transport is None:
+                self._transport = open_transport(self._exporter, self._signal)
+            await self._transport.send(await asyncio.to_thread(self._encode, batch))
+        except (SendError, OSError) as error:
             self.dropped += len(batch)
             log.warning("not_sent", items=len(batch), reason=str(error))
         except Exception:  # a batch that cannot be told must not end all others
@@ -80,76 +78,5 @@ class Sender(Generic[Item]):
         self._ending = True
         self._full.set()
         await self._task
-        await self._send.close()
-
-
-class SendError(Exception):
-    """A receiver did not take a batch."""
-
-
-def _context(exporter: Exporter) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=exporter.ca_file or None)
-    if exporter.certificate_file and exporter.key_file:
-        context.load_cert_chain(exporter.certificate_file, exporter.key_file)
-    return context
-
-
-class _Http:
-    def __init__(self, exporter: Exporter) -> None:
-        self._url = exporter.url
-        self._headers = {name: value.reveal() for name, value in exporter.headers}
-        self._headers |= {"content-type": "application/x-protobuf"}
-        self._timeout = aiohttp.ClientTimeout(total=exporter.timeout_seconds)
-        self._tls = _context(exporter) if exporter.tls else True
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __call__(self, data: bytes) -> None:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout, headers=self._headers)
-        try:
-            async with self._session.post(self._url, data=data, ssl=self._tls) as response:
-                if response.status >= 300:
-                    raise SendError(f"{self._url} answered {response.status}")
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise SendError(f"{self._url}: {error or 'no answer in time'}") from error
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-
-
-def _bytes(data: bytes) -> bytes:
-    return data
-
-
-class _Grpc:
-    def __init__(self, exporter: Exporter, signal: Signal) -> None:
-        self._exporter = exporter
-        self._path = SERVICES[signal]
-        self._metadata = tuple((name, value.reveal()) for name, value in exporter.headers)
-        self._channel: Any = None
-        self._call: Any = None
-
-    async def __call__(self, data: bytes) -> None:
-        import grpc  # for those who need it
-
-        if self._channel is None:
-            address = self._exporter.addresses[0]
-            target = f"{address.host}:{address.port}"
-            if self._exporter.tls:
-                authority = None
-                if self._exporter.ca_file:
-                    with open(self._exporter.ca_file, "rb") as file:  # noqa: ASYNC230  # once, and small
-                        authority = file.read()
-                self._channel = grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(authority))
-            else:
-                self._channel = grpc.aio.insecure_channel(target)
-            self._call = self._channel.unary_unary(self._path, request_serializer=_bytes, response_deserializer=_bytes)
-        try:
-            await self._call(data, metadata=self._metadata, timeout=self._exporter.timeout_seconds)
-        except grpc.aio.AioRpcError as error:
-            raise SendError(f"{self._exporter.authority}: {error.code().name}") from error
-
-    async def close(self) -> None:
-        if self._channel is not None:
-            await self._channel.close()
+        if self._transport is not None:
+            await self._transport.close()

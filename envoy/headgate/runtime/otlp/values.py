@@ -23,8 +23,10 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened."""
 
-    trace: str
-    span: str
     event: str
     time_ns: int
     attributes: Mapping[str, Value]
+    trace: str = ""
+    span: str = ""
+    """Where it belongs to a span."""
+    failed: bool = False

@@ -11,8 +11,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 _CLIENT = 3
-_ERROR = 2
-_INFO = 9
+_STATUS_ERROR = 2
+_SEVERITY_INFO = 9
+_SEVERITY_ERROR = 17
 _EVENT_NAME = b"\x62"
 """The tag of `LogRecord.event_name`, which the wheel does not know."""
 
@@ -54,7 +55,7 @@ def encode_spans(spans: Sequence[Span], resource: Mapping[str, str], scope: str)
         made.kind = _CLIENT  # pyright: ignore[reportAttributeAccessIssue]
         _put(made.attributes, span.attributes.items())
         if span.failed:
-            made.status.code = _ERROR  # pyright: ignore[reportAttributeAccessIssue]
+            made.status.code = _STATUS_ERROR  # pyright: ignore[reportAttributeAccessIssue]
     return message.SerializeToString()
 
 
@@ -71,7 +72,7 @@ def encode_logs(records: Sequence[LogRecord], resource: Mapping[str, str], scope
             trace_id=bytes.fromhex(record.trace),
             span_id=bytes.fromhex(record.span),
         )
-        made.severity_number = _INFO  # pyright: ignore[reportAttributeAccessIssue]
+        made.severity_number = _SEVERITY_ERROR if record.failed else _SEVERITY_INFO  # pyright: ignore[reportAttributeAccessIssue]
         _put(made.attributes, (("event.name", record.event), *record.attributes.items()))
         name = record.event.encode()
         made.MergeFromString(_EVENT_NAME + bytes((len(name),)) + name)

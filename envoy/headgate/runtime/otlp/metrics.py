@@ -7,32 +7,30 @@ https://opentelemetry.io/docs/specs/otel/metrics/data-model/
 """
 
 import asyncio
-import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Protocol, cast
+from typing import Final
 
 from headgate.contract import otel
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import Distribution, Kind, Labels, Reading, Registry, Value
+from headgate.runtime.otlp.transport import SendError, Transport
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric, NumberDataPoint
 
 log = event_log("otlp")
 
-METHOD: Final = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 INTERVAL_SECONDS: Final = 60.0
 GEN_AI_SCOPE: Final = "envoyproxy/ai-gateway"
 """compat: the meter of `gen_ai` metrics."""
-SCOPE: Final = "headgate"
 _NANOS: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class MetricsSettings:
     """Where metrics go, how often, and in what form."""
 
     exporter: otel.Exporter
@@ -41,7 +39,7 @@ class Settings:
     resource: otel.Pairs = ()
 
 
-def settings(environment: Mapping[str, str]) -> tuple[Settings | None, tuple[str, ...]]:
+def metrics_settings(environment: Mapping[str, str]) -> tuple[MetricsSettings | None, tuple[str, ...]]:
     """What `OTEL_*` variables say, None where metrics go nowhere; and what the user has to be told."""
     notes: list[str] = []
     exporter = otel.exporter(environment, otel.Signal.METRICS, notes)
@@ -55,7 +53,7 @@ def settings(environment: Mapping[str, str]) -> tuple[Settings | None, tuple[str
     if preferred not in ("", "cumulative", "delta", "lowmemory"):
         notes.append(f"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE={preferred} is not known: cumulative or delta")
     name, others = otel.resource(environment)
-    found = Settings(
+    found = MetricsSettings(
         exporter=exporter,
         interval_seconds=int(millis) / 1000 if millis else INTERVAL_SECONDS,
         delta=preferred in ("delta", "lowmemory"),
@@ -80,7 +78,7 @@ def encode(readings: Iterable[Reading], period: Period, *, resource: otel.Pairs,
     scopes: dict[str, list[Metric]] = {}
     for reading in readings:
         if reading.values:
-            scope = GEN_AI_SCOPE if reading.description.name.startswith("gen_ai.") else SCOPE
+            scope = GEN_AI_SCOPE if reading.description.name.startswith("gen_ai.") else otel.SCOPE
             scopes.setdefault(scope, []).append(_metric(reading, period, delta=delta))
     for name, metrics in scopes.items():
         # what OTLP 1.0 calls scopes; the wheel's messages are older, and the same on the wire
@@ -162,102 +160,13 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[KeyValue]:
     return (KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in pairs if value)
 
 
-class Sender(Protocol):
-    """Takes messages to a receiver. Raises SendError."""
-
-    async def send(self, message: bytes) -> None: ...
-    async def close(self) -> None: ...
-
-
-class SendError(Exception):
-    """One line for the log."""
-
-
-class HttpSender:
-    """OTLP over HTTP, as protobuf."""
-
-    def __init__(self, exporter: otel.Exporter) -> None:
-        # Imported here: an HTTP client for those who need it.
-        import aiohttp
-
-        self._errors = (aiohttp.ClientError, TimeoutError, OSError)
-        self._url = exporter.url
-        headers = {name: value.reveal() for name, value in exporter.headers}
-        self._session = aiohttp.ClientSession(
-            headers={**headers, "content-type": "application/x-protobuf", "host": exporter.authority},
-            timeout=aiohttp.ClientTimeout(total=exporter.timeout_seconds),
-            connector=aiohttp.TCPConnector(ssl=_tls(exporter) if exporter.tls else False),
-        )
-
-    async def send(self, message: bytes) -> None:
-        try:
-            async with self._session.post(self._url, data=message) as response:
-                if response.status >= 300:
-                    raise SendError(f"{self._url} answered {response.status}")
-        except self._errors as error:
-            raise SendError(f"{self._url}: {error or 'no answer in time'}") from error
-
-    async def close(self) -> None:
-        await self._session.close()
-
-
-class GrpcSender:
-    """OTLP over gRPC."""
-
-    def __init__(self, exporter: otel.Exporter) -> None:
-        # Imported here: gRPC for those who need it.
-        import grpc
-
-        self._errors = grpc.RpcError
-        address = exporter.addresses[0]
-        self._target = f"{address.host}:{address.port}"
-        self._seconds = exporter.timeout_seconds
-        self._metadata = tuple((name, value.reveal()) for name, value in exporter.headers)
-        if exporter.tls:
-            credentials = grpc.ssl_channel_credentials(
-                *(_read(path) for path in (exporter.ca_file, exporter.key_file, exporter.certificate_file))
-            )
-            self._channel = grpc.aio.secure_channel(self._target, credentials)
-        else:
-            self._channel = grpc.aio.insecure_channel(self._target)
-        self._call = cast("Callable[..., Awaitable[bytes]]", self._channel.unary_unary(METHOD))
-
-    async def send(self, message: bytes) -> None:
-        try:
-            await self._call(message, metadata=self._metadata, timeout=self._seconds)
-        except self._errors as error:
-            raise SendError(f"{self._target}: {error}") from error
-
-    async def close(self) -> None:
-        await self._channel.close()
-
-
-def _read(path: str) -> bytes | None:
-    if not path:
-        return None
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _tls(exporter: otel.Exporter) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=exporter.ca_file or None)
-    if exporter.certificate_file:
-        context.load_cert_chain(exporter.certificate_file, exporter.key_file or None)
-    return context
-
-
-def open_sender(exporter: otel.Exporter) -> Sender:
-    """Of the protocol that it says. Raises OSError for certificates that cannot be read."""
-    return GrpcSender(exporter) if exporter.protocol is otel.Protocol.GRPC else HttpSender(exporter)
-
-
 @dataclass(slots=True)
 class MetricsExport:
     """Sends a registry's metrics until `close`, and once more then."""
 
     registry: Registry
-    settings: Settings
-    sender: Sender
+    settings: MetricsSettings
+    transport: Transport
     _sent: dict[str, Mapping[Labels, Value]] = field(default_factory=dict[str, Mapping[Labels, Value]])
     _start: int = field(default_factory=time.time_ns)
     _task: asyncio.Task[None] | None = None
@@ -271,7 +180,7 @@ class MetricsExport:
             with suppress(asyncio.CancelledError):
                 await self._task
         await self.export()
-        await self.sender.close()
+        await self.transport.close()
 
     async def _run(self) -> None:
         while True:
@@ -285,7 +194,7 @@ class MetricsExport:
         told = list(changes(readings, self._sent)) if delta else readings
         message = encode(told, Period(self._start, now), resource=self.settings.resource, delta=delta)
         try:
-            await self.sender.send(message)
+            await self.transport.send(message)
         except SendError as error:
             log.warning("metrics_not_sent", error=str(error))
             return
