@@ -7,14 +7,18 @@ on `--admin-port`, and on `--admin-socket` for whoever started the process (`hea
 import argparse
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from headgate.runtime.addresses import AddressInUseError
+from headgate.runtime.logging import event_log
+
+log = event_log("admin")
 
 HEAD_BYTES_MAX: Final = 16 * 1024
 BODY_BYTES_MAX: Final = 1024 * 1024
+LENGTH_DIGITS_MAX: Final = 16
 CLIENT_SECONDS: Final = 5.0
 """A client gets this long to send its request and take its answer."""
 
@@ -75,16 +79,14 @@ class AdminServer:
 
     async def open(self, options: argparse.Namespace) -> int | None:
         """Listens where the options say; returns the port. Raises AddressInUseError."""
-        try:
-            if options.admin_socket:
+        if options.admin_socket:
+            with _named(options.admin_socket):
                 server = await asyncio.start_unix_server(self._serve, options.admin_socket, limit=HEAD_BYTES_MAX)
-                self._servers.append(server)
-            if options.admin_port is None:
-                return None
+            self._servers.append(server)
+        if options.admin_port is None:
+            return None
+        with _named(f"{options.admin_host}:{options.admin_port}"):
             return await self.start(options.admin_host, options.admin_port)
-        except OSError as error:
-            where = options.admin_socket if options.admin_port is None else f"{options.admin_host}:{options.admin_port}"
-            raise AddressInUseError(f"cannot listen on {where}: {error.strerror}") from error
 
     async def start(self, host: str, port: int) -> int:
         """Listens and returns the port; raises OSError."""
@@ -98,22 +100,26 @@ class AdminServer:
             server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(CLIENT_SECONDS):
-                try:
-                    reply = await self._answer(reader)
-                except _RefusedError as refused:
-                    reply = refused.reply
-                body = reply.body.encode()
-                head = (
-                    f"HTTP/1.1 {reply.status} {_REASONS[reply.status]}\r\ncontent-type: {reply.content_type}\r\n"
-                    f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-                )
-                writer.write(head.encode() + (body if reply.body_sent else b""))
-                await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(CLIENT_SECONDS):
+                    writer.write(_encoded(await self._reply(reader)))
+                    await writer.drain()
+        finally:
+            writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+    async def _reply(self, reader: asyncio.StreamReader) -> Reply:
+        try:
+            return await self._answer(reader)
+        except _RefusedError as refused:
+            return refused.reply
+        except (OSError, TimeoutError):
+            raise
+        except Exception:
+            log.exception("page_failed")
+            return Reply(500, "this page failed; the log says why\n")
 
     async def _answer(self, reader: asyncio.StreamReader) -> Reply:
         try:
@@ -133,16 +139,34 @@ class AdminServer:
         return replace(reply, body_sent=method != "HEAD")
 
 
+def _encoded(reply: Reply) -> bytes:
+    body = reply.body.encode()
+    head = (
+        f"HTTP/1.1 {reply.status} {_REASONS[reply.status]}\r\ncontent-type: {reply.content_type}\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + (body if reply.body_sent else b"")
+
+
+@contextlib.contextmanager
+def _named(where: str) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AddressInUseError(f"cannot listen on {where}: {error.strerror}") from error
+
+
 async def _body(reader: asyncio.StreamReader, lines: list[str]) -> bytes:
     for line in lines:
         name, _, value = line.partition(":")
         if name.lower() == "content-length":
-            if not value.strip().isdecimal():
+            digits = value.strip()
+            if not (digits.isascii() and digits.isdecimal()):
                 raise _RefusedError(400, "content-length is not a number")
-            if int(value) > BODY_BYTES_MAX:
+            if len(digits) > LENGTH_DIGITS_MAX or int(digits) > BODY_BYTES_MAX:
                 raise _RefusedError(413, f"more than {BODY_BYTES_MAX} bytes")
             try:
-                return await reader.readexactly(int(value))
+                return await reader.readexactly(int(digits))
             except asyncio.IncompleteReadError:
                 raise _RefusedError(400, "the body ended early") from None
     return b""

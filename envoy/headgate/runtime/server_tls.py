@@ -73,23 +73,35 @@ class ServerTls:
     def __init__(self, files: TlsFiles) -> None:
         """Raises OSError or ssl.SSLError for files that cannot be used."""
         self._files = files
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.set_alpn_protocols(["h2"])
-        if files.client_ca is not None:
-            self.context.verify_mode = ssl.CERT_REQUIRED
-        self._seen: tuple[int, ...] = ()
-        self.load()
+        self._seen = self._times()
+        self.context = self._current = self._made()
+        self.context.sni_callback = self._hand_over
 
     def load(self) -> bool:
         """Reads the files if they have changed, and says whether it did."""
-        seen = tuple(path.stat().st_mtime_ns for path in self._paths())
+        seen = self._times()
         if seen == self._seen:
             return False
-        self.context.load_cert_chain(self._files.certificate, self._files.key)
-        if self._files.client_ca is not None:
-            self.context.load_verify_locations(self._files.client_ca)
-        self._seen = seen
+        self._current, self._seen = self._made(), seen
         return True
+
+    def _made(self) -> ssl.SSLContext:
+        """A context of its own for each state of the files: what one trusts cannot be taken back."""
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.set_alpn_protocols(["h2"])
+        made.load_cert_chain(self._files.certificate, self._files.key)
+        if self._files.client_ca is not None:
+            made.verify_mode = ssl.CERT_REQUIRED
+            made.load_verify_locations(self._files.client_ca)
+        return made
+
+    def _hand_over(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
+        """A handshake begins with the context that listens, and goes on with the newest."""
+        del name, context
+        connection.context = self._current
+
+    def _times(self) -> tuple[int, ...]:
+        return tuple(path.stat().st_mtime_ns for path in self._paths())
 
     def _paths(self) -> tuple[Path, ...]:
         files = self._files

@@ -6,7 +6,6 @@ No request waits: taps are bounded, the queue is bounded, what does not fit is c
 (`traceparent` says so) are captured, and only chats.
 """
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +19,6 @@ from headgate.llm.content import Answered, Asked, Json, answered, asked
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import path_facts
 from headgate.llm.errors import TranslationError
-from headgate.llm.planning import CHAT_OPERATIONS
 from headgate.runtime.otlp.values import LogRecord, Span, Value
 from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
     gen_ai_attributes as gen_ai,
@@ -75,53 +73,55 @@ class Captured:
     tap: Tap
     report: Report
     ended_ns: int
+    span: str
+    """The id of its span, which its event names too."""
 
 
-def told(captured: Captured, capture: Capture) -> tuple[Span | None, LogRecord | None]:
-    """What is sent of an attempt; nothing of what is no chat."""
-    endpoint, tap = captured.report.endpoint, captured.tap
-    if endpoint is None or endpoint.operation not in CHAT_OPERATIONS or endpoint.dialect not in DIALECTS:
-        return None, None
-    _, trace, parent, _ = tap.traceparent.split("-")
-    said, answer = _read(captured)
-    attributes = dict(_attributes(captured.report, said, answer))
-    content = dict(_content(said, answer, capture.rules))
-    span, record = secrets.token_hex(8), None
-    if capture.events:
-        record = LogRecord(
-            trace=trace,
-            span=span if capture.spans else parent,
-            event=otel.OPERATION_EVENT,
-            time_ns=captured.ended_ns,
-            attributes={**attributes, **content},
-        )
-    if not capture.spans:
-        return None, record
-    made = Span(
+def span_of(captured: Captured, capture: Capture) -> Span:
+    """The attempt, with what was said."""
+    _, trace, parent, _ = captured.tap.traceparent.split("-")
+    attributes = _told(captured, capture)
+    return Span(
         trace=trace,
-        id=span,
+        id=captured.span,
         parent=parent,
         name=f"{attributes[gen_ai.GEN_AI_OPERATION_NAME]} {captured.report.request_model}",
-        start_ns=tap.started_ns,
+        start_ns=captured.tap.started_ns,
         end_ns=captured.ended_ns,
         failed=error_attributes.ERROR_TYPE in attributes,
-        attributes={**attributes, **content},
+        attributes=attributes,
     )
-    return made, record
+
+
+def event_of(captured: Captured, capture: Capture) -> LogRecord:
+    """The same as an event: of the attempt's span where one is sent, else of the one that Envoy sends."""
+    _, trace, parent, _ = captured.tap.traceparent.split("-")
+    return LogRecord(
+        trace=trace,
+        span=captured.span if capture.spans else parent,
+        event=otel.OPERATION_EVENT,
+        time_ns=captured.ended_ns,
+        attributes=_told(captured, capture),
+    )
+
+
+def _told(captured: Captured, capture: Capture) -> Mapping[str, Value]:
+    said, answer = _read(captured)
+    return {**dict(_attributes(captured.report, said, answer)), **dict(_content(said, answer, capture.rules))}
 
 
 def _read(captured: Captured) -> tuple[Asked, Answered]:
     """What can be read of both; a request that nobody could read is no reason to tell nothing."""
     endpoint, tap = captured.report.endpoint, captured.tap
-    assert endpoint is not None, "only chats are read"
-    assert endpoint.dialect is not None, "only chats are read"
+    assert endpoint is not None, "only chats are captured"
+    assert endpoint.dialect is not None, "chats have one"
     dialect = DIALECTS[endpoint.dialect]
     said, answer = Asked(), Answered()
     try:
         if tap.request is not None:
             said = asked(dialect.decode_request(tap.request, path_facts(endpoint, tap.path)))
         if tap.answer and tap.whole and captured.report.status < 400:
-            body = b"".join(tap.answer)
+            body = bytes(tap.answer)
             # some providers answer whole where they were asked for a stream
             answer = answered(dialect, body, streamed=tap.stream and not body.lstrip().startswith(b"{"))
     except TranslationError:

@@ -1,14 +1,20 @@
 """The shell around `capture`: takes attempts that are over, and sends what is told of them."""
 
+import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from headgate.contract.otel import SCOPE, Signal
-from headgate.extproc.capture import Captured, CaptureSettings, told
+from headgate.extproc.capture import Capture, Captured, CaptureSettings, event_of, span_of
 from headgate.extproc.tap import Tap
 from headgate.extproc.upstream import Report
+from headgate.runtime.logging import event_log
 from headgate.runtime.otlp.sender import Sender
 from headgate.runtime.otlp.wire import encode_logs, encode_spans
+
+log: Final = event_log("capture")
+Told = TypeVar("Told")
 
 
 class Capturer:
@@ -25,18 +31,25 @@ class Capturer:
 
     def offer(self, tap: Tap, report: Report) -> None:
         """An attempt is over. Never waits."""
-        if tap.traced:
-            captured = Captured(tap, report, time.time_ns())
+        if tap.wanted:
+            captured = Captured(tap, report, time.time_ns(), secrets.token_hex(8))
             for sender in self._senders:
                 sender.offer(captured, tap.size)
 
     def _spans(self, batch: Sequence[Captured]) -> bytes:
-        found = (told(each, self._settings.capture)[0] for each in batch)
-        return encode_spans([span for span in found if span is not None], self._settings.resource, SCOPE)
+        return encode_spans(self._each(span_of, batch), self._settings.resource, SCOPE)
 
     def _events(self, batch: Sequence[Captured]) -> bytes:
-        found = (told(each, self._settings.capture)[1] for each in batch)
-        return encode_logs([record for record in found if record is not None], self._settings.resource, SCOPE)
+        return encode_logs(self._each(event_of, batch), self._settings.resource, SCOPE)
+
+    def _each(self, tell: Callable[[Captured, Capture], Told], batch: Sequence[Captured]) -> list[Told]:
+        found: list[Told] = []
+        for captured in batch:
+            try:
+                found.append(tell(captured, self._settings.capture))
+            except Exception:  # one that cannot be told must not cost those beside it
+                log.exception("not_told", path=captured.tap.path)
+        return found
 
     async def close(self) -> None:
         """Sends what waits."""

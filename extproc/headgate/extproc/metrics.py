@@ -2,7 +2,6 @@
 (`headgate.collector.metering`): told here as well, translated requests would count twice.
 """
 
-from headgate.contract.facts import BackendFacts
 from headgate.extproc.upstream import Report
 from headgate.runtime import process_metrics
 from headgate.runtime.metrics import Description, Kind, Registry
@@ -60,11 +59,10 @@ class Metrics:
         """An attempt ended. Those that never became a request for a provider have no endpoint."""
         if report.endpoint is None:
             return
-        facts: BackendFacts = report.facts
         operation, dialect = str(report.endpoint.operation), str(report.endpoint.dialect)
-        self._attempts.at(operation, dialect, facts.dialect, report.error).value += 1
+        self._attempts.at(operation, dialect, report.facts.dialect, report.error).value += 1
         if not report.complete:
-            self._broken.at(facts.dialect).value += 1
+            self._broken.at(report.facts.dialect).value += 1
 
     def text(self) -> str:
         """Prometheus' text format."""

@@ -16,6 +16,10 @@ from headgate.llm.content import Json
 REDACTED: Final = "[redacted]"
 TEXT_BYTES_MAX: Final = 16_384
 """Of one text."""
+KEY_CHARACTERS_MAX: Final = 8192
+"""Behind where a text is cut: what is searched, so that a key at the edge is found whole."""
+DEPTH_MAX: Final = 64
+"""Of nesting: what is deeper is taken out."""
 BYTES_MAX: Final = 131_072
 """Of one attribute: receivers refuse larger ones, or cut them in the middle of the JSON."""
 
@@ -23,7 +27,7 @@ KEYS: Final = re.compile(
     r"\b(?:sk|pk|rk|hg|gsk|xai|pplx|r8|fw|nvapi|sess)-[A-Za-z0-9_-]{8,}"  # OpenAI, Anthropic and many others
     r"|\bsk_(?:live|test)_\w+|\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}|\bhf_\w{16,}"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}|\bAIza[\w-]{20,}|\bya29\.[\w-]+|\bxox[abeoprs]-[\w-]+"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # JSON web tokens
+    r"|\beyJ[\w-]{8,}(?:\.[\w-]+){0,4}"  # JSON web tokens; a search that never has to go back
     r"|(?i:\b(?:bearer|basic)\s+)(?=[A-Za-z._~+/-]*\d)[A-Za-z0-9._~+/-]{8,}=*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
@@ -82,26 +86,28 @@ def make_rules(value: object) -> Rules:
 
 def redact(value: Json, rules: Rules) -> Json:
     """The value without what the rules take out. Paths begin at `value`."""
-    return _redact(value, rules, rules.paths)
+    return _redact(value, rules, rules.paths, DEPTH_MAX)
 
 
-def _redact(value: Json, rules: Rules, paths: Sequence[tuple[str, ...]]) -> Json:
+def _redact(value: Json, rules: Rules, paths: Sequence[tuple[str, ...]], depth: int) -> Json:
     if isinstance(value, str):
         return _text(value, rules)
+    if not isinstance(value, Mapping | Sequence):
+        return value
+    if depth == 0:
+        return REDACTED
     if isinstance(value, Mapping):
-        return {_text(name, rules): _member(name, each, rules, paths) for name, each in value.items()}
-    if isinstance(value, Sequence):
-        return [_member(str(index), each, rules, paths) for index, each in enumerate(value)]
-    return value
+        return {_text(name, rules): _member(name, each, rules, paths, depth - 1) for name, each in value.items()}
+    return [_member(str(index), each, rules, paths, depth - 1) for index, each in enumerate(value)]
 
 
-def _member(name: str, value: Json, rules: Rules, paths: Sequence[tuple[str, ...]]) -> Json:
+def _member(name: str, value: Json, rules: Rules, paths: Sequence[tuple[str, ...]], depth: int) -> Json:
     if name.lower() in _NAMES and value is not None:
         return REDACTED
     below = _below(name, paths)
     if any(not path for path in below):
         return REDACTED
-    return _redact(value, rules, below)
+    return _redact(value, rules, below, depth)
 
 
 def _below(name: str, paths: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -118,12 +124,14 @@ def _below(name: str, paths: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]
 
 
 def _text(text: str, rules: Rules) -> str:
+    told = text[: rules.text_bytes_max + KEY_CHARACTERS_MAX]  # no more is searched than can be told
     for pattern in rules.patterns:
-        text = pattern.sub(REDACTED, text)
-    raw = text.encode("utf-8", "replace")
-    if len(raw) <= rules.text_bytes_max:
-        return text
-    return f"{raw[: rules.text_bytes_max].decode('utf-8', 'ignore')}… [{len(raw)} bytes]"
+        told = pattern.sub(REDACTED, told)
+    raw = told.encode("utf-8", "replace")
+    if len(raw) <= rules.text_bytes_max and len(text) <= rules.text_bytes_max + KEY_CHARACTERS_MAX:
+        return told
+    whole = len(text.encode("utf-8", "replace"))
+    return f"{raw[: rules.text_bytes_max].decode('utf-8', 'ignore')}… [{whole} bytes]"
 
 
 def bounded(values: Sequence[Json], rules: Rules) -> bytes:

@@ -14,30 +14,38 @@ _SAMPLED: Final = 1
 class Tap:
     """What passes of one attempt."""
 
-    __slots__ = ("answer", "answer_bytes", "path", "request", "started_ns", "stream", "traceparent")
+    __slots__ = ("answer", "answer_bytes", "path", "request", "started_ns", "stream", "traceparent", "wanted")
 
     def __init__(self, started_ns: int) -> None:
         self.started_ns = started_ns
+        self.wanted = False
+        """Whether the attempt is part of a trace that is kept, and one of those that are captured: else nothing is
+        held of it."""
         self.traceparent = ""
         self.path = ""
         self.request: bytes | None = None
-        self.answer: list[bytes] = []
+        self.answer = bytearray()
         self.answer_bytes = 0
         self.stream = False
         """Whether a stream was asked for."""
 
-    def asked(self, body: bytes, headers: Mapping[str, str]) -> None:
-        """The client's request, before it is translated."""
+    def asked(self, body: bytes, headers: Mapping[str, str], *, captured: bool) -> None:
+        """The client's request, before it is translated; `captured` says that its operation is one of those."""
         self.traceparent = headers.get("traceparent", "")
-        self.path = headers.get(":path", "")
-        if len(body) <= TAPPED_BYTES_MAX:
-            self.request = bytes(body)
+        self.wanted = captured and _is_sampled(self.traceparent)
+        if self.wanted:
+            self.path = headers.get(":path", "")
+            self.request = bytes(body) if len(body) <= TAPPED_BYTES_MAX else None
 
     def answered(self, data: bytes) -> None:
         """A piece of the answer, as the client gets it."""
+        if not self.wanted:
+            return
         self.answer_bytes += len(data)
-        if self.answer_bytes <= TAPPED_BYTES_MAX:
-            self.answer.append(data)
+        if self.whole:
+            self.answer += data
+        else:
+            self.answer.clear()
 
     @property
     def whole(self) -> bool:
@@ -47,10 +55,9 @@ class Tap:
     @property
     def size(self) -> int:
         """Bytes that are held."""
-        return len(self.request or b"") + min(self.answer_bytes, TAPPED_BYTES_MAX)
+        return len(self.request or b"") + len(self.answer)
 
-    @property
-    def traced(self) -> bool:
-        """Whether the attempt is part of a trace that is kept."""
-        found = _TRACEPARENT.fullmatch(self.traceparent)
-        return found is not None and bool(int(found[1], 16) & _SAMPLED)
+
+def _is_sampled(traceparent: str) -> bool:
+    found = _TRACEPARENT.fullmatch(traceparent)
+    return found is not None and bool(int(found[1], 16) & _SAMPLED)

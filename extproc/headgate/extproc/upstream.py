@@ -262,7 +262,7 @@ class UpstreamSession:
             path = self._original_headers.get(":path", "")
             raise RequestError(f"unsupported path: {path}", status=404, code="unsupported_path")
         if self._tap is not None:
-            self._tap.asked(body, self._original_headers)
+            self._tap.asked(body, self._original_headers, captured=planning.is_chat(self._endpoint))
         self._plan = planning.plan(self._endpoint, self._facts)
         request = self._plan.translate_request(body, self._original_headers)
         self._request = request
@@ -503,26 +503,39 @@ class UpstreamSession:
         if phase is Phase.RESPONSE_BODY and not self._saw_response_headers:
             # The headers have passed this filter unseen: an answer of Envoy's own would only cut the provider's off.
             return (Change(phase=phase, body=encode_error(self._endpoint, detail)),)
-        if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED or phase not in _RESPONSE_PHASES:
+        duplex = self._response_mode is BodyMode.FULL_DUPLEX_STREAMED
+        changeable = phase in _RESPONSE_PHASES or (duplex and phase is Phase.RESPONSE_TRAILERS)
+        if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED or not changeable:
             return (reject(self._endpoint, detail),)
         # Not an answer of Envoy's own: those are never retried, and another backend may do better.
         body = encode_error(self._endpoint, detail)
         set_headers = {**JSON_HEADERS, ":status": str(detail.status), CONTENT_LENGTH: str(len(body))}
-        if phase is Phase.RESPONSE_BODY and self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
+        if duplex and phase is not Phase.RESPONSE_HEADERS:
             headers = Change(phase=Phase.RESPONSE_HEADERS, set_headers=set_headers, remove_headers=(CONTENT_ENCODING,))
-            return (headers, Chunk(phase=phase, body=body, end_of_stream=True))
+            return (headers, *_last_piece(phase, body))
         return (Change(phase=phase, set_headers=set_headers, remove_headers=(CONTENT_ENCODING,), body=body),)
 
     def _fail_late(self, detail: ErrorDetail, phase: Phase) -> Actions:
-        if phase is not Phase.RESPONSE_BODY:
+        duplex = self._response_mode is BodyMode.FULL_DUPLEX_STREAMED
+        if phase is not Phase.RESPONSE_BODY and not (duplex and phase is Phase.RESPONSE_TRAILERS):
             return (Continue(phase),)
         translation = self._translation
         streamed = translation is not None and translation.streamed
         body = encode_error_event(self._endpoint, detail) if streamed else encode_error(self._endpoint, detail)
         metadata = NO_NAMESPACES if translation is None else self._final_metadata(translation)
-        if self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
-            return (Chunk(phase=phase, body=body, end_of_stream=True, metadata=metadata),)
+        if duplex:
+            return _last_piece(phase, body, metadata)
         return (Change(phase=phase, body=body, metadata=metadata),)
+
+
+def _last_piece(phase: Phase, body: bytes, metadata: Namespaces = NO_NAMESPACES) -> Actions:
+    """The end of a full-duplex answer: at the end of its body, or at the trailers that follow it."""
+    if phase is Phase.RESPONSE_TRAILERS:
+        return (
+            Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=False, metadata=metadata),
+            Continue(Phase.RESPONSE_TRAILERS),
+        )
+    return (Chunk(phase=phase, body=body, end_of_stream=True, metadata=metadata),)
 
 
 def _news_to(known: Headers, set_headers: Mapping[str, str]) -> dict[str, str]:

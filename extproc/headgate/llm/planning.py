@@ -29,6 +29,7 @@ __all__ = [
     "UpstreamRequest",
     "error_body",
     "error_response",
+    "is_chat",
     "lane_for",
     "plan",
     "spoken_with",
@@ -59,6 +60,11 @@ CHAT_OPERATIONS: Final = frozenset(
     (Operation.CHAT, Operation.MESSAGES, Operation.RESPONSES, Operation.GENERATE_CONTENT, Operation.COMPLETION)
 )
 """Operations that are one and the same in different words."""
+
+
+def is_chat(endpoint: Endpoint) -> bool:
+    """Whether its requests and answers are chats that we read."""
+    return endpoint.operation in CHAT_OPERATIONS and endpoint.dialect in DIALECTS
 
 
 def _chat_endpoints(*, stream: bool) -> MappingProxyType[DialectName, Endpoint]:
@@ -95,7 +101,7 @@ def lane_for(
     if endpoint.dialect is name:
         return None
     provider = DIALECTS.get(name)
-    if endpoint.operation in CHAT_OPERATIONS and endpoint.dialect in DIALECTS and provider is not None:
+    if is_chat(endpoint) and provider is not None:
         return "bridge" if provider.backend else None
     return None
 

@@ -77,8 +77,14 @@ class Exporter:
     @property
     def url(self) -> str:
         """For whoever sends HTTP requests by himself."""
+        return f"{'https' if self.tls else 'http'}://{self.target}{self.path}"
+
+    @property
+    def target(self) -> str:
+        """`host:port` of its first address."""
         address = self.addresses[0]
-        return f"{'https' if self.tls else 'http'}://{address.host}:{address.port}{self.path}"
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"{host}:{address.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,11 +196,13 @@ def exporter(environment: Mapping[str, str], signal: Signal, notes: list[str]) -
     found = parse_endpoint(endpoint, protocol, insecure=_insecure(read, name))
     if found is None:
         notes.append(
-            f"OpenTelemetry's endpoint {endpoint} is not read: http://host:port or https://host:port is needed"
+            f"OpenTelemetry's endpoint {endpoint.rpartition('@')[2]} is not read: http://host:port or "
+            "https://host:port is needed; credentials belong into OTEL_EXPORTER_OTLP_HEADERS"
         )
         return None
     if protocol is Protocol.HTTP and not own:
-        found = replace(found, path=f"{found.path.rstrip('/')}/v1/{signal.value}")
+        path, mark, query = found.path.partition("?")
+        found = replace(found, path=f"{path.rstrip('/')}/v1/{signal.value}{mark}{query}")
     if read.text(f"OTEL_EXPORTER_OTLP_{name}_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION") not in ("", "none"):
         notes.append("OTEL_EXPORTER_OTLP_COMPRESSION is not read: what is sent is not compressed")
 
@@ -236,8 +244,8 @@ def parse_endpoint(text: str, protocol: Protocol, *, insecure: bool = False) -> 
         port = parts.port
     except ValueError:
         return None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        return None  # who needs a password says it in a header
     tls = parts.scheme == "https"
     if port is None:
         port = (443 if tls else 80) if protocol is Protocol.HTTP else 4317
@@ -294,6 +302,9 @@ def tracing(environment: Mapping[str, str], attributes: Pairs = ()) -> tuple[Tra
     """How requests are traced, None for not at all; and what the user has to be told."""
     notes: list[str] = []
     where = exporter(environment, Signal.TRACES, notes)
+    content = environment.get(CAPTURE_VARIABLE, "").strip()
+    if content.lower() not in _CONTENTS:
+        notes.append(f"{CAPTURE_VARIABLE}={content} is not known: span_only, event_only, span_and_event or no_content")
     if where is None:
         return None, tuple(notes)
     read = _Reading(environment, notes)
@@ -340,9 +351,17 @@ class Content:
         return self.spans or self.events
 
 
+_CONTENTS: Final[Mapping[str, Content]] = {
+    "": Content(),
+    "false": Content(),
+    "no_content": Content(),
+    "true": Content(spans=True),
+    "span_only": Content(spans=True),
+    "event_only": Content(events=True),
+    "span_and_event": Content(spans=True, events=True),
+}
+
+
 def captured_content(environment: Mapping[str, str]) -> Content:
     """Nowhere, unless somebody asks for it."""
-    said = environment.get(CAPTURE_VARIABLE, "").strip().lower()
-    return Content(
-        spans=said in ("true", "span_only", "span_and_event"), events=said in ("event_only", "span_and_event")
-    )
+    return _CONTENTS.get(environment.get(CAPTURE_VARIABLE, "").strip().lower(), Content())

@@ -33,7 +33,8 @@ def where(environment: Mapping[str, str]) -> Exporter:
             {BASE: "otel:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_INSECURE": "true"},
             "http://otel:4317",
         ),
-        ({BASE: "http://[::1]:4318"}, "http://::1:4318/v1/traces"),
+        ({BASE: "http://otel:4318/?t=a"}, "http://otel:4318/v1/traces?t=a"),
+        ({BASE: "http://[::1]:4318"}, "http://[::1]:4318/v1/traces"),
     ],
 )
 def test_endpoint(environment: Mapping[str, str], url: str) -> None:
@@ -126,3 +127,15 @@ def test_resource_and_propagators() -> None:
 def test_batches() -> None:
     found = batches({"OTEL_BSP_SCHEDULE_DELAY": "250", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0"})
     assert (found.seconds, found.spans) == (0.25, 512)
+
+
+def test_a_password_in_an_endpoint_is_neither_used_nor_told() -> None:
+    found, notes = tracing({BASE: "http://user:hunter2@otel:4318"})
+    assert found is None
+    assert "otel:4318" in notes[0]
+    assert "hunter2" not in notes[0]
+
+
+def test_content_that_is_asked_for_in_unknown_words_is_told() -> None:
+    _, notes = tracing({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "yes"})
+    assert "=yes is not known" in notes[0]

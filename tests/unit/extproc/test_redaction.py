@@ -85,3 +85,25 @@ def test_the_last_messages_stay() -> None:
 def test_rules_that_cannot_be_read(value: object) -> None:
     with pytest.raises(RulesError):
         make_rules(value)
+
+
+@pytest.mark.parametrize("piece", ["eyJ-", "sk-", "eyJ-.", "basic ", "-----BEGIN A", "Bearer a.b", "ghp_a "])
+def test_a_text_that_is_made_to_be_searched_for_long_is_not(piece: str) -> None:
+    """A search that goes back would take hours here."""
+    redact(piece * (4_000_000 // len(piece)), make_rules({"textBytesMax": 4_000_000}))
+
+
+def test_a_key_at_the_edge_of_what_is_told_is_found() -> None:
+    key = "sk-" + "a" * 500
+    for before in (90, 95, 99):
+        left = redact("x" * before + " " + key + " y" * 20_000, make_rules({"textBytesMax": 100}))
+        assert isinstance(left, str)
+        assert "sk-" not in left
+        assert left.endswith(f"[{before + 1 + len(key) + 40_000} bytes]")
+
+
+def test_what_is_nested_deeper_than_anybody_reads_is_taken_out() -> None:
+    value: Any = "sk-abcdef0123456789"
+    for _ in range(5_000):
+        value = [value]
+    assert REDACTED in str(redact(value, PLAIN))

@@ -19,6 +19,7 @@ from headgate.extproc.events import (
     RequestHeaders,
     ResponseBody,
     ResponseHeaders,
+    ResponseTrailers,
 )
 from headgate.extproc.exchange import Exchange as StreamExchange
 from headgate.extproc.upstream import UpstreamSession
@@ -172,9 +173,9 @@ class Broken:
     """Events that no session expects, to bring a bug about."""
 
     @staticmethod
-    def session(mode: BodyMode, body: bytes = BODY) -> UpstreamSession:
+    def session(mode: BodyMode, body: bytes = BODY, *, answers: BodyMode | None = None) -> UpstreamSession:
         session = open_upstream(backend())
-        modes = Context(request_body_mode=mode, response_body_mode=mode)
+        modes = Context(request_body_mode=mode, response_body_mode=answers or mode)
         session.receive(RequestHeaders({":path": "/v1/chat/completions"}, context=modes))
         session.receive(RequestBody(body))
         return session
@@ -221,6 +222,37 @@ def test_a_bug_in_the_middle_of_a_duplex_stream_ends_it() -> None:
     assert isinstance(reply, Chunk)
     assert reply.end_of_stream
     assert session.receive(ResponseBody(b"y", end_of_stream=False)) == ()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [("text/event-stream", b'data: {"type":"message_start","message":{}}\n\n'), ("application/json", b"{broken")],
+)
+def test_an_answer_that_fails_at_its_trailers_is_an_error_that_envoy_may_retry(content_type: str, body: bytes) -> None:
+    session = Broken.session(BodyMode.BUFFERED, STREAM_BODY, answers=BodyMode.FULL_DUPLEX_STREAMED)
+    assert session.receive(ResponseHeaders({":status": "200", "content-type": content_type})) == ()
+    assert session.receive(ResponseBody(body, end_of_stream=False)) == ()
+    headers, chunk, trailers = session.receive(ResponseTrailers())
+    assert isinstance(headers, Change)
+    assert headers.phase is Phase.RESPONSE_HEADERS
+    assert headers.set_headers[":status"] == "502"
+    assert isinstance(chunk, Chunk)
+    assert not chunk.end_of_stream, "trailers follow"
+    assert "error" in json.loads(chunk.body)
+    assert trailers == Continue(Phase.RESPONSE_TRAILERS)
+
+
+def test_a_stream_that_fails_at_its_trailers_ends_with_an_error_event() -> None:
+    session = Broken.session(BodyMode.BUFFERED, STREAM_BODY, answers=BodyMode.FULL_DUPLEX_STREAMED)
+    session.receive(ResponseHeaders({":status": "200", "content-type": "text/event-stream"}))
+    start = b'data: {"type":"message_start","message":{}}\n\n'
+    opened = b'data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
+    content = b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}\n\n'
+    session.receive(ResponseBody(start + opened + content, end_of_stream=False))
+    chunk, trailers = session.receive(ResponseTrailers())
+    assert isinstance(chunk, Chunk)
+    assert b'"error"' in chunk.body
+    assert trailers == Continue(Phase.RESPONSE_TRAILERS)
 
 
 def test_a_bug_is_logged_with_its_trace_and_answered(caplog: pytest.LogCaptureFixture) -> None:

@@ -50,6 +50,16 @@ async def ask(port: int, request: bytes) -> tuple[str, str]:
             "413 Content Too Large",
             f"more than {BODY_BYTES_MAX} bytes\n",
         ),
+        (
+            b"POST /page HTTP/1.1\r\ncontent-length: " + b"9" * 5000 + b"\r\n\r\n",
+            "413 Content Too Large",
+            f"more than {BODY_BYTES_MAX} bytes\n",
+        ),
+        (
+            b"POST /page HTTP/1.1\r\ncontent-length: 1\r\n\r\n\xff",
+            "500 Internal Server Error",
+            "this page failed; the log says why\n",
+        ),
     ],
 )
 async def test_answers(port: int, request_bytes: bytes, status: str, body: str) -> None:

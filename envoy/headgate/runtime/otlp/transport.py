@@ -83,8 +83,7 @@ class _Grpc:
         import grpc
 
         self._errors = grpc.aio.AioRpcError
-        address = exporter.addresses[0]
-        self._target = f"{address.host}:{address.port}"
+        self._target = exporter.target
         self._seconds = exporter.timeout_seconds
         self._metadata = tuple((name, value.reveal()) for name, value in exporter.headers)
         if exporter.tls:
