@@ -30,7 +30,7 @@ from headgate.ledger.prices import PricesError
 from headgate.observe.feed import Observation
 from headgate.runtime import process_metrics, server_tls
 from headgate.runtime.addresses import AddressInUseError
-from headgate.runtime.admin_server import AdminServer, Page, Reply, page
+from headgate.runtime.admin_server import AdminServer, Page, Reply, admin_address, page
 from headgate.runtime.admin_server import add_arguments as add_admin_arguments
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
@@ -118,7 +118,7 @@ async def _run(options: argparse.Namespace) -> None:
     admin = AdminServer(pages)
     watching = asyncio.create_task(_follow_prices(prices, service))
     try:
-        await admin.open(options)
+        await admin.open(admin_address(options))
         await _serve(service, stop, options)
     finally:
         watching.cancel()

@@ -55,10 +55,24 @@ class _RefusedError(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser, shows: str) -> None:
-    """The options that `AdminServer.open` reads. `shows` are its paths, for the help."""
+    """The options of an `AdminAddress`. `shows` are its paths, for the help."""
     parser.add_argument("--admin-port", type=int, default=None, help=f"port for {shows}; none without it")
     parser.add_argument("--admin-host", default="127.0.0.1", help="address for --admin-port (default %(default)s)")
     parser.add_argument("--admin-socket", default="", metavar="PATH", help="unix socket for the same")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminAddress:
+    """Where to listen: at a TCP port unless it is None, at a unix socket unless it is empty."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    socket: str = ""
+
+
+def admin_address(options: argparse.Namespace) -> AdminAddress:
+    """What the options of `add_arguments` say."""
+    return AdminAddress(host=options.admin_host, port=options.admin_port, socket=options.admin_socket)
 
 
 def page(text: Callable[[], str], content_type: str = "text/plain; charset=utf-8") -> Page:
@@ -77,16 +91,16 @@ class AdminServer:
         self._pages = pages
         self._servers: list[asyncio.Server] = []
 
-    async def open(self, options: argparse.Namespace) -> int | None:
-        """Listens where the options say; returns the port. Raises AddressInUseError."""
-        if options.admin_socket:
-            with _named(options.admin_socket):
-                server = await asyncio.start_unix_server(self._serve, options.admin_socket, limit=HEAD_BYTES_MAX)
+    async def open(self, address: AdminAddress) -> int | None:
+        """Listens there; returns the port. Raises AddressInUseError."""
+        if address.socket:
+            with _named(address.socket):
+                server = await asyncio.start_unix_server(self._serve, address.socket, limit=HEAD_BYTES_MAX)
             self._servers.append(server)
-        if options.admin_port is None:
+        if address.port is None:
             return None
-        with _named(f"{options.admin_host}:{options.admin_port}"):
-            return await self.start(options.admin_host, options.admin_port)
+        with _named(f"{address.host}:{address.port}"):
+            return await self.start(address.host, address.port)
 
     async def start(self, host: str, port: int) -> int:
         """Listens and returns the port; raises OSError."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from headgate.contract.otel import CAPTURE_VARIABLE, captured_content
 from headgate.runtime.admin_server import add_arguments as add_admin_arguments
+from headgate.runtime.admin_server import admin_address
 from headgate.runtime.logging import LogFormat, LogLevel, set_up_logging
 
 if TYPE_CHECKING:
@@ -45,7 +46,14 @@ def run(options: argparse.Namespace) -> int:
     except ImportError:
         run_loop = asyncio.run
     try:
-        run_loop(serve(options, capturing))
+        run_loop(
+            serve(
+                options.address,
+                drain_seconds=options.drain_seconds,
+                admin_at=admin_address(options),
+                capturing=capturing,
+            )
+        )
     except AddressInUseError as error:
         print(f"headgate-extproc: {error}", file=sys.stderr)
         return 1

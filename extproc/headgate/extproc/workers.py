@@ -1,13 +1,12 @@
 """One worker: the processor on its socket and, if asked for, its admin page. A supervisor starts one per core."""
 
-import argparse
 import gc
 from typing import TYPE_CHECKING, Final
 
 from headgate.extproc.metrics import Metrics
 from headgate.extproc.server import Processor
 from headgate.extproc.wire import SERVICE
-from headgate.runtime.admin_server import AdminServer, page
+from headgate.runtime.admin_server import AdminAddress, AdminServer, page
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
 from headgate.runtime.logging import event_log
@@ -20,10 +19,11 @@ if TYPE_CHECKING:
 log: Final = event_log("extproc")
 
 
-async def serve(options: argparse.Namespace, capturing: "CaptureSettings | None" = None) -> None:
+async def serve(
+    address: str, *, drain_seconds: float, admin_at: AdminAddress, capturing: "CaptureSettings | None" = None
+) -> None:
     """Serves until SIGTERM or SIGINT, then drains. Raises AddressInUseError."""
     stop = stop_event()
-    address, drain_seconds = options.address, options.drain_seconds
     metrics = Metrics()
     metrics.lag.start()
     health = Health((SERVICE,))
@@ -36,7 +36,7 @@ async def serve(options: argparse.Namespace, capturing: "CaptureSettings | None"
     pages = {("GET", "/metrics"): page(metrics.text, CONTENT_TYPE), ("GET", "/health"): page(lambda: "OK\n")}
     admin = AdminServer(pages)
     try:
-        admin_port = await admin.open(options)
+        admin_port = await admin.open(admin_at)
         port = await server.listen(address)
         # What is imported now lives as long as the process: take it out of every later collection.
         gc.collect()

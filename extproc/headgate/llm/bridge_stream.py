@@ -148,7 +148,7 @@ class StreamTranslation:
         return passed
 
     def _end(self) -> bytes:
-        counted = self.reported.output is not None and not self._written
+        reported_last = self.reported.output is not None and not self._written  # then it covers what close still gives
         rest = self._encode(self._decoder.close())
         if self._ended:
             return rest
@@ -157,7 +157,7 @@ class StreamTranslation:
         self._ended = True
         if self._held is not None:
             self._held.over = True
-        if self.reported.input is None or self.reported.output is None or (self._written and not counted):
+        if self.reported.input is None or self.reported.output is None or (self._written and not reported_last):
             self._estimate()
         else:
             self.usage, self.estimated = self.reported, False

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 from headgate.runtime.addresses import AddressInUseError
-from headgate.runtime.admin_server import BODY_BYTES_MAX, AdminServer, Reply, add_arguments, page
+from headgate.runtime.admin_server import (
+    BODY_BYTES_MAX,
+    AdminAddress,
+    AdminServer,
+    Reply,
+    add_arguments,
+    admin_address,
+    page,
+)
 
 
 async def echo(body: bytes) -> Reply:
@@ -81,11 +89,11 @@ async def test_a_socket_serves_the_same_pages(short_path: Path) -> None:
     add_arguments(parser, "/page")
     server = AdminServer({("GET", "/page"): page(lambda: "hello")})
     path = short_path / "admin.sock"
-    assert await server.open(parser.parse_args(["--admin-socket", str(path)])) is None
+    assert await server.open(admin_address(parser.parse_args(["--admin-socket", str(path)]))) is None
     reader, writer = await asyncio.open_unix_connection(str(path))
     writer.write(b"GET /page HTTP/1.1\r\n\r\n")
     assert (await reader.read()).endswith(b"hello")
     writer.close()
     with pytest.raises(AddressInUseError):
-        await server.open(parser.parse_args(["--admin-socket", str(short_path / "missing" / "admin.sock")]))
+        await server.open(AdminAddress(socket=str(short_path / "missing" / "admin.sock")))
     await server.close()
