@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -52,8 +52,9 @@ def op(
     part: Part = Part.NONE,
     lenient: bool = False,
     seconds: int = 60,
+    pools: Sequence[Pool] = POOLS,
 ) -> PooledOp:
-    bounds, own = bounds_of(POOLS, pool, CAPACITY)
+    bounds, own = bounds_of(pools, pool, CAPACITY)
     return plan_pooled(
         key,
         hits=hits,
@@ -193,6 +194,36 @@ async def test_everything_is_over_a_window_later(storage: Storage) -> None:
     await ask(storage, op("high", 900, START), now=START)
     assert (await ask(storage, op("high", 0, START + 60), now=START + 60)).before == (1000,)
     assert (await ask(storage, op("high", 0, START + 61), now=START + 61)).before == (100,)
+
+
+async def test_what_a_pool_used_is_over_though_the_pool_was_gone_meanwhile(storage: Storage) -> None:
+    """Its limit was configured without it, and then with it again; or two services have different configurations."""
+    without = tuple(pool for pool in POOLS if pool.name != "low one")
+    await ask(storage, op("low one", 300, START), now=START)
+    for now in (START + 30, START + 62, START + 95):
+        assert (await ask(storage, op("high", 5, now, pools=without), now=now)).applied
+    now = START + 100
+    assert await ask(storage, op("high", 1, now), now=now) == Outcome((10 + 100,), applied=True)
+    assert (await ask(storage, op("low one", 0, now), now=now)).before == (CAPACITY - 500,)
+
+
+async def test_pools_that_come_and_go_agree_with_an_oracle(storage: Storage) -> None:
+    """Each operation knows some of the pools; what counts is what its own have used."""
+    chosen, used = random.Random(3), dict[tuple[str, int], int]()
+    now = START
+    for _ in range(400):
+        now += chosen.choice((0, 0, 1, 7, 40))
+        some = tuple(Pool(name=name) for name in chosen.sample(("a", "b", "c:1", "9:d"), 2))
+        pool = chosen.choice(some).name
+        outcome = await ask(storage, op(pool, chosen.choice((0, 3, 8)), now, pools=some, part=Part.NONE), now=now)
+        known = {each.name for each in some}
+        assert outcome.before == (
+            sum(hits for (name, span), hits in used.items() if name in known and span > now - SPANS),
+        )
+        if outcome.applied:
+            after = await ask(storage, op(pool, 0, now, pools=some), now=now)
+            used[pool, now] = used.get((pool, now), 0) + after.before[0] - outcome.before[0]
+    assert used
 
 
 async def test_longer_windows_slide_by_longer_steps(storage: Storage) -> None:

@@ -95,6 +95,20 @@ local function begin_anew(record)
   record.anew, record.now, record.was = true, {}, {}
 end
 
+-- The fields of spans that are over at a span: those of all its pools, also of such as this operation does not know.
+local function over_at(record, span)
+  local over, last = {}, span - SPANS
+  local function look_at(name)
+    local of = name:match('^[ar](%d+):')
+    if of and tonumber(of) <= last then over[#over + 1] = name end
+  end
+  for name in pairs(record.now) do look_at(name) end
+  for _, name in ipairs(record.anew and {} or redis.call('HKEYS', record.key)) do
+    if not record.now[name] then look_at(name) end
+  end
+  return over
+end
+
 -- The record at a span; what is over is taken out of its pools' sums.
 local function record_at(index, span, pools)
   local record = records[index]
@@ -117,16 +131,8 @@ local function record_at(index, span, pools)
     record.newest = span
   end
   if span > record.newest then
-    local over = {}
-    for gone = record.newest - SPANS + 1, span - SPANS do
-      for _, pool in ipairs(pools) do
-        over[#over + 1], over[#over + 2] = 'a' .. gone .. ':' .. pool.name, 'r' .. gone .. ':' .. pool.name
-      end
-    end
-    local found = record.anew and {} or redis.call('HMGET', record.key, unpack(over))
-    for i, name in ipairs(over) do
-      local count = record.now[name] or tonumber(found[i] or 0)
-      if not record.was[name] then record.was[name] = count end
+    for _, name in ipairs(over_at(record, span)) do
+      local count = field(record, name)
       record.now[name] = 0
       local sum = name:sub(1, 1) .. name:sub(name:find(':', 1, true), -1)
       record.now[sum] = field(record, sum) - count
