@@ -35,6 +35,7 @@ from headgate.runtime.http2.server import Server
 from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
 from headgate.runtime.metrics import Registry
 from headgate.runtime.signals import stop_event
+from headgate.runtime.supervisor import ChildStartError
 
 log = event_log("ratelimit")
 
@@ -100,6 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--statsd-interval-seconds", type=float, default=10.0)
     parser.add_argument("--statsd-tag", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--workers", type=int, default=1, help="processes behind the address; they share a Redis")
+    parser.add_argument("--ready-descriptor", type=int, default=-1, help=argparse.SUPPRESS)  # of `workers`
     parser.add_argument("--drain-seconds", type=float, default=5.0)
     parser.add_argument("--log-level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
     parser.add_argument("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
@@ -145,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # uvloop saves about a tenth of a decision's CPU (tests/bench/limits.py).
         with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
             runner.run(_run(options) if options.workers == 1 else run_workers(options, given))
-    except (StartError, AddressInUseError, server_tls.TlsError) as error:
+    except (StartError, AddressInUseError, ChildStartError, server_tls.TlsError) as error:
         print(f"headgate-ratelimit: {error}", file=sys.stderr)
         return 1
     return 0
@@ -172,11 +174,9 @@ async def _run(options: argparse.Namespace) -> None:
         response_metadata=options.response_metadata,
     )
     source = _open_source(options, service.config_rejected)
-    if not options.start_without_config:
-        snapshot = await source.first()
-        if snapshot is None:
-            raise StartError(f"no limits can be read from {options.config}")
-        service.use(snapshot)
+    if not options.start_without_config and not await _took_first(source, service, stop, options.config):
+        await storage.close()
+        return
     registry = Registry()
     process_metrics.declare(registry)
     lag = process_metrics.LoopLag(registry)
@@ -198,6 +198,23 @@ async def _run(options: argparse.Namespace) -> None:
         lag.stop()
         await admin.close()
         await storage.close()
+
+
+async def _took_first(source: "Source", service: RateLimitService, stop: asyncio.Event, config: str) -> bool:
+    """Has the first limits used; False where `stop` comes before there are any. Raises StartError."""
+    asked, stopped = asyncio.ensure_future(source.first()), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((asked, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            return False
+        snapshot = asked.result()
+    finally:
+        asked.cancel()
+        stopped.cancel()
+    if snapshot is None:
+        raise StartError(f"no limits can be read from {config}")
+    service.use(snapshot)
+    return True
 
 
 @contextlib.asynccontextmanager
@@ -256,6 +273,8 @@ async def _serve(service: RateLimitService, stop: asyncio.Event, options: argpar
     gc.collect()
     gc.freeze()
     log.info("server_listening", address=options.address)
+    if options.ready_descriptor >= 0:
+        os.write(options.ready_descriptor, b".")
     await stop.wait()
     health.shut_down()
     log.info("server_draining", address=options.address, drain_seconds=options.drain_seconds)

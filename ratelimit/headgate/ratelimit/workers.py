@@ -6,17 +6,20 @@ times what is allowed. Each has an admin port of its own: the given one, the nex
 """
 
 import argparse
+import asyncio
+import os
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Self
 
 from headgate.runtime.addresses import AddressInUseError
 from headgate.runtime.http2.server import BACKLOG
 from headgate.runtime.logging import event_log
 from headgate.runtime.signals import stop_event
-from headgate.runtime.supervisor import ChildSpec, Supervisor, relay_output
+from headgate.runtime.supervisor import ChildSpec, ChildStartError, Supervisor, exit_text, relay_output
 
 log = event_log("ratelimit")
 
@@ -33,21 +36,71 @@ def problem_of(options: argparse.Namespace) -> str:
 
 
 async def run_workers(options: argparse.Namespace, arguments: Sequence[str]) -> None:
-    """Runs them until SIGTERM or SIGINT, then lets them drain. Raises AddressInUseError."""
+    """Runs them until SIGTERM or SIGINT, then lets them drain.
+
+    One that dies once all have listened is started again; one that dies before ends it: raises ChildStartError. Raises
+    AddressInUseError.
+    """
     stop = stop_event()
-    with closing(listening(options.address)) as listener:
-        supervisor = Supervisor()
+    with closing(listening(options.address)) as listener, _Signs() as signs:
+        supervisor = Supervisor(restarting=False)
         try:
             for index in range(options.workers):
-                supervisor.start(_spec(options, arguments, index, listener.fileno()))
-            log.info("workers_started", address=options.address, workers=options.workers)
+                supervisor.start(_spec(options, arguments, index, (listener.fileno(), signs.descriptor)))
+            await _started(supervisor, signs, options.workers, stop)
+            if not stop.is_set():
+                log.info("workers_started", address=options.address, workers=options.workers)
             await stop.wait()
         finally:
             await supervisor.stop()
 
 
-def _spec(options: argparse.Namespace, arguments: Sequence[str], index: int, descriptor: int) -> ChildSpec:
-    own = ["--workers", "1", "--address", f"fd:{descriptor}"]
+class _Signs:
+    """A pipe on which workers say that they listen: a byte each. Both ends stay open, for those started again."""
+
+    def __init__(self) -> None:
+        self._end, self.descriptor = os.pipe()
+        self._pipe = os.fdopen(os.dup(self._end), "rb", buffering=0)
+
+    async def wait_for(self, count: int) -> None:
+        """Until so many have been given. To be called once."""
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._pipe)
+        try:
+            await reader.readexactly(count)
+        finally:
+            transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.close()
+        os.close(self._end)
+        os.close(self.descriptor)
+
+
+async def _started(supervisor: Supervisor, signs: _Signs, count: int, stop: asyncio.Event) -> None:
+    """Until all listen, or `stop`; from then on those that die are started again. Raises ChildStartError when one dies
+    before."""
+    death = supervisor.first_death
+    listening_all, stopped = asyncio.create_task(signs.wait_for(count)), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((listening_all, stopped, death), return_when=asyncio.FIRST_COMPLETED)
+        if death.done() and not stop.is_set():
+            name, code = death.result()
+            raise ChildStartError(f"{name} ended before all workers listened: {exit_text(code)}")
+        supervisor.restarting = True
+    finally:
+        listening_all.cancel()
+        stopped.cancel()
+        await asyncio.wait((listening_all, stopped))
+
+
+def _spec(options: argparse.Namespace, arguments: Sequence[str], index: int, descriptors: tuple[int, int]) -> ChildSpec:
+    listener, sign = descriptors
+    own = ["--workers", "1", "--address", f"fd:{listener}", "--ready-descriptor", str(sign)]
     if options.admin_port:
         own += ["--admin-port", str(options.admin_port + index)]
     return ChildSpec(
@@ -56,7 +109,7 @@ def _spec(options: argparse.Namespace, arguments: Sequence[str], index: int, des
         command=(sys.executable, "-m", "headgate.ratelimit.main", *arguments, *own),
         on_line=relay_output,
         stop_seconds=options.drain_seconds + 5,
-        descriptors=(descriptor,),
+        descriptors=descriptors,
     )
 
 

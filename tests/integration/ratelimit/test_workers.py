@@ -62,3 +62,28 @@ def test_they_count_together_and_outlive_each_other(redis_server: RedisServer, s
 def test_counters_in_memory_are_of_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", str(tmp_path), "--workers", "2"]) == 1
     assert "counters in memory are of one process" in capsys.readouterr().err
+
+
+def test_ends_where_no_process_can_start(tmp_path: Path) -> None:
+    address = f"{LOOPBACK}:{free_port()}"
+    command = [sys.executable, "-m", "headgate.ratelimit.main", "--config", str(tmp_path / "none.yaml")]
+    command += ["--address", address, "--redis-url", "redis://127.0.0.1:1", "--workers", "2"]
+    with Child(command, directory=tmp_path, name="limiter") as child:
+        assert child.wait() == 1
+    assert "no limits can be read from" in child.stderr
+    assert "ended before all workers listened: status 1" in child.stderr
+    assert "child_died" not in child.stderr
+    assert "Traceback" not in child.stderr
+
+
+def test_can_be_stopped_before_they_listen(tmp_path: Path) -> None:
+    """Limits come from a controller that is not there yet."""
+    command = [sys.executable, "-m", "headgate.ratelimit.main", "--config", f"http://{LOOPBACK}:{free_port()}/limits"]
+    command += ["--address", f"{LOOPBACK}:{free_port()}", "--redis-url", "redis://127.0.0.1:1", "--workers", "2"]
+    with Child(command, directory=tmp_path, name="limiter") as child:
+        wait_until(lambda: len(workers_of(child.pid)) == 2, "the workers")
+        wait_until(lambda: "limits" in child.stderr, "the workers to ask for limits")
+        child.signal(signal.SIGTERM)
+        assert child.wait() == 0
+    assert "workers_started" not in child.stderr
+    assert "child_killed" not in child.stderr
