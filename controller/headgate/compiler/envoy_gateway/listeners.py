@@ -89,7 +89,7 @@ def _request_filters(needs: Needs, options: Options) -> Iterator[HttpFilter]:
     yield _renamed(extraction.model_header(), extraction.MODEL_HEADER)
     if options.extproc_sockets:
         yield extraction.router_processor()
-    identity = security.identity(needs.clients, needs.selected, options.header_attributes)
+    identity = security.identity(needs.clients, needs.selected, options.header_attributes, queries=needs.queries)
     if identity is not None:
         yield _renamed(identity, security.IDENTITY)
     if needs.brings:

@@ -23,6 +23,8 @@ class Needs:
     """The rate limit service may choose the backend."""
     selected: tuple[str, ...] = ()
     """Headers that limits select by."""
+    queries: tuple[str, ...] = ()
+    """Query parameters that they select by."""
     clients: tuple[str, ...] = ()
     """Headers that tell the client's name."""
 
@@ -37,5 +39,6 @@ def needs_of(rules: Iterable[ir.Rule], clients: Collection[str]) -> Needs:
         reserves=limits.reserves(listed),
         steered=any(steered.is_steered(rule.backends) for rule in listed),
         selected=limits.selector_headers(listed),
+        queries=limits.selector_queries(listed),
         clients=tuple(sorted(clients)),
     )

@@ -9,6 +9,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.api_key_auth.v3.api_key_auth_pb2 import ApiKeyAuthPerRoute, KeySource
+from envoy.extensions.filters.http.header_to_metadata.v3.header_to_metadata_pb2 import Config as HeaderToMetadata
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import LuaPerRoute
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -22,6 +23,7 @@ from headgate.compiler.envoy_gateway.listeners import SWITCHED, place_of
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
 from headgate.compiler.envoy_gateway.translation import Lists, Memo, Translated, inputs_seen, translate
 from headgate.compiler.lower.filters.extraction import PATH_MODEL, USAGE_SCRIPT
+from headgate.compiler.lower.filters.security import IDENTITY
 from headgate.compiler.lower.routes import WITHHELD
 from headgate.compiler.lower.wire import http_filter, packed, struct
 from headgate.compiler.options import Mode, Options
@@ -37,11 +39,12 @@ AUTH = "envoy.filters.http.api_key_auth"
 INPUTS = "0123456789abcdef0123456789abcdef"
 
 
-def rules(*routes: manifests.Document, key: str = "sk-1") -> Rules:
+def rules(*routes: manifests.Document, key: str = "sk-1", limited: bool = False) -> Rules:
     documents = [*manifests.gateway({"name": "http", "port": 80}), *manifests.backend("openai", 1, key=key), *routes]
     found = [read_object(each, NOWHERE) for each in documents]
     world = make_world(each.resource for each in found if each.resource)
-    return known_rules(compile_world(world, OPTIONS).program)
+    options = replace(OPTIONS, ratelimit_address="limits.ns.svc:8081") if limited else OPTIONS
+    return known_rules(compile_world(world, options).program)
 
 
 def ai_route(name: str, *models: str) -> manifests.Document:
@@ -155,6 +158,20 @@ def test_our_filters_stand_after_authentication_and_before_limits_switched_off()
     assert names.index("envoy.filters.http.compressor") < names.index("headgate.lua/usage")
     assert names[-1] == "envoy.filters.http.router"
     assert all(each.disabled for each in made.http_filters if each.name not in (*filters, names[-1]))
+
+
+def test_query_parameters_that_limits_count_are_read() -> None:
+    tenants = {"clientSelectors": [{"queryParams": [{"name": "tenant", "type": "Distinct"}]}]}
+    limit = {"name": "each", "unit": "requests", "amount": 1, "window": "hour", **tenants}
+    spec = {**manifests.target("AIGatewayRoute", "chat"), "rules": [limit]}
+    policy = manifests.document("headgate.dev/v1alpha1", "LimitPolicy", "limits", spec)
+    known = rules(ai_route("chat", "m"), policy, limited=True)
+    asked = lists(theirs("chat", 0, model="m"), theirs("chat", 1, last=True))
+    chain = Listener.FromString(answered(asked, known).lists.listeners[0]).default_filter_chain
+    made = HttpConnectionManager.FromString(chain.filters[0].typed_config.value)
+    (identity,) = [each for each in made.http_filters if each.name == IDENTITY]
+    read = HeaderToMetadata.FromString(identity.typed_config.value).request_rules
+    assert "query:tenant" in [each.on_header_present.key for each in read]
 
 
 @pytest.mark.parametrize(
