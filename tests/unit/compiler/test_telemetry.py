@@ -1,11 +1,14 @@
 """`spec.telemetry` of an EnvoyProxy: what is in force, and what is said of the rest."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from headgate.compiler import ir
 from headgate.compiler.compile import Compiled, compile_world
+from headgate.compiler.lower.program import lower_program, type_url
 from headgate.compiler.options import Mode, Options
 from headgate.contract.otel import Address, Protocol, Sampler, Tag
 from headgate.controller.sources.files import load
@@ -88,6 +91,22 @@ def test_service_of_a_cluster(tmp_path: Path) -> None:
     assert tracing is not None
     assert tracing.exporter.addresses == (Address("otel.default.svc", 4317),)
     assert not said
+
+
+@pytest.mark.parametrize("withholding", ["a", "z"])
+def test_what_one_gateway_withholds_no_provider_gets(tmp_path: Path, withholding: str) -> None:
+    found, _ = compiled(tmp_path, {"tracing": {"provider": HOST}})
+    traced = listener(found)
+    assert traced.tracing is not None
+    listeners = tuple(
+        replace(traced, name=name, tracing=replace(traced.tracing, service_name=name, baggage=name != withholding))
+        for name in ("a", "z")
+    )
+    program = replace(found.program, ports=(replace(found.program.ports[0], listeners=listeners),))
+    clusters = lower_program(program, Options()).resources[type_url(Cluster)]
+    (provider,) = [each.SerializeToString() for name, each in clusters.items() if name.startswith("default/openai")]
+    assert b"baggage" in provider
+    assert b"traceparent" not in provider
 
 
 @pytest.mark.parametrize(("telemetry", "part"), NOT_IN_FORCE)

@@ -1,6 +1,6 @@
 """The whole program as xDS resources and files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -16,6 +16,7 @@ from headgate.compiler.lower.clusters import backend_cluster, jwks_cluster, serv
 from headgate.compiler.lower.filters import security
 from headgate.compiler.lower.listeners import port_listener, route_configuration
 from headgate.compiler.options import Options
+from headgate.contract.otel import Tracing
 from headgate.contract.secret import Secret
 
 Resources = Mapping[str, Mapping[str, Message]]
@@ -88,6 +89,15 @@ def _of_listener(listener: ir.Listener, options: Options) -> Options:
     return replace(options, tracing=listener.tracing) if listener.tracing is not None else options
 
 
+def _of_clusters(options: Options, traced: Sequence[Tracing]) -> Options:
+    """What the installation is to clusters. All Gateways share them, so a cluster cannot know whose request it serves:
+    what one of them withholds from providers, none of theirs gets."""
+    if not traced:
+        return replace(options, tracing=None)
+    trace_context, baggage = all(each.trace_context for each in traced), all(each.baggage for each in traced)
+    return replace(options, tracing=replace(traced[0], trace_context=trace_context, baggage=baggage))
+
+
 def lower_program(program: ir.Program, options: Options) -> Lowered:
     """Everything of the program; names are sorted, so that equal programs give equal output."""
     found: dict[str, dict[str, Message]] = {type_url(kind): {} for kind in TYPES}
@@ -106,7 +116,7 @@ def lower_program(program: ir.Program, options: Options) -> Lowered:
         add(otlp.cluster(exporter, options.ca_file))
         for secret in otlp.secrets(exporter):
             add(secret)
-    shared = replace(options, tracing=next(iter(traced), None))
+    shared = _of_clusters(options, traced)
     for rule in _rules(program):
         for backend in rule.backends:
             add(backend_cluster(backend, rule.route, shared))
