@@ -21,7 +21,7 @@ from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, upstream_filters
 from headgate.compiler.lower.wire import duration, packed, pipe, socket_address
 from headgate.compiler.options import Options
 from headgate.contract import metadata
-from headgate.llm.provider_names import provider_name
+from headgate.llm.provider_names import compat_provider_name
 
 RATELIMIT_CLUSTER = "headgate-ratelimit"
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -126,7 +126,7 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
         protocol.http_filters.extend(upstream_filters(backend, route, options))
         values = cluster.metadata.filter_metadata[metadata.RESOURCE]
         values[metadata.RESOURCE_BACKEND] = backend.name
-        values[metadata.RESOURCE_PROVIDER] = provider_name(backend.dialect, backend.host)
+        values[metadata.RESOURCE_PROVIDER] = compat_provider_name(backend.dialect, backend.host)
         if options.tracing is not None:
             tracing.describe(cluster, backend)
     cluster.circuit_breakers.CopyFrom(_breakers(backend.breaker))

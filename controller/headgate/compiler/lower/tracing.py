@@ -46,7 +46,8 @@ from headgate.contract import metadata
 from headgate.contract.otel import Convention, Exporter, Protocol, Sampler, Tag, Tracing
 from headgate.ledger.errors import BY_FLAG, ErrorKind
 from headgate.llm.endpoints import Body, Endpoint, endpoint_named, paths
-from headgate.llm.names import DialectName, HostName, Operation
+from headgate.llm.names import DialectName, Operation
+from headgate.llm.provider_names import otel_provider_name
 from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
     gen_ai_attributes as gen_ai,
 )
@@ -93,29 +94,6 @@ _OPENINFERENCE: Final[Mapping[Operation, tuple[str, str]]] = MappingProxyType(
     }
 )
 """compat: names and kinds of spans; of what upstream does not have, `_openinference` makes them."""
-_PROVIDERS: Final[Mapping[DialectName, str]] = MappingProxyType(
-    {
-        DialectName.ANTHROPIC_MESSAGES: "anthropic",
-        DialectName.COHERE: "cohere",
-        DialectName.GEMINI: "gcp.gemini",
-        DialectName.BEDROCK_CONVERSE: "aws.bedrock",
-    }
-)
-_HOSTS: Final[Mapping[HostName, str]] = MappingProxyType(
-    {
-        HostName.AZURE: "azure.ai.openai",
-        HostName.BEDROCK: "aws.bedrock",
-        HostName.VERTEX: "gcp.vertex_ai",
-    }
-)
-_VENDORS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "Mistral": "mistral_ai",
-        "xAI": "x_ai",
-        "ChatCompletions": "openai",
-    }
-)
-"""Vendors that are not called what our row calls them, in small letters."""
 _FLAGS: Final = (
     "failed_local_healthcheck",
     "no_healthy_upstream",
@@ -150,17 +128,10 @@ _FLAGS: Final = (
 """Names of Envoy's response flags in the order of their bits (`source/common/stream_info`, Envoy 1.40)."""
 
 
-def provider_name(backend: ir.Backend) -> str:
-    """`gen_ai.provider.name`: whose service it is, in OpenTelemetry's words where it has one."""
-    found = _HOSTS.get(backend.host) or _PROVIDERS.get(backend.dialect or DialectName.OPENAI_CHAT)
-    if found is not None:
-        return found
-    return _VENDORS.get(backend.vendor, backend.vendor.lower()) or "openai"
-
-
 def cluster_metadata(backend: ir.Backend) -> dict[str, str]:
     """What a backend's cluster says of its attempts."""
-    found = {PROVIDER: provider_name(backend)}
+    name = otel_provider_name(backend.dialect or DialectName.OPENAI_CHAT, backend.host, backend.vendor)
+    found = {PROVIDER: name}
     if backend.model:
         found[MODEL] = backend.model
     return found
