@@ -104,15 +104,15 @@ class GoodKeeper:
 
 
 def _text(kept: Good) -> str:
-    """JSON lines, by key; empty for nothing."""
+    """JSON lines, by key; empty for nothing. One that does not fit makes no other one stay out."""
     lines: list[str] = []
     size = 0
     for key in sorted(kept):
         line = json.dumps(write_object(kept[key]), separators=(",", ":"), sort_keys=True)
-        size += len(line) + 1
-        if size > BYTES_MAX:
+        if size + len(line) + 1 > BYTES_MAX:
             log.warning("last_good_left_out", object=str(key), bytes_max=BYTES_MAX)
-            break
+            continue
+        size += len(line) + 1
         lines.append(line)
     return "\n".join(lines)
 
