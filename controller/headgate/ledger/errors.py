@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from headgate.ledger.entry import Entry
+from headgate.ledger.record import UsageRecord
 
 
 class ErrorKind(StrEnum):
@@ -67,6 +68,11 @@ _LOCAL: Final[Mapping[int, ErrorKind]] = {
     404: ErrorKind.NOT_FOUND,
     429: ErrorKind.LIMITED,
 }
+
+
+def model_known(record: UsageRecord) -> bool:
+    """Whether the model that was asked for is one of ours: anybody may ask for any other name."""
+    return record.error != ErrorKind.NOT_FOUND or bool(record.backend)
 
 
 def error_kind(entry: Entry) -> str:

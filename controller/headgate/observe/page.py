@@ -1,8 +1,8 @@
 """The page on the gateway's admin port, and the stream of events that keeps it current.
 
-    /            the page; its two assets lie beside it
-    /events      server-sent events: `look` every second, `requests` as they end, `limits` and `configuration` as they
-                 change
+    /            the page; its assets lie beside it
+    /events      server-sent events: `seen` every second (new requests and the sums), `limits`, `configuration` and
+                 `trouble` (that the collector does not answer, or does again) as they change
 
 Whoever reaches the port sees it, so it listens on loopback (the caller's business), and this module shuts out web sites
 that a browser on the same machine has open: a name of theirs that leads here is not answered (`guard`, which is for the

@@ -4,7 +4,6 @@ No prompt, no answer and no key is in a record. Left out all the same are labels
 hold anything), query strings (some clients put keys there), addresses of clients and Envoy's own words about the end.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -20,7 +19,8 @@ class ShownAttempt(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     duration_ms: float
     why: str = ""
-    """Why the backend is served as it is: what `headgate explain` says of it."""
+    """Why the backend is served as it is: what `headgate explain` says of it. The gateway, which knows the
+    configuration, fills it in."""
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,28 +56,24 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     losses: str
 
 
-Explain = Callable[[str, str], str]
-"""From a path class and a backend's full name to why it is served in its lane; empty where that is not known."""
-
-
-def show(number: int, record: UsageRecord, explain: Explain = lambda operation, backend: "") -> Shown:
+def show(number: int, record: UsageRecord) -> Shown:
     """The request as it is shown."""
     tokens = record.tokens
     return Shown(
         id=record.id,
         number=number,
-        request_id=_cut(record.request_id),
+        request_id=cut(record.request_id),
         started=record.started_ns / 1e9,
         operation=record.operation,
-        path=_cut(record.path.partition("?")[0]),
+        path=cut(record.path.partition("?")[0]),
         stream=record.stream,
         lane=record.lane.value,
         route=record.route,
-        client=_cut(record.client),
-        team=_cut(record.team),
-        asked=_cut(record.original_model),
-        sent=_cut(record.request_model),
-        answered=_cut(record.response_model),
+        client=cut(record.client),
+        team=cut(record.team),
+        asked=cut(record.original_model),
+        sent=cut(record.request_model),
+        answered=cut(record.response_model),
         status=record.status,
         error=record.error,
         attempts=tuple(
@@ -86,7 +82,6 @@ def show(number: int, record: UsageRecord, explain: Explain = lambda operation, 
                 status=attempt.status,
                 error=attempt.error,
                 duration_ms=attempt.duration_ms,
-                why=explain(record.operation, attempt.backend),
             )
             for attempt in record.attempts
         ),
@@ -98,9 +93,10 @@ def show(number: int, record: UsageRecord, explain: Explain = lambda operation, 
         cost_micros=record.cost_micros,
         duration_ms=record.duration_ms,
         ttft_ms=record.ttft_ms,
-        losses=_cut(record.losses),
+        losses=cut(record.losses),
     )
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """At most `TEXT_MAX` of it."""
     return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import msgspec
+from headgate.ledger.errors import ErrorKind, model_known
 from headgate.ledger.joining import service_of
 from headgate.ledger.record import Attempt, UsageRecord
 from headgate.observe import histogram
 from headgate.observe.histogram import Histogram
+from headgate.observe.shown import cut
 
 SLOT_SECONDS: Final = 5
 SLOTS: Final = 180
@@ -23,6 +25,8 @@ RATE_SLOTS: Final = 12
 NAMES_MAX: Final = 32
 """Backends, and models, of a slot; the rest is counted as `OTHERS`."""
 OTHERS: Final = "(others)"
+UNKNOWN: Final = "(unknown)"
+"""Models that are not ours: their names would take the places of those that are."""
 
 Value = TypeVar("Value")
 
@@ -150,7 +154,7 @@ class Tally:
         slot = self._slot(now)
         for record in records:
             over = len({attempt.backend for attempt in record.attempts}) > 1
-            for sums in (slot.sums, self._total, _named(slot.models, record.original_model, Sums)):
+            for sums in (slot.sums, self._total, _named(slot.models, _model(record), Sums)):
                 _add(sums, record, over)
             if record.error:
                 slot.errors[record.error] = slot.errors.get(record.error, 0) + 1
@@ -208,12 +212,16 @@ def _named(values: dict[str, Value], name: str, make: Callable[[], Value]) -> Va
     return found
 
 
+def _model(record: UsageRecord) -> str:
+    return (cut(record.original_model) if model_known(record) else "") or UNKNOWN
+
+
 def _add(sums: Sums, record: UsageRecord, over: bool) -> None:
     tokens = record.tokens
     sums.requests += 1
     sums.errors += bool(record.error)
     sums.failed_over += over
-    sums.limited += record.error == "limited"
+    sums.limited += record.error == ErrorKind.LIMITED
     sums.input += tokens.input or 0
     sums.output += tokens.output or 0
     sums.cost_micros += record.cost_micros or 0

@@ -7,7 +7,8 @@ import pytest
 from headgate.ledger.record import Attempt, Tokens, UsageRecord
 from headgate.observe import histogram
 from headgate.observe.histogram import Histogram
-from headgate.observe.tally import NAMES_MAX, OTHERS, RATE_SLOTS, SLOT_SECONDS, SLOTS, Tally
+from headgate.observe.shown import TEXT_MAX
+from headgate.observe.tally import NAMES_MAX, OTHERS, RATE_SLOTS, SLOT_SECONDS, SLOTS, UNKNOWN, Tally
 
 NOW = 1_790_000_000.0
 OPENAI = "default/openai/route/models/rule/0/ref/0"
@@ -111,6 +112,26 @@ def test_names_that_clients_choose_are_bounded() -> None:
     assert len(models) <= NAMES_MAX + 1
     assert models[OTHERS] == 9 * NAMES_MAX
     assert sum(models.values()) == 10 * NAMES_MAX
+
+
+def test_models_that_are_not_ours_take_no_place_of_those_that_are() -> None:
+    tally = Tally(NOW)
+    wrong = [record(original_model=f"m{n}", error="not_found", attempts=()) for n in range(2 * NAMES_MAX)]
+    tally.feed([*wrong, record(original_model=""), record()], NOW)
+    models = {model.name: model.requests for model in tally.look(NOW).models}
+    assert models == {UNKNOWN: 2 * NAMES_MAX + 1, "gpt": 1}
+
+
+def test_a_model_that_the_backend_does_not_know_is_ours() -> None:
+    tally = Tally(NOW)
+    tally.feed([record(error="not_found", backend=OPENAI)], NOW)
+    assert [model.name for model in tally.look(NOW).models] == ["gpt"]
+
+
+def test_a_long_name_of_a_model_is_cut() -> None:
+    tally = Tally(NOW)
+    tally.feed([record(original_model="m" * 10_000)], NOW)
+    assert [len(model.name) for model in tally.look(NOW).models] == [TEXT_MAX]
 
 
 @pytest.mark.parametrize("share", [0.5, 0.95, 0.99])
