@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -15,9 +16,14 @@ from headgate.cli.joined_metrics import joined
 from headgate.controller.loop import LoopStatus
 from headgate.observe.page import ObservePage, guard
 from headgate.runtime import process_metrics
-from headgate.runtime.envoy import EnvoyAdmin
+from headgate.runtime.envoy import EnvoyAdmin, EnvoyAdminError
+from headgate.runtime.local_http import UnansweredError, ask
 from headgate.runtime.metrics import CONTENT_TYPE, Description, Kind, Registry
 from headgate.runtime.supervisor import Supervisor
+
+METRICS_SECONDS_MAX: Final = 5.0
+METRICS_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of the metrics of one of our processes."""
 
 
 class AdminServer:
@@ -77,15 +83,27 @@ class AdminServer:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         names = [child.spec.name for child in self._children if self._sockets(child.spec.name).exists()]
-        asked = (EnvoyAdmin(self._sockets(name)).request("/metrics") for name in names)
-        envoy, *others = await asyncio.gather(self._envoy.request("/stats/prometheus"), *asked, return_exceptions=True)
-        pages = {
-            "run": self._own.text(),
-            **{name: text for name, text in zip(names, others, strict=True) if isinstance(text, str)},
-        }
+        asked = (_measured(self._sockets(name)) for name in names)
+        envoy, *others = await asyncio.gather(_measured_envoy(self._envoy), *asked)
+        pages = {"run": self._own.text(), **dict(zip(names, others, strict=True))}
         # Envoy's as they are: none of ours is called like them, and there may be many
-        text = joined(pages) + (envoy if isinstance(envoy, str) else "")
-        return web.Response(body=text.encode(), headers={"content-type": CONTENT_TYPE})
+        return web.Response(body=(joined(pages) + envoy).encode(), headers={"content-type": CONTENT_TYPE})
+
+
+async def _measured_envoy(envoy: EnvoyAdmin) -> str:
+    try:
+        return await envoy.request("/stats/prometheus")
+    except EnvoyAdminError:
+        return ""
+
+
+async def _measured(socket: Path) -> str:
+    """The metrics of one of our processes; nothing where it does not tell, as one that is just starting again."""
+    try:
+        answer = await ask(socket, "/metrics", seconds=METRICS_SECONDS_MAX, bytes_max=METRICS_BYTES_MAX)
+    except UnansweredError:
+        return ""
+    return answer.body.decode() if answer.status == 200 else ""
 
 
 def declare(registry: Registry, ready: Callable[[], bool], restarts: Callable[[], Mapping[str, int]]) -> None:

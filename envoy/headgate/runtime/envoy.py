@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 from headgate.contract.expressions import INSTRUCTIONS_MAX
 from headgate.contract.otel import Batches
+from headgate.runtime.local_http import UnansweredError, ask
 from headgate.runtime.logging import LogLevel, event_log
 from headgate.runtime.supervisor import ChildSpec
 
@@ -46,6 +47,8 @@ _HTTP2: Final[_Json] = {
 _CONNECTIONS_MAX: Final = 50_000
 """Downstream connections in all: protects the file descriptors of the process."""
 _ADMIN_TIMEOUT_SECONDS: Final = 5.0
+_ADMIN_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Its largest page has every metric of every cluster."""
 _POLL_SECONDS: Final = 0.02
 
 
@@ -261,17 +264,15 @@ class EnvoyAdmin:
     async def request(self, path: str, method: str = "GET") -> str:
         """The body of a page. Raises EnvoyAdminError."""
         try:
-            async with asyncio.timeout(_ADMIN_TIMEOUT_SECONDS):
-                reader, writer = await asyncio.open_unix_connection(str(self._socket))
-                try:
-                    head = f"{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-                    writer.write(head.encode())
-                    answer = await reader.read(-1)
-                finally:
-                    writer.close()
-        except (OSError, TimeoutError) as error:
+            answer = await ask(
+                self._socket, path, method=method, seconds=_ADMIN_TIMEOUT_SECONDS, bytes_max=_ADMIN_BYTES_MAX
+            )
+        except UnansweredError as error:
             raise EnvoyAdminError(f"Envoy's admin interface does not answer: {error}") from error
-        return _body(answer)
+        if not 200 <= answer.status < 300 and answer.status != 503:
+            told = f"{answer.status} {answer.reason}: {answer.body[:200]!r}"
+            raise EnvoyAdminError(f"Envoy's admin interface answered {told}")
+        return answer.body.decode()
 
     async def is_live(self) -> bool:
         """Whether Envoy is initialised and not draining."""
@@ -307,26 +308,3 @@ class EnvoyAdmin:
             log.warning("envoy_not_drained", error=str(error))
             return False
         return True
-
-
-def _body(answer: bytes) -> str:
-    head, _, body = answer.partition(b"\r\n\r\n")
-    lines = head.decode("latin-1").lower().split("\r\n")
-    status = lines[0].partition(" ")[2]
-    if "transfer-encoding: chunked" in lines:
-        body = _dechunk(body)
-    if not status.startswith("2") and not status.startswith("503"):
-        raise EnvoyAdminError(f"Envoy's admin interface answered {status}: {body[:200]!r}")
-    return body.decode()
-
-
-def _dechunk(body: bytes) -> bytes:
-    parts: list[bytes] = []
-    while body:
-        size_text, _, rest = body.partition(b"\r\n")
-        size = int(size_text.partition(b";")[0], 16)
-        if size == 0:
-            break
-        parts.append(rest[:size])
-        body = rest[size + 2 :]
-    return b"".join(parts)

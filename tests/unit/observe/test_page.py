@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
 from headgate.observe import page
-from headgate.observe.asking import ask
+from headgate.observe.asking import ANSWER_BYTES_MAX, ask
 from headgate.observe.feed import Cursor, Observation, Seen
 from headgate.observe.page import ASSETS, ObservePage, SourceError, guard, is_local
 
@@ -174,11 +174,12 @@ async def test_the_end_of_the_gateway_ends_the_streams(source: Scripted) -> None
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (b"", "answered"),
+        (b"", "no HTTP"),
         (b"HTTP/1.1 404 Not Found\r\n\r\n", "404"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * ANSWER_BYTES_MAX, "more than"),
         (b"HTTP/1.1 200 OK\r\n\r\nbody", ""),
     ],
-    ids=["nothing", "refused", "fine"],
+    ids=["nothing", "refused", "too much", "fine"],
 )
 async def test_our_processes_are_asked_over_their_sockets(short_path: Path, answer: bytes, message: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from headgate.runtime import envoy
 from headgate.runtime.envoy import (
     EnvoyAdmin,
     EnvoyAdminError,
@@ -125,6 +126,19 @@ async def test_a_refusal_of_the_admin_interface_is_an_error(fake_admin: FakeAdmi
     fake_admin.answer = b"HTTP/1.1 404 Not Found\r\n\r\nno such page"
     with pytest.raises(EnvoyAdminError, match="404"):
         await EnvoyAdmin(fake_admin.path).request("/nonsense")
+
+
+async def test_an_endless_page_is_not_read_to_its_end(fake_admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envoy, "_ADMIN_BYTES_MAX", 100_000)
+    fake_admin.answer = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000
+    with pytest.raises(EnvoyAdminError, match="more than 100000 bytes"):
+        await EnvoyAdmin(fake_admin.path).request("/stats/prometheus")
+
+
+async def test_what_is_no_http_is_an_error(fake_admin: FakeAdmin) -> None:
+    fake_admin.answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnot hex\r\n"
+    with pytest.raises(EnvoyAdminError, match="no HTTP"):
+        await EnvoyAdmin(fake_admin.path).request("/ready")
 
 
 async def test_drain_waits_for_requests_only_so_long(fake_admin: FakeAdmin) -> None:
