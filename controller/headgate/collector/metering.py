@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from headgate.ledger.errors import ErrorKind
+from headgate.ledger.errors import model_known
 from headgate.ledger.joining import service_of
 from headgate.ledger.record import NO_TOKENS, Attempt, Tokens, UsageRecord
 from headgate.llm.endpoints import lookup
 from headgate.llm.names import Operation
-from headgate.runtime.metrics import OTHER, Description, Distribution, Kind, Labels, Registry
+from headgate.runtime.metrics import Description, Distribution, Kind, Labels, Registry
 
 SCOPE: Final = "envoyproxy/ai-gateway"
 """compat: the meter's name."""
@@ -44,7 +44,10 @@ def operation_of(path: str) -> str:
 
 
 class _Meter:
-    """The series of one label set of the `gen_ai` metrics, found once for all that a request adds to."""
+    """The series of one label set of the `gen_ai` metrics, found once for all that a request adds to.
+
+    Kept only while all of them are the label set's own, so there are no more meters than series.
+    """
 
     __slots__ = ("durations", "first_token", "labels", "output_token", "tokens")
 
@@ -65,7 +68,6 @@ class Metering:
     def __init__(self, registry: Registry, attributes: Sequence[str] = ()) -> None:
         self._attributes = tuple(attributes)
         self._meters: dict[Labels, _Meter] = {}
-        self._micros: dict[Labels, int] = {}
         self._declare_gen_ai(registry)
         self._declare_ours(registry)
 
@@ -131,19 +133,20 @@ class Metering:
             ("backend", "gen_ai.request.model"),
             open_=("gen_ai.request.model",),
         )
-        self._overflow = registry.counter(
-            "headgate.collector.series.overflow",
-            "Records whose labels had no room of their own and were counted under `other`.",
-        ).at()
-        cost = Description(
-            name="headgate.cost",
-            kind=Kind.COUNTER,
-            help="What requests cost by the price table.",
-            labels=("backend", "gen_ai.request.model", "team"),
+        self._cost = registry.counter(
+            "headgate.cost",
+            "What requests cost by the price table.",
+            ("backend", "gen_ai.request.model", "team"),
             unit="USD",
+            open_=("gen_ai.request.model", "team"),
+            parts=_MICROS,
         )
-        registry.observed(cost, lambda: {key: micros / _MICROS for key, micros in self._micros.items()})
-        self._series_max = registry.series_max
+        overflow = Description(
+            name="headgate.collector.series.overflow",
+            kind=Kind.COUNTER,
+            help="Samples, several of a request, whose labels had no room and were counted under `other`.",
+        )
+        registry.observed(overflow, lambda: {(): registry.folded})
 
     def take(self, records: Sequence[UsageRecord]) -> None:
         """Counts them; a subscriber of the access log."""
@@ -167,7 +170,7 @@ class Metering:
             for field, action in _LOSS.findall(record.losses):
                 self._losses.at(record.service, _INDEX.sub("[]", field), action).value += 1
         if record.cost_micros is not None:
-            self._pay(record, record.cost_micros)
+            self._cost.at(record.service, record.request_model, record.team).value += record.cost_micros
         elif record.tokens.total:
             self._unpriced.at(record.service, record.request_model).value += 1
 
@@ -178,17 +181,10 @@ class Metering:
         for attempt, service, following in zip(attempts, services, services[1:], strict=False):
             self._failovers.at(service, following, attempt.error).value += 1
 
-    def _pay(self, record: UsageRecord, micros: int) -> None:
-        key = (record.service, record.request_model, record.team)
-        if key not in self._micros and len(self._micros) >= self._series_max:
-            key = (record.service, OTHER, record.team)
-            self._overflow.value += 1
-        self._micros[key] = self._micros.get(key, 0) + micros
-
     # --- GenAI
 
     def _time(self, record: UsageRecord, operation: str) -> None:
-        known = record.error != ErrorKind.NOT_FOUND or record.backend  # anybody may ask for any model
+        known = model_known(record)
         request_model = record.request_model or record.original_model if known else ""
         labels = (
             operation,
@@ -198,9 +194,7 @@ class Metering:
             record.response_model or UNKNOWN,
             *(self._attributes_of(record) if self._attributes else ()),
         )
-        meter = self._meters.get(labels)
-        if meter is None:
-            meter = self._new_meter(labels)
+        meter, folded = self._meters.get(labels) or _Meter(labels), self._folded
         attempts = record.attempts
         last_ms = attempts[-1].duration_ms if attempts else record.duration_ms
         duration = meter.durations.get(record.error)
@@ -211,19 +205,18 @@ class Metering:
             self._use(meter, record.tokens)
         if record.ttft_ms is not None:
             self._stream(meter, record, record.ttft_ms - record.duration_ms + last_ms, last_ms)
+        if self._folded == folded:
+            self._meters[labels] = meter
+        else:  # what has no series of its own is looked for again, and so counted, each time
+            self._meters.pop(labels, None)
 
     def _attributes_of(self, record: UsageRecord) -> Labels:
         values = {"client": record.client, "team": record.team, **dict(record.labels)}
         return tuple(values.get(name, "") for name in self._attributes)
 
-    def _new_meter(self, labels: Labels) -> _Meter:
-        """Folded like a family's series where there are too many."""
-        if len(self._meters) < self._series_max:
-            meter = self._meters[labels] = _Meter(labels)
-            return meter
-        self._overflow.value += 1
-        folded = (*labels[:2], *(OTHER for _ in labels[2:]))
-        return self._meters.setdefault(folded, _Meter(folded))
+    @property
+    def _folded(self) -> int:
+        return self._tokens.folded + self._duration.folded + self._first_token.folded + self._output_token.folded
 
     def _use(self, meter: _Meter, tokens: Tokens) -> None:
         counts = (tokens.input, tokens.cached_input, tokens.cache_creation_input, tokens.output, tokens.reasoning)
@@ -236,11 +229,12 @@ class Metering:
             found.observe(count)
 
     def _stream(self, meter: _Meter, record: UsageRecord, first_ms: float, last_ms: float) -> None:
-        if meter.first_token is None or meter.output_token is None:
+        if meter.first_token is None:
             meter.first_token = self._first_token.at(*meter.labels)
-            meter.output_token = self._output_token.at(*meter.labels)
         first_ms = max(first_ms, 0.0)
         meter.first_token.observe(first_ms * _MS)
         output = record.tokens.output
         if output is not None and output > 1 and not record.error:
+            if meter.output_token is None:
+                meter.output_token = self._output_token.at(*meter.labels)
             meter.output_token.observe(max(last_ms - first_ms, 0.0) * _MS / (output - 1))

@@ -97,6 +97,7 @@ class Family(Generic[Series]):
         self.description = description
         self.series: dict[Labels, Series] = {}
         self.folded = 0
+        """How often `at` found no room."""
         self._make = make
         self._series_max = series_max
         self._open = tuple(name in description.open for name in description.labels)
@@ -134,18 +135,32 @@ class Registry:
     """All metrics of a process, in the order in which they were declared."""
 
     def __init__(self, series_max: int = SERIES_MAX) -> None:
-        self.series_max = series_max
+        self._series_max = series_max
+        self._folded: list[Callable[[], int]] = []
         self._read: dict[str, Callable[[], Reading]] = {}
 
-    def counter(
-        self, name: str, help_: str, labels: Labels = (), *, unit: str = "", open_: Labels = ()
-    ) -> Family[Number]:
-        """A sum that only grows."""
-        return self._numbers(Kind.COUNTER, name, help_, labels, unit, open_)
+    @property
+    def folded(self) -> int:
+        """How often, in all, a series was asked for that had no room of its own."""
+        return sum(folded() for folded in self._folded)
 
-    def gauge(self, name: str, help_: str, labels: Labels = (), *, unit: str = "") -> Family[Number]:
-        """A value now."""
-        return self._numbers(Kind.GAUGE, name, help_, labels, unit, ())
+    def counter(
+        self, name: str, help_: str, labels: Labels = (), *, unit: str = "", open_: Labels = (), parts: int = 1
+    ) -> Family[Number]:
+        """A sum that only grows, counted in whole numbers, and so exact; `parts` of them are one of the unit."""
+        described = Description(
+            name=name, kind=Kind.COUNTER, help=help_, labels=labels, open=frozenset(open_), unit=unit
+        )
+        family = self._family(described, Number)
+        if not labels:
+            family.at()  # it is 0 before it is counted
+
+        def read() -> Reading:
+            values = ((key, each.value) for key, each in family.series.items())
+            return Reading(described, {key: value if parts == 1 else value / parts for key, value in values})
+
+        self._declare(described, read)
+        return family
 
     def histogram(
         self, name: str, help_: str, labels: Labels, bounds: tuple[float, ...], *, unit: str, open_: Labels = ()
@@ -154,7 +169,7 @@ class Registry:
         described = Description(
             name=name, kind=Kind.HISTOGRAM, help=help_, labels=labels, open=frozenset(open_), unit=unit, bounds=bounds
         )
-        family = Family(described, lambda: Distribution(bounds), self.series_max)
+        family = self._family(described, lambda: Distribution(bounds))
         self._declare(described, lambda: Reading(described, dict(family.series)))
         return family
 
@@ -170,12 +185,9 @@ class Registry:
         """Prometheus' text format."""
         return "".join(f"{line}\n" for reading in self.read() for line in _lines(reading))
 
-    def _numbers(self, kind: Kind, name: str, help_: str, labels: Labels, unit: str, open_: Labels) -> Family[Number]:
-        described = Description(name=name, kind=kind, help=help_, labels=labels, open=frozenset(open_), unit=unit)
-        family = Family(described, Number, self.series_max)
-        if not labels:
-            family.at()  # it is 0 before it is counted
-        self._declare(described, lambda: Reading(described, {key: each.value for key, each in family.series.items()}))
+    def _family(self, description: Description, make: Callable[[], Series]) -> Family[Series]:
+        family = Family(description, make, self._series_max)
+        self._folded.append(lambda: family.folded)
         return family
 
     def _declare(self, description: Description, read: Callable[[], Reading]) -> None:

@@ -150,8 +150,23 @@ def test_series_are_bounded_and_nothing_is_lost() -> None:
     assert page.sum("gen_ai_server_request_duration_seconds_count") == 50
     assert page.sum("gen_ai_server_request_duration_seconds_count", gen_ai_original_model="other") == 40
     assert page.sum("gen_ai_client_token_usage_token_sum", gen_ai_token_type="input") == 50 * 11
-    assert page.sum("headgate_collector_series_overflow_total") >= 40
     assert round(page.sum("headgate_cost_usd_total") * 1e6) == 50
+    durations, tokens, costs = 40, 3 * 50 - 10, 40  # of three kinds each
+    assert page.sum("headgate_collector_series_overflow_total") == durations + tokens + costs
+
+
+def test_a_header_of_clients_makes_no_more_series_of_costs_than_there_may_be() -> None:
+    page = metered(*(record(team=f"t{n}", cost_micros=2) for n in range(50)), series_max=10)
+    teams = page.by("team", "headgate_cost_usd_total", backend="default/openai")
+    assert (len(teams), round(teams["other"] * 1e6)) == (11, 80)
+    assert page.sum("headgate_collector_series_overflow_total") == 40
+
+
+def test_each_fold_of_a_label_set_is_counted() -> None:
+    asked = [record(original_model="first"), *(record(error="limited") for _ in range(5))]
+    page = metered(*asked, series_max=1)
+    # durations and three kinds of tokens, of which the first record has one each; attempts know no models
+    assert page.sum("headgate_collector_series_overflow_total") == 2 + 5 * (1 + 3 + 1)
 
 
 def test_what_asks_no_model_is_a_request_and_no_more() -> None:

@@ -41,7 +41,7 @@ def test_a_page_is_what_prometheus_reads() -> None:
     registry = Registry()
     hits = registry.counter("a.hits", 'Says "what"\\n.', ("x.y",))
     spread = registry.histogram("b.time", "b", ("who",), (0.1, 1.0), unit="s")
-    registry.gauge("c.now", "c").at().value = -3
+    registry.observed(Description(name="c.now", kind=Kind.GAUGE, help="c"), lambda: {(): -3})
     nasty = 'q"\\\n'
     hits.at(nasty).value += 2
     hits.at("").value += 1
@@ -69,14 +69,31 @@ def test_what_others_choose_is_bounded() -> None:
     page = Page(registry.text())
     assert page.by("model", "a_total") == {"m0": 1, "m1": 1, "m2": 1, "other": 7}
     assert page.sum("a_total", kind="chat") == 10, "what we choose stays told apart"
-    assert family.folded == 7
+    assert family.folded == registry.folded == 7
+
+
+def test_a_registry_says_how_often_any_of_it_had_no_room() -> None:
+    registry = Registry(series_max=1)
+    hits, spread = registry.counter("a", "a", ("x",)), registry.histogram("b", "b", ("x",), (1.0,), unit="s")
+    for name in ("one", "two", "three"):
+        hits.at(name).value += 1
+        spread.at(name).observe(1)
+    assert registry.folded == 4
+
+
+def test_what_is_counted_in_parts_is_told_in_the_unit() -> None:
+    registry = Registry()
+    paid = registry.counter("paid", "p", ("who",), unit="USD", parts=1_000_000)
+    for _ in range(10):
+        paid.at("me").value += 100_000
+    assert 'paid_usd_total{who="me"} 1.0\n' in registry.text()
 
 
 def test_a_name_is_declared_once() -> None:
     registry = Registry()
     registry.counter("a", "a")
     with pytest.raises(ValueError, match="declared twice"):
-        registry.gauge("a", "a")
+        registry.counter("a", "a")
 
 
 def test_whole_numbers_are_exact() -> None:

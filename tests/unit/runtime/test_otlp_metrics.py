@@ -7,7 +7,7 @@ import grpc
 import pytest
 from aiohttp import web
 from headgate.contract.otel import Protocol, Signal
-from headgate.runtime.metrics import Registry
+from headgate.runtime.metrics import Description, Kind, Registry
 from headgate.runtime.otlp.metrics import MetricsExport, MetricsSettings, metrics_settings
 from headgate.runtime.otlp.transport import METHODS, SendError, open_transport
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -17,7 +17,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, M
 def registry() -> Registry:
     made = Registry()
     made.counter("headgate.requests", "Requests.", ("backend", "error.type")).at("a", "").value = 3
-    made.gauge("headgate.ready", "Ready.").at().value = 1
+    made.observed(Description(name="headgate.ready", kind=Kind.GAUGE, help="Ready."), lambda: {(): 1})
     made.histogram("gen_ai.client.token.usage", "Tokens.", ("gen_ai.token.type",), (1.0, 4.0), unit="token")
     return made
 
