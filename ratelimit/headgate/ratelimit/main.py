@@ -247,13 +247,13 @@ async def _counted_to(options: argparse.Namespace, service: RateLimitService) ->
         interval_seconds=options.statsd_interval_seconds,
         tags=dict(map(_pair, options.statsd_tag)),
     )
-    sending = asyncio.create_task(flush_to(sink, lambda: dict(service.metrics.statsd_counters())))
+    ended = asyncio.Event()
+    sending = asyncio.create_task(flush_to(sink, lambda: dict(service.metrics.statsd_counters()), ended))
     try:
         yield
     finally:
-        sending.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sending
+        ended.set()
+        await sending
 
 
 def _is_named(name: str, transport: asyncio.Transport) -> bool:

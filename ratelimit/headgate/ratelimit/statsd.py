@@ -1,7 +1,8 @@
 """Counters for statsd, under the names that envoyproxy/ratelimit sends: what was counted since the last time.
 
-Sent over TCP, as it does, or UDP. What cannot be sent is sent with the next: nothing is lost while the sink is away,
-and nothing waits for it.
+Sent over TCP, as it does, or UDP. Counts are sent until a sending has not failed: while nobody listens over TCP nothing
+is lost, unless the service ends meanwhile. What is lost on the way nobody tells us, over UDP nothing at all; and a sink
+that breaks off may count twice what it had read. No decision waits for it.
 """
 
 import asyncio
@@ -42,21 +43,18 @@ def _plain(name: str) -> str:
     return name.translate({ord(each): "_" for each in ":|@\r\n "})
 
 
-async def flush_to(sink: StatsdSink, counters: Callable[[], Mapping[str, int]]) -> None:
-    """Sends what has been counted, until it is cancelled; and then once more."""
+async def flush_to(sink: StatsdSink, counters: Callable[[], Mapping[str, int]], stop: asyncio.Event) -> None:
+    """Sends what has been counted, until `stop`; and then once more."""
     sent: dict[str, int] = {}
-    reported = False
-    stopping = False
+    reported = stopping = False
     while not stopping:
-        try:
-            await asyncio.sleep(sink.interval_seconds)
-        except asyncio.CancelledError:
-            stopping = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(sink.interval_seconds):
+                stopping = await stop.wait()
         now = dict(counters())
-        lines = lines_of(now, sent, sink.tags or {})
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await _send(sink, lines)
+                await _send(sink, lines_of(now, sent, sink.tags or {}))
         except OSError as error:  # TimeoutError is one
             if not reported:
                 log.warning("statsd_failed", sink=f"{sink.host}:{sink.port}", error=str(error) or "no answer in time")
@@ -80,6 +78,7 @@ async def _send(sink: StatsdSink, lines: list[str]) -> None:
     with contextlib.closing(writer):
         writer.write("".join(lines).encode())
         await writer.drain()
+    await writer.wait_closed()  # what is still in our buffer would be lost when the process ends
 
 
 def packets(lines: list[str]) -> list[bytes]:

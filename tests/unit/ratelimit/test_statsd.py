@@ -43,12 +43,13 @@ async def test_a_sink_that_was_away_gets_all_of_it() -> None:
 
     counting = Counting()
     async with asyncio.timeout(20):
-        sending = asyncio.create_task(flush_to(StatsdSink(host=LOOPBACK, port=port, interval_seconds=0.01), counting))
+        stop, sink = asyncio.Event(), StatsdSink(host=LOOPBACK, port=port, interval_seconds=0.01)
+        sending = asyncio.create_task(flush_to(sink, counting, stop))
         await counting.often.wait()
         server = await asyncio.start_server(serve, LOOPBACK, port)
         first = await received.get()
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        stop.set()
+        await sending
     server.close()
     assert first.startswith(b"hits:")
     assert int(first.removeprefix(b"hits:").partition(b"|")[0]) >= 30
@@ -65,9 +66,35 @@ async def test_over_udp() -> None:
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Sink, local_addr=(LOOPBACK, 0))
     port = transport.get_extra_info("sockname")[1]
     sink = StatsdSink(host=LOOPBACK, port=port, over_udp=True, interval_seconds=0.01)
-    sending = asyncio.create_task(flush_to(sink, lambda: {"hits": 3}))
+    stop = asyncio.Event()
+    sending = asyncio.create_task(flush_to(sink, lambda: {"hits": 3}, stop))
     async with asyncio.timeout(10):
         assert await received.get() == b"hits:3|c\n"
-    sending.cancel()
-    await asyncio.gather(sending, return_exceptions=True)
+        stop.set()
+        await sending
     transport.close()
+
+
+async def test_what_was_counted_at_the_end_is_sent() -> None:
+    """Also when a sending is under way meanwhile."""
+    counts, received, go_on = {"hits": 1}, list[bytes](), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        text = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        received.append(text)
+        go_on.set()
+
+    async with await asyncio.start_server(serve, LOOPBACK, 0) as server, asyncio.timeout(20):
+        port, stop = server.sockets[0].getsockname()[1], asyncio.Event()
+        sink = StatsdSink(host=LOOPBACK, port=port, interval_seconds=0.001)
+        sending = asyncio.create_task(flush_to(sink, lambda: counts, stop))
+        await go_on.wait()
+        stop.set()
+        counts["hits"] = 3
+        await sending
+        while len(received) < 2:
+            go_on.clear()
+            await go_on.wait()
+    assert b"".join(received) == b"hits:1|c\nhits:2|c\n"
