@@ -2,7 +2,7 @@
 
 Their names and defaults are kept, so that its Deployment runs ours by changing the image and the command. A variable
 that would change what is decided, and that we do not have, is an error by its name; one that only tunes its inside
-(pool sizes, pipeline windows, statsd) is ignored.
+(pool sizes, connection ages) is ignored.
 """
 
 import re
@@ -35,7 +35,6 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "XDS_CLIENT_BACKOFF_INITIAL_INTERVAL": "10s",
     "XDS_CLIENT_BACKOFF_MAX_INTERVAL": "60s",
     "XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES": "",
-    "BACKEND_TYPE": "redis",
     "REDIS_SOCKET_TYPE": "unix",
     "REDIS_TYPE": "SINGLE",
     "REDIS_URL": "/var/run/nutcracker/ratelimit.sock",
@@ -85,11 +84,8 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "EXTRA_TAGS": "",
 }
 
-UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
-    "BACKEND_TYPE": ("redis",),
-    "TRACING_ENABLED": ("false",),
-}
-"""What we have of variables that decide something: any other value is refused. Empty: none."""
+SERVED: Final[Mapping[str, str]] = {"BACKEND_TYPE": "redis", "TRACING_ENABLED": "false"}
+"""The only value that we have of some variables that decide something: any other is refused."""
 
 _LEVELS: Final[Mapping[str, str]] = {
     "trace": "debug",
@@ -111,11 +107,10 @@ class VariableError(ValueError):
 
 def arguments_from(environment: Mapping[str, str]) -> list[str]:
     """The command line that means the same; raises VariableError."""
-    for name, served in UNSUPPORTED.items():
+    for name, served in SERVED.items():
         value = environment.get(name, "")
-        if value and _plain(value) not in {each.lower() for each in served}:
-            expected = f"; only {' or '.join(served)} is" if served else ""
-            raise VariableError(f"{name}={value} is not supported{expected}")
+        if value and _plain(value) != served:
+            raise VariableError(f"{name}={value} is not supported; only {served} is")
     values = {name: environment.get(name) or default for name, default in DEFAULTS.items()}
     address = f"unix:{values['GRPC_UDS']}" if values["GRPC_UDS"] else f"{values['GRPC_HOST']}:{values['GRPC_PORT']}"
     arguments = ["--address", address, *_config_arguments(values)]
