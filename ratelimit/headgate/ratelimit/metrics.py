@@ -5,7 +5,7 @@ Plain integers: a decision costs a dictionary lookup, and importing a metrics li
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -59,8 +59,8 @@ class Metrics:
         """Answers by the first of `DURATIONS` that they were not longer than."""
         self._duration_seconds = 0.0
 
-    def record(self, decision: Decision, moment: Moment) -> None:
-        """Counts one decision."""
+    def record(self, decision: Decision, moment: Moment) -> Sequence[tuple[Status, int]]:
+        """Counts one decision; returns which of its statuses crossed a share that their rule warns at (`crossed`)."""
         if moment is Moment.ADMISSION:
             self.admissions += 1
             if decision.refusal is not None:
@@ -69,11 +69,16 @@ class Metrics:
             self.settlements += 1
         if self._shadow_mode and any(status.over for status in decision.statuses):
             self.global_shadow_mode += 1
+        found: list[tuple[Status, int]] = []
         for status in decision.statuses:
             if status.op is not None:
-                self._record_status(status, moment)
+                counts = self._record_status(status, moment)
+                if share := crossed(status):
+                    counts.warned += 1
+                    found.append((status, share))
             elif status.passed and status.match is not None:
                 self.rule(status.match.rule.domain, status.match.metric_key).steered += 1
+        return found
 
     def took(self, seconds: float) -> None:
         """Counts how long one answer took."""
@@ -89,7 +94,7 @@ class Metrics:
             counts = self._rules.setdefault((domain, key), RuleCounts())
         return counts
 
-    def _record_status(self, status: Status, moment: Moment) -> None:
+    def _record_status(self, status: Status, moment: Moment) -> RuleCounts:
         match, op = status.match, status.op
         assert match is not None
         assert op is not None
@@ -98,7 +103,6 @@ class Metrics:
         hits = 0 if op.part is Part.RESERVE else max(op.hits, 0)
         counts.total_hits += hits
         near = math.floor(op.limit * self._near_limit_ratio)
-        counts.warned += crossed(status) > 0
         if status.over:
             if status.before < op.limit < status.after:
                 # A charge that crosses the limit: what lies below it was near.
@@ -115,6 +119,7 @@ class Metrics:
             if status.after > near:
                 # Of one that comes near, only what lies above.
                 counts.near_limit += hits if status.before >= near else min(status.after - near, hits)
+        return counts
 
     def statsd_counters(self) -> Iterator[tuple[str, int]]:
         """Counters under the names that envoyproxy/ratelimit gives them in statsd."""

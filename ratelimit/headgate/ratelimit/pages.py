@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
@@ -10,7 +11,7 @@ from google.protobuf import json_format
 from headgate.limits.config_text import dump_text
 from headgate.limits.engine import Code, Status
 from headgate.limits.listing import counted, described, listed, look
-from headgate.limits.matching import Entries, Rule
+from headgate.limits.matching import Entries, Snapshot
 from headgate.ratelimit import wire
 from headgate.ratelimit.service import RateLimitService
 from headgate.ratelimit.storages import StorageError
@@ -97,39 +98,37 @@ LOOKS_MAX: Final = 200
 async def limits_of(service: RateLimitService) -> Mapping[str, Any]:
     """Every limit, and how its counters stand: its only one, or those of its many that were asked for lately."""
     found: dict[str, Any] = {"limits": [], "storage_error": ""}
-    for domain in service.snapshot.domains:
-        limits = list(listed(service.snapshot, domain))
+    snapshot = service.snapshot
+    for domain in snapshot.domains:
+        limits = list(listed(snapshot, domain))
         wanted = {each.entries: None for each in limits if each.entries is not None}
-        wanted |= {entries: None for of, entries in service.recent.values() if of == domain}
-        counters: list[tuple[Entries, Status]] = []
+        wanted |= dict.fromkeys(service.recent.of(domain))
+        counters: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
         try:
-            counters = [each async for each in _looked_at(service, domain, tuple(wanted))]
+            async for entries, status in _looked_at(service, snapshot, domain, tuple(wanted)):
+                if status.op is not None:
+                    counters[id(status.rule)].append(counted(entries, status))
         except StorageError as error:
             found["storage_error"] = str(error)
-        seen: set[int] = set()
-        for each in limits:
-            if id(each.rule) not in seen:
-                seen.add(id(each.rule))
-                found["limits"].append(
-                    {
-                        "asked_as": domain,
-                        **described(each.rule),
-                        "single": each.entries is not None,
-                        "counters": [counted(*counter) for counter in _of(each.rule, counters)],
-                    }
-                )
+        first = {id(each.rule): each for each in reversed(limits)}
+        found["limits"] += [
+            {
+                "asked_as": domain,
+                **described(each.rule),
+                "single": each.entries is not None,
+                "counters": counters[id(each.rule)],
+            }
+            for each in limits
+            if first[id(each.rule)] is each
+        ]
     return found
 
 
-def _of(rule: Rule, counters: Iterable[tuple[Entries, Status]]) -> Iterable[tuple[Entries, Status]]:
-    return ((entries, status) for entries, status in counters if status.rule is rule and status.op is not None)
-
-
 async def _looked_at(
-    service: RateLimitService, domain: str, counters: tuple[Entries, ...]
+    service: RateLimitService, snapshot: Snapshot, domain: str, counters: tuple[Entries, ...]
 ) -> AsyncGenerator[tuple[Entries, Status]]:
     for start in range(0, len(counters), LOOKS_MAX):
         chunk = counters[start : start + LOOKS_MAX]
-        decision = await service.look(look(domain, chunk))
+        decision = await service.look(look(domain, chunk), snapshot)
         for entries, status in zip(chunk, decision.statuses, strict=True):
             yield entries, status

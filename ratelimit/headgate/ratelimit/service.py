@@ -12,8 +12,9 @@ from typing import Final
 from headgate.contract import headers
 from headgate.limits.config import with_modes
 from headgate.limits.engine import Decision, LimitRequest, Moment, Outcome, Plan, decide_request, plan_request
-from headgate.limits.matching import EMPTY, Entries, Snapshot, build_snapshot
-from headgate.limits.warnings import crossed
+from headgate.limits.matching import EMPTY, Snapshot, build_snapshot
+from headgate.limits.recent import Recent
+from headgate.limits.warnings import Told
 from headgate.ratelimit import wire
 from headgate.ratelimit.answers import answer
 from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO, Metrics
@@ -25,8 +26,6 @@ from headgate.runtime.logging import event_log
 log = event_log("ratelimit")
 
 _NOTHING: Final = Outcome((), applied=True)
-RECENT_MAX: Final = 1000
-"""Counters that are remembered for showing."""
 _REPORT_SECONDS: Final = 1.0
 """Storage failures are logged at most this often: a dead Redis fails every call."""
 
@@ -58,8 +57,8 @@ class RateLimitService:
         self._clock = clock
         self._last_report = 0.0
         self._unreported = 0
-        self.recent: dict[str, tuple[str, Entries]] = {}
-        """Counters that were asked for, by stem: in which domain and by which entries; the oldest first."""
+        self._told = Told()
+        self.recent = Recent()
 
     def use(self, snapshot: Snapshot) -> None:
         """From the next call on, decides by `snapshot`, with all its limits in the service's own mode."""
@@ -99,18 +98,13 @@ class RateLimitService:
         """What `request` asks of the storage now; `name` is that of the stream it is about."""
         plan = plan_request(self.snapshot, request, now=self._clock(), prefix=self._key_prefix, name=name)
         for number, (match, op) in enumerate(plan.parts):
-            if op is not None and match is not None and match.stem not in self.recent:
-                self._remember(match.stem, request.domain, request.descriptors[number].entries)
+            if op is not None and match is not None:
+                self.recent.note(request.domain, match, request.descriptors[number].entries)
         return plan
 
-    def _remember(self, stem: str, domain: str, entries: Entries) -> None:
-        if len(self.recent) >= RECENT_MAX:
-            del self.recent[next(iter(self.recent))]
-        self.recent[stem] = domain, entries
-
-    async def look(self, request: LimitRequest) -> Decision:
+    async def look(self, request: LimitRequest, snapshot: Snapshot) -> Decision:
         """How the counters of a request stand, which changes nothing (`listing.look`); raises StorageError."""
-        plan = plan_request(self.snapshot, request, now=self._clock(), prefix=self._key_prefix)
+        plan = plan_request(snapshot, request, now=self._clock(), prefix=self._key_prefix)
         outcome = self.start(plan)
         return decide_request(plan, outcome if isinstance(outcome, Outcome) else await outcome)
 
@@ -122,10 +116,9 @@ class RateLimitService:
     def finish(self, plan: Plan, outcome: Outcome, moment: Moment) -> Decision:
         """Decides and counts."""
         decision = decide_request(plan, outcome)
-        self.metrics.record(decision, moment)
-        for status in decision.statuses:
-            if status.rule is not None and status.rule.warn_at and (share := crossed(status)):
-                log.warning("limit_nearly_used", rule=status.rule.label, per_cent=share, limit=status.rule.amount)
+        for status, share in self.metrics.record(decision, moment):
+            if self._told.is_new(status, share, plan.transaction.now) and (rule := status.rule) is not None:
+                log.warning("limit_nearly_used", rule=rule.label, per_cent=share, limit=rule.amount)
         return decision
 
     def encode(self, decision: Decision, path: str | None, request: bytes = b"") -> bytes:

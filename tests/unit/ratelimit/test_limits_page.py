@@ -1,13 +1,16 @@
 """`/limits`: every limit, and what is left of it."""
 
 import json
+import sys
+from types import FrameType
 from typing import Any
 
 from headgate.limits.config_text import parse_text
 from headgate.limits.engine import LimitRequest, RequestDescriptor
 from headgate.limits.matching import build_snapshot
+from headgate.limits.recent import RECENT_MAX
 from headgate.ratelimit.pages import limits_of
-from headgate.ratelimit.service import RECENT_MAX, RateLimitService
+from headgate.ratelimit.service import RateLimitService
 from headgate.ratelimit.storages.memory import MemoryStorage
 
 CONFIG = """
@@ -33,8 +36,16 @@ descriptors:
 """
 
 
-def make_service() -> RateLimitService:
-    snapshot = build_snapshot(parse_text(CONFIG, file="limits.yaml"))
+POOLED = """
+domain: d
+descriptors:
+- key: team
+  rate_limit: {unit: minute, requests_per_unit: 1000, pools: [{name: hi, rank: 1}, {name: lo, rank: 2}]}
+"""
+
+
+def make_service(config: str = CONFIG) -> RateLimitService:
+    snapshot = build_snapshot(parse_text(config, file="limits.yaml"))
     return RateLimitService(MemoryStorage(), snapshot=snapshot, clock=lambda: 1_700_000_040.0)
 
 
@@ -80,10 +91,49 @@ async def test_looking_changes_nothing() -> None:
     assert await limits_of(service) == await limits_of(service)
 
 
-async def test_remembers_so_many_counters_and_no_more() -> None:
+async def test_remembers_those_asked_for_last() -> None:
     service = make_service()
-    for number in range(RECENT_MAX + 5):
+    for number in range(RECENT_MAX):
         await ask(service, ("client", str(number)))
-    (clients,) = (each for each in (await limits_of(service))["limits"] if each["rule"] == "client")
-    assert len(clients["counters"]) == RECENT_MAX
-    assert clients["counters"][0]["descriptor"] == [{"key": "client", "value": "5"}]
+    for number in (3, RECENT_MAX, RECENT_MAX + 1):
+        await ask(service, ("client", str(number)))
+    found = [counter["descriptor"][0]["value"] for counter in (await rules_of(service))["client"]["counters"]]
+    assert len(found) == RECENT_MAX
+    assert found[:3] == ["2", "4", "5"]
+    assert found[-3:] == ["3", str(RECENT_MAX), str(RECENT_MAX + 1)]
+
+
+async def test_a_counter_that_pools_share_is_one_for_each() -> None:
+    service = make_service(POOLED)
+    for pool, hits in (("hi", 100), ("lo", 200), ("hi", 100)):
+        await ask(service, ("team", "a"), ("pool", pool), hits=hits)
+    rules = await rules_of(service)
+    assert rules["team"]["counters"] == []
+    assert [each["descriptor"][1]["value"] for each in rules["team.pool_hi"]["counters"]] == ["hi"]
+    assert [each["descriptor"][1]["value"] for each in rules["team.pool_lo"]["counters"]] == ["lo"]
+
+
+async def test_many_limits_cost_as_much_each_as_few() -> None:
+    """Every limit was compared with every counter: thousands of them took seconds."""
+    lines = "".join(
+        f"- {{key: k, value: v{i}, rate_limit: {{unit: hour, requests_per_unit: 5}}}}\n" for i in range(1000)
+    )
+    service = make_service(f"domain: d\ndescriptors:\n{lines}")
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        del frame, argument
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        found = await limits_of(service)
+    finally:
+        sys.setprofile(None)
+    assert len(found["limits"]) == 1000
+    assert calls < 1000 * 100
+
+
+async def rules_of(service: RateLimitService) -> dict[str, dict[str, Any]]:
+    return {each["rule"]: each for each in (await limits_of(service))["limits"]}
