@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
-from support.crd_cases import ALL, BACKENDS, GROUP, ROUTES, Case
+from support.crd_cases import ALL, Case
+from support.crd_cases.ai_gateway import BACKENDS, ROUTES
+from support.crd_cases.case import GROUP
 from support.kube import ApiError, Kube, condition, reference
 
 
