@@ -5,7 +5,7 @@ It takes entries of Envoy's access log service too.
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -262,8 +262,3 @@ class _Service(grpc.GenericRpcHandler):
         except grpc.RpcError:  # Envoy ends such a stream by leaving
             pass
         return b""
-
-
-def roots(spans: Collection[Span], parent: str = "") -> list[Span]:
-    """The spans whose parent is `parent`."""
-    return [span for span in spans if span.parent == parent]
