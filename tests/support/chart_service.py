@@ -3,17 +3,15 @@
 What a kubelet does is the test's: the folder of a Secret, and the names of Services.
 """
 
-import base64
 import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
 from support.helm import rendered
-from support.kube import Object
+from support.kube import Object, write_secret
 from support.ports import LOOPBACK, free_port
-from support.processes import Child
-from support.waiting import wait_until
+from support.processes import started_server
 
 CHART = Path(__file__).parents[2] / "manifests" / "chart"
 MODULES = {"headgate-ratelimit": "headgate.ratelimit.main", "headgate-collector": "headgate.collector.main"}
@@ -35,8 +33,7 @@ class ChartService:
         """`settings` are values of the chart, `replaced` what else of its arguments is the test's."""
         certificates = directory / f"{component}-certs"
         certificates.mkdir(exist_ok=True)
-        for key, value in secret["data"].items():
-            (certificates / key).write_bytes(base64.b64decode(value))
+        write_secret(secret, certificates)
         arguments = [part for setting in settings for part in ("--set", setting)]
         (deployment,) = [
             each
@@ -60,12 +57,7 @@ class ChartService:
             for old, new in own.items():
                 changed = changed.replace(old, new)
             command.append(changed)
-        self.child = Child(command, directory=directory, name=name or component)
-        wait_until(self._listening, f"the {component} to listen")
-
-    def _listening(self) -> bool:
-        self.child.require_alive()
-        return "server_listening" in self.child.stderr
+        self.child = started_server(command, directory=directory, name=name or component)
 
     def close(self) -> None:
         self.child.close()

@@ -7,7 +7,6 @@ server's `podready`), and `start_envoy` runs Envoy with what the Deployment says
 """
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
@@ -25,9 +24,9 @@ import yaml
 from cluster.tools import ENVOY_GATEWAY_VERSION, OLDER_VERSION
 
 from support.envoy import EnvoyProcess
-from support.kube import ApiError, Kube, Object, is_true, reference, tools_directory, unique_name
+from support.kube import ApiError, Kube, Object, is_true, reference, tools_directory, unique_name, write_secret
 from support.ports import LOOPBACK, free_port
-from support.processes import Child
+from support.processes import Child, started_server
 from support.waiting import wait_until
 
 NAMESPACE = "envoy-gateway-system"
@@ -115,7 +114,7 @@ class EnvoyGateway:
     async def _write_sds(self, directory: Path, config_map: str) -> None:
         """The certificate with which Envoy talks to Envoy Gateway, and the files that name it."""
         secret = await self._kube.get("v1", "Secret", "envoy", NAMESPACE)
-        _write_secret(secret, directory)
+        write_secret(secret, directory)
         files = (await self._kube.get("v1", "ConfigMap", config_map, NAMESPACE))["data"]
         for name, text in files.items():
             local = text.replace(f"{CERTS}/", f"{directory}/")
@@ -164,7 +163,7 @@ async def start_envoy_gateway(kube: Kube, directory: Path, options: EnvoyGateway
     config = _configuration(controller_name, options)
     (directory / CONFIGURATION).write_text(json.dumps(config))
     await asyncio.to_thread(_certgen, directory, kube)
-    _write_secret(await kube.get("v1", "Secret", "envoy-gateway", NAMESPACE), CERTS)
+    write_secret(await kube.get("v1", "Secret", "envoy-gateway", NAMESPACE), CERTS)
     child = await asyncio.to_thread(partial(_start, directory, kube, older=options.older))
     gateway = EnvoyGateway(child, kube, directory, controller_name, older=options.older)
     try:
@@ -284,7 +283,7 @@ class GatewaysLimiter:
         self.admin_port = free_port()
         certificates = directory / "rate-limit-certs"
         certificates.mkdir(exist_ok=True)
-        _write_secret(secret, certificates)
+        write_secret(secret, certificates)
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
         given = {each["name"]: each.get("value", "") for each in container["env"]}
         own = {name: value.replace(f"{CERTS}/", f"{certificates}/") for name, value in given.items()}
@@ -292,12 +291,8 @@ class GatewaysLimiter:
         path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
         program, *arguments = container["command"]
         command = [program.replace("/bin/", f"{image}/"), *arguments]
-        self.child = Child(command, directory=directory, name="envoy-ratelimit", environment={**own, "PATH": path})
-        wait_until(self._listening, "the limiter to listen")
-
-    def _listening(self) -> bool:
-        self.child.require_alive()
-        return "server_listening" in self.child.stderr
+        environment = {**own, "PATH": path}
+        self.child = started_server(command, directory=directory, name="envoy-ratelimit", environment=environment)
 
     def limits(self) -> str:
         """What it is told to limit, as YAML."""
@@ -306,11 +301,6 @@ class GatewaysLimiter:
 
     def close(self) -> None:
         self.child.close()
-
-
-def _write_secret(secret: Object, directory: Path) -> None:
-    for name, value in secret["data"].items():
-        (directory / name).write_bytes(base64.b64decode(value))
 
 
 def _arguments(deployment: Object) -> dict[str, str]:

@@ -438,6 +438,12 @@ def is_true(type_: str) -> Callable[[Object], bool]:
     return holds
 
 
+def write_secret(secret: Object, directory: Path) -> None:
+    """A file for each of its keys, as a kubelet mounts it."""
+    for name, value in secret["data"].items():
+        (directory / name).write_bytes(base64.b64decode(value))
+
+
 def unique_name(prefix: str) -> str:
     """For objects that live in no namespace, and namespaces themselves."""
     return f"{prefix}-{secrets.token_hex(4)}"

@@ -11,8 +11,7 @@ from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitRespon
 from headgate.contract import headers
 
 from support.ports import free_port
-from support.processes import Child
-from support.waiting import wait_until
+from support.processes import started_server
 
 METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
@@ -33,20 +32,11 @@ class LimiterProcess:
         self.address = f"unix:{directory / 'limiter.sock'}"
         command = [sys.executable, "-m", "headgate.ratelimit.main", "--address", self.address]
         command += ["--config", str(self.config_path), "--admin-port", str(self.admin_port), *arguments]
-        self.child = Child(command, directory=directory, name="limiter")
+        self.child = started_server(command, directory=directory, name="limiter")
         self.channel = grpc.insecure_channel(self.address)
         self._ask: Callable[..., RateLimitResponse] = self.channel.unary_unary(
             METHOD, RateLimitRequest.SerializeToString, RateLimitResponse.FromString
         )
-        try:
-            wait_until(lambda: "server_listening" in self._alive_stderr(), "the limiter to listen")
-        except BaseException:
-            self.close()
-            raise
-
-    def _alive_stderr(self) -> str:
-        self.child.require_alive()
-        return self.child.stderr
 
     def ask(
         self, client: str = "a", *, hits: int | None = None, metadata: Sequence[tuple[str, str]] = ()

@@ -161,6 +161,24 @@ def _kill_quietly(pid: int) -> None:
     wait_until(lambda: not alive(pid), f"process {pid} to die", timeout_seconds=5)
 
 
+def started_server(
+    command: Sequence[str], *, directory: Path, name: str, environment: Mapping[str, str] | None = None
+) -> Child:
+    """One of our servers as a child, once it listens. Nothing is left of one that does not."""
+    child = Child(command, directory=directory, name=name, environment=environment)
+
+    def listening() -> bool:
+        child.require_alive()
+        return "server_listening" in child.stderr
+
+    try:
+        wait_until(listening, f"the {name} to listen")
+    except BaseException:
+        child.close()
+        raise
+    return child
+
+
 class CpuMeter:
     """CPU seconds that a set of processes uses between two moments.
 
