@@ -139,10 +139,6 @@ spec:
       labels:
         {{- include "headgate.selector" $root | nindent 8 }}
         app.kubernetes.io/component: {{ .component }}
-      {{- with .annotations }}
-      annotations:
-        {{- . | nindent 8 }}
-      {{- end }}
     spec:
       automountServiceAccountToken: false
       {{- include "headgate.pullSecrets" (list $root list) | nindent 6 }}

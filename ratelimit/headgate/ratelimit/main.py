@@ -94,7 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--health-without-storage", action="store_true", help="healthy whatever the storage is")
     parser.add_argument("--health-needs-config", action="store_true", help="not healthy without any limits")
     add_admin_arguments(parser, "/healthcheck, /metrics, /limits, /rlconfig and /json")
-    parser.add_argument("--admin-read-only", action="store_true", help="without /json, which counts: for open ports")
+    parser.add_argument("--admin-read-only", action="store_true", help="only /healthcheck and /metrics: for open ports")
     parser.add_argument(
         "--statsd", default="", metavar="HOST:PORT", help="send counters there; udp://HOST:PORT for UDP"
     )

@@ -33,7 +33,7 @@ def make_pages(
 ) -> Mapping[tuple[str, str], Page]:
     """The pages over `service`; `draining` makes it unhealthy, and so may a storage that fails, or no limits at all.
 
-    With `read_only` no page counts anything.
+    With `read_only` there are only those that count nothing and do not list whom is limited how.
     """
 
     async def healthcheck(_: bytes) -> Reply:
@@ -75,11 +75,11 @@ def make_pages(
 
     pages: dict[tuple[str, str], Page] = {
         ("GET", "/healthcheck"): healthcheck,
-        ("GET", "/limits"): limits,
         ("GET", "/metrics"): metrics,
-        ("GET", "/rlconfig"): rlconfig,
     }
-    return pages if read_only else {**pages, ("POST", "/json"): decide}
+    if read_only:
+        return pages
+    return {**pages, ("GET", "/limits"): limits, ("GET", "/rlconfig"): rlconfig, ("POST", "/json"): decide}
 
 
 async def _ping(service: RateLimitService, *, needed: bool) -> Reply:

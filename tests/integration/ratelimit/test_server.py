@@ -161,6 +161,13 @@ def test_the_admin_port_shows_the_limits_and_decides(start: StartServer) -> None
     assert server.admin("/json", b"{")[0] == 400
 
 
+def test_an_open_admin_port_neither_counts_nor_lists(start: StartServer) -> None:
+    server = start(client_limits(1), "--admin-read-only")
+    found = {path: server.admin(path)[0] for path in ("/healthcheck", "/metrics", "/limits", "/rlconfig")}
+    assert found == {"/healthcheck": 200, "/metrics": 200, "/limits": 404, "/rlconfig": 404}
+    assert server.admin("/json", b"{}")[0] == 404
+
+
 def test_breaking_the_protocol_is_the_callers_fault(start: StartServer) -> None:
     server = start(client_limits(1))
     ask = cast("Callable[..., bytes]", server.channel.unary_unary(METHOD))
