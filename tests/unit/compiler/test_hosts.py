@@ -1,9 +1,12 @@
 """How a request finds its rule: through maps on the model and the method, with the same meaning as in order."""
 
+from dataclasses import replace
+
 from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from headgate.compiler import ir
-from headgate.compiler.lower.hosts import virtual_host
+from headgate.compiler.lower import hosts
+from headgate.compiler.lower.hosts import set_virtual_host
 from headgate.compiler.options import Options
 from headgate.contract import headers
 from headgate.llm.names import DialectName
@@ -37,7 +40,9 @@ def rules(count: int) -> list[ir.Rule]:
 
 
 def host(*found: ir.Rule) -> VirtualHost:
-    return virtual_host(ir.VirtualHost(hostname="*", rules=found), "h", ("*",), 1024, OPTIONS)
+    result = VirtualHost(name="h", domains=("*",))
+    set_virtual_host(result, ir.VirtualHost(hostname="*", rules=found), 1024, OPTIONS)
+    return result
 
 
 def listed(found: Matcher.OnMatch) -> list[Route]:
@@ -45,7 +50,13 @@ def listed(found: Matcher.OnMatch) -> list[Route]:
 
 
 def posted(virtual: VirtualHost) -> Matcher:
-    return virtual.matcher.matcher_tree.exact_match_map.map["POST"].matcher
+    found = virtual.matcher.matcher_tree.exact_match_map.map["POST"].matcher
+    return found.on_no_match.matcher if found.HasField("matcher_list") else found
+
+
+def asked(virtual: VirtualHost) -> Matcher.MatcherList:
+    """What is asked before the model is looked up among the rest."""
+    return virtual.matcher.matcher_tree.exact_match_map.map["POST"].matcher.matcher_list
 
 
 def mapped(virtual: VirtualHost, model: str) -> list[str]:
@@ -145,6 +156,30 @@ def test_plain_rules_before_those_for_models_take_every_method() -> None:
 def test_without_a_model_the_number_of_models_costs_nothing() -> None:
     few, many = (len(without_model(host(*rules(count)), "POST")) for count in (1, 50))
     assert few == many
+
+
+def test_classes_of_paths_that_many_models_ask_for_are_asked_for_once() -> None:
+    models = rules(hosts.ASKED_ONCE_MIN)
+    few, many = host(*models[:-1]), host(*models)
+    assert not asked(few).matchers
+    (once,) = asked(many).matchers
+    expression = once.predicate.and_matcher.predicate[1].single_predicate.value_match.safe_regex.regex
+    before = listed(posted(few).matcher_tree.exact_match_map.map["model-1"])
+    own = next(route for route in before if route.match.safe_regex.regex)
+    assert expression == rf"({own.match.safe_regex.regex})(\?.*)?"
+    (there,) = listed(once.on_match.matcher.matcher_tree.exact_match_map.map["model-1"])
+    assert (there.name, there.route, there.match.prefix) == (own.name, own.route, "/")
+    assert mapped(many, "model-1") == [name for name in mapped(few, "model-1") if name != own.name]
+
+
+def test_a_rule_that_asks_for_more_than_its_model_leaves_the_others_their_place() -> None:
+    canary = rule(900, ir.MatchKind.EXACT, "model-1", created="2027")
+    wants = (*canary.matches[0].headers, ir.TextMatch("x-canary", ir.MatchKind.EXACT, "yes"))
+    canary = replace(canary, matches=(ir.Match(headers=wants),))
+    any_model = rule(901, ir.MatchKind.REGEX, ".*", created="2025")
+    virtual = host(*rules(hosts.ASKED_ONCE_MIN), canary, any_model)
+    found = listed(asked(virtual).matchers[0].on_match.matcher.matcher_tree.exact_match_map.map["model-1"])
+    assert [route.name.split("/rule/")[0] for route in found] == ["ns/r900", "ns/r901", "ns/r1"]
 
 
 def test_the_retry_policy_that_most_rules_have_stands_once_and_binds_no_other_rule() -> None:

@@ -36,7 +36,7 @@ from headgate.compiler.envoy_gateway.names import NOT_FOUND, Origin, route_origi
 from headgate.compiler.envoy_gateway.rules import GatewayRules, KnownRule
 from headgate.compiler.lower import replies
 from headgate.compiler.lower.filters import extraction
-from headgate.compiler.lower.hosts import by_header, by_method, exact_model, route_list
+from headgate.compiler.lower.hosts import exact_model, route_list, set_by_header, set_by_method
 from headgate.compiler.lower.routes import WITHHELD, Placement, answered, rule_routes
 from headgate.compiler.lower.upstream import SCRIPT, host_scripts, scripts_by_host
 from headgate.compiler.lower.wire import packed, switched_on
@@ -450,17 +450,18 @@ def _mapped(items: Sequence[Item], places: tuple[int, int], own: _Answers) -> Ma
     anyone: list[tuple[int, bytes]] = []
     for position, (model, routes) in enumerate(items):
         (anyone if model is None else by_model.setdefault(model, [])).append((position, routes))
-    posted = by_header("headgate/model", headers.MODEL)
-    entries = posted.matcher_tree.exact_match_map.map
-    for name in sorted(by_model):
-        found = merge(by_model[name], anyone, key=itemgetter(0))
-        entries[name].CopyFrom(route_list([*(routes for _, routes in found), own.unknown_model]))
     known = dict(anyone)
     unknown = [(None, known.get(position, b"")) for position in range(len(items))]
     rest = b"".join(_arranged(unknown, places, own, models=b""))
-    posted.on_no_match.CopyFrom(route_list((rest,)))
     listing = {path: _arranged(unknown, places, own, models=models) for path, models in own.models.items()}
-    return by_method(posted, listing, rest)
+    result = Matcher()
+    posted = set_by_method(result, listing, rest)
+    entries = set_by_header(posted, "headgate/model", headers.MODEL).exact_match_map.map
+    for name in sorted(by_model):
+        found = merge(by_model[name], anyone, key=itemgetter(0))
+        entries[name].CopyFrom(route_list([*(routes for _, routes in found), own.unknown_model]))
+    posted.on_no_match.CopyFrom(route_list((rest,)))
+    return result
 
 
 def _arranged(items: Sequence[Item], places: tuple[int, int], own: _Answers, *, models: bytes) -> list[bytes]:

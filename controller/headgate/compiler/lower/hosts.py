@@ -7,22 +7,22 @@ same order, so the meaning is that of one list, and the cost does not grow with 
 500,000 instructions a request).
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from heapq import merge
 from itertools import chain
 from operator import itemgetter
+from typing import Final
 
 from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
 from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from google.protobuf.any_pb2 import Any
-from google.protobuf.message import Message
 from headgate.compiler import ir
 from headgate.compiler.lower import replies
 from headgate.compiler.lower.filters import extraction, security
-from headgate.compiler.lower.routes import WITHHELD, Placement, common_retry, rule_routes
+from headgate.compiler.lower.routes import WITHHELD, Placement, common_retry, path_patterns, path_under, rule_routes
 from headgate.compiler.lower.wire import packed
 from headgate.compiler.options import Options
 from headgate.contract import headers
@@ -30,6 +30,10 @@ from headgate.llm.endpoints import Body, paths
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
+CHAT: Final = "/v1/chat/completions"
+ASKED_ONCE_MIN: Final = 16
+"""So many models for which a class of paths is asked once for all: a request that it is not for pays for the question,
+and a change for making it anew for each (60 us)."""
 _KINDS = {ir.MatchKind.EXACT: 0, ir.MatchKind.PREFIX: 1, ir.MatchKind.REGEX: 2}
 Ranked = tuple[ir.Rule, ir.Match, int]
 Placed = tuple[int, Ranked]
@@ -65,10 +69,6 @@ def exact_model(match: ir.Match) -> str | None:
     return None
 
 
-def _extension(name: str, message: Message) -> TypedExtensionConfig:
-    return TypedExtensionConfig(name=name, typed_config=packed(message))
-
-
 def route_list(listed: Iterable[bytes]) -> Matcher.OnMatch:
     """The routes of serialised lists, one after the other: that is what joining such lists means in protobuf.
 
@@ -86,8 +86,18 @@ def _listed(rule: ir.Rule, match: ir.Match, index: int, options: Options, how: P
 @lru_cache(maxsize=65_536)
 def _model_routes(order: tuple[Ranked, ...], options: Options, how: Placement) -> Matcher.OnMatch:
     """What a request for one model may take. Shared: it must not be changed."""
-    own = (_listed(rule, match, index, options, how) for rule, match, index in order)
+    own: list[bytes] = []
+    for rule, match, index in order:
+        own.append(_listed(rule, match, index, options, how))
+        if _takes_all(rule, match, options, how):
+            return route_list(own)
     return route_list((*own, replies.unknown_model_listed()))
+
+
+def _takes_all(rule: ir.Rule, match: ir.Match, options: Options, how: Placement) -> bool:
+    """Whether nothing that led here passes by the rule: its model and its paths were asked for, and it asks no more."""
+    more = match.method or match.queries or len(match.headers) > 1 or exact_model(match) is None
+    return bool(how.asked) and not more and how.asked in path_patterns(rule, options, replace(how, asked=""))
 
 
 def _known_paths() -> list[str]:
@@ -126,46 +136,98 @@ class _Own:
     last: Sequence[Route]
 
 
-def _mapped(order: Sequence[Ranked], options: Options, how: Placement, own: _Own) -> Matcher:
+def _set_mapped(matcher: Matcher, order: Sequence[Ranked], options: Options, how: Placement, own: _Own) -> None:
     """A matcher by method, and for what is posted by model: each entry has only routes that could take the request."""
-    tree = by_header("headgate/model", headers.MODEL)
     any_model: list[Placed] = []
     by_model: defaultdict[str, list[Placed]] = defaultdict(list)
     for placed in enumerate(order):
         model = exact_model(placed[1][1])
         (any_model if model is None else by_model[model]).append(placed)
-    for name in sorted(by_model):
-        in_order = tuple(each for _, each in merge(by_model[name], any_model, key=itemgetter(0)))
-        tree.matcher_tree.exact_match_map.map[name].CopyFrom(_model_routes(in_order, options, how))
+    names = sorted(by_model)
+    in_order = {name: tuple(each for _, each in merge(by_model[name], any_model, key=itemgetter(0))) for name in names}
     others = [route for _, each in any_model for route in rule_routes(*each, options, how)]
-    tree.on_no_match.CopyFrom(route_list((_for_posts([*own.first, *others, *own.last]),)))
     rest = replies.listed([*own.first, *_any_model(order, options, how), *own.last])
-    return by_method(tree, {path: (*models, rest) for path, models in own.models.items()}, rest)
+    posts = set_by_method(matcher, {path: (*models, rest) for path, models in own.models.items()}, rest)
+    tree = _set_apart(posts, in_order, options, how)
+    tree.on_no_match.CopyFrom(route_list((_for_posts([*own.first, *others, *own.last]),)))
 
 
-def by_header(name: str, header: str) -> Matcher:
-    """A matcher that looks a header up, with nothing in it yet."""
-    matcher = Matcher()
-    matcher.matcher_tree.input.CopyFrom(_extension(name, HttpRequestHeaderMatchInput(header_name=header)))
-    return matcher
+_InOrder = Mapping[str, tuple[Ranked, ...]]
+"""What may take a request for a model, by model."""
 
 
-def by_method(posts: Matcher, listing: Mapping[str, Iterable[bytes]], rest: bytes) -> Matcher:
-    """What is posted; where `GET` lists models, by what those paths begin with; and the rest, as serialised lists.
+def _set_apart(matcher: Matcher, in_order: _InOrder, options: Options, how: Placement) -> Matcher:
+    """Looks the model up; where many routes ask for the same classes of paths, after those were asked for. Returns the
+    matcher for what is left.
+
+    Chats, which most requests are, are among no such classes, and are not asked for them.
+    """
+    patterns = {name: _patterns(each, options, how) for name, each in in_order.items()}
+    found = Counter(pattern for each in patterns.values() for pattern in each)
+    shared = frozenset(pattern for pattern, count in found.items() if count >= ASKED_ONCE_MIN)
+    for pattern in sorted(shared):
+        asked = matcher.matcher_list.matchers.add()
+        asked.predicate.and_matcher.predicate.extend([_no_chat(options.path_root), _by_path(pattern)])
+        here = replace(how, asked=pattern)
+        named = [name for name, own in patterns.items() if pattern in own]
+        _set_models(asked.on_match.matcher, {name: _model_routes(in_order[name], options, here) for name in named})
+    left = matcher.on_no_match.matcher if shared else matcher
+    rest = {name: replace(how, apart=own & shared) for name, own in patterns.items()}
+    _set_models(left, {name: _model_routes(in_order[name], options, here) for name, here in rest.items()})
+    return left
+
+
+def _set_models(matcher: Matcher, found: Mapping[str, Matcher.OnMatch]) -> None:
+    models = set_by_header(matcher, "headgate/model", headers.MODEL).exact_match_map.map
+    for name, routes in found.items():
+        models[name].CopyFrom(routes)
+
+
+def _patterns(order: Iterable[Ranked], options: Options, how: Placement) -> frozenset[str]:
+    return frozenset(pattern for rule, _, _ in order for pattern in path_patterns(rule, options, how))
+
+
+def _no_chat(root: str) -> Matcher.MatcherList.Predicate:
+    result = Matcher.MatcherList.Predicate()
+    result.not_matcher.single_predicate.input.CopyFrom(_header_input("headgate/path", ":path"))
+    result.not_matcher.single_predicate.value_match.exact = path_under(CHAT, root)
+    return result
+
+
+def _by_path(pattern: str) -> Matcher.MatcherList.Predicate:
+    result = Matcher.MatcherList.Predicate()
+    result.single_predicate.input.CopyFrom(_header_input("headgate/path", ":path"))
+    wanted = result.single_predicate.value_match.safe_regex
+    wanted.google_re2.SetInParent()
+    wanted.regex = rf"({pattern})(\?.*)?"
+    return result
+
+
+def _header_input(name: str, header: str) -> TypedExtensionConfig:
+    return TypedExtensionConfig(name=name, typed_config=packed(HttpRequestHeaderMatchInput(header_name=header)))
+
+
+def set_by_header(matcher: Matcher, name: str, header: str) -> Matcher.MatcherTree:
+    """Has a matcher look a header up; what is found is for the caller to say."""
+    matcher.matcher_tree.input.CopyFrom(_header_input(name, header))
+    return matcher.matcher_tree
+
+
+def set_by_method(matcher: Matcher, listing: Mapping[str, Iterable[bytes]], rest: bytes) -> Matcher:
+    """Where `GET` lists models, by what those paths begin with; and the rest, as serialised lists. Returns the matcher
+    for what is posted.
 
     So other requests pass by the models: to try 1,000 of them costs Envoy 0.4 ms.
     """
-    matcher = by_header("headgate/method", ":method")
-    methods = matcher.matcher_tree.exact_match_map.map
-    methods["POST"].matcher.CopyFrom(posts)
-    paths = by_header("headgate/path", ":path")
+    methods = set_by_header(matcher, "headgate/method", ":method").exact_match_map.map
+    got = methods["GET"].matcher
+    found = set_by_header(got, "headgate/path", ":path").prefix_match_map.map
     for path in sorted(listing):
-        paths.matcher_tree.prefix_match_map.map[path].CopyFrom(route_list(listing[path]))
+        found[path].CopyFrom(route_list(listing[path]))
     if "/" not in listing:
-        paths.on_no_match.CopyFrom(route_list((rest,)))
-    methods["GET"].matcher.CopyFrom(paths)
+        got.on_no_match.CopyFrom(route_list((rest,)))
     matcher.on_no_match.CopyFrom(route_list((rest,)))
-    return matcher
+    return methods["POST"].matcher
 
 
 def _placement(order: Sequence[Ranked], host: ir.VirtualHost, *, priced: bool, usage: Any | None) -> Placement:
@@ -189,11 +251,8 @@ def _own_routes(host: ir.VirtualHost, options: Options, *, ai: bool) -> _Own:
     return _Own(replies.models_listed(host.all_rules), first, replies.last_routes(_known_paths()))
 
 
-def virtual_host(
-    host: ir.VirtualHost, name: str, domains: Sequence[str], body_bytes_max: int, options: Options
-) -> VirtualHost:
+def set_virtual_host(result: VirtualHost, host: ir.VirtualHost, body_bytes_max: int, options: Options) -> None:
     """All rules of one hostname; AI hosts also list their models and explain what they refuse."""
-    result = VirtualHost(name=name, domains=domains)
     result.request_body_buffer_limit.value = body_bytes_max
     result.include_request_attempt_count = True  # tells the upstream script a first attempt from a later one
     order = (*ranked(host.rules), *ranked(host.inherited))
@@ -211,8 +270,7 @@ def virtual_host(
         result.typed_per_filter_config[key].CopyFrom(config)
     own = _own_routes(host, options, ai=ai)
     if how.model_known:
-        result.matcher.CopyFrom(_mapped(order, options, how, own))
+        _set_mapped(result.matcher, order, options, how, own)
     else:
         models = RouteList.FromString(b"".join(chain.from_iterable(own.models.values()))).routes
         result.routes.extend([*models, *own.first, *_any_model(order, options, how), *own.last])
-    return result

@@ -34,7 +34,7 @@ from headgate.compiler import ir
 from headgate.compiler.lower import access_logs, limits, replies, tracing
 from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
 from headgate.compiler.lower.filters import brought, extraction, security, steered
-from headgate.compiler.lower.hosts import virtual_host
+from headgate.compiler.lower.hosts import set_virtual_host
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address
 from headgate.compiler.options import Options
@@ -326,8 +326,8 @@ def route_configuration(listener: ir.Listener, options: Options) -> RouteConfigu
     choices = {specifier_name(found): found for rule in _rules(listener) for found in rule_choices(rule, options)}
     result.cluster_specifier_plugins.extend(specifier(choices[name]) for name in sorted(choices))
     for host in listener.hosts:
-        name = f"{listener.name}/{host.hostname}"
-        result.virtual_hosts.append(virtual_host(host, name, [host.hostname], limit, options))
+        virtual = result.virtual_hosts.add(name=f"{listener.name}/{host.hostname}", domains=[host.hostname])
+        set_virtual_host(virtual, host, limit, options)
     for virtual in result.virtual_hosts:
         if listener.auth is not None:
             by_route = _auth_by_route(listener)

@@ -7,7 +7,7 @@ backend's filters; aggregate and composite clusters would skip them.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
@@ -111,6 +111,11 @@ class Placement:
     """A map on the model has led here: an exact match on it need not be repeated."""
     stripped_by_host: bool = False
     """The virtual host keeps `WITHHELD` from providers for all."""
+    asked: str = ""
+    """An expression for paths has led here (`path_patterns`): the route for it need not repeat it, and is all of its
+    rule that can be meant."""
+    apart: frozenset[str] = frozenset()
+    """Expressions for paths that were asked for before: their routes stand there, not here."""
 
 
 def metadata_matcher(key: str) -> MetadataMatcher:
@@ -314,8 +319,14 @@ def _route(rule: ir.Rule, name: str, match: RouteMatch) -> Route:
     return route
 
 
-def _under_root(path: str, root: str) -> str:
+def path_under(path: str, root: str) -> str:
+    """A path, or what paths begin with, below the root path."""
     return root.rstrip("/") + path
+
+
+def pattern_under(pattern: str, root: str) -> str:
+    """Likewise an expression for paths, which may be several side by side."""
+    return pattern if root == "/" else f"{_escape(root.rstrip('/'))}({pattern})"
 
 
 def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how: Placement) -> Iterator[Route]:
@@ -325,14 +336,37 @@ def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how
         route = _route(rule, f"{rule.name}/unavailable/match/{index}", where)
         route.direct_response.CopyFrom(answered(rule.unavailable, 503))
         yield route
-    made = [(served, _served_route(rule, served, options, how)) for served in served_classes(rule, options)]
-    for together, route in _joined(made, DEFAULT_LENGTH_MAX if options.envoy_gateway else LENGTH_MAX):
+    found = _class_routes(rule, options, replace(how, asked="", apart=frozenset()))
+    asked = [each for each in found if how.asked and each[0] == how.asked]
+    for pattern, together, route in asked or found:
+        if pattern in how.apart:
+            continue
         where = route_match(match, how)
-        _class_match(where, together, options.path_root)
+        if asked:
+            where.prefix = "/"
+        else:
+            _class_match(where, together, options.path_root)
         name = together[0].name if len(together) == 1 else metadata.SEVERAL_CLASSES
         result = _route(rule, f"{rule.name}/{name}/match/{index}", where)
         result.MergeFrom(route)
         yield result
+
+
+@lru_cache(maxsize=32_768)
+def _class_routes(
+    rule: ir.Rule, options: Options, how: Placement
+) -> tuple[tuple[str, tuple[PathClass, ...], Route], ...]:
+    """What happens on the rule's routes, in order, with the classes of each, and the expression of several together."""
+    made = [(served, _served_route(rule, served, options, how)) for served in served_classes(rule, options)]
+    return tuple(
+        (_pattern_of(together, options.path_root) if len(together) > 1 else "", together, route)
+        for together, route in _joined(made, DEFAULT_LENGTH_MAX if options.envoy_gateway else LENGTH_MAX)
+    )
+
+
+def path_patterns(rule: ir.Rule, options: Options, how: Placement) -> tuple[str, ...]:
+    """The expressions for classes of paths that are served alike. Rules for backends that speak alike have the same."""
+    return tuple(pattern for pattern, _, _ in _class_routes(rule, options, how) if pattern) if rule.ai else ()
 
 
 def _served_route(rule: ir.Rule, served: Served, options: Options, how: Placement) -> Route:
@@ -351,12 +385,17 @@ def _served_route(rule: ir.Rule, served: Served, options: Options, how: Placemen
 def _class_match(where: RouteMatch, together: Sequence[PathClass], root: str) -> None:
     first = together[0]
     if len(together) > 1:
-        where.safe_regex.CopyFrom(regex(_under_root(either(tuple(map(_pattern, together))), root)))
+        where.safe_regex.CopyFrom(regex(_pattern_of(together, root)))
     else:
-        _path_match(where, first.kind, _under_root(first.path, root))
+        below = pattern_under if first.kind is ir.MatchKind.REGEX else path_under
+        _path_match(where, first.kind, below(first.path, root))
     if first.excludes:
-        others = StringMatcher(prefix=_under_root(first.excludes, root))
+        others = StringMatcher(prefix=path_under(first.excludes, root))
         where.headers.append(HeaderMatcher(name=":path", string_match=others, invert_match=True))
+
+
+def _pattern_of(together: Sequence[PathClass], root: str) -> str:
+    return pattern_under(either(tuple(map(_pattern, together))), root)
 
 
 def _pattern(path_class: PathClass) -> str:
