@@ -16,13 +16,13 @@ from headgate.llm.names import DialectName, HostName
 Pairs = tuple[tuple[str, str], ...]
 
 
-class _Hashed:
+class Hashed:
     """A value that is looked up often and is large: its hash is made once."""
 
     __slots__ = ("_hash",)
     _hash: int
 
-    def _kept_hash(self) -> int:
+    def kept_hash(self) -> int:
         try:
             return self._hash
         except AttributeError:
@@ -48,7 +48,7 @@ class TextMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class Match(Hashed):
     """All of it must hold. `model` is what the rule asks of the request's model, when it asks for one."""
 
     path_kind: MatchKind = MatchKind.PREFIX
@@ -56,6 +56,9 @@ class Match:
     headers: tuple[TextMatch, ...] = ()
     queries: tuple[TextMatch, ...] = ()
     method: str = ""
+
+    def __hash__(self) -> int:
+        return self.kept_hash()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backend(_Hashed):
+class Backend(Hashed):
     """One backendRef of a rule. `dialect` is None for a plain HTTP backend."""
 
     name: str
@@ -198,7 +201,7 @@ class Backend(_Hashed):
     http2: bool = False
 
     def __hash__(self) -> int:
-        return self._kept_hash()
+        return self.kept_hash()
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +385,7 @@ class DirectResponse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule(_Hashed):
+class Rule(Hashed):
     """One rule of an AIGatewayRoute (`ai`) or HTTPRoute, ready to become Envoy routes."""
 
     name: str
@@ -417,7 +420,7 @@ class Rule(_Hashed):
     """Unix seconds, for `/v1/models`."""
 
     def __hash__(self) -> int:
-        return self._kept_hash()
+        return self.kept_hash()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

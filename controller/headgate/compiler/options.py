@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from headgate.compiler.ir import AccessLog
+from headgate.compiler.ir import AccessLog, Hashed
 from headgate.contract.otel import Tracing
 
 CONTROLLER_NAME: Final = "headgate.dev/gateway-controller"
@@ -26,7 +26,7 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Hashed):
     """Addresses and paths as Envoy sees them. A socket is an absolute path."""
 
     mode: Mode = Mode.FILES
@@ -75,6 +75,9 @@ class Options:
     """The path all endpoints live under."""
     ratelimit_failure_deny: bool = False
     """Whether a limit that cannot be checked refuses (500) instead of letting the request pass."""
+
+    def __hash__(self) -> int:
+        return self.kept_hash()
 
     @property
     def limits(self) -> bool:

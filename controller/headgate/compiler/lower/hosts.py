@@ -35,6 +35,7 @@ ASKED_ONCE_MIN: Final = 16
 """So many models for which a class of paths is asked once for all: a request that it is not for pays for the question,
 and a change for making it anew for each (60 us)."""
 _KINDS = {ir.MatchKind.EXACT: 0, ir.MatchKind.PREFIX: 1, ir.MatchKind.REGEX: 2}
+_ModelMap = Matcher.MatcherTree.MatchMap
 Ranked = tuple[ir.Rule, ir.Match, int]
 Placed = tuple[int, Ranked]
 """(position in the order of precedence, what stands there)"""
@@ -84,14 +85,16 @@ def _listed(rule: ir.Rule, match: ir.Match, index: int, options: Options, how: P
 
 
 @lru_cache(maxsize=65_536)
-def _model_routes(order: tuple[Ranked, ...], options: Options, how: Placement) -> Matcher.OnMatch:
-    """What a request for one model may take. Shared: it must not be changed."""
+def _entry(model: str, order: tuple[Ranked, ...], options: Options, how: Placement) -> bytes:
+    """What a request for one model may take, as a serialised map of that alone; joined, such texts are one map."""
     own: list[bytes] = []
     for rule, match, index in order:
         own.append(_listed(rule, match, index, options, how))
         if _takes_all(rule, match, options, how):
-            return route_list(own)
-    return route_list((*own, replies.unknown_model_listed()))
+            break
+    else:
+        own.append(replies.unknown_model_listed())
+    return _ModelMap(map={model: route_list(own)}).SerializeToString(deterministic=True)
 
 
 def _takes_all(rule: ir.Rule, match: ir.Match, options: Options, how: Placement) -> bool:
@@ -169,21 +172,21 @@ def _set_apart(matcher: Matcher, in_order: _InOrder, options: Options, how: Plac
         asked = matcher.matcher_list.matchers.add()
         asked.predicate.and_matcher.predicate.extend([_no_chat(options.path_root), _by_path(pattern)])
         here = replace(how, asked=pattern)
-        named = [name for name, own in patterns.items() if pattern in own]
-        _set_models(asked.on_match.matcher, {name: _model_routes(in_order[name], options, here) for name in named})
+        named = (name for name, own in patterns.items() if pattern in own)
+        _set_models(asked.on_match.matcher, (_entry(name, in_order[name], options, here) for name in named))
     left = matcher.on_no_match.matcher if shared else matcher
-    rest = {name: replace(how, apart=own & shared) for name, own in patterns.items()}
-    _set_models(left, {name: _model_routes(in_order[name], options, here) for name, here in rest.items()})
+    apart = {own: replace(how, apart=own & shared) for own in frozenset(patterns.values())}
+    _set_models(left, (_entry(name, each, options, apart[patterns[name]]) for name, each in in_order.items()))
     return left
 
 
-def _set_models(matcher: Matcher, found: Mapping[str, Matcher.OnMatch]) -> None:
-    models = set_by_header(matcher, "headgate/model", headers.MODEL).exact_match_map.map
-    for name, routes in found.items():
-        models[name].CopyFrom(routes)
+def _set_models(matcher: Matcher, entries: Iterable[bytes]) -> None:
+    tree = set_by_header(matcher, "headgate/model", headers.MODEL)
+    tree.exact_match_map.MergeFromString(b"".join(entries))
 
 
-def _patterns(order: Iterable[Ranked], options: Options, how: Placement) -> frozenset[str]:
+@lru_cache(maxsize=65_536)
+def _patterns(order: tuple[Ranked, ...], options: Options, how: Placement) -> frozenset[str]:
     return frozenset(pattern for rule, _, _ in order for pattern in path_patterns(rule, options, how))
 
 

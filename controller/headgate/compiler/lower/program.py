@@ -117,14 +117,17 @@ def lower_program(program: ir.Program, options: Options) -> Lowered:
         for secret in otlp.secrets(exporter):
             add(secret)
     shared = _of_clusters(options, traced)
+    clusters, secrets = found[type_url(Cluster)], found[type_url(SdsSecret)]
     for rule in _rules(program):
         for backend in rule.backends:
-            add(backend_cluster(backend, rule.route, shared))
+            clusters[backend.name] = backend_cluster(backend, rule.route, shared)
             credential = backend.credential
-            if credential is not None and credential.kind is ir.CredentialKind.AWS:
+            if credential is None:
+                continue
+            if credential.kind is ir.CredentialKind.AWS:
                 files[credential.secret] = credential.value
-            elif credential is not None and credential.kind is ir.CredentialKind.HEADER and credential.value:
-                add(_credential_secret(credential))
+            elif credential.kind is ir.CredentialKind.HEADER and credential.value and credential.secret not in secrets:
+                secrets[credential.secret] = _credential_secret(credential)
     for port in program.ports:
         add(port_listener(port, by_listener))
         for listener in port.listeners:

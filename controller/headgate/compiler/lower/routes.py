@@ -98,7 +98,7 @@ def served_classes(rule: ir.Rule, options: Options) -> Iterator[Served]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class Placement(ir.Hashed):
     """What a rule's routes may leave to where they stand. With many routes it decides what a change must send."""
 
     priced_by_host: bool = False
@@ -116,6 +116,9 @@ class Placement:
     rule that can be meant."""
     apart: frozenset[str] = frozenset()
     """Expressions for paths that were asked for before: their routes stand there, not here."""
+
+    def __hash__(self) -> int:
+        return self.kept_hash()
 
 
 def metadata_matcher(key: str) -> MetadataMatcher:

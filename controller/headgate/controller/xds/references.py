@@ -4,9 +4,9 @@ A table says which messages hold references. Messages of types that cannot conta
 types of each descriptor are computed once), and every `Any` is opened if its type is linked in.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ class Reference:
 
 # The messages' attributes are known only to the protobuf runtime, hence Any.
 _Row = Callable[[Any], Iterator[Reference]]
+_Find = Callable[[set[Reference]], None]
 
 
 def _cluster(message: Any) -> Iterator[Reference]:
@@ -73,18 +74,14 @@ _ROWS: Final[Mapping[str, _Row]] = {
 
 def references(message: Message) -> frozenset[Reference]:
     """Every resource `message` refers to, at any depth."""
-    return frozenset(_walk(message))
+    found: set[Reference] = set()
+    _walk(message, found)
+    return frozenset(found)
 
 
 _REMEMBERED_MAX: Final = 50_000
-_PARTS: Final = frozenset(
-    {
-        "envoy.config.route.v3.Route",
-        "envoy.config.route.v3.ClusterSpecifierPlugin",
-        "xds.core.v3.TypedExtensionConfig",
-    }
-)
-"""What a large resource has many of."""
+_PART: Final = "envoy.config.route.v3.Route"
+"""What a large resource has many of outside of any `Any`."""
 
 
 class _Remembered:
@@ -93,37 +90,40 @@ class _Remembered:
     """
 
     def __init__(self) -> None:
-        self._known: dict[bytes, frozenset[Reference]] = {}
+        self._known: dict[tuple[str, bytes], frozenset[Reference]] = {}
 
-    def get(self, content: bytes, find: Callable[[], Iterator[Reference]]) -> frozenset[Reference]:
-        """`find()`, or what it gave for the same content before."""
-        key = blake2b(content, digest_size=16).digest()
+    def add(self, kind: str, content: bytes, find: _Find, found: set[Reference]) -> None:
+        """Adds what `find` finds, or what it found for the same content before."""
+        key = (kind, blake2b(content, digest_size=16).digest())
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= _REMEMBERED_MAX:
                 self._known.clear()
-            known = self._known[key] = frozenset(find())
-        return known
+            fresh: set[Reference] = set()
+            find(fresh)
+            known = self._known[key] = frozenset(fresh)
+        found |= known
 
 
 _remembered: Final = _Remembered()
 
 
-def _walk(message: Message) -> Iterator[Reference]:
+def _walk(message: Message, found: set[Reference]) -> None:
     full_name = message.DESCRIPTOR.full_name
     if full_name == _ANY:
-        yield from _inside(message)
-    elif full_name in _PARTS:
-        yield from _remembered.get(message.SerializeToString(deterministic=True), lambda: _walk_fields(message))
+        _walk_inside(message, found)
+    elif full_name == _PART:
+        content = message.SerializeToString(deterministic=True)
+        _remembered.add(full_name, content, partial(_walk_fields, message), found)
     else:
-        yield from _walk_fields(message)
+        _walk_fields(message, found)
 
 
-def _walk_fields(message: Message) -> Iterator[Reference]:
+def _walk_fields(message: Message, found: set[Reference]) -> None:
     descriptor = message.DESCRIPTOR
     row = _ROWS.get(descriptor.full_name)
     if row is not None:
-        yield from row(message)
+        found.update(row(message))
     entered = _fields_to_enter(descriptor)
     if not entered:
         return
@@ -132,7 +132,7 @@ def _walk_fields(message: Message) -> Iterator[Reference]:
         if kind is None:
             continue
         for child in _children(kind, value):
-            yield from _walk(child)
+            _walk(child, found)
 
 
 _SINGULAR: Final = "singular"
@@ -140,23 +140,19 @@ _REPEATED: Final = "repeated"
 _MAP: Final = "map"
 
 
-def _children(kind: str, value: Any) -> Iterator[Message]:
+def _children(kind: str, value: Any) -> Iterable[Message]:
     if kind is _SINGULAR:
-        yield value
-    elif kind is _REPEATED:
-        yield from value
-    else:
-        yield from value.values()
+        return (value,)
+    return value if kind is _REPEATED else value.values()
 
 
-def _inside(message: Any) -> frozenset[Reference]:
+def _walk_inside(message: Any, found: set[Reference]) -> None:
     """What the message in an `Any` refers to; nothing if its type is not linked in (then it cannot be one of ours)."""
     type_url: str = message.type_url
     inner_class = _message_class(type_url.rpartition("/")[2])
-    if inner_class is None:
-        return frozenset()
-    value: bytes = message.value
-    return _remembered.get(type_url.encode() + value, lambda: _walk(inner_class.FromString(value)))
+    if inner_class is not None:
+        value: bytes = message.value
+        _remembered.add(type_url, value, lambda fresh: _walk(inner_class.FromString(value), fresh), found)
 
 
 @cache
