@@ -1,6 +1,9 @@
 """envoyproxy/ratelimit itself, to compare ours with: built once from its published Go module, and kept.
 
 python -m support.upstream_limiter        # from tests/: builds it (about 3 minutes on two cores), prints where it is
+
+A newer one, for HEADGATE_TEST_RATELIMIT: `CGO_ENABLED=0 go build ./src/service_cmd` in a checkout of its repository.
+What tests ask goes by what the binary does: limits in quota mode refuse together only since March 2026.
 """
 
 import os
@@ -8,8 +11,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
@@ -64,9 +68,11 @@ def build(go: str = "go") -> Path:
 
 
 class UpstreamLimiter:
-    """A running envoyproxy/ratelimit over a Redis on a loopback port."""
+    """A running envoyproxy/ratelimit over a Redis on a loopback port; `variables` are more of its environment."""
 
-    def __init__(self, directory: Path, config: str, redis_port: int) -> None:
+    def __init__(
+        self, directory: Path, config: str, redis_port: int, variables: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         root = directory / "upstream"
         (root / "ratelimit" / "config").mkdir(parents=True)
         (root / "ratelimit" / "config" / "limits.yaml").write_text(config)
@@ -84,6 +90,7 @@ class UpstreamLimiter:
             "DEBUG_PORT": str(free_port()),
             "GRPC_HOST": LOOPBACK,
             "GRPC_PORT": str(port),
+            **variables,
         }
         self.child = Child([str(upstream_binary())], directory=directory, name="upstream", environment=environment)
         self.channel = grpc.insecure_channel(f"{LOOPBACK}:{port}", options=(("grpc.enable_http_proxy", 0),))

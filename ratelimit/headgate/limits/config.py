@@ -96,7 +96,7 @@ class Descriptor:
     shadow_mode: bool = False
     """Counts and reports, but never refuses."""
     quota_mode: bool = False
-    """Likewise, and the answer's dynamic metadata tells what is over: for who routes by it."""
+    """Refuses only together: where all limits of a request that are in quota mode are over."""
     detailed_metric: bool = False
     """Metrics name the request's values, not the rule's: as many series as there are values."""
     value_to_metric: bool = False
@@ -106,7 +106,7 @@ class Descriptor:
     domain: str = ""
     """Counters and metrics of this level and those below are named as if that domain had been asked; ours."""
     metadata: str = ""
-    """What the answer's dynamic metadata gets where this limit matches, as JSON; empty is nothing."""
+    """What the answer's dynamic metadata gets where this limit has room, as JSON; empty is nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

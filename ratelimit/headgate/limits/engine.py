@@ -7,7 +7,8 @@
 Rules of a transaction, which every storage keeps:
 1. Operations are examined in order, each as if those before it had been applied, so that two descriptors with one
    counter are counted together.
-2. All or nothing: when any operation that refuses is over its limit, none is applied.
+2. All or nothing: when any operation that refuses is over its limit, none is applied; nor when there are quotas, which
+   refuse together, and all of them are over.
 3. Unless it is a settlement: then every operation is applied, over or not, because the hits have already happened.
 4. What operations of a named request reserve is remembered under its name, for `HOLD_SECONDS`. An admission of a name
    that is remembered, or was settled in the last `SETTLED_SECONDS`, is a repetition: granted, it changes nothing.
@@ -181,8 +182,6 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     code: Code
     statuses: tuple[Status, ...]
     refusal: Status | None
-    quota_violations: tuple[int, ...] = ()
-    """Which statuses are over a limit in quota mode."""
     groups: steering.Groups = ()
     """The backends to try, where they are not simply all in their order."""
 
@@ -203,6 +202,9 @@ def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: float, prefi
         op = None
         if match is not None and match.rule.seconds:
             op = _op(match, _hits(descriptor, match.rule, request, name), now, prefix, _part(match.rule, request, name))
+            if op.quota and request.backends:
+                # Each backend is chosen or passed by for itself: it has nobody to refuse together with.
+                op = msgspec.structs.replace(op, quota=False, refuses=True)
             ops.append(op)
             reserves = reserves or op.part is not Part.NONE
         parts.append((match, op))
@@ -249,11 +251,17 @@ def _hits(descriptor: RequestDescriptor, rule: Rule, request: LimitRequest, name
 
 def _op(match: Match, hits: int, now: float, prefix: str, part: Part) -> Op:
     rule = match.rule
+    if rule.quota_mode and not rule.shadow_mode:
+        return msgspec.structs.replace(_counting(match, hits, now, prefix, part, refuses=False), quota=True)
+    return _counting(match, hits, now, prefix, part, refuses=not rule.shadow_mode)
+
+
+def _counting(match: Match, hits: int, now: float, prefix: str, part: Part, *, refuses: bool) -> Op:
+    rule = match.rule
     if not -COUNT_MAX <= hits <= COUNT_MAX:
         hits = COUNT_MAX if hits > 0 else -COUNT_MAX
     if rule.bounds:
-        return _pooled(match, hits, int(now), prefix, part)
-    refuses = not (rule.shadow_mode or rule.quota_mode)
+        return _pooled(match, hits, int(now), prefix, part, refuses=refuses)
     lenient = part is Part.RESERVE and rule.reserve is Reserve.LENIENT
     if rule.burst:
         return plan_bucket(
@@ -286,7 +294,7 @@ def _op(match: Match, hits: int, now: float, prefix: str, part: Part) -> Op:
     )
 
 
-def _pooled(match: Match, hits: int, now: int, prefix: str, part: Part) -> Op:
+def _pooled(match: Match, hits: int, now: int, prefix: str, part: Part, *, refuses: bool) -> Op:
     rule = match.rule
     return plan_pooled(
         match.stem,
@@ -295,7 +303,7 @@ def _pooled(match: Match, hits: int, now: int, prefix: str, part: Part) -> Op:
         seconds=rule.seconds,
         bounds=rule.bounds,
         own=rule.own,
-        refuses=not (rule.shadow_mode or rule.quota_mode),
+        refuses=refuses,
         now=now,
         prefix=prefix,
         part=part,
@@ -322,9 +330,15 @@ def _drop_replaced(matches: list[Match | None]) -> list[Match | None]:
 
 
 def examine(ops: Sequence[Op], before: Sequence[int]) -> bool:
-    """Whether no operation that refuses is over its limit, given the counter each is examined against (rule 1)."""
+    """Whether no operation refuses (rule 2), given the counter each is examined against (rule 1)."""
     over = [over_limit(op, count) for op, count in zip(ops, before, strict=True) if op.refuses]
-    return True not in over
+    return True not in over and not quotas_spent(ops, before)
+
+
+def quotas_spent(ops: Sequence[Op], before: Sequence[int]) -> bool:
+    """Whether there are quotas and all are over."""
+    over = [over_limit(op, count) for op, count in zip(ops, before, strict=True) if op.quota]
+    return bool(over) and False not in over
 
 
 def decide_request(plan: Plan, outcome: Outcome) -> Decision:
@@ -342,11 +356,17 @@ def decide_request(plan: Plan, outcome: Outcome) -> Decision:
         status = _status(match, op, next(counts), applied=outcome.applied, now=plan.transaction.now)
         refusal = _later(refusal, status)
         statuses.append(status)
-    return Decision(Code.OK if refusal is None else Code.OVER_LIMIT, tuple(statuses), refusal, _violations(statuses))
+    if refusal is None:
+        refusal = _first_quota(statuses)
+    return Decision(Code.OK if refusal is None else Code.OVER_LIMIT, tuple(statuses), refusal)
 
 
-def _violations(statuses: Sequence[Status]) -> tuple[int, ...]:
-    return tuple([i for i, each in enumerate(statuses) if each.over and each.rule is not None and each.rule.quota_mode])
+def _first_quota(statuses: Sequence[Status]) -> Status | None:
+    """Of quotas, if all are over, the first to reset: then one has room again."""
+    quotas = [each for each in statuses if each.op is not None and each.op.quota]
+    if not quotas or not all(each.over for each in quotas):
+        return None
+    return min(quotas, key=lambda each: each.reset_seconds)
 
 
 def _decide_choice(plan: Plan, outcome: Outcome) -> Decision:
@@ -381,14 +401,19 @@ def _decide_choice(plan: Plan, outcome: Outcome) -> Decision:
         # Whoever waits for the backend that is free first waits long enough.
         refusal = min((each for each in full if each is not None), key=lambda each: each.reset_seconds, default=None)
     if not applied:
-        return Decision(Code.OVER_LIMIT, tuple(statuses), refusal, _violations(statuses))
+        return Decision(Code.OVER_LIMIT, tuple(statuses), refusal)
     groups = steering.groups(plan.choices, outcome.chosen, [each is None for each in full])
-    return Decision(Code.OK, tuple(statuses), None, _violations(statuses), groups)
+    return Decision(Code.OK, tuple(statuses), None, groups)
 
 
 def _later(refusal: Status | None, status: Status) -> Status | None:
     """Of those over their limit, the last to reset."""
-    if status.code is Code.OVER_LIMIT and (refusal is None or status.reset_seconds > refusal.reset_seconds):
+    if (
+        status.over
+        and status.op is not None
+        and status.op.refuses
+        and (refusal is None or status.reset_seconds > refusal.reset_seconds)
+    ):
         return status
     return refusal
 
@@ -399,7 +424,7 @@ def _status(match: Match | None, op: Op, before: int, *, applied: bool, now: int
     # What this request reserved is its own: alone, a client reads what it would if it were only checked.
     standing = before if op.part is Part.RESERVE else after
     return Status(
-        code=Code.OVER_LIMIT if over and op.refuses else Code.OK,
+        code=Code.OVER_LIMIT if over and (op.refuses or op.quota) else Code.OK,
         match=match,
         op=op,
         remaining=0 if over and op.part is not Part.RESERVE else remaining(op, standing),

@@ -88,7 +88,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--response-metadata", action="store_true", help="answers' metadata tells what was asked")
     parser.add_argument("--near-limit-ratio", type=float, default=NEAR_LIMIT_RATIO, help="from where hits are near")
     parser.add_argument("--shadow-mode", action="store_true", help="all limits count and report, and none refuses")
-    parser.add_argument("--quota-mode", action="store_true", help="likewise, and answers' metadata tells what is over")
+    parser.add_argument(
+        "--quota-mode", action="store_true", help="limits refuse a request only where all of it are over"
+    )
     server_tls.add_arguments(parser)
     parser.add_argument("--tls-client-name", default="", help="a name that clients' certificates must have, besides")
     parser.add_argument("--health-without-storage", action="store_true", help="healthy whatever the storage is")

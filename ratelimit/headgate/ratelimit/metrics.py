@@ -72,7 +72,7 @@ class Metrics:
         found: list[tuple[Status, int]] = []
         for status in decision.statuses:
             if status.op is not None:
-                counts = self._record_status(status, moment)
+                counts = self._record_status(status, decision, moment)
                 if share := crossed(status):
                     counts.warned += 1
                     found.append((status, share))
@@ -94,7 +94,7 @@ class Metrics:
             counts = self._rules.setdefault((domain, key), RuleCounts())
         return counts
 
-    def _record_status(self, status: Status, moment: Moment) -> RuleCounts:
+    def _record_status(self, status: Status, decision: Decision, moment: Moment) -> RuleCounts:
         match, op = status.match, status.op
         assert match is not None
         assert op is not None
@@ -109,9 +109,10 @@ class Metrics:
                 counts.near_limit += min(op.limit - max(near, status.before), hits)
             # Of a charge that crosses the limit, only what lies above it is over; a refused one is over as a whole.
             over = hits if status.before >= op.limit else max(status.before + hits - op.limit, 0)
-            if op.refuses or match.rule.quota_mode:
+            if op.refuses or op.quota:
                 counts.over_limit += over
-                counts.refused += op.refuses and moment is Moment.ADMISSION
+                refuses = op.refuses or (decision.refusal is not None and decision.refusal.op == op)
+                counts.refused += refuses and moment is Moment.ADMISSION
             else:
                 counts.shadow_mode += over
         else:

@@ -13,7 +13,7 @@ A request-time call and the call at stream end look alike on the wire. What tell
 import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescriptor
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
@@ -143,16 +143,13 @@ def encode_decision(
     # The statuses, which every answer has, are written out: through the message classes they cost half as much again.
     statuses = b"".join([_encode_status(status) for status in decision.statuses])
     refusal = decision.refusal
-    metadata = [each.match.rule.metadata for each in decision.statuses if each.match and each.match.rule.metadata]
-    if refusal is None and not (headers or metadata or decision.quota_violations or decision.groups or request):
+    if refusal is None and not (headers or decision.groups or request):
         return _GRANTED + statuses
     response = RateLimitResponse(overall_code=_CODES[decision.code])
     for name, value in headers:
         response.response_headers_to_add.add(key=name, value=value)
     if request:
-        response.dynamic_metadata.update(_request_metadata(request))
-    for each in metadata:
-        response.dynamic_metadata.update(json.loads(each))
+        response.dynamic_metadata.update(_request_metadata(request, decision))
     if refusal is not None and refusal.rule is not None:
         if body:
             response.raw_body = body
@@ -167,10 +164,6 @@ def encode_decision(
         )
         if refusal.rule.refusal_status != TOO_MANY:
             response.dynamic_metadata.update({STATUS: refusal.rule.refusal_status})
-    if decision.quota_violations:
-        # Under the names that envoyproxy/ratelimit uses.
-        violations = [float(index) for index in decision.quota_violations]
-        response.dynamic_metadata.update({"quotaModeEnabled": True, "quotaModeViolations": violations})
     if decision.groups:
         response.dynamic_metadata.update(
             {steering.PRIORITY_GROUPS: [_group(*each) for each in enumerate(decision.groups)]}
@@ -178,13 +171,25 @@ def encode_decision(
     return response.SerializeToString() + statuses
 
 
-def _request_metadata(body: bytes) -> dict[str, Any]:
-    """What was asked, as envoyproxy/ratelimit tells it."""
+def _request_metadata(body: bytes, decision: Decision) -> dict[str, Any]:
+    """What was asked, and the metadata of limits that have room, as envoyproxy/ratelimit tells it."""
     message = RateLimitRequest.FromString(body)
     told: dict[str, Any] = {"domain": message.domain, "descriptors": [_told(each) for each in message.descriptors]}
     if message.hits_addend:
         told["hitsAddend"] = float(message.hits_addend)
-    return told
+    metadata: dict[str, Any] = {}
+    for status in decision.statuses:
+        if status.op is not None and status.code is Code.OK and status.rule is not None and status.rule.metadata:
+            _merge(metadata, json.loads(status.rule.metadata))
+    return {**told, "metadata": metadata} if metadata else told
+
+
+def _merge(into: dict[str, Any], other: dict[str, Any]) -> None:
+    """What is there already stays, as there; only mappings become one."""
+    for name, value in other.items():
+        found = into.setdefault(name, value)
+        if found is not value and isinstance(found, dict) and isinstance(value, dict):
+            _merge(cast("dict[str, Any]", found), cast("dict[str, Any]", value))
 
 
 def _told(message: RateLimitDescriptor) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from headgate.limits.algorithms.fixed_window import FixedWindowOp, plan_window
 from headgate.limits.engine import Outcome, Transaction
@@ -102,6 +103,22 @@ async def test_shadow_operations_count_but_do_not_refuse(storage: Storage) -> No
     assert (await storage.run(admission(shadow, op("a")))).applied
     assert await storage.run(admission(shadow, op("a"))) == Outcome((8, 1), applied=True)
     assert [await counter(storage, key) for key in ("shadow", "a")] == [16, 2]
+
+
+async def test_quotas_refuse_together(storage: Storage) -> None:
+    one, two = (
+        msgspec.structs.replace(op(key, limit=limit, refuses=False), quota=True)
+        for key, limit in (("one", 1), ("two", 3))
+    )
+    plain = op("plain", limit=9)
+    outcomes = [await storage.run(admission(one, plain, two)) for _ in range(5)]
+    assert [outcome.applied for outcome in outcomes] == [True, True, True, False, False]
+    assert [await counter(storage, key) for key in ("one", "plain", "two")] == [3, 3, 3]
+    assert (await storage.run(admission(one, plain, op("free")))).applied is False, "one quota alone refuses"
+    assert (await storage.run(settlement(one, two))).applied
+    assert (await storage.run(admission(msgspec.structs.replace(one, hits=-5), two))).applied, (
+        "what gives back is never over"
+    )
 
 
 async def test_refunds_stop_at_zero(storage: Storage) -> None:

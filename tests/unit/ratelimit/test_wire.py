@@ -160,12 +160,6 @@ def test_encodes_a_grant() -> None:
     }
 
 
-def test_a_limit_that_matches_brings_its_metadata() -> None:
-    metadata = answered(0, "tier", "k").dynamic_metadata
-    assert json_format.MessageToDict(metadata) == {"tier": "gold", "weights": [1.0]}
-    assert set(json_format.MessageToDict(answered(5, "tier").dynamic_metadata)) >= {"tier", "rule", "limit"}
-
-
 def test_an_answer_may_tell_what_was_asked() -> None:
     message = RateLimitRequest(domain="d", hits_addend=2)
     descriptor = message.descriptors.add()

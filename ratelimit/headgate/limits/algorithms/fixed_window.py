@@ -32,6 +32,8 @@ class FixedWindowOp(msgspec.Struct, frozen=True, gc=False):
     """How much of that window still counts, in millionths."""
     reserves: bool = False
     """Its limit reserves, whether this operation does or not: a cluster keeps reservations beside their counter."""
+    quota: bool = False
+    """It refuses only together: where all of a request that are so are over."""
 
     @property
     def kept_until(self) -> int:

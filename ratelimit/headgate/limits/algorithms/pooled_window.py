@@ -88,6 +88,8 @@ class PooledOp(msgspec.Struct, frozen=True, gc=False):
     lenient: bool = False
     reserves: bool = False
     """Its limit reserves, whether this operation does or not."""
+    quota: bool = False
+    """It refuses only together: where all of a request that are so are over."""
 
     previous_key: ClassVar[str] = ""
 

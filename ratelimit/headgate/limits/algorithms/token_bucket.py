@@ -36,6 +36,8 @@ class TokenBucketOp(msgspec.Struct, frozen=True, gc=False):
     lenient: bool = False
     reserves: bool = False
     """Its limit reserves, whether this operation does or not."""
+    quota: bool = False
+    """It refuses only together: where all of a request that are so are over."""
 
     kept_until: ClassVar[int] = 0
     """As reservations know it: what was reserved in another bucket (another rate) is over."""

@@ -8,7 +8,8 @@
 --   at), 0 for a settlement, 3 to undo; the number of operations; the index of its request in KEYS, or 0; the time;
 --   and for each operation the index of its counter in KEYS, its hits, its limit, and the sum of
 --   1 if being over refuses, 2 if it takes no more than is left, 4 to reserve, 8 to settle, 16 to keep what is
---   reserved, 32 if the window slides, 64 if it is a token bucket, 128 if pools share it. Where it reserves, settles or keeps, the end of its
+--   reserved, 32 if the window slides, 64 if it is a token bucket, 128 if pools share it, 256 if it is a quota, which
+--   refuses where all quotas of its transaction are over. Where it reserves, settles or keeps, the end of its
 --   window and the length of the window in its key follow; where it slides, the index of the counter of the window
 --   before, and how much of it counts, in millionths; of a bucket, the tick it is, a hit's ticks and a second's; where pools
 --   share, the span it is, a span's seconds, how many pools there are and which is its own, and of each its name, 1 if it
@@ -205,12 +206,15 @@ while position <= arguments do
   local applied_at = #replies + 1
   replies[applied_at] = looks and 0 or 1
   local undo, pool_undo, refused, held, charged = {}, {}, {}, {}, false
+  local quotas, quotas_over = 0, 0
   for _ = 1, ops do
     local index = tonumber(ARGV[position])
     local hits = tonumber(ARGV[position + 1])
     local limit = tonumber(ARGV[position + 2])
     local flags = tonumber(ARGV[position + 3])
     position = position + 4
+    local quota = flags >= 256
+    if quota then flags = flags - 256 end
     local refuses, lenient, part = flags % 2 == 1, math.floor(flags / 2) % 2 == 1, flags % 32 - flags % 4
     local window_end, stem
     local is_pooled = flags >= 128
@@ -278,10 +282,13 @@ while position <= arguments do
       replies[#replies + 1] = math.max(told(counts[index], bucket) - hits, 0) + rest
     else
       replies[#replies + 1] = before
-      if all_or_nothing and refuses then
+      if all_or_nothing and (refuses or quota) then
         local over = before >= limit
         if hits ~= 0 and not lenient then over = hits > 0 and before + hits > limit end
-        if over then
+        if quota then
+          quotas = quotas + 1
+          quotas_over = quotas_over + (over and 1 or 0)
+        elseif over then
           replies[applied_at] = 0
           if record and hits > 0 then refused[#refused + 1] = {record, pools[own].name, hits} end
         end
@@ -315,6 +322,7 @@ while position <= arguments do
       end
     end
   end
+  if quotas > 0 and quotas == quotas_over then replies[applied_at] = 0 end
   granted = granted or replies[applied_at] == 1
   if replies[applied_at] == 0 then
     -- Backwards, so that a counter with two operations gets the value it had before the first.

@@ -105,7 +105,7 @@ def encode_batch(batch: Sequence[Moded], jitter_seconds: int) -> tuple[Sequence[
 
 
 def _encode_rest(op: Op, indices: dict[str, int], arguments: list[int | float | str]) -> None:
-    flags = op.refuses + 2 * op.lenient + op.part
+    flags = op.refuses + 2 * op.lenient + op.part + 256 * op.quota
     if isinstance(op, PooledOp):
         flags += 128
     elif isinstance(op, TokenBucketOp):

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from headgate.limits.algorithms import Op
 from headgate.limits.algorithms.counting import Part, counter_after
-from headgate.limits.engine import Outcome, Transaction, joined
+from headgate.limits.engine import Outcome, Transaction, joined, quotas_spent
 from headgate.ratelimit.storages import StorageError
 from headgate.ratelimit.storages.redis.address import parse_url
 from headgate.ratelimit.storages.redis.lane import BATCH_OPS_MAX, GATHER_SECONDS, LaneSettings, Piece
@@ -79,6 +79,8 @@ class RedisStorage:
             future = loop.create_future()
             nodes.put(Piece(share, mode_of(transaction), future))
             return future
+        if any(op.quota for op in transaction.ops):
+            shares = [(nodes, _without_quotas(share), indices) for nodes, share, indices in shares]
         return _Joined(transaction, shares, loop).future
 
     async def _start_first(self, transaction: Transaction) -> Outcome:
@@ -140,6 +142,12 @@ def _share(transaction: Transaction, nodes: Nodes, ops: Sequence[Op]) -> Transac
     return Transaction(tuple(ops), transaction.all_or_nothing, transaction.now, request)
 
 
+def _without_quotas(share: Transaction) -> Transaction:
+    """No place sees all of them: who joins the places decides whether they refuse."""
+    ops = tuple(msgspec.structs.replace(op, quota=False) if op.quota else op for op in share.ops)
+    return msgspec.structs.replace(share, ops=ops)
+
+
 class _Joined:
     """A transaction in several places."""
 
@@ -164,20 +172,22 @@ class _Joined:
 
     def _join(self) -> None:
         failed = next((each for each in self._outcomes.values() if isinstance(each, StorageError)), None)
+        before = [0] * len(self._whole.ops)
+        for index, outcome in self._outcomes.items():
+            if isinstance(outcome, Outcome):
+                for place, count in zip(self._shares[index][2], outcome.before, strict=True):
+                    before[place] = count
         applied = all(isinstance(each, Outcome) and each.applied for each in self._outcomes.values())
-        if self._whole.all_or_nothing and not applied:
-            self._take_back()
+        if self._whole.all_or_nothing:
+            applied = applied and not quotas_spent(self._whole.ops, before)
+            if not applied:
+                self._take_back()
         if self.future.done():
             return
         if failed is not None:
             self.future.set_exception(failed)
-            return
-        before = [0] * len(self._whole.ops)
-        for index, outcome in self._outcomes.items():
-            assert isinstance(outcome, Outcome)
-            for place, count in zip(self._shares[index][2], outcome.before, strict=True):
-                before[place] = count
-        self.future.set_result(Outcome(tuple(before), applied))
+        else:
+            self.future.set_result(Outcome(tuple(before), applied))
 
     def _take_back(self) -> None:
         """Before what is asked next by this limiter: the pieces stand in front of it."""
