@@ -25,7 +25,6 @@ from headgate.llm.canonical import (
     Message,
     Part,
     PartStop,
-    Role,
     Start,
     StreamEvent,
     TextDelta,
@@ -61,24 +60,24 @@ def conversation(size: int) -> ChatRequest:
     """A conversation of about that many bytes: instructions, texts, calls with their results, and one image in the
     largest."""
     tools = tuple(FunctionTool(f"weather_{i}", "Tells the weather of a place.", _SCHEMA) for i in range(3))
-    messages = [Message(Role.SYSTEM, (TextPart("Answer briefly. " * 8),))]
+    messages = [Message("system", (TextPart("Answer briefly. " * 8),))]
     written = 1_000
     turn = 0
     if size > 500_000:
         image = ImagePart(Base64Source("image/png", "iVBORw0KGgoA" * (size // 48)))
-        messages.append(Message(Role.USER, (TextPart("What is this?"), image)))
-        messages.append(Message(Role.ASSISTANT, (TextPart("A picture."),)))
+        messages.append(Message("user", (TextPart("What is this?"), image)))
+        messages.append(Message("assistant", (TextPart("A picture."),)))
         written += size // 4
     text = _WORDS * (2 if size < 10_000 else 20 if size < 500_000 else 80)
     while written < size:
         turn += 1
-        messages.append(Message(Role.USER, (TextPart(text),)))
+        messages.append(Message("user", (TextPart(text),)))
         calls: list[Part] = [TextPart(text[:40].strip()), ToolCallPart(f"call_{turn}", "weather_0", '{"city":"Rome"}')]
-        messages.append(Message(Role.ASSISTANT, tuple(calls)))
-        messages.append(Message(Role.USER, (ToolResultPart(f"call_{turn}", (TextPart(text),)),)))
-        messages.append(Message(Role.ASSISTANT, (TextPart(text.strip()),)))
+        messages.append(Message("assistant", tuple(calls)))
+        messages.append(Message("user", (ToolResultPart(f"call_{turn}", (TextPart(text),)),)))
+        messages.append(Message("assistant", (TextPart(text.strip()),)))
         written += 3 * len(text.encode()) + 300
-    messages.append(Message(Role.USER, (TextPart("And now?"),)))
+    messages.append(Message("user", (TextPart("And now?"),)))
     return ChatRequest(model="asked", messages=tuple(messages), tools=tools, max_tokens=1_000)
 
 

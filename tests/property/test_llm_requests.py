@@ -15,7 +15,6 @@ from headgate.llm.canonical import (
     Message,
     Part,
     RedactedThinkingPart,
-    Role,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -100,7 +99,7 @@ def _conversations(draw: st.DrawFn) -> ChatRequest:
     messages: list[Message] = []
     for _ in range(draw(st.integers(1, 3))):
         user: list[Part] = draw(st.lists(st.one_of(_texts, _images), min_size=1, max_size=3))
-        messages.append(Message(Role.USER, tuple(user)))
+        messages.append(Message("user", tuple(user)))
         ids = draw(st.lists(_names, max_size=2, unique=True))
         assistant: list[Part] = []
         if draw(st.booleans()):
@@ -110,11 +109,11 @@ def _conversations(draw: st.DrawFn) -> ChatRequest:
         assistant.append(TextPart(draw(_words).rstrip()))
         arguments = draw(st.dictionaries(_names, SCALARS, max_size=2))
         assistant.extend(ToolCallPart(each, "f", json.dumps(arguments)) for each in ids)
-        messages.append(Message(Role.ASSISTANT, tuple(assistant)))
+        messages.append(Message("assistant", tuple(assistant)))
         if ids:
             results = tuple(ToolResultPart(each, (TextPart(draw(_words)),)) for each in ids)
-            messages.append(Message(Role.USER, results))
-            messages.append(Message(Role.ASSISTANT, (TextPart("."),)))
+            messages.append(Message("user", results))
+            messages.append(Message("assistant", (TextPart("."),)))
     tool = FunctionTool("f", "does", msgspec.Raw(b'{"type":"object","properties":{}}'))
     return ChatRequest(model="claude-sonnet-4-5", messages=tuple(messages), tools=(tool,), max_tokens=9, stop=("END",))
 

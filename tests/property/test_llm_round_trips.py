@@ -15,7 +15,6 @@ from headgate.llm.canonical import (
     ImagePart,
     Message,
     Part,
-    Role,
     Sampling,
     TextPart,
     ThinkingPart,
@@ -81,7 +80,7 @@ def _can(word: str, *dialects: DialectName) -> bool:
 def _user(draw: st.DrawFn, *, images: bool) -> Message:
     parts: list[Part] = [TextPart(draw(_words))]
     parts += draw(st.lists(_images, max_size=2)) if images else []
-    return Message(Role.USER, tuple(parts))
+    return Message("user", tuple(parts))
 
 
 def _assistant(draw: st.DrawFn, turn: int, *, thoughts: bool) -> list[Message]:
@@ -93,15 +92,15 @@ def _assistant(draw: st.DrawFn, turn: int, *, thoughts: bool) -> list[Message]:
         parts.append(TextPart(text))
     calls = [ToolCallPart(f"call_{turn}_{n}", "f", draw(_arguments)) for n in range(draw(st.integers(0, 2)))]
     if not calls:
-        return [Message(Role.ASSISTANT, (*parts, TextPart(draw(_words))) if text is None else tuple(parts))]
+        return [Message("assistant", (*parts, TextPart(draw(_words))) if text is None else tuple(parts))]
     results = tuple(ToolResultPart(call.id, (TextPart(draw(_words)),)) for call in calls)
-    called, told = Message(Role.ASSISTANT, (*parts, *calls)), Message(Role.USER, results)
-    return [called, told, Message(Role.ASSISTANT, (TextPart(draw(_words)),))]
+    called, told = Message("assistant", (*parts, *calls)), Message("user", results)
+    return [called, told, Message("assistant", (TextPart(draw(_words)),))]
 
 
 @st.composite
 def _conversations(draw: st.DrawFn, own: DialectName, other: DialectName) -> ChatRequest:
-    messages = [Message(Role.SYSTEM, (TextPart(draw(_words)),))] if draw(st.booleans()) else []
+    messages = [Message("system", (TextPart(draw(_words)),))] if draw(st.booleans()) else []
     for turn in range(draw(st.integers(0, 2))):
         messages.append(_user(draw, images=_can("images", own, other)))
         messages += _assistant(draw, turn, thoughts=_can("signed thoughts", own, other))

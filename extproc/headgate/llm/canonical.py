@@ -12,7 +12,7 @@ same bytes on every call, which is what providers' prompt caches need.
 """
 
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, final
 
 import msgspec
 from headgate.llm.errors import ErrorDetail
@@ -23,11 +23,15 @@ Extras: TypeAlias = dict[DialectName, dict[str, msgspec.Raw]]
 """Members only one dialect knows: dialect to member name to raw JSON."""
 
 
-class Value(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What every canonical value is: frozen, compared by content, JSON-encodable."""
+class Value(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What every canonical value is: frozen, compared by content, JSON-encodable. None can hold itself: nothing for a
+    collector of cycles to do."""
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
+#
+# Most of a conversation is texts, calls and results. Where parts are told apart these are asked for first, by
+# `type(part) is TextPart`: a class pattern that does not match costs more than making a part. Hence final.
 
 
 class CachePoint(Value, frozen=True):
@@ -79,6 +83,7 @@ class Citation(Value, frozen=True):
     extras: Extras = {}
 
 
+@final
 class TextPart(Value, frozen=True, tag="text"):
     text: str
     cache: CachePoint | None = None
@@ -110,6 +115,7 @@ class MediaPart(Value, frozen=True, tag="media"):
     """`wav`, `mp3`… where the sender named one."""
 
 
+@final
 class ToolCallPart(Value, frozen=True, tag="tool_call"):
     """The model asks for a tool. `arguments` is JSON text as it was sent; a decoder makes empty text `{}`."""
 
@@ -147,6 +153,7 @@ class OpaquePart(Value, frozen=True, tag="opaque"):
 ToolResultContent: TypeAlias = TextPart | ImagePart | DocumentPart | MediaPart | OpaquePart
 
 
+@final
 class ToolResultPart(Value, frozen=True, tag="tool_result"):
     """What a tool said. Sits in a user message, whatever role the client's dialect gives it."""
 
@@ -170,11 +177,8 @@ Part: TypeAlias = (
 )
 
 
-class Role(StrEnum):
-    SYSTEM = "system"
-    DEVELOPER = "developer"
-    USER = "user"
-    ASSISTANT = "assistant"
+Role: TypeAlias = Literal["system", "developer", "user", "assistant"]
+"""Whose turn it is. Words rather than an enum: they are compared several times a message."""
 
 
 class Message(Value, frozen=True):

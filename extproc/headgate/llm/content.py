@@ -38,7 +38,6 @@ from headgate.llm.canonical import (
     RefusalDelta,
     RefusalPart,
     RefusalStart,
-    Role,
     SignatureDelta,
     Start,
     StreamEvent,
@@ -100,11 +99,11 @@ def asked(request: ChatRequest) -> Asked:
     messages: list[Json] = []
     for message in request.messages:
         parts = [_part(part) for part in message.parts]
-        if message.role in (Role.SYSTEM, Role.DEVELOPER):
+        if message.role in ("system", "developer"):
             system += parts
         else:
             results = bool(message.parts) and all(isinstance(part, ToolResultPart) for part in message.parts)
-            messages.append({"role": "tool" if results else message.role.value, "parts": parts})
+            messages.append({"role": "tool" if results else message.role, "parts": parts})
     return Asked(
         system=system,
         messages=messages,

@@ -54,10 +54,10 @@ def prompt_tokens(request: ChatRequest, body_bytes: int) -> int:
     files = 0
     for message in request.messages:
         for part in message.parts:
-            if isinstance(part, TextPart):
+            if type(part) is TextPart or type(part) is ToolCallPart:
                 continue
-            for file in part.content if isinstance(part, ToolResultPart) else (part,):
-                if isinstance(file, _FILES) and isinstance(file.source, Base64Source):
+            for file in part.content if type(part) is ToolResultPart else (part,):
+                if type(file) is not TextPart and isinstance(file, _FILES) and isinstance(file.source, Base64Source):
                     body_bytes -= len(file.source.data)
                     files += 1
     return max(body_bytes, 0) // BYTES_PER_TOKEN + 1 + files * FILE_TOKENS

@@ -10,7 +10,7 @@ def report_uncited(messages: Sequence[Message], losses: list[Loss]) -> None:
     """A loss for the documents that the answer shall cite, if there are any."""
     for message in messages:
         for index, part in enumerate(message.parts):
-            if isinstance(part, DocumentPart) and part.cited:
+            if type(part) is DocumentPart and part.cited:
                 path = f"{message.path}.content[{index}].citations"
                 losses.append(Loss(path, "dropped", "answers of this dialect do not cite documents"))
                 return
@@ -20,13 +20,20 @@ def report_cited_history(messages: Sequence[Message], losses: list[Loss]) -> Non
     """A loss for the citations of what the model said before, if there are any: its texts go back without them."""
     for message in messages:
         for part in message.parts:
-            if isinstance(part, TextPart) and part.citations:
+            if type(part) is TextPart and part.citations:
                 losses.append(Loss(f"{message.path}.citations", "dropped", "a history of this dialect cites nothing"))
                 return
 
 
 def report_cache_points(request: ChatRequest, losses: list[Loss]) -> None:
     """A loss for the marks for a cache, on parts or on tools, where providers cache whatever begins alike."""
-    marked = any(getattr(part, "cache", None) is not None for message in request.messages for part in message.parts)
-    if marked or any(isinstance(tool, FunctionTool) and tool.cache is not None for tool in request.tools):
+    if _marked(request):
         losses.append(Loss("cache_control", "emulated", "providers of this dialect cache by prefix"))
+
+
+def _marked(request: ChatRequest) -> bool:
+    for message in request.messages:
+        for part in message.parts:
+            if getattr(part, "cache", None) is not None:
+                return True
+    return any(isinstance(tool, FunctionTool) and tool.cache is not None for tool in request.tools)

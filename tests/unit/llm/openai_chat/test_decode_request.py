@@ -22,7 +22,6 @@ from headgate.llm.canonical import (
     RedactedThinkingPart,
     RefusalPart,
     ResponseFormat,
-    Role,
     Sampling,
     TextPart,
     ThinkingPart,
@@ -66,11 +65,11 @@ def test_roles_keep_their_place() -> None:
         {"role": "system", "content": ""},
     ]
     assert decode(messages).messages == (
-        Message(Role.SYSTEM, (TextPart("a"),), path="messages[0]"),
-        Message(Role.DEVELOPER, (TextPart("b"), TextPart("c")), path="messages[1]"),
-        Message(Role.USER, (TextPart("d"),), name="ann", path="messages[2]"),
-        Message(Role.ASSISTANT, (TextPart("e"),), path="messages[3]"),
-        Message(Role.SYSTEM, (), path="messages[4]"),
+        Message("system", (TextPart("a"),), path="messages[0]"),
+        Message("developer", (TextPart("b"), TextPart("c")), path="messages[1]"),
+        Message("user", (TextPart("d"),), name="ann", path="messages[2]"),
+        Message("assistant", (TextPart("e"),), path="messages[3]"),
+        Message("system", (), path="messages[4]"),
     )
 
 
@@ -214,7 +213,7 @@ def test_what_only_this_dialect_has_is_kept() -> None:
 )
 def test_tool_results_are_parts_of_a_user_message(content: Any, expected: ToolResultPart) -> None:
     message = decode([{"role": "tool", "tool_call_id": "1", "content": content}]).messages[0]
-    assert message == Message(Role.USER, (expected,), path="messages[0]")
+    assert message == Message("user", (expected,), path="messages[0]")
 
 
 def test_a_cache_point_on_a_message_is_on_its_last_part() -> None:

@@ -19,7 +19,6 @@ from headgate.llm.canonical import (
     Part,
     RedactedThinkingPart,
     ResponseFormat,
-    Role,
     Sampling,
     Source,
     TextPart,
@@ -57,7 +56,7 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     extras = {name: raw for name, raw in members.items() if name not in wire.REQUEST_MEMBERS}
     messages = tuple(_decode_message(message, f"messages[{i}]", extras) for i, message in enumerate(request.messages))
     if request.system:
-        messages = (Message(Role.SYSTEM, _decode_system(request.system), path="system"), *messages)
+        messages = (Message("system", _decode_system(request.system), path="system"), *messages)
     output = request.output_config
     output_format = output.format if output is not None and output.format is not None else request.output_format
     choice, parallel = _decode_tool_choice(request.tool_choice)
@@ -93,7 +92,7 @@ def _decode_system(system: str | list[wire.TextBlock]) -> tuple[Part, ...]:
 
 
 def _decode_message(message: wire.Message, path: str, beyond: Beyond) -> Message:
-    role = Role(message.role)
+    role = message.role
     if isinstance(message.content, str):
         return Message(role, (TextPart(message.content),), path=path)
     parts: list[Part] = []

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 import msgspec
 from headgate.llm.canonical import (
@@ -23,10 +23,8 @@ from headgate.llm.canonical import (
     MediaPart,
     Message,
     OpaquePart,
-    Part,
     RedactedThinkingPart,
     RefusalPart,
-    Role,
     TextPart,
     TextSource,
     ThinkingPart,
@@ -77,7 +75,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 def _cite_all_or_none(request: ChatRequest, losses: list[Loss]) -> Sequence[Message]:
     """The messages, where the API takes citations: of all documents or none, and not with a schema for the answer."""
-    if not any(isinstance(part, DocumentPart) and part.cited for message in request.messages for part in message.parts):
+    if not _cites(request.messages):
         return request.messages
     cited = request.response_format is None or request.response_format.kind == "text"
     if not cited:
@@ -94,6 +92,14 @@ def _cite_all_or_none(request: ChatRequest, losses: list[Loss]) -> Sequence[Mess
         )
         for message in request.messages
     ]
+
+
+def _cites(messages: Sequence[Message]) -> bool:
+    for message in messages:
+        for part in message.parts:
+            if type(part) is DocumentPart and part.cited:
+                return True
+    return False
 
 
 _PERSONAL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|\+?[\d\s().-]{7,}")
@@ -132,11 +138,11 @@ class _Turns:
 
     def take(self, message: Message) -> None:
         match message.role:
-            case Role.SYSTEM | Role.DEVELOPER:
+            case "system" | "developer":
                 self._take_system(message)
-            case Role.USER:
+            case "user":
                 self._take_turn("user", message)
-            case Role.ASSISTANT:
+            case "assistant":
                 self._take_turn("assistant", message)
 
     def _take_system(self, message: Message) -> None:
@@ -145,8 +151,8 @@ class _Turns:
                 Loss(message.path, "changed", "instructions in mid-conversation go to the top in this dialect")
             )
         for part in message.parts:
-            if isinstance(part, TextPart):
-                if part.text.strip():
+            if type(part) is TextPart:
+                if part.text and not part.text.isspace():
                     self.system.append(wire.TextBlock(part.text, _encode_cache(part.cache)))
             else:
                 self.losses.append(Loss(message.path, "dropped", "instructions are text only in this dialect"))
@@ -154,15 +160,19 @@ class _Turns:
     def _take_turn(self, role: str, message: Message) -> None:
         blocks: list[wire.Block] = []
         for part in message.parts:
-            if isinstance(part, TextPart):
-                if part.text.strip():  # the API refuses blank text
+            if type(part) is TextPart:
+                if part.text and not part.text.isspace():  # the API refuses blank text
                     blocks.append(wire.TextBlock(part.text, _encode_cache(part.cache)))
-                continue
-            if isinstance(part, ToolCallPart):
+            elif type(part) is ToolCallPart:
                 self.calls[part.name] = None
-            block = _encode_part(part, message.path, self.losses)
-            if block is not None:
-                blocks.append(block)
+                arguments = _check_arguments(part, message.path)
+                blocks.append(wire.ToolUseBlock(_encode_id(part.id), part.name, arguments, _encode_cache(part.cache)))
+            elif type(part) is ToolResultPart:
+                blocks.append(_encode_result(part, message.path, self.losses))
+            else:
+                block = _encode_part(part, message.path, self.losses)
+                if block is not None:
+                    blocks.append(block)
         if not blocks:
             return
         if self.turns and self.turns[-1][0] == role:
@@ -173,7 +183,7 @@ class _Turns:
     def unsigned_loop(self) -> bool:
         """The conversation goes on from tool results whose call comes without signed thinking: the API then refuses
         manual thinking."""
-        if len(self.turns) < 2 or not any(isinstance(block, wire.ToolResultBlock) for block in self.turns[-1][1]):
+        if len(self.turns) < 2 or not any(type(block) is wire.ToolResultBlock for block in self.turns[-1][1]):
             return False
         first = self.turns[-2][1][0]
         return not isinstance(first, wire.ThinkingBlock | wire.RedactedThinkingBlock)
@@ -201,13 +211,13 @@ def _results_first(blocks: list[wire.Block]) -> str | list[wire.Block]:
     """Tool results must precede everything else of a turn. A lone text without cache point is written as a string."""
     if len(blocks) == 1:
         only = blocks[0]
-        if isinstance(only, wire.TextBlock) and only.cache_control is None:
+        if type(only) is wire.TextBlock and only.cache_control is None:
             return only.text
         return blocks
-    results = [block for block in blocks if isinstance(block, wire.ToolResultBlock)]
+    results = [block for block in blocks if type(block) is wire.ToolResultBlock]
     if not results:
         return blocks
-    return [*results, *(block for block in blocks if not isinstance(block, wire.ToolResultBlock))]
+    return [*results, *(block for block in blocks if type(block) is not wire.ToolResultBlock)]
 
 
 def _trim_end(blocks: list[wire.Block]) -> None:
@@ -216,15 +226,13 @@ def _trim_end(blocks: list[wire.Block]) -> None:
         blocks[-1] = wire.TextBlock(last.text.rstrip(), last.cache_control)
 
 
-def _encode_part(part: Part, path: str, losses: list[Loss]) -> wire.Block | None:
-    match part:  # in the order of how many there are
-        case ToolCallPart():
-            arguments = _check_arguments(part, path)
-            return wire.ToolUseBlock(_encode_id(part.id), part.name, arguments, _encode_cache(part.cache))
-        case ToolResultPart():
-            return _encode_result(part, path, losses)
-        case TextPart():
-            return wire.TextBlock(part.text, _encode_cache(part.cache))
+_RarePart: TypeAlias = (
+    ImagePart | DocumentPart | MediaPart | ThinkingPart | RedactedThinkingPart | RefusalPart | OpaquePart
+)
+
+
+def _encode_part(part: _RarePart, path: str, losses: list[Loss]) -> wire.Block | None:
+    match part:
         case RefusalPart():
             return wire.TextBlock(part.text) if part.text.strip() else None
         case ImagePart() | DocumentPart() | MediaPart() | OpaquePart():
@@ -317,15 +325,15 @@ def _text_of(data: str) -> str | None:
 def _encode_result(part: ToolResultPart, path: str, losses: list[Loss]) -> wire.ToolResultBlock:
     items: list[wire.ToolResultItem] = []
     for content in part.content:
-        if isinstance(content, TextPart):
-            if content.text.strip():
+        if type(content) is TextPart:
+            if content.text and not content.text.isspace():
                 items.append(wire.TextBlock(content.text, _encode_cache(content.cache)))
             continue
         block = _encode_content(content, path, losses)
         if block is not None:
             items.append(block)
     only = items[0] if len(items) == 1 else None
-    content_out = only.text if isinstance(only, wire.TextBlock) and only.cache_control is None else items or None
+    content_out = only.text if type(only) is wire.TextBlock and only.cache_control is None else items or None
     is_error = True if part.is_error else None
     return wire.ToolResultBlock(_encode_id(part.call_id), content_out, is_error, _encode_cache(part.cache))
 

@@ -23,7 +23,6 @@ from headgate.llm.canonical import (
     Reasoning,
     RedactedThinkingPart,
     ResponseFormat,
-    Role,
     Sampling,
     TextPart,
     TextSource,
@@ -136,7 +135,7 @@ def _decode_system(blocks: list[wire.SystemBlock], beyond: Beyond) -> Message:
                 parts.extend(_decode_guard(guard, path, beyond))
             case _:
                 raise AssertionError("one of these members is there")
-    return Message(Role.SYSTEM, tuple(parts), path="system")
+    return Message("system", tuple(parts), path="system")
 
 
 def _decode_message(message: wire.Message, path: str, beyond: Beyond) -> Message:
@@ -150,7 +149,7 @@ def _decode_message(message: wire.Message, path: str, beyond: Beyond) -> Message
                 _mark(parts, point, where, beyond)
             case member, value:
                 parts.extend(_decode_block(member, value, where, beyond))
-    return Message(Role(message.role), tuple(parts), path=path)
+    return Message(message.role, tuple(parts), path=path)
 
 
 def _only(block: msgspec.Struct, path: str) -> tuple[str, Any]:

@@ -23,7 +23,6 @@ from headgate.llm.canonical import (
     Part,
     RedactedThinkingPart,
     RefusalPart,
-    Role,
     TextPart,
     TextSource,
     ThinkingPart,
@@ -108,11 +107,11 @@ class _Turns:
 
     def take(self, message: Message) -> None:
         match message.role:
-            case Role.SYSTEM | Role.DEVELOPER:
+            case "system" | "developer":
                 self._take_system(message)
-            case Role.USER:
+            case "user":
                 self._take_turn("user", message)
-            case Role.ASSISTANT:
+            case "assistant":
                 self._take_turn("assistant", message)
 
     def _take_system(self, message: Message) -> None:

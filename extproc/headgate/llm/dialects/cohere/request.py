@@ -19,7 +19,6 @@ from headgate.llm.canonical import (
     Part,
     Reasoning,
     ResponseFormat,
-    Role,
     Sampling,
     TextPart,
     ThinkingPart,
@@ -87,7 +86,7 @@ _CHOICES: Final = {"REQUIRED": ToolChoice("required"), "NONE": ToolChoice("none"
 def _add_documents(documents: Sequence[str | wire.Document], messages: list[Message], beyond: Beyond) -> None:
     if not documents:
         return
-    place = next((i for i in reversed(range(len(messages))) if messages[i].role is Role.USER), None)
+    place = next((i for i in reversed(range(len(messages))) if messages[i].role == "user"), None)
     if place is None:
         raise RequestError("must hold a user message where there are documents", path="messages", code="invalid_value")
     for index, document in enumerate(documents):
@@ -105,14 +104,14 @@ def _add_documents(documents: Sequence[str | wire.Document], messages: list[Mess
 def _message(message: wire.Message, path: str, beyond: Beyond) -> Message:
     match message:
         case wire.SystemMessage():
-            return Message(Role.SYSTEM, tuple(_content(message.content, path, beyond)), path=path)
+            return Message("system", tuple(_content(message.content, path, beyond)), path=path)
         case wire.UserMessage():
-            return Message(Role.USER, tuple(_content(message.content, path, beyond)), path=path)
+            return Message("user", tuple(_content(message.content, path, beyond)), path=path)
         case wire.AssistantMessage():
-            return Message(Role.ASSISTANT, tuple(_assistant(message, path)), path=path)
+            return Message("assistant", tuple(_assistant(message, path)), path=path)
         case wire.ToolMessage():
             content = tuple(_content(message.content, path, beyond))
-            return Message(Role.USER, (ToolResultPart(message.tool_call_id, content),), path=path)
+            return Message("user", (ToolResultPart(message.tool_call_id, content),), path=path)
 
 
 def _content(

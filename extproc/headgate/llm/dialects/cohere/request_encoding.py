@@ -20,7 +20,6 @@ from headgate.llm.canonical import (
     OpaquePart,
     RedactedThinkingPart,
     RefusalPart,
-    Role,
     TextPart,
     TextSource,
     ThinkingPart,
@@ -74,11 +73,11 @@ class _Messages:
         if message.name:
             self._losses.append(Loss(f"{message.path}.name", "dropped", "this dialect has no names of participants"))
         match message.role:
-            case Role.SYSTEM | Role.DEVELOPER:
+            case "system" | "developer":
                 self._add_system(message)
-            case Role.USER:
+            case "user":
                 self._add_user(message)
-            case Role.ASSISTANT:
+            case "assistant":
                 self._add_assistant(message)
 
     def _add_system(self, message: Message) -> None:

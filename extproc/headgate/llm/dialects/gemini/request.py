@@ -144,16 +144,16 @@ def _system(content: wire.Content | None) -> Iterator[Message]:
         if part.text:
             parts.append(TextPart(part.text))
     if parts:
-        yield Message(Role.SYSTEM, tuple(parts), path="systemInstruction")
+        yield Message("system", tuple(parts), path="systemInstruction")
 
 
-_ROLES: Final = {
-    None: Role.USER,
-    "": Role.USER,
-    "user": Role.USER,
-    "function": Role.USER,
-    "tool": Role.USER,
-    "model": Role.ASSISTANT,
+_ROLES: Final[dict[str | None, Role]] = {
+    None: "user",
+    "": "user",
+    "user": "user",
+    "function": "user",
+    "tool": "user",
+    "model": "assistant",
 }
 
 
@@ -172,13 +172,13 @@ class _Turns:
         role = _ROLES.get(content.role)
         if role is None:
             raise RequestError("must be user, model or function", path=f"{path}.role", code="invalid_value")
-        if role is not Role.ASSISTANT:
+        if role != "assistant":
             parts = [
                 part for i, each in enumerate(content.parts or ()) for part in self._part(each, f"{path}.parts[{i}]")
             ]
             self.turns.append((role, path, parts))
             return
-        if not self.turns or self.turns[-1][0] is not Role.ASSISTANT:
+        if not self.turns or self.turns[-1][0] != "assistant":
             self.calls.clear()
             self.turns.append((role, path, []))
         parts = self.turns[-1][2]

@@ -23,7 +23,6 @@ from headgate.llm.canonical import (
     Part,
     RedactedThinkingPart,
     RefusalPart,
-    Role,
     TextPart,
     TextSource,
     ThinkingPart,
@@ -93,14 +92,14 @@ class _Contents:
 
     def take(self, message: Message) -> None:
         match message.role:
-            case Role.SYSTEM | Role.DEVELOPER:
+            case "system" | "developer":
                 self._take_system(message)
-            case Role.USER:
+            case "user":
                 parts: list[Members] = []
                 for index, part in enumerate(message.parts):
                     parts.extend(self._user_part(part, f"{message.path}.content[{index}]"))
                 self._add("user", parts)
-            case Role.ASSISTANT:
+            case "assistant":
                 self._add("model", self._model_parts(message))
             case _:
                 assert_never(message.role)

@@ -32,7 +32,6 @@ from headgate.llm.canonical import (
     RedactedThinkingPart,
     RefusalPart,
     ResponseFormat,
-    Role,
     Sampling,
     TextPart,
     ThinkingPart,
@@ -136,36 +135,37 @@ def _extras(members: dict[str, msgspec.Raw], chat: wire.ChatBody) -> dict[str, m
 
 
 def _messages(messages: Sequence[wire.ChatMessage]) -> tuple[Message, ...]:
-    result: list[Message] = []
     legacy_calls: dict[str, str] = {}
-    for index, message in enumerate(messages):
-        path = f"messages[{index}]"
-        match message:
-            case wire.UserMessage():
-                parts = _with_cache(_user_parts(message.content, path), message.cache_control)
-                result.append(Message(Role.USER, parts, name=message.name or "", path=path))
-            case wire.AssistantMessage():
-                if message.function_call is not None:
-                    legacy_calls[message.function_call.name] = _legacy_id(index)
-                parts = _with_cache(_assistant_parts(message, index), message.cache_control)
-                result.append(Message(Role.ASSISTANT, parts, name=message.name or "", path=path))
-            case wire.ToolMessage():
-                result.append(Message(Role.USER, (_tool_result(message, path),), path=path))
-            case wire.SystemMessage():
-                parts = _with_cache(_texts(message.content), message.cache_control)
-                result.append(Message(Role.SYSTEM, parts, name=message.name or "", path=path))
-            case wire.DeveloperMessage():
-                parts = _with_cache(_texts(message.content), message.cache_control)
-                result.append(Message(Role.DEVELOPER, parts, name=message.name or "", path=path))
-            case wire.FunctionMessage():
-                call_id = legacy_calls.get(message.name)
-                if call_id is None:
-                    raise RequestError(f"no function_call before it names {message.name}", path=f"{path}.name")
-                content = (TextPart(message.content),) if message.content else ()
-                result.append(Message(Role.USER, (ToolResultPart(call_id, content),), path=path))
-            case _:
-                assert_never(message)
-    return tuple(result)
+    return tuple([_message(message, index, legacy_calls) for index, message in enumerate(messages)])
+
+
+def _message(message: wire.ChatMessage, index: int, legacy_calls: dict[str, str]) -> Message:
+    path = f"messages[{index}]"
+    if type(message) is wire.UserMessage:
+        parts = _with_cache(_user_parts(message.content, path), message.cache_control)
+        return Message("user", parts, message.name or "", path)
+    if type(message) is wire.AssistantMessage:
+        if message.function_call is not None:
+            legacy_calls[message.function_call.name] = _legacy_id(index)
+        parts = _with_cache(_assistant_parts(message, index), message.cache_control)
+        return Message("assistant", parts, message.name or "", path)
+    if type(message) is wire.ToolMessage:
+        return Message("user", (_tool_result(message, path),), path=path)
+    match message:
+        case wire.SystemMessage():
+            parts = _with_cache(_texts(message.content), message.cache_control)
+            return Message("system", parts, message.name or "", path)
+        case wire.DeveloperMessage():
+            parts = _with_cache(_texts(message.content), message.cache_control)
+            return Message("developer", parts, message.name or "", path)
+        case wire.FunctionMessage():
+            call_id = legacy_calls.get(message.name)
+            if call_id is None:
+                raise RequestError(f"no function_call before it names {message.name}", path=f"{path}.name")
+            content = (TextPart(message.content),) if message.content else ()
+            return Message("user", (ToolResultPart(call_id, content),), path=path)
+        case _:
+            assert_never(message)
 
 
 def _legacy_id(index: int) -> str:
@@ -202,13 +202,14 @@ def _user_parts(content: str | list[wire.UserContent] | None, path: str) -> tupl
         return ()
     if isinstance(content, str):
         return (TextPart(content),) if content else ()
-    return tuple(_user_part(part, f"{path}.content[{index}]") for index, part in enumerate(content))
+    return tuple([_user_part(part, path, index) for index, part in enumerate(content)])
 
 
-def _user_part(part: wire.UserContent, path: str) -> Part:
+def _user_part(part: wire.UserContent, path: str, index: int) -> Part:
+    if type(part) is wire.TextContent:
+        return TextPart(part.text, _cache(part.cache_control))
+    path = f"{path}.content[{index}]"
     match part:
-        case wire.TextContent():
-            return TextPart(part.text, _cache(part.cache_control))
         case wire.ImageContent():
             return _image(part, path)
         case wire.AudioContent():
@@ -256,7 +257,9 @@ def _file(part: wire.FileContent, path: str) -> DocumentPart:
 
 
 def _assistant_parts(message: wire.AssistantMessage, index: int) -> tuple[Part, ...]:
-    parts = _thinking_parts(message)
+    parts: list[Part] = []
+    if message.reasoning_content or message.reasoning or message.thinking_blocks:
+        parts = _thinking_parts(message)
     content = message.content
     if isinstance(content, str):
         if content:
@@ -337,10 +340,11 @@ def _tool_result(message: wire.ToolMessage, path: str) -> ToolResultPart:
         return ToolResultPart(message.tool_call_id, (TextPart(content),), is_error, cache)
     parts: list[ToolResultContent] = []
     for index, part in enumerate(content):
+        if type(part) is wire.TextContent:
+            parts.append(TextPart(part.text, _cache(part.cache_control)))
+            continue
         part_path = f"{path}.content[{index}]"
         match part:
-            case wire.TextContent():
-                parts.append(TextPart(part.text, _cache(part.cache_control)))
             case wire.ImageContent():
                 parts.append(_image(part, part_path))
             case wire.FileContent():

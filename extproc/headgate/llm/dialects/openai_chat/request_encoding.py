@@ -26,7 +26,6 @@ from headgate.llm.canonical import (
     Part,
     RedactedThinkingPart,
     RefusalPart,
-    Role,
     TextPart,
     TextSource,
     ThinkingPart,
@@ -120,18 +119,18 @@ class _Messages:
     def encode(self, messages: Sequence[Message]) -> list[Members]:
         for message in messages:
             match message.role:
-                case Role.SYSTEM | Role.DEVELOPER:
+                case "system" | "developer":
                     self._release()
                     self._add_instruction(message)
-                case Role.USER:
+                case "user":
                     self._add_user(message)
-                case Role.ASSISTANT:
+                case "assistant":
                     self._release()
                     self._add_assistant(message)
                 case _:
                     assert_never(message.role)
         self._release()
-        if messages and messages[-1].role is Role.ASSISTANT:
+        if messages and messages[-1].role == "assistant":
             reason = "this dialect answers after the last message, it does not go on with it"
             self._losses.append(Loss(messages[-1].path, "changed", reason))
         return self._result
@@ -142,7 +141,7 @@ class _Messages:
             self._held = []
 
     def _add_instruction(self, message: Message) -> None:
-        developer = message.role is Role.DEVELOPER and self._facts.developer_role
+        developer = message.role == "developer" and self._facts.developer_role
         texts = [part for part in message.parts if isinstance(part, TextPart)]
         cached = self._facts.cache_control and any(part.cache is not None for part in texts)
         content: object = [self._text(part) for part in texts] if cached else "\n\n".join(part.text for part in texts)

@@ -8,7 +8,7 @@ Sources: OpenAI's API reference; vLLM, DeepSeek, OpenRouter, LiteLLM, Mistral, M
 members marked with their names.
 """
 
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, final
 
 import msgspec
 
@@ -20,6 +20,8 @@ ABSENT: Final = msgspec.Raw(b"")
 
 def present(raw: msgspec.Raw) -> bytes:
     """The JSON text of a raw member; empty if it was not sent or is null."""
+    if raw is ABSENT:
+        return b""
     text = bytes(raw)
     return b"" if text == b"null" else text
 
@@ -34,6 +36,7 @@ class CacheControl(msgspec.Struct, frozen=True):
     ttl: str | None = None
 
 
+@final
 class TextContent(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
     text: str
     cache_control: CacheControl | None = None
@@ -167,6 +170,7 @@ class DeveloperMessage(msgspec.Struct, frozen=True, tag_field="role", tag="devel
     cache_control: CacheControl | None = None
 
 
+@final
 class UserMessage(msgspec.Struct, frozen=True, tag_field="role", tag="user"):
     content: str | list[UserContent] | None
     name: str | None = None
@@ -187,6 +191,7 @@ class Annotation(msgspec.Struct, frozen=True):
     url_citation: UrlCitation | None = None
 
 
+@final
 class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assistant"):
     content: str | list[AssistantContent] | None = None
     name: str | None = None
@@ -201,6 +206,7 @@ class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assis
     cache_control: CacheControl | None = None
 
 
+@final
 class ToolMessage(msgspec.Struct, frozen=True, tag_field="role", tag="tool"):
     tool_call_id: str
     content: str | list[ToolContent] | None
@@ -494,7 +500,7 @@ _NO_ERROR: Final = frozenset((b"", b"false", b'""', b"{}", b"[]", b"0"))
 def arguments_text(arguments: str | dict[str, msgspec.Raw] | None) -> str:
     """A tool call's arguments as JSON text; some servers send the object itself, or nothing for an empty one."""
     if isinstance(arguments, str):
-        return arguments if arguments.strip() else "{}"
+        return "{}" if not arguments or arguments.isspace() else arguments
     return "{}" if arguments is None else msgspec.json.encode(arguments).decode()
 
 

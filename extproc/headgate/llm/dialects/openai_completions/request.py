@@ -5,7 +5,7 @@ What would need another answer than a chat can give is refused by name: several 
 
 from typing import Final
 
-from headgate.llm.canonical import ChatRequest, Message, Role, Sampling, TextPart
+from headgate.llm.canonical import ChatRequest, Message, Sampling, TextPart
 from headgate.llm.dialects.dialect import EncodedRequest, Target
 from headgate.llm.dialects.openai_chat.wire import present
 from headgate.llm.dialects.openai_completions import wire
@@ -37,7 +37,7 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     stop = request.stop
     return ChatRequest(
         model=request.model,
-        messages=(Message(Role.USER, (TextPart(prompt),), path="prompt"),),
+        messages=(Message("user", (TextPart(prompt),), path="prompt"),),
         sampling=Sampling(
             temperature=request.temperature,
             top_p=request.top_p,

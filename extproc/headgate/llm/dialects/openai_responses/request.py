@@ -56,12 +56,12 @@ __all__ = ["decode_request", "encode_request"]
 
 NAME: Final = DialectName.OPENAI_RESPONSES
 
-_ROLES: Final = {
-    "user": Role.USER,
-    "system": Role.SYSTEM,
-    "developer": Role.DEVELOPER,
-    "assistant": Role.ASSISTANT,
-    "critic": Role.ASSISTANT,
+_ROLES: Final[dict[str, Role]] = {
+    "user": "user",
+    "system": "system",
+    "developer": "developer",
+    "assistant": "assistant",
+    "critic": "assistant",
 }
 _DEFAULT_EXTRAS: Final = {
     "store": (b"false",),
@@ -187,13 +187,13 @@ def _extras(request: wire.Body, members: dict[str, msgspec.Raw], include: frozen
 def _messages(request: wire.Body, members: dict[str, msgspec.Raw]) -> tuple[Message, ...]:
     result: list[Message] = []
     if request.instructions:
-        result.append(Message(Role.SYSTEM, (TextPart(request.instructions),), path="instructions"))
+        result.append(Message("system", (TextPart(request.instructions),), path="instructions"))
     given = request.input
     if given is None:
         raise RequestError("this member is required", path="input", code="invalid_value")
     if isinstance(given, str):
         if given:
-            result.append(Message(Role.USER, (TextPart(given),), path="input"))
+            result.append(Message("user", (TextPart(given),), path="input"))
         return tuple(result) if given else ()
     items = _Items(members, result)
     for index, item in enumerate(given):
@@ -243,7 +243,7 @@ class _Items:
 
     def end_turn(self) -> None:
         if self._parts:
-            self._result.append(Message(Role.ASSISTANT, tuple(self._parts), path=self._path))
+            self._result.append(Message("assistant", tuple(self._parts), path=self._path))
             self._parts = []
 
     def _take_message(self, item: wire.Item, path: str) -> None:
@@ -254,7 +254,7 @@ class _Items:
         if item.content is None:
             raise RequestError("this member is required", path=f"{path}.content", code="invalid_value")
         parts = _content(item.content, f"{path}.content", role)
-        if role is Role.ASSISTANT:
+        if role == "assistant":
             for part in parts:
                 self._take_models(part, path)
             return
@@ -268,7 +268,7 @@ class _Items:
 
     def _take_others(self, part: Part, path: str) -> None:
         self.end_turn()
-        self._result.append(Message(Role.USER, (part,), path=path))
+        self._result.append(Message("user", (part,), path=path))
 
     def _raw(self, index: int) -> msgspec.Raw:
         if self._raws is None:
@@ -303,13 +303,13 @@ def _part(part: wire.ContentPart, path: str, role: Role) -> Part:
     match part.type:
         case "input_text" | "output_text" | "text":
             return TextPart(_text(part, path))
-        case "refusal" if role is Role.ASSISTANT:
+        case "refusal" if role == "assistant":
             return RefusalPart(part.refusal or "")
-        case "input_image" | "input_file" | "input_audio" if role is not Role.ASSISTANT:
+        case "input_image" | "input_file" | "input_audio" if role != "assistant":
             return _media(part, path)
         case _:
             allowed = "input_text, input_image, input_file or input_audio"
-            if role is Role.ASSISTANT:
+            if role == "assistant":
                 allowed = "output_text or refusal"
             raise RequestError(f"must be {allowed}", path=f"{path}.type", code="invalid_value")
 

@@ -25,7 +25,6 @@ from headgate.llm.canonical import (
     Part,
     RedactedThinkingPart,
     RefusalPart,
-    Role,
     TextPart,
     TextSource,
     ThinkingPart,
@@ -95,7 +94,7 @@ def _instructions(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
     """The texts of the system messages at the start, and the messages after them."""
     texts: list[str] = []
     for index, message in enumerate(messages):
-        if message.role is not Role.SYSTEM or not all(isinstance(part, TextPart) for part in message.parts):
+        if message.role != "system" or not all(isinstance(part, TextPart) for part in message.parts):
             return "\n\n".join(texts), messages[index:]
         texts.extend(part.text for part in message.parts if isinstance(part, TextPart) and part.text)
     # The API wants something to answer to: instructions alone stay messages.
@@ -116,20 +115,20 @@ class _Input:
 
     def encode(self, messages: Sequence[Message]) -> list[object]:
         for message in messages:
-            if message.role is Role.ASSISTANT:
+            if message.role == "assistant":
                 self._add_assistant(message)
             else:
                 self._add_others(message)
             if message.name:
                 self._losses.append(Loss(f"{message.path}.name", "dropped", "messages have no name in this dialect"))
-        if messages and messages[-1].role is Role.ASSISTANT:
+        if messages and messages[-1].role == "assistant":
             reason = "this dialect answers after the last message, it does not go on with it"
             self._losses.append(Loss(messages[-1].path, "changed", reason))
         return self._result
 
     def _add_others(self, message: Message) -> None:
         parts: list[Members] = []
-        role = message.role.value
+        role = message.role
         for index, part in enumerate(message.parts):
             path = f"{message.path}.content[{index}]"
             if isinstance(part, ToolResultPart):

@@ -7,7 +7,7 @@ compat: `input` may also hold objects (`content`, `task_type`, `title`), or `mes
 from typing import Final, Literal, TypeAlias
 
 import msgspec
-from headgate.llm.canonical import ImagePart, Message, Role, TextPart
+from headgate.llm.canonical import ImagePart, Message, TextPart
 from headgate.llm.dialects.dialect import Target
 from headgate.llm.dialects.openai_chat.request import decode_request as decode_chat
 from headgate.llm.dialects.openai_chat.wire import ABSENT, present
@@ -146,7 +146,7 @@ def _of_content(item: Content, path: str) -> list[Input]:
 def _conversation(model: str, messages: bytes) -> Input:
     """compat: what users say, with their images, becomes one vector."""
     chat = decode_chat(b'{"model":%b,"messages":%b}' % (_ENCODE(model), messages))
-    parts = [part for message in chat.messages if message.role is Role.USER for part in _user_parts(message)]
+    parts = [part for message in chat.messages if message.role == "user" for part in _user_parts(message)]
     if not parts:
         raise RequestError("must hold a user's message", path="messages", code="invalid_value")
     return Input(tuple(parts), "messages")
