@@ -28,16 +28,29 @@ def decode_members(body: bytes) -> dict[str, msgspec.Raw]:
 
     RequestError 400: not JSON, not UTF-8, not an object, or a name twice (`path` names it).
     """
+    check_utf8(body)
+    return split_members(body)
+
+
+def check_utf8(body: bytes) -> None:
+    """RequestError 400 where the body is not UTF-8."""
     try:
-        # Raw values are skipped, not read: what is inside them must be UTF-8 as well.
         if not body.isascii():
             body.decode()
-        named = _DECODER.decode(body)
-        members = {name.text: raw for name, raw in named.items()}
     except UnicodeDecodeError as error:
         raise RequestError(
             f"the body is not valid UTF-8: {error.reason} at byte {error.start}", code="invalid_utf8"
         ) from None
+
+
+def split_members(body: bytes) -> dict[str, msgspec.Raw]:
+    """As `decode_members`, for those who read the values: these are skipped here, and may be no UTF-8."""
+    try:
+        named = _DECODER.decode(body)
+        members = {name.text: raw for name, raw in named.items()}
+    except UnicodeDecodeError:
+        check_utf8(body)
+        raise
     except msgspec.ValidationError:
         raise RequestError("the body must be a JSON object", code="invalid_json") from None
     except (msgspec.DecodeError, RecursionError) as error:

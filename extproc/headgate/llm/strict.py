@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from headgate.llm.errors import RequestError
-from headgate.llm.members import decode_members
+from headgate.llm.members import check_utf8, split_members
 
 T = TypeVar("T")
 
@@ -21,18 +21,53 @@ _MISSING: Final = re.compile(r"Object missing required field `(.+?)`")
 _ANY_PLACE: Final = "[...]"
 
 
-def decode_strict(decoder: msgspec.json.Decoder[T], body: bytes) -> tuple[T, dict[str, msgspec.Raw]]:
+def decode_strict(
+    decoder: msgspec.json.Decoder[T], body: bytes, *, conversation: str = ""
+) -> tuple[T, dict[str, msgspec.Raw]]:
     """The typed value, and all top-level members raw (for those the type does not name).
 
-    RequestError 400: what `decode_members` refuses, or a value of the wrong type, with its JSON path.
+    `conversation` names the member that holds nearly all of the body and that is read to the last text: reading checks
+    texts, so only the others are looked through for what is not UTF-8. What the type leaves raw in it is read with
+    `text_of`. RequestError 400: what `decode_members` refuses, or a value of the wrong type, with its JSON path.
     """
-    members = decode_members(body)
+    members = split_members(body)
     try:
-        return decoder.decode(body), members
+        value = decoder.decode(body)
     except msgspec.ValidationError as error:
+        check_utf8(body)
         raise _refusal(decoder, body, error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError:
+        check_utf8(body)
+        raise
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    check_others(body, members, conversation)
+    return value, members
+
+
+def check_others(body: bytes, members: dict[str, msgspec.Raw], conversation: str) -> None:
+    """RequestError 400 where a member but the conversation holds what is not UTF-8."""
+    if body.isascii():
+        return
+    if any(_is_not_utf8(bytes(raw)) for name, raw in members.items() if name != conversation):
+        check_utf8(body)
+
+
+def _is_not_utf8(value: bytes) -> bool:
+    try:
+        if not value.isascii():
+            value.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def text_of(raw: msgspec.Raw | bytes, path: str) -> str:
+    """A raw value as text. RequestError 400 where it is not UTF-8."""
+    try:
+        return bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise RequestError("must be valid UTF-8", path=path, code="invalid_utf8") from None
 
 
 def _refusal(decoder: msgspec.json.Decoder[Any], body: bytes, error: msgspec.ValidationError) -> RequestError:

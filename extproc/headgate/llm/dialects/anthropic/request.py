@@ -39,14 +39,14 @@ from headgate.llm.dialects.anthropic.settings import reasoning_of
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName
-from headgate.llm.strict import decode_strict
+from headgate.llm.strict import decode_strict, text_of
 
 NAME: Final = DialectName.ANTHROPIC_MESSAGES
 
 
 def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     """See `ChatDialect.decode_request`."""
-    request, members = decode_strict(wire.REQUEST_DECODER, body)
+    request, members = decode_strict(wire.REQUEST_DECODER, body, conversation="messages")
     if not request.model:
         raise RequestError("must not be empty", path="model", code="invalid_value")
     if not request.messages:
@@ -107,7 +107,7 @@ def _decode_message(message: wire.Message, path: str, beyond: Beyond) -> Message
 def _decode_block(block: wire.Block, path: str, beyond: Beyond) -> Iterator[Part]:
     match block:
         case wire.ToolUseBlock():
-            arguments = bytes(block.input).decode()
+            arguments = text_of(block.input, f"{path}.input")
             if not arguments.startswith("{"):
                 raise RequestError("must be an object", path=f"{path}.input", code="invalid_value")
             yield ToolCallPart(block.id, block.name, arguments, _decode_cache(block.cache_control))

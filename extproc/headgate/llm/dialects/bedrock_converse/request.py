@@ -46,7 +46,7 @@ from headgate.llm.dialects.bedrock_converse.request_fields import Fields, decode
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName
-from headgate.llm.strict import decode_strict
+from headgate.llm.strict import decode_strict, text_of
 
 NAME: Final = DialectName.BEDROCK_CONVERSE
 
@@ -59,7 +59,7 @@ _NULL: Final = msgspec.Raw(b"null")
 
 def decode_request(body: bytes, path: PathFacts = NO_PATH) -> ChatRequest:
     """See `ChatDialect.decode_request`."""
-    request, members = decode_strict(wire.REQUEST_DECODER, body)
+    request, members = decode_strict(wire.REQUEST_DECODER, body, conversation="messages")
     if not path.model:
         raise RequestError("the path must name the model", path="modelId", code="invalid_value")
     if not request.messages:
@@ -175,7 +175,7 @@ def _mark(parts: list[Part], point: wire.CachePoint, path: str, beyond: Beyond) 
 def _decode_block(member: str, value: Any, path: str, beyond: Beyond) -> Iterator[Part]:
     match value:
         case wire.ToolUse(type=None):
-            arguments = bytes(value.input).decode()
+            arguments = text_of(value.input, f"{path}.toolUse.input")
             if not arguments.startswith("{"):
                 raise RequestError("must be an object", path=f"{path}.toolUse.input", code="invalid_value")
             yield ToolCallPart(value.tool_use_id, value.name, arguments)
@@ -225,7 +225,7 @@ def _decode_result(result: wire.ToolResult, path: str, beyond: Beyond) -> Iterat
             case "text", str(text):
                 yield TextPart(text)
             case "json", value:
-                yield TextPart(bytes(value).decode())
+                yield TextPart(text_of(value, f"{where}.json"))
             case member, value:
                 yield _decode_content(member, value, where, beyond)
 

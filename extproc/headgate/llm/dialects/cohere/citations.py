@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from headgate.llm.canonical import Citation, DocumentPart, TextSource
 from headgate.llm.dialects.cohere import wire
+from headgate.llm.strict import text_of
 
 Members = dict[str, Any]
 
@@ -35,7 +36,7 @@ def _text(raw: msgspec.Raw) -> str | None:
         return None
 
 
-def document_part(document: str | wire.Document) -> DocumentPart:
+def document_part(document: str | wire.Document, path: str) -> DocumentPart:
     """A document of the request. Data of many members stays JSON: what they mean is between client and model."""
     if isinstance(document, str):
         return DocumentPart(TextSource(document))
@@ -48,7 +49,7 @@ def document_part(document: str | wire.Document) -> DocumentPart:
         words = _text(raw) if name in _TEXTS else None
         if words is not None:
             return DocumentPart(TextSource(words), title=title or "")
-    return DocumentPart(TextSource(msgspec.json.encode(rest).decode()), title=title or "")
+    return DocumentPart(TextSource(text_of(msgspec.json.encode(rest), f"{path}.data")), title=title or "")
 
 
 def written_document(text: str, part: DocumentPart) -> Members:

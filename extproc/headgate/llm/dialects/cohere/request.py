@@ -46,7 +46,7 @@ _ENCODE: Final = msgspec.json.Encoder().encode
 
 def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     """See `ChatDialect.decode_request`."""
-    request, members = decode_strict(wire.REQUEST_DECODER, body)
+    request, members = decode_strict(wire.REQUEST_DECODER, body, conversation="messages")
     if not request.model:
         raise RequestError("must not be empty", path="model", code="invalid_value")
     if not request.messages:
@@ -93,7 +93,10 @@ def _add_documents(documents: Sequence[str | wire.Document], messages: list[Mess
         if isinstance(document, wire.Document) and document.id is not None:
             beyond[f"documents[{index}].id"] = msgspec.Raw(_ENCODE(document.id))
     cited = b'"OFF"' not in bytes(beyond.get("citation_options", b""))
-    parts = tuple(msgspec.structs.replace(document_part(document), cited=cited) for document in documents)
+    parts = tuple(
+        msgspec.structs.replace(document_part(document, f"documents[{index}]"), cited=cited)
+        for index, document in enumerate(documents)
+    )
     message = messages[place]
     # Tool results stay first: they answer the turn before.
     results = sum(isinstance(part, ToolResultPart) for part in message.parts)
@@ -129,7 +132,7 @@ def _content(
             case wire.DocumentItem():
                 if item.document.id is not None:
                     beyond[f"{path}.content[{index}].document.id"] = msgspec.Raw(_ENCODE(item.document.id))
-                yield document_part(item.document)
+                yield document_part(item.document, f"{path}.content[{index}].document")
 
 
 def _image(image: wire.ImageUrl, path: str) -> ImagePart:

@@ -49,7 +49,7 @@ from headgate.llm.dialects.gemini.signatures import unwrap
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName
-from headgate.llm.strict import decode_strict
+from headgate.llm.strict import decode_strict, text_of
 
 __all__ = ["decode_request", "encode_request"]
 
@@ -114,7 +114,7 @@ class _SnakeError(Exception):
 def _read_camel(
     body: bytes, *, again: bool = False
 ) -> tuple[wire.Request, dict[str, msgspec.Raw], dict[str, msgspec.Raw]]:
-    request, members = decode_strict(wire.REQUEST_DECODER, body)
+    request, members = decode_strict(wire.REQUEST_DECODER, body, conversation="contents")
     config = wire.present(members.get("generationConfig", wire.ABSENT))
     config_members = _decode_members(config) if config else {}
     names = (*members, *config_members)
@@ -208,7 +208,7 @@ class _Turns:
                 raise RequestError("must be an object", path=f"{path}.functionCall.args", code="invalid_value")
             call_id = call.id or made_id
             self.calls.append((call_id, call.name))
-            parts.append(ToolCallPart(call_id, call.name, _compact(arguments)))
+            parts.append(ToolCallPart(call_id, call.name, _compact(arguments, f"{path}.functionCall.args")))
         elif part.text is not None and isinstance(last, TextPart):
             parts[-1] = TextPart(last.text + part.text)
         else:
@@ -248,7 +248,7 @@ class _Turns:
             message = f"no functionCall of {response.name[:64]} before it is still to be answered"
             raise RequestError(message, path=f"{path}.name", code="invalid_value")
         call_id, _ = self.calls.pop(place)
-        text, is_error = _response_text(wire.present(response.response))
+        text, is_error = _response_text(response.response, f"{path}.response")
         content: list[ToolResultContent] = [TextPart(text)] if text else []
         for index, part in enumerate(response.parts or ()):
             if part.inline_data is not None:
@@ -268,8 +268,10 @@ class _Turns:
 _PLAIN_RESULTS: Final = ("output", "result")
 
 
-def _response_text(response: bytes) -> tuple[str, bool | None]:
+def _response_text(raw: msgspec.Raw, path: str) -> tuple[str, bool | None]:
     """The text of a function's response, and whether it is an error."""
+    response = wire.present(raw)
+    text_of(response, path)
     if not response or response == b"{}":
         return "", None
     members: dict[str, msgspec.Raw] = _decode_members(response) if response.startswith(b"{") else {}
@@ -277,15 +279,15 @@ def _response_text(response: bytes) -> tuple[str, bool | None]:
         name, raw = next(iter(members.items()))
         value = bytes(raw)
         if name == "error":
-            return (_decode_text(value) if value.startswith(b'"') else _compact(value)), True
+            return (_decode_text(value) if value.startswith(b'"') else _compact(value, path)), True
         if name in _PLAIN_RESULTS and value.startswith(b'"'):
             return _decode_text(value), None
-    return _compact(response), None
+    return _compact(response, path), None
 
 
-def _compact(json: bytes) -> str:
+def _compact(json: bytes, path: str) -> str:
     """An object of ours as the text that other dialects make of it."""
-    return msgspec.json.format(json, indent=-1).decode()
+    return text_of(msgspec.json.format(json, indent=-1), path)
 
 
 def _standard(data: str) -> str:

@@ -49,8 +49,9 @@ from headgate.llm.dialects.openai_chat.request_encoding import encode_request
 from headgate.llm.dialects.openai_chat.web_search import PATH, TOOLS, search_of, search_tool
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
-from headgate.llm.members import decode_members
+from headgate.llm.members import check_utf8, split_members
 from headgate.llm.names import DialectName
+from headgate.llm.strict import check_others, text_of
 
 __all__ = ["decode_request", "encode_request"]
 
@@ -73,13 +74,18 @@ _decode_error_member = msgspec.json.Decoder(wire.ToolError).decode
 
 def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     """The client's body. RequestError with the JSON path of the first thing wrong."""
-    members = decode_members(body)
+    members = split_members(body)
     try:
         chat = wire.decode_body(body)
     except msgspec.ValidationError as error:
+        check_utf8(body)
         raise _refused(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError:
+        check_utf8(body)
+        raise
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    check_others(body, members, "messages")
     if not chat.model:
         raise RequestError("must not be empty", path="model")
     if not chat.messages:
@@ -276,7 +282,7 @@ def _assistant_parts(message: wire.AssistantMessage, index: int) -> tuple[Part, 
         parts.append(_tool_call(call, f"messages[{index}].tool_calls[{position}]"))
     if message.function_call is not None:
         call = message.function_call
-        parts.append(ToolCallPart(_legacy_id(index), call.name, wire.arguments_text(call.arguments)))
+        parts.append(ToolCallPart(_legacy_id(index), call.name, _arguments(call, f"messages[{index}].function_call")))
     return tuple(parts)
 
 
@@ -322,12 +328,19 @@ def _thinking_parts(message: wire.AssistantMessage) -> list[Part]:
 
 def _tool_call(call: wire.ToolCall, path: str) -> Part:
     if call.function is not None:
-        arguments = wire.arguments_text(call.function.arguments)
+        arguments = _arguments(call.function, f"{path}.function")
         return ToolCallPart(call.id, call.function.name, arguments, _cache(call.cache_control))
     if call.custom is not None:
         raw = msgspec.Raw(msgspec.json.encode({"id": call.id, "type": call.type, "custom": call.custom}))
         return OpaquePart(DialectName.OPENAI_CHAT, "custom_tool_call", raw)
     raise RequestError("is required", path=f"{path}.function")
+
+
+def _arguments(call: wire.FunctionCall, path: str) -> str:
+    given = call.arguments
+    if isinstance(given, dict):
+        return text_of(msgspec.json.encode(given), f"{path}.arguments")
+    return wire.arguments_text(given)
 
 
 def _tool_result(message: wire.ToolMessage, path: str) -> ToolResultPart:

@@ -50,7 +50,7 @@ from headgate.llm.dialects.openai_responses.request_encoding import encode_reque
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName
-from headgate.llm.strict import decode_strict
+from headgate.llm.strict import decode_strict, text_of
 
 __all__ = ["decode_request", "encode_request"]
 
@@ -112,7 +112,7 @@ _OTHERS_ITEMS: Final = frozenset(
 
 def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     """The client's body. RequestError with the JSON path of the first thing wrong."""
-    request, members = decode_strict(wire.REQUEST_DECODER, body)
+    request, members = decode_strict(wire.REQUEST_DECODER, body, conversation="input")
     if not request.model:
         raise RequestError("must be given and not be empty", path="model", code="invalid_value")
     _refuse_what_is_elsewhere(request)
@@ -350,6 +350,7 @@ def _file_source(part: wire.ContentPart, path: str) -> Source:
 
 
 def _output(raw: msgspec.Raw, path: str) -> tuple[ToolResultContent, ...]:
+    text_of(raw, path)
     try:
         output = wire.decode_output(raw) if present(raw) else None
     except msgspec.DecodeError:
