@@ -28,7 +28,7 @@ from headgate.ratelimit.storages.memory import KEYS_MAX, MemoryStorage
 from headgate.ratelimit.workers import problem_of, run_workers
 from headgate.runtime import process_metrics, server_tls
 from headgate.runtime.addresses import AddressInUseError
-from headgate.runtime.admin_server import AdminServer, admin_address
+from headgate.runtime.admin_server import AdminAddress, AdminServer, admin_address
 from headgate.runtime.admin_server import add_arguments as add_admin_arguments
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
@@ -194,7 +194,9 @@ async def _run(options: argparse.Namespace) -> None:
     admin = AdminServer(pages)
     try:
         async with following(source, service.use, stop), _counted_to(options, service):
-            await admin.open(admin_address(options))
+            # A worker shows its pages to who started it, whatever address those of all have.
+            is_worker = options.ready_descriptor >= 0
+            await admin.open(AdminAddress(socket=options.admin_socket) if is_worker else admin_address(options))
             await _serve(service, stop, options)
     finally:
         lag.stop()

@@ -147,8 +147,8 @@ class Metrics:
     def _requests(self) -> int:
         return self.admissions + self.settlements + self.storage_errors + self.request_errors
 
-    def text(self, extra: Iterable[tuple[str, int]] = ()) -> str:
-        """Everything in Prometheus's text format; `extra` are counters of others, by name."""
+    def text(self, others: Iterable[tuple[str, str, int]] = ()) -> str:
+        """Everything in Prometheus's text format; `others` are those of others: name, type and value."""
         lines: list[str] = []
         for field in fields(RuleCounts):
             name = f"ratelimit_service_rate_limit_{field.name}"
@@ -172,10 +172,10 @@ class Metrics:
             ("ratelimit_service_config_load_success", self.config_loads),
             ("ratelimit_service_config_load_error", self.config_errors),
             ("ratelimit_service_global_shadow_mode", self.global_shadow_mode),
-            *extra,
         )
-        for name, value in singles:
-            lines += (f"# TYPE {name} counter", f"{name} {value}")
+        figures = (*((name, "counter", value) for name, value in singles), *others)
+        for name, kind, value in figures:
+            lines += (f"# TYPE {name} {kind}", f"{name} {value}")
         return "\n".join((*lines, ""))
 
 

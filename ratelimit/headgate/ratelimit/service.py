@@ -18,7 +18,7 @@ from headgate.limits.warnings import Told
 from headgate.ratelimit import wire
 from headgate.ratelimit.answers import answer
 from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO, Metrics
-from headgate.ratelimit.storages import Storage, StorageError
+from headgate.ratelimit.storages import GAUGES, Storage, StorageError
 from headgate.runtime.http2.frames import GrpcStatus
 from headgate.runtime.http2.server import Replies, Services
 from headgate.runtime.logging import event_log
@@ -80,7 +80,9 @@ class RateLimitService:
     def metrics_text(self) -> str:
         """All counters in Prometheus's text format."""
         figures = self._storage.counts().items()
-        return self.metrics.text((f"headgate_ratelimit_{name}", value) for name, value in figures)
+        return self.metrics.text(
+            (f"headgate_ratelimit_{name}", "gauge" if name in GAUGES else "counter", value) for name, value in figures
+        )
 
     def services(self) -> Services:
         """To be merged into a server's services."""

@@ -2,7 +2,8 @@
 
 We open the address and hold it, so who connects while a process is started again is served by another. What the
 processes share is in Redis: counters in memory are one process's own, and so a memory of each would let in several
-times what is allowed. Each has an admin port of its own: the given one, the next, and so on.
+times what is allowed. The admin port is ours, and answers for all (`worker_pages`): each has a socket for it, in a
+folder that nobody else can read.
 """
 
 import argparse
@@ -10,12 +11,16 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
 
+from headgate.ratelimit.worker_pages import Worker, WorkerPages
 from headgate.runtime.addresses import AddressInUseError
+from headgate.runtime.admin_server import AdminServer, admin_address
 from headgate.runtime.http2.server import BACKLOG
 from headgate.runtime.logging import event_log
 from headgate.runtime.signals import stop_event
@@ -42,17 +47,34 @@ async def run_workers(options: argparse.Namespace, arguments: Sequence[str]) -> 
     AddressInUseError.
     """
     stop = stop_event()
-    with closing(listening(options.address)) as listener, _Signs() as signs:
+    pages = WorkerPages(stop, read_only=options.admin_read_only)
+    admin = AdminServer(pages.pages())
+    with closing(listening(options.address)) as listener, _Signs() as signs, _folder() as folder:
         supervisor = Supervisor(restarting=False)
         try:
+            await admin.open(admin_address(options))
             for index in range(options.workers):
-                supervisor.start(_spec(options, arguments, index, (listener.fileno(), signs.descriptor)))
+                own = _Own(listener=listener.fileno(), signs=signs.descriptor, admin=folder / f"{index}.sock")
+                child = supervisor.start(_spec(options, arguments, index, own))
+                pages.workers.append(Worker(child, own.admin))
             await _started(supervisor, signs, options.workers, stop)
             if not stop.is_set():
                 log.info("workers_started", address=options.address, workers=options.workers)
             await stop.wait()
         finally:
             await supervisor.stop()
+            await admin.close()
+
+
+@contextmanager
+def _folder() -> Generator[Path]:
+    """Where the workers' sockets are."""
+    try:
+        folder = TemporaryDirectory(prefix="headgate-ratelimit-")
+    except OSError as error:
+        raise ChildStartError(f"workers need a folder for their sockets: {error}") from error
+    with folder as path:
+        yield Path(path)
 
 
 class _Signs:
@@ -98,18 +120,25 @@ async def _started(supervisor: Supervisor, signs: _Signs, count: int, stop: asyn
         await asyncio.wait((listening_all, stopped))
 
 
-def _spec(options: argparse.Namespace, arguments: Sequence[str], index: int, descriptors: tuple[int, int]) -> ChildSpec:
-    listener, sign = descriptors
-    own = ["--workers", "1", "--address", f"fd:{listener}", "--ready-descriptor", str(sign)]
-    if options.admin_port:
-        own += ["--admin-port", str(options.admin_port + index)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Own:
+    """What a worker is given: the descriptors of the address and of the signs, and where to show its pages."""
+
+    listener: int
+    signs: int
+    admin: Path
+
+
+def _spec(options: argparse.Namespace, arguments: Sequence[str], index: int, own: _Own) -> ChildSpec:
+    # what stands last counts
+    told = ["--workers", "1", "--address", f"fd:{own.listener}", "--ready-descriptor", str(own.signs)]
+    told += ["--admin-socket", str(own.admin)]
     return ChildSpec(
         name=f"worker-{index}",
-        # what stands last counts
-        command=(sys.executable, "-m", "headgate.ratelimit.main", *arguments, *own),
+        command=(sys.executable, "-m", "headgate.ratelimit.main", *arguments, *told),
         on_line=relay_output,
         stop_seconds=options.drain_seconds + 5,
-        descriptors=descriptors,
+        descriptors=(own.listener, own.signs),
     )
 
 

@@ -1,15 +1,20 @@
 """Several processes behind one address: they count together, and one that dies is missed by nobody."""
 
+import json
 import os
 import signal
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import grpc
 import pytest
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
+from google.protobuf import json_format
 from headgate.ratelimit.main import main
 from support.limiter import METHOD, client_limits, client_request
 from support.ports import LOOPBACK, free_port
@@ -21,13 +26,13 @@ WORKERS = 3
 LIMIT = 25
 
 
-def ask(address: str) -> int:
+def ask(address: str, client: str = "a") -> int:
     """One call on a connection of its own."""
     with grpc.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
         call: Callable[..., RateLimitResponse] = channel.unary_unary(
             METHOD, RateLimitRequest.SerializeToString, RateLimitResponse.FromString
         )
-        return call(client_request("a"), timeout=10, wait_for_ready=True).overall_code
+        return call(client_request(client), timeout=10, wait_for_ready=True).overall_code
 
 
 def workers_of(parent: int) -> list[int]:
@@ -59,6 +64,59 @@ def test_they_count_together_and_outlive_each_other(redis_server: RedisServer, s
         child.close()
 
 
+@pytest.mark.redis
+def test_the_admin_port_answers_for_all(redis_server: RedisServer, short_path: Path) -> None:
+    config = short_path / "limits.yaml"
+    config.write_text(client_limits(LIMIT, "year"))
+    address, admin_port = f"unix:{short_path / 'l.sock'}", free_port()
+    command = [sys.executable, "-m", "headgate.ratelimit.main", "--config", str(config), "--address", address]
+    command += ["--redis-url", redis_server.url, "--workers", str(WORKERS), "--admin-port", str(admin_port)]
+
+    def page(path: str, body: bytes | None = None) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{admin_port}{path}", data=body, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def metric(name: str) -> int:
+        return int(next(line for line in page("/metrics")[1].splitlines() if line.startswith(name)).rpartition(" ")[2])
+
+    def clients() -> set[str]:
+        (limit,) = json.loads(page("/limits")[1])["limits"]
+        return {counter["descriptor"][0]["value"] for counter in limit["counters"]}
+
+    with Child(command, directory=short_path, name="limiter") as child:
+        wait_until(lambda: "workers_started" in child.stderr, "the workers")
+        assert page("/healthcheck") == (200, "OK\n")
+        names = {f"client-{number}" for number in range(30)}
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(partial(ask, address), sorted(names)))
+        assert metric("headgate_ratelimit_admissions") == 30
+        assert metric("headgate_ratelimit_workers") == WORKERS
+        assert metric("process_resident_memory_bytes") > (WORKERS + 1) * 10_000_000
+        assert clients() == names
+        assert f"requests_per_unit: {LIMIT}" in page("/rlconfig")[1]
+        body = json_format.MessageToJson(client_request("client-30")).encode()
+        assert page("/json", body)[0] == 200
+        assert page("/json", b"{")[0] == 400
+        assert metric("headgate_ratelimit_admissions") == 31
+        stopped, killed = workers_of(child.pid)[:2]
+        os.kill(stopped, signal.SIGSTOP)
+        os.kill(killed, signal.SIGKILL)
+        assert metric("headgate_ratelimit_admissions") == 31
+        assert metric("headgate_ratelimit_workers") < WORKERS
+        assert page("/healthcheck") == (200, "OK\n")
+        os.kill(stopped, signal.SIGCONT)
+        wait_until(lambda: metric("headgate_ratelimit_workers") == WORKERS, "the worker to be back")
+        assert metric("headgate_ratelimit_admissions") == 31
+        assert metric("headgate_ratelimit_worker_restarts") == 1
+        child.signal(signal.SIGTERM)
+        assert child.wait() == 0
+        assert "Traceback" not in child.stderr
+
+
 def test_counters_in_memory_are_of_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", str(tmp_path), "--workers", "2"]) == 1
     assert "counters in memory are of one process" in capsys.readouterr().err
@@ -69,7 +127,7 @@ def test_ends_where_no_process_can_start(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "headgate.ratelimit.main", "--config", str(tmp_path / "none.yaml")]
     command += ["--address", address, "--redis-url", "redis://127.0.0.1:1", "--workers", "2"]
     with Child(command, directory=tmp_path, name="limiter") as child:
-        assert child.wait() == 1
+        assert child.wait(60) == 1
     assert "no limits can be read from" in child.stderr
     assert "ended before all workers listened: status 1" in child.stderr
     assert "child_died" not in child.stderr

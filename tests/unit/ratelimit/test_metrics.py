@@ -14,6 +14,8 @@ from headgate.limits.engine import (
 from headgate.limits.matching import build_snapshot
 from headgate.limits.units import Unit
 from headgate.ratelimit.metrics import RULES_MAX, Metrics, RuleCounts
+from headgate.ratelimit.service import RateLimitService
+from headgate.ratelimit.storages.memory import MemoryStorage
 
 TEN = RateLimit(unit=Unit.MINUTE, requests_per_unit=10)
 LIMITS = build_snapshot(
@@ -83,7 +85,7 @@ def test_detailed_rules_are_bounded() -> None:
 def test_text_is_prometheus_format() -> None:
     metrics = Metrics()
     count(metrics, hits=1, before=0, key="detailed", value='a"b\\c\nd')
-    lines = metrics.text([("extra", 4)]).splitlines()
+    lines = metrics.text([("extra", "counter", 4)]).splitlines()
     key = 'detailed_a\\"b\\\\c\\nd'
     assert f'ratelimit_service_rate_limit_total_hits{{domain="d",rule="{key}",key1="{key}"}} 1' in lines
     assert "headgate_ratelimit_admissions 1" in lines
@@ -115,3 +117,9 @@ def test_rules_have_the_labels_of_envoyproxys_mapping() -> None:
     metrics.rule("d", "a_1.b.c").total_hits = 3
     line = 'ratelimit_service_rate_limit_total_hits{domain="d",rule="a_1.b.c",key1="a_1",key2="b"} 3'
     assert line in metrics.text().splitlines()
+
+
+async def test_a_figure_of_the_storage_that_falls_is_a_gauge() -> None:
+    text = RateLimitService(MemoryStorage()).metrics_text()
+    assert "# TYPE headgate_ratelimit_memory_holds gauge\nheadgate_ratelimit_memory_holds 0\n" in text
+    assert "# TYPE headgate_ratelimit_memory_holds_dropped counter\n" in text

@@ -5,9 +5,12 @@ A storage runs a transaction by the rules in `headgate.limits.engine`, atomicall
 
 import asyncio
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from headgate.limits.engine import Outcome, Transaction
+
+GAUGES: Final = frozenset({"memory_keys", "memory_holds", "redis_waiting", "redis_per_second_waiting"})
+"""Those of a storage's figures that also fall."""
 
 
 class StorageError(Exception):
