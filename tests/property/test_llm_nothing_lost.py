@@ -61,7 +61,7 @@ SAID_ELSEWHERE: Final = tuple(
         r"^tools\[\d+\]\.name$",
         r"^(tool_choice|toolConfig\.toolChoice|text)$",
         # A label that no model reads.
-        r"(json_schema|jsonSchema|format)\.(name|description)$",
+        r"(json_schema|jsonSchema|format)\.name$",
     )
 )
 

@@ -176,6 +176,11 @@ COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
         DialectName.BEDROCK_CONVERSE: ("bedrock-nova", "bedrock-emulate"),
         DialectName.GEMINI: ("direct-older",),
     },
+    "openai-chat/json_schema_described": {
+        DialectName.ANTHROPIC_MESSAGES: ("direct-old", "direct-emulate"),
+        DialectName.BEDROCK_CONVERSE: ("bedrock-nova", "bedrock-emulate"),
+        DialectName.GEMINI: ("direct-older",),
+    },
     "openai-chat/json_object": {DialectName.ANTHROPIC_MESSAGES: ("direct-emulate",)},
     "openai-chat/reasoning_effort": {
         DialectName.COHERE: ("direct-older",),

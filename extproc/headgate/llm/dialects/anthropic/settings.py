@@ -11,10 +11,20 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
-from headgate.llm.canonical import ChatRequest, FunctionTool, OpaqueTool, Reasoning, Tool, ToolChoice, WebSearchTool
+from headgate.llm.canonical import (
+    ChatRequest,
+    FunctionTool,
+    OpaqueTool,
+    Reasoning,
+    ResponseFormat,
+    Tool,
+    ToolChoice,
+    WebSearchTool,
+)
 from headgate.llm.capabilities import EFFORT_BUDGETS, ClaudeFacts, claude_facts
 from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.dialect import Target
+from headgate.llm.dialects.schema_description import described_schema
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName, HostName
 
@@ -210,11 +220,12 @@ def _encode_output_format(
     if wanted is None or wanted.kind == "text":
         return
     if wanted.kind == "json_schema" and facts.structured_output and wanted.schema is not None:
-        settings.output_config = wire.OutputConfig(format=wire.OutputFormat("json_schema", wanted.schema))
+        schema = described_schema(wanted, losses) or wanted.schema
+        settings.output_config = wire.OutputConfig(format=wire.OutputFormat("json_schema", schema))
         return
     if target.losses == "emulate" and not settings.tools:
         schema = _object_schema(wanted.schema)
-        settings.tools = [wire.Tool(name=JSON_TOOL, description=_json_description(wanted.name), input_schema=schema)]
+        settings.tools = [wire.Tool(name=JSON_TOOL, description=json_description(wanted), input_schema=schema)]
         settings.tool_choice = wire.NamedChoice(JSON_TOOL, True)
         settings.json_tool = JSON_TOOL
         losses.append(Loss("response_format", "emulated", "asked for as the arguments of a forced tool"))
@@ -223,8 +234,11 @@ def _encode_output_format(
     losses.append(Loss("response_format", "dropped", f"this model cannot be held to {what}"))
 
 
-def _json_description(name: str) -> str:
-    return f"Give the answer{f' ({name})' if name else ''} as the arguments of this tool."
+def json_description(wanted: ResponseFormat) -> str:
+    """What the model is told of the forced tool that stands for an answer in JSON."""
+    named = f" ({wanted.name})" if wanted.name else ""
+    described = f" {wanted.description}" if wanted.description else ""
+    return f"Give the answer{named} as the arguments of this tool.{described}"
 
 
 # --- reasoning -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 from headgate.llm.canonical import CachePoint, ChatRequest, FunctionTool, ResponseFormat, Sampling, Tool, ToolChoice
-from headgate.llm.capabilities import ConverseFacts, converse_facts
+from headgate.llm.capabilities import ConverseFacts, claude_facts, converse_facts
 from headgate.llm.dialects.anthropic import settings as claude
 from headgate.llm.dialects.anthropic import wire as claude_wire
 from headgate.llm.dialects.bedrock_converse import wire
@@ -124,7 +124,10 @@ def _encode_for_claude(
     known: tuple[ToolNames, ConverseFacts, bool],
 ) -> None:
     names, facts, unsigned_loop = known
-    asked = msgspec.structs.replace(request, service_tier="")
+    asked, wanted = msgspec.structs.replace(request, service_tier=""), request.response_format
+    if wanted is not None and claude_facts(target.model, target.models).structured_output:
+        # A description has its own place here: it need not go into the schema.
+        asked = msgspec.structs.replace(asked, response_format=msgspec.structs.replace(wanted, description=""))
     taken = claude.encode_settings(asked, target, losses, calls=(), unsigned_loop=unsigned_loop)
     for tool in taken.tools:
         cache = None if tool.cache_control is None else CachePoint(tool.cache_control.ttl or "")
@@ -142,7 +145,7 @@ def _encode_for_claude(
         if taken.output_config.effort:
             settings.fields["output_config"] = claude_wire.OutputConfig(taken.output_config.effort)
         if taken.output_config.format is not None:
-            settings.output = _text_format(request.response_format, taken.output_config.format.schema)
+            settings.output = _text_format(wanted, taken.output_config.format.schema)
     if settings.stop:
         settings.response_paths = [STOP_SEQUENCE_PATH]
     own = request.extras.get(DialectName.ANTHROPIC_MESSAGES, ())
@@ -242,7 +245,8 @@ def _encode_output_format(
     if wanted is None or wanted.kind == "text":
         return
     if target.losses == "emulate" and not settings.tools and "tool" in facts.tool_choices:
-        settings.tools = [_tool(claude.JSON_TOOL, wanted.schema or claude.ANY_OBJECT, "Give the answer here.")]
+        schema = wanted.schema or claude.ANY_OBJECT
+        settings.tools = [_tool(claude.JSON_TOOL, schema, claude.json_description(wanted))]
         settings.tool_choice = wire.ToolChoice(tool=wire.ToolName(claude.JSON_TOOL))
         settings.json_tool = claude.JSON_TOOL
         losses.append(Loss("response_format", "emulated", "asked for as the arguments of a forced tool"))

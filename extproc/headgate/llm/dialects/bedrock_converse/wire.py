@@ -439,6 +439,8 @@ OWN_NAMES: Final = MappingProxyType(
         "max_tokens": "inferenceConfig.maxTokens",
         "stop": "inferenceConfig.stopSequences",
         "response_format": "outputConfig.textFormat",
+        "response_format.json_schema.schema": "outputConfig.textFormat.structure.jsonSchema.schema",
+        "response_format.json_schema.description": "outputConfig.textFormat.structure.jsonSchema.description",
         "service_tier": "serviceTier",
         "thinking": "additionalModelRequestFields.thinking",
         "thinking.budget_tokens": "additionalModelRequestFields.thinking.budget_tokens",

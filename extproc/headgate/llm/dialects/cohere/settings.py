@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 from headgate.llm.canonical import ChatRequest, FunctionTool, OpaqueTool, WebSearchTool
 from headgate.llm.capabilities import EFFORT_BUDGETS, CohereFacts
+from headgate.llm.dialects.schema_description import described_schema
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 
@@ -90,8 +91,9 @@ def _add_response_format(body: Members, request: ChatRequest, losses: list[Loss]
         losses.append(Loss("response_format", "dropped", "tools and documents exclude it in this dialect"))
         return
     encoded: Members = {"type": "json_object"}
-    if wanted.schema is not None:
-        encoded["json_schema"] = wanted.schema
+    schema = described_schema(wanted, losses)
+    if schema is not None:
+        encoded["json_schema"] = schema
     body["response_format"] = encoded
 
 

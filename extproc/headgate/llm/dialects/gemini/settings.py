@@ -22,6 +22,7 @@ from headgate.llm.capabilities import EFFORT_BUDGETS, GeminiFacts
 from headgate.llm.dialects.dialect import Target
 from headgate.llm.dialects.gemini.openai_extensions import Extensions, google_tool, is_google_search
 from headgate.llm.dialects.gemini.schema import SchemaError, to_openapi
+from headgate.llm.dialects.schema_description import described_schema
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName, HostName
@@ -260,12 +261,13 @@ def _declared(request: ChatRequest) -> tuple[str, ...]:
 
 
 def _add_schema(config: Members, wanted: ResponseFormat, facts: GeminiFacts, losses: list[Loss]) -> None:
-    if wanted.kind != "json_schema" or wanted.schema is None:
+    schema = described_schema(wanted, losses) if wanted.kind == "json_schema" else None
+    if schema is None:
         return
     if facts.json_schema:
-        config["responseJsonSchema"] = wanted.schema
+        config["responseJsonSchema"] = schema
     else:
-        config["responseSchema"] = _older_schema(wanted.schema, "response_format.json_schema.schema", losses)
+        config["responseSchema"] = _older_schema(schema, "response_format.json_schema.schema", losses)
 
 
 # --- thinking --------------------------------------------------------------------------------------------------------

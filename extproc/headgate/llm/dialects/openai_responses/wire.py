@@ -296,6 +296,8 @@ OWN_NAMES: Final = MappingProxyType(
         "max_tokens": "max_output_tokens",
         "reasoning_effort": "reasoning.effort",
         "response_format": "text.format",
+        "response_format.json_schema.schema": "text.format.schema",
+        "response_format.json_schema.description": "text.format.description",
         "logprobs": "top_logprobs",
     }
 )
