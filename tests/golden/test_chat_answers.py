@@ -53,12 +53,14 @@ def test_response(provider: DialectName, path: Path, client: DialectName, golden
     assert translation.feed(path.read_bytes()) == b""
     body = translation.close()
 
-    written = {
+    written: dict[str, object] = {
         "body": msgspec.Raw(body),
         "usage": translation.usage,
         "response_model": translation.response_model,
         "headers": translation.headers,
     }
+    if translation.losses:
+        written["losses"] = translation.losses
     text = msgspec.json.format(msgspec.json.encode(written), indent=2) + b"\n"
     golden(path.with_name(f"{path.stem}.to.{client}.json"), text)
     ANSWER_READERS[client](body)

@@ -81,6 +81,8 @@ READ: dict[DialectName, tuple[Callable[[bytes], Any], Any]] = {
 }
 ADDED = frozenset(("parsed", "parsed_arguments", "parsed_output", "index"))
 """What helpers add, or keep of the pieces."""
+WHOLE_ONLY = frozenset(("grounding_metadata", "safety_ratings"))
+"""Members of Gemini's that only whole answers repeat; what grounds a text is cited in both."""
 
 
 CUT = frozenset(("tool_arguments_cut",))
@@ -113,6 +115,6 @@ def _plain(value: Any) -> Any:
         thoughts = value.get("thinking_blocks")
         if is_array(thoughts) and not any("signature" in block or "data" in block for block in thoughts):
             value = {name: each for name, each in value.items() if name != "thinking_blocks"}
-        inner = {name: _plain(each) for name, each in value.items() if name not in ADDED}
+        inner = {name: _plain(each) for name, each in value.items() if name not in ADDED | WHOLE_ONLY}
         return {name: each for name, each in inner.items() if each not in ("", 0, {})}
     return [_plain(each) for each in value] if is_array(value) else value

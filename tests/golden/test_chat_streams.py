@@ -44,7 +44,10 @@ def test_stream(dialect: DialectName, path: Path, golden: Golden) -> None:
 
     for client in others(dialect):
         received, translation = translate_stream(client, dialect, [raw])
-        usage = msgspec.json.encode({"usage": translation.usage, "response_model": translation.response_model})
+        told: dict[str, object] = {"usage": translation.usage, "response_model": translation.response_model}
+        if translation.losses:
+            told["losses"] = translation.losses
+        usage = msgspec.json.encode(told)
         golden(path.with_name(f"{path.stem}.to.{client}.raw"), received)
         golden(path.with_name(f"{path.stem}.to.{client}.usage.json"), usage + b"\n")
         read_stream(client, received)

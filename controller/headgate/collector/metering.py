@@ -123,7 +123,7 @@ class Metering:
         )
         self._losses = registry.counter(
             "headgate.losses",
-            "What requests asked for and a backend's dialect cannot say, by the member of the body.",
+            "What requests (`answer.`: answers) hold and the other dialect cannot say, by the member of the body.",
             ("backend", "field", "action"),
             open_=("field",),
         )

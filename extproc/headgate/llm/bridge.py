@@ -11,6 +11,7 @@ from typing import Final
 
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
+from headgate.llm.answer_losses import losses_of
 from headgate.llm.bridge_stream import HeaderEdits, StreamTranslation
 from headgate.llm.canonical import ChatResponse, Reasoning
 from headgate.llm.content_coding import GZIP_MAGIC, Inflater, inflate_request
@@ -271,9 +272,13 @@ class WholeTranslation:
             self.usage = completed(self.usage, self._request.prompt_tokens, written)
         if response.model:
             self.response_model = response.model
-        if self._request.stream:
-            return self._as_stream(response)
-        return self._client.encode_response(response, self._context)
+        client = self._client
+        streamed = self._request.stream
+        unsaid = {**client.unsaid, **client.unsaid_streamed} if streamed else client.unsaid
+        lost = losses_of(response, unsaid, frozenset() if streamed else client.answer_extras)
+        if lost:
+            self.losses = (*self.losses, *lost)
+        return self._as_stream(response) if streamed else client.encode_response(response, self._context)
 
     def _as_stream(self, response: ChatResponse) -> bytes:
         # Some servers do not stream (with tools, say): the client still gets the stream it asked for.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from headgate.llm.answer_losses import StreamLosses
 from headgate.llm.canonical import (
     PartStop,
     Ping,
@@ -22,6 +23,7 @@ from headgate.llm.exchange import UpstreamRequest
 from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import COMMENT
 from headgate.llm.hosts.host import Framing
+from headgate.llm.losses import Loss
 from headgate.llm.usage import NO_USAGE, Usage
 
 HeaderEdits = tuple[Mapping[str, str], Sequence[str]]
@@ -56,12 +58,13 @@ class StreamTranslation:
         "_held",
         "_inflater",
         "_keep_alive",
+        "_losses",
+        "_lost",
         "_opened",
         "_prompt",
         "_written",
         "estimated",
         "headers",
-        "losses",
         "remove_headers",
         "reported",
         "response_model",
@@ -92,11 +95,17 @@ class StreamTranslation:
         """What the provider said, and the client is told."""
         self._written = 0
         self.headers, self.remove_headers = edits
-        self.losses = request.losses
+        self._losses = request.losses
+        self._lost = StreamLosses({**client.unsaid, **client.unsaid_streamed})
         self.usage: Usage = NO_USAGE
         self.estimated = False
         self.response_model = request.request_model
         self.streamed = True
+
+    @property
+    def losses(self) -> Sequence[Loss]:
+        """Of the request, and of what has passed so far."""
+        return (*self._losses, *self._lost.found) if self._lost.found else self._losses
 
     def hold(self) -> bool:
         """See `ResponseTranslation`. What is kept is bounded (`_Held`)."""
@@ -192,6 +201,8 @@ class StreamTranslation:
                 parts.append(self._fail(event.error))
                 break
             else:
+                if kind in self._lost.kinds:
+                    self._lost.note(event)
                 written += written_in(event)
                 if self._held is not None and kind not in _LIFECYCLE:
                     self._held.over = True

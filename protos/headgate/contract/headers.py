@@ -9,7 +9,8 @@ ENVOY_ORIGINAL_PATH: Final = "x-envoy-original-path"
 DESTINATION_ENDPOINT: Final = "x-gateway-destination-endpoint"
 
 LOSSES: Final = "x-headgate-losses"
-"""Response header: what the target could not express, as `path;reason` items joined by `, `."""
+"""Response header: what the target could not express, and as `answer.…` what the client's dialect cannot, as
+`path;reason` items joined by `, `."""
 
 COUNT_SOURCE: Final = "x-headgate-count-source"
 """Response header of a token count: `provider` counted it, or this gateway did: `exact` or `estimated`."""

@@ -1,6 +1,7 @@
 """The same translation whatever way Envoy sends headers and bodies."""
 
 import json
+from typing import Any
 
 import pytest
 from headgate.extproc.events import (
@@ -80,6 +81,33 @@ def test_an_answer_reaches_the_client_in_its_dialect_with_its_usage(mode: Mode) 
     assert ours["cached_input_tokens"] == 3
     assert ours["response_model"] == "claude-x-1"
     assert "seed" in str(ours["losses"])
+
+
+SEARCHED: Any = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "streamed"])  # there headers go out first
+def test_what_an_answer_loses_is_named_like_what_a_request_loses(mode: Mode) -> None:
+    exchange = Exchange(open_upstream(backend()), mode)
+    exchange.request(encoded(seed=1))
+    body = json.dumps({**ANSWER, "content": [SEARCHED, *ANSWER["content"]]}).encode()
+    seen = exchange.response((body,))
+    for told in (seen.headers["x-headgate-losses"], str(seen.metadata["io.envoy.ai_gateway"]["losses"])):
+        assert told.startswith("seed;dropped: ")
+        assert "answer.provider_tools;dropped: " in told
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_stream_loses_is_in_the_log(mode: Mode) -> None:
+    exchange = Exchange(open_upstream(backend()), mode)
+    exchange.request(encoded(stream=True))
+    block: Any = {"type": "content_block_start", "index": 0, "content_block": SEARCHED}
+    stop: Any = {"type": "content_block_stop", "index": 0}
+    searched = b"".join(f"event: {data['type']}\ndata: {json.dumps(data)}\n\n".encode() for data in (block, stop))
+    start, rest = STREAM.split(b"\n\n", 1)
+    seen = exchange.response((start + b"\n\n" + searched + rest.replace(b'"index": 0', b'"index": 1'),), SSE)
+    assert b"hello" in seen.body
+    assert "answer.provider_tools;dropped: " in str(seen.metadata["io.envoy.ai_gateway"]["losses"])
 
 
 @pytest.mark.parametrize(("told", "published"), [(-5, 0), (10**30, 2**31 - 1)])

@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 from headgate.contract.facts import ModelRow
+from headgate.llm.answer_losses import Matter, Unsaid
 from headgate.llm.canonical import ChatRequest, ChatResponse, StreamEvent
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import ErrorDetail
@@ -170,5 +171,11 @@ class ChatDialect:
     """The content type of a stream, as a client gets it whose path said that, and as a provider sends it."""
     own_names: Mapping[str, str] = field(default_factory=dict[str, str])
     """What its clients call the canonical members that losses name, where that is not the same."""
+    unsaid: Unsaid = field(default_factory=dict[Matter, str])
+    """What answers of other dialects may hold and a client of this one cannot be told, with the reason."""
+    unsaid_streamed: Unsaid = field(default_factory=dict[Matter, str])
+    """The same of streams, beyond that."""
+    answer_extras: frozenset[str] = frozenset()
+    """Members that only one other dialect's answers have, and whole answers of this one repeat."""
     backend: bool = True
     """Backends of this dialect can serve clients of others. Where not, the functions for providers are never called."""

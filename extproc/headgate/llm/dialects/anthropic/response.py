@@ -8,6 +8,7 @@ import msgspec
 from headgate.llm.canonical import (
     ChatResponse,
     FinishReason,
+    OpaquePart,
     Part,
     RedactedThinkingPart,
     RefusalPart,
@@ -19,6 +20,7 @@ from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.anthropic.citations import citations_of, written_citations
 from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.errors import UpstreamError
+from headgate.llm.names import DialectName
 from headgate.llm.usage import NO_USAGE, Usage
 
 STOP_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
@@ -109,8 +111,8 @@ def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]
                 yield ThinkingPart(block.thinking or "", block.signature or "")
             case "redacted_thinking":
                 yield RedactedThinkingPart(block.data or "")
-            case _:
-                pass  # what the provider's own tools did; what they found is in the text
+            case kind:
+                yield OpaquePart(DialectName.ANTHROPIC_MESSAGES, kind)
 
 
 def _text_of(arguments: msgspec.Raw) -> str:

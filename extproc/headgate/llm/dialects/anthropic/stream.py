@@ -17,6 +17,7 @@ from headgate.llm.canonical import (
     LogprobsDelta,
     MediaOutput,
     OpaqueOutput,
+    OpaquePart,
     OtherAnswer,
     PartStop,
     Ping,
@@ -47,6 +48,7 @@ from headgate.llm.dialects.anthropic.response import (
 from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.framing.frame import Frame
+from headgate.llm.names import DialectName
 from headgate.llm.usage import NO_USAGE, Usage
 
 HELD_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -158,8 +160,9 @@ class StreamDecoder:
                 return (RedactedThinking(index, block.data or ""),)
             case "tool_use":
                 return self._on_tool_start(event.index, block)
-            case _:
-                return _NOTHING
+            case kind:
+                self._next_index += 1
+                return (OpaqueOutput(index, OpaquePart(DialectName.ANTHROPIC_MESSAGES, kind)),)
         self._next_index += 1
         self._blocks[event.index] = _OpenBlock(block.type, index)
         return events

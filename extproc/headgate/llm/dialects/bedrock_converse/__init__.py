@@ -3,6 +3,7 @@
 from types import MappingProxyType
 from typing import Final
 
+from headgate.llm.answer_losses import Matter
 from headgate.llm.dialects.bedrock_converse.errors import decode_error, encode_error
 from headgate.llm.dialects.bedrock_converse.request import decode_request
 from headgate.llm.dialects.bedrock_converse.request_encoding import encode_request
@@ -19,6 +20,17 @@ from headgate.llm.names import DialectName
 def _stream_type(_path: PathFacts) -> str:
     return CONTENT_TYPE
 
+
+_UNSAID: Final = MappingProxyType(
+    {
+        Matter.ALTERNATIVES: "this dialect has one answer",
+        Matter.IMAGE_URLS: "this dialect's media come with the answer",
+        Matter.LOGPROBS: "unknown to this dialect",
+        Matter.MEDIA_URLS: "this dialect's media come with the answer",
+        Matter.PROVIDER_TOOLS: "another provider's own tools have no place here",
+        Matter.VIDEO: "this dialect's answers have no films",
+    }
+)
 
 DIALECT: Final = ChatDialect(
     name=DialectName.BEDROCK_CONVERSE,
@@ -42,4 +54,6 @@ DIALECT: Final = ChatDialect(
     frames=AwsEventStreamDecoder,
     stream_type=_stream_type,
     own_names=OWN_NAMES,
+    unsaid=_UNSAID,
+    unsaid_streamed=MappingProxyType({Matter.AUDIO: "streams of this dialect have no sound"}),
 )

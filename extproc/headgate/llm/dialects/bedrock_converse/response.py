@@ -11,6 +11,7 @@ from headgate.llm.canonical import (
     FinishReason,
     ImagePart,
     MediaPart,
+    OpaquePart,
     Part,
     RedactedThinkingPart,
     RefusalPart,
@@ -29,6 +30,7 @@ from headgate.llm.dialects.bedrock_converse.media import (
 )
 from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.errors import UpstreamError
+from headgate.llm.names import DialectName
 from headgate.llm.usage import NO_USAGE, Usage
 
 STOP_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
@@ -110,8 +112,9 @@ def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]
     for block in blocks:
         if block.text:
             yield TextPart(block.text)
-        elif block.tool_use is not None and block.tool_use.type is None:
-            yield _decode_call(block.tool_use, memo)
+        elif block.tool_use is not None:
+            call = block.tool_use
+            yield _decode_call(call, memo) if call.type is None else OpaquePart(DialectName.BEDROCK_CONVERSE, call.type)
         elif block.reasoning_content is not None:
             yield from _decode_reasoning(block.reasoning_content)
         elif block.citations_content is not None:

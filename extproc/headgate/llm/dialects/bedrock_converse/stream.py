@@ -14,6 +14,8 @@ from headgate.llm.canonical import (
     CitationDelta,
     Finish,
     MediaOutput,
+    OpaqueOutput,
+    OpaquePart,
     PartStop,
     RedactedThinking,
     SignatureDelta,
@@ -35,6 +37,7 @@ from headgate.llm.dialects.bedrock_converse.response import finish_reason_of, im
 from headgate.llm.dialects.dialect import Memo
 from headgate.llm.errors import UpstreamError
 from headgate.llm.framing.frame import Frame
+from headgate.llm.names import DialectName
 
 HELD_BYTES_MAX: Final = 32 * 1024 * 1024
 """What blocks that are given on whole (encrypted reasoning, images) may make the decoder hold; protects memory."""
@@ -125,8 +128,11 @@ class StreamDecoder:
             self._open(wire_index, "image").format = start.image.format or ""
             return _NOTHING
         call = start.tool_use
-        if call is None or call.type is not None:
-            return _NOTHING  # what the provider runs itself
+        if call is None:
+            return _NOTHING
+        if call.type is not None:
+            self._next_index += 1
+            return (OpaqueOutput(self._next_index - 1, OpaquePart(DialectName.BEDROCK_CONVERSE, call.type)),)
         name = call.name or ""
         if self._memo.json_tool and name == self._memo.json_tool:
             return (TextStart(self._open(wire_index, "json").index),)

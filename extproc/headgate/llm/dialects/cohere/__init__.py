@@ -3,6 +3,7 @@
 from types import MappingProxyType
 from typing import Final
 
+from headgate.llm.answer_losses import Matter
 from headgate.llm.dialects.cohere.errors import decode_error, encode_error
 from headgate.llm.dialects.cohere.request import decode_request
 from headgate.llm.dialects.cohere.request_encoding import encode_request
@@ -11,6 +12,20 @@ from headgate.llm.dialects.cohere.stream import StreamDecoder, StreamEncoder
 from headgate.llm.dialects.cohere.wire import OWN_NAMES
 from headgate.llm.dialects.dialect import ChatDialect
 from headgate.llm.names import DialectName
+
+_UNSAID: Final = MappingProxyType(
+    {
+        Matter.ALTERNATIVES: "this dialect has one answer",
+        Matter.AUDIO: "this dialect's answers are text and calls",
+        Matter.ENCRYPTED_REASONING: "this dialect signs and encrypts no thoughts",
+        Matter.IMAGES: "this dialect's answers are text and calls",
+        Matter.IMAGE_URLS: "this dialect's answers are text and calls",
+        Matter.MEDIA_URLS: "this dialect's answers are text and calls",
+        Matter.PROVIDER_TOOLS: "another provider's own tools have no place here",
+        Matter.SIGNATURES: "this dialect signs and encrypts no thoughts",
+        Matter.VIDEO: "this dialect's answers are text and calls",
+    }
+)
 
 DIALECT: Final = ChatDialect(
     name=DialectName.COHERE,
@@ -26,4 +41,5 @@ DIALECT: Final = ChatDialect(
     request_id_header="x-debug-trace-id",
     client_headers=("x-client-name", "x-fern-language", "x-fern-sdk-name", "x-fern-sdk-version"),
     own_names=OWN_NAMES,
+    unsaid=_UNSAID,
 )

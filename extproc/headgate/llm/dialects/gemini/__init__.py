@@ -3,6 +3,7 @@
 from types import MappingProxyType
 from typing import Final
 
+from headgate.llm.answer_losses import Matter
 from headgate.llm.dialects.dialect import ChatDialect
 from headgate.llm.dialects.gemini.errors import decode_error, encode_error
 from headgate.llm.dialects.gemini.request import decode_request, encode_request
@@ -17,6 +18,14 @@ def _stream_type(path: PathFacts) -> str:
     """A provider of this dialect is always asked for server-sent events."""
     return "text/event-stream" if path is NO_PATH else stream_type(path)
 
+
+_UNSAID: Final = MappingProxyType(
+    {
+        Matter.DOCUMENT_CITATIONS: "grounding names pages",
+        Matter.MEDIA_URLS: "this dialect's sounds and films come with the answer",
+        Matter.PROVIDER_TOOLS: "another provider's own tools have no place here",
+    }
+)
 
 DIALECT: Final = ChatDialect(
     name=DialectName.GEMINI,
@@ -33,4 +42,5 @@ DIALECT: Final = ChatDialect(
     client_headers=("x-goog-api-client", "x-goog-user-project"),
     stream_type=_stream_type,
     own_names=OWN_NAMES,
+    unsaid=_UNSAID,
 )

@@ -39,6 +39,7 @@ from headgate.llm.dialects.openai_chat.errors import detail_of
 from headgate.llm.dialects.openai_chat.media import audio_of, images_of, written_audio, written_image
 from headgate.llm.dialects.openai_chat.request_encoding import thinking_block
 from headgate.llm.errors import ErrorDetail, UpstreamError
+from headgate.llm.names import DialectName
 from headgate.llm.usage import NO_USAGE, Usage
 
 FINISH_REASONS: Final = {
@@ -272,9 +273,14 @@ def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
     created = context.created if response.created is None else response.created
     first = Alternative(parts=response.parts, finish_reason=response.finish_reason, logprobs=response.logprobs)
     answers = (first, *response.alternatives)
+    choices = [_choice(answer, place, (response.id, created)) for place, answer in enumerate(answers)]
+    google = response.extras.get(DialectName.GEMINI, {})
+    choices[0]["message"].update(
+        (_GOOGLE_MEMBERS[name], raw) for name, raw in google.items() if name in _GOOGLE_MEMBERS
+    )
     body: dict[str, Any] = {
         "id": response.id,
-        "choices": [_choice(answer, place, (response.id, created)) for place, answer in enumerate(answers)],
+        "choices": choices,
         "created": created,
         "model": response.model or context.model,
     }
@@ -284,6 +290,10 @@ def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
     body["object"] = "chat.completion"
     body["usage"] = encode_usage(response.usage)
     return _encode(body)
+
+
+_GOOGLE_MEMBERS: Final = {"groundingMetadata": "grounding_metadata", "safetyRatings": "safety_ratings"}
+"""compat: repeated as they came, at the end of the first message."""
 
 
 def _choice(answer: Alternative, place: int, made: tuple[str, int]) -> dict[str, Any]:

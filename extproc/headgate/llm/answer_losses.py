@@ -1,0 +1,186 @@
+"""What a provider's answer holds and the client's dialect has no place for, as losses.
+
+An answer is never refused for it, whatever the backend's policy: it has been written and will be billed. Told are
+things that an answer says or that a client must send back; not told are finer grains of what is carried (where in a
+source the cited words stand, details of the usage, which of the stop sequences it was).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Final
+
+from headgate.llm.canonical import (
+    Alternative,
+    Base64Source,
+    ChatResponse,
+    Citation,
+    CitationDelta,
+    ImagePart,
+    LogprobsDelta,
+    MediaOutput,
+    MediaPart,
+    OpaqueOutput,
+    OpaquePart,
+    OtherAnswer,
+    Part,
+    RedactedThinking,
+    RedactedThinkingPart,
+    SignatureDelta,
+    StreamEvent,
+    TextPart,
+    ThinkingPart,
+    ThinkingStart,
+    ToolCallPart,
+    ToolCallStart,
+)
+from headgate.llm.losses import Loss
+
+
+class Matter(StrEnum):
+    """What an answer may hold and not every dialect can say; the loss's path."""
+
+    ALTERNATIVES = "answer.alternatives"
+    AUDIO = "answer.audio"
+    DOCUMENT_CITATIONS = "answer.citations.documents"
+    """Citations of the request's documents."""
+    ENCRYPTED_REASONING = "answer.reasoning.encrypted"
+    IMAGES = "answer.images"
+    IMAGE_URLS = "answer.images.url"
+    LOGPROBS = "answer.logprobs"
+    MEDIA_URLS = "answer.media.url"
+    """Sounds and films that are elsewhere."""
+    NAMELESS_CITATIONS = "answer.citations.nameless"
+    """Citations that name neither a page nor a document."""
+    PAGE_CITATIONS = "answer.citations.pages"
+    PROVIDER_TOOLS = "answer.provider_tools"
+    """Calls of the provider's own tools, and what they found."""
+    REASONING = "answer.reasoning"
+    SIGNATURES = "answer.reasoning.signature"
+    TOOL_CALLS = "answer.tool_calls"
+    VIDEO = "answer.video"
+
+
+Unsaid = Mapping[Matter, str]
+"""What a dialect's answers cannot say: the reason, for the client."""
+
+SAID_AS_CITATIONS: Final = frozenset(("groundingMetadata",))
+"""Members of one dialect's answers whose content is told in canonical words as well."""
+
+
+_NO_SUCH_MEMBER: Final = "answers of this dialect have no such member"
+
+
+def losses_of(answer: ChatResponse, unsaid: Unsaid, extras: frozenset[str]) -> tuple[Loss, ...]:
+    """The losses of a whole answer, each once. `extras`: members of other dialects that this one's answers repeat."""
+    found = dict.fromkeys(matter for matter in _matters(answer) if matter in unsaid)
+    losses = [Loss(matter, "dropped", unsaid[matter]) for matter in found]
+    for members in answer.extras.values():
+        unknown = (name for name in members if name not in SAID_AS_CITATIONS and name not in extras)
+        losses.extend(Loss(f"answer.{name}", "dropped", _NO_SUCH_MEMBER) for name in unknown)
+    return tuple(losses)
+
+
+class StreamLosses:
+    """The losses of a stream so far. Bounded: each matter is told once."""
+
+    __slots__ = ("_unsaid", "found", "kinds")
+
+    def __init__(self, unsaid: Unsaid) -> None:
+        self._unsaid = unsaid
+        self.kinds = kinds_of(unsaid)
+        """The events that may be lost; only these need be noted."""
+        self.found: tuple[Loss, ...] = ()
+
+    def note(self, event: StreamEvent) -> None:
+        """An event of one of the `kinds`."""
+        for matter in _matters_of(event):
+            reason = self._unsaid.get(matter)
+            if reason is not None and all(loss.path != matter for loss in self.found):
+                self.found = (*self.found, Loss(matter, "dropped", reason))
+
+
+_EVENTS: Final[Mapping[Matter, type[StreamEvent]]] = {
+    Matter.ALTERNATIVES: OtherAnswer,
+    Matter.AUDIO: MediaOutput,
+    Matter.DOCUMENT_CITATIONS: CitationDelta,
+    Matter.ENCRYPTED_REASONING: RedactedThinking,
+    Matter.IMAGES: MediaOutput,
+    Matter.IMAGE_URLS: MediaOutput,
+    Matter.LOGPROBS: LogprobsDelta,
+    Matter.MEDIA_URLS: MediaOutput,
+    Matter.NAMELESS_CITATIONS: CitationDelta,
+    Matter.PAGE_CITATIONS: CitationDelta,
+    Matter.PROVIDER_TOOLS: OpaqueOutput,
+    Matter.REASONING: ThinkingStart,
+    Matter.SIGNATURES: SignatureDelta,
+    Matter.TOOL_CALLS: ToolCallStart,
+    Matter.VIDEO: MediaOutput,
+}
+"""The event that tells of each matter."""
+
+
+def kinds_of(unsaid: Unsaid) -> frozenset[type[StreamEvent]]:
+    """The events in which something of that may come."""
+    return frozenset((OtherAnswer, *(_EVENTS[matter] for matter in unsaid))) if unsaid else frozenset()
+
+
+def _matters_of(event: StreamEvent) -> Iterator[Matter]:
+    match event:
+        case OtherAnswer(event=said):
+            yield Matter.ALTERNATIVES
+            yield from _matters_of(said)
+        case MediaOutput(part=part) | OpaqueOutput(part=part):
+            yield from _of_part(part)
+        case CitationDelta(citation=citation):
+            yield _of_citation(citation)
+        case RedactedThinking():
+            yield Matter.ENCRYPTED_REASONING
+        case LogprobsDelta():
+            yield Matter.LOGPROBS
+        case SignatureDelta():
+            yield Matter.SIGNATURES
+        case ThinkingStart():
+            yield Matter.REASONING
+        case ToolCallStart():
+            yield Matter.TOOL_CALLS
+        case _:
+            pass
+
+
+def _matters(answer: ChatResponse | Alternative) -> Iterator[Matter]:
+    for part in answer.parts:
+        yield from _of_part(part)
+    if answer.logprobs:
+        yield Matter.LOGPROBS
+    if isinstance(answer, ChatResponse) and answer.alternatives:
+        yield Matter.ALTERNATIVES
+        for alternative in answer.alternatives:
+            yield from _matters(alternative)
+
+
+def _of_part(part: Part) -> Sequence[Matter]:
+    match part:
+        case TextPart(citations=citations):
+            return [_of_citation(citation) for citation in citations]
+        case ThinkingPart(signature=signature):
+            return (Matter.REASONING, Matter.SIGNATURES) if signature else (Matter.REASONING,)
+        case RedactedThinkingPart():
+            return (Matter.ENCRYPTED_REASONING,)
+        case ToolCallPart():
+            return (Matter.TOOL_CALLS,)
+        case ImagePart(source=source):
+            return (Matter.IMAGES if isinstance(source, Base64Source) else Matter.IMAGE_URLS,)
+        case MediaPart(source=source) if not isinstance(source, Base64Source):
+            return (Matter.MEDIA_URLS,)
+        case MediaPart(kind=kind):
+            return (Matter.AUDIO if kind == "audio" else Matter.VIDEO,)
+        case OpaquePart():
+            return (Matter.PROVIDER_TOOLS,)
+        case _:
+            return ()
+
+
+def _of_citation(citation: Citation) -> Matter:
+    if citation.url:
+        return Matter.PAGE_CITATIONS
+    return Matter.NAMELESS_CITATIONS if citation.document is None else Matter.DOCUMENT_CITATIONS
