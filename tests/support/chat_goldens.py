@@ -126,6 +126,7 @@ TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
         "direct-3-flash": {"model": "gemini-3-flash-preview", "prefix": "/v1beta"},
         "direct-2.5-pro": {"model": "gemini-2.5-pro", "prefix": "/v1beta"},
         "direct-older": {"model": "gemini-2.0-flash", "prefix": "/v1beta"},
+        "direct-tts": {"model": "gemini-2.5-flash-preview-tts", "prefix": "/v1beta"},
         "vertex": {
             "model": "gemini-3-flash-preview",
             "host": "vertex",
@@ -181,6 +182,11 @@ COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
         DialectName.BEDROCK_CONVERSE: ("bedrock-nova", "bedrock-emulate"),
         DialectName.GEMINI: ("direct-older",),
     },
+    "openai-chat/audio_answer": {DialectName.GEMINI: ("direct-tts",)},
+    "openai-chat/audio_answer_wav_own_voice": {DialectName.GEMINI: ("direct-tts",)},
+    "openai-chat/audio_answer_streamed": {DialectName.GEMINI: ("direct-tts",)},
+    "gemini/audio_answer": {DialectName.OPENAI_CHAT: ("direct-audio",)},
+    "gemini/audio_answer_known_voice": {DialectName.OPENAI_CHAT: ("direct-audio",)},
     "openai-chat/json_object": {DialectName.ANTHROPIC_MESSAGES: ("direct-emulate",)},
     "openai-chat/reasoning_effort": {
         DialectName.COHERE: ("direct-older",),

@@ -316,6 +316,8 @@ class GeminiFacts:
     """A function's response may hold images and documents."""
     media_resolution: bool = False
     """The detail of an image can be asked for."""
+    only_speaks: bool = False
+    """Its answers are sound; asked for text as well, it refuses."""
 
     @property
     def thinks(self) -> bool:
@@ -341,7 +343,7 @@ GEMINI: Final[tuple[tuple[str, GeminiFacts], ...]] = (
     ("gemini-3-pro", _gemini_3("low", "high")),
     ("gemini-3-flash", _GEMINI_3_FLASH),
     ("flash-image", GeminiFacts(json_schema=True)),
-    ("-tts", GeminiFacts(json_schema=True)),
+    ("-tts", GeminiFacts(json_schema=True, only_speaks=True)),
     ("gemini-2.5-pro", GeminiFacts(budget=(128, 32_768), json_schema=True)),
     ("gemini-2.5-flash-lite", GeminiFacts(budget=(512, 24_576), thinking_off=True, json_schema=True)),
     ("gemini-2.5", GeminiFacts(budget=(1, 24_576), thinking_off=True, json_schema=True)),

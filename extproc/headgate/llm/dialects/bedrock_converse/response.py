@@ -29,6 +29,7 @@ from headgate.llm.dialects.bedrock_converse.media import (
     text_of_blob,
 )
 from headgate.llm.dialects.dialect import Memo, ReplyContext
+from headgate.llm.dialects.speech import PCM
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
 from headgate.llm.usage import NO_USAGE, Usage
@@ -216,7 +217,8 @@ def _encode_parts(response: ChatResponse) -> Iterator[wire.WrittenBlock]:
                 word = IMAGE_FORMATS.get(media_type, "png")
                 yield wire.WrittenBlock(image=wire.Media(word, wire.Source(data)))
             case MediaPart(kind="audio", source=Base64Source(data=data)):
-                yield wire.WrittenBlock(audio=wire.Media(part.format or "wav", wire.Source(data)))
+                word = "pcm" if part.format == PCM else part.format or "wav"
+                yield wire.WrittenBlock(audio=wire.Media(word, wire.Source(data)))
             case _:
                 pass  # what only another provider's clients understand
 

@@ -12,6 +12,7 @@ import msgspec
 from headgate.llm.canonical import ChatRequest, OpaqueTool
 from headgate.llm.dialects.gemini.proto_names import camel
 from headgate.llm.dialects.gemini.schema import is_list, is_object
+from headgate.llm.dialects.speech import WAV
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
@@ -33,13 +34,16 @@ class Extensions(msgspec.Struct, frozen=True):
     media_resolution: object = None
     thinking_config: object = None
     modalities: tuple[str, ...] = ()
-    speech_config: object = None
+    voice: str = ""
+    audio_format: str = ""
+    """In which the client wants to hear the answer; empty if it does not want to."""
     top_level: Members = {}
     """Members of the body itself."""
 
 
 class _Audio(msgspec.Struct, frozen=True):
-    voice: str | None = None
+    voice: msgspec.Raw = msgspec.Raw(b"null")
+    format: str = ""
 
 
 _UNKNOWN: Final = "unknown to this dialect"
@@ -62,12 +66,18 @@ def read_extensions(request: ChatRequest, losses: list[Loss]) -> Extensions:
     if "cachedContent" in google:
         top_level["cachedContent"] = google["cachedContent"]
     losses.extend(Loss(name, "dropped", _UNKNOWN) for name in members if name not in _KNOWN)
+    modalities = _modalities(members)
+    speaks = "AUDIO" in modalities
+    audio = _audio(members)
+    if "audio" in members and not speaks:
+        losses.append(Loss("audio", "dropped", "no sound is asked for in `modalities`"))
     return Extensions(
         guided=guided,
         media_resolution=config.get("media_resolution", config.get("mediaResolution")),
         thinking_config=google.get("thinkingConfig"),
-        modalities=_modalities(members),
-        speech_config=_speech(members),
+        modalities=modalities,
+        voice=_voice(audio) if speaks else "",
+        audio_format=(audio.format or WAV) if speaks else "",
         top_level=top_level,
     )
 
@@ -133,14 +143,21 @@ def _modalities(members: Mapping[str, msgspec.Raw]) -> tuple[str, ...]:
         raise RequestError("must be a list of strings", path="modalities", code="invalid_value") from None
 
 
-def _speech(members: Mapping[str, msgspec.Raw]) -> object:
+def _audio(members: Mapping[str, msgspec.Raw]) -> _Audio:
     if "audio" not in members:
-        return None
+        return _Audio()
     try:
-        voice = msgspec.json.decode(members["audio"], type=_Audio).voice
+        return msgspec.json.decode(members["audio"], type=_Audio)
     except msgspec.ValidationError:
-        raise RequestError("must be an object with a voice", path="audio", code="invalid_value") from None
-    return {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": voice}}} if voice else None
+        raise RequestError("must be an object with voice and format", path="audio", code="invalid_value") from None
+
+
+def _voice(audio: _Audio) -> str:
+    try:
+        return msgspec.json.decode(audio.voice, type=str | None) or ""
+    except msgspec.ValidationError:
+        # A voice of the customer's own at OpenAI, by its id.
+        raise RequestError("must be the name of a voice here", path="audio.voice", code="invalid_value") from None
 
 
 _TOOLS: Final[Mapping[str, str]] = {

@@ -41,6 +41,7 @@ from headgate.llm.dialects.gemini.settings import (
     part_resolutions,
 )
 from headgate.llm.dialects.gemini.signatures import SKIP
+from headgate.llm.dialects.speech import answer_format
 from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -72,7 +73,13 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
         body["generationConfig"] = config
     for name, value in extensions.top_level.items():
         body[name] = [*body.get(name, []), *value] if name == "tools" else value
-    memo = Memo(include_usage=request.include_usage, stop=request.stop, tool_names=tool_names)
+    wanted = extensions.audio_format
+    memo = Memo(
+        include_usage=request.include_usage,
+        stop=request.stop,
+        tool_names=tool_names,
+        audio_format=answer_format(wanted, stream=request.stream, losses=losses) if wanted else "",
+    )
     return EncodedRequest(_encode(body), memo, tuple(losses))
 
 

@@ -36,6 +36,7 @@ from headgate.llm.dialects.gemini import wire
 from headgate.llm.dialects.gemini.errors import failure_of
 from headgate.llm.dialects.gemini.grounding import citations_of, grounding_of
 from headgate.llm.dialects.gemini.signatures import wrap_redacted, wrap_signature
+from headgate.llm.dialects.speech import heard
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
 from headgate.llm.usage import NO_USAGE, Usage
@@ -244,7 +245,7 @@ def read_parts(said: Sequence[wire.AnswerPart], answer_id: str, memo: Memo) -> t
                 texts[position] = len(parts)
                 parts.append(TextPart(part.text))
         else:
-            other = other_part(part)
+            other = other_part(part, memo)
             if other is not None:
                 parts.append(other)
     return parts, texts
@@ -270,11 +271,12 @@ def arguments_text(raw: msgspec.Raw) -> str:
     return msgspec.json.format(given, indent=-1).decode() if given else "{}"
 
 
-def other_part(part: wire.AnswerPart) -> ImagePart | MediaPart | OpaquePart | None:
+def other_part(part: wire.AnswerPart, memo: Memo) -> ImagePart | MediaPart | OpaquePart | None:
     """Media that the model made, or what only this dialect understands."""
     if part.inline_data is not None:
         media_type = part.inline_data.mime_type or "image/png"
-        return _media(Base64Source(media_type, part.inline_data.data), media_type)
+        made = _media(Base64Source(media_type, part.inline_data.data), media_type)
+        return heard(made, memo.audio_format) if isinstance(made, MediaPart) else made
     if part.file_data is not None:
         return _media(UrlSource(part.file_data.file_uri), part.file_data.mime_type or "image/png")
     for attribute, name in wire.OPAQUE_PARTS:

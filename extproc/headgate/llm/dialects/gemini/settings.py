@@ -23,6 +23,7 @@ from headgate.llm.dialects.dialect import Target
 from headgate.llm.dialects.gemini.openai_extensions import Extensions, google_tool, is_google_search
 from headgate.llm.dialects.gemini.schema import SchemaError, to_openapi
 from headgate.llm.dialects.schema_description import described_schema
+from headgate.llm.dialects.speech import gemini_voice
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName, HostName
@@ -195,9 +196,11 @@ def generation_config(
     if extensions.media_resolution is not None:
         config["mediaResolution"] = extensions.media_resolution
     if extensions.modalities:
-        config["responseModalities"] = extensions.modalities
-    if extensions.speech_config is not None:
-        config["speechConfig"] = extensions.speech_config
+        spoken = facts.only_speaks and "AUDIO" in extensions.modalities
+        config["responseModalities"] = ("AUDIO",) if spoken else extensions.modalities
+    speech = gemini_voice(extensions.voice, losses)
+    if speech is not None:
+        config["speechConfig"] = speech
     _report_unsayable(request, target, losses)
     return config
 

@@ -221,7 +221,7 @@ class StreamDecoder:
         events.append(PartStop(index))
 
     def _on_other(self, part: wire.AnswerPart, events: list[StreamEvent]) -> None:
-        other = other_part(part)
+        other = other_part(part, self._memo)
         if other is None:
             return
         self._stop_open(events)

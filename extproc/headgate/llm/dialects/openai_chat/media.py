@@ -10,6 +10,7 @@ from typing import Any, Final
 from headgate.llm.canonical import Base64Source, ImagePart, MediaPart, UrlSource
 from headgate.llm.dialects.openai_chat import wire
 from headgate.llm.dialects.openai_chat.data_uris import source_of
+from headgate.llm.dialects.speech import PCM, PCM_TYPE
 from headgate.llm.errors import RequestError
 
 AUDIO_SECONDS: Final = 3_600
@@ -36,7 +37,7 @@ def images_of(images: list[wire.AnswerImage]) -> Iterator[ImagePart]:
 def audio_of(data: str, audio_format: str) -> MediaPart:
     """The sound of an answer, in the format that was asked for."""
     word = audio_format or DEFAULT_FORMAT
-    return MediaPart("audio", Base64Source(f"audio/{word}", data), word)
+    return MediaPart("audio", Base64Source(PCM_TYPE if word == PCM else f"audio/{word}", data), word)
 
 
 def written_image(part: ImagePart, index: int) -> Members | None:

@@ -43,10 +43,12 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
     add_response_format,
     add_sampling,
     add_shared,
+    add_speech,
     add_tools,
     cache_control,
     provider_name,
 )
+from headgate.llm.dialects.speech import PCM
 from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
@@ -83,9 +85,16 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
         elif dialect is DialectName.OPENAI_RESPONSES:
             add_shared(body, members, facts, losses)
         else:
-            losses.extend(Loss(name, "dropped", "this dialect has no such parameter") for name in members)
+            said = add_speech(body, members, facts, losses) if dialect is DialectName.GEMINI else ()
+            unknown = (name for name in members if name not in said)
+            losses.extend(Loss(name, "dropped", "this dialect has no such parameter") for name in unknown)
     body = _as_vendor_takes_it(body, target.vendor, losses)
-    memo = Memo(include_usage=request.include_usage, stop=request.stop, tool_names=tool_names)
+    memo = Memo(
+        include_usage=request.include_usage,
+        stop=request.stop,
+        tool_names=tool_names,
+        audio_format=PCM if "audio" in body and DialectName.GEMINI in request.extras else "",
+    )
     return EncodedRequest(_encode(body), memo, tuple(losses))
 
 

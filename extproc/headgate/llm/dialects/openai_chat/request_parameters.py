@@ -3,7 +3,7 @@
 Every function adds members to the body, in a fixed order, and a loss for what the target model does not take.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, Literal, assert_never
 
@@ -19,6 +19,7 @@ from headgate.llm.canonical import (
 )
 from headgate.llm.capabilities import OpenAIFacts
 from headgate.llm.dialects.openai_chat.web_search import PATH, search_options
+from headgate.llm.dialects.speech import PCM, openai_voice
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 
@@ -251,6 +252,25 @@ def add_identity(body: Members, request: ChatRequest, facts: OpenAIFacts, losses
         body["service_tier"] = tier
     elif tier not in ("auto", "default"):
         losses.append(Loss("service_tier", "dropped", f"this provider has no tier {tier[:32]}"))
+
+
+MODALITIES: Final = "generationConfig.responseModalities"
+SPEECH: Final = "generationConfig.speechConfig"
+
+
+def add_speech(
+    body: Members, members: Mapping[str, msgspec.Raw], facts: OpenAIFacts, losses: list[Loss]
+) -> Collection[str]:
+    """That the answer shall sound, as a Gemini client asks for it: the members that are said, or said to be lost."""
+    wanted = msgspec.json.decode(members.get(MODALITIES, b"[]"))
+    if not isinstance(wanted, list) or "AUDIO" not in wanted:
+        return ()
+    if not facts.audio:
+        losses.append(Loss(MODALITIES, "dropped", "this model does not speak"))
+        return (MODALITIES, SPEECH)
+    body["modalities"] = ["text", "audio"]
+    body["audio"] = {"voice": openai_voice(members.get(SPEECH), losses), "format": PCM}
+    return (MODALITIES, SPEECH)
 
 
 def add_reasoning(body: Members, reasoning: Reasoning | None, facts: OpenAIFacts, losses: list[Loss]) -> None:

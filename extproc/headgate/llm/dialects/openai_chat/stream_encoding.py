@@ -69,6 +69,7 @@ class ChatStreamEncoder:
         "_others",
         "_role",
         "_signatures",
+        "_sounded",
         "_tail",
         "_thinking",
         "_thinking_size",
@@ -86,6 +87,7 @@ class ChatStreamEncoder:
         self._citations: list[Citation] = []
         self._annotated = 0
         self._images = 0
+        self._sounded = False
         self._head = b'data: {"id":"","choices":['
         self._tail = b"]}\n\n"
         self._role = b',"role":"assistant"'  # until the first delta went out
@@ -230,7 +232,13 @@ class ChatStreamEncoder:
             self._images += 1
             return self._delta(b"", b',"images":[%b]' % _encode(image))
         audio = written_audio(part, f"audio_{self._id}", self._context.created)
-        return b"" if audio is None else self._delta(b"", b',"audio":' + _encode(audio))
+        if audio is None:
+            return b""
+        if self._sounded:
+            # OpenAI's SDK adds strings to strings and numbers to numbers.
+            audio = {"data": audio["data"]}
+        self._sounded = True
+        return self._delta(b"", b',"audio":' + _encode(audio))
 
     def _on_other(self, event: OtherAnswer) -> bytes:
         other = self._others.get(event.number)
