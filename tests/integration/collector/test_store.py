@@ -13,7 +13,7 @@ from headgate.collector.store.rollup import BOUNDS, bucket
 from headgate.collector.store.tables import EVENTS, HOURLY, metadata
 from headgate.collector.store.writing import write
 from headgate.ledger.record import Attempt, Tokens, UsageRecord, UsageSource
-from sqlalchemy import Engine, func, inspect, select
+from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 
@@ -91,6 +91,43 @@ def test_migrating_again_changes_nothing(engine: Engine) -> None:
     assert sums(engine)[0] == 1
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def first(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database as the first release made it."""
+    sqlite = request.param == "sqlite"
+    found = open_engine(str(tmp_path / "usage.db") if sqlite else str(request.getfixturevalue("postgres")))
+    _drop_all(found)
+    migrate(found, "0001")
+    yield found
+    _drop_all(found)
+    found.dispose()
+
+
+def _drop_all(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for name in inspect(connection).get_table_names():
+            connection.execute(text(f"DROP TABLE {name}"))
+
+
+def test_what_was_kept_before_providers_were_is_kept(first: Engine) -> None:
+    columns = [each["name"] for each in inspect(first).get_columns("usage_hourly")]
+    dimensions = {"hour": "497222", **dict.fromkeys(("client", "team", "model", "service", "route", "error"), "'x'")}
+    with first.begin() as connection:
+        for number, served in enumerate("ab", start=1):
+            values = {"served_model": f"'{served}'", **dimensions}
+            row = ", ".join(values.get(name, str(number)) for name in columns)
+            connection.execute(text(f"INSERT INTO usage_hourly ({', '.join(columns)}) VALUES ({row})"))
+    migrate(first)
+    write(first, [record(1, provider="openai"), record(2, provider="anthropic", started_ns=1_790_000_000_000_000_000)])
+    found = ask(first, Question(by=("provider", "served-model")))
+    assert sorted((each.group, each.sums["requests"], each.sums["output_tokens"]) for each in found) == [
+        (("", "a"), 1, 1),
+        (("", "b"), 2, 2),
+        (("anthropic", ""), 1, 2),
+        (("openai", ""), 1, 1),
+    ]
+
+
 def test_buckets_cover_everything() -> None:
     assert bucket(0) == 0
     assert bucket(BOUNDS[-1] * 1000) == len(BOUNDS)
@@ -113,6 +150,12 @@ def test_asking_by_day_and_model(engine: Engine) -> None:
         (("m", "2026-09-21"), 3, 0),
         (("other", "2026-09-22"), 2, 2),
     ]
+
+
+def test_asking_by_provider(engine: Engine) -> None:
+    write(engine, [record(n, provider="aws.bedrock" if n % 3 else "openai", service="default/b") for n in range(9)])
+    found = ask(engine, Question(by=("provider",), where=(("backend", "default/b"),)))
+    assert {each.group: each.sums["requests"] for each in found} == {("aws.bedrock",): 6, ("openai",): 3}
 
 
 def test_asking_for_some(engine: Engine) -> None:
@@ -153,15 +196,11 @@ def write_patiently(engine: Engine, batch: list[UsageRecord]) -> int:
     raise AssertionError("never written")
 
 
-NOT_STORED = ("provider",)
-"""For metrics and lines: what is stored of a backend is its name, which leads to its provider in the configuration."""
-
-
 def test_columns_hold_what_they_are_named_after(engine: Engine) -> None:
     texts = {
         name: f"<{name}>"
         for name in UsageRecord.__struct_fields__
-        if UsageRecord.__annotations__[name] is str and name not in ("id", "method", *NOT_STORED)
+        if UsageRecord.__annotations__[name] is str and name not in ("id", "method")
     }
     write(engine, [record(1, **texts, status=200, labels=(("k", "v"),), request_bytes=5, response_bytes=6)])
     with engine.connect() as connection:

@@ -69,7 +69,7 @@ def test_native_request(stage: Stage, ledger: LedgerFile) -> None:
     assert (row["input_tokens"], row["output_tokens"], row["total_tokens"]) == (11, 7, 18)
     assert (row["usage_source"], row["cost_micros"]) == ("reported", round(PRICE_MICROS))
     assert (row["original_model"], row["request_model"]) == ("gpt", "gpt")
-    assert row["service"] == "default/openai"
+    assert (row["service"], row["provider"]) == ("default/openai", "openai")
 
 
 def test_translated_request(stage: Stage, ledger: LedgerFile) -> None:

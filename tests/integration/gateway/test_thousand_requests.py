@@ -273,6 +273,10 @@ def test_usage_says_the_same(
     by_key = json.loads(capsys.readouterr().out)
     assert {row["key"] for row in by_key} == set(CLIENTS)
     assert sum(row["total_tokens"] for row in by_key) == account.input.total() + account.output.total()
+    assert main(["usage", "--ledger", str(ledger.path), "--by", "provider", "--output", "json"]) == 0
+    by_provider = {row["provider"]: row["requests"] for row in json.loads(capsys.readouterr().out)}
+    translated, local = KINDS["translated"] + KINDS["translated-stream"], KINDS["unknown"] + KINDS["limited"] - LIMIT
+    assert by_provider == {"anthropic": translated, "": local, "openai": REQUESTS - translated - local}
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "model": "model",
     "served-model": "served_model",
     "backend": "service",
+    "provider": "provider",
     "route": "route",
     "error": "error",
 }

@@ -60,7 +60,7 @@ def _tune_sqlite(connection: sqlite3.Connection, record: object) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, revision: str = "head") -> None:
     """Makes or changes the tables; safe to be called by several processes at once. Raises StoreError."""
     # Imported here: asking needs no migrations.
     from alembic import command
@@ -72,7 +72,7 @@ def migrate(engine: Engine) -> None:
         with engine.begin() as connection:
             _lock(connection)
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     except SQLAlchemyError as error:
         raise StoreError(f"cannot bring the tables up to date: {reason(error)}") from error
 

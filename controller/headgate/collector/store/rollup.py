@@ -34,6 +34,7 @@ def key_of(record: UsageRecord) -> Key:
         "" if strange else record.original_model,
         record.request_model if record.attempts else "",
         record.service,
+        record.provider,
         record.route,
         record.error,
     )

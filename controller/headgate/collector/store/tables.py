@@ -37,6 +37,7 @@ EVENTS: Final = Table(
     Column("rule", LongText, nullable=False),
     Column("backend", LongText, nullable=False),
     Column("service", LongText, nullable=False),
+    Column("provider", LongText, nullable=False),
     Column("upstream", LongText, nullable=False),
     Column("lane", String(16), nullable=False),
     Column("client", LongText, nullable=False),
@@ -72,7 +73,7 @@ EVENTS: Final = Table(
 )
 """Lists and maps (`flags`, `attempted`, `costs`, `labels`) are JSON text: nobody asks by them."""
 
-DIMENSIONS: Final = ("hour", "client", "team", "model", "served_model", "service", "route", "error")
+DIMENSIONS: Final = ("hour", "client", "team", "model", "served_model", "service", "provider", "route", "error")
 """What rows of sums are told apart by. `model` is the one that was asked for, `served_model` what the backend was."""
 SUMS: Final = (
     "requests",

@@ -90,6 +90,7 @@ def _row(record: UsageRecord) -> tuple[Value, ...]:
         record.rule,
         record.backend,
         record.service,
+        record.provider,
         record.upstream,
         str(record.lane),
         record.client,
