@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from headgate.cli.admin import declare
-from headgate.collector.counters import Counts
+from headgate.collector.counters import Counts, SpanCounts, declare_spans
 from headgate.collector.metering import Metering
 from headgate.controller.metrics import ControllerMetrics
 from headgate.extproc.metrics import Metrics
@@ -23,6 +23,7 @@ def registries() -> Mapping[str, Registry]:
     collector, controller, run, shared = (Registry() for _ in range(4))
     Metering(collector)
     Counts().declare(collector)
+    declare_spans(collector, SpanCounts)
     ControllerMetrics(controller)
     declare(run, lambda: True, dict)
     process_metrics.declare(shared)

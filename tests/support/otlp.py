@@ -1,9 +1,10 @@
 """A receiver of OpenTelemetry's data, by gRPC and by HTTP on two ports: spans and log records as plain values.
 
-It takes entries of Envoy's access log service too.
+By HTTP it takes protobuf and JSON, compressed or not. It takes entries of Envoy's access log service too.
 """
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -115,6 +116,37 @@ def _spans(data: bytes) -> Iterator[Span]:
                 )
 
 
+def spans_of_json(data: bytes | str) -> Iterator[Span]:
+    """Of OTLP's JSON, read by its specification alone."""
+    for of_resource in json.loads(data)["resourceSpans"]:
+        resource = _json_attributes(of_resource.get("resource", {}).get("attributes", []))
+        for scope in of_resource["scopeSpans"]:
+            for span in scope["spans"]:
+                yield Span(
+                    trace=span["traceId"],
+                    id=span["spanId"],
+                    parent=span.get("parentSpanId", ""),
+                    name=span["name"],
+                    kind=span["kind"],
+                    status=span.get("status", {}).get("code", 0),
+                    start=int(span["startTimeUnixNano"]),
+                    end=int(span["endTimeUnixNano"]),
+                    attributes=_json_attributes(span.get("attributes", [])),
+                    resource=resource,
+                )
+
+
+def _json_value(value: Any) -> Value:
+    ((kind, said),) = value.items()
+    if kind == "arrayValue":
+        return [_json_value(each) for each in said["values"]]
+    return int(said) if kind == "intValue" else said
+
+
+def _json_attributes(pairs: Any) -> dict[str, Value]:
+    return {pair["key"]: _json_value(pair["value"]) for pair in pairs}
+
+
 def _logs(data: bytes) -> Iterator[LogRecord]:
     for of_resource in logs_pb.ExportLogsServiceRequest.FromString(data).resource_logs:
         resource = _attributes(of_resource.resource.attributes)
@@ -134,8 +166,9 @@ def _logs(data: bytes) -> Iterator[LogRecord]:
 class OtlpReceiver:
     """Listens while it is entered."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, http_port: int = 0) -> None:
         self._received = Received()
+        self._http_port = http_port
         self._lock = threading.Lock()
         self._grpc = grpc.server(ThreadPoolExecutor(2))
         self._grpc.add_generic_rpc_handlers((_Service(self),))
@@ -200,7 +233,9 @@ class OtlpReceiver:
         with self._lock:
             self._received.headers.append(headers)
             self._received.raw.append(data)
-            if path in (_TRACES, "/v1/traces"):
+            if path == "/v1/traces" and headers.get("content-type") == "application/json":
+                self._received.spans.extend(spans_of_json(data))
+            elif path in (_TRACES, "/v1/traces"):
                 self._received.spans.extend(_spans(data))
             elif path == _ENTRIES:
                 self._received.entries.append(data)
@@ -212,7 +247,7 @@ class OtlpReceiver:
         app.router.add_post("/{path:.*}", self._post)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, LOOPBACK, 0).start()
+        await web.TCPSite(runner, LOOPBACK, self._http_port).start()
         bound: int = runner.addresses[0][1]
         return runner, bound
 

@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +24,7 @@ from headgate.cli.run_options import RunOptions
 from headgate.cli.servers import RATELIMIT, HeaderAttributes, HeldOutput, Server, demo_child, servers
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
-from headgate.contract.otel import batches
+from headgate.contract.otel import Batches, batches
 from headgate.runtime.envoy import EnvoyAdmin, EnvoyMissingError, EnvoyOptions, envoy_child, find_envoy
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import Registry
@@ -45,6 +46,8 @@ log = event_log("run")
 READY_SECONDS_MAX: Final = 60.0
 """How long everything may take to come up; Envoy waits a while for names it cannot resolve."""
 ENTRIES_SECONDS: Final = 0.6
+FLUSH_SECONDS: Final = 0.5
+"""How long Envoy keeps spans for the collector, which gathers them as variables say."""
 """For Envoy to send the collector the entries of the last requests: a little more than it gathers them."""
 _POLL_SECONDS: Final = 0.01
 
@@ -131,7 +134,7 @@ class Gateway:
                 xds_socket=self._state.xds_socket,
                 concurrency=self._options.concurrency,
                 log_level=self._options.log_level,
-                span_batches=batches(self._environment),
+                span_batches=_span_batches(self._options, self._environment),
             )
         except EnvoyMissingError as error:
             raise StartError(str(error)) from error
@@ -272,7 +275,7 @@ class Gateway:
         draining = asyncio.create_task(envoy.drain(self._options.drain_seconds))
         hurried = asyncio.create_task(self._hurry.wait())
         await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
-        if self._options.collects and not hurried.done():
+        if (self._options.collects or self._options.collects_spans) and not hurried.done():
             await asyncio.sleep(ENTRIES_SECONDS)
         for task in (draining, hurried):
             task.cancel()
@@ -338,6 +341,12 @@ class Gateway:
             return ()
         names = self._accepted.resources[LISTENER]
         return sorted(address for name, address in self._addresses.items() if name in names)
+
+
+def _span_batches(options: RunOptions, environment: Mapping[str, str]) -> Batches:
+    """How Envoy gathers spans: for a receiver as variables say, for the collector no longer than it keeps entries."""
+    said = batches(environment)
+    return replace(said, seconds=min(said.seconds, FLUSH_SECONDS)) if options.collects_spans else said
 
 
 def _last_words(child: str, line: str, code: int) -> str:

@@ -12,9 +12,9 @@ from headgate.cli.ports import free_port
 from headgate.cli.run_options import STDOUT, RunOptions
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
-from headgate.contract import otel
+from headgate.contract import otel, otel_unread
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT, AttributesError, merged_attributes
-from headgate.contract.otel import Tracing
+from headgate.contract.otel import Exporter, Protocol, Signal, Tracing
 from headgate.runtime.logging import event_log
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Plan:
 
 def make_plan(options: RunOptions, state: StateDirectory, environment: Mapping[str, str]) -> Plan:
     """The plan of a command line. Raises StartError for a PATH that cannot be read."""
-    _, notes = _tracing(options, environment)
+    notes = (*_tracing(options, state, environment)[1], *_other_notes(options, environment))
     if options.paths:
         _require_readable(options.paths)
         return Plan(build=_builder(options.paths, options, state, environment), watched=options.paths, told=notes)
@@ -113,7 +113,7 @@ def _compiler_options(options: RunOptions, state: StateDirectory, environment: M
         access_log=_access_log(options.access_log) if not options.collects else "",
         collector_socket=str(state.collector_socket) if options.collects else "",
         header_attributes=record_attributes(options, environment),
-        tracing=(tracing := _tracing(options, environment)[0]),
+        tracing=(tracing := _tracing(options, state, environment)[0]),
         # the processor's spans and events are parts of Envoy's traces
         capture=tracing is not None and otel.captured_content(environment).any,
         # a collector sends them itself
@@ -144,12 +144,33 @@ def record_attributes(options: RunOptions, environment: Mapping[str, str]) -> tu
     return tuple(sorted({**measured, **dict(header_attributes(options, environment, "LOG"))}.items()))
 
 
-def _tracing(options: RunOptions, environment: Mapping[str, str]) -> tuple[Tracing | None, tuple[str, ...]]:
-    tracing, notes = otel.tracing(environment, header_attributes(options, environment, "SPAN"))
+def _tracing(
+    options: RunOptions, state: StateDirectory, environment: Mapping[str, str]
+) -> tuple[Tracing | None, tuple[str, ...]]:
+    collector = Exporter(
+        protocol=Protocol.GRPC, authority="headgate-collector", addresses=(), socket=str(state.collector_socket)
+    )
+    via = collector if options.collects_spans else None
+    tracing, notes = otel.tracing(environment, header_attributes(options, environment, "SPAN"), via)
     if otel.captured_content(environment).any:
         said = "content of chats is captured: they all go through the processor"
         notes = (*notes, said if tracing else "no content is captured: nothing is traced")
     return tracing, notes
+
+
+def _other_notes(options: RunOptions, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What is to be said of variables, but for those of traces: the processes that we start do not."""
+    notes = [*otel_unread.notes(environment)]
+    if otel.destination(environment, Signal.METRICS, notes):
+        # Imported here: messages of OpenTelemetry's for those who need them.
+        from headgate.runtime.otlp.metrics import metrics_settings
+
+        notes += metrics_settings(environment)[1]
+    events = otel.captured_content(environment).events
+    if otel.destination(environment, Signal.LOGS, notes) if events else otel.log_destination(environment, notes):
+        otel.batches(environment, Signal.LOGS, notes)
+        otel.attribute_limits(environment, Signal.LOGS, notes)
+    return tuple(dict.fromkeys(notes))
 
 
 def _access_log(path: str) -> str:
@@ -164,8 +185,8 @@ def _logs(environment: Mapping[str, str]) -> "tuple[AccessLog, ...]":
     """OpenTelemetry's logs, where they are asked for."""
     from headgate.compiler.ir import AccessLog
 
-    exporter = otel.log_exporter(environment, [])
-    if exporter is None:
+    found = otel.log_destination(environment, [])
+    if found is None or found.receiver is None:
         return ()
     name, others = otel.resource(environment)
-    return (AccessLog(otlp=exporter, resource=(("service.name", name), *others)),)
+    return (AccessLog(otlp=found.receiver, resource=(("service.name", name), *others)),)

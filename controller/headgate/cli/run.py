@@ -7,12 +7,10 @@ import argparse
 import asyncio
 import os
 import sys
-from dataclasses import replace
 
 from headgate.cli.gateway import Gateway
-from headgate.cli.run_options import RunOptions, add_arguments, parse_options
+from headgate.cli.run_options import RunOptions, add_arguments, parse_options, with_variables
 from headgate.cli.start_error import StartError
-from headgate.contract.otel import Signal, asks
 from headgate.runtime.garbage import collect_rarely
 from headgate.runtime.logging import set_up_logging
 
@@ -22,9 +20,7 @@ __all__ = ["add_arguments", "run"]
 def run(options: argparse.Namespace) -> int:
     """The exit code of a whole life."""
     collect_rarely()
-    chosen = parse_options(options)
-    if asks(os.environ, Signal.METRICS):
-        chosen = replace(chosen, metrics=True)
+    chosen = with_variables(parse_options(options), os.environ)
     set_up_logging(chosen.log_level, chosen.log_format)
     try:
         return asyncio.run(_live(chosen))

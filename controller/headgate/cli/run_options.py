@@ -1,11 +1,13 @@
 """The options of `headgate run`, declared and read in one place."""
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from headgate.contract import otel
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT
-from headgate.contract.otel import CAPTURE_VARIABLE
+from headgate.contract.otel import CAPTURE_VARIABLE, Signal
 from headgate.controller.credentials import settings
 from headgate.runtime.envoy import usable_cpus
 from headgate.runtime.logging import LogFormat, LogLevel
@@ -56,12 +58,29 @@ class RunOptions:
     """YAML file of what is taken out of captured content."""
     credential_endpoints: tuple[tuple[str, str], ...] = ()
     """(name, URL) where clouds are elsewhere than usual."""
+    direct_traces: bool = False
+    """Whether Envoy itself sends spans to where variables say."""
+    collects_spans: bool = False
+    """Whether the collector sends Envoy's spans."""
+    tells_records: bool = False
+    """Whether variables have the collector tell of requests: by metrics, or by logs that Envoy cannot send."""
     drain_seconds: float = DRAIN_SECONDS_DEFAULT
 
     @property
     def collects(self) -> bool:
         """Whether Envoy tells a collector of every request."""
-        return self.metrics or self.observe or self.ledger is not None
+        return self.metrics or self.observe or self.ledger is not None or self.tells_records
+
+
+def with_variables(options: RunOptions, environment: Mapping[str, str]) -> RunOptions:
+    """What `OTEL_*` variables add."""
+    logs = otel.log_destination(environment, [])
+    plain = logs is None or otel.envoy_can_send(logs, otel.attribute_limits(environment, Signal.LOGS))
+    return replace(
+        options,
+        tells_records=not plain or otel.asks(environment, Signal.METRICS),
+        collects_spans=not options.direct_traces and otel.asks(environment, Signal.TRACES),
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,6 +125,12 @@ def _add_telemetry(parser: argparse.ArgumentParser) -> None:
         metavar="DATABASE",
         help="keep usage for `headgate usage`: a path (SQLite) or postgresql://…; without a value HEADGATE_LEDGER, or "
         "else a file in the user's data folder. The lines per request are then the collector's",
+    )
+    add(
+        "--direct-traces",
+        action="store_true",
+        help="Envoy itself sends spans: less CPU, but numbers are text, attempts have no error.type, and neither "
+        "http/json, compression, limits of attributes nor the console can be had",
     )
     add("--prices", type=Path, metavar="PATH", help="YAML file of what tokens cost, for the ledger; followed")
     add(
@@ -163,6 +188,7 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         header_attributes=options.log_request_header_attributes,
         span_attributes=options.span_request_header_attributes,
         common_attributes=options.request_header_attributes,
+        direct_traces=options.direct_traces,
         capture_rules=options.capture_rules,
         credential_endpoints=tuple(options.credential_endpoint),
         drain_seconds=options.drain_seconds,

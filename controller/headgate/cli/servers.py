@@ -11,6 +11,8 @@ from typing import Final
 from headgate.cli.run_options import STDOUT, RunOptions
 from headgate.cli.state_directory import StateDirectory
 from headgate.collector.settings import LEDGER_VARIABLE
+from headgate.contract import otel
+from headgate.contract.otel import Signal
 from headgate.runtime.supervisor import ChildSpec, relay_output
 
 STOP_SECONDS: Final = 10.0
@@ -57,7 +59,7 @@ def servers(
         for index, socket in enumerate(state.extproc_sockets(options.workers))
     ]
     found = [*processors, Server(_ratelimit(options, state), state.ratelimit_socket, RATELIMIT_CLUSTER)]
-    if options.collects:
+    if options.collects or options.collects_spans:
         found.append(Server(_collector(options, state, attributes), state.collector_socket, COLLECTOR_CLUSTER))
     return tuple(found)
 
@@ -72,7 +74,10 @@ def _processor(index: int, socket: Path, options: RunOptions, state: StateDirect
     arguments = ("--address", f"unix:{socket}", "--drain-seconds", _DRAIN_SECONDS)
     if options.capture_rules is not None:
         arguments += ("--capture-rules", str(options.capture_rules))
-    return _ours(f"extproc-{index}", "headgate.extproc.main", arguments, options, state)
+    spec = _ours(f"extproc-{index}", "headgate.extproc.main", arguments, options, state)
+    captures = otel.captured_content(os.environ)
+    console = (captures.spans and _to_console(Signal.TRACES)) or (captures.events and _to_console(Signal.LOGS))
+    return replace(spec, inherit_stdout=console)
 
 
 def _ratelimit(options: RunOptions, state: StateDirectory) -> ChildSpec:
@@ -89,9 +94,10 @@ def _collector(options: RunOptions, state: StateDirectory, attributes: HeaderAtt
     arguments = ["--address", f"fd:{listening}", "--spool", str(state.spool)]
     arguments += ["--request-header-attributes", ",".join(":".join(pair) for pair in attributes.records)]
     arguments += ["--metrics-attributes", ",".join(attribute for _, attribute in attributes.metrics)]
+    arguments += ["--variables-told", *(["--spans"] if options.collects_spans else [])]
     if options.observe:
         arguments.append("--observe")
-    if options.access_log:
+    if options.access_log and options.collects:
         arguments += ["--json-lines", "-" if options.access_log == STDOUT else options.access_log]
     if options.prices is not None:
         arguments += ["--prices", str(options.prices)]
@@ -99,9 +105,15 @@ def _collector(options: RunOptions, state: StateDirectory, attributes: HeaderAtt
         _ours("collector", "headgate.collector.main", tuple(arguments), options, state),
         # not on the command line, which everybody on this machine can read: a URL may hold a password
         environment={**os.environ, LEDGER_VARIABLE: "" if options.ledger is None else ledger_url(options, os.environ)},
-        inherit_stdout=options.access_log == STDOUT,
+        inherit_stdout=options.access_log == STDOUT or any(_to_console(signal) for signal in Signal),
         descriptors=(listening,),
     )
+
+
+def _to_console(signal: Signal) -> bool:
+    """Whether variables want a signal on standard output, which is ours."""
+    found = otel.destination(os.environ, signal, [])
+    return found is not None and found.console
 
 
 def ledger_url(options: RunOptions, environment: Mapping[str, str]) -> str:

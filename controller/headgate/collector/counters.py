@@ -1,5 +1,6 @@
 """What the collector counts of its own work."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from headgate.runtime.metrics import Description, Kind, Labels, Registry
@@ -55,3 +56,23 @@ class Counts:
 
     def _by_sink(self, name: str) -> dict[Labels, float]:
         return {(sink,): getattr(counts, name) for sink, counts in self.sinks.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class SpanCounts:
+    """What became of Envoy's spans."""
+
+    received: int = 0
+    sent: int = 0
+    dropped: int = 0
+
+
+def declare_spans(registry: Registry, read: Callable[[], SpanCounts]) -> None:
+    """Shows there what `read` says."""
+    for name, help_ in (
+        ("received", "Spans that Envoy told of."),
+        ("sent", "Spans that a receiver has."),
+        ("dropped", "Spans lost: a receiver was away for too long, or refused them."),
+    ):
+        described = Description(name=f"headgate.collector.spans.{name}", kind=Kind.COUNTER, help=help_)
+        registry.observed(described, lambda name=name: {(): getattr(read(), name)})

@@ -9,21 +9,21 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headgate.collector import wire
-from headgate.collector.counters import Counts
+from headgate.collector.counters import Counts, declare_spans
 from headgate.collector.metering import Metering
-from headgate.collector.outlet import Outlet
+from headgate.collector.outlet import STEADY, Outlet, Pace
 from headgate.collector.price_file import PriceFile
 from headgate.collector.service import AccessLogService
-from headgate.collector.settings import LEDGER_VARIABLE
+from headgate.collector.settings import LEDGER_VARIABLE, OTLP
 from headgate.collector.sinks.json_lines import JsonLines
 from headgate.collector.sinks.sink import Sink
 from headgate.collector.spool import Spool
-from headgate.contract import otel
+from headgate.contract import otel, otel_unread
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT, AttributesError, parse_attributes
 from headgate.ledger.joining import Settings
 from headgate.ledger.prices import PricesError
@@ -33,17 +33,19 @@ from headgate.runtime.addresses import AddressInUseError
 from headgate.runtime.admin_server import AdminServer, Page, Reply, admin_address, page
 from headgate.runtime.admin_server import add_arguments as add_admin_arguments
 from headgate.runtime.http2.health import Health
-from headgate.runtime.http2.server import Server
+from headgate.runtime.http2.server import Server, Services
 from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
 from headgate.runtime.metrics import CONTENT_TYPE, SERIES_MAX, Registry
 from headgate.runtime.signals import stop_event
 
 if TYPE_CHECKING:
+    from headgate.collector.spans import SpanService
     from headgate.runtime.otlp.metrics import MetricsExport
 
 log = event_log("collector")
 
 SPOOL_BYTES_MAX: Final = 268_435_456
+RECEIVER_RETRY_SECONDS_MAX: Final = 15.0
 HANG_UP_SECONDS: Final = 1.0
 """For Envoys to send once more: their streams end behind that, or after this time in which they had nothing to say."""
 
@@ -81,6 +83,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="labels of metrics beside the standard ones: client, team, or attributes of --request-header-attributes",
     )
     add("--metrics-series-max", type=int, default=SERIES_MAX, help="label sets of each metric (default %(default)s)")
+    add("--spans", action="store_true", help="take Envoy's spans too, and send them where OTEL_* variables say")
+    add("--variables-told", action="store_true", help="whoever starts it says what is wrong with OTEL_* variables")
     add_admin_arguments(parser, "/healthcheck and /metrics")
     add("--observe", action="store_true", help="keep the last minutes and requests to be looked at: POST /observe")
     add("--drain-seconds", type=float, default=5.0, help="to write what was received (default %(default)s)")
@@ -103,13 +107,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _run(options: argparse.Namespace) -> None:
     stop = stop_event()
+    _tell(otel_unread.notes(os.environ), options)
     prices, settings = _settings(options)
     service = AccessLogService(settings, Counts())
     outlets = [_outlet(sink, service.counts, options) for sink in _sinks(options)]
     for outlet in outlets:
         service.subscribe(outlet.offer)
     registry = _registry(service, options)
-    export = _export(registry)
+    export = _export(registry, options)
+    spans = _spans(registry, options)
     lag = process_metrics.LoopLag(registry)
     lag.start()
     pages = {("GET", "/metrics"): page(registry.text, CONTENT_TYPE), ("GET", "/healthcheck"): _health(stop)}
@@ -119,12 +125,14 @@ async def _run(options: argparse.Namespace) -> None:
     watching = asyncio.create_task(_follow_prices(prices, service))
     try:
         await admin.open(admin_address(options))
-        await _serve(service, stop, options)
+        await _serve({**service.services(), **({} if spans is None else spans.services())}, service, stop, options)
     finally:
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
         await asyncio.gather(*(outlet.close(options.drain_seconds) for outlet in outlets))
+        if spans is not None:
+            await spans.close()
         lag.stop()
         if export is not None:
             await export.close()
@@ -141,7 +149,7 @@ def _registry(service: AccessLogService, options: argparse.Namespace) -> Registr
     return registry
 
 
-def _export(registry: Registry) -> "MetricsExport | None":
+def _export(registry: Registry, options: argparse.Namespace) -> "MetricsExport | None":
     """What `OTEL_*` variables ask for, begun."""
     if not otel.asks(os.environ, otel.Signal.METRICS):
         return None
@@ -150,16 +158,33 @@ def _export(registry: Registry) -> "MetricsExport | None":
     from headgate.runtime.otlp.transport import open_transport
 
     settings, notes = metrics_settings(os.environ)
-    _tell(notes)
+    _tell(notes, options)
     if settings is None:
         return None
     try:
-        transport = open_transport(settings.exporter, otel.Signal.METRICS)
+        transport = open_transport(settings.destination, otel.Signal.METRICS)
     except OSError as error:
         raise StartError(f"OTLP: {error}") from error
     export = MetricsExport(registry, settings, transport)
     export.start()
     return export
+
+
+def _spans(registry: Registry, options: argparse.Namespace) -> "SpanService | None":
+    """What takes Envoy's spans, where it is asked to."""
+    notes: list[str] = []
+    destination = otel.destination(os.environ, otel.Signal.TRACES, notes) if options.spans else None
+    if destination is None:
+        return None
+    # Imported here: messages of OpenTelemetry's for those who need them.
+    from headgate.collector.spans import SpanService
+
+    otel.batches(os.environ, otel.Signal.TRACES, notes)
+    otel.attribute_limits(os.environ, otel.Signal.TRACES, notes)
+    _tell(notes, options)
+    found = SpanService(destination, os.environ)
+    declare_spans(registry, found.counts)
+    return found
 
 
 def _observed(service: AccessLogService) -> Page:
@@ -182,9 +207,11 @@ def _health(stop: asyncio.Event) -> Page:
     return answer
 
 
-async def _serve(service: AccessLogService, stop: asyncio.Event, options: argparse.Namespace) -> None:
+async def _serve(
+    services: Services, service: AccessLogService, stop: asyncio.Event, options: argparse.Namespace
+) -> None:
     health = Health((wire.SERVICE,))
-    server = Server({**service.services(), **health.services()})
+    server = Server({**services, **health.services()})
     tls = server_tls.open_tls(options)
     await server.listen(options.address, tls=None if tls is None else tls.context)
     renewing = None if tls is None else asyncio.create_task(tls.watch())
@@ -235,20 +262,20 @@ def _sinks(options: argparse.Namespace) -> Iterator[Sink]:
             raise StartError(f"--store: {error}") from error
 
     # Imported here: messages of OpenTelemetry's for those who need them.
-    if options.otlp_logs or otel.log_exporter(os.environ, []):
+    if options.otlp_logs or otel.log_destination(os.environ, []):
         from headgate.collector.sinks.otlp import open_logs
 
         try:
             logs, notes = open_logs(os.environ, options.otlp_logs)
         except OSError as error:
             raise StartError(f"OTLP: {error}") from error
-        _tell(notes)
+        _tell(notes, options)
         if logs is not None:
             yield logs
 
 
-def _tell(notes: Sequence[str]) -> None:
-    for note in notes:
+def _tell(notes: Iterable[str], options: argparse.Namespace) -> None:
+    for note in () if options.variables_told else notes:
         log.warning("variable_not_read", note=note)
 
 
@@ -263,7 +290,21 @@ def _outlet(sink: Sink, counts: Counts, options: argparse.Namespace) -> Outlet:
             spool = Spool(options.spool / f"{sink.name}.jsonl", bytes_max=options.spool_bytes_max)
         except OSError as error:
             raise StartError(f"--spool: cannot write to {options.spool}: {error.strerror}") from error
-    return Outlet(sink, counts.of(sink.name), spool)
+    return Outlet(sink, counts.of(sink.name), spool, _pace(sink))
+
+
+def _pace(sink: Sink) -> Pace:
+    """A receiver's own, as variables say."""
+    if sink.name != OTLP:
+        return STEADY
+    said = otel.batches(os.environ, otel.Signal.LOGS)
+    return Pace(
+        # a record is more than a log line: without a variable we keep what there is room for
+        waiting_max=said.queue_max if os.environ.get("OTEL_BLRP_MAX_QUEUE_SIZE", "").strip() else STEADY.waiting_max,
+        batch_max=said.items,
+        gather_seconds=said.seconds,
+        retry_seconds_max=RECEIVER_RETRY_SECONDS_MAX,
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Between the stream of records and one sink: a bounded queue, batches, and what happens while the sink is away."""
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from headgate.collector.counters import SinkCounts
@@ -14,19 +16,31 @@ from headgate.runtime.logging import event_log
 
 log = event_log("collector")
 
-WAITING_MAX: Final = 50_000
-"""Records that wait in memory for one sink: about 100 MB."""
-BATCH_MAX: Final = 1_000
-GATHER_SECONDS: Final = 0.2
-"""How long a batch gathers after its first record: a write costs as much as twenty records."""
-RETRY_SECONDS: Final = 1.0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How one sink is written to."""
+
+    waiting_max: int = 50_000
+    """Records that wait in memory: about 100 MB."""
+    batch_max: int = 1_000
+    gather_seconds: float = 0.2
+    """How long a batch gathers after its first record: a write costs as much as twenty records."""
+    retry_seconds: float = 1.0
+    retry_seconds_max: float = 1.0
+    """A sink that is away is asked again after the first, then ever more rarely up to the second."""
+
+
+STEADY: Final = Pace()
 
 
 class Outlet:
     """Writes to one sink, in order. With a spool nothing is lost while the sink is away, up to the spool's size."""
 
-    def __init__(self, sink: Sink, counts: SinkCounts, spool: Spool | None = None) -> None:
+    def __init__(self, sink: Sink, counts: SinkCounts, spool: Spool | None = None, pace: Pace = STEADY) -> None:
         self._sink = sink
+        self._pace = pace
+        self._failed = 0
         self._counts = counts
         self._spool = spool
         self._waiting: deque[UsageRecord] = deque()
@@ -39,7 +53,7 @@ class Outlet:
 
     def offer(self, records: Sequence[UsageRecord]) -> None:
         """Takes them at once, or drops and counts what there is no room for."""
-        room = WAITING_MAX - len(self._waiting)
+        room = self._pace.waiting_max - len(self._waiting)
         if len(records) > room:
             self._keep(records[room:])
             records = records[:room]
@@ -78,19 +92,33 @@ class Outlet:
         """For records, or while the sink is away for the next try."""
         if self._away:
             with suppress(TimeoutError):
-                async with asyncio.timeout(RETRY_SECONDS):
+                async with asyncio.timeout(self._pause()):
                     while not self._closing:
                         self._news.clear()
                         await self._news.wait()
             self._away = self._closing
         else:
             await self._news.wait()
-            if not self._closing and len(self._waiting) < BATCH_MAX:
-                await asyncio.sleep(GATHER_SECONDS)
+            if not self._closing and len(self._waiting) < self._pace.batch_max:
+                await self._gather()
         self._news.clear()
 
+    async def _gather(self) -> None:
+        """Until a batch is full, or its time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._pace.gather_seconds):
+                while not self._closing and len(self._waiting) < self._pace.batch_max:
+                    self._news.clear()
+                    await self._news.wait()
+
+    def _pause(self) -> float:
+        """Doubled with each failure in a row; not quite the same for all who lost the same server."""
+        first, most = self._pace.retry_seconds, self._pace.retry_seconds_max
+        pause = min(first * 2 ** min(self._failed - 1, 10), most)
+        return pause if most == first else pause * random.uniform(0.5, 1.0)
+
     async def _write_next(self) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
+        batch = [self._waiting.popleft() for _ in range(min(self._pace.batch_max, len(self._waiting)))]
         try:
             written = await self._written(batch)
         except asyncio.CancelledError:
@@ -107,7 +135,7 @@ class Outlet:
     async def _replay(self, spool: Spool) -> bool:
         """Whether all that was spooled is written."""
         while not spool.empty:
-            records, length = spool.peek(BATCH_MAX)
+            records, length = spool.peek(self._pace.batch_max)
             if records and not await self._written(records):
                 return False
             spool.pop(length)
@@ -117,6 +145,7 @@ class Outlet:
         try:
             await self._sink.write(records)
         except SinkError as error:
+            self._failed += 1
             self._counts.failures += 1
             log.warning("sink_failed", sink=self._sink.name, records=len(records), error=str(error))
             self._away = True
@@ -126,10 +155,12 @@ class Outlet:
             log.error("records_refused", sink=self._sink.name, records=len(records), error=str(error))
             return True
         except Exception as error:  # a bug in a sink must not stop the others, nor this one for ever
+            self._failed += 1
             self._counts.failures += 1
             log.exception("sink_crashed", sink=self._sink.name, error=str(error))
             self._away = True
             return False
+        self._failed = 0
         self._counts.written += len(records)
         return True
 

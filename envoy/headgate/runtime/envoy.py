@@ -150,7 +150,7 @@ def bootstrap(options: EnvoyOptions) -> _Json:
 def _runtime(batches: Batches) -> _Json:
     # Envoy would send every fifth span.
     gathered = {
-        "tracing.opentelemetry.min_flush_spans": batches.spans,
+        "tracing.opentelemetry.min_flush_spans": batches.items,
         "tracing.opentelemetry.flush_interval_ms": round(batches.seconds * 1000),
     }
     return {**_RUNTIME, **gathered}

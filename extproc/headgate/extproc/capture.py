@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from headgate.contract import otel
-from headgate.contract.otel import Batches, Exporter, Signal
+from headgate.contract.otel import NO_LIMITS, Batches, Destination, Limits, Signal
 from headgate.extproc.redaction import PLAIN, REDACTED, Rules, bounded, redact
 from headgate.extproc.tap import Tap
 from headgate.extproc.upstream import Report
@@ -40,10 +40,13 @@ class CaptureSettings:
     """What is captured, and where it goes; None for a signal that goes nowhere."""
 
     capture: Capture
-    traces: Exporter | None
-    logs: Exporter | None
+    traces: Destination | None
+    logs: Destination | None
     resource: Mapping[str, str]
-    batches: Batches = field(default_factory=Batches)
+    span_batches: Batches = field(default_factory=Batches)
+    event_batches: Batches = field(default_factory=Batches)
+    span_limits: Limits = NO_LIMITS
+    event_limits: Limits = NO_LIMITS
 
 
 def capture_settings(environment: Mapping[str, str], rules: Rules = PLAIN) -> CaptureSettings | None:
@@ -52,8 +55,8 @@ def capture_settings(environment: Mapping[str, str], rules: Rules = PLAIN) -> Ca
     if not wanted.any:
         return None
     notes: list[str] = []  # told where the gateway starts
-    traces = otel.exporter(environment, Signal.TRACES, notes) if wanted.spans else None
-    logs = otel.exporter(environment, Signal.LOGS, notes) if wanted.events else None
+    traces = otel.destination(environment, Signal.TRACES, notes) if wanted.spans else None
+    logs = otel.destination(environment, Signal.LOGS, notes) if wanted.events else None
     if traces is None and logs is None:
         return None
     name, others = otel.resource(environment)
@@ -62,7 +65,10 @@ def capture_settings(environment: Mapping[str, str], rules: Rules = PLAIN) -> Ca
         traces=traces,
         logs=logs,
         resource={**dict(others), "service.name": name},
-        batches=otel.batches(environment),
+        span_batches=otel.batches(environment, Signal.TRACES),
+        event_batches=otel.batches(environment, Signal.LOGS),
+        span_limits=otel.attribute_limits(environment, Signal.TRACES),
+        event_limits=otel.attribute_limits(environment, Signal.LOGS),
     )
 
 

@@ -22,12 +22,12 @@ class Capturer:
 
     def __init__(self, settings: CaptureSettings) -> None:
         self._settings = settings
-        capture, batches = settings.capture, settings.batches
+        capture = settings.capture
         self._senders: list[Sender[Captured]] = []
         if capture.spans and settings.traces is not None:
-            self._senders.append(Sender(settings.traces, Signal.TRACES, self._spans, batches))
+            self._senders.append(Sender(settings.traces, Signal.TRACES, self._spans, settings.span_batches))
         if capture.events and settings.logs is not None:
-            self._senders.append(Sender(settings.logs, Signal.LOGS, self._events, batches))
+            self._senders.append(Sender(settings.logs, Signal.LOGS, self._events, settings.event_batches))
 
     def offer(self, tap: Tap, report: Report) -> None:
         """An attempt is over. Never waits."""
@@ -37,10 +37,12 @@ class Capturer:
                 sender.offer(captured, tap.size)
 
     def _spans(self, batch: Sequence[Captured]) -> bytes:
-        return encode_spans(self._each(span_of, batch), self._settings.resource, SCOPE)
+        settings = self._settings
+        return encode_spans(self._each(span_of, batch), settings.resource, SCOPE, settings.span_limits)
 
     def _events(self, batch: Sequence[Captured]) -> bytes:
-        return encode_logs(self._each(event_of, batch), self._settings.resource, SCOPE)
+        settings = self._settings
+        return encode_logs(self._each(event_of, batch), settings.resource, SCOPE, settings.event_limits)
 
     def _each(self, tell: Callable[[Captured, Capture], Told], batch: Sequence[Captured]) -> list[Told]:
         found: list[Told] = []

@@ -4,7 +4,7 @@ https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 
 Rule: what nobody here can do is a note for the user, never a silent default; a variable that cannot be read is one too,
-and counts as unset.
+and counts as unset, as does an empty one. Notes say what is taken instead.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,6 +37,7 @@ class Protocol(StrEnum):
 
     GRPC = "grpc"
     HTTP = "http/protobuf"
+    JSON = "http/json"
 
 
 class Convention(StrEnum):
@@ -73,6 +74,10 @@ class Exporter:
     certificate_file: str = ""
     key_file: str = ""
     """What we show it, where it asks."""
+    compressed: bool = False
+    """By gzip."""
+    socket: str = ""
+    """Of a server on this machine, instead of its addresses: a path."""
 
     @property
     def url(self) -> str:
@@ -85,6 +90,26 @@ class Exporter:
         address = self.addresses[0]
         host = f"[{address.host}]" if ":" in address.host else address.host
         return f"{host}:{address.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where a signal goes: to a receiver, to standard output (a line of JSON for each message), or to both."""
+
+    receiver: Exporter | None = None
+    console: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of the attributes of a span or a log record; None for none."""
+
+    attributes_max: int | None = None
+    value_length_max: int | None = None
+    """Of a text, in characters."""
+
+
+NO_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +154,14 @@ class Tracing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batches:
-    """How spans are gathered: for all tracers of a process."""
+    """How spans or log records are gathered before they are sent."""
 
-    spans: int = 512
-    seconds: float = 1.0
+    items: int = 512
+    seconds: float = 5.0
+    queue_max: int = 2048
+    """What waits, at most."""
+    timeout_seconds: float = 30.0
+    """For one batch, with all that is tried again."""
 
 
 @dataclass(slots=True)
@@ -146,51 +175,103 @@ class _Reading:
         """The first variable that says something. An empty one is unset, as specified."""
         return next((value for name in names if (value := self.environment.get(name, "").strip())), "")
 
-    def number(self, name: str, otherwise: float, *, most: float = float("inf")) -> float:
+    def ratio(self, name: str) -> float:
         text = self.text(name)
         try:
-            found = float(text) if text else otherwise
+            found = float(text) if text else 1.0
         except ValueError:
             found = -1.0
-        if 0 <= found <= most:
+        if 0 <= found <= 1:
             return found
-        self.notes.append(f"{name}={text} is not read: a number from 0 to {most:g} is needed")
+        self.notes.append(f"{name}={text} is not read: a number from 0 to 1 is needed; 1 is taken")
+        return 1.0
+
+    def whole(self, name: str, otherwise: int | None, *, least: int = 0) -> int | None:
+        """A whole number."""
+        text = self.text(name)
+        if not text:
+            return otherwise
+        if text.isascii() and text.isdecimal() and int(text) >= least:
+            return min(int(text), _WHOLE_MAX)
+        taken = "no limit" if otherwise is None else otherwise
+        self.notes.append(f"{name}={text} is not read: a whole number from {least} on is needed; {taken} is taken")
         return otherwise
 
+    def seconds(self, name: str, otherwise: int, *, least: int = 0) -> float:
+        """Of milliseconds."""
+        return (self.whole(name, otherwise, least=least) or 0) / 1000
+
+    def timeout(self, name: str, otherwise: int) -> float:
+        """Of milliseconds; 0 is for ever, which is a long time."""
+        return self.seconds(name, otherwise) or _WHOLE_MAX / 1000
+
     def is_true(self, name: str) -> bool:
-        return self.text(name).lower() == "true"
+        text = self.text(name).lower()
+        if text not in ("", "true", "false"):
+            self.notes.append(f"{name}={text} is not read: true or false is needed; false is taken")
+        return text == "true"
+
+
+_WHOLE_MAX: Final = 2**31 - 1
 
 
 def disabled(environment: Mapping[str, str]) -> bool:
     """Whether all telemetry of OpenTelemetry's is off."""
-    return environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return _Reading(environment, []).is_true("OTEL_SDK_DISABLED")
 
 
 def asks(environment: Mapping[str, str], signal: Signal) -> bool:
     """Whether the environment says that a signal goes somewhere."""
-    return exporter(environment, signal, []) is not None
+    return destination(environment, signal, []) is not None
 
 
-def log_exporter(environment: Mapping[str, str], notes: list[str]) -> Exporter | None:
+def log_destination(environment: Mapping[str, str], notes: list[str]) -> Destination | None:
     """Where a log of requests goes. It is asked for by name: an endpoint that is there for traces asks for none."""
-    named = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT" in environment or environment.get("OTEL_LOGS_EXPORTER") == "otlp"
-    return exporter(environment, Signal.LOGS, notes) if named else None
+    read = _Reading(environment, [])
+    named = read.text("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_LOGS_EXPORTER")
+    return destination(environment, Signal.LOGS, notes) if named else None
 
 
-def exporter(environment: Mapping[str, str], signal: Signal, notes: list[str]) -> Exporter | None:
+def envoy_can_send(found: Destination, limits: Limits) -> bool:
+    """Whether Envoy itself can send a signal there: it speaks OTLP, as protobuf, as it is."""
+    receiver = found.receiver
+    plain = receiver is not None and receiver.protocol is not Protocol.JSON and not receiver.compressed
+    return plain and not found.console and limits == NO_LIMITS
+
+
+_CONSOLES: Final = frozenset({"console", "otlp/stdout"})
+
+
+def destination(environment: Mapping[str, str], signal: Signal, notes: list[str]) -> Destination | None:
     """Where a signal goes; None where it goes nowhere. Adds to `notes` what the user has to be told.
 
     An endpoint is enough, the signal's own or the common one; `OTEL_<SIGNAL>_EXPORTER` says otherwise.
     """
+    if disabled(environment):
+        return None
+    kinds = _exporters(_Reading(environment, notes), signal)
+    receiver = _receiver(environment, signal, notes) if "otlp" in kinds else None
+    console = not kinds.isdisjoint(_CONSOLES)
+    return Destination(receiver=receiver, console=console) if receiver or console else None
+
+
+def _exporters(read: _Reading, signal: Signal) -> frozenset[str]:
+    name = signal.value.upper()
+    found = frozenset(kind.strip() for kind in read.text(f"OTEL_{name}_EXPORTER").split(",")) - {""}
+    # the page of Prometheus is there anyway
+    known = {"otlp", "none", *_CONSOLES, *(("prometheus",) if signal is Signal.METRICS else ())}
+    for kind in sorted(found - known):
+        read.notes.append(f"OTEL_{name}_EXPORTER={kind} is not known, and left out: otlp, console and none are")
+    if found & known:
+        return found & known
+    endpoint = read.text(f"OTEL_EXPORTER_OTLP_{name}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return frozenset({"otlp"}) if endpoint else frozenset()
+
+
+def _receiver(environment: Mapping[str, str], signal: Signal, notes: list[str]) -> Exporter | None:
     read = _Reading(environment, notes)
     name = signal.value.upper()
-    wanted = read.text(f"OTEL_{name}_EXPORTER")
     own, common = read.text(f"OTEL_EXPORTER_OTLP_{name}_ENDPOINT"), read.text("OTEL_EXPORTER_OTLP_ENDPOINT")
-    kinds = {kind.strip() for kind in wanted.split(",")} if wanted else ({"otlp"} if own or common else set[str]())
-    known = {"otlp", "none", *({"prometheus"} if signal is Signal.METRICS else ())}  # whose page is there anyway
-    notes.extend(f"OTEL_{name}_EXPORTER={kind} is not known: otlp or none" for kind in sorted(kinds - known))
-    if disabled(environment) or "otlp" not in kinds:
-        return None
     protocol = _protocol(read, name)
     endpoint = own or common or f"http://localhost:{4317 if protocol is Protocol.GRPC else 4318}"
     found = parse_endpoint(endpoint, protocol, insecure=_insecure(read, name))
@@ -200,37 +281,55 @@ def exporter(environment: Mapping[str, str], signal: Signal, notes: list[str]) -
             "https://host:port is needed; credentials belong into OTEL_EXPORTER_OTLP_HEADERS"
         )
         return None
-    if protocol is Protocol.HTTP and not own:
+    if protocol is not Protocol.GRPC and not own:
         path, mark, query = found.path.partition("?")
         found = replace(found, path=f"{path.rstrip('/')}/v1/{signal.value}{mark}{query}")
-    if read.text(f"OTEL_EXPORTER_OTLP_{name}_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION") not in ("", "none"):
-        notes.append("OTEL_EXPORTER_OTLP_COMPRESSION is not read: what is sent is not compressed")
-
-    def setting(what: str) -> str:
-        return read.text(f"OTEL_EXPORTER_OTLP_{name}_{what}", f"OTEL_EXPORTER_OTLP_{what}")
-
-    millis = f"OTEL_EXPORTER_OTLP_{name}_TIMEOUT"
-    millis = millis if read.text(millis) else "OTEL_EXPORTER_OTLP_TIMEOUT"
+    certificate, key = (read.text(*_named(name, f"CLIENT_{what}")) for what in ("CERTIFICATE", "KEY"))
+    if bool(certificate) is not bool(key):
+        notes.append("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and _CLIENT_KEY go together: none is shown to the receiver")
+        certificate = key = ""
     return replace(
         found,
-        headers=tuple((key.lower(), Secret(value)) for key, value in pairs(setting("HEADERS"))),
-        timeout_seconds=read.number(millis, SECONDS_MAX * 1000) / 1000,
-        ca_file=setting("CERTIFICATE"),
-        certificate_file=setting("CLIENT_CERTIFICATE"),
-        key_file=setting("CLIENT_KEY"),
+        headers=tuple(
+            (key.lower(), Secret(value)) for key, value in _read_pairs(read, "headers", *_named(name, "HEADERS"))
+        ),
+        timeout_seconds=read.timeout(_said(read, *_named(name, "TIMEOUT")), round(SECONDS_MAX * 1000)),
+        ca_file=read.text(*_named(name, "CERTIFICATE")),
+        certificate_file=certificate,
+        key_file=key,
+        compressed=_compressed(read, name),
     )
 
 
+def _named(name: str, what: str) -> tuple[str, str]:
+    """The variable of a signal, and that of all of them."""
+    return f"OTEL_EXPORTER_OTLP_{name}_{what}", f"OTEL_EXPORTER_OTLP_{what}"
+
+
+def _said(read: _Reading, own: str, common: str) -> str:
+    """The variable that counts."""
+    return own if read.text(own) else common
+
+
+def _compressed(read: _Reading, name: str) -> bool:
+    variable = _said(read, *_named(name, "COMPRESSION"))
+    text = read.text(variable)
+    if text not in ("", "none", "gzip"):
+        read.notes.append(f"{variable}={text} is not known: gzip and none are; nothing is compressed")
+    return text == "gzip"
+
+
 def _protocol(read: _Reading, name: str) -> Protocol:
-    text = read.text(f"OTEL_EXPORTER_OTLP_{name}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    variable = _said(read, *_named(name, "PROTOCOL"))
+    text = read.text(variable)
     if text and text not in (*Protocol,):
-        read.notes.append(f"OTLP's protocol {text} is not spoken: {Protocol.HTTP} is, and {Protocol.GRPC}")
-    return Protocol.GRPC if text == Protocol.GRPC else Protocol.HTTP
+        read.notes.append(f"{variable}={text} is not known: {', '.join(Protocol)} are; {Protocol.HTTP} is taken")
+        text = ""
+    return Protocol(text or Protocol.HTTP)
 
 
 def _insecure(read: _Reading, name: str) -> bool:
-    own = f"OTEL_EXPORTER_OTLP_{name}_INSECURE"
-    return read.is_true(own) if read.text(own) else read.is_true("OTEL_EXPORTER_OTLP_INSECURE")
+    return read.is_true(_said(read, *_named(name, "INSECURE")))
 
 
 def parse_endpoint(text: str, protocol: Protocol, *, insecure: bool = False) -> Exporter | None:
@@ -248,8 +347,8 @@ def parse_endpoint(text: str, protocol: Protocol, *, insecure: bool = False) -> 
         return None  # who needs a password says it in a header
     tls = parts.scheme == "https"
     if port is None:
-        port = (443 if tls else 80) if protocol is Protocol.HTTP else 4317
-    path = parts.path or "/" if protocol is Protocol.HTTP else ""
+        port = 4317 if protocol is Protocol.GRPC else 443 if tls else 80
+    path = "" if protocol is Protocol.GRPC else parts.path or "/"
     return Exporter(
         protocol=protocol,
         authority=parts.netloc.rpartition("@")[2],
@@ -265,9 +364,22 @@ def pairs(text: str) -> Pairs:
     return tuple((unquote(name.strip()), unquote(value.strip())) for name, _, value in found)
 
 
-def resource(environment: Mapping[str, str]) -> tuple[str, Pairs]:
-    """`service.name`, and the other attributes of whoever tells."""
-    known = dict(pairs(environment.get("OTEL_RESOURCE_ATTRIBUTES", "")))
+def _read_pairs(read: _Reading, what: str, *names: str) -> Pairs:
+    """`pairs` of the first variable that says something. What is none is left out, and never told: it may be a key."""
+    text = read.text(*names)
+    if any(pair.strip() and "=" not in pair for pair in text.split(",")):
+        read.notes.append(f"{names[0]}: some {what} are left out: write name=value,name=value, percent-encoded")
+    return pairs(text)
+
+
+def resource(environment: Mapping[str, str], notes: list[str] | None = None) -> tuple[str, Pairs]:
+    """`service.name`, and the other attributes of whoever tells. As specified, one that is wrong discards them all."""
+    text = environment.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    if any(pair.strip() and "=" not in pair for pair in text.split(",")):
+        if notes is not None:
+            notes.append("OTEL_RESOURCE_ATTRIBUTES is not read: name=value,name=value is needed, percent-encoded")
+        text = ""
+    known = dict(pairs(text))
     named = known.pop("service.name", "")
     return environment.get("OTEL_SERVICE_NAME", "").strip() or named or SERVICE_NAME, tuple(sorted(known.items()))
 
@@ -285,33 +397,48 @@ _SAMPLERS: Final[Mapping[str, Callable[[float], Sampler]]] = {
 def _sampler(read: _Reading) -> Sampler:
     name = read.text("OTEL_TRACES_SAMPLER")
     if name and name not in _SAMPLERS:
-        read.notes.append(f"OTEL_TRACES_SAMPLER={name} is not known: {', '.join(_SAMPLERS)}")
+        read.notes.append(
+            f"OTEL_TRACES_SAMPLER={name} is not known: {', '.join(_SAMPLERS)} are; parentbased_always_on is taken"
+        )
         name = ""
-    ratio = read.number("OTEL_TRACES_SAMPLER_ARG", 1.0, most=1.0) if name.endswith("ratio") else 1.0
+    ratio = read.ratio("OTEL_TRACES_SAMPLER_ARG") if name.endswith("ratio") else 1.0
     return _SAMPLERS[name or "parentbased_always_on"](ratio)
 
 
 def _convention(read: _Reading) -> Convention:
     text = read.text("AI_GATEWAY_TRACING_SEMCONV")
     if text and text not in (*Convention,):
-        read.notes.append(f"AI_GATEWAY_TRACING_SEMCONV={text} is not known: {', '.join(Convention)}")
+        read.notes.append(f"AI_GATEWAY_TRACING_SEMCONV={text} is not known: {', '.join(Convention)}; gen_ai is taken")
     return Convention.OPENINFERENCE if text == Convention.OPENINFERENCE else Convention.GEN_AI
 
 
-def tracing(environment: Mapping[str, str], attributes: Pairs = ()) -> tuple[Tracing | None, tuple[str, ...]]:
-    """How requests are traced, None for not at all; and what the user has to be told."""
+def tracing(
+    environment: Mapping[str, str], attributes: Pairs = (), via: Exporter | None = None
+) -> tuple[Tracing | None, tuple[str, ...]]:
+    """How requests are traced, None for not at all; and what the user has to be told.
+
+    `via` is a server of ours that sends what Envoy tells it; without one Envoy sends it itself, as well as it can.
+    """
     notes: list[str] = []
-    where = exporter(environment, Signal.TRACES, notes)
+    found = destination(environment, Signal.TRACES, notes)
     content = environment.get(CAPTURE_VARIABLE, "").strip()
     if content.lower() not in _CONTENTS:
-        notes.append(f"{CAPTURE_VARIABLE}={content} is not known: span_only, event_only, span_and_event or no_content")
+        notes.append(
+            f"{CAPTURE_VARIABLE}={content} is not known: span_only, event_only, span_and_event and no_content are; "
+            "nothing is captured"
+        )
+    if found is None:
+        return None, tuple(notes)
+    gathered = batches(environment, Signal.TRACES, notes)
+    limits = attribute_limits(environment, Signal.TRACES, notes)
+    where = via or _sent_by_envoy(found, limits, gathered, notes)
     if where is None:
         return None, tuple(notes)
     read = _Reading(environment, notes)
-    service_name, others = resource(environment)
+    service_name, others = resource(environment, notes)
     said = {name.strip() for name in (read.text("OTEL_PROPAGATORS") or "tracecontext,baggage").split(",")}
-    unknown = sorted(said - {"tracecontext", "baggage", "none"})
-    notes.extend(f"OTEL_PROPAGATORS: {name} is not spoken: tracecontext and baggage are" for name in unknown)
+    unknown = sorted(said - {"tracecontext", "baggage", "none", ""})
+    notes.extend(f"OTEL_PROPAGATORS: {name} is left out: tracecontext and baggage are spoken" for name in unknown)
     return Tracing(
         exporter=where,
         service_name=service_name,
@@ -321,19 +448,76 @@ def tracing(environment: Mapping[str, str], attributes: Pairs = ()) -> tuple[Tra
         attributes=attributes,
         trace_context="tracecontext" in said,
         baggage="baggage" in said,
-        queue_max=int(read.number("OTEL_BSP_MAX_QUEUE_SIZE", 2048)),
+        queue_max=gathered.queue_max,
     ), tuple(notes)
 
 
-def batches(environment: Mapping[str, str]) -> Batches:
-    """How spans are gathered. What cannot be read is as if it were not there; `tracing` does not tell of it."""
-    read = _Reading(environment, [])
-    otherwise = Batches()
-    seconds = read.number("OTEL_BSP_SCHEDULE_DELAY", otherwise.seconds * 1000) / 1000
-    return Batches(
-        spans=int(read.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", otherwise.spans)) or otherwise.spans,
-        seconds=seconds or otherwise.seconds,
+def _sent_by_envoy(found: Destination, limits: Limits, gathered: Batches, notes: list[str]) -> Exporter | None:
+    receiver = found.receiver
+    if found.console:
+        notes.append("OTEL_TRACES_EXPORTER: Envoy writes no spans to the console: leave out --direct-traces")
+    if receiver is None:
+        return None
+    if receiver.protocol is Protocol.JSON:
+        notes.append(f"Envoy sends no {Protocol.JSON}: {Protocol.HTTP} is taken (or leave out --direct-traces)")
+    if receiver.compressed:
+        notes.append("Envoy compresses no spans: they are sent as they are (or leave out --direct-traces)")
+    if limits != NO_LIMITS:
+        notes.append("Envoy knows no limits of attributes: there are none (or leave out --direct-traces)")
+    return replace(
+        receiver,
+        protocol=Protocol.GRPC if receiver.protocol is Protocol.GRPC else Protocol.HTTP,
+        compressed=False,
+        timeout_seconds=min(receiver.timeout_seconds, gathered.timeout_seconds),  # it tries once
     )
+
+
+_PROCESSORS: Final[Mapping[Signal, tuple[str, int]]] = {
+    Signal.TRACES: ("OTEL_BSP", 5000),
+    Signal.LOGS: ("OTEL_BLRP", 1000),
+}
+"""Batch processors, and the milliseconds after which they send."""
+_QUEUE: Final = 2048
+_BATCH: Final = 512
+_TIMEOUT: Final = 30_000
+
+
+def batches(environment: Mapping[str, str], signal: Signal = Signal.TRACES, notes: list[str] | None = None) -> Batches:
+    """How spans or log records are gathered."""
+    read = _Reading(environment, [] if notes is None else notes)
+    prefix, delay = _PROCESSORS[signal]
+    queue_max = read.whole(f"{prefix}_MAX_QUEUE_SIZE", _QUEUE, least=1) or _QUEUE
+    items = read.whole(f"{prefix}_MAX_EXPORT_BATCH_SIZE", min(_BATCH, queue_max), least=1) or _BATCH
+    if items > queue_max:
+        read.notes.append(f"{prefix}_MAX_EXPORT_BATCH_SIZE={items} is more than the queue holds: {queue_max} is taken")
+    return Batches(
+        items=min(items, queue_max),
+        seconds=read.seconds(f"{prefix}_SCHEDULE_DELAY", delay),
+        queue_max=queue_max,
+        timeout_seconds=read.timeout(f"{prefix}_EXPORT_TIMEOUT", _TIMEOUT),
+    )
+
+
+def periods(environment: Mapping[str, str], notes: list[str]) -> tuple[float, float]:
+    """After how many seconds metrics are sent again, and how many one message may take."""
+    read = _Reading(environment, notes)
+    interval = read.seconds("OTEL_METRIC_EXPORT_INTERVAL", 60_000, least=1)
+    return interval, read.timeout("OTEL_METRIC_EXPORT_TIMEOUT", 30_000)
+
+
+_LIMITED: Final[Mapping[Signal, str]] = {Signal.TRACES: "SPAN", Signal.LOGS: "LOGRECORD"}
+
+
+def attribute_limits(environment: Mapping[str, str], signal: Signal, notes: list[str] | None = None) -> Limits:
+    """What spans or log records may hold. Without a variable all of it: OpenTelemetry's 128 attributes would cut what
+    is asked for by name."""
+    read = _Reading(environment, [] if notes is None else notes)
+
+    def limit(what: str) -> int | None:
+        own = f"OTEL_{_LIMITED[signal]}_ATTRIBUTE_{what}_LIMIT"
+        return read.whole(_said(read, own, f"OTEL_ATTRIBUTE_{what}_LIMIT"), None)
+
+    return Limits(limit("COUNT"), limit("VALUE_LENGTH"))
 
 
 CAPTURE_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"

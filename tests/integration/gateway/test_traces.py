@@ -7,12 +7,14 @@ from typing import Any
 
 import httpx
 import pytest
+from headgate.contract.otel import OPERATION_EVENT
 from support import manifests
 from support.manifests import backend, ref, route, rule
-from support.otlp import CLIENT, ERROR, SERVER, OtlpReceiver, Span
+from support.otlp import CLIENT, ERROR, SERVER, OtlpReceiver, Span, spans_of_json
 from support.ports import free_port
 from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider
 from support.stage import Stage
+from support.waiting import wait_until
 
 SERVICE = "shop"
 
@@ -102,7 +104,7 @@ def test_native_request(stage: Stage, receiver: OtlpReceiver) -> None:
         assert span["gen_ai.provider.name"] == "openai"
         assert span["gen_ai.request.model"] == "gpt"
         assert span["gen_ai.response.model"] == "gpt-2025-01-01"
-        assert (span["gen_ai.usage.input_tokens"], span["gen_ai.usage.output_tokens"]) == ("11", "7")
+        assert (span["gen_ai.usage.input_tokens"], span["gen_ai.usage.output_tokens"]) == (11, 7)
         assert (span["session.id"], span["gen_ai.conversation.id"]) == ("s-1", "s-1")
         assert span["error.type"] is None
         assert span.resource["service.name"] == SERVICE
@@ -131,11 +133,11 @@ def test_failover(stage: Stage, receiver: OtlpReceiver) -> None:
     spans = list(receiver.trace(asked.trace, 4))
     request = the_request(spans, asked)
     first, second = attempts_of(spans, request)
-    # of an attempt Envoy's tags know no status: its own attribute says it
-    assert (first["http.status_code"], first.status, second["http.status_code"]) == ("503", ERROR, "200")
+    assert (first["http.status_code"], first.status, second["http.status_code"]) == (503, ERROR, 200)
+    assert (first["error.type"], second["error.type"]) == ("upstream_failed", None)
     assert (first["gen_ai.provider.name"], second["gen_ai.provider.name"]) == ("openai", "anthropic")
     assert request["error.type"] is None
-    assert request["headgate.attempts"] == "2"
+    assert request["headgate.attempts"] == 2
 
 
 def test_hang_up(stage: Stage, receiver: OtlpReceiver) -> None:
@@ -212,7 +214,7 @@ def test_every_front(stage: Stage, receiver: OtlpReceiver, front: str, model: st
         assert span["gen_ai.provider.name"] == provider
         assert (span["gen_ai.request.model"], span["gen_ai.original.model"]) == (model, model)
         assert span["gen_ai.response.model"] == f"{model}-2025-01-01"
-        assert (span["gen_ai.usage.input_tokens"], span["gen_ai.usage.output_tokens"]) == ("11", "7")
+        assert (span["gen_ai.usage.input_tokens"], span["gen_ai.usage.output_tokens"]) == (11, 7)
 
 
 def test_keys_in_paths_are_not_told(stage: Stage, receiver: OtlpReceiver) -> None:
@@ -239,16 +241,99 @@ def test_what_the_client_does_not_trace_is_not(stage: Stage, receiver: OtlpRecei
 
 
 @contextmanager
-def small(receiver: OtlpReceiver, **environment: str) -> Generator[Stage]:
+def small(receiver: OtlpReceiver, *arguments: str, **environment: str) -> Generator[Stage]:
     with Stage(openai=Provider(OPENAI, key="sk-o", tolerated_headers=("baggage",))) as stage:
         documents = [
             *manifests.gateway({"port": stage.port}),
             *backend("openai", stage["openai"].port, key="sk-o"),
-            route("r", [rule("gpt", ref("openai"))]),
+            *backend("gone", free_port(), key="sk-o"),
+            route("r", [rule("gpt", ref("openai")), rule("gone", ref("gone"), ref("openai", priority=1))]),
         ]
         receiver.forget()
         said = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_url, "OTEL_BSP_SCHEDULE_DELAY": "100", **environment}
-        yield stage.run(documents, environment=said)
+        yield stage.run(documents, *arguments, environment=said)
+
+
+def test_attempt_that_reached_nobody(stage: Stage, receiver: OtlpReceiver) -> None:
+    asked = Asked()
+    stage["openai"].answer(Answer(delivery=Delivery(reset=True)))
+    assert chat(stage, asked, "two") == 200
+    spans = list(receiver.trace(asked.trace, 3))
+    first, second = attempts_of(spans, the_request(spans, asked))
+    assert (first["error.type"], first.status) == ("upstream_reset", ERROR)
+    assert (second["error.type"], second["gen_ai.usage.output_tokens"]) == (None, 7)
+
+
+def test_direct(receiver: OtlpReceiver) -> None:
+    """Envoy's own, as they are: text."""
+    with small(receiver, "--direct-traces", OTEL_METRICS_EXPORTER="none") as stage:
+        assert "collector" not in stage.gateway.processes()
+        asked = Asked()
+        assert chat(stage, asked, "gpt") == 200
+        spans = list(receiver.trace(asked.trace, 2))
+        request = the_request(spans, asked)
+        assert (request["gen_ai.usage.input_tokens"], request["headgate.attempts"]) == ("11", "1")
+        assert receiver.received.headers[-1]["content-type"] == "application/x-protobuf"
+
+
+def test_what_envoy_cannot_send_is_said(receiver: OtlpReceiver) -> None:
+    environment = {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        "OTEL_LOG_LEVEL": "debug",
+    }
+    with small(receiver, "--direct-traces", **environment) as stage:
+        said = stage.gateway.output
+        assert "http/protobuf is taken" in said
+        assert "compresses no spans" in said
+        assert "OTEL_LOG_LEVEL is not read" in said
+
+
+def test_json_compressed_with_limits(receiver: OtlpReceiver) -> None:
+    environment = {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "5",
+    }
+    with small(receiver, **environment) as stage:
+        asked = Asked()
+        assert chat(stage, asked, "gpt") == 200
+        spans = list(receiver.trace(asked.trace, 2))
+        request = the_request(spans, asked)
+        assert request["gen_ai.usage.input_tokens"] == 11
+        assert request["gen_ai.response.model"] == "gpt-2"
+        headers = receiver.received.headers[-1]
+        assert (headers["content-type"], headers["content-encoding"]) == ("application/json", "gzip")
+
+
+def test_console(receiver: OtlpReceiver) -> None:
+    """A line of JSON on standard output for each message, of all three signals."""
+    environment = {f"OTEL_{signal}_EXPORTER": "console" for signal in ("TRACES", "METRICS", "LOGS")}
+    environment |= {"OTEL_METRIC_EXPORT_INTERVAL": "200", "OTEL_BLRP_SCHEDULE_DELAY": "100"}
+    with small(receiver, **environment) as stage:
+        asked = Asked()
+        assert chat(stage, asked, "gpt") == 200
+
+        def told() -> bool:
+            lines = [line for line in stage.gateway.output.splitlines() if line.startswith('{"resource')]
+            spans = [span for line in lines if "resourceSpans" in line for span in spans_of_json(line)]
+            return (
+                sum(span.trace == asked.trace for span in spans) == 2
+                and any("gen_ai.client.token.usage" in line for line in lines if "resourceMetrics" in line)
+                and any(f'"eventName":"{OPERATION_EVENT}"' in line for line in lines if "resourceLogs" in line)
+            )
+
+        wait_until(told, "spans, metrics and a log on standard output")
+        assert not receiver.received.spans
+
+
+def test_a_receiver_that_was_away_gets_what_waited(receiver: OtlpReceiver) -> None:
+    port = free_port()
+    with small(receiver, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}") as stage:
+        asked = Asked()
+        assert chat(stage, asked, "gpt") == 200
+        with OtlpReceiver(http_port=port) as late:
+            assert len(late.trace(asked.trace, 2, timeout_seconds=20)) == 2
 
 
 def test_http_openinference_and_no_propagation(receiver: OtlpReceiver) -> None:
@@ -266,7 +351,7 @@ def test_http_openinference_and_no_propagation(receiver: OtlpReceiver) -> None:
         request, _ = sorted(receiver.wait(lambda _: True, 2), key=lambda span: span.kind)
         assert (request.trace != asked.trace, request.parent) == (True, "")
         assert (request.name, request["openinference.span.kind"]) == ("ChatCompletion", "LLM")
-        assert (request["llm.token_count.prompt"], request["llm.token_count.total"]) == ("11", "18")
+        assert (request["llm.token_count.prompt"], request["llm.token_count.total"]) == (11, 18)
         assert request["llm.model_name"] == "gpt"
         assert request["team"] == "blue"
         assert receiver.received.headers[-1]["authorization"] == "Basic eA=="

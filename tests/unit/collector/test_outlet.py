@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-from headgate.collector import outlet as module
 from headgate.collector.counters import SinkCounts
-from headgate.collector.outlet import Outlet
+from headgate.collector.outlet import Outlet, Pace
 from headgate.collector.sinks.sink import SinkError
 from headgate.collector.spool import Spool
 from headgate.ledger.record import UsageRecord
@@ -38,15 +36,12 @@ class Kept:
         pass
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GATHER_SECONDS", 0.0)
-    monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
+IMPATIENT = Pace(gather_seconds=0.0, retry_seconds=0.01, retry_seconds_max=0.01)
 
 
 async def test_everything_is_written_in_order() -> None:
     sink, counts = Kept(), SinkCounts()
-    outlet = Outlet(sink, counts)
+    outlet = Outlet(sink, counts, pace=IMPATIENT)
     for first in range(0, 3000, 100):
         outlet.offer(records(first, 100))
     await outlet.close(5)
@@ -57,12 +52,12 @@ async def test_everything_is_written_in_order() -> None:
 async def test_sink_that_is_away_costs_no_record(tmp_path: Path) -> None:
     sink, counts = Kept(), SinkCounts()
     sink.away = True
-    outlet = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=1 << 20))
+    outlet = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=1 << 20), pace=IMPATIENT)
     outlet.offer(records(0, 50))
     await outlet.close(0.05)
     assert counts.spooled == 50
     sink.away = False
-    again = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=1 << 20))
+    again = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=1 << 20), pace=IMPATIENT)
     again.offer(records(50, 10))
     await again.close(5)
     assert sink.ids == [str(n) for n in range(60)]
@@ -72,7 +67,7 @@ async def test_sink_that_is_away_costs_no_record(tmp_path: Path) -> None:
 async def test_write_that_does_not_end_in_time_is_kept(tmp_path: Path) -> None:
     sink, counts = Kept(), SinkCounts()
     sink.slow = True
-    outlet = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=1 << 20))
+    outlet = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=1 << 20), pace=IMPATIENT)
     outlet.offer(records(0, 10))
     await outlet.close(0.05)
     assert (counts.spooled, counts.dropped) == (10, 0)
@@ -81,17 +76,16 @@ async def test_write_that_does_not_end_in_time_is_kept(tmp_path: Path) -> None:
 async def test_beyond_the_declared_buffer_records_are_dropped_and_counted(tmp_path: Path) -> None:
     sink, counts = Kept(), SinkCounts()
     sink.away = True
-    outlet = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=5_000))
+    outlet = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=5_000), pace=IMPATIENT)
     outlet.offer(records(0, 50))
     await outlet.close(0.05)
     assert 0 < counts.spooled < 50
     assert counts.spooled + counts.dropped == 50
 
 
-async def test_memory_is_bounded_without_a_spool(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAITING_MAX", 20)
+async def test_memory_is_bounded_without_a_spool() -> None:
     sink, counts = Kept(), SinkCounts()
-    outlet = Outlet(sink, counts)
+    outlet = Outlet(sink, counts, pace=Pace(waiting_max=20))
     outlet.offer(records(0, 30))
     assert (counts.waiting, counts.dropped) == (20, 10)
     await outlet.close(5)

@@ -75,7 +75,7 @@ async def test_metrics_are_sent_at_the_end(receiver: Receiver) -> None:
         "OTEL_RESOURCE_ATTRIBUTES": "zone=b",
     }
     made, chosen = registry(), configured(environment)
-    export = MetricsExport(made, chosen, open_transport(chosen.exporter, Signal.METRICS))
+    export = MetricsExport(made, chosen, open_transport(chosen.destination, Signal.METRICS))
     export.start()
     await export.close()
     assert receiver.headers == ["Bearer x"]
@@ -98,13 +98,14 @@ async def test_delta_is_what_came_since_the_last_message_that_was_taken(receiver
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{receiver.address}/v1/metrics",
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
         "OTEL_METRIC_EXPORT_INTERVAL": "20",
+        "OTEL_METRIC_EXPORT_TIMEOUT": "100",
     }
     made = Registry()
     tokens = made.histogram("gen_ai.client.token.usage", "T.", (), (1.0, 4.0), unit="token").at()
     tokens.observe(3)
     chosen = configured(environment)
     assert chosen.interval_seconds == 0.02
-    export = MetricsExport(made, chosen, open_transport(chosen.exporter, Signal.METRICS))
+    export = MetricsExport(made, chosen, open_transport(chosen.destination, Signal.METRICS))
     await export.export()
     tokens.observe(9)
     receiver.status = 503
@@ -138,15 +139,16 @@ async def test_over_grpc() -> None:
     chosen = configured(
         {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     )
-    assert chosen.exporter.protocol is Protocol.GRPC
-    await MetricsExport(registry(), chosen, open_transport(chosen.exporter, Signal.METRICS)).close()
+    assert chosen.destination.receiver is not None
+    assert chosen.destination.receiver.protocol is Protocol.GRPC
+    await MetricsExport(registry(), chosen, open_transport(chosen.destination, Signal.METRICS)).close()
     await server.stop(0)
     assert ExportMetricsServiceRequest.FromString(received[0]).resource_metrics
 
 
 async def test_a_receiver_that_is_away_is_an_error_for_the_log_only() -> None:
     chosen = configured({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
-    transport = open_transport(chosen.exporter, Signal.METRICS)
+    transport = open_transport(chosen.destination, Signal.METRICS)
     with pytest.raises(SendError):
         await transport.send(b"")
     await MetricsExport(registry(), chosen, transport).close()

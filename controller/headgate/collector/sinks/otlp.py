@@ -1,7 +1,9 @@
 """Records as OpenTelemetry logs, over OTLP."""
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
+from headgate.collector.settings import OTLP
 from headgate.collector.sinks.sink import RefusedError, SinkError
 from headgate.contract import otel
 from headgate.contract.otel import Signal
@@ -56,16 +58,28 @@ def log_record(record: UsageRecord) -> LogRecord:
 class OtlpLogs:
     """A message for each batch."""
 
-    name = "otlp"
+    name = OTLP
 
-    def __init__(self, transport: Transport, resource: otel.Pairs) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        resource: otel.Pairs,
+        *,
+        limits: otel.Limits = otel.NO_LIMITS,
+        timeout_seconds: float = 30.0,
+    ) -> None:
         self._transport = transport
         self._resource = dict(resource)
+        self._limits = limits
+        self._timeout_seconds = timeout_seconds
 
     async def write(self, records: Sequence[UsageRecord]) -> None:
-        message = encode_logs([log_record(record) for record in records], self._resource, otel.SCOPE)
+        message = encode_logs([log_record(record) for record in records], self._resource, otel.SCOPE, self._limits)
         try:
-            await self._transport.send(message)
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._transport.send(message)
+        except TimeoutError:
+            raise SinkError(f"not sent within {self._timeout_seconds:g} s") from None
         except SendError as error:
             raise (SinkError if error.again else RefusedError)(str(error)) from error
 
@@ -84,8 +98,12 @@ def open_logs(environment: Mapping[str, str], endpoint: str = "") -> tuple[OtlpL
             "OTEL_LOGS_EXPORTER": "otlp",
         }
     notes: list[str] = []
-    exporter = otel.log_exporter(environment, notes)
-    if exporter is None:
+    destination = otel.log_destination(environment, notes)
+    if destination is None:
         return None, tuple(notes)
     name, others = otel.resource(environment)
-    return OtlpLogs(open_transport(exporter, Signal.LOGS), (("service.name", name), *others)), tuple(notes)
+    limits = otel.attribute_limits(environment, Signal.LOGS, notes)
+    seconds = otel.batches(environment, Signal.LOGS, notes).timeout_seconds
+    transport = open_transport(destination, Signal.LOGS)
+    logs = OtlpLogs(transport, (("service.name", name), *others), limits=limits, timeout_seconds=seconds)
+    return logs, tuple(notes)

@@ -194,8 +194,9 @@ def service_clusters(options: Options) -> tuple[Cluster, ...]:
         result.append(_service_cluster(RATELIMIT_CLUSTER, _sockets(options.ratelimit_socket)))
     elif options.ratelimit_address:
         result.append(_remote_cluster(RATELIMIT_CLUSTER, options.ratelimit_address))
-    if options.collector_socket:
-        result.append(_service_cluster(telemetry.COLLECTOR_CLUSTER, _sockets(options.collector_socket)))
+    spans = options.tracing.exporter.socket if options.tracing is not None else ""
+    if socket := options.collector_socket or spans:
+        result.append(_service_cluster(telemetry.COLLECTOR_CLUSTER, _sockets(socket)))
     elif options.collector_address:
         result.append(_remote_cluster(telemetry.COLLECTOR_CLUSTER, options.collector_address))
     for cluster in result:

@@ -14,6 +14,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SdsSecret
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from headgate.compiler.lower.filters.telemetry import COLLECTOR_CLUSTER
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address
 from headgate.contract.otel import Exporter, Protocol
 
@@ -24,7 +25,9 @@ UNSENT_BYTES_MAX = 4_194_304
 
 
 def cluster_name(exporter: Exporter) -> str:
-    """Receivers that are asked alike share a cluster."""
+    """Receivers that are asked alike share a cluster; a socket is our own collector's."""
+    if exporter.socket:
+        return COLLECTOR_CLUSTER
     said = repr((exporter.protocol, exporter.authority, exporter.addresses, exporter.tls, _secret_digest(exporter)))
     files = repr((exporter.ca_file, exporter.certificate_file, exporter.key_file))
     return f"headgate-otlp/{sha256((said + files).encode()).hexdigest()[:12]}"

@@ -112,7 +112,7 @@ def lower_program(program: ir.Program, options: Options) -> Lowered:
     traced = sorted({each.tracing for each in by_listener.values() if each.tracing is not None}, key=repr)
     told = (log for each in _listeners(program) for log in (options.logs if each.logs is None else each.logs))
     receivers = {each for log in told for each in (log.otlp, log.als) if each is not None}
-    for exporter in receivers | {each.exporter for each in traced}:
+    for exporter in receivers | {each.exporter for each in traced if not each.exporter.socket}:
         add(otlp.cluster(exporter, options.ca_file))
         for secret in otlp.secrets(exporter):
             add(secret)

@@ -16,14 +16,13 @@ from typing import Final
 from headgate.contract import otel
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import Distribution, Kind, Labels, Reading, Registry, Value
-from headgate.runtime.otlp.transport import SendError, Transport
+from headgate.runtime.otlp.transport import SendError, Transport, send_patiently
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric, NumberDataPoint
 
 log = event_log("otlp")
 
-INTERVAL_SECONDS: Final = 60.0
 GEN_AI_SCOPE: Final = "envoyproxy/ai-gateway"
 """compat: the meter of `gen_ai` metrics."""
 _NANOS: Final = 1_000_000_000
@@ -33,8 +32,10 @@ _NANOS: Final = 1_000_000_000
 class MetricsSettings:
     """Where metrics go, how often, and in what form."""
 
-    exporter: otel.Exporter
-    interval_seconds: float = INTERVAL_SECONDS
+    destination: otel.Destination
+    interval_seconds: float = 60.0
+    timeout_seconds: float = 30.0
+    """For one message, with all that is tried again."""
     delta: bool = False
     resource: otel.Pairs = ()
 
@@ -42,20 +43,21 @@ class MetricsSettings:
 def metrics_settings(environment: Mapping[str, str]) -> tuple[MetricsSettings | None, tuple[str, ...]]:
     """What `OTEL_*` variables say, None where metrics go nowhere; and what the user has to be told."""
     notes: list[str] = []
-    exporter = otel.exporter(environment, otel.Signal.METRICS, notes)
-    if exporter is None:
+    destination = otel.destination(environment, otel.Signal.METRICS, notes)
+    if destination is None:
         return None, tuple(notes)
-    millis = environment.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
-    if millis and not (millis.isdecimal() and int(millis)):
-        notes.append(f"OTEL_METRIC_EXPORT_INTERVAL={millis} is not read: milliseconds are needed")
-        millis = ""
+    interval, timeout = otel.periods(environment, notes)
     preferred = environment.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "").strip().lower()
     if preferred not in ("", "cumulative", "delta", "lowmemory"):
-        notes.append(f"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE={preferred} is not known: cumulative or delta")
+        notes.append(
+            f"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE={preferred} is not known: cumulative, delta and "
+            "lowmemory are; cumulative is taken"
+        )
     name, others = otel.resource(environment)
     found = MetricsSettings(
-        exporter=exporter,
-        interval_seconds=int(millis) / 1000 if millis else INTERVAL_SECONDS,
+        destination=destination,
+        interval_seconds=interval,
+        timeout_seconds=timeout,
         delta=preferred in ("delta", "lowmemory"),
         resource=(("service.name", name), *others),
     )
@@ -170,11 +172,13 @@ class MetricsExport:
     _sent: dict[str, Mapping[Labels, Value]] = field(default_factory=dict[str, Mapping[Labels, Value]])
     _start: int = field(default_factory=time.time_ns)
     _task: asyncio.Task[None] | None = None
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
+        self._ended.set()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -194,7 +198,7 @@ class MetricsExport:
         told = list(changes(readings, self._sent)) if delta else readings
         message = encode(told, Period(self._start, now), resource=self.settings.resource, delta=delta)
         try:
-            await self.transport.send(message)
+            await send_patiently(self.transport, message, self.settings.timeout_seconds, self._ended)
         except SendError as error:
             log.warning("metrics_not_sent", error=str(error))
             return

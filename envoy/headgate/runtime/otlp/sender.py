@@ -1,6 +1,6 @@
-"""Sends one signal in batches. What a receiver does not take is dropped and counted.
+"""Sends one signal in batches, again where that may help. What a receiver does not take is dropped and counted.
 
-Bounds: what waits, what is in a batch, how long a receiver may take.
+Bounds: what waits, what is in a batch, how long all tries of a batch may take.
 """
 
 import asyncio
@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
-from headgate.contract.otel import Batches, Exporter, Signal
+from headgate.contract.otel import Batches, Destination, Signal
 from headgate.runtime.logging import event_log
-from headgate.runtime.otlp.transport import SendError, Transport, open_transport
+from headgate.runtime.otlp.transport import SendError, Transport, open_transport, send_patiently
 
 log: Final = event_log("otlp")
 
-WAITING_MAX: Final = 2048
 WAITING_BYTES_MAX: Final = 67_108_864
 Item = TypeVar("Item")
 
@@ -24,59 +23,77 @@ class Sender(Generic[Item]):
     """`encode` makes a request of items; it runs on a thread."""
 
     def __init__(
-        self, exporter: Exporter, signal: Signal, encode: Callable[[Sequence[Item]], bytes], batches: Batches
+        self, destination: Destination, signal: Signal, encode: Callable[[Sequence[Item]], bytes], batches: Batches
     ) -> None:
         self._encode = encode
         self._batches = batches
-        self._exporter, self._signal = exporter, signal
+        self._destination, self._signal = destination, signal
         self._transport: Transport | None = None  # opened for the first batch: a bad certificate costs data, no start
-        self._waiting: deque[tuple[Item, int]] = deque()
+        self._waiting: deque[tuple[Item, int, int]] = deque()
         self._waiting_bytes = 0
-        self._full = asyncio.Event()
-        self._ending = False
+        self.waiting = 0
+        self._wanted = asyncio.Event()
+        """A batch is full, or the end has come."""
+        self._ended = asyncio.Event()
         self._task = asyncio.create_task(self._run())
         self.sent = 0
         self.dropped = 0
 
-    def offer(self, item: Item, size: int = 0) -> None:
-        """Never waits. `size`: bytes that the item holds."""
-        if len(self._waiting) >= WAITING_MAX or self._waiting_bytes + size > WAITING_BYTES_MAX:
-            self.dropped += 1
+    def offer(self, item: Item, size: int = 0, count: int = 1) -> None:
+        """Never waits. `size`: bytes that the item holds; `count`: spans or records that it is, more than one for what
+        stays together."""
+        full = self.waiting and self.waiting + count > self._batches.queue_max
+        if full or self._waiting_bytes + size > WAITING_BYTES_MAX:
+            self.dropped += count
             return
-        self._waiting.append((item, size))
+        self._waiting.append((item, size, count))
         self._waiting_bytes += size
-        if len(self._waiting) >= self._batches.spans:
-            self._full.set()
+        self.waiting += count
+        if self.waiting >= self._batches.items:
+            self._wanted.set()
 
     async def _run(self) -> None:
-        while not self._ending:
+        ended = False
+        while not ended:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), self._batches.seconds)
-            self._full.clear()
+                await asyncio.wait_for(self._wanted.wait(), self._batches.seconds)
+            self._wanted.clear()
+            ended = self._ended.is_set()
             while self._waiting:
                 await self._send_batch()
 
+    def _take(self) -> tuple[list[Item], int]:
+        """A batch, and how many it counts as: at least one item, and no more than a batch holds."""
+        batch: list[Item] = []
+        counted = 0
+        while self._waiting and (not batch or counted + self._waiting[0][2] <= self._batches.items):
+            item, size, count = self._waiting.popleft()
+            batch.append(item)
+            counted += count
+            self._waiting_bytes -= size
+        self.waiting -= counted
+        return batch, counted
+
     async def _send_batch(self) -> None:
-        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batches.spans))]
-        self._waiting_bytes -= sum(size for _, size in taken)
-        batch = [item for item, _ in taken]
+        batch, counted = self._take()
         try:
             if self._transport is None:
-                self._transport = open_transport(self._exporter, self._signal)
-            await self._transport.send(await asyncio.to_thread(self._encode, batch))
+                self._transport = open_transport(self._destination, self._signal)
+            message = await asyncio.to_thread(self._encode, batch)
+            await send_patiently(self._transport, message, self._batches.timeout_seconds, self._ended)
         except (SendError, OSError) as error:
-            self.dropped += len(batch)
-            log.warning("not_sent", items=len(batch), reason=str(error))
+            self.dropped += counted
+            log.warning("not_sent", items=counted, reason=str(error))
         except Exception:  # a batch that cannot be told must not end all others
-            self.dropped += len(batch)
-            log.exception("not_encoded", items=len(batch))
+            self.dropped += counted
+            log.exception("not_encoded", items=counted)
         else:
-            self.sent += len(batch)
+            self.sent += counted
 
     async def close(self) -> None:
-        """Sends what waits."""
-        self._ending = True
-        self._full.set()
+        """Sends what waits, each batch once."""
+        self._ended.set()
+        self._wanted.set()
         await self._task
         if self._transport is not None:
             await self._transport.close()

@@ -6,12 +6,13 @@ The wheel's classes are of an older version, where scopes are called instrumenta
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from headgate.contract.otel import NO_LIMITS, Limits
 from headgate.runtime.otlp.values import LogRecord, Span, Value
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 _CLIENT = 3
-_STATUS_ERROR = 2
+STATUS_ERROR = 2
 _SEVERITY_INFO = 9
 _SEVERITY_ERROR = 17
 _EVENT_NAME = b"\x62"
@@ -36,7 +37,25 @@ def _put(attributes: Any, values: Iterable[tuple[str, Value]]) -> None:
                     entry.array_value.values.add().string_value = each
 
 
-def encode_spans(spans: Sequence[Span], resource: Mapping[str, str], scope: str) -> bytes:
+def limit(told: Any, limits: Limits) -> None:
+    """Shortens texts of a span or a log record and leaves out its last attributes, which it says."""
+    if limits.value_length_max is not None:
+        for pair in told.attributes:
+            _shorten(pair.value, limits.value_length_max)
+    if limits.attributes_max is not None and (beyond := len(told.attributes) - limits.attributes_max) > 0:
+        del told.attributes[limits.attributes_max :]
+        told.dropped_attributes_count += beyond
+
+
+def _shorten(value: Any, length_max: int) -> None:
+    if value.WhichOneof("value") == "array_value":
+        for each in value.array_value.values:
+            _shorten(each, length_max)
+    elif len(value.string_value) > length_max:
+        value.string_value = value.string_value[:length_max]
+
+
+def encode_spans(spans: Sequence[Span], resource: Mapping[str, str], scope: str, limits: Limits = NO_LIMITS) -> bytes:
     """A request of the trace service."""
     message = ExportTraceServiceRequest()
     of_resource = message.resource_spans.add()
@@ -54,12 +73,15 @@ def encode_spans(spans: Sequence[Span], resource: Mapping[str, str], scope: str)
         )
         made.kind = _CLIENT  # pyright: ignore[reportAttributeAccessIssue]
         _put(made.attributes, span.attributes.items())
+        limit(made, limits)
         if span.failed:
-            made.status.code = _STATUS_ERROR  # pyright: ignore[reportAttributeAccessIssue]
+            made.status.code = STATUS_ERROR  # pyright: ignore[reportAttributeAccessIssue]
     return message.SerializeToString()
 
 
-def encode_logs(records: Sequence[LogRecord], resource: Mapping[str, str], scope: str) -> bytes:
+def encode_logs(
+    records: Sequence[LogRecord], resource: Mapping[str, str], scope: str, limits: Limits = NO_LIMITS
+) -> bytes:
     """A request of the logs service."""
     message = ExportLogsServiceRequest()
     of_resource = message.resource_logs.add()
@@ -74,6 +96,7 @@ def encode_logs(records: Sequence[LogRecord], resource: Mapping[str, str], scope
         )
         made.severity_number = _SEVERITY_ERROR if record.failed else _SEVERITY_INFO  # pyright: ignore[reportAttributeAccessIssue]
         _put(made.attributes, (("event.name", record.event), *record.attributes.items()))
+        limit(made, limits)
         name = record.event.encode()
         made.MergeFromString(_EVENT_NAME + bytes((len(name),)) + name)
     return message.SerializeToString()

@@ -1,0 +1,126 @@
+"""Envoy's spans as OpenTelemetry's conventions have them. Pure.
+
+Envoy's tracer knows texts alone, and of an attempt that failed no more than its status and flags: counts become
+numbers, and such an attempt gets its `error.type` and an error's status.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from headgate.contract.otel import Limits
+from headgate.ledger.errors import BY_FLAG, ErrorKind
+from headgate.runtime.otlp.wire import STATUS_ERROR, limit
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
+    gen_ai_attributes as gen_ai,
+)
+from opentelemetry.semconv.attributes import error_attributes
+
+_CLIENT: Final = 3
+_ASYNC: Final = "async "
+"""How Envoy's spans of calls to our own servers begin."""
+_NUMBERS: Final = frozenset(
+    {
+        gen_ai.GEN_AI_USAGE_INPUT_TOKENS,
+        gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS,
+        gen_ai.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS,
+        gen_ai.GEN_AI_USAGE_CACHE_CREATION_INPUT_TOKENS,
+        gen_ai.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS,
+        *(f"llm.token_count.{kind}" for kind in ("prompt", "completion", "total")),
+        *(f"llm.token_count.prompt_details.{kind}" for kind in ("cache_read", "cache_write")),
+        "llm.token_count.completion_details.reasoning",
+        "headgate.attempts",
+        *("http.status_code", "request_size", "response_size", "retry.count"),
+    }
+)
+_TRUTHS: Final = frozenset({gen_ai.GEN_AI_REQUEST_STREAM, "error", "canceled"})
+_FLAGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "UT": "upstream_request_timeout",
+        "SI": "stream_idle_timeout",
+        "DT": "duration_timeout",
+        "UMSDR": "upstream_max_stream_duration_reached",
+        "LR": "local_reset",
+        "UR": "upstream_remote_reset",
+        "UF": "upstream_connection_failure",
+        "UC": "upstream_connection_termination",
+        "UPE": "upstream_protocol_error",
+        "UH": "no_healthy_upstream",
+        "NC": "no_cluster_found",
+        "UO": "upstream_overflow",
+        "URX": "upstream_retry_limit_exceeded",
+        "LH": "failed_local_healthcheck",
+        "DF": "dns_resolution_failure",
+        "OM": "overload_manager",
+        "DC": "downstream_connection_termination",
+        "DR": "downstream_remote_reset",
+        "DPE": "downstream_protocol_error",
+    }
+)
+"""Envoy's short words of how an attempt ended, and what entries call them."""
+
+
+def mend(message: ExportTraceServiceRequest, limits: Limits) -> ExportTraceServiceRequest:
+    """Changes the message and returns it."""
+    for of_resource in message.resource_spans:
+        for scope in of_resource.instrumentation_library_spans:
+            for span in scope.spans:
+                _mend(span)
+                limit(span, limits)
+    return message
+
+
+def spans_of(message: ExportTraceServiceRequest) -> int:
+    """How many there are."""
+    return sum(
+        len(scope.spans)
+        for of_resource in message.resource_spans
+        for scope in of_resource.instrumentation_library_spans
+    )
+
+
+def _mend(span: Any) -> None:
+    texts: dict[str, str] = {}
+    for pair in span.attributes:
+        key = pair.key
+        if key in _NUMBERS:
+            texts[key] = text = pair.value.string_value
+            if text.isdecimal():
+                pair.value.int_value = int(text)
+        elif key in _TRUTHS:
+            pair.value.bool_value = pair.value.string_value == "true"
+        elif key == "response_flags":
+            texts[key] = pair.value.string_value
+    if span.kind == _CLIENT and not span.name.startswith(_ASYNC):
+        _tell_error(span, attempt_error(texts.get("http.status_code", ""), texts.get("response_flags", "")))
+
+
+def attempt_error(status: str, flags: str) -> str:
+    """The `ErrorKind` of an attempt; empty for one that served."""
+    said = {_FLAGS.get(flag, "") for flag in flags.split(",")}
+    kind = next((kind for flag, kind in BY_FLAG.items() if flag in said), None)
+    if kind is not None:
+        return kind
+    if status == "429":
+        return ErrorKind.UPSTREAM_LIMITED
+    if status in ("", "0"):
+        return ErrorKind.UPSTREAM_RESET
+    return "" if status < "400" else ErrorKind.UPSTREAM_REFUSED if status < "500" else ErrorKind.UPSTREAM_FAILED
+
+
+def _tell_error(span: Any, kind: str) -> None:
+    others = [pair for pair in span.attributes if pair.key == error_attributes.ERROR_TYPE]
+    for pair in others:  # Envoy's is of the request
+        span.attributes.remove(pair)
+    if kind:
+        span.attributes.add(key=error_attributes.ERROR_TYPE).value.string_value = kind
+        span.status.code = STATUS_ERROR
+
+
+def joined(messages: Iterable[ExportTraceServiceRequest]) -> bytes:
+    """All in one."""
+    result = ExportTraceServiceRequest()
+    for message in messages:
+        result.MergeFrom(message)
+    return result.SerializeToString()

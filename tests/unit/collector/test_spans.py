@@ -1,0 +1,89 @@
+"""Envoy's spans as OpenTelemetry's conventions have them."""
+
+from collections.abc import Mapping
+
+import pytest
+from headgate.collector.spans_from_envoy import attempt_error, joined, mend, spans_of
+from headgate.contract.otel import NO_LIMITS, Limits, Signal
+from headgate.runtime.otlp.json_form import as_json
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from support.otlp import CLIENT, ERROR, SERVER, Span, spans_of_json
+
+
+def message(kind: int, attributes: Mapping[str, str], name: str = "chat m") -> ExportTraceServiceRequest:
+    """As Envoy tells of a span."""
+    result = ExportTraceServiceRequest()
+    of_resource = result.resource_spans.add()
+    of_resource.resource.attributes.add(key="service.name").value.string_value = "ai-gateway"
+    span = of_resource.instrumentation_library_spans.add().spans.add(
+        trace_id=b"\1" * 16, span_id=b"\2" * 8, name=name, start_time_unix_nano=1, end_time_unix_nano=2
+    )
+    span.kind = kind  # pyright: ignore[reportAttributeAccessIssue]
+    for key, value in attributes.items():
+        span.attributes.add(key=key).value.string_value = value
+    return result
+
+
+def mended(told: ExportTraceServiceRequest, limits: Limits = NO_LIMITS) -> Span:
+    (found,) = spans_of_json(as_json(mend(told, limits).SerializeToString(), Signal.TRACES))
+    return found
+
+
+def test_numbers_are_numbers() -> None:
+    said = {
+        "gen_ai.usage.input_tokens": "11",
+        "llm.token_count.total": "18",
+        "http.status_code": "200",
+        "headgate.attempts": "2",
+        "gen_ai.request.stream": "true",
+        "gen_ai.request.model": "4",
+        "gen_ai.usage.output_tokens": "-",
+    }
+    span = mended(message(SERVER, said))
+    assert span.attributes == {
+        **said,
+        "gen_ai.usage.input_tokens": 11,
+        "llm.token_count.total": 18,
+        "http.status_code": 200,
+        "headgate.attempts": 2,
+        "gen_ai.request.stream": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "flags", "kind"),
+    [
+        ("200", "-", ""),
+        ("204", "-", ""),
+        ("400", "-", "upstream_refused"),
+        ("429", "-", "upstream_limited"),
+        ("500", "-", "upstream_failed"),
+        ("503", "-", "upstream_failed"),
+        ("0", "UF", "upstream_reset"),
+        ("0", "-", "upstream_reset"),
+        ("0", "UF,URX", "upstream_reset"),
+        ("504", "UT", "upstream_timeout"),
+        ("0", "DC", "client_gone"),
+        ("0", "UH", "no_backend"),
+    ],
+)
+def test_attempts_say_what_they_failed_of(status: str, flags: str, kind: str) -> None:
+    assert attempt_error(status, flags) == kind
+    said = {"http.status_code": status, "response_flags": flags, "error.type": "of_the_request"}
+    attempt = mended(message(CLIENT, said))
+    assert attempt["error.type"] == (kind or None), "Envoy's is of the request"
+    assert attempt.status == (ERROR if kind else 0)
+    assert mended(message(SERVER, said))["error.type"] == "of_the_request"
+    ours = mended(message(CLIENT, said, "async envoy.service.ratelimit.v3.RateLimitService.ShouldRateLimit egress"))
+    assert ours["error.type"] == "of_the_request"
+
+
+def test_limits() -> None:
+    span = mended(message(SERVER, {"a": "1234", "b": "x", "c": "y"}), Limits(2, 3))
+    assert span.attributes == {"a": "123", "b": "x"}
+
+
+def test_messages_are_joined() -> None:
+    both = [message(SERVER, {"a": "1"}), message(CLIENT, {})]
+    assert sum(map(spans_of, both)) == 2
+    assert len(list(spans_of_json(as_json(joined(both), Signal.TRACES)))) == 2
