@@ -1,10 +1,12 @@
 """`headgate-ratelimit` as a process, with a client that asks as Envoy does."""
 
+import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
@@ -25,14 +27,17 @@ def client_limits(amount: int, unit: str = "hour") -> str:
 class LimiterProcess:
     """A running limiter with an admin port, reached over a unix socket."""
 
-    def __init__(self, directory: Path, config: str, *arguments: str) -> None:
+    def __init__(
+        self, directory: Path, config: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.config_path = directory / "limits.yaml"
         self.config_path.write_text(config)
         self.admin_port = free_port()
         self.address = f"unix:{directory / 'limiter.sock'}"
         command = [sys.executable, "-m", "headgate.ratelimit.main", "--address", self.address]
         command += ["--config", str(self.config_path), "--admin-port", str(self.admin_port), *arguments]
-        self.child = started_server(command, directory=directory, name="limiter")
+        variables = {**os.environ, **environment}
+        self.child = started_server(command, directory=directory, name="limiter", environment=variables)
         self.channel = grpc.insecure_channel(self.address)
         self._ask: Callable[..., RateLimitResponse] = self.channel.unary_unary(
             METHOD, RateLimitRequest.SerializeToString, RateLimitResponse.FromString

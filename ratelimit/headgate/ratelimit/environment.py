@@ -82,9 +82,15 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "STATSD_PORT": "8125",
     "STATS_FLUSH_INTERVAL": "10s",
     "EXTRA_TAGS": "",
+    "TRACING_ENABLED": "false",
+    "TRACING_EXPORTER_PROTOCOL": "http",
+    "TRACING_SERVICE_NAME": "RateLimit",
+    "TRACING_SERVICE_NAMESPACE": "",
+    "TRACING_SERVICE_INSTANCE_ID": "",
+    "TRACING_SAMPLING_RATE": "1",
 }
 
-SERVED: Final[Mapping[str, str]] = {"BACKEND_TYPE": "redis", "TRACING_ENABLED": "false"}
+SERVED: Final[Mapping[str, str]] = {"BACKEND_TYPE": "redis"}
 """The only value that we have of some variables that decide something: any other is refused."""
 
 _LEVELS: Final[Mapping[str, str]] = {
@@ -119,7 +125,7 @@ def arguments_from(environment: Mapping[str, str]) -> list[str]:
     arguments += ["--key-prefix", values["CACHE_KEY_PREFIX"]] if values["CACHE_KEY_PREFIX"] else []
     arguments += ["--limit-headers"] if _flag(values, "LIMIT_RESPONSE_HEADERS_ENABLED") else []
     arguments += _mode_arguments(values)
-    arguments += _statsd_arguments(values)
+    arguments += [*_statsd_arguments(values), *_tracing_arguments(values)]
     level = _LEVELS.get(values["LOG_LEVEL"].lower())
     if level is None:
         raise VariableError(f"LOG_LEVEL={values['LOG_LEVEL']} is none of {', '.join(_LEVELS)}")
@@ -134,6 +140,24 @@ def _statsd_arguments(values: Mapping[str, str]) -> list[str]:
     arguments += ["--statsd-interval-seconds", _seconds_text(values, "STATS_FLUSH_INTERVAL")]
     for pair in filter(None, values["EXTRA_TAGS"].split(",")):
         arguments += ["--statsd-tag", pair.replace(":", "=", 1)]
+    return arguments
+
+
+def _tracing_arguments(values: Mapping[str, str]) -> list[str]:
+    """Where spans go is said by `OTEL_*`, there as here."""
+    if not _flag(values, "TRACING_ENABLED"):
+        return []
+    protocol = values["TRACING_EXPORTER_PROTOCOL"]
+    if protocol not in ("http", "grpc"):
+        raise VariableError(f"TRACING_EXPORTER_PROTOCOL={protocol} is none of http, grpc")
+    try:
+        rate = float(values["TRACING_SAMPLING_RATE"])
+    except ValueError:
+        raise VariableError(f"TRACING_SAMPLING_RATE={values['TRACING_SAMPLING_RATE']} is no number") from None
+    arguments = ["--tracing", "--tracing-protocol", protocol, "--tracing-sampling-rate", f"{min(max(rate, 0), 1):g}"]
+    for name in ("NAME", "NAMESPACE", "INSTANCE_ID"):
+        value = values[f"TRACING_SERVICE_{name}"]
+        arguments += [f"--tracing-service-{name.lower().replace('_', '-')}", value] if value else []
     return arguments
 
 

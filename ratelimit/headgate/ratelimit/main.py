@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from headgate.limits.matching import Snapshot
 from headgate.ratelimit import reflection, wire
@@ -21,7 +21,7 @@ from headgate.ratelimit.config_source import ConfigSource
 from headgate.ratelimit.environment import VariableError, arguments_from
 from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO
 from headgate.ratelimit.pages import make_pages
-from headgate.ratelimit.service import RateLimitService
+from headgate.ratelimit.service import OpenCall, RateLimitService
 from headgate.ratelimit.statsd import StatsdSink, flush_to
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import KEYS_MAX, MemoryStorage
@@ -36,6 +36,9 @@ from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logg
 from headgate.runtime.metrics import Registry
 from headgate.runtime.signals import stop_event
 from headgate.runtime.supervisor import ChildStartError
+
+if TYPE_CHECKING:
+    from headgate.ratelimit.tracing import Tracer
 
 log = event_log("ratelimit")
 
@@ -102,6 +105,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--statsd-interval-seconds", type=float, default=10.0)
     parser.add_argument("--statsd-tag", action="append", default=[], metavar="NAME=VALUE")
+    _add_tracing_arguments(parser)
     parser.add_argument("--workers", type=int, default=1, help="processes behind the address; they share a Redis")
     parser.add_argument("--ready-descriptor", type=int, default=-1, help=argparse.SUPPRESS)  # of `workers`
     parser.add_argument("--drain-seconds", type=float, default=5.0)
@@ -129,6 +133,16 @@ def _add_xds_arguments(parser: argparse.ArgumentParser) -> None:
     xds.add_argument("--xds-message-bytes-max", type=int, default=64 * 1024 * 1024)
     xds.add_argument("--xds-pause-seconds", type=float, default=0.5, help="before the first try to connect again")
     xds.add_argument("--xds-pause-seconds-max", type=float, default=30.0)
+
+
+def _add_tracing_arguments(parser: argparse.ArgumentParser) -> None:
+    tracing = parser.add_argument_group("the service's own spans")
+    tracing.add_argument("--tracing", action="store_true", help="send them to where OTEL_EXPORTER_OTLP_* say")
+    tracing.add_argument("--tracing-protocol", choices=("http", "grpc"), default="", help="else as OTEL_* say")
+    tracing.add_argument("--tracing-service-name", default="", help="else as OTEL_* say")
+    tracing.add_argument("--tracing-service-namespace", default="")
+    tracing.add_argument("--tracing-service-instance-id", default="", help="else made up")
+    tracing.add_argument("--tracing-sampling-rate", type=float, default=1.0, help="of calls that say nothing of it")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -193,11 +207,13 @@ async def _run(options: argparse.Namespace) -> None:
     )
     admin = AdminServer(pages)
     try:
-        async with following(source, service.use, stop), _counted_to(options, service):
+        async with following(source, service.use, stop), _counted_to(options, service), _traced(options) as tracer:
+            if tracer is not None:
+                service.figures.append(tracer.counts)
             # A worker shows its pages to who started it, whatever address those of all have.
             is_worker = options.ready_descriptor >= 0
             await admin.open(AdminAddress(socket=options.admin_socket) if is_worker else admin_address(options))
-            await _serve(service, stop, options)
+            await _serve(service, stop, options, open_call=None if tracer is None else tracer.open)
     finally:
         lag.stop()
         await admin.close()
@@ -260,13 +276,45 @@ async def _counted_to(options: argparse.Namespace, service: RateLimitService) ->
         await sending
 
 
+@contextlib.asynccontextmanager
+async def _traced(options: argparse.Namespace) -> "AsyncGenerator[Tracer | None]":
+    """What tells of calls meanwhile, if anything does."""
+    if not options.tracing:
+        yield None
+        return
+    # Imported here: nobody pays for what is off.
+    from headgate.ratelimit.tracing import Tracer, TracingOptions, tracing_settings
+
+    asked = TracingOptions(
+        protocol=options.tracing_protocol,
+        service_name=options.tracing_service_name,
+        service_namespace=options.tracing_service_namespace,
+        service_instance=options.tracing_service_instance_id,
+        rate=options.tracing_sampling_rate,
+    )
+    settings, notes = tracing_settings(asked, os.environ)
+    for note in notes:
+        log.warning("tracing_setting", note=note)
+    if settings is None:
+        log.warning("tracing_off", reason="OTEL_* say that spans go nowhere, or not where to")
+        yield None
+        return
+    tracer = Tracer(settings)
+    try:
+        yield tracer
+    finally:
+        await tracer.close()
+
+
 def _is_named(name: str, transport: asyncio.Transport) -> bool:
     return server_tls.names(transport.get_extra_info("peercert"), name)
 
 
-async def _serve(service: RateLimitService, stop: asyncio.Event, options: argparse.Namespace) -> None:
+async def _serve(
+    service: RateLimitService, stop: asyncio.Event, options: argparse.Namespace, *, open_call: OpenCall | None
+) -> None:
     health = Health((wire.SERVICE,))
-    server = Server({**service.services(), **health.services(), **reflection.services((wire.SERVICE,))})
+    server = Server({**service.services(open_call), **health.services(), **reflection.services((wire.SERVICE,))})
     tls = server_tls.open_tls(options)
     if options.tls_client_name and options.tls_client_ca is None:
         raise StartError("--tls-client-name needs --tls-client-ca: nobody shows a certificate otherwise")

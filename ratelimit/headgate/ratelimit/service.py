@@ -18,9 +18,9 @@ from headgate.limits.warnings import Told
 from headgate.ratelimit import wire
 from headgate.ratelimit.answers import answer
 from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO, Metrics
-from headgate.ratelimit.storages import GAUGES, Storage, StorageError
+from headgate.ratelimit.storages import GAUGES, Storage, StorageError, Trip
 from headgate.runtime.http2.frames import GrpcStatus
-from headgate.runtime.http2.server import Replies, Services
+from headgate.runtime.http2.server import Call, Replies, Services
 from headgate.runtime.logging import event_log
 
 log = event_log("ratelimit")
@@ -59,6 +59,8 @@ class RateLimitService:
         self._unreported = 0
         self._told = Told()
         self.recent = Recent()
+        self.figures: list[Callable[[], Mapping[str, int]]] = [storage.counts]
+        """What others count, for metrics."""
 
     def use(self, snapshot: Snapshot) -> None:
         """From the next call on, decides by `snapshot`, with all its limits in the service's own mode."""
@@ -79,14 +81,14 @@ class RateLimitService:
 
     def metrics_text(self) -> str:
         """All counters in Prometheus's text format."""
-        figures = self._storage.counts().items()
+        figures = (pair for counts in self.figures for pair in counts().items())
         return self.metrics.text(
             (f"headgate_ratelimit_{name}", "gauge" if name in GAUGES else "counter", value) for name, value in figures
         )
 
-    def services(self) -> Services:
-        """To be merged into a server's services."""
-        return {wire.PATH: partial(_ShouldRateLimit, self)}
+    def services(self, open_call: "OpenCall | None" = None) -> Services:
+        """To be merged into a server's services; `open_call` makes other calls than plain ones."""
+        return {wire.PATH: partial(open_call or ShouldRateLimit, self)}
 
     async def decide(self, request: LimitRequest, name: str = "") -> Decision:
         """Decides and counts; raises StorageError."""
@@ -110,10 +112,10 @@ class RateLimitService:
         outcome = self.start(plan)
         return decide_request(plan, outcome if isinstance(outcome, Outcome) else await outcome)
 
-    def start(self, plan: Plan) -> "Outcome | asyncio.Future[Outcome]":
+    def start(self, plan: Plan, trips: list[Trip] | None = None) -> "Outcome | asyncio.Future[Outcome]":
         """Asks the storage, as `Storage.start` does."""
         asked = plan.transaction
-        return self._storage.start(asked) if asked.ops or asked.alternatives else _NOTHING
+        return self._storage.start(asked, trips) if asked.ops or asked.alternatives else _NOTHING
 
     def finish(self, plan: Plan, outcome: Outcome, moment: Moment) -> Decision:
         """Decides and counts."""
@@ -138,8 +140,14 @@ class RateLimitService:
             self._last_report, self._unreported = now, 0
 
 
-class _ShouldRateLimit:
-    """One call. Answered inside `receive` where the storage answers at once."""
+OpenCall = Callable[[RateLimitService, Replies, Mapping[str, str]], Call]
+
+
+class ShouldRateLimit:
+    """One call. Answered inside `receive` where the storage answers at once.
+
+    `start`, `finish` and `fail` are its steps, for who follows it.
+    """
 
     __slots__ = ("_asked", "_headers", "_outcome", "_replies", "_service", "_started")
 
@@ -162,12 +170,9 @@ class _ShouldRateLimit:
             repeats = moment == wire.BEFORE_RESPONSE and len(message) <= wire.REPEATED_BYTES_MAX
             request = (wire.decode_again if repeats else wire.decode_request)(message, moment)
             plan = service.plan(request, self._headers.get(headers.GRPC_STREAM, ""))
-            outcome = service.start(plan)
-        except wire.WireError as error:
-            service.metrics.request_errors += 1
-            self._replies.end(GrpcStatus.INVALID_ARGUMENT, str(error))
-        except StorageError as error:
-            self._fail(error)
+            outcome = self.start(plan, request)
+        except (wire.WireError, StorageError) as error:
+            self.fail(error)
         else:
             if isinstance(outcome, Outcome):
                 self._answer(plan, outcome, request.moment)
@@ -181,19 +186,30 @@ class _ShouldRateLimit:
         try:
             self._answer(plan, outcome.result(), moment)
         except StorageError as error:
-            self._fail(error)
+            self.fail(error)
         except Exception:  # the server's boundary, which for `receive` is in its caller
             log.exception("call_failed")
             self._replies.end(GrpcStatus.INTERNAL, "internal error")
 
     def _answer(self, plan: Plan, outcome: Outcome, moment: Moment) -> None:
-        decision = self._service.finish(plan, outcome, moment)
+        decision = self.finish(plan, outcome, moment)
         self._replies.answer(self._service.encode(decision, self._headers.get(headers.GRPC_PATH), self._asked))
         self._service.metrics.took(time.perf_counter() - self._started)
 
-    def _fail(self, error: StorageError) -> None:
-        self._service.storage_failed(error)
-        self._replies.end(GrpcStatus.UNAVAILABLE, str(error))
+    def start(self, plan: Plan, request: LimitRequest) -> "Outcome | asyncio.Future[Outcome]":
+        del request
+        return self._service.start(plan)
+
+    def finish(self, plan: Plan, outcome: Outcome, moment: Moment) -> Decision:
+        return self._service.finish(plan, outcome, moment)
+
+    def fail(self, error: wire.WireError | StorageError) -> None:
+        if isinstance(error, StorageError):
+            self._service.storage_failed(error)
+            self._replies.end(GrpcStatus.UNAVAILABLE, str(error))
+        else:
+            self._service.metrics.request_errors += 1
+            self._replies.end(GrpcStatus.INVALID_ARGUMENT, str(error))
 
     def half_closed(self) -> None:
         if self._outcome is None:

@@ -18,6 +18,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     end_ns: int
     attributes: Mapping[str, Value]
     failed: bool = False
+    server: bool = False
+    """It answers somebody; else it asks."""
 
 
 class LogRecord(msgspec.Struct, frozen=True, kw_only=True):

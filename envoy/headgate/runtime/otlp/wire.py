@@ -11,6 +11,7 @@ from headgate.runtime.otlp.values import LogRecord, Span, Value
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+_SERVER = 2
 _CLIENT = 3
 STATUS_ERROR = 2
 _SEVERITY_INFO = 9
@@ -71,7 +72,7 @@ def encode_spans(spans: Sequence[Span], resource: Mapping[str, str], scope: str,
             start_time_unix_nano=span.start_ns,
             end_time_unix_nano=span.end_ns,
         )
-        made.kind = _CLIENT  # pyright: ignore[reportAttributeAccessIssue]
+        made.kind = _SERVER if span.server else _CLIENT  # pyright: ignore[reportAttributeAccessIssue]
         _put(made.attributes, span.attributes.items())
         limit(made, limits)
         if span.failed:

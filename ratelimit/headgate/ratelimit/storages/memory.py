@@ -21,7 +21,7 @@ from headgate.limits.algorithms.fixed_window import FixedWindowOp, sliding_rest
 from headgate.limits.algorithms.pooled_window import PooledOp, Shares, ends_at, settled_span, standing
 from headgate.limits.algorithms.token_bucket import TokenBucketOp, full_after, level
 from headgate.limits.engine import HOLD_SECONDS, SETTLED_SECONDS, Outcome, Transaction, examine, joined
-from headgate.ratelimit.storages import StorageError
+from headgate.ratelimit.storages import StorageError, Trip
 from headgate.ratelimit.storages.memory_counters import Counters
 
 KEYS_MAX: Final = 1_000_000
@@ -68,7 +68,8 @@ class MemoryStorage:
     async def run(self, transaction: Transaction) -> Outcome:
         return self.start(transaction)
 
-    def start(self, transaction: Transaction) -> Outcome:
+    def start(self, transaction: Transaction, trips: list[Trip] | None = None) -> Outcome:
+        del trips
         now = transaction.now
         if now >= self._counters.next_end:
             self._counters.expire(now)

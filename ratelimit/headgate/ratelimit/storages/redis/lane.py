@@ -10,6 +10,7 @@ whose asker has gone is dropped if it has not left, unless it must happen: what 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 import hiredis
 from headgate.limits.engine import Outcome, Transaction
-from headgate.ratelimit.storages import StorageError
+from headgate.ratelimit.storages import StorageError, Trip
 from headgate.ratelimit.storages.redis.link import Link, LinkError, Reply, error_kind, pack
 from headgate.ratelimit.storages.redis.script import NOT_A_COUNTER, Mode, decode_replies, pack_call, size_of
 
@@ -56,7 +57,7 @@ class LaneSettings:
 class Piece:
     """What a transaction asks of one Redis. Pieces of one `slot` run in one script call."""
 
-    __slots__ = ("asking", "future", "mode", "slot", "transaction", "tries")
+    __slots__ = ("asking", "future", "mode", "slot", "transaction", "tries", "trip")
 
     def __init__(
         self, transaction: Transaction, mode: Mode, future: "asyncio.Future[Outcome]", slot: int | str = 0
@@ -69,6 +70,8 @@ class Piece:
         """It is asked of a node that its slot is moving to."""
         self.tries = 0
         """How often it was refused by a Redis that is not the one to ask."""
+        self.trip: Trip | None = None
+        """To be told when it leaves and is back."""
 
     def fail(self, message: str) -> None:
         if not self.future.done():
@@ -182,6 +185,7 @@ class Lane:
                 count += 1
             moded = [(piece.transaction, piece.mode) for piece in group]
             commands.append(pack_call(moded, jitter_seconds=self._settings.jitter_seconds, whole=whole))
+        _left([piece.trip for piece in batch if piece.trip is not None], len(batch))
         self.round_trips += 1
         seconds = self._settings.timeout_seconds
         timer = asyncio.get_running_loop().call_later(seconds, link.close, f"no answer within {seconds:g} s")
@@ -198,6 +202,7 @@ class Lane:
         if isinstance(replies, LinkError):
             self._fail([piece for group in groups for piece in group], str(replies))
             return
+        _back([piece.trip for group in groups for piece in group if piece.trip is not None])
         unknown: list[Piece] = []
         apart: list[Piece] = []
         position = 0
@@ -280,6 +285,18 @@ class Lane:
             self._link.close("the storage is closed")
         waiting, self._waiting = self._waiting, []
         _fail(waiting, "the storage is closed")
+
+
+def _left(trips: Sequence[Trip], decisions: int) -> None:
+    now = time.time_ns() if trips else 0
+    for trip in trips:
+        trip.left_ns, trip.decisions = trip.left_ns or now, decisions
+
+
+def _back(trips: Sequence[Trip]) -> None:
+    now = time.time_ns() if trips else 0
+    for trip in trips:
+        trip.back_ns = now
 
 
 def _by_slot(batch: Sequence[Piece]) -> list[list[Piece]]:

@@ -17,7 +17,7 @@ import msgspec
 from headgate.limits.algorithms import Op
 from headgate.limits.algorithms.counting import Part, counter_after
 from headgate.limits.engine import Outcome, Transaction, joined, quotas_spent
-from headgate.ratelimit.storages import StorageError
+from headgate.ratelimit.storages import StorageError, Trip
 from headgate.ratelimit.storages.redis.address import parse_url
 from headgate.ratelimit.storages.redis.lane import BATCH_OPS_MAX, GATHER_SECONDS, LaneSettings, Piece
 from headgate.ratelimit.storages.redis.link import LinkError
@@ -61,14 +61,14 @@ class RedisStorage:
     async def run(self, transaction: Transaction) -> Outcome:
         return await self.start(transaction)
 
-    def start(self, transaction: Transaction) -> "asyncio.Future[Outcome]":
+    def start(self, transaction: Transaction, trips: list[Trip] | None = None) -> "asyncio.Future[Outcome]":
         loop = asyncio.get_running_loop()
         if not self._splits:
             future: asyncio.Future[Outcome] = loop.create_future()
-            self._nodes.put(Piece(transaction, mode_of(transaction), future))
+            self._nodes.put(_piece(transaction, mode_of(transaction), future, trips))
             return future
         if transaction.alternatives:
-            return loop.create_task(self._start_first(transaction))
+            return loop.create_task(self._start_first(transaction, trips))
         shares = self._shares(transaction)
         if not shares:
             future = loop.create_future()
@@ -77,18 +77,18 @@ class RedisStorage:
         if len(shares) == 1:
             ((nodes, share, _),) = shares
             future = loop.create_future()
-            nodes.put(Piece(share, mode_of(transaction), future))
+            nodes.put(_piece(share, mode_of(transaction), future, trips))
             return future
         if any(op.quota for op in transaction.ops):
             shares = [(nodes, _without_quotas(share), indices) for nodes, share, indices in shares]
-        return _Joined(transaction, shares, loop).future
+        return _Joined(transaction, shares, loop, trips).future
 
-    async def _start_first(self, transaction: Transaction) -> Outcome:
+    async def _start_first(self, transaction: Transaction, trips: list[Trip] | None) -> Outcome:
         """Applies the first alternative that has room and looks at the others: a round trip for each."""
         outcomes: list[Outcome] = []
         applied = False
         for attempt in transaction.attempts:
-            outcomes.append(await self.run(_look(attempt) if applied else attempt))
+            outcomes.append(await self.start(_look(attempt) if applied else attempt, trips))
             if applied:
                 outcomes[-1] = Outcome(outcomes[-1].before, applied=False)
             applied = applied or outcomes[-1].applied
@@ -128,6 +128,14 @@ class RedisStorage:
         await asyncio.gather(*(nodes.close() for nodes in self._all()))
 
 
+def _piece(transaction: Transaction, mode: Mode, future: "asyncio.Future[Outcome]", trips: list[Trip] | None) -> Piece:
+    piece = Piece(transaction, mode, future)
+    if trips is not None:
+        piece.trip = Trip()
+        trips.append(piece.trip)
+    return piece
+
+
 def _look(transaction: Transaction) -> Transaction:
     ops = tuple(msgspec.structs.replace(op, hits=0, part=Part.NONE) for op in transaction.ops)
     return Transaction(ops, False, transaction.now)
@@ -151,7 +159,13 @@ def _without_quotas(share: Transaction) -> Transaction:
 class _Joined:
     """A transaction in several places."""
 
-    def __init__(self, whole: Transaction, shares: Sequence[_Share], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        whole: Transaction,
+        shares: Sequence[_Share],
+        loop: asyncio.AbstractEventLoop,
+        trips: list[Trip] | None,
+    ) -> None:
         self.future: asyncio.Future[Outcome] = loop.create_future()
         self._whole = whole
         self._shares = shares
@@ -160,7 +174,7 @@ class _Joined:
             part: asyncio.Future[Outcome] = loop.create_future()
             part.add_done_callback(partial(self._done, index))
             try:
-                nodes.put(Piece(share, mode_of(whole), part))
+                nodes.put(_piece(share, mode_of(whole), part, trips))
             except StorageError as error:
                 part.set_exception(error)
 
