@@ -27,7 +27,7 @@ from headgate.extproc.events import (
     Value,
 )
 from headgate.extproc.session import open_session
-from headgate.extproc.upstream import UpstreamSession
+from headgate.extproc.upstream import Clock, UpstreamSession
 
 Mode = Literal["buffered", "override", "streamed", "answer", "duplex"]
 """buffered: four messages; override: four, the response switched to streaming by the reply to its headers;
@@ -52,12 +52,12 @@ def backend(dialect: str = "anthropic-messages", **facts: Any) -> BackendFacts:
     return msgspec.convert({"name": name, "dialect": dialect, "route": "default/r", **facts}, BackendFacts)
 
 
-def open_upstream(facts: BackendFacts, endpoint: str = "") -> UpstreamSession:
+def open_upstream(facts: BackendFacts, endpoint: str = "", clock: Clock | None = None) -> UpstreamSession:
     """An upstream session as the invocation metadata of `facts` opens it."""
     metadata = {"x-headgate-backend": msgspec.json.encode(facts).decode()}
     if endpoint:
         metadata["x-headgate-endpoint"] = endpoint
-    session = open_session(metadata, created=1_700_000_000)
+    session = open_session(metadata, created=1_700_000_000, clock=clock)
     assert isinstance(session, UpstreamSession)
     return session
 

@@ -6,6 +6,8 @@
 --
 -- Until usage comes, or if it never does, a quarter of the text's bytes are its tokens, marked as estimated (usage.lua).
 --
+-- Of a stream the time to its first piece is published with that, and when it ends the time between two tokens.
+--
 -- The last member "usage" with counts counts: text and the arguments of calls have their quotes escaped, or come before it.
 -- What is kept of what has passed is an unfinished usage, at most HELD_BYTES_MAX of it, or the start of its name.
 
@@ -92,14 +94,35 @@ local function estimate(h, written)
   end
 end
 
+-- The moment at which the attempt of a stream was asked, in milliseconds; the cluster has written it into the headers.
+local function asked_at(headers)
+  if not (headers:get("content-type") or ""):find("stream", 1, true) then return nil end
+  local began, after = (headers:get("x-headgate-began") or ""):match("^(%d+)%+(%d+)$")
+  return began and began + after
+end
+
+-- At the end of a stream: publishes how long a token took, but for the first.
+local function pace(h, first)
+  local metadata = h:streamInfo():dynamicMetadata()
+  local output = (metadata:get("io.envoy.ai_gateway") or {}).output_tokens or 0
+  if output < 2 then return end
+  metadata:set("io.envoy.ai_gateway", "token_latency_itl", (h:timestamp() - first) / (output - 1))
+end
+
 function envoy_on_response(h)
-  if h:headers():get(":status") ~= "200" then return end
+  local headers = h:headers()
+  if headers:get(":status") ~= "200" then return end
   local held, reported, written, told = "", false, 0, 0
+  local asked, first = asked_at(headers), nil
   local counts = h:filterContext():get("text") ~= nil
   for chunk in h:bodyChunks() do
     local size = chunk:length()
     if size > 0 then
       local text, found = chunk:getBytes(0, size), false
+      if asked and not first then
+        first = h:timestamp()
+        h:streamInfo():dynamicMetadata():set("io.envoy.ai_gateway", "token_latency_ttft", math.max(first - asked, 0))
+      end
       if counts then written = written + written_in(text) end
       held, found = read(h, held .. text)
       reported = reported or found
@@ -111,4 +134,5 @@ function envoy_on_response(h)
     end
   end
   if not reported and written > told then estimate(h, written) end
+  if first then pace(h, first) end
 end

@@ -14,7 +14,8 @@
 --   include_usage  true to force stream_options.include_usage on streamed OpenAI requests
 --   body_set       list of {name, raw JSON}; body_remove: list of names (top level)
 --   managed        list of the header names that any backend of this rule sets or removes
---   publish        table of what to tell of the attempt in the metadata io.envoy.ai_gateway; the model is added
+--   publish        table of what to tell of an attempt that the processor does not serve, in the metadata
+--                  io.envoy.ai_gateway; the model is added
 -- The filter after this one strips credentials and internal headers, and sets and removes the backend's own headers.
 --
 -- Rules: Envoy shares request headers between attempts, so everything here starts from the client's originals: the attempt
@@ -335,7 +336,6 @@ local function run(h)
   elseif root and path:sub(1, #root + 1) == root .. "/" then
     path = path:sub(#root + 1)
   end
-  if backend.publish then publish(h, backend.publish, backend.model or (type(seen.model) == "string" and seen.model)) end
   local mark = path:find("?", 1, true)
   local bare = mark and path:sub(1, mark - 1) or path
   local translated = backend.translates[bare]
@@ -345,6 +345,7 @@ local function run(h)
   end
   local sent_path, missing = path, nil
   if not translated then
+    if backend.publish then publish(h, backend.publish, backend.model or (type(seen.model) == "string" and seen.model)) end
     sent_path, missing = provider_path(backend, path, bare, backend.model or (seen and seen.model))
     if not sent_path then return refuse(h, missing) end
   end

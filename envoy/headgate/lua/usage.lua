@@ -15,6 +15,8 @@
 -- estimated. It is published as the answer goes on, for a client that leaves, or a provider that breaks off, ends no answer. The
 -- prompt is not seen here: whoever charges or records takes a quarter of the request's bytes.
 --
+-- Of a stream the time to its first piece is published with that, and when it ends the time between two tokens.
+--
 -- Rule: of several counts of an answer the largest is right. Streams count up; and what a model or a client wrote into an
 -- answer (a tool's input, a schema) may look like usage, but can then not make an answer cheaper.
 
@@ -27,6 +29,12 @@ local COUNT_MAX = 2147483647
 local BYTES_PER_TOKEN = 4
 -- So much is written before an estimate is published again.
 local NEWS_BYTES = 256
+
+-- The moment at which the attempt was asked, in milliseconds; the cluster has written it into the answer's headers.
+local function asked_at(headers)
+  local began, after = (headers:get("x-headgate-began") or ""):match("^(%d+)%+(%d+)$")
+  return began and began + after
+end
 
 -- The whole numbers of an object, by name.
 local function numbers_of(object)
@@ -61,6 +69,22 @@ local function nothing_known(whole)
   return { whole = whole, counts = {}, done = {}, costs = nil, kept = "", model = nil, text = nil, written = 0, told = 0 }
 end
 
+-- With a stream's first piece: publishes how long it took.
+local function begin(h, state)
+  if not state.asked_at then return end
+  state.first = h:timestamp()
+  h:streamInfo():dynamicMetadata():set("io.envoy.ai_gateway", "token_latency_ttft", math.max(state.first - state.asked_at, 0))
+  state.asked_at = nil
+end
+
+-- When a stream's tokens are known: publishes how long one took, but for the first.
+local function pace(h, state)
+  local output = state.counts.output_tokens or 0
+  if not state.first or output < 2 then return end
+  local each = (h:timestamp() - state.first) / (output - 1)
+  h:streamInfo():dynamicMetadata():set("io.envoy.ai_gateway", "token_latency_itl", each)
+end
+
 local function set(metadata, state, name, count)
   state.counts[name] = count
   metadata:set("io.envoy.ai_gateway", name, count)
@@ -89,6 +113,7 @@ local function publish(h, state, object)
   end
   local total = not counts.total_tokens and sum(known.input_tokens, known.output_tokens)
   if total and total > (known.total_tokens or -1) then set(metadata, state, "total_tokens", total) end
+  if counts.output_tokens then pace(h, state) end
 end
 
 -- Publishes what was written, where nobody counted it. Only of models' answers: a file may read like one; and not where the
@@ -137,6 +162,7 @@ end
 -- At the end of an answer that has usage: publishes the costs that are none of its counts.
 local function finish(h, state)
   if state.written > state.told then estimate(h, state) end
+  if state.estimated then pace(h, state) end
   local costs = state.costs or h:filterContext():get("costs")
   if not costs or #costs == 0 then return end
   local metadata = h:streamInfo():dynamicMetadata()
@@ -197,6 +223,7 @@ local function trim(h, state, asked)
   for chunk in h:bodyChunks() do
     local size = chunk:length()
     local text = size > 0 and chunk:getBytes(0, size) or ""
+    if size > 0 then begin(h, state) end
     if size == 0 or (held_bytes == 0 and text:sub(-2) == "\n\n" and not text:find('"usage"%s*:%s*{')) then
       -- nothing, or whole events without usage: the bytes pass as they are
     elseif held_bytes + size > HELD_BYTES_MAX then
@@ -254,6 +281,7 @@ function envoy_on_response(h)
     return refuse_page(h, kind)
   end
   local state = nothing_known(not streamed)
+  if streamed then state.asked_at = asked_at(headers) end
   if streamed and h:filterContext():get("hides") then
     request = request or h:streamInfo():dynamicMetadata():get("headgate")
     headers:remove("content-length")
@@ -263,6 +291,7 @@ function envoy_on_response(h)
       local size = chunk:length()
       if size > 0 then
         local text = chunk:getBytes(0, size)
+        begin(h, state)
         read(h, state, text)
         count(h, state, text)
       end

@@ -10,7 +10,7 @@ from typing import Final
 from headgate.extproc.events import CountPrompt, Event, PromptCounted
 from headgate.extproc.session import Session, open_session
 from headgate.extproc.tap import Tap
-from headgate.extproc.upstream import Report, UpstreamSession
+from headgate.extproc.upstream import Clock, Report, UpstreamSession
 from headgate.extproc.wire import decode, encode
 from headgate.llm.usage import TokenCount
 from headgate.runtime.logging import event_log
@@ -24,8 +24,15 @@ class Exchange:
 
     __slots__ = ("_session", "crashes", "pending_count")
 
-    def __init__(self, invocation_metadata: Mapping[str, str], created: int, tap: Tap | None = None) -> None:
-        self._session: Session = open_session(invocation_metadata, created, tap)
+    def __init__(
+        self,
+        invocation_metadata: Mapping[str, str],
+        created: int,
+        tap: Tap | None = None,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._session: Session = open_session(invocation_metadata, created, tap, clock=clock)
         self.crashes = 0
         """Messages that met a bug of ours."""
         self.pending_count: CountPrompt | None = None

@@ -72,7 +72,7 @@ class Processor:
     def _open(self, replies: Replies, headers: Mapping[str, str]) -> Call:
         tap = None if self._capturer is None else Tap(time.time_ns())
         try:
-            exchange = Exchange(headers, int(time.time()), tap)
+            exchange = Exchange(headers, int(time.time()), tap, clock=time.monotonic)
         except SessionError as error:
             self._metrics.refused.value += 1
             log.error("stream_refused", reason=str(error))

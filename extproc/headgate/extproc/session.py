@@ -13,7 +13,7 @@ from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts, RouterFacts
 from headgate.extproc.router import RouterSession
 from headgate.extproc.tap import Tap
-from headgate.extproc.upstream import UpstreamSession
+from headgate.extproc.upstream import Clock, UpstreamSession
 from headgate.llm.endpoints import Endpoint, endpoint_named
 
 Session = UpstreamSession | RouterSession
@@ -27,12 +27,16 @@ class SessionError(Exception):
     """The stream's invocation metadata is not ours: a mistake in Envoy's configuration. One line for the log."""
 
 
-def open_session(invocation_metadata: Mapping[str, str], created: int, tap: Tap | None = None) -> Session:
-    """The session of a new stream. `created`: Unix seconds now; `tap` sees what passes of an attempt. SessionError."""
+def open_session(
+    invocation_metadata: Mapping[str, str], created: int, tap: Tap | None = None, *, clock: Clock | None = None
+) -> Session:
+    """The session of a new stream. `created`: Unix seconds now; `tap` sees what passes of an attempt; `clock` has its
+    stream timed. SessionError."""
     backend = invocation_metadata.get(header_names.GRPC_BACKEND)
     if backend is not None:
         name = invocation_metadata.get(header_names.GRPC_ENDPOINT)
-        return UpstreamSession(parse_backend(backend), None if name is None else _endpoint(name), created, tap)
+        endpoint = None if name is None else _endpoint(name)
+        return UpstreamSession(parse_backend(backend), endpoint, created, tap, clock=clock)
     router = invocation_metadata.get(header_names.GRPC_ROUTER)
     if router is not None:
         return RouterSession(parse_router(router))

@@ -11,7 +11,7 @@ Serves every way Envoy can be told to send bodies, and learns which from the eve
 Rule: `content-length` is removed or set wherever a body is replaced.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Final, assert_never
@@ -94,16 +94,24 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The answer was seen to its end."""
 
 
+Clock = Callable[[], float]
+"""Seconds, from any moment."""
+
+
 class UpstreamSession:
-    """One ext_proc stream in the upstream position. `created`: Unix seconds at its start."""
+    """One ext_proc stream in the upstream position. `created`: Unix seconds at its start; `clock` has
+    streams timed."""
 
     __slots__ = (
+        "_began",
         "_body",
+        "_clock",
         "_created",
         "_decoder",
         "_endpoint",
         "_error",
         "_facts",
+        "_first",
         "_original_headers",
         "_plan",
         "_progress",
@@ -120,7 +128,18 @@ class UpstreamSession:
         "_translation",
     )
 
-    def __init__(self, facts: BackendFacts, endpoint: Endpoint | None, created: int, tap: Tap | None = None) -> None:
+    def __init__(
+        self,
+        facts: BackendFacts,
+        endpoint: Endpoint | None,
+        created: int,
+        tap: Tap | None = None,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._clock = clock
+        self._began = 0.0 if clock is None else clock()
+        self._first: float | None = None
         self._facts = facts
         self._endpoint = endpoint
         self._created = created
@@ -407,11 +426,15 @@ class UpstreamSession:
     def _response_chunk(self, translation: ResponseTranslation, body: bytes) -> Actions:
         if self._tap is not None:
             self._tap.answered(body)
-        if self._response_mode is not BodyMode.FULL_DUPLEX_STREAMED:
-            return (Change(phase=Phase.RESPONSE_BODY, body=body, metadata=self._news(translation)),)
-        if not body:
+        duplex = self._response_mode is BodyMode.FULL_DUPLEX_STREAMED
+        if duplex and not body:
             return NOTHING
-        chunk = Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=False, metadata=self._news(translation))
+        news = self._news(translation)
+        if body and self._first is None:
+            news = self._timed(translation, news)
+        if not duplex:
+            return (Change(phase=Phase.RESPONSE_BODY, body=body, metadata=news),)
+        chunk = Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=False, metadata=news)
         return (chunk,) if self._progress is Progress.ANSWERING else (self._begin(translation), chunk)
 
     def _news(self, translation: ResponseTranslation) -> Namespaces:
@@ -422,6 +445,19 @@ class UpstreamSession:
         self._published = usage
         return self._final_metadata(translation)
 
+    def _timed(self, translation: ResponseTranslation, told: Namespaces, *, ended: bool = False) -> Namespaces:
+        """`told` with the times of a stream: until its first piece, and at its end between two tokens."""
+        if self._clock is None or not translation.streamed:
+            return told
+        now, ours = self._clock(), dict[str, Value](told.get(keys.NAMESPACE, {}))
+        if self._first is None:
+            self._first = now
+            ours[keys.LATENCY_TTFT] = int((now - self._began) * 1000)
+        output = translation.usage.output
+        if ended and output is not None and output > 1:
+            ours[keys.LATENCY_ITL] = round((now - self._first) * 1000 / (output - 1), 3)
+        return {**told, keys.NAMESPACE: ours}
+
     def _change_response(self, phase: Phase, body: bytes, *, ended: bool) -> Change:
         """The last reply of an answer whose headers may still be changeable."""
         translation = self._translation
@@ -431,7 +467,7 @@ class UpstreamSession:
         answering = self._progress is Progress.ANSWERING
         if ended:
             self._progress = Progress.DONE
-        metadata = self._final_metadata(translation)
+        metadata = self._timed(translation, self._final_metadata(translation), ended=ended)
         if answering or not self._saw_response_headers:
             return Change(phase=phase, body=body, metadata=metadata)
         set_headers, remove_headers = self._response_headers(translation)
@@ -447,7 +483,7 @@ class UpstreamSession:
         assert translation is not None
         if self._tap is not None:
             self._tap.answered(body)
-        metadata = self._final_metadata(translation)
+        metadata = self._timed(translation, self._final_metadata(translation), ended=True)
         answering = self._progress is Progress.ANSWERING
         self._progress = Progress.DONE
         chunk = Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=end_of_stream, metadata=metadata)

@@ -83,6 +83,24 @@ def test_an_answer_reaches_the_client_in_its_dialect_with_its_usage(mode: Mode) 
     assert "seed" in str(ours["losses"])
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_stream_is_timed(mode: Mode) -> None:
+    moments = iter((100.0, 100.25, 100.75, 100.75, 100.75))
+    exchange = Exchange(open_upstream(backend(), clock=lambda: next(moments)), mode)
+    exchange.request(encoded(stream=True))
+    first, rest = STREAM.split(b"event: message_delta", 1)
+    ours = exchange.response((first, b"event: message_delta" + rest), SSE).metadata["io.envoy.ai_gateway"]
+    assert ours["token_latency_ttft"] == 250
+    assert ours["token_latency_itl"] == (0 if mode == "buffered" else 500.0)
+
+
+def test_what_is_no_stream_is_not_timed() -> None:
+    exchange = Exchange(open_upstream(backend(), clock=lambda: 1.0), "buffered")
+    exchange.request(encoded())
+    ours = exchange.response((json.dumps(ANSWER).encode(),)).metadata["io.envoy.ai_gateway"]
+    assert not ours.keys() & {"token_latency_ttft", "token_latency_itl"}
+
+
 SEARCHED: Any = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
 
 

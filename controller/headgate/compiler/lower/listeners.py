@@ -33,7 +33,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 from headgate.compiler import ir
 from headgate.compiler.lower import access_logs, limits, replies, tracing
 from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
-from headgate.compiler.lower.filters import brought, extraction, security, steered
+from headgate.compiler.lower.filters import brought, extraction, published, security, steered
 from headgate.compiler.lower.hosts import set_virtual_host
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address
@@ -119,7 +119,8 @@ def _route_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
 def _identity(listener: ir.Listener, options: Options) -> Iterator[HttpFilter]:
     clients, selectors = _client_headers(_policies(listener)), limits.selector_headers(_rules(listener))
     queries = limits.selector_queries(_rules(listener))
-    found = security.identity(clients, selectors, options.header_attributes, queries=queries)
+    model = published.any_model(_rules(listener))
+    found = security.identity(clients, selectors, options.header_attributes, queries=queries, model=model)
     if found is not None:
         yield found
 
@@ -217,6 +218,8 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         ),
         # refuses too, but by this Envoy alone
         iter([limits.local_filter(_rules(listener))] if any(rule.local_limit for rule in _rules(listener)) else []),
+        # only of what is sent on
+        iter([published.publisher()] if ai else []),
         # read the answer: last in the list, so first on the way back
         iter(
             extraction.response_filters(options, computed=any(map(extraction.computes, _rules(listener)))) if ai else []

@@ -28,7 +28,7 @@ from envoy.type.v3.percent_pb2 import FractionalPercent
 from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits, tracing
-from headgate.compiler.lower.filters import brought, extraction, security, steered
+from headgate.compiler.lower.filters import brought, extraction, published, security, steered
 from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
 from headgate.compiler.lower.upstream import GUARD, KEEPER, SCRIPT, chosen, filter_name, unchanged
 from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header, switched_on
@@ -69,8 +69,11 @@ class Served:
     @property
     def short_script(self) -> str:
         """The script that is all that the backends need here, but for their host; else empty."""
-        if all(lane is Lane.NATIVE and unchanged(backend, self.path_class) for backend, lane in self.backends):
-            return GUARD
+        if all(
+            backend.alone and lane is Lane.NATIVE and unchanged(backend, self.path_class)
+            for backend, lane in self.backends
+        ):
+            return GUARD  # several backends have their scripts say who serves
         managed = any(backend.managed_headers for backend, _ in self.backends)
         return KEEPER if self.translated and not managed else ""
 
@@ -352,7 +355,17 @@ def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how
         name = together[0].name if len(together) == 1 else metadata.SEVERAL_CLASSES
         result = _route(rule, f"{rule.name}/{name}/match/{index}", where)
         result.MergeFrom(route)
+        _publish(result, rule, match, together[0], options)
         yield result
+
+
+def _publish(route: Route, rule: ir.Rule, match: ir.Match, path_class: PathClass, options: Options) -> None:
+    """Says who serves, where that is known here; else, and beside Envoy Gateway, each attempt says it."""
+    backend = rule.backends[0]
+    if backend.alone and not options.envoy_gateway:
+        lane = metadata.LANE_EXTPROC if lane_of(path_class, backend) is Lane.EXTPROC else metadata.LANE_NATIVE
+        config = published.per_route(backend, rule.route, lane=lane, model=published.model_of(match))
+        route.typed_per_filter_config[published.FILTER].CopyFrom(config)
 
 
 @lru_cache(maxsize=32_768)

@@ -42,7 +42,7 @@ from headgate import lua
 from headgate.compiler.ir import Backend, Credential, CredentialKind, Pairs
 from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
 from headgate.compiler.lower import tracing
-from headgate.compiler.lower.filters import brought
+from headgate.compiler.lower.filters import brought, published
 from headgate.compiler.lower.wire import (
     Json,
     ads,
@@ -85,7 +85,7 @@ MESSAGE_TIMEOUT_SECONDS = 10.0
 SCRIPT = "headgate.lua/upstream"
 GUARD = "guard"
 KEEPER = "translated"
-"""The names of short scripts. A route chooses the first where every backend gets the request unchanged, the second
+"""The names of short scripts. A route chooses the first where its only backend gets the request unchanged, the second
 where the processor writes all of it."""
 AZURE_V1_PREFIX = "/openai/v1"
 FORWARDED = (":path", headers.ORIGINAL_PATH, ":status", "content-type", "content-encoding", "anthropic-version")
@@ -180,17 +180,6 @@ def _prefix(backend: Backend, *, deployments: bool) -> str:
     return backend.prefix
 
 
-def _published(backend: Backend, route: str) -> dict[str, Json]:
-    """What the script tells of an attempt in users' metadata (compat names), as the processor does by itself."""
-    namespace, _, rest = backend.name.partition("/")
-    return {
-        metadata.BACKEND_NAME: backend.name,
-        metadata.SERVICE_BACKEND_NAME: f"{namespace}/{rest.partition('/')[0]}",
-        metadata.ROUTE_NAME: route,
-        metadata.USAGE_SOURCE: metadata.USAGE_NONE,  # until the answer says more
-    }
-
-
 def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Json]:
     deployments = _has_deployments(backend)
     models_path = _MODELS_PATHS.get(backend.dialect) if backend.dialect is not None else None
@@ -209,8 +198,8 @@ def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Js
         "body_remove": backend.body_remove,
         "managed": backend.managed_headers,
     }
-    if options.envoy_gateway:  # its users' access logs read them
-        values["publish"] = _published(backend, route)
+    if options.envoy_gateway or not backend.alone:  # else a route says it for less
+        values["publish"] = published.names(backend, route)
     known = {name: value for name, value in values.items() if value}
     return {"key": sha256(msgspec.json.encode(known)).hexdigest(), "backend": known}
 
@@ -231,7 +220,7 @@ def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
     else:
         message = Lua(default_source_code=script("upstream", options.lua_directory))
     if not options.envoy_gateway:  # no route chooses it there
-        for short in (GUARD, KEEPER):
+        for short in (GUARD, KEEPER) if backend.alone else (KEEPER,):
             message.source_codes[short].CopyFrom(script(short, options.lua_directory))
     overlay.lua_filter_context(message, _lua_context(backend, route, options))
     overlay.lua_shared_vm(message, "headgate-upstream")
@@ -296,6 +285,8 @@ def _headers(backend_set: Pairs, backend_remove: tuple[str, ...], *, keeps_model
     mutations.add().append.CopyFrom(set_header("accept-encoding", "identity"))
     for name in STRIPPED_ANSWER:
         message.mutations.response_mutations.add(remove=name)
+    # for the script that times streams: it knows what time it is, and not when the request began
+    message.mutations.response_mutations.add().append.CopyFrom(set_header(headers.BEGAN, headers.BEGAN_FORMAT))
     return http_filter("headgate.header_mutation/attempt", message)
 
 

@@ -146,6 +146,7 @@ def model_header() -> HttpFilter:
     message.mutations.response_mutations.add().append.CopyFrom(losses)
     request_id = add_header_if_absent("x-request-id", "%REQ(X-REQUEST-ID)%")
     message.mutations.response_mutations.add().append.CopyFrom(request_id)
+    message.mutations.response_mutations.add(remove=headers.BEGAN)
     return http_filter(MODEL_HEADER, message)
 
 

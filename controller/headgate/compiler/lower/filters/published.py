@@ -1,0 +1,61 @@
+"""Who serves a request, in the metadata that users read (compat: keys of `io.envoy.ai_gateway`).
+
+    one backend of a rule    constants of its route, by a filter of the listener (`publisher`)
+    several                  each attempt says its own: the script of its cluster (`names`), or the processor
+
+The model is known to the route where that matches on it, else it is the client's until somebody says another one
+(`security.identity`). What an answer tells, and the times of a stream, the scripts that read answers add (`usage.lua`),
+or the processor.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from envoy.extensions.filters.http.set_metadata.v3.set_metadata_pb2 import Config as SetMetadata
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from google.protobuf.any_pb2 import Any
+from headgate.compiler import ir
+from headgate.compiler.lower.wire import http_filter, packed
+from headgate.contract import headers, metadata
+
+FILTER = "headgate.set_metadata/published"
+
+
+def names(backend: ir.Backend, route: str, lane: str = metadata.LANE_NATIVE) -> dict[str, str]:
+    """What there is to say of an attempt but for the model."""
+    namespace, _, rest = backend.name.partition("/")
+    found = {
+        metadata.BACKEND_NAME: backend.name,
+        metadata.SERVICE_BACKEND_NAME: f"{namespace}/{rest.partition('/')[0]}",
+        metadata.LANE: lane,
+        metadata.USAGE_SOURCE: metadata.USAGE_NONE,  # until the answer says more
+    }
+    return {**found, metadata.ROUTE_NAME: route} if route else found
+
+
+def publisher() -> HttpFilter:
+    """Says what the route says (`per_route`); nothing elsewhere."""
+    return http_filter(FILTER, SetMetadata())
+
+
+@lru_cache(maxsize=16_384)
+def per_route(backend: ir.Backend, route: str, *, lane: str, model: str) -> Any:
+    """Per-route config of `publisher` where no other backend can serve. `model` is empty where any may be asked for."""
+    message = SetMetadata()
+    entry = message.metadata.add(metadata_namespace=metadata.NAMESPACE, allow_overwrite=True)
+    values = names(backend, route, lane)
+    if backend.model or model:
+        values[metadata.MODEL_NAME_OVERRIDE] = backend.model or model
+    entry.value.update(values)
+    return packed(message)
+
+
+def model_of(match: ir.Match) -> str:
+    """The one model that the match is for; empty where there may be several."""
+    found = (each for each in match.headers if each.name == headers.MODEL and each.kind is ir.MatchKind.EXACT)
+    return next((each.value for each in found), "")
+
+
+def any_model(rules: Iterable[ir.Rule]) -> bool:
+    """Whether only the request tells which model its route serves."""
+    return any(rule.ai and not all(map(model_of, rule.matches)) for rule in rules)

@@ -1,0 +1,160 @@
+"""Who served a request and how fast its stream was, in the metadata that users read: in both lanes, at any end."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from support.providers import Answer, Delivery, Failure, Usage
+from support.stage import Stage
+
+pytestmark = pytest.mark.envoy
+
+USED = Usage(input=100, output=20)
+DELAY_SECONDS = 0.12
+SLOW = Delivery(delay_seconds=DELAY_SECONDS, pause_seconds=0.01)
+LEFT = Delivery(hang_after_bytes=100)
+MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A request, and what is to be said of it."""
+
+    model: str
+    route: str = "native"
+    path: str = "/v1/chat/completions"
+    stream: bool = False
+    leaves: bool = False
+    """The client goes when the answer has begun."""
+    answers: Mapping[str, Answer | Failure] = field(default_factory=dict[str, Answer | Failure])
+    backend: str
+    ref: str = "0/ref/0"
+    sent: str = ""
+    lane: str = "native"
+    source: str = "reported"
+
+
+CASES = {
+    "whole": Asked(model="gpt", backend="openai"),
+    "whole, translated": Asked(model="claude", backend="anthropic", ref="1/ref/0", lane="extproc"),
+    "another model": Asked(
+        model="renamed-claude", path="/v1/messages", backend="anthropic", ref="9/ref/0", sent="claude-opus-5"
+    ),
+    "another model, translated": Asked(
+        model="renamed-claude", backend="anthropic", ref="9/ref/0", sent="claude-opus-5", lane="extproc"
+    ),
+    "stream": Asked(
+        model="gpt",
+        stream=True,
+        answers={"openai": Answer(usage=USED, delivery=SLOW)},
+        backend="openai",
+        source="estimated",
+    ),
+    "stream, translated": Asked(
+        model="claude",
+        stream=True,
+        answers={"anthropic": Answer(usage=USED, delivery=SLOW)},
+        backend="anthropic",
+        ref="1/ref/0",
+        lane="extproc",
+    ),
+    "left": Asked(
+        model="gpt",
+        stream=True,
+        leaves=True,
+        answers={"openai": Answer(delivery=LEFT)},
+        backend="openai",
+        source="none",
+    ),
+    "refused": Asked(model="gpt", answers={"openai": Failure(400)}, backend="openai", source="none"),
+    "the next backend": Asked(
+        model="native-native", route="failover", answers={"openai": Failure(503)}, backend="second", ref="0/ref/1"
+    ),
+    "the next backend, translated": Asked(
+        model="native-translated",
+        route="failover",
+        answers={"openai": Failure(503)},
+        backend="anthropic",
+        ref="1/ref/1",
+        lane="extproc",
+    ),
+    "the next backend, no more translated": Asked(
+        model="translated-native",
+        route="failover",
+        answers={"anthropic": Failure(503)},
+        backend="openai",
+        ref="2/ref/1",
+    ),
+    "the next backend after no connection": Asked(
+        model="refused-first", route="failover", backend="second", ref="4/ref/1"
+    ),
+    "the next backend, as itself": Asked(
+        model="renamed-first",
+        route="failover",
+        answers={"openai": Failure(503), "anthropic": Failure(503)},
+        backend="second",
+        ref="8/ref/2",
+    ),
+}
+
+
+def _ask(stage: Stage, name: str, asked: Asked) -> str:
+    """The path that names it in the log."""
+    for provider in ("openai", "second", "anthropic"):
+        stage[provider].answer(asked.answers.get(provider, Answer()))
+    path = f"{asked.path}?case={name.replace(' ', '-')}"
+    body = {"model": asked.model, "messages": MESSAGES, "max_tokens": 9, "stream": asked.stream}
+    with stage.http.stream("POST", stage.url + path, json=body, headers={"anthropic-version": "2023-06-01"}) as answer:
+        for _ in answer.iter_raw():
+            if asked.leaves:
+                break
+    return path
+
+
+@pytest.fixture(scope="module")
+def published(standard_stage: Stage) -> Mapping[str, Mapping[str, Any]]:
+    """The metadata of each case, by its name."""
+    standard_stage.forget()
+    paths = {name: _ask(standard_stage, name, asked) for name, asked in CASES.items()}
+    found = standard_stage.access(
+        lambda entry: entry["path"] in paths.values() and not entry.get("attempt"), len(paths)
+    )
+    by_path = {entry["path"]: entry["metadata"] for entry in found}
+    standard_stage.forget()
+    return {name: by_path[path] for name, path in paths.items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_says_who_served(published: Mapping[str, Mapping[str, Any]], name: str) -> None:
+    asked, said = CASES[name], published[name]
+    assert said["ai_service_backend_name"] == f"default/{asked.backend}"
+    assert said["backend_name"] == f"default/{asked.backend}/route/{asked.route}/rule/{asked.ref}"
+    assert said["route_name"] == f"default/{asked.route}"
+    assert said["model_name_override"] == (asked.sent or asked.model)
+    assert said["lane"] == asked.lane
+    assert said["usage_source"] == asked.source
+
+
+@pytest.mark.parametrize("name", ["stream", "stream, translated"])
+def test_it_says_how_fast_a_stream_was(published: Mapping[str, Mapping[str, Any]], name: str) -> None:
+    said = published[name]
+    assert said["token_latency_ttft"] >= math.floor(DELAY_SECONDS * 1000)
+    assert said["token_latency_ttft"] % 1 == 0
+    assert said["token_latency_itl"] > 0
+
+
+def test_a_stream_that_its_client_left_was_timed(published: Mapping[str, Mapping[str, Any]]) -> None:
+    assert published["left"]["token_latency_ttft"] >= 0
+    assert "token_latency_itl" not in published["left"]
+
+
+@pytest.mark.parametrize("name", ["whole", "whole, translated", "refused"])
+def test_what_is_no_stream_is_not_timed(published: Mapping[str, Mapping[str, Any]], name: str) -> None:
+    assert not published[name].keys() & {"token_latency_ttft", "token_latency_itl"}
+
+
+def test_how_it_was_timed_stays_inside(stage: Stage) -> None:
+    answer = stage.chat("gpt")
+    assert not [name for name in answer.headers if name.startswith("x-headgate")]
