@@ -196,5 +196,6 @@ def test_short_scripts_are_chosen_only_where_they_are_all_that_is_needed(case: s
             assert contexts[name]["host"] == action["host_rewrite_literal"]
             assert "managed" not in contexts[name]
             if not keeper:
-                assert contexts[name].keys() <= {"host", "prefix", "translate", "alone"}
+                usage = {"include_usage"} if configs[upstream.SCRIPT]["name"] == upstream.ASKER else set[str]()
+                assert contexts[name].keys() <= {"host", "prefix", "translate", "alone"} | usage
                 assert contexts[name].get("prefix", "/v1") == "/v1"

@@ -30,7 +30,7 @@ from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits, tracing
 from headgate.compiler.lower.filters import brought, extraction, published, security, steered
 from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
-from headgate.compiler.lower.upstream import GUARD, KEEPER, SCRIPT, chosen, filter_name, unchanged
+from headgate.compiler.lower.upstream import KEEPER, SCRIPT, chosen, filter_name, short_native, unchanged
 from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header, switched_on
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
@@ -73,7 +73,8 @@ class Served:
             backend.alone and lane is Lane.NATIVE and unchanged(backend, self.path_class)
             for backend, lane in self.backends
         ):
-            return GUARD  # several backends have their scripts say who serves
+            # several backends have their scripts say who serves
+            return short_native(self.backends[0][0])
         managed = any(backend.managed_headers for backend, _ in self.backends)
         return KEEPER if self.translated and not managed else ""
 

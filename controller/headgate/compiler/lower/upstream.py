@@ -84,9 +84,10 @@ MODE = ProcessingMode(
 MESSAGE_TIMEOUT_SECONDS = 10.0
 SCRIPT = "headgate.lua/upstream"
 GUARD = "guard"
+ASKER = "asking"
 KEEPER = "translated"
-"""The names of short scripts. A route chooses the first where its only backend gets the request unchanged, the second
-where the processor writes all of it."""
+"""The names of short scripts. A route chooses the first where its backend gets the request unchanged, the second where
+streams are to end with their usage beside that, the third where the processor writes all of it."""
 AZURE_V1_PREFIX = "/openai/v1"
 FORWARDED = (":path", headers.ORIGINAL_PATH, ":status", "content-type", "content-encoding", "anthropic-version")
 FORWARDED_PREFIX = "x-amzn-"
@@ -220,21 +221,26 @@ def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
     else:
         message = Lua(default_source_code=script("upstream", options.lua_directory))
     if not options.envoy_gateway:  # no route chooses it there
-        for short in (GUARD, KEEPER) if backend.alone else (KEEPER,):
+        for short in (short_native(backend), KEEPER) if backend.alone else (KEEPER,):
             message.source_codes[short].CopyFrom(script(short, options.lua_directory))
     overlay.lua_filter_context(message, _lua_context(backend, route, options))
     overlay.lua_shared_vm(message, "headgate-upstream")
     return http_filter(SCRIPT, message)
 
 
+def short_native(backend: Backend) -> str:
+    """The short script of a backend that is alone, where Envoy serves it by itself and it gets requests unchanged."""
+    return ASKER if backend.include_usage else GUARD
+
+
 def unchanged(backend: Backend, path_class: PathClass) -> bool:
-    """Whether a native request of this class reaches the backend with its own path, body and headers."""
+    """Whether a native request of this class reaches the backend with its own path, headers and body, but for usage."""
     keeps_path = backend.prefix in ("", "/v1") and f"{path_class.path}/".startswith("/v1/")
-    edits = backend.model or backend.body_set or backend.body_remove or backend.include_usage or backend.managed_headers
+    edits = backend.model or backend.body_set or backend.body_remove or backend.managed_headers
     return backend.dialect is not None and backend.host is HostName.DIRECT and keeps_path and not edits
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def chosen(short: str) -> Any:
     """Per-route config that chooses a short script."""
     return packed(LuaPerRoute(name=short))
