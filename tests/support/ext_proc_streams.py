@@ -26,8 +26,9 @@ from headgate.extproc.events import (
     ResponseHeaders,
     Value,
 )
+from headgate.extproc.published import Clock
 from headgate.extproc.session import open_session
-from headgate.extproc.upstream import Clock, UpstreamSession
+from headgate.extproc.upstream import UpstreamSession
 
 Mode = Literal["buffered", "override", "streamed", "answer", "duplex"]
 """buffered: four messages; override: four, the response switched to streaming by the reply to its headers;

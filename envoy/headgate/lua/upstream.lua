@@ -15,7 +15,8 @@
 --   body_set       list of {name, raw JSON}; body_remove: list of names (top level)
 --   managed        list of the header names that any backend of this rule sets or removes
 --   publish        table of what to tell of an attempt that the processor does not serve, in the metadata
---                  io.envoy.ai_gateway; the model is added
+--                  io.envoy.ai_gateway
+--   publish_model  true where the model is to be told too
 -- The filter after this one strips credentials and internal headers, and sets and removes the backend's own headers.
 --
 -- Rules: Envoy shares request headers between attempts, so everything here starts from the client's originals: the attempt
@@ -294,8 +295,7 @@ local function restore(headers, seen, managed)
   end
 end
 
-local function keep(h, headers, path, managed)
-  local metadata = h:streamInfo():dynamicMetadata()
+local function keep(metadata, headers, path, managed)
   metadata:set("headgate", "path", path)
   metadata:set("headgate", "length", headers:get("content-length") or "")
   for _, name in ipairs(managed or {}) do
@@ -304,10 +304,10 @@ local function keep(h, headers, path, managed)
   end
 end
 
-local function publish(h, names, model)
-  local metadata = h:streamInfo():dynamicMetadata()
-  for name, value in pairs(names) do metadata:set("io.envoy.ai_gateway", name, value) end
-  if model then metadata:set("io.envoy.ai_gateway", "model_name_override", model) end
+local function publish(metadata, backend, seen)
+  for name, value in pairs(backend.publish) do metadata:set("io.envoy.ai_gateway", name, value) end
+  local model = backend.publish_model and (backend.model or seen.model)
+  if type(model) == "string" then metadata:set("io.envoy.ai_gateway", "model_name_override", model) end
 end
 
 local function refuse(h, why)
@@ -324,9 +324,11 @@ end
 local function run(h)
   local headers, backend = h:headers(), backend_of(h:filterContext())
   local path = headers:get(":path")
-  local first, seen = headers:get("x-envoy-attempt-count") == "1", nil
-  if not first or backend.rewrites or backend.include_usage or backend.azure_version or backend.publish then
-    seen = h:streamInfo():dynamicMetadata():get("headgate") or {}
+  local first, seen, metadata = headers:get("x-envoy-attempt-count") == "1", nil, nil
+  local reads = not first or backend.rewrites or backend.include_usage or backend.azure_version or backend.publish_model
+  if reads then
+    metadata = h:streamInfo():dynamicMetadata()
+    seen = metadata:get("headgate") or {}
   end
   local kept = not first and seen.path ~= nil
   local root = backend.root
@@ -345,7 +347,10 @@ local function run(h)
   end
   local sent_path, missing = path, nil
   if not translated then
-    if backend.publish then publish(h, backend.publish, backend.model or (type(seen.model) == "string" and seen.model)) end
+    if backend.publish then
+      metadata = metadata or h:streamInfo():dynamicMetadata()
+      publish(metadata, backend, seen)
+    end
     sent_path, missing = provider_path(backend, path, bare, backend.model or (seen and seen.model))
     if not sent_path then return refuse(h, missing) end
   end
@@ -360,7 +365,7 @@ local function run(h)
   local rewrites = json and (backend.rewrites or include_usage) and seen.model ~= nil
   -- a backend alone rewrites the body in each attempt, and so the length with it
   if not kept and (root or translated or (rewrites and not backend.alone) or backend.managed or sent_path ~= path) then
-    keep(h, headers, path, backend.managed)
+    keep(metadata or h:streamInfo():dynamicMetadata(), headers, path, backend.managed)
   end
   if kept or root or sent_path ~= path then headers:replace(":path", sent_path) end
   if backend.host then headers:replace("host", backend.host) end

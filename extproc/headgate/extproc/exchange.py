@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from headgate.extproc.events import CountPrompt, Event, PromptCounted
+from headgate.extproc.published import Clock
 from headgate.extproc.session import Session, open_session
 from headgate.extproc.tap import Tap
-from headgate.extproc.upstream import Clock, Report, UpstreamSession
+from headgate.extproc.upstream import Report, UpstreamSession
 from headgate.extproc.wire import decode, encode
 from headgate.llm.usage import TokenCount
 from headgate.runtime.logging import event_log

@@ -11,9 +11,10 @@ from typing import Final, TypeVar
 import msgspec
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts, RouterFacts
+from headgate.extproc.published import Clock
 from headgate.extproc.router import RouterSession
 from headgate.extproc.tap import Tap
-from headgate.extproc.upstream import Clock, UpstreamSession
+from headgate.extproc.upstream import UpstreamSession
 from headgate.llm.endpoints import Endpoint, endpoint_named
 
 Session = UpstreamSession | RouterSession

@@ -11,7 +11,7 @@ Serves every way Envoy can be told to send bodies, and learns which from the eve
 Rule: `content-length` is removed or set wherever a body is replaced.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Final, assert_never
@@ -49,6 +49,7 @@ from headgate.extproc.events import (
     ResponseTrailers,
     Value,
 )
+from headgate.extproc.published import Clock, Pace, counts
 from headgate.extproc.tap import Tap
 from headgate.llm import planning
 from headgate.llm.endpoints import Endpoint, lookup
@@ -60,8 +61,6 @@ from headgate.llm.usage import NO_USAGE, Usage
 CONTENT_LENGTH: Final = "content-length"
 CONTENT_ENCODING: Final = "content-encoding"
 _RESPONSE_PHASES: Final = (Phase.RESPONSE_HEADERS, Phase.RESPONSE_BODY)
-_TOKENS_MAX: Final = 2**31 - 1
-"""Of one answer. Costs multiply counts, and hits are unsigned 32 bits at some services."""
 _ATTRIBUTE_PREFIX: Final = "request.headers['"
 
 
@@ -94,25 +93,19 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The answer was seen to its end."""
 
 
-Clock = Callable[[], float]
-"""Seconds, from any moment."""
-
-
 class UpstreamSession:
     """One ext_proc stream in the upstream position. `created`: Unix seconds at its start; `clock` has
     streams timed."""
 
     __slots__ = (
-        "_began",
         "_body",
-        "_clock",
         "_created",
         "_decoder",
         "_endpoint",
         "_error",
         "_facts",
-        "_first",
         "_original_headers",
+        "_pace",
         "_plan",
         "_progress",
         "_provider_headers",
@@ -137,9 +130,7 @@ class UpstreamSession:
         *,
         clock: Clock | None = None,
     ) -> None:
-        self._clock = clock
-        self._began = 0.0 if clock is None else clock()
-        self._first: float | None = None
+        self._pace = Pace(clock)
         self._facts = facts
         self._endpoint = endpoint
         self._created = created
@@ -430,8 +421,8 @@ class UpstreamSession:
         if duplex and not body:
             return NOTHING
         news = self._news(translation)
-        if body and self._first is None:
-            news = self._timed(translation, news)
+        if body:
+            news = self._pace.told(news, translation)
         if not duplex:
             return (Change(phase=Phase.RESPONSE_BODY, body=body, metadata=news),)
         chunk = Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=False, metadata=news)
@@ -445,19 +436,6 @@ class UpstreamSession:
         self._published = usage
         return self._final_metadata(translation)
 
-    def _timed(self, translation: ResponseTranslation, told: Namespaces, *, ended: bool = False) -> Namespaces:
-        """`told` with the times of a stream: until its first piece, and at its end between two tokens."""
-        if self._clock is None or not translation.streamed:
-            return told
-        now, ours = self._clock(), dict[str, Value](told.get(keys.NAMESPACE, {}))
-        if self._first is None:
-            self._first = now
-            ours[keys.LATENCY_TTFT] = int((now - self._began) * 1000)
-        output = translation.usage.output
-        if ended and output is not None and output > 1:
-            ours[keys.LATENCY_ITL] = round((now - self._first) * 1000 / (output - 1), 3)
-        return {**told, keys.NAMESPACE: ours}
-
     def _change_response(self, phase: Phase, body: bytes, *, ended: bool) -> Change:
         """The last reply of an answer whose headers may still be changeable."""
         translation = self._translation
@@ -467,7 +445,7 @@ class UpstreamSession:
         answering = self._progress is Progress.ANSWERING
         if ended:
             self._progress = Progress.DONE
-        metadata = self._timed(translation, self._final_metadata(translation), ended=ended)
+        metadata = self._pace.told(self._final_metadata(translation), translation, ended=ended)
         if answering or not self._saw_response_headers:
             return Change(phase=phase, body=body, metadata=metadata)
         set_headers, remove_headers = self._response_headers(translation)
@@ -483,7 +461,7 @@ class UpstreamSession:
         assert translation is not None
         if self._tap is not None:
             self._tap.answered(body)
-        metadata = self._timed(translation, self._final_metadata(translation), ended=True)
+        metadata = self._pace.told(self._final_metadata(translation), translation, ended=True)
         answering = self._progress is Progress.ANSWERING
         self._progress = Progress.DONE
         chunk = Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=end_of_stream, metadata=metadata)
@@ -497,22 +475,7 @@ class UpstreamSession:
         return (Change(phase=Phase.RESPONSE_HEADERS, set_headers=set_headers, remove_headers=remove_headers), chunk)
 
     def _final_metadata(self, translation: ResponseTranslation) -> Namespaces:
-        usage = translation.usage
-        counted = (
-            (keys.INPUT_TOKENS, usage.input),
-            (keys.CACHED_INPUT_TOKENS, usage.cached_input),
-            (keys.CACHE_CREATION_INPUT_TOKENS, usage.cache_creation_input),
-            (keys.OUTPUT_TOKENS, usage.output),
-            (keys.TOTAL_TOKENS, usage.total),
-            (keys.REASONING_TOKENS, usage.reasoning),
-        )
-        ours: dict[str, Value] = {}
-        for key, tokens in counted:
-            if tokens is not None:
-                # Envoy drops a charge that is no count; a provider's nonsense must not make the rest free.
-                ours[key] = tokens if 0 <= tokens <= _TOKENS_MAX else min(max(tokens, 0), _TOKENS_MAX)
-        if ours:
-            ours[keys.USAGE_SOURCE] = keys.USAGE_ESTIMATED if translation.estimated else keys.USAGE_REPORTED
+        ours = counts(translation.usage, estimated=translation.estimated)
         if translation.response_model:
             ours[keys.RESPONSE_MODEL] = translation.response_model
         if translation.losses:

@@ -1,0 +1,61 @@
+"""What an answer came to, in the metadata that users read: counts, and how fast a stream was."""
+
+from collections.abc import Callable
+from typing import Final
+
+from headgate.contract import metadata as keys
+from headgate.extproc.events import Namespaces, Value
+from headgate.llm.exchange import ResponseTranslation
+from headgate.llm.usage import Usage
+
+Clock = Callable[[], float]
+"""Seconds, from any moment."""
+
+
+_TOKENS_MAX: Final = 2**31 - 1
+"""Of one answer. Costs multiply counts, and hits are unsigned 32 bits at some services."""
+
+
+def counts(usage: Usage, *, estimated: bool) -> dict[str, Value]:
+    """What is known of an answer's usage; nothing where that is nothing."""
+    counted = (
+        (keys.INPUT_TOKENS, usage.input),
+        (keys.CACHED_INPUT_TOKENS, usage.cached_input),
+        (keys.CACHE_CREATION_INPUT_TOKENS, usage.cache_creation_input),
+        (keys.OUTPUT_TOKENS, usage.output),
+        (keys.TOTAL_TOKENS, usage.total),
+        (keys.REASONING_TOKENS, usage.reasoning),
+    )
+    ours: dict[str, Value] = {}
+    for key, tokens in counted:
+        if tokens is not None:
+            # Envoy drops a charge that is no count; a provider's nonsense must not make the rest free.
+            ours[key] = tokens if 0 <= tokens <= _TOKENS_MAX else min(max(tokens, 0), _TOKENS_MAX)
+    if ours:
+        ours[keys.USAGE_SOURCE] = keys.USAGE_ESTIMATED if estimated else keys.USAGE_REPORTED
+    return ours
+
+
+class Pace:
+    """Of one attempt, from now on; of none without a clock."""
+
+    __slots__ = ("_began", "_clock", "_first")
+
+    def __init__(self, clock: Clock | None) -> None:
+        self._clock = clock
+        self._began = 0.0 if clock is None else clock()
+        self._first: float | None = None
+
+    def told(self, told: Namespaces, translation: ResponseTranslation, *, ended: bool = False) -> Namespaces:
+        """`told` with what a piece of a stream that goes out now adds: the first one the time until it, the last one
+        (`ended`) the time between two tokens."""
+        if self._clock is None or not translation.streamed or (self._first is not None and not ended):
+            return told
+        now, ours = self._clock(), dict[str, Value](told.get(keys.NAMESPACE, {}))
+        if self._first is None:
+            self._first = now
+            ours[keys.LATENCY_TTFT] = int((now - self._began) * 1000)
+        output = translation.usage.output
+        if ended and output is not None and output > 1:
+            ours[keys.LATENCY_ITL] = round((now - self._first) * 1000 / (output - 1), 3)
+        return {**told, keys.NAMESPACE: ours}
