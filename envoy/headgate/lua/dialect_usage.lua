@@ -8,6 +8,9 @@
 --
 -- Of a stream the time to its first piece is published with that, and when it ends the time between two tokens.
 --
+-- chats = {{word, event in hexadecimal digits, word}}: a stream with the first word and not the last is cut, and ended by the
+-- event (usage.lua).
+--
 -- The last member "usage" with counts counts: text and the arguments of calls have their quotes escaped, or come before it.
 -- What is kept of what has passed is an unfinished usage, at most HELD_BYTES_MAX of it, or the start of its name.
 
@@ -17,6 +20,8 @@ local NAME = '"usage"'
 local COUNT_MAX = 2147483647
 local BYTES_PER_TOKEN = 4
 local NEWS_BYTES = 256
+-- No word that begins or ends a stream is longer.
+local EDGE_BYTES = 24
 
 local function number(object, name)
   return tonumber(object:match('"' .. name .. '"%s*:%s*(%d+)')) or 0
@@ -85,6 +90,15 @@ local function written_in(text)
   return total
 end
 
+-- Whether a word is in the text, or across its border to what came before it.
+local function holds(word, before, text)
+  return text:find(word, 1, true) ~= nil or (before .. text:sub(1, EDGE_BYTES)):find(word, 1, true) ~= nil
+end
+
+local function from_hex(digits)
+  return (digits:gsub("%x%x", function(byte) return string.char(tonumber(byte, 16)) end))
+end
+
 local function estimate(h, written)
   local metadata, count = h:streamInfo():dynamicMetadata(), math.ceil(written / BYTES_PER_TOKEN)
   metadata:set("io.envoy.ai_gateway", "usage_source", "estimated")
@@ -115,6 +129,10 @@ function envoy_on_response(h)
   local held, reported, written, told = "", false, 0, 0
   local asked, first = asked_at(headers), nil
   local counts = h:filterContext():get("text") ~= nil
+  local kind = h:headers():get("content-type") or ""
+  local chats = kind:lower():find("stream", 1, true) and h:filterContext():get("chats")
+  local begins, cut, ends = unpack(chats and chats[1] or {})
+  local begun, edge = false, ""
   for chunk in h:bodyChunks() do
     local size = chunk:length()
     if size > 0 then
@@ -123,7 +141,10 @@ function envoy_on_response(h)
         first = h:timestamp()
         h:streamInfo():dynamicMetadata():set("io.envoy.ai_gateway", "token_latency_ttft", math.max(first - asked, 0))
       end
-      if counts then written = written + written_in(text) end
+      begun = begun or (begins and holds(begins, edge, text))
+      if counts or begun then written = written + written_in(text) end
+      if begun and ends and holds(ends, edge, text) then ends = nil end
+      edge = text:sub(-EDGE_BYTES)
       held, found = read(h, held .. text)
       reported = reported or found
       if #held > HELD_BYTES_MAX then held = "" end
@@ -131,6 +152,9 @@ function envoy_on_response(h)
         estimate(h, written)
         told = written
       end
+    elseif begun and ends then
+      local published = h:streamInfo():dynamicMetadata():get("io.envoy.ai_gateway") or {}
+      if published.lane ~= "extproc" then chunk:setBytes(from_hex(cut)) end
     end
   end
   if not reported and written > told then estimate(h, written) end

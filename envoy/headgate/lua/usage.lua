@@ -6,6 +6,8 @@
 --                        a client that did not ask for it
 --                 page   the JSON that answers for a web page, in the client's dialect
 --                 text   list of patterns that stand before an answer's text, its quote included; absent where an answer has none
+--                 chats  list of {word, event, words…}: a stream that holds the first word is a chat, and whole if it holds one of
+--                        the others; else the event ends it, in the client's dialect. What a model writes can hide a cut, no more
 --
 -- Usage is published at once: OpenAI's clients hang up at "[DONE]", and what is only known when the provider's answer ends
 -- would then be lost, and the request free. An answer passes as it came, but for that chunk: there complete events pass at
@@ -16,6 +18,9 @@
 -- prompt is not seen here: whoever charges or records takes a quarter of the request's bytes.
 --
 -- Of a stream the time to its first piece is published with that, and when it ends the time between two tokens.
+--
+-- A stream that its provider ends before its end is ended by an error, so that no client takes it for an answer. What is dropped
+-- with its connection is reset to the client: there is no place for an event then.
 --
 -- Rule: of several counts of an answer the largest is right. Streams count up; and what a model or a client wrote into an
 -- answer (a tool's input, a schema) may look like usage, but can then not make an answer cheaper.
@@ -29,6 +34,8 @@ local COUNT_MAX = 2147483647
 local BYTES_PER_TOKEN = 4
 -- So much is written before an estimate is published again.
 local NEWS_BYTES = 256
+-- No word that begins or ends a stream is longer.
+local EDGE_BYTES = 24
 
 -- The moment at which the attempt was asked, in milliseconds; the cluster has written it into the answer's headers.
 local function asked_at(headers)
@@ -66,7 +73,8 @@ end
 -- What is known of an answer while it passes: its model, its counts, the costs that were published, the text of an
 -- unfinished object, how much was written since it was last counted, and how much of that was told.
 local function nothing_known(whole)
-  return { whole = whole, counts = {}, done = {}, costs = nil, kept = "", model = nil, text = nil, written = 0, told = 0 }
+  return { whole = whole, counts = {}, done = {}, costs = nil, kept = "", model = nil, text = nil, written = 0, told = 0,
+    edge = "", over = false }
 end
 
 -- With a stream's first piece: publishes how long it took.
@@ -106,10 +114,16 @@ local function publish(h, state, object)
     counts.output_tokens = math.max(counts.output_tokens, state.reported)
     known.output_tokens, known.total_tokens, state.estimated, first = nil, nil, nil, true
   end
-  if first then metadata:set("io.envoy.ai_gateway", "usage_source", "reported") end
+  if first then
+    -- What the processor has counted of an answer that broke off is more than its client is told.
+    local published = metadata:get("io.envoy.ai_gateway") or {}
+    local processed = published.lane == "extproc"
+    for name in pairs(processed and counts or {}) do known[name] = published[name] end
+    if not (processed and published.usage_source == "estimated") then metadata:set("io.envoy.ai_gateway", "usage_source", "reported") end
+  end
   if first and state.model then metadata:set("io.envoy.ai_gateway", "response_model", state.model) end
   for name, count in pairs(counts) do
-    if count > (known[name] or -1) then set(metadata, state, name, count) end
+    if count >= (known[name] or -1) then set(metadata, state, name, count) end
   end
   local total = not counts.total_tokens and sum(known.input_tokens, known.output_tokens)
   if total and total > (known.total_tokens or -1) then set(metadata, state, "total_tokens", total) end
@@ -157,6 +171,31 @@ local function count(h, state, text)
     end
   end
   if state.written - state.told >= NEWS_BYTES then estimate(h, state) end
+end
+
+local function holds(word, text, border) return text:find(word, 1, true) or border:find(word, 1, true) end
+
+-- Looks for the end in a piece of a stream, and first for what it is a stream of; also across the border to the piece before.
+local function watch(h, state, text)
+  state.chats = state.chats or h:filterContext():get("chats") or {}
+  local border = state.edge .. text:sub(1, EDGE_BYTES)
+  state.edge = text:sub(-EDGE_BYTES)
+  if not state.chat then
+    for _, chat in ipairs(state.chats) do
+      if holds(chat[1], text, border) then state.chat = chat end
+    end
+    if not state.chat then return end
+  end
+  for place = 3, #state.chat do
+    if holds(state.chat[place], text, border) then state.over = true end
+  end
+end
+
+-- At the last chunk, which is empty: ends a stream that holds no end. Where the processor translates, it has said so itself.
+local function close(h, state, chunk)
+  if state.over or not state.chat then return end
+  local published = h:streamInfo():dynamicMetadata():get("io.envoy.ai_gateway") or {}
+  if published.lane ~= "extproc" then chunk:setBytes(state.chat[2]) end
 end
 
 -- At the end of an answer that has usage: publishes the costs that are none of its counts.
@@ -224,8 +263,12 @@ local function trim(h, state, asked)
     local size = chunk:length()
     local text = size > 0 and chunk:getBytes(0, size) or ""
     if size > 0 then begin(h, state) end
-    if size == 0 or (held_bytes == 0 and text:sub(-2) == "\n\n" and not text:find('"usage"%s*:%s*{')) then
-      -- nothing, or whole events without usage: the bytes pass as they are
+    if not state.over and size > 0 then watch(h, state, text) end
+    if size == 0 then
+      -- half an event that is held goes with what cut it off
+      close(h, state, chunk)
+    elseif held_bytes == 0 and text:sub(-2) == "\n\n" and not text:find('"usage"%s*:%s*{') then
+      -- whole events without usage: the bytes pass as they are
     elseif held_bytes + size > HELD_BYTES_MAX then
       chunk:setBytes(table.concat(held) .. text)
       held, held_bytes, tail = {}, 0, ""
@@ -294,6 +337,9 @@ function envoy_on_response(h)
         begin(h, state)
         read(h, state, text)
         count(h, state, text)
+        if streamed and not state.over then watch(h, state, text) end
+      else
+        close(h, state, chunk)
       end
     end
   end

@@ -5,25 +5,22 @@ from typing import Final
 
 from headgate.llm.answer_losses import StreamLosses
 from headgate.llm.canonical import (
-    PartStop,
     Ping,
-    RefusalStart,
     Start,
     StreamEvent,
     StreamFailure,
-    TextStart,
-    ThinkingStart,
     UsageUpdate,
 )
 from headgate.llm.content_coding import GZIP_MAGIC, Inflater
 from headgate.llm.dialects.dialect import EVENT_STREAM, ChatDialect, ReplyContext
-from headgate.llm.errors import ErrorDetail, ErrorKind, StreamFailed, UpstreamError
+from headgate.llm.errors import ErrorDetail, StreamFailed, UpstreamError
 from headgate.llm.estimates import completed, tokens_of, written_in
 from headgate.llm.exchange import UpstreamRequest
 from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import COMMENT
 from headgate.llm.hosts.host import Framing
 from headgate.llm.losses import Loss
+from headgate.llm.stream_ends import CUT, LIFECYCLE, NEWS_TOKENS, Held
 from headgate.llm.usage import NO_USAGE, Usage
 
 HeaderEdits = tuple[Mapping[str, str], Sequence[str]]
@@ -33,13 +30,6 @@ HeaderEdits = tuple[Mapping[str, str], Sequence[str]]
 KEEP_ALIVE: Final = b": ping\n\n"
 """A comment of the provider's, whatever it says, keeps the client's connection alive as well; every dialect's SDK skips
 it."""
-
-CUT: Final = ErrorDetail(
-    status=502,
-    kind=ErrorKind.INTERNAL,
-    message="the provider's stream ended before the message was complete",
-    code="stream_cut",
-)
 
 
 class StreamTranslation:
@@ -89,7 +79,7 @@ class StreamTranslation:
         self._opened = False
         self._inflater: Inflater | None = None
         self._bytes_max = bytes_max
-        self._held: _Held | None = None
+        self._held: Held | None = None
         self._prompt = request.prompt_tokens
         self.reported: Usage = NO_USAGE
         """What the provider said, and the client is told."""
@@ -108,8 +98,8 @@ class StreamTranslation:
         return (*self._losses, *self._lost.found) if self._lost.found else self._losses
 
     def hold(self) -> bool:
-        """See `ResponseTranslation`. What is kept is bounded (`_Held`)."""
-        self._held = _Held()
+        """See `ResponseTranslation`. What is kept is bounded (`Held`)."""
+        self._held = Held()
         return True
 
     def feed(self, data: bytes) -> bytes:
@@ -204,7 +194,7 @@ class StreamTranslation:
                 if kind in self._lost.kinds:
                     self._lost.note(event)
                 written += written_in(event)
-                if self._held is not None and kind not in _LIFECYCLE:
+                if self._held is not None and kind not in LIFECYCLE:
                     self._held.over = True
                 elif self._held is not None and kind is Ping:
                     self._held.wait()
@@ -248,43 +238,3 @@ class StreamTranslation:
         if self._held is not None and not self._held.over:
             raise StreamFailed(error)
         return self._encoder.fail(error)
-
-
-NEWS_TOKENS: Final = 64
-"""So much is written before an estimate is made again: it is published for clients that leave early."""
-
-_LIFECYCLE: Final = frozenset((Ping, TextStart, ThinkingStart, RefusalStart, PartStop))
-"""What says no more than that an answer has begun, with `Start` and `UsageUpdate`."""
-
-
-class _Held:
-    """What is kept of a stream while it has only begun.
-
-    A provider that says twice that it is alive may take long: its client is told then, and before much is kept.
-    """
-
-    __slots__ = ("_bytes", "_kept", "_signs", "over")
-
-    def __init__(self) -> None:
-        self._kept: list[bytes] = []
-        self._bytes = 0
-        self._signs = 0
-        self.over = False
-        """Something has come that must not wait."""
-
-    def wait(self) -> None:
-        """The provider says that it is alive."""
-        self._signs += 1
-        self.over = self.over or self._signs > HELD_SIGNS_MAX
-
-    def pass_on(self, out: bytes) -> bytes:
-        """What may go to the client now, after `out` was said."""
-        self._kept.append(out)
-        self._bytes += len(out)
-        self.over = self.over or self._bytes > HELD_BYTES_MAX
-        return b"".join(self._kept) if self.over else b""
-
-
-HELD_SIGNS_MAX: Final = 1
-"""Anthropic sends one ping right after the start."""
-HELD_BYTES_MAX: Final = 65_536

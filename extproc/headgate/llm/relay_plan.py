@@ -8,20 +8,20 @@ from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
 from headgate.llm import multipart, relay
 from headgate.llm.bridge import DATED_VERSION, ErrorTranslation, response_headers
-from headgate.llm.bridge_stream import CUT
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
-from headgate.llm.dialects.dialect import EVENT_STREAM, ChatDialect, Memo, ReplyContext
+from headgate.llm.dialects.dialect import EVENT_STREAM, Memo
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import Endpoint, PathFacts, StreamRule, path_facts
 from headgate.llm.error_bodies import error_response
 from headgate.llm.errors import ErrorDetail, UpstreamError, kind_of_status
+from headgate.llm.estimates import BYTES_PER_TOKEN
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
-from headgate.llm.framing.sse import encode_sse
-from headgate.llm.hosts.host import Asked, Framing, Host
+from headgate.llm.hosts.host import Asked, Host
 from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import DialectName
 from headgate.llm.operations.reader import RelayReader
 from headgate.llm.operations.table import relay_reader
+from headgate.llm.relay_stream import RelayedStream, UnwrappedTranslation
 from headgate.llm.usage import NO_USAGE, Usage
 
 DecodeError = Callable[[int, Mapping[str, str], bytes], ErrorDetail]
@@ -77,6 +77,7 @@ class RelayPlan:
             stream=stream,
             memo=memo,
             client_path=path,
+            prompt_tokens=len(body) // BYTES_PER_TOKEN + 1,
         )
 
     def open_response(
@@ -100,7 +101,10 @@ class RelayPlan:
             return UnwrappedTranslation(request, reader, framing, DIALECTS[self.endpoint.dialect])
         shown = request.memo.include_usage or self.facts.include_usage
         reader = relay_reader(self.endpoint, stream=stream, hide_usage=not shown)
-        return RelayTranslation(request, reader)
+        chat = DIALECTS.get(self.endpoint.dialect) if content_type == EVENT_STREAM and request.stream else None
+        if chat is None or not chat.backend:
+            return RelayTranslation(request, reader)
+        return RelayedStream(request, reader, chat)
 
     def _translate_error(
         self, request: UpstreamRequest, status: int, headers: Mapping[str, str], decode_error: DecodeError
@@ -201,87 +205,6 @@ class RelayTranslation:
     def close(self) -> bytes:
         """Whatever was held."""
         return b"" if self._reader is None else self._reader.close()
-
-
-class UnwrappedTranslation:
-    """A stream that its host has wrapped into frames of its own: unwrapped, and read in passing.
-
-    A host may say inside its frames that it failed, and a stream may be cut: the client gets its dialect's error event.
-    """
-
-    __slots__ = (
-        "_client",
-        "_ended",
-        "_frames",
-        "_reader",
-        "_request",
-        "estimated",
-        "headers",
-        "losses",
-        "remove_headers",
-        "streamed",
-    )
-
-    def __init__(
-        self, request: UpstreamRequest, reader: RelayReader | None, framing: Framing, client: ChatDialect
-    ) -> None:
-        self._request = request
-        self._reader = reader
-        self._frames = framing.frames()
-        self._client = client
-        self._ended = False
-        self.estimated = False
-        self.headers: Mapping[str, str] = {"content-type": client.stream_type(request.client_path)}
-        self.remove_headers: tuple[str, ...] = ()
-        self.losses = request.losses
-        self.streamed = True
-
-    @property
-    def usage(self) -> Usage:
-        return NO_USAGE if self._reader is None else self._reader.usage
-
-    @property
-    def response_model(self) -> str:
-        model = "" if self._reader is None else self._reader.response_model
-        return model or self._request.request_model
-
-    def hold(self) -> bool:
-        """Events pass at once."""
-        return False
-
-    def feed(self, data: bytes) -> bytes:
-        """The events that these bytes complete."""
-        try:
-            frames = self._frames.feed(data)
-        except UpstreamError as error:
-            return self._fail(error.detail())
-        events: list[bytes] = []
-        for frame in frames:
-            if self._ended:
-                break
-            self._ended = frame.event in _LAST_EVENTS
-            events.append(encode_sse(frame.data, frame.event))
-        unwrapped = b"".join(events)
-        return unwrapped if self._reader is None else self._reader.feed(unwrapped)
-
-    def close(self) -> bytes:
-        """The error that stands for an end that never came."""
-        held = b"" if self._reader is None else self._reader.close()
-        try:
-            self._frames.close()
-        except UpstreamError as error:
-            return held + self._fail(error.detail())
-        return held + self._fail(CUT)
-
-    def _fail(self, error: ErrorDetail) -> bytes:
-        if self._ended:
-            return b""
-        self._ended = True
-        return self._client.stream_encoder(ReplyContext(self._request.request_model, 0)).fail(error)
-
-
-_LAST_EVENTS: Final = frozenset(("message_stop", "error"))
-"""Of the dialects whose streams hosts wrap."""
 
 
 class PageTranslation:

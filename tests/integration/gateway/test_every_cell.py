@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.names import DialectName
+from headgate.llm.stream_ends import CUT
 from support import manifests
 from support.chat_clients import FRONTS, Front, Told, fronts
 from support.chat_goldens import CLIENTS
@@ -214,6 +215,24 @@ def test_a_provider_that_is_busy(stage: Stage, clients: Mapping[str, Front], fro
     stage[BACKS[back].provider].answer(Failure(429, "slow down"))
     with pytest.raises(clients[front].limited, match="slow down"):
         clients[front].ask(back)
+
+
+@cells
+def test_a_stream_that_ends_before_its_end_ends_with_an_error(stage: Stage, front: str, back: str) -> None:
+    """Natively too, where the bytes pass: no client may take half an answer for one. What passed is in the log."""
+    text = "It is sunny and has been for days. " * 200
+    stage[BACKS[back].provider].answer(Answer(text=text, usage=USED, delivery=Delivery(end_after_bytes=6_000)))
+    client = CLIENTS[DialectName(front)]
+    path = (client.stream_path or client.path).replace("asked", back)
+    path += f"{'&' if '?' in path else '?'}cut={front}-{back}"
+    body = client.streamed.replace(b"asked", back.encode())
+    answer = stage.post(path, content=body, anthropic_version="2023-06-01")
+    assert answer.status_code == 200
+    assert CUT.message.encode() in answer.content
+    if front not in SILENT:  # the scripts look for the text of chats
+        (entry,) = stage.access(lambda entry: entry["path"] == path)
+        assert entry["metadata"]["output_tokens"] > 100
+        assert entry["metadata"]["usage_source"] == "estimated"
 
 
 SPOOFED = '{"usage":{"inputTokens":7,"outputTokens":7,"tokens":{"input_tokens":7,"output_tokens":7}}}'

@@ -47,9 +47,13 @@ from headgate.compiler.lower.wire import (
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 from headgate.contract.facts import RouterFacts
+from headgate.llm.dialects.dialect import ReplyContext
+from headgate.llm.dialects.table import DIALECTS
+from headgate.llm.endpoints import PathFacts
 from headgate.llm.error_bodies import error_body
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
+from headgate.llm.stream_ends import CUT, STREAM_ENDS
 from headgate.pb.ai_protocol_manager_pb2 import (
     AiProtocolManager,
     AiProtocolManagerPerRoute,
@@ -277,6 +281,26 @@ _TEXT: Mapping[DialectName, Sequence[str]] = {
     DialectName.COHERE: ("text",),
 }
 """What stands before the text of an answer, as the scripts look for it. In no other answer is text counted."""
+
+
+@lru_cache(maxsize=64)
+def _cut(dialect: DialectName) -> bytes:
+    """How a stream ends for a client whose provider did not end it."""
+    context = ReplyContext(model="", created=0, path=PathFacts(stream=True, query="alt=sse"))
+    return DIALECTS[dialect].stream_encoder(context).fail(CUT)
+
+
+_OPENAI_CHATS = (DialectName.OPENAI_CHAT, DialectName.OPENAI_COMPLETIONS, DialectName.OPENAI_RESPONSES)
+
+
+def _chats(dialect: DialectName, *, as_hex: bool) -> Sequence[Sequence[str]]:
+    """The streams of a class of paths, as the scripts tell them: one may serve all of OpenAI's. An event follows the
+    half of one that may have come before it."""
+    spoken = _OPENAI_CHATS if dialect is DialectName.OPENAI_CHAT else (dialect,)
+    cuts = {each: _cut(each).hex() if as_hex else "\n\n" + _cut(each).decode() for each in spoken}
+    return [[STREAM_ENDS[each].begins, cuts[each], *STREAM_ENDS[each].ends] for each in spoken]
+
+
 _CHATS = frozenset(
     ("chat", "openai", "messages", "responses", "gemini", "gemini-stream", "cohere-chat", "converse", "converse-stream")
 )
@@ -284,9 +308,19 @@ _CHATS = frozenset(
 
 @lru_cache(maxsize=4096)
 def _usage_script(
-    name: str, costs: tuple[ir.Cost, ...], dialect: DialectName, *, hides: bool, text: DialectName | None
+    name: str,
+    costs: tuple[ir.Cost, ...],
+    dialect: DialectName,
+    *,
+    hides: bool,
+    text: DialectName | None,
+    streams: DialectName | None,
 ) -> Any:
-    context: dict[str, Json] = {} if text is None else {"text": _TEXT[text]}
+    context: dict[str, Json] = {}
+    if text is not None:
+        context["text"] = _TEXT[text]
+    if streams is not None:
+        context["chats"] = _chats(streams, as_hex=name != "usage")
     if name == "usage":
         context["page"] = _page(dialect)
     if counts := [(cost.key, cost.expression) for cost in costs if not is_computed(cost)]:
@@ -299,12 +333,13 @@ def _usage_script(
 def _script_of(rule: ir.Rule, path_class: PathClass, *, processor_alone: bool = False) -> Any:
     dialect = path_class.dialect or DialectName.OPENAI_CHAT
     text = dialect if path_class.name in _CHATS and not processor_alone else None  # which estimates by itself
+    streams = dialect if path_class.name == "cohere" and not processor_alone else text  # more than chats below one path
     if dialect in _SCRIPTED:
-        return _usage_script("dialect_usage", rule.costs, dialect, hides=False, text=text)
+        return _usage_script("dialect_usage", rule.costs, dialect, hides=False, text=text, streams=streams)
     chats = path_class.name in ("chat", "openai")
     hides = chats and any(backend.include_usage for backend in rule.backends)
     spoken = DialectName.OPENAI_CHAT if dialect in OPENAI else dialect
-    return _usage_script("usage", rule.costs, spoken, hides=hides, text=text)
+    return _usage_script("usage", rule.costs, spoken, hides=hides, text=text, streams=streams)
 
 
 _UNREAD = packed(LuaPerRoute(disabled=True))

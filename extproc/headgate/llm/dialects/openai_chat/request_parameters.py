@@ -266,7 +266,9 @@ def add_speech(
     if not isinstance(wanted, list) or "AUDIO" not in wanted:
         return ()
     if not facts.audio:
-        losses.append(Loss(MODALITIES, "dropped", "this model does not speak"))
+        losses.extend(
+            Loss(name, "dropped", "this model does not speak") for name in (MODALITIES, SPEECH) if name in members
+        )
         return (MODALITIES, SPEECH)
     body["modalities"] = ["text", "audio"]
     body["audio"] = {"voice": openai_voice(members.get(SPEECH), losses), "format": PCM}
