@@ -39,6 +39,10 @@ class RuleCounts:
     """Requests that did not begin with the backend it limits, because it is used up; ours."""
 
 
+OUTSTANDING: Final = "headgate_ratelimit_reservations_outstanding"
+"""A gauge that every process on one Redis tells the same of: not to be added up."""
+
+
 class Metrics:
     """The service's counters."""
 

@@ -53,7 +53,7 @@ def make_pages(
             drain.cancel()
 
     async def metrics(_: bytes) -> Reply:
-        return Reply(200, service.metrics_text() + process_metrics(), CONTENT_TYPE)
+        return Reply(200, await service.metrics_text() + process_metrics(), CONTENT_TYPE)
 
     async def rlconfig(_: bytes) -> Reply:
         return Reply(200, dump_text(service.snapshot.source), "application/yaml")

@@ -11,13 +11,13 @@ from typing import Final
 
 from headgate.contract import headers
 from headgate.limits.config import with_modes
-from headgate.limits.engine import Decision, LimitRequest, Moment, Outcome, Plan, decide_request, plan_request
+from headgate.limits.engine import HOLD, Decision, LimitRequest, Moment, Outcome, Plan, decide_request, plan_request
 from headgate.limits.matching import EMPTY, Snapshot, build_snapshot
 from headgate.limits.recent import Recent
 from headgate.limits.warnings import Told
 from headgate.ratelimit import wire
 from headgate.ratelimit.answers import answer
-from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO, Metrics
+from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO, OUTSTANDING, Metrics
 from headgate.ratelimit.storages import GAUGES, Storage, StorageError, Trip
 from headgate.runtime.http2.frames import GrpcStatus
 from headgate.runtime.http2.server import Call, Replies, Services
@@ -79,12 +79,15 @@ class RateLimitService:
         """Raises StorageError when decisions cannot be made now."""
         await self._storage.ping()
 
-    def metrics_text(self) -> str:
+    async def metrics_text(self) -> str:
         """All counters in Prometheus's text format."""
-        figures = (pair for counts in self.figures for pair in counts().items())
-        return self.metrics.text(
-            (f"headgate_ratelimit_{name}", "gauge" if name in GAUGES else "counter", value) for name, value in figures
-        )
+        outstanding = await self._storage.outstanding(f"{self._key_prefix}{HOLD}")
+        figures = [
+            (f"headgate_ratelimit_{name}", "gauge" if name in GAUGES else "counter", value)
+            for counts in self.figures
+            for name, value in counts().items()
+        ]
+        return self.metrics.text(figures if outstanding is None else (*figures, (OUTSTANDING, "gauge", outstanding)))
 
     def services(self, open_call: "OpenCall | None" = None) -> Services:
         """To be merged into a server's services; `open_call` makes other calls than plain ones."""

@@ -1,12 +1,13 @@
 """The metrics of several processes as those of one: pages in Prometheus' text format, added up. Pure.
 
 What only grows (counters, histograms) never falls: what a process had counted when it answered last stays counted
-while it does not answer, and when it is gone. A gauge is the sum over those that answer now. No sample has a time, and
-a histogram has the same buckets everywhere: they are pages of one program.
+while it does not answer, and when it is gone. A gauge is the sum over those that answer now; one that is `shared`, of
+which all tell the same, is the highest that any tells. No sample has a time, and a histogram has the same buckets
+everywhere: they are pages of one program.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,7 +30,9 @@ _Page = dict[str, _Family]
 class Sums:
     """What processes have counted together since this was made."""
 
-    def __init__(self, gone_series_max: int = GONE_SERIES_MAX) -> None:
+    def __init__(self, *, shared: Collection[str] = (), gone_series_max: int = GONE_SERIES_MAX) -> None:
+        """`shared` are names of families."""
+        self._shared = shared
         self._gone_series_max = gone_series_max
         self._gone: _Page = {}
         self._last: dict[int, _Page] = {}
@@ -44,7 +47,9 @@ class Sums:
         for process, text in pages.items():
             page = self._last.get(process, {}) if text is None else _parsed(text)
             self._last[process] = {name: family for name, family in page.items() if family.grows}
+            shared = {name: page.pop(name) for name in self._shared if name in page}
             _add(page, total)
+            _raise(shared, total)
         _add(self._gone, total)
         return "".join(f"{line}\n" for line in _lines(total))
 
@@ -60,6 +65,13 @@ def _add(page: _Page, total: _Page, series_max: float = math.inf) -> None:
             elif count < series_max:
                 into[series] = value
                 count += 1
+
+
+def _raise(page: _Page, total: _Page) -> None:
+    for name, family in page.items():
+        into = total.setdefault(name, _Family(family.head, family.grows)).samples
+        for series, value in family.samples.items():
+            into[series] = max(into.get(series, value), value)
 
 
 def _parsed(text: str) -> _Page:

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
+from headgate.ratelimit.metrics import OUTSTANDING
 from headgate.ratelimit.summed_metrics import Sums
 from headgate.runtime import process_metrics
 from headgate.runtime.admin_server import Page, Reply
@@ -55,7 +56,7 @@ class WorkerPages:
         self.workers: list[Worker] = []
         self._draining = draining
         self._read_only = read_only
-        self._sums = Sums()
+        self._sums = Sums(shared=(OUTSTANDING,))
         self._answered = 0
         self._own = Registry()
         process_metrics.declare(self._own)

@@ -1,14 +1,21 @@
 """Every storage keeps reservations alike: the books of `support.stream_schedule`, one call at a time and in batches."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from headgate.limits.algorithms.counting import Part
 from headgate.limits.algorithms.fixed_window import FixedWindowOp, plan_window
-from headgate.limits.engine import Code, Transaction, decide_request, plan_request
+from headgate.limits.engine import HOLD, Code, Transaction, decide_request, plan_request
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import MemoryStorage
+from headgate.ratelimit.storages.redis.address import parse_url
+from headgate.ratelimit.storages.redis.lane import LaneSettings
+from headgate.ratelimit.storages.redis.nodes import open_nodes
+from headgate.ratelimit.storages.redis.outstanding import Outstanding
 from headgate.ratelimit.storages.redis.storage import RedisStorage
 from support.redis import RedisServer
 from support.redis_topologies import RedisCluster
@@ -138,3 +145,40 @@ async def test_a_refused_request_has_reserved_nothing(storage: Storage) -> None:
     await storage.run(settlement("first", op(50, Part.SETTLE)))
     assert await count(storage) == 50
     assert (await storage.run(admission("refused", op(20, Part.RESERVE)))).applied
+
+
+async def test_tells_how_many_wait_for_their_settlement(storage: Storage) -> None:
+    names = [f"p*[a]{HOLD}d_{number}" for number in range(30)]
+    for name in names:
+        assert (await storage.run(admission(name, op(2, Part.RESERVE)))).applied
+    for name in names[:11]:
+        await storage.run(settlement(name, op(1, Part.SETTLE)))
+    assert await storage.outstanding(f"p*[a]{HOLD}") == 19
+
+
+@pytest.mark.redis
+async def test_tells_about_how_many_wait_among_many_keys(redis_server: RedisServer) -> None:
+    """A part of the keys is walked, and where the walk ended, the next one begins."""
+    names = [f"{HOLD}d_{number}" for number in range(1500)]
+    storage = RedisStorage(redis_server.url, timeout_seconds=10.0)
+    await asyncio.gather(*(storage.run(admission(name, op(1, Part.RESERVE, limit=2000))) for name in names))
+    await asyncio.gather(*(storage.run(settlement(name, op(1, Part.SETTLE))) for name in names[:500]))
+    redis_server.command('EVAL \'for i=1,20000 do redis.call("SET","x"..i,1) end\' 0')
+    told = [await storage.outstanding(HOLD)]
+    assert await storage.outstanding(HOLD) == told[0], "who asks again soon is told the same"
+    nodes = open_nodes(parse_url(redis_server.url), LaneSettings())
+    walks = Outstanding(again_seconds=0.0)
+    told += [await walks.count(nodes.lanes(), HOLD) for _ in range(5)]
+    assert all(each is not None and 600 < each < 1500 for each in told)
+    await storage.close()
+
+
+@pytest.mark.redis
+async def test_tells_nothing_of_a_redis_that_does_not_answer(short_path: Path) -> None:
+    with RedisServer(short_path) as redis:
+        storage = RedisStorage(redis.unix_url)
+        await storage.run(admission(f"{HOLD}d_a", op(1, Part.RESERVE)))
+        os.kill(redis.pid, signal.SIGSTOP)
+        assert await storage.outstanding(HOLD) is None
+        os.kill(redis.pid, signal.SIGCONT)
+        await storage.close()

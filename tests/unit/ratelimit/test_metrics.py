@@ -120,6 +120,6 @@ def test_rules_have_the_labels_of_envoyproxys_mapping() -> None:
 
 
 async def test_a_figure_of_the_storage_that_falls_is_a_gauge() -> None:
-    text = RateLimitService(MemoryStorage()).metrics_text()
+    text = await RateLimitService(MemoryStorage()).metrics_text()
     assert "# TYPE headgate_ratelimit_memory_holds gauge\nheadgate_ratelimit_memory_holds 0\n" in text
     assert "# TYPE headgate_ratelimit_memory_holds_dropped counter\n" in text

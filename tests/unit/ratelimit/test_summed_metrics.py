@@ -50,6 +50,12 @@ def test_what_one_had_counted_stays_when_another_takes_its_place() -> None:
     assert values(sums.text({}))['hits{client="a"}'] == 24
 
 
+def test_what_all_tell_of_the_same_thing_is_told_once() -> None:
+    sums = Sums(shared=("waiting",))
+    assert values(sums.text({1: page(2, waiting=7), 2: page(3, waiting=6)}))["waiting"] == 7
+    assert values(sums.text({1: None, 2: page(3, waiting=6)}))["waiting"] == 6
+
+
 def test_what_is_kept_of_those_gone_is_bounded() -> None:
     sums = Sums(gone_series_max=4)
     for process in range(10):

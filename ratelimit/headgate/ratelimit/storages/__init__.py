@@ -52,6 +52,11 @@ class Storage(Protocol):
         """Figures for metrics, by the end of their name."""
         ...
 
+    async def outstanding(self, prefix: str) -> int | None:
+        """How many requests whose keys begin so have reserved and not settled, or about so many; None where that cannot
+        be told now. Bounded in time and in what it costs, and asked only for metrics."""
+        ...
+
     async def close(self) -> None:
         """Ends its connections; transactions in flight fail with StorageError."""
         ...

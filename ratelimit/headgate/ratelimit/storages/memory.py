@@ -297,6 +297,10 @@ class MemoryStorage:
             "memory_holds_dropped": self._holds_dropped,
         }
 
+    async def outstanding(self, prefix: str) -> int | None:
+        del prefix  # all are of this process
+        return len(self._holds)
+
     async def close(self) -> None:
         self._counters.clear()
         self._holds.clear()

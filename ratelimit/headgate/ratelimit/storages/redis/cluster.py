@@ -207,6 +207,9 @@ class Cluster:
         counts["redis_waiting"] += len(self._unplaced)
         return counts
 
+    def lanes(self) -> Mapping[Address | int, Lane]:
+        return {each: self._lane(each) for each in set(self._slots) if each is not None}
+
     async def close(self) -> None:
         if self._refreshing is not None:
             self._refreshing.cancel()

@@ -256,17 +256,21 @@ class Lane:
         _fail((*batch, *waiting), message)
         self._failed()
 
+    async def request(self, *commands: tuple[str | int, ...]) -> Sequence[Reply]:
+        """Asks beside the decisions, over their connection where there is one; raises LinkError. The caller bounds the
+        wait."""
+        if self._link is not None and not self._link.closed:
+            return await self._link.request(*commands)
+        link = await self._connect()
+        try:
+            return await link.request(*commands)
+        finally:
+            link.close()
+
     async def ping(self) -> None:
         """Raises LinkError, or TimeoutError, when there is nobody to ask."""
         async with asyncio.timeout(2 * self._settings.timeout_seconds):
-            if self._link is not None and not self._link.closed:
-                await self._link.request(("PING",))
-                return
-            link = await self._connect()
-            try:
-                await link.request(("PING",))
-            finally:
-                link.close()
+            await self.request(("PING",))
 
     def leave(self) -> None:
         """Ends the connection of a Redis that is not asked any more; what is on its way fails."""

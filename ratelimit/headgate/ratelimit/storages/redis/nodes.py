@@ -36,6 +36,10 @@ class Nodes(Protocol):
 
     def counts(self) -> Mapping[str, int]: ...
 
+    def lanes(self) -> Mapping[Address | int, Lane]:
+        """Those to all servers that have counters, as far as they are known."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -66,6 +70,9 @@ class OneNode:
 
     def counts(self) -> Mapping[str, int]:
         return lane_counts((self._lane,))
+
+    def lanes(self) -> Mapping[Address | int, Lane]:
+        return {0: self._lane}
 
 
 def lane_counts(lanes: Sequence[Lane]) -> Mapping[str, int]:

@@ -22,6 +22,7 @@ from headgate.ratelimit.storages.redis.address import parse_url
 from headgate.ratelimit.storages.redis.lane import BATCH_OPS_MAX, GATHER_SECONDS, LaneSettings, Piece
 from headgate.ratelimit.storages.redis.link import LinkError
 from headgate.ratelimit.storages.redis.nodes import Nodes, open_nodes
+from headgate.ratelimit.storages.redis.outstanding import Outstanding
 from headgate.ratelimit.storages.redis.script import Mode, mode_of
 
 _Share = tuple[Nodes, Transaction, tuple[int, ...]]
@@ -56,6 +57,7 @@ class RedisStorage:
             if per_second_timeout_seconds:
                 settings = replace(settings, timeout_seconds=per_second_timeout_seconds)
             self._per_second = open_nodes(parse_url(per_second_url), settings)
+        self._held = tuple(Outstanding() for _ in self._all())
         self._splits = self._nodes.splits or self._per_second is not None
 
     async def run(self, transaction: Transaction) -> Outcome:
@@ -123,6 +125,12 @@ class RedisStorage:
                 name.replace("redis", "redis_per_second"): count for name, count in self._per_second.counts().items()
             }
         return counts
+
+    async def outstanding(self, prefix: str) -> int | None:
+        """In a cluster, and with a Redis for limits per second, a request is counted once for each place that it
+        reserved in."""
+        told = [await each.count(nodes.lanes(), prefix) for nodes, each in zip(self._all(), self._held, strict=True)]
+        return None if None in told else sum(each or 0 for each in told)
 
     async def close(self) -> None:
         await asyncio.gather(*(nodes.close() for nodes in self._all()))
