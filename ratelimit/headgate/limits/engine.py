@@ -120,6 +120,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The alternative that was applied, where there are any."""
     alternatives: tuple[tuple[int, ...], ...] = ()
     """Per alternative what `before` is of `ops`."""
+    known: tuple[bool, ...] = ()
+    """Of a refusal that the storage remembered, without looking: which counters it remembers. Of the others nothing is
+    known. Empty where it looked."""
 
 
 def joined(transaction: Transaction, outcomes: Sequence[Outcome]) -> Outcome:
@@ -168,6 +171,8 @@ class Status(msgspec.Struct, frozen=True, gc=False):
     """The counter once the request was decided; equal to `before` where nothing was applied."""
     over: bool = False
     """Over its limit, even where shadow mode made the code OK."""
+    remembered: bool = False
+    """The storage remembered the counter, and did not look."""
     passed: bool = False
     """It limits a backend that the request does not begin with, because something of that backend is used up."""
 
@@ -345,7 +350,7 @@ def decide_request(plan: Plan, outcome: Outcome) -> Decision:
     """The decision, from what the storage found."""
     if plan.choices:
         return _decide_choice(plan, outcome)
-    counts = iter(outcome.before)
+    counts, known = iter(outcome.before), iter(outcome.known)
     statuses: list[Status] = []
     refusal: Status | None = None
     for match, op in plan.parts:
@@ -354,11 +359,18 @@ def decide_request(plan: Plan, outcome: Outcome) -> Decision:
             statuses.append(Status(Code.OK, match, remaining=REMAINING_UNLIMITED if unlimited else 0))
             continue
         status = _status(match, op, next(counts), applied=outcome.applied, now=plan.transaction.now)
+        if outcome.known:
+            status = _remembered(status, known=next(known))
         refusal = _later(refusal, status)
         statuses.append(status)
     if refusal is None:
         refusal = _first_quota(statuses)
     return Decision(Code.OK if refusal is None else Code.OVER_LIMIT, tuple(statuses), refusal)
+
+
+def _remembered(status: Status, *, known: bool) -> Status:
+    """A status as a storage tells it that did not look."""
+    return msgspec.structs.replace(status, remembered=True) if known else Status(Code.OK, status.match)
 
 
 def _first_quota(statuses: Sequence[Status]) -> Status | None:

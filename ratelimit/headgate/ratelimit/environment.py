@@ -82,6 +82,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "STATSD_PORT": "8125",
     "STATS_FLUSH_INTERVAL": "10s",
     "EXTRA_TAGS": "",
+    "LOCAL_CACHE_SIZE_IN_BYTES": "0",
     "TRACING_ENABLED": "false",
     "TRACING_EXPORTER_PROTOCOL": "http",
     "TRACING_SERVICE_NAME": "RateLimit",
@@ -219,6 +220,7 @@ def _redis_arguments(values: Mapping[str, str]) -> list[str]:
     arguments = ["--redis-url", redis_url(values), "--redis-timeout-seconds", _seconds_text(values, "REDIS_TIMEOUT")]
     window = _seconds_text(values, "REDIS_PIPELINE_WINDOW")
     arguments += ["--redis-gather-seconds", window, "--redis-batch-ops-max", values["REDIS_PIPELINE_LIMIT"]]
+    arguments += ["--local-cache-bytes", values["LOCAL_CACHE_SIZE_IN_BYTES"]]
     if _flag(values, "REDIS_PERSECOND"):
         arguments += ["--redis-per-second-url", redis_url(values, "REDIS_PERSECOND")]
         arguments += ["--redis-per-second-timeout-seconds", _seconds_text(values, "REDIS_PERSECOND_TIMEOUT")]

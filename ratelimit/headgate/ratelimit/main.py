@@ -81,6 +81,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--redis-gather-seconds", type=float, default=0.0, help="how long a busy service waits for company; 0: 1 ms"
     )
     parser.add_argument("--redis-batch-ops-max", type=int, default=0, help="counters in one round trip; 0: 1024")
+    parser.add_argument(
+        "--local-cache-bytes", type=int, default=0, help="remember counters in Redis that are used up; 0: none"
+    )
     parser.add_argument("--ttl-jitter-seconds", type=int, default=300, help="most added to a counter's life in Redis")
     parser.add_argument("--memory-keys-max", type=int, default=KEYS_MAX, help="counters held in memory at most")
     parser.add_argument("--key-prefix", default="", help="put before every counter's key")
@@ -400,6 +403,7 @@ def _open_storage(options: argparse.Namespace) -> Storage:
             batch_ops_max=options.redis_batch_ops_max,
             per_second_url=options.redis_per_second_url,
             per_second_timeout_seconds=options.redis_per_second_timeout_seconds,
+            local_cache_bytes=options.local_cache_bytes,
         )
     except (ValueError, OSError) as error:
         raise StartError(f"--redis-url: {error}") from error

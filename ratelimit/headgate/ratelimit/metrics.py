@@ -30,6 +30,7 @@ class RuleCounts:
     over_limit: int = 0
     near_limit: int = 0
     within_limit: int = 0
+    over_limit_with_local_cache: int = 0
     shadow_mode: int = 0
     refused: int = 0
     """Requests this rule refused; ours."""
@@ -115,6 +116,7 @@ class Metrics:
             over = hits if status.before >= op.limit else max(status.before + hits - op.limit, 0)
             if op.refuses or op.quota:
                 counts.over_limit += over
+                counts.over_limit_with_local_cache += over if status.remembered else 0
                 refuses = op.refuses or (decision.refusal is not None and decision.refusal.op == op)
                 counts.refused += refuses and moment is Moment.ADMISSION
             else:

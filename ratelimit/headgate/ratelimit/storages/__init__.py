@@ -9,7 +9,16 @@ from typing import Final, Protocol
 
 from headgate.limits.engine import Outcome, Transaction
 
-GAUGES: Final = frozenset({"memory_keys", "memory_holds", "redis_waiting", "redis_per_second_waiting"})
+GAUGES: Final = frozenset(
+    {
+        "memory_keys",
+        "memory_holds",
+        "redis_waiting",
+        "redis_per_second_waiting",
+        "local_cache_keys",
+        "local_cache_bytes",
+    }
+)
 """Those of a storage's figures that also fall."""
 
 

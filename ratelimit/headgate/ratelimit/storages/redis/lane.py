@@ -20,7 +20,9 @@ import hiredis
 from headgate.limits.engine import Outcome, Transaction
 from headgate.ratelimit.storages import StorageError, Trip
 from headgate.ratelimit.storages.redis.link import Link, LinkError, Reply, error_kind, pack
+from headgate.ratelimit.storages.redis.local_cache import WANTED_MAX, LocalCache
 from headgate.ratelimit.storages.redis.script import NOT_A_COUNTER, Mode, decode_replies, pack_call, size_of
+from headgate.runtime.logging import event_log
 
 BATCH_OPS_MAX: Final = 1024
 """Operations in one call, which bounds how long Redis serves nobody else; Lua's `unpack` ends near 8,000."""
@@ -35,10 +37,13 @@ CALM_RATE: Final = 1500
 RATE_DECISIONS: Final = 32
 """The rate is taken over so many decisions."""
 
+log = event_log("ratelimit")
+
 WAITING_MAX: Final = 10_000
 """Decisions waiting for their turn; beyond it Redis cannot keep up and new ones fail at once."""
 
 _ASKING: Final = pack(("ASKING",))
+_CACHING: Final = pack(("CLIENT", "CACHING", "YES"))
 _LEFT: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "NOPERM"})
 """Errors of a Redis that is not, or not now, the one to ask: the connection is made again, by what is true then."""
 
@@ -52,6 +57,8 @@ class LaneSettings:
     """Most added to a counter's life."""
     gather_seconds: float = GATHER_SECONDS
     batch_ops_max: int = BATCH_OPS_MAX
+    cache: LocalCache | None = None
+    """Remembers counters that are used up; shared by all lanes of a storage."""
 
 
 class Piece:
@@ -99,6 +106,10 @@ class Lane:
         self._waiting: list[Piece] = []
         self._unsent: Sequence[Piece] = ()
         """What waits for a connection."""
+        self._wanted: dict[str, None] = {}
+        """Counters to be followed."""
+        self._follows = False
+        """Redis tells us when what we remember is no longer true."""
         self._calling = False
         self._gathering = False
         self._closed = False
@@ -169,6 +180,7 @@ class Lane:
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
                 self._link = await self._connect()
+                await self._follow(self._link)
         except (LinkError, OSError) as error:
             self._fail(batch, str(error) or f"no connection within {self._settings.timeout_seconds:g} s")
         else:
@@ -186,16 +198,24 @@ class Lane:
             moded = [(piece.transaction, piece.mode) for piece in group]
             commands.append(pack_call(moded, jitter_seconds=self._settings.jitter_seconds, whole=whole))
         _left([piece.trip for piece in batch if piece.trip is not None], len(batch))
+        followed = self._followed(batch)
+        for key in followed:
+            commands += (_CACHING, pack(("GET", key)))
         self.round_trips += 1
         seconds = self._settings.timeout_seconds
         timer = asyncio.get_running_loop().call_later(seconds, link.close, f"no answer within {seconds:g} s")
-        link.ask(b"".join(commands), len(groups) + count, partial(self._answered, link, groups, timer))
+        link.ask(
+            b"".join(commands),
+            len(groups) + count + 2 * len(followed),
+            partial(self._answered, link, groups, timer, followed),
+        )
 
     def _answered(
         self,
         link: Link,
         groups: Sequence[Sequence[Piece]],
         timer: asyncio.TimerHandle,
+        followed: Sequence[str],
         replies: Sequence[Reply] | LinkError,
     ) -> None:
         timer.cancel()
@@ -203,6 +223,7 @@ class Lane:
             self._fail([piece for group in groups for piece in group], str(replies))
             return
         _back([piece.trip for group in groups for piece in group if piece.trip is not None])
+        self._learn(followed, replies, groups)
         unknown: list[Piece] = []
         apart: list[Piece] = []
         position = 0
@@ -233,8 +254,60 @@ class Lane:
             link.close()
             return
         for piece, outcome in zip(group, outcomes, strict=True):
+            if not outcome.applied and self._follows:
+                self._want(piece, outcome)
             if not piece.future.done():
                 piece.future.set_result(outcome)
+
+    # Counters that are used up: `local_cache`.
+
+    async def _follow(self, link: Link) -> None:
+        """Has Redis tell of counters that we say we remember, from RESP3 on in this connection. An older one cannot."""
+        cache = self._settings.cache
+        if cache is None:
+            return
+        try:
+            await link.request(("HELLO", 3), ("CLIENT", "TRACKING", "ON", "OPTIN"))
+        except LinkError as error:
+            if link.closed:
+                raise
+            self._follows = False
+            log.warning("local_cache_off", reason=str(error))
+            return
+        self._follows = True
+        link.on_push = partial(_forget, cache)
+        link.on_close = cache.clear
+
+    def _want(self, piece: Piece, outcome: Outcome) -> None:
+        cache, transaction = self._settings.cache, piece.transaction
+        if cache is None or transaction.alternatives or transaction.request:
+            return
+        for op, before in zip(transaction.ops, outcome.before, strict=True):
+            if len(self._wanted) < WANTED_MAX and cache.worth(op, before, transaction.now):
+                self._wanted[op.key] = None
+
+    def _followed(self, batch: Sequence[Piece]) -> Sequence[str]:
+        """The counters that are asked for besides, each after a word that it is to be followed."""
+        cache = self._settings.cache
+        if cache is None or not self._follows:
+            return ()
+        found, self._wanted = self._wanted, {}
+        for piece in batch:
+            for op in piece.transaction.ops:
+                if len(found) < 2 * WANTED_MAX and cache.is_old(op.key, piece.transaction.now):
+                    found[op.key] = None
+        return tuple(found)
+
+    def _learn(self, followed: Sequence[str], replies: Sequence[Reply], groups: Sequence[Sequence[Piece]]) -> None:
+        cache = self._settings.cache
+        if cache is None or not followed:
+            return
+        now = max(piece.transaction.now for group in groups for piece in group)
+        for key, told in zip(followed, replies[-2 * len(followed) + 1 :: 2], strict=True):
+            try:
+                cache.learn(key, int(told), now)
+            except (TypeError, ValueError):  # it has expired, or is in another slot now
+                cache.forget(key)
 
     def _refuse(self, link: Link, group: Sequence[Piece], message: str) -> None:
         if error_kind(message) in _LEFT:
@@ -289,6 +362,18 @@ class Lane:
             self._link.close("the storage is closed")
         waiting, self._waiting = self._waiting, []
         _fail(waiting, "the storage is closed")
+
+
+def _forget(cache: LocalCache, told: Sequence[Any]) -> None:
+    """`invalidate` and keys, or none where all are gone."""
+    if not told or told[0] != b"invalidate":
+        return
+    keys = told[1] if len(told) > 1 else None
+    if keys is None:
+        cache.clear()
+        return
+    for key in keys:
+        cache.forget(key.decode(errors="replace"))
 
 
 def _left(trips: Sequence[Trip], decisions: int) -> None:

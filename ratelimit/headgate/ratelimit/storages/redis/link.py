@@ -38,6 +38,9 @@ class Link(asyncio.Protocol):
         self._waiting: deque[tuple[int, Answered]] = deque()
         self._replies: list[Reply] = []
         self._received = 0
+        self.on_push: Callable[[Sequence[Any]], None] | None = None
+        """Hears what it says unasked, once it was told to speak RESP3."""
+        self.on_close: Callable[[], None] | None = None
 
     @property
     def closed(self) -> bool:
@@ -75,6 +78,8 @@ class Link(asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
+            if self.on_close is not None:
+                self.on_close()
         waiting = tuple(self._waiting)
         self._waiting.clear()
         for _, answered in waiting:
@@ -101,6 +106,11 @@ class Link(asyncio.Protocol):
             self.close(f"it does not speak Redis: {error}")
 
     def _take(self, reply: Reply) -> None:
+        if isinstance(reply, hiredis.PushNotification):
+            self._received = 0 if not self._waiting else self._received
+            if self.on_push is not None:
+                self.on_push(cast("list[Any]", reply))
+            return
         if not self._waiting:
             raise hiredis.ProtocolError("a reply that nobody asked for")
         self._replies.append(reply)

@@ -21,6 +21,7 @@ from headgate.ratelimit.storages import StorageError, Trip
 from headgate.ratelimit.storages.redis.address import parse_url
 from headgate.ratelimit.storages.redis.lane import BATCH_OPS_MAX, GATHER_SECONDS, LaneSettings, Piece
 from headgate.ratelimit.storages.redis.link import LinkError
+from headgate.ratelimit.storages.redis.local_cache import LocalCache
 from headgate.ratelimit.storages.redis.nodes import Nodes, open_nodes
 from headgate.ratelimit.storages.redis.outstanding import Outstanding
 from headgate.ratelimit.storages.redis.script import Mode, mode_of
@@ -44,12 +45,15 @@ class RedisStorage:
         batch_ops_max: int = 0,
         per_second_url: str = "",
         per_second_timeout_seconds: float = 0.0,
+        local_cache_bytes: int = 0,
     ) -> None:
+        self._cache = LocalCache(local_cache_bytes) if local_cache_bytes else None
         settings = LaneSettings(
             timeout_seconds=timeout_seconds,
             jitter_seconds=ttl_jitter_seconds,
             gather_seconds=gather_seconds or GATHER_SECONDS,
             batch_ops_max=batch_ops_max or BATCH_OPS_MAX,
+            cache=self._cache,
         )
         self._nodes = open_nodes(parse_url(url), settings)
         self._per_second: Nodes | None = None
@@ -61,9 +65,15 @@ class RedisStorage:
         self._splits = self._nodes.splits or self._per_second is not None
 
     async def run(self, transaction: Transaction) -> Outcome:
-        return await self.start(transaction)
+        outcome = self.start(transaction)
+        return outcome if isinstance(outcome, Outcome) else await outcome
 
-    def start(self, transaction: Transaction, trips: list[Trip] | None = None) -> "asyncio.Future[Outcome]":
+    def start(self, transaction: Transaction, trips: list[Trip] | None = None) -> "Outcome | asyncio.Future[Outcome]":
+        if self._cache is not None and (refused := self._cache.refuse(transaction)) is not None:
+            return refused
+        return self._ask(transaction, trips)
+
+    def _ask(self, transaction: Transaction, trips: list[Trip] | None) -> "asyncio.Future[Outcome]":
         loop = asyncio.get_running_loop()
         if not self._splits:
             future: asyncio.Future[Outcome] = loop.create_future()
@@ -90,7 +100,7 @@ class RedisStorage:
         outcomes: list[Outcome] = []
         applied = False
         for attempt in transaction.attempts:
-            outcomes.append(await self.start(_look(attempt) if applied else attempt, trips))
+            outcomes.append(await self._ask(_look(attempt) if applied else attempt, trips))
             if applied:
                 outcomes[-1] = Outcome(outcomes[-1].before, applied=False)
             applied = applied or outcomes[-1].applied
@@ -120,6 +130,8 @@ class RedisStorage:
 
     def counts(self) -> Mapping[str, int]:
         counts = dict(self._nodes.counts())
+        if self._cache is not None:
+            counts |= self._cache.counts()
         if self._per_second is not None:
             counts |= {
                 name.replace("redis", "redis_per_second"): count for name, count in self._per_second.counts().items()
