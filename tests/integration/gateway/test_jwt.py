@@ -20,6 +20,7 @@ from support.manifests import (
     backend,
     document,
     gateway,
+    limits,
     ref,
     route,
     rule,
@@ -38,6 +39,11 @@ ISSUER = "https://issuer.test"
 AUDIENCE = "gateway"
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
 CLAIMS: Any = [{"header": "x-team", "claim": "team"}, {"header": "x-rank", "claim": "user.rank"}]
+
+TWO_A_TEAM: Any = {
+    "clientSelectors": [{"headers": [{"name": "x-team", "type": "Distinct"}]}],
+    "limit": {"requests": 2, "unit": "Day"},
+}
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,9 @@ def _documents(stage: Stage, issuers: Issuers, keys_url: str) -> list[Document]:
         route("optional", [rule("optional", ref("openai"))]),
         _policy("optional", target("AIGatewayRoute", "optional"), inline, optional=True),
         route("open", [rule("open", ref("openai"))]),
+        route("limited", [rule("limited", ref("openai"))]),
+        _policy("limited", target("AIGatewayRoute", "limited"), inline, optional=True),
+        limits("limited", "limited", TWO_A_TEAM),
     ]
 
 
@@ -192,6 +201,14 @@ def test_a_claims_header_cannot_be_spoofed(stage: Stage, issuers: Issuers, model
     assert _call(stage, model, sent, **spoofed).status_code == 200
     found = [value for name, value in stage["openai"].last.headers if name in spoofed]
     assert found == (["blue"] if token else [])
+
+
+def test_a_claim_is_limited_by_itself_and_nobody_can_claim_it_without_a_token(stage: Stage, issuers: Issuers) -> None:
+    red, blue = (_token(issuers.inline, team=team) for team in ("red", "blue"))
+    statuses = [_call(stage, "limited", red, **{"x-team": f"other-{number}"}).status_code for number in range(4)]
+    assert statuses == [200, 200, 429, 429], "what the client says of its team counts for nothing"
+    assert _call(stage, "limited", "", **{"x-team": "blue"}).status_code == 200, "who has no team is not counted"
+    assert [_call(stage, "limited", blue).status_code for _ in range(3)] == [200, 200, 429]
 
 
 # --- a Gateway's own policy

@@ -96,7 +96,7 @@ async def test_storages_agree_on_whatever_is_asked(redis_server: RedisServer) ->
             alternatives = tuple(some(2) for _ in range(seeded.randint(0, 4)))
             batch.append(Transaction(some(2), True, now, named, alternatives))
         expected = [memory.start(each) for each in batch]
-        found = await asyncio.gather(*(server.start(each) for each in batch))
+        found = await asyncio.gather(*(server.run(each) for each in batch))
         assert [(each.applied, each.chosen) for each in found] == [(each.applied, each.chosen) for each in expected]
         for transaction, ours, theirs in zip(batch, expected, found, strict=True):
             # What an alternative after the chosen one is told is informative only: nothing of it was applied.

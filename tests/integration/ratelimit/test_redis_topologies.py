@@ -234,6 +234,7 @@ async def test_limits_that_need_only_one_of_two_do_not_wait_for_the_other(
         os.kill(fast.pid, signal.SIGSTOP)
         try:
             waiting = storage.start(admission(op("m"), op("s", seconds=1)))
+            assert isinstance(waiting, asyncio.Future)
             async with asyncio.timeout(2):
                 assert (await storage.run(admission(op("m")))).before == (2,)
         finally:
