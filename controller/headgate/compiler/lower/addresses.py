@@ -5,13 +5,20 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 _GROUPS = 8
 _GROUP_BITS = 16
-_ANY = "[0-9a-f]{1,4}"
+_ANY = "[0-9a-f]+"
+"""A group, of a text that is known to be an address."""
+
+PROGRAM_MAX = 100
+"""Envoy's bound of a regular expression in CEL, as RE2 counts it."""
 
 
-def addresses(text: str) -> str:
-    """What the addresses of a range, like `10.0.0.0/8` or `2001:db8::/32`, match, and no others."""
+def addresses(text: str) -> Sequence[str]:
+    """What the addresses of a range, like `10.0.0.0/8` or `2001:db8::/32`, match, each one of these, and no others.
+
+    Several, because Envoy takes none that is a larger program than `PROGRAM_MAX`.
+    """
     network = ip_network(text, strict=False)
-    return _version4(network) if isinstance(network, IPv4Network) else _version6(network)
+    return (_version4(network),) if isinstance(network, IPv4Network) else tuple(_version6(network))
 
 
 def _version4(network: IPv4Network) -> str:
@@ -25,21 +32,28 @@ def _version4(network: IPv4Network) -> str:
     return "^" + r"\.".join(parts) + ":.*$"
 
 
-def _version6(network: IPv6Network) -> str:
-    groups = [_group(network, index) for index in range(_GROUPS)]
-    ways = [":".join(pattern for pattern, _ in groups), *_shortened(groups)]
-    return rf"^\[({'|'.join(dict.fromkeys(ways))})\]:.*$"
-
-
-def _shortened(groups: Sequence[tuple[str, bool]]) -> Iterator[str]:
-    """Every way to write `::` for two or more groups that may all be 0: which one is in the text depends on the rest of
-    the address."""
-    for start in range(_GROUPS):
-        for length in range(2, _GROUPS - start + 1):
-            if all(zero for _, zero in groups[start : start + length]):
-                before = ":".join(pattern for pattern, _ in groups[:start])
-                after = ":".join(pattern for pattern, _ in groups[start + length :])
-                yield f"{before}::{after}"
+def _version6(network: IPv6Network) -> Iterator[str]:
+    """By how the address is written: without `::` among the groups that the range is about, or with it from one of them
+    on. `::` stands for the longest run of zeros, so it begins and ends at groups that are not 0."""
+    about = -(-network.prefixlen // _GROUP_BITS)
+    groups = [_group(network, index) for index in range(about)]
+    patterns = [pattern for pattern, _ in groups]
+    zeros = [pattern == "0" for pattern in patterns]
+    free = _GROUPS - about
+    yield r"^\[" + ":".join(patterns) + ((":" if about else "") if free else r"\]")
+    for start in range(about):
+        if start and zeros[start - 1]:
+            continue
+        before = r"^\[" + ":".join(patterns[:start]) + "::"
+        for end in range(start + 1, about):
+            if not groups[end - 1][1]:
+                break
+            if end - start > 1 and not zeros[end]:
+                yield before + ":".join(patterns[end:]) + f"(:{_ANY}){{{free}}}" * bool(free) + r"\]"
+        else:
+            if groups[about - 1][1] and start + 2 <= _GROUPS:
+                most = min(free, _GROUPS - start - 2)
+                yield before + (f"({_ANY}(:{_ANY}){{0,{most - 1}}})?" if most else "") + r"\]"
 
 
 def _group(network: IPv6Network, index: int) -> tuple[str, bool]:

@@ -73,7 +73,8 @@ def _holds(selector: ir.Selector) -> str:
     """CEL: whether a request is selected."""
     negate = "!" if selector.invert else ""
     if selector.source == "range":
-        return f"{negate}source.address.matches({cel.quoted(addresses(selector.value or ''))})"
+        ways = [f"source.address.matches({cel.quoted(each)})" for each in addresses(selector.value or "")]
+        return f"{negate}{ways[0] if len(ways) == 1 else '(' + ' || '.join(ways) + ')'}"
     known, value = _values(_metadata_key(selector.source))
     if selector.value is None:
         return f"({known})"
