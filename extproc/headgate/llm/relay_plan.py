@@ -1,6 +1,7 @@
 """Staying in one dialect: the bytes pass, named members are patched, usage is read on the way."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -18,7 +19,7 @@ from headgate.llm.estimates import BYTES_PER_TOKEN
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
 from headgate.llm.hosts.host import Asked, Host
 from headgate.llm.mutation import mutate_body, mutate_headers
-from headgate.llm.names import DialectName
+from headgate.llm.names import DialectName, Operation
 from headgate.llm.operations.reader import RelayReader
 from headgate.llm.operations.table import relay_reader
 from headgate.llm.relay_stream import RelayedStream, UnwrappedTranslation
@@ -36,6 +37,11 @@ _USAGE_ON_REQUEST: Final = frozenset((DialectName.OPENAI_CHAT, DialectName.OPENA
 """Streams that carry usage only if `stream_options.include_usage` asks for it."""
 
 _ANTHROPIC_VERSION: Final = "2023-06-01"
+
+COUNTING: Final = frozenset((Operation.COUNT_TOKENS, Operation.RESPONSES_INPUT_TOKENS, Operation.TOKENIZE))
+"""Operations whose answers say who has counted."""
+
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class RelayPlan:
@@ -103,7 +109,8 @@ class RelayPlan:
         reader = relay_reader(self.endpoint, stream=stream, hide_usage=not shown)
         chat = DIALECTS.get(self.endpoint.dialect) if content_type == EVENT_STREAM and request.stream else None
         if chat is None or not chat.backend:
-            return RelayTranslation(request, reader)
+            counts = self.endpoint.operation in COUNTING
+            return RelayTranslation(request, reader, {header_names.COUNT_SOURCE: "provider"} if counts else {})
         return RelayedStream(request, reader, chat)
 
     def _translate_error(
@@ -176,11 +183,13 @@ class RelayTranslation:
 
     __slots__ = ("_reader", "_request", "estimated", "headers", "losses", "remove_headers", "streamed")
 
-    def __init__(self, request: UpstreamRequest, reader: RelayReader | None) -> None:
+    def __init__(
+        self, request: UpstreamRequest, reader: RelayReader | None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
         self._request = request
         self._reader = reader
         self.estimated = False
-        self.headers: Mapping[str, str] = {}
+        self.headers = headers
         self.remove_headers: tuple[str, ...] = ()
         self.losses = request.losses
         self.streamed = True

@@ -9,23 +9,32 @@ import openai
 import pytest
 from support.chat_clients import fronts
 from support.manifests import EXAMPLES, example
-from support.providers import ANTHROPIC, AZURE_OPENAI, BEDROCK, OPENAI, Answer, Api, Failure, Provider, Usage
+from support.providers import ANTHROPIC, AZURE_OPENAI, BEDROCK, OPENAI, Answer, Api, Failure, Provider, Raw, Usage
+from support.providers.operations_api import OperationsApi
 from support.stage import Stage
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.envoy
 
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
+EMBEDDER = OperationsApi(
+    {r"/v1beta/models/gemini-embedding-001:batchEmbedContents": "support.providers.operation_types.GeminiEmbed"},
+    "x-goog-api-key",
+    "{}",
+)
+VECTORS = b'{"embeddings":[{"values":[0.25,-0.5]},{"values":[1.0,2.0]}],"usageMetadata":{"promptTokenCount":4}}'
 PROVIDERS: dict[str, tuple[Api, str]] = {
     "openai": (OPENAI, "sk-openai"),
     "anthropic": (ANTHROPIC, "sk-anthropic"),
     "azure": (AZURE_OPENAI, "sk-azure"),
     "bedrock": (BEDROCK, "AKIAEXAMPLE:secret/access+key"),
+    "gemini": (EMBEDDER, "sk-gemini"),
 }
 ENVIRONMENT = {
     "OPENAI_API_KEY": "sk-openai",
     "ANTHROPIC_API_KEY": "sk-anthropic",
     "AZURE_OPENAI_API_KEY": "sk-azure",
+    "GEMINI_API_KEY": "sk-gemini",
     "AWS_CREDENTIALS": "[default]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = secret/access+key\n",
     "ALICE_KEY": "alice-1",
     "BOB_KEY": "bob-1",
@@ -73,6 +82,7 @@ def test_every_example_is_here() -> None:
         "bedrock-for-openai-clients",
         "claude-for-openai-clients",
         "claude-for-responses-clients",
+        "embeddings-for-openai-clients",
         "failover",
         "gpt-for-anthropic-clients",
         "gpt-for-bedrock-clients",
@@ -199,6 +209,17 @@ def test_gpt_for_other_clients(start: Start, example_name: str, front: str, mode
     with fronts(stage.url) as clients:
         assert clients[front].ask(model).text == "Hello from the provider."
         assert clients[front].stream(model).text == "Hello from the provider."
+
+
+def test_embeddings_for_openai_clients(start: Start) -> None:
+    stage = start("embeddings-for-openai-clients")
+    stage["gemini"].answer(Raw(body=VECTORS))
+    answer = called(stage, "embeddings-for-openai-clients")
+    assert answer.status_code == 200, answer.text
+    assert [each["embedding"] for each in answer.json()["data"]] == [[0.25, -0.5], [1.0, 2.0]]
+    # OpenAI's client asks for base64, and reads it.
+    made = stage.openai().embeddings.create(model="text-embedding-3-small", input=["Hello!", "Good bye!"])
+    assert [each.embedding for each in made.data] == [[0.25, -0.5], [1.0, 2.0]]
 
 
 def test_claude_for_responses_clients(start: Start) -> None:

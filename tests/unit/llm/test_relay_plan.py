@@ -121,3 +121,12 @@ def test_multipart_model_is_read_and_overridden() -> None:
     assert request.body == body.replace(b"whisper", b"other")
     with pytest.raises(RequestError):
         chosen.translate_request(body, {"content-type": "application/json"})
+
+
+def test_a_relayed_count_says_who_has_counted() -> None:
+    chosen = _plan("/v1/messages/count_tokens", "anthropic-messages")
+    request = chosen.translate_request(SPACED, {})
+    translation = chosen.open_response(request, 200, {"content-type": "application/json"}, 0)
+
+    assert translation.headers == {"x-headgate-count-source": "provider"}
+    assert chosen.open_response(request, 400, {"content-type": "application/json"}, 0).headers == {}
