@@ -98,6 +98,8 @@ def _from_titan(body: bytes, model: str) -> Embeddings:
         parts.append(TextPart(request.input_text))
     if request.input_image is not None:
         parts.append(ImagePart(Base64Source("image/png", request.input_image)))
+    if not parts:
+        raise RequestError("a text or an image is required", path="inputText", code="invalid_value")
     config = request.embedding_config
     dimensions = request.dimensions if config is None else config.output_embedding_length
     if any(word != "float" for word in request.embedding_types or ()):
