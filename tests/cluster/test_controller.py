@@ -277,6 +277,29 @@ async def test_the_role_is_enough_and_no_more(
         await kube.delete(each)
 
 
+async def test_an_upgrade_of_gateway_api_is_told(
+    kube: Kube, namespace: str, gateway_class: str, run_controller: Run
+) -> None:
+    definition = reference(
+        "apiextensions.k8s.io/v1", "CustomResourceDefinition", "gatewayclasses.gateway.networking.k8s.io"
+    )
+    annotation = "gateway.networking.k8s.io/bundle-version"
+    there = (await kube.get(definition["apiVersion"], definition["kind"], definition["metadata"]["name"]))["metadata"]
+    controller = run_controller("--watch-namespaces", namespace, "--leader-election-namespace", namespace)
+    await asyncio.to_thread(controller.wait_ready)
+    of_class = reference(GATEWAY_API, "GatewayClass", gateway_class)
+    await kube.wait_for(of_class, is_true("SupportedVersion"), "the version to be told")
+    try:
+        await kube.patch(definition, {"metadata": {"annotations": {annotation: "v2.0.0"}}})
+        told = await kube.wait_for(
+            of_class, lambda item: condition(item, "SupportedVersion")["status"] == "False", "the other version"
+        )
+    finally:
+        await kube.patch(definition, {"metadata": {"annotations": {annotation: there["annotations"][annotation]}}})
+    assert condition(told, "SupportedVersion")["message"].startswith("Gateway API v2.0.0; 1.2 and newer")
+    await kube.wait_for(of_class, is_true("SupportedVersion"), "the first version again")
+
+
 async def _in_force(kube: Kube, user: str, *, cluster: Object, namespace: str, watched: str) -> None:
     """Waits until the API server, which follows roles in its own time, lets the account do what each role is for."""
     (definition,) = [rule for rule in cluster["rules"] if rule["apiGroups"] == ["apiextensions.k8s.io"]]

@@ -7,7 +7,7 @@ address, or, beside this process, from `<state-dir>/ratelimit/headgate.yaml`.
 import argparse
 import asyncio
 import tempfile
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +28,10 @@ from headgate.controller.loop import Build
 from headgate.controller.modes import StartError
 from headgate.controller.modes.envoys import LogObserver, compiler_options
 from headgate.controller.programmed import refused_objects
-from headgate.controller.sources.kubernetes.gateway_api import bundle_version
+from headgate.controller.sources.kubernetes.gateway_api import BundleVersion
 from headgate.controller.status import with_programmed
 from headgate.controller.store import Refusal
+from headgate.controller.watch import merged
 from headgate.controller.xds.snapshot import Snapshot
 from headgate.runtime.logging import event_log
 
@@ -70,6 +71,7 @@ class _Outlet:
         self._cluster = cluster
         self._keeper = keeper
         self._options = options
+        self._gateway_api = BundleVersion(cluster.api)
         self._log = LogObserver()
         self._control_plane = ControlPlane(
             build=self._build, observer=self, state_directory=state, metrics=cluster.metrics
@@ -89,11 +91,11 @@ class _Outlet:
             await self._control_plane.start(address, serving=False, credentials=self._credentials())
             if not await _unless_stopped(self._cluster.synced(), stop):
                 return
-            self._options = replace(self._options, gateway_api=await bundle_version(self._cluster.api))
+            self._options = replace(self._options, gateway_api=await self._gateway_api.read())
             self._good = await self._cluster.good.read()
             if not await self._control_plane.build_first():
                 raise StartError(self._control_plane.status().error)
-            self._control_plane.follow(self._cluster.changes())
+            self._control_plane.follow(merged(self._cluster.changes(), self._upgrades()))
             self._control_plane.set_serving()
             log.info("serving", address=address)
             await stop.wait()
@@ -103,6 +105,12 @@ class _Outlet:
             if renewing is not None:
                 renewing.cancel()
             await self._control_plane.stop()
+
+    async def _upgrades(self) -> AsyncGenerator[None]:
+        """Of Gateway API's definitions; the status of our classes says which there are."""
+        async for version in self._gateway_api.changes():
+            self._options = replace(self._options, gateway_api=version)
+            yield
 
     def _credentials(self) -> grpc.ServerCredentials | None:
         if self._keeper is None:
