@@ -10,7 +10,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
 # a line per package while it is fetched, and whatever goes wrong
 SHOW = 2>&1 | awk '/^Collecting /{print "    " $$2; fflush(); next} /^Installing collected/{print "    installing them"; fflush(); next} /ERROR|error:/{print; fflush()}'
 
-.PHONY: bench-limits run test check lint unit golden integration cluster bench bench-peers bench-llm bench-telemetry bench-control protos crds manifests kustomize reference format clean dev
+.PHONY: bench-limits run test check lint unit golden integration cluster bench bench-peers bench-llm bench-telemetry bench-control protos image-test crds manifests kustomize reference format clean dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headgate needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -56,6 +56,11 @@ integration: $(DEV_STAMP)
 # GO=/path/to/go names another Go than the one in PATH; KUBECONFIG a cluster to use instead of the one that is built.
 cluster: $(DEV_STAMP)
 	@PYTHONPATH=tests $(if $(GO),GO=$(GO)) $(BIN)/python -m cluster $(ARGS)
+
+# Builds the image of the Dockerfile and runs its roles in containers: root, buildah and crun, no engine (tests/image).
+# BASE=python:3.13-slim-trixie takes that from a registry; without it the base is Debian's Python, by debootstrap.
+image-test: $(DEV_STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m image $(ARGS)
 
 test: $(DEV_STAMP)
 	$(BIN)/pytest $(ARGS)

@@ -2,7 +2,7 @@
 from, the wheel installs into an empty environment without asking anyone, and every program of it runs there.
 
 What is different: dependencies are those of the tests' environment, since fetching them again takes minutes, and the
-base is this machine's Python.
+base is this machine's Python. `make image-test` builds the image itself and runs its roles in containers.
 """
 
 import os
@@ -50,7 +50,7 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = Path(_run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=directory).strip())
     # as a folder of modules: what is installed editably there is not seen
     (site / "dependencies.pth").write_text(f"{Path(pytest.__file__).parents[1]}\n")
-    (link,) = re.findall(r'ln -s "\$\(/opt/headgate/bin/python -c \'(.+)\'\)"', DOCKERFILE)
+    (link,) = re.findall(r'ln -sf "\$\(/opt/headgate/bin/python -c \'(.+)\'\)"', DOCKERFILE)
     (made / "bin" / "envoy").symlink_to(_run(python, "-c", link, cwd=directory).strip())
     shutil.copy(REPOSITORY / "manifests" / "image" / "ratelimit", made / "bin" / "ratelimit")
     return made
