@@ -1,9 +1,7 @@
 """The Helm charts: linted, rendered for every values file in `ci/`, taken by a real API server, and run as rendered."""
 
 import asyncio
-import base64
 import json
-import os
 import ssl
 import sys
 import urllib.request
@@ -24,6 +22,7 @@ from support.controller import Controller
 from support.envoy import envoy_binary
 from support.helm import KUBERNETES, helm, helm_program, rendered
 from support.kube import Access, ApiError, Kube, Object, reference, tools_directory, unique_name
+from support.pod import MountedSecret
 from support.ports import LOOPBACK, free_port
 from support.processes import Child
 from support.providers import OPENAI, Answer, Provider
@@ -313,7 +312,7 @@ async def test_an_envoy_of_the_chart_is_served_over_mutual_tls_that_rotates(
 
     controller = start("first")
     await asyncio.to_thread(controller.wait_ready)
-    files = _PodFiles(short_path / "tls")
+    files = MountedSecret(short_path / "tls")
     secret = await kube.get("v1", "Secret", "headgate-envoy-tls", namespace)
     files.write(secret)
     stop = asyncio.Event()
@@ -357,36 +356,7 @@ async def test_an_envoy_of_the_chart_is_served_over_mutual_tls_that_rotates(
             await asyncio.to_thread(envoy.close)
 
 
-class _PodFiles:
-    """A folder that follows a Secret like one that a kubelet mounts: `..data` is a link that is replaced at once."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._version: str = ""
-        self.renewals = -1
-        self.serial = b""
-        directory.mkdir()
-
-    def write(self, secret: Object) -> None:
-        version: str = secret["metadata"]["resourceVersion"]
-        if version == self._version:
-            return
-        self._version = version
-        folder = self._directory / f"..{version}"
-        folder.mkdir()
-        for name, value in secret["data"].items():
-            (folder / name).write_bytes(base64.b64decode(value))
-            link = self._directory / name
-            if not link.is_symlink():
-                link.symlink_to(f"..data/{name}")
-        new = self._directory / "..data_tmp"
-        new.symlink_to(folder.name)
-        os.replace(new, self._directory / "..data")
-        self.serial = base64.b64decode(secret["data"]["tls.crt"])
-        self.renewals += 1
-
-
-async def _follow(kube: Kube, namespace: str, files: _PodFiles, stop: asyncio.Event) -> None:
+async def _follow(kube: Kube, namespace: str, files: MountedSecret, stop: asyncio.Event) -> None:
     while not stop.is_set():
         files.write(await kube.get("v1", "Secret", "headgate-envoy-tls", namespace))
         await asyncio.sleep(0.2)
