@@ -101,7 +101,7 @@ bench-telemetry: $(DEV_STAMP)
 
 # Beside envoyproxy/ratelimit where `python -m support.upstream_limiter` (from tests/) has built it.
 bench-limits: $(DEV_STAMP)
-	@PYTHONPATH=tests $(BIN)/python -m bench.limits
+	@PYTHONPATH=tests $(BIN)/python -m bench.limits $(ARGS)
 
 # Needs the test API server of `make cluster`, which is built if it is not there.
 bench-control: $(DEV_STAMP)

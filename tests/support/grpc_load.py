@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping
 
 _SETTINGS, _PING, _HEADERS, _WINDOW_UPDATE, _GOAWAY = 0x4, 0x6, 0x1, 0x8, 0x7
+TICK_SECONDS = 0.001
+"""Of a load that keeps a pace."""
 _END_STREAM, _END_HEADERS, _ACK = 0x1, 0x4, 0x1
 
 
@@ -26,9 +28,19 @@ def header_block(fields: dict[str, str]) -> bytes:
 
 
 class Caller(asyncio.Protocol):
-    """Keeps `closed` equal calls in flight on one connection, at most `calls` in all."""
+    """Keeps `closed` equal calls in flight on one connection, at most `calls` in all; or begins so many `per_second`,
+    whatever is in flight."""
 
-    def __init__(self, method: str, metadata: Mapping[str, str], body: bytes, closed: int, calls: int = 2**30) -> None:
+    def __init__(
+        self,
+        method: str,
+        metadata: Mapping[str, str],
+        body: bytes,
+        closed: int = 0,
+        calls: int = 2**30,
+        *,
+        per_second: float = 0.0,
+    ) -> None:
         fields = {":method": "POST", ":scheme": "http", ":path": method, ":authority": "l"}
         fields |= {"te": "trailers", "content-type": "application/grpc", **metadata}
         self._left = calls
@@ -36,6 +48,8 @@ class Caller(asyncio.Protocol):
         self._block = header_block(fields)
         self._data = b"\x00" + struct.pack(">I", len(body)) + body
         self._closed = closed
+        self._per_second = per_second
+        self._began_at, self._begun = 0.0, 0
         self._stream = -1
         self._buffer = b""
         self._sent_at: dict[int, float] = {}
@@ -50,7 +64,19 @@ class Caller(asyncio.Protocol):
         self._transport = transport
         transport.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(_SETTINGS, 0, 0, b""))
         transport.write(frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30)))
-        self._call(self._closed)
+        if self._per_second:
+            self._began_at = time.perf_counter()
+            self._keep_pace()
+        else:
+            self._call(self._closed)
+
+    def _keep_pace(self) -> None:
+        due = int((time.perf_counter() - self._began_at) * self._per_second) - self._begun
+        if due > 0:
+            self._begun += due
+            self._call(due)
+        if self._left:
+            asyncio.get_running_loop().call_later(TICK_SECONDS, self._keep_pace)
 
     def _call(self, count: int) -> None:
         now = time.perf_counter()
@@ -98,7 +124,7 @@ class Caller(asyncio.Protocol):
         self.answers += ended
         if self._wanted is not None and self.answers >= self._wanted[0]:
             self._wanted[1].set()
-        if ended and self._left:
+        if ended and self._left and not self._per_second:
             self._call(ended)
 
     async def answered(self, count: int) -> None:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from headgate.contract.headers import LIMIT_WARNING
 from headgate.limits.config import PAYMENT_REQUIRED
-from headgate.limits.engine import Code, Decision, Status
+from headgate.limits.engine import Decision, Status
 from headgate.limits.matching import Rule
 from headgate.limits.units import Unit
 from headgate.limits.warnings import reached
@@ -140,5 +140,5 @@ def _limit_headers(decision: Decision, names: Sequence[str]) -> tuple[tuple[str,
 
 
 def _nearest(decision: Decision) -> Status | None:
-    counted = [status for status in decision.statuses if status.op is not None and status.code is Code.OK]
+    counted = [status for status in decision.statuses if status.op is not None]
     return min(counted, key=lambda status: status.remaining, default=None)
