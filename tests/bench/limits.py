@@ -209,7 +209,7 @@ def table(*, upstream: bool) -> None:
     print("storage  descr  closed  decisions/s  server µs  redis µs  trips/decision  p50 ms  p99 ms  RSS MB")
     storages = ("memory", "redis", "Go") if upstream else ("memory", "redis")
     for storage in storages:
-        for descriptors, closed in ((1, 1), (1, 64), (3, 64), (10, 64)):
+        for descriptors, closed in ((1, 1), (1, 64), (3, 1), (3, 64), (10, 1), (10, 64)):
             measured = measure_upstream if storage == "Go" else partial(measure, storage)
             each = measured(descriptors, closed)
             print(
