@@ -55,6 +55,7 @@ class RouterSession:
         "_held",
         "_mode",
         "_passes",
+        "_path",
         "_waiting",
     )
 
@@ -67,6 +68,7 @@ class RouterSession:
         self._waiting: Change | None = None
         self._held: bytes | None = None
         self._passes = False
+        self._path = ""
 
     def receive(self, event: Event) -> Actions:
         """What to tell Envoy, or the shell (`CountPrompt`)."""
@@ -117,12 +119,13 @@ class RouterSession:
         if event.context.request_body_mode is not None:
             self._mode = event.context.request_body_mode
         self._headers = event.headers
-        path = event.headers.get(_PATH, "")
+        asked = event.headers.get(_PATH, "")
+        self._path = path = asked.removeprefix(self._facts.root)
         self._endpoint = lookup(path)
         if event.end_of_stream:
             return self._without_body(path)
         if self._endpoint is None:
-            raise RequestError(f"unsupported path: {path}", status=404, code="unsupported_path")
+            raise RequestError(f"unsupported path: {asked}", status=404, code="unsupported_path")
         if self._mode is BodyMode.FULL_DUPLEX_STREAMED:
             return NOTHING
         return (Continue(Phase.REQUEST_HEADERS),)
@@ -154,7 +157,7 @@ class RouterSession:
         endpoint = self._endpoint
         assert endpoint is not None
         plain = inflate_request(body, bytes_max=self._facts.body_bytes_max) if body.startswith(GZIP_MAGIC) else body
-        path = self._headers.get(_PATH, "")
+        path = self._path
         if endpoint.model_in_path:
             facts = path_facts(endpoint, path)
             model, stream = facts.model, facts.stream

@@ -81,6 +81,8 @@ class BackendFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
 class RouterFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a router-level ext_proc stream is asked to do."""
 
+    root: str = ""
+    """What stands before the paths of endpoints, without `/` at its end."""
     count_prompt: bool = False
     """Count the prompt's tokens exactly and publish them as `prompt_tokens`."""
     body_bytes_max: int = 52_428_800

@@ -1,6 +1,7 @@
 """Where many models ask for the same classes of paths: a request finds what it would among few."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -12,19 +13,22 @@ from support.stage import Stage
 pytestmark = pytest.mark.envoy
 
 MESSAGES = [{"role": "user", "content": "Hello!"}]
+NAMES = [f"{name}-{n}" for name in ("openai", "anthropic") for n in range(ASKED_ONCE_MIN)]
+ODD = 'meta/"llama" 3:latest'
 
 
 @pytest.fixture(scope="module", params=["/", "/ai"])
 def standing(request: pytest.FixtureRequest) -> Iterator[tuple[Stage, str]]:
     providers = {"openai": Provider(OPENAI, key="sk-o"), "second": Provider(OPENAI, key="sk-s")}
     with Stage(**providers, anthropic=Provider(ANTHROPIC, key="sk-a")) as stage:
-        models = [rule(f"{name}-{n}", ref(name)) for name in ("openai", "anthropic") for n in range(ASKED_ONCE_MIN)]
+        models = [rule(name, ref(name.partition("-")[0])) for name in NAMES]
         documents = [
             *gateway({"port": stage.port}),
             *backend("openai", stage["openai"].port, key="sk-o"),
             *backend("second", stage["second"].port, key="sk-s"),
             *backend("anthropic", stage["anthropic"].port, "Anthropic", key="sk-a"),
             *(route(f"r{n}", models[n : n + 8]) for n in range(0, len(models), 8)),
+            route("odd", [rule(ODD, ref("openai"))]),
             route("canary", [rule("openai-1", ref("second"), headers={"x-canary": "yes"})]),
         ]
         yield stage.run(documents, "--root-prefix", request.param), request.param.rstrip("/")
@@ -83,3 +87,34 @@ def test_what_nobody_serves_is_refused(many: tuple[Stage, str], path: str, model
     assert answer.status_code == 404, answer.text
     assert "does not exist here, or is not served" in answer.text
     assert not any(many[0][name].requests for name in ("openai", "second", "anthropic"))
+
+
+@pytest.mark.parametrize("headers", [{}, {"anthropic-version": "2023-06-01"}])
+@pytest.mark.parametrize("path", ["/v1", "/anthropic/v1"])
+def test_each_model_alone_is_told_as_in_the_list(
+    many: tuple[Stage, str], path: str, headers: Mapping[str, str]
+) -> None:
+    stage, root = many
+    base = f"{stage.url}{root}{path}/models"
+    listed = stage.http.get(base, headers=headers).json()["data"]
+    assert len(listed) == len(NAMES) + 1
+    for name in (*NAMES[:2], ODD):
+        for written in (quote(name, safe=""), quote(name, safe="/:")):
+            answer = stage.http.get(f"{base}/{written}?x=1", headers=headers)
+            assert answer.json() == next(each for each in listed if each["id"] == name)
+            assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["openai", "openai-1/", "openai-1%0a", "%22", "openai-1%5c", ".*", ""])
+def test_a_model_that_there_is_none_of_is_not_found(many: tuple[Stage, str], path: str) -> None:
+    stage, root = many
+    for base in ("/v1/models", "/anthropic/v1/models"):
+        answer = stage.http.get(f"{stage.url}{root}{base}/{path}")
+        assert answer.status_code == 404, answer.text
+        assert "There is nothing at GET" in answer.json()["error"]["message"]
+
+
+def test_a_model_is_only_got(many: tuple[Stage, str]) -> None:
+    stage, root = many
+    assert stage.http.delete(f"{stage.url}{root}/v1/models/openai-1").status_code == 404
+    assert stage.http.get(f"{stage.url}{root}/v1/models/openai-1:countTokens").status_code == 405

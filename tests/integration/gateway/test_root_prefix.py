@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 from support.manifests import backend, gateway, ref, route, rule
-from support.providers import ANTHROPIC, OPENAI, Failure, Provider
+from support.providers import ANTHROPIC, OPENAI, Failure, Provider, Raw
+from support.providers.operations_api import OperationsApi
 from support.stage import Stage
 
 pytestmark = pytest.mark.envoy
@@ -16,17 +18,24 @@ MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
 @pytest.fixture(scope="module")
 def standing() -> Iterator[Stage]:
     providers = {"openai": Provider(OPENAI, key="sk-o"), "second": Provider(OPENAI, key="sk-s")}
+    forms = OperationsApi(
+        {}, "authorization", "Bearer {}", forms={"/v1/audio/transcriptions": frozenset(("model", "file"))}
+    )
+    providers["forms"] = Provider(forms, key="sk-f")
     with Stage(**providers, anthropic=Provider(ANTHROPIC, key="sk-a")) as stage:
         documents = [
             *gateway({"port": stage.port}),
             *backend("openai", stage["openai"].port, key="sk-o"),
             *backend("second", stage["second"].port, key="sk-s"),
+            *backend("forms", stage["forms"].port, key="sk-f"),
             *backend("anthropic", stage["anthropic"].port, "Anthropic", key="sk-a"),
             route(
                 "r",
                 [
                     rule("native", ref("openai")),
                     rule("renamed", ref("openai", modelNameOverride="other")),
+                    rule("form", ref("forms")),
+                    rule("form-renamed", ref("forms", modelNameOverride="other")),
                     rule("translated", ref("anthropic")),
                     rule("next", ref("openai", priority=0), ref("second", priority=1)),
                     rule("mixed", ref("openai", priority=0), ref("anthropic", priority=1)),
@@ -60,3 +69,41 @@ def test_so_is_the_one_after_a_failure(rooted: Stage, model: str, second: str) -
 def test_nothing_is_served_beside_the_root(rooted: Stage) -> None:
     assert rooted.chat("native").status_code == 404
     assert rooted.chat("native", path="/ai2/v1/chat/completions").status_code == 404
+    for path in ("/v1/models", "/v1/models/native", "/anthropic/v1/models", "/v1beta/models", "/ai2/v1/models"):
+        assert rooted.http.get(rooted.url + path).status_code == 404, path
+
+
+@pytest.mark.parametrize("path", ["/v1", "/anthropic/v1"])
+def test_models_are_listed_below_the_root(rooted: Stage, path: str) -> None:
+    listed = rooted.http.get(f"{rooted.url}/ai{path}/models").json()["data"]
+    assert {"native", "translated"} <= {each["id"] for each in listed}
+    assert rooted.http.get(f"{rooted.url}/ai{path}/models/native").json() in listed
+    assert rooted.http.post(f"{rooted.url}/ai{path}/models").status_code == 405
+
+
+@pytest.mark.parametrize(("model", "sent"), [("form", b"form"), ("form-renamed", b"other")])
+def test_forms_are_read_below_the_root(rooted: Stage, model: str, sent: bytes) -> None:
+    client = rooted.openai(base_url=f"{rooted.url}/ai/v1")
+    with pytest.raises(openai.NotFoundError, match="nobody"):
+        client.audio.transcriptions.create(model="nobody", file=("a.wav", b"RIFF"))
+    assert not rooted["forms"].requests
+    rooted["forms"].answer(Raw(body=b'{"text":"Hi"}'))
+    assert client.audio.transcriptions.create(model=model, file=("a.wav", b"RIFF")).text == "Hi"
+    assert rooted["forms"].last.path == "/v1/audio/transcriptions"
+    assert b'name="model"\r\n\r\n' + sent + b"\r\n" in rooted["forms"].last.body
+
+
+def test_bodies_that_name_their_model_deep_inside_are_read_below_the_root(rooted: Stage) -> None:
+    told = {"modelConfiguration": {"modelArn": "arn:aws:bedrock:us-west-2::foundation-model/nobody"}}
+    chosen = {"type": "BEDROCK_RERANKING_MODEL", "bedrockRerankingConfiguration": told}
+    body: Any = {"queries": [], "sources": [], "rerankingConfiguration": chosen}
+    answer = rooted.post("/ai/bedrock/rerank", body)
+    assert answer.status_code == 404
+    assert "'nobody' does not exist" in answer.json()["message"]
+
+
+def test_a_body_without_a_model_is_told_so_in_the_clients_dialect(rooted: Stage) -> None:
+    answer = rooted.post("/ai/v1/messages", {"messages": MESSAGES})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert answer.json()["type"] == "error"
+    assert "must name one" in answer.json()["error"]["message"]

@@ -160,6 +160,14 @@ def test_a_request_without_a_body_goes_on_where_none_is_needed() -> None:
     assert reject.status == 400
 
 
+def test_paths_are_known_below_a_root_and_told_without_it() -> None:
+    facts = RouterFacts(root="/ai")
+    _, (change,) = route(MULTIPART, "/ai/v1/audio/transcriptions", "multipart/form-data; boundary=b", facts)
+    assert isinstance(change, Change)
+    assert change.set_headers["x-ai-eg-original-path"] == "/v1/audio/transcriptions"
+    assert change.metadata["headgate"]["path"] == "/v1/audio/transcriptions"
+
+
 def test_the_answer_passes_untouched() -> None:
     session, _ = route(CHAT)
     assert session.receive(ResponseHeaders({":status": "200"})) == (Continue(Phase.RESPONSE_HEADERS),)

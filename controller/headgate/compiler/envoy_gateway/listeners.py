@@ -88,7 +88,7 @@ def _request_filters(needs: Needs, options: Options) -> Iterator[HttpFilter]:
     yield _renamed(extraction.request_fields(max_tokens=needs.reserves), extraction.JSON_TO_METADATA)
     yield _renamed(extraction.model_header(), extraction.MODEL_HEADER)
     if options.extproc_sockets:
-        yield extraction.router_processor()
+        yield extraction.router_processor(options)
     identity = security.identity(needs.clients, needs.selected, options.header_attributes, queries=needs.queries)
     if identity is not None:
         yield _renamed(identity, security.IDENTITY)

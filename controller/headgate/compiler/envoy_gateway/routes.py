@@ -36,13 +36,13 @@ from headgate.compiler.envoy_gateway.names import NOT_FOUND, Origin, route_origi
 from headgate.compiler.envoy_gateway.rules import GatewayRules, KnownRule
 from headgate.compiler.lower import replies
 from headgate.compiler.lower.filters import extraction
-from headgate.compiler.lower.hosts import exact_model, route_list, set_by_header, set_by_method
+from headgate.compiler.lower.hosts import exact_model, known_paths, route_list, set_by_header, set_by_method
+from headgate.compiler.lower.models import models_listed, models_not_allowed
 from headgate.compiler.lower.routes import WITHHELD, Placement, answered, rule_routes
 from headgate.compiler.lower.upstream import SCRIPT, host_scripts, scripts_by_host
 from headgate.compiler.lower.wire import packed, switched_on
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
-from headgate.llm.endpoints import Body, paths
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 ROUTE_NAME = "aigw_route_name"
@@ -370,18 +370,12 @@ class _Answers:
     last: bytes
 
 
-def _known_paths() -> list[str]:
-    """Where the body names the model."""
-    served = paths().items()
-    return sorted(path for path, row in served if row.body is not Body.NONE and not row.model_in_path)
-
-
-@lru_cache(maxsize=1)
-def _last_routes() -> tuple[bytes, bytes, bytes]:
+@lru_cache(maxsize=4)
+def _last_routes(root: str) -> tuple[bytes, bytes, bytes]:
     """(for a known path without a model, for an unknown model, for everything else)"""
     no_model: list[Route] = []
     rest: list[Route] = []
-    for route in replies.last_routes(_known_paths()):
+    for route in replies.last_routes(known_paths(root)):
         if route.name == "headgate/no-model":  # with a model that is unknown here, others may take it yet
             route.match.headers.add(name=headers.MODEL, present_match=True, invert_match=True)
             no_model.append(route)
@@ -392,15 +386,15 @@ def _last_routes() -> tuple[bytes, bytes, bytes]:
 
 def _answers(served: Iterable[KnownRule], place: _Place) -> _Answers:
     reading = _common(place.configs, reads=True)
-    listing = _common(place.configs, reads=False)
+    listing, root = _common(place.configs, reads=False), place.options.path_root
     models = {
         path: b"".join(_with_common(each, listing) for each in listed)
-        for path, listed in replies.models_listed(known.rule for known in served).items()
+        for path, listed in models_listed((known.rule for known in served), root, alone=False).first.items()
     }
-    forms = replies.form_routes() if place.options.extproc_sockets else []
-    named = replies.path_model_routes(place.options.path_root)
-    first = [*replies.models_not_allowed(), *named, *forms, *replies.error_routes(), replies.method_route()]
-    no_model, unknown_model, last = _last_routes()
+    forms = replies.form_routes(root) if place.options.extproc_sockets else []
+    named = replies.path_model_routes(root)
+    first = [*models_not_allowed(root), *named, *forms, *replies.error_routes(), replies.method_route()]
+    no_model, unknown_model, last = _last_routes(root)
     return _Answers(
         models=models,
         first=_with_common(replies.listed(first), reading),

@@ -20,7 +20,7 @@ from envoy.config.route.v3.route_components_pb2 import Route, RouteList, Virtual
 from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
-from headgate.compiler.lower import replies
+from headgate.compiler.lower import models, replies
 from headgate.compiler.lower.filters import extraction, security
 from headgate.compiler.lower.routes import WITHHELD, Placement, common_retry, path_patterns, path_under, rule_routes
 from headgate.compiler.lower.wire import packed
@@ -103,10 +103,11 @@ def _takes_all(rule: ir.Rule, match: ir.Match, options: Options, how: Placement)
     return bool(how.asked) and not more and how.asked in path_patterns(rule, options, replace(how, asked=""))
 
 
-def _known_paths() -> list[str]:
+def known_paths(root: str) -> list[str]:
     """Where the body names the model."""
     served = paths().items()
-    return sorted(path for path, row in served if row.body is not Body.NONE and not row.model_in_path)
+    named = (path for path, row in served if row.body is not Body.NONE and not row.model_in_path)
+    return sorted(path_under(path, root) for path in named)
 
 
 def _may_take(route: Route, method: str) -> bool:
@@ -132,9 +133,9 @@ def _any_model(order: Sequence[Ranked], options: Options, how: Placement) -> Ite
 
 @dataclass(frozen=True, slots=True)
 class _Own:
-    """What is tried before the rules and after them, and the routes that list models, serialised."""
+    """What is tried before the rules and after them, and what tells of models."""
 
-    models: Mapping[str, Sequence[bytes]]
+    listing: models.Listing
     first: Sequence[Route]
     last: Sequence[Route]
 
@@ -149,8 +150,9 @@ def _set_mapped(matcher: Matcher, order: Sequence[Ranked], options: Options, how
     names = sorted(by_model)
     in_order = {name: tuple(each for _, each in merge(by_model[name], any_model, key=itemgetter(0))) for name in names}
     others = [route for _, each in any_model for route in rule_routes(*each, options, how)]
-    rest = replies.listed([*own.first, *_any_model(order, options, how), *own.last])
-    posts = set_by_method(matcher, {path: (*models, rest) for path, models in own.models.items()}, rest)
+    rest, last = replies.listed([*own.first, *_any_model(order, options, how)]), replies.listed(own.last)
+    listing = {path: (*found, rest, own.listing.last.get(path, b""), last) for path, found in own.listing.first.items()}
+    posts = set_by_method(matcher, listing, rest + last)
     tree = _set_apart(posts, in_order, options, how)
     tree.on_no_match.CopyFrom(route_list((_for_posts([*own.first, *others, *own.last]),)))
 
@@ -246,12 +248,14 @@ def _placement(order: Sequence[Ranked], host: ir.VirtualHost, *, priced: bool, u
 def _own_routes(host: ir.VirtualHost, options: Options, *, ai: bool) -> _Own:
     first = [security.preflight_route()]
     if not ai:
-        return _Own({}, first, ())
-    first += replies.models_not_allowed()
+        return _Own(models.Listing(first={}, last={}), first, ())
+    first += models.models_not_allowed(options.path_root)
     first += replies.path_model_routes(options.path_root)
-    first += replies.form_routes() if options.extproc_sockets else []
+    first += replies.form_routes(options.path_root) if options.extproc_sockets else []
     first += replies.error_routes()
-    return _Own(replies.models_listed(host.all_rules), first, replies.last_routes(_known_paths()))
+    alone = all(exact_model(match) is not None for rule in host.all_rules for match in rule.matches)
+    listing = models.models_listed(host.all_rules, options.path_root, alone=alone)
+    return _Own(listing, first, replies.last_routes(known_paths(options.path_root)))
 
 
 def set_virtual_host(result: VirtualHost, host: ir.VirtualHost, body_bytes_max: int, options: Options) -> None:
@@ -275,5 +279,5 @@ def set_virtual_host(result: VirtualHost, host: ir.VirtualHost, body_bytes_max: 
     if how.model_known:
         _set_mapped(result.matcher, order, options, how, own)
     else:
-        models = RouteList.FromString(b"".join(chain.from_iterable(own.models.values()))).routes
-        result.routes.extend([*models, *own.first, *_any_model(order, options, how), *own.last])
+        listing = RouteList.FromString(b"".join(chain.from_iterable(own.listing.first.values()))).routes
+        result.routes.extend([*listing, *own.first, *_any_model(order, options, how), *own.last])

@@ -199,7 +199,7 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
             else []
         ),
         # the model of a form, which Envoy cannot read
-        iter([extraction.router_processor()] if ai and options.extproc_sockets else []),
+        iter([extraction.router_processor(options)] if ai and options.extproc_sockets else []),
         # marks answers for browsers by the route's policy: the route is known only now
         iter([security.cors(security.LATE_CORS)] if ai and _has_cors(listener) else []),
         # policies of routes, likewise
@@ -209,7 +209,7 @@ def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
         # out of the headers before anything else could pass it on; the route that is known says what is moved
         brought.movers() if any(brought.overrides(rule.backends) for rule in _rules(listener)) else iter(()),
         # only for those who may ask; before limits, which reserve what it counts
-        iter([extraction.prompt_counter()] if any(rule.counts_prompts for rule in _rules(listener)) else []),
+        iter([extraction.prompt_counter(options)] if any(rule.counts_prompts for rule in _rules(listener)) else []),
         # refuses before any backend is chosen; charges when the stream is done
         iter([ratelimit(options, reserves=reserves)] if _limited(listener) and options.limits else []),
         # begins with the backend that the answer names; the answer has to be there

@@ -4,10 +4,8 @@ Envoy's filters answer errors as plain text; `local_reply_config` wraps each int
 by the client's path. Answers that are already JSON (model lists, the processor's errors) pass as they are.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 
 from envoy.config.accesslog.v3.accesslog_pb2 import (
     AccessLogFilter,
@@ -24,12 +22,11 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     ResponseMapper,
 )
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
-from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.filters.extraction import ERROR_JSON, ERROR_KEY
-from headgate.compiler.lower.routes import UNKNOWN_MODEL, answered, metadata_matcher
+from headgate.compiler.lower.routes import UNKNOWN_MODEL, answered, metadata_matcher, path_under, pattern_under
 from headgate.compiler.lower.wire import inline, packed, regex, set_header, struct
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
@@ -99,8 +96,11 @@ def _choice(rows: Sequence[tuple[str, str]], otherwise: str) -> str:
     return f"%CEL({expression})%"
 
 
-def _client_path(test: str) -> str:
-    """A CEL test on the client's path: the upstream script keeps it once it has changed the request."""
+def _client_path(pattern: str, root: str) -> str:
+    """A CEL test on what the client's path begins with, below the root or, as the upstream script keeps it, without."""
+    # neither CEL nor RE2 reads anything into these
+    escaped = "".join(c if c.isalnum() or c in "/_-" else f"\\\\x{ord(c):02x}" for c in root.rstrip("/"))
+    test = f"matches('^{f'({escaped})?' if escaped else ''}{pattern}')"
     stored = f"metadata.filter_metadata['{metadata.INTERNAL}']"
     known = f"'{metadata.INTERNAL}' in metadata.filter_metadata && '{metadata.INTERNAL_PATH}' in {stored}"
     return f"{known} ? {stored}['{metadata.INTERNAL_PATH}'].{test} : request.path.{test}"
@@ -114,7 +114,6 @@ _BUDGET_EXCEEDED = (
     f"{_REFUSED_BY_US} && 'status' in metadata.filter_metadata['{limits.METADATA}']"
     f" && int(metadata.filter_metadata['{limits.METADATA}']['status']) == {PAYMENT_REQUIRED}"
 )
-_IS_ANTHROPIC = _client_path("matches('^(/anthropic/|/v1/messages).*')")
 
 
 def _bedrock_format(message: str) -> SubstitutionFormatString:
@@ -158,17 +157,21 @@ def _bare_format(message: str) -> SubstitutionFormatString:
 
 _Format = Callable[[str], SubstitutionFormatString]
 _FORMATS: tuple[tuple[str, _Format], ...] = (
-    (_IS_ANTHROPIC, _anthropic_format),
-    (_client_path("matches('^(/gemini)?/v1(beta/|/models/.*Content)')"), _google_format),
-    (_client_path("matches('^(/bedrock/|/model/).*')"), _bedrock_format),
-    (_client_path("matches('^(/cohere)?/v2/.*')"), _bare_format),
+    ("(/anthropic/|/v1/messages).*", _anthropic_format),
+    ("(/gemini)?/v1(beta/|/models/.*Content)", _google_format),
+    ("(/bedrock/|/model/).*", _bedrock_format),
+    ("(/cohere)?/v2/.*", _bare_format),
 )
-"""Dialects but OpenAI's, told by the client's path."""
+"""Dialects but OpenAI's, told by what the client's path begins with."""
+_Spoken = Sequence[tuple[str, _Format]]
+"""Likewise, told by CEL."""
 
 
-def _mappers(when: str, message: str, status: int = 0, *, otherwise: _Format = _openai_format) -> list[ResponseMapper]:
+def _mappers(
+    spoken: _Spoken, when: str, message: str, *, status: int = 0, otherwise: _Format = _openai_format
+) -> list[ResponseMapper]:
     """What is said in each dialect where the condition holds; `otherwise` is for OpenAI's and for an unknown path."""
-    result = [_mapper(_cel(f"{when} && ({spoken})"), said(message), status) for spoken, said in _FORMATS]
+    result = [_mapper(_cel(f"{when} && ({test})"), said(message), status) for test, said in spoken]
     return [*result, _mapper(_cel(when), otherwise(message), status)]
 
 
@@ -269,20 +272,21 @@ def local_replies(options: Options, body_bytes_max: int, allowed: Sequence[Heade
     if options.envoy_gateway:  # whose own may have refused
         limited = f"{limited} && {_REFUSED_BY_US}"
     result.mappers.append(_mapper(_cel(limited), _verbatim()))
+    spoken = [(_client_path(pattern, options.path_root), said) for pattern, said in _FORMATS]
     for start, words in UNREADABLE:
         when = f"response.code_details.startsWith('{start}')"
-        result.mappers.extend(_mappers(when, words, otherwise=_either_format))
+        result.mappers.extend(_mappers(spoken, when, words, otherwise=_either_format))
     for when, message, status in _messages(options, body_bytes_max):
-        result.mappers.extend(_mappers(when, message, status))
-    for spoken, said in _FORMATS:
-        result.mappers.append(_mapper(_cel(spoken), said("%LOCAL_REPLY_BODY%")))
+        result.mappers.extend(_mappers(spoken, when, message, status=status))
+    for test, said in spoken:
+        result.mappers.append(_mapper(_cel(test), said("%LOCAL_REPLY_BODY%")))
     result.mappers.append(_mapper(_cel("true"), _openai_format("%LOCAL_REPLY_BODY%")))
     for mapper in result.mappers:
         mapper.headers_to_add.extend(allowed)
     return result
 
 
-def _refuse(name: str, status: int, text: str, match: RouteMatch) -> Route:
+def refuse(name: str, status: int, text: str, match: RouteMatch) -> Route:
     return Route(name=name, match=match, direct_response=answered(text, status))
 
 
@@ -310,7 +314,7 @@ def _model_is_boolean(value: bool) -> RouteMatch:
     return RouteMatch(prefix="/", dynamic_metadata=[wanted])
 
 
-def form_routes() -> list[Route]:
+def form_routes(root: str) -> list[Route]:
     """Forms, and bodies that name their model deep inside, on their way to the processor, which reads it there.
 
     They then take the route of that model.
@@ -320,13 +324,12 @@ def form_routes() -> list[Route]:
     result: list[Route] = []
     for row in CLASSES:
         for path in row.paths if row.multipart or row.model_inside else ():
-            match = RouteMatch(
-                path=path, headers=[HeaderMatcher(name=headers.MODEL, present_match=True, invert_match=True)]
-            )
+            unread = HeaderMatcher(name=headers.MODEL, present_match=True, invert_match=True)
+            match = RouteMatch(path=path_under(path, root), headers=[unread])
             if row.json_too:  # its model is read as every other body's
                 match.headers.append(_form())
             text = "The body" if row.model_inside else "The form has no field 'model'; it"
-            route = _refuse("headgate/form", 400, f"{text} must name a model.", match)
+            route = refuse("headgate/form", 400, f"{text} must name a model.", match)
             route.typed_per_filter_config[extraction.ROUTER].CopyFrom(extraction.router_enabled())
             result.append(route)
     return result
@@ -338,8 +341,8 @@ def path_model_routes(root: str) -> list[Route]:
     result: list[Route] = []
     for pattern in patterns:
         match = RouteMatch(headers=[HeaderMatcher(name=headers.MODEL, present_match=True, invert_match=True)])
-        match.safe_regex.CopyFrom(regex(root.rstrip("/") + pattern))
-        route = _refuse("headgate/path-model", 400, "The path must name the model.", match)
+        match.safe_regex.CopyFrom(regex(pattern_under(pattern, root)))
+        route = refuse("headgate/path-model", 400, "The path must name the model.", match)
         route.typed_per_filter_config[extraction.PATH_MODEL].CopyFrom(extraction.path_model_enabled())
         result.append(route)
     return result
@@ -352,22 +355,22 @@ def error_routes() -> list[Route]:
     not_json = "The request body is not valid JSON, or its content-type is not application/json."
     not_text = "The request body's 'model' must be a string."
     return [
-        _refuse(
+        refuse(
             "headgate/invalid-json",
             400,
             not_json,
             RouteMatch(prefix="/", headers=[_no_form()], dynamic_metadata=[broken]),
         ),
-        _refuse("headgate/model-is-number", 400, not_text, _model_is_number()),
-        _refuse("headgate/model-is-true", 400, not_text, _model_is_boolean(True)),
-        _refuse("headgate/model-is-false", 400, not_text, _model_is_boolean(False)),
+        refuse("headgate/model-is-number", 400, not_text, _model_is_number()),
+        refuse("headgate/model-is-true", 400, not_text, _model_is_boolean(True)),
+        refuse("headgate/model-is-false", 400, not_text, _model_is_boolean(False)),
     ]
 
 
-def _refuse_method(name: str, match: RouteMatch, allowed: str) -> Route:
+def refuse_method(name: str, match: RouteMatch, allowed: str) -> Route:
     """405 for every method but the one allowed, which the answer names."""
     text = f"%REQ(:METHOD)% is not served at %REQ(:PATH)%, only {allowed}."
-    result = _refuse(name, 405, text, match)
+    result = refuse(name, 405, text, match)
     result.response_headers_to_add.append(set_header("allow", allowed))
     return result
 
@@ -384,25 +387,27 @@ def method_route() -> Route:
     Before the first rule for models; what names none is as free as the rules without a model leave it.
     """
     named = HeaderMatcher(name=headers.MODEL, present_match=True)
-    return _refuse_method("headgate/method", _not_posted(RouteMatch(prefix="/", headers=[named])), "POST")
+    return refuse_method("headgate/method", _not_posted(RouteMatch(prefix="/", headers=[named])), "POST")
+
+
+NOTHING_THERE = "There is nothing at %REQ(:METHOD)% %REQ(:PATH)%."
 
 
 def last_routes(known_paths: Iterable[str]) -> list[Route]:
     """What is told a request that no rule took: the unknown model first, then no model, then an unknown path."""
     result: list[Route] = []
     has_model = HeaderMatcher(name=headers.MODEL, present_match=True)
-    result.append(_refuse("headgate/unknown-model", 404, UNKNOWN_MODEL, RouteMatch(prefix="/", headers=[has_model])))
+    result.append(refuse("headgate/unknown-model", 404, UNKNOWN_MODEL, RouteMatch(prefix="/", headers=[has_model])))
     for path in known_paths:
         match = RouteMatch(path=path, headers=[HeaderMatcher(name=":method", string_match=StringMatcher(exact="POST"))])
         text = "The request body has no 'model'; it must name one. GET /v1/models lists what there is."
-        result.append(_refuse("headgate/no-model", 400, text, match))
-        result.append(_refuse_method("headgate/not-posted", _not_posted(RouteMatch(path=path)), "POST"))
-    text = "There is nothing at %REQ(:METHOD)% %REQ(:PATH)%."
-    result.append(_refuse("headgate/unknown-path", 404, text, RouteMatch(prefix="/")))
+        result.append(refuse("headgate/no-model", 400, text, match))
+        result.append(refuse_method("headgate/not-posted", _not_posted(RouteMatch(path=path)), "POST"))
+    result.append(refuse("headgate/unknown-path", 404, NOTHING_THERE, RouteMatch(prefix="/")))
     return result
 
 
-def _direct(name: str, match: RouteMatch, status: int, body: str) -> Route:
+def direct(name: str, match: RouteMatch, status: int, body: str) -> Route:
     route = Route(name=name, match=match)
     route.direct_response.status = status
     route.direct_response.body.inline_string = body
@@ -418,116 +423,3 @@ def listed(routes: Iterable[Route]) -> bytes:
 def unknown_model_listed() -> bytes:
     """Ends the routes of a known model, for paths that nothing serves it at."""
     return listed(last_routes(())[:1])
-
-
-def models_of(rules: Iterable[ir.Rule]) -> list[tuple[str, str, int]]:
-    """(id, owner, created in Unix seconds) of every model that an Exact match on the model header names, sorted."""
-    found: dict[str, tuple[str, str, int]] = {}
-    for rule in rules:
-        for match in rule.matches:
-            for header in match.headers:
-                if header.name == headers.MODEL and header.kind is ir.MatchKind.EXACT:
-                    found.setdefault(header.value, (header.value, rule.owned_by, rule.models_created))
-    return [found[name] for name in sorted(found)]
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-@lru_cache(maxsize=65_536)
-def _openai_model(model: tuple[str, str, int]) -> str:
-    name, owner, created = model
-    return _text({"id": name, "created": created, "object": "model", "owned_by": owner})
-
-
-@lru_cache(maxsize=65_536)
-def _anthropic_model(model: tuple[str, str, int]) -> str:
-    name, _, created = model
-    at = datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return _text({"id": name, "type": "model", "display_name": name, "created_at": at})
-
-
-def _openai_list(models: Sequence[tuple[str, str, int]]) -> str:
-    return f'{{"data":[{",".join(map(_openai_model, models))}],"object":"list"}}'
-
-
-def _anthropic_list(models: Sequence[tuple[str, str, int]]) -> str:
-    ends = f',"first_id":{_text(models[0][0])},"last_id":{_text(models[-1][0])}' if models else ""
-    return f'{{"data":[{",".join(map(_anthropic_model, models))}],"has_more":false{ends}}}'
-
-
-_GET = HeaderMatcher(name=":method", string_match=StringMatcher(exact="GET"))
-_ANTHROPIC = HeaderMatcher(name="anthropic-version", present_match=True)
-_GOOGLE = HeaderMatcher(name="x-goog-api-client", present_match=True)
-"""Sent by Google's SDKs, which ask for `/v1/models` too."""
-
-
-MODELS = "/v1/models"
-ANTHROPIC_MODELS = f"/anthropic{MODELS}"
-
-
-def _both(below: str, openai: str, spoken: str) -> tuple[bytes, bytes]:
-    """What is answered below `MODELS`, in both dialects (`anthropic-version` asks for Anthropic's), and below
-    `ANTHROPIC_MODELS`."""
-    path = f"{MODELS}{below}"
-    own = (
-        _direct("headgate/models", RouteMatch(path=path, headers=[_GET, _ANTHROPIC]), 200, spoken),
-        _direct("headgate/models", RouteMatch(path=path, headers=[_GET]), 200, openai),
-    )
-    match = RouteMatch(path=f"{ANTHROPIC_MODELS}{below}", headers=[_GET])
-    return listed(own), listed([_direct("headgate/models", match, 200, spoken)])
-
-
-@lru_cache(maxsize=65_536)
-def _one_model(model: tuple[str, str, int]) -> tuple[bytes, bytes]:
-    return _both(f"/{model[0]}", _openai_model(model), _anthropic_model(model))
-
-
-def _google_list(models: Sequence[tuple[str, str, int]]) -> str:
-    methods = ["generateContent", "streamGenerateContent", "countTokens"]
-    return _text({"models": [{"name": f"models/{name}", "supportedGenerationMethods": methods} for name, *_ in models]})
-
-
-def _cohere_list(models: Sequence[tuple[str, str, int]]) -> str:
-    return _text({"models": [{"name": name, "endpoints": ["chat"]} for name, *_ in models]})
-
-
-def _bedrock_list(models: Sequence[tuple[str, str, int]]) -> str:
-    said = [
-        {"modelId": name, "modelName": name, "providerName": owner, "responseStreamingSupported": True}
-        for name, owner, _ in models
-    ]
-    return _text({"modelSummaries": said})
-
-
-_OTHER_LISTS = (
-    (("/v1beta/models", "/gemini/v1beta/models", "/gemini/v1/models"), _google_list),
-    (("/cohere/v1/models",), _cohere_list),
-    (("/foundation-models", "/bedrock/foundation-models"), _bedrock_list),
-)
-"""Lists in the words of Google's, Cohere's and AWS's clients, and where those ask. Of one model alone nothing is told,
-which with many models is most of what lists weigh: so these few stand before what else is got."""
-
-
-def models_listed(rules: Iterable[ir.Rule]) -> Mapping[str, Sequence[bytes]]:
-    """`GET /v1/models`, `/v1/models/{id}`, other dialects: as `listed` gives routes, by what paths begin with."""
-    models = models_of(rules)
-    found = [_both("", _openai_list(models), _anthropic_list(models)), *map(_one_model, models)]
-    google = _direct("headgate/models", RouteMatch(path=MODELS, headers=[_GET, _GOOGLE]), 200, _google_list(models))
-    result = {MODELS: [listed([google]), *(own for own, _ in found)], ANTHROPIC_MODELS: [each for _, each in found]}
-    others = [
-        _direct("headgate/models", RouteMatch(path=path, headers=[_GET]), 200, text)
-        for paths, write in _OTHER_LISTS
-        for text in (write(models),)
-        for path in paths
-    ]
-    result["/"] = [listed(others)]
-    return result
-
-
-def models_not_allowed() -> list[Route]:
-    """Other methods than GET; to be tried after it."""
-    return [
-        _refuse_method("headgate/models/method", RouteMatch(path=path), "GET") for path in (MODELS, ANTHROPIC_MODELS)
-    ]

@@ -164,9 +164,15 @@ def path_model_enabled() -> Any:
     return packed(LuaPerRoute(name="path_model"))
 
 
-def router_processor() -> HttpFilter:
+def _router_service(options: Options, *, count_prompt: bool) -> GrpcService:
+    facts = RouterFacts(count_prompt=count_prompt, root=options.path_root.rstrip("/"))
+    said = msgspec.json.encode(facts).decode().replace("%", "%%")
+    return GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_ROUTER, value=said)])
+
+
+def router_processor(options: Options) -> HttpFilter:
     """The processor in the listener: reads the model of forms. Switched on by path (`replies.form_routes`)."""
-    service = GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_ROUTER, value="{}")])
+    service = _router_service(options, count_prompt=False)
     service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
     message = ExternalProcessor(
         grpc_service=service,
@@ -196,11 +202,10 @@ _UNASKED = ProcessingMode(
 )
 
 
-def prompt_counter() -> HttpFilter:
+def prompt_counter(options: Options) -> HttpFilter:
     """The processor in the listener: counts prompts where a route says so (`counted`). A request whose prompt it cannot
     count goes on without a number."""
-    facts = msgspec.json.encode(RouterFacts(count_prompt=True)).decode()
-    service = GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_ROUTER, value=facts)])
+    service = _router_service(options, count_prompt=True)
     service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
     message = ExternalProcessor(
         grpc_service=service,
@@ -248,7 +253,8 @@ def response_filters(options: Options, *, computed: bool) -> Iterator[HttpFilter
 
     Where no cost is `computed`, what the script reads is enough.
     """
-    yield http_filter(USAGE_SCRIPT, _scripts("usage", "dialect_usage", options=options))
+    told = () if options.envoy_gateway else ("model",)
+    yield http_filter(USAGE_SCRIPT, _scripts("usage", "dialect_usage", *told, options=options))
     if computed:
         extraction = TokenUsageExtraction(include_unconfigured_routes=False)
         extraction.limits.max_sse_event_size.value = SSE_EVENT_BYTES_MAX
@@ -370,6 +376,11 @@ def shared_costs(rules: Iterable[ir.Rule]) -> tuple[tuple[str, Any], ...]:
             return ()
         found = own
     return ((COSTS, found[0]), (COST_TRAILERS, found[1])) if found is not None else ()
+
+
+def told_of_models(path: str, models: str) -> Any:
+    """Per-route config that answers for each model below a path; `models` as `model.lua` reads it."""
+    return packed(LuaPerRoute(name="model", filter_context=struct({"path": path, "models": models})))
 
 
 def shared_usage(rules: Iterable[ir.Rule]) -> Any | None:

@@ -1,0 +1,165 @@
+"""What clients are told of the models there are: lists in every dialect, and each model alone.
+
+A list is a direct response. So is a model alone, for each dialect: three routes, and with many models they were a fifth
+of what Envoy makes anew when any of them changes. So where nothing else could be got at such a path, one route and a
+script (`model.lua`) answer for all.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteMatch
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from headgate.compiler import ir
+from headgate.compiler.lower.filters import extraction
+from headgate.compiler.lower.replies import NOTHING_THERE, direct, listed, refuse, refuse_method
+from headgate.compiler.lower.routes import path_under
+from headgate.contract import headers
+
+_GET = HeaderMatcher(name=":method", string_match=StringMatcher(exact="GET"))
+_ANTHROPIC = HeaderMatcher(name="anthropic-version", present_match=True)
+_GOOGLE = HeaderMatcher(name="x-goog-api-client", present_match=True)
+"""Sent by Google's SDKs, which ask for `/v1/models` too."""
+MODELS = "/v1/models"
+ANTHROPIC_MODELS = f"/anthropic{MODELS}"
+_NAME = "headgate/models"
+
+Model = tuple[str, str, int]
+"""(id, owner, created in Unix seconds)"""
+
+
+def models_of(rules: Iterable[ir.Rule]) -> list[Model]:
+    """Every model that an Exact match on the model header names, sorted."""
+    found: dict[str, Model] = {}
+    for rule in rules:
+        for match in rule.matches:
+            for header in match.headers:
+                if header.name == headers.MODEL and header.kind is ir.MatchKind.EXACT:
+                    found.setdefault(header.value, (header.value, rule.owned_by, rule.models_created))
+    return [found[name] for name in sorted(found)]
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+@lru_cache(maxsize=65_536)
+def _openai_model(model: Model) -> str:
+    name, owner, created = model
+    return _text({"id": name, "created": created, "object": "model", "owned_by": owner})
+
+
+@lru_cache(maxsize=65_536)
+def _anthropic_model(model: Model) -> str:
+    name, _, created = model
+    return _text({"id": name, "type": "model", "display_name": name, "created_at": _moment(created)})
+
+
+def _moment(created: int) -> str:
+    return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@lru_cache(maxsize=65_536)
+def _line(model: Model) -> str:
+    """Of the text that the script looks models up in: JSON, so that no name has a tab or an end of line."""
+    name, owner, created = model
+    return f"{_text(name)}\t{_text(owner)}\t{created}\t{_text(_moment(created))}\n"
+
+
+def _openai_list(models: Sequence[Model]) -> str:
+    return f'{{"data":[{",".join(map(_openai_model, models))}],"object":"list"}}'
+
+
+def _anthropic_list(models: Sequence[Model]) -> str:
+    ends = f',"first_id":{_text(models[0][0])},"last_id":{_text(models[-1][0])}' if models else ""
+    return f'{{"data":[{",".join(map(_anthropic_model, models))}],"has_more":false{ends}}}'
+
+
+def _both(below: str, root: str, openai: str, spoken: str) -> tuple[bytes, bytes]:
+    """What is answered below `MODELS`, in both dialects (`anthropic-version` asks for Anthropic's), and below
+    `ANTHROPIC_MODELS`."""
+    path = path_under(f"{MODELS}{below}", root)
+    own = (
+        direct(_NAME, RouteMatch(path=path, headers=[_GET, _ANTHROPIC]), 200, spoken),
+        direct(_NAME, RouteMatch(path=path, headers=[_GET]), 200, openai),
+    )
+    match = RouteMatch(path=path_under(f"{ANTHROPIC_MODELS}{below}", root), headers=[_GET])
+    return listed(own), listed([direct(_NAME, match, 200, spoken)])
+
+
+@lru_cache(maxsize=65_536)
+def _one_model(model: Model, root: str) -> tuple[bytes, bytes]:
+    return _both(f"/{model[0]}", root, _openai_model(model), _anthropic_model(model))
+
+
+def _google_list(models: Sequence[Model]) -> str:
+    methods = ["generateContent", "streamGenerateContent", "countTokens"]
+    return _text({"models": [{"name": f"models/{name}", "supportedGenerationMethods": methods} for name, *_ in models]})
+
+
+def _cohere_list(models: Sequence[Model]) -> str:
+    return _text({"models": [{"name": name, "endpoints": ["chat"]} for name, *_ in models]})
+
+
+def _bedrock_list(models: Sequence[Model]) -> str:
+    said = [
+        {"modelId": name, "modelName": name, "providerName": owner, "responseStreamingSupported": True}
+        for name, owner, _ in models
+    ]
+    return _text({"modelSummaries": said})
+
+
+_OTHER_LISTS = (
+    (("/v1beta/models", "/gemini/v1beta/models", "/gemini/v1/models"), _google_list),
+    (("/cohere/v1/models",), _cohere_list),
+    (("/foundation-models", "/bedrock/foundation-models"), _bedrock_list),
+)
+"""Lists in the words of Google's, Cohere's and AWS's clients, and where those ask. Of one model alone nothing is told,
+which with many models is most of what lists weigh: so these few stand before what else is got."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Routes for what is got, as `replies.listed` gives them, by what paths begin with."""
+
+    first: Mapping[str, Sequence[bytes]]
+    """Tried before everything else."""
+    last: Mapping[str, bytes]
+    """Tried when nothing else took it."""
+
+
+def models_listed(rules: Iterable[ir.Rule], root: str, *, alone: bool) -> Listing:
+    """`GET /v1/models`, `/v1/models/{id}`, other dialects. `alone` says that nothing else could be got there."""
+    models = models_of(rules)
+    paths = (path_under(MODELS, root), path_under(ANTHROPIC_MODELS, root))
+    found = [_both("", root, _openai_list(models), _anthropic_list(models))]
+    if not alone:
+        found += [_one_model(model, root) for model in models]
+    google = direct(_NAME, RouteMatch(path=paths[0], headers=[_GET, _GOOGLE]), 200, _google_list(models))
+    first = {paths[0]: [listed([google]), *(own for own, _ in found)], paths[1]: [each for _, each in found]}
+    others = [
+        direct(_NAME, RouteMatch(path=path_under(path, root), headers=[_GET]), 200, text)
+        for paths_of, write in _OTHER_LISTS
+        for text in (write(models),)
+        for path in paths_of
+    ]
+    first["/"] = [listed(others)]
+    last = {path: listed([_by_script(f"{path}/", models)]) for path in paths} if alone and models else {}
+    return Listing(first=first, last=last)
+
+
+def _by_script(path: str, models: Sequence[Model]) -> Route:
+    """Each model alone, below a path."""
+    route = refuse(_NAME, 404, NOTHING_THERE, RouteMatch(prefix=path, headers=[_GET]))
+    config = extraction.told_of_models(path, "".join(map(_line, models)))
+    route.typed_per_filter_config[extraction.USAGE_SCRIPT].CopyFrom(config)
+    return route
+
+
+def models_not_allowed(root: str) -> list[Route]:
+    """Other methods than GET; to be tried after it."""
+    paths = (MODELS, ANTHROPIC_MODELS)
+    return [refuse_method("headgate/models/method", RouteMatch(path=path_under(path, root)), "GET") for path in paths]
