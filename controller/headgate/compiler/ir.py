@@ -187,8 +187,6 @@ class Backend(Hashed):
     """Whether the rate limit service may say that a request begins with another backend of the rule."""
     alone: bool = False
     """Whether no other backend can take a later attempt."""
-    renamed: bool = False
-    """Whether it is not alone, and one of the rule's backends is asked for another model than the client names."""
     include_usage: bool = False
     losses: Literal["report", "reject", "emulate"] = "report"
     models: tuple[ModelRow, ...] = ()

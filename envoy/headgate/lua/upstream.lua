@@ -15,8 +15,7 @@
 --   body_set       list of {name, raw JSON}; body_remove: list of names (top level)
 --   managed        list of the header names that any backend of this rule sets or removes
 --   publish        table of what to tell of an attempt that the processor does not serve, in the metadata
---                  io.envoy.ai_gateway
---   publish_model  true where the model is to be told too
+--                  io.envoy.ai_gateway; the model is added
 -- The filter after this one strips credentials and internal headers, and sets and removes the backend's own headers.
 --
 -- Rules: Envoy shares request headers between attempts, so everything here starts from the client's originals: the attempt
@@ -306,7 +305,7 @@ end
 
 local function publish(metadata, backend, seen)
   for name, value in pairs(backend.publish) do metadata:set("io.envoy.ai_gateway", name, value) end
-  local model = backend.publish_model and (backend.model or seen.model)
+  local model = backend.model or seen.model
   if type(model) == "string" then metadata:set("io.envoy.ai_gateway", "model_name_override", model) end
 end
 
@@ -325,8 +324,7 @@ local function run(h)
   local headers, backend = h:headers(), backend_of(h:filterContext())
   local path = headers:get(":path")
   local first, seen, metadata = headers:get("x-envoy-attempt-count") == "1", nil, nil
-  local reads = not first or backend.rewrites or backend.include_usage or backend.azure_version or backend.publish_model
-  if reads then
+  if not first or backend.rewrites or backend.include_usage or backend.azure_version or backend.publish then
     metadata = h:streamInfo():dynamicMetadata()
     seen = metadata:get("headgate") or {}
   end
@@ -347,10 +345,7 @@ local function run(h)
   end
   local sent_path, missing = path, nil
   if not translated then
-    if backend.publish then
-      metadata = metadata or h:streamInfo():dynamicMetadata()
-      publish(metadata, backend, seen)
-    end
+    if backend.publish then publish(metadata, backend, seen) end
     sent_path, missing = provider_path(backend, path, bare, backend.model or (seen and seen.model))
     if not sent_path then return refuse(h, missing) end
   end

@@ -199,12 +199,8 @@ def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Js
         "body_remove": backend.body_remove,
         "managed": backend.managed_headers,
     }
-    if options.envoy_gateway:  # its users' access logs read them, and its routes are not ours
-        values["publish"] = {**published.names(backend, metadata.LANE_NATIVE), **published.of_route(route)}
-        values["publish_model"] = True
-    elif not backend.alone:  # else routes say it all, for less
-        values["publish"] = published.names(backend, metadata.LANE_NATIVE)
-        values["publish_model"] = backend.renamed
+    if options.envoy_gateway or not backend.alone:  # else routes say it, for less
+        values["publish"] = published.names(backend, route, metadata.LANE_NATIVE)
     known = {name: value for name, value in values.items() if value}
     return {"key": sha256(msgspec.json.encode(known)).hexdigest(), "backend": known}
 

@@ -379,12 +379,9 @@ def check_backends(scope: Scope) -> None:
 
 
 def with_managed_headers(backends: tuple[ir.Backend, ...]) -> tuple[ir.Backend, ...]:
-    """Each backend told which headers any of them changes, as attempts share them, and whether any has another model;
-    or that it is alone."""
+    """Each backend told which headers any of them changes, as attempts share them; or that it is alone."""
     if len(backends) == 1:
         return (replace(backends[0], alone=True),)
-    if any(backend.model for backend in backends):
-        backends = tuple(replace(backend, renamed=True) for backend in backends)
     names = {name for backend in backends for name, _ in backend.header_set}
     names |= {name for backend in backends for name in backend.header_remove}
     spoken = {backend.dialect for backend in backends} & DIALECTS.keys()

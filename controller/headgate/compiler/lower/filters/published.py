@@ -1,7 +1,7 @@
 """Who serves a request, in the metadata that users read (compat: keys of `io.envoy.ai_gateway`).
 
-    what a route knows     constants, by a filter of the listener (`publisher`); all of it where a rule has one backend
-    whose an attempt is    of several backends: the script of its cluster, or the processor
+    one backend of a rule    constants of its routes, by a filter of the listener (`publisher`)
+    several                  each attempt says its own: the script of its cluster (`names`), or the processor
 
 The model is known to the route where that matches on it, else it is the client's until somebody says another one
 (`security.identity`). What an answer tells, and the times of a stream, the scripts that read answers add (`usage.lua`),
@@ -21,19 +21,15 @@ from headgate.contract import headers, metadata
 FILTER = "headgate.set_metadata/published"
 
 
-def names(backend: ir.Backend, lane: str) -> dict[str, str]:
-    """Whose an attempt is."""
+def names(backend: ir.Backend, route: str, lane: str) -> dict[str, str]:
+    """What there is to say of an attempt but for the model."""
     namespace, _, rest = backend.name.partition("/")
-    return {
+    found = {
         metadata.BACKEND_NAME: backend.name,
         metadata.SERVICE_BACKEND_NAME: f"{namespace}/{rest.partition('/')[0]}",
         metadata.LANE: lane,
+        metadata.USAGE_SOURCE: metadata.USAGE_NONE,  # until the answer says more
     }
-
-
-def of_route(route: str) -> dict[str, str]:
-    """What all attempts of a route have in common."""
-    found = {metadata.USAGE_SOURCE: metadata.USAGE_NONE}  # until the answer says more
     return {**found, metadata.ROUTE_NAME: route} if route else found
 
 
@@ -44,12 +40,10 @@ def publisher() -> HttpFilter:
 
 @lru_cache(maxsize=16_384)
 def per_route(backend: ir.Backend, route: str, *, lane: str, model: str) -> Any:
-    """Per-route config of `publisher`: of the backend where it is alone, else what it and the others have in common.
-    `model` is empty where any may be asked for."""
-    values = {**of_route(route), **(names(backend, lane) if backend.alone else {})}
-    asked = "" if backend.renamed else backend.model or model
-    if asked:
-        values[metadata.MODEL_NAME_OVERRIDE] = asked
+    """Per-route config of `publisher` where no other backend can serve. `model` is empty where any may be asked for."""
+    values = names(backend, route, lane)
+    if backend.model or model:
+        values[metadata.MODEL_NAME_OVERRIDE] = backend.model or model
     message = SetMetadata()
     message.metadata.add(metadata_namespace=metadata.NAMESPACE, allow_overwrite=True).value.update(values)
     return packed(message)
