@@ -76,7 +76,10 @@ class Running:
         if not path.exists():
             return 0
         with closing(sqlite3.connect(path)) as connection:
-            return int(connection.execute("SELECT COALESCE(SUM(requests), 0) FROM usage_hourly").fetchone()[0])
+            try:
+                return int(connection.execute("SELECT COALESCE(SUM(requests), 0) FROM usage_hourly").fetchone()[0])
+            except sqlite3.OperationalError:  # the collector has not made its tables yet
+                return 0
 
 
 def _start(way: Way, backend_port: int, directory: Path, stack: ExitStack) -> Running:
