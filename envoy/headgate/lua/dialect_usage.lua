@@ -99,19 +99,24 @@ local function from_hex(digits)
   return (digits:gsub("%x%x", function(byte) return string.char(tonumber(byte, 16)) end))
 end
 
-local function estimate(h, written)
-  local metadata, count = h:streamInfo():dynamicMetadata(), math.ceil(written / BYTES_PER_TOKEN)
+local function estimate(h, written, bytes)
+  local metadata, output = h:streamInfo():dynamicMetadata(), math.ceil(written / BYTES_PER_TOKEN)
+  local counts = { output_tokens = output }
+  if bytes then
+    counts.input_tokens = math.floor(bytes / BYTES_PER_TOKEN) + 1
+    counts.total_tokens = counts.input_tokens + output
+  end
   metadata:set("io.envoy.ai_gateway", "usage_source", "estimated")
-  metadata:set("io.envoy.ai_gateway", "output_tokens", count)
+  for name, count in pairs(counts) do metadata:set("io.envoy.ai_gateway", name, count) end
   for _, cost in ipairs(h:filterContext():get("costs") or {}) do
-    if cost[2] == "output_tokens" then metadata:set("io.envoy.ai_gateway", cost[1], count) end
+    if counts[cost[2]] then metadata:set("io.envoy.ai_gateway", cost[1], counts[cost[2]]) end
   end
 end
 
 -- The moment at which the attempt of a stream was asked, in milliseconds; the cluster has written it into the headers.
 local function asked_at(headers)
   if not (headers:get("content-type") or ""):find("stream", 1, true) then return nil end
-  local began, after = (headers:get("x-headgate-began") or ""):match("^(%d+)%+(%d+)$")
+  local began, after = (headers:get("x-headgate-began") or ""):match("^(%d+)%+(%d+)%+")
   return began and began + after
 end
 
@@ -128,6 +133,7 @@ function envoy_on_response(h)
   if headers:get(":status") ~= "200" then return end
   local held, reported, written, told = "", false, 0, 0
   local asked, first = asked_at(headers), nil
+  local bytes = (headers:get("x-headgate-began") or ""):match("%+(%d+)$")
   local counts = h:filterContext():get("text") ~= nil
   local kind = h:headers():get("content-type") or ""
   local chats = kind:lower():find("stream", 1, true) and h:filterContext():get("chats")
@@ -149,7 +155,7 @@ function envoy_on_response(h)
       reported = reported or found
       if #held > HELD_BYTES_MAX then held = "" end
       if not reported and written - told >= NEWS_BYTES then
-        estimate(h, written)
+        estimate(h, written, bytes)
         told = written
       end
     elseif begun and ends then
@@ -157,6 +163,6 @@ function envoy_on_response(h)
       if published.lane ~= "extproc" then chunk:setBytes(from_hex(cut)) end
     end
   end
-  if not reported and written > told then estimate(h, written) end
+  if not reported and written > told then estimate(h, written, bytes) end
   if first then pace(h, first) end
 end

@@ -15,7 +15,7 @@
 --
 -- What has been written since a provider last said how much, if it ever did, is counted: a quarter of its bytes, marked as
 -- estimated. It is published as the answer goes on, for a client that leaves, or a provider that breaks off, ends no answer. The
--- prompt is not seen here: whoever charges or records takes a quarter of the request's bytes.
+-- prompt is not seen here: its cluster says in a header how many bytes the request has, a quarter of which is its tokens.
 --
 -- Of a stream the time to its first piece is published with that, and when it ends the time between two tokens.
 --
@@ -38,9 +38,15 @@ local NEWS_BYTES = 256
 local EDGE_BYTES = 24
 
 -- The moment at which the attempt was asked, in milliseconds; the cluster has written it into the answer's headers.
-local function asked_at(headers)
-  local began, after = (headers:get("x-headgate-began") or ""):match("^(%d+)%+(%d+)$")
+local function asked_at(told)
+  local began, after = (told or ""):match("^(%d+)%+(%d+)%+")
   return began and began + after
+end
+
+-- What the request's body comes to, as reservations and charges have it.
+local function prompt_of(told)
+  local bytes = (told or ""):match("%+(%d+)$")
+  return bytes and math.floor(bytes / BYTES_PER_TOKEN) + 1
 end
 
 -- The whole numbers of an object, by name.
@@ -145,7 +151,8 @@ local function estimate(h, state)
   if not state.estimated then
     state.reported, state.estimated = known.output_tokens or 0, true
     -- counted before admission, where the route asks for it
-    if state.prompt and not known.input_tokens then set(metadata, state, "input_tokens", state.prompt) end
+    local prompt = state.prompt or prompt_of(state.began)
+    if prompt and not known.input_tokens then set(metadata, state, "input_tokens", prompt) end
   end
   metadata:set("io.envoy.ai_gateway", "usage_source", "estimated")
   set(metadata, state, "output_tokens", state.reported + math.ceil(state.written / BYTES_PER_TOKEN))
@@ -324,7 +331,8 @@ function envoy_on_response(h)
     return refuse_page(h, kind)
   end
   local state = nothing_known(not streamed)
-  if streamed then state.asked_at = asked_at(headers) end
+  state.began = headers:get("x-headgate-began")
+  if streamed then state.asked_at = asked_at(state.began) end
   if streamed and h:filterContext():get("hides") then
     request = request or h:streamInfo():dynamicMetadata():get("headgate")
     headers:remove("content-length")

@@ -110,10 +110,10 @@ def _documents(stage: Stage, identity: Identity) -> list[Document]:
         found += _policies(name, back)
     rules = [rule(name, ref(name, modelNameOverride=back.model)) for name, back in BACKS.items()]
     found.append(route("models", rules, **manifests.costs(**COSTS)))
-    for name in BUDGETED:
-        own = rule(f"budgeted-{name}", ref(name, modelNameOverride=BACKS[name].model))
-        found.append(route(f"budgeted-{name}", [own], **manifests.costs(weighed="input_tokens + 3u * output_tokens")))
-        found.append(manifests.limits(name, f"budgeted-{name}", manifests.token_limit("weighed", 150)))
+    for name, budget in ((name, f"{kind}-{name}") for kind in ("budgeted", "estimated") for name in BUDGETED):
+        own = rule(budget, ref(name, modelNameOverride=BACKS[name].model))
+        found.append(route(budget, [own], **manifests.costs(weighed="input_tokens + 3u * output_tokens")))
+        found.append(manifests.limits(budget, budget, manifests.token_limit("weighed", 150)))
     return found
 
 
@@ -287,6 +287,33 @@ def test_a_budget_holds_clients_of_every_dialect(
     def refused() -> bool:
         try:
             clients[front].ask(f"budgeted-{back}")
+        except clients[front].limited:
+            return True
+        return False  # the charge is on its way
+
+    wait_until(refused, "the budget to be used up")
+    assert len(stage[BACKS[back].provider].requests) <= 3
+
+
+@pytest.mark.parametrize(
+    ("front", "back"), [("bedrock-converse", "converse"), ("gemini", "gemini"), ("cohere", "cohere")]
+)
+def test_a_budget_is_charged_for_what_nobody_reports(
+    stage: Stage, clients: Mapping[str, Front], front: str, back: str
+) -> None:
+    """A stream that is cut before its usage: what passed of it is more than the 150 of the budget."""
+    cut = Delivery(end_after_bytes=6_000)
+    stage[BACKS[back].provider].answer(Answer(text="It is sunny. " * 500, usage=USED, delivery=cut))
+    client = CLIENTS[DialectName(front)]
+    name = f"estimated-{back}"
+    path = (client.stream_path or client.path).replace("asked", name)
+    answer = stage.post(path, content=client.streamed.replace(b"asked", name.encode()))
+    assert CUT.message.encode() in answer.content
+    stage[BACKS[back].provider].answer(Answer(text="a", usage=Used(input=1, output=1)))
+
+    def refused() -> bool:
+        try:
+            clients[front].ask(name)
         except clients[front].limited:
             return True
         return False  # the charge is on its way
