@@ -277,6 +277,8 @@ class LimitRule:
     """`lenient` or `strict` where an estimate of `response_amount` is reserved at admission; empty where not."""
     reserved_output_tokens: int = 0
     """Of a request that names no maximum of its own."""
+    counts_prompts: bool = False
+    """The prompt is counted, and not estimated, for the reservation."""
     what: str = ""
     """`requests`, `tokens` or `usd` (millionths of a dollar), where it is said."""
     slides: bool = False

@@ -45,6 +45,12 @@ def _documents(stage: Stage) -> list[manifests.Document]:
     policy = limits("counted", "counted", token_limit("total", BUDGET, BY_USER, unit="Year"))
     policy["metadata"]["annotations"] = {"headgate.dev/token-reservation": "strict"}
     documents += [counted, policy]
+    documents.append(route("counted-too", [rule("counted-too", ref("openai"))]))
+    spec = {
+        **manifests.target("AIGatewayRoute", "counted-too"),
+        "rules": [{"name": "yearly", "unit": "tokens", "amount": BUDGET, "window": "year", "countPrompts": True}],
+    }
+    documents.append(manifests.document("headgate.dev/v1alpha1", "LimitPolicy", "counted-too", spec))
     documents.append(route("both", [rule("both", ref("openai"))], **manifests.costs(total="TotalToken")))
     large, small = (token_limit("total", n, BY_USER, unit="Year") for n in (10 * BUDGET, BUDGET))
     policy = limits("both", "both", large, small)
@@ -190,6 +196,19 @@ def test_a_counted_prompt_is_reserved_by_its_tokens(stage: Stage) -> None:
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{stage.url}/v1/chat/completions", content=asked, headers=sent, timeout=2)
     wait_left(stage, "counted", "counted", BUDGET - count.tokens - OUTPUT)
+
+
+def test_prompts_are_counted_where_a_limit_policy_asks_for_it(stage: Stage) -> None:
+    count = count_request("chat-completions", "counted-too", body("counted-too"))
+    assert count is not None
+
+    def is_counted() -> bool:
+        assert ask(stage, "warms up", "counted-too").status_code == 200
+        entry = stage.access(lambda entry: entry["original_model"] == "counted-too")[-1]
+        return entry["metadata"].get("prompt_tokens") == count.tokens
+
+    stage["openai"].answer(Answer(usage=Usage(input=1, output=1)))
+    wait_until(is_counted, "prompts to be counted", timeout_seconds=60)
 
 
 @pytest.mark.parametrize("maximum", [10**30, -5, 2**60, "many", True, [1], 10**9 + 1])

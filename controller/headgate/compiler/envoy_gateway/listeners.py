@@ -95,6 +95,9 @@ def _request_filters(needs: Needs, options: Options) -> Iterator[HttpFilter]:
     if needs.brings:
         # not switched off: the route that says what is moved is known only now
         yield from brought.movers()
+    if needs.counts:
+        # not switched off either: it asks for nothing but where the route says so
+        yield extraction.prompt_counter(options)
     if needs.limited and options.limits:
         yield _renamed(ratelimit(options, reserves=needs.reserves), LIMITS)
     if needs.steered and options.limits:

@@ -19,6 +19,8 @@ class Needs:
     limited: bool = False
     reserves: bool = False
     """Limits that must know which request they are asked about."""
+    counts: bool = False
+    """Prompts are counted before they are admitted."""
     steered: bool = False
     """The rate limit service may choose the backend."""
     selected: tuple[str, ...] = ()
@@ -37,6 +39,7 @@ def needs_of(rules: Iterable[ir.Rule], clients: Collection[str]) -> Needs:
         brings=any(brought.overrides(rule.backends) for rule in listed),
         limited=any(rule.limits for rule in listed),
         reserves=limits.reserves(listed),
+        counts=any(rule.counts_prompts for rule in listed),
         steered=any(steered.is_steered(rule.backends) for rule in listed),
         selected=limits.selector_headers(listed),
         queries=limits.selector_queries(listed),

@@ -123,6 +123,7 @@ def _limit(
         shadow=rule.mode == "Shadow",
         reserve=RESERVATIONS[rule.reservation] if counted else "",
         reserved_output_tokens=rule.reserved_output_tokens,
+        counts_prompts=rule.count_prompts and counted and rule.reservation != "Off",
         slides=rule.algorithm == "Sliding",
         burst=(rule.burst or rule.amount) if rule.algorithm == "TokenBucket" else 0,
         time_zone=rule.time_zone,

@@ -1,6 +1,6 @@
 """Rules: what AIGatewayRoutes and HTTPRoutes mean on one listener."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -172,7 +172,7 @@ def _ai_rule(
         local_limit=applied.local_limit,
         auth=applied.auth,
         direct=direct,
-        counts_prompts=_counts_prompts(scope, route),
+        counts_prompts=_counts_prompts(scope, route, (*applied.limits, *added)),
         unavailable=unavailable,
         owned_by=rule.models_owned_by,
         models_created=_unix_seconds(created),
@@ -182,17 +182,18 @@ def _ai_rule(
 COUNT_ANNOTATION = "headgate.dev/count-prompts"
 
 
-def _counts_prompts(scope: Scope, route: ai_gateway.AIGatewayRoute) -> bool:
-    """Whether the route asks for the tokens of prompts before they are admitted, and somebody can count them."""
+def _counts_prompts(scope: Scope, route: ai_gateway.AIGatewayRoute, limits: Sequence[ir.LimitRule]) -> bool:
+    """Whether the route or one of its limits asks for the tokens of prompts before they are admitted, and somebody can
+    count them."""
     wanted = route.metadata.annotations.get(COUNT_ANNOTATION, "false")
     field = f"metadata.annotations[{COUNT_ANNOTATION}]"
     if wanted not in ("true", "false"):
         scope.report.error(route, field, f"{wanted} is neither true nor false", remedy='"true"')
-    if wanted != "true":
+    if wanted != "true" and not any(limit.counts_prompts for limit in limits):
         return False
-    if scope.options.envoy_gateway or not scope.options.extproc_sockets:
-        where = "beside Envoy Gateway" if scope.options.envoy_gateway else "without a processor"
-        scope.report.warning(route, field, f"prompts are not counted {where}: a quarter of their bytes is reserved")
+    if not scope.options.extproc_sockets:
+        message = "prompts are not counted without a processor: a quarter of their bytes is reserved"
+        scope.report.warning(route, field, message)
         return False
     return True
 

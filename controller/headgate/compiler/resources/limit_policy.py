@@ -87,6 +87,9 @@ class LimitPolicyRule(Struct, frozen=True, kw_only=True):
     anything is left. `Strict`: only where all that it may cost is. `Off`: nothing is reserved."""
     reserved_output_tokens: Annotated[int, msgspec.Meta(ge=0, le=100_000_000)] = 0
     """For how many tokens of an answer, where the request names no maximum."""
+    count_prompts: bool = False
+    """The tokens of prompts are counted before they are admitted, and reserved instead of a quarter of their bytes. On
+    AI routes, whose requests then wait for the processor; the annotation `headgate.dev/count-prompts` does the same."""
     mode: Literal["Enforce", "Shadow"] = "Enforce"
     """`Shadow` counts and never refuses; the metric `shadow_mode` tells what would have been."""
     warn_at: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=100)], ...], msgspec.Meta(max_length=4)] = ()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from headgate.compiler.compile import Compiled, compile_world
 from headgate.compiler.conditions import Severity
+from headgate.compiler.envoy_gateway.needs import needs_of
 from headgate.compiler.options import Mode, Options
 from headgate.controller.sources.files import load
 from support import manifests
@@ -45,6 +46,17 @@ def test_requests_on_ai_routes_are_counted(tmp_path: Path, kind: str, name: str)
     told = _told(found)
     assert [severity for severity, _ in told] == ([Severity.WARNING] if kind == "Gateway" else [])
     assert all("only requests on AI routes" in message for _, message in told)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_prompts_are_counted_where_a_limit_asks_for_it(tmp_path: Path, asked: bool) -> None:
+    policy = _policy("AIGatewayRoute", "chat")
+    policy["spec"]["rules"][0]["countPrompts"] = asked
+    ports = _compiled(tmp_path, SERVED, policy).program.ports
+    hosts = [host for port in ports for listener in port.listeners for host in listener.hosts]
+    known = [rule for host in hosts for rule in host.rules if rule.ai]
+    assert {rule.counts_prompts for rule in known} == {asked}
+    assert needs_of(known, ()).counts is asked
 
 
 def test_other_routes_are_not(tmp_path: Path) -> None:
