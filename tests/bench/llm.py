@@ -40,6 +40,7 @@ from headgate.llm.endpoints import lookup, path_facts
 from headgate.llm.exchange import Plan
 from headgate.llm.names import DialectName
 from headgate.llm.usage import Usage
+from headgate.runtime.freed_memory import keep_freed_memory
 from msgspec import Raw
 from support.chat_goldens import CLIENTS, CREATED, TARGETS, bridge, providers_for, stream_bridge
 
@@ -173,6 +174,7 @@ def main() -> int:
     parser.add_argument("--provider", action="append", help="only these providers' dialects")
     parser.add_argument("--output", type=Path, help="file for the raw numbers (JSON)")
     options = parser.parse_args()
+    keep_freed_memory()  # as the processor does
     gc.disable()
     raw: dict[str, Any] = {"conditions": conditions(), "requests": [], "chunks": []}
     rows: list[list[str]] = []

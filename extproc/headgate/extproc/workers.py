@@ -7,6 +7,7 @@ from headgate.extproc.metrics import Metrics
 from headgate.extproc.server import Processor
 from headgate.extproc.wire import SERVICE
 from headgate.runtime.admin_server import AdminAddress, AdminServer, page
+from headgate.runtime.freed_memory import keep_freed_memory
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
 from headgate.runtime.logging import event_log
@@ -23,6 +24,7 @@ async def serve(
     address: str, *, drain_seconds: float, admin_at: AdminAddress, capturing: "CaptureSettings | None" = None
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains. Raises AddressInUseError."""
+    keep_freed_memory()
     stop = stop_event()
     metrics = Metrics()
     metrics.lag.start()
