@@ -54,7 +54,7 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     if request.max_tokens < 1:
         raise RequestError("must be at least 1", path="max_tokens", code="invalid_value")
     extras = {name: raw for name, raw in members.items() if name not in wire.REQUEST_MEMBERS}
-    messages = tuple(_decode_message(message, f"messages[{i}]", extras) for i, message in enumerate(request.messages))
+    messages = tuple([_decode_message(message, f"messages[{i}]", extras) for i, message in enumerate(request.messages)])
     if request.system:
         messages = (Message("system", _decode_system(request.system), path="system"), *messages)
     output = request.output_config
@@ -97,57 +97,59 @@ def _decode_message(message: wire.Message, path: str, beyond: Beyond) -> Message
         return Message(role, (TextPart(message.content),), path=path)
     parts: list[Part] = []
     for i, block in enumerate(message.content):
-        if isinstance(block, wire.TextBlock):
-            parts.append(TextPart(block.text, _decode_cache(block.cache_control), citations_of(block.citations)))
+        if type(block) is wire.TextBlock:
+            citations = citations_of(block.citations) if block.citations else ()
+            parts.append(TextPart(block.text, _decode_cache(block.cache_control), citations))
+        elif type(block) is wire.ToolUseBlock:
+            parts.append(_decode_call(block, f"{path}.content[{i}].input"))
+        elif type(block) is wire.ToolResultBlock:
+            content = _decode_result_content(block.content)
+            parts.append(ToolResultPart(block.tool_use_id, content, block.is_error, _decode_cache(block.cache_control)))
         else:
             parts.extend(_decode_block(block, f"{path}.content[{i}]", beyond))
     return Message(role, tuple(parts), path=path)
 
 
-def _decode_block(block: wire.Block, path: str, beyond: Beyond) -> Iterator[Part]:
+def _decode_call(block: wire.ToolUseBlock, path: str) -> ToolCallPart:
+    arguments = text_of(block.input, path)
+    if not arguments.startswith("{"):
+        raise RequestError("must be an object", path=path, code="invalid_value")
+    return ToolCallPart(block.id, block.name, arguments, _decode_cache(block.cache_control))
+
+
+def _decode_block(block: wire.RareBlock, path: str, beyond: Beyond) -> Iterator[Part]:
     match block:
-        case wire.ToolUseBlock():
-            arguments = text_of(block.input, f"{path}.input")
-            if not arguments.startswith("{"):
-                raise RequestError("must be an object", path=f"{path}.input", code="invalid_value")
-            yield ToolCallPart(block.id, block.name, arguments, _decode_cache(block.cache_control))
-        case wire.ToolResultBlock():
-            content = tuple(_decode_result_content(block.content))
-            cache = _decode_cache(block.cache_control)
-            yield ToolResultPart(block.tool_use_id, content, block.is_error, cache)
         case wire.ThinkingBlock():
             yield ThinkingPart(block.thinking, block.signature)
         case wire.RedactedThinkingBlock():
             yield RedactedThinkingPart(block.data)
-        case wire.TextBlock() | wire.ImageBlock():
-            yield from _decode_media(block)
-        case wire.DocumentBlock() | wire.SearchResultBlock():
+        case wire.ImageBlock() | wire.DocumentBlock() | wire.SearchResultBlock():
             yield from _decode_media(block)
         case _:
             yield OpaquePart(NAME, _tag_of(block))
 
 
-def _decode_result_content(content: str | list[wire.ToolResultItem] | None) -> Iterator[ToolResultContent]:
+def _decode_result_content(content: str | list[wire.ToolResultItem] | None) -> tuple[ToolResultContent, ...]:
     if content is None:
-        return
+        return ()
     if isinstance(content, str):
-        yield TextPart(content)
-        return
+        return (TextPart(content),)
+    parts: list[ToolResultContent] = []
     for item in content:
-        match item:
-            case wire.TextBlock() | wire.ImageBlock() | wire.DocumentBlock() | wire.SearchResultBlock():
-                yield from _decode_media(item)
-            case _:
-                yield OpaquePart(NAME, _tag_of(item))
+        if type(item) is wire.TextBlock:
+            parts.append(TextPart(item.text, _decode_cache(item.cache_control)))
+        elif isinstance(item, wire.ImageBlock | wire.DocumentBlock | wire.SearchResultBlock):
+            parts.extend(_decode_media(item))
+        else:
+            parts.append(OpaquePart(NAME, _tag_of(item)))
+    return tuple(parts)
 
 
 def _decode_media(
-    block: wire.TextBlock | wire.ImageBlock | wire.DocumentBlock | wire.SearchResultBlock,
-) -> Iterator[TextPart | ImagePart | DocumentPart]:
+    block: wire.ImageBlock | wire.DocumentBlock | wire.SearchResultBlock,
+) -> Iterator[ImagePart | DocumentPart]:
     cache = _decode_cache(block.cache_control)
     match block:
-        case wire.TextBlock():
-            yield TextPart(block.text, cache)
         case wire.ImageBlock():
             yield ImagePart(_decode_source(block.source), cache=cache)
         case wire.SearchResultBlock():

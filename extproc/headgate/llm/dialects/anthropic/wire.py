@@ -5,7 +5,7 @@ block, everything optional), because providers add to them.
 """
 
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, final
 
 import msgspec
 
@@ -50,6 +50,7 @@ class Citation(msgspec.Struct, frozen=True):
     source: str | None = None
 
 
+@final
 class TextBlock(msgspec.Struct, frozen=True, tag_field="type", tag="text", omit_defaults=True):
     text: str
     cache_control: CacheControl | None = None
@@ -95,6 +96,7 @@ class RedactedThinkingBlock(msgspec.Struct, frozen=True, tag_field="type", tag="
     data: str
 
 
+@final
 class ToolUseBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_use", omit_defaults=True):
     id: str
     name: str
@@ -170,6 +172,7 @@ OpaqueBlock = (
 ToolResultItem = TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock | BrowserStateBlock
 
 
+@final
 class ToolResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_result", omit_defaults=True):
     tool_use_id: str
     content: str | list[ToolResultItem] | None = None
@@ -177,17 +180,9 @@ class ToolResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_r
     cache_control: CacheControl | None = None
 
 
-Block = (
-    TextBlock
-    | ImageBlock
-    | DocumentBlock
-    | SearchResultBlock
-    | ThinkingBlock
-    | RedactedThinkingBlock
-    | ToolUseBlock
-    | ToolResultBlock
-    | OpaqueBlock
-)
+RareBlock = ImageBlock | DocumentBlock | SearchResultBlock | ThinkingBlock | RedactedThinkingBlock | OpaqueBlock
+
+Block = TextBlock | ToolUseBlock | ToolResultBlock | RareBlock
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -141,6 +141,9 @@ def _decode_system(blocks: list[wire.SystemBlock], beyond: Beyond) -> Message:
 def _decode_message(message: wire.Message, path: str, beyond: Beyond) -> Message:
     parts: list[Part] = []
     for i, block in enumerate(message.content):
+        if block.text is not None and block == wire.ContentBlock(text=block.text):  # nothing but a text, as most are
+            parts.append(TextPart(block.text))
+            continue
         where = f"{path}.content[{i}]"
         match _only(block, where):
             case "text", str(text):
@@ -220,6 +223,9 @@ def _decode_guard(guard: wire.GuardContent, path: str, beyond: Beyond) -> Iterat
 
 def _decode_result(result: wire.ToolResult, path: str, beyond: Beyond) -> Iterator[ToolResultContent]:
     for i, content in enumerate(result.content):
+        if content.text is not None and content == wire.ToolResultContent(text=content.text):
+            yield TextPart(content.text)
+            continue
         where = f"{path}.toolResult.content[{i}]"
         match _only(content, where):
             case "text", str(text):

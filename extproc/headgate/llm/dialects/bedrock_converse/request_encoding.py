@@ -122,7 +122,7 @@ class _Turns:
         for part in message.parts:
             if not isinstance(part, TextPart):
                 self.losses.append(Loss(message.path, "dropped", "instructions are text only in this dialect"))
-            elif part.text.strip():
+            elif part.text and not part.text.isspace():
                 self.system.append(wire.SystemBlock(part.text))
                 point = self._cache_point(part.cache, "system", message.path)
                 if point is not None:
@@ -131,10 +131,14 @@ class _Turns:
     def _take_turn(self, role: str, message: Message) -> None:
         blocks: list[wire.ContentBlock] = []
         for part in message.parts:
-            self._take_part(part, message.path, blocks)
+            if type(part) is TextPart and part.cache is None:
+                if part.text and not part.text.isspace():  # blank text is refused
+                    blocks.append(wire.ContentBlock(text=part.text))
+            else:
+                self._take_part(part, message.path, blocks)
         if not blocks:
             return
-        if any(block.document for block in blocks) and not any(block.text for block in blocks):
+        if _documents_alone(blocks):
             self.losses.append(Loss(message.path, "changed", "a document must not come without a text: one is added"))
             blocks.append(wire.ContentBlock(text=FIRST_TURN))
         if self.turns and self.turns[-1][0] == role:
@@ -191,8 +195,8 @@ class _Turns:
     def _encode_result(self, part: ToolResultPart, path: str) -> wire.ToolResult:
         items: list[wire.ToolResultContent] = []
         for content in part.content:
-            if isinstance(content, TextPart):
-                if content.text.strip():
+            if type(content) is TextPart:
+                if content.text and not content.text.isspace():
                     items.append(wire.ToolResultContent(text=content.text))
                 continue
             match self._encode_content(content, path):
@@ -299,6 +303,12 @@ class _Turns:
         ]
 
 
+def _documents_alone(blocks: list[wire.ContentBlock]) -> bool:
+    """A turn holds a document and no text."""
+    documents = [block for block in blocks if block.document is not None]
+    return bool(documents) and not any(block.text for block in blocks)
+
+
 def _cache_of(content: ToolResultContent) -> CachePoint | None:
     return content.cache if isinstance(content, _CACHED) else None
 
@@ -323,7 +333,7 @@ def _block_of(content: tuple[str, wire.Media] | wire.Document | None) -> wire.Co
 
 def _results_first(blocks: list[wire.ContentBlock]) -> list[wire.ContentBlock]:
     """Tool results must precede everything else of a turn; a cache point stays behind its block."""
-    if not any(block.tool_result for block in blocks):
+    if not any(block.tool_result is not None for block in blocks):
         return blocks
     results: list[wire.ContentBlock] = []
     rest: list[wire.ContentBlock] = []

@@ -83,7 +83,7 @@ class _Messages:
     def _add_system(self, message: Message) -> None:
         texts: list[Members] = []
         for part in message.parts:
-            if isinstance(part, TextPart):
+            if type(part) is TextPart:
                 texts.append({"type": "text", "text": part.text})
             else:
                 self._drop(message.path, "instructions are text only in this dialect")
@@ -94,11 +94,14 @@ class _Messages:
         contents: list[Members] = []
         with_document = False
         for index, part in enumerate(message.parts):
+            if type(part) is TextPart:
+                contents.append({"type": "text", "text": part.text})
+                continue
             path = f"{message.path}.content[{index}]"
             match part:
                 case ToolResultPart():
                     self._add_result(part, path)
-                case TextPart() | RefusalPart():
+                case RefusalPart():
                     contents.append({"type": "text", "text": part.text})
                 case ImagePart():
                     self._image(part, path, contents)
@@ -124,9 +127,10 @@ class _Messages:
     def _add_result(self, part: ToolResultPart, path: str) -> None:
         contents: list[Members] = []
         for item in part.content:
+            if type(item) is TextPart:
+                contents.append({"type": "text", "text": item.text})
+                continue
             match item:
-                case TextPart():
-                    contents.append({"type": "text", "text": item.text})
                 case DocumentPart():
                     document = self._document(item, path)
                     if document is not None:
@@ -145,15 +149,16 @@ class _Messages:
         texts: list[TextPart] = []
         calls: list[Members] = []
         for index, part in enumerate(message.parts):
+            if type(part) is TextPart:
+                if part.text:
+                    texts.append(part)
+                continue
             path = f"{message.path}.content[{index}]"
             match part:
-                case TextPart():
-                    if part.text:
-                        texts.append(part)
-                case RefusalPart():
-                    texts.append(TextPart(part.text))
                 case ToolCallPart():
                     calls.append(_call(part, path))
+                case RefusalPart():
+                    texts.append(TextPart(part.text))
                 case ThinkingPart() if self._facts.thinking:
                     thoughts.append({"type": "thinking", "thinking": part.text})
                 case ThinkingPart() | RedactedThinkingPart():
@@ -216,12 +221,13 @@ def _assistant(thoughts: list[Members], texts: list[TextPart], calls: list[Membe
     citations: list[Members] = []
     if calls:
         if texts:
-            encoded["tool_plan"] = "".join(part.text for part in texts)
+            encoded["tool_plan"] = "".join([part.text for part in texts])
         encoded["tool_calls"] = calls
     else:
-        contents = [*thoughts, *({"type": "text", "text": part.text} for part in texts)]
+        contents = [*thoughts, *[{"type": "text", "text": part.text} for part in texts]]
         for place, part in enumerate(texts, start=len(thoughts)):
-            citations.extend(written_citations(part.citations, part.text, place))
+            if part.citations:
+                citations.extend(written_citations(part.citations, part.text, place))
     if contents:
         encoded["content"] = _content(contents)
     if citations:

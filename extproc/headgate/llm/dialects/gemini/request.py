@@ -173,9 +173,12 @@ class _Turns:
         if role is None:
             raise RequestError("must be user, model or function", path=f"{path}.role", code="invalid_value")
         if role != "assistant":
-            parts = [
-                part for i, each in enumerate(content.parts or ()) for part in self._part(each, f"{path}.parts[{i}]")
-            ]
+            parts: list[Part] = []
+            for i, part in enumerate(content.parts or ()):
+                if part.text and part == wire.Part(text=part.text):  # nothing but a text, as most are
+                    parts.append(TextPart(part.text))
+                else:
+                    parts.extend(self._part(part, f"{path}.parts[{i}]"))
             self.turns.append((role, path, parts))
             return
         if not self.turns or self.turns[-1][0] != "assistant":

@@ -104,7 +104,11 @@ class _Contents:
             case "user":
                 parts: list[Members] = []
                 for index, part in enumerate(message.parts):
-                    parts.extend(self._user_part(part, f"{message.path}.content[{index}]"))
+                    if type(part) is TextPart:
+                        if part.text:
+                            parts.append({"text": part.text})
+                    else:
+                        parts.extend(self._user_part(part, f"{message.path}.content[{index}]"))
                 self._add("user", parts)
             case "assistant":
                 self._add("model", self._model_parts(message))
@@ -132,7 +136,7 @@ class _Contents:
             reason = "instructions in mid-conversation go to the top in this dialect"
             self._losses.append(Loss(message.path, "changed", reason))
         for index, part in enumerate(message.parts):
-            if isinstance(part, TextPart):
+            if type(part) is TextPart:
                 if part.text:
                     self._system.append({"text": part.text})
             else:
@@ -145,19 +149,23 @@ class _Contents:
         signature = ""
         called = False
         for index, part in enumerate(message.parts):
+            if type(part) is TextPart and not signature:
+                if part.text:
+                    parts.append({"text": part.text})
+                continue
             path = f"{message.path}.content[{index}]"
             match part:
+                case ToolCallPart():
+                    if not signature and not called and self._facts.signatures:
+                        signature = SKIP
+                    parts.append(_signed({"functionCall": self._call(part, path)}, signature))
+                    signature, called = "", True
                 case ThinkingPart():
                     if part.text:
                         parts.append({"text": part.text, "thought": True})
                     signature = part.signature or signature
                 case RedactedThinkingPart():
                     self._drop(path, "another provider's encrypted reasoning is not taken back")
-                case ToolCallPart():
-                    if not signature and not called and self._facts.signatures:
-                        signature = SKIP
-                    parts.append(_signed({"functionCall": self._call(part, path)}, signature))
-                    signature, called = "", True
                 case _:
                     for encoded in self._model_part(part, path):
                         # a call that comes later has the better claim
@@ -210,6 +218,10 @@ class _Contents:
         texts: list[str] = []
         media: list[Members] = []
         for index, item in enumerate(part.content):
+            if type(item) is TextPart:
+                if item.text:
+                    texts.append(item.text)
+                continue
             for encoded in self._user_part(item, f"{path}.content[{index}]"):
                 if "text" in encoded:
                     texts.append(encoded["text"])

@@ -18,6 +18,8 @@ ABSENT: Final = msgspec.Raw(b"")
 
 def present(raw: msgspec.Raw) -> bytes:
     """The JSON text of a raw member; empty if it was not sent or is null."""
+    if raw is ABSENT:
+        return b""
     text = bytes(raw)
     return b"" if text == b"null" else text
 

@@ -151,11 +151,11 @@ class _Messages:
 
     def _add_instruction(self, message: Message) -> None:
         developer = message.role == "developer" and self._facts.developer_role
-        texts = [part for part in message.parts if isinstance(part, TextPart)]
+        texts = [part for part in message.parts if type(part) is TextPart]
         cached = self._facts.cache_control and any(part.cache is not None for part in texts)
         content: object = [self._text(part) for part in texts] if cached else "\n\n".join(part.text for part in texts)
         for index, part in enumerate(message.parts):
-            if not isinstance(part, TextPart):
+            if type(part) is not TextPart:
                 self._drop(f"{message.path}[{index}]", "instructions hold only text here")
         if not texts:
             return
@@ -163,13 +163,17 @@ class _Messages:
 
     def _add_user(self, message: Message) -> None:
         parts: list[Members] = []
+        has_results = False
         for index, part in enumerate(message.parts):
+            if type(part) is TextPart:
+                parts.append(self._text(part))
+                continue
             path = f"{message.path}.content[{index}]"
-            if isinstance(part, ToolResultPart):
+            if type(part) is ToolResultPart:
                 self._add_tool_result(part, path)
+                has_results = True
             else:
                 parts.extend(self._user_part(part, path))
-        has_results = any(isinstance(part, ToolResultPart) for part in message.parts)
         if not parts and has_results:
             return
         if self._held:
@@ -181,6 +185,9 @@ class _Messages:
         texts: list[str] = []
         media: list[Members] = []
         for index, item in enumerate(part.content):
+            if type(item) is TextPart:
+                texts.append(item.text)
+                continue
             for encoded in self._user_part(item, f"{path}.content[{index}]"):
                 if encoded["type"] == "text":
                     texts.append(encoded["text"])
@@ -203,13 +210,15 @@ class _Messages:
         refusals: list[str] = []
         thoughts: list[tuple[str, ThinkingPart | RedactedThinkingPart]] = []
         for index, part in enumerate(message.parts):
+            if type(part) is TextPart:
+                if part.text:
+                    contents.append(self._text(part))
+                continue
+            if type(part) is ToolCallPart:
+                calls.append(_tool_call(part))
+                continue
             path = f"{message.path}.content[{index}]"
             match part:
-                case TextPart():
-                    if part.text:
-                        contents.append(self._text(part))
-                case ToolCallPart():
-                    calls.append(_tool_call(part))
                 case ThinkingPart() | RedactedThinkingPart():
                     thoughts.append((path, part))
                 case RefusalPart():
@@ -227,7 +236,8 @@ class _Messages:
             encoded["refusal"] = "".join(refusals)
         if calls:
             encoded["tool_calls"] = calls
-        self._add_thoughts(encoded, thoughts)
+        if thoughts:
+            self._add_thoughts(encoded, thoughts)
         self._result.append(_named(encoded, message))
 
     def _add_thoughts(

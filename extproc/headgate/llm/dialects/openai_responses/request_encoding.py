@@ -94,9 +94,9 @@ def _instructions(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
     """The texts of the system messages at the start, and the messages after them."""
     texts: list[str] = []
     for index, message in enumerate(messages):
-        if message.role != "system" or not all(isinstance(part, TextPart) for part in message.parts):
+        if message.role != "system" or not all(type(part) is TextPart for part in message.parts):
             return "\n\n".join(texts), messages[index:]
-        texts.extend(part.text for part in message.parts if isinstance(part, TextPart) and part.text)
+        texts.extend([part.text for part in message.parts if type(part) is TextPart and part.text])
     # The API wants something to answer to: instructions alone stay messages.
     return "", messages
 
@@ -130,8 +130,12 @@ class _Input:
         parts: list[Members] = []
         role = message.role
         for index, part in enumerate(message.parts):
+            if type(part) is TextPart:
+                if part.text:
+                    parts.append({"type": "input_text", "text": part.text})
+                continue
             path = f"{message.path}.content[{index}]"
-            if isinstance(part, ToolResultPart):
+            if type(part) is ToolResultPart:
                 self._flush(role, parts)
                 self._add_tool_result(part, path)
             elif isinstance(part, OpaquePart) and part.dialect is NAME:
@@ -154,28 +158,34 @@ class _Input:
             self._losses.append(Loss(f"{path}.is_error", "emulated", "said in the text of the result"))
             parts.append({"type": "input_text", "text": "Error"})
         for index, item in enumerate(part.content):
-            parts.extend(self._part(item, f"{path}.content[{index}]"))
+            if type(item) is TextPart:
+                if item.text:
+                    parts.append({"type": "input_text", "text": item.text})
+            else:
+                parts.extend(self._part(item, f"{path}.content[{index}]"))
         output: object = parts
         if all(item["type"] == "input_text" for item in parts):
-            output = "\n".join(item["text"] for item in parts)
+            output = "\n".join([item["text"] for item in parts])
             if part.is_error:
                 output = output.replace("Error\n", "Error: ", 1)
         self._result.append({"type": "function_call_output", "call_id": part.call_id, "output": output})
 
     def _add_assistant(self, message: Message) -> None:
         for index, part in enumerate(message.parts):
+            if type(part) is TextPart:
+                if part.text:
+                    self._result.append({"role": "assistant", "content": part.text})
+                continue
+            if type(part) is ToolCallPart:
+                name = provider_name(part.name)
+                call = {"type": "function_call", "call_id": part.id, "name": name, "arguments": part.arguments}
+                self._result.append(call)
+                continue
             path = f"{message.path}.content[{index}]"
             match part:
-                case TextPart(text=text):
-                    if text:
-                        self._result.append({"role": "assistant", "content": text})
                 case RefusalPart(text=text):
                     self._losses.append(Loss(path, "changed", "a refusal goes back as text"))
                     self._result.append({"role": "assistant", "content": text})
-                case ToolCallPart():
-                    name = provider_name(part.name)
-                    call = {"type": "function_call", "call_id": part.id, "name": name, "arguments": part.arguments}
-                    self._result.append(call)
                 case ThinkingPart():
                     self._add_thinking(part, path)
                 case RedactedThinkingPart():
