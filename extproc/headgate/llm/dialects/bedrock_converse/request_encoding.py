@@ -333,7 +333,7 @@ def _block_of(content: tuple[str, wire.Media] | wire.Document | None) -> wire.Co
 
 def _results_first(blocks: list[wire.ContentBlock]) -> list[wire.ContentBlock]:
     """Tool results must precede everything else of a turn; a cache point stays behind its block."""
-    if not any(block.tool_result is not None for block in blocks):
+    if len(blocks) == 1 or not any(block.tool_result is not None for block in blocks):
         return blocks
     results: list[wire.ContentBlock] = []
     rest: list[wire.ContentBlock] = []

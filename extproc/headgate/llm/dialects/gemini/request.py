@@ -212,8 +212,10 @@ class _Turns:
             call_id = call.id or made_id
             self.calls.append((call_id, call.name))
             parts.append(ToolCallPart(call_id, call.name, _compact(arguments, f"{path}.functionCall.args")))
-        elif part.text is not None and isinstance(last, TextPart):
+        elif part.text is not None and type(last) is TextPart:
             parts[-1] = TextPart(last.text + part.text)
+        elif part.text and part == wire.Part(text=part.text):  # nothing but a text, as most are
+            parts.append(TextPart(part.text))
         else:
             parts.extend(self._part(part, path))
 
