@@ -325,7 +325,15 @@ def _match(snapshot: Snapshot, domain: str, descriptor: RequestDescriptor) -> Ma
         return None
     key = ".".join(map("_".join, descriptor.entries))
     seconds = UNIT_SECONDS[override.unit]
-    rule = Rule(domain=domain, key=key, unit=override.unit, seconds=seconds, amount=override.amount)
+    rule = Rule(
+        domain=domain,
+        key=key,
+        unit=override.unit,
+        seconds=seconds,
+        amount=override.amount,
+        shadow_mode=snapshot.shadow_mode,
+        quota_mode=snapshot.quota_mode,
+    )
     return Match(rule, counter_stem(domain, descriptor.entries), key)
 
 

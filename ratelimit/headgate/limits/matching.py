@@ -91,6 +91,9 @@ class Snapshot:
     """What it was built from, for showing."""
     replaces: bool = False
     """Whether any limit replaces another."""
+    shadow_mode: bool = False
+    quota_mode: bool = False
+    """The modes of limits that come with a request."""
 
 
 class Match(msgspec.Struct, frozen=True, gc=False):

@@ -6,6 +6,7 @@ A storage that fails fails the call with UNAVAILABLE at once; Envoy's `failure_m
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -66,7 +67,9 @@ class RateLimitService:
         """From the next call on, decides by `snapshot`, with all its limits in the service's own mode."""
         if self._shadow_mode or self._quota_mode:
             modes = partial(with_modes, shadow=self._shadow_mode, quota=self._quota_mode)
-            snapshot = build_snapshot(map(modes, snapshot.source))
+            snapshot = replace(
+                build_snapshot(map(modes, snapshot.source)), shadow_mode=self._shadow_mode, quota_mode=self._quota_mode
+            )
         self.snapshot = snapshot
         self.metrics.config_loads += 1
 

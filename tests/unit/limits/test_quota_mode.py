@@ -6,9 +6,19 @@ import pytest
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from google.protobuf import json_format
 from headgate.limits.config import Descriptor, Domain, RateLimit
-from headgate.limits.engine import Code, Decision, LimitRequest, RequestDescriptor, decide_request, plan_request
+from headgate.limits.engine import (
+    Code,
+    Decision,
+    LimitOverride,
+    LimitRequest,
+    Outcome,
+    RequestDescriptor,
+    decide_request,
+    plan_request,
+)
 from headgate.limits.matching import Snapshot, build_snapshot, match_descriptor
 from headgate.limits.units import Unit
+from headgate.ratelimit.service import RateLimitService
 from headgate.ratelimit.storages.memory import MemoryStorage
 from headgate.ratelimit.wire import encode_decision
 
@@ -112,3 +122,19 @@ def test_metrics_name_the_values_of_the_levels_that_ask_for_it() -> None:
         "claude-opus": "user_a.b.model_claude-*",
         "o1": "user_a.b.model_o1",
     }
+
+
+@pytest.mark.parametrize("mode", ["shadow_mode", "quota_mode"])
+def test_a_services_mode_is_also_that_of_limits_that_come_with_a_request(mode: str) -> None:
+    service = RateLimitService(MemoryStorage(), shadow_mode=mode == "shadow_mode", quota_mode=mode == "quota_mode")
+    service.use(snapshot_of(Descriptor(key="free", rate_limit=FOUR)))
+    came = RequestDescriptor((("own", "v"),), override=LimitOverride(1, Unit.HOUR))
+    request = LimitRequest("d", (came, RequestDescriptor((("free", "v"),))))
+    decisions: list[Decision] = []
+    for _ in range(2):
+        plan = service.plan(request)
+        outcome = service.start(plan)
+        assert isinstance(outcome, Outcome)
+        decisions.append(service.finish(plan, outcome, request.moment))
+    assert overall(decisions) == [1, 1], "the limit that came refuses at 1 by itself"
+    assert [status.over for status in decisions[1].statuses] == [True, False]
