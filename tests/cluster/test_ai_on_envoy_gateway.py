@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from headgate.compiler.envoy_gateway.sidecar import (
 )
 from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
+from support.checkout import older_checkout
 from support.envoy_gateway import ENVOY, GATEWAY, NAMESPACE, EnvoyGateway
 from support.kube import Kube, condition, is_true, reference, unique_name
 from support.pod_webhook import ADMISSION, install_webhook
@@ -26,6 +27,9 @@ from support.ports import LOOPBACK, free_port
 from support.processor import ProcessorProcess
 from support.providers import ANTHROPIC, OPENAI, Answer, Failure, Provider
 from support.waiting import wait_until
+
+COMMITS_BEFORE = 100
+"""How old the Headgate is that is upgraded."""
 
 
 @pytest.fixture
@@ -180,22 +184,24 @@ async def _another_policy(stage: AiStage) -> None:
     assert condition(told, "Accepted")["status"] == "True"
 
 
-async def _calls_through(stage: AiStage, work: Callable[[], Awaitable[None]]) -> list[int]:
+async def _calls_through(
+    stage: AiStage, work: Callable[[], Awaitable[None]], models: Sequence[str] = ("fast",)
+) -> list[int]:
     """The statuses of calls that went on while `work` was done, and of some after it."""
     statuses: list[int] = []
     over = asyncio.Event()
 
-    async def call() -> None:
+    async def call(model: str) -> None:
         while not over.is_set():
-            statuses.append((await stage.chat("fast")).status_code)
+            statuses.append((await stage.chat(model)).status_code)
 
-    calling = [asyncio.create_task(call()) for _ in range(4)]
+    calling = [asyncio.create_task(call(models[number % len(models)])) for number in range(4)]
     try:
         await work()
     finally:
         over.set()
         await asyncio.gather(*calling)
-    return [*statuses, *[(await stage.chat("fast")).status_code for _ in range(20)]]
+    return [*statuses, *[(await stage.chat(models[number % len(models)])).status_code for number in range(20)]]
 
 
 async def test_traffic_goes_on_while_controllers_come_and_go(stage: AiStage) -> None:
@@ -233,6 +239,45 @@ async def test_traffic_goes_on_through_an_upgrade_which_translates_everything_ag
     statuses = await _calls_through(stage, work)
     assert set(statuses) == {200}, statuses
     assert len(statuses) > 100
+
+
+async def test_traffic_goes_on_while_an_older_headgate_is_upgraded(
+    kube: Kube,
+    namespace: str,
+    our_crds: None,
+    run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]],
+    short_path: Path,
+) -> None:
+    """Its controller first: until the pods are rolled, the processor of before serves what the new one compiles."""
+    first = Provider(OPENAI, key="sk-first", host=POD_ADDRESS, tolerated_headers=TOLERATED)
+    claude = Provider(ANTHROPIC, key="sk-claude", host=POD_ADDRESS, tolerated_headers=TOLERATED)
+    directory = short_path / "stage"
+    directory.mkdir()
+    made = AiStage(kube, namespace, run_envoy_gateway, directory, first=first, claude=claude)
+    made.checkout = older_checkout(directory, COMMITS_BEFORE)
+    async with made as stage:
+        await stage.backend("first")
+        await stage.backend("claude", "Anthropic")
+        rules = [manifests.rule("fast", manifests.ref("first")), manifests.rule("claude", manifests.ref("claude"))]
+        await stage.apply(manifests.route("chat", rules))
+        await stage.start_envoy()
+        await stage.served("fast")
+
+        async def work() -> None:
+            stage.controller.child.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(stage.controller.child.wait) == 0
+            stage.checkout = None
+            stage.controller = await stage.start_controller("--no-leader-elect", version="99.0")
+            await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("first"))]))
+            await stage.served("late")
+
+        statuses = await _calls_through(stage, work, ("fast", "claude"))
+        assert set(statuses) == {200}, statuses
+        assert len(statuses) > 100
+        stage.processor.close()
+        with await asyncio.to_thread(ProcessorProcess, directory):
+            await stage.until(lambda answer: answer.status_code == 200, lambda: stage.chat("claude"))
+        assert stage.problems() == []
 
 
 async def test_traffic_goes_on_while_envoy_gateway_is_upgraded(

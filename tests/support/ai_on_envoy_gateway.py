@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,7 @@ from aiohttp import web
 from headgate.compiler.envoy_gateway.sidecar import RUNTIME_GUARD
 
 from support import manifests
+from support.checkout import importing
 from support.envoy import EnvoyProcess
 from support.envoy_gateway import ENVOY, GATEWAY, NAMESPACE, EnvoyGateway
 from support.kube import ApiError, Kube, Object, reference
@@ -54,13 +56,23 @@ class ControllerProcess:
     """`headgate-controller --mode envoy-gateway`."""
 
     def __init__(
-        self, kubeconfig: Path, directory: Path, port: int, socket: Path, *options: str, name: str, version: str = ""
+        self,
+        kubeconfig: Path,
+        directory: Path,
+        port: int,
+        socket: Path,
+        *options: str,
+        name: str,
+        version: str = "",
+        checkout: Path | None = None,
     ) -> None:
-        """`version` is what it takes itself for, where that is not what it is."""
+        """`version` is what it takes itself for, where that is not what it is; `checkout` has other modules."""
         self.port = port
         self.health_port = free_port()
         pretend = f"from importlib import metadata; metadata.version = lambda name: {version!r}; " if version else ""
-        program = f"{pretend}from headgate.controller.main import main; import sys; sys.exit(main())"
+        program = (
+            f"{importing(checkout)}{pretend}from headgate.controller.main import main; import sys; sys.exit(main())"
+        )
         command = [sys.executable, "-c", program]
         command += ["--mode", "envoy-gateway", "--kubeconfig", str(kubeconfig), "--log-format", "json"]
         command += ["--extension-address", f"{LOOPBACK}:{port}", "--extproc-socket", str(socket)]
@@ -91,6 +103,8 @@ class AiStage:
         **providers: Provider,
     ) -> None:
         """`extra` is more of Envoy Gateway's configuration."""
+        self.checkout: Path | None = None
+        """Where controllers and processors that start from now on are from, if not from here."""
         self._extra = extra
         self._controller_options = controller_options
         self.kube = kube
@@ -120,7 +134,9 @@ class AiStage:
     async def _start(self) -> None:
         for provider in self.providers.values():
             self._stack.enter_context(provider)
-        self.processor = self._stack.enter_context(await asyncio.to_thread(ProcessorProcess, self.directory))
+        self.processor = self._stack.enter_context(
+            await asyncio.to_thread(partial(ProcessorProcess, self.directory, checkout=self.checkout))
+        )
         self.controller = await self.start_controller("--no-leader-elect", *self._controller_options)
         self.envoy_gateway = await self._run_envoy_gateway(
             extension_server=(LOOPBACK, self.extension_port), redis_url="redis://127.0.0.1:6379", extra=self._extra
@@ -150,6 +166,7 @@ class AiStage:
             *options,
             name=f"controller{self._controllers}",
             version=version,
+            checkout=self.checkout,
         )
         self._stack.callback(found.child.close)
         return found

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from support.checkout import importing
 from support.processes import Child
 from support.waiting import wait_until
 
@@ -14,11 +15,17 @@ class ProcessorProcess:
     """A running worker on a unix socket below `directory`."""
 
     def __init__(
-        self, directory: Path, *, arguments: Sequence[str] = (), options: Sequence[str] = (), name: str = "extproc"
+        self,
+        directory: Path,
+        *,
+        arguments: Sequence[str] = (),
+        options: Sequence[str] = (),
+        name: str = "extproc",
+        checkout: Path | None = None,
     ) -> None:
-        """`arguments` in place of our own: they must name the socket, and log JSON."""
+        """`arguments` in place of our own: they must name the socket, and log JSON. `checkout` has other modules."""
         self.socket_path = directory / f"{name}.sock"
-        command = [sys.executable, "-c", "from headgate.extproc.main import main; main()"]
+        command = [sys.executable, "-c", f"{importing(checkout)}from headgate.extproc.main import main; main()"]
         command += [*(arguments or ("--address", f"unix:{self.socket_path}", "--log-format", "json")), *options]
         self.child = Child(command, directory=directory, name=name)
         try:
