@@ -23,12 +23,13 @@ from headgate.controller.metrics import ControllerMetrics
 from headgate.controller.store import Refusal, SnapshotStore
 from headgate.controller.xds.session import Rejected
 from headgate.controller.xds.snapshot import Dangling, Snapshot, SnapshotTaker, dangling
+from headgate.runtime.garbage import collect_later
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import Registry
 
 log = event_log("controller")
 
-QUIET_SECONDS: Final = 0.03
+QUIET_SECONDS: Final = 0.02
 """Editors and `git checkout` write several files in a row: wait until nothing changed for this long."""
 QUIET_SECONDS_MAX: Final = 0.3
 """…but a file that changes all the time must not keep everything from being served."""
@@ -224,9 +225,10 @@ class ControllerLoop:
     # ---
 
     def _make(self) -> tuple[Build, Snapshot, tuple[Dangling, ...]]:
-        build = self._build()
-        snapshot = self._taker.take(build.resources)
-        return build, snapshot, dangling(snapshot, self._static_clusters)
+        with collect_later():
+            build = self._build()
+            snapshot = self._taker.take(build.resources)
+            return build, snapshot, dangling(snapshot, self._static_clusters)
 
     def _write(self, build: Build) -> None:
         for name in add_files(self.files_directory, build.files):

@@ -12,7 +12,7 @@ from headgate.runtime.logging import event_log
 
 log = event_log("controller")
 
-_STEP_MILLISECONDS: Final = 10
+_STEP_MILLISECONDS: Final = 5
 _DEBOUNCE_MILLISECONDS: Final = 50
 _SETTLE_SECONDS: Final = 0.2
 """How long a watch may take to start; after that what was missed meanwhile is looked for once."""
