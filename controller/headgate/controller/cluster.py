@@ -19,8 +19,6 @@ from headgate.controller.credentials.settings import settings
 from headgate.controller.election import Election
 from headgate.controller.events import EventRecorder
 from headgate.controller.good_keeper import GoodKeeper
-from headgate.controller.health import HealthServer
-from headgate.controller.limits_page import LimitsPage
 from headgate.controller.metrics import ControllerMetrics
 from headgate.controller.modes import StartError
 from headgate.controller.sources.kubernetes.client import AccessError, ApiServer, connect
@@ -170,29 +168,6 @@ async def open_cluster(options: argparse.Namespace, *, controller_name: str) -> 
         await cluster.credentials.close()
         await cluster.source.stop()
         await api.close()
-
-
-@asynccontextmanager
-async def serve_health(
-    address: str,
-    *,
-    ready: Callable[[], str],
-    status: Callable[[], Mapping[str, object]],
-    limits: LimitsPage | None = None,
-    metrics: ControllerMetrics,
-) -> AsyncGenerator[None]:
-    """Answers the pages of `HealthServer` on `host:port`; nothing where it is empty. Raises StartError."""
-    server = HealthServer(ready=ready, status=status, limits=limits, metrics=metrics.registry)
-    try:
-        if address:
-            try:
-                port = await server.start(address)
-            except (OSError, ValueError) as error:
-                raise StartError(f"cannot listen on {address}: {error}") from error
-            log.info("health_listening", address=f"{address.rpartition(':')[0]}:{port}")
-        yield
-    finally:
-        await server.close()
 
 
 def own_namespace() -> str:

@@ -1,12 +1,18 @@
 """What others ask the controller over HTTP: /healthz, /readyz, /status, /metrics, and /limits where there are any."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import msgspec
 from aiohttp import web
 from headgate.controller.limits_page import LimitsPage
+from headgate.controller.metrics import ControllerMetrics
+from headgate.controller.modes import StartError
 from headgate.runtime import process_metrics
+from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import CONTENT_TYPE, Registry
+
+log = event_log("controller")
 
 
 class HealthServer:
@@ -69,3 +75,26 @@ class HealthServer:
     async def _measured(self, request: web.Request) -> web.Response:
         del request
         return web.Response(body=self._metrics.text().encode(), headers={"content-type": CONTENT_TYPE})
+
+
+@asynccontextmanager
+async def serve_health(
+    address: str,
+    *,
+    ready: Callable[[], str],
+    status: Callable[[], Mapping[str, object]],
+    limits: LimitsPage | None = None,
+    metrics: ControllerMetrics,
+) -> AsyncGenerator[None]:
+    """Answers the pages of `HealthServer` on `host:port`; nothing where it is empty. Raises StartError."""
+    server = HealthServer(ready=ready, status=status, limits=limits, metrics=metrics.registry)
+    try:
+        if address:
+            try:
+                port = await server.start(address)
+            except (OSError, ValueError) as error:
+                raise StartError(f"cannot listen on {address}: {error}") from error
+            log.info("health_listening", address=f"{address.rpartition(':')[0]}:{port}")
+        yield
+    finally:
+        await server.close()

@@ -22,6 +22,8 @@ local BYTES_PER_TOKEN = 4
 local NEWS_BYTES = 256
 -- No word that begins or ends a stream is longer.
 local EDGE_BYTES = 24
+-- Where a class of paths is more than chats: what turns out to be one is counted by this.
+local TEXT = { '"text"%s*:%s*"' }
 
 local function number(object, name)
   return tonumber(object:match('"' .. name .. '"%s*:%s*(%d+)')) or 0
@@ -83,10 +85,12 @@ local function read(h, text)
   end
 end
 
--- Bytes of text in a piece of an answer. A quote inside of it ends it here.
-local function written_in(text)
+-- Bytes of text in a piece of an answer, behind any of the patterns. A quote inside of it ends it here.
+local function written_in(text, starts)
   local total = 0
-  for words in text:gmatch('"text"%s*:%s*"([^"]*)') do total = total + #words end
+  for _, start in ipairs(starts) do
+    for words in text:gmatch(start .. '([^"]*)') do total = total + #words end
+  end
   return total
 end
 
@@ -134,7 +138,7 @@ function envoy_on_response(h)
   local held, reported, written, told = "", false, 0, 0
   local asked, first = asked_at(headers), nil
   local bytes = (headers:get("x-headgate-began") or ""):match("%+(%d+)$")
-  local counts = h:filterContext():get("text") ~= nil
+  local starts = h:filterContext():get("text")
   local kind = h:headers():get("content-type") or ""
   local chats = kind:lower():find("stream", 1, true) and h:filterContext():get("chats")
   local begins, cut, ends = unpack(chats and chats[1] or {})
@@ -148,7 +152,7 @@ function envoy_on_response(h)
         h:streamInfo():dynamicMetadata():set("io.envoy.ai_gateway", "token_latency_ttft", math.max(first - asked, 0))
       end
       begun = begun or (begins and holds(begins, edge, text))
-      if counts or begun then written = written + written_in(text) end
+      if starts or begun then written = written + written_in(text, starts or TEXT) end
       if begun and ends and holds(ends, edge, text) then ends = nil end
       edge = text:sub(-EDGE_BYTES)
       held, found = read(h, held .. text)

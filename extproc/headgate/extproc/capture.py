@@ -72,7 +72,7 @@ def capture_settings(environment: Mapping[str, str], rules: Rules = PLAIN) -> Ca
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Captured:
     """An attempt that is over."""
 
@@ -81,6 +81,8 @@ class Captured:
     ended_ns: int
     span: str
     """The id of its span, which its event names too."""
+    told: Mapping[str, Value] | None = None
+    """What is told of it, once that is known: a span and an event say the same."""
 
 
 def span_of(captured: Captured, capture: Capture) -> Span:
@@ -112,8 +114,11 @@ def event_of(captured: Captured, capture: Capture) -> LogRecord:
 
 
 def _told(captured: Captured, capture: Capture) -> Mapping[str, Value]:
-    said, answer = _read(captured)
-    return {**dict(_attributes(captured.report, said, answer)), **dict(_content(said, answer, capture.rules))}
+    if captured.told is None:  # two threads that come at once find the same
+        said, answer = _read(captured)
+        attributes = dict(_attributes(captured.report, said, answer))
+        captured.told = {**attributes, **dict(_content(said, answer, capture.rules))}
+    return captured.told
 
 
 def _read(captured: Captured) -> tuple[Asked, Answered]:

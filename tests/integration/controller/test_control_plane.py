@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import httpx
 import pytest
 from headgate.cli import providers
 from headgate.controller.control_plane import ControlPlane
@@ -22,6 +23,7 @@ from headgate.runtime.supervisor import Supervisor
 from support.ads import cluster_json, cluster_route_json, listener_json, messages_of, reply_route_json
 from support.ports import free_port
 from support.processes import Child
+from support.prometheus import Page
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.envoy
@@ -172,7 +174,8 @@ def test_headgate_controller_serves_an_envoy_that_somebody_else_started(short_pa
         f"unix:{short_path}/xds.sock",
     ]
     command += ["--state-dir", str(short_path / "state"), "--listen-address", "127.0.0.1", "--access-log", ""]
-    command += ["--extproc-socket", str(short_path / "extproc.sock")]
+    health = free_port()
+    command += ["--extproc-socket", str(short_path / "extproc.sock"), "--health-address", f"127.0.0.1:{health}"]
     options = EnvoyOptions(
         binary=find_envoy(), state_directory=short_path, xds_socket=short_path / "xds.sock", concurrency=1
     )
@@ -192,6 +195,11 @@ def test_headgate_controller_serves_an_envoy_that_somebody_else_started(short_pa
             port = moved
             wait_until(listening, "the moved listener")
             assert time.monotonic() - started < 1.0
+            page = Page(httpx.get(f"http://127.0.0.1:{health}/metrics", timeout=10).text)
+            assert page.sum("headgate_controller_build_duration_seconds_count") >= 2
+            assert page.sum("headgate_controller_envoys") == 1
+            assert httpx.get(f"http://127.0.0.1:{health}/readyz", timeout=10).status_code == 200
+            assert httpx.get(f"http://127.0.0.1:{health}/status", timeout=10).json()["error"] == ""
         controller.signal(signal.SIGTERM)
         assert controller.wait() == 0
 
@@ -202,7 +210,7 @@ def test_headgate_controller_says_why_it_cannot_start(short_path: Path) -> None:
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         command = [sys.executable, "-m", "headgate.controller.main", str(short_path), "--address", address]
-        command += ["--state-dir", str(short_path / "state")]
+        command += ["--state-dir", str(short_path / "state"), "--health-address", ""]
         with Child(command, directory=short_path, name="controller") as controller:
             assert controller.wait() == 1
             lines = controller.stderr.splitlines()

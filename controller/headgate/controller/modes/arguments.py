@@ -5,7 +5,7 @@ from collections.abc import Callable
 from importlib import metadata as packages
 from pathlib import Path
 
-from headgate.compiler.options import CONTROLLER_NAME
+from headgate.compiler.options import CONTROLLER_NAME, Mode
 from headgate.controller.secret_scope import SecretScope
 from headgate.runtime.logging import LogFormat, LogLevel
 
@@ -15,6 +15,14 @@ EXTPROC_IMAGE = f"ghcr.io/headgate/headgate:{packages.version('headgate')}"
 MESSAGE_BYTES_MAX = 268_435_456
 
 
+def health_address(options: argparse.Namespace) -> str:
+    """Where a mode shows its pages; empty for nowhere."""
+    said: str | None = options.health_address
+    if said is not None:
+        return said
+    return "127.0.0.1:8082" if options.mode is Mode.FILES else "0.0.0.0:8082"
+
+
 def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
     """What every mode on a cluster takes; importing this must not import the Kubernetes client."""
     add = parser.add_argument_group("Kubernetes (modes standalone and envoy-gateway)").add_argument
@@ -22,8 +30,8 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
     _add_leading_arguments(add)
     add(
         "--health-address",
-        default="0.0.0.0:8082",
-        help="host:port of /healthz, /readyz, /status; empty for none",
+        help="host:port of /healthz, /readyz, /status, /metrics; empty for none (default 0.0.0.0:8082, of mode files "
+        "127.0.0.1:8082)",
     )
     add(
         "--gateway-class-controller-name",

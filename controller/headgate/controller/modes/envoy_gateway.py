@@ -27,14 +27,17 @@ from headgate.compiler.options import CONTROLLER_NAME, Mode, Options
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.world import World
 from headgate.controller.certificates.installation import certificate_keeper
-from headgate.controller.cluster import Cluster, open_cluster, serve_health
+from headgate.controller.cluster import Cluster, open_cluster
 from headgate.controller.extension.hooked import with_hooks, with_problems
 from headgate.controller.extension.object_writer import ObjectWriter
 from headgate.controller.extension.peers import Peers
 from headgate.controller.extension.server import SERVICE, ExtensionServer, MeteredObserver, Served
 from headgate.controller.extension.workloads import DeployedWatch
+from headgate.controller.health import serve_health
 from headgate.controller.limits_page import LimitsPage
 from headgate.controller.loop import quiet_changes
+from headgate.controller.modes import StartError
+from headgate.controller.modes.arguments import health_address
 from headgate.controller.modes.envoys import header_attributes
 from headgate.controller.sources.kubernetes.discovery import Discovery
 from headgate.controller.webhook.pods import PodWebhook
@@ -50,6 +53,8 @@ DRAIN_SECONDS: Final = 2.0
 
 async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
     """Serves until `stop`."""
+    if options.capture_content:
+        raise StartError("--capture-content: beside Envoy Gateway content is not captured, in mode standalone it is")
     async with open_cluster(options, controller_name=CONTROLLER_NAME) as cluster:
         keeper = certificate_keeper(cluster, options) if options.webhook_address else None
         webhook = PodWebhook(cluster, options, keeper) if keeper is not None else None
@@ -66,7 +71,7 @@ async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
         deployed = DeployedWatch(cluster.api, options.proxy_namespaces, leading=lambda: cluster.leading)
         outlet = _Outlet(cluster, compiler_options(options), deployed, peers, webhook, (deployed.run, peers.run, *work))
         async with serve_health(
-            options.health_address,
+            health_address(options),
             ready=outlet.not_ready,
             status=outlet.status,
             limits=outlet.limits,

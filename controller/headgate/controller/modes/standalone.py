@@ -21,11 +21,13 @@ from headgate.compiler.resources.metadata import Key
 from headgate.controller.certificates.installation import certificate_keeper
 from headgate.controller.certificates.keeper import CertificateKeeper
 from headgate.controller.certificates.xds_credentials import XdsCredentials
-from headgate.controller.cluster import Cluster, open_cluster, serve_health
+from headgate.controller.cluster import Cluster, open_cluster
 from headgate.controller.control_plane import ControlPlane
+from headgate.controller.health import serve_health
 from headgate.controller.limits_page import LimitsPage
 from headgate.controller.loop import Build
 from headgate.controller.modes import StartError
+from headgate.controller.modes.arguments import health_address
 from headgate.controller.modes.envoys import LogObserver, compiler_options
 from headgate.controller.programmed import refused_objects
 from headgate.controller.sources.kubernetes.gateway_api import BundleVersion
@@ -52,7 +54,7 @@ async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
             keeper = certificate_keeper(cluster, options) if options.xds_tls else None
             outlet = _Outlet(cluster, compiler, state, keeper)
             async with serve_health(
-                options.health_address,
+                health_address(options),
                 ready=cluster.not_ready,
                 status=outlet.status,
                 limits=outlet.limits,

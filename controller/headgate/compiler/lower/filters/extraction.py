@@ -283,8 +283,8 @@ _TEXT: Mapping[DialectName, Sequence[str]] = {
     DialectName.OPENAI_RESPONSES: (r'"delta":%s*"', r'"text":%s*"'),
     DialectName.ANTHROPIC_MESSAGES: (r'"text":%s*"', r'"thinking":%s*"', r'"partial_json":%s*"'),
     DialectName.GEMINI: (r'"text":%s*"',),
-    DialectName.BEDROCK_CONVERSE: ("text",),
-    DialectName.COHERE: ("text",),
+    DialectName.BEDROCK_CONVERSE: (r'"text"%s*:%s*"',),
+    DialectName.COHERE: (r'"text"%s*:%s*"',),
 }
 """What stands before the text of an answer, as the scripts look for it. In no other answer is text counted."""
 
