@@ -48,6 +48,7 @@ WAYS: Final = (
     Way(name="none", arguments=("--access-log", "")),
     Way(name="lines of Envoy", arguments=("--access-log", "{}/access.log")),
     Way(name="traces", arguments=("--access-log", ""), traced=True),
+    Way(name="traces, direct", arguments=("--access-log", "", "--direct-traces"), traced=True),
     Way(name="ledger", arguments=("--access-log", "", "--ledger", "{}/usage.db")),
     Way(name="ledger and its lines", arguments=("--access-log", "{}/access.log", "--ledger", "{}/usage.db")),
 )
@@ -87,7 +88,8 @@ def _start(way: Way, backend_port: int, directory: Path, stack: ExitStack) -> Ru
     names = [scenario.name for scenario in SCENARIOS if scenario.route]
     ports: Mapping[str, int] = dict(zip(names, free_ports(len(names)), strict=True))
     arguments = [argument.format(directory) for argument in way.arguments]
-    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{backend_port}"} if way.traced else {}
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{backend_port}", "OTEL_METRICS_EXPORTER": "none"}
+    environment = endpoint if way.traced else {}
     configuration = headgate_configuration(dict(ports), backend_port)
     gateway = stack.enter_context(
         Gateway(configuration, directory, "--concurrency", "1", *arguments, environment=environment)
