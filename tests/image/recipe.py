@@ -109,16 +109,31 @@ class Buildah:
 def build(directory: Path, base: str = "") -> Image:
     """Builds the image below `directory`, on `base` or on Debian's Python; raises RecipeError."""
     buildah = Buildah(directory)
-    if not base:
-        buildah("from", "--name", "base", "scratch")
-        buildah("add", "--quiet", "base", str(_local_base()), "/")
-        buildah("commit", "--quiet", "--rm", "base", base := LOCAL_BASE)
+    base = base or _commit_local_base(buildah)
     recipe = ("--isolation", "chroot", "--format", "docker", "--build-arg", f"BASE={base}", "--tag", BUILT)
     buildah("bud", *recipe, "--file", str(REPOSITORY / "Dockerfile"), str(REPOSITORY), show=True)
     config = msgspec.json.decode(buildah("inspect", "--type", "image", BUILT), type=_Inspected).oci_v1.config
     buildah("from", "--pull-never", "--name", CONTAINER, BUILT)
     root = Path(buildah("mount", CONTAINER))
     return Image(root, config, _bytes(root), _bytes(root) - _bytes(root / "opt" / "headgate"))
+
+
+def check_base() -> None:
+    """Whether this machine can make the base and install from within it; raises RecipeError with what it cannot."""
+    require_programs(base="")
+    with tempfile.TemporaryDirectory(prefix="headgate-image-") as directory:
+        buildah = Buildah(Path(directory))
+        buildah("from", "--name", "checked", _commit_local_base(buildah))
+        fetch = ("python3", "-m", "pip", "download", "--quiet", "--no-deps", "--dest", "/tmp", "pip")
+        buildah("run", "--isolation", "chroot", "checked", "--", *fetch)
+
+
+def _commit_local_base(buildah: Buildah) -> str:
+    """Gives its name."""
+    buildah("from", "--name", "base", "scratch")
+    buildah("add", "--quiet", "base", str(_local_base()), "/")
+    buildah("commit", "--quiet", "--rm", "base", LOCAL_BASE)
+    return LOCAL_BASE
 
 
 def _local_base() -> Path:
@@ -164,3 +179,10 @@ def save(image: Image, path: Path) -> None:
 def load(path: Path) -> Image:
     root, config, total, base = json.loads(path.read_text())
     return Image(Path(root), msgspec.convert(config, ImageConfig), total, base)
+
+
+if __name__ == "__main__":
+    try:
+        check_base()
+    except RecipeError as error:
+        sys.exit(f"no image can be built here: {error}")
