@@ -154,7 +154,7 @@ function envoy_on_response(h)
       begun = begun or (begins and holds(begins, edge, text))
       if starts or begun then written = written + written_in(text, starts or TEXT) end
       if begun and ends and holds(ends, edge, text) then ends = nil end
-      edge = text:sub(-EDGE_BYTES)
+      edge = (#text < EDGE_BYTES and edge .. text or text):sub(-EDGE_BYTES)
       held, found = read(h, held .. text)
       reported = reported or found
       if #held > HELD_BYTES_MAX then held = "" end

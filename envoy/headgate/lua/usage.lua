@@ -186,7 +186,7 @@ local function holds(word, text, border) return text:find(word, 1, true) or bord
 local function watch(h, state, text)
   state.chats = state.chats or h:filterContext():get("chats") or {}
   local border = state.edge .. text:sub(1, EDGE_BYTES)
-  state.edge = text:sub(-EDGE_BYTES)
+  state.edge = #text < EDGE_BYTES and border:sub(-EDGE_BYTES) or text:sub(-EDGE_BYTES)
   if not state.chat then
     for _, chat in ipairs(state.chats) do
       if holds(chat[1], text, border) then state.chat = chat end

@@ -204,6 +204,26 @@ def test_a_stream(stage: Stage, clients: Mapping[str, Front], front: str, back: 
     _judge(told, front, "I look.", stopped=STOPPED_BY_CALLS.get(front, "stop"))
 
 
+@pytest.mark.parametrize(
+    ("front", "back"),
+    [
+        ("openai-chat", "chat"),
+        ("openai-responses", "responses"),
+        ("anthropic-messages", "anthropic"),
+        ("gemini", "gemini"),
+        ("bedrock-converse", "converse"),
+        ("cohere", "cohere"),
+    ],
+)
+def test_a_stream_whose_last_bytes_come_alone_is_whole(
+    stage: Stage, clients: Mapping[str, Front], front: str, back: str
+) -> None:
+    """Natively: where the end of a stream is looked for in what passes."""
+    delivery = Delivery(cut="tail", pause_seconds=0.002)
+    stage[BACKS[back].provider].answer(Answer(text="I look.", pieces=1, usage=USED, delivery=delivery))
+    assert clients[front].stream(back).text == "I look."
+
+
 @cells
 def test_an_answer_that_its_limit_cut(stage: Stage, clients: Mapping[str, Front], front: str, back: str) -> None:
     stage[BACKS[back].provider].answer(Answer(text="It is", stop="length", usage=USED))

@@ -25,16 +25,19 @@ class ToolUse:
     id: str = "call_1"
 
 
+TAIL_BYTES = 300
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """How the bytes of an answer go over the wire.
 
-    `cut`: one write per event (a whole body counts as one), per byte, or one for all. The `..._after_bytes` count body
-    bytes: `end` finishes the body there as if it were complete, `abort` closes the connection before
-    the body is complete, `hang` sends nothing more until the client leaves.
+    `cut`: one write per event (a whole body counts as one), per byte, one for all, or per byte only of the last
+    `TAIL_BYTES`. The `..._after_bytes` count body bytes: `end` finishes the body there as if it were complete, `abort`
+    closes the connection before the body is complete, `hang` sends nothing more until the client leaves.
     """
 
-    cut: Literal["events", "bytes", "whole"] = "events"
+    cut: Literal["events", "bytes", "whole", "tail"] = "events"
     delay_seconds: float = 0.0
     """Before the response headers."""
     reset: bool = False

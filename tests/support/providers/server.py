@@ -14,7 +14,7 @@ from aiohttp import web
 
 from support.eventstream import CONTENT_TYPE
 from support.ports import LOOPBACK
-from support.providers.answers import Answer, Delivery, Failure, Raw, Reply
+from support.providers.answers import TAIL_BYTES, Answer, Delivery, Failure, Raw, Reply
 from support.providers.received import Received
 from support.waiting import wait_until
 
@@ -254,3 +254,6 @@ def _writes(parts: Sequence[bytes], delivery: Delivery) -> list[bytes]:
             return [bytes([byte]) for part in parts for byte in part]
         case "whole":
             return [b"".join(parts)]
+        case "tail":
+            whole = b"".join(parts)
+            return [whole[:-TAIL_BYTES], *(bytes([byte]) for byte in whole[-TAIL_BYTES:])]
