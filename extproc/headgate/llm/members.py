@@ -48,12 +48,10 @@ def split_members(body: bytes) -> dict[str, msgspec.Raw]:
     try:
         named = _DECODER.decode(body)
         members = {name.text: raw for name, raw in named.items()}
-    except UnicodeDecodeError:
-        check_utf8(body)
-        raise
     except msgspec.ValidationError:
         raise RequestError("the body must be a JSON object", code="invalid_json") from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        check_utf8(body)
         raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from None
     if len(members) != len(named):
         names = [name.text for name in named]

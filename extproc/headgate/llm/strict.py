@@ -36,10 +36,8 @@ def decode_strict(
     except msgspec.ValidationError as error:
         check_utf8(body)
         raise _refusal(decoder, body, error) from None
-    except UnicodeDecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         check_utf8(body)
-        raise
-    except (msgspec.DecodeError, RecursionError) as error:
         raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from None
     check_others(body, members, conversation)
     return value, members

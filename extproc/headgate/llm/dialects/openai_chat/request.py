@@ -80,10 +80,8 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     except msgspec.ValidationError as error:
         check_utf8(body)
         raise _refused(error) from None
-    except UnicodeDecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         check_utf8(body)
-        raise
-    except (msgspec.DecodeError, RecursionError) as error:
         raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from None
     check_others(body, members, "messages")
     if not chat.model:
