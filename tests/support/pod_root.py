@@ -13,6 +13,9 @@ import tempfile
 from collections.abc import Mapping, Set
 from pathlib import Path
 
+_PROGRAMS = tuple(sorted({Path(__file__).resolve().parents[2], Path(sys.prefix).resolve()}))
+"""The checkout, and the environment that it is installed in."""
+
 
 def enter(volumes: Mapping[str, str]) -> None:
     """Arranges the root and moves this process into it."""
@@ -24,6 +27,9 @@ def enter(volumes: Mapping[str, str]) -> None:
     _show(Path("/"), root, targets, {parent for target in targets for parent in target.parents})
     for target, source in sources.items():
         _bind(source, root / target.relative_to("/"))
+    for ours in _PROGRAMS:
+        if targets & set(ours.parents):
+            _bind(ours, root / ours.relative_to("/"))
     os.chroot(root)
     os.chdir("/")
 
@@ -45,7 +51,7 @@ def _show(folder: Path, root: Path, targets: Set[Path], opened: Set[Path]) -> No
 
 def _bind(source: Path, target: Path) -> None:
     if source.is_dir():
-        target.mkdir(parents=True)
+        target.mkdir(parents=True, exist_ok=True)
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch()
