@@ -354,6 +354,30 @@ OPERATIONS = Board(
             ),
         ),
         (
+            "Traces",
+            (
+                Panel(
+                    title="Spans",
+                    text="Envoy's through the collector, and the limiter's own.",
+                    queries=(
+                        Query(rate("headgate_collector_spans_received_total"), "collector: received"),
+                        Query(rate("headgate_collector_spans_sent_total"), "collector: sent"),
+                        Query(rate("headgate_ratelimit_spans_sent"), "limiter: sent"),
+                    ),
+                    width=12,
+                ),
+                Panel(
+                    title="Spans lost",
+                    text="The receiver was away for too long, or refused them.",
+                    queries=(
+                        Query(rate("headgate_collector_spans_dropped_total", "instance"), "collector: {{instance}}"),
+                        Query(rate("headgate_ratelimit_spans_dropped", "instance"), "limiter: {{instance}}"),
+                    ),
+                    width=12,
+                ),
+            ),
+        ),
+        (
             "Limiter",
             (
                 Panel(

@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from support import manifests
+from support import grafana, manifests
+from support.limiter import LimiterProcess, client_limits
 from support.manifests import backend, document, ref, route, rule, target, traffic
+from support.otlp import OtlpReceiver
 from support.prometheus import Page
 from support.promql import asked
 from support.promtool import PromtoolMissingError, find_promtool, promtool
@@ -83,6 +85,25 @@ def test_dashboards_are_what_is_written() -> None:
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_dashboards_are_as_grafana_declares_them(path: Path) -> None:
+    assert grafana.faults(json.loads(path.read_text())) == []
+
+
+def test_what_grafana_does_not_know_is_found() -> None:
+    board = json.loads(DASHBOARDS[0].read_text())
+    stat = next(panel for panel in board["panels"] if panel["type"] == "stat")
+    graph = next(panel for panel in board["panels"] if panel["type"] == "timeseries")
+    board["refersh"] = "30s"
+    stat["options"]["reduceOptions"]["calculations"] = []
+    stat["gridPos"]["w"] = "4"
+    stat["fieldConfig"]["defaults"]["thresholds"]["mode"] = "relative"
+    graph["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] = "piled"
+    graph["targets"][0]["query"] = "up"
+    found = {fault.split(":")[0].rsplit(".", 1)[1] for fault in grafana.faults(board)}
+    assert found == {"refersh", "calculations", "w", "mode", "query"}
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 def test_panels_do_not_overlap(path: Path) -> None:
     taken: dict[tuple[int, int], str] = {}
     for panel in json.loads(path.read_text())["panels"]:
@@ -132,7 +153,10 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Labels:
     """What `/metrics` says of a gateway in which a bit of everything happened."""
     prices = tmp_path_factory.mktemp("prices") / "prices.yaml"
     prices.write_text(PRICES)
-    with Stage(openai=Provider(OPENAI, key="sk-o"), anthropic=Provider(ANTHROPIC, key="sk-a")) as stage:
+    with (
+        OtlpReceiver() as receiver,
+        Stage(openai=Provider(OPENAI, key="sk-o"), anthropic=Provider(ANTHROPIC, key="sk-a")) as stage,
+    ):
         documents = [
             *manifests.gateway({"port": stage.port}),
             *backend("openai", stage["openai"].port, key="sk-o"),
@@ -160,7 +184,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Labels:
                 },
             ),
         ]
-        stage.run(documents, "--metrics", "--prices", str(prices))
+        traced = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{receiver.http_url}/v1/traces"}
+        stage.run(documents, "--metrics", "--prices", str(prices), environment=traced)
         _happen(stage)
         admin = stage.gateway.wait_output(r"admin +(http://\S+)").group(1)
 
@@ -172,7 +197,17 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Labels:
             )
             return text if settled else None
 
-        return _labels(wait_until(complete, "all requests in the metrics", timeout_seconds=30))
+        text = wait_until(complete, "all requests in the metrics", timeout_seconds=30)
+        return _labels(text + _of_a_limiter_that_traces(tmp_path_factory.mktemp("limiter"), traced))
+
+
+def _of_a_limiter_that_traces(directory: Path, environment: Mapping[str, str]) -> str:
+    """Its page: with `headgate run` only Envoy tells of calls of the limiter."""
+    limiter = LimiterProcess(directory, client_limits(1), "--tracing", environment=environment)
+    try:
+        return limiter.admin("/metrics")[1]
+    finally:
+        limiter.close()
 
 
 def _happen(stage: Stage) -> None:
