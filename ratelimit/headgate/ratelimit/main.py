@@ -22,6 +22,7 @@ from headgate.ratelimit.environment import VariableError, arguments_from
 from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO
 from headgate.ratelimit.pages import make_pages
 from headgate.ratelimit.service import OpenCall, RateLimitService
+from headgate.ratelimit.settings import REDIS_VARIABLE
 from headgate.ratelimit.statsd import StatsdSink, flush_to
 from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import KEYS_MAX, MemoryStorage
@@ -69,8 +70,9 @@ def make_parser() -> argparse.ArgumentParser:
     _add_xds_arguments(parser)
     parser.add_argument(
         "--redis-url",
-        default="",
-        help="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; without it memory is used",
+        default=os.environ.get(REDIS_VARIABLE, ""),
+        help="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (default: HEADGATE_REDIS_URL, else "
+        "memory is used)",
     )
     parser.add_argument("--redis-timeout-seconds", type=float, default=0.5, help="per call (default %(default)s)")
     parser.add_argument(
@@ -151,13 +153,11 @@ def _add_tracing_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the service; returns the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    if given[:1] == [FROM_ENVIRONMENT]:
-        try:
-            given = [*arguments_from(os.environ), *given[1:]]
-        except VariableError as error:
-            print(f"headgate-ratelimit: {error}", file=sys.stderr)
-            return 1
-    options = make_parser().parse_args(given)
+    try:
+        options = make_parser().parse_args(_read_variables(given))
+    except VariableError as error:
+        print(f"headgate-ratelimit: {error}", file=sys.stderr)
+        return 1
     set_up_logging(options.log_level, options.log_format)
     if problem := problem_of(options):
         print(f"headgate-ratelimit: {problem}", file=sys.stderr)
@@ -170,6 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"headgate-ratelimit: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _read_variables(given: Sequence[str]) -> Sequence[str]:
+    """The command line with what variables say, where it asks for them. Raises VariableError."""
+    return [*arguments_from(os.environ), *given[1:]] if given[:1] == [FROM_ENVIRONMENT] else given
 
 
 def _new_event_loop() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -41,7 +41,8 @@ def problem_of(options: argparse.Namespace) -> str:
 
 
 async def run_workers(options: argparse.Namespace, arguments: Sequence[str]) -> None:
-    """Runs them until SIGTERM or SIGINT, then lets them drain.
+    """Runs them until SIGTERM or SIGINT, then lets them drain. `arguments` are as they were given: what is said in
+    variables stays there, for others cannot read those.
 
     One that dies once all have listened is started again; one that dies before ends it: raises ChildStartError. Raises
     AddressInUseError.

@@ -15,10 +15,11 @@ import grpc
 import pytest
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from google.protobuf import json_format
-from headgate.ratelimit.main import main
+from headgate.ratelimit.main import FROM_ENVIRONMENT, main
+from headgate.ratelimit.settings import REDIS_VARIABLE
 from support.limiter import METHOD, client_limits, client_request
 from support.ports import LOOPBACK, free_port
-from support.processes import Child
+from support.processes import Child, command_line
 from support.redis import RedisServer
 from support.waiting import wait_until
 
@@ -45,14 +46,19 @@ def test_they_count_together_and_outlive_each_other(redis_server: RedisServer, s
     config = short_path / "limits.yaml"
     config.write_text(client_limits(LIMIT, "year"))
     address = f"{LOOPBACK}:{free_port()}" if kind == "tcp" else f"unix:{short_path / 'l.sock'}"
-    command = [sys.executable, "-m", "headgate.ratelimit.main", "--config", str(config), "--address", address]
-    command += ["--redis-url", redis_server.url, "--workers", str(WORKERS), "--drain-seconds", "1"]
-    child = Child(command, directory=short_path, name="limiter")
+    variables = {"REDIS_SOCKET_TYPE": "tcp", "REDIS_URL": redis_server.url, "USE_STATSD": "0", "PORT": str(free_port())}
+    ours, theirs = ([], {REDIS_VARIABLE: redis_server.url}), ([FROM_ENVIRONMENT], variables)
+    first, environment = theirs if kind == "tcp" else ours
+    command = [sys.executable, "-m", "headgate.ratelimit.main", *first, "--config", str(config), "--address", address]
+    command += ["--log-level", "info", "--workers", str(WORKERS), "--drain-seconds", "1"]
+    child = Child(command, directory=short_path, name="limiter", environment={**os.environ, **environment})
     try:
         wait_until(lambda: child.stderr.count("server_listening") == WORKERS, "all workers to listen")
         with ThreadPoolExecutor(8) as pool:
             codes = list(pool.map(ask, [address] * 40))
         assert codes.count(RateLimitResponse.OK) == LIMIT
+        # everybody on this machine can read these, and the URL may hold a password
+        assert not any(redis_server.url in argument for pid in workers_of(child.pid) for argument in command_line(pid))
         killed = workers_of(child.pid)[0]
         os.kill(killed, signal.SIGKILL)
         assert ask(address) == RateLimitResponse.OVER_LIMIT
