@@ -115,14 +115,15 @@ class AdminServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(CLIENT_SECONDS):
-                    writer.write(_encoded(await self._reply(reader)))
-                    await writer.drain()
+            async with asyncio.timeout(CLIENT_SECONDS):
+                writer.write(_encoded(await self._reply(reader)))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, TimeoutError):
+            pass  # it has gone, or takes too long
         finally:
-            writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+            writer.transport.abort()
 
     async def _reply(self, reader: asyncio.StreamReader) -> Reply:
         try:
@@ -166,8 +167,9 @@ def _encoded(reply: Reply) -> bytes:
 def _named(where: str) -> Generator[None]:
     try:
         yield
-    except OSError as error:
-        raise AddressInUseError(f"cannot listen on {where}: {error.strerror}") from error
+    except (OSError, OverflowError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise AddressInUseError(f"cannot listen on {where}: {reason}") from error
 
 
 async def _body(reader: asyncio.StreamReader, lines: list[str]) -> bytes:

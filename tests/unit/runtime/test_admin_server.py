@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from headgate.runtime import admin_server
 from headgate.runtime.addresses import AddressInUseError
 from headgate.runtime.admin_server import (
     BODY_BYTES_MAX,
@@ -97,3 +98,22 @@ async def test_a_socket_serves_the_same_pages(short_path: Path) -> None:
     with pytest.raises(AddressInUseError):
         await server.open(AdminAddress(socket=str(short_path / "missing" / "admin.sock")))
     await server.close()
+
+
+async def test_who_does_not_take_its_answer_is_let_go(monkeypatch: pytest.MonkeyPatch, short_path: Path) -> None:
+    monkeypatch.setattr(admin_server, "CLIENT_SECONDS", 0.1)
+    server = AdminServer({("GET", "/page"): page(lambda: "x" * 16_000_000)})
+    await server.open(AdminAddress(socket=str(short_path / "admin.sock")))
+    before = asyncio.all_tasks()
+    reader, writer = await asyncio.open_unix_connection(str(short_path / "admin.sock"), limit=1024)
+    writer.write(b"GET /page HTTP/1.1\r\n\r\n")
+    await reader.readexactly(1)
+    _, waiting = await asyncio.wait(asyncio.all_tasks() - before, timeout=5)
+    assert not waiting
+    writer.close()
+    await server.close()
+
+
+async def test_a_port_that_is_none_is_told() -> None:
+    with pytest.raises(AddressInUseError, match="99999"):
+        await AdminServer({}).open(AdminAddress(port=99_999))
