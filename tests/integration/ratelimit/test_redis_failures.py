@@ -204,3 +204,21 @@ async def test_while_redis_pauses_for_ten_seconds_each_call_fails_in_time(short_
         outcomes = [(await storage.run(admission(op(hits)))).applied for hits in (fits + 1, fits, 1)]
         assert outcomes == [False, True, False]
         await storage.close()
+
+
+async def test_a_connection_that_could_not_be_followed_is_closed(short_path: Path) -> None:
+    gone = asyncio.Event()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del writer
+        while await reader.read(1 << 16):
+            pass
+        gone.set()
+
+    async with instead_of_redis(short_path / "redis.sock", mute) as url:
+        storage = RedisStorage(url, timeout_seconds=0.1, local_cache_bytes=100_000)
+        with pytest.raises(StorageError):
+            await storage.run(admission(op()))
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await gone.wait()
+        await storage.close()

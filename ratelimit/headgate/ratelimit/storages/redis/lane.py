@@ -324,7 +324,9 @@ class Lane:
 
     def _fail(self, batch: Iterable[Piece], message: str) -> None:
         waiting, self._waiting = self._waiting, []
-        self._link = None
+        link, self._link = self._link, None
+        if link is not None:
+            link.close(message)  # one that is open has not learned in time what it shall tell us
         self._calling = False
         _fail((*batch, *waiting), message)
         self._failed()
