@@ -34,6 +34,8 @@ _NUMBERS: Final = frozenset(
         *("http.status_code", "request_size", "response_size", "retry.count"),
     }
 )
+_DIGITS_MAX: Final = 18
+"""Of a number that a span can hold."""
 _TRUTHS: Final = frozenset({gen_ai.GEN_AI_REQUEST_STREAM, "error", "canceled"})
 _FLAGS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -86,7 +88,7 @@ def _mend(span: Any) -> None:
         key = pair.key
         if key in _NUMBERS:
             texts[key] = text = pair.value.string_value
-            if text.isdecimal():
+            if text.isdecimal() and len(text) <= _DIGITS_MAX:
                 pair.value.int_value = int(text)
         elif key in _TRUTHS:
             pair.value.bool_value = pair.value.string_value == "true"

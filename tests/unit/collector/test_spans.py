@@ -38,6 +38,7 @@ def test_numbers_are_numbers() -> None:
         "gen_ai.request.stream": "true",
         "gen_ai.request.model": "4",
         "gen_ai.usage.output_tokens": "-",
+        "response_size": "9" * 40,
     }
     span = mended(message(SERVER, said))
     assert span.attributes == {
