@@ -7,6 +7,7 @@ Rule: what nobody here can do is a note for the user, never a silent default; a 
 and counts as unset, as does an empty one. Notes say what is taken instead.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -290,9 +291,7 @@ def _receiver(environment: Mapping[str, str], signal: Signal, notes: list[str]) 
         certificate = key = ""
     return replace(
         found,
-        headers=tuple(
-            (key.lower(), Secret(value)) for key, value in _read_pairs(read, "headers", *_named(name, "HEADERS"))
-        ),
+        headers=_headers(read, *_named(name, "HEADERS")),
         timeout_seconds=read.timeout(_said(read, *_named(name, "TIMEOUT")), round(SECONDS_MAX * 1000)),
         ca_file=read.text(*_named(name, "CERTIFICATE")),
         certificate_file=certificate,
@@ -364,12 +363,22 @@ def pairs(text: str) -> Pairs:
     return tuple((unquote(name.strip()), unquote(value.strip())) for name, _, value in found)
 
 
-def _read_pairs(read: _Reading, what: str, *names: str) -> Pairs:
-    """`pairs` of the first variable that says something. What is none is left out, and never told: it may be a key."""
-    text = read.text(*names)
-    if any(pair.strip() and "=" not in pair for pair in text.split(",")):
-        read.notes.append(f"{names[0]}: some {what} are left out: write name=value,name=value, percent-encoded")
-    return pairs(text)
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+
+
+def _headers(read: _Reading, own: str, common: str) -> tuple[tuple[str, Secret], ...]:
+    """What can be no header is left out (Envoy would refuse all that comes with it), and never told: it may be a key."""
+    variable = _said(read, own, common)
+    text = read.text(variable)
+    found = [
+        (name.lower(), Secret(value))
+        for name, value in pairs(text)
+        if _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)
+    ]
+    if len(found) != sum(bool(pair.strip()) for pair in text.split(",")):
+        read.notes.append(f"{variable}: some headers are left out: write name=value,name=value, percent-encoded")
+    return tuple(found)
 
 
 def resource(environment: Mapping[str, str], notes: list[str] | None = None) -> tuple[str, Pairs]:
