@@ -146,8 +146,12 @@ class _TextFormatter(logging.Formatter):
 
 def _text(value: object) -> str:
     match value:
-        case str() if value and not any(c in value for c in ' "=\n\t'):
+        case str() if value and value.isprintable() and not any(c in value for c in ' "='):
             return value
+        case str():
+            # what a client sent may move a terminal's cursor
+            text = _JSON.encode(value).decode()
+            return text if text.isprintable() else ascii(text)[1:-1]
         case float():
             return f"{value:.6g}"
         case _:

@@ -29,6 +29,16 @@ def test_text_line_has_event_and_fields() -> None:
     assert line.split(" ", 1)[1] == 'INFO    part thing_done count=3 wait_seconds=0.25 name="a b" path=/x none=null'
 
 
+@pytest.mark.parametrize("char", ["\n", "\r", "\x1b", "\x7f", "\x9b", "\u2028"])
+def test_text_line_holds_no_control_character(char: str) -> None:
+    stream = io.StringIO()
+    set_up_logging(stream=stream)
+    event_log("part").info("asked", path=f"/a{char}b", other="é ü")
+    assert stream.getvalue().count("\n") == 1
+    assert char not in stream.getvalue().rstrip("\n")
+    assert 'other="é ü"' in stream.getvalue()
+
+
 def test_json_line_has_event_and_fields_and_redacts() -> None:
     stream = io.StringIO()
     set_up_logging(format=LogFormat.JSON, stream=stream)
