@@ -178,3 +178,28 @@ def test_what_is_not_read_is_said() -> None:
     assert found is not None
     assert found.interval_seconds == 60
     assert len(notes) == 2
+
+
+@dataclass
+class Broken:
+    """A transport with a bug."""
+
+    asked: int = 0
+
+    async def send(self, message: bytes) -> None:
+        del message
+        self.asked += 1
+        raise ValueError("a bug")
+
+    async def close(self) -> None: ...
+
+
+async def test_a_bug_ends_no_later_export(caplog: pytest.LogCaptureFixture) -> None:
+    settings, _ = metrics_settings({"OTEL_METRICS_EXPORTER": "otlp"})
+    assert settings is not None
+    transport = Broken()
+    export = MetricsExport(registry(), settings, transport)
+    await export.export()
+    await export.close()
+    assert transport.asked == 2
+    assert [record.getMessage() for record in caplog.records] == ["metrics_not_sent"] * 2

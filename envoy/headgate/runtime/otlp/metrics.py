@@ -196,11 +196,14 @@ class MetricsExport:
         readings, now = [_copied(reading) for reading in self.registry.read()], time.time_ns()
         delta = self.settings.delta
         told = list(changes(readings, self._sent)) if delta else readings
-        message = encode(told, Period(self._start, now), resource=self.settings.resource, delta=delta)
         try:
+            message = encode(told, Period(self._start, now), resource=self.settings.resource, delta=delta)
             await send_patiently(self.transport, message, self.settings.timeout_seconds, self._ended)
         except SendError as error:
             log.warning("metrics_not_sent", error=str(error))
+            return
+        except Exception:  # what cannot be told now must not end all that can be later
+            log.exception("metrics_not_sent")
             return
         if delta:
             self._start = now
