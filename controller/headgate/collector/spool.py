@@ -18,8 +18,8 @@ class Spool:
     """Bounded by `bytes_max`; beyond it nothing is taken."""
 
     def __init__(self, path: Path, *, bytes_max: int) -> None:
-        """Makes the file and its folder. Raises OSError."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Makes the file, and a missing folder for us alone. Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = path.open("a+b")
         self._bytes_max = bytes_max
         self._size = self._file.seek(0, 2)

@@ -34,11 +34,12 @@ def url_of(given: str) -> str:
 
 
 def open_engine(given: str) -> Engine:
-    """The engine for a URL or path; nothing is connected yet, but the folder of a file is made. Raises StoreError."""
+    """The engine for a URL or path; nothing is connected yet, but a missing folder of a file is made, for us
+    alone. Raises StoreError."""
     url = url_of(given)
     try:
         if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
             event.listen(engine, "connect", _tune_sqlite)
             return engine
