@@ -46,9 +46,9 @@ log = event_log("run")
 READY_SECONDS_MAX: Final = 60.0
 """How long everything may take to come up; Envoy waits a while for names it cannot resolve."""
 ENTRIES_SECONDS: Final = 0.6
+"""For Envoy to send the collector the entries of the last requests: a little more than it gathers them."""
 FLUSH_SECONDS: Final = 0.5
 """How long Envoy keeps spans for the collector, which gathers them as variables say."""
-"""For Envoy to send the collector the entries of the last requests: a little more than it gathers them."""
 _POLL_SECONDS: Final = 0.01
 
 Planner = Callable[[RunOptions, StateDirectory, Mapping[str, str]], Plan]

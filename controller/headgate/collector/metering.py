@@ -17,8 +17,6 @@ from headgate.llm.endpoints import lookup
 from headgate.llm.names import Operation
 from headgate.runtime.metrics import Description, Distribution, Kind, Labels, Registry
 
-SCOPE: Final = "envoyproxy/ai-gateway"
-"""compat: the meter's name."""
 TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(14))
 DURATION_BUCKETS: Final = tuple(round(0.01 * 2**power, 2) for power in range(14))
 FIRST_TOKEN_BUCKETS: Final = (

@@ -162,11 +162,7 @@ class _TracedCall(ShouldRateLimit):
         self._tracer = tracer
         self._parent = parent
         self._id = secrets.token_hex(8)
-        self._attributes: dict[str, Value] = {
-            "rpc.system": "grpc",
-            "rpc.service": wire.SERVICE,
-            "rpc.method": wire.METHOD,
-        }
+        self._attributes = dict(_RPC)
         self._trips: list[Trip] = []
         self._told = False
 
