@@ -368,7 +368,7 @@ _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 
 
 def _headers(read: _Reading, own: str, common: str) -> tuple[tuple[str, Secret], ...]:
-    """What can be no header is left out (Envoy would refuse all that comes with it), and never told: it may be a key."""
+    """What can be no header is left out, for Envoy would refuse the whole change, and never told: it may be a key."""
     variable = _said(read, own, common)
     text = read.text(variable)
     found = [

@@ -47,8 +47,7 @@ def test_they_count_together_and_outlive_each_other(redis_server: RedisServer, s
     config.write_text(client_limits(LIMIT, "year"))
     address = f"{LOOPBACK}:{free_port()}" if kind == "tcp" else f"unix:{short_path / 'l.sock'}"
     variables = {"REDIS_SOCKET_TYPE": "tcp", "REDIS_URL": redis_server.url, "USE_STATSD": "0", "PORT": str(free_port())}
-    ours, theirs = ([], {REDIS_VARIABLE: redis_server.url}), ([FROM_ENVIRONMENT], variables)
-    first, environment = theirs if kind == "tcp" else ours
+    first, environment = ((FROM_ENVIRONMENT,), variables) if kind == "tcp" else ((), {REDIS_VARIABLE: redis_server.url})
     command = [sys.executable, "-m", "headgate.ratelimit.main", *first, "--config", str(config), "--address", address]
     command += ["--log-level", "info", "--workers", str(WORKERS), "--drain-seconds", "1"]
     child = Child(command, directory=short_path, name="limiter", environment={**os.environ, **environment})
