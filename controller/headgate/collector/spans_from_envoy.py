@@ -1,13 +1,15 @@
 """Envoy's spans as OpenTelemetry's conventions have them. Pure.
 
 Envoy's tracer knows texts alone, and of an attempt that failed no more than its status and flags: counts become
-numbers, and such an attempt gets its `error.type` and an error's status.
+numbers, the list of finish reasons a list, and such an attempt gets its `error.type` and an error's status.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
+import msgspec
 from headgate.contract.otel import Limits
 from headgate.ledger.errors import BY_FLAG, ErrorKind
 from headgate.runtime.otlp.wire import STATUS_ERROR, limit
@@ -37,6 +39,8 @@ _NUMBERS: Final = frozenset(
 _DIGITS_MAX: Final = 18
 """Of a number that a span can hold."""
 _TRUTHS: Final = frozenset({gen_ai.GEN_AI_REQUEST_STREAM, "error", "canceled"})
+_LISTS: Final = frozenset({gen_ai.GEN_AI_RESPONSE_FINISH_REASONS})
+_read_list: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _FLAGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "UT": "upstream_request_timeout",
@@ -92,10 +96,21 @@ def _mend(span: Any) -> None:
                 pair.value.int_value = int(text)
         elif key in _TRUTHS:
             pair.value.bool_value = pair.value.string_value == "true"
+        elif key in _LISTS:
+            _tell_list(pair.value)
         elif key == "response_flags":
             texts[key] = pair.value.string_value
     if span.kind == _CLIENT and not span.name.startswith(_ASYNC):
         _tell_error(span, attempt_error(texts.get("http.status_code", ""), texts.get("response_flags", "")))
+
+
+def _tell_list(value: Any) -> None:
+    """A list, of the JSON that Envoy makes of one; else it stays what it is."""
+    with suppress(msgspec.DecodeError):
+        texts = _read_list(value.string_value)
+        value.array_value.SetInParent()
+        for text in texts:
+            value.array_value.values.add(string_value=text)
 
 
 def attempt_error(status: str, flags: str) -> str:

@@ -149,6 +149,8 @@ def _values(values: Struct) -> Mapping[str, Value]:
             found[key] = value.number_value
         elif value.HasField("bool_value"):
             found[key] = value.bool_value
+        elif texts := tuple(each.string_value for each in value.list_value.values if each.string_value):
+            found[key] = texts
     return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 from headgate.ledger.record import NO_TOKENS, Tokens
 
-Value = str | float | bool
+Value = str | float | bool | tuple[str, ...]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -32,6 +32,8 @@ _KNOWN: Final = frozenset(
         metadata.MODEL_NAME_OVERRIDE,
         metadata.ROUTE_NAME,
         metadata.RESPONSE_MODEL,
+        metadata.RESPONSE_ID,
+        metadata.FINISH_REASONS,
         metadata.LOSSES,
         metadata.LANE,
         metadata.USAGE_SOURCE,
@@ -135,6 +137,11 @@ def _text(values: Mapping[str, Value], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _texts(values: Mapping[str, Value], key: str) -> tuple[str, ...]:
+    value = values.get(key, ())
+    return value if isinstance(value, tuple) else ()
+
+
 def _count(values: Mapping[str, Value], key: str, otherwise: int | None) -> int | None:
     value = values.get(key)
     return int(value) if isinstance(value, float) else otherwise
@@ -215,6 +222,8 @@ def make_record(
         original_model=model,
         request_model=_text(published, metadata.MODEL_NAME_OVERRIDE) or model,
         response_model=_text(published, metadata.RESPONSE_MODEL) or entry.extracted_model,
+        response_id=_text(published, metadata.RESPONSE_ID),
+        finish_reasons=_texts(published, metadata.FINISH_REASONS),
         status=entry.status,
         error=error,
         details=entry.details,

@@ -93,6 +93,10 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """As the backend was asked."""
     response_model: str = ""
     """As the backend answered."""
+    response_id: str = ""
+    """As the answer calls itself."""
+    finish_reasons: tuple[str, ...] = ()
+    """Why each answer ended, in OpenTelemetry's words."""
     status: int = 0
     error: str = ""
     """An `ErrorKind`; empty for an answer that came through."""

@@ -6,6 +6,7 @@ from typing import Final
 from headgate.contract import metadata as keys
 from headgate.extproc.events import Namespaces, Value
 from headgate.llm.exchange import ResponseTranslation
+from headgate.llm.marks import FINISH_WORDS, Marks
 from headgate.llm.usage import Usage
 
 Clock = Callable[[], float]
@@ -14,6 +15,10 @@ Clock = Callable[[], float]
 
 _TOKENS_MAX: Final = 2**31 - 1
 """Of one answer. Costs multiply counts, and hits are unsigned 32 bits at some services."""
+
+
+_ID_LENGTH_MAX: Final = 256
+"""Providers have at most some dozens; what is longer is no name."""
 
 
 def counts(usage: Usage, *, estimated: bool) -> dict[str, Value]:
@@ -33,6 +38,16 @@ def counts(usage: Usage, *, estimated: bool) -> dict[str, Value]:
             ours[key] = tokens if 0 <= tokens <= _TOKENS_MAX else min(max(tokens, 0), _TOKENS_MAX)
     if ours:
         ours[keys.USAGE_SOURCE] = keys.USAGE_ESTIMATED if estimated else keys.USAGE_REPORTED
+    return ours
+
+
+def marked(marks: Marks) -> dict[str, Value]:
+    """What an answer says of itself."""
+    ours: dict[str, Value] = {}
+    if marks.id:
+        ours[keys.RESPONSE_ID] = marks.id[:_ID_LENGTH_MAX]
+    if marks.reasons:
+        ours[keys.FINISH_REASONS] = tuple(FINISH_WORDS[each] for each in marks.reasons)
     return ours
 
 

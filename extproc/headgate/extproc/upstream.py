@@ -49,7 +49,7 @@ from headgate.extproc.events import (
     ResponseTrailers,
     Value,
 )
-from headgate.extproc.published import Clock, Pace, counts
+from headgate.extproc.published import Clock, Pace, counts, marked
 from headgate.extproc.tap import Tap
 from headgate.llm import planning
 from headgate.llm.endpoints import Endpoint, lookup
@@ -314,6 +314,7 @@ class UpstreamSession:
             keys.MODEL_NAME_OVERRIDE: request.request_model,
             keys.LANE: keys.LANE_EXTPROC,
             keys.USAGE_SOURCE: keys.USAGE_NONE,
+            keys.CONTENT_LENGTH: len(request.body),
         }
         if facts.route:
             ours[keys.ROUTE_NAME] = facts.route
@@ -478,6 +479,7 @@ class UpstreamSession:
         ours = counts(translation.usage, estimated=translation.estimated)
         if translation.response_model:
             ours[keys.RESPONSE_MODEL] = translation.response_model
+        ours |= marked(translation.marks)
         if translation.losses:
             ours[keys.LOSSES] = self._losses(translation)
         return {keys.NAMESPACE: ours} if ours else NO_NAMESPACES

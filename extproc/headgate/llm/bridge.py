@@ -22,6 +22,7 @@ from headgate.llm.estimates import completed, prompt_tokens, written_by
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
 from headgate.llm.hosts.host import Asked, Framing, Host
 from headgate.llm.losses import Loss, format_losses, in_words_of
+from headgate.llm.marks import NO_MARKS, Marks, marks_of
 from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import HostName
 from headgate.llm.response_events import response_events
@@ -219,6 +220,7 @@ class WholeTranslation:
         "estimated",
         "headers",
         "losses",
+        "marks",
         "remove_headers",
         "response_model",
         "streamed",
@@ -245,6 +247,7 @@ class WholeTranslation:
         self.losses = request.losses
         self.usage: Usage = NO_USAGE
         self.estimated = False
+        self.marks: Marks = NO_MARKS
         self.response_model = request.request_model
         self.streamed = False
 
@@ -265,7 +268,7 @@ class WholeTranslation:
         body = read_whole(self._chunks, self._bytes_max)
         self._chunks.clear()
         response = self._provider.decode_response(body, self._request.memo)
-        self.usage = response.usage
+        self.usage, self.marks = response.usage, marks_of(response)
         if self.usage.input is None or self.usage.output is None:
             self.estimated = True
             written = written_by(response) if self.usage.output is None else 0
@@ -290,6 +293,8 @@ class WholeTranslation:
 
 class ErrorTranslation:
     """A provider's error, said in the client's dialect. The status is the provider's."""
+
+    marks: Marks = NO_MARKS
 
     __slots__ = (
         "_chunks",

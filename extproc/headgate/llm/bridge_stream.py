@@ -5,6 +5,8 @@ from typing import Final
 
 from headgate.llm.answer_losses import StreamLosses
 from headgate.llm.canonical import (
+    Finish,
+    OtherAnswer,
     Ping,
     Start,
     StreamEvent,
@@ -20,6 +22,7 @@ from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import COMMENT
 from headgate.llm.hosts.host import Framing
 from headgate.llm.losses import Loss
+from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.stream_ends import CUT, LIFECYCLE, NEWS_TOKENS, Held
 from headgate.llm.usage import NO_USAGE, Usage
 
@@ -55,6 +58,7 @@ class StreamTranslation:
         "_written",
         "estimated",
         "headers",
+        "marks",
         "remove_headers",
         "reported",
         "response_model",
@@ -89,6 +93,7 @@ class StreamTranslation:
         self._lost = StreamLosses({**client.unsaid, **client.unsaid_streamed})
         self.usage: Usage = NO_USAGE
         self.estimated = False
+        self.marks: Marks = NO_MARKS
         self.response_model = request.request_model
         self.streamed = True
 
@@ -193,6 +198,8 @@ class StreamTranslation:
             else:
                 if kind in self._lost.kinds:
                     self._lost.note(event)
+                if kind is Finish or kind is OtherAnswer:
+                    self.marks = self.marks.after(event)
                 written += written_in(event)
                 if self._held is not None and kind not in LIFECYCLE:
                     self._held.over = True
@@ -216,8 +223,9 @@ class StreamTranslation:
         self.reported = self.reported.merge(event.usage)
         if not self.estimated:
             self.usage = self.reported
-        if isinstance(event, Start) and event.model:
-            self.response_model = event.model
+        if isinstance(event, Start):
+            self.marks = self.marks.after(event)
+            self.response_model = event.model or self.response_model
         return event.usage.output is not None
 
     def _inflate(self, data: bytes) -> bytes:

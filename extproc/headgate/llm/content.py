@@ -7,7 +7,7 @@ Images, sounds and files are told of, not copied. What a dialect alone understan
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias, assert_never
+from typing import TypeAlias, assert_never
 
 import msgspec
 from headgate.llm.canonical import (
@@ -56,20 +56,10 @@ from headgate.llm.canonical import (
     UsageUpdate,
 )
 from headgate.llm.dialects.dialect import NO_MEMO, ChatDialect
+from headgate.llm.marks import FINISH_WORDS
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 Object = dict[str, Json]
-
-_REASONS: Final[Mapping[FinishReason, str]] = {
-    FinishReason.STOP: "stop",
-    FinishReason.STOP_SEQUENCE: "stop",
-    FinishReason.LENGTH: "length",
-    FinishReason.CONTEXT_WINDOW: "length",
-    FinishReason.TOOL_CALLS: "tool_call",
-    FinishReason.REFUSAL: "content_filter",
-    FinishReason.PAUSE: "pause",
-}
-"""The convention's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +121,15 @@ def _whole(response: ChatResponse) -> Answered:
     given = [(response.parts, response.finish_reason)]
     given += [(each.parts, each.finish_reason) for each in response.alternatives]
     messages: list[Json] = [_message([_part(part) for part in parts], reason) for parts, reason in given]
-    return Answered(id=response.id, messages=messages, finish_reasons=[_REASONS[reason] for _, reason in given])
+    return Answered(id=response.id, messages=messages, finish_reasons=[FINISH_WORDS[reason] for _, reason in given])
 
 
 def _message(parts: Sequence[Json], reason: FinishReason | None) -> Object:
-    return {"role": "assistant", "parts": parts, "finish_reason": _REASONS[reason] if reason is not None else "error"}
+    return {
+        "role": "assistant",
+        "parts": parts,
+        "finish_reason": FINISH_WORDS[reason] if reason is not None else "error",
+    }
 
 
 def _tool(tool: FunctionTool) -> Object:
@@ -272,5 +266,5 @@ class _Told:
 
     def answered(self) -> Answered:
         given = [self.messages[number] for number in sorted(self.messages)]
-        reasons = [_REASONS[each.reason] for each in given if each.reason is not None]
+        reasons = [FINISH_WORDS[each.reason] for each in given if each.reason is not None]
         return Answered(id=self.id, messages=[each.message() for each in given], finish_reasons=reasons)

@@ -10,6 +10,7 @@ from headgate.llm.canonical import ChatRequest
 from headgate.llm.dialects.dialect import NO_MEMO, Memo
 from headgate.llm.endpoints import NO_PATH, Endpoint, PathFacts
 from headgate.llm.losses import Loss
+from headgate.llm.marks import Marks
 from headgate.llm.usage import Usage
 
 Lane = Literal["relay", "bridge"]
@@ -78,6 +79,11 @@ class ResponseTranslation(Protocol):
     @property
     def response_model(self) -> str:
         """As the provider named it, else the request model."""
+        ...
+
+    @property
+    def marks(self) -> Marks:
+        """What is known so far; final after `close`."""
         ...
 
     @property

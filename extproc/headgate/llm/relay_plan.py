@@ -18,6 +18,7 @@ from headgate.llm.errors import ErrorDetail, UpstreamError, kind_of_status
 from headgate.llm.estimates import BYTES_PER_TOKEN
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
 from headgate.llm.hosts.host import Asked, Host
+from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import DialectName, Operation
 from headgate.llm.operations.reader import RelayReader
@@ -203,6 +204,10 @@ class RelayTranslation:
         model = "" if self._reader is None else self._reader.response_model
         return model or self._request.request_model
 
+    @property
+    def marks(self) -> Marks:
+        return NO_MARKS if self._reader is None else self._reader.marks
+
     def hold(self) -> bool:
         """Bytes pass at once."""
         return False
@@ -218,6 +223,8 @@ class RelayTranslation:
 
 class PageTranslation:
     """An error that is no JSON (a proxy's HTML page): said in the client's dialect, the page quoted in part."""
+
+    marks: Marks = NO_MARKS
 
     __slots__ = (
         "_dialect",

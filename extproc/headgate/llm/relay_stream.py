@@ -12,6 +12,7 @@ from headgate.llm.errors import ErrorDetail, StreamFailed, UpstreamError
 from headgate.llm.exchange import UpstreamRequest
 from headgate.llm.framing.sse import encode_sse
 from headgate.llm.hosts.host import Framing
+from headgate.llm.marks import Marks
 from headgate.llm.operations.reader import RelayReader
 from headgate.llm.stream_ends import CUT, Held, Overheard
 from headgate.llm.usage import NO_USAGE, Usage
@@ -48,6 +49,10 @@ class RelayedStream:
     @property
     def response_model(self) -> str:
         return self._reader.response_model or self._request.request_model
+
+    @property
+    def marks(self) -> Marks:
+        return self._heard.marks
 
     def hold(self) -> bool:
         """See `ResponseTranslation`; what is kept is bounded (`Held`)."""
@@ -128,6 +133,10 @@ class UnwrappedTranslation:
     @property
     def response_model(self) -> str:
         return self._reader.response_model or self._request.request_model
+
+    @property
+    def marks(self) -> Marks:
+        return self._heard.marks
 
     def hold(self) -> bool:
         """See `ResponseTranslation`; what is kept is bounded (`Held`)."""

@@ -7,6 +7,8 @@ from types import MappingProxyType
 from typing import Final
 
 from headgate.llm.canonical import (
+    Finish,
+    OtherAnswer,
     PartStop,
     Ping,
     RefusalStart,
@@ -22,6 +24,7 @@ from headgate.llm.errors import ErrorDetail, ErrorKind, UpstreamError
 from headgate.llm.estimates import completed, tokens_of, written_in
 from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import COMMENT
+from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.names import DialectName
 from headgate.llm.usage import Usage
 
@@ -99,7 +102,7 @@ class Held:
 class Overheard:
     """A stream that is relayed, and read on the way. Never fails: what cannot be read is not read on."""
 
-    __slots__ = ("_decoder", "_frames", "_readable", "_written", "failure", "held")
+    __slots__ = ("_decoder", "_frames", "_readable", "_written", "failure", "held", "marks")
 
     def __init__(self, dialect: ChatDialect) -> None:
         self._frames = dialect.frames()
@@ -109,6 +112,7 @@ class Overheard:
         self.failure: ErrorDetail | None = None
         """What the provider said of its failing."""
         self.held: Held | None = None
+        self.marks: Marks = NO_MARKS
 
     @property
     def cut(self) -> bool:
@@ -166,11 +170,14 @@ class Overheard:
             case StreamFailure(error=error):
                 self.failure = error
             case Start(usage=usage) | UsageUpdate(usage=usage):
+                self.marks = self.marks.after(event)
                 if usage.output is not None:
                     self._written = 0
             case Ping():
                 self._wait()
             case _:
+                if isinstance(event, Finish | OtherAnswer):
+                    self.marks = self.marks.after(event)
                 self._written += written_in(event)
                 if self.held is not None and type(event) not in LIFECYCLE:
                     self.held.over = True

@@ -77,6 +77,8 @@ def test_translated_request(stage: Stage, ledger: LedgerFile) -> None:
     assert stage.chat("claude").status_code == 200
     row = ledger.wait(before + 1)[-1]
     assert (row["lane"], row["total_tokens"]) == ("extproc", 18)
+    assert row["response_id"]
+    assert row["finish_reasons"] == '["stop"]'
 
 
 def test_failover_tells_of_both_attempts(stage: Stage, ledger: LedgerFile) -> None:

@@ -155,6 +155,18 @@ def test_what_is_no_stream_is_not_timed(published: Mapping[str, Mapping[str, Any
     assert not published[name].keys() & {"token_latency_ttft", "token_latency_itl"}
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_processed_answer_says_its_id_and_why_it_ended(stage: Stage, streamed: bool) -> None:
+    path = f"/v1/chat/completions?of=marks-{streamed}"
+    answer = stage.chat("claude", path=path, stream=streamed)
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    said = entry["metadata"]
+    assert said["response_id"]
+    assert f'"id":"{said["response_id"]}"' in answer.text
+    assert said["finish_reasons"] == ["stop"]
+    assert said["content_length"] == len(stage["anthropic"].last.body)
+
+
 def test_how_it_was_timed_stays_inside(stage: Stage) -> None:
     answer = stage.chat("gpt")
     assert not [name for name in answer.headers if name.startswith("x-headgate")]

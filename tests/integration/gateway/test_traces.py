@@ -120,6 +120,8 @@ def test_translated_request(stage: Stage, receiver: OtlpReceiver) -> None:
     request = the_request(spans, asked)
     assert request["gen_ai.provider.name"] == "anthropic"
     assert request["headgate.lane"] == "extproc"
+    assert request["gen_ai.response.id"]
+    assert request["gen_ai.response.finish_reasons"] == ["stop"]
     (attempt,) = attempts_of(spans, request)
     assert stage["anthropic"].last.header("traceparent") == f"00-{asked.trace}-{attempt.id}-01"
     (processor,) = [span for span in spans if "ExternalProcessor" in span.name]

@@ -41,6 +41,8 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     original_model: str = ""
     request_model: str = ""
     response_model: str = ""
+    response_id: str = ""
+    finish_reasons: tuple[str, ...] = ()
     status: int
     error: str = ""
     details: str = ""

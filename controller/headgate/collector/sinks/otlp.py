@@ -22,6 +22,8 @@ def _attributes(record: UsageRecord) -> Iterator[tuple[str, Value | None]]:
     yield gen_ai.GEN_AI_OPERATION_NAME, record.operation
     yield gen_ai.GEN_AI_REQUEST_MODEL, record.request_model
     yield gen_ai.GEN_AI_RESPONSE_MODEL, record.response_model
+    yield gen_ai.GEN_AI_RESPONSE_ID, record.response_id
+    yield gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, record.finish_reasons
     yield gen_ai.GEN_AI_USAGE_INPUT_TOKENS, tokens.input
     yield gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS, tokens.output
     yield gen_ai.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, tokens.cached_input
@@ -50,7 +52,7 @@ def _attributes(record: UsageRecord) -> Iterator[tuple[str, Value | None]]:
 
 def log_record(record: UsageRecord) -> LogRecord:
     """What is not known is left out."""
-    known = {key: value for key, value in _attributes(record) if value is not None and value != ""}
+    known = {key: value for key, value in _attributes(record) if value is not None and value not in ("", ())}
     ended = record.started_ns + int(record.duration_ms * 1e6)
     return LogRecord(event=otel.OPERATION_EVENT, time_ns=ended, attributes=known, failed=bool(record.error))
 

@@ -45,6 +45,8 @@ EVENTS: Final = Table(
     Column("original_model", LongText, nullable=False),
     Column("request_model", LongText, nullable=False),
     Column("response_model", LongText, nullable=False),
+    Column("response_id", LongText, nullable=False),
+    Column("finish_reasons", LongText, nullable=False),
     Column("status", Integer, nullable=False),
     Column("error", String(64), nullable=False),
     Column("details", LongText, nullable=False),
@@ -71,7 +73,7 @@ EVENTS: Final = Table(
     Index("usage_events_by_time", "started_ns"),
     Index("usage_events_by_request", "request_id"),
 )
-"""Lists and maps (`flags`, `attempted`, `costs`, `labels`) are JSON text: nobody asks by them."""
+"""Lists and maps (`finish_reasons`, `flags`, `attempted`, `costs`, `labels`) are JSON text: nobody asks by them."""
 
 DIMENSIONS: Final = ("hour", "client", "team", "model", "served_model", "service", "provider", "route", "error")
 """What rows of sums are told apart by. `model` is the one that was asked for, `served_model` what the backend was."""

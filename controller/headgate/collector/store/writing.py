@@ -98,6 +98,8 @@ def _row(record: UsageRecord) -> tuple[Value, ...]:
         record.original_model,
         record.request_model,
         record.response_model,
+        record.response_id,
+        _list(record.finish_reasons),
         record.status,
         record.error,
         record.details,

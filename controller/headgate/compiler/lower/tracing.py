@@ -288,6 +288,8 @@ def _tags(tracing: Tracing) -> Iterator[CustomTag]:
         yield formatted(gen_ai.GEN_AI_PROVIDER_NAME, provider)
         yield formatted(gen_ai.GEN_AI_REQUEST_MODEL, _SENT)
         yield _published(gen_ai.GEN_AI_RESPONSE_MODEL, metadata.RESPONSE_MODEL)
+        yield _published(gen_ai.GEN_AI_RESPONSE_ID, metadata.RESPONSE_ID)
+        yield _published(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, metadata.FINISH_REASONS)
         yield _internal(gen_ai.GEN_AI_REQUEST_STREAM, metadata.INTERNAL_STREAM)
         yield from (_count(attribute, key) for attribute, key in _USAGE)
     else:

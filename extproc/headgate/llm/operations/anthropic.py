@@ -1,6 +1,8 @@
 """What Anthropic's messages and token counts tell of usage and model, whole or as events of a stream."""
 
 import msgspec
+from headgate.llm.dialects.anthropic.response import finish_reason_of
+from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.usage import NO_USAGE, Usage
 
 
@@ -22,6 +24,8 @@ class _Message(msgspec.Struct, frozen=True):
 
 
 class _MessageOrEvent(msgspec.Struct, frozen=True):
+    id: str | None = None
+    stop_reason: str | None = None
     model: str | None = None
     usage: _Counted | None = None
     message: _Message | str | None = None
@@ -37,10 +41,11 @@ class MessagesUsage:
     """Usage of messages. Counts are cumulative; input counts come with the start, and again at the end from some
     servers, where a 0 after something else is not believed."""
 
-    __slots__ = ("_cached", "_created", "_input", "_output", "_thinking", "response_model")
+    __slots__ = ("_cached", "_created", "_input", "_output", "_thinking", "marks", "response_model")
 
     def __init__(self) -> None:
         self.response_model = ""
+        self.marks: Marks = NO_MARKS
         self._input: int | None = None
         self._cached: int | None = None
         self._created: int | None = None
@@ -59,6 +64,8 @@ class MessagesUsage:
     def read(self, data: bytes) -> None:
         """A whole answer or one event."""
         answer = _decode(data)
+        stopped = (finish_reason_of(answer.stop_reason, called_tools=False),) if answer.stop_reason else ()
+        self.marks = Marks(answer.id or "", stopped)
         message = answer.message if isinstance(answer.message, _Message) else None
         self.response_model = (message.model if message is not None else answer.model) or self.response_model
         counted = message.usage if message is not None else answer.usage

@@ -1,6 +1,7 @@
 """What Cohere's answers tell of usage: tokens where they are told, else the units that are billed."""
 
 import msgspec
+from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.usage import NO_USAGE, Usage
 
 
@@ -23,6 +24,8 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 class RerankUsage:
     """Usage of rerank; the answer names no model."""
+
+    marks: Marks = NO_MARKS
 
     __slots__ = ("response_model", "usage")
 

@@ -17,6 +17,7 @@ from headgate.llm.errors import UpstreamError
 from headgate.llm.exchange import Lane, LocalCount, Plan, ResponseTranslation, UpstreamRequest
 from headgate.llm.hosts.host import Asked, Host
 from headgate.llm.losses import Loss
+from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import DialectName, HostName
 from headgate.llm.operations.codec import A, Answered, Codec, Q
@@ -226,6 +227,8 @@ Finish = Callable[[bytes], tuple[bytes, Usage, str]]
 
 class AnswerTranslation:
     """An operation's answer: it comes whole, and goes whole."""
+
+    marks: Marks = NO_MARKS  # no chat
 
     __slots__ = (
         "_bytes_max",

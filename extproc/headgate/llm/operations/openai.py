@@ -5,19 +5,23 @@ input and output tokens, and their streams say so inside the last event.
 """
 
 import msgspec
+from headgate.llm.canonical import FinishReason
 from headgate.llm.dialects.openai_chat import wire
-from headgate.llm.dialects.openai_chat.response import decode_usage
+from headgate.llm.dialects.openai_chat.response import FINISH_REASONS, decode_usage
+from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.usage import NO_USAGE, Usage
 
 
-class _UsageChoice(msgspec.Struct, frozen=True):
+class _Choice(msgspec.Struct, frozen=True):
     usage: wire.WireUsage | None = None
+    finish_reason: str | None = None
 
 
 class _Completion(msgspec.Struct, frozen=True):
+    id: str | None = None
     model: str | None = None
     usage: wire.WireUsage | None = None
-    choices: list[_UsageChoice] | None = None
+    choices: list[_Choice] | None = None
     x_groq: wire.GroqExtension | None = None
 
 
@@ -27,15 +31,18 @@ _decode_completion = msgspec.json.Decoder(_Completion).decode
 class PromptUsage:
     """Usage of chat completions, completions and embeddings. The last usage told wins: some servers count up."""
 
-    __slots__ = ("response_model", "usage")
+    __slots__ = ("marks", "response_model", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage = NO_USAGE
         self.response_model = ""
+        self.marks: Marks = NO_MARKS
 
     def read(self, data: bytes) -> None:
         """A whole answer or one chunk."""
         answer = _decode_completion(data)
+        given = [each.finish_reason for each in answer.choices or () if each.finish_reason]
+        self.marks = Marks(answer.id or "", tuple(FINISH_REASONS.get(each, FinishReason.STOP) for each in given))
         if answer.model:
             self.response_model = answer.model
         usage = answer.usage
@@ -86,6 +93,7 @@ class _Response(msgspec.Struct, frozen=True):
 
 class _ResponseOrEvent(msgspec.Struct, frozen=True):
     type: str | None = None
+    id: str | None = None
     model: str | None = None
     usage: _InputUsage | None = None
     response: _Response | None = None
@@ -100,15 +108,18 @@ _decode_response = msgspec.json.Decoder(_ResponseOrEvent).decode
 class InputUsage:
     """Usage of responses, their token counts, images and audio."""
 
-    __slots__ = ("response_model", "usage")
+    __slots__ = ("marks", "response_model", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage = NO_USAGE
         self.response_model = ""
+        self.marks: Marks = NO_MARKS
+        """Why a response ended is told by what it holds, which is not read."""
 
     def read(self, data: bytes) -> None:
         """A whole answer or one event."""
         answer = _decode_response(data)
+        self.marks = Marks(answer.id or "")
         response = answer.response
         self.response_model = (response.model if response is not None else answer.model) or self.response_model
         usage = response.usage if response is not None else answer.usage

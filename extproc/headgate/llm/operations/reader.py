@@ -6,6 +6,7 @@
 
 from typing import Protocol
 
+from headgate.llm.marks import Marks
 from headgate.llm.usage import Usage
 
 
@@ -18,6 +19,11 @@ class RelayReader(Protocol):
     @property
     def response_model(self) -> str:
         """Empty until, or unless, the provider names one."""
+        ...
+
+    @property
+    def marks(self) -> Marks:
+        """Of a chat's answer that comes whole; of streams nothing, for `Overheard` reads those."""
         ...
 
     def feed(self, data: bytes) -> bytes:

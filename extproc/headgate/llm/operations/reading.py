@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import msgspec
 from headgate.llm.errors import UpstreamError
 from headgate.llm.framing.sse import EVENT_BYTES_MAX, SseDecoder
+from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.usage import NO_USAGE, Usage
 
 WHOLE_BYTES_MAX: Final = 52_428_800
@@ -28,6 +29,9 @@ class UsageSource(Protocol):
     @property
     def response_model(self) -> str: ...
 
+    @property
+    def marks(self) -> Marks: ...
+
     def read(self, data: bytes) -> None:
         """A whole answer, or an event for which `is_wanted` said yes. Raises what msgspec raises."""
         ...
@@ -42,6 +46,7 @@ class SilentReader:
 
     usage: Usage = NO_USAGE
     response_model = ""
+    marks: Marks = NO_MARKS
 
     def feed(self, data: bytes) -> bytes:
         """The same bytes."""
@@ -70,6 +75,10 @@ class WholeReader:
     def response_model(self) -> str:
         return self._source.response_model
 
+    @property
+    def marks(self) -> Marks:
+        return self._source.marks
+
     def feed(self, data: bytes) -> bytes:
         """The same bytes."""
         self._size += len(data)
@@ -90,6 +99,8 @@ class WholeReader:
 
 class StreamReader:
     """Passes bytes at once, reads the events in them."""
+
+    marks: Marks = NO_MARKS
 
     __slots__ = ("_decoder", "_source")
 
@@ -135,6 +146,8 @@ class HidingStreamReader:
     Bytes of an event are held until it is complete, then go out as they came. An event larger than `EVENT_BYTES_MAX` is
     let go unread.
     """
+
+    marks: Marks = NO_MARKS
 
     __slots__ = ("_begun", "_held", "_is_hidden", "_searched", "_source")
 
