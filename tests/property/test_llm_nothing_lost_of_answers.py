@@ -1,7 +1,7 @@
 """Everything that a provider's answer holds reaches the client, or is named in the losses: taking it away changes what
 the client gets or what is said to be lost. Whole answers, and the same as streams."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,6 @@ def _poorer(answer: ChatResponse) -> Iterator[Taken]:
 
 
 def _poorer_members(answer: ChatResponse) -> Iterator[Taken]:
-    """Streams have none: no decoder of a stream reads them."""
     for dialect, members in answer.extras.items():
         for name, raw in members.items():
             if name in SAID_AS_CITATIONS:
@@ -106,19 +105,18 @@ def _answer(provider: DialectName, path: Path) -> ChatResponse | None:
 def test_nothing_of_an_answer_vanishes_in_silence(provider: DialectName, path: Path, client: DialectName) -> None:
     answer = _answer(provider, path)
     if answer is not None:
-        taken = (*_poorer(answer), *_poorer_members(answer))
-        assert _silent(_whole, client, answer, taken) == []
+        assert _silent(_whole, client, answer) == []
 
 
 @pytest.mark.parametrize(("provider", "path", "client"), _rows())
 def test_nothing_of_a_stream_vanishes_in_silence(provider: DialectName, path: Path, client: DialectName) -> None:
     answer = _answer(provider, path)
     if answer is not None:
-        assert _silent(_streamed, client, answer, tuple(_poorer(answer))) == []
+        assert _silent(_streamed, client, answer) == []
 
 
-def _silent(told: Told, client: DialectName, answer: ChatResponse, taken: Sequence[Taken]) -> list[str]:
-    all_of_it = told(client, answer)[0]
+def _silent(told: Told, client: DialectName, answer: ChatResponse) -> list[str]:
+    all_of_it, taken = told(client, answer)[0], (*_poorer(answer), *_poorer_members(answer))
     return [
         name for name, poorer, alone in taken if told(client, poorer)[0] == all_of_it and not told(client, alone)[1]
     ]

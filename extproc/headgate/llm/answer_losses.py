@@ -5,16 +5,18 @@ things that an answer says or that a client must send back; not told are finer g
 source the cited words stand, details of the usage, which of the stop sequences it was).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
 from headgate.llm.canonical import (
     Alternative,
+    AnswerMembers,
     Base64Source,
     ChatResponse,
     Citation,
     CitationDelta,
+    Extras,
     ImagePart,
     LogprobsDelta,
     MediaOutput,
@@ -73,11 +75,13 @@ _NO_SUCH_MEMBER: Final = "answers of this dialect have no such member"
 def losses_of(answer: ChatResponse, unsaid: Unsaid, extras: frozenset[str]) -> tuple[Loss, ...]:
     """The losses of a whole answer, each once. `extras`: members of other dialects that this one's answers repeat."""
     found = dict.fromkeys(matter for matter in _matters(answer) if matter in unsaid)
-    losses = [Loss(matter, "dropped", unsaid[matter]) for matter in found]
-    for members in answer.extras.values():
-        unknown = (name for name in members if name not in SAID_AS_CITATIONS and name not in extras)
-        losses.extend(Loss(f"answer.{name}", "dropped", _NO_SUCH_MEMBER) for name in unknown)
-    return tuple(losses)
+    return (*(Loss(matter, "dropped", unsaid[matter]) for matter in found), *_unknown_members(answer.extras, extras))
+
+
+def _unknown_members(members: Extras, repeated: frozenset[str] = frozenset()) -> Iterator[Loss]:
+    for each in members.values():
+        unknown = (name for name in each if name not in SAID_AS_CITATIONS and name not in repeated)
+        yield from (Loss(f"answer.{name}", "dropped", _NO_SUCH_MEMBER) for name in unknown)
 
 
 class StreamLosses:
@@ -93,10 +97,16 @@ class StreamLosses:
 
     def note(self, event: StreamEvent) -> None:
         """An event of one of the `kinds`."""
-        for matter in _matters_of(event):
-            reason = self._unsaid.get(matter)
-            if reason is not None and all(loss.path != matter for loss in self.found):
-                self.found = (*self.found, Loss(matter, "dropped", reason))
+        if isinstance(event, AnswerMembers):
+            self._add(_unknown_members(event.extras))
+            return
+        lost = (matter for matter in _matters_of(event) if matter in self._unsaid)
+        self._add(Loss(matter, "dropped", self._unsaid[matter]) for matter in lost)
+
+    def _add(self, losses: Iterable[Loss]) -> None:
+        for loss in losses:
+            if loss not in self.found:
+                self.found = (*self.found, loss)
 
 
 _EVENTS: Final[Mapping[Matter, type[StreamEvent]]] = {
@@ -121,7 +131,7 @@ _EVENTS: Final[Mapping[Matter, type[StreamEvent]]] = {
 
 def kinds_of(unsaid: Unsaid) -> frozenset[type[StreamEvent]]:
     """The events in which something of that may come."""
-    return frozenset((OtherAnswer, *(_EVENTS[matter] for matter in unsaid))) if unsaid else frozenset()
+    return frozenset((AnswerMembers, OtherAnswer, *(_EVENTS[matter] for matter in unsaid)))
 
 
 def _matters_of(event: StreamEvent) -> Iterator[Matter]:

@@ -370,8 +370,8 @@ class ChatResponse(Value, frozen=True, kw_only=True):
 #   one event. `CitationDelta` and `LogprobsDelta` belong to the open text part.
 # * Text, thinking and refusal parts are stopped before another part starts. Tool calls may overlap: providers that do
 #   not say when a call is complete leave them open until the end, and may interleave their deltas.
-# * `Finish` comes at most once and after it only `UsageUpdate` and `OtherAnswer`; the end of input ends the message. A
-#   stream that ended without `Finish` was cut.
+# * `Finish` comes at most once and after it only `UsageUpdate`, `OtherAnswer` and `AnswerMembers`; the end of input
+#   ends the message. A stream that ended without `Finish` was cut.
 
 
 class Start(Value, frozen=True, tag="start"):
@@ -474,6 +474,12 @@ class OtherAnswer(Value, frozen=True, tag="other_answer"):
     event: "PartEvent"
 
 
+class AnswerMembers(Value, frozen=True, tag="members"):
+    """Members that only one dialect's answers have (`ChatResponse.extras`), as the stream's end leaves them."""
+
+    extras: Extras
+
+
 class UsageUpdate(Value, frozen=True, tag="usage"):
     """What is known so far, cumulative: merge it into what was known."""
 
@@ -515,4 +521,4 @@ PartEvent: TypeAlias = (
 )
 """What one answer says, between its start and its end."""
 
-StreamEvent: TypeAlias = Start | PartEvent | OtherAnswer | UsageUpdate | StreamFailure | Ping
+StreamEvent: TypeAlias = Start | PartEvent | OtherAnswer | AnswerMembers | UsageUpdate | StreamFailure | Ping

@@ -11,6 +11,7 @@ from typing import TypeAlias, assert_never
 
 import msgspec
 from headgate.llm.canonical import (
+    AnswerMembers,
     ArgumentsDelta,
     Base64Source,
     ChatRequest,
@@ -259,7 +260,7 @@ class _Told:
                 self.id = event.id
             case OtherAnswer():
                 self.messages.setdefault(event.number, _Message()).take(event.event)
-            case UsageUpdate() | StreamFailure() | Ping():
+            case AnswerMembers() | UsageUpdate() | StreamFailure() | Ping():
                 pass
             case _:
                 self.messages.setdefault(0, _Message()).take(event)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from headgate.llm.canonical import (
     Alternative,
+    AnswerMembers,
     ArgumentsDelta,
     ChatResponse,
     CitationDelta,
@@ -39,12 +40,14 @@ from headgate.llm.canonical import (
 
 
 def response_events(response: ChatResponse) -> Iterator[StreamEvent]:
-    """Start, the parts in order, the finish, the other answers, the usage."""
+    """Start, the parts in order, the finish, the other answers, members of its own dialect, the usage."""
     yield Start(id=response.id, model=response.model, created=response.created, service_tier=response.service_tier)
     yield from _answer_events(response)
     for number, alternative in enumerate(response.alternatives, start=1):
         for event in _answer_events(alternative):
             yield OtherAnswer(number, event)
+    if response.extras:
+        yield AnswerMembers(response.extras)
     yield UsageUpdate(response.usage)
 
 

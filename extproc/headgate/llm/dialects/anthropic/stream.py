@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 from headgate.llm.canonical import (
+    AnswerMembers,
     ArgumentsDelta,
     CitationDelta,
     Finish,
@@ -371,7 +372,7 @@ class StreamEncoder:
                 self._finish = event
             case CitationDelta():
                 return self._cite(event)
-            case LogprobsDelta() | MediaOutput() | OpaqueOutput() | OtherAnswer():
+            case LogprobsDelta() | MediaOutput() | OpaqueOutput() | OtherAnswer() | AnswerMembers():
                 return b""
             case Ping():
                 return _PING if self._started else b""

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 from headgate.llm.call_order import CallOrder
 from headgate.llm.canonical import (
+    AnswerMembers,
     ArgumentsDelta,
     Base64Source,
     CitationDelta,
@@ -131,7 +132,7 @@ class StreamEncoder:
                 self._usage = self._usage.merge(event.usage)
             case Finish():
                 self._finish = event
-            case LogprobsDelta() | OpaqueOutput() | OtherAnswer() | Ping() | StreamFailure():
+            case LogprobsDelta() | OpaqueOutput() | OtherAnswer() | AnswerMembers() | Ping() | StreamFailure():
                 pass
         return b""
 

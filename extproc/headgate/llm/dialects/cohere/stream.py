@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 from headgate.llm.canonical import (
+    AnswerMembers,
     ArgumentsDelta,
     CitationDelta,
     Finish,
@@ -341,8 +342,10 @@ class StreamEncoder:
                 self._finish = event
             case StreamFailure():
                 return self.fail(event.error)
-            case RedactedThinking() | MediaOutput() | OpaqueOutput() | OtherAnswer() | SignatureDelta() | Ping():
-                pass  # this dialect has no place for them
+            case RedactedThinking() | SignatureDelta() | MediaOutput() | OpaqueOutput():
+                pass
+            case OtherAnswer() | AnswerMembers() | Ping():
+                pass
             case _:
                 raise AssertionError(f"{type(event).__name__} is said at once")
         return b""

@@ -175,7 +175,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         alternatives=tuple(others),
         usage=usage_of(answer.usage_metadata),
         created=created_of(answer.create_time),
-        extras=_extras(candidate),
+        extras=extras_of(candidate),
     )
 
 
@@ -193,7 +193,8 @@ def _without_candidates(answer: wire.Answer) -> ChatResponse:
     )
 
 
-def _extras(candidate: wire.Candidate) -> Extras:
+def extras_of(candidate: wire.Candidate) -> Extras:
+    """What only this dialect says of an answer."""
     found = {
         name: raw
         for name, raw in (

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 from headgate.llm.canonical import (
+    AnswerMembers,
     ArgumentsDelta,
     Citation,
     CitationDelta,
@@ -53,6 +54,7 @@ from headgate.llm.dialects.gemini.response import (
     created_of,
     decode_answer,
     encode_part,
+    extras_of,
     failed_answer,
     finish_of,
     head_members,
@@ -69,6 +71,7 @@ from headgate.llm.endpoints import PathFacts
 from headgate.llm.errors import ErrorDetail, ErrorKind, UpstreamError
 from headgate.llm.framing.frame import Frame
 from headgate.llm.held_text import held_text
+from headgate.llm.names import DialectName
 from headgate.llm.usage import NO_USAGE, Usage
 
 CITED_CHARACTERS_MAX: Final = 262_144
@@ -92,6 +95,7 @@ class StreamDecoder:
 
     __slots__ = (
         "_calls",
+        "_extras",
         "_finished",
         "_grounding",
         "_held_signature",
@@ -119,6 +123,7 @@ class StreamDecoder:
         self._calls = 0
         self._usage: wire.UsageMetadata | None = None
         self._grounding = wire.ABSENT
+        self._extras: dict[str, msgspec.Raw] = {}
         self._text = held_text()  # of the open text part
         self._text_size = 0
         self._held_signature = ""
@@ -179,6 +184,8 @@ class StreamDecoder:
         if candidate.content is not None:
             for part in candidate.content.parts or ():
                 self._on_part(part, events)
+        for members in extras_of(candidate).values():
+            self._extras.update(members)
         if wire.present(candidate.grounding_metadata):
             self._grounding = candidate.grounding_metadata
         tokens = logprobs_of(candidate.logprobs_result)
@@ -288,6 +295,8 @@ class StreamDecoder:
     def _end(self, reason: FinishReason, events: list[StreamEvent]) -> None:
         self._finished = True
         events.append(Finish(reason))
+        if self._extras:
+            events.append(AnswerMembers({DialectName.GEMINI: self._extras}))
 
 
 # --- encode ----------------------------------------------------------------------------------------------------------
@@ -392,7 +401,7 @@ class StreamEncoder:
                 self._citations.append(citation)
             case LogprobsDelta(tokens=tokens):
                 self._logprobs.extend(tokens)
-            case TextStart() | ThinkingStart() | RefusalStart() | Ping() | StreamFailure():
+            case TextStart() | ThinkingStart() | RefusalStart() | AnswerMembers() | Ping() | StreamFailure():
                 pass
             case _:
                 raise AssertionError(f"{type(event).__name__} is said at once")

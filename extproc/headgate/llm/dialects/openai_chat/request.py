@@ -49,14 +49,10 @@ from headgate.llm.dialects.openai_chat.request_encoding import encode_request
 from headgate.llm.dialects.openai_chat.web_search import PATH, TOOLS, search_of, search_tool
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
-from headgate.llm.members import check_utf8, split_members
 from headgate.llm.names import DialectName
-from headgate.llm.strict import check_others, text_of
+from headgate.llm.strict import decode_strict, text_of
 
 __all__ = ["decode_request", "encode_request"]
-
-_VALUE_PATH: Final = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
-_MISSING: Final = re.compile(r"^Object missing required field `(.*?)`")
 
 _ALLOWED_WORDS: Final = (
     (re.compile(r"^messages\[\d+\]\.role$"), "system, developer, user, assistant, tool or function"),
@@ -74,16 +70,7 @@ _decode_error_member = msgspec.json.Decoder(wire.ToolError).decode
 
 def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     """The client's body. RequestError with the JSON path of the first thing wrong."""
-    members = split_members(body)
-    try:
-        chat = wire.decode_body(body)
-    except msgspec.ValidationError as error:
-        check_utf8(body)
-        raise _refused(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        check_utf8(body)
-        raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from None
-    check_others(body, members, "messages")
+    chat, members = decode_strict(wire.REQUEST_DECODER, body, conversation="messages", allowed=_ALLOWED_WORDS)
     if not chat.model:
         raise RequestError("must not be empty", path="model")
     if not chat.messages:
@@ -106,21 +93,6 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
         include_usage=chat.stream_options is not None and bool(chat.stream_options.include_usage),
         extras={DialectName.OPENAI_CHAT: extras} if extras else {},
     )
-
-
-def _refused(error: msgspec.ValidationError) -> RequestError:
-    """msgspec's words with our path: `messages[0].content: expected …`."""
-    text = str(error)
-    found = _VALUE_PATH.search(text)
-    path = "" if found is None else found.group(1)
-    message = text if found is None else text[: found.start()]
-    missing = _MISSING.match(message)
-    if missing is not None:
-        name = missing.group(1)
-        return RequestError("is required", path=f"{path}.{name}" if path else name)
-    allowed = next((words for pattern, words in _ALLOWED_WORDS if pattern.search(path)), None)
-    message = message[:1].lower() + message[1:]
-    return RequestError(f"{message}; must be {allowed}" if allowed else message, path=path)
 
 
 def _extras(members: dict[str, msgspec.Raw], chat: wire.ChatBody) -> dict[str, msgspec.Raw]:

@@ -10,6 +10,7 @@ from typing import Any, Final, assert_never
 
 import msgspec
 from headgate.llm.canonical import (
+    AnswerMembers,
     ArgumentsDelta,
     Citation,
     CitationDelta,
@@ -135,7 +136,7 @@ class ChatStreamEncoder:
             case TextStart():
                 self._begins = self._length
                 return b""
-            case ThinkingStart() | RefusalStart() | OpaqueOutput():
+            case ThinkingStart() | RefusalStart() | OpaqueOutput() | AnswerMembers():
                 return b""
             case CitationDelta(citation=citation):
                 return self._on_citation(citation)

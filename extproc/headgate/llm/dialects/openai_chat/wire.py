@@ -339,7 +339,7 @@ class ChatBody(msgspec.Struct, frozen=True):
 
 KNOWN_MEMBERS: Final = frozenset(ChatBody.__struct_fields__)
 
-decode_body = msgspec.json.Decoder(ChatBody).decode
+REQUEST_DECODER: Final = msgspec.json.Decoder(ChatBody)
 decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 # --- answer ----------------------------------------------------------------------------------------------------------

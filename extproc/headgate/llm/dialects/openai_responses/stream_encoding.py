@@ -12,6 +12,7 @@ from typing import Final, assert_never
 
 import msgspec
 from headgate.llm.canonical import (
+    AnswerMembers,
     ArgumentsDelta,
     Base64Source,
     Citation,
@@ -181,7 +182,7 @@ class ResponsesStreamEncoder:
             case MediaOutput(part=ImagePart(source=Base64Source(data=data))):
                 self._hold(data)
                 return self._whole_item("ig", lambda item_id: image_item(item_id, data))
-            case MediaOutput() | OpaqueOutput() | OtherAnswer():
+            case MediaOutput() | OpaqueOutput() | OtherAnswer() | AnswerMembers():
                 return b""
             case Start():
                 return self._start(event)
