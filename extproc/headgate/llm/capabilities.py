@@ -3,8 +3,11 @@
 An installation's own rows (`ModelRow`, from a TranslationPolicy) come first and change only what they say.
 
 A model nobody listed gets the last row of its table, written so that the request works and little is lost. Sources: the
-providers' model overviews and migration guides (<https://platform.claude.com/docs/en/about-claude/models/overview>,
-<https://platform.openai.com/docs/models>), and the gates of the baseline.
+providers' model overviews and migration guides, as of November 2026 (<https://platform.claude.com/docs/en/models>,
+<https://developers.openai.com/api/docs/guides/reasoning>, <https://ai.google.dev/gemini-api/docs/models>,
+<https://docs.x.ai/docs/models>, <https://api-docs.deepseek.com/guides/thinking_mode>,
+<https://docs.mistral.ai/capabilities/reasoning/adjustable>, <https://platform.kimi.ai/docs/models>), and the gates of
+the baseline.
 """
 
 from collections.abc import Mapping
@@ -42,6 +45,8 @@ class ClaudeFacts:
     """`thinking.type: enabled` with `budget_tokens`."""
     thinks_by_default: bool = False
     """Thinks unless told `thinking.type: disabled`."""
+    thinking_optional: bool = True
+    """`thinking.type: disabled` is taken."""
     thinking_omitted: bool = False
     """Shows no thinking unless asked to by `thinking.display`."""
     sampling: bool = True
@@ -56,7 +61,7 @@ _MAX: Final = frozenset(("low", "medium", "high", "max"))
 _XHIGH: Final = frozenset(("low", "medium", "high", "xhigh", "max"))
 
 _NEWEST: Final = ClaudeFacts(
-    max_tokens_default=64_000,
+    max_tokens_default=128_000,
     structured_output=True,
     effort=True,
     efforts=_XHIGH,
@@ -65,6 +70,7 @@ _NEWEST: Final = ClaudeFacts(
     sampling=False,
 )
 _THINKING: Final = replace(_NEWEST, thinks_by_default=True)
+_ALWAYS_THINKING: Final = replace(_THINKING, thinking_optional=False)
 _OPUS_4: Final = ClaudeFacts(max_tokens_default=32_000, manual_thinking=True, one_of_temperature_and_top_p=True)
 
 CLAUDE: Final[tuple[tuple[str, ClaudeFacts], ...]] = (
@@ -123,9 +129,11 @@ CLAUDE: Final[tuple[tuple[str, ClaudeFacts], ...]] = (
     ("4-sonnet", ClaudeFacts(max_tokens_default=64_000, manual_thinking=True)),
     ("claude-2", ClaudeFacts(max_tokens_default=4_096, web_search=False)),
     ("claude-instant", ClaudeFacts(max_tokens_default=4_096, web_search=False)),
+    ("opus-5-5", _ALWAYS_THINKING),
+    ("sonnet-5-5", _ALWAYS_THINKING),
+    ("fable", _ALWAYS_THINKING),
+    ("mythos", _ALWAYS_THINKING),
     ("claude", _THINKING),  # newer than this table: what the newest family takes
-    ("mythos", _THINKING),
-    ("fable", _THINKING),
     ("", ClaudeFacts(max_tokens_default=8_192, manual_thinking=True)),  # another vendor's model behind this dialect
 )
 
@@ -195,6 +203,8 @@ class OpenAIFacts:
     """`developer` is known; elsewhere only `system` is safe."""
     sampling: bool = True
     """`temperature`, `top_p` other than 1 are taken."""
+    tools_while_reasoning: bool = True
+    """Functions may be offered while it reasons; else only with the effort `none`."""
     stop_max: int = 1_000
     """Stop sequences taken."""
     output_tokens_max: int | None = None
@@ -212,10 +222,13 @@ class OpenAIFacts:
 _LOW_TO_HIGH: Final = ("low", "medium", "high")
 
 
-def _openai_reasoning(*efforts: str, output_tokens_max: int = 128_000) -> OpenAIFacts:
+def _openai_reasoning(
+    *efforts: str, output_tokens_max: int = 128_000, tools_while_reasoning: bool = True
+) -> OpenAIFacts:
     return OpenAIFacts(
         max_completion_tokens=True,
         efforts=efforts,
+        tools_while_reasoning=tools_while_reasoning,
         developer_role=True,
         sampling=False,
         stop_max=0,
@@ -234,9 +247,15 @@ def _openai_classic(output_tokens_max: int | None = None) -> OpenAIFacts:
     )
 
 
+_LOW_TO_MAX: Final = (*_LOW_TO_HIGH, "xhigh", "max")
+_GPT_5_4: Final = _openai_reasoning("none", *_LOW_TO_HIGH, "xhigh", tools_while_reasoning=False)
+_GPT_5_6: Final = _openai_reasoning("none", *_LOW_TO_MAX, tools_while_reasoning=False)
+
 _THINKING_SWITCH: Final = OpenAIFacts(
     thinking=frozenset(("enabled", "disabled")), reasoning_history="reasoning_content"
 )
+_GROK: Final = OpenAIFacts(efforts=_LOW_TO_HIGH)
+_MISTRAL: Final = OpenAIFacts(efforts=("none", "high"))
 
 _SEARCHING: Final = OpenAIFacts(
     max_completion_tokens=True,
@@ -263,8 +282,18 @@ OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("gpt-5.1", _openai_reasoning("none", "low", "medium", "high")),
     ("gpt-5-codex", _openai_reasoning(*_LOW_TO_HIGH)),
     ("gpt-5-pro", _openai_reasoning("high")),
-    ("gpt-5.", _openai_reasoning("none", "low", "medium", "high", "xhigh")),
+    ("gpt-5.3-chat", _openai_classic(16_384)),
+    ("gpt-5.2", _openai_reasoning("none", *_LOW_TO_HIGH, "xhigh")),
+    ("gpt-5.3", _openai_reasoning("none", *_LOW_TO_HIGH, "xhigh")),
+    ("gpt-5.4", _GPT_5_4),
+    ("gpt-5.5", _GPT_5_4),
+    ("gpt-5.", _GPT_5_6),
     ("gpt-5", _openai_reasoning("minimal", *_LOW_TO_HIGH)),
+    ("gpt-6-astra", _openai_reasoning(*_LOW_TO_MAX, tools_while_reasoning=False)),
+    ("gpt-6.1-sol", _openai_reasoning(*_LOW_TO_MAX, tools_while_reasoning=False)),
+    ("gpt-6.2", _openai_reasoning(*_LOW_TO_MAX, tools_while_reasoning=False)),
+    ("gpt-6", _GPT_5_6),
+    ("gpt-7", _GPT_5_6),  # newer than this table: what the newest family takes
     ("o1", _openai_reasoning(*_LOW_TO_HIGH, output_tokens_max=100_000)),
     ("o3", _openai_reasoning(*_LOW_TO_HIGH, output_tokens_max=100_000)),
     ("o4-mini", _openai_reasoning(*_LOW_TO_HIGH, output_tokens_max=100_000)),
@@ -278,11 +307,20 @@ OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("chatgpt-4o", _openai_classic(16_384)),
     ("chatgpt-", _openai_classic()),
     ("grok-3-mini", OpenAIFacts(efforts=("low", "high"))),
+    ("grok-4.20", OpenAIFacts()),  # reasons or does not, by its name
+    ("grok-4.1", OpenAIFacts()),
+    ("grok-4.3", OpenAIFacts(efforts=("none", *_LOW_TO_HIGH))),
+    ("grok-4.", _GROK),
+    ("mistral-small", _MISTRAL),
+    ("mistral-medium", _MISTRAL),
     ("gemini-2.5", OpenAIFacts(efforts=("none", *_LOW_TO_HIGH))),
     ("gemini-3", OpenAIFacts(efforts=("minimal", *_LOW_TO_HIGH))),
-    ("deepseek", _THINKING_SWITCH),
+    ("deepseek", replace(_THINKING_SWITCH, efforts=("low", "high", "max"))),
     ("glm-", _THINKING_SWITCH),
-    ("kimi-", _THINKING_SWITCH),
+    ("kimi-k2-", _THINKING_SWITCH),
+    ("kimi-k2.7", OpenAIFacts(reasoning_history="reasoning_content", sampling=False)),
+    ("kimi-k2", replace(_THINKING_SWITCH, sampling=False)),
+    ("kimi-", OpenAIFacts(efforts=("low", "high", "max"), reasoning_history="reasoning_content", sampling=False)),
     (
         "claude",  # behind a gateway that speaks OpenAI's dialect
         OpenAIFacts(

@@ -6,7 +6,7 @@ A backend names its vendor (`TranslationPolicy`), or its host's name tells. What
 A vendor that is not known is taken to serve OpenAI's whole API, and to take every member that its models take. Whoever
 runs an older server, or one of which only chat is known, names `ChatCompletions`.
 
-Sources: each vendor's API reference, as of 2026.
+Sources: each vendor's API reference, as of November 2026, at its row.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,72 +27,168 @@ class Vendor:
     lacks: frozenset[Operation] = frozenset()
     """Operations that it does not serve."""
     refuses: frozenset[str] = frozenset()
-    """Members of a chat completion that it answers with an error; they are left out, and reported."""
+    """Members of a chat completion that it answers with an error, or does not heed; they are left out, and reported."""
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
     """Members of a chat completion that have another name here."""
+    named_messages: bool = True
+    """Messages may have a `name`."""
+    tool_choices: frozenset[str] = frozenset(("none", "auto", "required", "named"))
+    """Of `tool_choice`; `named` is an object."""
     usage_unasked: bool = False
     """Streams end with usage by themselves, and `stream_options` is refused."""
+    reasoning: Literal["", "enable_thinking", "reasoning"] = ""
+    """The member that says how much to think, whatever the model; empty: as the model's row says."""
     reasoning_history: Literal["", "reasoning_content", "reasoning"] = ""
     """Under which name earlier turns' reasoning goes back; empty: as the model's row says."""
 
 
-_RESPONSES: Final = frozenset((Operation.RESPONSES, Operation.RESPONSES_INPUT_TOKENS))
 _COUNT: Final = frozenset((Operation.RESPONSES_INPUT_TOKENS,))
+_RESPONSES: Final = _COUNT | {Operation.RESPONSES}
 _COMPLETIONS: Final = frozenset((Operation.COMPLETION,))
 
-_OPENAI_ONLY: Final = frozenset(
-    ("store", "metadata", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "verbosity")
-)
+_OPENAI_ONLY: Final = frozenset(("store", "metadata", "prompt_cache_retention", "safety_identifier", "verbosity"))
 """Members about OpenAI's own service."""
+_UNHEEDED: Final = frozenset(("frequency_penalty", "presence_penalty", "logit_bias", "n"))
+"""Members that several servers leave out."""
+_MAX_TOKENS: Final = MappingProxyType({"max_completion_tokens": "max_tokens"})
+_AUTO: Final = frozenset(("auto",))
 
 VENDORS: Final = (
     Vendor(name="OpenAI", hosts=("api.openai.com",)),  # also said of a server at another's host name that is whole
     Vendor(name="ChatCompletions", lacks=_RESPONSES | _COMPLETIONS),
     Vendor(
+        # <https://docs.mistral.ai/api>. Unknown members are refused: `extra_forbidden`. It completes at `/v1/fim`.
         name="Mistral",
         hosts=("api.mistral.ai",),
-        lacks=_RESPONSES | _COMPLETIONS,
-        # Unknown members are refused: `extra_forbidden`.
-        refuses=_OPENAI_ONLY
-        | {"user", "service_tier", "logit_bias", "logprobs", "top_logprobs", "top_k", "reasoning_effort"},
-        renamed=MappingProxyType({"max_completion_tokens": "max_tokens", "seed": "random_seed"}),
+        lacks=_COMPLETIONS,
+        refuses=(_OPENAI_ONLY - {"metadata"}) | {"user", "logit_bias"},
+        renamed=MappingProxyType({**_MAX_TOKENS, "seed": "random_seed"}),
         usage_unasked=True,
     ),
     Vendor(
+        # <https://console.groq.com/docs/openai>, <https://console.groq.com/docs/api-reference>
         name="Groq",
         hosts=("api.groq.com",),
         lacks=_COUNT | _COMPLETIONS,
-        # <https://console.groq.com/docs/openai>
-        refuses=frozenset(("logprobs", "top_logprobs", "logit_bias", "n")),
+        refuses=_UNHEEDED | {"logprobs", "top_logprobs", "metadata", "store"},
+        named_messages=False,
         reasoning_history="reasoning",
     ),
     Vendor(
+        # <https://api-docs.deepseek.com/api/create-chat-completion>. Completions are another API there, at /beta.
         name="DeepSeek",
         hosts=("api.deepseek.com",),
-        lacks=_RESPONSES | _COMPLETIONS,  # completions are another API there, at /beta
+        lacks=_RESPONSES | _COMPLETIONS,
         refuses=frozenset(("n",)),
-        renamed=MappingProxyType({"max_completion_tokens": "max_tokens"}),
+        renamed=_MAX_TOKENS,
         reasoning_history="reasoning_content",
     ),
+    # <https://docs.x.ai/docs/api-reference>
     Vendor(name="xAI", hosts=("api.x.ai",), lacks=_COUNT, refuses=frozenset(("logit_bias",))),
     Vendor(
+        # <https://docs.together.ai/docs/openai-api-compatibility>
         name="Together",
-        hosts=("api.together.xyz", "api.together.ai"),
+        hosts=("api.together.ai", "api.together.xyz"),
         lacks=_RESPONSES,
-        renamed=MappingProxyType({"max_completion_tokens": "max_tokens"}),
+        renamed=_MAX_TOKENS,
     ),
+    # <https://docs.fireworks.ai/tools-sdks/openai-compatibility>
     Vendor(name="Fireworks", hosts=("api.fireworks.ai",), lacks=_COUNT),
-    Vendor(name="OpenRouter", hosts=("openrouter.ai",), lacks=_COUNT, reasoning_history="reasoning"),
     Vendor(
-        name="Ollama",
-        hosts=("ollama.com",),
-        # Its responses (since 0.13.3) keep nothing either; older servers answer 404.
-        lacks=_RESPONSES,
-        renamed=MappingProxyType({"max_completion_tokens": "max_tokens"}),
+        # <https://openrouter.ai/docs/use-cases/reasoning-tokens>: one member for every model.
+        name="OpenRouter",
+        hosts=("openrouter.ai",),
+        lacks=_COUNT,
+        reasoning="reasoning",
         reasoning_history="reasoning",
     ),
+    Vendor(
+        # <https://docs.ollama.com/api/openai-compatibility>. Its responses (since 0.13.3) keep nothing; older servers
+        # answer 404.
+        name="Ollama",
+        hosts=("ollama.com",),
+        lacks=_RESPONSES,
+        refuses=frozenset(("logit_bias", "n", "user")),
+        renamed=_MAX_TOKENS,
+        reasoning_history="reasoning",
+    ),
+    # <https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html>
     Vendor(name="vLLM", lacks=_COUNT),
+    # <https://docs.sglang.ai/basic_usage/openai_api_completions.html>
     Vendor(name="SGLang", lacks=_COUNT),
+    # <https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md>. Older servers have no responses.
+    Vendor(name="LlamaCpp", lacks=_RESPONSES),
+    # <https://lmstudio.ai/docs/developer/openai-compat>
+    Vendor(name="LMStudio", lacks=_COUNT),
+    Vendor(
+        # <https://inference-docs.cerebras.ai/resources/openai>
+        name="Cerebras",
+        hosts=("api.cerebras.ai",),
+        lacks=_RESPONSES,
+        refuses=frozenset(("frequency_penalty", "presence_penalty", "logit_bias")),
+        reasoning_history="reasoning",
+    ),
+    # <https://docs.sambanova.ai/docs/en/features/openai-compatibility>
+    Vendor(name="SambaNova", hosts=("api.sambanova.ai",), lacks=_RESPONSES, renamed=_MAX_TOKENS),
+    # <https://docs.api.nvidia.com/nim/reference/llm-apis>
+    Vendor(name="NVIDIA", hosts=("integrate.api.nvidia.com",), lacks=_RESPONSES, renamed=_MAX_TOKENS),
+    # <https://huggingface.co/docs/inference-providers>
+    Vendor(name="HuggingFace", hosts=("router.huggingface.co",), lacks=_COUNT | _COMPLETIONS),
+    # <https://platform.kimi.ai/docs/api/overview>
+    Vendor(name="Moonshot", hosts=("api.moonshot.ai", "api.moonshot.cn"), lacks=_COUNT | _COMPLETIONS),
+    Vendor(
+        # <https://docs.z.ai/api-reference/llm/chat-completion>
+        name="ZAI",
+        hosts=("api.z.ai", "open.bigmodel.cn"),
+        lacks=_RESPONSES | _COMPLETIONS,
+        refuses=_UNHEEDED,
+        renamed=_MAX_TOKENS,
+        named_messages=False,
+        tool_choices=_AUTO,
+        usage_unasked=True,
+    ),
+    Vendor(
+        # <https://www.alibabacloud.com/help/en/model-studio/deep-thinking>. Responses are below another path.
+        name="DashScope",
+        hosts=("dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com"),
+        lacks=_RESPONSES | _COMPLETIONS,
+        renamed=_MAX_TOKENS,
+        reasoning="enable_thinking",
+        reasoning_history="reasoning_content",
+    ),
+    Vendor(
+        # <https://platform.minimax.io/docs/api-reference/text-openai-api>
+        name="MiniMax",
+        hosts=("api.minimax.io", "api.minimaxi.com"),
+        lacks=_COUNT | _COMPLETIONS,
+        refuses=_UNHEEDED,
+    ),
+    # <https://deepinfra.com/docs/openai_api>
+    Vendor(name="DeepInfra", hosts=("api.deepinfra.com",), lacks=_RESPONSES, renamed=_MAX_TOKENS),
+    # <https://docs.baseten.co/development/model-apis/overview>
+    Vendor(name="Baseten", hosts=("inference.baseten.co",), lacks=_RESPONSES, renamed=_MAX_TOKENS),
+    # <https://docs.tokenfactory.nebius.com>
+    Vendor(
+        name="Nebius",
+        hosts=("api.tokenfactory.nebius.com", "api.studio.nebius.com", "api.studio.nebius.ai"),
+        lacks=_RESPONSES,
+        renamed=_MAX_TOKENS,
+    ),
+    # <https://docs.hyperbolic.xyz/docs/rest-api>
+    Vendor(name="Hyperbolic", hosts=("api.hyperbolic.xyz",), lacks=_RESPONSES, renamed=_MAX_TOKENS),
+    # <https://novita.ai/docs/api-reference/model-apis-llm-create-chat-completion>
+    Vendor(name="Novita", hosts=("api.novita.ai",), lacks=_RESPONSES, renamed=_MAX_TOKENS),
+    # <https://docs.github.com/en/rest/models/inference>
+    Vendor(name="GitHubModels", hosts=("models.github.ai",), lacks=_RESPONSES | _COMPLETIONS),
+    # <https://developers.cloudflare.com/workers-ai/configuration/open-ai-compatibility/>
+    Vendor(name="Cloudflare", hosts=("api.cloudflare.com",), lacks=_COUNT | _COMPLETIONS, renamed=_MAX_TOKENS),
+    Vendor(
+        # <https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/api-reference>
+        name="Databricks",
+        hosts=("cloud.databricks.com", "gcp.databricks.com", "azuredatabricks.net"),
+        lacks=_RESPONSES,
+        renamed=_MAX_TOKENS,
+    ),
 )
 
 BY_NAME: Final = MappingProxyType({vendor.name: vendor for vendor in VENDORS})

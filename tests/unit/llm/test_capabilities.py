@@ -1,8 +1,13 @@
 """Which row of facts a model gets."""
 
+import msgspec
 import pytest
 from headgate.contract.facts import ModelRow
+from headgate.llm.canonical import ChatRequest, FunctionTool, Message, Reasoning, TextPart
 from headgate.llm.capabilities import claude_facts, cohere_facts, gemini_facts, openai_facts
+from headgate.llm.dialects.dialect import Target
+from headgate.llm.dialects.table import DIALECTS
+from headgate.llm.names import DialectName
 
 
 @pytest.mark.parametrize(
@@ -95,3 +100,28 @@ def test_rows_reach_every_dialect() -> None:
     assert (cohere.thinking, cohere.images) == (True, False)
     silent = gemini_facts("gemini-3-pro", (ModelRow(match="gemini", thinking="none"),))
     assert not silent.thinks
+
+
+HELLO = Message("user", (TextPart("Hello!"),))
+TOOL = FunctionTool("look")
+EFFORTS = {"gpt-5.2": "high", "gpt-5.4": "none", "gpt-5.6-sol": "none", "gpt-6.2-sol": "high", "gpt-4o": None}
+
+
+@pytest.mark.parametrize(("model", "effort"), EFFORTS.items())
+def test_tools_exclude_reasoning_where_chat_completions_cannot_have_both(model: str, effort: str | None) -> None:
+    asked = ChatRequest(model=model, messages=(HELLO,), tools=(TOOL,), reasoning=Reasoning(effort="high"))
+    encoded = DIALECTS[DialectName.OPENAI_CHAT].encode_request(asked, Target(model))
+
+    assert msgspec.json.decode(encoded.body).get("reasoning_effort") == effort
+    assert bool(encoded.losses) is (effort != "high")
+
+
+@pytest.mark.parametrize(
+    ("model", "said"), [("claude-opus-5", True), ("claude-opus-5-5", False), ("claude-fable-5", False)]
+)
+def test_thinking_is_switched_off_only_where_it_can_be(model: str, said: bool) -> None:
+    asked = ChatRequest(model=model, messages=(HELLO,), reasoning=Reasoning("disabled"))
+    encoded = DIALECTS[DialectName.ANTHROPIC_MESSAGES].encode_request(asked, Target(model))
+
+    assert (b"disabled" in encoded.body) is said
+    assert bool(encoded.losses) is not said

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from headgate.contract.facts import BackendFacts
+from headgate.llm.dialects.dialect import Target
+from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import endpoint_named
-from headgate.llm.names import Operation
+from headgate.llm.names import DialectName, Operation
 from headgate.llm.planning import lane_for, plan
 from headgate.llm.vendors import VENDORS, vendor_at, vendor_named
 
@@ -41,7 +43,8 @@ def test_every_vendor_serves_chat() -> None:
     [
         ("responses", "", "relay"),
         ("responses", "Groq", "relay"),
-        ("responses", "Mistral", "bridge"),
+        ("responses", "Mistral", "relay"),
+        ("responses", "DeepSeek", "bridge"),
         ("responses", "ChatCompletions", "bridge"),
         ("chat-completions", "Mistral", "relay"),
         ("embeddings", "Mistral", "relay"),
@@ -64,15 +67,102 @@ def _sent(vendor: str, **members: Any) -> tuple[dict[str, Any], list[str]]:
 
 
 def test_members_a_vendor_refuses_are_left_out_and_reported() -> None:
-    body, losses = _sent("Mistral", user="u", max_output_tokens=9, top_logprobs=2, stream=True)
+    body, losses = _sent("Ollama", user="u", max_output_tokens=9, stream=True)
 
     assert body == {
         "model": "m",
         "messages": [{"role": "user", "content": "Hi"}],
         "max_tokens": 9,
         "stream": True,
+        "stream_options": {"include_usage": True},
     }
-    assert losses == ["top_logprobs", "user"]
+    assert losses == ["user"]
+
+
+def test_streams_of_some_end_with_usage_unasked() -> None:
+    body, _ = _chat("Mistral", stream=True)
+
+    assert "stream_options" not in body
+
+
+def _chat(vendor: str, model: str = "m", **members: Any) -> tuple[dict[str, Any], list[str]]:
+    """What a Messages client's request becomes."""
+    row = endpoint_named("messages")
+    assert row is not None
+    facts = BackendFacts(name="b", dialect="openai-chat", vendor=vendor)
+    asked = {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], **members}
+    request = plan(row, facts).translate_request(json.dumps(asked).encode(), {})
+    return json.loads(request.body), [loss.path for loss in request.losses]
+
+
+TOOLS: Any = [{"name": "look", "input_schema": {"type": "object", "properties": {}}}]
+
+
+@pytest.mark.parametrize(
+    ("choice", "offered", "losses"),
+    [
+        ({"type": "auto"}, True, []),
+        ({"type": "none"}, False, ["tool_choice"]),
+        ({"type": "any"}, True, ["tool_choice"]),
+        ({"type": "tool", "name": "look"}, True, ["tool_choice"]),
+    ],
+)
+def test_a_choice_that_a_vendor_does_not_give_is_reported(
+    choice: dict[str, str], offered: bool, losses: list[str]
+) -> None:
+    body, reported = _chat("ZAI", tools=TOOLS, tool_choice=choice)
+
+    assert body.get("tool_choice") == ("auto" if choice["type"] == "auto" else None)
+    assert ("tools" in body) is offered
+    assert reported == losses
+
+
+def test_names_of_messages_are_left_out_where_they_are_refused() -> None:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "name": "ann", "content": "Hi"}]}).encode()
+    request = DIALECTS[DialectName.OPENAI_CHAT].decode_request(body)
+    target = Target("m", vendor=vendor_named("Groq"))
+    encoded = DIALECTS[DialectName.OPENAI_CHAT].encode_request(request, target)
+
+    assert b"ann" not in encoded.body
+    assert [loss.path for loss in encoded.losses] == ["messages[0].name"]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "model", "asked", "said"),
+    [
+        ("OpenRouter", "any", {"output_config": {"effort": "high"}}, {"reasoning": {"effort": "high"}}),
+        (
+            "OpenRouter",
+            "any",
+            {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+            {"reasoning": {"max_tokens": 2000}},
+        ),
+        ("OpenRouter", "any", {"thinking": {"type": "disabled"}}, {"reasoning": {"effort": "none"}}),
+        (
+            "DashScope",
+            "qwen3.8-max",
+            {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+            {"enable_thinking": True, "thinking_budget": 2000},
+        ),
+        ("DashScope", "kimi-k2.6", {"thinking": {"type": "disabled"}}, {"enable_thinking": False}),
+        (
+            "DeepSeek",
+            "deepseek-v4-pro",
+            {"output_config": {"effort": "xhigh"}},
+            {"thinking": {"type": "enabled"}, "reasoning_effort": "high"},
+        ),
+        ("Mistral", "mistral-small-latest", {"output_config": {"effort": "high"}}, {"reasoning_effort": "high"}),
+        ("Moonshot", "kimi-k3", {"output_config": {"effort": "medium"}}, {"reasoning_effort": "low"}),
+    ],
+)
+def test_reasoning_is_asked_for_in_the_vendors_words(
+    vendor: str, model: str, asked: dict[str, Any], said: dict[str, Any]
+) -> None:
+    # more than any budget that is asked for
+    body, _ = _chat(vendor, model, **{"max_tokens": 4000, **asked})
+
+    members = ("reasoning", "enable_thinking", "thinking_budget", "thinking", "reasoning_effort")
+    assert {name: body[name] for name in members if name in body} == said
 
 
 def test_other_servers_are_asked_for_usage() -> None:

@@ -1,8 +1,8 @@
-"""What several dialects report of a request because they have no word for it: citations, marks for a cache."""
+"""What several dialects report of a request because they have no word for it: citations, cache marks, sampling."""
 
 from collections.abc import Sequence
 
-from headgate.llm.canonical import ChatRequest, DocumentPart, FunctionTool, Message, TextPart
+from headgate.llm.canonical import ChatRequest, DocumentPart, FunctionTool, Message, Sampling, TextPart
 from headgate.llm.losses import Loss
 
 
@@ -23,6 +23,20 @@ def report_cited_history(messages: Sequence[Message], losses: list[Loss]) -> Non
             if type(part) is TextPart and part.citations:
                 losses.append(Loss(f"{message.path}.citations", "dropped", "a history of this dialect cites nothing"))
                 return
+
+
+def report_sampling(sampling: Sampling, losses: list[Loss], reason: str) -> None:
+    """A loss for each way to choose tokens that only some dialects know, if it is asked for."""
+    asked = (
+        ("n", sampling.candidates not in (None, 1)),
+        ("seed", sampling.seed is not None),
+        ("frequency_penalty", bool(sampling.frequency_penalty)),
+        ("presence_penalty", bool(sampling.presence_penalty)),
+        ("logprobs", bool(sampling.logprobs)),
+        ("top_logprobs", bool(sampling.top_logprobs)),
+        ("logit_bias", sampling.logit_bias is not None and bytes(sampling.logit_bias) != b"{}"),
+    )
+    losses.extend(Loss(path, "dropped", reason) for path, present in asked if present)
 
 
 def report_cache_points(request: ChatRequest, losses: list[Loss]) -> None:

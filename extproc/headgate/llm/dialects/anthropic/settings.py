@@ -25,6 +25,7 @@ from headgate.llm.capabilities import EFFORT_BUDGETS, ClaudeFacts, claude_facts
 from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.dialect import Target
 from headgate.llm.dialects.schema_description import described_schema
+from headgate.llm.dialects.unsaid import report_sampling
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName, HostName
 
@@ -251,7 +252,9 @@ def _encode_reasoning(
     if reasoning is None:
         return
     if reasoning.mode == "disabled" or (not reasoning.mode and reasoning.effort == "none"):
-        if reasoning.mode == "disabled" or facts.thinks_by_default:
+        if not facts.thinking_optional:
+            losses.append(Loss(_PATH, "dropped", "this model always thinks"))
+        elif reasoning.mode == "disabled" or facts.thinks_by_default:
             settings.thinking = wire.Thinking("disabled")
         return
     effort = _known_effort(reasoning, facts, losses)
@@ -370,17 +373,7 @@ def _encode_service_tier(request: ChatRequest, settings: Settings, losses: list[
 
 
 def _report_unsayable(request: ChatRequest, losses: list[Loss]) -> None:
-    sampling = request.sampling
-    unsayable = (
-        ("n", sampling.candidates not in (None, 1)),
-        ("seed", sampling.seed is not None),
-        ("frequency_penalty", bool(sampling.frequency_penalty)),
-        ("presence_penalty", bool(sampling.presence_penalty)),
-        ("logprobs", bool(sampling.logprobs)),
-        ("top_logprobs", bool(sampling.top_logprobs)),
-        ("logit_bias", sampling.logit_bias is not None and bytes(sampling.logit_bias) != b"{}"),
-    )
-    losses.extend(Loss(path, "dropped", _UNKNOWN) for path, present in unsayable if present)
+    report_sampling(request.sampling, losses, _UNKNOWN)
     for dialect, members in request.extras.items():
         if dialect is not DialectName.ANTHROPIC_MESSAGES:
             losses.extend(Loss(name, "dropped", _UNKNOWN) for name in members)

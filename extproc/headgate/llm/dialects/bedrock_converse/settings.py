@@ -19,6 +19,7 @@ from headgate.llm.dialects.anthropic import settings as claude
 from headgate.llm.dialects.anthropic import wire as claude_wire
 from headgate.llm.dialects.bedrock_converse import wire
 from headgate.llm.dialects.dialect import Target
+from headgate.llm.dialects.unsaid import report_sampling
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 
@@ -299,17 +300,7 @@ def _encode_effort(request: ChatRequest, settings: Settings, losses: list[Loss],
 
 
 def _report_unsayable(request: ChatRequest, losses: list[Loss]) -> None:
-    sampling = request.sampling
-    unsayable = (
-        ("n", sampling.candidates not in (None, 1)),
-        ("seed", sampling.seed is not None),
-        ("frequency_penalty", bool(sampling.frequency_penalty)),
-        ("presence_penalty", bool(sampling.presence_penalty)),
-        ("logprobs", bool(sampling.logprobs)),
-        ("top_logprobs", bool(sampling.top_logprobs)),
-        ("logit_bias", sampling.logit_bias is not None and bytes(sampling.logit_bias) != b"{}"),
-    )
-    losses.extend(Loss(path, "dropped", _UNKNOWN) for path, present in unsayable if present)
+    report_sampling(request.sampling, losses, _UNKNOWN)
     for members in request.extras.values():
         losses.extend(Loss(name, "dropped", _UNKNOWN) for name in members)
 

@@ -24,6 +24,7 @@ from headgate.llm.canonical import (
     Message,
     OpaquePart,
     Part,
+    Reasoning,
     RedactedThinkingPart,
     RefusalPart,
     TextPart,
@@ -37,6 +38,7 @@ from headgate.llm.capabilities import OpenAIFacts, openai_facts
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
 from headgate.llm.dialects.openai_chat.request_parameters import (
     Members,
+    add_any_reasoning,
     add_identity,
     add_limits,
     add_reasoning,
@@ -44,8 +46,10 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
     add_sampling,
     add_shared,
     add_speech,
+    add_switched_thinking,
     add_tools,
     cache_control,
+    keep_tools,
     provider_name,
 )
 from headgate.llm.dialects.speech import PCM
@@ -64,15 +68,20 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     """The provider's body and what it could not say."""
     facts = _facts(target)
     losses: list[Loss] = []
-    body: Members = {"model": target.model, "messages": _Messages(facts, losses).encode(request.messages)}
+    body: Members = {
+        "model": target.model,
+        "messages": _Messages(facts, target.vendor, losses).encode(request.messages),
+    }
     report_uncited(request.messages, losses)
     report_cited_history(request.messages, losses)
     if not facts.cache_control:
         report_cache_points(request, losses)
     tool_names = add_tools(body, request, facts, losses)
+    _limit_choice(body, target.vendor, losses)
     add_limits(body, request, facts, losses)
     add_sampling(body, request, facts, losses)
-    add_reasoning(body, request.reasoning, facts, losses)
+    _add_reasoning(body, request.reasoning, facts, target.vendor, losses)
+    keep_tools(body, facts, losses)
     add_response_format(body, request)
     add_identity(body, request, facts, losses)
     if request.stream:
@@ -106,6 +115,34 @@ def _facts(target: Target) -> OpenAIFacts:
     return facts
 
 
+def _limit_choice(body: Members, vendor: Vendor, losses: list[Loss]) -> None:
+    """The choice of a tool as far as the vendor takes one: tools that must not be called are not offered."""
+    choice = body.get("tool_choice")
+    kind = choice if isinstance(choice, str) else "named"
+    if choice is None or kind in vendor.tool_choices:
+        return
+    del body["tool_choice"]
+    if kind == "none":
+        del body["tools"]
+        losses.append(Loss("tool_choice", "emulated", f"{vendor.name} cannot be told not to call: nothing is offered"))
+    else:
+        losses.append(Loss("tool_choice", "dropped", f"{vendor.name} leaves the choice to its models"))
+
+
+def _add_reasoning(
+    body: Members, reasoning: Reasoning | None, facts: OpenAIFacts, vendor: Vendor, losses: list[Loss]
+) -> None:
+    match vendor.reasoning:
+        case "":
+            add_reasoning(body, reasoning, facts, losses)
+        case "reasoning":
+            add_any_reasoning(body, reasoning)
+        case "enable_thinking":
+            add_switched_thinking(body, reasoning, losses)
+        case _:
+            assert_never(vendor.reasoning)
+
+
 def _as_vendor_takes_it(body: Members, vendor: Vendor, losses: list[Loss]) -> Members:
     """The body with the vendor's names, without what it refuses."""
     if not (vendor.refuses or vendor.renamed):
@@ -117,10 +154,11 @@ def _as_vendor_takes_it(body: Members, vendor: Vendor, losses: list[Loss]) -> Me
 class _Messages:
     """Writes the messages of one request, holding media of tool results back until their user turn."""
 
-    __slots__ = ("_facts", "_held", "_losses", "_result")
+    __slots__ = ("_facts", "_held", "_losses", "_result", "_vendor")
 
-    def __init__(self, facts: OpenAIFacts, losses: list[Loss]) -> None:
+    def __init__(self, facts: OpenAIFacts, vendor: Vendor, losses: list[Loss]) -> None:
         self._facts = facts
+        self._vendor = vendor
         self._losses = losses
         self._held: list[Members] = []
         self._result: list[Members] = []
@@ -159,7 +197,7 @@ class _Messages:
                 self._drop(f"{message.path}[{index}]", "instructions hold only text here")
         if not texts:
             return
-        self._result.append(_named({"role": "developer" if developer else "system", "content": content}, message))
+        self._result.append(self._named({"role": "developer" if developer else "system", "content": content}, message))
 
     def _add_user(self, message: Message) -> None:
         parts: list[Members] = []
@@ -179,7 +217,7 @@ class _Messages:
         if self._held:
             parts = [*self._held, *parts]
             self._held = []
-        self._result.append(_named({"role": "user", "content": _content(parts)}, message))
+        self._result.append(self._named({"role": "user", "content": _content(parts)}, message))
 
     def _add_tool_result(self, part: ToolResultPart, path: str) -> None:
         texts: list[str] = []
@@ -238,7 +276,7 @@ class _Messages:
             encoded["tool_calls"] = calls
         if thoughts:
             self._add_thoughts(encoded, thoughts)
-        self._result.append(_named(encoded, message))
+        self._result.append(self._named(encoded, message))
 
     def _add_thoughts(
         self, encoded: Members, thoughts: Sequence[tuple[str, ThinkingPart | RedactedThinkingPart]]
@@ -339,6 +377,13 @@ class _Messages:
             encoded["cache_control"] = cache_control(cache)
         return encoded
 
+    def _named(self, encoded: Members, message: Message) -> Members:
+        if message.name and self._vendor.named_messages:
+            encoded["name"] = message.name
+        elif message.name:
+            self._drop(f"{message.path}.name", f"{self._vendor.name} takes no names of messages")
+        return encoded
+
     def _drop(self, path: str, reason: str) -> list[Members]:
         self._losses.append(Loss(path, "dropped", reason))
         return []
@@ -360,12 +405,6 @@ def _content(parts: list[Members]) -> object:
     if len(parts) == 1 and parts[0]["type"] == "text" and "cache_control" not in parts[0]:
         return parts[0]["text"]
     return parts
-
-
-def _named(encoded: Members, message: Message) -> Members:
-    if message.name:
-        encoded["name"] = message.name
-    return encoded
 
 
 def _data_uri(source: Base64Source, media_type: str) -> str:

@@ -17,7 +17,7 @@ from headgate.llm.canonical import (
     ToolChoice,
     WebSearchTool,
 )
-from headgate.llm.capabilities import OpenAIFacts
+from headgate.llm.capabilities import EFFORT_BUDGETS, OpenAIFacts
 from headgate.llm.dialects.openai_chat.web_search import PATH, search_options
 from headgate.llm.dialects.speech import PCM, openai_voice
 from headgate.llm.losses import Loss
@@ -295,12 +295,54 @@ def add_reasoning(body: Members, reasoning: Reasoning | None, facts: OpenAIFacts
         losses.append(Loss(path, "changed", f"said as effort {wanted}"))
     if not wanted:
         return  # adaptive: the model decides, which is what it does by itself
+    if _add_effort(body, wanted, facts, losses, path=path) and reasoning.budget_tokens is not None:
+        losses.append(Loss("thinking.budget_tokens", "changed", f"said as effort {wanted}"))
+
+
+def _add_effort(
+    body: Members, wanted: str, facts: OpenAIFacts, losses: list[Loss], *, path: str = "output_config.effort"
+) -> bool:
+    """Whether the effort could be said as it is wanted, and not only the nearest."""
     effort = _nearest(wanted, facts.efforts)
     body["reasoning_effort"] = effort
     if effort != wanted:
         losses.append(Loss(path, "changed", f"the nearest effort this model takes is {effort}"))
+    return effort == wanted
+
+
+def keep_tools(body: Members, facts: OpenAIFacts, losses: list[Loss]) -> None:
+    """Tools exclude reasoning where a model has both only in the responses API: then the tools are what is kept."""
+    if facts.tools_while_reasoning or "tools" not in body or "none" not in facts.efforts:
+        return
+    if body.get("reasoning_effort", "none") != "none":
+        losses.append(Loss("output_config.effort", "changed", "with tools it reasons in the responses API only"))
+    body["reasoning_effort"] = "none"
+
+
+def add_any_reasoning(body: Members, reasoning: Reasoning | None) -> None:
+    """How much to think, in the words of who takes them for every model (`Vendor.reasoning`)."""
+    if reasoning is None:
+        return
+    if reasoning.effort:
+        body["reasoning"] = {"effort": reasoning.effort}
+    elif reasoning.mode == "disabled":
+        body["reasoning"] = {"effort": "none"}
     elif reasoning.budget_tokens is not None:
-        losses.append(Loss("thinking.budget_tokens", "changed", f"said as effort {effort}"))
+        body["reasoning"] = {"max_tokens": reasoning.budget_tokens}
+    else:
+        body["reasoning"] = {"enabled": True}
+
+
+def add_switched_thinking(body: Members, reasoning: Reasoning | None, losses: list[Loss]) -> None:
+    """Whether to think, and how much, for who has a switch and a budget (`Vendor.reasoning`)."""
+    if reasoning is None or (reasoning.mode == "adaptive" and not reasoning.effort):
+        return
+    body["enable_thinking"] = reasoning.mode != "disabled" and reasoning.effort != "none"
+    if reasoning.budget_tokens is not None:
+        body["thinking_budget"] = reasoning.budget_tokens
+    elif reasoning.effort in EFFORT_BUDGETS:
+        body["thinking_budget"] = budget = EFFORT_BUDGETS[reasoning.effort]
+        losses.append(Loss("output_config.effort", "changed", f"becomes a budget of {budget} thinking tokens"))
 
 
 def _effort_of_mode(reasoning: Reasoning) -> str:
@@ -333,7 +375,9 @@ def _add_thinking(body: Members, reasoning: Reasoning, facts: OpenAIFacts, losse
     mode = reasoning.mode
     if not mode:
         mode = "disabled" if reasoning.effort == "none" else "enabled"
-        if reasoning.effort not in ("none", "high") and "adaptive" not in facts.thinking:
+        if mode == "enabled" and facts.efforts:
+            _add_effort(body, reasoning.effort, facts, losses)
+        elif reasoning.effort not in ("none", "high") and "adaptive" not in facts.thinking:
             losses.append(Loss("output_config.effort", "changed", "this model only thinks or does not"))
         if "adaptive" in facts.thinking and mode == "enabled":
             body["reasoning_effort"] = reasoning.effort
