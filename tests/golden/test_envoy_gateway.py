@@ -19,14 +19,12 @@ from golden.conftest import Golden
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from headgate.cli.compile import redacted
-from headgate.compiler.compile import compile_world
+from headgate.compiler.compile import Compiled, compile_world
 from headgate.compiler.envoy_gateway.names import INPUTS
 from headgate.compiler.envoy_gateway.objects import wanted_objects
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
 from headgate.compiler.envoy_gateway.translation import Lists, Memo, translate
 from headgate.compiler.options import Mode, Options
-from headgate.compiler.resolve.scope import Scope
-from headgate.compiler.world import World
 from headgate.controller.sources.files import load
 from headgate.pb import overlay
 
@@ -60,10 +58,11 @@ def case_lists(folder: Path) -> Lists:
     return Lists(**found)
 
 
-def case_world(folder: Path) -> tuple[World, Rules]:
+def case_compiled(folder: Path) -> tuple[Compiled, Rules]:
     loaded = load((folder / "in.yaml",), environment={})
     assert not loaded.diagnostics, loaded.diagnostics
-    return loaded.world, known_rules(compile_world(loaded.world, OPTIONS).program)
+    compiled = compile_world(loaded.world, OPTIONS)
+    return compiled, known_rules(compiled.program)
 
 
 def _route_line(route: dict[str, Any]) -> str:
@@ -110,14 +109,14 @@ def _shown(name: str, data: bytes, theirs: tuple[bytes, ...]) -> Any:
 def test_case(case: str, golden: Golden) -> None:
     folder = CASES / case
     lists = case_lists(folder)
-    world, rules = case_world(folder)
+    compiled, rules = case_compiled(folder)
     translated, memo = translate(lists, rules, OPTIONS)
     shown = {
         name: [_shown(name, each, getattr(lists, name)) for each in getattr(translated.lists, name)] for name in TYPES
     }
     shown["problems"] = [f"{each.route}: {each.message}" for each in translated.problems]
     golden(folder / "ours.json", json.dumps(shown, indent=1, sort_keys=True).encode() + b"\n")
-    objects = [each.value for each in wanted_objects(Scope(world, OPTIONS), rules, build="golden")]
+    objects = [each.value for each in wanted_objects(compiled.scope, rules, build="golden").wanted]
     text = re.sub(rf'({INPUTS}"): "[0-9a-f]{{32}}"', r'\1: "a hash of all inputs"', json.dumps(objects, indent=1))
     golden(folder / "objects.json", text.encode() + b"\n")
     again, _ = translate(lists, rules, OPTIONS, memo)

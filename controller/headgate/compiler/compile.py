@@ -40,6 +40,8 @@ class Compiled:
     limits: str
     """The rate limit service's configuration (YAML); empty without limits."""
     diagnostics: tuple[Diagnostic, ...]
+    scope: Scope = field(compare=False)
+    """The world that this is of, with its indexes: for outlets that make more of it."""
     exchanges: tuple[Exchange, ...] = ()
     """Credentials that the controller has to fetch and keep fresh."""
     told: Told = field(default_factory=lambda: Told(tuple), compare=False)
@@ -64,5 +66,6 @@ def compile_world(world: World, options: Options) -> Compiled:
         limits=limits_text(limit_rules(resolved)),
         exchanges=exchanges,
         diagnostics=scope.report.diagnostics(),
+        scope=scope,
         told=Told(lambda: object_statuses(scope, resolved)),
     )

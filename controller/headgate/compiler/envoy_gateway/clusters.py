@@ -1,6 +1,7 @@
 """Clusters of AI backends: ours, with what Envoy Gateway's policies say of connections to them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SdsSecret
@@ -65,32 +66,34 @@ def ai_cluster(backend: ir.Backend, route: str, template: bytes, options: Option
     return cluster.SerializeToString(deterministic=True)
 
 
-ClusterMemo = dict[tuple[str, bytes, str], bytes]
+@dataclass(frozen=True, slots=True)
+class RuleClusters:
+    """What a rule's backends are asked by: clusters, and the secrets that these ask for by SDS, by name."""
+
+    known: KnownRule
+    templates: Templates
+    clusters: Mapping[str, bytes]
+    secrets: Mapping[str, bytes]
 
 
 def rule_clusters(
-    known: KnownRule, templates: Templates, options: Options, memo: ClusterMemo, fresh: ClusterMemo
-) -> dict[str, bytes]:
-    """The clusters of a rule's backends by name."""
-    result: dict[str, bytes] = {}
-    for backend in known.rule.backends:
-        template = _template(templates, backend)
-        credential = backend.credential
-        # the fingerprint knows no secrets, and a signer's are in its cluster
-        secret = str(hash(credential.value)) if credential is not None else ""
-        key = (f"{known.fingerprint}/{backend.name}", template, secret)
-        made = memo.get(key) or ai_cluster(backend, known.rule.route, template, options)
-        result[backend.name] = fresh[key] = made
-    return result
+    known: KnownRule, templates: Templates, options: Options, previous: RuleClusters | None = None
+) -> RuleClusters:
+    """`previous` saves making what did not change: an equal rule is the same object, credentials included."""
+    if previous is not None and previous.known is known and previous.templates == templates:
+        return previous
+    rule = known.rule
+    clusters = {
+        backend.name: ai_cluster(backend, rule.route, _template(templates, backend), options)
+        for backend in rule.backends
+    }
+    return RuleClusters(known, templates, clusters, dict(_secrets(rule)))
 
 
-def rule_secrets(known: KnownRule) -> dict[str, bytes]:
-    """What its clusters ask for by SDS, by name."""
-    result: dict[str, bytes] = {}
-    for backend in known.rule.backends:
+def _secrets(rule: ir.Rule) -> Iterator[tuple[str, bytes]]:
+    for backend in rule.backends:
         credential = backend.credential
         if credential is not None and credential.kind is ir.CredentialKind.HEADER and credential.value:
             secret = SdsSecret(name=credential.secret)
             secret.generic_secret.secret.inline_string = credential.value.reveal()
-            result[credential.secret] = secret.SerializeToString(deterministic=True)
-    return result
+            yield credential.secret, secret.SerializeToString(deterministic=True)

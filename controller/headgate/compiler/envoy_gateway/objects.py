@@ -9,7 +9,7 @@ All that routes are made of is hashed into an annotation: Envoy Gateway translat
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TypeAlias, cast
 
@@ -53,6 +53,8 @@ class Wanted:
 
     value: Object
     owner: ai_gateway.AIGatewayRoute
+    resource: Resource | None
+    """`value`, read."""
 
     @property
     def kind(self) -> str:
@@ -83,7 +85,11 @@ def _filter(route: ai_gateway.AIGatewayRoute, name: str, spec: Mapping[str, Json
         "metadata": _metadata(route, name),
         "spec": spec,
     }
-    return Wanted(value, route)
+    return _wanted(value, route)
+
+
+def _wanted(value: Object, route: ai_gateway.AIGatewayRoute) -> Wanted:
+    return Wanted(value, route, read_object(value, NOWHERE).resource)
 
 
 def _filters(route: ai_gateway.AIGatewayRoute) -> Iterator[Wanted]:
@@ -264,7 +270,7 @@ def _http_route(scope: Scope, route: ai_gateway.AIGatewayRoute, inputs: str) -> 
             "rules": [*rules, _not_found_rule(route, root)],
         },
     }
-    return Wanted(value, route)
+    return _wanted(value, route)
 
 
 def foreign(world: World, route: ai_gateway.AIGatewayRoute) -> bool:
@@ -273,34 +279,60 @@ def foreign(world: World, route: ai_gateway.AIGatewayRoute) -> bool:
     return found is not None and found.metadata.annotations.get(f"{PREFIX}{GENERATED}") != "true"
 
 
-def wanted_objects(scope: Scope, rules: Rules, *, build: str) -> tuple[Wanted, ...]:
-    """Every object that Envoy Gateway needs of ours, filters before the routes that refer to them.
+@dataclass(frozen=True, slots=True)
+class RouteObjects:
+    """What one route becomes, filters before the route that refers to them, and the hash of what it is made of."""
 
-    `build` is the version of Headgate: another one makes other routes of the same objects. What a deleted route owned,
-    the API server collects.
+    route: ai_gateway.AIGatewayRoute
+    fingerprints: frozenset[str]
+    wanted: tuple[Wanted, ...]
+    inputs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """Every object that Envoy Gateway needs of ours; what a deleted route owned, the API server collects."""
+
+    by_route: Mapping[Name, RouteObjects] = field(default_factory=dict[Name, RouteObjects])
+    surroundings: object = None
+    """All that these are made of, but the routes."""
+
+    @property
+    def wanted(self) -> tuple[Wanted, ...]:
+        return tuple(each for found in self.by_route.values() for each in found.wanted)
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """The hash by `<ns>/<route>`."""
+        return {str(name): found.inputs for name, found in self.by_route.items()}
+
+
+def wanted_objects(scope: Scope, rules: Rules, *, build: str, previous: Objects | None = None) -> Objects:
+    """The objects of a world. `previous` saves making those of routes that did not change.
+
+    `build` is the version of Headgate: another one makes other routes of the same objects.
     """
     fingerprints: defaultdict[str, set[str]] = defaultdict(set)
     for found in rules.by_gateway.values():
         for name, known in found.items():
             fingerprints[name.rpartition("/rule/")[0]].add(known.fingerprint)
-    result: list[Wanted] = []
-    for route in scope.world.ai_gateway_routes.values():
+    surroundings = scope.memory.surroundings, scope.options, build
+    if previous is None or previous.surroundings != surroundings:
+        previous = Objects()
+    made: dict[Name, RouteObjects] = {}
+    for name, route in scope.world.ai_gateway_routes.items():
         if route.metadata.deletion_timestamp or foreign(scope.world, route):
             continue
-        result.extend(_filters(route))
-        inputs = _inputs(scope, route, fingerprints[str(route.name)], build)
-        result.append(_http_route(scope, route, inputs))
-    return tuple(result)
+        own, known = frozenset(fingerprints[str(name)]), previous.by_route.get(name)
+        if known is None or known.route is not route or known.fingerprints != own:
+            known = _objects(scope, route, own, build)
+        made[name] = known
+    return Objects(made, surroundings)
 
 
-def inputs_of(wanted: Iterable[Wanted]) -> dict[str, str]:
-    """The hash by `<ns>/<route>`."""
-    found: dict[str, str] = {}
-    for each in wanted:
-        if each.kind == "HTTPRoute":
-            metadata = cast("Mapping[str, Mapping[str, str]]", each.value["metadata"])
-            found[str(each.name)] = metadata["annotations"][f"{PREFIX}{INPUTS}"]
-    return found
+def _objects(scope: Scope, route: ai_gateway.AIGatewayRoute, fingerprints: frozenset[str], build: str) -> RouteObjects:
+    inputs = _inputs(scope, route, fingerprints, build)
+    return RouteObjects(route, fingerprints, (*_filters(route), _http_route(scope, route, inputs)), inputs)
 
 
 def _same(is_there: Resource, wanted: Resource) -> bool:
@@ -321,7 +353,6 @@ def missing(world: World, wanted: Iterable[Wanted]) -> tuple[Wanted, ...]:
     for each in wanted:
         found: Mapping[Name, Resource] = world.http_routes if each.kind == "HTTPRoute" else world.http_route_filters
         is_there = found.get(each.name)
-        reading = read_object(each.value, NOWHERE)
-        if is_there is None or reading.resource is None or not _same(is_there, reading.resource):
+        if is_there is None or each.resource is None or not _same(is_there, each.resource):
             result.append(each)
     return tuple(result)

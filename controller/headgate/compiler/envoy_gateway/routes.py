@@ -31,7 +31,8 @@ from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.envoy_gateway import listeners
 from headgate.compiler.envoy_gateway.clients import name_clients
-from headgate.compiler.envoy_gateway.joined import field as field_of
+from headgate.compiler.envoy_gateway.joined import Parts, nested
+from headgate.compiler.envoy_gateway.matchers import matcher_entry, routes_entry, with_entries
 from headgate.compiler.envoy_gateway.names import NOT_FOUND, Origin, route_origin, rule_of, without_inputs
 from headgate.compiler.envoy_gateway.rules import GatewayRules, KnownRule
 from headgate.compiler.lower import replies
@@ -121,7 +122,8 @@ class RouteMemo:
 class Host:
     """A virtual host made anew; `rules` are those that it serves."""
 
-    host: VirtualHost
+    parts: Parts
+    """It, serialised."""
     rules: tuple[KnownRule, ...]
     problems: tuple[Problem, ...]
     client_headers: frozenset[str] = frozenset()
@@ -415,7 +417,7 @@ def _items(entries: Sequence[Entry], place: _Place, memo: RouteMemo, fresh: Rout
         if start >= 0 and other < 0 and entry.kind is Kind.OTHER:
             other = len(items)
         if entry.kind is Kind.OTHER:
-            items.append((None, field_of(_ROUTES, entry.data)))
+            items.append((None, b"".join(nested(_ROUTES, (entry.data,)))))
         elif entry.kind is Kind.SHUT:
             items.append((None, replies.listed([_shut(entry)])))
         elif entry.kind is Kind.AI:
@@ -438,8 +440,8 @@ def _remembered(entry: Entry, place: _Place, last: bool, memo: RouteMemo, fresh:
     return made
 
 
-def _mapped(items: Sequence[Item], places: tuple[int, int], own: _Answers) -> Matcher:
-    """By method, and for what is posted by model: each entry has the routes that can take it, in order."""
+def _mapped(items: Sequence[Item], places: tuple[int, int], own: _Answers) -> list[bytes]:
+    """A matcher by method, and for what is posted by model: each entry has the routes that can take it, in order."""
     by_model: dict[str, list[tuple[int, bytes]]] = {}
     anyone: list[tuple[int, bytes]] = []
     for position, (model, routes) in enumerate(items):
@@ -450,12 +452,15 @@ def _mapped(items: Sequence[Item], places: tuple[int, int], own: _Answers) -> Ma
     listing = {path: _arranged(unknown, places, own, models=models) for path, models in own.models.items()}
     result = Matcher()
     posted = set_by_method(result, listing, rest)
-    entries = set_by_header(posted, "headgate/model", headers.MODEL).exact_match_map.map
-    for name in sorted(by_model):
-        found = merge(by_model[name], anyone, key=itemgetter(0))
-        entries[name].CopyFrom(route_list([*(routes for _, routes in found), own.unknown_model]))
+    set_by_header(posted, "headgate/model", headers.MODEL)
     posted.on_no_match.CopyFrom(route_list((rest,)))
-    return result
+    entries: list[bytes] = []
+    for name in sorted(by_model):
+        found = merge(by_model[name], anyone, key=itemgetter(0)) if anyone else by_model[name]
+        entries += routes_entry(name, [*(routes for _, routes in found), own.unknown_model])
+    by_name = matcher_entry("POST", with_entries(posted, entries))
+    del result.matcher_tree.exact_match_map.map["POST"]
+    return with_entries(result, by_name)
 
 
 def _arranged(items: Sequence[Item], places: tuple[int, int], own: _Answers, *, models: bytes) -> list[bytes]:
@@ -477,7 +482,7 @@ def _arranged(items: Sequence[Item], places: tuple[int, int], own: _Answers, *, 
 def with_ai_routes(
     host: VirtualHost, rules: GatewayRules, options: Options, memo: RouteMemo, fresh: RouteMemo
 ) -> Host | None:
-    """The virtual host with its AI routes served by us; None where it has none."""
+    """The virtual host with its AI routes served by us; None where it has none. Takes `host` apart then."""
     entries: list[Entry] = []
     for route in host.routes:
         data = route.SerializeToString(deterministic=True)
@@ -506,19 +511,21 @@ def with_ai_routes(
         rules=rules,
         options=options,
     )
-    result = _without_routes(host, options)
+    _take_routes(host, options)
     if alone:
-        _share(result, costs, read)
+        _share(host, costs, read)
     items, *places = _items(entries, place, memo, fresh)
     own = _answers(served.values(), place)
+    matcher: list[bytes] = []
     if mapped:
-        result.matcher.CopyFrom(_mapped(items, (places[0], places[1]), own))
+        matcher = nested(VirtualHost.MATCHER_FIELD_NUMBER, _mapped(items, (places[0], places[1]), own))
     else:
         listed = b"".join(_arranged(items, (places[0], places[1]), own, models=b"".join(own.models.values())))
-        result.routes.extend(RouteList.FromString(listed).routes)
+        host.routes.extend(RouteList.FromString(listed).routes)
     problems = tuple(dict.fromkeys(_problems(entries, place)))
     clients = frozenset(entry.client_header for entry in entries if entry.client_header)
-    return Host(result, tuple(served[name] for name in sorted(served)), problems, clients)
+    parts = (host.SerializeToString(deterministic=True), *matcher)
+    return Host(parts, tuple(served[name] for name in sorted(served)), problems, clients)
 
 
 def _share(host: VirtualHost, costs: Mapping[str, Any], read: Any | None) -> None:
@@ -530,11 +537,9 @@ def _share(host: VirtualHost, costs: Mapping[str, Any], read: Any | None) -> Non
         host.typed_per_filter_config[key].CopyFrom(config)
 
 
-def _without_routes(host: VirtualHost, options: Options) -> VirtualHost:
-    result = VirtualHost()
-    result.CopyFrom(host)
-    result.ClearField("routes")
-    result.include_request_attempt_count = True  # tells the upstream script a first attempt from a later one
+def _take_routes(host: VirtualHost, options: Options) -> None:
+    """Leaves what is Envoy Gateway's of a host beside its routes, and what scripts of ours read there."""
+    host.ClearField("routes")
+    host.include_request_attempt_count = True  # tells the upstream script a first attempt from a later one
     if scripts_by_host(options):
-        result.metadata.filter_metadata[SCRIPT].CopyFrom(host_scripts())
-    return result
+        host.metadata.filter_metadata[SCRIPT].CopyFrom(host_scripts())

@@ -16,7 +16,8 @@ from operator import itemgetter
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from headgate.compiler import ir
-from headgate.compiler.envoy_gateway.clusters import ClusterMemo, rule_clusters, rule_secrets
+from headgate.compiler.envoy_gateway.clusters import RuleClusters, rule_clusters
+from headgate.compiler.envoy_gateway.joined import nested
 from headgate.compiler.envoy_gateway.listeners import with_ai_filters
 from headgate.compiler.envoy_gateway.names import GENERATED, INPUTS, cluster_owner, gateway_of
 from headgate.compiler.envoy_gateway.needs import Needs, needs_of
@@ -57,7 +58,8 @@ class Memo:
     """What the last translation of a Gateway made; replaced by the next."""
 
     routes: RouteMemo = field(default_factory=RouteMemo)
-    clusters: ClusterMemo = field(default_factory=dict[tuple[str, bytes, str], bytes])
+    clusters: dict[str, RuleClusters] = field(default_factory=dict[str, RuleClusters])
+    """By rule."""
     listeners: dict[tuple[bytes, tuple[tuple[str, Needs], ...]], bytes] = field(
         default_factory=dict[tuple[bytes, tuple[tuple[str, Needs], ...]], bytes]
     )
@@ -82,15 +84,18 @@ def _configuration(data: bytes, rules: Rules, options: Options, memo: Memo, fres
     configuration = RouteConfiguration.FromString(data)
     hosts: list[Host] = []
     gateways: set[str] = set()
-    for index, host in enumerate(configuration.virtual_hosts):
+    parts: list[bytes] = []
+    for host in configuration.virtual_hosts:
         gateway = gateway_of(host, configuration.name)
         made = with_ai_routes(host, rules.of(gateway), options, memo.routes, fresh.routes)
         if made is not None:
-            configuration.virtual_hosts[index].CopyFrom(made.host)
             hosts.append(made)
             gateways.add(gateway)
+        own = made.parts if made is not None else (host.SerializeToString(deterministic=True),)
+        parts += nested(RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER, own)
     if not hosts:
         return None
+    configuration.ClearField("virtual_hosts")
     served = {known.fingerprint: known for host in hosts for known in host.rules}
     choices: dict[str, tuple[ir.Backend, ...]] = {}
     for known in served.values():
@@ -100,7 +105,7 @@ def _configuration(data: bytes, rules: Rules, options: Options, memo: Memo, fres
     bound.value = max(bound.value, DIRECT_RESPONSE_BYTES_MAX)
     return _Configuration(
         configuration.name,
-        configuration.SerializeToString(deterministic=True),
+        b"".join((configuration.SerializeToString(deterministic=True), *parts)),
         frozenset(gateways),
         tuple(served.values()),
         tuple(dict.fromkeys(problem for host in hosts for problem in host.problems)),
@@ -117,8 +122,8 @@ def _cluster_name(data: bytes) -> str:
 
 def _clusters(
     theirs: Iterable[bytes], served: Mapping[str, KnownRule], options: Options, memo: Memo, fresh: Memo
-) -> list[bytes]:
-    """Theirs without those of AI routes, which nothing refers to any more, and ours."""
+) -> tuple[list[bytes], list[bytes]]:
+    """Theirs without those of AI routes, which nothing refers to any more, and ours; and the secrets of ours."""
     kept: list[bytes] = []
     templates: defaultdict[str, dict[int | None, bytes]] = defaultdict(dict)
     for data in theirs:
@@ -128,14 +133,19 @@ def _clusters(
         else:
             kept.append(data)
     ours: dict[str, bytes] = {}
+    secrets: dict[str, bytes] = {}
     for rule, known in served.items():
         try:
-            ours |= rule_clusters(known, templates[rule], options, memo.clusters, fresh.clusters)
+            made = rule_clusters(known, templates[rule], options, memo.clusters.get(rule))
         except Exception as error:  # its routes find no cluster and answer 503; all others are served
             fresh.routes.failures[rule] = f"{type(error).__name__}: {error}"
+            continue
+        fresh.clusters[rule] = made
+        ours |= made.clusters
+        secrets |= made.secrets
     kept.extend(each.SerializeToString(deterministic=True) for each in service_clusters(options))
     kept.extend(ours[name] for name in sorted(ours))
-    return kept
+    return kept, [secrets[name] for name in sorted(secrets)]
 
 
 def _listeners(
@@ -159,12 +169,10 @@ def translate(lists: Lists, rules: Rules, options: Options, memo: Memo | None = 
     if not found:
         return Translated(lists), fresh
     served = {known.rule.name: known for each in found for known in each.rules}
-    secrets: dict[str, bytes] = {}
-    for known in served.values():
-        secrets |= rule_secrets(known)
+    clusters, secrets = _clusters(lists.clusters, served, options, before, fresh)
     answer = Lists(
-        clusters=tuple(_clusters(lists.clusters, served, options, before, fresh)),
-        secrets=(*lists.secrets, *(secrets[name] for name in sorted(secrets))),
+        clusters=tuple(clusters),
+        secrets=(*lists.secrets, *secrets),
         listeners=tuple(_listeners(lists.listeners, found, options, before, fresh)),
         routes=tuple(data if each is None else each.data for data, each in zip(lists.routes, made, strict=True)),
     )

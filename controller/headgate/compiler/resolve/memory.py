@@ -19,6 +19,8 @@ ROUTES_MAX = 50_000
 """Remembered at once, with those that are gone by now; above it all are forgotten."""
 _APART = frozenset({"ai_gateway_routes", "http_routes", "outdated", "diagnostics"})
 """Routes, and what only statuses need."""
+_OTHERS = frozenset({"http_route_filters"})
+"""What only HTTPRoutes refer to, which beside Envoy Gateway are not resolved: we write these there ourselves."""
 
 
 class Identities:
@@ -49,9 +51,10 @@ def _known(_surroundings: Identities, _options: Options) -> _Known:
     return {}
 
 
-def _surroundings(world: World) -> Iterator[object]:
+def _surroundings(world: World, options: Options) -> Iterator[object]:
+    apart = _APART | _OTHERS if options.envoy_gateway else _APART
     for field in fields(World):
-        if field.name not in _APART:
+        if field.name not in apart:
             yield from getattr(world, field.name).values()
 
 
@@ -59,7 +62,8 @@ class Memory:
     """The memory for one world."""
 
     def __init__(self, world: World, options: Options) -> None:
-        self._routes = _known(Identities(_surroundings(world)), options)
+        self.surroundings = Identities(_surroundings(world, options))
+        self._routes = _known(self.surroundings, options)
 
     def rules(
         self, route: Resource, place: object, report: Report, resolve: Callable[[], Iterator[ir.Rule]]

@@ -19,12 +19,11 @@ from headgate import lua
 from headgate.compiler.compile import Compiled
 from headgate.compiler.conditions import Diagnostic, diagnostic_order
 from headgate.compiler.envoy_gateway.envoys import envoy_problems
-from headgate.compiler.envoy_gateway.objects import Wanted, inputs_of, wanted_objects
+from headgate.compiler.envoy_gateway.objects import Objects, wanted_objects
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
 from headgate.compiler.envoy_gateway.sidecar import SOCKET
 from headgate.compiler.last_good import Good, compile_settled
 from headgate.compiler.options import CONTROLLER_NAME, Mode, Options
-from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.world import World
 from headgate.controller.certificates.installation import certificate_keeper
 from headgate.controller.cluster import Cluster, open_cluster
@@ -100,7 +99,7 @@ class _Build:
     world: World
     compiled: Compiled
     rules: Rules
-    wanted: tuple[Wanted, ...]
+    objects: Objects
     problems: tuple[Diagnostic, ...]
     kept: Good
 
@@ -211,8 +210,8 @@ class _Outlet:
                 log.warning("problem", problem=str(problem))
         self._last = build
         self.limits.publish(build.compiled.limits)
-        self._hooks.serve(Served(build.rules, inputs_of(build.wanted)))
-        self._writer.offer(build.world, build.wanted)
+        self._hooks.serve(Served(build.rules, build.objects.inputs))
+        self._writer.offer(build.world, build.objects.wanted)
         if self._webhook is not None:
             self._webhook.offer(build.world, build.rules)
         self._cluster.credentials.offer(build.compiled.exchanges)
@@ -225,11 +224,13 @@ class _Outlet:
         view = self._cluster.view()
         settled = compile_settled(view.world, self._options, self._good)
         self._good, world, compiled = settled.good, settled.world, settled.compiled
-        rules = known_rules(compiled.program, self._last.rules if self._last is not None else None)
-        wanted = wanted_objects(Scope(world, self._options), rules, build=self._version)
+        last = self._last
+        rules = known_rules(compiled.program, last.rules if last is not None else None)
+        before = last.objects if last is not None else None
+        objects = wanted_objects(compiled.scope, rules, build=self._version, previous=before)
         problems = {str(each): each for each in (*view.diagnostics, *compiled.diagnostics)}
         ordered: Sequence[Diagnostic] = sorted(problems.values(), key=diagnostic_order)
-        return _Build(world, compiled, rules, wanted, tuple(ordered), settled.kept)
+        return _Build(world, compiled, rules, objects, tuple(ordered), settled.kept)
 
     async def _remind(self) -> None:
         while True:

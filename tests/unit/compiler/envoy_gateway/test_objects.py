@@ -7,17 +7,16 @@ from headgate.compiler.compile import compile_world
 from headgate.compiler.envoy_gateway.objects import (
     MATCHES_OF_ROUTE_MAX,
     REFS_MAX,
+    Objects,
     Wanted,
-    inputs_of,
     matches_of_rules,
     missing,
     wanted_objects,
 )
 from headgate.compiler.envoy_gateway.rules import known_rules
 from headgate.compiler.options import Mode, Options
-from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import ai_gateway
-from headgate.compiler.resources.metadata import NOWHERE
+from headgate.compiler.resources.metadata import NOWHERE, Name
 from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import World, make_world
 from support import manifests
@@ -31,9 +30,13 @@ def world(*documents: manifests.Document) -> World:
     return make_world(each.resource for each in found if each.resource)
 
 
-def wanted(found: World, *, build: str = "1") -> tuple[Wanted, ...]:
-    rules = known_rules(compile_world(found, OPTIONS).program)
-    return wanted_objects(Scope(found, OPTIONS), rules, build=build)
+def objects(found: World, *, build: str = "1", previous: Objects | None = None) -> Objects:
+    compiled = compile_world(found, OPTIONS)
+    return wanted_objects(compiled.scope, known_rules(compiled.program), build=build, previous=previous)
+
+
+def wanted(found: World) -> tuple[Wanted, ...]:
+    return objects(found).wanted
 
 
 def http_route(found: World) -> Mapping[str, Any]:
@@ -119,7 +122,7 @@ def test_the_hash_changes_with_whatever_routes_are_made_of() -> None:
     base = documents()
 
     def inputs(*changed: manifests.Document, build: str = "1") -> str:
-        return inputs_of(wanted(world(*changed), build=build))["default/chat"]
+        return objects(world(*changed), build=build).inputs["default/chat"]
 
     first = inputs(*base)
     assert inputs(*reversed(base)) == first
@@ -145,6 +148,28 @@ def test_only_what_differs_is_written() -> None:
     changed = world(*documents(manifests.rule("other", manifests.ref("openai"))))
     with_old = make_world([*_resources(changed), *(each for each in there if each)])
     assert [each.kind for each in missing(with_old, wanted(with_old))] == ["HTTPRoute"]
+
+
+def test_what_did_not_change_is_not_made_again_and_what_did_is() -> None:
+    other = manifests.route("other", [manifests.rule("o", manifests.ref("openai"))])
+    before = world(*documents(), other)
+    first = objects(before)
+    (edited,) = _resources(world(manifests.route("other", [manifests.rule("p", manifests.ref("openai"))])))
+    after = make_world([*_resources(before), edited])
+    second = objects(after, previous=first)
+    assert second.wanted == objects(after).wanted
+    kept, changed = Name("default", "chat"), Name("default", "other")
+    assert second.by_route[kept] is first.by_route[kept]
+    assert second.inputs[str(changed)] != first.inputs[str(changed)]
+
+    for surroundings in (
+        make_world(each for each in _resources(after) if each.kind != "Secret"),
+        make_world(each for each in _resources(after) if each.kind != "AIServiceBackend"),
+    ):
+        assert objects(surroundings, previous=second).wanted == objects(surroundings).wanted
+    newer = objects(after, build="2", previous=second)
+    assert newer.inputs.keys() == second.inputs.keys()
+    assert not set(newer.inputs.values()) & set(second.inputs.values())
 
 
 def test_an_http_route_of_somebody_else_is_left_alone() -> None:
