@@ -244,6 +244,44 @@ def port_of(server: KubeProcess) -> int:
     return int(server.access.server.rpartition(":")[2])
 
 
+class HeldApi:
+    """The real API, where one kind's watches tell nothing after their list until the test says so."""
+
+    def __init__(self, api: KubernetesClient, plural: str) -> None:
+        self._api = api
+        self._plural = plural
+        self.told = asyncio.Event()
+        self.request = api.request
+
+    async def stream(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[bytes]:
+        async with aclosing(self._api.stream(path, query)) as lines:
+            async for line in lines:
+                yield line
+                if path.endswith(self._plural) and b"k8s.io/initial-events-end" in line:
+                    await self.told.wait()
+
+
+async def test_what_is_written_first_is_in_the_world_first(
+    api: KubernetesClient, kube: Kube, namespace: str, gateway_crds: None
+) -> None:
+    """A backend is never asked in the clear because the watch of its BackendTLSPolicy is behind."""
+    held = HeldApi(api, "backendtlspolicies")
+    kinds = (BY_NAME["gateway.envoyproxy.io", "Backend"], BY_NAME["gateway.networking.k8s.io", "BackendTLSPolicy"])
+    async with reading(held, Scope(namespaces=(namespace,)), kinds=kinds) as source:
+        target = {"group": "gateway.envoyproxy.io", "kind": "Backend", "name": "provider"}
+        validation = {"wellKnownCACertificates": "System", "hostname": "provider.example"}
+        policy = reference("gateway.networking.k8s.io/v1", "BackendTLSPolicy", "tls", namespace)
+        await kube.create({**policy, "spec": {"targetRefs": [target], "validation": validation}})
+        backend = reference("gateway.envoyproxy.io/v1alpha1", "Backend", "provider", namespace)
+        endpoint = {"fqdn": {"hostname": "provider.example", "port": 443}}
+        await kube.create({**backend, "spec": {"endpoints": [endpoint]}})
+        await waiting.until(lambda: bool(source.world.held()), "the backend to be seen")
+        assert not source.view().world.backends
+        held.told.set()
+        await until(source, lambda: bool(source.view().world.backends))
+        assert source.view().world.backend_tls_policies
+
+
 async def test_an_account_without_rights_is_told_so(kube: Kube, kube_access: Access, tmp_path: Path) -> None:
     namespace = unique_name("weak")
     await kube.create(reference("v1", "Namespace", namespace))

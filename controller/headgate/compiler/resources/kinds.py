@@ -80,6 +80,16 @@ NOT_SUPPORTED: Final[Mapping[tuple[str, str], str]] = {
 
 BY_NAME: Final[Mapping[tuple[str, str], Kind]] = {(kind.group, kind.name): kind for kind in KINDS}
 
+_ROUTE_POLICIES: Final = ("SecurityPolicy", "BackendTrafficPolicy", "LimitPolicy")
+POLICIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "Gateway": (*_ROUTE_POLICIES, "ClientTrafficPolicy"),
+    "HTTPRoute": _ROUTE_POLICIES,
+    "AIGatewayRoute": _ROUTE_POLICIES,
+    "AIServiceBackend": ("BackendSecurityPolicy", "QuotaPolicy", "TranslationPolicy", "LimitPolicy"),
+    "Backend": ("BackendTLSPolicy",),
+}
+"""Kinds that policies in their namespace may target, and which: without them they are open, or asked in the clear."""
+
 DEPRECATED: Final[Mapping[str, str]] = {
     "aigateway.envoyproxy.io/v1alpha1": (
         "aigateway.envoyproxy.io/v1alpha1 is deprecated; use aigateway.envoyproxy.io/v1beta1 instead"

@@ -23,6 +23,7 @@ from headgate.controller.sources.kubernetes.watching import (
     Event,
     Failed,
     Mark,
+    Page,
     Position,
     ProtocolError,
     Put,
@@ -30,8 +31,9 @@ from headgate.controller.sources.kubernetes.watching import (
     decode_event,
     decode_page,
     page_query,
+    version_of,
 )
-from headgate.controller.sources.kubernetes.world import Collection, Entry, KubernetesWorld, read_entry
+from headgate.controller.sources.kubernetes.world import Collection, Entry, KubernetesWorld, older, read_entry
 from headgate.runtime.logging import event_log
 
 log = event_log("controller")
@@ -116,6 +118,20 @@ class Reflector:
         self._position = Position()
         self._backoff = Backoff()
         self._listed_at = 0.0
+        self._moved = asyncio.Event()
+
+    async def read_to(self, version: str, namespace: str = "") -> None:
+        """Until all of a namespace is read that was there at a version. Raises ApiError, UnreachableError.
+
+        An idle watch does not say how far it is, so what it has to have told is asked for.
+        """
+        if self._is_past(version) or (served := await self._discovery.find(self._kind)) is None:
+            return
+        path = served.path(namespace or self.state.collection.namespace)
+        versions = [version_of(raw) async for page in self._pages(path, served) for raw in page.items]
+        newest = max(versions, key=lambda each: int(each) if each.isdigit() else 0, default="")
+        while not self._is_past(newest):
+            await self._moved.wait()
 
     async def run(self) -> None:
         """Never returns."""
@@ -169,19 +185,23 @@ class Reflector:
 
     async def _list(self, path: str, served: Served) -> None:
         entries: list[Entry] = []
-        more, version = "", ""
-        while True:
-            query = {**page_query(more), **self._selected()}
-            page = decode_page(await self._api.request("GET", path, query=query), served.api_version, self._kind.name)
+        version = ""
+        async for page in self._pages(path, served):
             version = page.version
             for number, raw in enumerate(page.items):
                 entries.extend(_read(raw))
                 if number % _YIELD_EVERY == 0:
                     await asyncio.sleep(0)
-            if not (more := page.more):
-                break
         self._position.version = version
         self._complete(entries)
+
+    async def _pages(self, path: str, served: Served) -> AsyncGenerator[Page]:
+        more, begun = "", False
+        while more or not begun:
+            query = {**page_query(more), **self._selected()}
+            page = decode_page(await self._api.request("GET", path, query=query), served.api_version, self._kind.name)
+            yield page
+            more, begun = page.more, True
 
     async def _watch(self, path: str) -> None:
         """Until the watch ends. Raises what `ApiServer.stream` raises."""
@@ -244,6 +264,7 @@ class Reflector:
         if not isinstance(event, Failed):
             self._position.seen(event)
             self._up_to_date()
+            self._tell_moved()
             self.state.events += 1
         if changed:
             self._store.changed()
@@ -253,6 +274,7 @@ class Reflector:
         self._listed_at = time.monotonic() - random.uniform(0, self._resync_seconds / 10)
         self.state.lists += 1
         self._up_to_date()
+        self._tell_moved()
         self._ready()
         if changed:
             self._store.changed()
@@ -281,6 +303,13 @@ class Reflector:
     def _up_to_date(self) -> None:
         self._backoff.worked()
         self.state.error = ""
+
+    def _is_past(self, version: str) -> bool:
+        return not self.state.served or (bool(at := self._position.version) and not older(at, version))
+
+    def _tell_moved(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     def _ready(self) -> None:
         self.state.synced.set()

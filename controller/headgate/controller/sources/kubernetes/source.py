@@ -2,6 +2,12 @@
 
 `changes()` tells that the world is another one; `view()` is the world. Kinds that the API server does not have are
 empty, and are picked up once it has them.
+
+Kinds are watched apart, and nothing says whose watch is first to tell what happened. So that an object is never in
+force without a policy that was written before it, a new one that policies may target is held back until they are read:
+
+    new object ──► the watch of each kind of policy is past its version? ──yes──► in the world
+                      └─no─► how far has it to be? (a list of the namespace) ──► until it is ──┘
 """
 
 import asyncio
@@ -9,13 +15,13 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from headgate.compiler.resources.kinds import KINDS, Kind
+from headgate.compiler.resources.kinds import KINDS, POLICIES, Kind
 from headgate.compiler.resources.metadata import Key
 from headgate.controller.secret_scope import SecretScope
-from headgate.controller.sources.kubernetes.client import ApiServer
+from headgate.controller.sources.kubernetes.client import ApiError, ApiServer, UnreachableError
 from headgate.controller.sources.kubernetes.discovery import Discovery
 from headgate.controller.sources.kubernetes.reflector import RESYNC_SECONDS, Reflector, ReflectorState
-from headgate.controller.sources.kubernetes.world import VALUES, KubernetesWorld, View
+from headgate.controller.sources.kubernetes.world import VALUES, KubernetesWorld, View, older
 from headgate.runtime.logging import event_log
 
 log = event_log("controller")
@@ -28,6 +34,8 @@ SELECTORS: Final[Mapping[str, str]] = {
 }
 NAMED_MAX: Final = 2_000
 """Secrets and ConfigMaps that are watched alone: a connection each."""
+HELD_SECONDS_MAX: Final = 2.0
+"""A new object is in the world by then, whatever could not be read of its policies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +53,18 @@ class KubernetesSource:
     def __init__(
         self, api: ApiServer, scope: Scope, *, kinds: Sequence[Kind] = KINDS, resync_seconds: float = RESYNC_SECONDS
     ) -> None:
-        self.world = KubernetesWorld()
         self._api = api
         self._scope = scope
         self._kinds = {(kind.group, kind.name): kind for kind in kinds}
+        names = frozenset(kind.name for kind in kinds)
+        self.world = KubernetesWorld(held=[kind for kind, policies in POLICIES.items() if names.intersection(policies)])
         self._resync_seconds = resync_seconds
         self._discovery = Discovery(api)
         self._changed = asyncio.Event()
         self._running: dict[Reflector, asyncio.Task[None]] = {}
         self._named: dict[Key, Reflector] = {}
+        self._synced = False
+        self._releasing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Starts reading."""
@@ -65,7 +76,7 @@ class KubernetesSource:
 
     async def stop(self) -> None:
         """Ends all watches."""
-        tasks = tuple(self._running.values())
+        tasks = (*self._running.values(), *((self._releasing,) if self._releasing is not None else ()))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -76,7 +87,9 @@ class KubernetesSource:
         while True:
             await asyncio.gather(*(reflector.state.synced.wait() for reflector in tuple(self._running)))
             if not self._follow_names():
-                return
+                break
+        self._synced = True
+        await self._release()
 
     def missing(self) -> tuple[str, ...]:
         """What was not read yet, and why."""
@@ -93,7 +106,10 @@ class KubernetesSource:
     def changed(self) -> None:
         """The world is another one (called by reflectors)."""
         self._follow_names()
-        self._changed.set()
+        if not self.world.held():
+            self._changed.set()
+        elif self._synced and (self._releasing is None or self._releasing.done()):
+            self._releasing = asyncio.create_task(self._release())
 
     async def changes(self) -> AsyncGenerator[None]:
         """Yields after every change; several may be one."""
@@ -105,6 +121,36 @@ class KubernetesSource:
     def view(self) -> View:
         """The world now; may be called from another thread."""
         return self.world.view()
+
+    async def _release(self) -> None:
+        """Has what is held in the world, once the policies before it are read."""
+        while held := self.world.held():
+            try:
+                async with asyncio.timeout(HELD_SECONDS_MAX):
+                    await self._policies_read(held)
+            except (ApiError, UnreachableError, TimeoutError) as error:
+                log.warning("policies_not_read", error=str(error) or type(error).__name__)
+            finally:
+                self.world.release(held)
+                self._changed.set()
+
+    async def _policies_read(self, held: Mapping[Key, str]) -> None:
+        newest: dict[tuple[str, str], str] = {}
+        for key, version in held.items():
+            for kind in POLICIES[key.kind]:
+                known = newest.setdefault((kind, key.namespace), version)
+                newest[kind, key.namespace] = version if older(known, version) else known
+        reading = [
+            asyncio.create_task(reflector.read_to(version, namespace))
+            for (kind, namespace), version in newest.items()
+            for reflector in self._running
+            if reflector.state.collection.kind == kind and reflector.state.collection.namespace in ("", namespace)
+        ]
+        try:
+            await asyncio.gather(*reading)
+        finally:
+            for each in reading:
+                each.cancel()
 
     def _start_collection(self, kind: Kind, namespace: str) -> None:
         if kind.namespaced:

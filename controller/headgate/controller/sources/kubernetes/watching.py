@@ -103,12 +103,12 @@ def decode_event(line: bytes) -> Event:
         raise ProtocolError(f"no event: {error}") from error
     match event.type:
         case "ADDED" | "MODIFIED":
-            return Put(trimmed(event.object), _version(event.object))
+            return Put(trimmed(event.object), version_of(event.object))
         case "DELETED":
-            return Removed(trimmed(event.object), _version(event.object))
+            return Removed(trimmed(event.object), version_of(event.object))
         case "BOOKMARK":
             end = _annotations(event.object).get(_INITIAL_EVENTS_END) == "true"
-            return Mark(_version(event.object), end)
+            return Mark(version_of(event.object), end)
         case "ERROR":
             code = event.object.get("code")
             return Failed(code if isinstance(code, int) else 0, str(event.object.get("message", "")))
@@ -144,7 +144,8 @@ def _annotations(raw: Mapping[str, object]) -> dict[str, object]:
     return annotations if isinstance(annotations, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
-def _version(raw: Raw) -> str:
+def version_of(raw: Raw) -> str:
+    """The object's resource version; empty where it has none."""
     return str(metadata_of(raw).get("resourceVersion", ""))
 
 

@@ -124,7 +124,10 @@ def _references(resource: Resource) -> Iterator[Key]:
 class KubernetesWorld:
     """See the module. What changes it returns whether the world is another one now."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: Iterable[str] = ()) -> None:
+        """New objects of the kinds in `held` are not in the world before they are released."""
+        self._held_kinds = frozenset(held)
+        self._held: dict[Key, str] = {}
         self._entries: dict[Key, Entry] = {}
         self._members: dict[Collection, set[Key]] = {}
 
@@ -170,9 +173,20 @@ class KubernetesWorld:
         """Every Secret and ConfigMap that some object names."""
         return frozenset(key for entry in self._entries.values() for key in entry.references)
 
+    def held(self) -> Mapping[Key, str]:
+        """The objects that are not in the world yet, each with its resource version."""
+        return dict(self._held)
+
+    def release(self, keys: Iterable[Key]) -> None:
+        """From now on they are in the world."""
+        for key in keys:
+            self._held.pop(key, None)
+
     def view(self) -> View:
-        """The world now."""
+        """The world now; may be called from another thread."""
         entries = tuple(self._entries.values())
+        if held := frozenset(self._held):
+            entries = tuple(entry for entry in entries if entry.key not in held)
         diagnostics = tuple(each for entry in entries for each in entry.diagnostics)
         return View(
             make_world(
@@ -189,11 +203,15 @@ class KubernetesWorld:
             if not older(entry.seen.version, known.seen.version):
                 self._entries[entry.key] = _with_seen(known, entry.seen)
             return False
+        if known is None and entry.key.kind in self._held_kinds:
+            self._held[entry.key] = entry.seen.version
         self._entries[entry.key] = entry
         return True
 
     def _delete(self, keys: Iterable[Key]) -> bool:
-        changes = [self._entries.pop(key, None) is not None for key in keys]
+        gone = tuple(keys)
+        self.release(gone)
+        changes = [self._entries.pop(key, None) is not None for key in gone]
         return any(changes)
 
 
