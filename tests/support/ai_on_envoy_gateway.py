@@ -78,7 +78,11 @@ class ControllerProcess:
         command += ["--extension-address", f"{LOOPBACK}:{port}", "--extproc-socket", str(socket)]
         command += ["--health-address", f"{POD_ADDRESS}:{self.health_port}", "--log-level", "debug", *options]
         self.child = Child(command, directory=directory, name=name)
-        wait_until(self._serving, "the controller to serve", timeout_seconds=30)
+        try:
+            wait_until(self._serving, "the controller to serve", progress=self.child.progress)
+        except BaseException:
+            self.child.close()
+            raise
 
     def _serving(self) -> bool:
         self.child.require_alive()

@@ -38,14 +38,14 @@ class Controller(Child):
         code, text = self.page("status")
         return json.loads(text) if code == 200 else {}
 
-    def wait_ready(self, timeout_seconds: float = 30.0) -> None:
+    def wait_ready(self) -> None:
         """Until it has read everything."""
 
         def ready() -> bool:
             self.require_alive()
             return self.page("readyz")[0] == 200
 
-        wait_until(ready, f"{self.name} to be ready", timeout_seconds=timeout_seconds)
+        wait_until(ready, f"{self.name} to be ready", progress=self.progress)
 
     def wait_status(self, **wanted: Any) -> dict[str, Any]:
         """The status once it says this."""
@@ -55,4 +55,4 @@ class Controller(Child):
             status = self.status()
             return status if status and all(status.get(name) == value for name, value in wanted.items()) else None
 
-        return wait_until(found, f"{self.name} to say {wanted}", timeout_seconds=30.0)
+        return wait_until(found, f"{self.name} to say {wanted}", progress=self.progress)

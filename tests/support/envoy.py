@@ -72,7 +72,7 @@ class EnvoyProcess:
             command += ["--component-log-level", component_log_level]
         self.child = Child(command, directory=directory, name="envoy")
         try:
-            self.admin_url = wait_until(self._read_admin_url, "Envoy's admin address")
+            self.admin_url = wait_until(self._read_admin_url, "Envoy's admin address", progress=self.child.progress)
             if wait:
                 self.wait_ready()
         except BaseException:
@@ -100,7 +100,7 @@ class EnvoyProcess:
 
     def wait_ready(self, timeout_seconds: float = 20.0) -> None:
         """Until /ready says LIVE; raises RuntimeError with Envoy's log when it dies, TimeoutError when it is late."""
-        wait_until(self._ready, "Envoy to be ready", timeout_seconds=timeout_seconds)
+        wait_until(self._ready, "Envoy to be ready", timeout_seconds=timeout_seconds, progress=self.child.progress)
 
     def admin(self, path: str, *, method: str = "GET", timeout_seconds: float = 10.0) -> str:
         """The body of an admin page; raises urllib.error.HTTPError."""

@@ -264,7 +264,7 @@ def _start(directory: Path, kube: Kube, *, older: bool) -> Child:
             return False
 
     try:
-        wait_until(ready, "Envoy Gateway to be ready")
+        wait_until(ready, "Envoy Gateway to be ready", progress=child.progress)
     except BaseException:
         child.close()
         raise

@@ -17,6 +17,8 @@ from support.waiting import wait_until
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+WORK_SECONDS = 0.2
+"""Of CPU time: less than that in a whole wait is idling."""
 
 
 def _stat_fields(pid: int) -> list[str]:
@@ -117,6 +119,16 @@ class Child:
         """None while it runs; negative for a signal."""
         return self._process.poll()
 
+    def progress(self) -> object:
+        """Another value when it has worked since: used CPU time that counts, or written something."""
+        if self.exit_code() is not None:
+            return None
+        return (
+            int(cpu_seconds(self.pid) / WORK_SECONDS),
+            self.stdout_path.stat().st_size,
+            self.stderr_path.stat().st_size,
+        )
+
     def require_alive(self) -> None:
         """Raises RuntimeError with the end of its output if the process has ended."""
         if (code := self.exit_code()) is not None:
@@ -172,7 +184,7 @@ def started_server(
         return "server_listening" in child.stderr
 
     try:
-        wait_until(listening, f"the {name} to listen")
+        wait_until(listening, f"the {name} to listen", progress=child.progress)
     except BaseException:
         child.close()
         raise

@@ -29,7 +29,7 @@ class ProcessorProcess:
         command += [*(arguments or ("--address", f"unix:{self.socket_path}", "--log-format", "json")), *options]
         self.child = Child(command, directory=directory, name=name)
         try:
-            wait_until(self._serving, "the processor to serve")
+            wait_until(self._serving, "the processor to serve", progress=self.child.progress)
         except BaseException:
             self.close()
             raise

@@ -1,6 +1,8 @@
 """The real Envoy and the real Redis start, answer and leave nothing behind."""
 
 import os
+import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +79,20 @@ def test_a_child_takes_its_own_children_with_it(tmp_path: Path) -> None:
     assert not alive(grandchild)
     assert not alive(child.pid)
     assert alive(os.getpid())
+
+
+def test_who_works_is_waited_for_and_who_hangs_is_not() -> None:
+    work, asked = count(), count()
+    wait_until(lambda: next(asked) > 30, "the end", timeout_seconds=0.1, progress=lambda: next(work))
+    with pytest.raises(TimeoutError, match="the end"):
+        wait_until(lambda: False, "the end", timeout_seconds=0.1, progress=lambda: "idle")
+    with pytest.raises(TimeoutError, match="the end"):
+        wait_until(lambda: False, "the end", timeout_seconds=0.02, progress=lambda: next(work))
+
+
+def test_a_child_that_writes_makes_progress(tmp_path: Path) -> None:
+    program = "import time; print('here', flush=True); time.sleep(60)"
+    with Child([sys.executable, "-c", program], directory=tmp_path, name="child") as child:
+        before = child.progress()
+        wait_until(lambda: "here" in child.stdout, "the output", progress=child.progress)
+        assert child.progress() != before
