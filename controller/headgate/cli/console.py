@@ -1,10 +1,13 @@
 """What `headgate run` tells the person who started it: plain lines, or one JSON object a line like the log.
 
-It is told whatever the log's level is: progress and readiness on standard output, problems on standard error.
+It is told whatever the log's level is: progress and readiness on standard output, problems on standard error. What
+cannot be written (`| head`, a full disk) is dropped: the gateway serves on.
 """
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TextIO
 
 from headgate.runtime.logging import LogFormat, LogLevel, json_line
 
@@ -28,7 +31,7 @@ class Console:
     def welcome(self, text: str) -> None:
         """How to call it; for people only."""
         if not self._json:
-            print(text, flush=True)
+            _write(text, sys.stdout)
 
     def problems(self, problems: Sequence[object]) -> None:
         """All that is wrong now; what was told before is not told again, what is gone is."""
@@ -43,6 +46,15 @@ class Console:
         """One thing that is wrong."""
         self._say(text, LogLevel.ERROR, "problem", problem=text)
 
+    def failed(self, error: Exception) -> None:
+        """Why it cannot start."""
+        self.problem(f"headgate: {error}")
+
     def _say(self, line: str, level: LogLevel, event: str, **fields: object) -> None:
         told = json_line("run", level, event, fields) if self._json else line
-        print(told, file=sys.stderr if level is LogLevel.ERROR else sys.stdout, flush=True)
+        _write(told, sys.stderr if level is LogLevel.ERROR else sys.stdout)
+
+
+def _write(line: str, stream: TextIO) -> None:
+    with suppress(OSError):
+        print(line, file=stream, flush=True)

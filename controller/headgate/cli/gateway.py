@@ -105,8 +105,11 @@ class Gateway:
 
     async def _live(self) -> None:
         started_at = time.monotonic()
-        plan = self._planner(self._options, self._state, self._environment)
-        envoy = EnvoyAdmin(self._start_envoy())
+        try:
+            plan = self._planner(self._options, self._state, self._environment)
+            envoy = EnvoyAdmin(self._start_envoy())
+        except OSError as error:
+            raise StartError(f"cannot write into {self._state.path}: {error.strerror}") from error
         for line in plan.told:
             self._console.progress(line)
         if not await self._unless_stopped(self._unless_a_child_dies(self._come_up(plan, envoy))):
@@ -317,7 +320,10 @@ class Gateway:
 
     def build_failed(self, error: Exception) -> None:
         """The configuration in force stays."""
-        log.exception("build_failed", error=str(error))
+        if isinstance(error, OSError):  # no room for what Envoy and the limiter read
+            log.error("build_failed", error=str(error))
+        else:
+            log.exception("build_failed", error=str(error))
 
     def applied(self, snapshot: "Snapshot", seconds: float) -> None:
         """Envoy has acknowledged."""

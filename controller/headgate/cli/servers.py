@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from headgate.cli.run_options import STDOUT, RunOptions
+from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
 from headgate.collector.settings import LEDGER_VARIABLE
 from headgate.contract import otel
@@ -117,10 +118,15 @@ def _to_console(signal: Signal) -> bool:
 
 
 def ledger_url(options: RunOptions, environment: Mapping[str, str]) -> str:
-    """Where usage is kept."""
-    from headgate.collector.store.database import default_url
+    """Where usage is kept. Raises StartError where nothing can be."""
+    from headgate.collector.store.database import StoreError, default_url, open_engine
 
-    return options.ledger or environment.get(LEDGER_VARIABLE) or default_url()
+    url = options.ledger or environment.get(LEDGER_VARIABLE) or default_url()
+    try:
+        open_engine(url).dispose()
+    except StoreError as error:
+        raise StartError(f"--ledger: {error}") from error
+    return url
 
 
 def _ours(name: str, module: str, arguments: tuple[str, ...], options: RunOptions, state: StateDirectory) -> ChildSpec:

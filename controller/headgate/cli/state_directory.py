@@ -51,8 +51,12 @@ class StateDirectory:
         if len(os.fsencode(self.path / _LONGEST_NAME)) > SOCKET_PATH_BYTES_MAX:
             self.close()
             raise StartError(f"the path of the state folder is too long for sockets: {self.path}")
-        self._remove_sockets()
-        self.limits.mkdir(mode=0o700, exist_ok=True)
+        try:
+            self._remove_sockets()
+            self.limits.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            os.close(self._lock)
+            raise StartError(f"cannot use {error.filename} in the state folder: {error.strerror}") from error
 
     @property
     def xds_socket(self) -> Path:

@@ -143,6 +143,7 @@ class ControllerLoop:
         previous = self._store.wanted
         try:
             build, snapshot, missing = await asyncio.to_thread(self._make)
+            await asyncio.to_thread(self._write, build)
         except Exception as error:
             self._error = str(error)
             self._metrics.built(time.monotonic() - started, failed=True)
@@ -152,7 +153,6 @@ class ControllerLoop:
         self._error = ""
         for each in missing:
             log.error("reference_not_resolved", problem=str(each))
-        await asyncio.to_thread(self._write, build)
         self._last = build
         self._observer.built(build, snapshot)
         log.debug("built", version=snapshot.version, build_seconds=time.monotonic() - started)

@@ -1,86 +1,70 @@
 """Tells when files changed. Says nothing about what: the loader reads them again and compares.
 
-A single file is watched through its folder, because editors and mounts replace files instead of writing into them.
+A look at all files tells. The system's notices make it come at once; where they do not come (a change behind a link, a
+folder that was removed and made anew, a mount of another machine's) it comes within half a second. A single file is
+noticed through its folder, because editors and mounts replace files instead of writing into them.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from headgate.controller.sources.folders import walk
 from headgate.runtime.logging import event_log
 
 log = event_log("controller")
 
 _STEP_MILLISECONDS: Final = 5
 _DEBOUNCE_MILLISECONDS: Final = 50
-_SETTLE_SECONDS: Final = 0.2
-"""How long a watch may take to start; after that what was missed meanwhile is looked for once."""
+_LOOK_SECONDS: Final = 0.5
+"""Between two looks; the first comes sooner, for what changed while notices were being asked for."""
+_FIRST_LOOK_SECONDS: Final = 0.2
+_LOOK_SHARE_MAX: Final = 0.02
+"""Of a processor, for looks: at many files they are made less often."""
 
 Fingerprint = frozenset[tuple[str, int, int, int]]
-"""(path, inode, size, modification time in ns) of every file."""
+"""(path, inode, size, time of the last change in ns) of every file that would be read."""
 
 
 def fingerprint(paths: Iterable[Path]) -> Fingerprint:
     """What the files look like from outside; what cannot be read is left out."""
     found: set[tuple[str, int, int, int]] = set()
     for root in paths:
-        for path in (root, *(root.rglob("*") if root.is_dir() else ())):
+        for path in walk(root) if root.is_dir() else (root,):
             try:
                 status = path.stat()
             except OSError:
                 continue
-            found.add((str(path), status.st_ino, status.st_size, status.st_mtime_ns))
+            # Not the time of the content: tools that copy files set it.
+            found.add((str(path), status.st_ino, status.st_size, status.st_ctime_ns))
     return frozenset(found)
 
 
 async def watch(paths: Sequence[Path], since: Fingerprint) -> AsyncGenerator[None]:
-    """Yields whenever something below `paths` may have changed, also if it did between `since` and now.
-
-    Falls back to polling where the system has no more watches to give.
-    """
-    # Imported here: it costs as much as the rest of the start, and nothing is watched before the gateway is ready.
-    from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType] (names types of an optional package)
-
-    changed = asyncio.Event()
-    folders, files = _split(paths)
-
-    def concerns(_: object, name: str) -> bool:
-        path = Path(name)
-        # A mount swaps a link beside the file (`..data`), so in a file's folder links matter too.
-        return any(map(path.is_relative_to, folders)) or path in files or path.is_symlink()
-
-    async def collect(force_polling: bool) -> None:
-        async for _ in awatch(
-            *sorted(folders | {path.parent for path in files}),
-            watch_filter=concerns,
-            step=_STEP_MILLISECONDS,
-            debounce=_DEBOUNCE_MILLISECONDS,
-            force_polling=force_polling,
-            recursive=bool(folders),
-        ):
-            changed.set()
-
-    async def collect_somehow() -> None:
-        try:
-            await collect(force_polling=False)
-        except OSError as error:
-            log.warning("watch_by_polling", error=str(error))
-            await collect(force_polling=True)
-
-    async def look_for_missed() -> None:
-        await asyncio.sleep(_SETTLE_SECONDS)
-        if await asyncio.to_thread(fingerprint, paths) != since:
-            changed.set()
-
-    tasks = [asyncio.create_task(collect_somehow()), asyncio.create_task(look_for_missed())]
+    """Yields whenever something below `paths` may have changed, also if it did between `since` and now."""
+    noticed = asyncio.Event()
+    folders = {path for path in paths if path.is_dir()}
+    listening = [
+        asyncio.create_task(_listen(folders, noticed, recursive=True)),
+        asyncio.create_task(_listen(_around(set(paths) - folders), noticed, recursive=False)),
+    ]
+    pause_seconds, seen = _FIRST_LOOK_SECONDS, since
     try:
         while True:
-            await changed.wait()
-            changed.clear()
-            yield None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_seconds):
+                    await noticed.wait()
+            noticed.clear()
+            started_at = time.monotonic()
+            before, seen = seen, await asyncio.to_thread(fingerprint, paths)
+            pause_seconds = max(_LOOK_SECONDS, (time.monotonic() - started_at) / _LOOK_SHARE_MAX)
+            if seen != before:
+                yield None
     finally:
-        for task in tasks:
+        for task in listening:
             task.cancel()
 
 
@@ -114,8 +98,26 @@ async def merged(*sources: AsyncIterator[object]) -> AsyncGenerator[None]:
         await asyncio.gather(collecting, return_exceptions=True)
 
 
-def _split(paths: Iterable[Path]) -> tuple[frozenset[Path], frozenset[Path]]:
-    """Folders and files, each as named and as it really is (a link's target may change in place)."""
-    named = {each for path in paths for each in (path.absolute(), path.resolve())}
-    folders = frozenset(path for path in named if path.is_dir())
-    return folders, frozenset(named - folders)
+async def _listen(folders: Collection[Path], noticed: asyncio.Event, *, recursive: bool) -> None:
+    """Sets `noticed` at the system's notices of changes in `folders`, as long as it gives any."""
+    # Imported here: it costs as much as the rest of the start, and nothing is watched before the gateway is ready.
+    from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType] (names types of an optional package)
+
+    if not folders:
+        return
+    try:
+        async for _ in awatch(
+            *sorted(folders),
+            watch_filter=None,
+            step=_STEP_MILLISECONDS,
+            debounce=_DEBOUNCE_MILLISECONDS,
+            recursive=recursive,
+        ):
+            noticed.set()
+    except OSError as error:
+        log.warning("watch_by_looking", error=str(error))
+
+
+def _around(files: Iterable[Path]) -> frozenset[Path]:
+    """The folders of files, as named and as they really are: a link's target may change in place."""
+    return frozenset(path.parent for file in files for path in (file.absolute(), file.resolve()))

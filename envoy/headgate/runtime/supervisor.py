@@ -41,7 +41,8 @@ def log_output(child: str, line: str) -> None:
 def relay_output(child: str, line: str) -> None:
     """For our own servers, whose lines already are events in the format of this process."""
     del child
-    sys.stderr.write(line + "\n")
+    with suppress(OSError):  # nobody reads any more, or the disk is full: what is read here must not stop for it
+        sys.stderr.write(line + "\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -322,6 +322,18 @@ def test_a_missing_file_is_one_clear_line() -> None:
     assert one_line(failing("/no/such.yaml")) == "headgate: cannot read /no/such.yaml: No such file or directory"
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--access-log", "/no/such/log", "cannot write /no/such/log: No such file or directory"),
+        ("--ledger", "mysql://x", "--ledger: usage is kept in SQLite (a path, or sqlite:///PATH) or in Postgres"),
+        ("--log-request-header-attributes", "x", "request header attributes: 'x' is not HEADER:ATTRIBUTE"),
+    ],
+)
+def test_what_an_option_names_in_vain_is_one_clear_line(option: str, value: str, said: str) -> None:
+    assert one_line(failing("--port", str(free_port()), option, value)).startswith(f"headgate: {said}")
+
+
 def test_a_bad_redis_url_is_one_clear_line() -> None:
     line = one_line(failing("--port", str(free_port()), "--redis-url", "nonsense://x"))
     assert line.startswith("headgate: ")
@@ -346,6 +358,42 @@ def test_files_that_serve_nothing_end_it_after_all_problems(tmp_path: Path) -> N
     lines = failed.stderr.splitlines()
     assert str(tmp_path / "a.yaml") in lines[0]
     assert lines[-1].startswith("headgate: nothing can be served")
+
+
+@pytest.mark.parametrize("redirected", ["<&-", ">&-", "2>&-", ">/dev/full", "2>/dev/full"])
+def test_streams_that_nobody_reads_harm_nobody(
+    tmp_path: Path, short_path: Path, start_provider: StartProvider, redirected: str
+) -> None:
+    """A shell's `2>&-` closes a stream, so that the next file that is opened gets its number."""
+    provider, port = start_provider(OPENAI), free_port()
+    file, url = tmp_path / "gateway.yaml", f"http://{LOOPBACK}:{port}"
+    text = config(port, provider, "first").replace("---", "---\nkind: Unknown\n---", 1)
+    file.write_text(text)
+    command = f"exec {sys.executable} -m headgate.cli.main run {file} --access-log '' {redirected}"
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(short_path)}
+    with subprocess.Popen(["sh", "-c", command], env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            wait_until(lambda: translates(url), "the gateway and its processor to answer", timeout_seconds=30)
+            file.write_text(text.replace("first", "second"))
+            wait_until(lambda: ask(url, "second")[0] == 200, "the change to be live")
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def translates(url: str) -> bool:
+    """Whether an Anthropic client is answered by the model `first` of an OpenAI server."""
+    body = {"model": "first", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello!"}]}
+    try:
+        return httpx.post(f"{url}/v1/messages", json=body, headers={"anthropic-version": "2023-06-01"}).is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_a_full_state_folder_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "envoy.json").symlink_to("/dev/full")
+    line = one_line(failing("--state-dir", str(tmp_path), "--port", str(free_port())))
+    assert line == f"headgate: cannot write into {tmp_path}: No space left on device"
 
 
 def test_nothing_is_left_after_a_failed_start(tmp_path: Path) -> None:

@@ -51,6 +51,14 @@ def test_a_state_folder_that_is_too_deep_for_sockets_is_refused(tmp_path: Path) 
         StateDirectory(tmp_path / ("x" * 100))
 
 
+def test_a_state_folder_that_is_full_of_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "xds.sock").mkdir()
+    with pytest.raises(StartError, match=r"cannot use .*/xds.sock in the state folder: Is a directory"):
+        StateDirectory(tmp_path)
+    (tmp_path / "xds.sock").rmdir()
+    StateDirectory(tmp_path).close()
+
+
 def test_a_state_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StartError, match=r"cannot use .* as state folder: Not a directory"):
@@ -123,3 +131,23 @@ def test_commands_are_listed_without_importing_them(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as end:
         main(["nonsense"])
     assert end.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [
+        ("--port", "0", "no whole number from 1 to 65535"),
+        ("--port", "65536", "no whole number from 1 to 65535"),
+        ("--admin-port", "-1", "no whole number from 0 to 65535"),
+        ("--workers", "0", "no whole number of at least 1"),
+        ("--concurrency", "two", "no whole number of at least 1"),
+        ("--drain-seconds", "-0.1", "no number of seconds"),
+        ("--drain-seconds", "nan", "no number of seconds"),
+        ("--listen-address", "localhost", "no IP address"),
+        ("--listen-address", "", "no IP address"),
+    ],
+)
+def test_options_have_bounds(option: str, value: str, wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", option, value])
+    assert f"error: argument {option}: '{value}' is {wanted}\n" in capsys.readouterr().err

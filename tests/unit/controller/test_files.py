@@ -130,6 +130,13 @@ def test_what_is_missing_or_unreadable_is_said(tmp_path: Path) -> None:
     assert said(loaded) == ["latin.yaml:2: is not UTF-8", "none:0: no such file or folder"]
 
 
+def test_a_folder_without_files_is_told(tmp_path: Path) -> None:
+    (tmp_path / "README").touch()
+    assert said(read(tmp_path)) == [f"{tmp_path.name}:0: holds no file that is read: *.yaml, *.yml, *.json"]
+    (tmp_path / "a.yaml").touch()
+    assert said(read(tmp_path)) == []
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.yaml"
     os.mkfifo(pipe)
@@ -224,6 +231,15 @@ def test_a_syntax_error_keeps_what_the_file_held(tmp_path: Path) -> None:
     after = read(tmp_path, previous=before)
     assert hosts(after) == {"a": "new.example.com", "b": "example.com", "d": "example.com"}
     assert after.diagnostics[0].message.endswith(STAYS)
+
+
+def test_a_file_that_was_emptied_keeps_what_it_held_until_it_is_written(tmp_path: Path) -> None:
+    before = read(write(tmp_path, a=backend("a"), b=""))
+    emptied = read(write(tmp_path, a=""), previous=before)
+    again = read(tmp_path, previous=emptied)
+    assert hosts(again) == hosts(before)
+    assert said(again) == [f"a.yaml:0: is empty now, as if it were about to be written{STAYS}"]
+    assert names(read(write(tmp_path, a="# nothing\n"), previous=again)) == []
 
 
 def test_a_file_that_is_gone_takes_its_objects_along(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,19 @@ async def test_the_same_configuration_is_published_once(bench: Bench) -> None:
     bench.now = clusters("a", "b")
     await bench.loop.build_now()
     assert [list(each.resources[CLUSTER]) for each in bench.published] == [["a"], ["a", "b"]]
+
+
+async def test_what_cannot_be_written_is_a_build_that_fails(bench: Bench) -> None:
+    bench.now = clusters("a")
+    await bench.loop.build_now()
+    in_the_way = bench.loop.limits_path.parent
+    in_the_way.touch()
+    bench.now = replace(clusters("a", "b"), limits_text="domain: x")
+    assert not await bench.loop.build_now()
+    assert (len(bench.published), len(bench.recorder.errors)) == (1, 1)
+    in_the_way.unlink()
+    assert await bench.loop.build_now()
+    assert len(bench.published) == 2
 
 
 async def test_a_build_that_fails_leaves_everything_as_it_is(bench: Bench) -> None:

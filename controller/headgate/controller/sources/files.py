@@ -22,8 +22,8 @@ from headgate.compiler.resources.policies import PolicySpec
 from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import Rejected, Target, World, make_world
 from headgate.controller.sources.documents import Document, DocumentError, parse, split_documents
+from headgate.controller.sources.folders import SUFFIXES, walk
 
-SUFFIXES: Final = (".yaml", ".yml", ".json")
 FILES_MAX: Final = 20_000
 """Files in the folders of one load: a folder like `/` is a mistake."""
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -93,6 +93,7 @@ class _Gathering:
         self._unused: list[Rejected] = []
         self._files: dict[str, ReadFile] = {}
         self._broken_files: set[str] = set()
+        self._emptied: dict[str, Diagnostic] = {}
 
     def miss(self, path: Path) -> None:
         """Remembers that a path that was named is not there: an editor may be about to write it again."""
@@ -113,6 +114,11 @@ class _Gathering:
             self._broken_files.add(name)
             return
         known = self._previous.files.get(name) if self._previous is not None else None
+        if known is not None and known.text and not text:
+            self._emptied[name] = _emptied(path)
+            self._broken_files.add(name)
+            self._files[name] = known
+            return
         self._files[name] = file = known if known and known.text == text else read_file(text, name, environment, known)
         for read in file.documents.values():
             self._add(read, name)
@@ -132,6 +138,10 @@ class _Gathering:
     def finish(self) -> Loaded:
         """The world of it all."""
         kept = self._last_good()
+        # nothing is to be said of a file whose objects stand in others now
+        self.diagnostics += [
+            self._emptied[each] for each in self._emptied.keys() & {r.source.file for r in kept.values()}
+        ]
         resources = {**self._resources, **kept}
         rejected = [each for key, each in self._rejected.items() if key not in resources] + self._unused
         diagnostics = sorted({self._with_stay(each, kept) for each in self.diagnostics}, key=diagnostic_order)
@@ -261,6 +271,12 @@ def _not_used(key: Key, resource: Resource) -> Rejected:
     return Rejected(key, resource.source, tuple(targets), unclear=bool(spec.target_selectors))
 
 
+def _emptied(path: Path) -> Diagnostic:
+    """Who writes into a file empties it first, and may take its time then (`render > gateway.yaml`)."""
+    message, remedy = "is empty now, as if it were about to be written", "its objects, or no file"
+    return Diagnostic(severity=Severity.ERROR, message=message, remedy=remedy, file=str(path))
+
+
 def _declared_twice(resource: Resource, first: Resource) -> Diagnostic:
     return Diagnostic(
         severity=Severity.ERROR,
@@ -282,35 +298,26 @@ class _UnreadableFileError(Exception):
 
 
 def find_files(paths: Sequence[Path], diagnostics: list[Diagnostic]) -> list[Path]:
-    """The files of paths, in order: a file itself whatever its name, of a folder those with a suffix of `SUFFIXES`.
+    """The files of paths, in order: a file itself whatever its name, of a folder those that `walk` finds.
 
     A path that does not exist has none.
     """
     found: dict[str, Path] = {}
     for path in paths:
         if path.is_dir():
-            for each in _walk(path):
+            before = len(found)
+            for each in walk(path):
                 if len(found) >= FILES_MAX:
                     message = f"more than {FILES_MAX} files"
                     diagnostics.append(Diagnostic(severity=Severity.ERROR, message=message, file=str(path)))
                     return list(found.values())
                 found.setdefault(os.path.realpath(each), each)
+            if len(found) == before:
+                message = f"holds no file that is read: {', '.join(f'*{suffix}' for suffix in SUFFIXES)}"
+                diagnostics.append(Diagnostic(severity=Severity.WARNING, message=message, file=str(path)))
         elif path.exists():
             found.setdefault(os.path.realpath(path), path)
     return list(found.values())
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    visited: set[str] = set()
-    for directory, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(directory)
-        folders[:] = [] if real in visited else sorted(name for name in folders if not name.startswith("."))
-        if real in visited:
-            continue
-        visited.add(real)
-        for name in sorted(files):
-            if name.endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(directory, name)
 
 
 def read_text(path: Path) -> str:
