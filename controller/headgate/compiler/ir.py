@@ -193,7 +193,9 @@ class Backend(Hashed):
     """What its models take, where its policy says so."""
     """What the processor does with what the backend's dialect cannot say."""
     forced_by: str = ""
-    """The policy (`<kind> <ns>/<name>`) that has the processor serve chats of the backend's own dialect too."""
+    """What has the processor serve chats of the backend's own dialect too: a policy, the capture of content."""
+    captured: bool = False
+    """Whether the processor captures content, for which it is told of the trace."""
     breaker: Breaker = Breaker()
     health_check: HealthCheck | None = None
     outlier: OutlierDetection | None = None

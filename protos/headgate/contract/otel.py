@@ -430,12 +430,7 @@ def tracing(
     """
     notes: list[str] = []
     found = destination(environment, Signal.TRACES, notes)
-    content = environment.get(CAPTURE_VARIABLE, "").strip()
-    if content.lower() not in _CONTENTS:
-        notes.append(
-            f"{CAPTURE_VARIABLE}={content} is not known: span_only, event_only, span_and_event and no_content are; "
-            "nothing is captured"
-        )
+    notes += content_notes(environment)
     if found is None:
         return None, tuple(notes)
     gathered = batches(environment, Signal.TRACES, notes)
@@ -553,6 +548,15 @@ _CONTENTS: Final[Mapping[str, Content]] = {
     "event_only": Content(events=True),
     "span_and_event": Content(spans=True, events=True),
 }
+
+
+def content_notes(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What the user has to be told of what is captured."""
+    said = environment.get(CAPTURE_VARIABLE, "").strip()
+    if said.lower() in _CONTENTS:
+        return ()
+    known = "span_only, event_only, span_and_event and no_content are"
+    return (f"{CAPTURE_VARIABLE}={said} is not known: {known}; nothing is captured",)
 
 
 def captured_content(environment: Mapping[str, str]) -> Content:

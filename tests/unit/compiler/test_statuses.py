@@ -186,6 +186,34 @@ def test_gateway_configs_have_upstreams_reasons(tmp_path: Path) -> None:
     assert conditions(status)["Programmed"] == ("True", "Programmed")
 
 
+def _captures(said: Document) -> list[Document]:
+    documents = good()
+    documents[1]["metadata"]["annotations"] = {"aigateway.envoyproxy.io/gateway-config": "tells"}
+    env = [{"name": "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", **said}]
+    config = {"extProc": {"kubernetes": {"env": env}}}
+    return [*documents, manifests.document(f"{manifests.AI}/v1beta1", "GatewayConfig", "tells", config)]
+
+
+@pytest.mark.parametrize(
+    ("said", "captured", "told"),
+    [
+        ({"value": "span_only"}, True, ""),
+        ({"value": "no_content"}, False, ""),
+        ({"value": "yes"}, False, "yes is not known"),
+        ({"valueFrom": {"configMapKeyRef": {"name": "telemetry", "key": "capture"}}}, False, "valueFrom is not known"),
+    ],
+)
+def test_a_gateway_config_has_its_gateway_capture_content(
+    tmp_path: Path, said: Document, captured: bool, told: str
+) -> None:
+    found = compiled(tmp_path, *_captures(said), mode=Mode.ENVOY_GATEWAY)
+    rules = [rule for port in found.program.ports for each in port.listeners for rule in each.hosts[0].rules]
+    assert [(backend.captured, bool(backend.forced_by)) for rule in rules for backend in rule.backends] == [
+        (captured, captured)
+    ]
+    assert told in str(named(found, "GatewayConfig", "tells").status)
+
+
 @pytest.mark.parametrize(
     ("ref", "reason"),
     [

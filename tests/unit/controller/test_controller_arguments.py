@@ -26,8 +26,6 @@ def test_what_is_missing_is_said_in_a_line(capsys: pytest.CaptureFixture[str], m
         monkeypatch.delenv(name, raising=False)
     assert main(["--mode", "files"]) == 1
     assert main(["--mode", "standalone"]) == 1
-    assert main(["--mode", "envoy-gateway", "--capture-content"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert "mode files needs a PATH" in lines[0]
     assert "no access to a Kubernetes API" in lines[1]
-    assert "beside Envoy Gateway content is not captured" in lines[2]

@@ -268,7 +268,7 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
     return ExternalProcessor(
         grpc_service=service,
         processing_mode=MODE,
-        forward_rules=_forwarded(backend, traced=options.capture),
+        forward_rules=_forwarded(backend, traced=backend.captured),
         message_timeout=duration(MESSAGE_TIMEOUT_SECONDS),
         mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
         metadata_options=MetadataOptions(

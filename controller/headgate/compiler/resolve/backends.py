@@ -314,15 +314,14 @@ def _spoken(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tuple[Schema,
 def _translation(
     scope: Scope, backend: ai_gateway.AIServiceBackend
 ) -> tuple[str, Literal["report", "reject", "emulate"]]:
-    """What forces the processor, if anything does, and what becomes of losses."""
+    """The policy that forces the processor, if one does, and what becomes of losses."""
     policy = _policy(scope, backend)
-    captured = "the capture of content" if scope.options.capture and scope.options.extproc_sockets else ""
     if policy is None:
-        return captured, "report"
+        return "", "report"
     forced_by = f"{policy.kind} {policy.name}" if policy.spec.lane == "ExtProc" else ""
     if forced_by and not scope.options.extproc_sockets:
         scope.report.error(policy, "spec.lane", "this installation runs no processor", remedy="lane: Auto")
-    return forced_by or captured, _LOSSES[policy.spec.losses]
+    return forced_by, _LOSSES[policy.spec.losses]
 
 
 def _models(policy: headgate.TranslationPolicy | None) -> tuple[ModelRow, ...]:

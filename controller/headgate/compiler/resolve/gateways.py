@@ -10,6 +10,7 @@ from headgate.compiler import ir
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.attachment import ROUTE_KINDS, Route
 from headgate.compiler.resolve.backends import check_backends
+from headgate.compiler.resolve.capturing import check_capture
 from headgate.compiler.resolve.limit_policies import check_limit_policies
 from headgate.compiler.resolve.quotas import check_quotas
 from headgate.compiler.resolve.routes import CLOSED, Attachment, ai_rules, http_rules
@@ -88,6 +89,8 @@ def _config(scope: Scope, gateway: gateway_api.Gateway) -> ai_gateway.GatewayCon
     elif not scope.options.envoy_gateway and found is not None and _has_container(found):
         message = "ignored; only pods of an Envoy Gateway get a container for the processor"
         scope.report.warning(found, "spec.extProc.kubernetes", message)
+    elif found is not None:
+        check_capture(scope, found)
     return found
 
 

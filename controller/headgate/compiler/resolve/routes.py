@@ -8,6 +8,7 @@ from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, is_chat, lane_of
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
+from headgate.compiler.resolve.capturing import captures_content
 from headgate.compiler.resolve.costs import with_costs
 from headgate.compiler.resolve.credentials import asked
 from headgate.compiler.resolve.limit_policies import policy_limits
@@ -144,9 +145,17 @@ def _ai_rule(
     found = (*policy_limits(scope, targets, usable), *quota_limits(scope, usable))
     added, costs = with_costs(found, costs)
     backends = with_managed_headers(usable)
-    counted = bool(costs) or scope.options.collects
+    steered, counted = any(each.backend for each in added), bool(costs) or scope.options.collects
+    captured = captures_content(scope, place.config)
     backends = tuple(
-        replace(each, include_usage=counted, steered=any(each.backend for each in added)) for each in backends
+        replace(
+            each,
+            include_usage=counted,
+            steered=steered,
+            captured=captured,
+            forced_by=each.forced_by or ("the capture of content" if captured else ""),
+        )
+        for each in backends
     )
     if applied.traffic is not None:
         backends = tuple(policies.to_backend(applied.traffic, backend) for backend in backends)

@@ -35,7 +35,6 @@ from headgate.controller.extension.workloads import DeployedWatch
 from headgate.controller.health import serve_health
 from headgate.controller.limits_page import LimitsPage
 from headgate.controller.loop import quiet_changes
-from headgate.controller.modes import StartError
 from headgate.controller.modes.arguments import health_address
 from headgate.controller.modes.envoys import header_attributes
 from headgate.controller.sources.kubernetes.discovery import Discovery
@@ -52,8 +51,6 @@ DRAIN_SECONDS: Final = 2.0
 
 async def run(options: argparse.Namespace, stop: asyncio.Event) -> None:
     """Serves until `stop`."""
-    if options.capture_content:
-        raise StartError("--capture-content: beside Envoy Gateway content is not captured, in mode standalone it is")
     async with open_cluster(options, controller_name=CONTROLLER_NAME) as cluster:
         keeper = certificate_keeper(cluster, options) if options.webhook_address else None
         webhook = PodWebhook(cluster, options, keeper) if keeper is not None else None
@@ -91,6 +88,7 @@ def compiler_options(options: argparse.Namespace) -> Options:
         ratelimit_failure_deny=options.ratelimit_fail_closed,
         collector_address=options.collector_address,
         header_attributes=header_attributes(options),
+        capture=options.capture_content,
     )
 
 
