@@ -296,10 +296,10 @@ def bridge(client: str, provider: str, **facts: Any) -> Plan:
     """The plan of a client of one dialect and a backend of another."""
     endpoint = lookup(CLIENTS[DialectName(client)].path)
     assert endpoint is not None
-    return plan(endpoint, _facts(client, provider, **facts))
+    return plan(endpoint, backend_facts(client, provider, **facts))
 
 
-def _facts(client: str, provider: str, **more: Any) -> BackendFacts:
+def backend_facts(client: str, provider: str, **more: Any) -> BackendFacts:
     # OpenAI serves its other chat dialects as well: only a vendor that lacks them makes a bridge of the pair.
     vendor = "ChatCompletions" if provider == DialectName.OPENAI_CHAT and client.startswith("openai") else ""
     values: dict[str, Any] = {"name": "b", "dialect": provider, "vendor": vendor, **more}
@@ -312,7 +312,7 @@ def stream_bridge(client: str, provider: str, **facts: Any) -> tuple[Plan, Upstr
     path = row.stream_path or row.path
     endpoint = lookup(path)
     assert endpoint is not None
-    chosen = plan(endpoint, _facts(client, provider, **facts))
+    chosen = plan(endpoint, backend_facts(client, provider, **facts))
     return chosen, chosen.translate_request(row.streamed, {":path": path})
 
 

@@ -18,7 +18,7 @@ from headgate.llm.content_coding import GZIP_MAGIC, Inflater, inflate_request
 from headgate.llm.dialects.dialect import ChatDialect, ReplyContext, Target
 from headgate.llm.endpoints import NO_PATH, Endpoint, path_facts
 from headgate.llm.errors import ErrorDetail, UnsupportedTranslation, UpstreamError
-from headgate.llm.estimates import completed, prompt_tokens, written_by
+from headgate.llm.estimates import completed, prompt_tokens, tokens_of, written_by
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
 from headgate.llm.hosts.host import Asked, Framing, Host
 from headgate.llm.losses import Loss, format_losses, in_words_of
@@ -272,7 +272,7 @@ class WholeTranslation:
         if self.usage.input is None or self.usage.output is None:
             self.estimated = True
             written = written_by(response) if self.usage.output is None else 0
-            self.usage = completed(self.usage, self._request.prompt_tokens, written)
+            self.usage = completed(self.usage, self._request.prompt_tokens, tokens_of(written))
         if response.model:
             self.response_model = response.model
         client = self._client

@@ -16,7 +16,7 @@ from headgate.llm.canonical import (
 from headgate.llm.content_coding import GZIP_MAGIC, Inflater
 from headgate.llm.dialects.dialect import EVENT_STREAM, ChatDialect, ReplyContext
 from headgate.llm.errors import ErrorDetail, StreamFailed, UpstreamError
-from headgate.llm.estimates import completed, tokens_of, written_in
+from headgate.llm.estimates import Written, completed
 from headgate.llm.exchange import UpstreamRequest
 from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import COMMENT
@@ -25,6 +25,7 @@ from headgate.llm.losses import Loss
 from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.stream_ends import CUT, LIFECYCLE, NEWS_TOKENS, Held
 from headgate.llm.usage import NO_USAGE, Usage
+from headgate.llm.vocabularies import counter_of
 
 HeaderEdits = tuple[Mapping[str, str], Sequence[str]]
 """Headers to set, headers to remove."""
@@ -87,7 +88,7 @@ class StreamTranslation:
         self._prompt = request.prompt_tokens
         self.reported: Usage = NO_USAGE
         """What the provider said, and the client is told."""
-        self._written = 0
+        self._written = Written(counter_of(request.request_model))
         self.headers, self.remove_headers = edits
         self._losses = request.losses
         self._lost = StreamLosses({**client.unsaid, **client.unsaid_streamed})
@@ -152,7 +153,8 @@ class StreamTranslation:
         return passed
 
     def _end(self) -> bytes:
-        reported_last = self.reported.output is not None and not self._written  # then it covers what close still gives
+        # Then it covers what close still gives.
+        reported_last = self.reported.output is not None and not self._written.bytes
         rest = self._encode(self._decoder.close())
         if self._ended:
             return rest
@@ -161,8 +163,8 @@ class StreamTranslation:
         self._ended = True
         if self._held is not None:
             self._held.over = True
-        if self.reported.input is None or self.reported.output is None or (self._written and not reported_last):
-            self._estimate()
+        if self.reported.input is None or self.reported.output is None or (self._written.bytes and not reported_last):
+            self._estimate(over=True)
         else:
             self.usage, self.estimated = self.reported, False
         return rest + self._encoder.close()
@@ -186,7 +188,7 @@ class StreamTranslation:
         """One frame's events."""
         feed = self._encoder.feed
         parts: list[bytes] = []
-        written, reports = 0, False
+        reports = False
         for event in events:
             kind = type(event)
             if kind is UsageUpdate or kind is Start:
@@ -200,22 +202,24 @@ class StreamTranslation:
                     self._lost.note(event)
                 if kind is Finish or kind is OtherAnswer:
                     self.marks = self.marks.after(event)
-                written += written_in(event)
+                self._written.add(event)
                 if self._held is not None and kind not in LIFECYCLE:
                     self._held.over = True
                 elif self._held is not None and kind is Ping:
                     self._held.wait()
             parts.append(feed(event))
         if reports:
-            self._written, self.usage, self.estimated = 0, self.reported, False
-        elif written:
-            self._written += written
-            if tokens_of(self._written) - ((self.usage.output or 0) - (self.reported.output or 0)) >= NEWS_TOKENS:
-                self._estimate()
+            self._written.clear()
+            self.usage, self.estimated = self.reported, False
+        elif self._written.bytes:
+            told = (self.usage.output or 0) - (self.reported.output or 0)
+            if self._written.tokens(over=False) - told >= NEWS_TOKENS:
+                self._estimate(over=False)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _estimate(self) -> None:
-        self.usage, self.estimated = completed(self.reported, self._prompt, self._written), True
+    def _estimate(self, *, over: bool) -> None:
+        self.usage = completed(self.reported, self._prompt, self._written.tokens(over=over))
+        self.estimated = True
 
     def _note(self, event: StreamEvent) -> bool:
         """Whether it tells how much has been written so far."""
@@ -241,8 +245,8 @@ class StreamTranslation:
 
     def _fail(self, error: ErrorDetail) -> bytes:
         self._ended = True
-        if self._written:
-            self._estimate()
+        if self._written.bytes:
+            self._estimate(over=True)
         if self._held is not None and not self._held.over:
             raise StreamFailed(error)
         return self._encoder.fail(error)

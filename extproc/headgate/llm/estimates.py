@@ -1,9 +1,10 @@
 """Counts where a provider reports none, or its answer breaks off: a quarter of the UTF-8 bytes, as reservations do.
 
-A tokenizer would be nearer, but has to keep a stream's text, and to read its vocabulary in every process. Bytes are
-counted as they pass.
+Bytes are counted as they pass. At a stream's end its text is counted instead, where the model's vocabulary is at hand:
+in a process that counts prompts, of OpenAI's models. Others would be read for a stranger's counts.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -33,6 +34,9 @@ from headgate.llm.usage import Usage
 BYTES_PER_TOKEN: Final = 4
 FILE_TOKENS: Final = 765
 """For each image, document or sound that comes along as base64, whatever its size."""
+KEPT_BYTES_MAX: Final = 65_536
+"""Of text kept to be counted at a stream's end; what is beyond is a quarter of its bytes. Protects memory, and the
+event loop: so much takes 3 ms."""
 
 # Tuples, not unions: those are made anew for each question, and asked for each part and chunk.
 _TEXTUAL: Final = (TextDelta, ThinkingDelta, ArgumentsDelta, RefusalDelta)
@@ -63,11 +67,42 @@ def prompt_tokens(request: ChatRequest, body_bytes: int) -> int:
     return max(body_bytes, 0) // BYTES_PER_TOKEN + 1 + files * FILE_TOKENS
 
 
-def written_in(event: StreamEvent) -> int:
-    """Bytes of text that an event of a stream adds."""
-    if type(event) is OtherAnswer:
-        event = event.event
-    return bytes_of(event.text) if isinstance(event, _TEXTUAL) else 0
+class Written:
+    """What a stream has written since its provider last counted it, if it ever did. `count` counts a text, if anything
+    can."""
+
+    __slots__ = ("_count", "_kept", "_kept_bytes", "bytes")
+
+    def __init__(self, count: Callable[[str], int] | None) -> None:
+        self._count = count
+        self._kept: list[str] = []
+        self._kept_bytes = 0
+        self.bytes = 0
+
+    def add(self, event: StreamEvent) -> None:
+        """The text of an event, if it has any."""
+        if type(event) is OtherAnswer:
+            event = event.event
+        if not isinstance(event, _TEXTUAL):
+            return
+        size = bytes_of(event.text)
+        self.bytes += size
+        if self._count is not None and self._kept_bytes + size <= KEPT_BYTES_MAX:
+            self._kept.append(event.text)
+            self._kept_bytes += size
+
+    def clear(self) -> None:
+        """It has been counted."""
+        self.bytes = 0
+        if self._kept:
+            self._kept, self._kept_bytes = [], 0
+
+    def tokens(self, *, over: bool) -> int:
+        """What it comes to: by its bytes, and by its text when nothing more comes (`over`)."""
+        if not (over and self._kept):
+            return tokens_of(self.bytes)
+        assert self._count is not None
+        return self._count("".join(self._kept)) + tokens_of(self.bytes - self._kept_bytes)
 
 
 def written_by(answer: ChatResponse | Alternative) -> int:
@@ -79,9 +114,9 @@ def written_by(answer: ChatResponse | Alternative) -> int:
 
 
 def completed(reported: Usage, prompt: int, written: int) -> Usage:
-    """The usage, with what was not reported counted: `written` bytes since its output was."""
+    """The usage, with what was not reported counted: `written` tokens since its output was."""
     given = prompt if reported.input is None else reported.input
-    answered = (reported.output or 0) + tokens_of(written)
+    answered = (reported.output or 0) + written
     return msgspec.structs.replace(reported, input=given, output=answered, total=given + answered)
 
 

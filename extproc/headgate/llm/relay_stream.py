@@ -38,7 +38,7 @@ class RelayedStream:
         self._request = request
         self._reader = reader
         self._client = client
-        self._heard = Overheard(client)
+        self._heard = Overheard(client, request.request_model)
         self.estimated = False
         self.usage: Usage = NO_USAGE
         self.headers: Mapping[str, str] = {}
@@ -121,7 +121,7 @@ class UnwrappedTranslation:
         self._reader = reader
         self._frames = framing.frames()
         self._client = client
-        self._heard = Overheard(client)
+        self._heard = Overheard(client, request.request_model)
         self._ended = False
         self.estimated = False
         self.usage: Usage = NO_USAGE

@@ -21,12 +21,13 @@ from headgate.llm.canonical import (
 )
 from headgate.llm.dialects.dialect import NO_MEMO, ChatDialect
 from headgate.llm.errors import ErrorDetail, ErrorKind, UpstreamError
-from headgate.llm.estimates import completed, tokens_of, written_in
+from headgate.llm.estimates import Written, completed
 from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import COMMENT
 from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.names import DialectName
 from headgate.llm.usage import Usage
+from headgate.llm.vocabularies import counter_of
 
 CUT: Final = ErrorDetail(
     status=502,
@@ -104,11 +105,11 @@ class Overheard:
 
     __slots__ = ("_decoder", "_frames", "_readable", "_written", "failure", "held", "marks")
 
-    def __init__(self, dialect: ChatDialect) -> None:
+    def __init__(self, dialect: ChatDialect, model: str) -> None:
         self._frames = dialect.frames()
         self._decoder = dialect.stream_decoder(NO_MEMO)
         self._readable = True
-        self._written = 0
+        self._written = Written(counter_of(model))
         self.failure: ErrorDetail | None = None
         """What the provider said of its failing."""
         self.held: Held | None = None
@@ -148,13 +149,13 @@ class Overheard:
     def counted(self, reported: Usage, before: Usage, prompt: int, *, over: bool) -> tuple[Usage, bool]:
         """The usage, and whether some of it is estimated. `before` is what was told last: of small news nothing is told
         until it is `over`."""
-        if not self._written:
+        if not self._written.bytes:
             return reported, False
         told = (before.output or 0) - (reported.output or 0)
-        if not over and tokens_of(self._written) - told < NEWS_TOKENS:
+        if not over and self._written.tokens(over=False) - told < NEWS_TOKENS:
             estimated = told > 0
             return (before if estimated else reported), estimated
-        return completed(reported, prompt, self._written), True
+        return completed(reported, prompt, self._written.tokens(over=over)), True
 
     def _give_up(self) -> None:
         self._readable = False
@@ -172,12 +173,12 @@ class Overheard:
             case Start(usage=usage) | UsageUpdate(usage=usage):
                 self.marks = self.marks.after(event)
                 if usage.output is not None:
-                    self._written = 0
+                    self._written.clear()
             case Ping():
                 self._wait()
             case _:
                 if isinstance(event, Finish | OtherAnswer):
                     self.marks = self.marks.after(event)
-                self._written += written_in(event)
+                self._written.add(event)
                 if self.held is not None and type(event) not in LIFECYCLE:
                     self.held.over = True

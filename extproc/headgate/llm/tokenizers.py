@@ -1,21 +1,11 @@
 """Counts prompts before a provider does: exactly where the tokenizer is public, else as an estimate that says so.
 
-Vocabularies come from the data files of the package `bpe-openai`; nothing is downloaded. One is read when the first
-prompt needs it: about half a second and 70 MB, so only processes that are asked to count pay for it. Counting costs
-about 0.05 ms per KB of text and lets other threads run.
-
 The rule for chat is OpenAI's (<https://github.com/openai/openai-cookbook>, "How to count tokens with tiktoken"): 3 to
 start the answer, 3 per message, and the tokens of every string in it, 1 more for a name. Only an OpenAI model's text is
 exact; tools, media and other vendors' models are estimates.
 """
 
-import gzip
-from binascii import a2b_base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, assert_never
 
 import msgspec
@@ -45,6 +35,7 @@ from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName, Operation
 from headgate.llm.operations.counting.table import FAMILY as COUNTING
 from headgate.llm.usage import TokenCount
+from headgate.llm.vocabularies import encoding_of
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -63,69 +54,6 @@ DOCUMENT_TOKENS: Final = 1_500
 """A page or two; how many there are cannot be seen from outside."""
 MEDIA_BYTES_PER_TOKEN: Final = 1_600
 """16 kHz, 16 bit audio at 20 tokens a second."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Vocabulary:
-    file: str
-    pattern: str
-    special_tokens: Mapping[str, int]
-
-
-_O200K: Final = "o200k_base"
-_CL100K: Final = "cl100k_base"
-
-_CONTRACTIONS: Final = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-_VOCABULARIES: Final = {
-    _O200K: _Vocabulary(
-        file="o200k_base.tiktoken.gz",
-        pattern="|".join(
-            (
-                r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+" + _CONTRACTIONS,
-                r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*" + _CONTRACTIONS,
-                r"\p{N}{1,3}",
-                r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
-                r"\s*[\r\n]+",
-                r"\s+(?!\S)",
-                r"\s+",
-            )
-        ),
-        special_tokens={"<|endoftext|>": 199_999, "<|endofprompt|>": 200_018},
-    ),
-    _CL100K: _Vocabulary(
-        file="cl100k_base.tiktoken.gz",
-        pattern=(
-            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
-            r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
-        ),
-        special_tokens={
-            "<|endoftext|>": 100_257,
-            "<|fim_prefix|>": 100_258,
-            "<|fim_middle|>": 100_259,
-            "<|fim_suffix|>": 100_260,
-            "<|endofprompt|>": 100_276,
-        },
-    ),
-}
-"""Word patterns and special tokens as tiktoken's `openai_public` defines them."""
-
-_MODELS: Final = (
-    ("gpt-4o", _O200K, True),
-    ("gpt-4.1", _O200K, True),
-    ("gpt-4.5", _O200K, True),
-    ("gpt-4", _CL100K, True),
-    ("gpt-3.5", _CL100K, True),
-    ("gpt-35", _CL100K, True),  # Azure's spelling
-    ("text-embedding-", _CL100K, True),
-    ("gpt-5", _O200K, True),
-    ("gpt-oss", _O200K, True),
-    ("chatgpt-4o", _O200K, True),
-    ("o1", _O200K, True),
-    ("o3", _O200K, True),
-    ("o4-mini", _O200K, True),
-    ("", _O200K, False),
-)
-"""Start of a model's name without its vendor prefix, its vocabulary, whether that is the model's own."""
 
 
 def count_request(endpoint: str, model: str, body: bytes) -> TokenCount | None:
@@ -170,7 +98,7 @@ def _decode_count(row: Endpoint, model: str, body: bytes) -> ChatRequest:
 
 def count_chat(request: ChatRequest, model: str) -> TokenCount:
     """Tokens of a chat prompt for a model."""
-    encoding, exact = _encoding_of(model)
+    encoding, exact = encoding_of(model)
     counter = _Counter(encoding, exact)
     total = ANSWER_TOKENS
     for message in request.messages:
@@ -186,7 +114,7 @@ def count_chat(request: ChatRequest, model: str) -> TokenCount:
 
 def count_text(text: str, model: str) -> TokenCount:
     """Tokens of one text for a model."""
-    encoding, exact = _encoding_of(model)
+    encoding, exact = encoding_of(model)
     return TokenCount(len(encoding.encode_ordinary(text)), exact)
 
 
@@ -300,7 +228,7 @@ def _count_strings(prompt: object, model: str) -> TokenCount:
 
     Walked with a list of its own: depth is the client's choice.
     """
-    encoding, exact = _encoding_of(model)
+    encoding, exact = encoding_of(model)
     total = 0
     waiting: list[object] = [prompt]
     while waiting:
@@ -314,30 +242,3 @@ def _count_strings(prompt: object, model: str) -> TokenCount:
         elif isinstance(value, Sequence) and not isinstance(value, bytes):
             waiting.extend(value)  # pyright: ignore[reportUnknownArgumentType]
     return TokenCount(total, exact)
-
-
-def _encoding_of(model: str) -> tuple["Encoding", bool]:
-    name = model.lower().rpartition("/")[2]
-    for start, vocabulary, exact in _MODELS:
-        if name.startswith(start):
-            return _load(vocabulary), exact
-    raise AssertionError("the last row matches every name")
-
-
-@cache
-def _load(name: str) -> "Encoding":
-    """Reads a vocabulary from the data files; importing their package would load all of them."""
-    from tiktoken import Encoding
-
-    vocabulary = _VOCABULARIES[name]
-    package = find_spec("bpe_openai")
-    assert package is not None, "bpe-openai is a dependency"
-    assert package.origin is not None, "bpe-openai is no namespace"
-    ranks: dict[bytes, int] = {}
-    with gzip.open(Path(package.origin).parent / "data" / vocabulary.file, "rb") as lines:
-        for line in lines:
-            token, _, rank = line.partition(b" ")
-            ranks[a2b_base64(token)] = int(rank)
-    return Encoding(
-        name, pat_str=vocabulary.pattern, mergeable_ranks=ranks, special_tokens=dict(vocabulary.special_tokens)
-    )

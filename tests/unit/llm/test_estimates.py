@@ -1,15 +1,18 @@
 """Usage where a provider reports none, and streams that are kept back until they say something."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from headgate.contract.facts import BackendFacts
+from headgate.llm import vocabularies
 from headgate.llm.endpoints import endpoint_named
 from headgate.llm.errors import UpstreamError
 from headgate.llm.exchange import ResponseTranslation
 from headgate.llm.planning import plan
 from headgate.llm.usage import Usage
+from headgate.llm.vocabularies import counter_of, encoding_of
 
 PROMPT = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x" * 100}]}
 PROMPT_TOKENS = len(json.dumps({**PROMPT, "stream": True})) // 4 + 1
@@ -41,6 +44,54 @@ def test_a_stream_without_usage_is_counted_by_what_passed() -> None:
     answer.close()
     assert answer.estimated
     assert answer.usage == Usage(input=PROMPT_TOKENS, output=15, total=PROMPT_TOKENS + 15)
+
+
+WORDS = "The quick brown fox jumps over the lazy dog. "
+
+
+@pytest.fixture
+def counter() -> Callable[[str], int]:
+    """Reads the vocabulary, as a process does that counts prompts."""
+    encoding_of("gpt-4o")
+    count = counter_of("gpt-4o")
+    assert count is not None
+    return count
+
+
+@pytest.mark.parametrize("pieces", [1, 9, 90])
+def test_at_its_end_a_stream_of_a_known_model_is_counted_by_its_text(
+    counter: Callable[[str], int], pieces: int
+) -> None:
+    answer = opened(stream=True, model="gpt-4o")
+    answer.feed(chunk() + b"".join(chunk(WORDS * (90 // pieces)) for _ in range(pieces)) + chunk(finish="stop") + DONE)
+    answer.close()
+    assert (answer.usage.output, answer.estimated) == (counter(WORDS * 90), True)
+    assert counter(WORDS * 90) < len(WORDS * 90) // 4
+
+
+def test_of_a_long_stream_the_rest_is_counted_by_its_bytes(counter: Callable[[str], int]) -> None:
+    piece = WORDS * 364  # four make the bound
+    answer = opened(stream=True, model="gpt-4o")
+    answer.feed(chunk() + chunk(piece) * 9 + chunk(finish="stop") + DONE)
+    answer.close()
+    assert answer.usage.output == counter(piece * 4) + -(-5 * len(piece) // 4)
+
+
+def test_a_stream_that_breaks_off_is_counted_by_its_text(counter: Callable[[str], int]) -> None:
+    answer = opened(stream=True, model="gpt-4o")
+    answer.feed(chunk("a", REPORTED) + chunk(WORDS))
+    answer.close()
+    assert (answer.usage.output, answer.estimated) == (3 + counter(WORDS), True)
+
+
+@pytest.mark.usefixtures("counter")
+def test_other_models_have_no_counter() -> None:
+    assert counter_of("claude-sonnet-5") is None
+
+
+def test_a_vocabulary_is_not_read_for_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabularies, "_loaded", {})
+    assert counter_of("gpt-4o") is None
 
 
 def test_reported_usage_is_not_touched() -> None:
