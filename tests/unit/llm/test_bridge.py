@@ -10,9 +10,10 @@ from headgate.contract.facts import BackendFacts, BodyMutation, HeaderMutation
 from headgate.llm.endpoints import lookup
 from headgate.llm.errors import RequestError, UnsupportedTranslation, UpstreamError
 from headgate.llm.exchange import Plan, UpstreamRequest
+from headgate.llm.names import DialectName
 from headgate.llm.planning import plan
 from headgate.llm.usage import Usage
-from support.chat_goldens import CREATED
+from support.chat_goldens import CREATED, others, stream_bridge
 
 CHAT = b'{"model":"asked","messages":[{"role":"user","content":"Hi"}]}'
 STREAMED = b'{"model":"asked","messages":[{"role":"user","content":"Hi"}],"stream":true}'
@@ -241,3 +242,17 @@ def test_request_headers_of_another_dialect_do_not_cross() -> None:
     assert "openai-organization" in request.remove_headers
     assert request.headers["anthropic-version"] == "2023-06-01"
     assert _plan(version="2030-01-01").translate_request(CHAT, {}).headers["anthropic-version"] == "2030-01-01"
+
+
+RATED = b'data: {"candidates":[{"content":{"parts":[{"text":"Hi"}]},"safetyRatings":[{"probability":"LOW"}]%b}]}\n\n'
+CITED = b',"citationMetadata":{"citationSources":[{"uri":"https://a"}]},"finishReason":"STOP"'
+
+
+@pytest.mark.parametrize("client", list(others(DialectName.GEMINI)))
+def test_what_only_gemini_says_of_a_streamed_answer_is_told_as_lost(client: DialectName) -> None:
+    chosen, asked = stream_bridge(client, DialectName.GEMINI)
+    answer = chosen.open_response(asked, 200, {"content-type": "text/event-stream"}, 0)
+    answer.feed(RATED % b"" + RATED % CITED)
+    answer.close()
+
+    assert [loss.path for loss in answer.losses] == ["answer.safetyRatings", "answer.citationMetadata"]

@@ -8,6 +8,7 @@ import msgspec
 from headgate.llm.canonical import (
     Base64Source,
     ChatResponse,
+    Extras,
     FinishReason,
     ImagePart,
     MediaPart,
@@ -106,7 +107,13 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         stop_sequence=(fields.stop_sequence or "") if fields is not None else "",
         usage=usage_of(answer.usage),
         service_tier=(answer.service_tier.type or "") if answer.service_tier is not None else "",
+        extras=extras_of(answer.trace),
     )
+
+
+def extras_of(trace: msgspec.Raw) -> Extras:
+    """What only this dialect says of an answer."""
+    return {DialectName.BEDROCK_CONVERSE: {"trace": trace}} if bytes(trace) not in (b"", b"null") else {}
 
 
 def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 from headgate.llm.canonical import (
+    AnswerMembers,
     ArgumentsDelta,
     CitationDelta,
     Finish,
@@ -33,7 +34,7 @@ from headgate.llm.dialects.bedrock_converse import wire
 from headgate.llm.dialects.bedrock_converse.citations import decode_citation
 from headgate.llm.dialects.bedrock_converse.errors import decode_exception
 from headgate.llm.dialects.bedrock_converse.media import join_blobs, text_of_blob
-from headgate.llm.dialects.bedrock_converse.response import finish_reason_of, image_of, usage_of
+from headgate.llm.dialects.bedrock_converse.response import extras_of, finish_reason_of, image_of, usage_of
 from headgate.llm.dialects.dialect import Memo
 from headgate.llm.errors import UpstreamError
 from headgate.llm.framing.frame import Frame
@@ -235,9 +236,13 @@ class StreamDecoder:
 
     def _on_metadata(self, event: wire.MetadataEvent) -> Sequence[StreamEvent]:
         self._ended = self._finished
-        if event.usage is None:
-            return _NOTHING
-        return self._after_start((UsageUpdate(usage_of(event.usage)),))
+        events: list[StreamEvent] = []
+        extras = extras_of(event.trace)
+        if extras and self._finished:
+            events.append(AnswerMembers(extras))
+        if event.usage is not None:
+            events.append(UsageUpdate(usage_of(event.usage)))
+        return self._after_start(events) if events else _NOTHING
 
 
 _TEXT: Final = msgspec.json.Decoder(str)

@@ -352,6 +352,8 @@ class Answer(_Answer, frozen=True):
     usage: Usage | None = None
     additional_model_response_fields: ResponseFields | None = None
     service_tier: AnswerServiceTier | None = None
+    trace: msgspec.Raw = ABSENT
+    """What guardrails and routers did."""
 
 
 class BlockStart(_Answer, frozen=True):
@@ -389,6 +391,7 @@ class MessageStopEvent(_Answer, frozen=True):
 class MetadataEvent(_Answer, frozen=True):
     usage: Usage | None = None
     service_tier: AnswerServiceTier | None = None
+    trace: msgspec.Raw = ABSENT
 
 
 REQUEST_DECODER: Final = msgspec.json.Decoder(Request)

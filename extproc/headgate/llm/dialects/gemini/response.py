@@ -190,21 +190,20 @@ def _without_candidates(answer: wire.Answer) -> ChatResponse:
         finish_reason=FinishReason.REFUSAL,
         usage=usage_of(answer.usage_metadata),
         created=created_of(answer.create_time),
+        extras=extras_of(feedback),
     )
 
 
-def extras_of(candidate: wire.Candidate) -> Extras:
-    """What only this dialect says of an answer."""
-    found = {
-        name: raw
-        for name, raw in (
-            ("safetyRatings", candidate.safety_ratings),
-            ("groundingMetadata", candidate.grounding_metadata),
-            ("citationMetadata", candidate.citation_metadata),
-            ("urlContextMetadata", candidate.url_context_metadata),
+def extras_of(said: wire.Candidate | wire.PromptFeedback) -> Extras:
+    """What only this dialect says of an answer, or of a prompt that it does not answer."""
+    members = [("safetyRatings", said.safety_ratings)]
+    if isinstance(said, wire.Candidate):
+        members += (
+            ("groundingMetadata", said.grounding_metadata),
+            ("citationMetadata", said.citation_metadata),
+            ("urlContextMetadata", said.url_context_metadata),
         )
-        if wire.present(raw)
-    }
+    found = {name: raw for name, raw in members if wire.present(raw)}
     return {DialectName.GEMINI: found} if found else {}
 
 

@@ -16,6 +16,7 @@ from headgate.llm.canonical import (
     ArgumentsDelta,
     Citation,
     CitationDelta,
+    Extras,
     Finish,
     FinishReason,
     LogprobsDelta,
@@ -176,6 +177,7 @@ class StreamDecoder:
         feedback = answer.prompt_feedback
         if not answer.candidates:
             if feedback is not None and feedback.block_reason:
+                self._keep(extras_of(feedback))
                 self._refuse(blocked_prompt(feedback), events)
             return None
         candidate = answer.candidates[0]
@@ -184,8 +186,7 @@ class StreamDecoder:
         if candidate.content is not None:
             for part in candidate.content.parts or ():
                 self._on_part(part, events)
-        for members in extras_of(candidate).values():
-            self._extras.update(members)
+        self._keep(extras_of(candidate))
         if wire.present(candidate.grounding_metadata):
             self._grounding = candidate.grounding_metadata
         tokens = logprobs_of(candidate.logprobs_result)
@@ -194,6 +195,10 @@ class StreamDecoder:
         if candidate.finish_reason and candidate.finish_reason != "FINISH_REASON_UNSPECIFIED":
             return self._finish(candidate, events)
         return None
+
+    def _keep(self, extras: Extras) -> None:
+        for members in extras.values():
+            self._extras.update(members)
 
     def _on_part(self, part: wire.AnswerPart, events: list[StreamEvent]) -> None:
         if part.thought:

@@ -265,6 +265,7 @@ class Candidate(Open, frozen=True):
 class PromptFeedback(Open, frozen=True):
     block_reason: str | None = None
     block_reason_message: str | None = None
+    safety_ratings: msgspec.Raw = ABSENT
 
 
 class UsageMetadata(Open, frozen=True):
