@@ -42,6 +42,9 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     asked: str
     sent: str
     answered: str
+    response_id: str
+    ended: str
+    """Why the answer ended."""
     status: int
     error: str
     attempts: tuple[ShownAttempt, ...]
@@ -74,6 +77,8 @@ def show(number: int, record: UsageRecord) -> Shown:
         asked=cut(record.original_model),
         sent=cut(record.request_model),
         answered=cut(record.response_model),
+        response_id=cut(record.response_id),
+        ended=cut(", ".join(record.finish_reasons)),
         status=record.status,
         error=record.error,
         attempts=tuple(

@@ -233,7 +233,7 @@ def _add_attempts(slot: _Slot, attempts: Sequence[Attempt]) -> None:
         backend = _named(slot.backends, service_of(attempt.backend), _Backend)
         backend.attempts += 1
         histogram.add(backend.times, attempt.duration_ms)
-        if attempt.error:
+        if attempt.error and attempt.error != ErrorKind.CLIENT_GONE:  # no backend's fault
             backend.failed += 1
             backend.errors[attempt.error] = backend.errors.get(attempt.error, 0) + 1
             backend.failed_over += index + 1 < len(attempts) and attempts[index + 1].backend != attempt.backend

@@ -109,7 +109,7 @@ def page(browser: Chromium, address: str) -> Iterator[Page]:
 def opened(browser: Chromium, address: str) -> Generator[Page]:
     """The page, connected. At the end it must have asked nobody else for anything and complained of nothing."""
     page = browser.open(address)
-    page.wait("document.getElementById('state-text').textContent === 'serving'")
+    page.wait("document.getElementById('state-text').textContent.startsWith('serving')")
     page.wait("document.querySelectorAll('.tile').length === 6")
     yield page
     browser.listen(0.1)

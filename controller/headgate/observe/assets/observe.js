@@ -76,9 +76,9 @@ const percent = (part, all) => (all ? `${tenths.format((100 * part) / all)} %` :
 function dollars(micros) {
   const value = micros / 1e6;
   if (value === 0) return "$0";
-  if (value < 0.01) return `$${value.toLocaleString("en-US", { maximumSignificantDigits: 2 })}`;
+  if (value < 0.01) return `$${value.toLocaleString("en-US", { minimumSignificantDigits: 2, maximumSignificantDigits: 2 })}`;
   const digits = value >= 100 ? 0 : value >= 1 ? 2 : 3;
-  return `$${value.toLocaleString("en-US", { minimumFractionDigits: Math.min(digits, 2), maximumFractionDigits: digits })}`;
+  return `$${value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
 }
 function duration(ms) {
   if (ms === null || ms === undefined) return "–";
@@ -119,10 +119,11 @@ function tile(label, value, unit, more, bad = false) {
 function tiles(look) {
   const { rate: recent, window, total, durations, first_tokens: first } = look;
   const seconds = look.rate_seconds;
-  const ours = Object.entries(look.errors).reduce((sum, [kind, count]) => (CLIENTS_FAULT.has(kind) ? sum : sum + count), 0);
+  const ours = look.window.errors - clientsFaults(look);
+  const over = window.failed_over ? ` · ${number(window.failed_over)} failed over` : "";
   const rest = (times) => (times.count ? `p50 ${duration(times.p50)} · p99 ${duration(times.p99)}` : "nothing timed yet");
   return [
-    tile("Requests", rate((recent.requests * 60) / seconds), "a minute", `${plural(window.requests, "request")} in 15 min`),
+    tile("Requests", number(recent.requests), "in a minute", `${number(window.requests)} in 15 min${over}`),
     tile("Tokens", rate((recent.input + recent.output) / seconds), "a second",
       `${rate(recent.input / seconds)} in · ${rate(recent.output / seconds)} out`),
     tile("Cost", dollars(window.cost_micros), "in 15 min",
@@ -133,14 +134,21 @@ function tiles(look) {
   ];
 }
 
-/** The commonest kind of error, and how many requests another backend took. */
+function clientsFaults(look) {
+  return Object.entries(look.errors).reduce((sum, [kind, count]) => (CLIENTS_FAULT.has(kind) ? sum + count : sum), 0);
+}
+
+/** All errors in a few words: the commonest kinds that are not the clients', and how many are theirs. */
 function errorWords(look) {
-  const [most] = Object.entries(look.errors).sort((a, b) => b[1] - a[1]);
+  const kinds = Object.entries(look.errors).filter(([kind]) => !CLIENTS_FAULT.has(kind)).sort((a, b) => b[1] - a[1]);
+  const rest = kinds.slice(2).reduce((sum, [, count]) => sum + count, 0);
+  const theirs = clientsFaults(look);
   const said = [
-    most ? `${number(most[1])} ${words(most[0])}` : "none in 15 min",
-    look.window.failed_over ? `${number(look.window.failed_over)} failed over` : "",
+    ...kinds.slice(0, 2).map(([kind, count]) => `${number(count)} ${words(kind)}`),
+    rest ? `${number(rest)} others` : "",
+    theirs ? `${number(theirs)} by clients` : "",
   ];
-  return said.filter(Boolean).join(" · ");
+  return said.filter(Boolean).join(" · ") || "none in 15 min";
 }
 
 // --- charts
@@ -207,9 +215,9 @@ function charts(look) {
   bars(byId("chart-tokens"), "Tokens per second", [h("span", { class: "key" }, "in"), h("span", { class: "key second" }, "out")], all, minutes,
     [["fill-first", (group) => group.input / seconds], ["fill-second", (group) => group.output / seconds]],
     (group) => `${number(group.input)} tokens in, ${number(group.output)} out`);
-  bars(byId("chart-requests"), `Requests per ${seconds} s`, [h("span", { class: "key" }, "served"), h("span", { class: "key bad" }, "failed")], all, minutes,
+  bars(byId("chart-requests"), `Requests per ${seconds} s`, [h("span", { class: "key" }, "served"), h("span", { class: "key bad" }, "errors")], all, minutes,
     [["fill-first", (group) => group.requests - group.errors], ["fill-bad", (group) => group.errors]],
-    (group) => `${plural(group.requests, "request")}, ${number(group.errors)} failed`);
+    (group) => `${plural(group.requests, "request")}, ${plural(group.errors, "error")}`);
 }
 
 // --- requests
@@ -231,7 +239,7 @@ function shown(request) {
   if (!FILTERS[filter](request)) return false;
   if (!wanted) return true;
   const texts = [request.asked, request.sent, request.answered, request.client, request.team, request.route, request.request_id,
-    request.id, request.error, request.lane, ...request.attempts.map((attempt) => attempt.backend)];
+    request.id, request.response_id, request.error, request.lane, ...request.attempts.map((attempt) => attempt.backend)];
   return texts.some((text) => text.toLowerCase().includes(wanted));
 }
 
@@ -292,6 +300,7 @@ function explanation(request) {
 function requestDetail(request) {
   const facts = [
     ["asked for", request.asked], ["sent as", request.sent], ["answered as", request.answered],
+    ["answer's id", request.response_id], ["ended with", request.ended],
     ["client", request.client], ["team", request.team], ["path", request.path], ["route", request.route],
     ["stream", request.stream ? "yes" : "no"],
     ["tokens in", tokenFact(request.input, request.cached, "cached")], ["tokens out", tokenFact(request.output, request.reasoning, "reasoning")],
@@ -486,6 +495,7 @@ function showState() {
     : !found ? ["", "connecting"]
     : !found.ready ? ["warn", "not serving"]
     : found.error || found.refusals.length ? ["warn", "serving, but not the newest configuration"]
+    : found.in_force < found.object_count ? ["warn", `serving; ${plural(found.object_count - found.in_force, "object")} not in force`]
     : ["good", "serving"];
   dot.className = `dot ${mood}`;
   setText(byId("state-text"), text);
