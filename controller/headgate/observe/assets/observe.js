@@ -112,7 +112,7 @@ function tile(label, value, unit, more, bad = false) {
   return h("div", { class: bad ? "tile bad" : "tile" },
     h("div", { class: "label" }, label),
     h("div", { class: "value" }, value, unit ? h("small", {}, ` ${unit}`) : null),
-    h("div", { class: "more" }, more),
+    h("div", { class: "more" }, more.split(" · ").flatMap((each, at) => [at ? " · " : "", h("span", {}, each)])),
   );
 }
 
@@ -294,6 +294,7 @@ function explanation(request) {
   if (request.lane === "native") said.push("Envoy served it alone; no Python was in its path.");
   if (request.lane === "extproc") said.push("The processor translated it.");
   if (request.error) said.push(ERRORS[request.error] ?? `It ended with ${words(request.error)}.`);
+  if (request.error === "internal" && request.lane === "local") said.push("Configuration tells whether its route is in force.");
   return said.join(" ");
 }
 
@@ -306,7 +307,7 @@ function requestDetail(request) {
     ["tokens in", tokenFact(request.input, request.cached, "cached")], ["tokens out", tokenFact(request.output, request.reasoning, "reasoning")],
     ["counted", { reported: "by the provider", estimated: "by the gateway: the answer broke off", none: "nothing" }[request.usage] ?? request.usage],
     ["cost", costFact(request)],
-    ["lost in translation", request.losses], ["x-request-id", request.request_id], ["record", request.id],
+    ["lost in translation", request.losses.replaceAll(";", " ")], ["x-request-id", request.request_id], ["record", request.id],
   ];
   let begins = 0;
   const attempts = request.attempts.map((attempt, index) => {
