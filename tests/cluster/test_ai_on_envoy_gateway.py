@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from headgate.compiler.envoy_gateway.sidecar import (
     GATEWAY_NAMESPACE_LABEL,
     SOCKET,
 )
+from openai import BadRequestError, NotFoundError
 from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
 from support.checkout import older_checkout
 from support.envoy_gateway import ENVOY, GATEWAY, NAMESPACE, EnvoyGateway
-from support.kube import Kube, condition, is_true, reference, unique_name
+from support.kube import Kube, Object, condition, is_true, reference, unique_name
 from support.pod_webhook import ADMISSION, install_webhook
 from support.ports import LOOPBACK, free_port
 from support.processor import ProcessorProcess
@@ -45,7 +47,7 @@ async def stage(
 
     providers = {
         "first": provider(OPENAI, "sk-first"),
-        "second": provider(OPENAI, "sk-second"),
+        "second": provider(replace(OPENAI, prefix="/other/v1"), "sk-second"),
         "claude": provider(ANTHROPIC, "sk-claude"),
     }
     directory = short_path / "stage"
@@ -57,7 +59,7 @@ async def stage(
 
 async def _standard(stage: AiStage) -> None:
     await stage.backend("first")
-    await stage.backend("second")
+    await stage.backend("second", schema_fields={"prefix": "/other/v1"})
     await stage.backend("claude", "Anthropic")
     await stage.apply(
         manifests.route(
@@ -81,12 +83,12 @@ async def _standard(stage: AiStage) -> None:
 async def test_clients_of_any_dialect_reach_their_models(stage: AiStage) -> None:
     await _standard(stage)
     assert stage.providers["first"].last.json["model"] == "real-1"
-    listed = await stage.http.get("/v1/models")
-    assert [each["id"] for each in listed.json()["data"]] == ["claude", "fast", "safe"]
-    unknown = await stage.chat("nope")
-    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
-
     openai, anthropic = stage.openai(), stage.anthropic()
+    assert [each.id async for each in openai.models.list()] == ["claude", "fast", "safe"]
+    with pytest.raises(NotFoundError) as unknown:
+        await openai.chat.completions.create(model="nope", messages=[{"role": "user", "content": "Hi"}])
+    assert unknown.value.code == "model_not_found"
+
     for model in ("fast", "claude"):
         answer = await openai.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hi"}])
         assert answer.choices[0].message.content
@@ -116,7 +118,7 @@ async def test_a_failed_attempt_goes_to_the_next_backend(stage: AiStage) -> None
     first, second = stage.providers["first"], stage.providers["second"]
     first.answer(Failure(503))
     assert (await stage.chat("safe")).status_code == 200
-    assert second.last.json["model"] == "b"
+    assert (second.last.path, second.last.json["model"]) == ("/other/v1/chat/completions", "b")
     stream = await stage.openai().chat.completions.create(
         model="safe", messages=[{"role": "user", "content": "Hi"}], stream=True
     )
@@ -124,7 +126,8 @@ async def test_a_failed_attempt_goes_to_the_next_backend(stage: AiStage) -> None
     first.forget()
     second.forget()
     first.answer(Failure(400))
-    assert (await stage.chat("safe")).status_code == 400
+    with pytest.raises(BadRequestError):
+        await stage.openai().chat.completions.create(model="safe", messages=[{"role": "user", "content": "Hi"}])
     assert second.requests == []
 
 
@@ -324,6 +327,12 @@ async def test_a_change_that_only_we_see_reaches_envoy(stage: AiStage) -> None:
     assert stage.controller.status()["hooks"]["gateways"][f"{stage.namespace}/gateway"] == "Called"
 
 
+def _accepted_as_it_is(item: Object) -> bool:
+    """Its newest version, not one of before."""
+    found = condition(item, "Accepted")
+    return found.get("status") == "True" and found["observedGeneration"] == item["metadata"]["generation"]
+
+
 async def test_routes_change_and_go_while_others_are_called(stage: AiStage) -> None:
     await _standard(stage)
 
@@ -342,8 +351,9 @@ async def test_routes_change_and_go_while_others_are_called(stage: AiStage) -> N
             lambda answer: answer.status_code == 200 and bool(second.requests), lambda: stage.chat("late")
         )
         assert time.monotonic() - changed < 2
-        await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("nobody"))]))
         route = reference(f"{manifests.AI}/v1beta1", "AIGatewayRoute", "late", stage.namespace)
+        await stage.kube.wait_for(route, _accepted_as_it_is, "to be accepted")
+        await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("nobody"))]))
         await stage.kube.wait_for(
             route, lambda found: "nobody" in condition(found, "NotAccepted").get("message", ""), "not to be accepted"
         )
@@ -433,7 +443,7 @@ async def test_backends_of_another_namespace_need_grants(stage: AiStage, kube: K
     await kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}})
     provider = stage.providers["second"]
     address = [{"ip": {"address": POD_ADDRESS, "port": provider.port}}]
-    for each in manifests.backend("shared", provider.port, key=provider.key):
+    for each in manifests.backend("shared", provider.port, key=provider.key, schema_fields={"prefix": "/other/v1"}):
         if each["kind"] == "Backend":
             each["spec"]["endpoints"] = address
         await kube.apply({**each, "metadata": {**each["metadata"], "namespace": other}})

@@ -1,9 +1,7 @@
 """The chart's pods, run as they are rendered: commands, volumes, probes, hooks, accounts and names of Services."""
 
 import asyncio
-import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -23,19 +21,6 @@ from support.waiting import wait_until
 CHART = Path(__file__).parents[2] / "manifests" / "chart"
 KEY = "key-of-ann"
 ACCEPTED = ("AIGatewayRoute", "AIServiceBackend", "BackendSecurityPolicy", "LimitPolicy")
-
-
-@pytest.fixture
-def postgres() -> Iterator[str]:
-    """The URL of a Postgres of our own; `pgserver` (PyPI) brings it."""
-    pgserver = pytest.importorskip("pgserver", reason="needs Postgres: pip install pgserver")
-    with tempfile.TemporaryDirectory(prefix="hg-pg-") as directory, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the folder that it would keep its runtime in
-        server = pgserver.get_server(directory, cleanup_mode="stop")
-        try:
-            yield str(server.get_uri())
-        finally:
-            server.cleanup()
 
 
 def _one(objects: list[Object], kind: str, name: str = "") -> Object:

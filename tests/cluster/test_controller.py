@@ -109,7 +109,8 @@ async def _ask(client: openai.AsyncOpenAI) -> str:
                 answer = await client.chat.completions.create(
                     model="gpt", messages=[{"role": "user", "content": "Hello!"}]
                 )
-            except (openai.APIConnectionError, openai.NotFoundError):
+            # 400: the listener of before reads no models, and has the routes of now already
+            except (openai.APIConnectionError, openai.NotFoundError, openai.BadRequestError):
                 await asyncio.sleep(0.02)
             else:
                 return answer.choices[0].message.content or ""

@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from headgate.collector.store.asking import Question, ask
+from headgate.collector.store.database import StoreError, open_engine
 from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
 from support.chart_service import ChartService
@@ -28,8 +30,9 @@ async def kept(
     our_crds: None,
     run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]],
     short_path: Path,
+    postgres: str,
 ) -> AsyncIterator[tuple[AiStage, ChartService]]:
-    """The stage, and its collector, which writes a line for each record."""
+    """The stage, and its collector, which writes a line for each record, and keeps them in Postgres."""
     directory = short_path / "stage"
     directory.mkdir()
     port = free_port()
@@ -38,8 +41,9 @@ async def kept(
     options = ("--collector-address", f"headgate-collector.envoy-gateway-system.svc:{port}")
     async with AiStage(kube, namespace, run_envoy_gateway, directory, None, *options, **providers) as stage:
         secret = await kube.get("v1", "Secret", "envoy-rate-limit", NAMESPACE)
-        start = partial(ChartService, "collector", directory, "collector.enabled=true", port=port, secret=secret)
-        collector = await asyncio.to_thread(start, replaced={})
+        settings = ("collector.enabled=true", "collector.store.existingSecret=usage")
+        start = partial(ChartService, "collector", directory, *settings, port=port, secret=secret, url=postgres)
+        collector = await asyncio.to_thread(start, replaced={"/var/spool/headgate": str(directory / "spool")})
         try:
             yield stage, collector
         finally:
@@ -57,7 +61,20 @@ def _records(collector: ChartService, count: int) -> Sequence[Record]:
     return wait_until(found, f"{count} records")
 
 
-async def test_every_request_on_ai_routes_is_recorded_once(kept: tuple[AiStage, ChartService]) -> None:
+def _kept(url: str, requests: int) -> Mapping[tuple[str, ...], tuple[int, int]] | None:
+    """Requests and output tokens in the store, by client and model, once there are so many requests."""
+    engine = open_engine(url)
+    try:
+        rows = ask(engine, Question(by=("key", "model")))
+    except StoreError:  # no tables yet
+        return None
+    finally:
+        engine.dispose()
+    found = {each.group: (each.sums["requests"], each.sums["output_tokens"]) for each in rows}
+    return found if sum(count for count, _ in found.values()) >= requests else None
+
+
+async def test_every_request_on_ai_routes_is_recorded_once(kept: tuple[AiStage, ChartService], postgres: str) -> None:
     stage, collector = kept
     for name in ("first", "second"):
         await stage.backend(name)
@@ -91,7 +108,12 @@ async def test_every_request_on_ai_routes_is_recorded_once(kept: tuple[AiStage, 
     for each in (streamed, whole):
         assert (each["tokens"]["input"], each["tokens"]["output"], each["usage_source"]) == (11, 7, "reported")
     assert whole["service"] == f"{stage.namespace}/first"
-    assert all("/app" not in each["path"] for each in await asyncio.to_thread(_records, collector, before + 3))
+    lines = await asyncio.to_thread(_records, collector, before + 3)
+    assert all("/app" not in each["path"] for each in lines)
+    rows = await asyncio.to_thread(wait_until, partial(_kept, postgres, len(lines)), "usage in Postgres")
+    answered = [each for each in lines if each["status"] == 200]
+    assert rows["ann", "pair"] == (len(answered), 7 * len(answered))
+    assert sum(count for count, _ in rows.values()) == len(lines)
 
 
 async def _guarded_and_beside_another(stage: AiStage) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
+from openai import RateLimitError
+from redis import Redis
 from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
 from support.chart_service import ChartService
@@ -20,8 +22,9 @@ from support.envoy_gateway import ENVOY, NAMESPACE, EnvoyGateway, GatewaysLimite
 from support.helm import envoy_gateway_config
 from support.kube import Kube, condition, is_true, reference
 from support.ports import free_port
-from support.providers import OPENAI, Answer, Provider, Usage
+from support.providers import ANTHROPIC, OPENAI, Answer, Provider, ToolUse, Usage
 from support.redis import RedisServer
+from support.waiting import wait_until
 
 IMAGE = Path(__file__).parents[2] / "manifests" / "image"
 """What of the image's `/bin` is ours."""
@@ -51,9 +54,10 @@ async def stage(
     )
     directory = short_path / "stage"
     directory.mkdir()
-    provider = Provider(OPENAI, key="sk-first", host=POD_ADDRESS, tolerated_headers=TOLERATED)
+    provider = partial(Provider, host=POD_ADDRESS, tolerated_headers=TOLERATED)
+    providers = {"first": provider(OPENAI, key="sk-first"), "claude": provider(ANTHROPIC, key="sk-claude")}
     with redis_server:
-        async with AiStage(kube, namespace, run_envoy_gateway, directory, _ours(config), first=provider) as made:
+        async with AiStage(kube, namespace, run_envoy_gateway, directory, _ours(config), **providers) as made:
             yield made
             assert made.problems() == []
 
@@ -81,13 +85,13 @@ def _is_ours(container: Mapping[str, Any], redis_port: int) -> bool:
 
 
 async def _limited(stage: AiStage, port: int) -> None:
-    """A token limit for each tenant and the model; Envoy finds the service on a port of the test's.
+    """A token limit for each tenant and the models; Envoy finds the service on a port of the test's.
 
     Its endpoint alone: Envoy Gateway itself has the port that it has in a cluster.
     """
     selectors = [
         {"name": "x-tenant-id", "type": "Distinct"},
-        {"name": "x-ai-eg-model", "type": "Exact", "value": "fast"},
+        {"name": "x-ai-eg-model", "type": "RegularExpression", "value": "fast|claude"},
     ]
     response = {"from": "Metadata", "metadata": {"namespace": "io.envoy.ai_gateway", "key": "total"}}
     rule = {
@@ -121,42 +125,72 @@ async def test_our_limiter_is_envoy_gateways_and_does_as_it_says_when_it_is_gone
     stage: AiStage, redis_server: RedisServer, request: pytest.FixtureRequest
 ) -> None:
     await stage.backend("first")
+    await stage.backend("claude", "Anthropic")
     cost = [{"metadataKey": "total", "type": "TotalToken"}]
-    await stage.apply(manifests.route("chat", [manifests.rule("fast", manifests.ref("first"))], llmRequestCosts=cost))
+    rules = [manifests.rule("fast", manifests.ref("first")), manifests.rule("claude", manifests.ref("claude"))]
+    await stage.apply(manifests.route("chat", rules, llmRequestCosts=cost))
     port = free_port()
     await _limited(stage, port)
     limiter = await _limiter(stage, port, redis_server.port)
     try:
         await stage.start_envoy()
-        stage.providers["first"].answer(Answer(usage=Usage(input=11, output=7)))
+        for provider in stage.providers.values():
+            provider.answer(Answer(tools=(ToolUse("weather", "{}", "call_1"),), usage=Usage(input=11, output=7)))
         await stage.until(lambda answer: "x-ratelimit-limit" in answer.headers, lambda: _chat(stage, "probe"))
         assert f"{stage.namespace}/gateway/http" in limiter.limits()
-        await _holds(stage, "before")
+        for model in ("fast", "claude"):
+            await _holds(stage, redis_server, "before", model)
         limiter.close()
         closed = request.node.callspec.params["stage"]
         away = await stage.until(
-            lambda answer: "x-ratelimit-limit" not in answer.headers, lambda: _chat(stage, "before")
+            lambda answer: "x-ratelimit-limit" not in answer.headers, lambda: _chat(stage, "before-fast")
         )
         assert away.status_code == (500 if closed else 200), away.text
         if closed:
             assert away.json()["error"]["type"] == "server_error"
         limiter = await _limiter(stage, port, redis_server.port)
-        await stage.until(lambda answer: answer.status_code == 429, lambda: _chat(stage, "before"))  # Redis remembers
-        await _holds(stage, "after")
+        await stage.until(lambda answer: answer.status_code == 429, lambda: _chat(stage, "before-fast"))  # Redis
+        await _holds(stage, redis_server, "after", "fast")
     finally:
         limiter.close()
 
 
-async def _holds(stage: AiStage, tenant: str) -> None:
+async def _holds(stage: AiStage, redis: RedisServer, tenant: str, model: str) -> None:
     """Two answers of 18 tokens use up 30, whole or streamed; another tenant has its own."""
-    more: dict[str, Any]
-    for more in ({}, {"stream": True}):
-        who = f"{tenant}-{len(more)}" if more else tenant
-        assert [(await _chat(stage, who, **more)).status_code for _ in range(2)] == [200, 200]
-        # the charge of the answer before may still be under way
-        refused = await stage.until(lambda answer: answer.status_code == 429, partial(_chat, stage, who, **more))
-        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
-    assert (await _chat(stage, f"{tenant}-other")).status_code == 200
+    for who, stream in ((f"{tenant}-{model}", False), (f"{tenant}-{model}-streams", True)):
+        client = stage.openai(default_headers={"x-tenant-id": who})
+        for spent in (18, 36):
+            await _calls_a_tool(client, model, stream=stream)
+            charged = partial(_counted, redis, who, spent)
+            await asyncio.to_thread(wait_until, charged, f"{spent} tokens of {who} in Redis")
+        with pytest.raises(RateLimitError) as refused:
+            await _calls_a_tool(client, model, stream=stream)
+        assert refused.value.code == "rate_limit_exceeded"
+        assert 0 < int(refused.value.response.headers["x-ratelimit-reset"]) <= 3600
+        assert _counted(redis, who, 36)
+    await _calls_a_tool(stage.openai(default_headers={"x-tenant-id": f"{tenant}-other"}), model, stream=False)
+
+
+async def _calls_a_tool(client: Any, model: str, *, stream: bool) -> None:
+    """One call of OpenAI's client."""
+    function: Any = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
+    asked: Any = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
+    tools: Any = [{"type": "function", "function": function}]
+    if stream:
+        async with client.chat.completions.stream(**asked, tools=tools) as events:
+            message: Any = (await events.get_final_completion()).choices[0].message
+    else:
+        message = (await client.chat.completions.create(**asked, tools=tools)).choices[0].message
+    assert [call.function.name for call in message.tool_calls] == ["weather"]
+
+
+def _counted(redis: RedisServer, tenant: str, tokens: int) -> bool:
+    """Whether that is what the tenant's counter says."""
+    client: Any = Redis(port=redis.port, decode_responses=True)
+    try:
+        return [client.get(name) for name in client.scan_iter(f"*{tenant}_*")] == [str(tokens)]
+    finally:
+        client.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 What a kubelet does is the test's: the folder of a Secret, and the names of Services.
 """
 
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -28,9 +29,11 @@ class ChartService:
         port: int,
         secret: Object,
         replaced: Mapping[str, str],
+        url: str = "",
         name: str = "",
     ) -> None:
-        """`settings` are values of the chart, `replaced` what else of its arguments is the test's."""
+        """`settings` are values of the chart, `replaced` what else of its arguments is the test's, `url` what it finds
+        in a Secret."""
         certificates = directory / f"{component}-certs"
         certificates.mkdir(exist_ok=True)
         write_secret(secret, certificates)
@@ -57,7 +60,9 @@ class ChartService:
             for old, new in own.items():
                 changed = changed.replace(old, new)
             command.append(changed)
-        self.child = started_server(command, directory=directory, name=name or component)
+        secrets = [each["name"] for each in container.get("env", ()) if "secretKeyRef" in each.get("valueFrom", {})]
+        environment = {**os.environ, **dict.fromkeys(secrets, url)}
+        self.child = started_server(command, directory=directory, name=name or component, environment=environment)
 
     def close(self) -> None:
         self.child.close()

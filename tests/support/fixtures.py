@@ -5,6 +5,7 @@ silence proves nothing.
 """
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,19 @@ def redis_server(redis_process: RedisServer) -> RedisServer:
     """An empty Redis."""
     redis_process.flush()
     return redis_process
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The URL of a Postgres of our own; `pgserver` (PyPI) brings it."""
+    pgserver = pytest.importorskip("pgserver", reason="needs Postgres: pip install pgserver")
+    with tempfile.TemporaryDirectory(prefix="hg-pg-") as directory, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the folder that it would keep its runtime in
+        server = pgserver.get_server(directory, cleanup_mode="stop")
+        try:
+            yield str(server.get_uri())
+        finally:
+            server.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """Usage in a database: each record once, sums that agree, tables as the migrations make them."""
 
-import tempfile
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,19 +13,6 @@ from headgate.collector.store.writing import write
 from headgate.ledger.record import Attempt, Tokens, UsageRecord, UsageSource
 from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """The URL of a Postgres of our own; `pgserver` (PyPI) brings it."""
-    pgserver = pytest.importorskip("pgserver", reason="needs Postgres: pip install pgserver")
-    with tempfile.TemporaryDirectory(prefix="hg-pg-") as directory, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the folder that it would keep its runtime in
-        server = pgserver.get_server(directory, cleanup_mode="stop")
-        try:
-            yield str(server.get_uri())
-        finally:
-            server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
