@@ -92,7 +92,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of `RunOptions`."""
     defaults = RunOptions()
     add = parser.add_argument
-    add("paths", nargs="*", type=Path, metavar="PATH", help="YAML files or folders; without any: see the README")
+    add(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="YAML; without any, providers of keys in variables, or a demo",
+    )
     listen_address = defaults.listen_address
     add("--listen-address", type=_ip_address, default=listen_address, help="of all listeners (default %(default)s)")
     add(

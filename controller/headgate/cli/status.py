@@ -52,7 +52,7 @@ class Line:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="files: what their status would be")
     parser.add_argument(
-        "--admin", metavar="URL", help="a running gateway's or controller's, such as http://127.0.0.1:1"
+        "--admin", metavar="URL", help="a running gateway's or controller's, such as http://127.0.0.1:1064"
     )
     parser.add_argument("--output", choices=("text", "json"), default="text")
     add_cluster(parser)

@@ -84,7 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--metrics-series-max", type=int, default=SERIES_MAX, help="label sets of each metric (default %(default)s)")
     add("--spans", action="store_true", help="take Envoy's spans too, and send them where OTEL_* variables say")
-    add("--variables-told", action="store_true", help="whoever starts it says what is wrong with OTEL_* variables")
+    add("--variables-told", action="store_true", help=argparse.SUPPRESS)  # who starts it says what is wrong with them
     add_admin_arguments(parser, "/healthcheck and /metrics")
     add("--observe", action="store_true", help="keep the last minutes and requests to be looked at: POST /observe")
     add("--drain-seconds", type=float, default=5.0, help="to write what was received (default %(default)s)")

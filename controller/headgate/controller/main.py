@@ -32,11 +32,18 @@ MODES: Final = {
 """Imported when they run: the Kubernetes client is half a second that files do not need."""
 
 
+_MODES_HELP: Final = (
+    "files: YAML, for any Envoy; standalone: a Kubernetes API, for any Envoy; envoy-gateway: the same, for the Envoys "
+    "of an Envoy Gateway (default %(default)s)"
+)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line: options of all modes, so that a name means one thing everywhere."""
-    parser = argparse.ArgumentParser(prog="headgate-controller", description="Headgate's control plane.")
+    told = "Compiles resources and serves what they say, to Envoys that somebody else starts."
+    parser = argparse.ArgumentParser(prog="headgate-controller", description=told)
     add = parser.add_argument
-    add("--mode", type=Mode, choices=list(Mode), default=Mode.FILES, help="see above (default %(default)s)")
+    add("--mode", type=Mode, choices=list(Mode), default=Mode.FILES, help=_MODES_HELP)
     add("--log-level", "--logLevel", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
     add("--log-format", "--logFormat", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
     files_mode.add_arguments(parser)
