@@ -20,7 +20,7 @@ from headgate.ratelimit.answers import LIMIT_HEADERS
 from headgate.ratelimit.config_source import ConfigSource
 from headgate.ratelimit.environment import VariableError, arguments_from
 from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO
-from headgate.ratelimit.pages import make_pages
+from headgate.ratelimit.pages import Pages, PageSettings
 from headgate.ratelimit.service import OpenCall, RateLimitService
 from headgate.ratelimit.settings import REDIS_VARIABLE
 from headgate.ratelimit.statsd import StatsdSink, flush_to
@@ -56,67 +56,74 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="headgate-ratelimit", description="Envoy's rate limit service.")
     parser.epilog = f"{FROM_ENVIRONMENT}, as the first argument, reads envoyproxy/ratelimit's environment variables."
-    parser.add_argument("--address", default="127.0.0.1:8081", help="unix:/path or host:port (default %(default)s)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--address", default="127.0.0.1:8081", help="unix:/path or host:port (default %(default)s)")
+    server_tls.add_arguments(parser)
+    add("--tls-client-name", default="", help="a name that clients' certificates must have, besides")
+    add("--workers", type=int, default=1, help="processes behind the address; they share a Redis")
+    add("--ready-descriptor", type=int, default=-1, help=argparse.SUPPRESS)  # of `workers`
+    add("--drain-seconds", type=float, default=5.0)
+    add("--log-level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
+    add("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
+    _add_limits_arguments(parser)
+    _add_xds_arguments(parser)
+    _add_counters_arguments(parser)
+    _add_answers_arguments(parser)
+    add_admin_arguments(parser, "/healthcheck, /metrics, /limits, /rlconfig and /json")
+    _add_telling_arguments(parser)
+    _add_tracing_arguments(parser)
+    return parser
+
+
+def _add_limits_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("limits").add_argument
+    add(
         "--config",
         required=True,
         help="YAML file, or folder of them, or a controller's /limits (http://…), or a management server that serves "
         "RateLimitConfig over ADS (xds://host:port, or xds+tls://); watched",
     )
-    parser.add_argument("--merge-domains", action="store_true", help="domains of one name in several files are one")
-    parser.add_argument(
-        "--start-without-config", action="store_true", help="serve, and limit nothing, until there are limits"
-    )
-    _add_xds_arguments(parser)
-    parser.add_argument(
+    add("--merge-domains", action="store_true", help="domains of one name in several files are one")
+    add("--start-without-config", action="store_true", help="serve, and limit nothing, until there are limits")
+    add("--shadow-mode", action="store_true", help="all limits count and report, and none refuses")
+    add("--quota-mode", action="store_true", help="limits refuse a request only where all of it are over")
+
+
+def _add_counters_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("counters").add_argument
+    add(
         "--redis-url",
         default=os.environ.get(REDIS_VARIABLE, ""),
         help="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (default: HEADGATE_REDIS_URL, else "
         "memory is used)",
     )
-    parser.add_argument("--redis-timeout-seconds", type=float, default=0.5, help="per call (default %(default)s)")
-    parser.add_argument(
-        "--redis-per-second-url", default="", help="another Redis, for limits per second; as --redis-url"
-    )
-    parser.add_argument("--redis-per-second-timeout-seconds", type=float, default=0.0, help="0: as the other's")
-    parser.add_argument(
-        "--redis-gather-seconds", type=float, default=0.0, help="how long a busy service waits for company; 0: 1 ms"
-    )
-    parser.add_argument("--redis-batch-ops-max", type=int, default=0, help="counters in one round trip; 0: 1024")
-    parser.add_argument(
-        "--local-cache-bytes", type=int, default=0, help="remember counters in Redis that are used up; 0: none"
-    )
-    parser.add_argument("--ttl-jitter-seconds", type=int, default=300, help="most added to a counter's life in Redis")
-    parser.add_argument("--memory-keys-max", type=int, default=KEYS_MAX, help="counters held in memory at most")
-    parser.add_argument("--key-prefix", default="", help="put before every counter's key")
-    parser.add_argument("--limit-headers", action="store_true", help="send x-ratelimit-* (Envoy can do it by itself)")
-    parser.add_argument(
-        "--limit-header-names", type=_header_names, default=LIMIT_HEADERS, metavar="LIMIT,REMAINING,RESET"
-    )
-    parser.add_argument("--response-metadata", action="store_true", help="answers' metadata tells what was asked")
-    parser.add_argument("--near-limit-ratio", type=float, default=NEAR_LIMIT_RATIO, help="from where hits are near")
-    parser.add_argument("--shadow-mode", action="store_true", help="all limits count and report, and none refuses")
-    parser.add_argument(
-        "--quota-mode", action="store_true", help="limits refuse a request only where all of it are over"
-    )
-    server_tls.add_arguments(parser)
-    parser.add_argument("--tls-client-name", default="", help="a name that clients' certificates must have, besides")
-    parser.add_argument("--health-without-storage", action="store_true", help="healthy whatever the storage is")
-    parser.add_argument("--health-needs-config", action="store_true", help="not healthy without any limits")
-    add_admin_arguments(parser, "/healthcheck, /metrics, /limits, /rlconfig and /json")
-    parser.add_argument("--admin-read-only", action="store_true", help="only /healthcheck and /metrics: for open ports")
-    parser.add_argument(
-        "--statsd", default="", metavar="HOST:PORT", help="send counters there; udp://HOST:PORT for UDP"
-    )
-    parser.add_argument("--statsd-interval-seconds", type=float, default=10.0)
-    parser.add_argument("--statsd-tag", action="append", default=[], metavar="NAME=VALUE")
-    _add_tracing_arguments(parser)
-    parser.add_argument("--workers", type=int, default=1, help="processes behind the address; they share a Redis")
-    parser.add_argument("--ready-descriptor", type=int, default=-1, help=argparse.SUPPRESS)  # of `workers`
-    parser.add_argument("--drain-seconds", type=float, default=5.0)
-    parser.add_argument("--log-level", type=LogLevel, choices=list(LogLevel), default=LogLevel.INFO)
-    parser.add_argument("--log-format", type=LogFormat, choices=list(LogFormat), default=LogFormat.TEXT)
-    return parser
+    add("--redis-timeout-seconds", type=float, default=0.5, help="per call (default %(default)s)")
+    add("--redis-per-second-url", default="", help="another Redis, for limits per second; as --redis-url")
+    add("--redis-per-second-timeout-seconds", type=float, default=0.0, help="0: as the other's")
+    add("--redis-gather-seconds", type=float, default=0.0, help="how long a busy service waits for company; 0: 1 ms")
+    add("--redis-batch-ops-max", type=int, default=0, help="counters in one round trip; 0: 1024")
+    add("--local-cache-bytes", type=int, default=0, help="remember counters in Redis that are used up; 0: none")
+    add("--ttl-jitter-seconds", type=int, default=300, help="most added to a counter's life in Redis")
+    add("--memory-keys-max", type=int, default=KEYS_MAX, help="counters held in memory at most")
+    add("--key-prefix", default="", help="put before every counter's key")
+
+
+def _add_answers_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("answers").add_argument
+    add("--limit-headers", action="store_true", help="send x-ratelimit-* (Envoy can do it by itself)")
+    add("--limit-header-names", type=_header_names, default=LIMIT_HEADERS, metavar="LIMIT,REMAINING,RESET")
+    add("--response-metadata", action="store_true", help="answers' metadata tells what was asked")
+
+
+def _add_telling_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("health and metrics").add_argument
+    add("--health-without-storage", action="store_true", help="healthy whatever the storage is")
+    add("--health-needs-config", action="store_true", help="not healthy without any limits")
+    add("--admin-read-only", action="store_true", help="only /healthcheck and /metrics: for open ports")
+    add("--near-limit-ratio", type=float, default=NEAR_LIMIT_RATIO, help="from where hits are near")
+    add("--statsd", default="", metavar="HOST:PORT", help="send counters there; udp://HOST:PORT for UDP")
+    add("--statsd-interval-seconds", type=float, default=10.0)
+    add("--statsd-tag", action="append", default=[], metavar="NAME=VALUE")
 
 
 def _header_names(text: str) -> tuple[str, ...]:
@@ -188,15 +195,7 @@ def _new_event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
 async def _run(options: argparse.Namespace) -> None:
     stop = stop_event()
     storage = _open_storage(options)
-    service = RateLimitService(
-        storage,
-        key_prefix=options.key_prefix,
-        limit_headers=options.limit_header_names if options.limit_headers else (),
-        near_limit_ratio=options.near_limit_ratio,
-        shadow_mode=options.shadow_mode,
-        quota_mode=options.quota_mode,
-        response_metadata=options.response_metadata,
-    )
+    service = _open_service(storage, options)
     source = _open_source(options, service.config_rejected)
     if not options.start_without_config and not await _took_first(source, service, stop, options.config):
         await storage.close()
@@ -205,15 +204,12 @@ async def _run(options: argparse.Namespace) -> None:
     process_metrics.declare(registry)
     lag = process_metrics.LoopLag(registry)
     lag.start()
-    pages = make_pages(
-        service,
-        stop,
+    page_settings = PageSettings(
         process_metrics=registry.text,
         health_needs_storage=not options.health_without_storage,
         health_needs_config=options.health_needs_config,
-        read_only=options.admin_read_only,
     )
-    admin = AdminServer(pages)
+    admin = AdminServer(Pages(service, stop, page_settings).pages(read_only=options.admin_read_only))
     try:
         async with following(source, service.use, stop), _counted_to(options, service), _traced(options) as tracer:
             if tracer is not None:
@@ -226,6 +222,18 @@ async def _run(options: argparse.Namespace) -> None:
         lag.stop()
         await admin.close()
         await storage.close()
+
+
+def _open_service(storage: Storage, options: argparse.Namespace) -> RateLimitService:
+    return RateLimitService(
+        storage,
+        key_prefix=options.key_prefix,
+        limit_headers=options.limit_header_names if options.limit_headers else (),
+        near_limit_ratio=options.near_limit_ratio,
+        shadow_mode=options.shadow_mode,
+        quota_mode=options.quota_mode,
+        response_metadata=options.response_metadata,
+    )
 
 
 async def _took_first(source: "Source", service: RateLimitService, stop: asyncio.Event, config: str) -> bool:
@@ -266,7 +274,7 @@ async def _counted_to(options: argparse.Namespace, service: RateLimitService) ->
         yield
         return
     host, _, port = options.statsd.removeprefix("udp://").rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise StartError(f"--statsd: expected HOST:PORT, found {options.statsd!r}")
     sink = StatsdSink(
         host=host.strip("[]"),

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
@@ -22,28 +23,46 @@ PING_SECONDS: Final = 1.0
 """A storage that takes longer is not healthy: who asks for health does not wait long."""
 
 
-def make_pages(
-    service: RateLimitService,
-    draining: asyncio.Event,
-    *,
-    health_needs_storage: bool = True,
-    health_needs_config: bool = False,
-    read_only: bool = False,
-    process_metrics: Callable[[], str] = str,
-) -> Mapping[tuple[str, str], Page]:
-    """The pages over `service`; `draining` makes it unhealthy, and so may a storage that fails, or no limits at all.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageSettings:
+    """What makes it unhealthy besides draining, and what the metrics have besides the service's own."""
 
-    With `read_only` there are only those that count nothing and do not list whom is limited how.
-    """
+    health_needs_storage: bool = True
+    health_needs_config: bool = False
+    process_metrics: Callable[[], str] = str
 
-    async def healthcheck(_: bytes) -> Reply:
-        if health_needs_config and not service.snapshot.domains:
+
+class Pages:
+    """Those over `service`; `draining` makes it unhealthy, and so may a storage that fails, or no limits at all."""
+
+    def __init__(self, service: RateLimitService, draining: asyncio.Event, settings: PageSettings) -> None:
+        self._service = service
+        self._draining = draining
+        self._settings = settings
+
+    def pages(self, *, read_only: bool = False) -> Mapping[tuple[str, str], Page]:
+        """For an `AdminServer`. With `read_only` only those that count nothing and do not list whom is limited how."""
+        pages: dict[tuple[str, str], Page] = {
+            ("GET", "/healthcheck"): self._healthcheck,
+            ("GET", "/metrics"): self._metrics,
+        }
+        if read_only:
+            return pages
+        return {
+            **pages,
+            ("GET", "/limits"): self._limits,
+            ("GET", "/rlconfig"): self._rlconfig,
+            ("POST", "/json"): self._decide,
+        }
+
+    async def _healthcheck(self, _: bytes) -> Reply:
+        if self._settings.health_needs_config and not self._service.snapshot.domains:
             return Reply(503, "no limits are loaded\n")
-        ping = asyncio.create_task(_ping(service, needed=health_needs_storage))
-        drain = asyncio.create_task(draining.wait())
+        ping = asyncio.create_task(self._ping())
+        drain = asyncio.create_task(self._draining.wait())
         try:
             await asyncio.wait((ping, drain), timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if draining.is_set():
+            if self._draining.is_set():
                 return Reply(503, "draining\n")
             if not ping.done():
                 return Reply(503, f"the storage does not answer within {PING_SECONDS:g} s\n")
@@ -52,19 +71,27 @@ def make_pages(
             ping.cancel()
             drain.cancel()
 
-    async def metrics(_: bytes) -> Reply:
-        return Reply(200, await service.metrics_text() + process_metrics(), CONTENT_TYPE)
+    async def _ping(self) -> Reply:
+        try:
+            if self._settings.health_needs_storage:
+                await self._service.ping()
+        except StorageError as error:
+            return Reply(503, f"{error}\n")
+        return Reply(200, "OK\n")
 
-    async def rlconfig(_: bytes) -> Reply:
-        return Reply(200, dump_text(service.snapshot.source), "application/yaml")
+    async def _metrics(self, _: bytes) -> Reply:
+        return Reply(200, await self._service.metrics_text() + self._settings.process_metrics(), CONTENT_TYPE)
 
-    async def limits(_: bytes) -> Reply:
-        return Reply(200, json.dumps(await limits_of(service)), "application/json")
+    async def _rlconfig(self, _: bytes) -> Reply:
+        return Reply(200, dump_text(self._service.snapshot.source), "application/yaml")
 
-    async def decide(body: bytes) -> Reply:
+    async def _limits(self, _: bytes) -> Reply:
+        return Reply(200, json.dumps(await limits_of(self._service)), "application/json")
+
+    async def _decide(self, body: bytes) -> Reply:
         try:
             message = json_format.Parse(body, RateLimitRequest())
-            decision = await service.decide(wire.decode_request(message.SerializeToString()))
+            decision = await self._service.decide(wire.decode_request(message.SerializeToString()))
         except (json_format.ParseError, wire.WireError) as error:
             return Reply(400, f"{error}\n")
         except StorageError as error:
@@ -72,23 +99,6 @@ def make_pages(
         answer = RateLimitResponse.FromString(wire.encode_decision(decision))
         status = 429 if decision.code is Code.OVER_LIMIT else 200
         return Reply(status, json_format.MessageToJson(answer), "application/json")
-
-    pages: dict[tuple[str, str], Page] = {
-        ("GET", "/healthcheck"): healthcheck,
-        ("GET", "/metrics"): metrics,
-    }
-    if read_only:
-        return pages
-    return {**pages, ("GET", "/limits"): limits, ("GET", "/rlconfig"): rlconfig, ("POST", "/json"): decide}
-
-
-async def _ping(service: RateLimitService, *, needed: bool) -> Reply:
-    try:
-        if needed:
-            await service.ping()
-    except StorageError as error:
-        return Reply(503, f"{error}\n")
-    return Reply(200, "OK\n")
 
 
 LOOKS_MAX: Final = 200

@@ -20,9 +20,8 @@ from headgate.limits.algorithms.fixed_window import FixedWindowOp
 from headgate.limits.algorithms.pooled_window import PooledOp
 from headgate.ratelimit.storages import StorageError
 from headgate.ratelimit.storages.redis.address import Address, RedisUrl, parse_address
-from headgate.ratelimit.storages.redis.lane import WAITING_MAX, Lane, LaneSettings, Piece
-from headgate.ratelimit.storages.redis.link import LinkError, ask_once, open_link
-from headgate.ratelimit.storages.redis.nodes import lane_counts
+from headgate.ratelimit.storages.redis.lane import WAITING_MAX, Lane, LaneSettings, Piece, lane_counts
+from headgate.ratelimit.storages.redis.link import LinkError, ask_once, first_answer, open_link
 
 SLOTS: Final = 16384
 REDIRECTS_MAX: Final = 5
@@ -163,22 +162,10 @@ class Cluster:
                 self._put_again(piece, address)
 
     async def _ask_for_map(self) -> Mapping[int, Address]:
-        """From all nodes at once: the first that answers, so that one that does not holds nobody up."""
-        addresses = {*self._lanes, *self._url.addresses}
-        asked = {asyncio.create_task(self._ask_node(each)) for each in addresses}
-        problems: list[str] = []
         try:
-            while asked:
-                done, asked = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if (error := task.exception()) is None:
-                        return task.result()
-                    problems.append(str(error))
-        finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
-        raise LinkError(f"no node tells the cluster's map: {'; '.join(problems)}")
+            return await first_answer(self._ask_node(each) for each in {*self._lanes, *self._url.addresses})
+        except LinkError as error:
+            raise LinkError(f"no node tells the cluster's map: {error}") from None
 
     async def _ask_node(self, node: Address) -> Mapping[int, Address]:
         return parse_slots(await ask_once(node, self._url.access, "CLUSTER", "SLOTS"), node)

@@ -11,7 +11,7 @@ whose asker has gone is dropped if it has not left, unless it must happen: what 
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -364,6 +364,15 @@ class Lane:
             self._link.close("the storage is closed")
         waiting, self._waiting = self._waiting, []
         _fail(waiting, "the storage is closed")
+
+
+def lane_counts(lanes: Sequence[Lane]) -> Mapping[str, int]:
+    """Figures of the lanes to the servers of one URL."""
+    return {
+        "redis_round_trips": sum(lane.round_trips for lane in lanes),
+        "redis_decisions": sum(lane.decisions for lane in lanes),
+        "redis_waiting": sum(lane.waiting for lane in lanes),
+    }
 
 
 def _forget(cache: LocalCache, told: Sequence[Any]) -> None:

@@ -7,13 +7,14 @@ the storages need: pipelines of commands, answered as one. Waiting is bounded by
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import hiredis
 from headgate.ratelimit.storages.redis.address import Access, Address
 
+T = TypeVar("T")
 Reply = Any
 """What hiredis makes of a reply: int, bytes, None, a list of these, or a ReplyError."""
 
@@ -151,6 +152,24 @@ async def _sign_in(link: Link, access: Access) -> None:
         commands.append(("SELECT", access.database))
     if commands:
         await link.request(*commands)
+
+
+async def first_answer(asked: Iterable[Coroutine[Any, Any, T]]) -> T:
+    """The first answer of several who are asked at once, so that one who hangs holds nobody up. Raises LinkError, which
+    says what all of them said, where there is none."""
+    tasks = [asyncio.create_task(each) for each in asked]
+    problems: list[str] = []
+    try:
+        for answered in asyncio.as_completed(tasks):
+            try:
+                return await answered
+            except (LinkError, OSError, ValueError) as error:
+                problems.append(str(error) or type(error).__name__)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    raise LinkError("; ".join(problems))
 
 
 def pack(command: tuple[str | int | float, ...]) -> bytes:

@@ -1,14 +1,13 @@
 """Which Redis is asked: one, or the one that sentinels call the master. `cluster` has the third kind."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol, cast
 
 from headgate.limits.algorithms import Op
 from headgate.ratelimit.storages import StorageError
 from headgate.ratelimit.storages.redis.address import Access, Address, RedisUrl, Topology, parse_address
-from headgate.ratelimit.storages.redis.lane import Lane, LaneSettings, Piece
-from headgate.ratelimit.storages.redis.link import Link, LinkError, ask_once, error_kind, open_link
+from headgate.ratelimit.storages.redis.lane import Lane, LaneSettings, Piece, lane_counts
+from headgate.ratelimit.storages.redis.link import Link, LinkError, ask_once, error_kind, first_answer, open_link
 
 TRIES_MAX: Final = 1
 """A piece is asked so often again where the Redis that was asked turns out not to be the master."""
@@ -75,14 +74,6 @@ class OneNode:
         return {0: self._lane}
 
 
-def lane_counts(lanes: Sequence[Lane]) -> Mapping[str, int]:
-    return {
-        "redis_round_trips": sum(lane.round_trips for lane in lanes),
-        "redis_decisions": sum(lane.decisions for lane in lanes),
-        "redis_waiting": sum(lane.waiting for lane in lanes),
-    }
-
-
 def open_nodes(url: RedisUrl, settings: LaneSettings) -> Nodes:
     """The servers behind a URL; nothing is connected yet."""
     match url.topology:
@@ -113,21 +104,10 @@ async def open_master(url: RedisUrl) -> Link:
 
 
 async def _master(url: RedisUrl) -> Address:
-    """All sentinels are asked at once: one that does not answer must not hold up the others."""
-    asked = {asyncio.create_task(_ask_sentinel(each, url.sentinel_access, url.master)) for each in url.addresses}
-    problems: list[str] = []
     try:
-        while asked:
-            done, asked = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if (error := task.exception()) is None:
-                    return task.result()
-                problems.append(str(error))
-    finally:
-        for task in asked:
-            task.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
-    raise LinkError(f"no sentinel names the master {url.master!r}: {'; '.join(problems)}")
+        return await first_answer(_ask_sentinel(each, url.sentinel_access, url.master) for each in url.addresses)
+    except LinkError as error:
+        raise LinkError(f"no sentinel names the master {url.master!r}: {error}") from None
 
 
 async def _ask_sentinel(sentinel: Address, access: Access, master: str) -> Address:
