@@ -133,9 +133,16 @@ class ControllerLoop:
         return self._state_directory / "files"
 
     async def run(self, changes: AsyncIterator[object]) -> None:
-        """Builds after every change, until `changes` ends. The first build is the caller's (`build_now`)."""
-        async for changed_at in quiet_changes(changes):
-            await self.build_now(changed_at)
+        """Builds after every change, until `changes` ends. The first build is the caller's (`build_now`).
+
+        A failure that ends it is told in the log and the status: what is served stays served, but must not look well.
+        """
+        try:
+            async for changed_at in quiet_changes(changes):
+                await self.build_now(changed_at)
+        except Exception as error:
+            log.exception("changes_not_followed")
+            self._error = f"changes are not followed any more: {error}"
 
     async def build_now(self, changed_at: float | None = None) -> bool:
         """One build; returns whether it could be made. `changed_at` is the monotonic time of the change."""

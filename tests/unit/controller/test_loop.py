@@ -100,6 +100,16 @@ async def test_a_build_that_fails_leaves_everything_as_it_is(bench: Bench) -> No
     assert bench.loop.status().error == ""
 
 
+async def test_changes_that_nobody_follows_any_more_are_told(bench: Bench) -> None:
+    async def changes() -> AsyncIterator[None]:
+        yield None
+        raise OSError("no more watches")
+
+    await bench.loop.run(changes())
+    assert bench.builds == 1
+    assert "no more watches" in bench.loop.status().error
+
+
 async def test_limits_and_files_are_there_before_the_snapshot(tmp_path: Path) -> None:
     seen: list[tuple[str, str]] = []
 
