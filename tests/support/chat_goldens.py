@@ -106,6 +106,7 @@ TARGETS: Final[Mapping[DialectName, Mapping[str, Mapping[str, str]]]] = {
         "direct": {"model": "gpt-4o"},
         "direct-reasoning": {"model": "gpt-5"},
         "direct-compatible": {"model": "llama-3.3-70b", "prefix": "/openai/v1"},
+        "direct-breakpoints": {"model": "gpt-5.6-sol"},
         "direct-search": {"model": "gpt-4o-search-preview"},
         "direct-audio": {"model": "gpt-4o-audio-preview"},
         "azure": {"model": "my deployment", "host": "azure", "version": "2024-10-21"},
@@ -167,6 +168,9 @@ COVERS: Final[Mapping[str, Mapping[DialectName, tuple[str, ...]]]] = {
     },
     "openai-chat/tool_choice_required": {DialectName.BEDROCK_CONVERSE: _OTHER_CONVERSE},
     "openai-chat/cache_control": {DialectName.BEDROCK_CONVERSE: ("bedrock-old", *_OTHER_CONVERSE)},
+    "openai-responses/cache_breakpoints": {DialectName.OPENAI_CHAT: ("direct-breakpoints",)},
+    "anthropic-messages/system_and_turns": {DialectName.OPENAI_CHAT: ("direct-breakpoints",)},
+    "anthropic-messages/tool_choice_any": {DialectName.OPENAI_CHAT: ("direct-breakpoints",)},
     "openai-chat/minimal": {
         DialectName.ANTHROPIC_MESSAGES: ("direct-newest", "vertex", "bedrock"),
         DialectName.BEDROCK_CONVERSE: ("bedrock-profile",),

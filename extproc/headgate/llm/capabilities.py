@@ -213,6 +213,8 @@ class OpenAIFacts:
     """Served by OpenAI or Azure: `service_tier`, `user`, `seed` and the like mean what OpenAI says."""
     cache_control: bool = False
     """Cache points are taken as the member `cache_control` of content parts and tools."""
+    cache_breakpoints: bool = False
+    """Cache points are taken as the member `prompt_cache_breakpoint` of content parts."""
     web_search: bool = False
     """`web_search_options` is taken."""
     audio: bool = False
@@ -249,7 +251,8 @@ def _openai_classic(output_tokens_max: int | None = None) -> OpenAIFacts:
 
 _LOW_TO_MAX: Final = (*_LOW_TO_HIGH, "xhigh", "max")
 _GPT_5_4: Final = _openai_reasoning("none", *_LOW_TO_HIGH, "xhigh", tools_while_reasoning=False)
-_GPT_5_6: Final = _openai_reasoning("none", *_LOW_TO_MAX, tools_while_reasoning=False)
+_GPT_5_6: Final = replace(_openai_reasoning("none", *_LOW_TO_MAX, tools_while_reasoning=False), cache_breakpoints=True)
+_ALWAYS_REASONING: Final = replace(_GPT_5_6, efforts=_LOW_TO_MAX)
 
 _THINKING_SWITCH: Final = OpenAIFacts(
     thinking=frozenset(("enabled", "disabled")), reasoning_history="reasoning_content"
@@ -289,9 +292,9 @@ OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("gpt-5.5", _GPT_5_4),
     ("gpt-5.", _GPT_5_6),
     ("gpt-5", _openai_reasoning("minimal", *_LOW_TO_HIGH)),
-    ("gpt-6-astra", _openai_reasoning(*_LOW_TO_MAX, tools_while_reasoning=False)),
-    ("gpt-6.1-sol", _openai_reasoning(*_LOW_TO_MAX, tools_while_reasoning=False)),
-    ("gpt-6.2", _openai_reasoning(*_LOW_TO_MAX, tools_while_reasoning=False)),
+    ("gpt-6-astra", _ALWAYS_REASONING),
+    ("gpt-6.1-sol", _ALWAYS_REASONING),
+    ("gpt-6.2", _ALWAYS_REASONING),
     ("gpt-6", _GPT_5_6),
     ("gpt-7", _GPT_5_6),  # newer than this table: what the newest family takes
     ("o1", _openai_reasoning(*_LOW_TO_HIGH, output_tokens_max=100_000)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from headgate.llm.canonical import ChatRequest, DocumentPart, FunctionTool, Message, Sampling, TextPart
+from headgate.llm.canonical import ChatRequest, DocumentPart, FunctionTool, ImagePart, Message, Sampling, TextPart
 from headgate.llm.losses import Loss
 
 
@@ -39,15 +39,18 @@ def report_sampling(sampling: Sampling, losses: list[Loss], reason: str) -> None
     losses.extend(Loss(path, "dropped", reason) for path, present in asked if present)
 
 
-def report_cache_points(request: ChatRequest, losses: list[Loss]) -> None:
-    """A loss for the marks for a cache, on parts or on tools, where providers cache whatever begins alike."""
-    if _marked(request):
+def report_cache_points(request: ChatRequest, losses: list[Loss], *, except_parts: bool = False) -> None:
+    """A loss for the marks for a cache, on parts or on tools, where providers cache whatever begins alike; with
+    `except_parts` not for those on texts, images and documents, which are said."""
+    if _marked(request, except_parts=except_parts):
         losses.append(Loss("cache_control", "emulated", "providers of this dialect cache by prefix"))
 
 
-def _marked(request: ChatRequest) -> bool:
+def _marked(request: ChatRequest, *, except_parts: bool) -> bool:
     for message in request.messages:
         for part in message.parts:
-            if getattr(part, "cache", None) is not None:
+            if getattr(part, "cache", None) is None:
+                continue
+            if not (except_parts and isinstance(part, TextPart | ImagePart | DocumentPart)):
                 return True
     return any(isinstance(tool, FunctionTool) and tool.cache is not None for tool in request.tools)

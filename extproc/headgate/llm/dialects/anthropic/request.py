@@ -249,7 +249,7 @@ def _decode_tool(tool: wire.Tool, path: str, beyond: Beyond) -> Tool:
     schema = bytes(tool.input_schema)
     if schema and not schema.startswith(b"{"):
         raise RequestError("must be an object", path=f"{path}.input_schema", code="invalid_value")
-    for name in ("defer_loading", "allowed_callers", "input_examples"):
+    for name in ("defer_loading", "allowed_callers", "input_examples", "eager_input_streaming"):
         if getattr(tool, name):
             beyond[f"{path}.{name}"] = _TRUE
     parameters = msgspec.Raw(schema) if schema else None

@@ -210,6 +210,7 @@ class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
     defer_loading: bool | None = None
     allowed_callers: list[str] | None = None
     input_examples: list[msgspec.Raw] | None = None
+    eager_input_streaming: bool | None = None
     max_uses: int | None = None
     """This and what follows: of the web search."""
     allowed_domains: list[str] | None = None

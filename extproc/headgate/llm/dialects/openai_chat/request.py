@@ -44,6 +44,7 @@ from headgate.llm.canonical import (
 )
 from headgate.llm.dialects.openai_chat import wire
 from headgate.llm.dialects.openai_chat.annotations import citations_of, cite
+from headgate.llm.dialects.openai_chat.cache_points import point_of
 from headgate.llm.dialects.openai_chat.data_uris import source_of
 from headgate.llm.dialects.openai_chat.request_encoding import encode_request
 from headgate.llm.dialects.openai_chat.web_search import PATH, TOOLS, search_of, search_tool
@@ -153,6 +154,11 @@ def _cache(control: wire.CacheControl | None) -> CachePoint | None:
     return None if control is None else CachePoint(control.ttl or "")
 
 
+def _marked(part: wire.TextContent | wire.ImageContent | wire.FileContent) -> CachePoint | None:
+    point = part.prompt_cache_breakpoint
+    return _cache(part.cache_control) if point is None else point_of(point.ttl)
+
+
 def _with_cache(parts: tuple[Part, ...], control: wire.CacheControl | None) -> tuple[Part, ...]:
     """A message's own cache point ends up on its last part that can have one."""
     if control is None:
@@ -170,7 +176,7 @@ def _texts(content: wire.InstructionContent) -> tuple[Part, ...]:
         return ()
     if isinstance(content, str):
         return (TextPart(content),) if content else ()
-    return tuple(TextPart(part.text, _cache(part.cache_control)) for part in content)
+    return tuple(TextPart(part.text, _marked(part)) for part in content)
 
 
 def _user_parts(content: str | list[wire.UserContent] | None, path: str) -> tuple[Part, ...]:
@@ -183,7 +189,7 @@ def _user_parts(content: str | list[wire.UserContent] | None, path: str) -> tupl
 
 def _user_part(part: wire.UserContent, path: str, index: int) -> Part:
     if type(part) is wire.TextContent:
-        return TextPart(part.text, _cache(part.cache_control))
+        return TextPart(part.text, _marked(part))
     path = f"{path}.content[{index}]"
     match part:
         case wire.ImageContent():
@@ -205,7 +211,7 @@ def _user_part(part: wire.UserContent, path: str, index: int) -> Part:
 def _image(part: wire.ImageContent, path: str) -> ImagePart | DocumentPart:
     """compat: an `image_url` that names a PDF is a document."""
     source = source_of(part.image_url.url, f"{path}.image_url.url")
-    cache = _cache(part.cache_control)
+    cache = _marked(part)
     pdf_data = isinstance(source, Base64Source) and source.media_type == "application/pdf"
     pdf_url = isinstance(source, UrlSource) and source.url.partition("?")[0].lower().endswith(".pdf")
     if pdf_data or pdf_url:
@@ -220,7 +226,7 @@ def _audio(part: wire.AudioContent) -> MediaPart:
 
 def _file(part: wire.FileContent, path: str) -> DocumentPart:
     file = part.file
-    cache = _cache(part.cache_control)
+    cache = _marked(part)
     if file.file_data:
         data_path = f"{path}.file.file_data"
         source = source_of(file.file_data, data_path)
@@ -266,7 +272,7 @@ def _cite(parts: list[Part], annotations: Sequence[wire.Annotation]) -> None:
 def _assistant_part(part: wire.AssistantContent) -> Part:
     match part:
         case wire.TextContent():
-            return TextPart(part.text, _cache(part.cache_control))
+            return TextPart(part.text, _marked(part))
         case wire.RefusalContent():
             return RefusalPart(part.refusal)
         case wire.ThinkingContent():
@@ -324,7 +330,7 @@ def _tool_result(message: wire.ToolMessage, path: str) -> ToolResultPart:
     parts: list[ToolResultContent] = []
     for index, part in enumerate(content):
         if type(part) is wire.TextContent:
-            parts.append(TextPart(part.text, _cache(part.cache_control)))
+            parts.append(TextPart(part.text, _marked(part)))
             continue
         part_path = f"{path}.content[{index}]"
         match part:

@@ -36,6 +36,7 @@ from headgate.llm.canonical import (
 )
 from headgate.llm.capabilities import OpenAIFacts, openai_facts
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
+from headgate.llm.dialects.openai_chat.cache_points import BREAKPOINT, breakpoint_of
 from headgate.llm.dialects.openai_chat.request_parameters import (
     Members,
     add_any_reasoning,
@@ -75,7 +76,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     report_uncited(request.messages, losses)
     report_cited_history(request.messages, losses)
     if not facts.cache_control:
-        report_cache_points(request, losses)
+        report_cache_points(request, losses, except_parts=facts.cache_breakpoints)
     tool_names = add_tools(body, request, facts, losses)
     _limit_choice(body, target.vendor, losses)
     add_limits(body, request, facts, losses)
@@ -190,7 +191,8 @@ class _Messages:
     def _add_instruction(self, message: Message) -> None:
         developer = message.role == "developer" and self._facts.developer_role
         texts = [part for part in message.parts if type(part) is TextPart]
-        cached = self._facts.cache_control and any(part.cache is not None for part in texts)
+        markable = self._facts.cache_control or self._facts.cache_breakpoints
+        cached = markable and any(part.cache is not None for part in texts)
         content: object = [self._text(part) for part in texts] if cached else "\n\n".join(part.text for part in texts)
         for index, part in enumerate(message.parts):
             if type(part) is not TextPart:
@@ -375,6 +377,8 @@ class _Messages:
     def _cached(self, encoded: Members, cache: CachePoint | None) -> Members:
         if cache is not None and self._facts.cache_control:
             encoded["cache_control"] = cache_control(cache)
+        elif cache is not None and self._facts.cache_breakpoints:
+            encoded[BREAKPOINT] = breakpoint_of(cache)
         return encoded
 
     def _named(self, encoded: Members, message: Message) -> Members:
@@ -402,7 +406,7 @@ def _content(parts: list[Members]) -> object:
     """One plain text as a string, the form every server takes."""
     if not parts:
         return ""
-    if len(parts) == 1 and parts[0]["type"] == "text" and "cache_control" not in parts[0]:
+    if len(parts) == 1 and parts[0]["type"] == "text" and len(parts[0]) == len(("type", "text")):
         return parts[0]["text"]
     return parts
 

@@ -14,6 +14,7 @@ from headgate.llm.canonical import (
     FunctionTool,
     OpaqueTool,
     Reasoning,
+    Sampling,
     ToolChoice,
     WebSearchTool,
 )
@@ -158,9 +159,8 @@ def add_limits(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: 
             losses.append(Loss("stop", action, f"this model takes {facts.stop_max} stop sequences"))
 
 
-def add_sampling(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:
-    """How to choose tokens."""
-    sampling = request.sampling
+def add_temperature(body: Members, sampling: Sampling, facts: OpenAIFacts, losses: list[Loss]) -> None:
+    """`temperature` and `top_p`, which both of OpenAI's chat dialects have."""
     for name, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p)):
         if value is None or (value == 1 and not facts.sampling):
             continue
@@ -168,6 +168,12 @@ def add_sampling(body: Members, request: ChatRequest, facts: OpenAIFacts, losses
             body[name] = value
         else:
             losses.append(Loss(name, "dropped", "this model takes only 1"))
+
+
+def add_sampling(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:
+    """How to choose tokens."""
+    sampling = request.sampling
+    add_temperature(body, sampling, facts, losses)
     if sampling.top_k is not None:
         losses.append(Loss("top_k", "dropped", "this dialect has no such parameter"))
     for name, value in (

@@ -8,7 +8,7 @@ Sources: OpenAI's API reference; vLLM, DeepSeek, OpenRouter, LiteLLM, Mistral, M
 members marked with their names.
 """
 
-from typing import Final, TypeAlias, final
+from typing import Final, Literal, TypeAlias, final
 
 import msgspec
 
@@ -36,10 +36,18 @@ class CacheControl(msgspec.Struct, frozen=True):
     ttl: str | None = None
 
 
+class CacheBreakpoint(msgspec.Struct, frozen=True):
+    """Ends a cached prefix, in OpenAI's words. <https://developers.openai.com/api/docs/guides/prompt-caching>"""
+
+    mode: Literal["explicit"]
+    ttl: Literal["30m", "12h"] | None = None
+
+
 @final
 class TextContent(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
     text: str
     cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 class ImageUrl(msgspec.Struct, frozen=True):
@@ -50,6 +58,7 @@ class ImageUrl(msgspec.Struct, frozen=True):
 class ImageContent(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
     image_url: ImageUrl
     cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 class InputAudio(msgspec.Struct, frozen=True):
@@ -86,6 +95,7 @@ class File(msgspec.Struct, frozen=True):
 class FileContent(msgspec.Struct, frozen=True, tag_field="type", tag="file"):
     file: File
     cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 class RefusalContent(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):

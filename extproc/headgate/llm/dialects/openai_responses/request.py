@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 from headgate.llm.canonical import (
     Base64Source,
+    CachePoint,
     ChatRequest,
     DocumentPart,
     Extras,
@@ -42,6 +43,7 @@ from headgate.llm.canonical import (
     UserLocation,
     WebSearchTool,
 )
+from headgate.llm.dialects.openai_chat.cache_points import point_of
 from headgate.llm.dialects.openai_chat.data_uris import source_of
 from headgate.llm.dialects.openai_chat.wire import present
 from headgate.llm.dialects.openai_responses import wire
@@ -302,7 +304,7 @@ def _content(content: str | list[wire.ContentPart], path: str, role: Role) -> li
 def _part(part: wire.ContentPart, path: str, role: Role) -> Part:
     match part.type:
         case "input_text" | "output_text" | "text":
-            return TextPart(_text(part, path))
+            return TextPart(_text(part, path), _marked(part))
         case "refusal" if role == "assistant":
             return RefusalPart(part.refusal or "")
         case "input_image" | "input_file" | "input_audio" if role != "assistant":
@@ -312,6 +314,11 @@ def _part(part: wire.ContentPart, path: str, role: Role) -> Part:
             if role == "assistant":
                 allowed = "output_text or refusal"
             raise RequestError(f"must be {allowed}", path=f"{path}.type", code="invalid_value")
+
+
+def _marked(part: wire.ContentPart) -> CachePoint | None:
+    point = part.prompt_cache_breakpoint
+    return None if point is None else point_of(point.ttl)
 
 
 def _text(part: wire.ContentPart, path: str) -> str:
@@ -324,16 +331,16 @@ def _media(part: wire.ContentPart, path: str) -> ImagePart | DocumentPart | Medi
     if part.type == "input_image":
         detail = "" if part.detail in (None, "auto") else part.detail
         if part.image_url:
-            return ImagePart(source_of(part.image_url, f"{path}.image_url"), detail)
+            return ImagePart(source_of(part.image_url, f"{path}.image_url"), detail, _marked(part))
         if part.file_id:
-            return ImagePart(FileSource(part.file_id), detail)
+            return ImagePart(FileSource(part.file_id), detail, _marked(part))
         raise RequestError("must have image_url or file_id", path=path, code="invalid_value")
     if part.type == "input_audio":
         if part.input_audio is None:
             raise RequestError("this member is required", path=f"{path}.input_audio", code="invalid_value")
         audio = part.input_audio
         return MediaPart("audio", Base64Source(f"audio/{audio.format}", audio.data), audio.format)
-    return DocumentPart(_file_source(part, path), part.filename or "")
+    return DocumentPart(_file_source(part, path), part.filename or "", cache=_marked(part))
 
 
 def _file_source(part: wire.ContentPart, path: str) -> Source:
@@ -361,7 +368,7 @@ def _output(raw: msgspec.Raw, path: str) -> tuple[ToolResultContent, ...]:
     for index, part in enumerate(output or ()):
         place = f"{path}[{index}]"
         if part.type in ("input_text", "output_text", "text"):
-            result.append(TextPart(_text(part, place)))
+            result.append(TextPart(_text(part, place), _marked(part)))
         elif part.type in ("input_image", "input_file", "input_audio"):
             result.append(_media(part, place))
         else:

@@ -40,6 +40,7 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
     TOOL_NAME_CHARACTERS_MAX,
     add_identity,
     add_reasoning,
+    add_temperature,
     object_schema,
     provider_name,
 )
@@ -363,13 +364,7 @@ def _add_limits(body: Members, request: ChatRequest, facts: OpenAIFacts, losses:
 
 def _add_sampling(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:
     sampling = request.sampling
-    for name, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p)):
-        if value is None or (value == 1 and not facts.sampling):
-            continue
-        if facts.sampling:
-            body[name] = value
-        else:
-            losses.append(Loss(name, "dropped", "this model takes only 1"))
+    add_temperature(body, sampling, facts, losses)
     if sampling.logprobs:
         body["include"] = ["message.output_text.logprobs"]
         if sampling.top_logprobs is not None:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-from headgate.llm.dialects.openai_chat.wire import ABSENT, ErrorBody
+from headgate.llm.dialects.openai_chat.wire import ABSENT, CacheBreakpoint, ErrorBody
 
 # --- request ---------------------------------------------------------------------------------------------------------
 
@@ -33,6 +33,7 @@ class ContentPart(msgspec.Struct, frozen=True):
     file_data: str | None = None
     filename: str | None = None
     input_audio: InputAudio | None = None
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 class ReasoningText(msgspec.Struct, frozen=True):

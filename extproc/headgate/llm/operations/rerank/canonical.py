@@ -52,6 +52,16 @@ def beyond_losses(request: Rerank) -> list[Loss]:
     return [Loss(name, "dropped", "the provider's API has no such parameter") for name in request.beyond]
 
 
+def ranking_body(request: Rerank, model: str) -> bytes:
+    """What Cohere and Jina, and all who took it over from them, are asked."""
+    body: dict[str, object] = {"model": model, "query": request.query, "documents": request.documents}
+    if request.top is not None:
+        body["top_n"] = request.top
+    if request.tokens_per_document is not None:
+        body["max_tokens_per_doc"] = request.tokens_per_document
+    return msgspec.json.encode(body)
+
+
 def checked(results: list[Result], request: Rerank) -> tuple[Result, ...]:
     """The results wanted. UpstreamError for one that names no document of the request."""
     if any(not 0 <= result.index < len(request.documents) for result in results):

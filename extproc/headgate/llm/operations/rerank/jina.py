@@ -7,10 +7,9 @@ import msgspec
 from headgate.llm.dialects.dialect import Target
 from headgate.llm.endpoints import Endpoint, PathFacts, endpoint_named
 from headgate.llm.errors import RequestError, UpstreamError
-from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 from headgate.llm.operations.codec import Answered, Codec, EncodedOperation, required_model
-from headgate.llm.operations.rerank.canonical import Rerank, Reranked, Result, beyond_losses, checked
+from headgate.llm.operations.rerank.canonical import Rerank, Reranked, Result, beyond_losses, checked, ranking_body
 from headgate.llm.strict import decode_strict
 from headgate.llm.usage import NO_USAGE, Usage
 
@@ -80,13 +79,7 @@ def encode_request(request: Rerank, target: Target) -> EncodedOperation:
     """See `Codec.encode_request`."""
     endpoint = endpoint_named("jina-rerank")
     assert endpoint is not None
-    losses: list[Loss] = beyond_losses(request)
-    body: dict[str, object] = {"model": target.model, "query": request.query, "documents": request.documents}
-    if request.top is not None:
-        body["top_n"] = request.top
-    if request.tokens_per_document is not None:
-        body["max_tokens_per_doc"] = request.tokens_per_document
-    return EncodedOperation(endpoint, _ENCODE(body), losses)
+    return EncodedOperation(endpoint, ranking_body(request, target.model), beyond_losses(request))
 
 
 # --- response --------------------------------------------------------------------------------------------------------
