@@ -7,6 +7,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Final
 
 from headgate.limits.algorithms.counting import Part
@@ -15,6 +16,9 @@ from headgate.limits.warnings import crossed
 
 RULES_MAX: Final = 10_000
 """Rules with counters of their own; the rest share one named `other`. Bounds what `detailed_metric` can make."""
+
+PART_RULES: Final = 200
+"""Rules of a part of the text: less than a millisecond of work."""
 
 NEAR_LIMIT_RATIO: Final = 0.8
 
@@ -155,20 +159,29 @@ class Metrics:
 
     def text(self, others: Iterable[tuple[str, str, int]] = ()) -> str:
         """Everything in Prometheus's text format; `others` are those of others: name, type and value."""
-        lines: list[str] = []
+        return "".join(self.parts(others))
+
+    def parts(self, others: Iterable[tuple[str, str, int]] = ()) -> Iterator[str]:
+        """The text in parts of a few hundred lines, counted as late as each is taken: whoever takes them may count
+        in between."""
+        rules = tuple(self._rules.items())
         for field in fields(RuleCounts):
             name = f"ratelimit_service_rate_limit_{field.name}"
-            lines.append(f"# TYPE {name} counter")
-            for (domain, key), counts in self._rules.items():
-                lines.append(f"{name}{{{_labels(domain, key)}}} {getattr(counts, field.name)}")
-        lines += (
-            "# TYPE ratelimit_service_should_rate_limit_error counter",
-            f'ratelimit_service_should_rate_limit_error{{err_type="redis_error"}} {self.storage_errors}',
-            f'ratelimit_service_should_rate_limit_error{{err_type="service_error"}} {self.request_errors}',
-            "# TYPE ratelimit_service_total_requests counter",
-            f'ratelimit_service_total_requests{{grpc_method="ShouldRateLimit"}} {self._requests()}',
-        )
-        lines += self._duration_lines()
+            yield f"# TYPE {name} counter\n"
+            for first in range(0, len(rules), PART_RULES):
+                yield "".join(
+                    f"{name}{{{_labels(domain, key)}}} {getattr(counts, field.name)}\n"
+                    for (domain, key), counts in rules[first : first + PART_RULES]
+                )
+        yield "".join(f"{line}\n" for line in self._service_lines(others))
+
+    def _service_lines(self, others: Iterable[tuple[str, str, int]]) -> Iterator[str]:
+        yield "# TYPE ratelimit_service_should_rate_limit_error counter"
+        yield f'ratelimit_service_should_rate_limit_error{{err_type="redis_error"}} {self.storage_errors}'
+        yield f'ratelimit_service_should_rate_limit_error{{err_type="service_error"}} {self.request_errors}'
+        yield "# TYPE ratelimit_service_total_requests counter"
+        yield f'ratelimit_service_total_requests{{grpc_method="ShouldRateLimit"}} {self._requests()}'
+        yield from self._duration_lines()
         singles = (
             ("headgate_ratelimit_admissions", self.admissions),
             ("headgate_ratelimit_settlements", self.settlements),
@@ -179,12 +192,12 @@ class Metrics:
             ("ratelimit_service_config_load_error", self.config_errors),
             ("ratelimit_service_global_shadow_mode", self.global_shadow_mode),
         )
-        figures = (*((name, "counter", value) for name, value in singles), *others)
-        for name, kind, value in figures:
-            lines += (f"# TYPE {name} {kind}", f"{name} {value}")
-        return "\n".join((*lines, ""))
+        for name, kind, value in (*((name, "counter", value) for name, value in singles), *others):
+            yield f"# TYPE {name} {kind}"
+            yield f"{name} {value}"
 
 
+@lru_cache(maxsize=RULES_MAX + 1)
 def _labels(domain: str, key: str) -> str:
     """The rule, and its first two levels as the mapping that envoyproxy/ratelimit ships calls them."""
     levels = key.split(".", 2)

@@ -83,14 +83,20 @@ class RateLimitService:
         await self._storage.ping()
 
     async def metrics_text(self) -> str:
-        """All counters in Prometheus's text format."""
+        """All counters in Prometheus's text format; decisions are made while it is written."""
         outstanding = await self._storage.outstanding(f"{self._key_prefix}{HOLD}")
         figures = [
             (f"headgate_ratelimit_{name}", "gauge" if name in GAUGES else "counter", value)
             for counts in self.figures
             for name, value in counts().items()
         ]
-        return self.metrics.text(figures if outstanding is None else (*figures, (OUTSTANDING, "gauge", outstanding)))
+        if outstanding is not None:
+            figures.append((OUTSTANDING, "gauge", outstanding))
+        found: list[str] = []
+        for part in self.metrics.parts(figures):
+            found.append(part)
+            await asyncio.sleep(0)
+        return "".join(found)
 
     def services(self, open_call: "OpenCall | None" = None) -> Services:
         """To be merged into a server's services; `open_call` makes other calls than plain ones."""

@@ -1,5 +1,8 @@
 """What is counted, under envoyproxy/ratelimit's names."""
 
+import asyncio
+from dataclasses import fields
+
 import pytest
 from headgate.limits.config import Descriptor, Domain, RateLimit
 from headgate.limits.engine import (
@@ -13,7 +16,7 @@ from headgate.limits.engine import (
 )
 from headgate.limits.matching import build_snapshot
 from headgate.limits.units import Unit
-from headgate.ratelimit.metrics import RULES_MAX, Metrics, RuleCounts
+from headgate.ratelimit.metrics import PART_RULES, RULES_MAX, Metrics, RuleCounts
 from headgate.ratelimit.service import RateLimitService
 from headgate.ratelimit.storages.memory import MemoryStorage
 
@@ -123,3 +126,19 @@ async def test_a_figure_of_the_storage_that_falls_is_a_gauge() -> None:
     text = await RateLimitService(MemoryStorage()).metrics_text()
     assert "# TYPE headgate_ratelimit_memory_holds gauge\nheadgate_ratelimit_memory_holds 0\n" in text
     assert "# TYPE headgate_ratelimit_memory_holds_dropped counter\n" in text
+
+
+async def test_decisions_are_made_while_a_large_page_is_written() -> None:
+    service = RateLimitService(MemoryStorage())
+    service.use(LIMITS)
+    for index in range(RULES_MAX):
+        service.metrics.rule("d", f"rule_{index}").total_hits = 1
+    request = LimitRequest("d", (RequestDescriptor((("k", "v"),)),))
+    page = asyncio.create_task(service.metrics_text())
+    decided = 0
+    while not page.done():
+        await service.decide(request)
+        decided += 1
+        await asyncio.sleep(0)
+    assert decided > len(fields(RuleCounts)) * RULES_MAX / PART_RULES
+    assert page.result().count("\nratelimit_service_rate_limit_total_hits{") >= RULES_MAX
