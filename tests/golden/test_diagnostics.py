@@ -9,6 +9,7 @@ from headgate.controller.sources.files import load
 CASES = {
     "gateway": "listeners, routes, filters",
     "heads": "kinds and versions",
+    "nacks": "what Envoy would refuse, and with it everything in the same route configuration, listener or cluster",
     "policies": "a List, fields that are not supported, bounds, rules",
     "route": "types, bounds, rules, unknown fields of an AIGatewayRoute",
     "secrets": "the environment, base64; a value is never repeated",

@@ -29,6 +29,7 @@ TYPES: Mapping[str, str] = {
 }
 """LLMRequestCost.type to the expression it stands for."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TOKEN = re.compile(
     r"""(?P<text>[rRbB]{0,2}(?:'''[\s\S]*?'''|\"\"\"[\s\S]*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"))"""
     r"""|(?P<member>\.\s*[A-Za-z_]\w*)|(?P<name>[A-Za-z_]\w*)|(?P<number>\d[\w.]*)"""
@@ -82,7 +83,8 @@ def usage_expression(key: str) -> str:
 
 def quoted(text: str) -> str:
     """A text as CEL writes it."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "'" + _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", escaped) + "'"
 
 
 def _model_expression(overrides: Sequence[tuple[str, str]]) -> str:

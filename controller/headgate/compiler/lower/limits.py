@@ -65,8 +65,8 @@ def _metadata_key(source: str) -> str:
 
 def _values(key: str) -> tuple[str, str]:
     """CEL: whether our metadata has the key, and its value."""
-    values = f"metadata.filter_metadata['{metadata.INTERNAL}']"
-    return f"'{metadata.INTERNAL}' in metadata.filter_metadata && '{key}' in {values}", f"{values}['{key}']"
+    values, written = f"metadata.filter_metadata['{metadata.INTERNAL}']", cel.quoted(key)
+    return f"'{metadata.INTERNAL}' in metadata.filter_metadata && {written} in {values}", f"{values}[{written}]"
 
 
 def _holds(selector: ir.Selector) -> str:
@@ -177,8 +177,10 @@ def cost_expression(key: str, rule: ir.Rule) -> str:
     for cost in rule.costs:
         if cost.key == key:
             return cel.lower_cost(cost.expression, route=rule.route, overrides=overrides)
-    values = f"metadata.filter_metadata['{metadata.NAMESPACE}']"
-    return f"('{metadata.NAMESPACE}' in metadata.filter_metadata && '{key}' in {values} ? int({values}['{key}']) : 0)"
+    values, written = f"metadata.filter_metadata['{metadata.NAMESPACE}']", cel.quoted(key)
+    return (
+        f"('{metadata.NAMESPACE}' in metadata.filter_metadata && {written} in {values} ? int({values}[{written}]) : 0)"
+    )
 
 
 def _set_estimate(limit: RateLimit, limit_rule: ir.LimitRule, rule: ir.Rule, backends: tuple[ir.Backend, ...]) -> None:

@@ -31,7 +31,17 @@ from headgate.compiler.lower import limits, tracing
 from headgate.compiler.lower.filters import brought, extraction, published, security, steered
 from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
 from headgate.compiler.lower.upstream import KEEPER, SCRIPT, chosen, filter_name, short_native, unchanged
-from headgate.compiler.lower.wire import add_header, duration, extension, inline, packed, regex, set_header, switched_on
+from headgate.compiler.lower.wire import (
+    add_header,
+    duration,
+    extension,
+    inline,
+    literal,
+    packed,
+    regex,
+    set_header,
+    switched_on,
+)
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 from headgate.pb import overlay
@@ -306,15 +316,15 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
 def _header_edits(route: Route, rule: ir.Rule) -> None:
     if rule.request_headers is not None:
         for name, value in rule.request_headers.set:
-            route.request_headers_to_add.append(set_header(name, value))
+            route.request_headers_to_add.append(set_header(name, literal(value)))
         for name, value in rule.request_headers.add:
-            route.request_headers_to_add.append(add_header(name, value))
+            route.request_headers_to_add.append(add_header(name, literal(value)))
         route.request_headers_to_remove.extend(rule.request_headers.remove)
     if rule.response_headers is not None:
         for name, value in rule.response_headers.set:
-            route.response_headers_to_add.append(set_header(name, value))
+            route.response_headers_to_add.append(set_header(name, literal(value)))
         for name, value in rule.response_headers.add:
-            route.response_headers_to_add.append(add_header(name, value))
+            route.response_headers_to_add.append(add_header(name, literal(value)))
         route.response_headers_to_remove.extend(rule.response_headers.remove)
 
 

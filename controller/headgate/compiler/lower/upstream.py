@@ -50,6 +50,7 @@ from headgate.compiler.lower.wire import (
     extension,
     http_filter,
     inline,
+    literal,
     packed,
     script,
     set_header,
@@ -262,7 +263,7 @@ def _forwarded(backend: Backend, *, traced: bool) -> HeaderForwardingRules:
 
 def processor(backend: Backend, route: str, options: Options) -> ExternalProcessor:
     """The translating processor of one backend; see `MODE`."""
-    known = msgspec.json.encode(backend_facts(backend, route, options)).decode().replace("%", "%%")
+    known = literal(msgspec.json.encode(backend_facts(backend, route, options)).decode())
     service = GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_BACKEND, value=known)])
     service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
     return ExternalProcessor(
@@ -287,7 +288,7 @@ def _headers(backend_set: Pairs, backend_remove: tuple[str, ...], *, keeps_model
         mutations.add(remove=name)
     mutations.add().remove_on_match.key_matcher.prefix = headers.FORWARDED_PREFIX
     for name, value in backend_set:
-        mutations.add().append.CopyFrom(set_header(name, value.replace("%", "%%")))
+        mutations.add().append.CopyFrom(set_header(name, literal(value)))
     mutations.add().append.CopyFrom(set_header("accept-encoding", "identity"))
     for name in STRIPPED_ANSWER:
         message.mutations.response_mutations.add(remove=name)

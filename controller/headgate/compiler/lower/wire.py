@@ -83,6 +83,11 @@ def regex(pattern: str) -> RegexMatcher:
     return RegexMatcher(regex=pattern)
 
 
+def literal(value: str) -> str:
+    """A header's value that is not to be read as a format."""
+    return value.replace("%", "%%")
+
+
 def set_header(name: str, value: str) -> HeaderValueOption:
     option = HeaderValueOption(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
     option.header.key = name

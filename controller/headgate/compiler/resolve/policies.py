@@ -268,10 +268,11 @@ def _jwks(
     if local.value_ref is not None:
         found = scope.world.config_maps.get(Name(policy.metadata.namespace, local.value_ref.name))
         text = (found.data.get("jwks") or next(iter(found.data.values()), "")) if found is not None else ""
-        if text:
+        if policies.is_key_set(text):
             return text, ""
     field = f"spec.jwt.providers[{index}].localJWKS.valueRef"
-    scope.report.error(policy, field, "there is no such ConfigMap with a key jwks", reason="BackendNotFound")
+    message = "there is no such ConfigMap with a set of keys (JWKS) under jwks"
+    scope.report.error(policy, field, message, reason="BackendNotFound")
     return None
 
 

@@ -14,6 +14,7 @@ from headgate.compiler.resources.credentials import (
     CredentialOverride,
     GCPCredentials,
 )
+from headgate.compiler.resources.expressions import expression_violations
 from headgate.compiler.resources.gateway_api import (
     HTTPHeader,
     HTTPRouteTimeouts,
@@ -43,7 +44,7 @@ class HTTPHeaderMutation(Struct, frozen=True, kw_only=True):
 
     set: Annotated[tuple[HTTPHeader, ...], msgspec.Meta(max_length=16)] = ()
     """Headers to set, replacing what is there."""
-    remove: Annotated[tuple[str, ...], msgspec.Meta(max_length=16)] = ()
+    remove: Annotated[tuple[HeaderName, ...], msgspec.Meta(max_length=16)] = ()
     """Headers to remove."""
 
     def violations(self) -> Iterator[Violation]:
@@ -128,6 +129,9 @@ class ModelHeaderMatch(Struct, frozen=True, kw_only=True):
     """What it is compared with."""
     type: MatchType = "Exact"
     """How it is compared. An exact model is listed by `/v1/models`."""
+
+    def violations(self) -> Iterator[Violation]:
+        yield from expression_violations(self.type, self.value)
 
 
 class AIGatewayRouteRuleMatch(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ same types, and gives the object without what is merely unsupported.
 """
 
 import difflib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -222,7 +223,7 @@ def _show(value: object) -> str:
         case int() | float():
             return f"the number {_shorten(_number_text(value))}"
         case str():
-            return f'"{_shorten(value)}"'
+            return json.dumps(_shorten(value), ensure_ascii=False)
         case _:
             return "something else"
 

@@ -3,6 +3,7 @@
 Bounds and defaults: https://gateway.envoyproxy.io/docs/api/extension_types/ (v1.8).
 """
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -42,6 +43,12 @@ class IPEndpoint(Struct, frozen=True, kw_only=True):
     """The address, IPv4 or IPv6."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
     """Port."""
+
+    def violations(self) -> Iterator[Violation]:
+        try:
+            ipaddress.ip_address(self.address)
+        except ValueError:
+            yield Violation("is no IP address", "address", "127.0.0.1, or fqdn for a name")
 
 
 class UnixSocket(Struct, frozen=True, kw_only=True):

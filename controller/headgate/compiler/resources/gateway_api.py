@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from headgate.compiler.resources.expressions import MATCH_TYPE, expression_violations
 from headgate.compiler.resources.metadata import Name63, Name253, Port, Resource, Struct, Violation
 from headgate.compiler.resources.quantities import (
+    HEADER_VALUE_PATTERN,
     Duration,
     Group,
     HeaderName,
@@ -225,7 +227,8 @@ class HTTPPathMatch(Struct, frozen=True, kw_only=True):
     """What it is compared with."""
 
     def violations(self) -> Iterator[Violation]:
-        if self.type == "RegularExpression":
+        if self.type == MATCH_TYPE:
+            yield from expression_violations(self.type, self.value)
             return
         if not self.value.startswith("/"):
             message = f"value must be an absolute path and start with '/' when type one of {_PATH_TYPES}"
@@ -251,6 +254,9 @@ class HTTPHeaderMatch(Struct, frozen=True, kw_only=True):
     type: MatchType = "Exact"
     """How it is compared."""
 
+    def violations(self) -> Iterator[Violation]:
+        yield from expression_violations(self.type, self.value)
+
 
 class HTTPQueryParamMatch(Struct, frozen=True, kw_only=True):
     """Matches a query parameter."""
@@ -261,6 +267,9 @@ class HTTPQueryParamMatch(Struct, frozen=True, kw_only=True):
     """What it is compared with."""
     type: MatchType = "Exact"
     """How it is compared."""
+
+    def violations(self) -> Iterator[Violation]:
+        yield from expression_violations(self.type, self.value)
 
 
 class HTTPRouteMatch(Struct, frozen=True, kw_only=True):
@@ -281,7 +290,7 @@ class HTTPHeader(Struct, frozen=True, kw_only=True):
 
     name: HeaderName
     """Name of the header, case-insensitive."""
-    value: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    value: Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=HEADER_VALUE_PATTERN)]
     """Its value."""
 
 
@@ -292,8 +301,16 @@ class HTTPHeaderFilter(Struct, frozen=True, kw_only=True):
     """Headers to set, replacing what is there."""
     add: Annotated[tuple[HTTPHeader, ...], msgspec.Meta(max_length=16)] = ()
     """Values to append."""
-    remove: Annotated[tuple[str, ...], msgspec.Meta(max_length=16)] = ()
+    remove: Annotated[tuple[HeaderName, ...], msgspec.Meta(max_length=16)] = ()
     """Headers to remove."""
+
+    def violations(self) -> Iterator[Violation]:
+        named = [(f"set[{index}].name", header.name) for index, header in enumerate(self.set)]
+        named += [(f"add[{index}].name", header.name) for index, header in enumerate(self.add)]
+        named += [(f"remove[{index}]", name) for index, name in enumerate(self.remove)]
+        for field, name in named:
+            if name.lower() == "host":
+                yield Violation("the host cannot be changed here", field, "a URLRewrite filter with a hostname")
 
 
 class HTTPPathModifier(Struct, frozen=True, kw_only=True):

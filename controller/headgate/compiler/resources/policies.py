@@ -18,11 +18,14 @@ from headgate.compiler.resources.gateway_api import (
     SecretReference,
 )
 from headgate.compiler.resources.metadata import Name63, Resource, Struct, Violation
-from headgate.compiler.resources.quantities import Duration, Group, Origin, Quantity
-from headgate.compiler.resources.rate_limits import RateLimitSpec, UInt32
+from headgate.compiler.resources.quantities import Duration, Group, HeaderName, Origin, Quantity, quantity_bytes
+from headgate.compiler.resources.rate_limits import UINT32_MAX, RateLimitSpec, UInt32
 
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
 TargetKinds = tuple[str, ...]
+PORTS = range(1, 65536)
+_URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?:[/?][!-~]*)?", re.ASCII)
+"""Of HTTP, as Envoy takes it."""
 
 
 class TargetSelector(Struct, frozen=True, kw_only=True):
@@ -297,7 +300,7 @@ class BackendTrafficPolicy(Resource, frozen=True, kw_only=True):
 class ExtractFrom(Struct, frozen=True, kw_only=True):
     """Where a request carries its key: exactly one of the fields."""
 
-    headers: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
+    headers: tuple[HeaderName, ...] = ()
     """Headers; of `Authorization`, what follows `Bearer `."""
     params: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
     """Query parameters."""
@@ -317,7 +320,7 @@ class APIKeyAuth(Struct, frozen=True, kw_only=True):
     """Secrets; each entry is a client's name and its key."""
     extract_from: Annotated[tuple[ExtractFrom, ...], msgspec.Meta(min_length=1)]
     """Where a request carries its key; the first that has one counts."""
-    forward_client_id_header: str = msgspec.field(name="forwardClientIDHeader", default="")
+    forward_client_id_header: HeaderName = msgspec.field(name="forwardClientIDHeader", default="")
     """Header that tells limits, and backends, the client's name."""
     sanitize: bool = False
     """Removes the key before the request goes on."""
@@ -338,7 +341,8 @@ class RemoteJWKS(Struct, frozen=True, kw_only=True):
     refused: ClassVar[Mapping[str, str]] = {"backendRef": "uri alone"}
 
     def violations(self) -> Iterator[Violation]:
-        if not re.match(r"https?://[^/?#]", self.uri):
+        url = _URL.fullmatch(self.uri)
+        if url is None or int(url["port"] or 1) not in PORTS:
             yield Violation("must be the URL of a key set", "uri", "https://issuer.example/.well-known/jwks.json")
 
 
@@ -356,14 +360,37 @@ class LocalJWKS(Struct, frozen=True, kw_only=True):
         inline, value_ref = self.inline is not None, self.value_ref is not None
         if (self.type == "Inline", self.type == "ValueRef") != (inline, value_ref):
             yield Violation("Exactly one of inline or valueRef must be set with the appropriate type.")
+        if self.inline is not None and not is_key_set(self.inline):
+            yield Violation(NO_KEY_SET, "inline", KEY_SET)
+
+
+NO_KEY_SET = "is no set of keys (JWKS)"
+KEY_SET = '{"keys": [{"kty": "RSA", ...}]}'
+
+
+def is_key_set(text: str) -> bool:
+    """Whether it has the form of one, with at least one key in it."""
+    try:
+        keys = msgspec.json.decode(text, type=_KeySet).keys
+    except msgspec.DecodeError:
+        return False
+    return bool(keys)
+
+
+class _Key(msgspec.Struct):
+    kty: Literal["RSA", "EC", "oct", "OKP"]
+
+
+class _KeySet(msgspec.Struct):
+    keys: tuple[_Key, ...]
 
 
 class ClaimToHeader(Struct, frozen=True, kw_only=True):
     """Tells limits and backends a claim."""
 
-    header: str
+    header: HeaderName
     """Header that carries it."""
-    claim: str
+    claim: Annotated[str, msgspec.Meta(min_length=1)]
     """The claim; dots go into objects."""
 
 
@@ -409,11 +436,11 @@ class CORS(Struct, frozen=True, kw_only=True):
 
     allow_origins: tuple[Origin, ...] = ()
     """Origins, with `*` for any."""
-    allow_methods: tuple[str, ...] = ()
+    allow_methods: tuple[HeaderName, ...] = ()
     """Methods."""
-    allow_headers: tuple[str, ...] = ()
+    allow_headers: tuple[HeaderName, ...] = ()
     """Request headers."""
-    expose_headers: tuple[str, ...] = ()
+    expose_headers: tuple[HeaderName, ...] = ()
     """Response headers that the page may read."""
     max_age: Duration = ""
     """How long a browser may remember the answer."""
@@ -483,6 +510,10 @@ class ClientConnection(Struct, frozen=True, kw_only=True):
         "socketBufferLimit": "the system's default is used",
     }
 
+    def violations(self) -> Iterator[Violation]:
+        if self.buffer_limit is not None and quantity_bytes(self.buffer_limit) > UINT32_MAX:
+            yield Violation("is more than Envoy counts", "bufferLimit", "less than 4Gi")
+
 
 class ClientTls(Struct, frozen=True, kw_only=True):
     """How TLS is spoken with clients."""
@@ -516,7 +547,7 @@ class ClientTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
         "clientIPDetection": "the client's address is the connection's",
         "grpc": "gRPC-Web is not translated",
         "headers": "Envoy's defaults are used",
-        "healthCheck": "the admin port answers /ready",
+        "healthCheck": "the admin port answers /readyz",
         "http1": "Envoy's HTTP/1 defaults are used",
         "http2": "Envoy's HTTP/2 defaults are used",
         "http3": "HTTP/3 is not spoken",

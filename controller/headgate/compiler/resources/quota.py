@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from headgate.compiler.resources.ai_gateway import GROUP
+from headgate.compiler.resources.expressions import expression_violations
 from headgate.compiler.resources.gateway_api import Method
 from headgate.compiler.resources.metadata import Name63, Name253, Resource, Struct, Violation
 from headgate.compiler.resources.quantities import Group
@@ -31,6 +32,9 @@ class QuotaValueMatch(Struct, frozen=True, kw_only=True):
     invert: bool = False
     """Matches what does not match."""
 
+    def violations(self) -> Iterator[Violation]:
+        yield from expression_violations(self.type, self.value)
+
 
 class QuotaMethodMatch(Struct, frozen=True, kw_only=True):
     """Matches the method."""
@@ -50,6 +54,9 @@ class QuotaPathMatch(Struct, frozen=True, kw_only=True):
     """How it is compared."""
     invert: bool = False
     """Matches what does not match."""
+
+    def violations(self) -> Iterator[Violation]:
+        yield from expression_violations(self.type, self.value)
 
 
 class QuotaSourceMatch(Struct, frozen=True, kw_only=True):

@@ -4,16 +4,19 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from headgate.compiler.resources.expressions import expression_violations
 from headgate.compiler.resources.gateway_api import Method
 from headgate.compiler.resources.metadata import Struct, Violation
+from headgate.compiler.resources.quantities import HeaderName
 
-UInt32 = Annotated[int, msgspec.Meta(ge=0, le=4_294_967_295)]
+UINT32_MAX = 4_294_967_295
+UInt32 = Annotated[int, msgspec.Meta(ge=0, le=UINT32_MAX)]
 
 
 class RateLimitHeader(Struct, frozen=True, kw_only=True):
     """Selects requests by a header."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    name: HeaderName
     """Name of the header."""
     type: Literal["Exact", "RegularExpression", "Distinct"] = "Exact"
     """How it is compared; `Distinct` counts each value on its own."""
@@ -29,10 +32,14 @@ class RateLimitHeader(Struct, frozen=True, kw_only=True):
             yield Violation("invert must not be set for type Distinct", "invert", "remove it")
         if self.type != "Distinct" and self.value is None:
             yield Violation(f"value must be set for type {self.type}", "value", "a value, or type: Distinct")
+        yield from expression_violations(self.type, self.value)
 
 
 class RateLimitQueryParam(RateLimitHeader, frozen=True, kw_only=True):
     """Selects requests by a query parameter."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    """Name of the parameter."""
 
 
 class SourceMatch(Struct, frozen=True, kw_only=True):
@@ -55,6 +62,9 @@ class PathMatch(Struct, frozen=True, kw_only=True):
     """How it is compared."""
     invert: bool = False
     """Selects the requests that do not match."""
+
+    def violations(self) -> Iterator[Violation]:
+        yield from expression_violations(self.type, self.value)
 
 
 class MethodMatch(Struct, frozen=True, kw_only=True):

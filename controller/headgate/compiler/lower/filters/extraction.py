@@ -38,6 +38,7 @@ from headgate.compiler.lower.wire import (
     add_header_if_absent,
     duration,
     http_filter,
+    literal,
     packed,
     regex,
     script,
@@ -166,7 +167,7 @@ def path_model_enabled() -> Any:
 
 def _router_service(options: Options, *, count_prompt: bool) -> GrpcService:
     facts = RouterFacts(count_prompt=count_prompt, root=options.path_root.rstrip("/"))
-    said = msgspec.json.encode(facts).decode().replace("%", "%%")
+    said = literal(msgspec.json.encode(facts).decode())
     return GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_ROUTER, value=said)])
 
 
