@@ -347,12 +347,17 @@ def _same(is_there: Resource, wanted: Resource) -> bool:
     )
 
 
+def there(world: World, wanted: Wanted) -> Resource | None:
+    """What is in an object's place."""
+    found: Mapping[Name, Resource] = world.http_routes if wanted.kind == "HTTPRoute" else world.http_route_filters
+    return found.get(wanted.name)
+
+
 def missing(world: World, wanted: Iterable[Wanted]) -> tuple[Wanted, ...]:
     """Those that are not there, or not as they should be: only these are written."""
     result: list[Wanted] = []
     for each in wanted:
-        found: Mapping[Name, Resource] = world.http_routes if each.kind == "HTTPRoute" else world.http_route_filters
-        is_there = found.get(each.name)
+        is_there = there(world, each)
         if is_there is None or each.resource is None or not _same(is_there, each.resource):
             result.append(each)
     return tuple(result)

@@ -2,7 +2,8 @@
 
     offer(wanted) ──► what is not there as it should be (`objects.missing`) ──► apply, one after the other
 
-What fails comes back after a wait; newest wins. What is to go, the API server collects with its owner.
+What fails comes back after a wait; newest wins. What somebody deletes or edits is written again; what is changed on its
+way in (by a webhook) is not fought over. What is to go, the API server collects with its owner.
 """
 
 import asyncio
@@ -11,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from headgate.compiler.envoy_gateway.objects import Wanted, missing
+from headgate.compiler.envoy_gateway.objects import Wanted, missing, there
 from headgate.compiler.resources.kinds import BY_NAME
+from headgate.compiler.resources.metadata import Resource
 from headgate.compiler.world import World
 from headgate.controller.sources.kubernetes.client import APPLY, ApiError, ApiServer, UnreachableError
 from headgate.controller.sources.kubernetes.discovery import Discovery
@@ -33,6 +35,18 @@ class WriteCounts:
     failures: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """An object that was applied, and what was in its place then."""
+
+    value: object
+    before: Resource | None
+
+    def holds(self, wanted: Wanted, now: Resource | None) -> bool:
+        """Whether to apply it again would be to say the same to the same."""
+        return self.value == wanted.value and self.before is now
+
+
 class ObjectWriter:
     """See the module. `run` until it is cancelled."""
 
@@ -44,8 +58,9 @@ class ObjectWriter:
         self._wanted: tuple[Wanted, ...] = ()
         self._world = World()
         self._changed = asyncio.Event()
-        self._written: dict[tuple[str, str], object] = {}
-        """What was applied and is not in the world yet: the watch tells of it a moment later."""
+        self._writing = False
+        self._written: dict[tuple[str, str], _Written] = {}
+        """What the watch has not told of yet, as it was applied: that is a moment later, or never."""
 
     def offer(self, world: World, wanted: Sequence[Wanted]) -> None:
         """These should be there; `world` is what is."""
@@ -57,13 +72,21 @@ class ObjectWriter:
         self._written.clear()
         self._changed.set()
 
+    @property
+    def idle(self) -> bool:
+        """Whether it has looked at all that it was told."""
+        return not self._changed.is_set() and not self._writing
+
     async def run(self) -> None:
         """Writes until it is cancelled."""
         failures = 0
         while True:
             await self._changed.wait()
             self._changed.clear()
-            if await self._write_all():
+            self._writing = True
+            done = await self._write_all()
+            self._writing = False
+            if done:
                 failures = 0
                 continue
             failures += 1
@@ -82,24 +105,30 @@ class ObjectWriter:
         """Whether everything is as it should be, as far as it is for us to write."""
         if not self._may_write():
             return True
-        due = await asyncio.to_thread(missing, self._world, self._wanted)
-        due = tuple(each for each in due if self._written.get((each.kind, str(each.name))) != each.value)
+        world = self._world
+        due = await asyncio.to_thread(missing, world, self._wanted)
+        names = {_name(each) for each in due}
+        self._written = {name: written for name, written in self._written.items() if name in names}
+        pairs = [(each, there(world, each)) for each in due]
+        pairs = [
+            pair for pair in pairs if not (written := self._written.get(_name(pair[0]))) or not written.holds(*pair)
+        ]
         # filters first: a route that refers to one that is not there is refused by Envoy Gateway until it is
-        filters = [each for each in due if each.kind != "HTTPRoute"]
-        routes = [each for each in due if each.kind == "HTTPRoute"]
+        filters = [pair for pair in pairs if pair[0].kind != "HTTPRoute"]
+        routes = [pair for pair in pairs if pair[0].kind == "HTTPRoute"]
         done = [await self._apply_all(part) for part in (filters, routes)]
         return all(done)
 
-    async def _apply_all(self, due: Sequence[Wanted]) -> bool:
+    async def _apply_all(self, due: Sequence[tuple[Wanted, Resource | None]]) -> bool:
         slots = asyncio.Semaphore(WORKERS)
 
-        async def one(each: Wanted) -> bool:
+        async def one(wanted: Wanted, before: Resource | None) -> bool:
             async with slots:
-                return await self._apply(each)
+                return await self._apply(wanted, before)
 
-        return all(await asyncio.gather(*(one(each) for each in due)))
+        return all(await asyncio.gather(*(one(*each) for each in due)))
 
-    async def _apply(self, wanted: Wanted) -> bool:
+    async def _apply(self, wanted: Wanted, before: Resource | None) -> bool:
         group = str(wanted.value["apiVersion"]).rpartition("/")[0]
         try:
             served = await self._discovery.find(BY_NAME[group, wanted.kind])
@@ -117,6 +146,10 @@ class ObjectWriter:
             log.warning("object_not_written", object=f"{wanted.kind} {wanted.name}", error=str(error))
             return False
         self.counts.writes += 1
-        self._written[wanted.kind, str(wanted.name)] = wanted.value
+        self._written[_name(wanted)] = _Written(wanted.value, before)
         log.info("object_written", object=f"{wanted.kind} {wanted.name}")
         return True
+
+
+def _name(wanted: Wanted) -> tuple[str, str]:
+    return wanted.kind, str(wanted.name)
