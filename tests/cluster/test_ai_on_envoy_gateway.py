@@ -437,6 +437,11 @@ async def test_an_attempt_in_another_dialect_follows_one_that_failed(stage: AiSt
     assert (await stage.chat("fast")).status_code == 200
 
 
+async def _grant(kube: Kube, namespace: str, spec: manifests.Document) -> None:
+    item = manifests.document(f"{manifests.GATEWAY_API}/v1beta1", "ReferenceGrant", "ai", spec)
+    await kube.apply({**item, "metadata": {"name": "ai", "namespace": namespace}})
+
+
 async def test_backends_of_another_namespace_need_grants(stage: AiStage, kube: Kube) -> None:
     await _standard(stage)
     other = unique_name("test")
@@ -453,10 +458,13 @@ async def test_backends_of_another_namespace_need_grants(stage: AiStage, kube: K
     ours = {"group": manifests.AI, "kind": "AIGatewayRoute", "namespace": stage.namespace}
     http = {"group": manifests.GATEWAY_API, "kind": "HTTPRoute", "namespace": stage.namespace}
     to = [{"group": manifests.AI, "kind": "AIServiceBackend"}, {"group": manifests.ENVOY_GATEWAY, "kind": "Backend"}]
-    grant = manifests.document(
-        f"{manifests.GATEWAY_API}/v1beta1", "ReferenceGrant", "ai", {"from": [ours, http], "to": to}
+    route = reference(f"{manifests.AI}/v1beta1", "AIGatewayRoute", "shared", stage.namespace)
+    await _grant(kube, other, {"from": [ours], "to": to})
+    told = await kube.wait_for(
+        route, lambda item: "the HTTPRoute" in condition(item, "ResolvedRefs").get("message", ""), "the other grant"
     )
-    await kube.apply({**grant, "metadata": {"name": "ai", "namespace": other}})
+    assert f"from {manifests.GATEWAY_API}/HTTPRoute" in condition(told, "ResolvedRefs")["message"]
+    await _grant(kube, other, {"from": [ours, http], "to": to})
     await stage.served("shared")
 
 

@@ -244,7 +244,24 @@ def ai_backend(
         remedy = similar(name, scope.world.ai_service_backends)
         scope.report.error(route, f"{field}.name", message, remedy=remedy, reason="BackendNotFound")
         return None
+    if scope.options.envoy_gateway and not _reached(scope, route, backend, field):
+        return None
     return _ai_backend(scope, route, backend, (rule, index, ref))
+
+
+_HTTP_ROUTE = (gateway_api.GROUP, "HTTPRoute")
+
+
+def _reached(scope: Scope, route: ai_gateway.AIGatewayRoute, backend: ai_gateway.AIServiceBackend, field: str) -> bool:
+    """Whether the HTTPRoute that Envoy Gateway is given may refer to the Backend: it answers 500 itself where not."""
+    kind, target = (envoy_gateway.GROUP, "Backend"), backend.spec.backend_ref
+    name = Name(target.namespace or backend.metadata.namespace, target.name)
+    if granted(scope, route, *kind, name, through=_HTTP_ROUTE):
+        return True
+    message = f"the HTTPRoute that Envoy Gateway reads may not refer to Backend {name} in another namespace"
+    remedy = grant_remedy(route, *kind, name, through=_HTTP_ROUTE)
+    scope.report.error(route, f"{field}.namespace", message, remedy=remedy, reason="RefNotPermitted")
+    return False
 
 
 def _ai_backend(

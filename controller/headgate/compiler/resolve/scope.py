@@ -208,17 +208,28 @@ def similar(name: Name, known: Iterable[Name]) -> str:
     return f"one of {', '.join(same)}" if 0 < len(same) <= 8 else ""
 
 
-def granted(scope: Scope, source: Resource, target_group: str, target_kind: str, target: Name) -> bool:
-    """Whether `source` may refer to an object: in its own namespace always, else where a ReferenceGrant says so."""
+def granted(
+    scope: Scope,
+    source: Resource,
+    target_group: str,
+    target_kind: str,
+    target: Name,
+    *,
+    through: tuple[str, str] | None = None,
+) -> bool:
+    """Whether `source` may refer to an object: in its own namespace always, else where a ReferenceGrant says so.
+
+    `through` is the (group, kind) of an object in its namespace that refers in its place.
+    """
     namespace = source.metadata.namespace
+    group, kind = through or (source.group, source.kind)
     if target.namespace == namespace:
         return True
     for grant in scope.world.reference_grants.values():
         if grant.metadata.namespace != target.namespace:
             continue
         allowed_from = any(
-            entry.group == source.group and entry.kind == source.kind and entry.namespace == namespace
-            for entry in grant.spec.from_
+            entry.group == group and entry.kind == kind and entry.namespace == namespace for entry in grant.spec.from_
         )
         allowed_to = any(
             entry.group == target_group and entry.kind == target_kind and entry.name in ("", target.name)
@@ -229,9 +240,12 @@ def granted(scope: Scope, source: Resource, target_group: str, target_kind: str,
     return False
 
 
-def grant_remedy(source: Resource, target_group: str, target_kind: str, target: Name) -> str:
-    """The ReferenceGrant that is missing, in words."""
+def grant_remedy(
+    source: Resource, target_group: str, target_kind: str, target: Name, *, through: tuple[str, str] | None = None
+) -> str:
+    """The ReferenceGrant that is missing, in words; arguments as of `granted`."""
+    group, kind = through or (source.group, source.kind)
     return (
-        f"a ReferenceGrant in namespace {target.namespace} from {source.group}/{source.kind} in namespace "
+        f"a ReferenceGrant in namespace {target.namespace} from {group}/{kind} in namespace "
         f"{source.metadata.namespace} to {target_group or 'core'}/{target_kind}"
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import pytest
 from headgate.compiler.compile import compile_world
 from headgate.compiler.envoy_gateway.objects import (
     MATCHES_OF_ROUTE_MAX,
@@ -170,6 +171,31 @@ def test_what_did_not_change_is_not_made_again_and_what_did_is() -> None:
     newer = objects(after, build="2", previous=second)
     assert newer.inputs.keys() == second.inputs.keys()
     assert not set(newer.inputs.values()) & set(second.inputs.values())
+
+
+@pytest.mark.parametrize("through", [True, False])
+def test_the_http_route_needs_a_grant_of_its_own(through: bool) -> None:
+    """Envoy Gateway answers 500 for a reference that it may not follow, whatever the AIGatewayRoute may."""
+    ours = {"group": ai_gateway.GROUP, "kind": "AIGatewayRoute", "namespace": "default"}
+    http = {"group": manifests.GATEWAY_API, "kind": "HTTPRoute", "namespace": "default"}
+    to = [
+        {"group": ai_gateway.GROUP, "kind": "AIServiceBackend"},
+        {"group": manifests.ENVOY_GATEWAY, "kind": "Backend"},
+    ]
+    spec = {"from": [ours, http] if through else [ours], "to": to}
+    grant = manifests.document(f"{manifests.GATEWAY_API}/v1beta1", "ReferenceGrant", "ai", spec)
+    there = [grant, *manifests.backend("openai", 1, key="sk-1")]
+    for each in there:
+        each["metadata"]["namespace"] = "shared"
+    route = manifests.route("chat", [manifests.rule("gpt", manifests.ref("openai", namespace="shared"))])
+    found = compile_world(world(*manifests.gateway({"port": 8080}), *there, route), OPTIONS)
+    told = [f"{each.field}: {each.remedy}" for each in found.diagnostics]
+    if through:
+        assert told == []
+    else:
+        (one,) = told
+        assert one.startswith("spec.rules[0].backendRefs[0].namespace: a ReferenceGrant in namespace shared")
+        assert "gateway.networking.k8s.io/HTTPRoute in namespace default" in one
 
 
 def test_an_http_route_of_somebody_else_is_left_alone() -> None:
