@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_pb
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces_pb
 
 from support.ports import LOOPBACK
+from support.tls import MutualTls
 from support.waiting import wait_until
 
 SERVER, CLIENT = 2, 3
@@ -164,15 +165,20 @@ def _logs(data: bytes) -> Iterator[LogRecord]:
 
 
 class OtlpReceiver:
-    """Listens while it is entered."""
+    """Listens while it is entered. With `tls` it hears only those who show a certificate."""
 
-    def __init__(self, *, http_port: int = 0) -> None:
+    def __init__(self, *, http_port: int = 0, tls: MutualTls | None = None) -> None:
         self._received = Received()
         self._http_port = http_port
+        self._tls = tls
         self._lock = threading.Lock()
         self._grpc = grpc.server(ThreadPoolExecutor(2))
         self._grpc.add_generic_rpc_handlers((_Service(self),))
-        self.grpc_port = self._grpc.add_insecure_port(f"{LOOPBACK}:0")
+        self.grpc_port = (
+            self._grpc.add_insecure_port(f"{LOOPBACK}:0")
+            if tls is None
+            else self._grpc.add_secure_port(f"{LOOPBACK}:0", _credentials(tls))
+        )
         self._grpc.start()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="otlp", daemon=True)
@@ -181,11 +187,15 @@ class OtlpReceiver:
 
     @property
     def grpc_url(self) -> str:
-        return f"http://{LOOPBACK}:{self.grpc_port}"
+        return f"{self._scheme}://{LOOPBACK}:{self.grpc_port}"
 
     @property
     def http_url(self) -> str:
-        return f"http://{LOOPBACK}:{self.http_port}"
+        return f"{self._scheme}://{LOOPBACK}:{self.http_port}"
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self._tls is None else "https"
 
     @property
     def received(self) -> Received:
@@ -247,7 +257,8 @@ class OtlpReceiver:
         app.router.add_post("/{path:.*}", self._post)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, LOOPBACK, self._http_port).start()
+        context = None if self._tls is None else self._tls.server_context()
+        await web.TCPSite(runner, LOOPBACK, self._http_port, ssl_context=context).start()
         bound: int = runner.addresses[0][1]
         return runner, bound
 
@@ -270,6 +281,11 @@ class OtlpReceiver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _credentials(tls: MutualTls) -> grpc.ServerCredentials:
+    pair = (tls.server_key.read_bytes(), tls.server_certificate.read_bytes())
+    return grpc.ssl_server_credentials([pair], tls.ca.read_bytes(), require_client_auth=True)
 
 
 class _Service(grpc.GenericRpcHandler):

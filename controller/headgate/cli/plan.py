@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -153,8 +154,9 @@ def header_attributes(options: RunOptions, environment: Mapping[str, str], signa
 
 def record_attributes(options: RunOptions, environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """What records tell of headers: what logs and metrics do. Raises StartError."""
-    measured = dict(header_attributes(options, environment, "METRICS"))
-    return tuple(sorted({**measured, **dict(header_attributes(options, environment, "LOG"))}.items()))
+    # a header may have another name in each
+    found = (header_attributes(options, environment, signal) for signal in ("METRICS", "LOG"))
+    return tuple(sorted(set(chain.from_iterable(found))))
 
 
 def _tracing(

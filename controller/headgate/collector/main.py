@@ -24,7 +24,7 @@ from headgate.collector.sinks.json_lines import JsonLines
 from headgate.collector.sinks.sink import Sink
 from headgate.collector.spool import Spool
 from headgate.contract import otel, otel_unread
-from headgate.contract.attributes import ATTRIBUTES_DEFAULT, AttributesError, parse_attributes
+from headgate.contract.attributes import ATTRIBUTES_DEFAULT, AttributesError, attribute_pairs
 from headgate.ledger.joining import Settings
 from headgate.ledger.prices import PricesError
 from headgate.observe.feed import Observation
@@ -229,7 +229,7 @@ async def _serve(
 
 def _settings(options: argparse.Namespace) -> tuple[PriceFile | None, Settings]:
     try:
-        attributes = parse_attributes(options.request_header_attributes)
+        attributes = tuple(attribute_pairs(options.request_header_attributes))
         prices = None if options.prices is None else PriceFile(options.prices)
     except (AttributesError, PricesError) as error:
         raise StartError(str(error)) from None

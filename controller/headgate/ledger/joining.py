@@ -49,8 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What entries alone do not tell."""
 
     prices: PriceTable = NO_PRICES
-    attributes: Mapping[str, str] = {}
-    """Request header to the name of the label that its value becomes."""
+    attributes: Labels = ()
+    """(request header, name of a label that its value becomes)"""
 
 
 PLAIN: Final = Settings()
@@ -174,10 +174,11 @@ def _source(entry: Entry, tokens: Tokens) -> UsageSource:
     return UsageSource.NONE if tokens == NO_TOKENS else UsageSource.REPORTED
 
 
-def _labels(entry: Entry, attributes: Mapping[str, str]) -> Labels:
+def _labels(entry: Entry, attributes: Labels) -> Labels:
     if not attributes or not entry.headers:
         return ()
-    return tuple(sorted((attributes[name], value) for name, value in entry.headers.items() if name in attributes))
+    values = entry.headers
+    return tuple(sorted((name, values[header]) for header, name in attributes if header in values))
 
 
 def _attempts(entry: Entry, earlier: tuple[Attempt, ...], error: str) -> tuple[Attempt, ...]:

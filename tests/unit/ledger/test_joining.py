@@ -113,14 +113,20 @@ def test_costs_of_routes_are_kept_by_key() -> None:
 
 
 def test_headers_become_labels() -> None:
-    settings = Settings(attributes={"agent-session-id": "session.id", "x-team": "team"})
+    settings = Settings(attributes=(("agent-session-id", "session.id"), ("x-team", "team")))
     record = make_record(served(headers={"agent-session-id": "s1", "x-team": "blue", "other": "x"}), settings=settings)
     assert record.labels == (("session.id", "s1"), ("team", "blue"))
     assert record.team == "blue"
 
 
+def test_a_header_may_have_several_names() -> None:
+    settings = Settings(attributes=(("x-team", "group"), ("x-team", "team")))
+    record = make_record(served(headers={"x-team": "blue"}), settings=settings)
+    assert record.labels == (("group", "blue"), ("team", "blue"))
+
+
 def test_team_of_the_table_wins() -> None:
-    settings = Settings(prices=parse_prices({"teams": {"red": ["alice"]}}), attributes={"x-team": "team"})
+    settings = Settings(prices=parse_prices({"teams": {"red": ["alice"]}}), attributes=(("x-team", "team"),))
     internal = {metadata.INTERNAL_CLIENT: "alice"}
     assert make_record(served(internal=internal, headers={"x-team": "blue"}), settings=settings).team == "red"
 
