@@ -1,7 +1,7 @@
-"""The replies that a stream sends most, written as protobuf bytes without message objects: a fifth of their cost.
+"""Actions to Envoy's ext_proc messages, written as protobuf bytes without message objects: a fifth of their cost.
 
-What a backend's replies have in common (headers, names in metadata) is encoded once and kept, within bounds. `wire`
-decides which replies come here; its tests hold these bytes against the generated classes.
+What a backend's replies have in common (headers, names in metadata, the beginnings of chunks) is encoded once and kept,
+within bounds. Tests hold these bytes against the generated classes.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final
 
-from headgate.extproc.events import Change, Headers, Namespaces, Phase, Value
+from headgate.extproc.events import Action, Change, Chunk, Continue, Headers, Namespaces, Phase, Reject, Value
 
 KEPT_MAX: Final = 4096
-"""Encoded headers and names kept, of each kind."""
+"""Encoded headers, names and beginnings of chunks kept, of each kind."""
 KEPT_CHARACTERS_MAX: Final = 256
 """Of a value to keep: clients choose model names."""
 
@@ -26,6 +26,14 @@ _SET_HEADERS: Final = b"\x0a"
 _REMOVE_HEADERS: Final = b"\x12"
 _OVERWRITE: Final = b"\x18\x02"  # HeaderValueOption.append_action: OVERWRITE_IF_EXISTS_OR_ADD
 _BODY: Final = b"\x0a"
+_STREAMED_RESPONSE: Final = b"\x1a"  # of a BodyMutation, in place of a body
+_END_OF_STREAM: Final = b"\x10\x01"
+_IMMEDIATE_RESPONSE: Final = b"\x3a"
+_STATUS: Final = b"\x0a"  # ImmediateResponse.status, an HttpStatus
+_CODE: Final = b"\x08"
+_IMMEDIATE_BODY: Final = b"\x1a"
+_DETAILS: Final = b"\x2a"
+_TRAILERS_MUTATION: Final = b"\x0a"
 _DYNAMIC_METADATA: Final = b"\x42"
 _RESPONSE_BODY_MODE: Final = b"\x4a\x02\x20"  # ProcessingResponse.mode_override, of two bytes: response_body_mode
 _FIRST: Final = b"\x0a"
@@ -38,7 +46,23 @@ _NUMBER: Final = b"\x11"  # Value.number_value
 _DOUBLE: Final = Struct("<d")
 
 
+def encode(action: Action) -> bytes:
+    """One `ProcessingResponse`; `CountPrompt` is no message and must not come here."""
+    match action:
+        case Chunk():
+            return _encode_chunk(action)
+        case Change():
+            return _encode_change(action)
+        case Continue():
+            return _CONTINUE[action.phase]
+        case Reject():
+            return _encode_reject(action)
+        case _:
+            raise AssertionError(f"not for Envoy: {type(action).__name__}")
+
+
 def _length(size: int) -> bytes:
+    """A length, or another number, as a varint."""
     if size < 128:
         return _LENGTHS[size]
     if size < 16_384:
@@ -55,9 +79,42 @@ def _sized(tag: bytes, payload: bytes) -> bytes:
     return tag + _length(len(payload)) + payload
 
 
-def encode_change(change: Change) -> bytes:
-    """The reply to a headers or body message."""
+def _encode_chunk(chunk: Chunk) -> bytes:
+    head = _chunk_head(chunk.phase, len(chunk.body), chunk.end_of_stream)
+    tail = _END_OF_STREAM if chunk.end_of_stream else b""
+    return b"".join((head, chunk.body, tail, _metadata(chunk.metadata)))
+
+
+@lru_cache(maxsize=KEPT_MAX)
+def _chunk_head(phase: Phase, size: int, end_of_stream: bool) -> bytes:
+    """What stands before a chunk's bytes."""
+    head = _BODY + _length(size)
+    size += len(_END_OF_STREAM) if end_of_stream else 0
+    for tag in (_STREAMED_RESPONSE, _BODY_MUTATION, _COMMON_RESPONSE, _PHASES[phase]):
+        head = tag + _length(len(head) + size) + head
+    return head
+
+
+def _encode_reject(reject: Reject) -> bytes:
+    answer = [_sized(_STATUS, _CODE + _length(reject.status))]
+    if reject.headers:
+        answer.append(_sized(_HEADER_MUTATION, _mutation(reject.headers, ())))
+    answer.append(_sized(_IMMEDIATE_BODY, reject.body))
+    if reject.details:
+        answer.append(_sized(_DETAILS, reject.details.encode()))
+    return _sized(_IMMEDIATE_RESPONSE, b"".join(answer)) + _metadata(reject.metadata)
+
+
+def _encode_trailers(change: Change) -> bytes:
+    mutation = _mutation(change.set_headers, change.remove_headers)
+    trailers = _sized(_TRAILERS_MUTATION, mutation) if mutation else b""
+    return _sized(_PHASES[change.phase], trailers) + _metadata(change.metadata)
+
+
+def _encode_change(change: Change) -> bytes:
     phase, body = change.phase, change.body
+    if phase in (Phase.REQUEST_TRAILERS, Phase.RESPONSE_TRAILERS):
+        return _encode_trailers(change)
     common = b""
     if body is not None and phase in (Phase.REQUEST_HEADERS, Phase.RESPONSE_HEADERS):
         common = _STATUS_CONTINUE_AND_REPLACE
@@ -78,12 +135,14 @@ def encode_change(change: Change) -> bytes:
 
 
 def _tail(change: Change) -> bytes:
-    tail = b""
-    if change.metadata:
-        tail = _sized(_DYNAMIC_METADATA, _namespaces(change.metadata))
+    tail = _metadata(change.metadata)
     if change.response_body_mode is not None:
         tail += _RESPONSE_BODY_MODE + _LENGTHS[change.response_body_mode]
     return tail
+
+
+def _metadata(metadata: Namespaces) -> bytes:
+    return _sized(_DYNAMIC_METADATA, _namespaces(metadata)) if metadata else b""
 
 
 def _mutation(set_headers: Headers, remove_headers: tuple[str, ...]) -> bytes:
@@ -159,3 +218,6 @@ def _value(value: Value) -> bytes:
         case _:
             encoded = _sized(b"\x2a", _struct(value))
     return _sized(_SECOND, encoded)
+
+
+_CONTINUE: Final = {phase: _encode_change(Change(phase=phase)) for phase in Phase}

@@ -1,7 +1,7 @@
-"""Envoy's ext_proc messages to events, and actions to messages. The only module that knows their protobuf.
+"""Envoy's ext_proc messages to events; `replies` has the way back. No other modules know their protobuf.
 
 Source: envoy/service/ext_proc/v3/external_processor.proto. Decoding raises `WireError` on bytes that are no such
-message. Constant replies are serialised once, when this module is imported.
+message.
 """
 
 from collections.abc import Mapping
@@ -14,17 +14,11 @@ from headgate.extproc.events import (
     EMPTY,
     NO_CONTEXT,
     NO_NAMESPACES,
-    Action,
     BodyMode,
-    Change,
-    Chunk,
     Context,
-    Continue,
     Event,
     Headers,
     Namespaces,
-    Phase,
-    Reject,
     RequestBody,
     RequestHeaders,
     RequestTrailers,
@@ -33,15 +27,10 @@ from headgate.extproc.events import (
     ResponseTrailers,
     Value,
 )
-from headgate.extproc.replies import encode_change
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 METHOD: Final = "Process"
 PATH: Final = f"/{SERVICE}/{METHOD}"
-
-_OVERWRITE: Final = 2
-"""`HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD`."""
-
 
 REMEMBERED_MAX: Final = 1024
 REMEMBERED_BYTES_MAX: Final = 512
@@ -143,21 +132,6 @@ def _decode(data: bytes) -> Event:
             raise WireError(f"unknown request {other}")
 
 
-def encode(action: Action) -> bytes:
-    """One `ProcessingResponse`; `CountPrompt` is no message and must not come here."""
-    match action:
-        case Continue():
-            return _CONTINUE[action.phase]
-        case Change():
-            return _encode_change(action)
-        case Chunk():
-            return _encode_chunk(action)
-        case Reject():
-            return _encode_reject(action)
-        case _:
-            raise AssertionError(f"not for Envoy: {type(action).__name__}")
-
-
 def _context(message: Any) -> Context:
     attributes: Mapping[str, Value] = EMPTY
     if message.attributes:
@@ -204,76 +178,3 @@ def _value(message: Any) -> Value:
             return tuple(_value(value) for value in message.list_value.values)
         case _:
             return None
-
-
-def _encode_change(change: Change) -> bytes:
-    if change.phase is not Phase.REQUEST_TRAILERS and change.phase is not Phase.RESPONSE_TRAILERS:
-        return encode_change(change)
-    message: Any = pb.ProcessingResponse()
-    reply = message.request_trailers if change.phase is Phase.REQUEST_TRAILERS else message.response_trailers
-    reply.SetInParent()
-    _mutate(reply.header_mutation, change.set_headers, change.remove_headers)
-    return _finish(message, change.metadata)
-
-
-def _encode_chunk(chunk: Chunk) -> bytes:
-    message: Any = pb.ProcessingResponse()
-    body = message.request_body if chunk.phase is Phase.REQUEST_BODY else message.response_body
-    streamed = body.response.body_mutation.streamed_response
-    streamed.body = chunk.body
-    streamed.end_of_stream = chunk.end_of_stream
-    return _finish(message, chunk.metadata)
-
-
-def _encode_reject(reject: Reject) -> bytes:
-    message: Any = pb.ProcessingResponse()
-    immediate = message.immediate_response
-    immediate.status.code = reject.status
-    immediate.body = reject.body
-    if reject.headers:
-        _mutate(immediate.headers, reject.headers, ())
-    if reject.details:
-        immediate.details = reject.details
-    return _finish(message, reject.metadata)
-
-
-def _mutate(mutation: Any, set_headers: Headers, remove_headers: tuple[str, ...]) -> None:
-    for name, value in set_headers.items():
-        option = mutation.set_headers.add()
-        option.header.key = name
-        option.header.raw_value = value.encode("utf-8")
-        option.append_action = _OVERWRITE
-    if remove_headers:
-        mutation.remove_headers.extend(remove_headers)
-
-
-def _finish(message: Any, metadata: Namespaces) -> bytes:
-    if metadata:
-        fields = message.dynamic_metadata.fields
-        for namespace, values in metadata.items():
-            _set_value(fields[namespace], values)
-    return message.SerializeToString()
-
-
-def _set_value(message: Any, value: Value) -> None:
-    match value:
-        case bool():
-            message.bool_value = value
-        case str():
-            message.string_value = value
-        case float() | int():
-            message.number_value = value
-        case None:
-            message.null_value = 0
-        case tuple():
-            message.list_value.SetInParent()
-            for each in value:
-                _set_value(message.list_value.values.add(), each)
-        case _:
-            message.struct_value.SetInParent()
-            fields = message.struct_value.fields
-            for name, each in value.items():
-                _set_value(fields[name], each)
-
-
-_CONTINUE: Final = {phase: _encode_change(Change(phase=phase)) for phase in Phase}

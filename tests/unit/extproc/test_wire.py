@@ -22,7 +22,8 @@ from headgate.extproc.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
-from headgate.extproc.wire import WireError, decode, encode
+from headgate.extproc.replies import encode
+from headgate.extproc.wire import WireError, decode
 
 
 def struct(values: dict[str, object]) -> Struct:
@@ -127,8 +128,9 @@ def test_a_change_says_everything(phase: Phase) -> None:
 
 
 def test_a_change_of_trailers() -> None:
-    message = pb.ProcessingResponse.FromString(encode(Change(phase=Phase.RESPONSE_TRAILERS, metadata={"n": {"a": 1}})))
-    assert message.HasField("response_trailers")
+    change = Change(phase=Phase.RESPONSE_TRAILERS, set_headers={"a": "b"}, metadata={"n": {"a": 1}})
+    message = pb.ProcessingResponse.FromString(encode(change))
+    assert message.response_trailers.header_mutation.set_headers[0].header.raw_value == b"b"
     assert message.dynamic_metadata.fields["n"].struct_value.fields["a"].number_value == 1
 
 
@@ -138,17 +140,42 @@ def test_switching_the_body_mode() -> None:
     assert message.mode_override.response_body_mode == ProcessingMode.STREAMED
 
 
-def test_duplex_chunks() -> None:
-    message = pb.ProcessingResponse.FromString(encode(Chunk(phase=Phase.RESPONSE_BODY, body=b"x", end_of_stream=True)))
-    streamed = message.response_body.response.body_mutation.streamed_response
-    assert (streamed.body, streamed.end_of_stream) == (b"x", True)
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("size", [0, 1, 100, *range(116, 131), 16_370, 16_380, 16_384, 3_000_000])
+@pytest.mark.parametrize("phase", [Phase.REQUEST_BODY, Phase.RESPONSE_BODY])
+def test_duplex_chunks_of_every_length(phase: Phase, size: int, ended: bool) -> None:
+    chunk = Chunk(phase=phase, body=b"x" * size, end_of_stream=ended, metadata={"ns": {"n": 7}} if ended else {})
+    message = pb.ProcessingResponse.FromString(encode(chunk))
+    mutation = getattr(message, phase.name.lower()).response.body_mutation
+    assert mutation.WhichOneof("mutation") == "streamed_response"
+    assert (mutation.streamed_response.body, mutation.streamed_response.end_of_stream) == (b"x" * size, ended)
+    assert message.dynamic_metadata == struct({"ns": {"n": 7}} if ended else {})
 
 
-def test_an_answer_of_our_own() -> None:
-    reject = Reject(status=422, body=b"{}", headers={"content-type": "application/json"}, details="why")
-    immediate = pb.ProcessingResponse.FromString(encode(reject)).immediate_response
-    assert (immediate.status.code, immediate.body, immediate.details) == (422, b"{}", "why")
-    assert immediate.headers.set_headers[0].header.raw_value == b"application/json"
+@pytest.mark.parametrize("size", [0, 2, 127, 128, 20_000])
+def test_an_answer_of_our_own(size: int) -> None:
+    reject = Reject(
+        status=422,
+        body=b"x" * size,
+        headers={"content-type": "application/json"},
+        details="why",
+        metadata={"ns": {"lane": "extproc"}},
+    )
+    message = pb.ProcessingResponse.FromString(encode(reject))
+    immediate = message.immediate_response
+    assert (immediate.status.code, immediate.body, immediate.details) == (422, b"x" * size, "why")
+    (option,) = immediate.headers.set_headers
+    assert (option.header.key, option.header.raw_value, option.append_action) == (
+        "content-type",
+        b"application/json",
+        2,
+    )
+    assert message.dynamic_metadata == struct({"ns": {"lane": "extproc"}})
+
+
+def test_an_answer_of_our_own_that_says_little() -> None:
+    immediate = pb.ProcessingResponse.FromString(encode(Reject(status=200, body=b""))).immediate_response
+    assert (immediate.status.code, immediate.body, immediate.HasField("headers")) == (200, b"", False)
 
 
 def test_work_for_the_shell_never_reaches_envoy() -> None:
