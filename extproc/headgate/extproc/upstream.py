@@ -181,6 +181,8 @@ class UpstreamSession:
     def _receive(self, event: Event) -> Actions:
         self._read_modes(event)
         match event:
+            case ResponseBody():  # first: most events are pieces of a stream
+                return self._on_response_body(event)
             case RequestHeaders():
                 return self._on_request_headers(event)
             case RequestBody():
@@ -189,8 +191,6 @@ class UpstreamSession:
                 return self._on_request_trailers()
             case ResponseHeaders():
                 return self._on_response_headers(event)
-            case ResponseBody():
-                return self._on_response_body(event)
             case ResponseTrailers():
                 return self._on_response_trailers()
             case PromptCounted():

@@ -13,6 +13,7 @@ because providers end bodies after `data: [DONE]\\n`, and the last frame may car
 Data stays bytes: the JSON decoder above checks the UTF-8.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from headgate.llm.errors import UpstreamError
@@ -78,8 +79,7 @@ class SseDecoder:
                 self._tail += lines[0]
                 lines[0] = bytes(self._tail)
                 self._tail.clear()
-            for line in lines:
-                self._take_line(line, frames)
+            self._take_lines(lines, frames)
         if tail:
             self._tail += tail
             self._check_size()
@@ -91,10 +91,8 @@ class SseDecoder:
         if self._start:
             self._tail += self._start
             self._start = None
-        if self._tail:
-            self._take_line(bytes(self._tail), frames)
-            self._tail.clear()
-        self._take_line(b"", frames)
+        self._take_lines((bytes(self._tail), b""), frames)
+        self._tail.clear()
         return frames
 
     def _strip_bom(self, chunk: bytes) -> bytes:
@@ -105,35 +103,38 @@ class SseDecoder:
         self._start = None
         return held.removeprefix(_BOM)
 
-    def _take_line(self, line: bytes, frames: list[Frame]) -> None:
-        if line.startswith(b"data:"):
-            self._take_data(line[6:] if line[5:6] == b" " else line[5:], len(line))
-        elif not line:
-            if self._data is not None:
-                frames.append(Frame(bytes(self._data), self._event))
-                self._data = None
-                self._event_bytes = 0
-            self._event = ""
-        elif line.startswith(b":"):
-            if self._keep_comments:
-                frames.append(COMMENT)
-        elif line.startswith(b"event:"):
-            self._event = line[6:].removeprefix(b" ").decode("utf-8", "replace")
-        elif line == b"data":
-            self._take_data(b"", len(line))
-        elif line == b"event":
-            self._event = ""
+    def _take_lines(self, lines: Sequence[bytes], frames: list[Frame]) -> None:
+        for line in lines:
+            if not line:
+                if self._data is not None:
+                    frames.append(Frame(bytes(self._data), self._event))
+                    self._data = None
+                    self._event_bytes = 0
+                self._event = ""
+            elif line.startswith(b"data:"):
+                self._take_data(line[6:] if line[5:6] == b" " else line[5:], len(line))
+            elif line.startswith(b"event:"):
+                self._event = line[6:].removeprefix(b" ").decode("utf-8", "replace")
+            elif line.startswith(b":"):
+                if self._keep_comments:
+                    frames.append(COMMENT)
+            elif line == b"data":
+                self._take_data(b"", len(line))
+            elif line == b"event":
+                self._event = ""
 
     def _take_data(self, data: bytes, line_bytes: int) -> None:
-        if self._data is None:
+        held = self._data
+        if held is None:
             self._data = data
         else:
-            if isinstance(self._data, bytes):
-                self._data = bytearray(self._data)
-            self._data += b"\n"
-            self._data += data
+            if isinstance(held, bytes):
+                held = self._data = bytearray(held)
+            held += b"\n"
+            held += data
         self._event_bytes += line_bytes + 1
-        self._check_size()
+        if self._event_bytes > self._event_bytes_max:
+            self._check_size()
 
     def _check_size(self) -> None:
         if self._event_bytes + len(self._tail) > self._event_bytes_max:
