@@ -43,6 +43,7 @@ _THIRD: Final = b"\x1a"
 _PHASES: Final = {phase: bytes((phase << 3 | 2,)) for phase in Phase}
 _LENGTHS: Final = tuple(bytes((length,)) for length in range(128))
 _NUMBER: Final = b"\x11"  # Value.number_value
+_STRUCT: Final = b"\x2a"  # Value.struct_value
 _DOUBLE: Final = Struct("<d")
 
 
@@ -169,15 +170,21 @@ def _removal(names: tuple[str, ...]) -> bytes:
 
 def _namespaces(metadata: Namespaces) -> bytes:
     """A `Struct` of structs."""
-    return b"".join([_sized(_FIRST, _key(name) + _value(values)) for name, values in metadata.items()])
+    return b"".join([_sized(_FIRST, _key(name) + _map(values)) for name, values in metadata.items()])
+
+
+def _map(values: Mapping[str, Value]) -> bytes:
+    """A `Value` that is a struct, with its tag as an entry's second field."""
+    return _sized(_SECOND, _sized(_STRUCT, _struct(values)))
 
 
 def _struct(values: Mapping[str, Value]) -> bytes:
     """The entries of `Struct.fields`."""
     entries: list[bytes] = []
     for name, value in values.items():
-        if type(value) is str and len(value) <= KEPT_CHARACTERS_MAX:
-            entries.append(_kept_text(name, value))
+        text = value[0] if isinstance(value, tuple) and len(value) == 1 else value
+        if isinstance(text, str) and len(text) <= KEPT_CHARACTERS_MAX:
+            entries.append(_kept_entry(name, text, alone=text is value))
         elif type(value) is int:
             entries.append(_number_head(name) + _DOUBLE.pack(value))
         else:
@@ -192,8 +199,9 @@ def _number_head(name: str) -> bytes:
 
 
 @lru_cache(maxsize=KEPT_MAX)
-def _kept_text(name: str, value: str) -> bytes:
-    return _sized(_FIRST, _key(name) + _value(value))
+def _kept_entry(name: str, text: str, *, alone: bool) -> bytes:
+    """An entry that is a text, or a list of one."""
+    return _sized(_FIRST, _key(name) + _value(text if alone else (text,)))
 
 
 @lru_cache(maxsize=KEPT_MAX)
@@ -216,7 +224,7 @@ def _value(value: Value) -> bytes:
             # ListValue.values has the tag 0x0a where an entry's value has 0x12.
             encoded = _sized(b"\x32", b"".join([_FIRST + _value(each)[1:] for each in value]))
         case _:
-            encoded = _sized(b"\x2a", _struct(value))
+            return _map(value)
     return _sized(_SECOND, encoded)
 
 

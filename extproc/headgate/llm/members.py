@@ -8,19 +8,18 @@ from headgate.llm.errors import RequestError
 
 
 class _Name:
-    """A member name that equals only itself, so that a name sent twice makes two entries and can be refused."""
+    """A member name that equals only itself, so that a name sent twice makes two entries and can be refused.
+
+    Made by msgspec as a `dec_hook`, which is why it is told its type.
+    """
 
     __slots__ = ("text",)
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, _type: type, text: str) -> None:
         self.text = text
 
 
-def _make_name(_type: type, text: str) -> _Name:
-    return _Name(text)
-
-
-_DECODER = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_make_name)
+_DECODER = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_Name)
 
 
 def decode_members(body: bytes) -> dict[str, msgspec.Raw]:

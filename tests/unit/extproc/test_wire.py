@@ -113,7 +113,9 @@ def test_a_change_says_everything(phase: Phase) -> None:
         remove_headers=("b",),
         body=b"",
         clear_route_cache=True,
-        metadata={"ns": {"n": 1, "s": "x", "b": True, "none": None, "list": (1, "a"), "map": {"k": ""}}},
+        metadata={
+            "ns": {"n": 1, "s": "x", "b": True, "none": None, "list": (1, "a"), "one": ("stop",), "map": {"k": ""}}
+        },
     )
     message = pb.ProcessingResponse.FromString(encode(change))
     reply = getattr(message, phase.name.lower()).response
@@ -123,7 +125,7 @@ def test_a_change_says_everything(phase: Phase) -> None:
     assert reply.body_mutation.WhichOneof("mutation") == "body"
     assert reply.clear_route_cache
     assert reply.status == (1 if "HEADERS" in phase.name else 0)
-    expected = {"n": 1, "s": "x", "b": True, "none": None, "list": [1, "a"], "map": {"k": ""}}
+    expected = {"n": 1, "s": "x", "b": True, "none": None, "list": [1, "a"], "one": ["stop"], "map": {"k": ""}}
     assert message.dynamic_metadata == struct({"ns": expected})
 
 
