@@ -327,6 +327,15 @@ async def test_a_change_that_only_we_see_reaches_envoy(stage: AiStage) -> None:
     assert stage.controller.status()["hooks"]["gateways"][f"{stage.namespace}/gateway"] == "Called"
 
 
+async def test_what_somebody_deletes_of_ours_comes_back(stage: AiStage) -> None:
+    await _standard(stage)
+    route = reference(GATEWAY, "HTTPRoute", "chat", stage.namespace)
+    before = (await stage.kube.get(GATEWAY, "HTTPRoute", "chat", stage.namespace))["metadata"]["uid"]
+    await stage.kube.delete(route)
+    await stage.kube.wait_for(route, lambda item: item["metadata"]["uid"] != before, "the HTTPRoute again")
+    await stage.served("fast")
+
+
 def _accepted_as_it_is(item: Object) -> bool:
     """Its newest version, not one of before."""
     found = condition(item, "Accepted")
