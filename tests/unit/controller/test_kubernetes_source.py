@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from headgate.compiler.resources.kinds import BY_NAME
+from headgate.controller.secret_scope import SecretScope
 from headgate.controller.sources.kubernetes import source as source_module
 from headgate.controller.sources.kubernetes.client import UnreachableError
 from headgate.controller.sources.kubernetes.source import KubernetesSource, Scope
@@ -65,7 +66,7 @@ async def test_a_new_backend_waits_for_the_policy_that_was_written_before_it() -
         assert api.requests[2].path == f"/apis/{GATEWAY_API}/namespaces/team/backendtlspolicies"
         assert seen(source) == (0, 0)
         late.set()
-        await until(lambda: seen(source) != (0, 0))
+        await until(lambda: seen(source)[0] == 1)
         assert seen(source) == (1, 1)
 
 
@@ -129,3 +130,37 @@ async def test_a_backend_that_is_gone_meanwhile_is_not_waited_for() -> None:
         gone.set()
         await until(lambda: not source.world.held())
         assert seen(source) == (0, 0)
+
+
+async def test_what_names_a_secret_is_told_of_with_the_secret() -> None:
+    """Else it would be refused for a moment, and its status say so."""
+    served = {
+        "aigateway.envoyproxy.io/v1beta1": {"BackendSecurityPolicy": ("backendsecuritypolicies", True)},
+        "v1": {"Secret": ("secrets", True)},
+    }
+    where = {"namespace": "team", "resourceVersion": "8"}
+    named: Object = {
+        "apiVersion": "aigateway.envoyproxy.io/v1beta1",
+        "kind": "BackendSecurityPolicy",
+        "metadata": {"name": "key", "uid": "k", **where},
+        "spec": {"type": "APIKey", "apiKey": {"secretRef": {"name": "key"}}, "targetRefs": []},
+    }
+    secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key", "uid": "s", **where}}
+    api, create, late = ScriptedApi(served), asyncio.Event(), asyncio.Event()
+    api.streams.append([initial_end(5), create, added(named)])
+    api.streams.append([late, added(secret), initial_end(8)])
+    kinds = (BY_NAME["aigateway.envoyproxy.io", "BackendSecurityPolicy"], BY_NAME["", "Secret"])
+    source = KubernetesSource(api, Scope(secrets=SecretScope.REFERENCED), kinds=kinds)
+    source.start()
+    try:
+        await asyncio.wait_for(source.synced(), 5)
+        told = asyncio.ensure_future(anext(source.changes()))
+        create.set()
+        await api.asked(2)
+        assert not told.done()
+        late.set()
+        await asyncio.wait_for(told, 5)
+        world = source.view().world
+        assert (len(world.backend_security_policies), len(world.secrets)) == (1, 1)
+    finally:
+        await source.stop()

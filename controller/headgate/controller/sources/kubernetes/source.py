@@ -63,6 +63,8 @@ class KubernetesSource:
         self._changed = asyncio.Event()
         self._running: dict[Reflector, asyncio.Task[None]] = {}
         self._named: dict[Key, Reflector] = {}
+        self._awaited: set[Reflector] = set()
+        """Of Secrets and ConfigMaps that were named a moment ago."""
         self._synced = False
         self._releasing: asyncio.Task[None] | None = None
 
@@ -106,7 +108,7 @@ class KubernetesSource:
     def changed(self) -> None:
         """The world is another one (called by reflectors)."""
         self._follow_names()
-        if not self.world.held():
+        if not self.world.held() and not self._awaited:
             self._changed.set()
         elif self._synced and (self._releasing is None or self._releasing.done()):
             self._releasing = asyncio.create_task(self._release())
@@ -123,13 +125,16 @@ class KubernetesSource:
         return self.world.view()
 
     async def _release(self) -> None:
-        """Has what is held in the world, once the policies before it are read."""
-        while held := self.world.held():
+        """Has what is held in the world, once the policies before it are read, and tells of it with the Secrets that it
+        names."""
+        while (held := self.world.held()) or self._awaited:
+            awaited, self._awaited = self._awaited, set()
             try:
                 async with asyncio.timeout(HELD_SECONDS_MAX):
                     await self._policies_read(held)
+                    await asyncio.gather(*(each.state.synced.wait() for each in awaited))
             except (ApiError, UnreachableError, TimeoutError) as error:
-                log.warning("policies_not_read", error=str(error) or type(error).__name__)
+                log.warning("not_read_in_time", error=str(error) or type(error).__name__)
             finally:
                 self.world.release(held)
                 self._changed.set()
@@ -177,6 +182,7 @@ class KubernetesSource:
         for key in new:
             kind = self._kinds["", key.kind]
             self._named[key] = reflector = self._reflector(kind, namespace=key.namespace, name=key.name)
+            self._awaited.add(reflector)
             self._run(reflector)
         return bool(new)
 
