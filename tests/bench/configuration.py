@@ -67,6 +67,14 @@ def gateway(name: str, port: int) -> dict[str, Any]:
     return _object(f"{GATEWAY_API}/v1", "Gateway", name, {"gatewayClassName": "headgate", "listeners": listeners})
 
 
+def unlogged_gateway(name: str, port: int) -> list[dict[str, Any]]:
+    """One that writes no line of a request."""
+    result = gateway(name, port)
+    reference = {"group": ENVOY_GATEWAY.partition("/")[0], "kind": "EnvoyProxy", "name": name}
+    result["spec"]["infrastructure"] = {"parametersRef": reference}
+    return [result, _object(ENVOY_GATEWAY, "EnvoyProxy", name, {"telemetry": {"accessLog": {"disable": True}}})]
+
+
 def backend(name: str, schema: str, port: int) -> list[dict[str, Any]]:
     """A provider on this machine with a key of its own."""
     kind, field = ("AnthropicAPIKey", "anthropicAPIKey") if schema == "Anthropic" else ("APIKey", "apiKey")

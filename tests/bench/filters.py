@@ -42,7 +42,7 @@ class Part:
 def _compiled(scenario: str, backend_port: int, directory: Path) -> dict[str, list[dict[str, Any]]]:
     row = next(each for each in SCENARIOS if each.name == scenario)
     assert row.route
-    objects = [config.gateway_class(), config.gateway(scenario, PORT)]
+    objects = [config.gateway_class(), *row.gateway(PORT)]
     objects += row.route(scenario, Ports(gateway=PORT, backend=backend_port))
     file = directory / f"{scenario}.yaml"
     file.write_text(config.documents(*objects))

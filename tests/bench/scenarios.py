@@ -26,8 +26,14 @@ class Scenario:
     means: str
     via: Literal["nothing", "bare", "headgate"]
     streamed: bool = False
+    logged: bool = True
+    """Whether the gateway writes a line of each request, as it does unless told not to; a bare hop writes none."""
     path: str = "/v1/chat/completions"
     route: Callable[[str, Ports], list[dict[str, Any]]] | None = None
+
+    def gateway(self, port: int) -> list[dict[str, Any]]:
+        """The Gateway of the scenario's own."""
+        return [config.gateway(self.name, port)] if self.logged else config.unlogged_gateway(self.name, port)
 
     def body(self, *, pace_ms: float = 0.0) -> str:
         """The request's body; the scenario's name is the model; a stream has an event every `pace_ms`."""
@@ -63,7 +69,15 @@ SCENARIOS: Final = (
     Scenario(name="direct", means="no proxy", via="nothing"),
     Scenario(name="bare", means="bare Envoy hop", via="bare"),
     Scenario(name="native", means="native lane", via="headgate", route=_native),
+    Scenario(name="native-unlogged", means="native lane, no log", via="headgate", logged=False, route=_native),
     Scenario(name="native-rewrite", means="native lane, model rewritten", via="headgate", route=_rewritten),
+    Scenario(
+        name="native-rewrite-unlogged",
+        means="native lane, model rewritten, no log",
+        via="headgate",
+        logged=False,
+        route=_rewritten,
+    ),
     Scenario(name="native-limit", means="native lane, token limit", via="headgate", route=_limited),
     Scenario(name="extproc", means="extproc lane, OpenAI to Anthropic", via="headgate", route=_translated),
     Scenario(name="direct-stream", means="stream, no proxy", via="nothing", streamed=True),
@@ -82,6 +96,6 @@ def headgate_configuration(ports: dict[str, int], backend_port: int) -> str:
     for scenario in SCENARIOS:
         if scenario.route:
             port = ports[scenario.name]
-            objects.append(config.gateway(scenario.name, port))
+            objects += scenario.gateway(port)
             objects += scenario.route(scenario.name, Ports(gateway=port, backend=backend_port))
     return config.documents(*objects)

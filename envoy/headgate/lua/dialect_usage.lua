@@ -23,7 +23,7 @@ local NEWS_BYTES = 256
 -- No word that begins or ends a stream is longer.
 local EDGE_BYTES = 24
 -- Where a class of paths is more than chats: what turns out to be one is counted by this.
-local TEXT = { '"text"%s*:%s*"' }
+local TEXT = { '"text":' }
 
 local function number(object, name)
   return tonumber(object:match('"' .. name .. '"%s*:%s*(%d+)')) or 0
@@ -89,7 +89,7 @@ end
 local function written_in(text, starts)
   local total = 0
   for _, start in ipairs(starts) do
-    for words in text:gmatch(start .. '([^"]*)') do total = total + #words end
+    for words in text:gmatch(start .. '%s*"([^"]*)') do total = total + #words end
   end
   return total
 end
@@ -117,11 +117,11 @@ local function estimate(h, written, bytes)
   end
 end
 
--- The moment at which the attempt of a stream was asked, in milliseconds; the cluster has written it into the headers.
-local function asked_at(headers)
+-- The moment at which the attempt of a stream was asked, in milliseconds: its headers, which have just come, say how long ago.
+local function asked_at(h, headers)
   if not (headers:get("content-type") or ""):find("stream", 1, true) then return nil end
-  local began, after = (headers:get("x-headgate-began") or ""):match("^(%d+)%+(%d+)%+")
-  return began and began + after
+  local ago = (headers:get("x-headgate-began") or ""):match("^(%d+)%+")
+  return ago and h:timestamp() - ago
 end
 
 -- At the end of a stream: publishes how long a token took, but for the first.
@@ -136,7 +136,7 @@ function envoy_on_response(h)
   local headers = h:headers()
   if headers:get(":status") ~= "200" then return end
   local held, reported, written, told = "", false, 0, 0
-  local asked, first = asked_at(headers), nil
+  local asked, first = asked_at(h, headers), nil
   local bytes = (headers:get("x-headgate-began") or ""):match("%+(%d+)$")
   local starts = h:filterContext():get("text")
   local kind = h:headers():get("content-type") or ""

@@ -1,11 +1,13 @@
 -- Reads the usage of an answer as it passes, in every dialect; and answers 502 for a web page where a model's answer was to be.
 --
--- filter_context: costs  list of {cost's metadata key, name of the count that it is}, for costs that are plain counts; what
+-- filter_context: key    a text that no two contexts share unless all of this is equal
+--                 costs  list of {cost's metadata key, name of the count that it is}, for costs that are plain counts; what
 --                        is computed is computed at the end of the answer (costs.lua)
 --                 hides  true where the gateway forced stream_options.include_usage: the chunk that it brought is kept from
 --                        a client that did not ask for it
+--                 processed  true where the processor may serve an attempt: it publishes what it has counted, which is more
 --                 page   the JSON that answers for a web page, in the client's dialect
---                 text   list of patterns that stand before an answer's text, its quote included; absent where an answer has none
+--                 text   list of what stands before an answer's text, but for spaces and its quote; absent where an answer has none
 --                 chats  list of {word, event, words…}: a stream that holds the first word is a chat, and whole if it holds one of
 --                        the others; else the event ends it, in the client's dialect. What a model writes can hide a cut, no more
 --
@@ -24,6 +26,9 @@
 --
 -- Rule: of several counts of an answer the largest is right. Streams count up; and what a model or a client wrote into an
 -- answer (a tool's input, a schema) may look like usage, but can then not make an answer cheaper.
+--
+-- Costs: see upstream.lua. A piece of a stream is looked at in place where it ends an event and began with one, as nearly all do:
+-- nothing is joined or kept then. Words are looked for without a quote before them: pieces are full of quotes.
 
 local HELD_BYTES_MAX = 1048576
 local DONE_BYTES_MAX = 64
@@ -36,16 +41,62 @@ local BYTES_PER_TOKEN = 4
 local NEWS_BYTES = 256
 -- No word that begins or ends a stream is longer.
 local EDGE_BYTES = 24
+local CONTEXTS_MAX = 4096
+local NAMESPACE = "io.envoy.ai_gateway"
+local QUOTE, NEWLINE, RETURN = 34, 10, 13
+local byte, find, match = string.byte, string.find, string.match
 
--- The moment at which the attempt was asked, in milliseconds; the cluster has written it into the answer's headers.
-local function asked_at(told)
-  local began, after = (told or ""):match("^(%d+)%+(%d+)%+")
-  return began and began + after
+-- A word without the quote before it, and whether there was one.
+local function unquoted(word)
+  local rest = match(word, '^"(.*)')
+  return rest or word, rest ~= nil
+end
+
+local function text_of(said)
+  if not said then return nil end
+  local starts = {}
+  for index, start in ipairs(said) do
+    local word, quoted = unquoted(start)
+    starts[index] = { word = word, quoted = quoted }
+  end
+  return starts
+end
+
+local function chats_of(said)
+  local chats = {}
+  for index, chat in ipairs(said or {}) do
+    local ends = {}
+    for place = 3, #chat do ends[place - 2] = unquoted(chat[place]) end
+    chats[index] = { begins = unquoted(chat[1]), cut = chat[2], ends = ends }
+  end
+  return chats
+end
+
+local contexts, contexts_known = {}, 0
+
+-- What the context says, read once for each key.
+local function context_of(h)
+  local said = h:filterContext()
+  local key = said:get("key")
+  local context = contexts[key]
+  if context then return context end
+  if contexts_known == CONTEXTS_MAX then contexts, contexts_known = {}, 0 end
+  context = { costs = said:get("costs") or {}, hides = said:get("hides"), processed = said:get("processed"), page = said:get("page"),
+    text = text_of(said:get("text")), chats = chats_of(said:get("chats")) }
+  contexts[key], contexts_known = context, contexts_known + 1
+  return context
+end
+
+-- The moment at which the attempt was asked, in milliseconds: the cluster says in the answer's headers, which have just come, how
+-- long ago it was.
+local function asked_at(h, told)
+  local ago = match(told or "", "^(%d+)%+")
+  return ago and h:timestamp() - ago
 end
 
 -- What the request's body comes to, as reservations and charges have it.
 local function prompt_of(told)
-  local bytes = (told or ""):match("%+(%d+)$")
+  local bytes = match(told or "", "%+(%d+)$")
   return bytes and math.floor(bytes / BYTES_PER_TOKEN) + 1
 end
 
@@ -77,17 +128,18 @@ local function counts_of(object)
 end
 
 -- What is known of an answer while it passes: its model, its counts, the costs that were published, the text of an
--- unfinished object, how much was written since it was last counted, and how much of that was told.
-local function nothing_known(whole)
-  return { whole = whole, counts = {}, done = {}, costs = nil, kept = "", model = nil, text = nil, written = 0, told = 0,
-    edge = "", over = false }
+-- unfinished object, how much was written since it was last counted, and how much of that was told. Of a stream also whether it
+-- is over, what it is a stream of, and the end of a piece that an event goes on after; of one that is trimmed what is held of it.
+local function nothing_known(h, headers, streamed)
+  local began = headers:get("x-headgate-began")
+  return { context = context_of(h), streamed = streamed, began = began, asked_at = streamed and asked_at(h, began) or nil,
+    counts = {}, done = {}, kept = "", written = 0, told = 0, over = not streamed, edge = "" }
 end
 
 -- With a stream's first piece: publishes how long it took.
 local function begin(h, state)
-  if not state.asked_at then return end
   state.first = h:timestamp()
-  h:streamInfo():dynamicMetadata():set("io.envoy.ai_gateway", "token_latency_ttft", math.max(state.first - state.asked_at, 0))
+  h:streamInfo():dynamicMetadata():set(NAMESPACE, "token_latency_ttft", math.max(state.first - state.asked_at, 0))
   state.asked_at = nil
 end
 
@@ -96,15 +148,15 @@ local function pace(h, state)
   local output = state.counts.output_tokens or 0
   if not state.first or output < 2 then return end
   local each = (h:timestamp() - state.first) / (output - 1)
-  h:streamInfo():dynamicMetadata():set("io.envoy.ai_gateway", "token_latency_itl", each)
+  h:streamInfo():dynamicMetadata():set(NAMESPACE, "token_latency_itl", each)
 end
 
 local function set(metadata, state, name, count)
   state.counts[name] = count
-  metadata:set("io.envoy.ai_gateway", name, count)
-  for _, cost in ipairs(state.costs) do
+  metadata:set(NAMESPACE, name, count)
+  for _, cost in ipairs(state.context.costs) do
     if cost[2] == name then
-      metadata:set("io.envoy.ai_gateway", cost[1], count)
+      metadata:set(NAMESPACE, cost[1], count)
       state.done[cost[1]] = true
     end
   end
@@ -112,8 +164,8 @@ end
 
 -- Publishes the counts of an object that are new, and the costs that they are.
 local function publish(h, state, object)
-  local first = state.costs == nil
-  state.costs = state.costs or h:filterContext():get("costs") or {}
+  local first = not state.published
+  state.published = true
   local metadata, counts, known = h:streamInfo():dynamicMetadata(), counts_of(object), state.counts
   if counts.output_tokens then state.written, state.told = 0, 0 end
   if state.estimated and counts.output_tokens then
@@ -122,12 +174,12 @@ local function publish(h, state, object)
   end
   if first then
     -- What the processor has counted of an answer that broke off is more than its client is told.
-    local published = metadata:get("io.envoy.ai_gateway") or {}
+    local published = state.context.processed and metadata:get(NAMESPACE) or {}
     local processed = published.lane == "extproc"
     for name in pairs(processed and counts or {}) do known[name] = published[name] end
-    if not (processed and published.usage_source == "estimated") then metadata:set("io.envoy.ai_gateway", "usage_source", "reported") end
+    if not (processed and published.usage_source == "estimated") then metadata:set(NAMESPACE, "usage_source", "reported") end
   end
-  if first and state.model then metadata:set("io.envoy.ai_gateway", "response_model", state.model) end
+  if first and state.model then metadata:set(NAMESPACE, "response_model", state.model) end
   for name, count in pairs(counts) do
     if count >= (known[name] or -1) then set(metadata, state, name, count) end
   end
@@ -140,10 +192,9 @@ end
 -- processor counts, which knows more.
 local function estimate(h, state)
   local metadata, known = h:streamInfo():dynamicMetadata(), state.counts
-  state.told = state.written
-  state.costs = state.costs or h:filterContext():get("costs") or {}
+  state.told, state.published = state.written, true
   if state.asked == nil then
-    local request, published = metadata:get("headgate"), metadata:get("io.envoy.ai_gateway") or {}
+    local request, published = metadata:get("headgate"), metadata:get(NAMESPACE) or {}
     state.asked = request ~= nil and request.model ~= nil and published.lane ~= "extproc"
     state.prompt = published.prompt_tokens
   end
@@ -153,161 +204,185 @@ local function estimate(h, state)
     -- counted before admission, where the route asks for it
     local prompt = state.prompt or prompt_of(state.began)
     if prompt and not known.input_tokens then set(metadata, state, "input_tokens", prompt) end
+    metadata:set(NAMESPACE, "usage_source", "estimated")
   end
-  metadata:set("io.envoy.ai_gateway", "usage_source", "estimated")
   set(metadata, state, "output_tokens", state.reported + math.ceil(state.written / BYTES_PER_TOKEN))
   if known.input_tokens then set(metadata, state, "total_tokens", known.input_tokens + known.output_tokens) end
 end
 
--- Counts the text of a piece that was read: what follows the usage in it, for that counts what came before. A quote inside
--- of it ends it here: an estimate need not look further.
-local function count(h, state, text)
-  -- the usage of a whole answer counts all of it
-  if state.whole and state.counts.output_tokens and not state.estimated then return end
-  if state.text == nil then state.text = h:filterContext():get("text") or false end
-  if not state.text then return end
-  if state.rest then text = text:sub(-state.rest) end
-  for _, before in ipairs(state.text) do
-    local at = 1
-    while true do
-      local _, opened = text:find(before, at)
-      if not opened then break end
-      local closed = text:find('"', opened + 1, true) or #text + 1
-      state.written = state.written + closed - opened - 1
-      at = closed + 1
+-- How long the text is that stands behind a word, from a place on. A quote inside of a text ends it here: an estimate need not
+-- look further.
+local function written_behind(start, text, at)
+  local word, written = start.word, 0
+  while true do
+    local first, last = find(text, word, at, true)
+    if not first then return written end
+    at = last + 1
+    if not start.quoted or byte(text, first - 1) == QUOTE then
+      local opened = byte(text, at) == QUOTE and at + 1 or match(text, '^%s*"()', at)
+      if opened then
+        local closed = find(text, '"', opened, true) or #text + 1
+        written, at = written + closed - opened, closed + 1
+      end
     end
   end
+end
+
+-- Counts the text of a piece that was read: what follows the usage in it, for that counts what came before.
+local function count(h, state, text)
+  -- the usage of a whole answer counts all of it
+  if not state.streamed and state.counts.output_tokens and not state.estimated then return end
+  local starts = state.context.text
+  if not starts then return end
+  local at = state.rest and math.max(#text - state.rest + 1, 1) or 1
+  for index = 1, #starts do state.written = state.written + written_behind(starts[index], text, at) end
   if state.written - state.told >= NEWS_BYTES then estimate(h, state) end
 end
 
-local function holds(word, text, border) return text:find(word, 1, true) or border:find(word, 1, true) end
-
--- Looks for the end in a piece of a stream, and first for what it is a stream of; also across the border to the piece before.
-local function watch(h, state, text)
-  state.chats = state.chats or h:filterContext():get("chats") or {}
-  local border = state.edge .. text:sub(1, EDGE_BYTES)
-  state.edge = #text < EDGE_BYTES and border:sub(-EDGE_BYTES) or text:sub(-EDGE_BYTES)
+-- Looks in a piece of a stream for its end, and first for what it is a stream of.
+local function seek(state, text)
   if not state.chat then
-    for _, chat in ipairs(state.chats) do
-      if holds(chat[1], text, border) then state.chat = chat end
+    for _, chat in ipairs(state.context.chats) do
+      if find(text, chat.begins, 1, true) then state.chat = chat end
     end
     if not state.chat then return end
   end
-  for place = 3, #state.chat do
-    if holds(state.chat[place], text, border) then state.over = true end
+  local ends = state.chat.ends
+  for index = 1, #ends do
+    if find(text, ends[index], 1, true) then state.over = true end
   end
+end
+
+-- Likewise across the border to the piece before, where an event goes on.
+local function watch(state, text, ended)
+  if state.edge ~= "" then seek(state, state.edge .. text:sub(1, EDGE_BYTES)) end
+  seek(state, text)
+  state.edge = ended and "" or (#text < EDGE_BYTES and state.edge .. text or text):sub(-EDGE_BYTES)
 end
 
 -- At the last chunk, which is empty: ends a stream that holds no end. Where the processor translates, it has said so itself.
 local function close(h, state, chunk)
   if state.over or not state.chat then return end
-  local published = h:streamInfo():dynamicMetadata():get("io.envoy.ai_gateway") or {}
-  if published.lane ~= "extproc" then chunk:setBytes(state.chat[2]) end
+  local published = state.context.processed and h:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
+  if published.lane ~= "extproc" then chunk:setBytes(state.chat.cut) end
 end
 
 -- At the end of an answer that has usage: publishes the costs that are none of its counts.
 local function finish(h, state)
   if state.written > state.told then estimate(h, state) end
   if state.estimated then pace(h, state) end
-  local costs = state.costs or h:filterContext():get("costs")
-  if not costs or #costs == 0 then return end
+  local costs = state.context.costs
+  if #costs == 0 then return end
   local metadata = h:streamInfo():dynamicMetadata()
-  -- a processor may have counted what the client's dialect cannot say
-  local published = metadata:get("io.envoy.ai_gateway") or {}
-  local estimated = published.usage_source == "estimated"
-  if not state.costs and not estimated then return end
+  local published, estimated = state.counts, state.estimated
+  if state.context.processed then
+    -- a processor may have counted what the client's dialect cannot say
+    published = metadata:get(NAMESPACE) or {}
+    estimated = published.usage_source == "estimated"
+  end
+  if not state.published and not estimated then return end
   for _, cost in ipairs(costs) do
     -- of a prompt that nobody counted the cost is known to the charge alone
     local unknown = estimated and not published[cost[2]]
-    if not state.done[cost[1]] and not unknown then metadata:set("io.envoy.ai_gateway", cost[1], published[cost[2]] or 0) end
+    if not state.done[cost[1]] and not unknown then metadata:set(NAMESPACE, cost[1], published[cost[2]] or 0) end
   end
 end
 
--- Reads on in an answer's text.
-local function read(h, state, text)
-  text, state.rest = state.kept .. text, nil
-  local named = not state.model and text:find('"model', 1, true)
-  if named then state.model = text:match('^"model%a*"%s*:%s*"([^"\\]+)"', named) end
+-- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.
+local function read(h, state, text, ended)
+  if state.kept ~= "" then text = state.kept .. text end
+  state.kept = ""
+  local named = not state.model and find(text, '"model', 1, true)
+  if named then state.model = match(text, '^"model%a*"%s*:%s*"([^"\\]+)"', named) end
   local at = 1
   while true do
-    local first = text:find('"usage', at, true)
-    if not first then
-      state.kept = text:sub(math.max(at, #text - 5))
-      return
+    local first, last = find(text, "usage", at, true)
+    if not first then break end
+    at = last + 1
+    if byte(text, first - 1) == QUOTE then
+      local object = match(text, '^%a*"%s*:%s*(%b{})', at)
+      if object then
+        publish(h, state, object)
+        state.rest = #text - first
+      elseif not ended and #text - first < USAGE_BYTES_MAX
+        and (find(text, '^%a*"?%s*:?%s*$', at) or find(text, '^%a*"%s*:%s*{', at)) then
+        state.kept = text:sub(first - 1)
+        return
+      end
     end
-    local object = text:match('^"usage%a*"%s*:%s*(%b{})', first)
-    if object then
-      publish(h, state, object)
-      state.rest = #text - first
-    elseif #text - first < USAGE_BYTES_MAX
-      and (text:find('^"usage%a*"?%s*:?%s*$', first) or text:find('^"usage%a*"%s*:%s*{', first)) then
-      state.kept = text:sub(first)
-      return
-    end
-    at = first + 6
   end
+  local quote = not ended and find(text, '"', math.max(at, #text - 5), true)
+  if quote then state.kept = text:sub(quote) end
 end
 
 -- What may pass of the complete events in the text, and the unfinished rest.
-local function split(h, state, text, asked)
+local function split(h, state, text)
   local out, position = {}, 1
   while true do
-    local _, last = text:find("\r?\n\r?\n", position)
+    local _, last = find(text, "\r?\n\r?\n", position)
     if not last then break end
     local event = text:sub(position, last)
-    local usage = event:find('"usage"%s*:%s*{')
-    if usage then read(h, state, event) end
-    if asked or not usage or not event:find('"choices"%s*:%s*%[%s*%]') then out[#out + 1] = event end
+    local usage = find(event, '"usage"%s*:%s*{')
+    if usage then read(h, state, event, true) end
+    if state.asked_for or not usage or not find(event, '"choices"%s*:%s*%[%s*%]') then out[#out + 1] = event end
     position = last + 1
   end
   return table.concat(out), text:sub(position)
 end
 
--- Reads a stream of OpenAI's chats and takes the forced chunk out of it.
-local function trim(h, state, asked)
-  local held, held_bytes, tail = {}, 0, ""
-  for chunk in h:bodyChunks() do
-    local size = chunk:length()
-    local text = size > 0 and chunk:getBytes(0, size) or ""
-    if size > 0 then begin(h, state) end
-    if not state.over and size > 0 then watch(h, state, text) end
-    if size == 0 then
-      -- half an event that is held goes with what cut it off
-      close(h, state, chunk)
-    elseif held_bytes == 0 and text:sub(-2) == "\n\n" and not text:find('"usage"%s*:%s*{') then
-      -- whole events without usage: the bytes pass as they are
-    elseif held_bytes + size > HELD_BYTES_MAX then
-      chunk:setBytes(table.concat(held) .. text)
-      held, held_bytes, tail = {}, 0, ""
-    elseif held_bytes + size < DONE_BYTES_MAX and (table.concat(held) .. text):find("^data: ?%[DONE%]%s*$") then
-      -- the end, which not every provider ends with an empty line
-      chunk:setBytes(table.concat(held) .. text)
-      held, held_bytes, tail = {}, 0, ""
-    elseif not (tail .. text):find("\n\r?\n") then
-      held[#held + 1] = text
-      held_bytes, tail = held_bytes + size, (tail .. text):sub(-3)
-      chunk:setBytes("")
-    else
-      held[#held + 1] = text
-      local pass, rest = split(h, state, table.concat(held), asked)
-      if rest:find("^data: ?%[DONE%]%s*$") then pass, rest = pass .. rest, "" end
-      held, held_bytes, tail = { rest }, #rest, rest:sub(-3)
-      chunk:setBytes(pass)
-    end
-    -- usage that came with this chunk counts all of it
-    if not state.rest then count(h, state, text) end
-    state.rest = nil
+-- Takes the forced chunk out of a piece of a stream of OpenAI's chats, and reads it.
+local function trim(h, state, chunk, text, ended)
+  local held, held_bytes = state.held, state.held_bytes
+  if held_bytes == 0 and ended then
+    local usage = find(text, "usage", 1, true)
+    -- whole events without usage: the bytes pass as they are
+    if not usage or not find(text, '"usage"%s*:%s*{', math.max(usage - 1, 1)) then return end
   end
-  -- a provider that ends without an empty line is paid for all the same
-  read(h, state, table.concat(held))
+  if held_bytes + #text > HELD_BYTES_MAX then
+    chunk:setBytes(table.concat(held) .. text)
+    state.held, state.held_bytes, state.tail = {}, 0, ""
+  elseif held_bytes + #text < DONE_BYTES_MAX and find(table.concat(held) .. text, "^data: ?%[DONE%]%s*$") then
+    -- the end, which not every provider ends with an empty line
+    chunk:setBytes(table.concat(held) .. text)
+    state.held, state.held_bytes, state.tail = {}, 0, ""
+  elseif not find(state.tail .. text, "\n\r?\n") then
+    held[#held + 1] = text
+    state.held_bytes, state.tail = held_bytes + #text, (state.tail .. text):sub(-3)
+    chunk:setBytes("")
+  else
+    held[#held + 1] = text
+    local pass, rest = split(h, state, table.concat(held))
+    if find(rest, "^data: ?%[DONE%]%s*$") then pass, rest = pass .. rest, "" end
+    state.held, state.held_bytes, state.tail = { rest }, #rest, rest:sub(-3)
+    chunk:setBytes(pass)
+    -- usage that came with this chunk counts all of it
+    if state.rest then state.rest = 0 end
+  end
+end
+
+-- Whether a piece of a stream ends an event.
+local function ends_event(text)
+  if byte(text, -1) ~= NEWLINE then return false end
+  local before = byte(text, -2)
+  return before == NEWLINE or (before == RETURN and byte(text, -3) == NEWLINE)
+end
+
+-- A piece of an answer, which is the text of the chunk.
+local function piece(h, state, chunk, text)
+  if state.asked_at then begin(h, state) end
+  local ended = state.streamed and ends_event(text)
+  if state.held then trim(h, state, chunk, text, ended) else read(h, state, text, ended) end
+  count(h, state, text)
+  if not state.over then watch(state, text, ended) end
+  state.rest = nil
 end
 
 -- Answers 502 for a page, such as a wrong address or a proxy in between brings. Only where the request named a model: a file
 -- may be a page. Some providers call their JSON or their streams a page.
 local function refuse_page(h, kind)
   if not (kind:find("html", 1, true) or kind:find("xml", 1, true)) then return end
-  local request, page = h:streamInfo():dynamicMetadata():get("headgate"), h:filterContext():get("page")
-  if not page or not request or request.model == nil then return end
+  local request, page = h:streamInfo():dynamicMetadata():get("headgate"), context_of(h).page
+  if not request or request.model == nil then return end
   local body = h:body()
   local start = body and body:getBytes(0, math.min(body:length(), DONE_BYTES_MAX)):match("^%s*(.*)")
   if not start or start:find("^[%[{]") or start:find("^%l+:") then return end
@@ -330,26 +405,18 @@ function envoy_on_response(h)
   elseif not streamed and not kind:find("[/+]json%f[^%w]") then
     return refuse_page(h, kind)
   end
-  local state = nothing_known(not streamed)
-  state.began = headers:get("x-headgate-began")
-  if streamed then state.asked_at = asked_at(state.began) end
-  if streamed and h:filterContext():get("hides") then
+  local state = nothing_known(h, headers, streamed)
+  if streamed and state.context.hides then
     request = request or h:streamInfo():dynamicMetadata():get("headgate")
     headers:remove("content-length")
-    trim(h, state, request ~= nil and request.include_usage == true)
-  else
-    for chunk in h:bodyChunks() do
-      local size = chunk:length()
-      if size > 0 then
-        local text = chunk:getBytes(0, size)
-        begin(h, state)
-        read(h, state, text)
-        count(h, state, text)
-        if streamed and not state.over then watch(h, state, text) end
-      else
-        close(h, state, chunk)
-      end
-    end
+    state.asked_for = request ~= nil and request.include_usage == true
+    state.held, state.held_bytes, state.tail = {}, 0, ""
   end
+  for chunk in h:bodyChunks() do
+    local size = chunk:length()
+    if size > 0 then piece(h, state, chunk, chunk:getBytes(0, size)) else close(h, state, chunk) end
+  end
+  -- a provider that ends without an empty line is paid for all the same
+  if state.held then read(h, state, table.concat(state.held), true) end
   finish(h, state)
 end

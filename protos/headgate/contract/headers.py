@@ -22,9 +22,9 @@ LIMIT_WARNING: Final = "x-headgate-limit-warning"
 """Response header: limits that are nearly used up, as `<rule>;used=<per cent>%` items joined by `, `."""
 
 BEGAN: Final = "x-headgate-began"
-"""Response header between our filters: `<Unix milliseconds of the request>+<until its last attempt was asked>+<bytes of
-its body>`."""
-BEGAN_FORMAT: Final = "%START_TIME(%s%3f)%+%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:ms)%+%BYTES_RECEIVED%"
+"""Response header between our filters: `<milliseconds from when the attempt was asked to its answer>+<bytes of the
+request's body>`."""
+BEGAN_FORMAT: Final = "%COMMON_DURATION(US_TX_BEG:US_RX_BEG:ms)%+%BYTES_RECEIVED%"
 
 INTERNAL_PREFIXES: Final = ("x-ai-eg-", "x-headgate-")
 """Headers a client may never send: stripped before any filter runs, and again before a provider sees them."""

@@ -14,7 +14,6 @@ Order, with reasons:
 """
 
 from functools import lru_cache
-from hashlib import sha256
 
 import msgspec
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutationRules
@@ -50,6 +49,7 @@ from headgate.compiler.lower.wire import (
     extension,
     http_filter,
     inline,
+    keyed,
     literal,
     packed,
     script,
@@ -203,7 +203,7 @@ def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Js
     if options.envoy_gateway or not backend.alone:  # else routes say it, for less
         values["publish"] = published.names(backend, route, metadata.LANE_NATIVE)
     known = {name: value for name, value in values.items() if value}
-    return {"key": sha256(msgspec.json.encode(known)).hexdigest(), "backend": known}
+    return keyed({"backend": known})
 
 
 def scripts_by_host(options: Options) -> bool:
@@ -292,7 +292,7 @@ def _headers(backend_set: Pairs, backend_remove: tuple[str, ...], *, keeps_model
     mutations.add().append.CopyFrom(set_header("accept-encoding", "identity"))
     for name in STRIPPED_ANSWER:
         message.mutations.response_mutations.add(remove=name)
-    # for the script that times streams: it knows what time it is, and not when the request began
+    # for the script that times streams: it knows what time it is, and not when the attempt was asked
     message.mutations.response_mutations.add().append.CopyFrom(set_header(headers.BEGAN, headers.BEGAN_FORMAT))
     return http_filter("headgate.header_mutation/attempt", message)
 

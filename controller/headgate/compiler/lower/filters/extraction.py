@@ -30,7 +30,7 @@ from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from google.protobuf.any_pb2 import Any
 from headgate.compiler import cel, ir
-from headgate.compiler.lanes import CLASSES, OPENAI, PathClass
+from headgate.compiler.lanes import CLASSES, OPENAI, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, MESSAGE_TIMEOUT_SECONDS
 from headgate.compiler.lower.wire import (
@@ -38,6 +38,7 @@ from headgate.compiler.lower.wire import (
     add_header_if_absent,
     duration,
     http_filter,
+    keyed,
     literal,
     packed,
     regex,
@@ -280,14 +281,14 @@ def _page(dialect: DialectName) -> str:
 
 
 _TEXT: Mapping[DialectName, Sequence[str]] = {
-    DialectName.OPENAI_CHAT: (r'content":%s*"', r'"arguments":%s*"'),
-    DialectName.OPENAI_RESPONSES: (r'"delta":%s*"', r'"text":%s*"'),
-    DialectName.ANTHROPIC_MESSAGES: (r'"text":%s*"', r'"thinking":%s*"', r'"partial_json":%s*"'),
-    DialectName.GEMINI: (r'"text":%s*"',),
-    DialectName.BEDROCK_CONVERSE: (r'"text"%s*:%s*"',),
-    DialectName.COHERE: (r'"text"%s*:%s*"',),
+    DialectName.OPENAI_CHAT: ('content":', '"arguments":'),
+    DialectName.OPENAI_RESPONSES: ('"delta":', '"text":'),
+    DialectName.ANTHROPIC_MESSAGES: ('"text":', '"thinking":', '"partial_json":'),
+    DialectName.GEMINI: ('"text":',),
+    DialectName.BEDROCK_CONVERSE: ('"text":',),
+    DialectName.COHERE: ('"text":',),
 }
-"""What stands before the text of an answer, as the scripts look for it. In no other answer is text counted."""
+"""What stands before the text of an answer, but for spaces and a quote. In no other answer is text counted."""
 
 
 @lru_cache(maxsize=64)
@@ -322,6 +323,7 @@ def _usage_script(
     hides: bool,
     text: DialectName | None,
     streams: DialectName | None,
+    processed: bool,
 ) -> Any:
     context: dict[str, Json] = {}
     if text is not None:
@@ -330,23 +332,28 @@ def _usage_script(
         context["chats"] = _chats(streams, as_hex=name != "usage")
     if name == "usage":
         context["page"] = _page(dialect)
+        if processed:
+            context["processed"] = True
     if counts := [(cost.key, cost.expression) for cost in costs if not is_computed(cost)]:
         context["costs"] = counts
     if hides:
         context["hides"] = True
-    return packed(LuaPerRoute(name=name, filter_context=struct(context)))
+    return packed(LuaPerRoute(name=name, filter_context=struct(keyed(context))))
 
 
 def _script_of(rule: ir.Rule, path_class: PathClass, *, processor_alone: bool = False) -> Any:
     dialect = path_class.dialect or DialectName.OPENAI_CHAT
     text = dialect if path_class.name in _CHATS and not processor_alone else None  # which estimates by itself
     streams = dialect if path_class.name == "cohere" and not processor_alone else text  # more than chats below one path
+    processed = any(lane_of(path_class, backend) is Lane.EXTPROC for backend in rule.backends)
     if dialect in _SCRIPTED:
-        return _usage_script("dialect_usage", rule.costs, dialect, hides=False, text=text, streams=streams)
+        return _usage_script(
+            "dialect_usage", rule.costs, dialect, hides=False, text=text, streams=streams, processed=processed
+        )
     chats = path_class.name in ("chat", "openai")
     hides = chats and any(backend.include_usage for backend in rule.backends)
     spoken = DialectName.OPENAI_CHAT if dialect in OPENAI else dialect
-    return _usage_script("usage", rule.costs, spoken, hides=hides, text=text, streams=streams)
+    return _usage_script("usage", rule.costs, spoken, hides=hides, text=text, streams=streams, processed=processed)
 
 
 _UNREAD = packed(LuaPerRoute(disabled=True))
