@@ -123,11 +123,18 @@ def test_content_of_every_lane(stage: Stage, receiver: OtlpReceiver, model: str,
     assert record.attributes["gen_ai.output.messages"] == span["gen_ai.output.messages"]
 
 
-def test_what_must_not_be_told_is_nowhere(stage: Stage, receiver: OtlpReceiver, ledger: LedgerFile) -> None:
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("model", ["gpt", "claude"])
+def test_what_must_not_be_told_is_nowhere(
+    stage: Stage, receiver: OtlpReceiver, ledger: LedgerFile, model: str, streamed: bool
+) -> None:
+    before = len(ledger.rows())
     call = ToolUse("pay", json.dumps({"pin": "12-34-56", "card": CARD}))
-    stage["openai"].answer(Answer(text=f"Your key is {KEY}.", tools=(call,)))
+    provider = stage["openai" if model == "gpt" else "anthropic"]
+    provider.answer(Answer(text=f"Your key is {KEY}.", tools=(call,), pieces=7))
     said = f"My key is {KEY}, my card {CARD}; Authorization: Bearer {KEY}"
-    trace = ask(stage, "gpt", said, tools=[{"type": "function", "function": {"name": "pay"}}])
+    trace = ask(stage, model, said, tools=[{"type": "function", "function": {"name": "pay"}}], stream=streamed)
+    assert KEY in provider.last.body.decode(), "the provider is told all of it"
     span = content_span(receiver, trace)
     receiver.wait_logs(lambda each: each.trace == trace)
     (asked,) = messages(span["gen_ai.input.messages"])
@@ -136,12 +143,12 @@ def test_what_must_not_be_told_is_nowhere(stage: Stage, receiver: OtlpReceiver, 
     (paid,) = [part for part in answer["parts"] if part["type"] == "tool_call"]
     assert paid["arguments"] == {"pin": "[redacted]", "card": "[redacted]"}
 
-    assert len(ledger.wait(1)) >= 1
+    assert ledger.wait(before + 1)[-1]["original_model"] == model
     admin = stage.gateway.wait_output(r"admin +(http://\S+)").group(1)
     pages = [stage.http.get(f"{admin}/{page}").text for page in ("metrics", "status", "")]
     with stage.http.stream("GET", f"{admin}/events") as events:
         pages.append(next(events.iter_text()))
-    assert '"gpt"' in pages[-1], "the page tells of the request"
+    assert f'"{model}"' in pages[-1], "the page tells of the request"
     kept = [*pages, stage.gateway.output, _read(stage.access_log_path)]
     kept += [path.read_bytes().decode("latin-1") for path in ledger.path.parent.glob("usage.db*")]
     kept += [raw.decode("latin-1") for raw in receiver.received.raw]
