@@ -1,5 +1,6 @@
 """Policies beside keys and token limits, and plain HTTPRoutes, in front of the real Envoy."""
 
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,6 +115,7 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
 @pytest.fixture(scope="module")
 def policed_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     context, certificate = server_tls(tmp_path_factory.mktemp("certificates"), "provider.test")
+    context.minimum_version = ssl.TLSVersion.TLSv1_3  # as some have it
     providers = {
         "openai": Provider(OPENAI, key="k"),
         "anthropic": Provider(ANTHROPIC, key="k"),

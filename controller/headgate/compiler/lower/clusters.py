@@ -10,7 +10,6 @@ from envoy.config.core.v3.config_source_pb2 import ApiVersion
 from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions, Http2ProtocolOptions
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext
-from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.wrappers_pb2 import UInt32Value
 from headgate.compiler import ir
@@ -18,7 +17,7 @@ from headgate.compiler.lower import tracing
 from headgate.compiler.lower.filters import telemetry
 from headgate.compiler.lower.filters.security import jwks_host_and_port
 from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, upstream_filters
-from headgate.compiler.lower.wire import duration, packed, pipe, socket_address
+from headgate.compiler.lower.wire import duration, packed, pipe, socket_address, upstream_tls
 from headgate.compiler.options import Options
 from headgate.contract import metadata
 from headgate.llm.provider_names import compat_provider_name
@@ -50,7 +49,7 @@ def _load_assignment(name: str, endpoints: tuple[ir.Endpoint, ...]) -> ClusterLo
 
 @lru_cache(maxsize=4096)
 def _transport_socket(tls: ir.UpstreamTls, ca_file: str) -> TransportSocket:
-    context = UpstreamTlsContext(sni=tls.server_name)
+    context = upstream_tls(tls.server_name)
     if not tls.insecure:
         validation = CertificateValidationContext()
         if tls.ca_certificates:
@@ -169,7 +168,7 @@ def _sockets(*paths: str) -> tuple[ir.Endpoint, ...]:
 def _as_envoy_gateways_envoy() -> TransportSocket:
     """TLS with the files that Envoy Gateway's pods have, as to its own rate limit service: their certificate, which is
     read again when it changes, and whom to trust."""
-    context = UpstreamTlsContext()
+    context = upstream_tls()
     certificate = context.common_tls_context.tls_certificate_sds_secret_configs.add(name="xds_certificate")
     certificate.sds_config.path_config_source.path = "/sds/xds-certificate.json"
     certificate.sds_config.resource_api_version = ApiVersion.V3

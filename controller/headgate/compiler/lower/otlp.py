@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from hashlib import sha256
+from urllib.parse import urlsplit
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import TransportSocket
@@ -12,10 +13,9 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.http.injected_credentials.generic.v3.generic_pb2 import Generic
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SdsSecret
-from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from headgate.compiler.lower.filters.telemetry import COLLECTOR_CLUSTER
-from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address
+from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address, upstream_tls
 from headgate.contract.otel import Exporter, Protocol
 
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -64,8 +64,8 @@ def _filters(exporter: Exporter) -> Iterator[HttpFilter]:
 
 
 def _tls(exporter: Exporter, ca_file: str) -> TransportSocket:
-    name = exporter.authority.rpartition(":")[0] or exporter.authority
-    context = UpstreamTlsContext(sni=name)
+    name = urlsplit(f"//{exporter.authority}").hostname or exporter.authority
+    context = upstream_tls(name)
     validation = context.common_tls_context.validation_context
     validation.trusted_ca.filename = exporter.ca_file or ca_file
     alternative = validation.match_typed_subject_alt_names.add()
