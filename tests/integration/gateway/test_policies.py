@@ -52,6 +52,7 @@ def _http_rules() -> list[Document]:
         "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/new"}},
     }
     redirect = {"type": "RequestRedirect", "requestRedirect": {"hostname": "other.test", "statusCode": 301}}
+    secure = {"type": "RequestRedirect", "requestRedirect": {"scheme": "https"}}
     modify = {
         "type": "RequestHeaderModifier",
         "requestHeaderModifier": {"set": [{"name": "x-set", "value": NO_FORMAT}]},
@@ -61,6 +62,8 @@ def _http_rules() -> list[Document]:
         {"matches": [exact], "backendRefs": plain, "filters": [modify, answer]},
         {"matches": [{"path": {"value": "/old"}}], "backendRefs": plain, "filters": [rewrite]},
         {"matches": [{"path": {"value": "/moved"}}], "filters": [redirect]},
+        {"matches": [{"path": {"value": "/secure"}}], "filters": [secure]},
+        {"matches": [{"path": {"value": "/slash/"}}], "backendRefs": plain},
         {"matches": [{"path": {"value": "/partly"}}], "backendRefs": [*plain, {**plain[0], "name": "absent"}]},
         {"matches": [{"path": {"value": "/nowhere"}}], "backendRefs": [{**plain[0], "name": "absent"}]},
         {
@@ -264,8 +267,17 @@ def test_plain_routes_rewrite_and_redirect(plain: Stage) -> None:
     plain.http.get(f"{plain.url}/old/x?q=1")
     assert (plain["openai"].last.path, plain["openai"].last.query) == ("/new/x", "q=1")
     moved = plain.http.get(f"{plain.url}/moved/x")
-    assert moved.status_code == 301
-    assert moved.headers["location"].startswith("http://other.test")
+    assert (moved.status_code, moved.text) == (301, "")
+    assert moved.headers["location"] == f"http://other.test:{plain.port}/moved/x"
+    secure = plain.http.get(f"{plain.url}/secure/x?q=1")
+    assert (secure.status_code, secure.headers["location"]) == (302, "https://127.0.0.1:443/secure/x?q=1")
+
+
+def test_a_slash_at_the_end_of_a_prefix_is_ignored(plain: Stage) -> None:
+    for path, found in {"/slash": True, "/slash/": True, "/slash/x": True, "/slashes": False}.items():
+        before = len(plain["openai"].requests)
+        plain.http.get(plain.url + path)
+        assert (len(plain["openai"].requests) > before) is found, path
 
 
 def test_plain_routes_match_all_that_they_name(plain: Stage) -> None:

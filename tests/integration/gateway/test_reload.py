@@ -149,6 +149,16 @@ def test_client_keys_come_and_go(stage: Stage) -> None:
     assert seconds < LIVE_SECONDS_MAX
 
 
+def test_a_policy_that_broke_closes_all_models_until_it_is_mended(stage: Stage) -> None:
+    at = target("Gateway", "gateway")
+    broken = api_keys("clients", at, {"alice": "same", "bob": "same"})
+    assert live_seconds(stage, documents(stage, None, *broken), lambda: stage.chat("old").status_code >= 400) < 2
+    mended = api_keys("clients", at, {"alice": "alice-key", "bob": "bob-key"})
+    assert live_seconds(stage, documents(stage, None, *mended), lambda: stage.chat("old").status_code == 401) < 2
+    assert stage.post("/v1/chat/completions", {"model": "old", "messages": MESSAGES}, x_api_key="bob-key").is_success
+    assert "envoy_refused" not in stage.gateway.output
+
+
 def test_limits_come_and_go(stage: Stage) -> None:
     limit: Document = {"limit": {"requests": 0, "unit": "Day"}}
     limited = documents(stage, None, limits("limits", "models", limit))

@@ -188,10 +188,10 @@ def _cel(expression: str) -> AccessLogFilter:
     )
 
 
-def _status(code: int) -> AccessLogFilter:
-    value = RuntimeUInt32(default_value=code, runtime_key=f"headgate.never.{code}")
+def _no_error() -> AccessLogFilter:
+    value = RuntimeUInt32(default_value=399, runtime_key="headgate.never.399")
     return AccessLogFilter(
-        status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=ComparisonFilter.EQ, value=value))
+        status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=ComparisonFilter.LE, value=value))
     )
 
 
@@ -262,7 +262,7 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
 def local_replies(options: Options, body_bytes_max: int, allowed: Sequence[HeaderValueOption] = ()) -> LocalReplyConfig:
     """The mappers in order; the first whose filter holds decides. `allowed` lets browsers read what is said."""
     result = LocalReplyConfig()
-    result.mappers.append(_mapper(_status(200), _verbatim()))
+    result.mappers.append(_mapper(_no_error(), _verbatim()))
     # a failed call names the processor's socket, and so may hold anything
     answered_by_processor = f"{_PROCESSOR_ANSWERED} && !{_PROCESSOR_FAILED}"
     result.mappers.append(_mapper(_cel(answered_by_processor), _verbatim()))

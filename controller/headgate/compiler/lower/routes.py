@@ -276,8 +276,9 @@ def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...], how: Placement) -> 
         action.retry_policy.CopyFrom(policy)
     elif policy is None and how.retried_by_host:
         action.retry_policy.SetInParent()
-    if policy is None and rule.backend_request_seconds and not rule.request_seconds:
-        action.timeout.CopyFrom(duration(rule.backend_request_seconds))
+    if policy is None and rule.backend_request_seconds:  # the only attempt is the request
+        seconds = min(rule.request_seconds or rule.backend_request_seconds, rule.backend_request_seconds)
+        action.timeout.CopyFrom(duration(seconds))
     if rule.local_limit is not None:
         action.rate_limits.append(limits.local_limit(rule))
     return action

@@ -22,6 +22,7 @@ from headgate.compiler.world import Target
 AI_REQUEST_SECONDS = 60.0
 """compat: an AI rule without timeouts."""
 
+_SCHEME_PORTS = {"http": 80, "https": 443}
 _KINDS = {"Exact": ir.MatchKind.EXACT, "PathPrefix": ir.MatchKind.PREFIX, "RegularExpression": ir.MatchKind.REGEX}
 UNRESOLVED = ir.DirectResponse(
     status=500, body="No backend of this route can be used; the status of the route says why, for its operator to mend."
@@ -249,9 +250,11 @@ def _with_idle(
 
 
 def _http_match(match: gateway_api.HTTPRouteMatch) -> ir.Match:
+    path = match.path.value
     return ir.Match(
         path_kind=_KINDS[match.path.type],
-        path=match.path.value,
+        # compat: a slash at the end of a prefix is ignored
+        path=path.rstrip("/") or "/" if match.path.type == "PathPrefix" else path,
         headers=tuple(_text_match(header) for header in match.headers),
         queries=tuple(ir.TextMatch(query.name, _KINDS[query.type], query.value) for query in match.query_params),
         method=match.method or "",
@@ -277,14 +280,31 @@ def _path(modifier: gateway_api.HTTPPathModifier | None) -> tuple[str, str | Non
     return "", modifier.replace_prefix_match or "/"
 
 
-def _redirect(found: gateway_api.HTTPRequestRedirectFilter) -> ir.Redirect:
+def _listener(scope: Scope, place: Attachment) -> gateway_api.Listener:
+    listeners = scope.world.gateways[place.gateway].spec.listeners
+    return next(listener for listener in listeners if listener.name == place.listener)
+
+
+def _redirect_port(found: gateway_api.HTTPRequestRedirectFilter, listener: gateway_api.Listener) -> int | None:
+    """The port to name, where the filter names none: that of its scheme, else the listener's (compat).
+
+    Without one Envoy takes the host as it is: the filter's, or the request's with the port that the client named.
+    """
+    if found.port is not None or listener.port == _SCHEME_PORTS[listener.protocol.lower()]:
+        return found.port
+    if found.scheme:
+        return None if found.hostname else _SCHEME_PORTS[found.scheme]
+    return listener.port if found.hostname else None
+
+
+def _redirect(found: gateway_api.HTTPRequestRedirectFilter, listener: gateway_api.Listener) -> ir.Redirect:
     path, prefix = _path(found.path)
     return ir.Redirect(
         scheme=found.scheme or "",
         hostname=found.hostname,
         path=path,
         path_prefix=prefix,
-        port=found.port,
+        port=_redirect_port(found, listener),
         status=found.status_code,
     )
 
@@ -338,14 +358,15 @@ def _direct(
     return ir.DirectResponse(status=direct.status_code, body=text, content_type=direct.content_type or "text/plain")
 
 
-def _filters(scope: Scope, route: gateway_api.HTTPRoute, index: int, rule: gateway_api.HTTPRouteRule) -> _Filters:
+def _filters(scope: Scope, route: gateway_api.HTTPRoute, index: int, place: Attachment) -> _Filters:
+    rule = route.spec.rules[index]
     request = response = redirect = rewrite = direct = None
     host_of_backend = False
     for number, entry in enumerate(rule.filters):
         request = _edit(entry.request_header_modifier) or request
         response = _edit(entry.response_header_modifier) or response
         if entry.request_redirect is not None:
-            redirect = _redirect(entry.request_redirect)
+            redirect = _redirect(entry.request_redirect, _listener(scope, place))
         if entry.url_rewrite is not None:
             path, prefix = _path(entry.url_rewrite.path)
             rewrite = ir.Rewrite(hostname=entry.url_rewrite.hostname, path=path, path_prefix=prefix)
@@ -374,7 +395,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
         targets = policies.route_targets(route, rule.name, place.gateway, place.listener)
         # no usage is read here, so there is nothing to charge
         requests = tuple(each.limit for each in policy_limits(scope, targets, ()) if not each.expression)
-        found = _filters(scope, route, index, rule)
+        found = _filters(scope, route, index, place)
         resolved = (http_backend(scope, route, (index, n), ref) for n, ref in enumerate(rule.backend_refs))
         backends = tuple(backend for backend in resolved if backend is not None)
         present = {backend.name.rpartition("/")[2] for backend in backends}
