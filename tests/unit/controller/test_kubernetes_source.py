@@ -106,7 +106,7 @@ async def test_what_is_changed_does_not_wait() -> None:
     assert len(api.requests) == 2
 
 
-@pytest.mark.parametrize("answer", [UnreachableError("gone"), listed(policy(7))])
+@pytest.mark.parametrize("answer", [UnreachableError("gone"), listed(policy(7)), {"metadata": "nonsense"}])
 async def test_a_policy_that_cannot_be_read_holds_nothing_back_for_ever(
     answer: Object | Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:

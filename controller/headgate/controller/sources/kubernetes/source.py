@@ -21,6 +21,7 @@ from headgate.controller.secret_scope import SecretScope
 from headgate.controller.sources.kubernetes.client import ApiError, ApiServer, UnreachableError
 from headgate.controller.sources.kubernetes.discovery import Discovery
 from headgate.controller.sources.kubernetes.reflector import RESYNC_SECONDS, Reflector, ReflectorState
+from headgate.controller.sources.kubernetes.watching import ProtocolError
 from headgate.controller.sources.kubernetes.world import VALUES, KubernetesWorld, View, older
 from headgate.runtime.logging import event_log
 
@@ -133,7 +134,7 @@ class KubernetesSource:
                 async with asyncio.timeout(HELD_SECONDS_MAX):
                     await self._policies_read(held)
                     await asyncio.gather(*(each.state.synced.wait() for each in awaited))
-            except (ApiError, UnreachableError, TimeoutError) as error:
+            except (ApiError, UnreachableError, ProtocolError, TimeoutError) as error:
                 log.warning("not_read_in_time", error=str(error) or type(error).__name__)
             finally:
                 self.world.release(held)
