@@ -117,6 +117,22 @@ def test_a_choice_that_a_vendor_does_not_give_is_reported(
     assert reported == losses
 
 
+def test_only_openai_itself_is_told_which_tools_are_allowed() -> None:
+    tools = [{"type": "function", "name": name} for name in ("look", "go")]
+    choice = {"type": "allowed_tools", "mode": "required", "tools": tools[:1]}
+    body, losses = _sent("ChatCompletions", tools=tools, tool_choice=choice)
+
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["look"]
+    assert (body["tool_choice"], losses) == ("required", ["tool_choice"])
+
+
+def test_what_only_responses_say_of_a_function_is_told() -> None:
+    tool = {"type": "function", "name": "look", "async": True, "defer_loading": True, "output_schema": {}}
+    _, losses = _sent("ChatCompletions", tools=[tool])
+
+    assert losses == ["tools[0].async", "tools[0].defer_loading", "tools[0].output_schema"]
+
+
 def test_names_of_messages_are_left_out_where_they_are_refused() -> None:
     body = json.dumps({"model": "m", "messages": [{"role": "user", "name": "ann", "content": "Hi"}]}).encode()
     request = DIALECTS[DialectName.OPENAI_CHAT].decode_request(body)

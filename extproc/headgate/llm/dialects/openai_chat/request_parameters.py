@@ -59,9 +59,15 @@ def add_tools(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: l
     tools: list[object] = []
     names: set[str] = set()
     renamed: dict[str, str] = {}
+    choice = request.tool_choice
+    allowed = choice.allowed if choice is not None and not facts.own_api else ()
+    if allowed:
+        losses.append(Loss("tool_choice", "emulated", "only the allowed tools are sent"))
     for index, tool in enumerate(request.tools):
         match tool:
             case FunctionTool():
+                if allowed and tool.name not in allowed:
+                    continue
                 names.add(tool.name)
                 if len(tool.name) > TOOL_NAME_CHARACTERS_MAX:
                     renamed[provider_name(tool.name)] = tool.name
@@ -76,20 +82,27 @@ def add_tools(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: l
                 losses.append(Loss(f"tools[{index}]", "dropped", f"this dialect has no tool {tool.kind}"))
             case _:
                 assert_never(tool)
-    if not tools:
-        if request.tool_choice is not None and request.tool_choice.mode not in ("none", "auto"):
-            losses.append(Loss("tool_choice", "dropped", "there is no tool to choose"))
-        return renamed
-    body["tools"] = tools
-    choice = request.tool_choice
+    if tools:
+        body["tools"] = tools
     if choice is not None:
-        if choice.mode == "named" and choice.name not in names and len(names) == len(tools):
-            losses.append(Loss("tool_choice", "dropped", "the tool it names cannot be offered here"))
-        else:
-            body["tool_choice"] = _tool_choice(choice)
-    if request.parallel_tool_calls is not None:
+        _add_choice(body, choice, names, losses, limited=bool(allowed))
+    if tools and request.parallel_tool_calls is not None:
         body["parallel_tool_calls"] = request.parallel_tool_calls
     return renamed
+
+
+def _add_choice(
+    body: Members, choice: ToolChoice, names: Collection[str], losses: list[Loss], *, limited: bool
+) -> None:
+    """`names` are the functions that are offered; `limited`: only those that are allowed."""
+    tools = body.get("tools", ())
+    if not tools:
+        if choice.mode not in ("none", "auto"):
+            losses.append(Loss("tool_choice", "dropped", "there is no tool to choose"))
+    elif choice.mode == "named" and choice.name not in names and len(names) == len(tools):
+        losses.append(Loss("tool_choice", "dropped", "the tool it names cannot be offered here"))
+    else:
+        body["tool_choice"] = choice.mode if limited else _tool_choice(choice)
 
 
 def _add_search(body: Members, tool: WebSearchTool, path: str, facts: OpenAIFacts, losses: list[Loss]) -> None:

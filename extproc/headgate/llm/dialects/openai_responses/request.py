@@ -7,7 +7,7 @@
 - Reasoning that OpenAI encrypted is of no use to anybody else; reasoning of other providers, sealed by us, is opened.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -180,7 +180,24 @@ def _extras(request: wire.Body, members: dict[str, msgspec.Raw], include: frozen
         extras["include"] = members["include"]
     if request.user and request.safety_identifier:
         extras["safety_identifier"] = members["safety_identifier"]
+    for index, tool in enumerate(request.tools or ()):
+        if tool.type == "function":
+            extras.update((f"tools[{index}].{name}", _TRUE) for name in _beyond_functions(tool))
     return {NAME: extras} if extras else {}
+
+
+_TRUE: Final = msgspec.Raw(b"true")
+
+
+def _beyond_functions(tool: wire.Tool) -> Iterator[str]:
+    """What this API can say of a function and others cannot."""
+    said = (
+        ("async", tool.async_),
+        ("allowed_callers", tool.allowed_callers),
+        ("defer_loading", tool.defer_loading),
+        ("output_schema", present(tool.output_schema)),
+    )
+    return (name for name, value in said if value)
 
 
 # --- input -----------------------------------------------------------------------------------------------------------

@@ -73,6 +73,10 @@ class Tool(msgspec.Struct, frozen=True):
     description: str | None = None
     parameters: msgspec.Raw = ABSENT
     strict: bool | None = None
+    async_: bool | None = msgspec.field(default=None, name="async")
+    allowed_callers: list[str] | None = None
+    defer_loading: bool | None = None
+    output_schema: msgspec.Raw = ABSENT
     filters: msgspec.Raw = ABSENT
     """Of a web search: domains. A file search has another thing under this name."""
     search_context_size: str | None = None
