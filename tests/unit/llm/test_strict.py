@@ -45,6 +45,12 @@ MINIMAL = b'"model":"m","max_tokens":1'
             "messages[0].content[0].input",
             "object",
         ),
+        (
+            b'{%b,"messages":[{"role":"user","content":"x"}],"output_config":{"format":{"type":"json_schema",'
+            b'"schema":"["}}}' % MINIMAL,
+            "output_config.format.schema",
+            "object",
+        ),
         (b'{"model":"m","max_tokens":0,"messages":[{"role":"user","content":"x"}]}', "max_tokens", "at least 1"),
         (b'{"model":"","max_tokens":1,"messages":[{"role":"user","content":"x"}]}', "model", "empty"),
         (b'{%b,"messages":[],"x":%b}' % (MINIMAL, b"[" * 5000 + b"]" * 5000), "", "recursion"),

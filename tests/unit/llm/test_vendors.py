@@ -127,7 +127,7 @@ def test_only_openai_itself_is_told_which_tools_are_allowed() -> None:
 
 
 def test_what_only_responses_say_of_a_function_is_told() -> None:
-    tool = {"type": "function", "name": "look", "async": True, "defer_loading": True, "output_schema": {}}
+    tool: Any = {"type": "function", "name": "look", "async": True, "defer_loading": True, "output_schema": {}}
     _, losses = _sent("ChatCompletions", tools=[tool])
 
     assert losses == ["tools[0].async", "tools[0].defer_loading", "tools[0].output_schema"]

@@ -66,7 +66,7 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
         tools=_decode_tools(request.tools or (), members, extras),
         tool_choice=choice,
         parallel_tool_calls=parallel,
-        response_format=None if output_format is None else ResponseFormat("json_schema", schema=output_format.schema),
+        response_format=None if output_format is None else _decode_format(output_format),
         sampling=Sampling(temperature=request.temperature, top_p=request.top_p, top_k=request.top_k),
         stop=tuple(request.stop_sequences or ()),
         max_tokens=request.max_tokens,
@@ -241,14 +241,24 @@ def _decode_search(tool: wire.Tool, raw: msgspec.Raw, path: str, beyond: Beyond)
     )
 
 
+def _decode_format(wanted: wire.OutputFormat) -> ResponseFormat:
+    _check_object(bytes(wanted.schema), "output_config.format.schema")
+    return ResponseFormat("json_schema", schema=wanted.schema)
+
+
+def _check_object(schema: bytes, path: str) -> None:
+    if not schema.startswith(b"{"):
+        raise RequestError("must be an object", path=path, code="invalid_value")
+
+
 def _decode_tool(tool: wire.Tool, path: str, beyond: Beyond) -> Tool:
     if tool.type not in (None, "custom"):
         return OpaqueTool(NAME, tool.type or "")
     if not tool.name:
         raise RequestError("this member is required", path=f"{path}.name", code="invalid_value")
     schema = bytes(tool.input_schema)
-    if schema and not schema.startswith(b"{"):
-        raise RequestError("must be an object", path=f"{path}.input_schema", code="invalid_value")
+    if schema:
+        _check_object(schema, f"{path}.input_schema")
     for name in ("defer_loading", "allowed_callers", "input_examples", "eager_input_streaming"):
         if getattr(tool, name):
             beyond[f"{path}.{name}"] = _TRUE

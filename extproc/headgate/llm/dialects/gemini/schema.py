@@ -75,6 +75,14 @@ def to_openapi(raw: msgspec.Raw) -> tuple[Schema, tuple[str, ...]]:
     return conversion.convert(document, 0), tuple(sorted(conversion.left_out))
 
 
+def _check_depth(depth: int) -> None:
+    if depth > DEPTH_MAX:
+        raise SchemaError(_ENDLESS)
+
+
+_ENDLESS: Final = "is too deep, or refers to itself"
+
+
 class _Conversion:
     __slots__ = ("_document", "_nodes", "left_out")
 
@@ -85,8 +93,9 @@ class _Conversion:
 
     def convert(self, schema: Any, depth: int) -> Schema:
         self._nodes += 1
-        if depth > DEPTH_MAX or self._nodes > NODES_MAX:
-            raise SchemaError("is too deep, or refers to itself")
+        if self._nodes > NODES_MAX:
+            raise SchemaError(_ENDLESS)
+        _check_depth(depth)
         if not is_object(schema):
             return {}  # `true`: anything
         node: Schema = self._resolved(schema, depth)
@@ -95,7 +104,7 @@ class _Conversion:
         if "oneOf" in node and "anyOf" not in node:
             node["anyOf"] = node.pop("oneOf")
         self._join_all_of(node, depth)
-        self._read_type(node)
+        self._read_type(node, depth)
         result: Schema = {}
         for name, value in node.items():
             if name not in KEYWORDS:
@@ -112,7 +121,7 @@ class _Conversion:
             if reference is None:
                 return node
             node = {**self._find(reference), **node}
-        raise SchemaError("is too deep, or refers to itself")
+        raise SchemaError(_ENDLESS)
 
     def _find(self, reference: Any) -> Schema:
         if not isinstance(reference, str) or not reference.startswith("#/"):
@@ -127,6 +136,7 @@ class _Conversion:
 
     def _join_all_of(self, node: Schema, depth: int) -> None:
         """Parts that must all hold, as one: their properties together."""
+        _check_depth(depth)
         parts = node.pop("allOf", None)
         for part in parts if is_list(parts) else ():
             joined = self._resolved(part, depth) if is_object(part) else {}
@@ -136,11 +146,12 @@ class _Conversion:
                 if is_object(known) and is_object(value):
                     node[name] = {**known, **value}
                 elif is_list(known) and is_list(value) and name == "required":
-                    node[name] = list(dict.fromkeys((*known, *value)))
+                    node[name] = [*known, *(each for each in value if each not in known)]
                 else:
                     node.setdefault(name, value)
 
-    def _read_type(self, node: Schema) -> None:
+    def _read_type(self, node: Schema, depth: int) -> None:
+        _check_depth(depth)
         types = node.get("type")
         if is_list(types):
             named = [each for each in types if each != "null"]
@@ -163,7 +174,7 @@ class _Conversion:
                 if "$ref" in node:
                     node.update(self._resolved(node, 0))
                     node.pop("$ref", None)
-                self._read_type(node)
+                self._read_type(node, depth + 1)
             elif kept:
                 node["anyOf"] = kept
 
@@ -183,7 +194,7 @@ def _is_null(schema: Any) -> bool:
     return is_object(schema) and schema.get("type") == "null"
 
 
-_FORMATS: Final = frozenset(("enum", "date-time", "float", "double", "int32", "int64"))
+_FORMATS: Final = ("enum", "date-time", "float", "double", "int32", "int64")
 """The only formats that these models take."""
 
 
@@ -191,6 +202,8 @@ def _tidy(schema: Schema) -> Schema:
     """What the API refuses although the keyword is known: formats it has not, enumerations of what are no strings."""
     if schema.get("format") not in _FORMATS:
         schema.pop("format", None)
+    if not isinstance(schema.get("description", ""), str):
+        schema.pop("description")
     values = schema.get("enum")
     if is_list(values):
         words = [value for value in values if value is not None]
