@@ -32,7 +32,7 @@ def test_any_schema_is_said_or_refused(schema: dict[str, Any]) -> None:
         from_openapi(raw)
 
 
-SELF = {"$ref": "#/$defs/x"}
+SELF: dict[str, Any] = {"$ref": "#/$defs/x"}
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def test_a_schema_that_is_made_of_itself_is_refused(part: dict[str, Any]) -> Non
         to_openapi(msgspec.Raw(msgspec.json.encode(schema)))
 
 
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"format": {"type": "text"}},
-        {"required": [{}], "allOf": [{"required": [{}, "a"]}]},
-        {"description": 5, "enum": [1]},
-    ],
-)
+NONSENSE: list[Any] = [
+    {"format": {"type": "text"}},
+    {"required": [{}], "allOf": [{"required": [{}, "a"]}]},
+    {"description": 5, "enum": [1]},
+]
+
+
+@pytest.mark.parametrize("schema", NONSENSE)
 def test_nonsense_in_a_schema_harms_nobody(schema: dict[str, Any]) -> None:
     to_openapi(msgspec.Raw(msgspec.json.encode(schema)))

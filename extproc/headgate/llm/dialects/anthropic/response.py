@@ -19,6 +19,7 @@ from headgate.llm.canonical import (
 from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.anthropic.citations import citations_of, written_citations
 from headgate.llm.dialects.dialect import Memo, ReplyContext
+from headgate.llm.dialects.sent_text import text_sent
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
 from headgate.llm.usage import NO_USAGE, Usage
@@ -116,7 +117,7 @@ def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]
 
 
 def _text_of(arguments: msgspec.Raw) -> str:
-    return bytes(arguments).decode() or "{}"
+    return text_sent(arguments) or "{}"
 
 
 # --- encode ----------------------------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ from headgate.llm.dialects.anthropic.response import (
     written_usage,
 )
 from headgate.llm.dialects.dialect import Memo, ReplyContext
+from headgate.llm.dialects.sent_text import text_sent
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.framing.frame import Frame
 from headgate.llm.names import DialectName
@@ -177,7 +178,7 @@ class StreamDecoder:
         if not as_text:
             self._called_tools = True
         start: StreamEvent = TextStart(index) if as_text else ToolCallStart(index, block.id or "", block.name or "")
-        given = bytes(block.input).decode()
+        given = text_sent(block.input)
         if given in ("", "{}", "null", '""'):
             return (start,)
         opened.said_arguments = True

@@ -30,6 +30,7 @@ from headgate.llm.dialects.bedrock_converse.media import (
     text_of_blob,
 )
 from headgate.llm.dialects.dialect import Memo, ReplyContext
+from headgate.llm.dialects.sent_text import text_sent
 from headgate.llm.dialects.speech import PCM
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
@@ -134,7 +135,7 @@ def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]
 
 
 def _decode_call(call: wire.AnswerToolUse, memo: Memo) -> TextPart | ToolCallPart:
-    arguments = bytes(call.input).decode() or "{}"
+    arguments = text_sent(call.input) or "{}"
     name = call.name or ""
     if memo.json_tool and name == memo.json_tool:
         return TextPart(arguments)

@@ -36,6 +36,7 @@ from headgate.llm.dialects.gemini import wire
 from headgate.llm.dialects.gemini.errors import failure_of
 from headgate.llm.dialects.gemini.grounding import citations_of, grounding_of
 from headgate.llm.dialects.gemini.signatures import wrap_redacted, wrap_signature
+from headgate.llm.dialects.sent_text import text_sent
 from headgate.llm.dialects.speech import heard
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
@@ -203,7 +204,7 @@ def extras_of(said: wire.Candidate | wire.PromptFeedback) -> Extras:
             ("citationMetadata", said.citation_metadata),
             ("urlContextMetadata", said.url_context_metadata),
         )
-    found = {name: raw for name, raw in members if wire.present(raw)}
+    found = {name: raw for name, raw in members if wire.present(raw) and text_sent(raw)}
     return {DialectName.GEMINI: found} if found else {}
 
 
@@ -268,7 +269,7 @@ def call_part(call: wire.AnswerCall, made_id: str, memo: Memo) -> ToolCallPart:
 def arguments_text(raw: msgspec.Raw) -> str:
     """Arguments as compact JSON text."""
     given = wire.present(raw)
-    return msgspec.json.format(given, indent=-1).decode() if given else "{}"
+    return text_sent(msgspec.json.format(given, indent=-1)) if given else "{}"
 
 
 def other_part(part: wire.AnswerPart, memo: Memo) -> ImagePart | MediaPart | OpaquePart | None:
