@@ -5,7 +5,7 @@ from typing import Any
 
 import openai
 import pytest
-from support.manifests import backend, gateway, ref, route, rule
+from support.manifests import backend, gateway, limits, ref, route, rule
 from support.providers import ANTHROPIC, OPENAI, Failure, Provider, Raw
 from support.providers.operations_api import OperationsApi
 from support.stage import Stage
@@ -41,6 +41,8 @@ def standing() -> Iterator[Stage]:
                     rule("mixed", ref("openai", priority=0), ref("anthropic", priority=1)),
                 ],
             ),
+            route("limited", [rule("limited", ref("anthropic"))]),
+            limits("limited", "limited", {"limit": {"requests": 2, "unit": "Year"}}),
         ]
         yield stage.run(documents, "--root-prefix", "/ai")
 
@@ -64,6 +66,16 @@ def test_so_is_the_one_after_a_failure(rooted: Stage, model: str, second: str) -
     rooted["openai"].answer(Failure(503))
     assert rooted.chat(model, path="/ai/v1/chat/completions").status_code == 200
     assert len(rooted["openai"].requests) == len(rooted[second].requests) == 1
+
+
+def test_a_limit_refuses_in_the_clients_dialect(rooted: Stage) -> None:
+    for _ in range(2):
+        assert rooted.messages("limited", path="/ai/v1/messages").status_code == 200
+    refused = rooted.messages("limited", path="/ai/v1/messages")
+    assert (refused.status_code, refused.json()["type"]) == (429, "error")
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    refused = rooted.chat("limited", path="/ai/v1/chat/completions")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
 
 
 def test_nothing_is_served_beside_the_root(rooted: Stage) -> None:
