@@ -45,6 +45,8 @@ In files:
 
 - Folders are read with their folders: `*.yaml`, `*.yml` and `*.json`, many documents each, and `List`s. Hidden files
   are skipped, links are followed.
+- A running gateway sees a saved change at once; behind links, and on file systems that tell of no changes, within half
+  a second. A file that became empty keeps what it held, as if it were about to be written: remove it to drop that.
 - YAML is read as version 1.2 reads it: `no`, `on`, `y` and `2024-10-21` are texts; only `true` and `false` are truths;
   a number with a leading zero is a text. A key may be given once.
 - An object without a namespace is in `default`.

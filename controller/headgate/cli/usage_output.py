@@ -45,14 +45,17 @@ _COLUMNS: Final[Mapping[str, Callable[[Answer], str]]] = {
 }
 
 
+def _shown(value: str) -> str:
+    """Part of a group for a terminal, which must not obey it: clients choose the names of models."""
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in value) or _NONE
+
+
 def table(by: Sequence[str], answers: Sequence[Answer]) -> str:
     """Columns that line up, groups to the left. A cost with `+` lacks requests that have no price."""
     if not answers:
         return "no usage\n"
     rows = [[*by, *_COLUMNS]]
-    rows += [
-        [*(value or _NONE for value in each.group), *(show(each) for show in _COLUMNS.values())] for each in answers
-    ]
+    rows += [[*map(_shown, each.group), *(show(each) for show in _COLUMNS.values())] for each in answers]
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     lines = (
         "  ".join(
@@ -129,7 +132,7 @@ def plot(by: Sequence[str], answers: Sequence[Answer], what: str, *, width: int)
     if timed is None:
         shown = sorted(answers, key=value)[-BARS_MAX:]
         plotext.plot_size(width, len(shown) * 2 + 5)
-        labels = [" ".join(part or _NONE for part in each.group) or "all" for each in shown]
+        labels = [" ".join(map(_shown, each.group)) or "all" for each in shown]
         plotext.bar(labels, [value(each) for each in shown], orientation="horizontal", width=0.5)
         return _plain(plotext.build())
     plotext.plot_size(width, 22)
@@ -147,7 +150,7 @@ def _lines(plotext: _Plotext, answers: Sequence[Answer], timed: int, value: Call
     at = {moment: index for index, moment in enumerate(moments)}
     series: dict[str, list[float]] = {}
     for each in answers:
-        name = " ".join(part or _NONE for index, part in enumerate(each.group) if index != timed) or "all"
+        name = " ".join(_shown(part) for index, part in enumerate(each.group) if index != timed) or "all"
         series.setdefault(name, [0.0] * len(moments))[at[each.group[timed]]] += value(each)
     for name in sorted(series, key=lambda name: -sum(series[name]))[:SERIES_MAX]:
         plotext.plot(range(len(moments)), series[name], label=name)

@@ -48,6 +48,18 @@ def test_table(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert third.split()[7] == "0.0000+", "a request without a price is said"
 
 
+def test_a_name_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Clients choose the names of models."""
+    path = str(tmp_path / "usage.db")
+    engine = open_engine(path)
+    migrate(engine)
+    write(engine, [record(1, "m\x1b[2J\nx", "alice")])
+    engine.dispose()
+    for output in ([], ["--plot"]):
+        assert main(["usage", "--ledger", path, *output]) == 0
+        assert r"m\x1b[2J\x0ax" in capsys.readouterr().out
+
+
 def test_json_is_exact(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["usage", "--ledger", ledger, "--by", "key,model", "--output", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
