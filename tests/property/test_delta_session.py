@@ -116,10 +116,13 @@ def test_a_reconnect_at_any_point_converges_and_repeats_nothing(
 @given(
     st.lists(closed_snapshots(), min_size=1, max_size=5),
     st.sets(st.tuples(st.sampled_from(NAMES), st.sampled_from(("2-plain", "2-secret", "3-plain", "1-endpoints")))),
+    st.booleans(),
 )
-def test_refused_clusters_never_take_a_served_route_down(targets: list[Snapshot], bad: set[tuple[str, str]]) -> None:
-    """The publisher's rule: after a refusal, publish the wanted snapshot without what was refused."""
-    envoy = ModelEnvoy(DeltaSession(), lambda reference, version: (reference.name, version) in bad)
+def test_refused_clusters_never_take_a_served_route_down(
+    targets: list[Snapshot], bad: set[tuple[str, str]], names: bool
+) -> None:
+    """The publisher's rule: after a refusal, publish the wanted snapshot without what was refused, and nothing else."""
+    envoy = ModelEnvoy(DeltaSession(), lambda reference, version: (reference.name, version) in bad, names=names)
     envoy.connect()
     accepted: Snapshot = EMPTY
     for target in targets:
@@ -131,6 +134,7 @@ def test_refused_clusters_never_take_a_served_route_down(targets: list[Snapshot]
             if not envoy.rejected:
                 break
             for rejected in envoy.rejected:
+                assert bad.issuperset(rejected.versions.items())
                 for name, version in rejected.versions.items():
                     reference = Reference(rejected.type_url, name)
                     refused[reference] = refused.get(reference, frozenset()) | {version}

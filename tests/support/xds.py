@@ -53,11 +53,17 @@ def snapshot(*resources: tuple[Reference, Resource]) -> Snapshot:
 
 
 class ModelEnvoy:
-    """Talks to a session. `step` handles one message in either direction, so a test chooses the interleaving."""
+    """Talks to a session. `step` handles one message in either direction, so a test chooses the interleaving.
 
-    def __init__(self, session: DeltaSession, refuses: Refuses = lambda _reference, _version: False) -> None:
+    Its refusals name what they are of, as Envoy's of clusters and listeners do; or nothing, as those of routes.
+    """
+
+    def __init__(
+        self, session: DeltaSession, refuses: Refuses = lambda _reference, _version: False, *, names: bool = True
+    ) -> None:
         self.session = session
         self.refuses = refuses
+        self.names = names
         self.has: dict[Reference, Resource] = {}
         self.to_session: deque[Request] = deque()
         self.to_envoy: deque[Send] = deque()
@@ -139,7 +145,8 @@ class ModelEnvoy:
         for name in send.removed:
             self.has.pop(Reference(send.type_url, name), None)
         bad = [r.name for r in watched if r not in taken]
-        error = f"Error adding/updating {', '.join(f'{name}: refused' for name in bad)}" if bad else None
+        named = f"Error adding/updating {', '.join(f'{name}: refused' for name in bad)}"
+        error = (named if self.names else "refused") if bad else None
         self.to_session.append(Request(type_url=send.type_url, nonce=send.nonce, error=error))
         if not self._listening and send.type_url == CLUSTER:
             self._listening = True

@@ -126,6 +126,22 @@ async def test_of_a_first_configuration_all_but_the_refused_is_served(bench: Ben
     assert "Address already in use" in bench.refusals[0]
 
 
+async def test_of_many_route_configurations_only_the_broken_is_withheld(bench: Bench) -> None:
+    """Envoy refuses an update of several with words that name none of them."""
+    ports = {name: free_port() for name in ("ra", "rb", "rc")}
+    listeners = tuple(listener_json(f"l{name}", port, name) for name, port in ports.items())
+    broken = reply_route_json("rb", "b1")
+    broken["virtual_hosts"][0]["routes"][0]["match"] = {"safe_regex": {"regex": "("}}
+    await bench.use({LISTENER: listeners, ROUTE: (reply_route_json("ra", "a1"), broken, reply_route_json("rc", "c1"))})
+    assert await fetch(ports["ra"]) == (200, "a1")
+    assert await fetch(ports["rc"]) == (200, "c1")
+    (refusal,) = bench.refusals
+    assert refusal.startswith("Envoy refused RouteConfiguration rb: ")
+    mended = reply_route_json("rb", "b2")
+    await bench.use({LISTENER: listeners, ROUTE: (reply_route_json("ra", "a2"), mended, reply_route_json("rc", "c2"))})
+    assert [await fetch(port) for port in ports.values()] == [(200, "a2"), (200, "b2"), (200, "c2")]
+
+
 async def test_a_restarted_controller_sends_an_envoy_nothing_it_has(short_path: Path) -> None:
     port, supervisor = free_port(), Supervisor()
     xds = short_path / "xds.sock"

@@ -164,22 +164,31 @@ def test_after_a_refusal_the_last_accepted_version_is_sent_again() -> None:
     assert sends(session.publish(FIRST)) == [("Cluster", ["a"], [])]
 
 
-def test_a_refusal_without_a_name_blames_all_of_the_response() -> None:
+def test_a_refusal_without_a_name_is_taken_apart_until_it_is_known_which() -> None:
+    envoy = ModelEnvoy(DeltaSession(EMPTY), lambda reference, _version: reference.name == "c", names=False)
+    envoy.connect()
+    envoy.run()
+    envoy.publish(snapshot(*(cluster(name) for name in "abcde")))
+    envoy.run()
+    assert [rejected.versions for rejected in envoy.rejected] == [{"c": "1"}]
+    assert {reference.name for reference in envoy.has} == set("abde")
+    assert [[each.name for each in send.resources] for send in envoy.sent if send.resources] == [
+        ["a", "b", "c", "d", "e"],
+        ["a", "b"],
+        ["c", "d", "e"],
+        ["c"],
+        ["d", "e"],
+    ]
+
+
+def test_what_is_taken_apart_is_not_sent_in_an_older_version() -> None:
     session = connected(FIRST).session
-    actions = session.publish(
-        snapshot(
-            cluster("a", "2", secret="s"),
-            cluster("b"),
-            secret("s"),
-            listener("l", route="r"),
-            route("r", clusters=["a"]),
-        )
-    )
-    send = actions[0]
+    rest = (secret("s"), listener("l", route="r"), route("r", clusters=["a"]))
+    (send, _) = session.publish(snapshot(cluster("a", "2", secret="s"), cluster("b"), *rest))
     assert isinstance(send, Send)
-    (rejected,) = session.receive(Request(type_url=CLUSTER, nonce=send.nonce, error="no"))
-    assert isinstance(rejected, Rejected)
-    assert set(rejected.names) == {"a", "b"}
+    session.publish(snapshot(cluster("a", "3", secret="s"), cluster("b"), *rest))
+    actions = session.receive(Request(type_url=CLUSTER, nonce=send.nonce, error="no"))
+    assert sends(actions) == [("Cluster", ["b"], [])]
 
 
 def test_a_name_that_does_not_exist_is_answered_as_removed() -> None:

@@ -9,7 +9,8 @@ The session compares what Envoy has (`_Held`) with what it should have (`publish
    resolve must not keep every other change waiting. And before anything is removed, requests in flight get time to end.
    The session says `Hold` and goes on at `release` at the latest: time is the shell's.
 4. After a NACK nothing more of that snapshot is sent, and a refused version of a resource is not sent again as long as
-   snapshots hold it: the next `publish` decides what Envoy gets instead (see `withhold`).
+   snapshots hold it: the next `publish` decides what Envoy gets instead (see `withhold`). Where Envoy names none of
+   several resources, they are sent again in halves until it is known which: one bad resource costs only itself.
 
 Versions are content hashes, so what Envoy says it has when it reconnects is compared as it is, across controllers.
 """
@@ -76,7 +77,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """Envoy refused resources. `names` are those its words name, or all of the response if it names none."""
+    """Envoy refused resources: those its words name, or the only one of the response."""
 
     type_url: str
     versions: Mapping[str, str]
@@ -161,9 +162,9 @@ class DeltaSession:
             return ()
         actions: list[Action] = []
         answered = self._under_way.pop(request.nonce, None) if request.nonce else None
-        self._overdue.discard(request.nonce)
         if answered is not None and request.error is not None:
-            actions.append(self._refuse(answered, request.error))
+            actions += self._refuse(answered, request.error, overdue=request.nonce in self._overdue)
+        self._overdue.discard(request.nonce)
         self._subscribe(held, request)
         return self._advance(actions)
 
@@ -207,21 +208,39 @@ class DeltaSession:
             if not held.wildcard:
                 held.versions.pop(name, None)
 
-    def _refuse(self, answered: _UnderWay, message: str) -> Rejected:
+    def _refuse(self, answered: _UnderWay, message: str, *, overdue: bool) -> Sequence[Action]:
         held = self._held[answered.type_url]
-        blamed = _blamed(answered.versions, message)
         for name, version in answered.versions.items():
             if held.versions.get(name) == version:
                 held.versions[name] = _UNKNOWN
-        for name in blamed:
-            held.refused.setdefault(name, set()).add(answered.versions[name])
+        blamed = _named(answered.versions, message)
+        if not blamed and len(answered.versions) > 1:
+            halves = self._send_halves(answered)
+            if overdue:
+                self._overdue.update(half.nonce for half in halves)
+            return halves
+        versions = {name: answered.versions[name] for name in blamed or answered.versions}
+        for name, version in versions.items():
+            held.refused.setdefault(name, set()).add(version)
         self._blocked = True
-        return Rejected(
-            type_url=answered.type_url,
-            versions={name: answered.versions[name] for name in blamed},
-            message=message,
-            snapshot_version=answered.snapshot_version,
-        )
+        snapshot_version = answered.snapshot_version
+        return [
+            Rejected(type_url=answered.type_url, versions=versions, message=message, snapshot_version=snapshot_version)
+        ]
+
+    def _send_halves(self, answered: _UnderWay) -> Sequence[Send]:
+        """Sends again what a refused response held, in two, unless something newer of it is wanted or under way."""
+        target, held = self._target, self._held[answered.type_url]
+        if target is None:
+            return ()
+        named = target.resources[answered.type_url]
+        again = [
+            named[name]
+            for name, version in answered.versions.items()
+            if name in named and named[name].version == version and held.versions.get(name) == _UNKNOWN
+        ]
+        half = len(again) // 2
+        return [self._send(target, answered.type_url, part, ()) for part in (again[:half], again[half:]) if part]
 
     # --- what to do next
 
@@ -355,7 +374,6 @@ def _is_refused(held: _Held, resource: Resource) -> bool:
     return resource.version in held.refused.get(resource.name, ())
 
 
-def _blamed(versions: Mapping[str, str], message: str) -> Sequence[str]:
+def _named(versions: Mapping[str, str], message: str) -> Sequence[str]:
     """The names in `message`: Envoy names clusters and listeners (`Error adding/updating cluster(s) a: …, b: …`)."""
-    named = [name for name in versions if re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w/.-])", message)]
-    return named or list(versions)
+    return [name for name in versions if re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w/.-])", message)]
