@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import httpx
 import pytest
 from openai import RateLimitError
-from redis import Redis
 from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
 from support.chart_service import ChartService
@@ -186,11 +186,13 @@ async def _calls_a_tool(client: Any, model: str, *, stream: bool) -> None:
 
 def _counted(redis: RedisServer, tenant: str, tokens: int) -> bool:
     """Whether that is what the tenant's counter says."""
-    client: Any = Redis(port=redis.port, decode_responses=True)
-    try:
-        return [client.get(name) for name in client.scan_iter(f"*{tenant}_*")] == [str(tokens)]
-    finally:
-        client.close()
+    return [_answer(redis, f'GET "{name}"') for name in _answer(redis, f"KEYS *{tenant}_*")] == [str(tokens)]
+
+
+def _answer(redis: RedisServer, line: str) -> Any:
+    reader = hiredis.Reader(encoding="utf-8")
+    reader.feed(redis.command(line))
+    return reader.gets()
 
 
 @pytest.fixture

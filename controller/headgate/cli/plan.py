@@ -1,5 +1,6 @@
 """What a gateway is to serve: files, what the environment holds keys for, or the demo."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -87,9 +88,15 @@ def _require_writable(access_log: str) -> None:
     """Envoy would refuse a listener whose log it cannot open; asked for in `make_plan`, it is one clear line."""
     if access_log in ("", STDOUT):
         return
+    path = Path(access_log)
     try:
-        # a pipe must not be waited for
-        os.close(os.open(access_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644))
+        if path.exists():
+            # a pipe must not be waited for
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))
+        elif not os.access(path.parent, os.W_OK | os.X_OK):
+            # no file is made: where an EnvoyProxy names the logs, this one is never written
+            reason = errno.EACCES if path.parent.is_dir() else errno.ENOTDIR if path.parent.exists() else errno.ENOENT
+            raise OSError(reason, os.strerror(reason))
     except OSError as error:
         raise StartError(f"cannot write {access_log}: {error.strerror}") from error
 

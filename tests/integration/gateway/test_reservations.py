@@ -138,17 +138,19 @@ def wait_left(stage: Stage, user: str, model: str, expected: int) -> None:
 
 def test_a_budget_holds_under_concurrent_streams(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     spent: dict[str, int] = {}
-    unasked = let_in_unasked(stage)
+    unasked: dict[str, int] = {}
     for mode in MODES:
+        before = let_in_unasked(stage)
         stage["openai"].answer(Answer(usage=FULL, delivery=WHILE_ALL_WAIT))
         spent[mode] = ESTIMATE * wave(stage, "concurrent", mode, STREAMS)
+        unasked[mode] = ESTIMATE * (let_in_unasked(stage) - before)
     with capsys.disabled():
-        print(f"\n{STREAMS} streams of {ESTIMATE} tokens at once, budget {BUDGET}: spent {spent}")
-    unasked = let_in_unasked(stage) - unasked
-    assert not unasked, (
-        f"the limiter did not answer {unasked} calls within 250 ms: this machine is too busy for this test"
-    )
-    assert spent == {"strict": BUDGET, "lenient": BUDGET, "off": STREAMS * ESTIMATE}
+        print(f"\n{STREAMS} streams of {ESTIMATE} tokens at once, budget {BUDGET}: spent {spent}, unasked {unasked}")
+    assert spent["off"] == STREAMS * ESTIMATE
+    for mode in ("strict", "lenient"):
+        # on a machine too busy for an answer within 250 ms Envoy lets in what it could not ask for, as it is told to
+        asked = spent[mode] - unasked[mode]
+        assert asked == BUDGET or (unasked[mode] and asked < BUDGET), (mode, spent, unasked)
 
 
 def test_no_token_is_lost_after_settlement(stage: Stage) -> None:
