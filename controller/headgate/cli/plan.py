@@ -181,8 +181,10 @@ def _tracing(
 
 
 def _other_notes(options: RunOptions, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """What is to be said of variables, but for those of traces: the processes that we start do not."""
+    """What is to be said of options and variables, but for those of traces: the processes that we start do not."""
     notes = [*otel_unread.notes(environment)]
+    if options.prices is not None and not options.collects:
+        notes.append("--prices is of no use without --ledger, --metrics or --observe: nobody reads it")
     if otel.destination(environment, Signal.METRICS, notes):
         # Imported here: messages of OpenTelemetry's for those who need them.
         from headgate.runtime.otlp.metrics import metrics_settings

@@ -233,7 +233,7 @@ def _whole(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
 def _ip_address(text: str) -> str:
     """The type of an option that is an address of this machine; Envoy asks no name server for one."""
     try:
-        return str(ipaddress.ip_address(text))
+        return str(ipaddress.ip_address("127.0.0.1" if text == "localhost" else text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from None
 

@@ -143,7 +143,7 @@ def test_commands_are_listed_without_importing_them(capsys: pytest.CaptureFixtur
         ("--concurrency", "two", "no whole number of at least 1"),
         ("--drain-seconds", "-0.1", "no number of seconds"),
         ("--drain-seconds", "nan", "no number of seconds"),
-        ("--listen-address", "localhost", "no IP address"),
+        ("--listen-address", "gateway.example", "no IP address"),
         ("--listen-address", "", "no IP address"),
     ],
 )

@@ -71,7 +71,7 @@ class LimitPolicyRule(Struct, frozen=True, kw_only=True):
         msgspec.Meta(max_length=8),
     ] = ()
     """Whom it counts apart: `client` (of an API key), `source_ip`, `model`, `header:<name>` (a team, or a claim that
-    `claimToHeaders` of a SecurityPolicy puts there). All together when empty."""
+    `claimToHeaders` of a SecurityPolicy puts there; a request without it is not counted). All together when empty."""
     models: Annotated[
         tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=253)], ...], msgspec.Meta(max_length=64)
     ] = ()
