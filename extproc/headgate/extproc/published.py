@@ -1,24 +1,48 @@
-"""What an answer came to, in the metadata that users read: counts, and how fast a stream was."""
+"""What is told of an attempt in metadata that users read: who serves it, what its answer came to, how fast it was."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from headgate.contract import metadata as keys
+from headgate.contract.facts import BackendFacts
 from headgate.extproc.events import Namespaces, Value
-from headgate.llm.exchange import ResponseTranslation
+from headgate.llm.exchange import ResponseTranslation, UpstreamRequest
+from headgate.llm.losses import format_losses
 from headgate.llm.marks import FINISH_WORDS, Marks
 from headgate.llm.usage import Usage
 
 Clock = Callable[[], float]
 """Seconds, from any moment."""
 
-
 _TOKENS_MAX: Final = 2**31 - 1
 """Of one answer. Costs multiply counts, and hits are unsigned 32 bits at some services."""
-
-
 _ID_LENGTH_MAX: Final = 256
 """Providers have at most some dozens; what is longer is no name."""
+
+
+def names(facts: BackendFacts, request: UpstreamRequest) -> dict[str, Value]:
+    """Who serves an attempt, as what."""
+    ours: dict[str, Value] = {
+        keys.BACKEND_NAME: facts.name,
+        keys.SERVICE_BACKEND_NAME: _service_name(facts.name),
+        keys.MODEL_NAME_OVERRIDE: request.request_model,
+        keys.LANE: keys.LANE_EXTPROC,
+        keys.USAGE_SOURCE: keys.USAGE_NONE,
+        keys.CONTENT_LENGTH: len(request.body),
+    }
+    if facts.route:
+        ours[keys.ROUTE_NAME] = facts.route
+    if request.losses:
+        ours[keys.LOSSES] = format_losses(request.losses)
+    return ours
+
+
+@lru_cache(maxsize=4096)
+def _service_name(backend_name: str) -> str:
+    """compat: `<ns>/<name>` of `<ns>/<name>/route/…`."""
+    parts = backend_name.split("/", 2)
+    return "/".join(parts[:2])
 
 
 def counts(usage: Usage, *, estimated: bool) -> dict[str, Value]:

@@ -13,7 +13,6 @@ Rule: `content-length` is removed or set wherever a body is replaced.
 
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
-from functools import lru_cache
 from typing import Final, assert_never
 
 import msgspec
@@ -47,9 +46,8 @@ from headgate.extproc.events import (
     ResponseBody,
     ResponseHeaders,
     ResponseTrailers,
-    Value,
 )
-from headgate.extproc.published import Clock, Pace, counts, marked
+from headgate.extproc.published import Clock, Pace, counts, marked, names
 from headgate.extproc.tap import Tap
 from headgate.llm import planning
 from headgate.llm.endpoints import Endpoint, lookup
@@ -307,20 +305,7 @@ class UpstreamSession:
 
     def _request_metadata(self, request: UpstreamRequest) -> Namespaces:
         """Who serves this attempt: published at once, so that a request that never ends is still accounted for."""
-        facts = self._facts
-        ours: dict[str, Value] = {
-            keys.BACKEND_NAME: facts.name,
-            keys.SERVICE_BACKEND_NAME: _service_name(facts.name),
-            keys.MODEL_NAME_OVERRIDE: request.request_model,
-            keys.LANE: keys.LANE_EXTPROC,
-            keys.USAGE_SOURCE: keys.USAGE_NONE,
-            keys.CONTENT_LENGTH: len(request.body),
-        }
-        if facts.route:
-            ours[keys.ROUTE_NAME] = facts.route
-        if request.losses:
-            ours[keys.LOSSES] = format_losses(request.losses)
-        return {keys.NAMESPACE: ours}
+        return {keys.NAMESPACE: names(self._facts, request)}
 
     # Response
 
@@ -592,10 +577,3 @@ def _status_of(context: Context) -> int:
     """The provider's status where header messages are skipped; 0 if it was not asked for or is not known."""
     code = context.attributes.get("response.code")
     return int(code) if isinstance(code, int | float) else 0
-
-
-@lru_cache(maxsize=4096)
-def _service_name(backend_name: str) -> str:
-    """compat: `<ns>/<name>` of `<ns>/<name>/route/…`."""
-    parts = backend_name.split("/", 2)
-    return "/".join(parts[:2])

@@ -177,8 +177,9 @@ class Overheard:
             case Ping():
                 self._wait()
             case _:
-                if isinstance(event, Finish | OtherAnswer):
+                kind = type(event)
+                if kind is Finish or kind is OtherAnswer:
                     self.marks = self.marks.after(event)
                 self._written.add(event)
-                if self.held is not None and type(event) not in LIFECYCLE:
+                if self.held is not None and kind not in LIFECYCLE:
                     self.held.over = True

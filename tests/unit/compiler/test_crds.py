@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from headgate.compiler.resources.crds import FACTS, GROUPS, UNREAD_KINDS, crds, plural_of
@@ -80,3 +81,26 @@ def _fields(struct: type[Struct]) -> tuple[inspect.Field, ...]:
     described = inspect.type_info(struct)
     assert isinstance(described, inspect.StructType)
     return described.fields
+
+
+def _mutations(schema: Any) -> Iterator[Any]:
+    """Every schema of a `headerMutation` below a schema."""
+    if isinstance(schema, dict):
+        below = cast("dict[str, Any]", schema)
+        for name, value in below.items():
+            if name == "headerMutation":
+                yield value["properties"]
+            yield from _mutations(value)
+    elif isinstance(schema, list):
+        for each in cast("list[Any]", schema):
+            yield from _mutations(each)
+
+
+def test_crds_take_every_text_that_a_header_mutation_may_hold() -> None:
+    """compat: what Envoy does not take is told in the object's status, and not refused by the API server."""
+    found = [each for crd in crds() for each in _mutations(crd)]
+    assert found
+    for each in found:
+        value = each["set"]["items"]["properties"]["value"]
+        assert (value["minLength"], value["maxLength"], "pattern" in value) == (1, 4096, False)
+        assert each["remove"]["items"].keys() == {"type"}

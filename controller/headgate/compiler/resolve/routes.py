@@ -15,6 +15,7 @@ from headgate.compiler.resolve.limit_policies import policy_limits
 from headgate.compiler.resolve.quotas import quota_limits
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import ai_gateway, envoy_gateway, gateway_api
+from headgate.compiler.resources.headers import HTTPHeaderFilter
 from headgate.compiler.resources.metadata import Name
 from headgate.compiler.resources.quantities import duration_seconds
 from headgate.compiler.world import Target
@@ -261,7 +262,7 @@ def _http_match(match: gateway_api.HTTPRouteMatch) -> ir.Match:
     )
 
 
-def _edit(found: gateway_api.HTTPHeaderFilter | None) -> ir.HeaderEdit | None:
+def _edit(found: HTTPHeaderFilter | None) -> ir.HeaderEdit | None:
     if found is None:
         return None
     return ir.HeaderEdit(

@@ -10,6 +10,7 @@ from headgate.compiler.resolve.envoy_proxies import at, proxies_of
 from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
 from headgate.compiler.resources import envoy_gateway, gateway_api
 from headgate.compiler.resources import telemetry as said
+from headgate.compiler.resources.headers import HTTPHeader
 from headgate.compiler.resources.metadata import Name
 from headgate.contract.otel import Address, Exporter, Protocol, Sampler, Tag, Tracing
 from headgate.contract.secret import Secret
@@ -122,7 +123,7 @@ def _service(
     return Exporter(protocol=Protocol.GRPC, authority=f"{host}:{reference.port}", addresses=(address,))
 
 
-def _headers(headers: Sequence[gateway_api.HTTPHeader]) -> tuple[tuple[str, Secret], ...]:
+def _headers(headers: Sequence[HTTPHeader]) -> tuple[tuple[str, Secret], ...]:
     return tuple((header.name.lower(), Secret(header.value)) for header in headers)
 
 

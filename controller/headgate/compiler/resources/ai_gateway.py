@@ -16,7 +16,6 @@ from headgate.compiler.resources.credentials import (
 )
 from headgate.compiler.resources.expressions import expression_violations
 from headgate.compiler.resources.gateway_api import (
-    HTTPHeader,
     HTTPRouteTimeouts,
     MatchType,
     ParentReference,
@@ -24,6 +23,7 @@ from headgate.compiler.resources.gateway_api import (
 from headgate.compiler.resources.gateway_api import (
     Port as PortNumber,
 )
+from headgate.compiler.resources.headers import HTTPHeader, removal_violations
 from headgate.compiler.resources.metadata import Name63, Resource, Struct, Violation
 from headgate.compiler.resources.quantities import (
     OPTIONAL_KIND_PATTERN,
@@ -44,11 +44,12 @@ class HTTPHeaderMutation(Struct, frozen=True, kw_only=True):
 
     set: Annotated[tuple[HTTPHeader, ...], msgspec.Meta(max_length=16)] = ()
     """Headers to set, replacing what is there."""
-    remove: Annotated[tuple[HeaderName, ...], msgspec.Meta(max_length=16)] = ()
+    remove: Annotated[tuple[str, ...], msgspec.Meta(max_length=16)] = ()
     """Headers to remove."""
 
     def violations(self) -> Iterator[Violation]:
         yield from _duplicates("set", "name", [header.name for header in self.set])
+        yield from removal_violations(self.remove)
 
 
 class HTTPBodyField(Struct, frozen=True, kw_only=True):

@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from headgate.compiler.resources.expressions import MATCH_TYPE, expression_violations
+from headgate.compiler.resources.headers import HTTPHeaderFilter
 from headgate.compiler.resources.metadata import Name63, Name253, Port, Resource, Struct, Violation
 from headgate.compiler.resources.quantities import (
-    HEADER_VALUE_PATTERN,
     Duration,
     Group,
     HeaderName,
@@ -283,34 +283,6 @@ class HTTPRouteMatch(Struct, frozen=True, kw_only=True):
     """The query parameters."""
     method: Method | None = None
     """The method."""
-
-
-class HTTPHeader(Struct, frozen=True, kw_only=True):
-    """A header and its value."""
-
-    name: HeaderName
-    """Name of the header, case-insensitive."""
-    value: Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=HEADER_VALUE_PATTERN)]
-    """Its value."""
-
-
-class HTTPHeaderFilter(Struct, frozen=True, kw_only=True):
-    """Changes headers."""
-
-    set: Annotated[tuple[HTTPHeader, ...], msgspec.Meta(max_length=16)] = ()
-    """Headers to set, replacing what is there."""
-    add: Annotated[tuple[HTTPHeader, ...], msgspec.Meta(max_length=16)] = ()
-    """Values to append."""
-    remove: Annotated[tuple[HeaderName, ...], msgspec.Meta(max_length=16)] = ()
-    """Headers to remove."""
-
-    def violations(self) -> Iterator[Violation]:
-        named = [(f"set[{index}].name", header.name) for index, header in enumerate(self.set)]
-        named += [(f"add[{index}].name", header.name) for index, header in enumerate(self.add)]
-        named += [(f"remove[{index}]", name) for index, name in enumerate(self.remove)]
-        for field, name in named:
-            if name.lower() == "host":
-                yield Violation("the host cannot be changed here", field, "a URLRewrite filter with a hostname")
 
 
 class HTTPPathModifier(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,6 @@ HOSTNAME_PATTERN: Final = OBJECT_NAME_PATTERN
 WILDCARD_HOSTNAME_PATTERN: Final = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z"
 DURATION_PATTERN: Final = r"^([0-9]{1,5}(h|m|s|ms)){1,4}\Z"
 HEADER_NAME_PATTERN: Final = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+\Z"
-HEADER_VALUE_PATTERN: Final = r"^[^\x00-\x08\x0A-\x1F\x7F]*\Z"
 LABEL_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z"
 GROUP_PATTERN: Final = r"^\Z|^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z"
 OPTIONAL_KIND_PATTERN: Final = r"^\Z|^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?\Z"
@@ -23,7 +22,6 @@ PATTERN_MEANINGS: Final = {
     WILDCARD_HOSTNAME_PATTERN: "a lower-case DNS name without a port, like api.example.com or *.example.com",
     DURATION_PATTERN: "a duration, like 30s, 1m30s or 500ms",
     HEADER_NAME_PATTERN: "a header name: letters, digits and dashes",
-    HEADER_VALUE_PATTERN: "one line of text, without control characters",
     KIND_PATTERN: "a kind, like Gateway",
     OPTIONAL_KIND_PATTERN: "a kind, like InferencePool",
     LABEL_PATTERN: "lower-case letters, digits and dashes, starting and ending with a letter or digit",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
-from headgate.compiler.resources.gateway_api import HTTPHeader
+from headgate.compiler.resources.headers import HTTPHeader
 from headgate.compiler.resources.metadata import Name63, Name253, Struct, Violation
 from headgate.compiler.resources.quantities import Group, Namespace
 

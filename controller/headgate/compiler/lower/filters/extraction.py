@@ -338,7 +338,8 @@ def _usage_script(
         context["costs"] = counts
     if hides:
         context["hides"] = True
-    return packed(LuaPerRoute(name=name, filter_context=struct(keyed(context))))
+    # only `usage` remembers what it has read
+    return packed(LuaPerRoute(name=name, filter_context=struct(keyed(context) if name == "usage" else context)))
 
 
 def _script_of(rule: ir.Rule, path_class: PathClass, *, processor_alone: bool = False) -> Any:
