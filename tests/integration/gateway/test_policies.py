@@ -164,7 +164,15 @@ def test_a_preflight_is_answered_for_known_origins(stage: Stage) -> None:
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert "POST" in answer.headers["access-control-allow-methods"]
     assert answer.headers["access-control-max-age"] == "600"
-    assert "access-control-allow-origin" not in _preflight(stage, "https://evil.test").headers
+
+
+def test_a_preflight_of_another_origin_is_told_why(stage: Stage) -> None:
+    answer = _preflight(stage, "https://evil.test")
+    assert "access-control-allow-origin" not in answer.headers
+    assert answer.status_code == 403
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == ("permission_error", "invalid_request")
+    assert "Pages of https://evil.test may not call this gateway" in error["message"]
 
 
 def test_answers_and_errors_of_providers_can_be_read_by_known_origins(stage: Stage) -> None:

@@ -249,6 +249,12 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
             "No valid API key came with the request. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.",
             0,
         ),
+        # only `security.preflight_route` has it so: where no policy has answered
+        (
+            "response.code == 404 && response.code_details == 'cluster_not_found'",
+            "Pages of %REQ(ORIGIN)% may not call this gateway: no policy for CORS here allows their origin.",
+            403,
+        ),
         *((f"response.code_details.startsWith('{start}')", words, 0) for start, words in WORDLESS),
         ("response.code == 413", f"The request body is larger than the {body_bytes_max} bytes allowed here.", 0),
         (
