@@ -1,4 +1,4 @@
-"""A receiver of OpenTelemetry's data, by gRPC and by HTTP on two ports: spans and log records as plain values.
+"""A receiver of OpenTelemetry's data, by gRPC and by HTTP on two ports: spans, log records and metrics as plain values.
 
 By HTTP it takes protobuf and JSON, compressed or not. It takes entries of Envoy's access log service too.
 """
@@ -15,6 +15,7 @@ from typing import Any, Self
 import grpc
 from aiohttp import web
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_pb
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces_pb
 
 from support.ports import LOOPBACK
@@ -27,6 +28,7 @@ ERROR = 2
 """Status of a span."""
 _TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _ENTRIES = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
+_METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 _LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 
 Value = str | int | float | bool | Sequence[Any] | Mapping[str, Any] | None
@@ -63,12 +65,23 @@ class LogRecord:
     resource: Mapping[str, Value]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldMetric:
+    """One metric of one message, by what it is called; `points` are the attributes of each and its value or count."""
+
+    name: str
+    scope: str
+    points: Sequence[tuple[Mapping[str, Value], float]]
+    resource: Mapping[str, Value]
+
+
 @dataclass(slots=True)
 class Received:
     """What came, in order; `headers` are those of every request."""
 
     spans: list[Span] = field(default_factory=list[Span])
     logs: list[LogRecord] = field(default_factory=list[LogRecord])
+    metrics: list[ToldMetric] = field(default_factory=list[ToldMetric])
     headers: list[Mapping[str, str]] = field(default_factory=list[Mapping[str, str]])
     entries: list[bytes] = field(default_factory=list[bytes])
     """Messages of Envoy's access log service."""
@@ -164,6 +177,24 @@ def _logs(data: bytes) -> Iterator[LogRecord]:
                 )
 
 
+def _metrics(data: bytes) -> Iterator[ToldMetric]:
+    for of_resource in metrics_pb.ExportMetricsServiceRequest.FromString(data).resource_metrics:
+        resource = _attributes(of_resource.resource.attributes)
+        for scope in of_resource.instrumentation_library_metrics:
+            for metric in scope.metrics:
+                points = getattr(metric, metric.WhichOneof("data")).data_points
+                yield ToldMetric(
+                    name=metric.name,
+                    scope=scope.instrumentation_library.name,
+                    points=[(_attributes(point.attributes), _amount(point)) for point in points],
+                    resource=resource,
+                )
+
+
+def _amount(point: Any) -> float:
+    return point.count if hasattr(point, "bucket_counts") else getattr(point, point.WhichOneof("value"))
+
+
 class OtlpReceiver:
     """Listens while it is entered. With `tls` it hears only those who show a certificate."""
 
@@ -204,6 +235,7 @@ class OtlpReceiver:
             return Received(
                 [*self._received.spans],
                 [*self._received.logs],
+                [*self._received.metrics],
                 [*self._received.headers],
                 [*self._received.entries],
                 [*self._received.raw],
@@ -247,6 +279,8 @@ class OtlpReceiver:
                 self._received.spans.extend(spans_of_json(data))
             elif path in (_TRACES, "/v1/traces"):
                 self._received.spans.extend(_spans(data))
+            elif path in (_METRICS, "/v1/metrics"):
+                self._received.metrics.extend(_metrics(data))
             elif path == _ENTRIES:
                 self._received.entries.append(data)
             elif path in (_LOGS, "/v1/logs"):

@@ -28,6 +28,7 @@ from headgate.contract.otel import Batches, batches
 from headgate.runtime.envoy import EnvoyAdmin, EnvoyMissingError, EnvoyOptions, envoy_child, find_envoy
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import Registry
+from headgate.runtime.metrics_export import MetricsExportError, exported, read_of
 from headgate.runtime.supervisor import Child, ChildSpec, ChildStartError, Supervisor, exit_text
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         try:
-            await self._live()
+            async with exported(read_of(self._metrics), "run", told=True):
+                await self._live()
+        except MetricsExportError as error:
+            raise StartError(str(error)) from error
         finally:
             await self._supervisor.stop()
             if self._admin is not None:

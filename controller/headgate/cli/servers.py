@@ -79,14 +79,15 @@ def _processor(index: int, socket: Path, options: RunOptions, state: StateDirect
     spec = _ours(f"extproc-{index}", "headgate.extproc.main", arguments, options, state)
     captures = otel.captured_content(os.environ)
     console = (captures.spans and _to_console(Signal.TRACES)) or (captures.events and _to_console(Signal.LOGS))
-    return replace(spec, inherit_stdout=console)
+    return replace(spec, inherit_stdout=console or _to_console(Signal.METRICS))
 
 
 def _ratelimit(options: RunOptions, state: StateDirectory) -> ChildSpec:
     arguments = ["--address", f"unix:{state.ratelimit_socket}", "--config", str(state.limits)]
     arguments += ["--drain-seconds", _DRAIN_SECONDS]
     spec = _ours(RATELIMIT, "headgate.ratelimit.main", tuple(arguments), options, state)
-    return replace(spec, environment={**os.environ, REDIS_VARIABLE: options.redis_url})
+    variables = {**os.environ, REDIS_VARIABLE: options.redis_url}
+    return replace(spec, environment=variables, inherit_stdout=_to_console(Signal.METRICS))
 
 
 def _collector(options: RunOptions, state: StateDirectory, attributes: HeaderAttributes) -> ChildSpec:
@@ -95,7 +96,7 @@ def _collector(options: RunOptions, state: StateDirectory, attributes: HeaderAtt
     arguments = ["--address", f"fd:{listening}", "--spool", str(state.spool)]
     arguments += ["--request-header-attributes", ",".join(":".join(pair) for pair in attributes.records)]
     arguments += ["--metrics-attributes", ",".join(attribute for _, attribute in attributes.metrics)]
-    arguments += ["--variables-told", *(["--spans"] if options.collects_spans else [])]
+    arguments += ["--spans"] if options.collects_spans else []
     if options.observe:
         arguments.append("--observe")
     if options.access_log and options.collects:
@@ -131,7 +132,7 @@ def ledger_url(options: RunOptions, environment: Mapping[str, str]) -> str:
 
 def _ours(name: str, module: str, arguments: tuple[str, ...], options: RunOptions, state: StateDirectory) -> ChildSpec:
     program = f"import sys; from {module} import main; sys.exit(main())"
-    logs = ["--log-level", options.log_level.value, "--log-format", options.log_format.value]
+    logs = ["--log-level", options.log_level.value, "--log-format", options.log_format.value, "--variables-told"]
     if options.admin_port is not None:
         logs += ["--admin-socket", str(state.admin_socket(name))]
     return ChildSpec(

@@ -28,7 +28,7 @@ from headgate.contract.attributes import ATTRIBUTES_DEFAULT, AttributesError, at
 from headgate.ledger.joining import Settings
 from headgate.ledger.prices import PricesError
 from headgate.observe.feed import Observation
-from headgate.runtime import process_metrics, server_tls
+from headgate.runtime import metrics_export, process_metrics, server_tls
 from headgate.runtime.addresses import AddressInUseError
 from headgate.runtime.admin_server import AdminServer, Page, Reply, admin_address, page
 from headgate.runtime.admin_server import add_arguments as add_admin_arguments
@@ -36,11 +36,11 @@ from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server, Services
 from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
 from headgate.runtime.metrics import CONTENT_TYPE, SERIES_MAX, Registry
+from headgate.runtime.metrics_export import MetricsExportError, exported, read_of
 from headgate.runtime.signals import stop_event
 
 if TYPE_CHECKING:
     from headgate.collector.spans import SpanService
-    from headgate.runtime.otlp.metrics import MetricsExport
 
 log = event_log("collector")
 
@@ -84,7 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--metrics-series-max", type=int, default=SERIES_MAX, help="label sets of each metric (default %(default)s)")
     add("--spans", action="store_true", help="take Envoy's spans too, and send them where OTEL_* variables say")
-    add("--variables-told", action="store_true", help=argparse.SUPPRESS)  # who starts it says what is wrong with them
+    metrics_export.add_arguments(parser)
     add_admin_arguments(parser, "/healthcheck and /metrics")
     add("--observe", action="store_true", help="keep the last minutes and requests to be looked at: POST /observe")
     add("--drain-seconds", type=float, default=5.0, help="to write what was received (default %(default)s)")
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up_logging(options.log_level, options.log_format)
     try:
         asyncio.run(_run(options))
-    except (StartError, AddressInUseError, server_tls.TlsError) as error:
+    except (StartError, MetricsExportError, AddressInUseError, server_tls.TlsError) as error:
         print(f"headgate-collector: {error}", file=sys.stderr)
         return 1
     return 0
@@ -114,29 +114,27 @@ async def _run(options: argparse.Namespace) -> None:
     for outlet in outlets:
         service.subscribe(outlet.offer)
     registry = _registry(service, options)
-    export = _export(registry, options)
     spans = _spans(registry, options)
-    lag = process_metrics.LoopLag(registry)
-    lag.start()
     pages = {("GET", "/metrics"): page(registry.text, CONTENT_TYPE), ("GET", "/healthcheck"): _health(stop)}
     if options.observe:
         pages["POST", "/observe"] = _observed(service)
     admin = AdminServer(pages)
-    watching = asyncio.create_task(_follow_prices(prices, service))
-    try:
-        await admin.open(admin_address(options))
-        await _serve({**service.services(), **({} if spans is None else spans.services())}, service, stop, options)
-    finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
-        await asyncio.gather(*(outlet.close(options.drain_seconds) for outlet in outlets))
-        if spans is not None:
-            await spans.close()
-        lag.stop()
-        if export is not None:
-            await export.close()
-        await admin.close()
+    lag = process_metrics.LoopLag(registry)
+    async with exported(read_of(registry), "collector", told=options.variables_told):
+        lag.start()
+        watching = asyncio.create_task(_follow_prices(prices, service))
+        try:
+            await admin.open(admin_address(options))
+            await _serve({**service.services(), **({} if spans is None else spans.services())}, service, stop, options)
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+            await asyncio.gather(*(outlet.close(options.drain_seconds) for outlet in outlets))
+            if spans is not None:
+                await spans.close()
+            lag.stop()
+            await admin.close()
 
 
 def _registry(service: AccessLogService, options: argparse.Namespace) -> Registry:
@@ -147,27 +145,6 @@ def _registry(service: AccessLogService, options: argparse.Namespace) -> Registr
     service.counts.declare(registry)
     process_metrics.declare(registry)
     return registry
-
-
-def _export(registry: Registry, options: argparse.Namespace) -> "MetricsExport | None":
-    """What `OTEL_*` variables ask for, begun."""
-    if not otel.asks(os.environ, otel.Signal.METRICS):
-        return None
-    # Imported here: messages of OpenTelemetry's for those who need them.
-    from headgate.runtime.otlp.metrics import MetricsExport, metrics_settings
-    from headgate.runtime.otlp.transport import open_transport
-
-    settings, notes = metrics_settings(os.environ)
-    _tell(notes, options)
-    if settings is None:
-        return None
-    try:
-        transport = open_transport(settings.destination, otel.Signal.METRICS)
-    except OSError as error:
-        raise StartError(f"OTLP: {error}") from error
-    export = MetricsExport(registry, settings, transport)
-    export.start()
-    return export
 
 
 def _spans(registry: Registry, options: argparse.Namespace) -> "SpanService | None":
@@ -275,8 +252,7 @@ def _sinks(options: argparse.Namespace) -> Iterator[Sink]:
 
 
 def _tell(notes: Iterable[str], options: argparse.Namespace) -> None:
-    for note in () if options.variables_told else notes:
-        log.warning("variable_not_read", note=note)
+    metrics_export.tell(() if options.variables_told else notes)
 
 
 SPOOLED: Final = frozenset({"store"})

@@ -11,6 +11,7 @@ from headgate.controller.modes import StartError
 from headgate.runtime import process_metrics
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import CONTENT_TYPE, Registry
+from headgate.runtime.metrics_export import exported, read_of
 
 log = event_log("controller")
 
@@ -86,15 +87,17 @@ async def serve_health(
     limits: LimitsPage | None = None,
     metrics: ControllerMetrics,
 ) -> AsyncGenerator[None]:
-    """Answers the pages of `HealthServer` on `host:port`; nothing where it is empty. Raises StartError."""
+    """Answers the pages of `HealthServer` on `host:port`; nothing where it is empty. Metrics go where variables say as
+    well. Raises StartError and MetricsExportError."""
     server = HealthServer(ready=ready, status=status, limits=limits, metrics=metrics.registry)
     try:
-        if address:
-            try:
-                port = await server.start(address)
-            except (OSError, ValueError) as error:
-                raise StartError(f"cannot listen on {address}: {error}") from error
-            log.info("health_listening", address=f"{address.rpartition(':')[0]}:{port}")
-        yield
+        async with exported(read_of(metrics.registry), "controller"):
+            if address:
+                try:
+                    port = await server.start(address)
+                except (OSError, ValueError) as error:
+                    raise StartError(f"cannot listen on {address}: {error}") from error
+                log.info("health_listening", address=f"{address.rpartition(':')[0]}:{port}")
+            yield
     finally:
         await server.close()

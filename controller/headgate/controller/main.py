@@ -22,6 +22,7 @@ from headgate.controller.modes import files as files_mode
 from headgate.runtime.garbage import collect_rarely
 from headgate.runtime.grpc_server import AddressInUseError
 from headgate.runtime.logging import LogFormat, LogLevel, set_up_logging
+from headgate.runtime.metrics_export import MetricsExportError
 from headgate.runtime.signals import stop_event
 
 MODES: Final = {
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up_logging(options.log_level, options.log_format)
     try:
         asyncio.run(_live(options))
-    except (StartError, AddressInUseError) as error:
+    except (StartError, AddressInUseError, MetricsExportError) as error:
         print(f"headgate-controller: {error}", file=sys.stderr)
         return 1
     return 0

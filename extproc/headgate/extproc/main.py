@@ -16,6 +16,8 @@ from headgate.contract.otel import CAPTURE_VARIABLE, captured_content
 from headgate.runtime.admin_server import add_arguments as add_admin_arguments
 from headgate.runtime.admin_server import admin_address
 from headgate.runtime.logging import LogFormat, LogLevel, set_up_logging
+from headgate.runtime.metrics_export import MetricsExportError
+from headgate.runtime.metrics_export import add_arguments as add_metrics_arguments
 
 if TYPE_CHECKING:
     from headgate.extproc.capture import CaptureSettings
@@ -52,9 +54,10 @@ def run(options: argparse.Namespace) -> int:
                 drain_seconds=options.drain_seconds,
                 admin_at=admin_address(options),
                 capturing=capturing,
+                variables_told=options.variables_told,
             )
         )
-    except AddressInUseError as error:
+    except (AddressInUseError, MetricsExportError) as error:
         print(f"headgate-extproc: {error}", file=sys.stderr)
         return 1
     return 0
@@ -83,6 +86,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--address", required=True, help="unix:/path or host:port to serve gRPC on")
     add_admin_arguments(parser, "/metrics and /health")
+    add_metrics_arguments(parser)
     parser.add_argument(
         "--drain-seconds", type=float, default=DRAIN_SECONDS_DEFAULT, help="how long running streams may take to end"
     )

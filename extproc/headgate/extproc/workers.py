@@ -12,6 +12,7 @@ from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import CONTENT_TYPE
+from headgate.runtime.metrics_export import exported, read_of
 from headgate.runtime.signals import stop_event
 
 if TYPE_CHECKING:
@@ -21,9 +22,14 @@ log: Final = event_log("extproc")
 
 
 async def serve(
-    address: str, *, drain_seconds: float, admin_at: AdminAddress, capturing: "CaptureSettings | None" = None
+    address: str,
+    *,
+    drain_seconds: float,
+    admin_at: AdminAddress,
+    capturing: "CaptureSettings | None" = None,
+    variables_told: bool = False,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Raises AddressInUseError."""
+    """Serves until SIGTERM or SIGINT, then drains. Raises AddressInUseError and MetricsExportError."""
     keep_freed_memory()
     stop = stop_event()
     metrics = Metrics()
@@ -38,17 +44,18 @@ async def serve(
     pages = {("GET", "/metrics"): page(metrics.text, CONTENT_TYPE), ("GET", "/health"): page(lambda: "OK\n")}
     admin = AdminServer(pages)
     try:
-        admin_port = await admin.open(admin_at)
-        port = await server.listen(address)
-        # What is imported now lives as long as the process: take it out of every later collection.
-        gc.collect()
-        gc.freeze()
-        bound = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
-        log.info("serving", address=bound, admin_port=admin_port)
-        await stop.wait()
-        health.shut_down()
-        log.info("draining", address=bound, drain_seconds=drain_seconds)
-        await server.stop(drain_seconds)
+        async with exported(read_of(metrics.registry), "processor", told=variables_told):
+            admin_port = await admin.open(admin_at)
+            port = await server.listen(address)
+            # What is imported now lives as long as the process: take it out of every later collection.
+            gc.collect()
+            gc.freeze()
+            bound = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+            log.info("serving", address=bound, admin_port=admin_port)
+            await stop.wait()
+            health.shut_down()
+            log.info("draining", address=bound, drain_seconds=drain_seconds)
+            await server.stop(drain_seconds)
     finally:
         metrics.lag.stop()
         if capturer is not None:

@@ -60,6 +60,13 @@ http://{{ include "headgate.controller" . }}.{{ .Release.Namespace }}.svc:8082/l
 {{- end }}
 {{- end }}
 
+{{- define "headgate.ratelimitEnvironment" -}}
+{{- include "headgate.urlVariable" (list .Values.rateLimit.redis "HEADGATE_REDIS_URL") }}
+{{- with .Values.rateLimit.extraEnvVars }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- define "headgate.collectorEnvironment" -}}
 {{- include "headgate.urlVariable" (list .Values.collector.store "HEADGATE_LEDGER") }}
 {{- with .Values.collector.extraEnvVars }}

@@ -9,7 +9,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -34,7 +34,9 @@ from headgate.runtime.admin_server import add_arguments as add_admin_arguments
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
 from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
-from headgate.runtime.metrics import Registry
+from headgate.runtime.metrics import Reading, Registry
+from headgate.runtime.metrics_export import MetricsExportError, Read, exported
+from headgate.runtime.metrics_export import add_arguments as add_metrics_arguments
 from headgate.runtime.signals import stop_event
 from headgate.runtime.supervisor import ChildStartError
 
@@ -70,6 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_counters_arguments(parser)
     _add_answers_arguments(parser)
     add_admin_arguments(parser, "/healthcheck, /metrics, /limits, /rlconfig and /json")
+    add_metrics_arguments(parser)
     _add_telling_arguments(parser)
     _add_tracing_arguments(parser)
     return parser
@@ -173,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # uvloop saves about a tenth of a decision's CPU (tests/bench/limits.py).
         with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
             runner.run(_run(options) if options.workers == 1 else run_workers(options, given))
-    except (StartError, AddressInUseError, ChildStartError, server_tls.TlsError) as error:
+    except (StartError, AddressInUseError, ChildStartError, MetricsExportError, server_tls.TlsError) as error:
         print(f"headgate-ratelimit: {error}", file=sys.stderr)
         return 1
     return 0
@@ -211,7 +214,12 @@ async def _run(options: argparse.Namespace) -> None:
     )
     admin = AdminServer(Pages(service, stop, page_settings).pages(read_only=options.admin_read_only))
     try:
-        async with following(source, service.use, stop), _counted_to(options, service), _traced(options) as tracer:
+        async with (
+            following(source, service.use, stop),
+            _counted_to(options, service),
+            _traced(options) as tracer,
+            exported(_all_of(service, registry), "limiter", told=options.variables_told),
+        ):
             if tracer is not None:
                 service.figures.append(tracer.counts)
             # A worker shows its pages to who started it, whatever address those of all have.
@@ -222,6 +230,18 @@ async def _run(options: argparse.Namespace) -> None:
         lag.stop()
         await admin.close()
         await storage.close()
+
+
+def _all_of(service: RateLimitService, registry: Registry) -> Read:
+    """What the service counts, and the process."""
+
+    async def read() -> AsyncIterator[Reading]:
+        async for reading in service.readings():
+            yield reading
+        for reading in registry.read():
+            yield reading
+
+    return read
 
 
 def _open_service(storage: Storage, options: argparse.Namespace) -> RateLimitService:

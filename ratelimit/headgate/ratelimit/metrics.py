@@ -5,7 +5,7 @@ Plain integers: a decision costs a dictionary lookup, and importing a metrics li
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from headgate.limits.algorithms.counting import Part
 from headgate.limits.engine import Decision, Moment, Status
 from headgate.limits.warnings import crossed
+from headgate.runtime.metrics import Description, Distribution, Kind, Reading
 
 RULES_MAX: Final = 10_000
 """Rules with counters of their own; the rest share one named `other`. Bounds what `detailed_metric` can make."""
@@ -43,6 +44,19 @@ class RuleCounts:
     steered: int = 0
     """Requests that did not begin with the backend it limits, because it is used up; ours."""
 
+
+Single = tuple[str, Kind, int]
+"""A counter or gauge without labels: its name in Prometheus' form, what it is, and how much."""
+_RULE_LABELS: Final = ("domain", "rule", "key1", "key2")
+_METHOD: Final = ("ShouldRateLimit",)
+_RESPONSE_TIME: Final = Description(
+    name="ratelimit.service.response_time",
+    kind=Kind.HISTOGRAM,
+    help="",
+    labels=("grpc_method",),
+    unit="s",
+    bounds=DURATIONS,
+)
 
 OUTSTANDING: Final = "headgate_ratelimit_reservations_outstanding"
 """A gauge that every process on one Redis tells the same of: not to be added up."""
@@ -157,11 +171,11 @@ class Metrics:
     def _requests(self) -> int:
         return self.admissions + self.settlements + self.storage_errors + self.request_errors
 
-    def text(self, others: Iterable[tuple[str, str, int]] = ()) -> str:
+    def text(self, others: Iterable[Single] = ()) -> str:
         """Everything in Prometheus's text format; `others` are those of others: name, type and value."""
         return "".join(self.parts(others))
 
-    def parts(self, others: Iterable[tuple[str, str, int]] = ()) -> Iterator[str]:
+    def parts(self, others: Iterable[Single] = ()) -> Iterator[str]:
         """The text in parts of a few hundred lines, counted as late as each is taken: whoever takes them may count
         in between."""
         rules = tuple(self._rules.items())
@@ -175,14 +189,40 @@ class Metrics:
                 )
         yield "".join(f"{line}\n" for line in self._service_lines(others))
 
-    def _service_lines(self, others: Iterable[tuple[str, str, int]]) -> Iterator[str]:
+    def readings(self, others: Iterable[Single] = ()) -> Iterator[Reading]:
+        """The same as values, under names with dots."""
+        rules = tuple(self._rules.items())
+        for field in fields(RuleCounts):
+            described = Description(
+                name=f"ratelimit.service.rate_limit.{field.name}", kind=Kind.COUNTER, help="", labels=_RULE_LABELS
+            )
+            yield Reading(
+                described, {_levels(domain, key): getattr(counts, field.name) for (domain, key), counts in rules}
+            )
+        failed = {("redis_error",): self.storage_errors, ("service_error",): self.request_errors}
+        yield _reading("ratelimit.service.should_rate_limit_error", Kind.COUNTER, failed, ("err_type",))
+        method = ("grpc_method",)
+        yield _reading("ratelimit.service.total_requests", Kind.COUNTER, {_METHOD: self._requests()}, method)
+        took = Distribution(DURATIONS)
+        took.counts, took.total = [*self._durations], self._duration_seconds
+        yield Reading(_RESPONSE_TIME, {_METHOD: took})
+        for name, kind, value in (*self._singles(), *others):
+            yield _reading(_dotted(name), kind, {(): value})
+
+    def _service_lines(self, others: Iterable[Single]) -> Iterator[str]:
         yield "# TYPE ratelimit_service_should_rate_limit_error counter"
         yield f'ratelimit_service_should_rate_limit_error{{err_type="redis_error"}} {self.storage_errors}'
         yield f'ratelimit_service_should_rate_limit_error{{err_type="service_error"}} {self.request_errors}'
         yield "# TYPE ratelimit_service_total_requests counter"
         yield f'ratelimit_service_total_requests{{grpc_method="ShouldRateLimit"}} {self._requests()}'
         yield from self._duration_lines()
-        singles = (
+        for name, kind, value in (*self._singles(), *others):
+            yield f"# TYPE {name} {kind}"
+            yield f"{name} {value}"
+
+    def _singles(self) -> Iterator[Single]:
+        """Counters without labels."""
+        for name, value in (
             ("headgate_ratelimit_admissions", self.admissions),
             ("headgate_ratelimit_settlements", self.settlements),
             ("headgate_ratelimit_refusals", self.refusals),
@@ -191,18 +231,30 @@ class Metrics:
             ("ratelimit_service_config_load_success", self.config_loads),
             ("ratelimit_service_config_load_error", self.config_errors),
             ("ratelimit_service_global_shadow_mode", self.global_shadow_mode),
-        )
-        for name, kind, value in (*((name, "counter", value) for name, value in singles), *others):
-            yield f"# TYPE {name} {kind}"
-            yield f"{name} {value}"
+        ):
+            yield name, Kind.COUNTER, value
 
 
 @lru_cache(maxsize=RULES_MAX + 1)
 def _labels(domain: str, key: str) -> str:
+    named = zip(_RULE_LABELS, _levels(domain, key), strict=True)
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in named if value or name != "key2")
+
+
+def _levels(domain: str, key: str) -> tuple[str, str, str, str]:
     """The rule, and its first two levels as the mapping that envoyproxy/ratelimit ships calls them."""
-    levels = key.split(".", 2)
-    labels = {"domain": domain, "rule": key, **{f"key{i}": level for i, level in enumerate(levels[:2], start=1)}}
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+    first, _, rest = key.partition(".")
+    return domain, key, first, rest.partition(".")[0]
+
+
+def _reading(name: str, kind: Kind, values: Mapping[tuple[str, ...], int], labels: tuple[str, ...] = ()) -> Reading:
+    return Reading(Description(name=name, kind=kind, help="", labels=labels), values)
+
+
+def _dotted(name: str) -> str:
+    """Of a name in Prometheus' form: `ratelimit_service_…`, `headgate_ratelimit_…`."""
+    first, second, rest = name.split("_", 2)
+    return f"{first}.{second}.{rest}"
 
 
 def _escaped(value: str) -> str:

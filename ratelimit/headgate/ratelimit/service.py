@@ -5,7 +5,7 @@ A storage that fails fails the call with UNAVAILABLE at once; Envoy's `failure_m
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -18,11 +18,12 @@ from headgate.limits.recent import Recent
 from headgate.limits.warnings import Told
 from headgate.ratelimit import wire
 from headgate.ratelimit.answers import answer
-from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO, OUTSTANDING, Metrics
+from headgate.ratelimit.metrics import NEAR_LIMIT_RATIO, OUTSTANDING, Metrics, Single
 from headgate.ratelimit.storages import GAUGES, Storage, StorageError, Trip
 from headgate.runtime.http2.frames import GrpcStatus
 from headgate.runtime.http2.server import Call, Replies, Services
 from headgate.runtime.logging import event_log
+from headgate.runtime.metrics import Kind, Reading
 
 log = event_log("ratelimit")
 
@@ -84,19 +85,29 @@ class RateLimitService:
 
     async def metrics_text(self) -> str:
         """All counters in Prometheus's text format; decisions are made while it is written."""
+        found: list[str] = []
+        for part in self.metrics.parts(await self._figures()):
+            found.append(part)
+            await asyncio.sleep(0)
+        return "".join(found)
+
+    async def readings(self) -> AsyncIterator[Reading]:
+        """The same as values; decisions are made in between."""
+        for reading in self.metrics.readings(await self._figures()):
+            yield reading
+            await asyncio.sleep(0)
+
+    async def _figures(self) -> Sequence[Single]:
+        """What others count: names, and what they are."""
         outstanding = await self._storage.outstanding(f"{self._key_prefix}{HOLD}")
         figures = [
-            (f"headgate_ratelimit_{name}", "gauge" if name in GAUGES else "counter", value)
+            (f"headgate_ratelimit_{name}", Kind.GAUGE if name in GAUGES else Kind.COUNTER, value)
             for counts in self.figures
             for name, value in counts().items()
         ]
         if outstanding is not None:
-            figures.append((OUTSTANDING, "gauge", outstanding))
-        found: list[str] = []
-        for part in self.metrics.parts(figures):
-            found.append(part)
-            await asyncio.sleep(0)
-        return "".join(found)
+            figures.append((OUTSTANDING, Kind.GAUGE, outstanding))
+        return figures
 
     def services(self, open_call: "OpenCall | None" = None) -> Services:
         """To be merged into a server's services; `open_call` makes other calls than plain ones."""

@@ -58,14 +58,15 @@ class WorkerPages:
         self._read_only = read_only
         self._sums = Sums(shared=(OUTSTANDING,))
         self._answered = 0
-        self._own = Registry()
-        process_metrics.declare(self._own)
+        self.registry = Registry()
+        """Of this process alone."""
+        process_metrics.declare(self.registry)
         for name, kind, help_, read in (
             ("headgate.ratelimit.workers", Kind.GAUGE, "Workers that answer.", lambda: self._answered),
             ("headgate.ratelimit.worker.restarts", Kind.COUNTER, "Workers that were started again.", self._restarts),
         ):
             described = Description(name=name, kind=kind, help=help_)
-            self._own.observed(described, lambda read=read: {(): read()})
+            self.registry.observed(described, lambda read=read: {(): read()})
 
     def pages(self) -> Mapping[tuple[str, str], Page]:
         """For an `AdminServer`."""
@@ -102,7 +103,9 @@ class WorkerPages:
     async def _metrics(self, _: bytes) -> Reply:
         told = await self._all("/metrics")
         self._answered = sum(each.text is not None for each in told)
-        return Reply(200, self._sums.text({each.pid: each.text for each in told} | {0: self._own.text()}), CONTENT_TYPE)
+        return Reply(
+            200, self._sums.text({each.pid: each.text for each in told} | {0: self.registry.text()}), CONTENT_TYPE
+        )
 
     async def _limits(self, _: bytes) -> Reply:
         pages = [json.loads(each.text) for each in await self._all("/limits") if each.text is not None]

@@ -23,6 +23,7 @@ from headgate.runtime.addresses import AddressInUseError
 from headgate.runtime.admin_server import AdminServer, admin_address
 from headgate.runtime.http2.server import BACKLOG
 from headgate.runtime.logging import event_log
+from headgate.runtime.metrics_export import exported, read_of
 from headgate.runtime.signals import stop_event
 from headgate.runtime.supervisor import ChildSpec, ChildStartError, Supervisor, exit_text, relay_output
 
@@ -53,15 +54,16 @@ async def run_workers(options: argparse.Namespace, arguments: Sequence[str]) -> 
     with closing(listening(options.address)) as listener, _Signs() as signs, _folder() as folder:
         supervisor = Supervisor(restarting=False)
         try:
-            await admin.open(admin_address(options))
-            for index in range(options.workers):
-                own = _Own(listener=listener.fileno(), signs=signs.descriptor, admin=folder / f"{index}.sock")
-                child = supervisor.start(_spec(options, arguments, index, own))
-                pages.workers.append(Worker(child, own.admin))
-            await _started(supervisor, signs, options.workers, stop)
-            if not stop.is_set():
-                log.info("workers_started", address=options.address, workers=options.workers)
-            await stop.wait()
+            async with exported(read_of(pages.registry), "limiter", told=options.variables_told):
+                await admin.open(admin_address(options))
+                for index in range(options.workers):
+                    own = _Own(listener=listener.fileno(), signs=signs.descriptor, admin=folder / f"{index}.sock")
+                    child = supervisor.start(_spec(options, arguments, index, own))
+                    pages.workers.append(Worker(child, own.admin))
+                await _started(supervisor, signs, options.workers, stop)
+                if not stop.is_set():
+                    log.info("workers_started", address=options.address, workers=options.workers)
+                await stop.wait()
         finally:
             await supervisor.stop()
             await admin.close()
@@ -133,7 +135,7 @@ class _Own:
 def _spec(options: argparse.Namespace, arguments: Sequence[str], index: int, own: _Own) -> ChildSpec:
     # what stands last counts
     told = ["--workers", "1", "--address", f"fd:{own.listener}", "--ready-descriptor", str(own.signs)]
-    told += ["--admin-socket", str(own.admin)]
+    told += ["--admin-socket", str(own.admin), "--variables-told"]
     return ChildSpec(
         name=f"worker-{index}",
         command=(sys.executable, "-m", "headgate.ratelimit.main", *arguments, *told),

@@ -19,6 +19,7 @@ from headgate.limits.units import Unit
 from headgate.ratelimit.metrics import PART_RULES, RULES_MAX, Metrics, RuleCounts
 from headgate.ratelimit.service import RateLimitService
 from headgate.ratelimit.storages.memory import MemoryStorage
+from headgate.runtime.metrics import Distribution, Kind
 
 TEN = RateLimit(unit=Unit.MINUTE, requests_per_unit=10)
 LIMITS = build_snapshot(
@@ -88,11 +89,32 @@ def test_detailed_rules_are_bounded() -> None:
 def test_text_is_prometheus_format() -> None:
     metrics = Metrics()
     count(metrics, hits=1, before=0, key="detailed", value='a"b\\c\nd')
-    lines = metrics.text([("extra", "counter", 4)]).splitlines()
+    lines = metrics.text([("extra", Kind.COUNTER, 4)]).splitlines()
     key = 'detailed_a\\"b\\\\c\\nd'
     assert f'ratelimit_service_rate_limit_total_hits{{domain="d",rule="{key}",key1="{key}"}} 1' in lines
     assert "headgate_ratelimit_admissions 1" in lines
     assert lines[-2:] == ["# TYPE extra counter", "extra 4"]
+
+
+def test_values_are_those_of_the_text() -> None:
+    metrics = Metrics()
+    count(metrics, hits=1, before=0)
+    count(metrics, hits=1, before=10, key="shadow")
+    metrics.took(0.003)
+    others = [("headgate_ratelimit_extra", Kind.GAUGE, 4)]
+    told: dict[str, float] = {}
+    for reading in metrics.readings(others):
+        name = reading.description.name.replace(".", "_")
+        for labels, value in reading.values.items():
+            pairs = zip(reading.description.labels, labels, strict=True)
+            inner = ",".join(f'{label}="{each}"' for label, each in pairs if each)
+            if isinstance(value, Distribution):
+                told[f"{name}_seconds_count{{{inner}}}"] = value.count
+                told[f"{name}_seconds_sum{{{inner}}}"] = value.total
+            else:
+                told[f"{name}{{{inner}}}" if inner else name] = value
+    lines = [line for line in metrics.text(others).splitlines() if "#" not in line and "_bucket" not in line]
+    assert told == {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}
 
 
 def test_how_long_answers_took_is_a_histogram() -> None:

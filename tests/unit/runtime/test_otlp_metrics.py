@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from headgate.contract.otel import Protocol, Signal
 from headgate.runtime.metrics import Description, Kind, Registry
+from headgate.runtime.metrics_export import read_of
 from headgate.runtime.otlp.metrics import MetricsExport, MetricsSettings, metrics_settings
 from headgate.runtime.otlp.transport import METHODS, SendError, open_transport
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -75,7 +76,7 @@ async def test_metrics_are_sent_at_the_end(receiver: Receiver) -> None:
         "OTEL_RESOURCE_ATTRIBUTES": "zone=b",
     }
     made, chosen = registry(), configured(environment)
-    export = MetricsExport(made, chosen, open_transport(chosen.destination, Signal.METRICS))
+    export = MetricsExport(read_of(made), chosen, open_transport(chosen.destination, Signal.METRICS))
     export.start()
     await export.close()
     assert receiver.headers == ["Bearer x"]
@@ -105,7 +106,7 @@ async def test_delta_is_what_came_since_the_last_message_that_was_taken(receiver
     tokens.observe(3)
     chosen = configured(environment)
     assert chosen.interval_seconds == 0.02
-    export = MetricsExport(made, chosen, open_transport(chosen.destination, Signal.METRICS))
+    export = MetricsExport(read_of(made), chosen, open_transport(chosen.destination, Signal.METRICS))
     await export.export()
     tokens.observe(9)
     receiver.status = 503
@@ -141,7 +142,7 @@ async def test_over_grpc() -> None:
     )
     assert chosen.destination.receiver is not None
     assert chosen.destination.receiver.protocol is Protocol.GRPC
-    await MetricsExport(registry(), chosen, open_transport(chosen.destination, Signal.METRICS)).close()
+    await MetricsExport(read_of(registry()), chosen, open_transport(chosen.destination, Signal.METRICS)).close()
     await server.stop(0)
     assert ExportMetricsServiceRequest.FromString(received[0]).resource_metrics
 
@@ -151,7 +152,7 @@ async def test_a_receiver_that_is_away_is_an_error_for_the_log_only() -> None:
     transport = open_transport(chosen.destination, Signal.METRICS)
     with pytest.raises(SendError):
         await transport.send(b"")
-    await MetricsExport(registry(), chosen, transport).close()
+    await MetricsExport(read_of(registry()), chosen, transport).close()
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ async def test_a_bug_ends_no_later_export(caplog: pytest.LogCaptureFixture) -> N
     settings, _ = metrics_settings({"OTEL_METRICS_EXPORTER": "otlp"})
     assert settings is not None
     transport = Broken()
-    export = MetricsExport(registry(), settings, transport)
+    export = MetricsExport(read_of(registry()), settings, transport)
     await export.export()
     await export.close()
     assert transport.asked == 2

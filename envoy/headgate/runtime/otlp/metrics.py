@@ -1,4 +1,4 @@
-"""Metrics to whoever speaks OTLP: what a registry says now, every `OTEL_METRIC_EXPORT_INTERVAL`.
+"""Metrics to whoever speaks OTLP: what a process has to tell now, every `OTEL_METRIC_EXPORT_INTERVAL`.
 
 `encode` is pure. What could not be sent is in the next message as well, for sums are cumulative; with `delta` they are
 the change since the last message that was taken.
@@ -15,7 +15,8 @@ from typing import Final
 
 from headgate.contract import otel
 from headgate.runtime.logging import event_log
-from headgate.runtime.metrics import Distribution, Kind, Labels, Reading, Registry, Value
+from headgate.runtime.metrics import Distribution, Kind, Labels, Reading, Value
+from headgate.runtime.metrics_export import Read
 from headgate.runtime.otlp.transport import SendError, Transport, send_patiently
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -164,9 +165,9 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[KeyValue]:
 
 @dataclass(slots=True)
 class MetricsExport:
-    """Sends a registry's metrics until `close`, and once more then."""
+    """Sends metrics until `close`, and once more then."""
 
-    registry: Registry
+    read: Read
     settings: MetricsSettings
     transport: Transport
     _sent: dict[str, Mapping[Labels, Value]] = field(default_factory=dict[str, Mapping[Labels, Value]])
@@ -193,11 +194,14 @@ class MetricsExport:
 
     async def export(self) -> None:
         """Sends what there is now; what fails is logged."""
-        readings, now = [_copied(reading) for reading in self.registry.read()], time.time_ns()
         delta = self.settings.delta
-        told = list(changes(readings, self._sent)) if delta else readings
         try:
-            message = encode(told, Period(self._start, now), resource=self.settings.resource, delta=delta)
+            readings = [_copied(reading) async for reading in self.read()]
+            now = time.time_ns()
+            told = list(changes(readings, self._sent)) if delta else readings
+            period = Period(self._start, now)
+            # in a thread: with many series it is work that others on the event loop must not wait for
+            message = await asyncio.to_thread(encode, told, period, resource=self.settings.resource, delta=delta)
             await send_patiently(self.transport, message, self.settings.timeout_seconds, self._ended)
         except SendError as error:
             log.warning("metrics_not_sent", error=str(error))

@@ -9,7 +9,7 @@ import gzip
 import os
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import MappingProxyType
 from typing import Final, Protocol, cast
 
@@ -205,7 +205,18 @@ def _read(path: str) -> bytes | None:
 
 
 def _context(exporter: Exporter) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=exporter.ca_file or None)
+    with _naming(exporter.ca_file):
+        context = ssl.create_default_context(cafile=exporter.ca_file or None)
     if exporter.certificate_file:
-        context.load_cert_chain(exporter.certificate_file, exporter.key_file or None)
+        with _naming(exporter.certificate_file, exporter.key_file):
+            context.load_cert_chain(exporter.certificate_file, exporter.key_file or None)
     return context
+
+
+@contextlib.contextmanager
+def _naming(*paths: str) -> Generator[None]:
+    """Says of which files an error of the TLS library is, which does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{' or '.join(filter(None, paths))}: {error.strerror or error}") from error
