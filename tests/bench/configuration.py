@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from support.static_envoy import Config, bootstrap, cluster, listener, routed, tcp
+
 GATEWAY_API = "gateway.networking.k8s.io"
 AI_GATEWAY = "aigateway.envoyproxy.io/v1beta1"
 ENVOY_GATEWAY = "gateway.envoyproxy.io/v1alpha1"
@@ -12,38 +14,12 @@ TOKENS_PER_HOUR = 1_000_000_000
 """Never reached: what is measured is counting, not refusing."""
 
 
-def bare_envoy(backend_port: int) -> dict[str, Any]:
+def bare_envoy(backend_port: int) -> Config:
     """Bootstrap of an Envoy that forwards, as lean as it gets."""
-    filters = "type.googleapis.com/envoy.extensions.filters"
-    manager = {
-        "@type": f"{filters}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "bare",
-        "http_filters": [{"name": "router", "typed_config": {"@type": f"{filters}.http.router.v3.Router"}}],
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "all",
-                    "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "backend", "timeout": "0s"}}],
-                }
-            ]
-        },
-    }
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": backend_port}}
-    cluster = {
-        "name": "backend",
-        "connect_timeout": "5s",
-        "load_assignment": {
-            "cluster_name": "backend",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-        },
-    }
-    listener = {
-        "name": "bare",
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-    }
-    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
+    return bootstrap(
+        [listener("bare", tcp(), routed("backend", timeout="0s"))],
+        [cluster("backend", tcp(backend_port), connect_timeout="5s")],
+    )
 
 
 def documents(*values: dict[str, Any]) -> str:

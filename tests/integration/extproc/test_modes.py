@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,41 +10,38 @@ from typing import Any
 import httpx
 import pytest
 from support.envoy import EnvoyProcess
-from support.ports import LOOPBACK
 from support.processor import ProcessorProcess
 from support.providers import ANTHROPIC, Answer, Delivery, Failure, Provider, Raw, Usage
+from support.static_envoy import Config, bootstrap, cluster, extension, listener, pipe, routed, tcp
 
 pytestmark = pytest.mark.envoy
 
 EXAMPLES = Path(__file__).parents[3] / "envoy" / "examples"
-TYPES = "type.googleapis.com/envoy.extensions."
 FACTS = {"name": "default/claude/route/r/rule/0/ref/0", "dialect": "anthropic-messages", "route": "default/r"}
-Filter = Mapping[str, Any]
 
 
-def lua(name: str, source: str) -> Filter:
-    config = {"@type": TYPES + "filters.http.lua.v3.Lua", "default_source_code": {"inline_string": source}}
-    return {"name": name, "typed_config": config}
+def lua(name: str, source: str) -> Config:
+    return extension(name, "filters.http.lua.v3.Lua", default_source_code={"inline_string": source})
 
 
-def ext_proc(processing_mode: Mapping[str, str], **options: Any) -> Filter:
+def ext_proc(processing_mode: Mapping[str, str], **options: Any) -> Config:
     metadata = [
         {"key": "x-headgate-backend", "value": json.dumps(FACTS)},
         {"key": "x-headgate-endpoint", "value": "chat-completions"},
     ]
-    config = {
-        "@type": TYPES + "filters.http.ext_proc.v3.ExternalProcessor",
-        "grpc_service": {"envoy_grpc": {"cluster_name": "processor"}, "initial_metadata": metadata},
-        "processing_mode": processing_mode,
-        "mutation_rules": {"allow_all_routing": True},
-        "message_timeout": "10s",
-        "metadata_options": {
+    return extension(
+        "headgate.ext_proc/anthropic",
+        "filters.http.ext_proc.v3.ExternalProcessor",
+        grpc_service={"envoy_grpc": {"cluster_name": "processor"}, "initial_metadata": metadata},
+        processing_mode=processing_mode,
+        mutation_rules={"allow_all_routing": True},
+        message_timeout="10s",
+        metadata_options={
             "receiving_namespaces": {"untyped": ["headgate", "io.envoy.ai_gateway"]},
             "forwarding_namespaces": {"untyped": ["headgate"]},
         },
         **options,
-    }
-    return {"name": "headgate.ext_proc/anthropic", "typed_config": config}
+    )
 
 
 def modes(request_headers: str, response_headers: str, request_body: str, response_body: str) -> dict[str, str]:
@@ -59,7 +56,7 @@ def modes(request_headers: str, response_headers: str, request_body: str, respon
     }
 
 
-CHAINS: Mapping[str, list[Filter]] = {
+CHAINS: Mapping[str, list[Config]] = {
     "buffered": [ext_proc(modes("SEND", "SEND", "BUFFERED", "BUFFERED"))],
     "override": [ext_proc(modes("SEND", "SEND", "BUFFERED", "BUFFERED"), allow_mode_override=True)],
     "streamed": [ext_proc(modes("SEND", "SEND", "BUFFERED", "STREAMED"))],
@@ -75,77 +72,22 @@ FULL = ("buffered", "override", "duplex answer")
 away."""
 
 
-def bootstrap(chain: list[Filter], provider_port: int, processor: Path, access_log: Path) -> dict[str, Any]:
-    codec = {
-        "name": "envoy.filters.http.upstream_codec",
-        "typed_config": {"@type": TYPES + "filters.http.upstream_codec.v3.UpstreamCodec"},
-    }
-    log_format = {
-        name: f"%DYNAMIC_METADATA(io.envoy.ai_gateway:{name})%"
-        for name in ("backend_name", "input_tokens", "output_tokens", "total_tokens", "response_model", "losses")
-    }
-    manager = {
-        "@type": TYPES + "filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "clients",
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "all",
-                    "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "provider", "timeout": "60s"}}],
-                }
-            ]
-        },
-        "access_log": [
-            {
-                "name": "file",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-                    "path": str(access_log),
-                    "log_format": {"json_format": log_format},
-                },
-            }
+def translating_envoy(chain: Sequence[Config], provider_port: int, processor: Path, access_log: Path) -> Config:
+    """Its bootstrap: one cluster behind one chain of upstream filters."""
+    told = ("backend_name", "input_tokens", "output_tokens", "total_tokens", "response_model", "losses")
+    line = {name: f"%DYNAMIC_METADATA(io.envoy.ai_gateway:{name})%" for name in told}
+    log = extension(
+        "file", "access_loggers.file.v3.FileAccessLog", path=str(access_log), log_format={"json_format": line}
+    )
+    room: Config = {"per_connection_buffer_limit_bytes": 52_428_800}
+    clients = listener("clients", tcp(), routed("provider", timeout="60s"), access_log=[log])
+    return bootstrap(
+        [clients | room],
+        [
+            cluster("provider", tcp(provider_port), *chain, **room),
+            cluster("processor", pipe(processor), http2=True, **room),
         ],
-        "http_filters": [
-            {"name": "router", "typed_config": {"@type": TYPES + "filters.http.router.v3.Router"}},
-        ],
-    }
-
-    def cluster(name: str, address: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "name": name,
-            "per_connection_buffer_limit_bytes": 52_428_800,
-            "load_assignment": {
-                "cluster_name": name,
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-            },
-            "typed_extension_protocol_options": {
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": TYPES + "upstreams.http.v3.HttpProtocolOptions",
-                    **options,
-                }
-            },
-        }
-
-    provider_address = {"socket_address": {"address": LOOPBACK, "port_value": provider_port}}
-    http1: dict[str, Any] = {"explicit_http_config": {"http_protocol_options": {}}}
-    http2: dict[str, Any] = {"explicit_http_config": {"http2_protocol_options": {}}}
-    return {
-        "static_resources": {
-            "listeners": [
-                {
-                    "name": "clients",
-                    "address": {"socket_address": {"address": LOOPBACK, "port_value": 0}},
-                    "per_connection_buffer_limit_bytes": 52_428_800,
-                    "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
-                }
-            ],
-            "clusters": [
-                cluster("provider", provider_address, {**http1, "http_filters": [*chain, codec]}),
-                cluster("processor", {"pipe": {"path": str(processor)}}, http2),
-            ],
-        }
-    }
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +115,7 @@ def gateway(
     provider = start_provider(ANTHROPIC, key="k")
     with ProcessorProcess(short_path) as processor:
         access_log = short_path / "envoy0" / "access.log"
-        envoy = start_envoy(bootstrap(CHAINS[request.param], provider.port, processor.socket_path, access_log))
+        envoy = start_envoy(translating_envoy(CHAINS[request.param], provider.port, processor.socket_path, access_log))
         with httpx.Client(base_url=envoy.url(), headers={"x-api-key": "k"}, timeout=20) as client:
             yield Gateway(request.param, envoy, provider, client)
         assert "session_crashed" not in processor.log
@@ -280,13 +222,11 @@ def add_backend(config: dict[str, Any], port: int) -> None:
     address["socket_address"]["port_value"] = port
     resources["clusters"].append(second)
     groups = [{"name": name, "clusters": [{"cluster_name": name, "weight": 1}]} for name in ("provider", "second")]
-    plugin = {
-        "name": "envoy.router.cluster_specifier_plugin.priority_group",
-        "typed_config": {
-            "@type": TYPES + "router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier",
-            "priority_groups": groups,
-        },
-    }
+    plugin = extension(
+        "envoy.router.cluster_specifier_plugin.priority_group",
+        "router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier",
+        priority_groups=groups,
+    )
     manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"] = {
         "inline_cluster_specifier_plugin": {"extension": plugin},
@@ -312,7 +252,7 @@ def test_what_is_no_answer_is_left_for_the_next_backend(
     second.answer(Answer(text="fine"))
     with ProcessorProcess(short_path) as processor:
         access_log = short_path / "envoy0" / "access.log"
-        config = bootstrap(CHAINS[chain], first.port, processor.socket_path, access_log)
+        config = translating_envoy(CHAINS[chain], first.port, processor.socket_path, access_log)
         add_backend(config, second.port)
         envoy = start_envoy(config)
         body = {"model": "claude-x", "stream": stream, "messages": [{"role": "user", "content": "hi"}]}

@@ -4,9 +4,8 @@ share back within a window."""
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -21,12 +20,12 @@ from headgate.runtime.http2.server import Server
 from support.envoy import EnvoyProcess
 from support.ports import LOOPBACK
 from support.redis import RedisServer
+from support.static_envoy import Config, bootstrap, cluster, extension, listener, pipe, routed, tcp
 
 pytestmark = [pytest.mark.envoy, pytest.mark.redis]
 
 START = 1_700_000_040
 CAPACITY = 100
-EXTENSIONS = "type.googleapis.com/envoy.extensions"
 LIMITS = f"""
 domain: d
 descriptors:
@@ -75,38 +74,7 @@ class Limiter:
         self._loop.close()
 
 
-def manager(route: Mapping[str, Any], *filters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A filter chain with one route."""
-    config = {
-        "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "in",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
-        "http_filters": [
-            *filters,
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{EXTENSIONS}.filters.http.router.v3.Router"},
-            },
-        ],
-    }
-    return {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": config}]}
-
-
-def cluster(name: str, path: Path, protocol: str) -> Mapping[str, Any]:
-    options: Mapping[str, Any] = {
-        "@type": f"{EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {protocol: {}},
-    }
-    endpoint = {"endpoint": {"address": {"pipe": {"path": str(path)}}}}
-    return {
-        "name": name,
-        "type": "STATIC",
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
-        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
-    }
-
-
-def bootstrap(directory: Path) -> Mapping[str, Any]:
+def pooled_envoy(directory: Path) -> Config:
     """One route, whose header names the pool, to a provider that is another listener."""
     metadata = {"key": headers.GRPC_MOMENT, "value": headers.GRPC_MOMENT_FORMAT}
     service = {"envoy_grpc": {"cluster_name": "limiter"}, "initial_metadata": [metadata]}
@@ -114,31 +82,21 @@ def bootstrap(directory: Path) -> Mapping[str, Any]:
         {"generic_key": {"descriptor_key": "backend", "descriptor_value": "shared"}},
         {"request_headers": {"header_name": "x-pool", "descriptor_key": "pool"}},
     ]
-    ratelimit = {
-        "@type": f"{EXTENSIONS}.filters.http.ratelimit.v3.RateLimit",
-        "domain": "d",
-        "timeout": "5s",
-        "failure_mode_deny": True,
-        "rate_limit_service": {"transport_api_version": "V3", "grpc_service": service},
-        "rate_limits": [{"actions": actions}],
-    }
-    limited = {"name": "envoy.filters.http.ratelimit", "typed_config": ratelimit}
-    asked = manager({"match": {"prefix": "/"}, "route": {"cluster": "provider"}}, limited)
-    answers = manager({"match": {"prefix": "/"}, "direct_response": {"status": 200}})
-    provider = directory / "provider.sock"
-    listeners = [
-        {
-            "name": "in",
-            "address": {"socket_address": {"address": LOOPBACK, "port_value": 0}},
-            "filter_chains": [asked],
-        },
-        {"name": "provider", "address": {"pipe": {"path": str(provider)}}, "filter_chains": [answers]},
-    ]
-    clusters = [
-        cluster("limiter", directory / "limiter.sock", "http2_protocol_options"),
-        cluster("provider", provider, "http_protocol_options"),
-    ]
-    return {"static_resources": {"listeners": listeners, "clusters": clusters}}
+    limited = extension(
+        "envoy.filters.http.ratelimit",
+        "filters.http.ratelimit.v3.RateLimit",
+        domain="d",
+        timeout="5s",
+        failure_mode_deny=True,
+        rate_limit_service={"transport_api_version": "V3", "grpc_service": service},
+        rate_limits=[{"actions": actions}],
+    )
+    provider = pipe(directory / "provider.sock")
+    answers = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
+    return bootstrap(
+        [listener("in", tcp(), routed("provider"), limited), listener("provider", provider, answers)],
+        [cluster("limiter", pipe(directory / "limiter.sock"), http2=True), cluster("provider", provider)],
+    )
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -154,7 +112,7 @@ def limiter(request: pytest.FixtureRequest, short_path: Path, redis_server: Redi
 
 def test_shares_under_load(limiter: Limiter, start_envoy: Callable[..., EnvoyProcess], short_path: Path) -> None:
     """Four minutes: lo alone takes what it may; then hi comes and wants 80 % while lo wants 60 %."""
-    port = start_envoy(bootstrap(short_path)).listeners()["in"]
+    port = start_envoy(pooled_envoy(short_path)).listeners()["in"]
     granted: Counter[tuple[int, str]] = Counter()
     with httpx.Client(base_url=f"http://{LOOPBACK}:{port}") as client:
         for second in range(240):

@@ -2,10 +2,9 @@
 
 import secrets
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.envoy import EnvoyProcess
@@ -13,9 +12,9 @@ from support.limiter import LimiterProcess, client_limits
 from support.otlp import CLIENT, ERROR, SERVER, OtlpReceiver, Span
 from support.ports import LOOPBACK, free_port
 from support.redis import RedisServer
+from support.static_envoy import Config, bootstrap, cluster, extension, listener, pipe, routed, tcp
 from support.waiting import wait_until
 
-EXTENSIONS = "type.googleapis.com/envoy.extensions"
 CALL = "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 Start = Callable[..., LimiterProcess]
 
@@ -118,79 +117,35 @@ def test_nothing_is_sent_or_imported_without_tracing(receiver: OtlpReceiver, sho
     assert receiver.received.raw == []
 
 
-def bootstrap(limiter: LimiterProcess, receiver: OtlpReceiver) -> Mapping[str, Any]:
-    def cluster(name: str, endpoint: Mapping[str, Any], protocol: str = "http2") -> Mapping[str, Any]:
-        return {
-            "name": name,
-            "type": "STATIC",
-            "load_assignment": {
-                "cluster_name": name,
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": endpoint}}]}],
-            },
-            "typed_extension_protocol_options": {
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": f"{EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": {f"{protocol}_protocol_options": {}},
-                }
-            },
-        }
-
-    def address(port: int) -> Mapping[str, Any]:
-        return {"socket_address": {"address": LOOPBACK, "port_value": port}}
-
-    tracing = {
+def traced_envoy(limiter: LimiterProcess, receiver: OtlpReceiver) -> Config:
+    """Its bootstrap: it asks the limiter, and sends its spans to the receiver."""
+    tracer = {
         "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
         "grpc_service": {"envoy_grpc": {"cluster_name": "receiver"}, "timeout": "1s"},
         "service_name": "edge",
     }
-    manager = {
-        "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "in",
-        "tracing": {"provider": {"name": "envoy.tracers.opentelemetry", "typed_config": tracing}},
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "all",
-                    "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "provider"}}],
-                }
-            ]
+    limited = extension(
+        "envoy.filters.http.ratelimit",
+        "filters.http.ratelimit.v3.RateLimit",
+        domain="d",
+        timeout="5s",
+        rate_limit_service={
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "limiter"}},
         },
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.ratelimit",
-                "typed_config": {
-                    "@type": f"{EXTENSIONS}.filters.http.ratelimit.v3.RateLimit",
-                    "domain": "d",
-                    "timeout": "5s",
-                    "rate_limit_service": {
-                        "transport_api_version": "V3",
-                        "grpc_service": {"envoy_grpc": {"cluster_name": "limiter"}},
-                    },
-                    "rate_limits": [
-                        {"actions": [{"generic_key": {"descriptor_key": "client", "descriptor_value": "alice"}}]}
-                    ],
-                },
-            },
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{EXTENSIONS}.filters.http.router.v3.Router"},
-            },
-        ],
-    }
-    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+        rate_limits=[{"actions": [{"generic_key": {"descriptor_key": "client", "descriptor_value": "alice"}}]}],
+    )
+    tracing = {"provider": {"name": "envoy.tracers.opentelemetry", "typed_config": tracer}}
     flush = {"tracing.opentelemetry.min_flush_spans": 1, "tracing.opentelemetry.flush_interval_ms": 100}
-    return {
-        "layered_runtime": {"layers": [{"name": "flush", "static_layer": flush}]},
-        "static_resources": {
-            "listeners": [{"name": "in", "address": address(0), "filter_chains": [chain]}],
-            "clusters": [
-                cluster("limiter", {"pipe": {"path": limiter.address.removeprefix("unix:")}}),
-                cluster("receiver", address(receiver.grpc_port)),
-                cluster("provider", address(receiver.http_port), "http"),  # which answers 200 to all that is posted
-            ],
-        },
-    }
+    return bootstrap(
+        [listener("in", tcp(), routed("provider"), limited, tracing=tracing)],
+        [
+            cluster("limiter", pipe(limiter.address.removeprefix("unix:")), http2=True),
+            cluster("receiver", tcp(receiver.grpc_port), http2=True),
+            cluster("provider", tcp(receiver.http_port)),  # which answers 200 to all that is posted
+        ],
+        layered_runtime={"layers": [{"name": "flush", "static_layer": flush}]},
+    )
 
 
 @pytest.mark.envoy
@@ -199,7 +154,7 @@ def test_envoys_trace_goes_on_in_the_limiter_and_its_redis(
     receiver: OtlpReceiver, start: Start, redis_server: RedisServer, start_envoy: Callable[..., EnvoyProcess]
 ) -> None:
     limiter = start(receiver.grpc_url, "--redis-url", redis_server.url)
-    envoy = start_envoy(bootstrap(limiter, receiver))
+    envoy = start_envoy(traced_envoy(limiter, receiver))
     trace, span = secrets.token_hex(16), secrets.token_hex(8)
     request = urllib.request.Request(
         f"http://{LOOPBACK}:{envoy.listeners()['in']}/", data=b"", headers={"traceparent": f"00-{trace}-{span}-01"}

@@ -15,13 +15,12 @@ from headgate.contract import headers
 from support.envoy import EnvoyProcess
 from support.limiter import LimiterProcess, client_limits
 from support.ports import LOOPBACK
+from support.static_envoy import Config, bootstrap, cluster, extension, listener, pipe, routed, tcp
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.envoy
 
 CHARGE = 7
-EXTENSIONS = "type.googleapis.com/envoy.extensions"
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 class Provider(ThreadingHTTPServer):
@@ -59,28 +58,6 @@ def provider() -> Iterator[Provider]:
         thread.join()
 
 
-def address(port: int) -> Mapping[str, Any]:
-    return {"socket_address": {"address": LOOPBACK, "port_value": port}}
-
-
-def cluster(name: str, endpoint: Mapping[str, Any], *, http2: bool = False) -> Mapping[str, Any]:
-    protocol: Mapping[str, Any] = {"http2_protocol_options" if http2 else "http_protocol_options": {}}
-    return {
-        "name": name,
-        "type": "STATIC",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": endpoint}}]}],
-        },
-        "typed_extension_protocol_options": {
-            HTTP_OPTIONS: {
-                "@type": f"{EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": protocol,
-            }
-        },
-    }
-
-
 def rate_limits(client: str) -> Sequence[Mapping[str, Any]]:
     """A check and a charge."""
     who = [{"generic_key": {"descriptor_key": "client", "descriptor_value": client}}]
@@ -90,60 +67,29 @@ def rate_limits(client: str) -> Sequence[Mapping[str, Any]]:
     ]
 
 
-def rate_limit_filter(clients: Iterable[str]) -> Mapping[str, Any]:
-    return {
-        "name": "envoy.filters.http.ratelimit",
-        "typed_config": {
-            "@type": f"{EXTENSIONS}.filters.http.ratelimit.v3.RateLimit",
-            "domain": "d",
-            "timeout": "5s",
-            "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
-            "rate_limit_service": {
-                "transport_api_version": "V3",
-                "grpc_service": {
-                    "envoy_grpc": {"cluster_name": "limiter"},
-                    "initial_metadata": [
-                        {"key": headers.GRPC_MOMENT, "value": headers.GRPC_MOMENT_FORMAT},
-                        {"key": headers.GRPC_PATH, "value": headers.GRPC_PATH_FORMAT},
-                    ],
-                },
-            },
-            "rate_limits": [each for client in clients for each in rate_limits(client)],
-        },
-    }
+def rate_limit_filter(clients: Iterable[str]) -> Config:
+    metadata = [
+        {"key": headers.GRPC_MOMENT, "value": headers.GRPC_MOMENT_FORMAT},
+        {"key": headers.GRPC_PATH, "value": headers.GRPC_PATH_FORMAT},
+    ]
+    service = {"envoy_grpc": {"cluster_name": "limiter"}, "initial_metadata": metadata}
+    return extension(
+        "envoy.filters.http.ratelimit",
+        "filters.http.ratelimit.v3.RateLimit",
+        domain="d",
+        timeout="5s",
+        enable_x_ratelimit_headers="DRAFT_VERSION_03",
+        rate_limit_service={"transport_api_version": "V3", "grpc_service": service},
+        rate_limits=[each for client in clients for each in rate_limits(client)],
+    )
 
 
-def bootstrap(provider_port: int, limiter_path: str, clients: Iterable[str]) -> Mapping[str, Any]:
-    manager = {
-        "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "in",
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "all",
-                    "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "provider"}}],
-                }
-            ]
-        },
-        "http_filters": [
-            rate_limit_filter(clients),
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{EXTENSIONS}.filters.http.router.v3.Router"},
-            },
-        ],
-    }
-    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-    return {
-        "static_resources": {
-            "listeners": [{"name": "in", "address": address(0), "filter_chains": [chain]}],
-            "clusters": [
-                cluster("provider", address(provider_port)),
-                cluster("limiter", {"pipe": {"path": limiter_path}}, http2=True),
-            ],
-        }
-    }
+def limited_envoy(provider_port: int, limiter_path: str, clients: Iterable[str]) -> Config:
+    """Its bootstrap."""
+    return bootstrap(
+        [listener("in", tcp(), routed("provider"), rate_limit_filter(clients))],
+        [cluster("provider", tcp(provider_port)), cluster("limiter", pipe(limiter_path), http2=True)],
+    )
 
 
 class Gateway:
@@ -186,7 +132,7 @@ def start_gateway(
         limiter = LimiterProcess(short_path, client_limits(limit, "year"))
         started.append(limiter)
         socket_path = limiter.address.removeprefix("unix:")
-        envoy = start_envoy(bootstrap(provider.server_port, socket_path, clients or ("alice",)))
+        envoy = start_envoy(limited_envoy(provider.server_port, socket_path, clients or ("alice",)))
         return Gateway(envoy, limiter)
 
     yield start

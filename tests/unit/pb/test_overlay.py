@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
-from envoy.config.route.v3.route_components_pb2 import RetryPolicy, RouteAction
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.config.route.v3.route_components_pb2 import RetryPolicy, Route, RouteAction
 from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescriptor
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
 from envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimit
@@ -16,6 +15,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from headgate.pb import overlay, overlay_pb2
 from headgate.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
 from support.envoy import EnvoyProcess
+from support.static_envoy import bootstrap, cluster, listener, tcp
 
 
 def test_refresh_cluster_on_retry_survives_the_wire_and_is_printed() -> None:
@@ -100,30 +100,11 @@ def test_envoy_knows_the_fields_under_these_names(start_envoy: Callable[..., Env
     overlay.refresh_cluster_on_retry(policy)
     lua = Lua(default_source_code={"inline_string": "function envoy_on_request(handle) end"})
     overlay.lua_filter_context(lua, {"a": "b"})
-    routes = RouteConfiguration(name="r")
-    host = routes.virtual_hosts.add(name="all", domains=["*"])
-    host.routes.add(match={"prefix": "/"}, route={"cluster": "c", "retry_policy": policy})
-    start_envoy(_bootstrap(overlay.to_dict(routes), _packed(lua)))
+    route = overlay.to_dict(Route(match={"prefix": "/"}, route={"cluster": "c", "retry_policy": policy}))
+    start_envoy(bootstrap([listener("main", tcp(), route, _packed(lua))], [cluster("c", tcp(1))]))
 
 
 def _packed(message: Lua) -> dict[str, Any]:
     packed = AnyMessage()
     packed.Pack(message)
     return overlay.to_dict(TypedExtensionConfig(name="lua", typed_config=packed))
-
-
-def _bootstrap(routes: dict[str, Any], http_filter: dict[str, Any]) -> dict[str, Any]:
-    extensions = "type.googleapis.com/envoy.extensions.filters"
-    router = {"name": "router", "typed_config": {"@type": f"{extensions}.http.router.v3.Router"}}
-    manager = {
-        "@type": f"{extensions}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "test",
-        "http_filters": [http_filter, router],
-        "route_config": routes,
-    }
-    listener = {
-        "name": "main",
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-    }
-    return {"static_resources": {"listeners": [listener], "clusters": [{"name": "c", "connect_timeout": "1s"}]}}
