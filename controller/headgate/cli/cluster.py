@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,12 +15,16 @@ from headgate.compiler.options import CONTROLLER_NAME, Mode
 from headgate.compiler.resources.kinds import KINDS
 from headgate.compiler.resources.metadata import Key
 from headgate.compiler.world import World
+from headgate.runtime.logging import ROOT
 
 if TYPE_CHECKING:
+    from headgate.controller.sources.kubernetes.client import KubernetesClient
     from headgate.controller.sources.kubernetes.source import KubernetesSource
 
 SYNC_SECONDS_MAX: Final = 60.0
 """For the whole look."""
+ASKED_SECONDS: Final = 0.05
+"""How often it is looked whether what is missing may be read at all."""
 KUBECONFIG: Final = Path("~/.kube/config")
 """Where `kubectl` looks where nothing else is said."""
 _VALUES: Final = frozenset({"Secret", "ConfigMap"})
@@ -63,6 +68,8 @@ async def _read(options: argparse.Namespace, *, values: bool) -> Cluster:
     from headgate.controller.sources.kubernetes.client import AccessError, connect
     from headgate.controller.sources.kubernetes.source import KubernetesSource, Scope
 
+    # What goes wrong is said by the command, in a line.
+    logging.getLogger(ROOT).addHandler(logging.NullHandler())
     try:
         client = await connect(_kubeconfig(options.kubeconfig), options.context)
     except AccessError as error:
@@ -71,6 +78,7 @@ async def _read(options: argparse.Namespace, *, values: bool) -> Cluster:
     scope = Scope(namespaces=tuple(options.namespace), secrets=SecretScope.REFERENCED)
     source = KubernetesSource(client, scope, kinds=kinds)
     try:
+        await _greet(client)
         source.start()
         await _synced(source)
         return _looked(source, options.controller_name)
@@ -79,12 +87,44 @@ async def _read(options: argparse.Namespace, *, values: bool) -> Cluster:
         await client.close()
 
 
+async def _greet(client: "KubernetesClient") -> None:
+    """One question that whoever has an account may ask, before all others: whether it answers, and knows us."""
+    from headgate.controller.sources.kubernetes.client import ApiError, UnreachableError
+
+    try:
+        await client.request("GET", "/api")
+    except UnreachableError as error:
+        raise ClusterError(f"the API server {client.server} cannot be reached: {error}") from None
+    except ApiError as error:
+        hint = (
+            "; the credential of the kubeconfig is wrong or has expired: log in again"
+            if error.code in (401, 403)
+            else ""
+        )
+        raise ClusterError(f"the API server {client.server} answers {error}{hint}") from None
+
+
 async def _synced(source: "KubernetesSource") -> None:
+    syncing = asyncio.create_task(source.synced())
     try:
         async with asyncio.timeout(SYNC_SECONDS_MAX):
-            await source.synced()
+            while not syncing.done():
+                await asyncio.wait({syncing}, timeout=ASKED_SECONDS)
+                _may_read(source)
     except TimeoutError:
         raise ClusterError(f"could not read all objects: {'; '.join(source.missing())}") from None
+    finally:
+        syncing.cancel()
+
+
+def _may_read(source: "KubernetesSource") -> None:
+    """Raises ClusterError once all that is missing is what we may not read."""
+    missing = [state for state in source.states() if not state.synced.is_set()]
+    if missing and all(state.denied for state in missing):
+        what = ", ".join(sorted({f"{each.collection.kind} {each.collection.name}".strip() for each in missing}))
+        raise ClusterError(
+            f"not allowed to read {what}: {missing[0].error} (manifests/rbac has what the controller may read)"
+        )
 
 
 def _looked(source: "KubernetesSource", controller_name: str) -> Cluster:

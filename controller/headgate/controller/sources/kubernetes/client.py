@@ -1,11 +1,10 @@
-"""Requests to the Kubernetes API. The only module that knows the Kubernetes client library.
+"""Requests to the Kubernetes API. Only this module and `kubeconfig` know the Kubernetes client library.
 
 The library gives the connection: kubeconfig files with their plugins, the pod's own account, tokens that are read again
 when they expire. Its typed models are left aside: bodies are plain JSON, since a typed object of the library costs more
 than the whole rest of reading it, and custom resources have none.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -14,10 +13,11 @@ from typing import Final, Protocol, cast
 
 import aiohttp
 import msgspec
+from headgate.controller.sources.kubernetes import kubeconfig as kubeconfigs
+from headgate.controller.sources.kubernetes.kubeconfig import AccessError
 
 SILENCE_SECONDS_MAX: Final = 180.0
 """Bookmarks come about once a minute: a watch that is silent for longer is dead, whatever TCP says."""
-REFRESH_SECONDS: Final = 60.0
 REQUEST_SECONDS: Final = 30.0
 LINE_BYTES_MAX: Final = 32 * 1024 * 1024
 """One event: an object has at most some MiB in etcd."""
@@ -43,10 +43,6 @@ class UnreachableError(Exception):
     """The API server gave no answer."""
 
 
-class AccessError(Exception):
-    """There is no usable configuration of where the API server is and who we are."""
-
-
 class ApiServer(Protocol):
     """What the rest needs of a client."""
 
@@ -70,7 +66,9 @@ class ApiServer(Protocol):
 class KubernetesClient:
     """An `ApiServer` for one identity."""
 
-    def __init__(self, api: "_LibraryClient") -> None:
+    def __init__(self, api: "_LibraryClient", server: str) -> None:
+        self.server = server
+        """Its address."""
         self._api = api
 
     async def request(
@@ -173,42 +171,20 @@ async def connect(kubeconfig: Path | None = None, context: str = "") -> Kubernet
     # No bound here: a watch holds a connection (HTTP/1.1), and a bound below their number would starve every other
     # request. Their number is kinds times namespaces, and the Secrets that are watched alone.
     configuration.connection_pool_maxsize = 0
-    file = str(kubeconfig) if kubeconfig is not None else os.environ.get("KUBECONFIG", "")
-    try:
-        if file:
-            loader = await config.load_kube_config(file, context or None, client_configuration=configuration)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-            configuration.refresh_api_key_hook = _refreshing(cast(_Loader, loader))  # pyright: ignore[reportAttributeAccessIssue]
-        else:
+    files = str(kubeconfig) if kubeconfig is not None else os.environ.get("KUBECONFIG", "")
+    if files:
+        await kubeconfigs.load(files, context, configuration)
+    else:
+        try:
             config.load_incluster_config(configuration)  # pyright: ignore[reportUnknownMemberType]
-    except (config.ConfigException, OSError) as error:
-        where = file or "the pod's service account"
-        raise AccessError(f"no access to a Kubernetes API by {where}: {error}") from error
+        except (config.ConfigException, OSError) as error:
+            raise AccessError(f"no kubeconfig, and no service account of a pod: {error}") from error
     # Authorities made by installers often lack extensions that Python 3.13 asks for by default; Kubernetes does not.
     configuration.disable_strict_ssl_verification = True
     try:
-        return KubernetesClient(cast(_LibraryClient, client.ApiClient(configuration)))
+        return KubernetesClient(cast(_LibraryClient, client.ApiClient(configuration)), str(configuration.host))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     except (OSError, ValueError) as error:
         raise AccessError(f"the certificates of the Kubernetes API cannot be used: {error}") from error
-
-
-class _Loader(Protocol):
-    """What is used of the library's kubeconfig loader."""
-
-    async def load_and_set(self, client_configuration: object) -> None: ...
-
-
-def _refreshing(loader: _Loader) -> object:
-    """A hook that asks plugins and token files again once a minute: tokens expire while we run."""
-    asked = asyncio.get_running_loop().time()
-
-    async def refresh(configuration: object) -> None:
-        nonlocal asked
-        now = asyncio.get_running_loop().time()
-        if now - asked >= REFRESH_SECONDS:
-            asked = now
-            await loader.load_and_set(configuration)
-
-    return refresh
 
 
 class _Status(msgspec.Struct):

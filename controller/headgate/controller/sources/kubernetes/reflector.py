@@ -46,6 +46,7 @@ RESYNC_SECONDS: Final = 3600.0
 """After about this long everything is listed again: a watch that lost an event must not be wrong for ever."""
 INITIAL_SECONDS_MAX: Final = 60.0
 """A streamed list that is not complete by then is asked for in pages."""
+_DENIED: Final = (401, 403)
 _YIELD_EVERY: Final = 64
 """Objects read in a row before the event loop gets its turn."""
 
@@ -88,6 +89,8 @@ class ReflectorState:
     """The version that is read; empty while the kind is not served."""
     error: str = ""
     """Why it is not up to date; empty while it is."""
+    denied: bool = False
+    """Whether that is because we may not read it: waiting will not help."""
     lists: int = 0
     watches: int = 0
     events: int = 0
@@ -289,6 +292,7 @@ class Reflector:
             self._position.version = ""
         if error.code == 404 and self.state.served:
             self._discovery.forget(Served(self.state.served, "", False))
+        self.state.denied = error.code in _DENIED
         await self._wait(str(error), error.retry_after_seconds)
 
     async def _wait(self, error: str, at_least: float = 0.0) -> None:
@@ -303,6 +307,7 @@ class Reflector:
     def _up_to_date(self) -> None:
         self._backoff.worked()
         self.state.error = ""
+        self.state.denied = False
 
     def _is_past(self, version: str) -> bool:
         return not self.state.served or (bool(at := self._position.version) and not older(at, version))
