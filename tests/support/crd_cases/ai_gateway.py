@@ -40,6 +40,15 @@ FEDERATION: Spec = {
 GCP: Spec = {"projectName": "project", "region": "us", "credentialsFile": {"secretRef": SECRET}}
 FEDERATED: Spec = {"projectName": "project", "region": "us", "workloadIdentityFederationConfig": FEDERATION}
 EXCHANGE: Spec = {"oidc": OIDC}
+CREDENTIALS: dict[str, tuple[str, Spec]] = {
+    "APIKey": ("apiKey", KEY),
+    "AzureAPIKey": ("azureAPIKey", KEY),
+    "AnthropicAPIKey": ("anthropicAPIKey", KEY),
+    "AWSCredentials": ("awsCredentials", AWS),
+    "AzureCredentials": ("azureCredentials", AZURE),
+    "GCPCredentials": ("gcpCredentials", GCP),
+}
+"""The field of each type, and something to put there."""
 
 
 def _policy(type_: str, **fields: Any) -> Spec:
@@ -163,6 +172,18 @@ ROUTES: Sequence[Case] = (
         "only InferencePool from inference.networking.k8s.io group is supported",
     ),
     Case(
+        "a Service as a pool",
+        "AIGatewayRoute",
+        _route(_rule({**POOL, "kind": "Service"})),
+        "only InferencePool from inference.networking.k8s.io group is supported",
+    ),
+    Case(
+        "a kind without a group",
+        "AIGatewayRoute",
+        _route(_rule({"name": "pool", "kind": "InferencePool"})),
+        "group and kind must be specified together",
+    ),
+    Case(
         "attempts longer than the request",
         "AIGatewayRoute",
         _route(_rule(timeouts={"request": "1s", "backendRequest": "2s"})),
@@ -250,7 +271,39 @@ POLICIES: Sequence[Case] = (
         "BackendSecurityPolicy",
         _policy("APIKey", apiKey=KEY, credentialOverride={"fromRequestHeaders": {}}),
     ),
-    Case("a key without its field", "BackendSecurityPolicy", _policy("APIKey"), _only("APIKey", "apiKey")),
+    Case(
+        "a key from metadata",
+        "BackendSecurityPolicy",
+        _policy(
+            "AWSCredentials",
+            awsCredentials={"region": "us-east-1"},
+            credentialOverride={"fromDynamicMetadata": {"namespace": "envoy.filters.http.ext_authz"}},
+        ),
+    ),
+    Case(
+        "a key from metadata of no filter",
+        "BackendSecurityPolicy",
+        _policy("APIKey", apiKey=KEY, credentialOverride={"fromDynamicMetadata": {}}),
+        "spec.credentialOverride.fromDynamicMetadata.namespace: Required value",
+        "required, and missing",
+    ),
+    *(
+        Case(
+            f"an override of {count} sources",
+            "BackendSecurityPolicy",
+            _policy("APIKey", apiKey=KEY, credentialOverride=sources),
+            refused,
+            "exactly one of fromRequestHeaders or fromDynamicMetadata must be specified",
+        )
+        for count, sources, refused in (
+            (0, {}, "should have at least 1 properties"),
+            (2, {"fromRequestHeaders": {}, "fromDynamicMetadata": {"namespace": "a"}}, "must have at most 1 items"),
+        )
+    ),
+    *(
+        Case(f"{type_} without its field", "BackendSecurityPolicy", _policy(type_), _only(type_, field))
+        for type_, (field, _) in CREDENTIALS.items()
+    ),
     *(
         Case(
             f"{type_} with {other}",
@@ -258,17 +311,9 @@ POLICIES: Sequence[Case] = (
             _policy(type_, **{field: value, other: more}),
             _only(type_, field),
         )
-        for type_, field, value, other, more in (
-            ("APIKey", "apiKey", KEY, "awsCredentials", AWS),
-            ("APIKey", "apiKey", KEY, "azureCredentials", AZURE),
-            ("APIKey", "apiKey", KEY, "gcpCredentials", GCP),
-            ("APIKey", "apiKey", KEY, "anthropicAPIKey", KEY),
-            ("AzureAPIKey", "azureAPIKey", KEY, "apiKey", KEY),
-            ("AnthropicAPIKey", "anthropicAPIKey", KEY, "apiKey", KEY),
-            ("AWSCredentials", "awsCredentials", AWS, "azureCredentials", AZURE),
-            ("AzureCredentials", "azureCredentials", AZURE, "gcpCredentials", GCP),
-            ("GCPCredentials", "gcpCredentials", GCP, "apiKey", KEY),
-        )
+        for type_, (field, value) in CREDENTIALS.items()
+        for other, more in CREDENTIALS.values()
+        if other != field
     ),
     Case(
         "an unknown provider",
@@ -279,6 +324,17 @@ POLICIES: Sequence[Case] = (
         "must be one of",
     ),
     Case("no type", "BackendSecurityPolicy", {"apiKey": KEY}, "spec.type: Required value", "required, and missing"),
+    Case("an empty type", "BackendSecurityPolicy", _policy("", apiKey=KEY), 'Unsupported value: ""', "must be one of"),
+    *(
+        Case(
+            f"Azure with an empty {field}",
+            "BackendSecurityPolicy",
+            _policy("AzureCredentials", azureCredentials={**AZURE, field: ""}),
+            f"spec.azureCredentials.{field} in body should be at least 1 chars long",
+            "must not be empty",
+        )
+        for field in ("clientID", "tenantID")
+    ),
     *(
         Case(
             f"Azure without {missing}",
@@ -321,6 +377,7 @@ POLICIES: Sequence[Case] = (
         "only one of clientID or clientIDRef must be set",
     ),
     Case("a target", "BackendSecurityPolicy", _targets((GROUP, "AIServiceBackend"))),
+    Case("two targets", "BackendSecurityPolicy", _targets(*[(GROUP, "AIServiceBackend")] * 2)),
     Case("a pool as target", "BackendSecurityPolicy", _targets(("inference.networking.k8s.io", "InferencePool"))),
     Case(
         "targets of both kinds",
@@ -404,6 +461,13 @@ UNREAD: Sequence[Case] = (
     ),
     Case("a server without a port", "MCPRoute", _mcp({"name": "one"}), "Must have port for Service reference"),
     Case("tools", "MCPRoute", _tools(include=["a"], exclude=["b"])),
+    Case("all tools but some", "MCPRoute", _tools(excludeRegex=["a.*"])),
+    Case(
+        "a parent of servers that is no Gateway",
+        "MCPRoute",
+        _mcp(parentRefs=[{"name": "gateway", "kind": "Service", "group": ""}]),
+        "only Gateway is supported",
+    ),
     Case(
         "included twice",
         "MCPRoute",
