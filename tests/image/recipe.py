@@ -21,8 +21,8 @@ import msgspec
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = {"buildah": "buildah", "crun": "crun", "debootstrap": "debootstrap", "unshare": "util-linux"}
 """Programs, and Debian's packages that have them."""
-SUITE = "bookworm"
-"""The oldest Debian whose Python can run Headgate."""
+SUITE = "trixie"
+"""That of the Dockerfile's own base, with the same Python (3.13); the oldest supported (3.11) runs all other tests."""
 DEBIAN = "http://deb.debian.org/debian"
 BASE_PACKAGES = ("python3", "python3-venv", "python3-pip", "python-is-python3", "ca-certificates")
 LOCAL_BASE, BUILT, CONTAINER = "localhost/python:debian", "localhost/headgate:tested", "headgate-tested"

@@ -3,6 +3,8 @@ it is told to, as process 1, as another user than root, on a file system that it
 """
 
 import json
+import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -75,6 +77,17 @@ def test_it_says_who_runs_and_what(image: Image) -> None:
     assert image.config.user == "65532:65532"
     assert image.config.working_dir == "/tmp"
     assert image.config.cmd == ("headgate", "--help")
+
+
+def test_its_python_is_that_of_the_dockerfile(image: Image, shared: Path) -> None:
+    """Also where the base is made here: what is tested is what is released."""
+    if os.environ.get("BASE"):
+        pytest.skip("BASE says which Python it is")
+    (release,) = re.findall(r"^ARG BASE=\S*/python:(\d+\.\d+)-", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
+    script = "import sys; print('%d.%d' % sys.version_info[:2])"
+    with _running(image, shared, ("python", "-c", script), name="version") as container:
+        assert container.wait(30) == 0, container.stderr
+        assert container.stdout.strip() == release
 
 
 def _extproc(port: int, _: Path) -> Command:

