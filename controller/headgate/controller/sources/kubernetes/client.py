@@ -178,7 +178,7 @@ async def connect(kubeconfig: Path | None = None, context: str = "") -> Kubernet
         try:
             config.load_incluster_config(configuration)  # pyright: ignore[reportUnknownMemberType]
         except (config.ConfigException, OSError) as error:
-            raise AccessError(f"no kubeconfig, and no service account of a pod: {error}") from error
+            raise AccessError(f"no access to a Kubernetes API: no kubeconfig, no service account ({error})") from error
     # Authorities made by installers often lack extensions that Python 3.13 asks for by default; Kubernetes does not.
     configuration.disable_strict_ssl_verification = True
     try:
