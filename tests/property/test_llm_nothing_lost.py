@@ -170,3 +170,31 @@ def test_no_member_vanishes_in_silence(dialect: DialectName, path: Path, provide
         except RequestError:
             pass  # it is needed
     assert silent == []
+
+
+ANSWERED: Final = re.compile(
+    r"(citations|annotations|thinking_blocks)\[\d+\]|citationsContent|\.caller\.|reasoning_content\."
+)
+"""An answer that comes back: what it says besides is its provider's, and asks for nothing."""
+
+
+@pytest.mark.parametrize(("dialect", "path", "provider"), ROWS)
+def test_no_unknown_member_vanishes_in_silence(dialect: DialectName, path: Path, provider: DialectName) -> None:
+    document = json.loads(path.read_text())
+    plan = bridge(dialect, provider, **next(iter(TARGETS[provider].values())))
+    request = plan.translate_request(json.dumps(document).encode(), {":path": CLIENTS[dialect].path})
+    losses = [loss.path for loss in request.losses]
+    whole = _sent(plan, dialect, document)
+    silent: list[str] = []
+    for place in [(), *_places(document)]:
+        unheard = _path((*place, "unheard"))
+        if not is_object(_value(document, place)) or ANSWERED.search(unheard) or _reported(unheard, losses):
+            continue
+        with_one = copy.deepcopy(document)
+        _value(with_one, place)["unheard"] = {"of": 1}
+        try:
+            if _sent(plan, dialect, with_one) == whole:
+                silent.append(_path(place))
+        except RequestError:
+            pass  # Google's clients and Bedrock's are refused: their providers do the same
+    assert silent == []

@@ -47,12 +47,16 @@ def _named(path: str, names: Mapping[str, str], reasoning: str) -> str:
 
 
 def format_losses(losses: Sequence[Loss]) -> str:
-    """The value of the response header `x-headgate-losses`: `path;reason` items joined by `, `, in ASCII."""
-    text = ", ".join(f"{loss.path};{loss.action}: {loss.reason}" for loss in losses[:LOSSES_IN_HEADER_MAX])
+    """The value of the response header `x-headgate-losses`: `path;reason` items joined by `, `, in printable ASCII."""
+    shown = losses[:LOSSES_IN_HEADER_MAX]
+    text = ", ".join(f"{loss.path[:PATH_IN_HEADER_MAX]};{loss.action}: {loss.reason}" for loss in shown)
     if len(losses) > LOSSES_IN_HEADER_MAX:
         text += f", and {len(losses) - LOSSES_IN_HEADER_MAX} more"
-    return text.encode("ascii", "replace").decode("ascii").replace("\r", " ").replace("\n", " ")
+    return _UNPRINTABLE.sub("?", text)
 
+
+_UNPRINTABLE = re.compile(r"[^ -~]")
 
 LOSSES_IN_HEADER_MAX = 16
-"""Protects the client's header size limit."""
+PATH_IN_HEADER_MAX = 256
+"""Both protect the client's header size limit: members of any name may be lost."""

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 import msgspec
 from headgate.llm.errors import RequestError
 from headgate.llm.members import check_utf8, split_members
+from headgate.llm.unknown_members import decode_known
 
 T = TypeVar("T")
 
@@ -20,7 +21,8 @@ _MISSING: Final = re.compile(r"Object missing required field `(.+?)`")
 def decode_strict(
     decoder: msgspec.json.Decoder[T], body: bytes, *, conversation: str = "", allowed: AllowedWords = ()
 ) -> tuple[T, dict[str, msgspec.Raw]]:
-    """The typed value, and all top-level members raw (for those the type does not name).
+    """The typed value, and all top-level members raw (for those the type does not name), with what a `Told` struct
+    deeper inside does not name, by its path.
 
     `conversation` names the member that holds nearly all of the body and that is read to the last text: reading checks
     texts, so only the others are looked through for what is not UTF-8. What the type leaves raw in it is read with
@@ -28,7 +30,7 @@ def decode_strict(
     """
     members = split_members(body)
     try:
-        value = decoder.decode(body)
+        value, found = decode_known(decoder, body)
     except msgspec.ValidationError as error:
         check_utf8(body)
         raise _refusal(error, allowed) from None
@@ -36,7 +38,7 @@ def decode_strict(
         check_utf8(body)
         raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from None
     _check_others(body, members, conversation)
-    return value, members
+    return value, members | found if found else members
 
 
 def _check_others(body: bytes, members: dict[str, msgspec.Raw], conversation: str) -> None:

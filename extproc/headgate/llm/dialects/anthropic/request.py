@@ -102,6 +102,8 @@ def _decode_message(message: wire.Message, path: str, beyond: Beyond) -> Message
             parts.append(TextPart(block.text, _decode_cache(block.cache_control), citations))
         elif type(block) is wire.ToolUseBlock:
             parts.append(_decode_call(block, f"{path}.content[{i}].input"))
+            if block.caller is not None and block.caller.type != "direct":
+                beyond[f"{path}.content[{i}].caller"] = _TRUE
         elif type(block) is wire.ToolResultBlock:
             content = _decode_result_content(block.content)
             parts.append(ToolResultPart(block.tool_use_id, content, block.is_error, _decode_cache(block.cache_control)))

@@ -5,9 +5,10 @@ block, everything optional), because providers add to them.
 """
 
 from types import MappingProxyType
-from typing import Final, Literal, final
+from typing import ClassVar, Final, Literal, final
 
 import msgspec
+from headgate.llm.unknown_members import Told
 
 ABSENT: Final = msgspec.Raw()
 """No JSON at all: `Raw` cannot be part of a union with null."""
@@ -15,25 +16,25 @@ ABSENT: Final = msgspec.Raw()
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
-class CacheControl(msgspec.Struct, frozen=True, omit_defaults=True):
+class CacheControl(Told, frozen=True, omit_defaults=True):
     type: str
     ttl: str | None = None
 
 
-class Base64Source(msgspec.Struct, frozen=True, tag_field="type", tag="base64"):
+class Base64Source(Told, frozen=True, tag_field="type", tag="base64"):
     media_type: str
     data: str
 
 
-class UrlSource(msgspec.Struct, frozen=True, tag_field="type", tag="url"):
+class UrlSource(Told, frozen=True, tag_field="type", tag="url"):
     url: str
 
 
-class FileSource(msgspec.Struct, frozen=True, tag_field="type", tag="file"):
+class FileSource(Told, frozen=True, tag_field="type", tag="file"):
     file_id: str
 
 
-class TextSource(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+class TextSource(Told, frozen=True, tag_field="type", tag="text"):
     data: str
     media_type: str = "text/plain"
 
@@ -51,27 +52,27 @@ class Citation(msgspec.Struct, frozen=True):
 
 
 @final
-class TextBlock(msgspec.Struct, frozen=True, tag_field="type", tag="text", omit_defaults=True):
+class TextBlock(Told, frozen=True, tag_field="type", tag="text", omit_defaults=True):
     text: str
     cache_control: CacheControl | None = None
     citations: list[Citation] | None = None
     """Read of a history, never written: a place in a source cannot be told without its source."""
 
 
-class ImageBlock(msgspec.Struct, frozen=True, tag_field="type", tag="image", omit_defaults=True):
+class ImageBlock(Told, frozen=True, tag_field="type", tag="image", omit_defaults=True):
     source: Base64Source | UrlSource | FileSource
     cache_control: CacheControl | None = None
 
 
-class ContentSource(msgspec.Struct, frozen=True, tag_field="type", tag="content"):
+class ContentSource(Told, frozen=True, tag_field="type", tag="content"):
     content: str | list[TextBlock | ImageBlock]
 
 
-class Citations(msgspec.Struct, frozen=True, omit_defaults=True):
+class Citations(Told, frozen=True, omit_defaults=True):
     enabled: bool | None = None
 
 
-class DocumentBlock(msgspec.Struct, frozen=True, tag_field="type", tag="document", omit_defaults=True):
+class DocumentBlock(Told, frozen=True, tag_field="type", tag="document", omit_defaults=True):
     source: Base64Source | UrlSource | FileSource | TextSource | ContentSource
     title: str | None = None
     context: str | None = None
@@ -79,7 +80,7 @@ class DocumentBlock(msgspec.Struct, frozen=True, tag_field="type", tag="document
     citations: Citations | None = None
 
 
-class SearchResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="search_result", omit_defaults=True):
+class SearchResultBlock(Told, frozen=True, tag_field="type", tag="search_result", omit_defaults=True):
     source: str
     title: str
     content: list[TextBlock]
@@ -87,21 +88,29 @@ class SearchResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="sear
     citations: Citations | None = None
 
 
-class ThinkingBlock(msgspec.Struct, frozen=True, tag_field="type", tag="thinking"):
+class ThinkingBlock(Told, frozen=True, tag_field="type", tag="thinking"):
     thinking: str
     signature: str = ""
 
 
-class RedactedThinkingBlock(msgspec.Struct, frozen=True, tag_field="type", tag="redacted_thinking"):
+class RedactedThinkingBlock(Told, frozen=True, tag_field="type", tag="redacted_thinking"):
     data: str
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """Who called a tool: the model (`direct`), or its code in Anthropic's container."""
+
+    type: str = ""
+
+
 @final
-class ToolUseBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_use", omit_defaults=True):
+class ToolUseBlock(Told, frozen=True, tag_field="type", tag="tool_use", omit_defaults=True):
     id: str
     name: str
     input: msgspec.Raw
     cache_control: CacheControl | None = None
+    caller: Caller | None = None
+    """Read of a history, never written."""
 
 
 # What only Anthropic's own servers make and take back. Their content is not read: a request is decoded only to leave
@@ -173,7 +182,7 @@ ToolResultItem = TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | To
 
 
 @final
-class ToolResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_result", omit_defaults=True):
+class ToolResultBlock(Told, frozen=True, tag_field="type", tag="tool_result", omit_defaults=True):
     tool_use_id: str
     content: str | list[ToolResultItem] | None = None
     is_error: bool | None = None
@@ -185,12 +194,12 @@ RareBlock = ImageBlock | DocumentBlock | SearchResultBlock | ThinkingBlock | Red
 Block = TextBlock | ToolUseBlock | ToolResultBlock | RareBlock
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(Told, frozen=True):
     role: Literal["user", "assistant", "system"]
     content: str | list[Block]
 
 
-class UserLocation(msgspec.Struct, frozen=True, omit_defaults=True):
+class UserLocation(Told, frozen=True, omit_defaults=True):
     type: Literal["approximate"]
     city: str | None = None
     region: str | None = None
@@ -198,9 +207,10 @@ class UserLocation(msgspec.Struct, frozen=True, omit_defaults=True):
     timezone: str | None = None
 
 
-class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
+class Tool(Told, frozen=True, omit_defaults=True):
     """A custom tool (`type` absent or `custom`), or one that Anthropic runs or defines (any other `type`)."""
 
+    kinds: ClassVar = ("custom", "web_search_")
     name: str = ""
     description: str | None = None
     input_schema: msgspec.Raw = ABSENT
@@ -218,42 +228,42 @@ class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
     user_location: UserLocation | None = None
 
 
-class AutoChoice(msgspec.Struct, frozen=True, tag_field="type", tag="auto", omit_defaults=True):
+class AutoChoice(Told, frozen=True, tag_field="type", tag="auto", omit_defaults=True):
     disable_parallel_tool_use: bool | None = None
 
 
-class AnyChoice(msgspec.Struct, frozen=True, tag_field="type", tag="any", omit_defaults=True):
+class AnyChoice(Told, frozen=True, tag_field="type", tag="any", omit_defaults=True):
     disable_parallel_tool_use: bool | None = None
 
 
-class NamedChoice(msgspec.Struct, frozen=True, tag_field="type", tag="tool", omit_defaults=True):
+class NamedChoice(Told, frozen=True, tag_field="type", tag="tool", omit_defaults=True):
     name: str
     disable_parallel_tool_use: bool | None = None
 
 
-class NoChoice(msgspec.Struct, frozen=True, tag_field="type", tag="none"): ...
+class NoChoice(Told, frozen=True, tag_field="type", tag="none"): ...
 
 
 ToolChoice = AutoChoice | AnyChoice | NamedChoice | NoChoice
 
 
-class Thinking(msgspec.Struct, frozen=True, omit_defaults=True):
+class Thinking(Told, frozen=True, omit_defaults=True):
     type: Literal["enabled", "disabled", "adaptive", "between_tools"]
     budget_tokens: int | None = None
     display: str | None = None
 
 
-class OutputFormat(msgspec.Struct, frozen=True, omit_defaults=True):
+class OutputFormat(Told, frozen=True, omit_defaults=True):
     type: Literal["json_schema"]
     schema: msgspec.Raw
 
 
-class OutputConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+class OutputConfig(Told, frozen=True, omit_defaults=True):
     effort: str | None = None
     format: OutputFormat | None = None
 
 
-class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
+class Metadata(Told, frozen=True, omit_defaults=True):
     user_id: str | None = None
 
 

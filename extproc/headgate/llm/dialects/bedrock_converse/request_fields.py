@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 from headgate.llm.canonical import Reasoning
 from headgate.llm.errors import RequestError
+from headgate.llm.unknown_members import Found, Told, decode_known
 
 PATH: Final = "additionalModelRequestFields"
 
@@ -21,7 +22,7 @@ class Fields:
     """What no other dialect knows, by JSON path."""
 
 
-class _Thinking(msgspec.Struct, frozen=True):
+class _Thinking(Told, frozen=True):
     """Claude's `thinking` or `reasoning_config`."""
 
     type: Literal["enabled", "disabled", "adaptive"]
@@ -29,16 +30,16 @@ class _Thinking(msgspec.Struct, frozen=True):
     display: str | None = None
 
 
-class _NovaReasoning(msgspec.Struct, frozen=True, rename="camel"):
+class _NovaReasoning(Told, frozen=True, rename="camel"):
     type: Literal["enabled", "disabled"]
     max_reasoning_effort: str | None = None
 
 
-class _OutputConfig(msgspec.Struct, frozen=True):
+class _OutputConfig(Told, frozen=True):
     effort: str | None = None
 
 
-class _NovaInference(msgspec.Struct, frozen=True, rename="camel"):
+class _NovaInference(Told, frozen=True, rename="camel"):
     top_k: int | None = None
 
 
@@ -64,32 +65,36 @@ def _take(fields: Fields, name: str, value: msgspec.Raw) -> None:
     known = fields.reasoning or Reasoning()
     match name:
         case "thinking" | "reasoning_config":
-            said: Any = _decode(_THINKING, value, name)
+            said: Any = _decode(_THINKING, value, (name, fields.beyond))
             if isinstance(said, str):  # compat: the plain word is an effort
                 fields.reasoning = msgspec.structs.replace(known, effort=said)
             else:
                 fields.reasoning = Reasoning(said.type, said.budget_tokens, known.effort, said.display or "")
         case "reasoningConfig":
-            nova = _decode(msgspec.json.Decoder(_NovaReasoning), value, name)
+            nova = _decode(msgspec.json.Decoder(_NovaReasoning), value, (name, fields.beyond))
             fields.reasoning = Reasoning(nova.type, effort=nova.max_reasoning_effort or "")
         case "reasoning_effort":
-            effort = _decode(msgspec.json.Decoder(str), value, name)
+            effort = _decode(msgspec.json.Decoder(str), value, (name, fields.beyond))
             fields.reasoning = msgspec.structs.replace(known, effort=effort)
         case "output_config":
-            effort = _decode(msgspec.json.Decoder(_OutputConfig), value, name).effort
+            effort = _decode(msgspec.json.Decoder(_OutputConfig), value, (name, fields.beyond)).effort
             if effort:
                 fields.reasoning = msgspec.structs.replace(known, effort=effort)
         case "top_k" | "k" | "topK":
-            fields.top_k = _decode(msgspec.json.Decoder(int), value, name)
+            fields.top_k = _decode(msgspec.json.Decoder(int), value, (name, fields.beyond))
         case "inferenceConfig":
-            fields.top_k = _decode(msgspec.json.Decoder(_NovaInference), value, name).top_k
+            fields.top_k = _decode(msgspec.json.Decoder(_NovaInference), value, (name, fields.beyond)).top_k
         case _:
             fields.beyond[f"{PATH}.{name}"] = value
 
 
-def _decode(decoder: msgspec.json.Decoder[Any], value: msgspec.Raw, name: str) -> Any:
+def _decode(decoder: msgspec.json.Decoder[Any], value: msgspec.Raw, at: tuple[str, Found]) -> Any:
+    """The value of a field; what it holds besides goes beyond."""
+    name, beyond = at
     try:
-        return decoder.decode(value)
+        said, unknown = decode_known(decoder, value, f"{PATH}.{name}")
     except msgspec.DecodeError as error:
         reason = str(error)
         raise RequestError(reason[:1].lower() + reason[1:], path=f"{PATH}.{name}", code="invalid_value") from None
+    beyond.update(unknown)
+    return said

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
+from headgate.llm.unknown_members import Told
 
 ABSENT: Final = msgspec.Raw()
 """No JSON at all: `Raw` cannot be part of a union with null."""
@@ -15,29 +16,29 @@ ABSENT: Final = msgspec.Raw()
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
-class ImageUrl(msgspec.Struct, frozen=True):
+class ImageUrl(Told, frozen=True):
     url: str
     detail: str | None = None
 
 
-class TextItem(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+class TextItem(Told, frozen=True, tag_field="type", tag="text"):
     text: str
 
 
-class ImageItem(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
+class ImageItem(Told, frozen=True, tag_field="type", tag="image_url"):
     image_url: ImageUrl
 
 
-class Document(msgspec.Struct, frozen=True):
+class Document(Told, frozen=True):
     data: dict[str, msgspec.Raw]
     id: str | None = None
 
 
-class DocumentItem(msgspec.Struct, frozen=True, tag_field="type", tag="document"):
+class DocumentItem(Told, frozen=True, tag_field="type", tag="document"):
     document: Document
 
 
-class ThinkingItem(msgspec.Struct, frozen=True, tag_field="type", tag="thinking"):
+class ThinkingItem(Told, frozen=True, tag_field="type", tag="thinking"):
     thinking: str
 
 
@@ -57,33 +58,33 @@ class Citation(msgspec.Struct, frozen=True):
     type: str | None = None
 
 
-class CalledFunction(msgspec.Struct, frozen=True):
+class CalledFunction(Told, frozen=True):
     name: str
     arguments: str = ""
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(Told, frozen=True):
     id: str
     function: CalledFunction
     type: Literal["function"] = "function"
 
 
-class SystemMessage(msgspec.Struct, frozen=True, tag_field="role", tag="system"):
+class SystemMessage(Told, frozen=True, tag_field="role", tag="system"):
     content: str | list[TextItem]
 
 
-class UserMessage(msgspec.Struct, frozen=True, tag_field="role", tag="user"):
+class UserMessage(Told, frozen=True, tag_field="role", tag="user"):
     content: str | list[TextItem | ImageItem | DocumentItem]
 
 
-class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assistant"):
+class AssistantMessage(Told, frozen=True, tag_field="role", tag="assistant"):
     content: str | list[TextItem | ThinkingItem] | None = None
     tool_calls: list[ToolCall] | None = None
     tool_plan: str | None = None
     citations: list[Citation] | None = None
 
 
-class ToolMessage(msgspec.Struct, frozen=True, tag_field="role", tag="tool"):
+class ToolMessage(Told, frozen=True, tag_field="role", tag="tool"):
     tool_call_id: str
     content: str | list[TextItem | DocumentItem]
 
@@ -91,24 +92,24 @@ class ToolMessage(msgspec.Struct, frozen=True, tag_field="role", tag="tool"):
 Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage
 
 
-class Function(msgspec.Struct, frozen=True):
+class Function(Told, frozen=True):
     name: str
     description: str | None = None
     parameters: msgspec.Raw = ABSENT
 
 
-class Tool(msgspec.Struct, frozen=True):
+class Tool(Told, frozen=True):
     function: Function
     type: Literal["function"] = "function"
 
 
-class ResponseFormat(msgspec.Struct, frozen=True):
+class ResponseFormat(Told, frozen=True):
     type: Literal["text", "json_object"]
     json_schema: msgspec.Raw = ABSENT
     schema: msgspec.Raw = ABSENT
 
 
-class Thinking(msgspec.Struct, frozen=True):
+class Thinking(Told, frozen=True):
     type: Literal["enabled", "disabled"]
     token_budget: int | None = None
 

@@ -16,6 +16,7 @@ from headgate.llm.dialects.speech import WAV
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
+from headgate.llm.unknown_members import Told, decode_known
 
 Members = dict[str, Any]
 
@@ -41,7 +42,7 @@ class Extensions(msgspec.Struct, frozen=True):
     """Members of the body itself."""
 
 
-class _Audio(msgspec.Struct, frozen=True):
+class _Audio(Told, frozen=True):
     voice: msgspec.Raw = msgspec.Raw(b"null")
     format: str = ""
 
@@ -68,7 +69,7 @@ def read_extensions(request: ChatRequest, losses: list[Loss]) -> Extensions:
     losses.extend(Loss(name, "dropped", _UNKNOWN) for name in members if name not in _KNOWN)
     modalities = _modalities(members)
     speaks = "AUDIO" in modalities
-    audio = _audio(members)
+    audio = _audio(members, losses)
     if "audio" in members and not speaks:
         losses.append(Loss("audio", "dropped", "no sound is asked for in `modalities`"))
     return Extensions(
@@ -143,11 +144,16 @@ def _modalities(members: Mapping[str, msgspec.Raw]) -> tuple[str, ...]:
         raise RequestError("must be a list of strings", path="modalities", code="invalid_value") from None
 
 
-def _audio(members: Mapping[str, msgspec.Raw]) -> _Audio:
+_AUDIO: Final = msgspec.json.Decoder(_Audio)
+
+
+def _audio(members: Mapping[str, msgspec.Raw], losses: list[Loss]) -> _Audio:
     if "audio" not in members:
         return _Audio()
     try:
-        return msgspec.json.decode(members["audio"], type=_Audio)
+        audio, unknown = decode_known(_AUDIO, members["audio"], "audio")
+        losses.extend(Loss(name, "dropped", _UNKNOWN) for name in unknown)
+        return audio
     except msgspec.ValidationError:
         raise RequestError("must be an object with voice and format", path="audio", code="invalid_value") from None
 

@@ -50,6 +50,7 @@ from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName
 from headgate.llm.strict import decode_strict, text_of
+from headgate.llm.unknown_members import Told, decode_known
 
 __all__ = ["decode_request", "encode_request"]
 
@@ -339,11 +340,11 @@ def _detail(part: wire.Part) -> str:
 _SEARCHES: Final = ("googleSearch", "googleSearchRetrieval")
 
 
-class _Search(wire.Open, frozen=True):
+class _Search(Told, frozen=True, rename="camel"):
     exclude_domains: list[str] | None = None
 
 
-_decode_search = msgspec.json.Decoder(_Search).decode
+_SEARCH: Final = msgspec.json.Decoder(_Search)
 
 
 def _tools(tools: Sequence[wire.Tool] | None, members: dict[str, msgspec.Raw], beyond: Beyond) -> Iterator[Tool]:
@@ -358,17 +359,19 @@ def _tools(tools: Sequence[wire.Tool] | None, members: dict[str, msgspec.Raw], b
                 continue
             one = msgspec.Raw(msgspec.json.encode({name: value}))
             if name in _SEARCHES:
-                excluded = _excluded(value, f"{path}.{name}")
+                excluded = _excluded(value, f"{path}.{name}", beyond)
                 yield WebSearchTool(blocked_domains=excluded, dialect=NAME, raw=one)
             else:
                 yield OpaqueTool(NAME, name, one)
 
 
-def _excluded(raw: msgspec.Raw, path: str) -> tuple[str, ...]:
+def _excluded(raw: msgspec.Raw, path: str, beyond: Beyond) -> tuple[str, ...]:
     try:
-        return tuple(_decode_search(raw).exclude_domains or ())
+        search, unknown = decode_known(_SEARCH, raw, path)
     except msgspec.ValidationError as error:
         raise RequestError(str(error), path=path, code="invalid_value") from None
+    beyond.update(unknown)
+    return tuple(search.exclude_domains or ())
 
 
 def _function_tool(declaration: wire.FunctionDeclaration, path: str, beyond: Beyond) -> FunctionTool:

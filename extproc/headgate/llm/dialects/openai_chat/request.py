@@ -76,11 +76,12 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
         raise RequestError("must not be empty", path="model")
     if not chat.messages:
         raise RequestError("must hold at least one message", path="messages")
+    tools = _tools(chat, members)
     extras = _extras(members, chat)
     return ChatRequest(
         model=chat.model,
         messages=_messages(chat.messages),
-        tools=_tools(chat, members),
+        tools=tools,
         tool_choice=_tool_choice(chat),
         parallel_tool_calls=chat.parallel_tool_calls,
         response_format=_response_format(chat.response_format),
@@ -369,7 +370,7 @@ def _tools(chat: wire.ChatBody, members: dict[str, msgspec.Raw]) -> tuple[Tool, 
         else:
             raws = wire.decode_raw_list(members["tools"]) if raws is None else raws
             if tool.type in TOOLS:
-                tools.append(search_tool(tool.type, raws[index], path))
+                tools.append(search_tool(tool.type, raws[index], path, members))
             else:
                 tools.append(OpaqueTool(DialectName.OPENAI_CHAT, tool.type, raws[index]))
     for index, function in enumerate(chat.functions or ()):

@@ -8,7 +8,7 @@ What the target model takes is looked up in `capabilities`; what it does not tak
 - Equal requests give equal bytes: members have one order, JSON from the client goes out as it came.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, assert_never
 
@@ -91,7 +91,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
             body["stream_options"] = {"include_usage": True}
     for dialect, members in request.extras.items():
         if dialect is DialectName.OPENAI_CHAT:
-            body.update((name, raw) for name, raw in members.items() if name not in body)
+            _add_own(body, members, losses)
         elif dialect is DialectName.OPENAI_RESPONSES:
             add_shared(body, members, facts, losses)
         else:
@@ -106,6 +106,15 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
         audio_format=PCM if "audio" in body and DialectName.GEMINI in request.extras else "",
     )
     return EncodedRequest(_encode(body), memo, tuple(losses))
+
+
+def _add_own(body: Members, members: Mapping[str, msgspec.Raw], losses: list[Loss]) -> None:
+    """Members that only this dialect has; those of parts and tools, which are paths, have no place any more."""
+    for name, raw in members.items():
+        if "." in name:
+            losses.append(Loss(name, "dropped", "this dialect has no such member"))
+        elif name not in body:
+            body[name] = raw
 
 
 def _facts(target: Target) -> OpenAIFacts:

@@ -12,36 +12,43 @@ from headgate.llm.dialects.openai_chat import wire
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
+from headgate.llm.unknown_members import Found, Told, decode_known
 
 PATH: Final = "web_search_options"
 
 Members = dict[str, Any]
 
 
-class _Filters(msgspec.Struct, frozen=True):
+class _Filters(Told, frozen=True):
     allowed_domains: list[str] | None = None
 
 
-class _Place(wire.Place, frozen=True):
+class _Place(Told, frozen=True):
     type: str = "approximate"
+    city: str | None = None
+    country: str | None = None
+    region: str | None = None
+    timezone: str | None = None
 
 
-class _WebSearch(msgspec.Struct, frozen=True):
+class _WebSearch(Told, frozen=True):
+    type: str = ""
     filters: _Filters | None = None
     search_context_size: str | None = None
     user_location: _Place | None = None
 
 
-class _Google(msgspec.Struct, frozen=True):
+class _Google(Told, frozen=True):
     exclude_domains: list[str] | None = None
 
 
-class _GoogleSearch(msgspec.Struct, frozen=True):
+class _GoogleSearch(Told, frozen=True):
+    type: str = ""
     google_search: _Google | None = None
 
 
-_decode_tool = msgspec.json.Decoder(_WebSearch).decode
-_decode_google = msgspec.json.Decoder(_GoogleSearch).decode
+_TOOL: Final = msgspec.json.Decoder(_WebSearch)
+_GOOGLE: Final = msgspec.json.Decoder(_GoogleSearch)
 
 TOOLS: Final = frozenset(("web_search", "web_search_preview", "google_search"))
 """Types of tools that are a web search."""
@@ -59,14 +66,16 @@ def search_of(options: wire.WebSearchOptions, raw: msgspec.Raw) -> WebSearchTool
     )
 
 
-def search_tool(kind: str, raw: msgspec.Raw, path: str) -> WebSearchTool:
-    """The search that a tool of one of `TOOLS` is."""
+def search_tool(kind: str, raw: msgspec.Raw, path: str, beyond: Found) -> WebSearchTool:
+    """The search that a tool of one of `TOOLS` is; what it says that nobody knows goes `beyond`."""
     try:
         if kind == "google_search":
-            google = _decode_google(raw).google_search or _Google()
-            blocked = tuple(google.exclude_domains or ())
+            google, unknown = decode_known(_GOOGLE, raw, path)
+            beyond.update(unknown)
+            blocked = tuple((google.google_search or _Google()).exclude_domains or ())
             return WebSearchTool(blocked_domains=blocked, dialect=DialectName.OPENAI_CHAT, raw=raw)
-        tool = _decode_tool(raw)
+        tool, unknown = decode_known(_TOOL, raw, path)
+        beyond.update(unknown)
     except msgspec.ValidationError as error:
         raise RequestError(str(error), path=path) from None
     return WebSearchTool(
@@ -78,7 +87,7 @@ def search_tool(kind: str, raw: msgspec.Raw, path: str) -> WebSearchTool:
     )
 
 
-def _location(place: wire.Place | None) -> UserLocation | None:
+def _location(place: wire.Place | _Place | None) -> UserLocation | None:
     if place is None:
         return None
     return UserLocation(place.city or "", place.region or "", place.country or "", place.timezone or "")

@@ -8,9 +8,10 @@ Sources: OpenAI's API reference; vLLM, DeepSeek, OpenRouter, LiteLLM, Mistral, M
 members marked with their names.
 """
 
-from typing import Final, Literal, TypeAlias, final
+from typing import Any, ClassVar, Final, Literal, TypeAlias, final
 
 import msgspec
+from headgate.llm.unknown_members import Told
 
 DONE: Final = b"[DONE]"
 
@@ -29,14 +30,14 @@ def present(raw: msgspec.Raw) -> bytes:
 # --- request ---------------------------------------------------------------------------------------------------------
 
 
-class CacheControl(msgspec.Struct, frozen=True):
+class CacheControl(Told, frozen=True):
     """Extension: ends a cached prefix; Anthropic's member of the same name."""
 
     type: str = "ephemeral"
     ttl: str | None = None
 
 
-class CacheBreakpoint(msgspec.Struct, frozen=True):
+class CacheBreakpoint(Told, frozen=True):
     """Ends a cached prefix, in OpenAI's words. <https://developers.openai.com/api/docs/guides/prompt-caching>"""
 
     mode: Literal["explicit"]
@@ -44,65 +45,65 @@ class CacheBreakpoint(msgspec.Struct, frozen=True):
 
 
 @final
-class TextContent(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+class TextContent(Told, frozen=True, tag_field="type", tag="text"):
     text: str
     cache_control: CacheControl | None = None
     prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
-class ImageUrl(msgspec.Struct, frozen=True):
+class ImageUrl(Told, frozen=True):
     url: str
     detail: str | None = None
 
 
-class ImageContent(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
+class ImageContent(Told, frozen=True, tag_field="type", tag="image_url"):
     image_url: ImageUrl
     cache_control: CacheControl | None = None
     prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
-class InputAudio(msgspec.Struct, frozen=True):
+class InputAudio(Told, frozen=True):
     data: str
     format: str
 
 
-class AudioContent(msgspec.Struct, frozen=True, tag_field="type", tag="input_audio"):
+class AudioContent(Told, frozen=True, tag_field="type", tag="input_audio"):
     input_audio: InputAudio
 
 
-class MediaUrl(msgspec.Struct, frozen=True):
+class MediaUrl(Told, frozen=True):
     url: str
 
 
-class AudioUrlContent(msgspec.Struct, frozen=True, tag_field="type", tag="audio_url"):
+class AudioUrlContent(Told, frozen=True, tag_field="type", tag="audio_url"):
     """vLLM."""
 
     audio_url: MediaUrl
 
 
-class VideoUrlContent(msgspec.Struct, frozen=True, tag_field="type", tag="video_url"):
+class VideoUrlContent(Told, frozen=True, tag_field="type", tag="video_url"):
     """vLLM."""
 
     video_url: MediaUrl
 
 
-class File(msgspec.Struct, frozen=True):
+class File(Told, frozen=True):
     file_data: str | None = None
     file_id: str | None = None
     filename: str | None = None
 
 
-class FileContent(msgspec.Struct, frozen=True, tag_field="type", tag="file"):
+class FileContent(Told, frozen=True, tag_field="type", tag="file"):
     file: File
     cache_control: CacheControl | None = None
     prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
-class RefusalContent(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):
+class RefusalContent(Told, frozen=True, tag_field="type", tag="refusal"):
     refusal: str
 
 
-class ThinkingContent(msgspec.Struct, frozen=True, tag_field="type", tag="thinking"):
+class ThinkingContent(Told, frozen=True, tag_field="type", tag="thinking"):
     """Extension: reasoning given back, as upstream (`text`) or Anthropic (`thinking`) names it."""
 
     text: str | None = None
@@ -110,7 +111,7 @@ class ThinkingContent(msgspec.Struct, frozen=True, tag_field="type", tag="thinki
     signature: str | None = None
 
 
-class RedactedThinkingContent(msgspec.Struct, frozen=True, tag_field="type", tag="redacted_thinking"):
+class RedactedThinkingContent(Told, frozen=True, tag_field="type", tag="redacted_thinking"):
     """Extension: as upstream (`redactedContent`) or Anthropic (`data`) names it."""
 
     redacted_content: str | None = msgspec.field(default=None, name="redactedContent")
@@ -125,22 +126,24 @@ AssistantContent: TypeAlias = TextContent | RefusalContent | ThinkingContent | R
 ToolContent: TypeAlias = TextContent | ImageContent | FileContent | AudioContent
 
 
-class FunctionCall(msgspec.Struct, frozen=True):
+class FunctionCall(Told, frozen=True):
     name: str
     arguments: str | dict[str, msgspec.Raw] | None = None
 
 
-class CustomCall(msgspec.Struct, frozen=True):
+class CustomCall(Told, frozen=True):
     name: str
     input: str = ""
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(Told, frozen=True):
     id: str
     type: str = "function"
     function: FunctionCall | None = None
     custom: CustomCall | None = None
     cache_control: CacheControl | None = None
+    index: Any = None
+    """Of a stream that was put together, sent back; says nothing."""
 
 
 class ThinkingBlock(msgspec.Struct, frozen=True):
@@ -168,20 +171,20 @@ class ReasoningUnion(msgspec.Struct, frozen=True):
     reasoning_content: ReasoningContent | None = msgspec.field(default=None, name="reasoningContent")
 
 
-class SystemMessage(msgspec.Struct, frozen=True, tag_field="role", tag="system"):
+class SystemMessage(Told, frozen=True, tag_field="role", tag="system"):
     content: InstructionContent
     name: str | None = None
     cache_control: CacheControl | None = None
 
 
-class DeveloperMessage(msgspec.Struct, frozen=True, tag_field="role", tag="developer"):
+class DeveloperMessage(Told, frozen=True, tag_field="role", tag="developer"):
     content: InstructionContent
     name: str | None = None
     cache_control: CacheControl | None = None
 
 
 @final
-class UserMessage(msgspec.Struct, frozen=True, tag_field="role", tag="user"):
+class UserMessage(Told, frozen=True, tag_field="role", tag="user"):
     content: str | list[UserContent] | None
     name: str | None = None
     cache_control: CacheControl | None = None
@@ -202,7 +205,7 @@ class Annotation(msgspec.Struct, frozen=True):
 
 
 @final
-class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assistant"):
+class AssistantMessage(Told, frozen=True, tag_field="role", tag="assistant"):
     content: str | list[AssistantContent] | None = None
     name: str | None = None
     refusal: str | None = None
@@ -217,14 +220,14 @@ class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assis
 
 
 @final
-class ToolMessage(msgspec.Struct, frozen=True, tag_field="role", tag="tool"):
+class ToolMessage(Told, frozen=True, tag_field="role", tag="tool"):
     tool_call_id: str
     content: str | list[ToolContent] | None
     name: str | None = None
     cache_control: CacheControl | None = None
 
 
-class FunctionMessage(msgspec.Struct, frozen=True, tag_field="role", tag="function"):
+class FunctionMessage(Told, frozen=True, tag_field="role", tag="function"):
     """Deprecated by OpenAI, still sent."""
 
     name: str
@@ -236,7 +239,7 @@ ChatMessage: TypeAlias = (
 )
 
 
-class Function(msgspec.Struct, frozen=True):
+class Function(Told, frozen=True):
     name: str
     description: str | None = None
     parameters: msgspec.Raw = ABSENT
@@ -244,50 +247,55 @@ class Function(msgspec.Struct, frozen=True):
     cache_control: CacheControl | None = None
 
 
-class ToolDefinition(msgspec.Struct, frozen=True):
+class ToolDefinition(Told, frozen=True):
+    kinds: ClassVar = ("function",)
+
     type: str
     function: Function | None = None
+    custom: msgspec.Raw = ABSENT
     cache_control: CacheControl | None = None
 
 
-class Named(msgspec.Struct, frozen=True):
+class Named(Told, frozen=True):
     name: str
 
 
-class AllowedTool(msgspec.Struct, frozen=True):
+class AllowedTool(Told, frozen=True):
     type: str = "function"
     function: Named | None = None
 
 
-class AllowedTools(msgspec.Struct, frozen=True):
+class AllowedTools(Told, frozen=True):
     mode: str
     tools: list[AllowedTool]
 
 
-class ToolChoiceObject(msgspec.Struct, frozen=True):
+class ToolChoiceObject(Told, frozen=True):
     type: str
     function: Named | None = None
     custom: Named | None = None
     allowed_tools: AllowedTools | None = None
 
 
-class JsonSchema(msgspec.Struct, frozen=True):
+class JsonSchema(Told, frozen=True):
     name: str = ""
     description: str | None = None
     schema: msgspec.Raw = ABSENT
     strict: bool | None = None
 
 
-class ResponseFormatObject(msgspec.Struct, frozen=True):
+class ResponseFormatObject(Told, frozen=True):
     type: str
     json_schema: JsonSchema | None = None
 
 
-class StreamOptions(msgspec.Struct, frozen=True):
+class StreamOptions(Told, frozen=True):
     include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    """Padding against those who watch packets: read to be ignored."""
 
 
-class Thinking(msgspec.Struct, frozen=True):
+class Thinking(Told, frozen=True):
     """Extension: Anthropic's member of the same name."""
 
     type: str
@@ -296,19 +304,19 @@ class Thinking(msgspec.Struct, frozen=True):
     display: str | None = None
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(Told, frozen=True):
     city: str | None = None
     country: str | None = None
     region: str | None = None
     timezone: str | None = None
 
 
-class UserLocation(msgspec.Struct, frozen=True):
+class UserLocation(Told, frozen=True):
     type: str = "approximate"
     approximate: Place | None = None
 
 
-class WebSearchOptions(msgspec.Struct, frozen=True):
+class WebSearchOptions(Told, frozen=True):
     search_context_size: str | None = None
     user_location: UserLocation | None = None
 
@@ -412,10 +420,14 @@ class AnswerAudio(msgspec.Struct, frozen=True):
     transcript: str | None = None
 
 
+class AnswerImageUrl(msgspec.Struct, frozen=True):
+    url: str
+
+
 class AnswerImage(msgspec.Struct, frozen=True):
     """OpenRouter, LiteLLM: a picture that the model made."""
 
-    image_url: ImageUrl | None = None
+    image_url: AnswerImageUrl | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):

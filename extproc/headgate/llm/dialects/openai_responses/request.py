@@ -49,10 +49,12 @@ from headgate.llm.dialects.openai_chat.wire import present
 from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.dialects.openai_responses.echo import echo_of
 from headgate.llm.dialects.openai_responses.request_encoding import encode_request
+from headgate.llm.dialects.openai_responses.response import citation_of
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName
 from headgate.llm.strict import decode_strict, text_of
+from headgate.llm.unknown_members import decode_known
 
 __all__ = ["decode_request", "encode_request"]
 
@@ -245,7 +247,7 @@ class _Items:
                 self._take_models(ToolCallPart(call_id, name, arguments if arguments.strip() else "{}"), path)
             case "function_call_output":
                 call_id = _needed(item.call_id, f"{path}.call_id")
-                result = ToolResultPart(call_id, _output(item.output, f"{path}.output"))
+                result = ToolResultPart(call_id, _output(item.output, f"{path}.output", self._members))
                 self._take_others(result, path)
             case "reasoning":
                 for part in _reasoning_parts(item, lambda: self._raw(index)):
@@ -321,7 +323,8 @@ def _content(content: str | list[wire.ContentPart], path: str, role: Role) -> li
 def _part(part: wire.ContentPart, path: str, role: Role) -> Part:
     match part.type:
         case "input_text" | "output_text" | "text":
-            return TextPart(_text(part, path), _marked(part))
+            citations = tuple(citation_of(each) for each in part.annotations) if part.annotations else ()
+            return TextPart(_text(part, path), _marked(part), citations)
         case "refusal" if role == "assistant":
             return RefusalPart(part.refusal or "")
         case "input_image" | "input_file" | "input_audio" if role != "assistant":
@@ -373,12 +376,13 @@ def _file_source(part: wire.ContentPart, path: str) -> Source:
     raise RequestError("must have file_data, file_url or file_id", path=path, code="invalid_value")
 
 
-def _output(raw: msgspec.Raw, path: str) -> tuple[ToolResultContent, ...]:
+def _output(raw: msgspec.Raw, path: str, members: dict[str, msgspec.Raw]) -> tuple[ToolResultContent, ...]:
     text_of(raw, path)
     try:
-        output = wire.decode_output(raw) if present(raw) else None
+        output, unknown = decode_known(wire.OUTPUT_DECODER, raw, path) if present(raw) else (None, {})
     except msgspec.DecodeError:
         raise RequestError("must be a string or a list of content parts", path=path, code="invalid_value") from None
+    members.update(unknown)
     if isinstance(output, str):
         return (TextPart(output),) if output else ()
     result: list[ToolResultContent] = []

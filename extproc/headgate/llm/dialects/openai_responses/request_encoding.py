@@ -423,7 +423,7 @@ def _text(request: ChatRequest) -> Members:
 def _add_extras(body: Members, request: ChatRequest, losses: list[Loss]) -> None:
     for dialect, members in request.extras.items():
         for name, raw in members.items():
-            if dialect is NAME or (dialect is DialectName.OPENAI_CHAT and name in CHAT_MEMBERS):
+            if (dialect is NAME and "." not in name) or (dialect is DialectName.OPENAI_CHAT and name in CHAT_MEMBERS):
                 body[name] = raw
             elif not (dialect is DialectName.OPENAI_CHAT and name == "verbosity"):
                 losses.append(Loss(name, "dropped", "this dialect has no such parameter"))

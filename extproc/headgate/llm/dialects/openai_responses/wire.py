@@ -7,20 +7,30 @@ Source: <https://platform.openai.com/docs/api-reference/responses>.
 """
 
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
-from headgate.llm.dialects.openai_chat.wire import ABSENT, CacheBreakpoint, ErrorBody
+from headgate.llm.dialects.openai_chat.wire import ABSENT, CacheBreakpoint, ErrorBody, StreamOptions
+from headgate.llm.unknown_members import Told
 
 # --- request ---------------------------------------------------------------------------------------------------------
 
 
-class InputAudio(msgspec.Struct, frozen=True):
+class InputAudio(Told, frozen=True):
     data: str
     format: str
 
 
-class ContentPart(msgspec.Struct, frozen=True):
+class Annotation(msgspec.Struct, frozen=True):
+    type: str = ""
+    url: str | None = None
+    title: str | None = None
+    filename: str | None = None
+    start_index: int | None = None
+    end_index: int | None = None
+
+
+class ContentPart(Told, frozen=True):
     """A part of a message's content or of a tool's output, whatever its type."""
 
     type: str
@@ -34,14 +44,20 @@ class ContentPart(msgspec.Struct, frozen=True):
     filename: str | None = None
     input_audio: InputAudio | None = None
     prompt_cache_breakpoint: CacheBreakpoint | None = None
+    annotations: list[Annotation] | None = None
+    """This and what follows: of the model's own text, sent back."""
+    logprobs: msgspec.Raw = ABSENT
 
 
-class ReasoningText(msgspec.Struct, frozen=True):
+class ReasoningText(Told, frozen=True):
     text: str = ""
+    type: str = ""
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(Told, frozen=True):
     """An item of the conversation, whatever its type. A message needs none."""
+
+    kinds: ClassVar = ("message", "function_call", "reasoning", "item_reference")
 
     type: str | None = None
     id: str | None = None
@@ -53,9 +69,13 @@ class Item(msgspec.Struct, frozen=True):
     output: msgspec.Raw = ABSENT
     summary: list[ReasoningText] | None = None
     encrypted_content: str | None = None
+    status: str | None = None
+    """This and what follows: OpenAI's words on an item of an answer, which come back with it and ask for nothing."""
+    phase: str | None = None
 
 
-class Location(msgspec.Struct, frozen=True):
+class Location(Told, frozen=True):
+    type: str = ""
     city: str | None = None
     region: str | None = None
     country: str | None = None
@@ -67,7 +87,9 @@ class Filters(msgspec.Struct, frozen=True):
     blocked_domains: list[str] | None = None
 
 
-class Tool(msgspec.Struct, frozen=True):
+class Tool(Told, frozen=True):
+    kinds: ClassVar = ("function", "web_search")
+
     type: str
     name: str | None = None
     description: str | None = None
@@ -83,19 +105,19 @@ class Tool(msgspec.Struct, frozen=True):
     user_location: Location | None = None
 
 
-class NamedTool(msgspec.Struct, frozen=True):
+class NamedTool(Told, frozen=True):
     type: str = "function"
     name: str | None = None
 
 
-class ToolChoiceObject(msgspec.Struct, frozen=True):
+class ToolChoiceObject(Told, frozen=True):
     type: str
     name: str | None = None
     mode: str | None = None
     tools: list[NamedTool] | None = None
 
 
-class TextFormat(msgspec.Struct, frozen=True):
+class TextFormat(Told, frozen=True):
     type: str
     name: str | None = None
     description: str | None = None
@@ -103,12 +125,12 @@ class TextFormat(msgspec.Struct, frozen=True):
     strict: bool | None = None
 
 
-class TextConfig(msgspec.Struct, frozen=True):
+class TextConfig(Told, frozen=True):
     format: TextFormat | None = None
     verbosity: str | None = None
 
 
-class ReasoningConfig(msgspec.Struct, frozen=True):
+class ReasoningConfig(Told, frozen=True):
     effort: str | None = None
     summary: str | None = None
     generate_summary: str | None = None
@@ -135,7 +157,7 @@ class Body(msgspec.Struct, frozen=True):
     prompt: msgspec.Raw = ABSENT
     background: bool | None = None
     stream: bool | None = None
-    stream_options: msgspec.Raw = ABSENT
+    stream_options: StreamOptions | None = None
     user: str | None = None
     safety_identifier: str | None = None
     service_tier: str | None = None
@@ -144,7 +166,9 @@ class Body(msgspec.Struct, frozen=True):
 REQUEST_MEMBERS: Final = frozenset(Body.__struct_fields__)
 
 REQUEST_DECODER: Final = msgspec.json.Decoder(Body)
-decode_output = msgspec.json.Decoder(str | list[ContentPart] | None).decode
+OUTPUT_DECODER: Final[msgspec.json.Decoder[str | list[ContentPart] | None]] = msgspec.json.Decoder(
+    str | list[ContentPart] | None
+)
 decode_filters = msgspec.json.Decoder(Filters).decode
 decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 decode_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -161,15 +185,6 @@ class Logprob(msgspec.Struct, frozen=True):
     token: str = ""
     logprob: float = 0.0
     top_logprobs: list[TopLogprob] | None = None
-
-
-class Annotation(msgspec.Struct, frozen=True):
-    type: str = ""
-    url: str | None = None
-    title: str | None = None
-    filename: str | None = None
-    start_index: int | None = None
-    end_index: int | None = None
 
 
 class AnswerPart(msgspec.Struct, frozen=True):
