@@ -8,6 +8,7 @@
 --                 processed  true where the processor may serve an attempt: it publishes what it has counted, which is more
 --                 page   the JSON that answers for a web page, in the client's dialect
 --                 text   list of what stands before an answer's text, but for spaces and its quote; absent where an answer has none
+--                 texts  the same for each of `chats`, where they differ
 --                 chats  list of {word, event, words…}: a stream that holds the first word is a chat, and whole if it holds one of
 --                        the others; else the event ends it, in the client's dialect. What a model writes can hide a cut, no more
 --
@@ -62,12 +63,12 @@ local function text_of(said)
   return starts
 end
 
-local function chats_of(said)
+local function chats_of(said, texts)
   local chats = {}
   for index, chat in ipairs(said or {}) do
     local ends = {}
     for place = 3, #chat do ends[place - 2] = unquoted(chat[place]) end
-    chats[index] = { begins = unquoted(chat[1]), cut = chat[2], ends = ends }
+    chats[index] = { begins = unquoted(chat[1]), cut = chat[2], ends = ends, text = texts and text_of(texts[index]) }
   end
   return chats
 end
@@ -82,7 +83,7 @@ local function context_of(h)
   if context then return context end
   if contexts_known == CONTEXTS_MAX then contexts, contexts_known = {}, 0 end
   context = { costs = said:get("costs") or {}, hides = said:get("hides"), processed = said:get("processed"), page = said:get("page"),
-    text = text_of(said:get("text")), chats = chats_of(said:get("chats")) }
+    text = text_of(said:get("text")), chats = chats_of(said:get("chats"), said:get("texts")) }
   contexts[key], contexts_known = context, contexts_known + 1
   return context
 end
@@ -232,7 +233,7 @@ end
 local function count(h, state, text)
   -- the usage of a whole answer counts all of it
   if not state.streamed and state.counts.output_tokens and not state.estimated then return end
-  local starts = state.context.text
+  local starts = state.chat and state.chat.text or state.context.text
   if not starts then return end
   local at = state.rest and math.max(#text - state.rest + 1, 1) or 1
   for index = 1, #starts do state.written = state.written + written_behind(starts[index], text, at) end
@@ -372,8 +373,8 @@ local function piece(h, state, chunk, text)
   if state.asked_at then begin(h, state) end
   local ended = state.streamed and ends_event(text)
   if state.held then trim(h, state, chunk, text, ended) else read(h, state, text, ended) end
-  count(h, state, text)
   if not state.over then watch(state, text, ended) end
+  count(h, state, text)
   state.rest = nil
 end
 

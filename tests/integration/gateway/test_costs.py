@@ -205,7 +205,20 @@ WRITING = (
     + _event("content_block_start", index=0, content_block={"type": "text", "text": ""})
     + b"".join(_event("content_block_delta", index=0, delta={"type": "text_delta", "text": WORDS}) for _ in range(10))
 )
+PROMPTED = b"".join(
+    b"data: %b\n\n"
+    % json.dumps({"id": "c", "object": "text_completion", "choices": [{"index": 0, "text": WORDS}]}).encode()
+    for _ in range(10)
+)
 UNREPORTED = {
+    "native completions without usage": (
+        "/v1/completions",
+        "priced",
+        "openai",
+        PROMPTED + b"data: [DONE]\n\n",
+        None,
+        100,
+    ),
     "native chat without usage": ("/v1/chat/completions", "priced", "openai", CHAT + b"data: [DONE]\n\n", None, 100),
     "native chat that ends too early": ("/v1/chat/completions", "priced", "openai", CHAT, None, 100),
     "native messages that end too early": ("/v1/messages", "priced-claude", "anthropic", WRITING, 9, 101),
@@ -225,8 +238,9 @@ UNREPORTED = {
 def test_what_passed_is_counted_where_nobody_reports_it(stage: Stage, name: str) -> None:
     path, model, provider, stream, prompt, written = UNREPORTED[name]
     stage[provider].answer(Raw(body=stream, content_type="text/event-stream"))
+    asked = {"prompt": "Hello!"} if path == "/v1/completions" else {"messages": MESSAGES}
     path = f"{path}?unreported={name.replace(' ', '-')}"
-    body = {"model": model, "messages": MESSAGES, "max_tokens": 9, "stream": True}
+    body = {"model": model, **asked, "max_tokens": 9, "stream": True}
     assert stage.post(path, body, anthropic_version="2023-06-01").status_code == 200
     (entry,) = stage.access(lambda entry: entry["path"] == path)
     published = entry["metadata"]

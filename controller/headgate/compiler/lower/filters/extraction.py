@@ -282,6 +282,7 @@ def _page(dialect: DialectName) -> str:
 
 _TEXT: Mapping[DialectName, Sequence[str]] = {
     DialectName.OPENAI_CHAT: ('content":', '"arguments":'),
+    DialectName.OPENAI_COMPLETIONS: ('"text":',),
     DialectName.OPENAI_RESPONSES: ('"delta":', '"text":'),
     DialectName.ANTHROPIC_MESSAGES: ('"text":', '"thinking":', '"partial_json":'),
     DialectName.GEMINI: ('"text":',),
@@ -301,10 +302,15 @@ def _cut(dialect: DialectName) -> bytes:
 _OPENAI_CHATS = (DialectName.OPENAI_CHAT, DialectName.OPENAI_COMPLETIONS, DialectName.OPENAI_RESPONSES)
 
 
+def _spoken(dialect: DialectName) -> Sequence[DialectName]:
+    """The dialects of a class of paths: one may serve all of OpenAI's."""
+    return _OPENAI_CHATS if dialect is DialectName.OPENAI_CHAT else (dialect,)
+
+
 def _chats(dialect: DialectName, *, as_hex: bool) -> Sequence[Sequence[str]]:
-    """The streams of a class of paths, as the scripts tell them: one may serve all of OpenAI's. An event follows the
-    half of one that may have come before it."""
-    spoken = _OPENAI_CHATS if dialect is DialectName.OPENAI_CHAT else (dialect,)
+    """The streams of a class of paths, as the scripts tell them. An event follows the half of one that may have come
+    before it."""
+    spoken = _spoken(dialect)
     cuts = {each: _cut(each).hex() if as_hex else "\n\n" + _cut(each).decode() for each in spoken}
     return [[STREAM_ENDS[each].begins, cuts[each], *STREAM_ENDS[each].ends] for each in spoken]
 
@@ -330,6 +336,8 @@ def _usage_script(
         context["text"] = _TEXT[text]
     if streams is not None:
         context["chats"] = _chats(streams, as_hex=name != "usage")
+        if text is not None and len(spoken := _spoken(streams)) > 1:
+            context["texts"] = [_TEXT[each] for each in spoken]
     if name == "usage":
         context["page"] = _page(dialect)
         if processed:
