@@ -2,12 +2,20 @@
 
 Each script is one filter's whole code; what differs between clusters or routes comes in its `filter_context`, named in
 the script's first comment. A script decides nothing that the compiler could decide.
+
+Envoy copies a context whenever a script asks for it, value by value. Where there is more than a few it is one text, an
+expression of Lua (`expression`), which the script reads once.
 """
 
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeAlias
+
+Value: TypeAlias = "str | bytes | float | bool | Sequence[Value] | Mapping[str, Value] | None"
 
 
 @cache
@@ -38,3 +46,29 @@ def by_virtual_host(name: str) -> str:
 def directory() -> Path:
     """Where the scripts are installed, for an Envoy on the same machine."""
     return Path(str(files("headgate.lua")))
+
+
+_UNSAFE = re.compile(r"[^ !#-\[\]-~]")
+
+
+def _quoted(text: bytes) -> str:
+    return '"' + _UNSAFE.sub(lambda found: f"\\{ord(found[0]):03d}", text.decode("latin-1")) + '"'
+
+
+def expression(value: Value) -> str:
+    """The value as Lua writes it; equal values have equal texts."""
+    match value:
+        case str():
+            return _quoted(value.encode())
+        case bytes():
+            return _quoted(value)
+        case None:
+            return "nil"
+        case bool():
+            return "true" if value else "false"
+        case Mapping():
+            return "{" + ",".join(f"[{expression(name)}]={expression(value[name])}" for name in sorted(value)) + "}"
+        case Sequence():
+            return "{" + ",".join(map(expression, value)) + "}"
+        case _:
+            return repr(value)

@@ -1,15 +1,14 @@
 -- Reads the usage of an answer as it passes, in dialects that Envoy's own extraction does not know: AWS's Converse (JSON and
 -- event streams) and Cohere's chat (JSON and server-sent events). The bytes pass as they are.
 --
--- filter_context: costs = list of {cost's metadata key, name of the count that it is}, for costs that are plain counts; what
+-- filter_context: told, the text of a table: costs = list of {cost's metadata key, name of the count that it is}, for costs that are plain counts; what
 -- is computed has no trailer here to be computed into (costs.lua), and is charged by limits alone.
 --
 -- Until usage comes, or if it never does, a quarter of the text's bytes are its tokens, marked as estimated (usage.lua).
 --
 -- Of a stream the time to its first piece is published with that, and when it ends the time between two tokens.
 --
--- chats = {{word, event in hexadecimal digits, word}}: a stream with the first word and not the last is cut, and ended by the
--- event (usage.lua).
+-- chats = {{word, event, word}}: a stream with the first word and not the last is cut, and ended by the event (usage.lua).
 --
 -- The last member "usage" with counts counts: text and the arguments of calls have their quotes escaped, or come before it.
 -- What is kept of what has passed is an unfinished usage, at most HELD_BYTES_MAX of it, or the start of its name.
@@ -24,6 +23,20 @@ local NEWS_BYTES = 256
 local EDGE_BYTES = 24
 -- Where a class of paths is more than chats: what turns out to be one is counted by this.
 local TEXT = { '"text":' }
+
+local CONTEXTS_MAX = 4096
+local contexts, contexts_known = {}, 0
+
+-- What the context says, read once.
+local function context_of(h)
+  local told = h:filterContext():get("told")
+  local context = contexts[told]
+  if context then return context end
+  if contexts_known == CONTEXTS_MAX then contexts, contexts_known = {}, 0 end
+  context = loadstring("return " .. told)()
+  contexts[told], contexts_known = context, contexts_known + 1
+  return context
+end
 
 local function number(object, name)
   return tonumber(object:match('"' .. name .. '"%s*:%s*(%d+)')) or 0
@@ -61,7 +74,7 @@ local function publish(h, usage)
   local metadata = h:streamInfo():dynamicMetadata()
   for name, count in pairs(counts) do metadata:set("io.envoy.ai_gateway", name, math.min(count, COUNT_MAX)) end
   metadata:set("io.envoy.ai_gateway", "usage_source", "reported")
-  for _, cost in ipairs(h:filterContext():get("costs") or {}) do
+  for _, cost in ipairs(context_of(h).costs or {}) do
     metadata:set("io.envoy.ai_gateway", cost[1], math.min(counts[cost[2]] or 0, COUNT_MAX))
   end
   return true
@@ -99,10 +112,6 @@ local function holds(word, before, text)
   return text:find(word, 1, true) ~= nil or (before .. text:sub(1, EDGE_BYTES)):find(word, 1, true) ~= nil
 end
 
-local function from_hex(digits)
-  return (digits:gsub("%x%x", function(byte) return string.char(tonumber(byte, 16)) end))
-end
-
 local function estimate(h, written, bytes)
   local metadata, output = h:streamInfo():dynamicMetadata(), math.ceil(written / BYTES_PER_TOKEN)
   local counts = { output_tokens = output }
@@ -112,7 +121,7 @@ local function estimate(h, written, bytes)
   end
   metadata:set("io.envoy.ai_gateway", "usage_source", "estimated")
   for name, count in pairs(counts) do metadata:set("io.envoy.ai_gateway", name, count) end
-  for _, cost in ipairs(h:filterContext():get("costs") or {}) do
+  for _, cost in ipairs(context_of(h).costs or {}) do
     if counts[cost[2]] then metadata:set("io.envoy.ai_gateway", cost[1], counts[cost[2]]) end
   end
 end
@@ -138,9 +147,10 @@ function envoy_on_response(h)
   local held, reported, written, told = "", false, 0, 0
   local asked, first = asked_at(h, headers), nil
   local bytes = (headers:get("x-headgate-began") or ""):match("%+(%d+)$")
-  local starts = h:filterContext():get("text")
+  local context = context_of(h)
+  local starts = context.text
   local kind = h:headers():get("content-type") or ""
-  local chats = kind:lower():find("stream", 1, true) and h:filterContext():get("chats")
+  local chats = kind:lower():find("stream", 1, true) and context.chats
   local begins, cut, ends = unpack(chats and chats[1] or {})
   local begun, edge = false, ""
   for chunk in h:bodyChunks() do
@@ -164,7 +174,7 @@ function envoy_on_response(h)
       end
     elseif begun and ends then
       local published = h:streamInfo():dynamicMetadata():get("io.envoy.ai_gateway") or {}
-      if published.lane ~= "extproc" then chunk:setBytes(from_hex(cut)) end
+      if published.lane ~= "extproc" then chunk:setBytes(cut) end
     end
   end
   if not reported and written > told then estimate(h, written, bytes) end

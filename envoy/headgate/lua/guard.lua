@@ -47,16 +47,17 @@ local function wrong(s)
 end
 
 local function run(h)
-  local kind = h:headers():get("content-type")
-  if kind and not kind:lower():find("json", 1, true) then return end
   local body = h:body()
   if not body then return end
   local text = body:getBytes(0, body:length())
   local lower = text:lower()
   local _, first = lower:find('"model"', 1, true)
   -- \u006. can spell the letters of "model"
-  local suspicious = (first and lower:find('"model"', first, true)) or lower:find("\\u006", 1, true)
-  local why = suspicious and wrong(text)
+  if not ((first and lower:find('"model"', first, true)) or lower:find("\\u006", 1, true)) then return end
+  -- asked for late: nearly no request comes here, and a header costs as much as the rest
+  local kind = h:headers():get("content-type")
+  if kind and not kind:lower():find("json", 1, true) then return end
+  local why = wrong(text)
   if why then h:respond({ [":status"] = "400", ["content-type"] = "text/plain" }, "the request body " .. why) end
 end
 

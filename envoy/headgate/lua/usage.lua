@@ -1,6 +1,6 @@
 -- Reads the usage of an answer as it passes, in every dialect; and answers 502 for a web page where a model's answer was to be.
 --
--- filter_context: key    a text that no two contexts share unless all of this is equal
+-- filter_context: told, the text of a table:
 --                 costs  list of {cost's metadata key, name of the count that it is}, for costs that are plain counts; what
 --                        is computed is computed at the end of the answer (costs.lua)
 --                 hides  true where the gateway forced stream_options.include_usage: the chunk that it brought is kept from
@@ -75,16 +75,16 @@ end
 
 local contexts, contexts_known = {}, 0
 
--- What the context says, read once for each key.
+-- What the context says, read once.
 local function context_of(h)
-  local said = h:filterContext()
-  local key = said:get("key")
-  local context = contexts[key]
+  local told = h:filterContext():get("told")
+  local context = contexts[told]
   if context then return context end
   if contexts_known == CONTEXTS_MAX then contexts, contexts_known = {}, 0 end
-  context = { costs = said:get("costs") or {}, hides = said:get("hides"), processed = said:get("processed"), page = said:get("page"),
-    text = text_of(said:get("text")), chats = chats_of(said:get("chats"), said:get("texts")) }
-  contexts[key], contexts_known = context, contexts_known + 1
+  local said = loadstring("return " .. told)()
+  context = { costs = said.costs or {}, hides = said.hides, processed = said.processed, page = said.page,
+    text = text_of(said.text), chats = chats_of(said.chats, said.texts) }
+  contexts[told], contexts_known = context, contexts_known + 1
   return context
 end
 

@@ -49,12 +49,12 @@ from headgate.compiler.lower.wire import (
     extension,
     http_filter,
     inline,
-    keyed,
     literal,
     packed,
     script,
     set_header,
     struct,
+    told,
 )
 from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
@@ -185,7 +185,7 @@ def _prefix(backend: Backend, *, deployments: bool) -> str:
 def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Json]:
     deployments = _has_deployments(backend)
     models_path = _MODELS_PATHS.get(backend.dialect) if backend.dialect is not None else None
-    values: dict[str, Json] = {
+    values: dict[str, lua.Value] = {
         "root": options.path_root.rstrip("/"),
         "host": backend.authority,
         "prefix": _prefix(backend, deployments=deployments),
@@ -202,8 +202,7 @@ def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Js
     }
     if options.envoy_gateway or not backend.alone:  # else routes say it, for less
         values["publish"] = published.names(backend, route, metadata.LANE_NATIVE)
-    known = {name: value for name, value in values.items() if value}
-    return keyed({"backend": known})
+    return told({name: value for name, value in values.items() if value})
 
 
 def scripts_by_host(options: Options) -> bool:

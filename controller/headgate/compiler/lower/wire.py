@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from hashlib import sha256
 
-import msgspec
 from envoy.config.core.v3.address_pb2 import Address, Pipe, SocketAddress
 from envoy.config.core.v3.base_pb2 import DataSource, HeaderValueOption
 from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
@@ -52,9 +50,9 @@ def duration(seconds: float) -> Duration:
     return Duration(seconds=whole, nanos=round((seconds - whole) * 1_000_000_000))
 
 
-def keyed(values: Mapping[str, Json]) -> dict[str, Json]:
-    """The values and, as `key`, a text that no two that differ share: scripts know by it what they have read before."""
-    return {"key": sha256(msgspec.json.encode(values, order="sorted")).hexdigest()[:32], **values}
+def told(values: Mapping[str, lua.Value]) -> dict[str, Json]:
+    """The context of a script that reads it once: see `headgate.lua`."""
+    return {"told": lua.expression(values)}
 
 
 def struct(values: Mapping[str, Json]) -> Struct:

@@ -29,22 +29,22 @@ from envoy.extensions.filters.http.json_to_metadata.v3.json_to_metadata_pb2 impo
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from google.protobuf.any_pb2 import Any
+from headgate import lua
 from headgate.compiler import cel, ir
 from headgate.compiler.lanes import CLASSES, OPENAI, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, MESSAGE_TIMEOUT_SECONDS
 from headgate.compiler.lower.wire import (
-    Json,
     add_header_if_absent,
     duration,
     http_filter,
-    keyed,
     literal,
     packed,
     regex,
     script,
     set_header,
     struct,
+    told,
 )
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
@@ -307,12 +307,11 @@ def _spoken(dialect: DialectName) -> Sequence[DialectName]:
     return _OPENAI_CHATS if dialect is DialectName.OPENAI_CHAT else (dialect,)
 
 
-def _chats(dialect: DialectName, *, as_hex: bool) -> Sequence[Sequence[str]]:
-    """The streams of a class of paths, as the scripts tell them. An event follows the half of one that may have come
-    before it."""
+def _chats(dialect: DialectName, *, before: bytes) -> Sequence[Sequence[str | bytes]]:
+    """The streams of a class of paths, as the scripts tell them. `before` is what stands before an event, as half of one
+    may have come."""
     spoken = _spoken(dialect)
-    cuts = {each: _cut(each).hex() if as_hex else "\n\n" + _cut(each).decode() for each in spoken}
-    return [[STREAM_ENDS[each].begins, cuts[each], *STREAM_ENDS[each].ends] for each in spoken]
+    return [[STREAM_ENDS[each].begins, before + _cut(each), *STREAM_ENDS[each].ends] for each in spoken]
 
 
 _CHATS = frozenset(
@@ -331,11 +330,11 @@ def _usage_script(
     streams: DialectName | None,
     processed: bool,
 ) -> Any:
-    context: dict[str, Json] = {}
+    context: dict[str, lua.Value] = {}
     if text is not None:
         context["text"] = _TEXT[text]
     if streams is not None:
-        context["chats"] = _chats(streams, as_hex=name != "usage")
+        context["chats"] = _chats(streams, before=b"\n\n" if name == "usage" else b"")
         if text is not None and len(spoken := _spoken(streams)) > 1:
             context["texts"] = [_TEXT[each] for each in spoken]
     if name == "usage":
@@ -346,8 +345,7 @@ def _usage_script(
         context["costs"] = counts
     if hides:
         context["hides"] = True
-    # only `usage` remembers what it has read
-    return packed(LuaPerRoute(name=name, filter_context=struct(keyed(context) if name == "usage" else context)))
+    return packed(LuaPerRoute(name=name, filter_context=struct(told(context))))
 
 
 def _script_of(rule: ir.Rule, path_class: PathClass, *, processor_alone: bool = False) -> Any:
