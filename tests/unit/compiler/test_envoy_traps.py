@@ -164,14 +164,14 @@ def test_every_attempt_strips_credentials_before_anyone_sees_them(case: str) -> 
 def test_nothing_of_the_configuration_depends_on_a_filter_installed_disabled(case: str) -> None:
     """Which filters run is decided when headers come; which route a request takes only after its body.
 
-    The processors are the exceptions: the listener's is switched on by path, and a cluster's when the request, whose
-    route is known by then, is sent.
+    The exceptions are what the path switches on, in the listener, and a cluster's processor, which is switched on when
+    the request, whose route is known by then, is sent.
     """
     disabled = [
         entry["name"] for entry in everything(case) if entry.get("disabled") is True and "typed_config" in entry
     ]
     processors = {f"headgate.ext_proc/{dialect}{suffix}" for dialect in TRANSLATED for suffix in ("", "/forced")}
-    assert set(disabled) <= {"headgate.ext_proc/router", *processors}
+    assert set(disabled) <= {"headgate.ext_proc/router", "headgate.lua/path_model", *processors}
 
 
 @every_case

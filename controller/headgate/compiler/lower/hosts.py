@@ -154,7 +154,8 @@ def _set_mapped(matcher: Matcher, order: Sequence[Ranked], options: Options, how
     listing = {path: (*found, rest, own.listing.last.get(path, b""), last) for path, found in own.listing.first.items()}
     posts = set_by_method(matcher, listing, rest + last)
     tree = _set_apart(posts, in_order, options, how)
-    tree.on_no_match.CopyFrom(route_list((_for_posts([*own.first, *others, *own.last]),)))
+    first = own.first if any_model else [*replies.awaiting_routes(options.path_root), *own.first]
+    tree.on_no_match.CopyFrom(route_list((_for_posts([*first, *others, *own.last]),)))
 
 
 _InOrder = Mapping[str, tuple[Ranked, ...]]

@@ -5,8 +5,9 @@ Answers: a script reads the usage as it passes; the answer's bytes never change,
 which it drops, and for a web page, which is no answer. Where costs are computed, `ai_protocol_manager` ends the answer
 with synthetic trailers, `header_mutation` evaluates each cost into such a trailer, and a script moves it into metadata.
 
-All are installed enabled and do nothing until the route tells them to: Envoy decides about filters installed disabled
-when the headers come, and which route a request takes is known only after its body.
+Most are installed enabled and do nothing until the route tells them to: Envoy decides about filters installed disabled
+when the headers come, and which route a request takes is known only after its body. What its path decides is
+installed disabled.
 """
 
 from collections import Counter
@@ -157,12 +158,12 @@ def model_header() -> HttpFilter:
 
 
 def path_model(options: Options) -> HttpFilter:
-    """The model of a path that names it. Runs on the routes that refuse such paths (`replies.path_model_routes`)."""
-    return http_filter(PATH_MODEL, _scripts("path_model", options=options))
+    """The model of a path that names it. Switched on by path (`replies.path_model_routes`)."""
+    return http_filter(PATH_MODEL, _scripts("path_model", options=options), disabled=True)
 
 
 def path_model_enabled() -> Any:
-    """Per-route config that runs `path_model`."""
+    """Per-route config that switches `path_model` on."""
     return packed(LuaPerRoute(name="path_model"))
 
 
