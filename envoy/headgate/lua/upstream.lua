@@ -323,7 +323,7 @@ local function run(h)
   local headers, backend = h:headers(), backend_of(h:filterContext())
   local path = headers:get(":path")
   local first, seen, metadata = headers:get("x-envoy-attempt-count") == "1", nil, nil
-  if not first or backend.rewrites or backend.include_usage or backend.azure_version or backend.publish then
+  if not first or backend.include_usage or backend.azure_version or backend.publish then
     metadata = h:streamInfo():dynamicMetadata()
     seen = metadata:get("headgate") or {}
   end
@@ -356,7 +356,8 @@ local function run(h)
     if type(stream.value) ~= "boolean" then return refuse(h, "the request body's 'stream' must be true or false") end
   end
   local include_usage = stream ~= nil and stream.value
-  local rewrites = json and (backend.rewrites or include_usage) and seen.model ~= nil
+  -- of a first attempt its header says whether there is a model, for less than metadata
+  local rewrites = json and (backend.rewrites or include_usage) and (seen and seen.model or headers:get("x-ai-eg-model")) ~= nil
   -- a backend alone rewrites the body in each attempt, and so the length with it
   if not kept and (root or translated or (rewrites and not backend.alone) or backend.managed or sent_path ~= path) then
     keep(metadata or h:streamInfo():dynamicMetadata(), headers, path, backend.managed)

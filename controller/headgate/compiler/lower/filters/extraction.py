@@ -309,8 +309,8 @@ def _spoken(dialect: DialectName) -> Sequence[DialectName]:
 
 
 def _chats(dialect: DialectName, *, before: bytes) -> Sequence[Sequence[str | bytes]]:
-    """The streams of a class of paths, as the scripts tell them. `before` is what stands before an event, as half of one
-    may have come."""
+    """The streams of a class of paths, as the scripts tell them. `before` is what stands before an event, as half of
+    one may have come."""
     spoken = _spoken(dialect)
     return [[STREAM_ENDS[each].begins, before + _cut(each), *STREAM_ENDS[each].ends] for each in spoken]
 
