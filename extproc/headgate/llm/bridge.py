@@ -7,16 +7,18 @@ type. Once bytes of a stream have gone out, every failure is the client's dialec
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
 from headgate.llm.answer_losses import losses_of
 from headgate.llm.bridge_stream import HeaderEdits, StreamTranslation
-from headgate.llm.canonical import ChatResponse, Reasoning
+from headgate.llm.canonical import ChatRequest, ChatResponse, Reasoning
+from headgate.llm.capabilities import openai_facts
 from headgate.llm.content_coding import GZIP_MAGIC, Inflater, inflate_request
 from headgate.llm.dialects.dialect import ChatDialect, ReplyContext, Target
-from headgate.llm.endpoints import NO_PATH, Endpoint, path_facts
+from headgate.llm.endpoints import NO_PATH, Endpoint, PathFacts, path_facts
 from headgate.llm.errors import ErrorDetail, UnsupportedTranslation, UpstreamError
 from headgate.llm.estimates import completed, prompt_tokens, tokens_of, written_by
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
@@ -47,6 +49,7 @@ class BridgePlan:
         "_framing",
         "_host",
         "_provider",
+        "_reasoning",
         "_request_headers",
         "_targets",
         "_vendor",
@@ -65,9 +68,12 @@ class BridgePlan:
         targets: tuple[Endpoint, Endpoint],
         client: ChatDialect,
         provider: ChatDialect,
+        reasoning: "BridgePlan | None" = None,
     ) -> None:
+        """`reasoning`: to another API of the backend's, for those of its models that reason with tools only there."""
         self.endpoint = endpoint
         self.facts = facts
+        self._reasoning = reasoning
         self._host = host
         self._targets = targets
         self._client = client
@@ -90,6 +96,12 @@ class BridgePlan:
             body = inflate_request(body, bytes_max=facts.body_bytes_max)
         path = path_facts(self.endpoint, headers.get(header_names.ORIGINAL_PATH) or headers.get(":path", ""))
         request = self._client.decode_request(body, path)
+        if self._reasoning is not None and reasons_with_tools(request, facts):
+            return replace(self._reasoning._encoded(request, path, len(body), headers), asked=self._reasoning)
+        return self._encoded(request, path, len(body), headers)
+
+    def _encoded(self, request: ChatRequest, path: PathFacts, size: int, headers: Mapping[str, str]) -> UpstreamRequest:
+        facts = self.facts
         model = facts.model or request.model
         target = Target(
             model=model,
@@ -119,13 +131,15 @@ class BridgePlan:
             client_path=path,
             echo=request.echo,
             losses=losses,
-            prompt_tokens=prompt_tokens(request, len(body)),
+            prompt_tokens=prompt_tokens(request, size),
         )
 
     def open_response(
         self, request: UpstreamRequest, status: int, headers: Mapping[str, str], created: int
     ) -> ResponseTranslation:
         """See `exchange.Plan`."""
+        if isinstance(request.asked, BridgePlan):
+            return request.asked.open_response(replace(request, asked=None), status, headers, created)
         if not (200 <= status < 300 or 400 <= status < 600):
             # A redirection would send the client, with its prompt, where a provider says.
             raise UpstreamError(f"the provider answered {status}, which no API answers")
@@ -160,6 +174,16 @@ class BridgePlan:
 
     def _facts_bound(self) -> int:
         return self.facts.body_bytes_max
+
+
+def reasons_with_tools(request: ChatRequest, backend: BackendFacts) -> bool:
+    """Whether a model that does both in OpenAI's responses API alone is to reason, and may call functions."""
+    facts = openai_facts(backend.model or request.model, backend.models)
+    if not request.tools or facts.tools_while_reasoning:
+        return False
+    wanted = request.reasoning
+    off = wanted is not None and (wanted.mode == "disabled" or (not wanted.mode and wanted.effort == "none"))
+    return not off or "none" not in facts.efforts
 
 
 def _reasoning_name(reasoning: Reasoning | None) -> str:

@@ -203,6 +203,8 @@ class OpenAIFacts:
     """`developer` is known; elsewhere only `system` is safe."""
     sampling: bool = True
     """`temperature`, `top_p` other than 1 are taken."""
+    penalties: bool = True
+    """`frequency_penalty`, `presence_penalty` are taken."""
     tools_while_reasoning: bool = True
     """Functions may be offered while it reasons; else only with the effort `none`."""
     stop_max: int = 1_000
@@ -257,7 +259,8 @@ _ALWAYS_REASONING: Final = replace(_GPT_5_6, efforts=_LOW_TO_MAX)
 _THINKING_SWITCH: Final = OpenAIFacts(
     thinking=frozenset(("enabled", "disabled")), reasoning_history="reasoning_content"
 )
-_GROK: Final = OpenAIFacts(efforts=_LOW_TO_HIGH)
+_GROK: Final = OpenAIFacts(penalties=False, stop_max=0)
+"""Grok that reasons. <https://docs.x.ai/docs/guides/reasoning>: it refuses penalties and stop sequences."""
 _MISTRAL: Final = OpenAIFacts(efforts=("none", "high"))
 
 _SEARCHING: Final = OpenAIFacts(
@@ -309,11 +312,14 @@ OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("gpt-3.5", _openai_classic(4_096)),
     ("chatgpt-4o", _openai_classic(16_384)),
     ("chatgpt-", _openai_classic()),
-    ("grok-3-mini", OpenAIFacts(efforts=("low", "high"))),
-    ("grok-4.20", OpenAIFacts()),  # reasons or does not, by its name
-    ("grok-4.1", OpenAIFacts()),
-    ("grok-4.3", OpenAIFacts(efforts=("none", *_LOW_TO_HIGH))),
-    ("grok-4.", _GROK),
+    ("non-reasoning", OpenAIFacts()),  # Grok, from 4-fast to 4.20: reasons or does not, by its name
+    ("grok-3-mini", replace(_GROK, efforts=("low", "high"))),
+    ("grok-4.20", _GROK),
+    ("grok-4.1", _GROK),
+    ("grok-4.3", replace(_GROK, efforts=("none", *_LOW_TO_HIGH))),
+    ("grok-4.", replace(_GROK, efforts=_LOW_TO_HIGH)),
+    ("grok-4", _GROK),
+    ("grok-code", _GROK),
     ("mistral-small", _MISTRAL),
     ("mistral-medium", _MISTRAL),
     ("gemini-2.5", OpenAIFacts(efforts=("none", *_LOW_TO_HIGH))),

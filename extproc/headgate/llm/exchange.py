@@ -42,7 +42,7 @@ class UpstreamRequest:
     echo: bytes = b""
     """What the client's dialect repeats of its request in the answer."""
     asked: object = None
-    """An operation's canonical request, for the plan that made it."""
+    """For the plan that made it: an operation's canonical request, or of a chat the plan that took it over."""
     prompt_tokens: int = 0
     """What the prompt comes to, for providers that do not count it (`estimates`); 0 where nobody wants to know."""
     local: LocalCount | None = None

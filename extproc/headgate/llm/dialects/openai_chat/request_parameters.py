@@ -200,12 +200,13 @@ def add_sampling(body: Members, request: ChatRequest, facts: OpenAIFacts, losses
     ):
         if value is None:
             continue
-        if facts.sampling or name not in _CLASSIC:
+        if (facts.sampling or name not in _CLASSIC) and (facts.penalties or name not in _PENALTIES):
             body[name] = value
         else:
             losses.append(Loss(name, "dropped", "models that reason do not take it"))
 
 
+_PENALTIES: Final = frozenset(("frequency_penalty", "presence_penalty"))
 _CLASSIC: Final = frozenset(("frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "logit_bias"))
 """<https://platform.openai.com/docs/guides/reasoning>: refused by OpenAI's reasoning models, like temperatures."""
 
