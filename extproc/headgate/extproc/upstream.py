@@ -23,7 +23,6 @@ from headgate.extproc.answers import INTERNAL_ERROR, JSON_HEADERS, encode_error,
 from headgate.extproc.body_buffer import BodyBuffer
 from headgate.extproc.content_encoding import ContentDecoder, content_decoder
 from headgate.extproc.events import (
-    NO_CONTEXT,
     NO_HEADERS,
     NO_NAMESPACES,
     NOTHING,
@@ -153,7 +152,23 @@ class UpstreamSession:
     def receive(self, event: Event) -> Actions:
         """What to tell Envoy. Clients' and providers' errors are answers; any other exception is a bug: see `crash`."""
         try:
-            return self._receive(event)
+            match event:
+                case ResponseBody():  # first: most events are pieces of a stream
+                    return self._on_response_body(event)
+                case RequestHeaders():
+                    return self._on_request_headers(event)
+                case RequestBody():
+                    return self._on_request_body(event)
+                case RequestTrailers():
+                    return self._on_request_trailers()
+                case ResponseHeaders():
+                    return self._on_response_headers(event)
+                case ResponseTrailers():
+                    return self._on_response_trailers()
+                case PromptCounted():
+                    return (self._answer_count(event),)
+                case _:
+                    assert_never(event)
         except TranslationError as error:
             return self._fail(error.detail(), _phase_of(event))
 
@@ -176,36 +191,17 @@ class UpstreamSession:
             complete=self._progress is Progress.DONE,
         )
 
-    def _receive(self, event: Event) -> Actions:
-        self._read_modes(event)
-        match event:
-            case ResponseBody():  # first: most events are pieces of a stream
-                return self._on_response_body(event)
-            case RequestHeaders():
-                return self._on_request_headers(event)
-            case RequestBody():
-                return self._on_request_body(event)
-            case RequestTrailers():
-                return self._on_request_trailers()
-            case ResponseHeaders():
-                return self._on_response_headers(event)
-            case ResponseTrailers():
-                return self._on_response_trailers()
-            case PromptCounted():
-                return (self._answer_count(event),)
-            case _:
-                assert_never(event)
-
-    def _read_modes(self, event: Event) -> None:
-        if isinstance(event, PromptCounted) or event.context is NO_CONTEXT or event.context.request_body_mode is None:
-            return
-        self._request_mode = event.context.request_body_mode
-        self._response_mode = event.context.response_body_mode or BodyMode.NONE
-
     # Request
+
+    def _read_modes(self, first: Context) -> None:
+        """How bodies are sent: the first event of a stream tells it."""
+        if first.request_body_mode is not None:
+            self._request_mode = first.request_body_mode
+            self._response_mode = first.response_body_mode or BodyMode.NONE
 
     def _on_request_headers(self, event: RequestHeaders) -> Actions:
         self._saw_request_headers = True
+        self._read_modes(event.context)
         self._original_headers = event.headers
         if self._endpoint is None:
             self._endpoint = _endpoint_of(event.headers)
@@ -219,6 +215,7 @@ class UpstreamSession:
 
     def _on_request_body(self, event: RequestBody) -> Actions:
         if not self._saw_request_headers:
+            self._read_modes(event.context)
             self._original_headers = _headers_of(event.context) or self._original_headers
             if self._endpoint is None:
                 self._endpoint = _endpoint_of(self._original_headers)

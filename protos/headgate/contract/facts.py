@@ -67,6 +67,8 @@ class BackendFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     """modelNameOverride; empty keeps the client's model."""
     route: str = ""
     """`<ns>/<name>` of the AIGatewayRoute."""
+    announced: bool = False
+    """Envoy's routes say who serves, and as which model: that of `model`, else the client's. The stream need not."""
     headers: HeaderMutation = HeaderMutation()
     body: BodyMutation = BodyMutation()
     include_usage: bool = False

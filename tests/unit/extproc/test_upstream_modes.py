@@ -128,6 +128,17 @@ def test_what_a_stream_loses_is_in_the_log(mode: Mode) -> None:
     assert "answer.provider_tools;dropped: " in str(seen.metadata["io.envoy.ai_gateway"]["losses"])
 
 
+def test_what_routes_say_is_not_said_again() -> None:
+    def said(**facts: Any) -> dict[str, Any]:
+        seen = Exchange(open_upstream(backend(**facts)), "buffered").request(encoded(model="asked"))
+        return dict(seen.metadata["io.envoy.ai_gateway"])
+
+    names = {"backend_name", "ai_service_backend_name", "model_name_override", "lane", "usage_source"}
+    assert names <= said().keys()
+    assert said(announced=True).keys() == {"content_length"}
+    assert said(announced=True, model="sent").keys() == {"content_length"}
+
+
 @pytest.mark.parametrize(("told", "published"), [(-5, 0), (10**30, 2**31 - 1)])
 def test_a_usage_that_is_no_count_is_published_as_one(told: int, published: int) -> None:
     """Envoy drops a charge that it cannot write as an unsigned number."""

@@ -149,6 +149,7 @@ def backend_facts(backend: Backend, route: str, options: Options) -> facts.Backe
         region=backend.region,
         model=backend.model,
         route=route,
+        announced=published.by_route(backend, options),
         body=facts.BodyMutation(set=dict(backend.body_set), remove=backend.body_remove),
         include_usage=backend.include_usage,
         losses=backend.losses,
@@ -200,7 +201,7 @@ def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Js
         "body_remove": backend.body_remove,
         "managed": backend.managed_headers,
     }
-    if options.envoy_gateway or not backend.alone:  # else routes say it, for less
+    if not published.by_route(backend, options):
         values["publish"] = published.names(backend, route, metadata.LANE_NATIVE)
     return told({name: value for name, value in values.items() if value})
 
@@ -265,6 +266,7 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
     known = literal(msgspec.json.encode(backend_facts(backend, route, options)).decode())
     service = GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_BACKEND, value=known)])
     service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
+    service.envoy_grpc.skip_envoy_headers = True  # nobody reads Envoy's own of the stream
     return ExternalProcessor(
         grpc_service=service,
         processing_mode=MODE,

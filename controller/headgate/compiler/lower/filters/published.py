@@ -16,6 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.lower.wire import http_filter, packed
+from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 
 FILTER = "headgate.set_metadata/published"
@@ -31,6 +32,11 @@ def names(backend: ir.Backend, route: str, lane: str) -> dict[str, str]:
         metadata.USAGE_SOURCE: metadata.USAGE_NONE,  # until the answer says more
     }
     return {**found, metadata.ROUTE_NAME: route} if route else found
+
+
+def by_route(backend: ir.Backend, options: Options) -> bool:
+    """Whether the backend's routes say that it serves, which costs less than to be told by scripts or the processor."""
+    return backend.alone and not options.envoy_gateway
 
 
 def publisher() -> HttpFilter:
