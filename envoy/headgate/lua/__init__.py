@@ -9,7 +9,7 @@ expression of Lua (`expression`), which the script reads once.
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -51,6 +51,7 @@ def directory() -> Path:
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")
 
 
+@lru_cache(maxsize=4096)  # thousands of contexts have the same words
 def _quoted(text: bytes) -> str:
     return '"' + _UNSAFE.sub(lambda found: f"\\{ord(found[0]):03d}", text.decode("latin-1")) + '"'
 
