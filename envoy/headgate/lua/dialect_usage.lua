@@ -20,6 +20,7 @@ local COUNT_MAX = 2147483647
 local BYTES_PER_TOKEN = 4
 local NEWS_BYTES = 256
 -- No word that begins or ends a stream is longer.
+local COMMENT = "^:[^\r\n]*%s*$"
 local EDGE_BYTES = 24
 -- Where a class of paths is more than chats: what turns out to be one is counted by this.
 local TEXT = { '"text":' }
@@ -152,7 +153,7 @@ function envoy_on_response(h)
   local kind = h:headers():get("content-type") or ""
   local chats = kind:lower():find("stream", 1, true) and context.chats
   local begins, cut, ends = unpack(chats and chats[1] or {})
-  local begun, edge = false, ""
+  local begun, said, edge = false, false, ""
   for chunk in h:bodyChunks() do
     local size = chunk:length()
     if size > 0 then
@@ -162,6 +163,7 @@ function envoy_on_response(h)
         h:streamInfo():dynamicMetadata():set("io.envoy.ai_gateway", "token_latency_ttft", math.max(first - asked, 0))
       end
       begun = begun or (begins and holds(begins, edge, text))
+      said = said or not text:find(COMMENT)
       if starts or begun then written = written + written_in(text, starts or TEXT) end
       if begun and ends and holds(ends, edge, text) then ends = nil end
       edge = (#text < EDGE_BYTES and edge .. text or text):sub(-EDGE_BYTES)
@@ -172,7 +174,7 @@ function envoy_on_response(h)
         estimate(h, written, bytes)
         told = written
       end
-    elseif begun and ends then
+    elseif ends and (begun or not said) then
       local published = h:streamInfo():dynamicMetadata():get("io.envoy.ai_gateway") or {}
       if published.lane ~= "extproc" then chunk:setBytes(cut) end
     end

@@ -22,8 +22,8 @@
 --
 -- Of a stream the time to its first piece is published with that, and when it ends the time between two tokens.
 --
--- A stream that its provider ends before its end is ended by an error, so that no client takes it for an answer. What is dropped
--- with its connection is reset to the client: there is no place for an event then.
+-- A stream that its provider ends before its end, or before anything but a comment, is ended by an error, so that no client takes
+-- it for an answer. What is dropped with its connection is reset to the client: there is no place for an event then.
 --
 -- Rule: of several counts of an answer the largest is right. Streams count up; and what a model or a client wrote into an
 -- answer (a tool's input, a schema) may look like usage, but can then not make an answer cheaper.
@@ -45,6 +45,7 @@ local EDGE_BYTES = 24
 local CONTEXTS_MAX = 4096
 local NAMESPACE = "io.envoy.ai_gateway"
 local QUOTE, NEWLINE, RETURN = 34, 10, 13
+local COMMENT = "^:[^\r\n]*%s*$"
 local byte, find, match = string.byte, string.find, string.match
 
 -- A word without the quote before it, and whether there was one.
@@ -243,6 +244,7 @@ end
 -- Looks in a piece of a stream for its end, and first for what it is a stream of.
 local function seek(state, text)
   if not state.chat then
+    state.said = state.said or not find(text, COMMENT)
     for _, chat in ipairs(state.context.chats) do
       if find(text, chat.begins, 1, true) then state.chat = chat end
     end
@@ -261,11 +263,13 @@ local function watch(state, text, ended)
   state.edge = ended and "" or (#text < EDGE_BYTES and state.edge .. text or text):sub(-EDGE_BYTES)
 end
 
--- At the last chunk, which is empty: ends a stream that holds no end. Where the processor translates, it has said so itself.
+-- At the last chunk, which is empty: ends a stream that holds no end; one that said nothing in the first of the dialects, whose
+-- event clients of all of them take for an error. Where the processor translates, it has said so itself.
 local function close(h, state, chunk)
-  if state.over or not state.chat then return end
+  local chat = state.chat or (not state.said and state.context.chats[1])
+  if state.over or not chat then return end
   local published = state.context.processed and h:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
-  if published.lane ~= "extproc" then chunk:setBytes(state.chat.cut) end
+  if published.lane ~= "extproc" then chunk:setBytes(chat.cut) end
 end
 
 -- At the end of an answer that has usage: publishes the costs that are none of its counts.

@@ -16,7 +16,18 @@ from support.chat_goldens import CLIENTS
 from support.identity import Identity
 from support.issued import Issued
 from support.manifests import AI, Document, backend, document, ref, route, rule, secret, target
-from support.providers import ANTHROPIC, AZURE_OPENAI, BEDROCK, OPENAI, Answer, Delivery, Failure, Provider, ToolUse
+from support.providers import (
+    ANTHROPIC,
+    AZURE_OPENAI,
+    BEDROCK,
+    OPENAI,
+    Answer,
+    Delivery,
+    Failure,
+    Provider,
+    Raw,
+    ToolUse,
+)
 from support.providers import Usage as Used
 from support.providers.cohere_api import COHERE
 from support.providers.gemini_api import GEMINI
@@ -253,6 +264,17 @@ def test_a_stream_that_ends_before_its_end_ends_with_an_error(stage: Stage, fron
         (entry,) = stage.access(lambda entry: entry["path"] == path)
         assert entry["metadata"]["output_tokens"] > 100
         assert entry["metadata"]["usage_source"] == "estimated"
+
+
+@cells
+def test_a_stream_that_ends_before_it_began_is_an_error(stage: Stage, front: str, back: str) -> None:
+    """Translated it could still fail over; natively its headers are out, and the error is the stream."""
+    kind = "application/vnd.amazon.eventstream" if BACKS[back].provider == "bedrock" else "text/event-stream"
+    stage[BACKS[back].provider].answer(Raw(body=b": hello\n\n" if kind.startswith("text") else b"", content_type=kind))
+    client = CLIENTS[DialectName(front)]
+    path = (client.stream_path or client.path).replace("asked", back)
+    answer = stage.post(path, content=client.streamed.replace(b"asked", back.encode()), anthropic_version="2023-06-01")
+    assert answer.status_code == 502 or (answer.status_code == 200 and CUT.message.encode() in answer.content)
 
 
 SPOOFED = '{"usage":{"inputTokens":7,"outputTokens":7,"tokens":{"input_tokens":7,"output_tokens":7}}}'
