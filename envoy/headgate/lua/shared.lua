@@ -16,6 +16,18 @@ local function compiled(text)
   return names.envoy_on_request
 end
 
+-- The handle as scripts know it whose clusters say the same in a key and a table, `backend`, and not in one text.
+local function of_before(h)
+  local told = h:filterContext():get("told")
+  local context = {}
+  function context:get(name) return name == "backend" and loadstring("return " .. told)() or told end
+  local methods = {}
+  function methods:filterContext() return context end
+  return setmetatable(methods, { __index = function(_, name)
+    return function(_, ...) return h[name](h, ...) end
+  end })
+end
+
 local function found(h)
   local known = h:virtualHost():metadata()
   local text = known:get(VERSION)
@@ -25,13 +37,14 @@ local function found(h)
   end
   for name, other in pairs(known) do
     others[name] = others[name] or compiled(other)
-    return others[name]
+    return others[name], of_before(h)
   end
 end
 
 function envoy_on_request(h)
-  local run = script or found(h)
-  if run then return run(h) end
+  if script then return script(h) end
+  local run, handle = found(h)
+  if run then return run(handle or h) end
   h:logErr("shared.lua: the virtual host has no script")
   h:respond({ [":status"] = "503", ["content-type"] = "text/plain" }, "The backend of this model is being changed; try again.")
 end

@@ -269,11 +269,11 @@ local backends, backends_known = {}, 0
 
 -- What the context says of the backend, read once.
 local function backend_of(context)
-  local told = context:get("told")
+  local told = context:get("told") or context:get("key") -- of clusters of before, whose table stands beside it
   local backend = backends[told]
   if backend then return backend end
   if backends_known == BACKENDS_MAX then backends, backends_known = {}, 0 end
-  backend = loadstring("return " .. told)()
+  backend = context:get("backend") or loadstring("return " .. told)()
   backend.set, backend.remove = backend.body_set or {}, backend.body_remove or {}
   backend.rewrites = backend.model ~= nil or #backend.set > 0 or #backend.remove > 0
   backend.translates = {}

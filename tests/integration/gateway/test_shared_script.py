@@ -10,6 +10,14 @@ from support.ports import LOOPBACK, free_port
 from support.static_envoy import Config, bootstrap, cluster, extension, listener, routed, tcp
 
 NAME = "headgate.lua/upstream"
+TOLD = lua.expression({"host": "api.test"})
+BEFORE = """
+function envoy_on_request(h)
+  local context = h:filterContext()
+  h:headers():replace('x-said', context:get('backend').host .. tostring(context:get('key') ~= nil))
+end
+"""
+"""What scripts asked of their context before it was one text."""
 
 
 def _script(said: str) -> str:
@@ -25,6 +33,7 @@ def _scripted_envoy(port: int, known: dict[str, str]) -> Config:
         NAME,
         "filters.http.lua.v3.Lua",
         default_source_code={"inline_string": lua.by_virtual_host("upstream")},
+        filter_context={"told": TOLD},
         shared_vm_id="headgate-upstream",
     )
     host = {"metadata": {"filter_metadata": {NAME: known}}}
@@ -40,9 +49,10 @@ def _scripted_envoy(port: int, known: dict[str, str]) -> Config:
     [
         ({lua.version("upstream"): _script("wanted"), "0": _script("other")}, ["wanted1", "wanted2"]),
         ({"0": _script("other")}, ["other1", "other2"]),
+        ({"0": BEFORE}, ["api.testtrue", "api.testtrue"]),
         ({}, []),
     ],
-    ids=["its own", "another version's", "none"],
+    ids=["its own", "another version's", "one of before", "none"],
 )
 def test_a_cluster_runs_the_script_of_its_virtual_host(
     known: dict[str, str], said: list[str], start_envoy: Callable[..., EnvoyProcess]
