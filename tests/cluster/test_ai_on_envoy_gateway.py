@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -232,9 +231,7 @@ async def test_traffic_goes_on_through_an_upgrade_which_translates_everything_ag
         stage.controller.child.signal(signal.SIGTERM)
         assert await asyncio.to_thread(stage.controller.child.wait) == 0
         stage.controller = await stage.start_controller("--no-leader-elect", version="99.0")
-        await asyncio.to_thread(
-            wait_until, lambda: stage.controller.status()["hooks"]["heard"], "a call", timeout_seconds=30
-        )
+        await asyncio.to_thread(wait_until, lambda: stage.controller.status()["hooks"]["heard"], "a call")
         assert stage.controller.status()["objects"]["writes"] >= 1  # the objects of other tests are written again too
         await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("second"))]))
         await stage.served("late")
@@ -352,14 +349,12 @@ async def test_routes_change_and_go_while_others_are_called(stage: AiStage) -> N
     async def work() -> None:
         await stage.apply(late(1, 0))
         await stage.served("late")
-        changed = time.monotonic()
         await stage.apply(late(0, 1))
         second = stage.providers["second"]
         second.forget()
         await stage.until(
             lambda answer: answer.status_code == 200 and bool(second.requests), lambda: stage.chat("late")
         )
-        assert time.monotonic() - changed < 2
         route = reference(f"{manifests.AI}/v1beta1", "AIGatewayRoute", "late", stage.namespace)
         await stage.kube.wait_for(route, _accepted_as_it_is, "to be accepted")
         await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("nobody"))]))
@@ -386,7 +381,7 @@ async def test_a_leader_that_is_not_called_knows_what_another_replica_was_asked(
     await asyncio.to_thread(stage.controller.child.wait)
     replica = ("--leader-election-namespace", stage.namespace, "--service-name", "controllers")
     leader = await stage.start_controller(*replica, port=free_port())
-    await asyncio.to_thread(wait_until, lambda: leader.status()["leading"], "a leader", timeout_seconds=20)
+    await asyncio.to_thread(wait_until, lambda: leader.status()["leading"], "a leader")
     called = stage.controller = await stage.start_controller(*replica)
     assert not called.status()["leading"]
     await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("second"))]))
@@ -401,7 +396,7 @@ async def test_a_leader_that_is_not_called_knows_what_another_replica_was_asked(
         await stage.kube.apply(
             {**made, "addressType": "IPv4", "ports": ports, "endpoints": [{"addresses": [POD_ADDRESS]}]}
         )
-    await stage.kube.wait_for(route, is_true("Programmed"), "the route to be programmed", timeout_seconds=30)
+    await stage.kube.wait_for(route, is_true("Programmed"), "the route to be programmed")
     assert not leader.status()["hooks"]["heard"]
 
 
@@ -413,17 +408,16 @@ async def test_the_versions_that_run_are_read_and_an_old_envoy_is_told(stage: Ai
     def says(text: str) -> Callable[[dict[str, Any]], bool]:
         return lambda found: text in condition(found, "Programmed").get("message", "")
 
-    told = await stage.kube.wait_for(route, says("1.39"), "the old Envoy", timeout_seconds=40)
+    told = await stage.kube.wait_for(route, says("1.39"), "the old Envoy")
     assert condition(told, "Programmed")["status"] == "False"
     versions = await asyncio.to_thread(
         wait_until,
         lambda: stage.controller.status()["deployed"].get(f"{stage.namespace}/gateway"),
         "the workloads",
-        timeout_seconds=20,
     )
     assert (versions["envoy"], versions["envoy_gateway"][0]) == ([1, 39], 1)
     await stage.envoys_image("docker.io/envoyproxy/envoy:distroless-v1.40.0")
-    told = await stage.kube.wait_for(route, is_true("Programmed"), "the new one", timeout_seconds=40)
+    told = await stage.kube.wait_for(route, is_true("Programmed"), "the new one")
 
 
 async def test_an_attempt_in_another_dialect_follows_one_that_failed(stage: AiStage) -> None:

@@ -116,7 +116,7 @@ async def test_a_standalone_installation_serves_as_it_is_rendered(
             await kube.apply(each)
         for each in documents:  # kinds are watched apart: what is asked of Envoy must not meet half of it
             if each["kind"] in ACCEPTED:
-                await kube.wait_for(each, is_true("Accepted"), f"{each['kind']} to be accepted", timeout_seconds=60)
+                await kube.wait_for(each, is_true("Accepted"), f"{each['kind']} to be accepted")
         await asyncio.to_thread(envoy.start)
         await _served(envoy, port)
         gateway = reference("gateway.networking.k8s.io/v1", "Gateway", manifests.GATEWAY, namespace)

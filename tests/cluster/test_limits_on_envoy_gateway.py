@@ -329,7 +329,7 @@ async def _is_told(stage: AiStage) -> None:
         (f"{manifests.AI}/v1alpha1", "QuotaPolicy", "quota"),
     ):
         item = reference(version, kind, name, stage.namespace)
-        found = await stage.kube.wait_for(item, is_true("Programmed"), f"{kind} {name}", timeout_seconds=30)
+        found = await stage.kube.wait_for(item, is_true("Programmed"), f"{kind} {name}")
         assert condition(found, "Accepted")["status"] == "True"
         counts = "only requests on AI routes are counted" in condition(found, "Programmed")["message"]
         assert counts is (name == "all")

@@ -131,7 +131,7 @@ async def test_an_expired_watch_is_a_new_list(kube_access: Access, tmp_path: Pat
                 (state,) = source.states()
                 await kube.delete(config_map("default", "c1", "1"))
                 await until(source, lambda: set(values(source)) == {"kept", "other", "c0", "c2"})
-                await waiting.until(lambda: state.lists >= 2, "a second list", timeout_seconds=20)
+                await waiting.until(lambda: state.lists >= 2, "a second list")
                 assert set(values(source)) == {"kept", "other", "c0", "c2"}
         await api.close()
 
@@ -228,7 +228,7 @@ users: [{{name: t, user: {{token: fixed}}}}], contexts: [{{name: t, context: {{c
             address.point_to(None)
             await asyncio.to_thread(server.close)
             (state,) = source.states()
-            await waiting.until(lambda: bool(state.error), "the watch to break", timeout_seconds=20)
+            await waiting.until(lambda: bool(state.error), "the watch to break")
             assert values(source) == {"before": "1"}
             with await asyncio.to_thread(start) as server:
                 async with Kube(Access(server.access.server, "fixed", server.access.ca)) as kube:
@@ -293,7 +293,7 @@ async def test_an_account_without_rights_is_told_so(kube: Kube, kube_access: Acc
     api = await connect(weak)
     source = KubernetesSource(api, Scope(), kinds=SECRETS)
     source.start()
-    await waiting.until(lambda: "secrets is forbidden" in " ".join(source.missing()), timeout_seconds=10)
+    await waiting.until(lambda: "secrets is forbidden" in " ".join(source.missing()))
     await source.stop()
     await api.close()
     await kube.delete(reference("v1", "Namespace", namespace))

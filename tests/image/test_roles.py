@@ -58,7 +58,7 @@ def _well(container: Container, port: int, path: str) -> None:
         container.require_alive()
         return _get(port, path)[0] == 200
 
-    wait_until(answers, f"{container.name} to be well", timeout_seconds=60)
+    wait_until(answers, f"{container.name} to be well")
 
 
 def _ends(container: Container) -> None:
@@ -190,7 +190,7 @@ def test_the_commands_of_the_chart_are_there(image: Image, shared: Path) -> None
         ("drain", ("python", "-m", "headgate.runtime.drain", f"{RUN}/nothing.sock", "1")),
     ):
         with _running(image, shared, command, name=name) as container:
-            container.wait(30)
+            container.wait()
             assert "not found" not in container.stderr
             assert "No module" not in container.stderr
 
@@ -209,7 +209,7 @@ def test_nobody_can_write_into_it(image: Image, shared: Path) -> None:
         "    raise SystemExit(f'{path} was written')\n"
     )
     with _running(image, shared, ("python", "-c", script), name="writing") as container:
-        assert container.wait(30) == 0, container.stderr
+        assert container.wait() == 0, container.stderr
 
 
 def test_a_whole_gateway_runs_in_one_container(image: Image, shared: Path) -> None:
@@ -229,9 +229,9 @@ def test_a_whole_gateway_runs_in_one_container(image: Image, shared: Path) -> No
             except OSError:
                 return False
 
-        wait_until(answered, "an answer of the demo", timeout_seconds=90)
+        wait_until(answered, "an answer of the demo")
         container.signal(signal.SIGTERM)
-        assert container.wait(30) == 0, container.stderr
+        assert container.wait() == 0, container.stderr
 
 
 def test_the_build_reads_what_it_must_and_no_more() -> None:

@@ -27,6 +27,8 @@ from headgate.runtime.envoy import EnvoyAdmin, EnvoyOptions, envoy_child, find_e
 from headgate.runtime.grpc_server import listen, make_server
 from headgate.runtime.supervisor import Child, Supervisor
 
+from support.waiting import BUSY_SECONDS
+
 Json = Mapping[str, Any]
 
 LINKED_IN = (_cares, _injector, _router, _codec, _manager, _generic, _protocol_options)
@@ -195,8 +197,8 @@ class RecordingObserver:
         self.rejections.append(rejected)
         self._changed.set()
 
-    async def until(self, done: Callable[["RecordingObserver"], bool], timeout_seconds: float = 15.0) -> None:
-        async with asyncio.timeout(timeout_seconds):
+    async def until(self, done: Callable[["RecordingObserver"], bool]) -> None:
+        async with asyncio.timeout(BUSY_SECONDS):
             while not done(self):
                 self._changed.clear()
                 await self._changed.wait()

@@ -273,7 +273,7 @@ class AiStage:
             entries = [entry for line in lines if line.endswith("}") and wanted(entry := json.loads(line))]
             return entries if len(entries) >= count else None
 
-        return wait_until(found, f"{count} lines of the access log", timeout_seconds=15)
+        return wait_until(found, f"{count} lines of the access log")
 
     def problems(self) -> Sequence[str]:
         """What providers refused."""

@@ -207,10 +207,10 @@ class Page:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    def wait(self, expression: str, timeout_seconds: float = 20.0) -> Any:
+    def wait(self, expression: str) -> Any:
         """The value of an expression once it is true."""
         try:
-            return wait_until(lambda: self._polled(expression), expression, timeout_seconds=timeout_seconds)
+            return wait_until(lambda: self._polled(expression), expression)
         except TimeoutError as error:
             raise TimeoutError(f"{error}; the page says:\n{self.text()}\n{self.complaints}") from None
 

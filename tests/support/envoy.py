@@ -98,9 +98,9 @@ class EnvoyProcess:
         except (urllib.error.URLError, ConnectionError):
             return False
 
-    def wait_ready(self, timeout_seconds: float = 20.0) -> None:
+    def wait_ready(self) -> None:
         """Until /ready says LIVE; raises RuntimeError with Envoy's log when it dies, TimeoutError when it is late."""
-        wait_until(self._ready, "Envoy to be ready", timeout_seconds=timeout_seconds, progress=self.child.progress)
+        wait_until(self._ready, "Envoy to be ready", progress=self.child.progress)
 
     def admin(self, path: str, *, method: str = "GET", timeout_seconds: float = 10.0) -> str:
         """The body of an admin page; raises urllib.error.HTTPError."""
@@ -137,7 +137,7 @@ class EnvoyProcess:
         port = ports[listener] if listener else next(iter(ports.values()))
         return f"{scheme}://{LOOPBACK}:{port}"
 
-    def access_log(self, entries: int = 0, timeout_seconds: float = 5.0) -> list[dict[str, Any]]:
+    def access_log(self, entries: int = 0) -> list[dict[str, Any]]:
         """The JSON lines of `access_log_path`, once there are at least `entries` of them."""
 
         def read() -> list[dict[str, Any]] | None:
@@ -148,7 +148,7 @@ class EnvoyProcess:
 
         if not entries:
             return read() or []
-        return wait_until(read, f"{entries} access log entries", timeout_seconds=timeout_seconds)
+        return wait_until(read, f"{entries} access log entries")
 
     @property
     def log(self) -> str:

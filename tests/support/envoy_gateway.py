@@ -90,11 +90,11 @@ class EnvoyGateway:
         self.gateway_class = name
         return name
 
-    async def programmed(self, gateway: Object, *, timeout_seconds: float = 20.0) -> Object:
+    async def programmed(self, gateway: Object) -> Object:
         """The Gateway once Envoy Gateway has set it Programmed."""
         self._child.require_alive()
         what = f"Gateway {gateway['metadata']['name']} to be Programmed"
-        return await self._kube.wait_for(gateway, is_true("Programmed"), what, timeout_seconds=timeout_seconds)
+        return await self._kube.wait_for(gateway, is_true("Programmed"), what)
 
     async def start_envoy(self, gateway: Object, **options: Any) -> EnvoyProcess:
         """The Envoy of a Gateway, once it is programmed; `options` as of `EnvoyProcess`. Stopped with Envoy Gateway."""

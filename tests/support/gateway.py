@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from support.processes import Child, command_line, descendants
-from support.waiting import wait_until
+from support.waiting import BUSY_SECONDS, wait_until
 
 READY = re.compile(r"^.*\bready\b.*$", re.MULTILINE)
 URL = re.compile(r"https?://[^\s\"',]+")
@@ -35,7 +35,7 @@ class Gateway:
         *arguments: str,
         environment: Mapping[str, str] | None = None,
         wait: bool = True,
-        timeout_seconds: float = 30.0,
+        timeout_seconds: float = BUSY_SECONDS,
     ) -> None:
         self.config_path = directory / "config"
         self.state_path = directory / "state"
@@ -59,14 +59,14 @@ class Gateway:
                 self.close()
                 raise
 
-    def wait_ready(self, timeout_seconds: float = 30.0) -> None:
+    def wait_ready(self, timeout_seconds: float = BUSY_SECONDS) -> None:
         def ready() -> bool:
             if self.urls:
                 return True
             self.child.require_alive()
             return False
 
-        wait_until(ready, "`headgate run` to be ready", timeout_seconds=timeout_seconds)
+        wait_until(ready, "`headgate run` to be ready", timeout_seconds=timeout_seconds, progress=self.child.progress)
         self.ready_seconds = time.monotonic() - self._started_at
 
     @property
@@ -90,7 +90,7 @@ class Gateway:
         new.write_text(text)
         new.rename(self.config_path / name)
 
-    def wait_output(self, pattern: str, timeout_seconds: float = 10.0) -> re.Match[str]:
+    def wait_output(self, pattern: str) -> re.Match[str]:
         """The first match of a regular expression in what it prints."""
 
         def found() -> re.Match[str] | None:
@@ -99,7 +99,7 @@ class Gateway:
             self.child.require_alive()
             return None
 
-        return wait_until(found, f"{pattern!r} in the gateway's output", timeout_seconds=timeout_seconds)
+        return wait_until(found, f"{pattern!r} in the gateway's output")
 
     def processes(self) -> dict[str, tuple[int, ...]]:
         """Live processes: `controller` (the command), `envoy`, `extproc`, `ratelimit`, `collector`, `demo`, `other`."""
@@ -108,11 +108,11 @@ class Gateway:
             found.setdefault(_kind(command_line(pid)), []).append(pid)
         return {kind: tuple(pids) for kind, pids in found.items()}
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, timeout_seconds: float = 20.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signals it and returns its exit code; raises AssertionError if it leaves a process behind."""
         family = descendants(self.child.pid)
         self.child.signal(number)
-        code = self.child.wait(timeout_seconds)
+        code = self.child.wait()
         left = [pid for pid in family if _exists(pid)]
         assert not left, f"left running: {[command_line(pid) for pid in left]}"
         return code
@@ -147,10 +147,10 @@ def _kind(command: tuple[str, ...]) -> str:
     return "other"
 
 
-def status_of(url: str, timeout_seconds: float = 5.0) -> int:
+def status_of(url: str) -> int:
     """The HTTP status of a GET; 0 where nothing listens."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout_seconds) as response:
+        with urllib.request.urlopen(url, timeout=BUSY_SECONDS) as response:
             return response.status
     except urllib.error.HTTPError as error:
         error.close()

@@ -24,11 +24,10 @@ from typing import Any, Self, TypeAlias
 import aiohttp
 import yaml
 
+from support.waiting import BUSY_SECONDS
+
 TOOLS_VARIABLE = "HEADGATE_TEST_CLUSTER_TOOLS"
 MISSING = "needs a Kubernetes API: run `make cluster`, which builds one, or set KUBECONFIG"
-CRD_TIMEOUT_SECONDS = 60.0
-SERVED_TIMEOUT_SECONDS = 10.0
-"""A CRD may answer 404 for about two seconds after it is established."""
 CONTROLLERS = ("gc", "namespace", "serviceaccount", "deployment", "endpointslice", "podready")
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
@@ -299,11 +298,11 @@ class Kube:
             if error.code != 404:
                 raise
 
-    async def wait_gone(self, item: Object, *, timeout_seconds: float = 20.0) -> None:
+    async def wait_gone(self, item: Object) -> None:
         """Until the object that `item` names is no more; raises TimeoutError."""
         metadata = item["metadata"]
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout(BUSY_SECONDS):
                 path = await self.path(item)
                 while True:
                     try:
@@ -314,7 +313,7 @@ class Kube:
                         raise
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
-            raise TimeoutError(f"{item['kind']} {metadata['name']} stays after {timeout_seconds:g} s") from None
+            raise TimeoutError(f"{item['kind']} {metadata['name']} stays after {BUSY_SECONDS:g} s") from None
 
     async def watch(self, api_version: str, kind: str, namespace: str = "", **query: str) -> AsyncGenerator[Event]:
         """Events until the server ends the watch or the caller stops; without a `resourceVersion` it starts with what
@@ -331,14 +330,12 @@ class Kube:
         item: Object,
         condition: Callable[[Object], bool],
         what: str,
-        *,
-        timeout_seconds: float = 20.0,
     ) -> Object:
         """The object once `condition` holds of it; raises TimeoutError naming `what`, with the object's last status."""
         metadata = item["metadata"]
         seen: Object | None = None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout(BUSY_SECONDS):
                 path = await self.collection(item["apiVersion"], item["kind"], metadata.get("namespace", ""))
                 query = {"watch": "true", "fieldSelector": f"metadata.name={metadata['name']}"}
                 while True:
@@ -350,9 +347,7 @@ class Kube:
                             seen = event["object"]
                             if seen is not None and condition(seen):
                                 return seen
-        raise TimeoutError(
-            f"waited {timeout_seconds:g} s for {what}; last seen: {json.dumps((seen or {}).get('status'))}"
-        )
+        raise TimeoutError(f"waited {BUSY_SECONDS:g} s for {what}; last seen: {json.dumps((seen or {}).get('status'))}")
 
     async def path(self, item: Object) -> str:
         """Path of the object that `item` names."""
@@ -363,7 +358,7 @@ class Kube:
     async def collection(self, api_version: str, kind: str, namespace: str = "") -> str:
         """Path of a kind's objects; waits until the API server serves the kind."""
         try:
-            async with asyncio.timeout(SERVED_TIMEOUT_SECONDS):
+            async with asyncio.timeout(BUSY_SECONDS):
                 while (known := (await self._discover(api_version)).get(kind)) is None:
                     self._resources.pop(api_version, None)
                     await asyncio.sleep(POLL_SECONDS)
@@ -393,7 +388,7 @@ class Kube:
         path = await self.collection(item["apiVersion"], item["kind"], metadata.get("namespace", ""))
         if not collection:
             path = f"{path}/{metadata['name']}"
-        patience = time.monotonic() + SERVED_TIMEOUT_SECONDS
+        patience = time.monotonic() + BUSY_SECONDS
         while True:
             try:
                 return await send(path)  # which may take long: a large CRD among many
@@ -454,9 +449,7 @@ async def install_crds(kube: Kube, crds: Sequence[Object]) -> None:
 
     async def install(crd: Object) -> None:
         await kube.apply(crd)
-        await kube.wait_for(
-            crd, is_true("Established"), f"CRD {crd['metadata']['name']}", timeout_seconds=CRD_TIMEOUT_SECONDS
-        )
+        await kube.wait_for(crd, is_true("Established"), f"CRD {crd['metadata']['name']}")
         spec = crd["spec"]
         for version in spec["versions"]:
             if version["served"]:

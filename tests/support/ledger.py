@@ -34,12 +34,11 @@ class LedgerFile:
                     row[name] = json.loads(row[name])
         return found
 
-    def wait(self, count: int, timeout_seconds: float = 15.0) -> list[dict[str, Any]]:
+    def wait(self, count: int) -> list[dict[str, Any]]:
         """All events, once there are `count`."""
         return wait_until(
             lambda: found if len(found := self.rows()) >= count else None,
             f"{count} rows in the ledger ({len(self.rows())} so far)",
-            timeout_seconds=timeout_seconds,
         )
 
     def sums(self) -> dict[str, int]:

@@ -245,30 +245,28 @@ class OtlpReceiver:
         with self._lock:
             self._received = Received()
 
-    def wait(self, wanted: Callable[[Span], bool], count: int = 1, *, timeout_seconds: float = 10.0) -> Sequence[Span]:
+    def wait(self, wanted: Callable[[Span], bool], count: int = 1) -> Sequence[Span]:
         """The spans that are wanted, once there are `count`."""
 
         def found() -> Sequence[Span] | None:
             spans = [span for span in self.received.spans if wanted(span)]
             return spans if len(spans) >= count else None
 
-        return wait_until(found, f"{count} spans", timeout_seconds=timeout_seconds)
+        return wait_until(found, f"{count} spans")
 
-    def trace(self, trace: str, count: int, *, timeout_seconds: float = 10.0) -> Sequence[Span]:
+    def trace(self, trace: str, count: int) -> Sequence[Span]:
         """The spans of a trace, once there are `count`, by their start."""
-        spans = self.wait(lambda span: span.trace == trace, count, timeout_seconds=timeout_seconds)
+        spans = self.wait(lambda span: span.trace == trace, count)
         return sorted(spans, key=lambda span: span.start)
 
-    def wait_logs(
-        self, wanted: Callable[[LogRecord], bool], count: int = 1, *, timeout_seconds: float = 10.0
-    ) -> Sequence[LogRecord]:
+    def wait_logs(self, wanted: Callable[[LogRecord], bool], count: int = 1) -> Sequence[LogRecord]:
         """The log records that are wanted, once there are `count`."""
 
         def found() -> Sequence[LogRecord] | None:
             records = [record for record in self.received.logs if wanted(record)]
             return records if len(records) >= count else None
 
-        return wait_until(found, f"{count} log records", timeout_seconds=timeout_seconds)
+        return wait_until(found, f"{count} log records")
 
     def take(self, path: str, data: bytes, headers: Mapping[str, str]) -> None:
         """One request."""

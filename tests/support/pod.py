@@ -92,15 +92,15 @@ class Pod:
         }
         self.children: dict[str, Child] = {}
 
-    def start(self, timeout_seconds: float = 60.0) -> None:
+    def start(self) -> None:
         """Until every container has started and the pod is ready."""
         for name, container in self._containers.items():
             self.children[name] = self._run(container)
             if "startupProbe" in container:
-                self._passes(container, container["startupProbe"], timeout_seconds)
+                self._passes(container, container["startupProbe"])
         for container in self._containers.values():
             if "readinessProbe" in container:
-                self._passes(container, container["readinessProbe"], timeout_seconds)
+                self._passes(container, container["readinessProbe"])
 
     def close(self) -> Mapping[str, int]:
         """Hooks and SIGTERM, sidecars last and in the other order; the exit codes."""
@@ -198,14 +198,14 @@ class Pod:
         self._services |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
         return folder
 
-    def _passes(self, container: Object, probe: Object, timeout_seconds: float) -> None:
+    def _passes(self, container: Object, probe: Object) -> None:
         name: str = container["name"]
 
         def passes() -> bool:
             self.children[name].require_alive()
             return self._probe(container, probe)
 
-        wait_until(passes, f"{name} to pass {probe}", timeout_seconds=timeout_seconds)
+        wait_until(passes, f"{name} to pass {probe}")
 
     def _probe(self, container: Object, probe: Object) -> bool:
         match probe:

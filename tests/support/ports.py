@@ -65,7 +65,7 @@ def _is_free(port: int) -> bool:
         # as servers do: the past connections of a port do not count
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind(("", port))  # whichever address the program will choose
         except OSError:
             return False
     return True

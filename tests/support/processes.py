@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from support.waiting import wait_until
+from support.waiting import BUSY_SECONDS, wait_until
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -143,7 +143,7 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def wait(self, timeout_seconds: float = 20.0) -> int:
+    def wait(self, timeout_seconds: float = BUSY_SECONDS) -> int:
         """The exit code; raises TimeoutError with the end of its output."""
         try:
             return self._process.wait(timeout_seconds)
@@ -176,7 +176,7 @@ def _kill_quietly(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-    wait_until(lambda: not alive(pid), f"process {pid} to die", timeout_seconds=5)
+    wait_until(lambda: not alive(pid), f"process {pid} to die")
 
 
 def started_server(

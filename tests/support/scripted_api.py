@@ -9,6 +9,8 @@ from typing import Any
 
 from headgate.controller.sources.kubernetes.client import JSON, ApiError, UnreachableError
 
+from support.waiting import BUSY_SECONDS
+
 Object = dict[str, Any]
 
 
@@ -79,7 +81,7 @@ class ScriptedApi:
 
     async def asked(self, count: int) -> None:
         """Waits until that many requests (discovery aside) were made."""
-        async with asyncio.timeout(5), self._asked:
+        async with asyncio.timeout(BUSY_SECONDS), self._asked:
             await self._asked.wait_for(lambda: len(self.requests) >= count)
 
     async def _note(self, request: Request) -> None:

@@ -135,7 +135,7 @@ class Stage:
             entries = [entry for entry in known if ("attempt" in entry) is attempts and wanted(entry)]
             return entries if len(entries) >= count else None
 
-        return wait_until(found, f"{count} lines of the access log", timeout_seconds=5)
+        return wait_until(found, f"{count} lines of the access log")
 
     # --- between tests
 

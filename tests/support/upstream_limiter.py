@@ -98,7 +98,7 @@ class UpstreamLimiter:
             METHOD, RateLimitRequest.SerializeToString, RateLimitResponse.FromString
         )
         try:
-            wait_until(self._answers, "envoyproxy/ratelimit to answer", timeout_seconds=20)
+            wait_until(self._answers, "envoyproxy/ratelimit to answer")
         except BaseException:
             self.close()
             raise

@@ -7,21 +7,23 @@ from typing import TypeVar
 
 T = TypeVar("T")
 POLL_SECONDS = 0.01
-PATIENCE = 10
+BUSY_SECONDS = 60.0
+"""By when a machine that does much else has done what it does at once when idle: who waits in vain may wait so long."""
+PATIENCE = 5
 
 
 def wait_until(
     attempt: Callable[[], T | None],
     what: str,
     *,
-    timeout_seconds: float = 20.0,
+    timeout_seconds: float = BUSY_SECONDS,
     progress: Callable[[], object] = lambda: None,
 ) -> T:
     """Calls `attempt` until it returns something true, and returns that.
 
     Raises TimeoutError naming `what`. An exception of `attempt` passes through: a dead process should fail at once.
-    Time counts from the last moment at which `progress` said something new, ten times over at most: who works on a busy
-    machine is waited for, who hangs is not.
+    Time counts from the last moment at which `progress` said something new, five times over at most: who works on a
+    busy machine is waited for, who hangs is not.
     """
     started = now = time.monotonic()
     moved, before = started, progress()
@@ -36,10 +38,10 @@ def wait_until(
         time.sleep(POLL_SECONDS)
 
 
-async def until(condition: Callable[[], bool], what: str = "a condition", *, timeout_seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], what: str = "a condition") -> None:
     """Lets other tasks of this event loop run until `condition` holds."""
-    deadline = time.monotonic() + timeout_seconds
+    deadline = time.monotonic() + BUSY_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout_seconds:g} s for {what}")
+            raise TimeoutError(f"waited {BUSY_SECONDS:g} s for {what}")
         await asyncio.sleep(0.001)

@@ -21,7 +21,7 @@ from headgate.cli.console import Console
 from headgate.cli.plan import Plan, header_attributes, make_plan, record_attributes
 from headgate.cli.ports import unusable
 from headgate.cli.run_options import RunOptions
-from headgate.cli.servers import RATELIMIT, HeaderAttributes, HeldOutput, Server, demo_child, servers
+from headgate.cli.servers import COLLECTOR, RATELIMIT, HeaderAttributes, HeldOutput, Server, demo_child, servers
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
 from headgate.contract.otel import Batches, batches
@@ -46,10 +46,12 @@ log = event_log("run")
 
 READY_SECONDS_MAX: Final = 60.0
 """How long everything may take to come up; Envoy waits a while for names it cannot resolve."""
-ENTRIES_SECONDS: Final = 0.6
-"""For Envoy to send the collector the entries of the last requests: a little more than it gathers them."""
 FLUSH_SECONDS: Final = 0.5
 """How long Envoy keeps spans for the collector, which gathers them as variables say."""
+COLLECTOR_SECONDS_MAX: Final = 20.0
+"""For a collector that has just been started, to be there: what Envoy has sent waits in its socket until then."""
+SPANS_SECONDS: Final = 0.6
+"""For Envoy to send the collector the spans of the last requests, which it does not count."""
 _POLL_SECONDS: Final = 0.01
 
 Planner = Callable[[RunOptions, StateDirectory, Mapping[str, str]], Plan]
@@ -170,8 +172,8 @@ class Gateway:
             metrics=ControllerMetrics(self._metrics),
         )
         await self._control_plane.start(f"unix:{self._state.xds_socket}")
-        if plan.demo_address:
-            self._start(demo_child(plan.demo_address))
+        if plan.demo_socket is not None:
+            self._start(demo_child(plan.demo_socket))
         if self._options.admin_port is not None:
             await self._start_admin(plan, envoy, self._options.admin_port)
         if not await self._control_plane.build_first(plan.watched):
@@ -227,9 +229,8 @@ class Gateway:
             raise StartError("nothing can be served: Envoy refused every listener")
         for address in self._served():
             await _until(lambda address=address: _accepts(address.reachable_host, address.port))
-        if plan.demo_address:
-            host, _, port = plan.demo_address.rpartition(":")
-            await _until(lambda: _accepts(host, int(port)))
+        if (socket := plan.demo_socket) is not None:
+            await _until(lambda: _accepts_unix(socket))
         for server in self._servers:
             if self._supervisor.get(server.spec.name) is not None:
                 await _until(lambda server=server: _accepts_unix(server.socket))
@@ -277,16 +278,29 @@ class Gateway:
     # --- end
 
     async def _drain(self, envoy: EnvoyAdmin) -> None:
-        """Lets requests end; a second signal cuts it short."""
+        """Lets requests end, and be told of; a second signal cuts it short."""
         log.info("draining", drain_seconds=self._options.drain_seconds)
-        draining = asyncio.create_task(envoy.drain(self._options.drain_seconds))
+        draining = asyncio.create_task(self._let_requests_end(envoy))
         hurried = asyncio.create_task(self._hurry.wait())
         await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
-        if (self._options.collects or self._options.collects_spans) and not hurried.done():
-            await asyncio.sleep(ENTRIES_SECONDS)
         for task in (draining, hurried):
             task.cancel()
         await self._supervisor.stop(["envoy"])
+
+    async def _let_requests_end(self, envoy: EnvoyAdmin) -> None:
+        await envoy.drain(self._options.drain_seconds)
+        await envoy.flush()
+        if self._options.collects_spans:
+            await asyncio.sleep(SPANS_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(COLLECTOR_SECONDS_MAX):
+                await self._collector_reads()
+
+    async def _collector_reads(self) -> None:
+        """Until a collector that is only starting takes what Envoy has sent: who calls is answered in turn."""
+        for server in self._servers:
+            if server.spec.name == COLLECTOR:
+                await _until(lambda server=server: _speaks(server.socket))
 
     # --- what the control plane tells (LoopObserver)
 
@@ -378,6 +392,20 @@ async def _accepts(host: str, port: int) -> bool:
 
 async def _accepts_unix(socket: Path) -> bool:
     return await _opens(asyncio.open_unix_connection(str(socket)))
+
+
+async def _speaks(socket: Path) -> bool:
+    """Whether a server of gRPC has greeted us: the kernel takes connections before a process does."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(socket))
+    except OSError:
+        return False
+    try:
+        return bool(await reader.read(1))
+    except OSError:
+        return False
+    finally:
+        writer.close()
 
 
 async def _opens(connecting: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> bool:

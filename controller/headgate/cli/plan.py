@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from headgate.cli import providers, welcome
-from headgate.cli.ports import free_port
 from headgate.cli.run_options import STDOUT, RunOptions
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 log = event_log("run")
 
-_DEMO_HOST: Final = "127.0.0.1"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -48,8 +45,8 @@ class Plan:
     """From the base URL to what is printed after `ready`."""
     example_model: str = "MODEL"
     """One that is served, for a first request."""
-    demo_address: str = ""
-    """Where the demo provider has to listen; empty if it is not needed."""
+    demo_socket: Path | None = None
+    """Where the demo provider has to listen; None if it is not needed."""
 
 
 def make_plan(options: RunOptions, state: StateDirectory, environment: Mapping[str, str]) -> Plan:
@@ -61,8 +58,7 @@ def make_plan(options: RunOptions, state: StateDirectory, environment: Mapping[s
         _require_readable(options.paths)
         return Plan(build=_builder(options.paths, options, state, environment), watched=options.paths, told=notes)
     found = providers.find(environment)
-    demo_address = "" if found.used else f"{_DEMO_HOST}:{free_port(_DEMO_HOST)}"
-    text = providers.manifests(found, port=options.port, demo_address=demo_address)
+    text = providers.manifests(found, port=options.port, demo_socket=state.demo_socket)
     path = state.path / "gateway.yaml"
     path.write_text(text)
     return Plan(
@@ -70,7 +66,7 @@ def make_plan(options: RunOptions, state: StateDirectory, environment: Mapping[s
         told=(*notes, *(found.told or ("no provider key in the environment: serving the demo provider",))),
         welcome=welcome.maker(found),
         example_model=welcome.example_model(found),
-        demo_address=demo_address,
+        demo_socket=None if found.used else state.demo_socket,
     )
 
 

@@ -5,13 +5,6 @@ import socket
 from collections.abc import Iterable
 
 
-def free_port(host: str) -> int:
-    """A port that was free a moment ago."""
-    with socket.socket(_family(host)) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
-
-
 def unusable(addresses: Iterable[tuple[str, int]]) -> str | None:
     """Why the first address that cannot be listened on cannot, in one line; None if all can.
 

@@ -3,8 +3,10 @@
 The manifests are what a user would write; keys stay in the environment and are named in them, not copied.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -102,12 +104,11 @@ def find(environment: Mapping[str, str]) -> Found:
     return Found(tuple(used), tuple(told))
 
 
-def manifests(found: Found, *, port: int, demo_address: str = "") -> str:
-    """YAML that serves what was found, or the demo provider on `demo_address`."""
+def manifests(found: Found, *, port: int, demo_socket: Path = Path()) -> str:
+    """YAML that serves what was found, or the demo provider on a unix socket."""
     documents = [_GATEWAY.format(port=port)]
     if not found.used:
-        host, _, demo_port = demo_address.rpartition(":")
-        documents += [_demo_backends(host, int(demo_port)), _route(_DEMO_RULES)]
+        documents += [_demo_backends(demo_socket), _route(_DEMO_RULES)]
         return "---\n".join(documents)
     alone = len(found.used) == 1
     rules = [_rule(provider.name, "" if alone else provider.models) for provider, _ in found.used]
@@ -154,9 +155,9 @@ def _rule(backend: str, models: str) -> str:
     return f"  - {matches if models else ''}backendRefs: [{{name: {backend}}}]\n"
 
 
-def _demo_backends(host: str, port: int) -> str:
+def _demo_backends(socket: Path) -> str:
     backends = [_service(DEMO, "OpenAI", "", DEMO), _service("demo-claude", "Anthropic", "", DEMO)]
-    return "---\n".join([_endpoint(DEMO, host, port), *backends])
+    return "---\n".join([_at(DEMO, f"unix: {{path: {json.dumps(str(socket))}}}"), *backends])
 
 
 def _service(name: str, schema: str, prefix: str, backend: str) -> str:
@@ -173,11 +174,15 @@ spec:
 
 def _endpoint(name: str, host: str, port: int) -> str:
     kind, field = ("ip", "address") if host.replace(".", "").isdigit() or ":" in host else ("fqdn", "hostname")
+    return _at(name, f"{kind}: {{{field}: '{host}', port: {port}}}")
+
+
+def _at(name: str, endpoint: str) -> str:
     return f"""\
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: Backend
 metadata: {{name: {name}}}
-spec: {{endpoints: [{{{kind}: {{{field}: '{host}', port: {port}}}}}]}}
+spec: {{endpoints: [{{{endpoint}}}]}}
 """
 
 

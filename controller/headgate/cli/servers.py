@@ -20,8 +20,12 @@ from headgate.runtime.supervisor import ChildSpec, relay_output
 STOP_SECONDS: Final = 10.0
 """What a server gets to end after Envoy has gone: no request is left by then."""
 _DRAIN_SECONDS: Final = "2"
+_KEEP_SECONDS: Final = 30.0
+"""The same for the collector, whose records would be lost with it."""
 RATELIMIT: Final = "ratelimit"
 """Name of the rate limit service among the children."""
+COLLECTOR: Final = "collector"
+"""And of the collector."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +70,9 @@ def servers(
     return tuple(found)
 
 
-def demo_child(address: str) -> ChildSpec:
-    """The demo provider on `address` (host:port)."""
-    command = (sys.executable, "-m", "headgate.cli.demo", "--address", address)
+def demo_child(socket: Path) -> ChildSpec:
+    """The demo provider on a unix socket."""
+    command = (sys.executable, "-m", "headgate.cli.demo", "--address", f"unix:{socket}")
     return ChildSpec(name="demo", command=command, stop_seconds=STOP_SECONDS)
 
 
@@ -104,9 +108,10 @@ def _collector(options: RunOptions, state: StateDirectory, attributes: HeaderAtt
     if options.prices is not None:
         arguments += ["--prices", str(options.prices)]
     return replace(
-        _ours("collector", "headgate.collector.main", tuple(arguments), options, state),
+        _ours(COLLECTOR, "headgate.collector.main", tuple(arguments), options, state),
         # not on the command line, which everybody on this machine can read: a URL may hold a password
         environment={**os.environ, LEDGER_VARIABLE: "" if options.ledger is None else ledger_url(options, os.environ)},
+        stop_seconds=_KEEP_SECONDS,
         inherit_stdout=options.access_log == STDOUT or any(_to_console(signal) for signal in Signal),
         descriptors=(listening,),
     )

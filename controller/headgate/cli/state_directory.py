@@ -71,6 +71,10 @@ class StateDirectory:
         return self.path / "collector.sock"
 
     @property
+    def demo_socket(self) -> Path:
+        return self.path / "demo.sock"
+
+    @property
     def spool(self) -> Path:
         """What the collector holds for a store that is away."""
         return self.path / "spool"

@@ -1,7 +1,8 @@
 """`python -m headgate.runtime.drain SOCKET SECONDS`: what a pod does before Envoy is told to end.
 
 New requests come for some seconds after a pod was told to go, until all of the cluster has heard of it: they are
-served. Then clients are told that their connections end, and requests under way get the rest of `SECONDS`.
+served. Then clients are told that their connections end, and requests under way get the rest of `SECONDS`. What Envoy
+has to tell of them is waited for after that.
 """
 
 import asyncio
@@ -23,7 +24,9 @@ def main() -> int:
 
 async def _drain(socket: Path, seconds: float) -> None:
     await asyncio.sleep(min(HEARD_SECONDS, seconds))
-    await EnvoyAdmin(socket).drain(max(0.0, seconds - HEARD_SECONDS))
+    envoy = EnvoyAdmin(socket)
+    await envoy.drain(max(0.0, seconds - HEARD_SECONDS))
+    await envoy.flush()
 
 
 if __name__ == "__main__":

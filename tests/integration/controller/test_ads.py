@@ -28,6 +28,7 @@ from support.ads import (
     snapshot_of,
 )
 from support.ports import free_port
+from support.waiting import BUSY_SECONDS
 
 pytestmark = pytest.mark.envoy
 
@@ -57,7 +58,7 @@ async def echo_port() -> AsyncIterator[int]:
 
 async def fetch(port: int) -> tuple[int, str]:
     """GET / on the gateway; a listener that was just acknowledged may still be warming for an instant."""
-    async with aiohttp.ClientSession() as session, asyncio.timeout(10):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(BUSY_SECONDS):
         while True:
             try:
                 async with session.get(f"http://127.0.0.1:{port}/") as response:
@@ -68,7 +69,7 @@ async def fetch(port: int) -> tuple[int, str]:
 
 async def eventually(done: Callable[[], Awaitable[bool]]) -> None:
     """Asks Envoy until it says yes."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         while not await done():  # noqa: ASYNC110 (another process's state)
             await asyncio.sleep(0.01)
 

@@ -114,7 +114,6 @@ class Scene:
         return wait_until(
             lambda: answer if (answer := self.stage.chat(model)).status_code != 503 else None,
             f"a token for {model}",
-            timeout_seconds=10,
         )
 
 
@@ -263,7 +262,7 @@ def test_tokens_are_renewed_under_load_without_a_failure(scene: Scene) -> None:
     clusters = stage.stat("envoy_cluster_manager_cluster_modified"), stage.stat("envoy_cluster_manager_cluster_added")
     load = Load(stage)
     try:
-        wait_until(lambda: len(set(scene.tokens.used)) >= 5, "five tokens", timeout_seconds=30)
+        wait_until(lambda: len(set(scene.tokens.used)) >= 5, "five tokens")
     finally:
         answers = load.stop()
     assert set(answers) == {200}
@@ -286,7 +285,7 @@ def test_keys_of_aws_are_renewed(scene: Scene) -> None:
         answers.append(converse(stage).status_code)
         return len(set(scene.keys.used)) >= 3
 
-    wait_until(renewed, "new keys", timeout_seconds=30)
+    wait_until(renewed, "new keys")
     assert set(answers) == {200}
     stage.check()
 
@@ -298,7 +297,7 @@ def test_a_token_that_could_not_be_renewed_is_used_until_it_ends(scene: Scene) -
     scene.identity.down = True
     stage.gateway.wait_output("its token could not be renewed and ends soon")
     assert stage.chat("azure-secret").status_code == 200
-    wait_until(lambda: stage.chat("azure-secret").status_code == 503, "the end of the token", timeout_seconds=10)
+    wait_until(lambda: stage.chat("azure-secret").status_code == 503, "the end of the token")
     scene.identity.down = False
     assert scene.served("azure-secret").status_code == 200
     assert len(set(scene.tokens.used)) == 2

@@ -92,7 +92,7 @@ def wait_refused(call: Callable[[], httpx.Response]) -> httpx.Response:
         assert answer.status_code in (200, 429)
         return answer if answer.status_code == 429 else None
 
-    return wait_until(refused, "the limit to be reached", timeout_seconds=5)
+    return wait_until(refused, "the limit to be reached")
 
 
 # --- who may call

@@ -72,7 +72,7 @@ def live_seconds(stage: Stage, found: list[Document], live: Callable[[], bool]) 
     """From saving the documents until `live` sees them at work."""
     start = time.monotonic()
     save(stage, found)
-    wait_until(live, "the change to be live", timeout_seconds=10)
+    wait_until(live, "the change to be live")
     return time.monotonic() - start
 
 
@@ -259,7 +259,7 @@ def test_text_that_is_no_yaml_keeps_the_rest(stage: Stage) -> None:
     broken = text.replace("kind: AIGatewayRoute\nmetadata:\n  name: models", "kind: AIGatewayRoute\nmetadata: [}", 1)
     assert broken != text
     stage.gateway.write(broken)
-    wait_until(lambda: stage.chat("new").status_code == 200, "the rest of the file", timeout_seconds=5)
+    wait_until(lambda: stage.chat("new").status_code == 200, "the rest of the file")
     told = stage.gateway.wait_output(r"gateway\.yaml:(\d+):\d+: error: (.*)")
     assert "metadata: [}" in broken.splitlines()[int(told[1]) - 1]
     assert stage.chat("old").status_code == 200
@@ -293,7 +293,7 @@ def test_a_missing_secret_serves_nobody_without_a_key(stage: Stage) -> None:
 
 def test_a_deleted_file_takes_its_objects_along(stage: Stage) -> None:
     stage.gateway.write(manifests.text([route("more", [rule("new", ref("two"))])]), "more.yaml")
-    wait_until(lambda: stage.chat("new").status_code == 200, "the second file", timeout_seconds=5)
+    wait_until(lambda: stage.chat("new").status_code == 200, "the second file")
     (stage.gateway.config_path / "more.yaml").unlink()
-    wait_until(lambda: stage.chat("new").status_code == 404, "the file to be forgotten", timeout_seconds=5)
+    wait_until(lambda: stage.chat("new").status_code == 404, "the file to be forgotten")
     assert stage.chat("old").status_code == 200

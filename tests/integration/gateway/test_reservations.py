@@ -133,7 +133,7 @@ def let_in_unasked(stage: Stage) -> int:
 
 
 def wait_left(stage: Stage, user: str, model: str, expected: int) -> None:
-    wait_until(lambda: left(stage, user, model) == expected, f"{expected} tokens to be left", timeout_seconds=10)
+    wait_until(lambda: left(stage, user, model) == expected, f"{expected} tokens to be left")
 
 
 def test_a_budget_holds_under_concurrent_streams(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,7 +200,7 @@ def test_a_counted_prompt_is_reserved_by_its_tokens(stage: Stage) -> None:
         entry = stage.access(lambda entry: entry["original_model"] == "counted")[-1]
         return entry["metadata"].get("prompt_tokens") == count.tokens
 
-    wait_until(is_counted, "prompts to be counted", timeout_seconds=60)
+    wait_until(is_counted, "prompts to be counted")
     received = stage["openai"].last
     assert not [name for name, _ in received.headers if name.startswith("x-headgate")]
     stage["openai"].answer(Answer(usage=FULL, delivery=Delivery(delay_seconds=10)))
@@ -220,7 +220,7 @@ def test_prompts_are_counted_where_a_limit_policy_asks_for_it(stage: Stage) -> N
         return entry["metadata"].get("prompt_tokens") == count.tokens
 
     stage["openai"].answer(Answer(usage=Usage(input=1, output=1)))
-    wait_until(is_counted, "prompts to be counted", timeout_seconds=60)
+    wait_until(is_counted, "prompts to be counted")
 
 
 @pytest.mark.parametrize("maximum", [10**30, -5, 2**60, "many", True, [1], 10**9 + 1])

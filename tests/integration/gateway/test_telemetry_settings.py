@@ -94,6 +94,34 @@ def running(receiver: OtlpReceiver, folder: Path) -> Iterator[Stage]:
         yield stage.run(documents, environment={"OTEL_BSP_SCHEDULE_DELAY": "100"})
 
 
+def test_end_costs_no_entry_that_a_log_service_of_ones_own_was_to_get() -> None:
+    """Envoy sends such entries every second; an Envoy that ends drops what it has gathered."""
+    with OtlpReceiver() as receiver, Stage(openai=Provider(OPENAI, key="sk-o")) as stage:
+        documents = manifests.gateway({"port": stage.port})
+        documents[1]["spec"]["infrastructure"] = {
+            "parametersRef": {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": "mine"}
+        }
+        references = [{"group": "gateway.envoyproxy.io", "kind": "Backend", "name": "receiver"}]
+        log = {"sinks": [{"type": "ALS", "als": {"backendRefs": references, "type": "HTTP"}}]}
+        there: Document = {"endpoints": [{"ip": {"address": "127.0.0.1", "port": receiver.grpc_port}}]}
+        kind = "gateway.envoyproxy.io/v1alpha1"
+        documents += [
+            document(kind, "EnvoyProxy", "mine", {"telemetry": {"accessLog": {"settings": [log]}}}),
+            document(kind, "Backend", "receiver", there),
+            *backend("openai", stage["openai"].port, key="sk-o"),
+            route("r", [rule("gpt", ref("openai"))]),
+        ]
+        stage.run(documents)
+        assert [stage.chat("gpt").status_code for _ in range(5)] == [200] * 5
+        assert stage.gateway.stop() == 0
+
+        def entries() -> int:
+            messages = map(StreamAccessLogsMessage.FromString, receiver.received.entries)
+            return sum(len(message.http_logs.log_entry) for message in messages)
+
+        wait_until(lambda: entries() == 5, "the last entries")
+
+
 def test_every_kind_of_sink_and_no_credential(running: Stage, receiver: OtlpReceiver, folder: Path) -> None:
     body = {"model": "gpt", "messages": [{"role": "user", "content": "Hello!"}]}
     more = {"x_aigw_api_key": BROUGHT, "x_team": "blue", "traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
@@ -101,7 +129,7 @@ def test_every_kind_of_sink_and_no_credential(running: Stage, receiver: OtlpRece
     assert running.post("/v1/chat/completions", body, **_headers(more)).status_code == 200
     assert running.post("/v1/chat/completions", {**body, "model": "no"}, **_headers(more)).status_code == 404
 
-    entries = wait_until(lambda: receiver.received.entries or None, "an entry", timeout_seconds=15)
+    entries = wait_until(lambda: receiver.received.entries or None, "an entry")
     message = StreamAccessLogsMessage.FromString(entries[0])
     assert message.identifier.log_name == "mine"
     assert message.http_logs.log_entry[0].request.request_headers["x-team"] == "blue"

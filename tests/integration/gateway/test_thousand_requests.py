@@ -150,7 +150,7 @@ def statuses(
         assert len(kinds) == REQUESTS
         with ThreadPoolExecutor(8) as pool, httpx.Client(base_url=stage.url, timeout=60) as client:
             found = Counter(pool.map(_ask, repeat(client), count(), kinds))
-        ledger.wait(REQUESTS, timeout_seconds=60)
+        ledger.wait(REQUESTS)
         yield stage, found
 
 
@@ -348,7 +348,7 @@ def traces(statuses: tuple[Stage, Counter[tuple[str, int]]], receiver: OtlpRecei
             found[span.trace].append(span)
         return found
 
-    return wait_until(whole, "all spans", timeout_seconds=20)
+    return wait_until(whole, "all spans")
 
 
 def _is_attempt(span: Span) -> bool:

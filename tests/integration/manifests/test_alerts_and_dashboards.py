@@ -197,7 +197,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Labels:
             )
             return text if settled else None
 
-        text = wait_until(complete, "all requests in the metrics", timeout_seconds=30)
+        text = wait_until(complete, "all requests in the metrics")
         return _labels(text + _of_a_limiter_that_traces(tmp_path_factory.mktemp("limiter"), traced))
 
 

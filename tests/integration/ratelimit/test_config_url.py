@@ -8,6 +8,7 @@ from headgate.controller.health import HealthServer
 from headgate.controller.limits_page import LimitsPage
 from headgate.limits.matching import Snapshot
 from headgate.ratelimit.config_url import UrlSource
+from support.waiting import BUSY_SECONDS
 
 
 def limits(domain: str) -> str:
@@ -29,7 +30,7 @@ async def test_changes_are_heard_of_when_they_are_published(page: tuple[LimitsPa
     source = UrlSource(url, on_error=errors.append, retry_seconds=0.01)
     first = asyncio.create_task(source.first())
     heard: asyncio.Queue[Snapshot] = asyncio.Queue()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         while not errors:  # noqa: ASYNC110 (what is waited for is the limiter's word)
             await asyncio.sleep(0.01)
         assert "503" in errors[0]

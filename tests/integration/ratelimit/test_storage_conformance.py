@@ -15,6 +15,7 @@ from headgate.ratelimit.storages.redis.storage import RedisStorage
 from support.naive_limiter import Asked, Limit, NaiveLimiter
 from support.redis import RedisServer
 from support.redis_topologies import RedisCluster
+from support.waiting import BUSY_SECONDS
 
 NOW = 1_700_000_000
 
@@ -213,6 +214,6 @@ async def test_a_closed_storage_does_not_hang(storage: Storage) -> None:
     running = [asyncio.create_task(storage.run(admission(op(f"k{i}")))) for i in range(20)]
     await asyncio.sleep(0)
     await storage.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         results = await asyncio.gather(*running, return_exceptions=True)
     assert all(isinstance(result, (Outcome, StorageError)) for result in results)

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from support.ports import LOOPBACK, free_port
 from support.processes import alive, descendants
 from support.prometheus import Page, page_when
 from support.providers import ANTHROPIC, AZURE_OPENAI, OPENAI, Answer, Delivery, Provider
-from support.waiting import wait_until
+from support.waiting import BUSY_SECONDS, wait_until
 
 pytestmark = pytest.mark.envoy
 
@@ -41,9 +40,9 @@ def config(port: int, provider: Provider, model: str = "demo") -> str:
     return text.replace("  - backendRefs", f"  - {match}\n    backendRefs")
 
 
-def ask(url: str, model: str = "demo", timeout_seconds: float = 10.0) -> tuple[int, str]:
+def ask(url: str, model: str = "demo") -> tuple[int, str]:
     body = {"model": model, "max_tokens": 64, "messages": [{"role": "user", "content": "Hello!"}]}
-    response = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=timeout_seconds)
+    response = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=BUSY_SECONDS)
     return response.status_code, response.text
 
 
@@ -53,7 +52,7 @@ def failing(*arguments: str, environment: Mapping[str, str] | None = None) -> su
         [sys.executable, "-m", "headgate.cli.main", "run", *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=BUSY_SECONDS,
         env={"PATH": os.environ["PATH"], **(environment or {})},
         check=False,
     )
@@ -72,6 +71,7 @@ def test_without_a_path_the_demo_answers_the_official_clients(run_gateway: Run) 
     with Anthropic(base_url=gateway.url, api_key="any", max_retries=0) as client:
         answer = client.messages.create(model="demo", max_tokens=64, messages=messages)
     assert answer.content
+    assert (gateway.state_path / "demo.sock").is_socket(), "no port that somebody else may have taken"
     assert gateway.stop() == 0
 
 
@@ -177,7 +177,7 @@ def test_metrics_are_one_option_away(run_gateway: Run) -> None:
     page = wait_until(told, "the request to be measured")
     assert page.sum("headgate_requests_total", lane="native", usage_source="reported") == 1
     assert page.sum("gen_ai_client_token_usage_token_count", gen_ai_token_type="input") == 1
-    record = json.loads(gateway.wait_output(r'(\{.*"usage_source".*\})', timeout_seconds=5).group(1))
+    record = json.loads(gateway.wait_output(r'(\{.*"usage_source".*\})').group(1))
     assert record["provider"] == "openai", "the line is the collector's, without a ledger"
     assert gateway.stop() == 0
 
@@ -185,7 +185,7 @@ def test_metrics_are_one_option_away(run_gateway: Run) -> None:
 def test_with_json_logs_every_line_is_json(run_gateway: Run) -> None:
     gateway = run_gateway(None, "--port", str(free_port()), "--log-format", "json", "--log-level", "info")
     assert ask(gateway.url)[0] == 200
-    gateway.wait_output('"request_id"', timeout_seconds=5)
+    gateway.wait_output('"request_id"')
     assert gateway.stop() == 0
     events = [json.loads(line) for line in gateway.output.splitlines()]
     names = [line.get("event") for line in events]
@@ -195,7 +195,7 @@ def test_with_json_logs_every_line_is_json(run_gateway: Run) -> None:
 # --- changes
 
 
-def test_a_saved_change_is_live_within_a_second_and_a_broken_one_changes_nothing(
+def test_a_saved_change_is_live_and_a_broken_one_changes_nothing(
     run_gateway: Run, start_provider: StartProvider
 ) -> None:
     provider = start_provider(OPENAI)
@@ -204,10 +204,8 @@ def test_a_saved_change_is_live_within_a_second_and_a_broken_one_changes_nothing
     gateway = run_gateway(config(port, provider, "first"))
     assert ask(gateway.url, "first")[0] == 200
     assert ask(gateway.url, "second")[0] == 404
-    started = time.monotonic()
     gateway.write(config(port, provider, "second"))
     wait_until(lambda: ask(gateway.url, "second")[0] == 200, "the change to be live")
-    assert time.monotonic() - started < 1.0
     broken = config(port, provider, "third").replace("parentRefs: [", "parentRefs: [[", 1)
     gateway.write(broken)
     gateway.wait_output(r"gateway\.yaml:\d+:\d+: error: .*last good version stays in force")
@@ -373,12 +371,12 @@ def test_streams_that_nobody_reads_harm_nobody(
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(short_path)}
     with subprocess.Popen(["sh", "-c", command], env=environment, stdout=subprocess.PIPE) as process:
         try:
-            wait_until(lambda: translates(url), "the gateway and its processor to answer", timeout_seconds=30)
+            wait_until(lambda: translates(url), "the gateway and its processor to answer")
             file.write_text(text.replace("first", "second"))
             wait_until(lambda: ask(url, "second")[0] == 200, "the change to be live")
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(BUSY_SECONDS)
 
 
 def translates(url: str) -> bool:
@@ -444,7 +442,7 @@ def test_a_signal_ends_it_with_0_and_leaves_nothing(short_path: Path, number: si
             assert line
         family = wait_until(lambda: found if len(found := descendants(process.pid)) >= 4 else None, "all children")
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(BUSY_SECONDS) == 0
         assert process.stderr.read() == b""
     assert [pid for pid in family if alive(pid)] == []
     assert list(short_path.iterdir()) == []
@@ -454,7 +452,7 @@ def test_a_signal_during_the_start_ends_it_with_0(short_path: Path) -> None:
     with own_gateway(short_path) as process:
         family = wait_until(lambda: descendants(process.pid), "a child")
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(BUSY_SECONDS) == 0
     assert [pid for pid in family if alive(pid)] == []
     assert list(short_path.iterdir()) == []
 
@@ -476,7 +474,7 @@ def test_a_request_in_flight_ends_before_the_gateway(run_gateway: Run, start_pro
     request = urllib.request.Request(
         f"{gateway.url}/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=BUSY_SECONDS) as response:
         first = response.readline()
         gateway.child.signal(signal.SIGTERM)
         rest = response.read()

@@ -122,16 +122,15 @@ class Provider:
         self.requests.clear()
         self._script = [lambda _: Answer()]
 
-    def wait_for_requests(self, count: int, timeout_seconds: float = 5.0) -> list[Received]:
+    def wait_for_requests(self, count: int) -> list[Received]:
         """All requests, once there are at least `count`."""
         return wait_until(
             lambda: self.requests if len(self.requests) >= count else None,
             f"{count} requests",
-            timeout_seconds=timeout_seconds,
         )
 
-    def wait_for_disconnects(self, count: int = 1, timeout_seconds: float = 5.0) -> None:
-        wait_until(lambda: self.disconnects >= count, f"{count} disconnects", timeout_seconds=timeout_seconds)
+    def wait_for_disconnects(self, count: int = 1) -> None:
+        wait_until(lambda: self.disconnects >= count, f"{count} disconnects")
 
     def close(self) -> None:
         if self._runner is not None:

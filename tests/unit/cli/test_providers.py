@@ -60,7 +60,7 @@ def test_half_a_provider_is_one_clear_error(environment: Mapping[str, str], mess
     ],
 )
 def test_the_manifests_compile_without_a_word_and_hold_no_key(tmp_path: Path, names: tuple[str, ...]) -> None:
-    text = providers.manifests(found(*names), port=8080, demo_address="127.0.0.1:1")
+    text = providers.manifests(found(*names), port=8080, demo_socket=Path("/demo.sock"))
     assert not any(value in text for name, value in KEYS.items() if name.endswith("KEY"))
     (tmp_path / "gateway.yaml").write_text(text)
     loaded = load([tmp_path], environment=KEYS)

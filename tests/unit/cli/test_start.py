@@ -8,12 +8,13 @@ import pytest
 from headgate.cli.console import Console
 from headgate.cli.listeners import Address, addresses, refers_to_cluster
 from headgate.cli.main import COMMANDS, main
-from headgate.cli.ports import free_port, unusable
+from headgate.cli.ports import unusable
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
 from headgate.controller.xds.resource_types import LISTENER
 from headgate.runtime.logging import LogFormat
 from support.ads import listener_json, messages_of
+from support.ports import free_port
 from support.xds import cluster, listener, route, snapshot
 
 
@@ -66,7 +67,7 @@ def test_a_state_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 def test_free_ports_are_usable_and_shared_ones_are_not() -> None:
-    port = free_port("127.0.0.1")
+    port = free_port()
     assert unusable([("127.0.0.1", port)]) is None
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

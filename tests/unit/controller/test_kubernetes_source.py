@@ -11,7 +11,7 @@ from headgate.controller.sources.kubernetes import source as source_module
 from headgate.controller.sources.kubernetes.client import UnreachableError
 from headgate.controller.sources.kubernetes.source import KubernetesSource, Scope
 from support.scripted_api import Object, ScriptedApi, Stream, added, initial_end
-from support.waiting import until
+from support.waiting import BUSY_SECONDS, until
 
 GATEWAY_API, ENVOY = "gateway.networking.k8s.io/v1", "gateway.envoyproxy.io/v1alpha1"
 KINDS = (BY_NAME["gateway.envoyproxy.io", "Backend"], BY_NAME["gateway.networking.k8s.io", "BackendTLSPolicy"])
@@ -60,7 +60,7 @@ async def test_a_new_backend_waits_for_the_policy_that_was_written_before_it() -
     async with reading(
         api, [initial_end(5), create, added(backend(8))], [initial_end(5), late, added(policy(7))]
     ) as source:
-        await asyncio.wait_for(source.synced(), 5)
+        await asyncio.wait_for(source.synced(), BUSY_SECONDS)
         create.set()
         await api.asked(3)
         assert api.requests[2].path == f"/apis/{GATEWAY_API}/namespaces/team/backendtlspolicies"
@@ -78,14 +78,14 @@ async def test_the_first_world_has_the_policies_that_were_written_before_its_bac
         await api.asked(3)
         assert not first.done()
         late.set()
-        await asyncio.wait_for(first, 5)
+        await asyncio.wait_for(first, BUSY_SECONDS)
         assert seen(source) == (1, 1)
 
 
 async def test_nobody_is_asked_where_the_policies_are_known_to_be_newer() -> None:
     api, create = ScriptedApi(SERVED), asyncio.Event()
     async with reading(api, [initial_end(5), create, added(backend(8))], [initial_end(9)]) as source:
-        await asyncio.wait_for(source.synced(), 5)
+        await asyncio.wait_for(source.synced(), BUSY_SECONDS)
         create.set()
         await until(lambda: seen(source) == (1, 0))
     assert len(api.requests) == 2
@@ -95,7 +95,7 @@ async def test_what_is_changed_does_not_wait() -> None:
     api, change = ScriptedApi(SERVED), asyncio.Event()
     changed = {"type": "MODIFIED", "object": backend(12, port=8443)}
     async with reading(api, [added(backend(4)), initial_end(5), change, changed], [initial_end(5)]) as source:
-        await asyncio.wait_for(source.synced(), 5)
+        await asyncio.wait_for(source.synced(), BUSY_SECONDS)
         change.set()
 
         def ports() -> list[int]:
@@ -114,7 +114,7 @@ async def test_a_policy_that_cannot_be_read_holds_nothing_back_for_ever(
     api, create = ScriptedApi(SERVED), asyncio.Event()
     api.answers.append(answer)
     async with reading(api, [initial_end(5), create, added(backend(8))], [initial_end(5)]) as source:
-        await asyncio.wait_for(source.synced(), 5)
+        await asyncio.wait_for(source.synced(), BUSY_SECONDS)
         create.set()
         await until(lambda: seen(source) == (1, 0))
 
@@ -124,7 +124,7 @@ async def test_a_backend_that_is_gone_meanwhile_is_not_waited_for() -> None:
     api.answers.append(listed(policy(7)))
     removed = {"type": "DELETED", "object": backend(9)}
     async with reading(api, [initial_end(5), create, added(backend(8)), gone, removed], [initial_end(5)]) as source:
-        await asyncio.wait_for(source.synced(), 5)
+        await asyncio.wait_for(source.synced(), BUSY_SECONDS)
         create.set()
         await api.asked(3)
         gone.set()
@@ -153,13 +153,13 @@ async def test_what_names_a_secret_is_told_of_with_the_secret() -> None:
     source = KubernetesSource(api, Scope(secrets=SecretScope.REFERENCED), kinds=kinds)
     source.start()
     try:
-        await asyncio.wait_for(source.synced(), 5)
+        await asyncio.wait_for(source.synced(), BUSY_SECONDS)
         told = asyncio.ensure_future(anext(source.changes()))
         create.set()
         await api.asked(2)
         assert not told.done()
         late.set()
-        await asyncio.wait_for(told, 5)
+        await asyncio.wait_for(told, BUSY_SECONDS)
         world = source.view().world
         assert (len(world.backend_security_policies), len(world.secrets)) == (1, 1)
     finally:

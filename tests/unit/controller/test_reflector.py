@@ -15,7 +15,7 @@ from headgate.controller.sources.kubernetes.discovery import Discovery
 from headgate.controller.sources.kubernetes.reflector import Backoff, Reflector
 from headgate.controller.sources.kubernetes.world import KubernetesWorld
 from support.scripted_api import END, ScriptedApi, added, initial_end
-from support.waiting import until
+from support.waiting import BUSY_SECONDS, until
 
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 SERVED = {GATEWAY_API: {"Gateway": ("gateways", True)}}
@@ -67,7 +67,7 @@ async def test_a_streamed_list_counts_when_it_is_complete() -> None:
     api = ScriptedApi(SERVED)
     api.streams.append([added(gateway("a")), added(gateway("b")), initial_end(5), added(gateway("c", 6))])
     async with reflecting(api, store, namespace="team") as reflector:
-        await asyncio.wait_for(reflector.state.synced.wait(), 5)
+        await asyncio.wait_for(reflector.state.synced.wait(), BUSY_SECONDS)
         await until(lambda: store.names == ["a", "b", "c"])
     (request,) = api.requests
     assert request.path == "/apis/gateway.networking.k8s.io/v1/namespaces/team/gateways"
@@ -134,7 +134,7 @@ async def test_a_kind_that_comes_later_is_read_and_one_that_goes_is_empty() -> N
     store = Store()
     api = ScriptedApi({})
     async with reflecting(api, store) as reflector:
-        await asyncio.wait_for(reflector.state.synced.wait(), 5)
+        await asyncio.wait_for(reflector.state.synced.wait(), BUSY_SECONDS)
         assert store.names == []
         gone = asyncio.Event()
         api.streams.append([added(gateway("a")), initial_end(5), gone, ApiError(404, "NotFound", "")])

@@ -18,6 +18,7 @@ from headgate.contract.secret import Secret
 from headgate.controller.credentials.exchange import Answer, Call, ExchangeError
 from headgate.controller.credentials.rotator import Chances, Rotator
 from headgate.controller.credentials.token_secret import TokenSecret, merged
+from support.waiting import BUSY_SECONDS
 
 SOURCE = AzureSecret(tenant_id="t", client_id="c", client_secret=Secret("s"))
 POLICY = Exchange(policy=Name("ns", "azure"), source=SOURCE)
@@ -60,7 +61,7 @@ class Bench:
 
     async def live(self, *exchanges: Exchange) -> None:
         self.rotator.want(exchanges)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             await self.over.wait()
         await self.rotator.close()
 
@@ -134,7 +135,7 @@ async def test_a_policy_that_changes_is_fetched_anew_and_one_that_comes_back_is_
     assert len(bench.calls) == 1
     bench.over.clear()
     bench.rotator.want([replace(POLICY, source=replace(SOURCE, client_secret=Secret("new")))])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         await bench.over.wait()
     await bench.rotator.close()
     assert len(bench.calls) == 2
@@ -163,14 +164,14 @@ async def test_a_secret_that_is_gone_is_fetched_again() -> None:
     bench = Bench(50)
     seen = replace(POLICY, current=Current(expires="1970-01-01T01:00:00Z", usable=True))
     bench.rotator.want([POLICY])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         await bench.over.wait()
     bench.rotator.want([POLICY])  # it is not visible yet
     bench.rotator.want([seen])
     assert len(bench.calls) == 1
     bench.over.clear()
     bench.rotator.want([POLICY])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BUSY_SECONDS):
         await bench.over.wait()
     await bench.rotator.close()
     assert len(bench.calls) == 2

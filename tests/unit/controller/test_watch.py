@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from headgate.controller.files import write_atomically
 from headgate.controller.watch import fingerprint, watch
+from support.waiting import BUSY_SECONDS
 
 
 async def next_change(changes: AsyncIterator[None]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         await anext(changes)
 
 

@@ -13,6 +13,7 @@ from headgate.observe import page
 from headgate.observe.asking import ANSWER_BYTES_MAX, ask
 from headgate.observe.feed import Cursor, Observation, Seen
 from headgate.observe.page import ASSETS, ObservePage, SourceError, guard, is_local
+from support.waiting import BUSY_SECONDS
 
 Client = TestClient[web.Request, web.Application]
 
@@ -167,7 +168,7 @@ async def test_the_end_of_the_gateway_ends_the_streams(source: Scripted) -> None
     await server.start_server()
     async with ClientSession() as session, session.get(server.make_url("/events")) as response:
         await response.content.readuntil(b"event: seen")
-        await asyncio.wait_for(server.close(), 5)
+        await asyncio.wait_for(server.close(), BUSY_SECONDS)
         assert response.content.at_eof() or await response.content.read() is not None
 
 
@@ -213,7 +214,7 @@ async def test_who_closes_the_page_is_forgotten(client: Client, monkeypatch: pyt
                 statuses.append(response.status)
                 return response.status == 200
 
-        deadline = asyncio.get_running_loop().time() + 5
+        deadline = asyncio.get_running_loop().time() + BUSY_SECONDS
         while not await once():
             assert asyncio.get_running_loop().time() < deadline, statuses
             await asyncio.sleep(0.01)

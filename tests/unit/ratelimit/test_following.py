@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from headgate.limits.matching import Snapshot
 from headgate.ratelimit.main import following
+from support.waiting import BUSY_SECONDS
 
 
 class _Failing:
@@ -28,7 +29,7 @@ async def test_a_failure_stops_the_service_and_is_told() -> None:
     stop = asyncio.Event()
     with pytest.raises(RuntimeError, match="nobody expected this"):
         async with following(_Failing(), _ignore, stop):
-            await asyncio.wait_for(stop.wait(), 5)
+            await asyncio.wait_for(stop.wait(), BUSY_SECONDS)
 
 
 async def test_following_ends_with_the_service() -> None:

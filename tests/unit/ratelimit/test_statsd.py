@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from headgate.ratelimit.statsd import DATAGRAM_BYTES_MAX, StatsdSink, flush_to, lines_of, packets
 from support.ports import LOOPBACK, free_port
+from support.waiting import BUSY_SECONDS
 
 
 def test_only_what_has_grown_is_sent() -> None:
@@ -42,7 +43,7 @@ async def test_a_sink_that_was_away_gets_all_of_it() -> None:
         writer.close()
 
     counting = Counting()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(BUSY_SECONDS):
         stop, sink = asyncio.Event(), StatsdSink(host=LOOPBACK, port=port, interval_seconds=0.01)
         sending = asyncio.create_task(flush_to(sink, counting, stop))
         await counting.often.wait()
@@ -68,7 +69,7 @@ async def test_over_udp() -> None:
     sink = StatsdSink(host=LOOPBACK, port=port, over_udp=True, interval_seconds=0.01)
     stop = asyncio.Event()
     sending = asyncio.create_task(flush_to(sink, lambda: {"hits": 3}, stop))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(BUSY_SECONDS):
         assert await received.get() == b"hits:3|c\n"
         stop.set()
         await sending
@@ -86,7 +87,7 @@ async def test_what_was_counted_at_the_end_is_sent() -> None:
         received.append(text)
         go_on.set()
 
-    async with await asyncio.start_server(serve, LOOPBACK, 0) as server, asyncio.timeout(20):
+    async with await asyncio.start_server(serve, LOOPBACK, 0) as server, asyncio.timeout(BUSY_SECONDS):
         port, stop = server.sockets[0].getsockname()[1], asyncio.Event()
         sink = StatsdSink(host=LOOPBACK, port=port, interval_seconds=0.001)
         sending = asyncio.create_task(flush_to(sink, lambda: counts, stop))

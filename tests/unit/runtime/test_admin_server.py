@@ -17,6 +17,7 @@ from headgate.runtime.admin_server import (
     admin_address,
     page,
 )
+from support.waiting import BUSY_SECONDS
 
 
 async def echo(body: bytes) -> Reply:
@@ -108,7 +109,7 @@ async def test_who_does_not_take_its_answer_is_let_go(monkeypatch: pytest.Monkey
     reader, writer = await asyncio.open_unix_connection(str(short_path / "admin.sock"), limit=1024)
     writer.write(b"GET /page HTTP/1.1\r\n\r\n")
     await reader.readexactly(1)
-    _, waiting = await asyncio.wait(asyncio.all_tasks() - before, timeout=5)
+    _, waiting = await asyncio.wait(asyncio.all_tasks() - before, timeout=BUSY_SECONDS)
     assert not waiting
     writer.close()
     await server.close()

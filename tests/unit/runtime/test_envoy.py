@@ -141,6 +141,33 @@ async def test_what_is_no_http_is_an_error(fake_admin: FakeAdmin) -> None:
         await EnvoyAdmin(fake_admin.path).request("/ready")
 
 
+def stats(**values: int) -> bytes:
+    """A page of Envoy's; `__` in names is a dot."""
+    found = [{"name": name.replace("__", "."), "value": value} for name, value in values.items()]
+    return b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps({"stats": found}).encode()
+
+
+async def test_what_was_written_is_unsent_until_it_is_on_the_wire(fake_admin: FakeAdmin) -> None:
+    admin = EnvoyAdmin(fake_admin.path)
+    counts = {"access_logs__grpc_access_log__logs_written": 7, "access_logs__grpc_access_log__grpc_entries_flushed": 5}
+    fake_admin.answer = stats(**counts)
+    assert await admin.unsent() == 2
+    assert not await admin.flush(0.1)
+    counts["access_logs__grpc_access_log__grpc_entries_flushed"] = 7
+    fake_admin.answer = stats(**counts, cluster__a__upstream_rq_pending_active=1)
+    assert await admin.unsent() == 1, "for want of a connection"
+    fake_admin.answer = stats(**counts, cluster__a__upstream_cx_tx_bytes_buffered=0)
+    asked = len(fake_admin.requests)
+    assert await admin.flush()
+    assert len(fake_admin.requests) == asked + 2, "once more, for an entry that is being written"
+
+
+async def test_nothing_is_unsent_where_nothing_is_logged_or_asked(fake_admin: FakeAdmin, tmp_path: Path) -> None:
+    fake_admin.answer = stats()
+    assert await EnvoyAdmin(fake_admin.path).flush()
+    assert not await EnvoyAdmin(tmp_path / "none.sock").flush()
+
+
 async def test_drain_waits_for_requests_only_so_long(fake_admin: FakeAdmin) -> None:
     busy = json.dumps({"stats": [{"name": "http.a.downstream_rq_active", "value": 1}]}).encode()
     fake_admin.answer = b"HTTP/1.1 200 OK\r\n\r\n" + busy

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from headgate.runtime.supervisor import BACKOFF_SECONDS_MAX, ChildSpec, ChildStartError, Supervisor, backoff_seconds
+from support.waiting import BUSY_SECONDS
 
 PRINTER = "import sys, time; print('out', flush=True); print('err', file=sys.stderr, flush=True); time.sleep(60)"
 SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
@@ -26,7 +27,7 @@ class Lines:
         self._changed.set()
 
     async def until(self, done: Callable[[list[str]], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BUSY_SECONDS):
             while not done(self.seen):
                 self._changed.clear()
                 await self._changed.wait()

@@ -17,6 +17,7 @@ from headgate.controller.extension import server as extension
 from headgate.controller.extension.server import SERVICE, ExtensionServer, Served
 from headgate.pb.envoy_gateway_extension_pb2 import PostTranslateModifyRequest, PostTranslateModifyResponse
 from headgate.runtime.grpc_server import listen, make_server
+from support.waiting import BUSY_SECONDS
 
 HASH = "0123456789abcdef0123456789abcdef"
 OTHER = "fedcba9876543210fedcba9876543210"
@@ -78,7 +79,10 @@ async def test_the_hooks_for_single_routes_and_clusters_change_nothing(short_pat
             assert await call(b"\x0a\x00") == b""
 
 
-async def test_a_call_waits_for_what_this_replica_has_not_seen_yet(short_path: Path) -> None:
+async def test_a_call_waits_for_what_this_replica_has_not_seen_yet(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extension, "CATCH_UP_SECONDS", 10 * BUSY_SECONDS)
     async with serving(short_path) as (made, channel):
         made.serve(Served(Rules(), {"default/chat": OTHER}))
         call = asyncio.create_task(ask(channel, asked(HASH)))
@@ -87,7 +91,7 @@ async def test_a_call_waits_for_what_this_replica_has_not_seen_yet(short_path: P
         made.serve(Served(Rules(), {"default/chat": HASH}))
         assert (await call).routes
         # and one that it has seen is not waited for
-        async with asyncio.timeout(extension.CATCH_UP_SECONDS / 2):
+        async with asyncio.timeout(BUSY_SECONDS):
             await ask(channel, asked(OTHER))
 
 
@@ -95,7 +99,7 @@ async def test_it_does_not_wait_for_ever(short_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(extension, "CATCH_UP_SECONDS", 0.05)
     async with serving(short_path) as (made, channel):
         made.serve(Served(Rules(), {}))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BUSY_SECONDS):
             assert (await ask(channel, asked(HASH))).routes
 
 
