@@ -132,11 +132,6 @@ class Exchange:
         return secret_name(self.policy)
 
     @property
-    def owned(self) -> bool:
-        """compat: only the Secrets of OIDC exchanges go with their policy."""
-        return isinstance(self.source, AwsWebIdentity | AzureAssertion | GcpFederation)
-
-    @property
     def fingerprint(self) -> str:
         """Equal for equal sources; tells whether a token was made from what the policy says now."""
         text = json.dumps([type(self.source).__name__, asdict(self.source)], sort_keys=True, default=_revealed)

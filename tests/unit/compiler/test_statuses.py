@@ -1,5 +1,6 @@
 """Statuses: whose objects are reported on, the form that upstream's scripts read, and the reasons of Gateway API."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,25 @@ def test_routes_have_parents_only_where_the_kind_has_them(tmp_path: Path) -> Non
     assert "parents" in named(compiled(tmp_path, *good()), "AIGatewayRoute", "r").status
     found = compiled(tmp_path, *good(), ai_route_parents=False)
     assert "parents" not in named(found, "AIGatewayRoute", "r").status
+
+
+@pytest.mark.parametrize("others", [(), ("example.org/keep",)])
+def test_an_object_that_cannot_go_says_whose_finalizer_keeps_it(tmp_path: Path, others: tuple[str, ...]) -> None:
+    documents = good()
+    for each in documents:
+        if each["kind"] in ("AIGatewayRoute", "AIServiceBackend"):
+            finalizers = ["aigateway.envoyproxy.io/finalizer", *others]
+            each["metadata"] |= {"deletionTimestamp": "2030-01-01T00:00:00Z", "finalizers": finalizers}
+    found = compiled(tmp_path, *documents)
+    for each in documents:
+        if "finalizers" in each["metadata"]:
+            kind, name = each["kind"], each["metadata"]["name"]
+            status: Any = named(found, kind, name).status
+            assert conditions(status)["Programmed"] == ("True", "Programmed")
+            (programmed,) = [each for each in status["conditions"] if each["type"] == "Programmed"]
+            patch = json.dumps({"metadata": {"finalizers": list(others) or None}})
+            command = f"kubectl -n default patch {kind.lower()} {name} --type=merge -p '{patch}'"
+            assert command in programmed["message"]
 
 
 def test_gateway_configs_have_upstreams_reasons(tmp_path: Path) -> None:

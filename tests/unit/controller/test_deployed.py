@@ -43,5 +43,10 @@ def test_versions_are_read_off_images(images: Mapping[str, str], wanted: Deploye
     assert dict(deployed([workload(images, OWNED)])) == {Name("ns", "eg"): wanted}
 
 
+def test_what_merged_gateways_share_is_their_classs() -> None:
+    shared = workload({"envoy": "envoy:v1.40.0"}, {"gateway.envoyproxy.io/owning-gatewayclass": "eg"})
+    assert dict(deployed([shared])) == {Name("", "eg"): Deployed((1, 40), None)}
+
+
 def test_what_belongs_to_no_gateway_is_left_alone() -> None:
     assert dict(deployed([workload({"envoy": "envoy:v1.40.0"}, {})])) == {}

@@ -106,7 +106,10 @@ def envoy_problems(
     for gateway, served in rules.by_gateway.items():
         namespace, _, name = gateway.partition("/")
         proxies = list(proxies_of(world, Name(namespace, name)))
-        runs = deployed.get(Name(namespace, name), NOTHING)
+        of_class = Name(
+            "", found.spec.gateway_class_name if (found := world.gateways.get(Name(namespace, name))) else ""
+        )
+        runs = deployed.get(Name(namespace, name)) or deployed.get(of_class, NOTHING)
         routes = sorted({known.rule.route for known in served.values()})
         yield from (
             problem

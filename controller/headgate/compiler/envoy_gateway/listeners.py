@@ -4,10 +4,10 @@ All of ours are installed switched off; a route that is found without a model sw
 of other routes run none of them, whatever shares their listener.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, AndFilter, ExtensionFilter
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
@@ -178,13 +178,23 @@ def _edit(manager: HttpConnectionManager, needs: Needs, options: Options) -> Non
     window.value = max(window.value, UNSENT_BYTES_MAX)
 
 
-def _chain(chain: FilterChain, served: Mapping[str, Needs], options: Options) -> bool:
-    """Edits the chain where it serves AI routes; whether it does. A chain without HTTP is not ours."""
-    changed = False
+def _chains(listener: Listener) -> Iterator[FilterChain]:
+    yield from listener.filter_chains
+    if listener.HasField("default_filter_chain"):
+        yield listener.default_filter_chain
+
+
+def _managers(chain: FilterChain) -> Iterator[tuple[Filter, HttpConnectionManager]]:
+    """A chain without HTTP has none."""
     for each in chain.filters:
-        if each.typed_config.type_url != MANAGER:
-            continue
-        manager = HttpConnectionManager.FromString(each.typed_config.value)
+        if each.typed_config.type_url == MANAGER:
+            yield each, HttpConnectionManager.FromString(each.typed_config.value)
+
+
+def _chain(chain: FilterChain, served: Mapping[str, Needs], options: Options) -> bool:
+    """Edits the chain where it serves AI routes; whether it does."""
+    changed = False
+    for each, manager in _managers(chain):
         needs = served.get(manager.rds.route_config_name)
         if needs is not None and manager.http_filters:
             _edit(manager, needs, options)
@@ -196,13 +206,18 @@ def _chain(chain: FilterChain, served: Mapping[str, Needs], options: Options) ->
 def with_ai_filters(data: bytes, served: Mapping[str, Needs], options: Options) -> bytes:
     """A listener with our filters where it serves AI routes, else its own bytes. `served` is by configuration."""
     listener = Listener.FromString(data)
-    chains = list(listener.filter_chains)
-    if listener.HasField("default_filter_chain"):
-        chains.append(listener.default_filter_chain)
-    changed = [_chain(chain, served, options) for chain in chains]
+    changed = [_chain(chain, served, options) for chain in _chains(listener)]
     if True not in changed:
         return data
     # 32 KiB, if nobody says otherwise, is less than a prompt; and see UNSENT_BYTES_MAX
     bound = listener.per_connection_buffer_limit_bytes
     bound.value = max(bound.value, UNSENT_BYTES_MAX)
     return listener.SerializeToString(deterministic=True)
+
+
+def untraced(listeners: Iterable[bytes]) -> frozenset[str]:
+    """The route configurations whose requests are not traced: nothing in Envoy Gateway's configuration asks for it."""
+    managers = (
+        manager for data in listeners for chain in _chains(Listener.FromString(data)) for _, manager in _managers(chain)
+    )
+    return frozenset(each.rds.route_config_name for each in managers if not each.HasField("tracing"))

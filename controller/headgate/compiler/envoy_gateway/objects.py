@@ -321,7 +321,7 @@ def wanted_objects(scope: Scope, rules: Rules, *, build: str, previous: Objects 
         previous = Objects()
     made: dict[Name, RouteObjects] = {}
     for name, route in scope.world.ai_gateway_routes.items():
-        if route.metadata.deletion_timestamp or foreign(scope.world, route):
+        if foreign(scope.world, route):
             continue
         own, known = frozenset(fingerprints[str(name)]), previous.by_route.get(name)
         if known is None or known.route is not route or known.fingerprints != own:
@@ -332,7 +332,10 @@ def wanted_objects(scope: Scope, rules: Rules, *, build: str, previous: Objects 
 
 def _objects(scope: Scope, route: ai_gateway.AIGatewayRoute, fingerprints: frozenset[str], build: str) -> RouteObjects:
     inputs = _inputs(scope, route, fingerprints, build)
-    return RouteObjects(route, fingerprints, (*_filters(route), _http_route(scope, route, inputs)), inputs)
+    # nothing is written of a route that is to go, for the API server may be collecting it; what is there is served
+    leaving = bool(route.metadata.deletion_timestamp)
+    made = () if leaving else (*_filters(route), _http_route(scope, route, inputs))
+    return RouteObjects(route, fingerprints, made, inputs)
 
 
 def _same(is_there: Resource, wanted: Resource) -> bool:

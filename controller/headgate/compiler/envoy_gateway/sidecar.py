@@ -1,11 +1,12 @@
 """The processor beside Envoy in a pod of Envoy Gateway's: which pods need it, and the JSON patch that puts it there.
 
-    wanted_processors(world, rules, sidecar)   by Gateway: the container that its pods need
+    wanted_processors(world, rules, sidecar)   by Gateway, and by class: the container that its pods need
     injection(pod, processor) -> [..]          the patch for one of them; empty where the pod has it already
 
 Names are Envoy AI Gateway's (compat): users' EnvoyProxy patches, dashboards and alerts know them.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,6 +29,10 @@ ADMIN_PORT_NAME: Final = "aigw-admin"
 ENVOY_CONTAINER: Final = "envoy"
 GATEWAY_NAME_LABEL: Final = "gateway.envoyproxy.io/owning-gateway-name"
 GATEWAY_NAMESPACE_LABEL: Final = "gateway.envoyproxy.io/owning-gateway-namespace"
+GATEWAY_CLASS_LABEL: Final = "gateway.envoyproxy.io/owning-gatewayclass"
+"""In place of the two where the Gateways of a class share their Envoys (`mergeGateways`)."""
+PROXIES: Final = "app.kubernetes.io/managed-by=envoy-gateway,app.kubernetes.io/component=proxy"
+"""Selects Envoy Gateway's Envoys: pods, Deployments and DaemonSets."""
 NONROOT: Final = 65532
 """The user of Envoy Gateway's proxies too: a unix socket opens only to its owner."""
 POD_ANNOTATION: Final = "headgate.dev/processor"
@@ -84,10 +89,13 @@ class Pod(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
 
     @property
     def gateway(self) -> Name | None:
-        """The Gateway whose Envoy it runs."""
+        """The Gateway whose Envoy it runs; where that serves all Gateways of a class, the class."""
         labels = self.metadata.labels or {}
         name, namespace = labels.get(GATEWAY_NAME_LABEL, ""), labels.get(GATEWAY_NAMESPACE_LABEL, "")
-        return Name(namespace, name) if name and namespace else None
+        if name and namespace:
+            return Name(namespace, name)
+        shared = labels.get(GATEWAY_CLASS_LABEL, "")
+        return Name("", shared) if shared else None
 
     @property
     def has_processor(self) -> bool:
@@ -125,16 +133,35 @@ class Processor:
 
 
 def wanted_processors(world: World, rules: Rules, sidecar: Sidecar) -> Mapping[Name, Processor]:
-    """The container that the pods of each Gateway need; Gateways without translated routes are not in it."""
-    found: dict[Name, Processor] = {}
-    for text, known in rules.by_gateway.items():
+    """The container that the pods of each Gateway need; Gateways without translated routes are not in it.
+
+    So do the pods of a class whose Gateways share them: nothing but their labels says whether there are any.
+    """
+    settings: dict[Name, GatewayConfigExtProcKubernetes] = {}
+    shared: defaultdict[Name, list[GatewayConfigExtProcKubernetes]] = defaultdict(list)
+    for text, known in sorted(rules.by_gateway.items()):
         namespace, _, name = text.partition("/")
-        if needs_processor(known):
-            container = container_json(sidecar, container_settings(world, Name(namespace, name)))
-            found[Name(namespace, name)] = Processor(
-                container=container, native=sidecar.native, image_pull_secrets=sidecar.image_pull_secrets
-            )
-    return found
+        gateway = world.gateways.get(Name(namespace, name))
+        if gateway is not None and needs_processor(known):
+            settings[gateway.name] = container_settings(world, gateway.name)
+            shared[Name("", gateway.spec.gateway_class_name)].append(settings[gateway.name])
+    settings |= {name: _joined(each) for name, each in shared.items()}
+    return {
+        name: Processor(
+            container=container_json(sidecar, each),
+            native=sidecar.native,
+            image_pull_secrets=sidecar.image_pull_secrets,
+        )
+        for name, each in settings.items()
+    }
+
+
+def _joined(several: Sequence[GatewayConfigExtProcKubernetes]) -> GatewayConfigExtProcKubernetes:
+    """Of Gateways that share a pod: those of the first that says anything, with the variables of all."""
+    nothing = GatewayConfigExtProcKubernetes()
+    first = next((each for each in several if each != nothing), nothing)
+    variables = {each.get("name"): each for settings in reversed(several) for each in settings.env}
+    return msgspec.structs.replace(first, env=tuple(variables.values()))
 
 
 def needs_processor(rules: GatewayRules) -> bool:

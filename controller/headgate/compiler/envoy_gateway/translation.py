@@ -9,17 +9,26 @@ an error, and is reported.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from headgate.compiler import ir
 from headgate.compiler.envoy_gateway.clusters import RuleClusters, rule_clusters
 from headgate.compiler.envoy_gateway.joined import nested
-from headgate.compiler.envoy_gateway.listeners import with_ai_filters
-from headgate.compiler.envoy_gateway.names import GENERATED, INPUTS, cluster_owner, gateway_of
+from headgate.compiler.envoy_gateway.listeners import untraced, with_ai_filters
+from headgate.compiler.envoy_gateway.names import (
+    GENERATED,
+    INPUTS,
+    NOT_FOUND,
+    cluster_owner,
+    gateway_of,
+    route_origin,
+    rule_of,
+)
 from headgate.compiler.envoy_gateway.needs import Needs, needs_of
 from headgate.compiler.envoy_gateway.routes import Host, Problem, RouteMemo, with_ai_routes
 from headgate.compiler.envoy_gateway.rules import KnownRule, Rules
@@ -28,6 +37,12 @@ from headgate.compiler.lower.listeners import DIRECT_RESPONSE_BYTES_MAX
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
 from headgate.compiler.options import Options
 
+DISPUTED = (
+    "its Gateways share Envoys (mergeGateways), and their GatewayConfigs or policies differ: its backends are asked "
+    "for all of them as for one, and what one does not capture is captured of none"
+)
+OWN_ROUTES = "an AIGatewayRoute for each of these Gateways, or the same GatewayConfig and policies"
+TRACE = "in the EnvoyProxy, spec.telemetry.tracing: {provider: {backendRefs: [{name: otel-collector, port: 4317}]}}"
 REPORT = "reporting it: this is a mistake of Headgate's"
 _MARK = GENERATED.encode()
 _INPUTS_IN_BYTES = re.compile(INPUTS.encode() + rb"\x12.\x1a.([0-9a-f]{32})", re.DOTALL)
@@ -87,6 +102,7 @@ def _configuration(data: bytes, rules: Rules, options: Options, memo: Memo, fres
     parts: list[bytes] = []
     for host in configuration.virtual_hosts:
         gateway = gateway_of(host, configuration.name)
+        _take_gone(host, rules)
         made = with_ai_routes(host, rules.of(gateway), options, memo.routes, fresh.routes)
         if made is not None:
             hosts.append(made)
@@ -111,6 +127,21 @@ def _configuration(data: bytes, rules: Rules, options: Options, memo: Memo, fres
         tuple(dict.fromkeys(problem for host in hosts for problem in host.problems)),
         needs_of((known.rule for known in served.values()), {name for host in hosts for name in host.client_headers}),
     )
+
+
+def _take_gone(host: VirtualHost, rules: Rules) -> None:
+    """Takes routes of AIGatewayRoutes away that are no more: the API server is about to collect their HTTPRoutes.
+
+    The guard behind them stays, by which the host is known to have AI routes.
+    """
+    if rules.routes is None:
+        return
+    for index in reversed(range(len(host.routes))):
+        name = rule_of(host.routes[index].name)[0].rpartition("/rule/")[0]
+        if name and name not in rules.routes:
+            origin = route_origin(host.routes[index])
+            if origin is not None and origin.generated and origin.section != NOT_FOUND:
+                del host.routes[index]
 
 
 def _cluster_name(data: bytes) -> str:
@@ -161,6 +192,38 @@ def _listeners(
     return result
 
 
+def _agreed(rules: Iterable[KnownRule]) -> tuple[dict[str, KnownRule], list[Problem]]:
+    """Rules by name: of Gateways that share Envoys, the same rule has one set of clusters, whatever each makes of it.
+
+    What one of them does not capture is not captured for another.
+    """
+    found: defaultdict[str, dict[str, KnownRule]] = defaultdict(dict)
+    for known in rules:
+        found[known.rule.name][known.fingerprint] = known
+    served = {name: min(each.values(), key=_preferred) for name, each in found.items()}
+    disputed = sorted({served[name].rule.route for name, each in found.items() if len(each) > 1})
+    return served, [Problem(route, DISPUTED, OWN_ROUTES, served=True) for route in disputed]
+
+
+def _preferred(known: KnownRule) -> tuple[bool, str]:
+    return any(backend.captured for backend in known.rule.backends), known.fingerprint
+
+
+def _not_captured(found: Iterable[_Configuration], listeners: Iterable[bytes]) -> Iterator[Problem]:
+    """Routes whose content is to be captured, in vain: the processor captures of requests that are traced."""
+    capturing = [(each, routes) for each in found if (routes := sorted(set(_captured(each.rules))))]
+    silent = untraced(listeners) if capturing else ()
+    for each, routes in capturing:
+        if each.name in silent:
+            envoys = f"the Envoys of {', '.join(sorted(each.gateways))}"
+            said = f"nothing is captured but of requests that clients trace: {envoys} trace none"
+            yield from (Problem(route, said, TRACE, served=True) for route in routes)
+
+
+def _captured(rules: Iterable[KnownRule]) -> Iterator[str]:
+    return (known.rule.route for known in rules if any(backend.captured for backend in known.rule.backends))
+
+
 def translate(lists: Lists, rules: Rules, options: Options, memo: Memo | None = None) -> tuple[Translated, Memo]:
     """The answer to Envoy Gateway, and the memo for the next time."""
     before, fresh = memo or Memo(), Memo()
@@ -168,7 +231,7 @@ def translate(lists: Lists, rules: Rules, options: Options, memo: Memo | None = 
     found = [each for each in made if each is not None]
     if not found:
         return Translated(lists), fresh
-    served = {known.rule.name: known for each in found for known in each.rules}
+    served, disputed = _agreed(known for each in found for known in each.rules)
     clusters, secrets = _clusters(lists.clusters, served, options, before, fresh)
     answer = Lists(
         clusters=tuple(clusters),
@@ -182,7 +245,8 @@ def translate(lists: Lists, rules: Rules, options: Options, memo: Memo | None = 
         for rule, why in sorted(fresh.routes.failures.items())
         for route, _, index in (rule.rpartition("/rule/"),)
     ]
-    problems = tuple(dict.fromkeys([*(problem for each in found for problem in each.problems), *failed]))
+    told = (problem for each in found for problem in each.problems)
+    problems = tuple(dict.fromkeys([*told, *failed, *disputed, *_not_captured(found, lists.listeners)]))
     return Translated(answer, gateways, problems), fresh
 
 

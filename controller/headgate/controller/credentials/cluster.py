@@ -68,7 +68,7 @@ def patch_of(change: TokenSecret) -> dict[str, object]:
         "annotations": dict(change.annotations),
     }
     policy = change.exchange
-    if policy.owned and policy.uid:
+    if policy.uid:
         owner = {"apiVersion": policy.api_version, "kind": "BackendSecurityPolicy"}
         head["ownerReferences"] = [{**owner, "name": policy.policy.name, "uid": policy.uid}]
     patch: dict[str, object] = {"apiVersion": "v1", "kind": "Secret", "metadata": head}

@@ -25,12 +25,19 @@ def _changed(condition: Json, state: Hooks, gateways: str, *, alone: bool) -> Js
     if condition.get("type") != "Programmed" or condition.get("status") != "True":
         return condition
     if state is Hooks.WAITING:
-        return {**condition, "status": "Unknown", "reason": "Pending", "message": "Envoy Gateway has not asked yet"}
-    if alone:
+        status, reason, message = "Unknown", "Pending", "Envoy Gateway has not asked yet"
+    elif alone:
+        status, reason = "False", "HooksNotCalled"
         message = f"Envoy Gateway does not ask for the routes of {gateways}. {REMEDY}"
-        return {**condition, "status": "False", "reason": "HooksNotCalled", "message": message}
-    message = f"Envoy Gateway does not ask this replica for the routes of {gateways}; if it asks no other: {REMEDY}"
-    return {**condition, "status": "Unknown", "reason": "HooksNotCalled", "message": message}
+    else:
+        status, reason = "Unknown", "HooksNotCalled"
+        message = f"Envoy Gateway does not ask this replica for the routes of {gateways}; if it asks no other: {REMEDY}"
+    return {**condition, "status": status, "reason": reason, "message": _and(message, condition)}
+
+
+def _and(message: str, condition: Json) -> str:
+    """With what the condition says already: warnings."""
+    return joined(filter(None, (message, str(condition.get("message", "")))))
 
 
 def with_hooks(
@@ -75,7 +82,7 @@ def with_problems(statuses: Sequence[ObjectStatus], problems: Iterable[Problem])
 def _with_found(condition: Json, problems: Sequence[Problem]) -> Json:
     if condition.get("type") != "Programmed":
         return condition
-    said = joined([*filter(None, (str(condition.get("message", "")),)), *dict.fromkeys(map(str, problems))])
+    said = joined(filter(None, (str(condition.get("message", "")), *dict.fromkeys(map(str, problems)))))
     if condition.get("status") != "True" or all(problem.served for problem in problems):
         return {**condition, "message": said}
     return {**condition, "status": "False", "reason": "PartiallyProgrammed", "message": said}

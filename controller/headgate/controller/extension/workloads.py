@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 from headgate.compiler.envoy_gateway.envoys import Deployed, image_version
-from headgate.compiler.envoy_gateway.sidecar import ENVOY_CONTAINER, GATEWAY_NAME_LABEL, Pod, PodMetadata
+from headgate.compiler.envoy_gateway.sidecar import ENVOY_CONTAINER, PROXIES, Pod, PodMetadata
 from headgate.compiler.resources.metadata import Name
 from headgate.controller.sources.kubernetes.client import ApiError, ApiServer, UnreachableError
 from headgate.runtime.logging import event_log
@@ -35,7 +35,7 @@ class Workload(msgspec.Struct, frozen=True):
 
     @property
     def gateway(self) -> Name | None:
-        """The Gateway whose Envoys it runs."""
+        """The Gateway, or the class of merged ones, whose Envoys it runs."""
         return Pod(metadata=self.metadata).gateway
 
 
@@ -48,7 +48,7 @@ async def workloads(api: ApiServer, namespace: str) -> Sequence[tuple[str, Workl
     found: list[tuple[str, Workload]] = []
     for resource in WORKLOADS:
         collection = f"/apis/apps/v1/namespaces/{namespace}/{resource}"
-        body = await api.request("GET", collection, query={"labelSelector": GATEWAY_NAME_LABEL})
+        body = await api.request("GET", collection, query={"labelSelector": PROXIES})
         items = msgspec.json.decode(body, type=_Workloads).items
         found += ((f"{collection}/{each.metadata.name}", each) for each in items)
     return found

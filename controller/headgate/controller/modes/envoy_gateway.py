@@ -223,7 +223,7 @@ class _Outlet:
         settled = compile_settled(view.world, self._options, self._good)
         self._good, world, compiled = settled.good, settled.world, settled.compiled
         last = self._last
-        rules = known_rules(compiled.program, last.rules if last is not None else None)
+        rules = known_rules(compiled.program, last.rules if last is not None else None, world)
         before = last.objects if last is not None else None
         objects = wanted_objects(compiled.scope, rules, build=self._version, previous=before)
         problems = {str(each): each for each in (*view.diagnostics, *compiled.diagnostics)}

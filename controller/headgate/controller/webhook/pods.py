@@ -76,7 +76,7 @@ class PodWebhook:
             "answers": self._server.answers,
             "injections": self._server.injections,
             "restarts": self._rollout.restarts,
-            "gateways": sorted(map(str, self._wanted or ())),
+            "gateways": sorted(str(name) for name in self._wanted or () if name.namespace),
         }
 
     async def run(self) -> None:

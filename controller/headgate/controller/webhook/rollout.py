@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 from headgate.compiler.envoy_gateway.sidecar import (
-    GATEWAY_NAME_LABEL,
     POD_ANNOTATION,
+    PROXIES,
     Pod,
     Processor,
 )
@@ -84,7 +84,7 @@ class PodRollout:
     async def _look(self, namespace: str) -> None:
         if not self._may_write():
             return
-        query = {"labelSelector": GATEWAY_NAME_LABEL}
+        query = {"labelSelector": PROXIES}
         body = await self._api.request("GET", f"/api/v1/namespaces/{namespace}/pods", query=query)
         stale = stale_gateways(msgspec.json.decode(body, type=_Pods).items, self._wanted)
         for path, workload in await workloads(self._api, namespace) if stale else ():

@@ -102,6 +102,14 @@ def test_the_owner_is_named_once_the_api_server_knows_it() -> None:
     assert (owner["kind"], owner["uid"], owner["controller"]) == ("AIGatewayRoute", "u-1", True)
 
 
+def test_of_a_route_that_is_to_go_nothing_is_written_and_its_hash_is_known() -> None:
+    """A call of Envoy Gateway's with it does not have to wait."""
+    kept = world(*documents(metadata={"uid": "u-1"}))
+    gone = world(*documents(metadata={"uid": "u-1", "deletionTimestamp": "2030-01-01T00:00:00Z"}))
+    assert wanted(gone) == ()
+    assert objects(gone).inputs == objects(kept).inputs
+
+
 def test_more_than_an_http_route_holds_is_left_to_the_hook() -> None:
     refs = [manifests.ref("openai", weight=2_000_000) for _ in range(20)]
     route = http_route(world(*documents(manifests.rule("gpt", *refs))))

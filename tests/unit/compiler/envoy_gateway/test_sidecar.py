@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from headgate.compiler.compile import compile_world
+from headgate.compiler.envoy_gateway.rules import known_rules
 from headgate.compiler.envoy_gateway.sidecar import (
     CONTAINER,
     DIRECTORY,
@@ -16,8 +18,15 @@ from headgate.compiler.envoy_gateway.sidecar import (
     container_json,
     image_of,
     injection,
+    wanted_processors,
 )
+from headgate.compiler.options import Mode, Options
+from headgate.compiler.resolve.scope import CONFIG_ANNOTATION
 from headgate.compiler.resources.ai_gateway import GatewayConfigExtProcKubernetes as Settings
+from headgate.compiler.resources.metadata import NOWHERE, Name
+from headgate.compiler.resources.reading import read_object
+from headgate.compiler.world import make_world
+from support import manifests
 
 DEFAULT = Sidecar(image="registry/headgate:1", environment=(("A", "1"), ("B", "2")), image_pull_secrets=("mine",))
 OLD = Sidecar(image="registry/headgate:1", native=False)
@@ -122,3 +131,30 @@ def test_the_image(default: str, settings: Settings, wanted: str) -> None:
 def test_a_fingerprint_changes_with_the_container() -> None:
     assert _processor().fingerprint == _processor().fingerprint
     assert _processor().fingerprint != _processor(settings=Settings(image="b:2")).fingerprint
+
+
+def test_merged_gateways_share_the_settings_of_the_first_and_the_variables_of_all() -> None:
+    """The pods of a class, which are there where `mergeGateways` is on."""
+    documents = [*manifests.backend("claude", 1, "Anthropic", key="sk")]
+    configs = {"a": {"image": "own:1", "env": [{"name": "A", "value": "a"}]}, "b": {"env": [{"name": "B"}]}, "c": None}
+    for name, kubernetes in configs.items():
+        gateway_class, gateway = manifests.gateway({"name": "http", "port": 80}, name=name)
+        if kubernetes is not None:
+            gateway["metadata"]["annotations"] = {CONFIG_ANNOTATION: name}
+            spec = {"extProc": {"kubernetes": kubernetes}}
+            documents.append(manifests.document(f"{manifests.AI}/v1beta1", "GatewayConfig", name, spec))
+        rule = manifests.rule("m", manifests.ref("claude"))
+        documents += [gateway, manifests.route(name, [rule], parent={"name": name}), *([gateway_class] * (name == "a"))]
+    found = [read_object(each, NOWHERE) for each in documents]
+    world = make_world(each.resource for each in found if each.resource)
+    options = Options(mode=Mode.ENVOY_GATEWAY, extproc_sockets=("/run.sock",))
+    wanted = wanted_processors(world, known_rules(compile_world(world, options).program), Sidecar(image="ours:1"))
+    told = {str(name): (each.container["image"], each.container.get("env")) for name, each in wanted.items()}
+    assert told == {
+        "default/a": ("own:1", [{"name": "A", "value": "a"}]),
+        "default/b": ("ours:1", [{"name": "B"}]),
+        "default/c": ("ours:1", None),
+        "headgate": ("own:1", [{"name": "B"}, {"name": "A", "value": "a"}]),
+    }
+    shared = msgspec.convert({"metadata": {"labels": {"gateway.envoyproxy.io/owning-gatewayclass": "headgate"}}}, Pod)
+    assert shared.gateway == Name("", "headgate")

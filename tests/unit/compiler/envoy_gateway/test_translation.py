@@ -27,10 +27,12 @@ from headgate.compiler.lower.filters.security import IDENTITY
 from headgate.compiler.lower.routes import WITHHELD
 from headgate.compiler.lower.wire import http_filter, packed, struct
 from headgate.compiler.options import Mode, Options
+from headgate.compiler.resolve.scope import CONFIG_ANNOTATION
 from headgate.compiler.resources.metadata import NOWHERE
 from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import make_world
 from headgate.contract import headers
+from headgate.contract.otel import CAPTURE_VARIABLE
 from support import manifests
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
@@ -39,8 +41,11 @@ AUTH = "envoy.filters.http.api_key_auth"
 INPUTS = "0123456789abcdef0123456789abcdef"
 
 
-def rules(*routes: manifests.Document, key: str = "sk-1", limited: bool = False) -> Rules:
+def rules(*routes: manifests.Document, key: str = "sk-1", limited: bool = False, config: str = "") -> Rules:
     documents = [*manifests.gateway({"name": "http", "port": 80}), *manifests.backend("openai", 1, key=key), *routes]
+    if config:
+        (gateway,) = [each for each in documents if each["kind"] == "Gateway"]
+        gateway["metadata"]["annotations"] = {CONFIG_ANNOTATION: config}
     found = [read_object(each, NOWHERE) for each in documents]
     world = make_world(each.resource for each in found if each.resource)
     options = replace(OPTIONS, ratelimit_address="limits.ns.svc:8081") if limited else OPTIONS
@@ -80,17 +85,19 @@ def web(path: str = "/") -> Route:
     return route
 
 
-def manager(*filters: str) -> Filter:
+def manager(*filters: str, traced: bool = False) -> Filter:
     message = HttpConnectionManager(rds=Rds(route_config_name="default/gateway/http"))
+    if traced:
+        message.tracing.spawn_upstream_span.value = True
     message.http_filters.extend(http_filter(name, Router()) for name in (*filters, "envoy.filters.http.router"))
     return Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(message))
 
 
-def lists(*routes: Route, filters: tuple[str, ...] = (), clusters: tuple[str, ...] = ()) -> Lists:
+def lists(*routes: Route, filters: tuple[str, ...] = (), clusters: tuple[str, ...] = (), traced: bool = False) -> Lists:
     configuration = RouteConfiguration(name="default/gateway/http")
     configuration.virtual_hosts.add(name="default/gateway/http/*", domains=["*"]).routes.extend(routes)
     tcp = FilterChain(name="tcp", filters=[Filter(name="envoy.filters.network.tcp_proxy")])
-    http = FilterChain(name="http", filters=[manager(*filters)])
+    http = FilterChain(name="http", filters=[manager(*filters, traced=traced)])
     listener = Listener(name="default/gateway/http", filter_chains=[tcp], default_filter_chain=http)
     other = Listener(name="default/gateway/tcp", filter_chains=[tcp])
     return Lists(
@@ -293,6 +300,17 @@ def test_a_route_that_is_not_known_here_is_not_sent_anywhere() -> None:
     assert {each.direct_response.status for each in gone} == {500}
 
 
+def test_a_route_that_was_deleted_is_not_there_while_its_http_route_is() -> None:
+    """Answered 404 as after it, by those behind it, and never sent to its provider by Envoy Gateway's own route."""
+    known = replace(rules(ai_route("chat", "m")), routes=frozenset({"default/chat"}))
+    gone = (theirs("gone", 0, model="x"), theirs("gone", 1, last=True))
+    for others in ((theirs("chat", 0, model="m"), theirs("chat", 1, last=True)), ()):
+        found = answered(lists(*others, *gone), known)
+        every = [*posted(found), *posted(found, "x")]
+        assert not [each for each in every if "/gone/rule/0" in each.name]
+        assert {"headgate/no-model", "headgate/unknown-model"} <= {each.name for each in every}
+
+
 def test_matches_that_had_no_place_in_the_http_route_are_served_too() -> None:
     route = manifests.route("chat", [manifests.rule("m0", manifests.ref("openai"))])
     route["spec"]["rules"][0]["matches"] = [
@@ -302,6 +320,38 @@ def test_matches_that_had_no_place_in_the_http_route_are_served_too() -> None:
     found = answered(asked, rules(route))
     entries = host(found).matcher.matcher_tree.exact_match_map.map["POST"].matcher.matcher_tree.exact_match_map.map
     assert set(entries) == {f"m{index}" for index in range(100)}
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_content_that_is_to_be_captured_of_requests_that_nobody_traces_is_told(traced: bool) -> None:
+    config = {"extProc": {"kubernetes": {"env": [{"name": CAPTURE_VARIABLE, "value": "span_only"}]}}}
+    route = ai_route("chat", "m")
+    named = manifests.document(f"{manifests.AI}/v1beta1", "GatewayConfig", "tells", config)
+    known = rules(route, named, config="tells")
+    found = answered(lists(theirs("chat", 0, model="m"), traced=traced), known)
+    told = [(each.route, each.message, each.served) for each in found.problems]
+    said = "nothing is captured but of requests that clients trace: the Envoys of default/gateway trace none"
+    assert told == ([] if traced else [("default/chat", said, True)])
+    assert all("in the EnvoyProxy, spec.telemetry.tracing: {provider: " in each.remedy for each in found.problems)
+
+
+def test_what_merged_gateways_make_differently_of_one_rule_is_captured_for_none() -> None:
+    """Both Gateways serve the route, by the same Envoys and so by the same clusters; one of them captures."""
+    config = {"extProc": {"kubernetes": {"env": [{"name": CAPTURE_VARIABLE, "value": "span_only"}]}}}
+    named = manifests.document(f"{manifests.AI}/v1beta1", "GatewayConfig", "tells", config)
+    (known,) = rules(ai_route("chat", "m"), named, config="tells").by_gateway.values()
+    (plain,) = rules(ai_route("chat", "m")).by_gateway.values()
+    asked = lists(theirs("chat", 0, model="m"), traced=True)
+    second = RouteConfiguration.FromString(asked.routes[0])
+    second.name = "default/plain/http"
+    both = replace(asked, routes=(*asked.routes, second.SerializeToString()))
+    found = answered(both, Rules({"default/gateway": known, "default/plain": plain}))
+    (cluster,) = (each for each in found.lists.clusters if b"/route/chat/rule/0/ref/0" in each)
+    alone = answered(asked, Rules({"default/gateway": plain}))
+    assert cluster in alone.lists.clusters
+    (problem,) = found.problems
+    assert (problem.route, problem.served) == ("default/chat", True)
+    assert "mergeGateways" in problem.message
 
 
 def test_the_memo_saves_work_and_changes_nothing() -> None:
