@@ -272,7 +272,8 @@ async def test_the_webhook_of_the_chart_is_called_by_its_service(
     webhook = found(objects, "MutatingWebhookConfiguration")
     await kube.wait_for(webhook, lambda item: bool(item["webhooks"][0]["clientConfig"].get("caBundle")), "the caBundle")
     prefix = "gateway.envoyproxy.io/owning-gateway"
-    labels = {"app.kubernetes.io/managed-by": "envoy-gateway", f"{prefix}-name": "g", f"{prefix}-namespace": namespace}
+    labels = {"app.kubernetes.io/managed-by": "envoy-gateway", "app.kubernetes.io/component": "proxy"}
+    labels |= {f"{prefix}-name": "g", f"{prefix}-namespace": namespace}
     pod = reference("v1", "Pod", "proxy", namespace)
     pod |= {
         "metadata": {**pod["metadata"], "labels": labels},

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,9 +103,9 @@ async def test_the_leader_fetches_and_every_replica_serves(
             assert (await _chat(port)).status_code == 200
             assert not provider.problems
         assert made["metadata"]["annotations"][EXPIRATION].endswith("Z")
-        assert "ownerReferences" not in made["metadata"]
-        owned = await kube.wait_for(by_token, lambda found: bool(found.get("data")), "the other token")
-        assert [each["name"] for each in owned["metadata"]["ownerReferences"]] == ["by-token"]
+        other = await kube.wait_for(by_token, lambda found: bool(found.get("data")), "the other token")
+        for token, policy in ((made, "by-secret"), (other, "by-token")):
+            assert [each["name"] for each in token["metadata"]["ownerReferences"]] == [policy]
         assert (leader.status()["tokens"], follower.status()["tokens"]) == (2, 0)
 
         # a Secret that is taken away comes back
@@ -114,12 +115,22 @@ async def test_the_leader_fetches_and_every_replica_serves(
 
         # the new leader takes over what there is: it fetches nothing
         issued = len(identity.issued)
-        leader.signal(signal.SIGTERM)
-        await asyncio.to_thread(leader.wait)
+        leader.signal(signal.SIGSTOP)  # a leader that hangs, which is worse than one that is gone
+        hung = time.monotonic()
         await asyncio.to_thread(follower.wait_status, leading=True)
+        assert time.monotonic() - hung < 15
         policy = reference(f"{AI}/v1beta1", "BackendSecurityPolicy", "by-secret", namespace)
         await kube.wait_for(policy, is_true("Accepted"), "the policy to be accepted")
         assert len(identity.issued) == issued
+
+        # from now on it is the one that fetches, and the old one writes nothing more
+        await kube.delete(by_secret)
+        await asyncio.to_thread(follower.wait_status, tokens=1)
+        leader.signal(signal.SIGCONT)
+        await asyncio.to_thread(leader.wait_status, leading=False)
+        await kube.delete(by_token)
+        await asyncio.to_thread(follower.wait_status, tokens=2)
+        assert leader.status()["tokens"] == 3
     finally:
         await supervisor.stop()
 

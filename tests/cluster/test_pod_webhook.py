@@ -46,7 +46,7 @@ def run_controller(kube_access: Access, short_path: Path, gateway_crds: None, ou
 def _labels(namespace: str, gateway: str) -> dict[str, str]:
     prefix = "gateway.envoyproxy.io/owning-gateway"
     names = {f"{prefix}-name": gateway, f"{prefix}-namespace": namespace}
-    return {"app.kubernetes.io/managed-by": "envoy-gateway", **names}
+    return {"app.kubernetes.io/managed-by": "envoy-gateway", "app.kubernetes.io/component": "proxy", **names}
 
 
 def _template(namespace: str, gateway: str) -> Object:

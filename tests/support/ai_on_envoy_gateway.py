@@ -109,6 +109,8 @@ class AiStage:
         """`extra` is more of Envoy Gateway's configuration."""
         self.checkout: Path | None = None
         """Where controllers and processors that start from now on are from, if not from here."""
+        self.merges = False
+        """Whether the Gateways share their Envoys."""
         self._extra = extra
         self._controller_options = controller_options
         self.kube = kube
@@ -146,15 +148,21 @@ class AiStage:
             extension_server=(LOOPBACK, self.extension_port), redis_url="redis://127.0.0.1:6379", extra=self._extra
         )
         await self._configure_envoys()
-        self.gateway: Object = {
-            **reference(GATEWAY, "Gateway", "gateway", self.namespace),
+        self.gateway = await self.add_gateway("gateway", self.port)
+        self.http = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self.url, timeout=30))
+
+    async def add_gateway(self, name: str, port: int, **annotations: str) -> Object:
+        """Another Gateway of the same class."""
+        gateway: Object = {
+            **reference(GATEWAY, "Gateway", name, self.namespace),
             "spec": {
                 "gatewayClassName": self.envoy_gateway.gateway_class,
-                "listeners": [{"name": "http", "port": self.port, "protocol": "HTTP"}],
+                "listeners": [{"name": "http", "port": port, "protocol": "HTTP"}],
             },
         }
-        await self.kube.apply(self.gateway)
-        self.http = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self.url, timeout=30))
+        gateway["metadata"]["annotations"] = annotations
+        await self.kube.apply(gateway)
+        return gateway
 
     async def start_controller(self, *options: str, port: int | None = None, version: str = "") -> ControllerProcess:
         """Starts another controller. On the port that Envoy Gateway calls, the one before must be gone."""
@@ -177,6 +185,8 @@ class AiStage:
 
     async def _configure_envoys(self) -> None:
         """What an operator sets: Envoy's version, the runtime guard, and what the access log tells."""
+        if self.merges:
+            await self.envoy_gateway.merge_gateways()
         layer = {"name": "headgate", "static_layer": {RUNTIME_GUARD: False}}
         bootstrap = {"type": "Merge", "value": json.dumps({"layered_runtime": {"layers": [layer]}})}
         sink = {"type": "File", "file": {"path": str(self.access_log_path)}}

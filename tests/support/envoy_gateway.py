@@ -68,6 +68,7 @@ class EnvoyGateway:
         self._older = older
         self.controller_name = controller_name
         self.gateway_class = ""
+        self.merges = False
 
     @property
     def log(self) -> str:
@@ -99,10 +100,7 @@ class EnvoyGateway:
     async def start_envoy(self, gateway: Object, **options: Any) -> EnvoyProcess:
         """The Envoy of a Gateway, once it is programmed; `options` as of `EnvoyProcess`. Stopped with Envoy Gateway."""
         await self.programmed(gateway)
-        namespace, name = gateway["metadata"]["namespace"], gateway["metadata"]["name"]
-        owner = {"name": name, "namespace": namespace}
-        selector = ",".join(f"gateway.envoyproxy.io/owning-gateway-{key}={value}" for key, value in owner.items())
-        (deployment,) = await self._kube.list("apps/v1", "Deployment", NAMESPACE, labelSelector=selector)
+        deployment = await self.deployment(gateway)
         directory = self._directory / f"envoy{len(self._envoys)}"
         directory.mkdir()
         await self._write_sds(directory, deployment["metadata"]["name"])
@@ -110,6 +108,21 @@ class EnvoyGateway:
         envoy = await asyncio.to_thread(EnvoyProcess, bootstrap, directory, **options)
         self._envoys.append(envoy)
         return envoy
+
+    async def deployment(self, gateway: Object) -> Object:
+        """Of the Envoys of a Gateway that is programmed, which merged ones share."""
+        owner = {"-name": gateway["metadata"]["name"], "-namespace": gateway["metadata"]["namespace"]}
+        if self.merges:
+            owner = {"class": self.gateway_class}
+        selector = ",".join(f"gateway.envoyproxy.io/owning-gateway{key}={value}" for key, value in owner.items())
+        (found,) = await self._kube.list("apps/v1", "Deployment", NAMESPACE, labelSelector=selector)
+        return {**reference("apps/v1", "Deployment", found["metadata"]["name"], NAMESPACE), **found}
+
+    async def merge_gateways(self) -> None:
+        """Has the Gateways of its class, of which there are none yet, share their Envoys."""
+        proxy = reference(ENVOY, "EnvoyProxy", self.gateway_class, NAMESPACE)
+        await self._kube.patch(proxy, {"spec": {"mergeGateways": True}})
+        self.merges = True
 
     async def _write_sds(self, directory: Path, config_map: str) -> None:
         """The certificate with which Envoy talks to Envoy Gateway, and the files that name it."""

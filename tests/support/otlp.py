@@ -198,17 +198,18 @@ def _amount(point: Any) -> float:
 class OtlpReceiver:
     """Listens while it is entered. With `tls` it hears only those who show a certificate."""
 
-    def __init__(self, *, http_port: int = 0, tls: MutualTls | None = None) -> None:
+    def __init__(self, *, host: str = LOOPBACK, http_port: int = 0, tls: MutualTls | None = None) -> None:
         self._received = Received()
+        self._host = host
         self._http_port = http_port
         self._tls = tls
         self._lock = threading.Lock()
         self._grpc = grpc.server(ThreadPoolExecutor(2))
         self._grpc.add_generic_rpc_handlers((_Service(self),))
         self.grpc_port = (
-            self._grpc.add_insecure_port(f"{LOOPBACK}:0")
+            self._grpc.add_insecure_port(f"{host}:0")
             if tls is None
-            else self._grpc.add_secure_port(f"{LOOPBACK}:0", _credentials(tls))
+            else self._grpc.add_secure_port(f"{host}:0", _credentials(tls))
         )
         self._grpc.start()
         self._loop = asyncio.new_event_loop()
@@ -218,11 +219,11 @@ class OtlpReceiver:
 
     @property
     def grpc_url(self) -> str:
-        return f"{self._scheme}://{LOOPBACK}:{self.grpc_port}"
+        return f"{self._scheme}://{self._host}:{self.grpc_port}"
 
     @property
     def http_url(self) -> str:
-        return f"{self._scheme}://{LOOPBACK}:{self.http_port}"
+        return f"{self._scheme}://{self._host}:{self.http_port}"
 
     @property
     def _scheme(self) -> str:
@@ -290,7 +291,7 @@ class OtlpReceiver:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         context = None if self._tls is None else self._tls.server_context()
-        await web.TCPSite(runner, LOOPBACK, self._http_port, ssl_context=context).start()
+        await web.TCPSite(runner, self._host, self._http_port, ssl_context=context).start()
         bound: int = runner.addresses[0][1]
         return runner, bound
 

@@ -1,7 +1,8 @@
 """The processor as users run it: `headgate-extproc` in a process of its own."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,12 +23,17 @@ class ProcessorProcess:
         options: Sequence[str] = (),
         name: str = "extproc",
         checkout: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`arguments` in place of our own: they must name the socket, and log JSON. `checkout` has other modules."""
+        """`arguments` in place of our own: they must name the socket, and log JSON. `checkout` has other modules.
+
+        `environment` is added to ours.
+        """
         self.socket_path = directory / f"{name}.sock"
         command = [sys.executable, "-c", f"{importing(checkout)}from headgate.extproc.main import main; main()"]
         command += [*(arguments or ("--address", f"unix:{self.socket_path}", "--log-format", "json")), *options]
-        self.child = Child(command, directory=directory, name=name)
+        own = {**os.environ, **(environment or {})}
+        self.child = Child(command, directory=directory, name=name, environment=own)
         try:
             wait_until(self._serving, "the processor to serve", progress=self.child.progress)
         except BaseException:
