@@ -27,6 +27,7 @@ HOSTS = """\
 127.0.0.1 envoy-ratelimit.envoy-gateway-system.svc.cluster.local
 127.0.0.1 headgate-ratelimit.envoy-gateway-system.svc headgate-collector.envoy-gateway-system.svc
 127.0.0.1 ai-gateway-controller.envoy-ai-gateway-system.svc.cluster.local
+127.0.0.1 headgate-controller.headgate-system.svc.cluster.local
 """
 
 OWN = ("certs", "sds")

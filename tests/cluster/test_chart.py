@@ -84,6 +84,57 @@ def test_what_cannot_work_is_refused(settings: tuple[str, ...], told: str) -> No
     assert told.rpartition(".")[2] in done.stderr, done.stderr
 
 
+Leaves = dict[tuple[str, ...], Object]
+WRONG: dict[str, object] = {"string": 7, "integer": "many", "number": "much", "boolean": "maybe", "array": "one"}
+
+
+def _leaves(schema: Object, path: tuple[str, ...] = ()) -> Leaves:
+    """Every value that may be said, with its schema."""
+    found: Leaves = {}
+    for name, each in schema["properties"].items():
+        found |= _leaves(each, (*path, name)) if "properties" in each else {(*path, name): each}
+    return found
+
+
+def _said(values: Object, path: tuple[str, ...]) -> object:
+    for name in path:
+        if name not in values:
+            return None
+        values = values[name]
+    return values
+
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+def test_every_value_of_a_wrong_type_is_refused_by_its_name(tmp_path: Path) -> None:
+    wrong: Object = {}
+    leaves = _leaves(SCHEMA)
+    for path, schema in leaves.items():
+        at = wrong
+        for name in path[:-1]:
+            at = at.setdefault(name, {})
+        type_ = schema.get("type", "string")
+        at[path[-1]] = "one" if type_ == "object" else True if isinstance(type_, list) else WRONG[type_]
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump(wrong))
+    done = helm("template", "headgate", str(CHART), "--values", str(values))
+    assert done.returncode != 0
+    told = done.stderr.replace("/", ".")
+    assert [path for path in leaves if ".".join(path) not in told] == []
+
+
+def test_every_value_is_there_by_default_and_said_otherwise_once() -> None:
+    """The values files of `ci/`, which are rendered, put to an API server and run, leave none out."""
+    said = [yaml.safe_load(path.read_text()) for path in VALUES]
+    absent = {"maxUnavailable"}  # of a disruption budget: it is either this or minAvailable
+    for path in _leaves(SCHEMA):
+        default = _said(DEFAULTS, path)
+        assert default is not None or path[-1] in absent, path
+        assert any(_said(each, path) not in (None, default) for each in said), path
+
+
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
 async def test_a_real_api_server_takes_all_of_it(
     kube: Kube, gateway_crds: None, monitoring_crds: None, values: Path
@@ -138,7 +189,10 @@ def test_every_program_takes_the_arguments_that_it_is_given(values: Path) -> Non
             match each["command"]:
                 case ["headgate-controller"]:
                     options = make_parser().parse_args(each["args"])
-                    assert options.certificate_lifetime == 720 * 3600
+                    assert (
+                        options.certificate_lifetime
+                        == (240 if values.stem == "envoy-gateway-other-values" else 720) * 3600
+                    )
                 case ["headgate-extproc"]:
                     parse_arguments(each["args"])
                 case ["headgate-ratelimit"]:
@@ -180,7 +234,7 @@ def test_monitors_are_asked_for_only_and_name_ports_that_there_are() -> None:
             if each["kind"] == "PodMonitor":
                 asked.add(path.stem)
                 assert {one["port"] for one in each["spec"]["podMetricsEndpoints"]} <= ports
-    assert asked == {"envoy-gateway-all-values", "standalone-scaled-values"}
+    assert asked == {"envoy-gateway-all-values", "envoy-gateway-other-values", "standalone-scaled-values"}
 
 
 def test_alerts_and_dashboards_are_the_files() -> None:

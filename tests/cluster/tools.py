@@ -1,10 +1,10 @@
 """The programs that the cluster tests run and that are written in Go, built once and kept.
 
-They come from published Go modules only (`go/go.mod`): an API server of our own making (`go/testkube`), Envoy Gateway
-and Helm; with them Envoy Gateway's chart and the definitions of Gateway API, Envoy Gateway and the Prometheus operator.
-One `go build` makes all three, since most of what they compile is the same; another the Envoy Gateway of before. The
-binaries are kept (about 600 MB), not the build cache (3 GB), in a folder named after everything that decides what they
-are; a folder that is there is complete, and whoever finds it needs no Go.
+They come from published Go modules only (`go/go.mod`): an API server of our own making (`go/testkube`), Envoy Gateway,
+Helm and kubectl; with them Envoy Gateway's chart and the definitions of Gateway API, Envoy Gateway and the Prometheus
+operator. One `go build` makes all four, since most of what they compile is the same; another the Envoy Gateway of
+before. The binaries are kept (about 650 MB), not the build cache (3 GB), in a folder named after everything that
+decides what they are; a folder that is there is complete, and whoever finds it needs no Go.
 """
 
 import fcntl
@@ -36,7 +36,12 @@ HELM_VERSION = "v3.21.4"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 """Only its definitions are wanted, so it is downloaded (4 MB), not built; Go's checksum database vouches for it."""
 ENVOY_GATEWAY = "github.com/envoyproxy/gateway"
-PACKAGES = ("./testkube", f"{ENVOY_GATEWAY}/cmd/envoy-gateway", "helm.sh/helm/v3/cmd/helm")
+PACKAGES = (
+    "./testkube",
+    f"{ENVOY_GATEWAY}/cmd/envoy-gateway",
+    "helm.sh/helm/v3/cmd/helm",
+    "k8s.io/kubernetes/cmd/kubectl",
+)
 _COMPONENT_VERSION = "k8s.io/component-base/version"
 VERSIONS = {
     f"{_COMPONENT_VERSION}.gitVersion": KUBERNETES_VERSION,
@@ -95,6 +100,10 @@ class Tools:
         return self.directory / "helm"
 
     @property
+    def kubectl(self) -> Path:
+        return self.directory / "kubectl"
+
+    @property
     def crds(self) -> Path:
         """A JSON file with a list of the CRDs of Gateway API and Envoy Gateway."""
         return self.directory / "crds.json"
@@ -149,7 +158,7 @@ def _lock(path: Path) -> Generator[None]:
 
 def _build(directory: Path) -> None:
     go = _find_go()
-    _say("building the test API server, Envoy Gateway and Helm (9 to 14 minutes the first time, on two cores)")
+    _say("building the test API server, Envoy Gateway, Helm and kubectl (9 to 14 minutes the first time, on two cores)")
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix="building-") as unfinished:
         output = Path(unfinished) / "bin"
         output.mkdir()

@@ -9,14 +9,14 @@ REPOSITORY = Path(__file__).parents[2]
 ROOMS = ("protos", "extproc", "ratelimit", "controller", "envoy")
 
 
-def older_checkout(directory: Path, commits: int) -> Path:
-    """What it was so many commits ago, below `directory`; skips where the history is shorter."""
+def older_checkout(directory: Path, commits: int, *paths: str) -> Path:
+    """What it was so many commits ago, below `directory`: the rooms, or `paths`; skips where the history is shorter."""
     log = _git("rev-list", "--first-parent", f"--max-count={commits + 1}", "HEAD").decode().split()
     if len(log) <= commits:
         pytest.skip(f"needs the last {commits} commits: `git fetch --unshallow`, or a clone with its history")
     checkout = directory / "older"
     checkout.mkdir()
-    archive = _git("archive", log[-1], *(f"{room}/headgate" for room in ROOMS))
+    archive = _git("archive", log[-1], *(paths or [f"{room}/headgate" for room in ROOMS]))
     subprocess.run(["tar", "-x", "-C", str(checkout)], input=archive, check=True)
     return checkout
 

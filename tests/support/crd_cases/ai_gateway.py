@@ -297,7 +297,7 @@ POLICIES: Sequence[Case] = (
         )
         for count, sources, refused in (
             (0, {}, "should have at least 1 properties"),
-            (2, {"fromRequestHeaders": {}, "fromDynamicMetadata": {"namespace": "a"}}, "must have at most 1 items"),
+            (2, {"fromRequestHeaders": {}, "fromDynamicMetadata": {"namespace": "a"}}, "must have at most 1 item"),
         )
     ),
     *(
