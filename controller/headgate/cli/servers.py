@@ -100,7 +100,7 @@ def _collector(options: RunOptions, state: StateDirectory, attributes: HeaderAtt
     arguments = ["--address", f"fd:{listening}", "--spool", str(state.spool)]
     arguments += ["--request-header-attributes", ",".join(":".join(pair) for pair in attributes.records)]
     arguments += ["--metrics-attributes", ",".join(attribute for _, attribute in attributes.metrics)]
-    arguments += ["--spans"] if options.collects_spans else []
+    arguments += ["--root-prefix", options.root_prefix, *(["--spans"] if options.collects_spans else [])]
     if options.observe:
         arguments.append("--observe")
     if options.access_log and options.collects:

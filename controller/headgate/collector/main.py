@@ -38,6 +38,7 @@ from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logg
 from headgate.runtime.metrics import CONTENT_TYPE, SERIES_MAX, Registry
 from headgate.runtime.metrics_export import MetricsExportError, exported, read_of
 from headgate.runtime.signals import stop_event
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from headgate.collector.spans import SpanService
@@ -75,6 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="HEADER:ATTRIBUTE,…",
         help="request headers that become labels (default %(default)s)",
     )
+    add("--root-prefix", default="/", help="path that all endpoints live under (default %(default)s)")
     server_tls.add_arguments(parser)
     add(
         "--metrics-attributes",
@@ -210,16 +212,15 @@ def _settings(options: argparse.Namespace) -> tuple[PriceFile | None, Settings]:
         prices = None if options.prices is None else PriceFile(options.prices)
     except (AttributesError, PricesError) as error:
         raise StartError(str(error)) from None
-    if prices is None:
-        return None, Settings(attributes=attributes)
-    return prices, Settings(prices=prices.table, attributes=attributes)
+    settings = Settings(attributes=attributes, root=options.root_prefix.rstrip("/"))
+    return prices, settings if prices is None else replace(settings, prices=prices.table)
 
 
 async def _follow_prices(prices: PriceFile | None, service: AccessLogService) -> None:
     if prices is None:
         return
     async for table in prices.changes():
-        service.settings = Settings(prices=table, attributes=service.settings.attributes)
+        service.settings = replace(service.settings, prices=table)
 
 
 def _sinks(options: argparse.Namespace) -> Iterator[Sink]:

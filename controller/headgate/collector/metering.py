@@ -7,14 +7,12 @@ what went wrong (`headgate.ledger.errors`), and requests that no backend was ask
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
+from headgate.collector.asked import asked_of
 from headgate.ledger.errors import model_known
 from headgate.ledger.joining import service_of
 from headgate.ledger.record import NO_TOKENS, Attempt, Tokens, UsageRecord
-from headgate.llm.endpoints import lookup
-from headgate.llm.names import Operation
 from headgate.runtime.metrics import Description, Distribution, Kind, Labels, Registry
 
 TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(14))
@@ -32,13 +30,6 @@ _LOSS: Final = re.compile(r"(?:^|, )([^;, ]+);(dropped|changed|emulated): ")
 _INDEX: Final = re.compile(r"\[\d+\]")
 _MICROS: Final = 1_000_000
 _MS: Final = 1e-3
-
-
-@lru_cache(maxsize=4096)
-def operation_of(path: str) -> str:
-    """compat: `gen_ai.operation.name` of a client's path; empty for what asks no model."""
-    endpoint = lookup(path)
-    return "" if endpoint is None or endpoint.operation is Operation.MODELS else str(endpoint.operation)
 
 
 class _Meter:
@@ -150,7 +141,7 @@ class Metering:
         """Counts them; a subscriber of the access log."""
         for record in records:
             self._count(record)
-            if operation := operation_of(record.path):
+            if operation := asked_of(record.path).operation:
                 self._time(record, operation)
 
     # --- the gateway's own

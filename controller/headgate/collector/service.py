@@ -74,7 +74,7 @@ class _Stream:
         counts = self._service.counts
         counts.messages += 1
         try:
-            node, entries = read_message(message)
+            node, entries = read_message(message, self._service.settings.root)
         except ValueError as error:
             counts.malformed += 1
             log.warning("malformed_message", error=str(error))

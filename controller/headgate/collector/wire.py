@@ -15,6 +15,7 @@ from envoy.data.accesslog.v3.accesslog_pb2 import (
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
+from headgate.collector.asked import asked_of
 from headgate.contract import metadata
 from headgate.ledger.entry import Entry, Value
 from headgate.ledger.record import NO_TOKENS, Tokens
@@ -30,22 +31,28 @@ _NOTHING: Final[Mapping[str, Value]] = {}
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-def read_message(data: bytes) -> tuple[str, list[Entry]]:
-    """The node's id, which only a stream's first message has, and the entries. ValueError for what is no message."""
+def read_message(data: bytes, root: str = "") -> tuple[str, list[Entry]]:
+    """The node's id, which only a stream's first message has, and the entries. ValueError for what is no message.
+
+    `root` is the path below which clients ask, without `/` at its end.
+    """
     try:
         message = StreamAccessLogsMessage.FromString(data)
     except Exception as error:  # upb's own class, which no module exports
         raise ValueError(f"not an access log message: {error}") from error
     node = message.identifier.node.id if message.HasField("identifier") else ""
-    return node, [_entry(entry) for entry in message.http_logs.log_entry]
+    return node, [_entry(entry, root) for entry in message.http_logs.log_entry]
 
 
-def _entry(entry: HTTPAccessLogEntry) -> Entry:
+def _entry(entry: HTTPAccessLogEntry, root: str) -> Entry:
     common, request, response = entry.common_properties, entry.request, entry.response
     published, internal, extracted, model = _metadata(common)
     tags = common.custom_tags
     text = tags.get(metadata.TAG_FIRST_BODY, "")
     first_body = int(text) * 1_000 if text.isdecimal() else None
+    # the script of a backend, where there was one, kept it without the root
+    path = _text(internal, metadata.INTERNAL_PATH) or (request.original_path or request.path).removeprefix(root)
+    asked = asked_of(path.partition("?")[0][:PATH_MAX])
     return Entry(
         attempt=common.access_log_type == UpstreamEnd,
         peer=_address(common.downstream_direct_remote_address),
@@ -56,13 +63,13 @@ def _entry(entry: HTTPAccessLogEntry) -> Entry:
         first_sent_ns=None if first_body is not None else _optional(common, "time_to_first_downstream_tx_byte"),
         request_id=request.request_id,
         method=_method(request.request_method),
-        path=request.original_path or request.path,
+        path=path,
+        operation=asked.operation,
+        streams=asked.streams,
         status=response.response_code.value,
         details=response.response_code_details,
         flags=_flags(common.response_flags) if common.HasField("response_flags") else (),
-        route=_route(
-            common.route_name, _text(internal, metadata.INTERNAL_PATH) or request.original_path or request.path
-        ),
+        route=_route(common.route_name, path),
         cluster=common.upstream_cluster,
         upstream=_address(common.upstream_remote_address) if common.HasField("upstream_remote_address") else "",
         provider=tags.get(metadata.TAG_PROVIDER, ""),

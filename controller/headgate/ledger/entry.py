@@ -25,6 +25,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     request_id: str = ""
     method: str = ""
     path: str = ""
+    """The client's, below the root path."""
+    operation: str = ""
+    """What it asks for, where telemetry has a name for that."""
+    streams: bool = False
+    """It says that the answer is a stream."""
     status: int = 0
     details: str = ""
     flags: tuple[str, ...] = ()

@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prices: PriceTable = NO_PRICES
     attributes: Labels = ()
     """(request header, name of a label that its value becomes)"""
+    root: str = ""
+    """The path below which clients ask, without `/` at its end."""
 
 
 PLAIN: Final = Settings()
@@ -195,13 +197,12 @@ def make_record(
     """The record of a request's own entry and the attempts that were logged before it."""
     published, internal = entry.published, entry.internal
     route, path_class = route_and_operation(entry.route)
-    path = _text(internal, metadata.INTERNAL_PATH) or entry.path
-    operation = _operation(path_class, path)
+    operation = entry.operation or _operation(path_class, entry.path)
     tokens, error = _tokens(entry), str(error_kind(entry))
     model = _text(internal, metadata.INTERNAL_MODEL)
     client = _text(internal, metadata.INTERNAL_CLIENT)
     labels = _labels(entry, settings.attributes)
-    stream = internal.get(metadata.INTERNAL_STREAM) is True or "stream" in operation
+    stream = internal.get(metadata.INTERNAL_STREAM) is True or entry.streams
     record = UsageRecord(
         id=record_id(node, entry),
         request_id=entry.request_id,
@@ -209,7 +210,7 @@ def make_record(
         node=node,
         operation=operation,
         method=entry.method,
-        path=path,
+        path=entry.path,
         stream=stream,
         route=route,
         rule=entry.route,

@@ -38,6 +38,7 @@ http://{{ include "headgate.controller" . }}.{{ .Release.Namespace }}.svc:8082/l
 {{- end }}
 
 {{- define "headgate.collectorArguments" -}}
+- --root-prefix={{ .Values.endpointConfig.rootPrefix }}
 {{- with .Values.collector }}
 {{- if and .store.url (not .store.existingSecret) }}
 - --store={{ .store.url }}

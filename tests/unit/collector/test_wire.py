@@ -30,6 +30,20 @@ def test_a_route_of_envoy_gateway_is_called_as_ours(route: str, path: str, opera
     assert record.rule == f"ns/chat/rule/0/{operation}/match/1"
 
 
-def test_other_names_stay() -> None:
-    (entry,) = read_message(_message("headgate/no-model", "/v1/chat/completions"))[1]
-    assert (entry.route, make_record(entry).route) == ("headgate/no-model", "")
+@pytest.mark.parametrize(
+    ("path", "operation", "stream"),
+    [
+        ("/v1/chat/completions?x=1", "chat", False),
+        ("/anthropic/v1/messages", "messages", False),
+        ("/v1beta/models/none:streamGenerateContent?alt=sse", "generate_content", True),
+        ("/model/none/converse-stream", "chat", True),
+        ("/v1/models", "", False),
+        ("/nothing/there", "", False),
+    ],
+)
+@pytest.mark.parametrize("root", ["", "/ai"])
+def test_what_no_backend_was_asked_for_is_told_by_its_path(path: str, operation: str, stream: bool, root: str) -> None:
+    (entry,) = read_message(_message("headgate/unknown-model", root + path), root)[1]
+    record = make_record(entry)
+    assert (record.rule, record.route, record.path) == ("headgate/unknown-model", "", path)
+    assert (record.operation, record.stream) == (operation, stream)
