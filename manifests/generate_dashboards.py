@@ -34,8 +34,9 @@ class Panel:
 
     title: str
     queries: tuple[Query, ...]
+    text: str
+    """What it shows."""
     unit: str = "short"
-    text: str = ""
     kind: str = "timeseries"
     width: int = 8
     height: int = 8
@@ -107,11 +108,33 @@ REQUESTS = Board(
                     " / sum(rate(headgate_requests_total[5m]))",
                     "percentunit",
                     red_from=0.001,
+                    text="Of 5 minutes, what the gateway or a provider failed. Red beyond the objective.",
                 ),
-                stat("Requests", rate("headgate_requests_total"), "reqps"),
-                stat("Tokens", rate(TOKENS, labels='gen_ai_token_type=~"input|output"'), "short"),
-                stat("Latency, p95", quantile(0.95, DURATION, labels='error_type=""'), "s", red_from=3),
-                stat("First token, p95", quantile(0.95, FIRST), "s"),
+                stat(
+                    "Requests",
+                    rate("headgate_requests_total"),
+                    "reqps",
+                    text="A second, those that nobody served included.",
+                ),
+                stat(
+                    "Tokens",
+                    rate(TOKENS, labels='gen_ai_token_type=~"input|output"'),
+                    "short",
+                    text="A second, in and out.",
+                ),
+                stat(
+                    "Latency, p95",
+                    quantile(0.95, DURATION, labels='error_type=""'),
+                    "s",
+                    red_from=3,
+                    text="To the end of the answer, of requests that were served. Long answers are slow by nature.",
+                ),
+                stat(
+                    "First token, p95",
+                    quantile(0.95, FIRST),
+                    "s",
+                    text="Of streams: until the first byte of the answer.",
+                ),
             ),
         ),
         (
@@ -119,6 +142,7 @@ REQUESTS = Board(
             (
                 Panel(
                     title="Requests by status",
+                    text="What clients saw; 0 is a client that hung up before there was an answer.",
                     queries=(
                         Query(
                             rate("headgate_requests_total", "http_response_status_code"),
@@ -130,6 +154,7 @@ REQUESTS = Board(
                 ),
                 Panel(
                     title="Errors by kind",
+                    text="`upstream_…`, `no_backend`, `internal` count against the objective, others do not.",
                     queries=(Query(rate("headgate_requests_total", "error_type", 'error_type!=""'), "{{error_type}}"),),
                     unit="reqps",
                     stacked=True,
@@ -143,11 +168,22 @@ REQUESTS = Board(
                 ),
                 Panel(
                     title="Latency",
+                    text="Of the attempt that answered, to the end of its answer, of requests that were served.",
                     queries=quantiles(DURATION, f'error_type="", {OF_MODEL}'),
                     unit="s",
                 ),
-                Panel(title="First token of streams", queries=quantiles(FIRST, OF_MODEL), unit="s"),
-                Panel(title="Time between tokens", queries=quantiles(BETWEEN, OF_MODEL), unit="s"),
+                Panel(
+                    title="First token of streams",
+                    text="Of the attempt that answered, until the first byte of its answer.",
+                    queries=quantiles(FIRST, OF_MODEL),
+                    unit="s",
+                ),
+                Panel(
+                    title="Time between tokens",
+                    text="What came after the first token, through the tokens but one, of streams that ended well.",
+                    queries=quantiles(BETWEEN, OF_MODEL),
+                    unit="s",
+                ),
             ),
         ),
         (
@@ -160,6 +196,7 @@ REQUESTS = Board(
                 ),
                 Panel(
                     title="Tokens per second by model",
+                    text="In and out, by the model that the backend was asked for.",
                     queries=(
                         Query(
                             rate(TOKENS, "gen_ai_request_model", f'gen_ai_token_type=~"input|output", {OF_MODEL}'),
@@ -182,12 +219,14 @@ REQUESTS = Board(
                 ),
                 Panel(
                     title="Cost per hour by team",
+                    text="By the price table, as things go now.",
                     queries=(Query(f"3600 * {rate('headgate_cost_usd_total', 'team')}", "{{team}}"),),
                     unit="currencyUSD",
                     stacked=True,
                 ),
                 Panel(
                     title="Requests without a price",
+                    text="With tokens, and no row in the price table: their cost is in no sum.",
                     queries=(
                         Query(
                             rate("headgate_requests_unpriced_total", "gen_ai_request_model", OF_MODEL),
@@ -210,11 +249,13 @@ REQUESTS = Board(
             (
                 Panel(
                     title="Attempts",
+                    text="At each backend, whatever came of them.",
                     queries=(Query(rate("headgate_attempts_total", "backend", OF_REQUEST), "{{backend}}"),),
                     unit="reqps",
                 ),
                 Panel(
                     title="Failed attempts",
+                    text="Clients see one only where no other backend takes over.",
                     queries=(
                         Query(
                             rate("headgate_attempts_total", "backend, error_type", f'error_type!="", {OF_REQUEST}'),
@@ -225,6 +266,7 @@ REQUESTS = Board(
                 ),
                 Panel(
                     title="Failovers",
+                    text="From where an attempt failed to where the next one went.",
                     queries=(
                         Query(rate("headgate_failovers_total", "backend, to", OF_REQUEST), "{{backend}} → {{to}}"),
                     ),
@@ -232,6 +274,7 @@ REQUESTS = Board(
                 ),
                 Panel(
                     title="Lost in translation",
+                    unit="ops",
                     text="What requests asked for and the backend's dialect cannot say.",
                     queries=(
                         Query(
@@ -243,6 +286,8 @@ REQUESTS = Board(
                 ),
                 Panel(
                     title="Answers not seen to their end",
+                    unit="ops",
+                    text="The client hung up, or the provider broke off, by the backend's dialect.",
                     queries=(
                         Query(
                             rate("headgate_extproc_attempts_incomplete_total", "backend_dialect"), "{{backend_dialect}}"
@@ -257,11 +302,13 @@ REQUESTS = Board(
             (
                 Panel(
                     title="Refused by limit",
+                    text="Requests, by the rule that refused them.",
                     queries=(Query(rate("ratelimit_service_rate_limit_refused", "rule"), "{{rule}}"),),
                     unit="reqps",
                 ),
                 Panel(
                     title="Near their limit",
+                    unit="ops",
                     text="Hits beyond 80 % of a limit.",
                     queries=(Query(rate("ratelimit_service_rate_limit_near_limit", "rule"), "{{rule}}"),),
                 ),
@@ -287,16 +334,41 @@ OPERATIONS = Board(
         (
             "At a glance",
             (
-                stat("Envoys connected", "sum(headgate_controller_envoys)"),
-                stat("Resources that Envoy refuses", "max(headgate_controller_refusals)", red_from=1),
-                stat("Problems of the configuration", "max(headgate_controller_problems)", red_from=1),
-                stat("Records lost, 24 hours", "sum(increase(headgate_collector_dropped_total[24h]))", red_from=1),
+                stat(
+                    "Envoys connected",
+                    "sum(headgate_controller_envoys)",
+                    text="Those that follow the configuration now.",
+                ),
+                stat(
+                    "Resources that Envoy refuses",
+                    "max(headgate_controller_refusals)",
+                    red_from=1,
+                    text="What was there before is served on; `headgate status --admin` says which.",
+                ),
+                stat(
+                    "Problems of the configuration",
+                    "max(headgate_controller_problems)",
+                    red_from=1,
+                    text="What `headgate check` and the status of objects say.",
+                ),
+                stat(
+                    "Records lost, 24 hours",
+                    "sum(increase(headgate_collector_dropped_total[24h]))",
+                    red_from=1,
+                    text="A sink was away for longer than its spool holds, or refused them.",
+                ),
                 stat(
                     "Limiter's storage failed, 1 hour",
                     'sum(increase(ratelimit_service_should_rate_limit_error{err_type="redis_error"}[1h]))',
                     red_from=1,
+                    text="Decisions that Redis was needed for and not there.",
                 ),
-                stat("Bugs met, 24 hours", "sum(increase(headgate_extproc_crashes_total[24h]))", red_from=1),
+                stat(
+                    "Bugs met, 24 hours",
+                    "sum(increase(headgate_extproc_crashes_total[24h]))",
+                    red_from=1,
+                    text="Requests that a processor answered with 500; its log has the trace.",
+                ),
             ),
         ),
         (
@@ -304,6 +376,7 @@ OPERATIONS = Board(
             (
                 Panel(
                     title="Objects that are not in force",
+                    text="By kind, and by the condition that is not true.",
                     queries=(
                         Query(
                             "max by (kind, condition) (headgate_controller_objects"
@@ -325,6 +398,8 @@ OPERATIONS = Board(
                 ),
                 Panel(
                     title="Snapshots offered",
+                    unit="ops",
+                    text="Configurations sent to Envoys, a second.",
                     queries=(Query(rate("headgate_controller_pushes_total"), "offered"),),
                 ),
             ),
@@ -334,6 +409,8 @@ OPERATIONS = Board(
             (
                 Panel(
                     title="Records",
+                    unit="ops",
+                    text="Of requests, a second: made of Envoy's entries, and written by each sink.",
                     queries=(
                         Query(rate("headgate_collector_records_total"), "made"),
                         Query(rate("headgate_collector_written_total", "sink"), "written: {{sink}}"),
@@ -341,6 +418,7 @@ OPERATIONS = Board(
                 ),
                 Panel(
                     title="Waiting, spooled, lost",
+                    text="Records that wait in memory; those that went into the spool, and those lost, a second.",
                     queries=(
                         Query("sum by (sink) (headgate_collector_waiting)", "waiting: {{sink}}"),
                         Query(rate("headgate_collector_spooled_total", "sink"), "spooled a second: {{sink}}"),
@@ -349,6 +427,8 @@ OPERATIONS = Board(
                 ),
                 Panel(
                     title="Writes that failed",
+                    unit="ops",
+                    text="Batches that a sink did not take at first, a second.",
                     queries=(Query(rate("headgate_collector_failures_total", "sink"), "{{sink}}"),),
                 ),
             ),
@@ -358,6 +438,7 @@ OPERATIONS = Board(
             (
                 Panel(
                     title="Spans",
+                    unit="ops",
                     text="Envoy's through the collector, and the limiter's own.",
                     queries=(
                         Query(rate("headgate_collector_spans_received_total"), "collector: received"),
@@ -368,6 +449,7 @@ OPERATIONS = Board(
                 ),
                 Panel(
                     title="Spans lost",
+                    unit="ops",
                     text="The receiver was away for too long, or refused them.",
                     queries=(
                         Query(rate("headgate_collector_spans_dropped_total", "instance"), "collector: {{instance}}"),
@@ -382,6 +464,8 @@ OPERATIONS = Board(
             (
                 Panel(
                     title="Decisions",
+                    unit="ops",
+                    text="A second. An admission asks before a request, a settlement charges after it.",
                     queries=(
                         Query(rate("headgate_ratelimit_admissions"), "admissions"),
                         Query(rate("headgate_ratelimit_settlements"), "settlements"),
@@ -390,6 +474,8 @@ OPERATIONS = Board(
                 ),
                 Panel(
                     title="Errors",
+                    unit="ops",
+                    text="A second: without Redis, of what was asked, and of limits that could not be read.",
                     queries=(
                         Query(rate("headgate_ratelimit_storage_errors"), "storage"),
                         Query(rate("headgate_ratelimit_request_errors"), "requests"),
@@ -398,6 +484,8 @@ OPERATIONS = Board(
                 ),
                 Panel(
                     title="Decided for, and against, by rule",
+                    unit="ops",
+                    text="Hits a second, within each limit and over it.",
                     queries=(
                         Query(rate("ratelimit_service_rate_limit_within_limit", "rule"), "{{rule}}: within"),
                         Query(rate("ratelimit_service_rate_limit_over_limit", "rule"), "{{rule}}: over"),
@@ -410,6 +498,8 @@ OPERATIONS = Board(
             (
                 Panel(
                     title="Attempts translated",
+                    unit="ops",
+                    text="A second, from the client's dialect to the backend's.",
                     queries=(
                         Query(
                             rate("headgate_extproc_attempts_total", "client_dialect, backend_dialect"),
@@ -419,10 +509,12 @@ OPERATIONS = Board(
                 ),
                 Panel(
                     title="Streams open",
+                    text="Attempts that each processor is translating.",
                     queries=(Query(f"sum by ({BY_PROCESS}) (headgate_extproc_streams_open)", PROCESS),),
                 ),
                 Panel(
                     title="Prompts waiting to be counted",
+                    text="More than a few for long: a worker more would help.",
                     queries=(Query(f"sum by ({BY_PROCESS}) (headgate_extproc_prompts_waiting)", PROCESS),),
                 ),
             ),
@@ -432,16 +524,19 @@ OPERATIONS = Board(
             (
                 Panel(
                     title="CPU",
+                    text="Of one CPU each; a process of ours uses no more than one.",
                     queries=(Query(rate("process_cpu_seconds_total", BY_PROCESS), PROCESS),),
                     unit="percentunit",
                 ),
                 Panel(
                     title="Memory",
+                    text="Resident.",
                     queries=(Query(f"sum by ({BY_PROCESS}) (process_resident_memory_bytes)", PROCESS),),
                     unit="bytes",
                 ),
                 Panel(
                     title="Event loop, p99 of its lateness",
+                    text="How late what is due runs: all that a process serves waits for it.",
                     queries=(Query(quantile(0.99, "headgate_event_loop_lag_seconds", BY_PROCESS), PROCESS),),
                     unit="s",
                 ),
@@ -452,10 +547,13 @@ OPERATIONS = Board(
             (
                 Panel(
                     title="Requests under way",
+                    text="That Envoy has taken and not answered to the end.",
                     queries=(Query("sum by (instance) (envoy_http_downstream_rq_active)", "{{instance}}"),),
                 ),
                 Panel(
                     title="Retries and overflows",
+                    unit="ops",
+                    text="A second; what was too many was refused by a circuit breaker.",
                     queries=(
                         Query(rate("envoy_cluster_upstream_rq_retry"), "retries"),
                         Query(rate("envoy_cluster_upstream_rq_retry_overflow"), "retries that were too many"),
@@ -465,6 +563,8 @@ OPERATIONS = Board(
                 ),
                 Panel(
                     title="Entries for the collector that were dropped",
+                    unit="ops",
+                    text="A second: no collector listened for longer than Envoy keeps them.",
                     queries=(
                         Query(rate("envoy_access_logs_grpc_access_log_logs_dropped", "instance"), "{{instance}}"),
                     ),
@@ -562,7 +662,7 @@ def _panel(panel: Panel, number: int, left: int, top: int) -> dict[str, Any]:
         "id": number,
         "type": panel.kind,
         "title": panel.title,
-        **({"description": panel.text} if panel.text else {}),
+        "description": panel.text,
         "datasource": SOURCE,
         "gridPos": {"x": left, "y": top, "w": panel.width, "h": panel.height},
         "fieldConfig": {"defaults": defaults, "overrides": []},

@@ -114,6 +114,33 @@ def test_panels_do_not_overlap(path: Path) -> None:
                 assert taken.setdefault((column, line), panel["title"]) == panel["title"]
 
 
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_panels_say_what_they_show(path: Path) -> None:
+    panels = [panel for panel in json.loads(path.read_text())["panels"] if panel["type"] != "row"]
+    for panel in panels:
+        assert panel["title"]
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    assert len({panel["title"] for panel in panels}) == len(panels)
+
+
+_GROWS = re.compile(r"\b\w+_(?:total|count|sum|bucket)\b")
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_what_grows_is_shown_by_how_fast(path: Path) -> None:
+    for panel, query, _ in board_queries(path):
+        grown = set(re.findall(r"(?:rate|increase)\((\w+)", query))
+        assert set(_GROWS.findall(query)) <= grown, panel
+
+
+def test_every_alert_is_seen_to_fire() -> None:
+    tests = yaml.safe_load(Path(__file__).with_name("rules_test.yaml").read_text())["tests"]
+    fired = {each["alertname"] for test in tests for each in test["alert_rule_test"] if each["exp_alerts"]}
+    assert fired == {each["alert"] for each in rules() if "alert" in each}
+
+
 def test_every_alert_says_what_to_do() -> None:
     alerts = [each for each in rules() if "alert" in each]
     assert {each["labels"]["severity"] for each in alerts} == {"critical", "high", "medium"}
