@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from headgate.contract.otel import CAPTURE_VARIABLE
+
 _UNREAD: Final[Mapping[str, str]] = MappingProxyType(
     {
         "OTEL_LOG_LEVEL": "--log-level says what is logged",
@@ -35,6 +37,8 @@ def notes(environment: Mapping[str, str]) -> Iterator[str]:
     for name, (done, instead) in _ONE_VALUE.items():
         if (said := environment.get(name, "").strip().lower()) not in ("", done):
             yield f"{name}={said} is not done: {instead}"
+    if hiding := sorted(name for name in environment if name.startswith("OPENINFERENCE_")):
+        yield f"{', '.join(hiding)} not read: content is told only where {CAPTURE_VARIABLE} asks, less --capture-rules"
     disabled = environment.get("OTEL_SDK_DISABLED", "").strip()
     if disabled.lower() not in ("", "true", "false"):
         yield f"OTEL_SDK_DISABLED={disabled} is not read: true or false is needed; false is taken"

@@ -353,6 +353,7 @@ def test_http_openinference_and_no_propagation(receiver: OtlpReceiver) -> None:
         request, _ = sorted(receiver.wait(lambda _: True, 2), key=lambda span: span.kind)
         assert (request.trace != asked.trace, request.parent) == (True, "")
         assert (request.name, request["openinference.span.kind"]) == ("ChatCompletion", "LLM")
+        assert request["llm.system"] == "openai"
         assert (request["llm.token_count.prompt"], request["llm.token_count.total"]) == (11, 18)
         assert request["llm.model_name"] == "gpt"
         assert request["team"] == "blue"

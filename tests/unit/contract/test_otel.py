@@ -287,6 +287,7 @@ def test_periods_of_metrics() -> None:
         ("OTEL_CONFIG_FILE", "/x.yaml", "variables are read"),
         ("OTEL_SDK_DISABLED", "1", "false is taken"),
         ("OTEL_SDK_DISABLED", "True", ""),
+        ("OPENINFERENCE_HIDE_INPUTS", "true", "--capture-rules"),
     ],
 )
 def test_what_nobody_reads_is_said(variable: str, value: str, told: str) -> None:

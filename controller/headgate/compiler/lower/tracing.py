@@ -11,7 +11,7 @@ Nothing of this is in the configuration where requests are not traced.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from itertools import groupby
 from types import MappingProxyType
@@ -59,7 +59,8 @@ from opentelemetry.semconv.attributes import error_attributes
 OPERATION: Final = "operation"
 SPAN: Final = "span"
 KIND: Final = "kind"
-"""Keys of a route's metadata (`metadata.INTERNAL`): OpenTelemetry's operation, OpenInference's name and kind."""
+SYSTEM: Final = "system"
+"""Keys of a route's metadata (`metadata.INTERNAL`): OpenTelemetry's operation; OpenInference's name, kind, system."""
 PROVIDER: Final = "provider"
 MODEL: Final = "model"
 """Keys of a cluster's metadata (`metadata.INTERNAL`)."""
@@ -93,7 +94,16 @@ _OPENINFERENCE: Final[Mapping[Operation, tuple[str, str]]] = MappingProxyType(
         Operation.RESPONSES_INPUT_TOKENS: ("ResponsesInputTokens", "TOKEN_COUNTER"),
     }
 )
-"""compat: names and kinds of spans; of what upstream does not have, `_openinference` makes them."""
+"""compat: names and kinds of spans; of what upstream does not have, `_span` and `_kind` make them."""
+_SYSTEMS: Final[Mapping[DialectName, str]] = MappingProxyType(
+    {
+        DialectName.ANTHROPIC_MESSAGES: "anthropic",
+        DialectName.COHERE: "cohere",
+        DialectName.GEMINI: "vertexai",
+        DialectName.BEDROCK_CONVERSE: "amazon",
+    }
+)
+"""compat: whose API the client speaks, in OpenInference's words; `openai` where nothing else is said."""
 _FLAGS: Final = (
     "failed_local_healthcheck",
     "no_healthy_upstream",
@@ -137,9 +147,18 @@ def cluster_metadata(backend: ir.Backend) -> dict[str, str]:
     return found
 
 
-def _openinference(operation: Operation) -> tuple[str, str]:
-    known = _OPENINFERENCE.get(operation)
-    return known or ("".join(word.capitalize() for word in operation.value.split("_")), "LLM")
+def _span(row: Endpoint) -> str:
+    known = _OPENINFERENCE.get(row.operation)
+    return known[0] if known else "".join(word.capitalize() for word in row.operation.value.split("_"))
+
+
+def _kind(row: Endpoint) -> str:
+    known = _OPENINFERENCE.get(row.operation)
+    return known[1] if known else "LLM"
+
+
+def _system(row: Endpoint) -> str:
+    return _SYSTEMS.get(row.dialect, "openai")
 
 
 def _operation(row: Endpoint) -> str:
@@ -157,7 +176,7 @@ def route_metadata(path_class: PathClass, convention: Convention) -> Metadata | 
     if convention is Convention.GEN_AI:
         values[OPERATION] = _operation(row)
     else:
-        values[SPAN], values[KIND] = _openinference(row.operation)
+        values[SPAN], values[KIND], values[SYSTEM] = _span(row), _kind(row), _system(row)
     return result
 
 
@@ -204,11 +223,11 @@ def _endings() -> Iterator[tuple[str, Endpoint]]:
     yield from sorted(found.items(), key=lambda each: (-len(each[0]), each[0]))
 
 
-def _by_path(names: Mapping[Operation, str], otherwise: str) -> str:
-    """CEL that names an operation by the path: a test for each name, since Envoy nests no more than 32."""
+def _by_path(name_of: Callable[[Endpoint], str], otherwise: str) -> str:
+    """CEL that names what is asked for by the path: a test for each name, since Envoy nests no more than 32."""
     endings: dict[str, list[str]] = {}
     for ending, row in _endings():
-        endings.setdefault(names[row.operation], []).append(ending)
+        endings.setdefault(name_of(row), []).append(ending)
     expression = otherwise
     for name in reversed(endings):
         test = " || ".join(f"request.url_path.endsWith('{ending}')" for ending in endings[name])
@@ -217,14 +236,10 @@ def _by_path(names: Mapping[Operation, str], otherwise: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _named(key: str, names: tuple[tuple[Operation, str], ...], otherwise: str) -> str:
-    expression = _by_path(dict(names), otherwise)
+def _named(key: str, name_of: Callable[[Endpoint], str], otherwise: str) -> str:
+    expression = _by_path(name_of, otherwise)
     return _coalesce(("METADATA", f"ROUTE:{metadata.INTERNAL}:{key}"), ("CEL", expression))
 
-
-_GEN_AI_NAMES: Final = tuple((each, _OPERATIONS.get(each, each.value)) for each in Operation)
-_SPAN_NAMES: Final = tuple((each, _openinference(each)[0]) for each in Operation)
-_SPAN_KINDS: Final = tuple((each, _openinference(each)[1]) for each in Operation)
 
 _SENT: Final = _coalesce(
     ("CLUSTER_METADATA", f"{metadata.INTERNAL}:{MODEL}"),
@@ -284,7 +299,7 @@ def _tags(tracing: Tracing) -> Iterator[CustomTag]:
     yield formatted("http.url", "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:PATH)%")
     provider = f"%CLUSTER_METADATA({metadata.INTERNAL}:{PROVIDER})%"
     if tracing.convention is Convention.GEN_AI:
-        yield formatted(gen_ai.GEN_AI_OPERATION_NAME, _named(OPERATION, _GEN_AI_NAMES, "''"))
+        yield formatted(gen_ai.GEN_AI_OPERATION_NAME, _named(OPERATION, _operation, "''"))
         yield formatted(gen_ai.GEN_AI_PROVIDER_NAME, provider)
         yield formatted(gen_ai.GEN_AI_REQUEST_MODEL, _SENT)
         yield _published(gen_ai.GEN_AI_RESPONSE_MODEL, metadata.RESPONSE_MODEL)
@@ -293,7 +308,8 @@ def _tags(tracing: Tracing) -> Iterator[CustomTag]:
         yield _internal(gen_ai.GEN_AI_REQUEST_STREAM, metadata.INTERNAL_STREAM)
         yield from (_count(attribute, key) for attribute, key in _USAGE)
     else:
-        yield formatted("openinference.span.kind", _named(KIND, _SPAN_KINDS, "''"))
+        yield formatted("openinference.span.kind", _named(KIND, _kind, "''"))
+        yield formatted("llm.system", _named(SYSTEM, _system, "''"))
         yield formatted("llm.provider", provider)
         yield formatted("llm.model_name", _SENT)
         yield from (_count(attribute, key) for attribute, key in _COUNTS)
@@ -373,10 +389,10 @@ def connection_manager(tracing: Tracing) -> HttpConnectionManager.Tracing:
     result.custom_tags.extend(_tags(tracing))
     result.custom_tags.extend(map(_custom, tracing.tags))
     if tracing.convention is Convention.GEN_AI:
-        name = _named(OPERATION, _GEN_AI_NAMES, "request.method")
+        name = _named(OPERATION, _operation, "request.method")
         result.operation, result.upstream_operation = f"{name} {_NAMED_BY}", f"{name} {_SENT}"
     else:
-        result.operation = result.upstream_operation = _named(SPAN, _SPAN_NAMES, "request.method")
+        result.operation = result.upstream_operation = _named(SPAN, _span, "request.method")
     return result
 
 
