@@ -74,7 +74,14 @@ def _question(options: argparse.Namespace, now: float) -> Question:
         if name not in GROUPS or not sign:
             raise _UsageError(f"--where {each}: write GROUP=VALUE, with one of {', '.join(GROUPS)}")
         where.append((name, value))
-    return Question(by=by, since=_moment(options.since, now), until=_moment(options.until, now), where=tuple(where))
+    if options.limit is not None and options.limit < 1:
+        raise _UsageError(f"--limit {options.limit}: there is at least 1 row")
+    if options.plot is not None and options.output != "table":
+        raise _UsageError(f"--plot draws, --output {options.output} does not: leave one of them out")
+    since, until = _moment(options.since, now), _moment(options.until, now)
+    if since is not None and until is not None and since >= until:
+        raise _UsageError(f"--since {options.since} is not before --until {options.until}")
+    return Question(by=by, since=since, until=until, where=tuple(where))
 
 
 def _moment(text: str | None, now: float) -> float | None:

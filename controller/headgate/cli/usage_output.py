@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Final, Protocol, cast
 
@@ -14,7 +15,11 @@ Shown = Callable[[Sequence[str], Sequence[Answer]], str]
 SERIES_MAX: Final = 8
 """Lines in one drawing; the rest would not be told apart."""
 BARS_MAX: Final = 20
+WIDTH_MIN: Final = 40
+"""Of a drawing: in less there is room for names alone."""
 _NONE: Final = "-"
+_FORMULAS: Final = ("=", "+", "-", "@")
+"""How a cell begins that a spreadsheet computes."""
 
 
 def _cost(answer: Answer) -> str:
@@ -45,9 +50,18 @@ _COLUMNS: Final[Mapping[str, Callable[[Answer], str]]] = {
 }
 
 
-def _shown(value: str) -> str:
+def _printable(value: str) -> str:
     """Part of a group for a terminal, which must not obey it: clients choose the names of models."""
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in value) or _NONE
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in value)
+
+
+def _shown(value: str) -> str:
+    return _printable(value) or _NONE
+
+
+def _cell(value: str) -> str:
+    """Part of a group for a spreadsheet, which must not take it for a formula."""
+    return f"'{_printable(value)}" if value.startswith(_FORMULAS) else _printable(value)
 
 
 def table(by: Sequence[str], answers: Sequence[Answer]) -> str:
@@ -85,7 +99,8 @@ def as_json(by: Sequence[str], answers: Sequence[Answer]) -> str:
 def as_csv(by: Sequence[str], answers: Sequence[Answer]) -> str:
     """With a header; money in millionths of a dollar, so that sums are exact."""
     out = io.StringIO()
-    rows = [_values(by, answer) for answer in answers]
+    safe = (replace(answer, group=tuple(map(_cell, answer.group))) for answer in answers)
+    rows = [_values(by, answer) for answer in safe]
     writer = csv.DictWriter(out, list(rows[0]) if rows else list(by), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -120,9 +135,10 @@ class _Plotext(Protocol):
 
 
 def plot(by: Sequence[str], answers: Sequence[Answer], what: str, *, width: int) -> str:
-    """Lines over time where `by` has one, a line per other group; else bars."""
+    """Lines over time where `by` has one, a line per other group; else bars. Long names are cut."""
     if not answers:
         return "no usage"
+    width = max(width, WIDTH_MIN)
     plotext = cast("_Plotext", import_module("plotext"))  # imported here: only a drawing needs it
     plotext.clear_figure()
     plotext.theme("clear")
@@ -132,11 +148,11 @@ def plot(by: Sequence[str], answers: Sequence[Answer], what: str, *, width: int)
     if timed is None:
         shown = sorted(answers, key=value)[-BARS_MAX:]
         plotext.plot_size(width, len(shown) * 2 + 5)
-        labels = [" ".join(map(_shown, each.group)) or "all" for each in shown]
+        labels = [_cut(" ".join(map(_shown, each.group)) or "all", width // 3) for each in shown]
         plotext.bar(labels, [value(each) for each in shown], orientation="horizontal", width=0.5)
         return _plain(plotext.build())
     plotext.plot_size(width, 22)
-    _lines(plotext, answers, timed, value)
+    _lines(plotext, answers, timed, value, width // 3)
     return _plain(plotext.build())
 
 
@@ -145,7 +161,13 @@ def _plain(drawing: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", drawing)
 
 
-def _lines(plotext: _Plotext, answers: Sequence[Answer], timed: int, value: Callable[[Answer], float]) -> None:
+def _cut(name: str, length: int) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def _lines(
+    plotext: _Plotext, answers: Sequence[Answer], timed: int, value: Callable[[Answer], float], name_length: int
+) -> None:
     moments = sorted({each.group[timed] for each in answers})
     at = {moment: index for index, moment in enumerate(moments)}
     series: dict[str, list[float]] = {}
@@ -153,7 +175,7 @@ def _lines(plotext: _Plotext, answers: Sequence[Answer], timed: int, value: Call
         name = " ".join(_shown(part) for index, part in enumerate(each.group) if index != timed) or "all"
         series.setdefault(name, [0.0] * len(moments))[at[each.group[timed]]] += value(each)
     for name in sorted(series, key=lambda name: -sum(series[name]))[:SERIES_MAX]:
-        plotext.plot(range(len(moments)), series[name], label=name)
+        plotext.plot(range(len(moments)), series[name], label=_cut(name, name_length))
     step = max(1, len(moments) // 6)
     plotext.xticks(range(0, len(moments), step), moments[::step])
     plotext.ylim(0, None)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from headgate.cli.main import main
+from headgate.cli.usage_output import WIDTH_MIN, plot
+from headgate.collector.store.asking import QUANTILES, Answer
 from headgate.collector.store.database import migrate, open_engine
+from headgate.collector.store.tables import SUMS
 from headgate.collector.store.writing import write
 from headgate.ledger.record import Attempt, Tokens, UsageRecord, UsageSource
 
@@ -58,6 +61,33 @@ def test_a_name_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.Captu
     for output in ([], ["--plot"]):
         assert main(["usage", "--ledger", path, *output]) == 0
         assert r"m\x1b[2J\x0ax" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1+1", "@SUM(A1)"])
+def test_a_name_cannot_command_a_spreadsheet(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "usage.db")
+    engine = open_engine(path)
+    migrate(engine)
+    write(engine, [record(1, f"{name}\t\x1b", "alice")])
+    engine.dispose()
+    assert main(["usage", "--ledger", path, "--output", "csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["model"] == f"'{name}\\x09\\x1b"
+    assert row["total_tokens"] == "1200"
+
+
+@pytest.mark.parametrize("by", ["model", "model,day"])
+@pytest.mark.parametrize("width", [1, 30, 80])
+def test_a_drawing_has_room_whatever_names_are(by: str, width: int) -> None:
+    sums = dict.fromkeys(SUMS, 5)
+    none = dict.fromkeys(QUANTILES, None)
+    names = by.split(",")
+    group = ("m" * 300, "2026-11-29")[: len(names)]
+    answer = Answer(group=group, sums=sums, duration_ms=none, ttft_ms=none)
+    drawing = plot(names, [answer], "tokens", width=width)
+    assert max(map(len, drawing.splitlines())) <= max(width, WIDTH_MIN)
+    assert "m…" in drawing
+    assert "█" in drawing or "day" in by
 
 
 def test_json_is_exact(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
