@@ -159,6 +159,14 @@ def test_the_log_tells_who_did_what(entries: Mapping[str, Mapping[str, Any]]) ->
     assert entries["large"]["response_bytes"] > 5_000_000
 
 
+def test_the_log_tells_what_nobody_serves_as_it_was_asked(stage: Stage) -> None:
+    model, path = 'of "nobody"\\\n', '/v1/chat/completions?unknown="'
+    assert stage.post(path, {"model": model, "messages": []}).status_code == 404
+    (entry,) = stage.access(lambda entry: entry["original_model"] == model)
+    assert entry["path"].removeprefix("/v1/chat/completions") in ('?unknown="', "?unknown=%22")
+    assert (entry["metadata"], entry["backend"]) == (None, None)
+
+
 # --- what was known when the client left
 
 

@@ -29,6 +29,13 @@ def test_envoys_line_is_called_like_the_record() -> None:
     assert set(telemetry.ATTEMPT_FIELDS) - {"attempt"} <= fields
 
 
+def test_one_field_of_envoys_line_copies_metadata() -> None:
+    """What reads some of it is two operators, and so text: one operator alone would copy all that the request has."""
+    alone = re.compile(r"%(DYNAMIC_METADATA|COALESCE)\([^%]*%")
+    fields = telemetry.request_fields(clients=True, ai=True)
+    assert {name for name, field in fields.items() if alone.fullmatch(str(field))} == {"metadata"}
+
+
 def test_every_field_of_the_record_is_documented() -> None:
     undocumented = {"started_ns", "node", "stream", "losses"}
     assert set(UsageRecord.__struct_fields__) - undocumented <= documented().keys()
