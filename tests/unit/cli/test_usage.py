@@ -79,8 +79,8 @@ def test_a_name_cannot_command_a_spreadsheet(tmp_path: Path, name: str, capsys: 
 @pytest.mark.parametrize("by", ["model", "model,day"])
 @pytest.mark.parametrize("width", [1, 30, 80])
 def test_a_drawing_has_room_whatever_names_are(by: str, width: int) -> None:
-    sums = dict.fromkeys(SUMS, 5)
-    none = dict.fromkeys(QUANTILES, None)
+    sums: dict[str, int] = dict.fromkeys(map(str, SUMS), 5)
+    none: dict[int, float | None] = dict.fromkeys(map(int, QUANTILES))
     names = by.split(",")
     group = ("m" * 300, "2026-11-29")[: len(names)]
     answer = Answer(group=group, sums=sums, duration_ms=none, ttft_ms=none)
