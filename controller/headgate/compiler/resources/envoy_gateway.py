@@ -271,7 +271,7 @@ class EnvoyProxySpec(Struct, frozen=True, kw_only=True):
             "routingType",
             "shutdown",
         ),
-        "ignored; a standalone gateway starts its own Envoy",
+        "read by Envoy Gateway alone; without it Headgate ignores it",
     )
 
 
