@@ -427,9 +427,7 @@ async def test_a_route_is_applied_changed_broken_and_deleted_under_load(stage: A
         )
         second.forget()
         broken = len(load.statuses)
-        await until(
-            lambda: len(load.of("late", broken)) >= CALLS_PER_SECOND, "a second or two of calls", timeout_seconds=20
-        )
+        await until(lambda: len(load.of("late", broken)) >= CALLS_PER_SECOND, "a second or two of calls")
         assert second.requests
         last = len(load.statuses)
         await stage.kube.delete(route)

@@ -189,7 +189,7 @@ async def test_installed_on_envoy_gateway(site: Site, prompt: Kube, short_path: 
             table, describe, pods = look.strip().splitlines()
             await _shows(site, table, "claude   Accepted")
             route = reference(AI, "AIGatewayRoute", "claude", "default")
-            await prompt.wait_for(route, is_true("Programmed"), "Envoy Gateway to ask", timeout_seconds=60)
+            await prompt.wait_for(route, is_true("Programmed"), "Envoy Gateway to ask")
             said = await _do(site, describe)
             assert said.count("Status:                True") == 3, said
             shown = await _shows(site, f"{pods.partition('#')[0]} -o wide", "envoy-default-gateway")

@@ -332,7 +332,7 @@ async def test_a_namespace_goes_with_everything_in_it(
         await _accepted(kube, where, ("AIGatewayRoute", "route"))
         await _leaves(kube, where, _objects_of("route"))
     await kube.delete(item)
-    await kube.wait_gone(item, timeout_seconds=60)
+    await kube.wait_gone(item)
     writes = (await _quiet(controller))["objects"]["writes"]
     await place(namespace, _route("later"))
     await _accepted(kube, namespace, ("AIGatewayRoute", "later"), ("AIGatewayRoute", "route"))
