@@ -15,7 +15,8 @@ from typing import Self
 from support.processes import Child, command_line, descendants
 from support.waiting import BUSY_SECONDS, wait_until
 
-READY = re.compile(r"^.*\bready\b.*$", re.MULTILINE)
+READY = re.compile(r'^(?:ready  |\{.*"event": ?"ready").*$', re.MULTILINE)
+"""In text and in JSON; what is sent to the console stands between such lines, and has metrics that are called so."""
 URL = re.compile(r"https?://[^\s\"',]+")
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "HEADGATE_TEST_ENVOY")
 """Environment that a gateway gets from the test run: provider keys of the developer must not leak into tests."""
