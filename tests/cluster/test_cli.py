@@ -1,6 +1,7 @@
 """The commands that look at a cluster: `check`, `explain`, `diff` and `status` with a kubeconfig."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -51,6 +52,7 @@ async def test_commands_read_a_cluster(
 
     async def headgate(*arguments: str) -> tuple[int, str]:
         code = await asyncio.to_thread(main, [*arguments, *cluster])
+        gc.collect()  # a socket that was left open is an error here, and not in whichever test comes later
         return code, capsys.readouterr().out
 
     try:

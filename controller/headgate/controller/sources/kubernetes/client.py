@@ -130,6 +130,9 @@ class KubernetesClient:
                 raise _error(response, await _read(response))
             yield response
         finally:
+            # of a watch that is given up, nobody waits for the last words, TLS' own included
+            if response.connection is not None and response.connection.transport is not None:
+                response.connection.transport.abort()
             response.close()
 
 
