@@ -99,17 +99,21 @@ def envoy_version(proxy: envoy_gateway.EnvoyProxy) -> Version | None:
     return next(filter(None, (image_version(at(each, "container", "image")) for each in workloads)), None)
 
 
+def _shared_with(world: World, name: Name) -> Name:
+    """What stands in `Pod.gateway` for all Gateways of its class, where those share their Envoys."""
+    gateway = world.gateways.get(name)
+    return Name("", gateway.spec.gateway_class_name if gateway is not None else "")
+
+
 def envoy_problems(
     world: World, rules: Rules, deployed: Mapping[Name, Deployed] = MappingProxyType({})
 ) -> Iterator[Problem]:
     """What Gateways' Envoys lack, for each AI route that needs it."""
     for gateway, served in rules.by_gateway.items():
         namespace, _, name = gateway.partition("/")
-        proxies = list(proxies_of(world, Name(namespace, name)))
-        of_class = Name(
-            "", found.spec.gateway_class_name if (found := world.gateways.get(Name(namespace, name))) else ""
-        )
-        runs = deployed.get(Name(namespace, name)) or deployed.get(of_class, NOTHING)
+        own = Name(namespace, name)
+        proxies = list(proxies_of(world, own))
+        runs = deployed.get(own) or deployed.get(_shared_with(world, own), NOTHING)
         routes = sorted({known.rule.route for known in served.values()})
         yield from (
             problem
