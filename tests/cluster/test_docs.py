@@ -6,9 +6,8 @@ registries: Envoy Gateway's chart is the one of `make cluster`, Envoy AI Gateway
 """
 
 import asyncio
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -55,20 +54,6 @@ SPECS: Mapping[tuple[str, str], Object] = {
     },
 }
 """What Envoy AI Gateway's controller puts its finalizer on."""
-KINDS = "aigatewayroutes aiservicebackends backendsecuritypolicies mcproutes quotapolicies"
-CLEAR = f"""
-helm list -A -o json | {sys.executable} -c 'import json, sys
-for each in json.load(sys.stdin): print(each["name"], each["namespace"])' |
-  while read -r name namespace; do helm uninstall "$name" -n "$namespace"; done
-kubectl delete gateways,gatewayclasses,backends,backendtlspolicies,secrets --all -n default --wait=false
-kubectl delete envoyproxies --all -n {PROXIES}
-for kind in {KINDS}; do
-  kubectl get $kind -n default -o name 2>/dev/null |
-    xargs -r -n 1 kubectl patch --type=merge -p '{{"metadata":{{"finalizers":null}}}}'
-done || true
-kubectl delete -f manifests/crds --ignore-not-found
-for namespace in {OURS} {THEIRS}; do kubectl delete namespace $namespace --ignore-not-found; done
-"""
 FINALIZER = "aigateway.envoyproxy.io/finalizer"
 
 
@@ -83,8 +68,9 @@ class Site:
         return set(self.shell(f"helm list -n {namespace} -q").split())
 
 
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    """For one test alone, so that nothing needs to be removed after it: a namespace with pods takes minutes to go."""
     tools = tools_directory()
     if tools is None:
         pytest.skip(f"{MISSING}; not on a cluster of KUBECONFIG, which has what the docs install")
@@ -96,22 +82,17 @@ def site() -> Iterator[Site]:
             kubectl=tools / "kubectl",
             gateway_chart=tools / "gateway-helm",
         )
-
-        async def prepare() -> None:
-            async with Kube(server.access) as kube:
-                await install_crds(kube, read_crds(tools / "crds.json"))
-
-        asyncio.run(prepare())
+        async with Kube(server.access) as kube:
+            await install_crds(kube, read_crds(tools / "crds.json"))
         shell(f"kubectl create namespace {PROXIES}")
         yield Site(server.access, shell)
 
 
 @pytest.fixture
 async def prompt(site: Site) -> AsyncIterator[Kube]:
-    """A client of that API server, for what no page says. Afterwards nothing is left of what the test made."""
+    """A client of that API server, for what no page says."""
     async with Kube(site.access) as client:
         yield client
-        await _do(site, CLEAR)
 
 
 async def _do(site: Site, commands: str, *, stdin: str = "", code: int = 0) -> str:

@@ -84,14 +84,19 @@ class Shell:
 
     def __call__(self, commands: str, *, stdin: str = "", code: int = 0) -> str:
         """Runs them until one fails; gives what they print."""
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", commands],
-            cwd=REPOSITORY,
-            env=self._environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-        )
+        try:
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", commands],
+                cwd=REPOSITORY,
+                env=self._environment,
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            # bytes, though text was asked for
+            said = b"\n".join(each for each in (error.stdout, error.stderr) if isinstance(each, bytes)).decode()
+            raise AssertionError(f"no end in {TIMEOUT_SECONDS:.0f} s of {commands}\n{said[-4000:]}") from None
         assert done.returncode == code, f"{commands}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done.stdout + done.stderr
