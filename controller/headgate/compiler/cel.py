@@ -4,8 +4,7 @@ Users write over `model`, `backend`, `route_name` (strings) and token counts (ui
 documents for LLMRequestCost. Envoy evaluates expressions over its attributes, so each variable becomes the expression
 that yields it:
 
-* token counts from what the processor or a script published, which they do even for a stream that broke off, else from
-  `ai_protocol_manager`'s typed metadata;
+* token counts from what the processor or a script published, which they do even for a stream that broke off;
 * `backend` is the cluster's name, `model` the override of the cluster that served, else the client's model.
 
 Every count reads 0 where it is unknown: an expression that yields nothing would silently drop a charge.
@@ -34,29 +33,8 @@ _TOKEN = re.compile(
     r"""(?P<text>[rRbB]{0,2}(?:'''[\s\S]*?'''|\"\"\"[\s\S]*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"))"""
     r"""|(?P<member>\.\s*[A-Za-z_]\w*)|(?P<name>[A-Za-z_]\w*)|(?P<number>\d[\w.]*)"""
 )
-_TYPED = "metadata.typed_filter_metadata['envoy.ai.token_usage']"
-_HAS_TYPED = "'envoy.ai.token_usage' in metadata.typed_filter_metadata"
 _PUBLISHED = f"metadata.filter_metadata['{metadata.NAMESPACE}']"
 _HAS_PUBLISHED = f"'{metadata.NAMESPACE}' in metadata.filter_metadata"
-
-
-def _extracted(*fields: str) -> str:
-    # A field that is not set reads as 0 here, in a message that is not set too. Each costs 10,000 instructions.
-    return f"({_HAS_TYPED} ? {' + '.join(f'{_TYPED}.{field}' for field in fields)} : 0u)"
-
-
-_FIELDS: Mapping[str, str] = {
-    metadata.INPUT_TOKENS: "input_tokens",
-    metadata.OUTPUT_TOKENS: "output_tokens",
-    metadata.CACHED_INPUT_TOKENS: "input_token_details.cached_tokens",
-    metadata.CACHE_CREATION_INPUT_TOKENS: "input_token_details.cache_creation_tokens",
-    metadata.REASONING_TOKENS: "output_token_details.reasoning_tokens",
-}
-_EXTRACTED: Mapping[str, str] = {
-    **{key: _extracted(field) for key, field in _FIELDS.items()},
-    # Embeddings set no total, so the total is always the sum; counts are inclusive.
-    metadata.TOTAL_TOKENS: _extracted("input_tokens", "output_tokens"),
-}
 
 
 _ESTIMATED = (
@@ -72,7 +50,7 @@ _PROMPT_BYTES = "uint(request.size) / 4u + 1u"
 def usage_expression(key: str) -> str:
     """Envoy's CEL for one of `metadata.USAGE_KEYS`, a uint. A script that estimates an answer does not see its
     prompt."""
-    otherwise = _EXTRACTED[key]
+    otherwise = "0u"
     if key == metadata.INPUT_TOKENS:
         otherwise = f"({_ESTIMATED} ? {_PROMPT_BYTES} : {otherwise})"
     elif key == metadata.TOTAL_TOKENS:

@@ -1,17 +1,21 @@
--- Copies costs from the synthetic response trailers into dynamic metadata, and removes the trailers.
+-- Copies costs from the answer's trailers into dynamic metadata, and removes the trailers, which are of our making. An answer whose
+-- usage nobody knows (an error, a list, a file) costs nothing.
 --
 -- filter_context: keys = list of the route's cost metadata keys. Envoy evaluates each cost's CEL expression into the trailer
 -- "x-headgate-cost-<index>" (header_mutation); only Lua can write a number into metadata at the end of a response.
 
+local NAMESPACE = "io.envoy.ai_gateway"
+
 function envoy_on_response(h)
-  local keys = h:filterContext():get("keys")
   local trailers = h:trailers()
-  if not trailers or not keys then return end
+  if not trailers then return end
+  trailers:remove("bandwidth-response-delay-ms")
   local metadata = h:streamInfo():dynamicMetadata()
-  for index, key in ipairs(keys) do
+  local source = (metadata:get(NAMESPACE) or {}).usage_source
+  for index, key in ipairs(h:filterContext():get("keys")) do
     local name = "x-headgate-cost-" .. index
     local value = tonumber(trailers:get(name) or "")
-    if value then metadata:set("io.envoy.ai_gateway", key, value) end
+    if value and source and source ~= "none" then metadata:set(NAMESPACE, key, value) end
     trailers:remove(name)
   end
 end

@@ -1,8 +1,8 @@
 -- Reads the usage of an answer as it passes, in dialects that Envoy's own extraction does not know: AWS's Converse (JSON and
 -- event streams) and Cohere's chat (JSON and server-sent events). The bytes pass as they are.
 --
--- filter_context: told, the text of a table: costs = list of {cost's metadata key, name of the count that it is}, for costs that are plain counts; what
--- is computed has no trailer here to be computed into (costs.lua), and is charged by limits alone.
+-- filter_context: told, the text of a table: costs = list of {cost's metadata key, name of the count that it is}, for costs that are
+-- plain counts; what is computed is computed at the end of the answer (costs.lua).
 --
 -- Until usage comes, or if it never does, a quarter of the text's bytes are its tokens, marked as estimated (usage.lua).
 --

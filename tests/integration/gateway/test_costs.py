@@ -258,6 +258,7 @@ def test_what_passed_is_counted_where_nobody_reports_it(stage: Stage, name: str)
         prompt = len(json.dumps(body)) // 4 + 1
     assert published["input_tokens"] == published["input"] == prompt
     assert published["total_tokens"] == published["total"] == prompt + written
+    assert published["weighed"] == prompt + 3 * written
 
 
 def test_a_client_that_leaves_in_the_middle_owes_what_was_written(stage: Stage) -> None:

@@ -316,13 +316,19 @@ def _counts(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     return metadata.get("input"), metadata.get("output"), metadata.get("cached")
 
 
+def _told_of(stage: Stage, model: str) -> Mapping[str, Any]:
+    """What the log says of the model's first answer."""
+    found = stage.access(lambda entry: entry["original_model"] == model and entry["status"] == 200)
+    return found[0]["metadata"]
+
+
 @pytest.mark.parametrize(
     ("front", "back"), [("bedrock-converse", "converse"), ("gemini", "gemini"), ("cohere", "cohere")]
 )
 def test_a_budget_holds_clients_of_every_dialect(
     stage: Stage, clients: Mapping[str, Front], front: str, back: str
 ) -> None:
-    """Natively, where Envoy alone counts: 100 + 3 × 20 is more than the 150 of the budget."""
+    """Natively, where Envoy alone counts: 100 + 3 × 20 is more than the 150 of the budget, and what the log says."""
     stage[BACKS[back].provider].answer(Answer(text="Once", usage=USED))
     assert clients[front].stream(f"budgeted-{back}").text == "Once"
 
@@ -335,6 +341,7 @@ def test_a_budget_holds_clients_of_every_dialect(
 
     wait_until(refused, "the budget to be used up")
     assert len(stage[BACKS[back].provider].requests) <= 3
+    assert _told_of(stage, f"budgeted-{back}")["weighed"] == 160
 
 
 @pytest.mark.parametrize(
@@ -362,3 +369,5 @@ def test_a_budget_is_charged_for_what_nobody_reports(
 
     wait_until(refused, "the budget to be used up")
     assert len(stage[BACKS[back].provider].requests) <= 3
+    told = _told_of(stage, name)
+    assert told["weighed"] == told["input_tokens"] + 3 * told["output_tokens"] > 150

@@ -54,9 +54,9 @@ def test_route_and_backend() -> None:
 
 
 def test_every_count_has_a_zero() -> None:
-    found = usage_expression("input_tokens")
-    assert found.startswith("('io.envoy.ai_gateway' in metadata.filter_metadata && 'input_tokens' in")
-    assert found.endswith(": 0u)))")
+    found = usage_expression("reasoning_tokens")
+    assert found.startswith("('io.envoy.ai_gateway' in metadata.filter_metadata && 'reasoning_tokens' in")
+    assert found.endswith(": 0u)")
 
 
 def test_an_expression_cannot_end_the_format_command() -> None:

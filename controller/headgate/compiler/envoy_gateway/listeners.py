@@ -48,10 +48,10 @@ SWITCHED = (
     security.IDENTITY,
     LIMITS,
     steered.FILTER,
-    extraction.USAGE_SCRIPT,
     extraction.COSTS,
     extraction.COST_TRAILERS,
-    extraction.USAGE,
+    extraction.TRAILERS,
+    extraction.USAGE_SCRIPT,
 )
 """What routes that are found without a model switch on."""
 _FIRST = (

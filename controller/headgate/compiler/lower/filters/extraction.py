@@ -2,8 +2,9 @@
 
 Requests: `json_to_metadata` reads the body once; `header_mutation` puts the model into the header that routes match on.
 Answers: a script reads the usage as it passes; the answer's bytes never change, but for the usage chunk that we forced,
-which it drops, and for a web page, which is no answer. Where costs are computed, `ai_protocol_manager` ends the answer
-with synthetic trailers, `header_mutation` evaluates each cost into such a trailer, and a script moves it into metadata.
+which it drops, and for a web page, which is no answer. Where costs are computed, `bandwidth_limit`, whose limit nothing
+reaches, ends the answer with trailers, `header_mutation` evaluates each cost into one, and a script moves it into
+metadata.
 
 Most are installed enabled and do nothing until the route tells them to: Envoy decides about filters installed disabled
 when the headers come, and which route a request takes is known only after its body. What its path decides is
@@ -18,6 +19,7 @@ import msgspec
 from envoy.config.core.v3.base_pb2 import HeaderValue
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.config.route.v3.route_components_pb2 import FilterConfig
+from envoy.extensions.filters.http.bandwidth_limit.v3.bandwidth_limit_pb2 import BandwidthLimit
 from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import (
     ExternalProcessor,
     ExtProcOverrides,
@@ -57,14 +59,6 @@ from headgate.llm.error_bodies import error_body
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
 from headgate.llm.stream_ends import CUT, STREAM_ENDS
-from headgate.pb.ai_protocol_manager_pb2 import (
-    AiProtocolManager,
-    AiProtocolManagerPerRoute,
-    ResponseHandling,
-    ResponsePerRoute,
-    TokenUsageExtraction,
-)
-from headgate.pb.llm_protocol_pb2 import LLMProtocol
 
 JSON_TO_METADATA = "envoy.filters.http.json_to_metadata"
 MODEL_HEADER = "headgate.header_mutation/model"
@@ -76,21 +70,12 @@ COUNTER = "headgate.ext_proc/count"
 COUNT_TIMEOUT_SECONDS = 5.0
 """A process reads its vocabulary with the first prompt; 1 MB of text takes 0.1 s."""
 COST_TRAILERS = "headgate.header_mutation/costs"
-USAGE = "envoy.filters.http.ai_protocol_manager"
+TRAILERS = "headgate.bandwidth_limit/trailers"
 ERROR_KEY = "error"
 ERROR_JSON = "json"
-SSE_EVENT_BYTES_MAX = 4_194_304
-JSON_BYTES_MAX = 10_485_760
-"""Envoy's own bound: the usage of a larger answer is not seen."""
 
-_PROTOCOLS = {
-    DialectName.OPENAI_CHAT: LLMProtocol.OPENAI_CHAT_COMPLETIONS,
-    DialectName.OPENAI_RESPONSES: LLMProtocol.OPENAI_RESPONSES,
-    DialectName.ANTHROPIC_MESSAGES: LLMProtocol.ANTHROPIC_MESSAGES,
-    DialectName.GEMINI: LLMProtocol.GEMINI_GENERATE_CONTENT,
-}
 _SCRIPTED = frozenset((DialectName.BEDROCK_CONVERSE, DialectName.COHERE))
-"""Dialects whose usage the manager does not know."""
+"""Dialects whose answers have a script of their own."""
 
 
 def _pair(key: str, *, constant: str | bool | None = None) -> JsonToMetadata.KeyValuePair:
@@ -252,26 +237,29 @@ def computes(rule: ir.Rule) -> bool:
 
 
 def response_filters(options: Options, *, computed: bool) -> Iterator[HttpFilter]:
-    """In list order; answers pass them from last to first: counted, priced, recorded, and only then read and trimmed.
+    """In list order; answers pass them from last to first: read and trimmed, ended by trailers, priced, recorded.
 
     Where no cost is `computed`, what the script reads is enough.
     """
-    told = () if options.envoy_gateway else ("model",)
-    yield http_filter(USAGE_SCRIPT, _scripts("usage", "dialect_usage", *told, options=options))
     if computed:
-        extraction = TokenUsageExtraction(include_unconfigured_routes=False)
-        extraction.limits.max_sse_event_size.value = SSE_EVENT_BYTES_MAX
-        extraction.limits.max_json_body_size.value = JSON_BYTES_MAX
-        extraction.usage_signal = TokenUsageExtraction.SYNTHESIZE_TRAILERS
         yield http_filter(COSTS, _scripts("costs", options=options))
         yield http_filter(COST_TRAILERS, HeaderMutation())
-        yield http_filter(USAGE, AiProtocolManager(response_handling=ResponseHandling(token_usage=extraction)))
+        yield http_filter(TRAILERS, _trailers(BandwidthLimit.DISABLED))
+    told = () if options.envoy_gateway else ("model",)
+    yield http_filter(USAGE_SCRIPT, _scripts("usage", "dialect_usage", *told, options=options))
 
 
-@lru_cache(maxsize=64)
-def _usage_of(dialect: DialectName | None) -> Any:
-    protocol = _PROTOCOLS.get(dialect or DialectName.GEMINI, LLMProtocol.OPENAI_CHAT_COMPLETIONS)
-    return packed(AiProtocolManagerPerRoute(response=ResponsePerRoute(llm_protocol=protocol)))
+_KIB_A_SECOND = 1_000_000_000
+
+
+def _trailers(mode: BandwidthLimit.EnableMode) -> BandwidthLimit:
+    """Trailers at the end of every answer that has a body; its limit is one that nothing reaches."""
+    message = BandwidthLimit(stat_prefix="headgate", enable_mode=mode, enable_response_trailers=True)
+    message.limit_kbps.value = _KIB_A_SECOND
+    return message
+
+
+_WITH_TRAILERS = packed(_trailers(BandwidthLimit.RESPONSE))
 
 
 @lru_cache(maxsize=64)
@@ -421,8 +409,8 @@ def route_configs(
     )
     if _serialised(read) != read_by_host:
         yield USAGE_SCRIPT, read
-    if computes(rule) and path_class.dialect not in _SCRIPTED:
-        yield USAGE, _usage_of(path_class.dialect)
+    if computes(rule):
+        yield TRAILERS, _WITH_TRAILERS
         if not priced_by_host:
             script_config, trailers = _costs(rule)
             yield COSTS, script_config
