@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from support import manifests
-from support.manifests import AI, Document, api_keys, backend, document, limits, ref, route, rule, secret, target
+from support.manifests import AI, Document, api_keys, backend, document, ref, route, rule, secret, target
 from support.ports import free_port
 from support.providers import ANTHROPIC, BEDROCK, OPENAI, Answer, Delivery, Failure, Provider, Raw, Usage
 from support.providers.cohere_api import CohereApi
@@ -26,7 +26,16 @@ from support.stage import Stage
 
 CLIENTS = {"alice": "key-a", "bob": "key-b"}
 LIMIT = 5
-"""Requests of the kind `limited` that are let in."""
+"""Requests of each kind with a limit that are let in."""
+BUDGETED = Usage(input=60, output=40)
+"""What an answer uses of a budget of tokens or money. Its request says that it may use as much (a prompt is taken for
+a quarter of its bytes, and one more): however many come at once, the same number fits."""
+COSTS = {
+    "requests": 1,
+    "tokens": BUDGETED.input + BUDGETED.output,
+    "usd": BUDGETED.input * 5 // 2 + BUDGETED.output * 10,
+}
+"""Of a request, by what its limit counts: there is room for `LIMIT` of them and for half of one more."""
 CUT_STREAM = -1
 """What a client sees whose stream ends amid its body, where others see a status."""
 HUNG_UP = 0
@@ -120,6 +129,13 @@ class Kind:
     """In place of a client's own."""
     twice: bool = False
     """Whether the body names the model twice."""
+    unit: str = ""
+    """What its limit counts, which lets in `LIMIT` of them; empty without one."""
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether a request reserves what it may use."""
+        return self.unit in ("tokens", "usd")
 
 
 def _translated(client: str, many: int, *backends: str, stream: bool = False) -> Kind:
@@ -129,8 +145,8 @@ def _translated(client: str, many: int, *backends: str, stream: bool = False) ->
 _HANGING = Answer(delivery=Delivery(hang_after_bytes=300))
 _CUT = Answer(delivery=Delivery(abort_after_bytes=300))
 KINDS: Mapping[str, Kind] = {
-    "native": Kind(many=120),
-    "native-stream": Kind(many=80, stream=True),
+    "native": Kind(many=100),
+    "native-stream": Kind(many=60, stream=True),
     "messages": Kind(many=30, client="messages", backends=("anthropic",)),
     "messages-stream": Kind(many=30, client="messages", backends=("anthropic",), stream=True),
     "responses": Kind(many=20, client="responses"),
@@ -178,7 +194,9 @@ KINDS: Mapping[str, Kind] = {
         error="client_gone",
     ),
     "cut": Kind(many=10, stream=True, reply=_CUT, status=CUT_STREAM, error="upstream_reset"),
-    "limited": Kind(many=30, status=429, error="limited"),
+    "limited": Kind(many=30, status=429, error="limited", unit="requests"),
+    "tokens": Kind(many=20, status=429, error="limited", unit="tokens", stream=True),
+    "money": Kind(many=20, status=402, error="limited", unit="usd", backends=("anthropic",), lane="extproc"),
     "gone": Kind(many=10, backends=("gone",), status=503, error="upstream_reset"),
     "twice": Kind(many=10, status=400, error="bad_request", twice=True),
     "stranger": Kind(many=10, status=401, error="unauthenticated", key="nobody's"),
@@ -201,6 +219,10 @@ def asked(name: str) -> tuple[str, bytes]:
     if kind.stream and not client.stream_path:
         body["stream"] = True
     path = client.stream_path if kind.stream and client.stream_path else client.path
+    if kind.budgeted:
+        said = {"role": "user", "content": ""}
+        body |= {"max_tokens": BUDGETED.output, "messages": [said]}
+        said["content"] = "a" * (4 * (BUDGETED.input - 1) - len(json.dumps(body)))
     sent = json.dumps(body).encode()
     return path.format(name), sent.replace(b"{", b'{"model": "%b", ' % name.encode(), 1) if kind.twice else sent
 
@@ -234,6 +256,8 @@ class Account:
             output = self._random.randrange(1, 900)
             cached, output = cached if text and not drawn else 0, output if text else 0
             usage = Usage(input=fresh + cached, cached=cached, output=output)
+            if KINDS[model].budgeted:
+                fresh, cached, usage = BUDGETED.input, 0, BUDGETED
             self.input[model] += usage.input
             self.cached[model] += cached
             self.output[model] += usage.output
@@ -264,8 +288,6 @@ def script(account: Account, provider: str) -> Callable[[Received], Any]:
 
 def documents(stage: Stage) -> list[Document]:
     """The gateway's configuration."""
-    chosen = {"name": "x-ai-eg-model", "type": "Exact", "value": "limited"}
-    limit = {"clientSelectors": [{"headers": [chosen]}], "limit": {"requests": LIMIT, "unit": "Hour"}}
     aws = {"region": "us-east-1", "credentialsFile": {"secretRef": {"name": "aws"}}}
     signed = {**target("AIServiceBackend", "bedrock"), "type": "AWSCredentials", "awsCredentials": aws}
     credentials = "[default]\naws_access_key_id = AKID\naws_secret_access_key = secret-of-aws\n"
@@ -282,9 +304,17 @@ def documents(stage: Stage) -> list[Document]:
         secret("aws", credentials=credentials),
         document(f"{AI}/v1beta1", "BackendSecurityPolicy", "aws", signed),
         *(route(name, [_rule(name)]) for name, kind in KINDS.items() if kind.backends),
-        limits("limited", "limited", limit),
+        *(_limit(name, kind.unit) for name, kind in KINDS.items() if kind.unit),
         *api_keys("clients", target("Gateway", manifests.GATEWAY), CLIENTS),
     ]
+
+
+def _limit(name: str, unit: str) -> Document:
+    prices = [{"model": "*", "input": 2_500_000, "output": 10_000_000}]
+    more = {"requests": {}, "tokens": {"reservation": "Strict"}, "usd": {"reservation": "Strict", "prices": prices}}
+    found = {"name": "all", "unit": unit, "amount": LIMIT * COSTS[unit] + COSTS[unit] // 2, "window": "lifetime"}
+    spec = {**target("AIGatewayRoute", name), "rules": [{**found, **more[unit]}]}
+    return document("headgate.dev/v1alpha1", "LimitPolicy", name, spec)
 
 
 def _rule(name: str) -> Document:

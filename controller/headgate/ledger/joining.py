@@ -236,7 +236,7 @@ def make_record(
         costs=_costs(published),
         duration_ms=_ms(entry.duration_ns),
         upstream_ms=None if entry.first_upstream_ns is None else _ms(entry.first_upstream_ns),
-        ttft_ms=_ttft(entry) if stream else None,
+        ttft_ms=_ttft(entry) if stream and entry.attempts and entry.status < 400 else None,
         request_bytes=entry.request_bytes,
         response_bytes=entry.response_bytes,
         losses=_text(published, metadata.LOSSES),

@@ -107,6 +107,15 @@ def test_stream_that_broke_off_keeps_what_is_known() -> None:
     assert record.ttft_ms == 9.0
 
 
+@pytest.mark.parametrize(("status", "attempts"), [(500, 1), (429, 0)])
+def test_a_refusal_or_a_failure_has_no_first_token(status: int, attempts: int) -> None:
+    internal = {metadata.INTERNAL_STREAM: True}
+    entry = served(
+        internal=internal, status=status, attempts=attempts, first_sent_ns=9_000_000, first_body_ns=9_000_000
+    )
+    assert make_record(entry).ttft_ms is None
+
+
 def test_costs_of_routes_are_kept_by_key() -> None:
     published = {"llm_cost": 42.0, metadata.INPUT_TOKENS: 1.0, metadata.BACKEND_NAME: BACKEND}
     assert make_record(served(published=published)).costs == (("llm_cost", 42),)
