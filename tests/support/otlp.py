@@ -48,6 +48,8 @@ class Span:
     end: int
     attributes: Mapping[str, Value]
     resource: Mapping[str, Value]
+    events: tuple[str, ...] = ()
+    """Their names."""
 
     def __getitem__(self, name: str) -> Value:
         return self.attributes.get(name)
@@ -127,6 +129,7 @@ def _spans(data: bytes) -> Iterator[Span]:
                     end=span.end_time_unix_nano,
                     attributes=_attributes(span.attributes),
                     resource=resource,
+                    events=tuple(event.name for event in span.events),
                 )
 
 

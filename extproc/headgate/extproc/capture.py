@@ -6,24 +6,23 @@ No request waits: taps are bounded, the queue is bounded, what does not fit is c
 (`traceparent` says so) are captured, and only chats.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-import msgspec
 from headgate.contract import otel
-from headgate.contract.otel import NO_LIMITS, Batches, Destination, Limits, Signal
-from headgate.extproc.redaction import PLAIN, REDACTED, Rules, bounded, redact
+from headgate.contract.openinference import NOTHING_HIDDEN, Hiding, hiding
+from headgate.contract.otel import NO_LIMITS, Batches, Convention, Destination, Limits, Signal
+from headgate.extproc.hiding import hide
+from headgate.extproc.redaction import PLAIN, Rules, bounded, redact
 from headgate.extproc.tap import Tap
+from headgate.extproc.told import Told, exception_attributes_of, gen_ai_attributes, openinference_attributes
 from headgate.extproc.upstream import Report
+from headgate.llm import openinference
 from headgate.llm.content import Answered, Asked, Json, answered, asked
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import path_facts
 from headgate.llm.errors import TranslationError
-from headgate.runtime.otlp.values import LogRecord, Span, Value
-from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
-    gen_ai_attributes as gen_ai,
-)
-from opentelemetry.semconv.attributes import error_attributes
+from headgate.runtime.otlp.values import LogRecord, Span, SpanEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +32,9 @@ class Capture:
     spans: bool = False
     events: bool = False
     rules: Rules = PLAIN
+    convention: Convention = Convention.GEN_AI
+    """Of spans; events have a name of OpenTelemetry's, and so its attributes."""
+    hiding: Hiding = NOTHING_HIDDEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,13 @@ def capture_settings(environment: Mapping[str, str], rules: Rules = PLAIN) -> Ca
         return None
     name, others = otel.resource(environment)
     return CaptureSettings(
-        capture=Capture(spans=traces is not None, events=logs is not None, rules=rules),
+        capture=Capture(
+            spans=traces is not None,
+            events=logs is not None,
+            rules=rules,
+            convention=otel.convention(environment),
+            hiding=hiding(environment),
+        ),
         traces=traces,
         logs=logs,
         resource={**dict(others), "service.name": name},
@@ -81,24 +89,41 @@ class Captured:
     ended_ns: int
     span: str
     """The id of its span, which its event names too."""
-    told: Mapping[str, Value] | None = None
+    told: Told | None = None
     """What is told of it, once that is known: a span and an event say the same."""
 
 
 def span_of(captured: Captured, capture: Capture) -> Span:
     """The attempt, with what was said."""
     _, trace, parent, _ = captured.tap.traceparent.split("-")
-    attributes = _told(captured, capture)
+    told, events = tell(captured, capture), ()
+    attributes, name = gen_ai_attributes(told), f"chat {told.report.request_model}"
+    if capture.convention is Convention.OPENINFERENCE:
+        assert told.report.endpoint is not None, "only chats are captured"
+        attributes = openinference_attributes(told, parameters=not capture.hiding.parameters)
+        name, events = openinference.span_name(told.report.endpoint), tuple(_events(captured, told))
     return Span(
         trace=trace,
         id=captured.span,
         parent=parent,
-        name=f"{attributes[gen_ai.GEN_AI_OPERATION_NAME]} {captured.report.request_model}",
+        name=name,
         start_ns=captured.tap.started_ns,
         end_ns=captured.ended_ns,
-        failed=error_attributes.ERROR_TYPE in attributes,
-        attributes=attributes,
+        failed=bool(told.error),
+        attributes=dict(attributes),
+        events=events,
     )
+
+
+def _events(captured: Captured, told: Told) -> Iterator[SpanEvent]:
+    """compat: OpenInference's."""
+    if told.report.first_seconds is not None:
+        first_ns = captured.tap.started_ns + round(told.report.first_seconds * 1e9)
+        yield SpanEvent(name="First Token Stream Event", time_ns=min(first_ns, captured.ended_ns))
+    if told.error:
+        yield SpanEvent(name="exception", time_ns=captured.ended_ns, attributes=exception_attributes_of(told))
+    elif told.report.complete:
+        yield SpanEvent(name="Response Completed Event", time_ns=captured.ended_ns)
 
 
 def event_of(captured: Captured, capture: Capture) -> LogRecord:
@@ -109,19 +134,46 @@ def event_of(captured: Captured, capture: Capture) -> LogRecord:
         span=captured.span if capture.spans else parent,
         event=otel.OPERATION_EVENT,
         time_ns=captured.ended_ns,
-        attributes=_told(captured, capture),
+        attributes=dict(gen_ai_attributes(tell(captured, capture))),
     )
 
 
-def _told(captured: Captured, capture: Capture) -> Mapping[str, Value]:
+def tell(captured: Captured, capture: Capture) -> Told:
+    """What was said, less what must not be told of it."""
     if captured.told is None:  # two threads that come at once find the same
-        said, answer = _read(captured)
-        attributes = dict(_attributes(captured.report, said, answer))
-        captured.told = {**attributes, **dict(_content(said, answer, capture.rules))}
+        rules, hidden = capture.rules, capture.hiding
+        said, answer = _read(captured, hidden.image_length_max)
+        whole: Mapping[str, Json] = {
+            "system": said.system,
+            "input": said.messages,
+            "output": answer.messages,
+            "tools": said.tools,
+            "stop": said.stop,
+        }
+        left = redact(whole, rules)
+        assert isinstance(left, Mapping), "what goes in comes out"
+        captured.told = Told(
+            report=captured.report,
+            asked=said,
+            answered=answer,
+            content={name: _bounded(each, rules) for name, each in hide(left, hidden).items()},
+            failure="" if hidden.words else _failure(captured, rules),
+        )
     return captured.told
 
 
-def _read(captured: Captured) -> tuple[Asked, Answered]:
+def _bounded(value: Json, rules: Rules) -> Json:
+    return bounded(value, rules) if isinstance(value, list) else value
+
+
+def _failure(captured: Captured, rules: Rules) -> str:
+    """What an error said, which may repeat what was asked."""
+    if captured.report.status < 400:
+        return ""
+    return str(redact(captured.tap.answer.decode("utf-8", "replace"), rules))
+
+
+def _read(captured: Captured, image_length_max: int) -> tuple[Asked, Answered]:
     """What can be read of both; a request that nobody could read is no reason to tell nothing."""
     endpoint, tap = captured.report.endpoint, captured.tap
     assert endpoint is not None, "only chats are captured"
@@ -130,7 +182,7 @@ def _read(captured: Captured) -> tuple[Asked, Answered]:
     said, answer = Asked(), Answered()
     try:
         if tap.request is not None:
-            said = asked(dialect.decode_request(tap.request, path_facts(endpoint, tap.path)))
+            said = asked(dialect.decode_request(tap.request, path_facts(endpoint, tap.path)), image_length_max)
         if tap.answer and tap.whole and captured.report.status < 400:
             body = bytes(tap.answer)
             # some providers answer whole where they were asked for a stream
@@ -138,51 +190,3 @@ def _read(captured: Captured) -> tuple[Asked, Answered]:
     except TranslationError:
         pass
     return said, answer
-
-
-def _attributes(report: Report, said: Asked, answer: Answered) -> Sequence[tuple[str, Value]]:
-    usage = report.usage
-    error = report.error or (str(report.status) if report.status >= 400 else "")
-    known: list[tuple[str, Value | None]] = [
-        (gen_ai.GEN_AI_OPERATION_NAME, "chat"),
-        (gen_ai.GEN_AI_REQUEST_MODEL, report.request_model),
-        (gen_ai.GEN_AI_RESPONSE_MODEL, report.response_model),
-        (gen_ai.GEN_AI_RESPONSE_ID, answer.id),
-        (gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, tuple(answer.finish_reasons)),
-        (gen_ai.GEN_AI_REQUEST_MAX_TOKENS, said.max_tokens),
-        (gen_ai.GEN_AI_REQUEST_TEMPERATURE, said.temperature),
-        (gen_ai.GEN_AI_REQUEST_TOP_P, said.top_p),
-        (gen_ai.GEN_AI_USAGE_INPUT_TOKENS, usage.input),
-        (gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS, usage.output),
-        (gen_ai.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, usage.cached_input),
-        (gen_ai.GEN_AI_USAGE_CACHE_CREATION_INPUT_TOKENS, usage.cache_creation_input),
-        (gen_ai.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, usage.reasoning),
-        (error_attributes.ERROR_TYPE, error),
-        ("headgate.backend", report.facts.name),
-    ]
-    return [(name, value) for name, value in known if value is not None and value not in ("", ())]
-
-
-def _content(said: Asked, answer: Answered, rules: Rules) -> Sequence[tuple[str, Value]]:
-    whole: Mapping[str, Json] = {
-        "system": said.system,
-        "input": said.messages,
-        "output": answer.messages,
-        "tools": said.tools,
-    }
-    left = redact(whole, rules)
-    assert isinstance(left, Mapping), "what goes in comes out"
-    names = (
-        (gen_ai.GEN_AI_SYSTEM_INSTRUCTIONS, "system"),
-        (gen_ai.GEN_AI_INPUT_MESSAGES, "input"),
-        (gen_ai.GEN_AI_OUTPUT_MESSAGES, "output"),
-        (gen_ai.GEN_AI_TOOL_DEFINITIONS, "tools"),
-    )
-    found: list[tuple[str, Value]] = []
-    for attribute, name in names:
-        values = left[name]
-        if isinstance(values, list) and values:
-            found.append((attribute, bounded(values, rules).decode()))
-        elif values == REDACTED:
-            found.append((attribute, msgspec.json.encode(values).decode()))
-    return found

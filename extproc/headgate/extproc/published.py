@@ -91,6 +91,11 @@ class Pace:
         self._began = 0.0 if clock is None else clock()
         self._first: float | None = None
 
+    @property
+    def first_seconds(self) -> float | None:
+        """From the beginning to the first piece of a stream; None while there is none."""
+        return None if self._first is None else self._first - self._began
+
     def told(self, told: Namespaces, translation: ResponseTranslation, *, ended: bool = False) -> Namespaces:
         """`told` with what a piece of a stream that goes out now adds: the first one the time until it, the last one
         (`ended`) the time between two tokens."""
@@ -104,3 +109,7 @@ class Pace:
         if ended and output is not None and output > 1:
             ours[keys.LATENCY_ITL] = round((now - self._first) * 1000 / (output - 1), 3)
         return {**told, keys.NAMESPACE: ours}
+
+
+UNTIMED: Final = Pace(None)
+"""Of what is no stream."""

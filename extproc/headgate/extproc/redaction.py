@@ -134,18 +134,15 @@ def _text(text: str, rules: Rules) -> str:
     return f"{raw[: rules.text_bytes_max].decode('utf-8', 'ignore')}… [{whole} bytes]"
 
 
-def bounded(values: Sequence[Json], rules: Rules) -> bytes:
-    """JSON of the last of the values that fit; what came first is left out, and how much of it is said."""
-    kept: list[bytes] = []
+def bounded(values: Sequence[Json], rules: Rules) -> list[Json]:
+    """The last of the values that fit; what came first is left out, and how much of it is said."""
+    kept: list[Json] = []
     size = 2
     for value in reversed(values):
-        raw = msgspec.json.encode(value)
-        size += len(raw) + 1
+        size += len(msgspec.json.encode(value)) + 1
         if size > rules.bytes_max:
             left_out = len(values) - len(kept)
-            kept.append(
-                msgspec.json.encode({"role": "headgate", "parts": [{"type": "left_out", "messages": left_out}]})
-            )
+            kept.append({"role": "headgate", "parts": [{"type": "left_out", "messages": left_out}]})
             break
-        kept.append(raw)
-    return b"[" + b",".join(reversed(kept)) + b"]"
+        kept.append(value)
+    return kept[::-1]

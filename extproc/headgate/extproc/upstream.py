@@ -46,7 +46,7 @@ from headgate.extproc.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
-from headgate.extproc.published import Clock, Pace, counts, marked, names
+from headgate.extproc.published import UNTIMED, Clock, Pace, counts, marked, names
 from headgate.extproc.tap import Tap
 from headgate.llm import planning
 from headgate.llm.endpoints import Endpoint, lookup
@@ -88,6 +88,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why we answered in the provider's place; empty if we did not."""
     complete: bool
     """The answer was seen to its end."""
+    first_seconds: float | None = None
+    """From the stream's beginning to the first piece of a streamed answer."""
 
 
 class UpstreamSession:
@@ -189,6 +191,7 @@ class UpstreamSession:
             status=self._status,
             error=self._error,
             complete=self._progress is Progress.DONE,
+            first_seconds=self._pace.first_seconds,
         )
 
     # Request
@@ -271,6 +274,8 @@ class UpstreamSession:
         self._plan = planning.plan(self._endpoint, self._facts)
         request = self._plan.translate_request(body, self._original_headers)
         self._request = request
+        if not request.stream:
+            self._pace = UNTIMED
         if self._tap is not None:
             self._tap.stream = request.stream
         self._progress = Progress.WAITING

@@ -2,7 +2,8 @@
 
 https://opentelemetry.io/docs/specs/semconv/gen-ai/ (input, output and system instruction schemas)
 
-Images, sounds and files are told of, not copied. What a dialect alone understands is told of by its kind.
+Images, sounds and files are told of, not copied (but images, where that is asked for). What a dialect alone understands
+is told of by its kind.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +40,7 @@ from headgate.llm.canonical import (
     RefusalDelta,
     RefusalPart,
     RefusalStart,
+    Sampling,
     SignatureDelta,
     Start,
     StreamEvent,
@@ -71,8 +73,8 @@ class Asked:
     messages: Sequence[Json] = ()
     tools: Sequence[Json] = ()
     max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +86,12 @@ class Answered:
     finish_reasons: Sequence[str] = ()
 
 
-def asked(request: ChatRequest) -> Asked:
-    """System messages stand apart from the others."""
+def asked(request: ChatRequest, image_length_max: int = 0) -> Asked:
+    """System messages stand apart from the others. Images in base64 are copied up to so many characters."""
     system: list[Json] = []
     messages: list[Json] = []
     for message in request.messages:
-        parts = [_part(part) for part in message.parts]
+        parts = [_part(part, image_length_max) for part in message.parts]
         if message.role in ("system", "developer"):
             system += parts
         else:
@@ -100,8 +102,8 @@ def asked(request: ChatRequest) -> Asked:
         messages=messages,
         tools=[_tool(tool) for tool in request.tools if isinstance(tool, FunctionTool)],
         max_tokens=request.max_tokens,
-        temperature=request.sampling.temperature,
-        top_p=request.sampling.top_p,
+        sampling=request.sampling,
+        stop=request.stop,
     )
 
 
@@ -150,7 +152,7 @@ def _value(text: bytes | str) -> Json:
         return text if isinstance(text, str) else text.decode("utf-8", "replace")
 
 
-def _part(part: Part) -> Object:
+def _part(part: Part, image_length_max: int = 0) -> Object:
     match part:
         case TextPart():
             return {"type": "text", "content": part.text}
@@ -161,13 +163,16 @@ def _part(part: Part) -> Object:
         case ToolCallPart():
             return {"type": "tool_call", "id": part.id, "name": part.name, "arguments": _value(part.arguments)}
         case ToolResultPart():
-            content = [_part(each) for each in part.content]
+            content = [_part(each, image_length_max) for each in part.content]
             response: Json = content
             if len(content) == 1 and content[0]["type"] == "text":
                 response = content[0]["content"]
             return {"type": "tool_call_response", "id": part.call_id, "response": response}
         case ImagePart():
-            return _source("image", part.source)
+            found = _source("image", part.source)
+            if isinstance(part.source, Base64Source) and len(part.source.data) <= image_length_max:
+                found["content"] = part.source.data
+            return found
         case DocumentPart():
             return _source("document", part.source)
         case MediaPart():

@@ -414,10 +414,14 @@ def _sampler(read: _Reading) -> Sampler:
     return _SAMPLERS[name or "parentbased_always_on"](ratio)
 
 
-def _convention(read: _Reading) -> Convention:
-    text = read.text("AI_GATEWAY_TRACING_SEMCONV")
-    if text and text not in (*Convention,):
-        read.notes.append(f"AI_GATEWAY_TRACING_SEMCONV={text} is not known: {', '.join(Convention)}; gen_ai is taken")
+CONVENTION_VARIABLE: Final = "AI_GATEWAY_TRACING_SEMCONV"
+
+
+def convention(environment: Mapping[str, str], notes: list[str] | None = None) -> Convention:
+    """What attributes of spans are called."""
+    text = environment.get(CONVENTION_VARIABLE, "").strip()
+    if notes is not None and text and text not in (*Convention,):
+        notes.append(f"{CONVENTION_VARIABLE}={text} is not known: {', '.join(Convention)}; gen_ai is taken")
     return Convention.OPENINFERENCE if text == Convention.OPENINFERENCE else Convention.GEN_AI
 
 
@@ -448,7 +452,7 @@ def tracing(
         service_name=service_name,
         resource=others,
         sampler=_sampler(read),
-        convention=_convention(read),
+        convention=convention(environment, notes),
         attributes=attributes,
         trace_context="tracecontext" in said,
         baggage="baggage" in said,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from headgate.contract.otel import CAPTURE_VARIABLE
+from headgate.contract import openinference
 
 _UNREAD: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -37,8 +37,7 @@ def notes(environment: Mapping[str, str]) -> Iterator[str]:
     for name, (done, instead) in _ONE_VALUE.items():
         if (said := environment.get(name, "").strip().lower()) not in ("", done):
             yield f"{name}={said} is not done: {instead}"
-    if hiding := sorted(name for name in environment if name.startswith("OPENINFERENCE_")):
-        yield f"{', '.join(hiding)} not read: content is told only where {CAPTURE_VARIABLE} asks, less --capture-rules"
+    yield from openinference.notes(environment)
     disabled = environment.get("OTEL_SDK_DISABLED", "").strip()
     if disabled.lower() not in ("", "true", "false"):
         yield f"OTEL_SDK_DISABLED={disabled} is not read: true or false is needed; false is taken"

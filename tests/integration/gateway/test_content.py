@@ -12,7 +12,7 @@ import pytest
 from support import manifests
 from support.ledger import LedgerFile
 from support.manifests import backend, ref, route, rule
-from support.otlp import OtlpReceiver, Span, Value
+from support.otlp import ERROR, OtlpReceiver, Span, Value
 from support.providers import ANTHROPIC, OPENAI, Answer, Failure, Provider
 from support.providers.answers import ToolUse
 from support.stage import Stage
@@ -33,7 +33,7 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 
 @contextmanager
-def capturing(receiver: OtlpReceiver, folder: Path, mode: str, *arguments: str) -> Generator[Stage]:
+def capturing(receiver: OtlpReceiver, folder: Path, mode: str, *arguments: str, **variables: str) -> Generator[Stage]:
     rules = folder / "rules.yaml"
     rules.write_text(RULES)
     providers = {"openai": Provider(OPENAI, key="sk-o-provider"), "anthropic": Provider(ANTHROPIC, key="sk-a-provider")}
@@ -48,6 +48,7 @@ def capturing(receiver: OtlpReceiver, folder: Path, mode: str, *arguments: str) 
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_url,
             "OTEL_BSP_SCHEDULE_DELAY": "100",
             "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": mode,
+            **variables,
         }
         receiver.forget()
         yield stage.run(documents, "--capture-rules", str(rules), *arguments, environment=environment)
@@ -182,6 +183,51 @@ def test_nothing_is_captured_unasked(receiver: OtlpReceiver, tmp_path: Path) -> 
         assert all(b"whoever" not in raw for raw in receiver.received.raw)
         # of this request: another gateway's spans may still come
         assert not _processed([span for span in receiver.received.spans if span.trace == trace])
+
+
+@pytest.fixture(scope="module")
+def named(receiver: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A gateway whose spans have OpenInference's names, less what was drawn."""
+    folder = tmp_path_factory.mktemp("rules")
+    variables = {"AI_GATEWAY_TRACING_SEMCONV": "openinference", "OPENINFERENCE_HIDE_OUTPUT_TEXT": "true"}
+    with capturing(receiver, folder, "true", **variables) as stage:
+        yield stage
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(("model", "name"), [("gpt", "ChatCompletion"), ("claude", "Message")])
+def test_openinference(named: Stage, receiver: OtlpReceiver, model: str, name: str, streamed: bool) -> None:
+    """In both lanes, whole and streamed; rules and variables take out what they name."""
+    provider = named["openai" if model == "gpt" else "anthropic"]
+    provider.answer(Answer(text="Good day!", tools=(ToolUse("pay", json.dumps({"pin": "12-34-56"})),)))
+    path = "/v1/messages" if name == "Message" else "/v1/chat/completions"
+    trace = ask(named, model, f"My card is {CARD}", path, stream=streamed)
+    (span,) = receiver.wait(lambda each: each.trace == trace and "input.value" in each.attributes)
+    (attempt,) = receiver.wait(lambda each: each.id == span.parent)
+    assert (span.name, attempt.name, attempt["openinference.span.kind"]) == (name, name, "LLM")
+    assert span["llm.input_messages.0.message.role"] == "user"
+    assert span["llm.input_messages.0.message.content"] == "My card is [redacted]"
+    said = "llm.output_messages.0.message"
+    assert (span[f"{said}.role"], span[f"{said}.content"]) == ("assistant", "__REDACTED__")
+    assert span[f"{said}.tool_calls.0.tool_call.function.name"] == "pay"
+    assert json.loads(str(span[f"{said}.tool_calls.0.tool_call.function.arguments"])) == {"pin": "[redacted]"}
+    assert json.loads(str(span["llm.invocation_parameters"]))["max_tokens"] == 64
+    assert (span["llm.token_count.prompt"], span["llm.token_count.total"]) == (11, 18)
+    first = ["First Token Stream Event"] if streamed else []
+    assert span.events == (*first, "Response Completed Event")
+    raw = [each.decode("latin-1") for each in receiver.received.raw]
+    assert all(secret not in text for text in raw for secret in (*SECRETS, "Good day!"))
+
+
+def test_openinference_tells_an_error_as_an_exception(named: Stage, receiver: OtlpReceiver) -> None:
+    named["openai"].answer(Failure(429, f"no more for {KEY}"))
+    trace = secrets.token_hex(16)
+    body = {"model": "gpt", "messages": [{"role": "user", "content": "Hello!"}]}
+    answer = named.post("/v1/chat/completions", body, traceparent=f"00-{trace}-{secrets.token_hex(8)}-01")
+    assert answer.status_code == 429
+    (span,) = receiver.wait(lambda each: each.trace == trace and "input.value" in each.attributes)
+    assert (span.events, span.status, span["error.type"]) == (("exception",), ERROR, "429")
+    assert all(KEY.encode() not in raw for raw in receiver.received.raw)
 
 
 def _processed(spans: Sequence[Span]) -> list[Span]:

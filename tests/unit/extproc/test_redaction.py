@@ -76,7 +76,7 @@ def test_texts_are_bounded() -> None:
 
 def test_the_last_messages_stay() -> None:
     rules = make_rules({"bytesMax": 60})
-    left = json.loads(bounded([{"n": number, "text": "x" * 10} for number in range(5)], rules))
+    left: Any = bounded([{"n": number, "text": "x" * 10} for number in range(5)], rules)
     assert left[0]["parts"] == [{"type": "left_out", "messages": 3}]
     assert [each["n"] for each in left[1:]] == [3, 4]
 

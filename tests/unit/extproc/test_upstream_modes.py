@@ -94,11 +94,19 @@ def test_a_stream_is_timed(mode: Mode) -> None:
     assert ours["token_latency_itl"] == (0 if mode == "buffered" else 500.0)
 
 
-def test_what_is_no_stream_is_not_timed() -> None:
-    exchange = Exchange(open_upstream(backend(), clock=lambda: 1.0), "buffered")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dialect", ["anthropic-messages", "openai-chat"])
+def test_what_is_no_stream_is_not_timed(dialect: str, mode: Mode) -> None:
+    """Whole answers that are relayed pass piece by piece as well."""
+    session = open_upstream(backend(dialect), clock=lambda: 1.0)
+    exchange = Exchange(session, mode)
     exchange.request(encoded())
-    ours = exchange.response((json.dumps(ANSWER).encode(),)).metadata["io.envoy.ai_gateway"]
+    body = json.dumps(ANSWER).encode()
+    ours = exchange.response((body[:9], body[9:])).metadata["io.envoy.ai_gateway"]
     assert not ours.keys() & {"token_latency_ttft", "token_latency_itl"}
+    report = session.report()
+    assert report is not None
+    assert report.first_seconds is None
 
 
 SEARCHED: Any = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}

@@ -45,7 +45,7 @@ def test_request() -> None:
     assert assistant == [{"type": "tool_call", "id": "c", "name": "f", "arguments": {"a": 1}}]
     assert tool == [{"type": "tool_call_response", "id": "c", "response": "done"}]
     assert said.tools == [{"type": "function", "name": "f", "parameters": {"type": "object"}}]
-    assert said.temperature == 0.5
+    assert said.sampling.temperature == 0.5
 
 
 def chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:

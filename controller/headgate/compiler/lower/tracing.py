@@ -45,6 +45,7 @@ from headgate.compiler.lower.wire import duration, extension, packed
 from headgate.contract import metadata
 from headgate.contract.otel import Convention, Exporter, Protocol, Sampler, Tag, Tracing
 from headgate.ledger.errors import BY_FLAG, ErrorKind
+from headgate.llm import openinference
 from headgate.llm.endpoints import Body, Endpoint, endpoint_named, paths
 from headgate.llm.names import DialectName, Operation
 from headgate.llm.provider_names import otel_provider_name
@@ -76,34 +77,6 @@ _OPERATIONS: Final[Mapping[Operation, str]] = MappingProxyType(
     }
 )
 """OpenTelemetry's words where ours, which metrics have (compat), are others."""
-_OPENINFERENCE: Final[Mapping[Operation, tuple[str, str]]] = MappingProxyType(
-    {
-        Operation.CHAT: ("ChatCompletion", "LLM"),
-        Operation.GENERATE_CONTENT: ("ChatCompletion", "LLM"),
-        Operation.MESSAGES: ("Message", "LLM"),
-        Operation.RESPONSES: ("Responses", "LLM"),
-        Operation.COMPLETION: ("Completion", "LLM"),
-        Operation.EMBEDDINGS: ("CreateEmbeddings", "EMBEDDING"),
-        Operation.IMAGE_GENERATION: ("ImagesResponse", "LLM"),
-        Operation.SPEECH: ("AudioSpeech", "LLM"),
-        Operation.TRANSCRIPTION: ("Transcription", "LLM"),
-        Operation.TRANSLATION: ("Translation", "LLM"),
-        Operation.RERANK: ("Rerank", "RERANKER"),
-        Operation.TOKENIZE: ("Tokenize", "TOKEN_COUNTER"),
-        Operation.COUNT_TOKENS: ("CountTokens", "TOKEN_COUNTER"),
-        Operation.RESPONSES_INPUT_TOKENS: ("ResponsesInputTokens", "TOKEN_COUNTER"),
-    }
-)
-"""compat: names and kinds of spans; of what upstream does not have, `_span` and `_kind` make them."""
-_SYSTEMS: Final[Mapping[DialectName, str]] = MappingProxyType(
-    {
-        DialectName.ANTHROPIC_MESSAGES: "anthropic",
-        DialectName.COHERE: "cohere",
-        DialectName.GEMINI: "vertexai",
-        DialectName.BEDROCK_CONVERSE: "amazon",
-    }
-)
-"""compat: whose API the client speaks, in OpenInference's words; `openai` where nothing else is said."""
 _FLAGS: Final = (
     "failed_local_healthcheck",
     "no_healthy_upstream",
@@ -147,20 +120,6 @@ def cluster_metadata(backend: ir.Backend) -> dict[str, str]:
     return found
 
 
-def _span(row: Endpoint) -> str:
-    known = _OPENINFERENCE.get(row.operation)
-    return known[0] if known else "".join(word.capitalize() for word in row.operation.value.split("_"))
-
-
-def _kind(row: Endpoint) -> str:
-    known = _OPENINFERENCE.get(row.operation)
-    return known[1] if known else "LLM"
-
-
-def _system(row: Endpoint) -> str:
-    return _SYSTEMS.get(row.dialect, "openai")
-
-
 def _operation(row: Endpoint) -> str:
     return _OPERATIONS.get(row.operation, row.operation.value)
 
@@ -176,7 +135,8 @@ def route_metadata(path_class: PathClass, convention: Convention) -> Metadata | 
     if convention is Convention.GEN_AI:
         values[OPERATION] = _operation(row)
     else:
-        values[SPAN], values[KIND], values[SYSTEM] = _span(row), _kind(row), _system(row)
+        values[SPAN], values[KIND] = openinference.span_name(row), openinference.span_kind(row)
+        values[SYSTEM] = openinference.system(row)
     return result
 
 
@@ -308,8 +268,8 @@ def _tags(tracing: Tracing) -> Iterator[CustomTag]:
         yield _internal(gen_ai.GEN_AI_REQUEST_STREAM, metadata.INTERNAL_STREAM)
         yield from (_count(attribute, key) for attribute, key in _USAGE)
     else:
-        yield formatted("openinference.span.kind", _named(KIND, _kind, "''"))
-        yield formatted("llm.system", _named(SYSTEM, _system, "''"))
+        yield formatted("openinference.span.kind", _named(KIND, openinference.span_kind, "''"))
+        yield formatted("llm.system", _named(SYSTEM, openinference.system, "''"))
         yield formatted("llm.provider", provider)
         yield formatted("llm.model_name", _SENT)
         yield from (_count(attribute, key) for attribute, key in _COUNTS)
@@ -392,7 +352,7 @@ def connection_manager(tracing: Tracing) -> HttpConnectionManager.Tracing:
         name = _named(OPERATION, _operation, "request.method")
         result.operation, result.upstream_operation = f"{name} {_NAMED_BY}", f"{name} {_SENT}"
     else:
-        result.operation = result.upstream_operation = _named(SPAN, _span, "request.method")
+        result.operation = result.upstream_operation = _named(SPAN, openinference.span_name, "request.method")
     return result
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import ai_gateway
-from headgate.contract import otel
+from headgate.contract import openinference, otel
 
 _ENV = "spec.extProc.kubernetes.env"
 
@@ -18,7 +18,8 @@ def captures_content(scope: Scope, config: ai_gateway.GatewayConfig | None) -> b
 
 def check_capture(scope: Scope, config: ai_gateway.GatewayConfig) -> None:
     """Tells the author of a wish that is not understood."""
-    for note in otel.content_notes(_environment(config)):
+    environment = _environment(config)
+    for note in (*otel.content_notes(environment), *openinference.notes(environment)):
         scope.report.warning(config, _ENV, note)
 
 

@@ -1,10 +1,18 @@
 """What is told, as plain values. Ids are hexadecimal, times nanoseconds of Unix time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 Value = str | int | float | bool | tuple[str, ...]
+
+
+class SpanEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened within a span."""
+
+    name: str
+    time_ns: int
+    attributes: Mapping[str, Value] = {}
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +28,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     failed: bool = False
     server: bool = False
     """It answers somebody; else it asks."""
+    events: Sequence[SpanEvent] = ()
 
 
 class LogRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,6 +75,9 @@ def encode_spans(spans: Sequence[Span], resource: Mapping[str, str], scope: str,
         made.kind = _SERVER if span.server else _CLIENT  # pyright: ignore[reportAttributeAccessIssue]
         _put(made.attributes, span.attributes.items())
         limit(made, limits)
+        for event in span.events:
+            told = made.events.add(name=event.name, time_unix_nano=event.time_ns)
+            _put(told.attributes, event.attributes.items())
         if span.failed:
             made.status.code = STATUS_ERROR  # pyright: ignore[reportAttributeAccessIssue]
     return message.SerializeToString()
