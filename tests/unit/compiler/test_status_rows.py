@@ -126,9 +126,9 @@ FAILURES = [
     Failure(
         "BackendSecurityPolicy",
         "b",
-        ("False", "BackendNotFound"),
+        ("False", "InvalidSecretRef"),
         ("False", "Invalid"),
-        "nobody",
+        "spec.apiKey.secretRef: there is no Secret default/nobody",
         {"apiKey": {"secretRef": {"name": "nobody"}}},
     ),
     Failure(

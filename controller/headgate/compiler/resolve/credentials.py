@@ -44,13 +44,13 @@ def secret_value(
         return None
     secret: core.Secret | None = scope.world.secrets.get(name)
     if secret is None:
-        scope.report.error(policy, field, f"there is no Secret {name}", reason="BackendNotFound")
+        scope.report.error(policy, field, f"there is no Secret {name}", reason="InvalidSecretRef")
         return None
     value = secret.value(key)
     text = value.reveal().strip() if value is not None else ""
     if not text:
         message = f"Secret {name} has no value under the key {key}"
-        scope.report.error(policy, field, message, remedy=f"stringData: {{{key}: ...}}", reason="BackendNotFound")
+        scope.report.error(policy, field, message, remedy=f"stringData: {{{key}: ...}}", reason="InvalidSecretRef")
         return None
     return Secret(text)
 

@@ -235,7 +235,7 @@ def _api_keys(scope: Scope, policy: policies.SecurityPolicy, spec: policies.APIK
         field = f"spec.apiKeyAuth.credentialRefs[{index}]"
         secret = scope.world.secrets.get(name)
         if secret is None:
-            scope.report.error(policy, field, f"there is no Secret {name}", reason="BackendNotFound")
+            scope.report.error(policy, field, f"there is no Secret {name}", reason="InvalidSecretRef")
             return None
         for client in secret.keys:
             value = secret_value(scope, policy, field, ref, client)
@@ -272,7 +272,7 @@ def _jwks(
             return text, ""
     field = f"spec.jwt.providers[{index}].localJWKS.valueRef"
     message = "there is no such ConfigMap with a set of keys (JWKS) under jwks"
-    scope.report.error(policy, field, message, reason="BackendNotFound")
+    scope.report.error(policy, field, message, reason="InvalidConfigMapRef")
     return None
 
 

@@ -8,9 +8,17 @@ from headgate.compiler.conditions import Diagnostic, Severity, diagnose, diagnos
 from headgate.compiler.resources.metadata import Key, Resource
 
 REFERENCE_REASONS: Final = frozenset(
-    {"BackendNotFound", "RefNotPermitted", "InvalidKind", "InvalidCertificateRef", "InvalidCACertificateRef"}
+    {
+        "BackendNotFound",
+        "RefNotPermitted",
+        "InvalidKind",
+        "InvalidCertificateRef",
+        "InvalidCACertificateRef",
+        "InvalidSecretRef",
+        "InvalidConfigMapRef",
+    }
 )
-"""Gateway API's reasons that belong to the condition ResolvedRefs; any other belongs to Accepted."""
+"""Reasons that belong to the condition ResolvedRefs, Gateway API's and two like them; any other belongs to Accepted."""
 
 T = TypeVar("T")
 
