@@ -29,7 +29,9 @@ from support.kube import (
 
 T = TypeVar("T")
 GATEWAY_CRDS = ("gateways.gateway.networking.k8s.io", "backends.gateway.envoyproxy.io")
-MONITORING_CRDS = ("podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreos.com")
+MONITORING_CRDS = tuple(
+    f"{name}.monitoring.coreos.com" for name in ("podmonitors", "prometheusrules", "servicemonitors")
+)
 OUR_CRDS = Path(__file__).parents[2] / "manifests" / "crds"
 
 

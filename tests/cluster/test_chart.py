@@ -13,14 +13,14 @@ import httpx
 import pytest
 import yaml
 from headgate.collector.main import make_parser as make_collector_parser
-from headgate.compiler.envoy_gateway.sidecar import ADMIN_PORT_NAME
+from headgate.compiler.envoy_gateway.sidecar import ADMIN_PORT, ADMIN_PORT_NAME
 from headgate.controller.main import make_parser
 from headgate.extproc.main import parse_arguments
 from headgate.ratelimit.main import make_parser as make_limiter_parser
 from support import manifests
 from support.controller import Controller
 from support.envoy import envoy_binary
-from support.helm import KUBERNETES, helm, helm_program, rendered
+from support.helm import KUBERNETES, helm, helm_program, monitored, rendered
 from support.kube import Access, ApiError, Kube, Object, reference, tools_directory, unique_name
 from support.pod import MountedSecret
 from support.ports import LOOPBACK, free_port
@@ -219,22 +219,59 @@ def test_pods_are_restricted(values: Path) -> None:
 
 
 def test_monitors_are_asked_for_only_and_name_ports_that_there_are() -> None:
-    asked: set[str] = set()
+    asked: dict[str, set[str]] = {}
     for path in VALUES:
         objects = render("ns", path)
         ports = {
-            port["name"]
+            port["name"]: port["containerPort"]
             for each in objects
             if each["kind"] == "Deployment"
             for spec in (each["spec"]["template"]["spec"],)
             for part in (*spec["containers"], *spec.get("initContainers", ()))
             for port in part.get("ports", ())
-        } | {ADMIN_PORT_NAME}
-        for each in objects:
-            if each["kind"] == "PodMonitor":
-                asked.add(path.stem)
-                assert {one["port"] for one in each["spec"]["podMetricsEndpoints"]} <= ports
-    assert asked == {"envoy-gateway-all-values", "envoy-gateway-other-values", "standalone-scaled-values"}
+        } | {ADMIN_PORT_NAME: ADMIN_PORT}
+        for monitor, endpoints in monitored(objects):
+            asked.setdefault(path.stem, set()).add(monitor["kind"])
+            assert {each["port"] for each in endpoints} <= ports.keys()
+            if monitor["kind"] == "ServiceMonitor":
+                (service,) = _selected(objects, monitor)
+                listed = [(each["name"], each["port"], each["targetPort"]) for each in service["spec"]["ports"]]
+                assert listed == [(each["port"], ports[each["port"]], each["port"]) for each in endpoints]
+    assert asked == {
+        "envoy-gateway-all-values": {"ServiceMonitor"},
+        "envoy-gateway-other-values": {"PodMonitor"},
+        "standalone-scaled-values": {"PodMonitor"},
+    }
+
+
+def _selected(objects: list[Object], monitor: Object) -> list[Object]:
+    """The Services that a ServiceMonitor selects."""
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    own = {"matchNames": [monitor["metadata"]["namespace"]]}
+    namespaces = monitor["spec"].get("namespaceSelector", own)["matchNames"]
+    return [
+        each
+        for each in objects
+        if each["kind"] == "Service"
+        and each["metadata"]["namespace"] in namespaces
+        and wanted <= each["metadata"]["labels"].items()
+    ]
+
+
+@pytest.mark.parametrize("values", ["envoy-gateway-other", "standalone-scaled"])
+def test_either_kind_of_monitor_asks_the_same_pods(values: str) -> None:
+    path = CHART / "ci" / f"{values}-values.yaml"
+    of_pods = {each["metadata"]["name"]: (each, asked) for each, asked in monitored(render("ns", path))}
+    objects = render("ns", path, "monitoring.kind=ServiceMonitor")
+    of_services = {each["metadata"]["name"]: (each, asked) for each, asked in monitored(objects)}
+    assert {name: asked for name, (_, asked) in of_services.items()} == {
+        name: asked for name, (_, asked) in of_pods.items()
+    }
+    for name, (monitor, _) in of_services.items():
+        (service,) = _selected(objects, monitor)
+        pods = of_pods[name][0]["spec"]
+        assert service["spec"]["selector"] == pods["selector"]["matchLabels"]
+        assert [service["metadata"]["namespace"]] == pods.get("namespaceSelector", {"matchNames": ["ns"]})["matchNames"]
 
 
 def test_alerts_and_dashboards_are_the_files() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.helm import rendered
+from support.helm import monitored, rendered
 from support.kube import Object
 
 CHART = Path(__file__).parents[2] / "manifests" / "chart"
@@ -121,8 +121,7 @@ def test_what_monitors_ask_may_be_asked(values: str) -> None:
         for part in container["ports"]
         for port in (part["containerPort"],)
     }
-    for each in objects:
-        if each["kind"] == "PodMonitor":
-            for endpoint in each["spec"]["podMetricsEndpoints"]:
-                if endpoint["port"] in ports:  # Envoy Gateway's pods have no policy of ours
-                    assert _may(objects, SOMEBODY, *ports[endpoint["port"]]), endpoint
+    for _, endpoints in monitored(objects):
+        for endpoint in endpoints:
+            if endpoint["port"] in ports:  # Envoy Gateway's pods have no policy of ours
+                assert _may(objects, SOMEBODY, *ports[endpoint["port"]]), endpoint

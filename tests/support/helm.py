@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,14 @@ def rendered(release: str, chart: Path, namespace: str, *arguments: str) -> list
     done = helm("template", release, str(chart), "--namespace", namespace, "--kube-version", KUBERNETES, *arguments)
     assert done.returncode == 0, done.stderr
     return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+
+def monitored(objects: Sequence[Object]) -> Iterator[tuple[Object, Sequence[Object]]]:
+    """The monitors of the Prometheus operator, of either kind, each with what it asks."""
+    for each in objects:
+        for field in ("podMetricsEndpoints", "endpoints"):
+            if each["kind"] in ("PodMonitor", "ServiceMonitor") and field in each["spec"]:
+                yield each, each["spec"][field]
 
 
 def envoy_gateway_config(*settings: str) -> Mapping[str, Any]:
