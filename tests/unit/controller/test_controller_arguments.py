@@ -2,6 +2,7 @@
 
 import pytest
 from headgate.controller.main import main, make_parser
+from headgate.controller.modes.envoys import header_attributes
 from headgate.controller.secret_scope import SecretScope
 
 
@@ -12,6 +13,21 @@ def test_names_of_envoy_ai_gateway_work_too() -> None:
     assert options.leader_elect is False
     assert options.cache_sync_timeout_seconds == 120.0
     assert options.root_prefix == "/ai"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "attributes"),
+    [
+        (["--mode", "envoy-gateway"], {"agent-session-id": "session.id"}),
+        (["--mode", "envoy-gateway", "--logRequestHeaderAttributes=x-team:team"], {"x-team": "team"}),
+        (["--mode", "envoy-gateway", "--log-request-header-attributes="], {}),
+        (["--mode", "standalone"], {}),
+        (["--mode", "standalone", "--collector-socket", "/run/collector.sock"], {"agent-session-id": "session.id"}),
+    ],
+)
+def test_headers_that_access_logs_tell(arguments: list[str], attributes: dict[str, str]) -> None:
+    """Beside Envoy Gateway as upstream has it: somebody's EnvoyProxy may read them."""
+    assert dict(header_attributes(make_parser().parse_args(arguments))) == attributes
 
 
 def test_defaults_are_for_several_replicas() -> None:

@@ -40,10 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--log-request-header-attributes",
+        "--logRequestHeaderAttributes",
         type=_attributes,
         default=None,
         metavar="HEADER:ATTRIBUTE,…",
-        help=f"all modes: request headers that become labels of records (with a collector: {ATTRIBUTES_DEFAULT})",
+        help="all modes: request headers that access logs and records tell (default, with a collector or beside Envoy "
+        f"Gateway: {ATTRIBUTES_DEFAULT})",
     )
     add(
         "--span-request-header-attributes",
@@ -90,11 +92,12 @@ def _attributes(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def header_attributes(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
-    """What is told of requests' headers."""
+    """What is told of requests' headers: a collector reads it, and beside Envoy Gateway users' access logs (compat)."""
     said: tuple[tuple[str, str], ...] | None = options.log_request_header_attributes
     if said is not None:
         return said
-    return _attributes(ATTRIBUTES_DEFAULT) if options.collector_socket or options.collector_address else ()
+    read = options.mode is Mode.ENVOY_GATEWAY or options.collector_socket or options.collector_address
+    return _attributes(ATTRIBUTES_DEFAULT) if read else ()
 
 
 class LogObserver:
