@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,9 +115,7 @@ async def test_the_leader_fetches_and_every_replica_serves(
         # the new leader takes over what there is: it fetches nothing
         issued = len(identity.issued)
         leader.signal(signal.SIGSTOP)  # a leader that hangs, which is worse than one that is gone
-        hung = time.monotonic()
         await asyncio.to_thread(follower.wait_status, leading=True)
-        assert time.monotonic() - hung < 15
         policy = reference(f"{AI}/v1beta1", "BackendSecurityPolicy", "by-secret", namespace)
         await kube.wait_for(policy, is_true("Accepted"), "the policy to be accepted")
         assert len(identity.issued) == issued

@@ -40,4 +40,13 @@ def test_taking_counts_and_renewing_does_not() -> None:
 
 def test_a_leader_gives_up_before_another_can_begin() -> None:
     assert RENEW_SECONDS + RETRY_SECONDS <= LEASE_SECONDS
-    assert LEASE_SECONDS + RETRY_SECONDS < 15
+
+
+@pytest.mark.parametrize("tenths", range(int(RETRY_SECONDS * 10)))
+def test_a_silent_leader_is_replaced_within_15_s(tenths: int) -> None:
+    """In time of our own: wherever in its round another replica is when the leader, renewing at 0 s, falls silent."""
+    last = held(OTHER, "other", datetime(2026, 1, 1, tzinfo=UTC))
+    sight, now = Sight().look(OTHER, -RETRY_SECONDS), tenths / 10
+    while decide(sight.look(last, now), "me", now) == "wait":
+        sight, now = sight.look(last, now), now + RETRY_SECONDS
+    assert LEASE_SECONDS < now < 15
