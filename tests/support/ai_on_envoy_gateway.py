@@ -149,7 +149,10 @@ class AiStage:
         )
         await self._configure_envoys()
         self.gateway = await self.add_gateway("gateway", self.port)
-        self.http = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self.url, timeout=30))
+        kept = httpx.Limits(
+            keepalive_expiry=None
+        )  # a connection stays, whatever a busy machine takes between two calls
+        self.http = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self.url, timeout=30, limits=kept))
 
     async def add_gateway(self, name: str, port: int, **annotations: str) -> Object:
         """Another Gateway of the same class."""

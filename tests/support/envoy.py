@@ -10,7 +10,7 @@ import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +58,7 @@ class EnvoyProcess:
         log_level: str = "warning",
         wait: bool = True,
         component_log_level: str = "",
+        arguments: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.access_log_path = directory / "access.log"
@@ -70,7 +71,7 @@ class EnvoyProcess:
         command += ["--disable-hot-restart", "--admin-address-path", str(self._admin_address_path)]
         if component_log_level:
             command += ["--component-log-level", component_log_level]
-        self.child = Child(command, directory=directory, name="envoy")
+        self.child = Child([*command, *arguments], directory=directory, name="envoy")
         try:
             self.admin_url = wait_until(self._read_admin_url, "Envoy's admin address", progress=self.child.progress)
             if wait:

@@ -104,8 +104,10 @@ class EnvoyGateway:
         directory = self._directory / f"envoy{len(self._envoys)}"
         directory.mkdir()
         await self._write_sds(directory, deployment["metadata"]["name"])
-        bootstrap = _bootstrap(_arguments(deployment), directory, node=f"envoy-{len(self._envoys)}")
-        envoy = await asyncio.to_thread(EnvoyProcess, bootstrap, directory, **options)
+        said = _arguments(deployment)
+        bootstrap = _bootstrap(said, directory, node=f"envoy-{len(self._envoys)}")
+        drain = [part for name, value in said.items() if name.startswith("--drain-") for part in (name, value)]
+        envoy = await asyncio.to_thread(partial(EnvoyProcess, bootstrap, directory, arguments=drain, **options))
         self._envoys.append(envoy)
         return envoy
 
@@ -322,10 +324,10 @@ def _arguments(deployment: Object) -> dict[str, str]:
     """Envoy's arguments by name, from the Deployment's first container."""
     written: list[str] = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     found: dict[str, str] = {}
-    pending = iter(written)
-    for argument in pending:
-        name, equals, value = argument.partition("=")
-        found[name] = value if equals else next(pending, "")
+    for argument, after in zip(written, [*written[1:], ""], strict=True):
+        if argument.startswith("--"):
+            name, equals, value = argument.partition("=")
+            found[name] = value if equals or after.startswith("--") else after
     return found
 
 

@@ -2,15 +2,17 @@
 
     Envoy Gateway's lists + Rules ──► translate ──► lists, problems
 
-What holds nothing of ours passes as the bytes that it came in. Equal input gives equal output, whatever was translated
-before: the memo only saves work. It never raises for what an object says: what cannot be made is left out, or answers
-an error, and is reported.
+What holds nothing of ours passes as the bytes that it came in. Equal input gives equal output, and the memo of the
+translation before saves work. One thing it adds: clusters of ours that were in its answer and are in this one's no more
+stay for this answer, with their secrets, since Envoy Gateway tells Envoy of clusters before routes. It never raises for
+what an object says: what cannot be made is left out, or answers an error, and is reported.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from operator import itemgetter
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -44,6 +46,8 @@ DISPUTED = (
 OWN_ROUTES = "an AIGatewayRoute for each of these Gateways, or the same GatewayConfig and policies"
 TRACE = "in the EnvoyProxy, spec.telemetry.tracing: {provider: {backendRefs: [{name: otel-collector, port: 4317}]}}"
 REPORT = "reporting it: this is a mistake of Headgate's"
+LEAVING_MAX = 128
+"""So many clusters (0.5 MB) stay for an answer more: an answer must not outgrow what Envoy Gateway takes."""
 _MARK = GENERATED.encode()
 _INPUTS_IN_BYTES = re.compile(INPUTS.encode() + rb"\x12.\x1a.([0-9a-f]{32})", re.DOTALL)
 """An entry of a Struct: the key, then a Value with a string."""
@@ -68,10 +72,26 @@ class Translated:
     problems: tuple[Problem, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What an answer has that Envoy Gateway did not ask with, serialised, by name."""
+
+    clusters: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    secrets: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+
+    def leaving(self, now: "Added") -> "Added":
+        """What of this is not in `now`."""
+        clusters = {name: data for name, data in self.clusters.items() if name not in now.clusters}
+        secrets = {name: data for name, data in self.secrets.items() if name not in now.secrets}
+        return Added(dict(islice(clusters.items(), LEAVING_MAX)), secrets)
+
+
 @dataclass(slots=True)
 class Memo:
     """What the last translation of a Gateway made; replaced by the next."""
 
+    added: Added = field(default_factory=Added)
+    """Without what stayed of the answer before."""
     routes: RouteMemo = field(default_factory=RouteMemo)
     clusters: dict[str, RuleClusters] = field(default_factory=dict[str, RuleClusters])
     """By rule."""
@@ -153,8 +173,8 @@ def _cluster_name(data: bytes) -> str:
 
 def _clusters(
     theirs: Iterable[bytes], served: Mapping[str, KnownRule], options: Options, memo: Memo, fresh: Memo
-) -> tuple[list[bytes], list[bytes]]:
-    """Theirs without those of AI routes, which nothing refers to any more, and ours; and the secrets of ours."""
+) -> tuple[list[bytes], Added]:
+    """Theirs without those of AI routes, which nothing refers to any more; and ours."""
     kept: list[bytes] = []
     templates: defaultdict[str, dict[int | None, bytes]] = defaultdict(dict)
     for data in theirs:
@@ -174,9 +194,8 @@ def _clusters(
         fresh.clusters[rule] = made
         ours |= made.clusters
         secrets |= made.secrets
-    kept.extend(each.SerializeToString(deterministic=True) for each in service_clusters(options))
-    kept.extend(ours[name] for name in sorted(ours))
-    return kept, [secrets[name] for name in sorted(secrets)]
+    services = {each.name: each.SerializeToString(deterministic=True) for each in service_clusters(options)}
+    return kept, Added(services | dict(sorted(ours.items())), dict(sorted(secrets.items())))
 
 
 def _listeners(
@@ -230,12 +249,12 @@ def translate(lists: Lists, rules: Rules, options: Options, memo: Memo | None = 
     made = [_configuration(data, rules, options, before, fresh) for data in lists.routes]
     found = [each for each in made if each is not None]
     if not found:
-        return Translated(lists), fresh
+        return Translated(_with(lists, before.added.leaving(fresh.added))), fresh
     served, disputed = _agreed(known for each in found for known in each.rules)
-    clusters, secrets = _clusters(lists.clusters, served, options, before, fresh)
+    clusters, fresh.added = _clusters(lists.clusters, served, options, before, fresh)
     answer = Lists(
         clusters=tuple(clusters),
-        secrets=(*lists.secrets, *secrets),
+        secrets=lists.secrets,
         listeners=tuple(_listeners(lists.listeners, found, options, before, fresh)),
         routes=tuple(data if each is None else each.data for data, each in zip(lists.routes, made, strict=True)),
     )
@@ -247,7 +266,13 @@ def translate(lists: Lists, rules: Rules, options: Options, memo: Memo | None = 
     ]
     told = (problem for each in found for problem in each.problems)
     problems = tuple(dict.fromkeys([*told, *failed, *disputed, *_not_captured(found, lists.listeners)]))
+    answer = _with(_with(answer, fresh.added), before.added.leaving(fresh.added))
     return Translated(answer, gateways, problems), fresh
+
+
+def _with(lists: Lists, added: Added) -> Lists:
+    clusters, secrets = (*lists.clusters, *added.clusters.values()), (*lists.secrets, *added.secrets.values())
+    return replace(lists, clusters=clusters, secrets=secrets)
 
 
 def inputs_seen(routes: Iterable[bytes]) -> frozenset[str]:

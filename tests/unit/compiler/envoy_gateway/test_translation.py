@@ -21,7 +21,7 @@ from headgate import lua
 from headgate.compiler.compile import compile_world
 from headgate.compiler.envoy_gateway.listeners import SWITCHED, place_of
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
-from headgate.compiler.envoy_gateway.translation import Lists, Memo, Translated, inputs_seen, translate
+from headgate.compiler.envoy_gateway.translation import LEAVING_MAX, Lists, Memo, Translated, inputs_seen, translate
 from headgate.compiler.lower.filters.extraction import PATH_MODEL, USAGE_SCRIPT
 from headgate.compiler.lower.filters.security import IDENTITY
 from headgate.compiler.lower.routes import WITHHELD
@@ -120,7 +120,7 @@ def _listed(node: Matcher.OnMatch) -> list[Route]:
 
 
 def listed_at(found: VirtualHost, prefix: str) -> Matcher.OnMatch:
-    paths = found.matcher.on_no_match.matcher
+    paths = found.matcher.matcher_tree.exact_match_map.map["GET"].matcher
     return paths.matcher_tree.prefix_match_map.map[prefix]
 
 
@@ -281,6 +281,23 @@ def test_ai_routes_keep_from_providers_where_a_client_is() -> None:
             assert {*headers.CLIENT_ORIGIN, *headers.OVERRIDES} <= set(route.request_headers_to_remove), route.name
 
 
+def test_ai_routes_are_told_by_upstreams_name_of_their_route() -> None:
+    """compat: in metadata of the route. Our own answers have an empty one, other routes none."""
+    asked = lists(theirs("chat", 0, model="m"), theirs("chat", 1, last=True), web())
+    found = {
+        each.name: dict(each.metadata.filter_metadata)
+        for each in posted(answered(asked, rules(ai_route("chat", "m"))), "m")
+    }
+    named = {
+        name: said["aigateway.envoy.io"]["aigw_route_name"]
+        for name, said in found.items()
+        if "aigateway.envoy.io" in said
+    }
+    assert named.pop("httproute/default/chat/rule/0/match/0/*") == "default/chat"
+    assert set(named.values()) == {""}
+    assert found.keys() - named.keys() >= {web().name}
+
+
 def test_the_script_of_all_clusters_stands_once_in_the_virtual_host() -> None:
     options = replace(OPTIONS, lua_directory="")
     found = translate(lists(theirs("chat", 0, model="m")), rules(ai_route("chat", "m")), options)[0]
@@ -365,6 +382,46 @@ def test_the_memo_saves_work_and_changes_nothing() -> None:
     assert second.lists.routes == first.lists.routes
     assert second.lists.clusters == first.lists.clusters
     assert second.lists.secrets != first.lists.secrets
+
+
+def cluster_names(found: Translated) -> set[str]:
+    return {Cluster.FromString(each).name for each in found.lists.clusters}
+
+
+CHAT = "default/openai/route/chat/rule/0/ref/0"
+GONE = "default/openai/route/gone/rule/0/ref/0"
+
+
+def test_what_goes_stays_for_one_answer_since_envoy_hears_of_clusters_before_routes() -> None:
+    routes = (theirs("chat", 0, model="m"), theirs("chat", 1, last=True), theirs("gone", 0, model="x"))
+    memo = translate(lists(*routes), rules(ai_route("chat", "m"), ai_route("gone", "x")), OPTIONS)[1]
+    asked, known = lists(*routes[:2]), rules(ai_route("chat", "m"))
+    leaving, memo = translate(asked, known, OPTIONS, memo)
+    assert cluster_names(leaving) == {"headgate-extproc", CHAT, GONE}
+    assert not [each for each in (*posted(leaving), *posted(leaving, "x")) if "/gone/" in each.name]
+    left, _ = translate(asked, known, OPTIONS, memo)
+    assert left == translate(asked, known, OPTIONS)[0]
+    assert cluster_names(left) == {"headgate-extproc", CHAT}
+
+
+def test_after_the_last_route_its_cluster_its_key_and_the_processor_stay_for_one_answer() -> None:
+    before, memo = translate(lists(theirs("chat", 0, model="m")), rules(ai_route("chat", "m")), OPTIONS)
+    asked = lists(web())
+    leaving, memo = translate(asked, rules(), OPTIONS, memo)
+    assert cluster_names(leaving) == {"headgate-extproc", CHAT}
+    assert leaving.lists.secrets == before.lists.secrets != ()
+    assert (leaving.lists.routes, leaving.lists.listeners) == (asked.routes, asked.listeners)
+    assert translate(asked, rules(), OPTIONS, memo)[0].lists == asked
+
+
+def test_only_so_many_clusters_stay() -> None:
+    names = [f"r{number}" for number in range(LEAVING_MAX)]
+    memo = translate(
+        lists(*(theirs(name, 0, model=name) for name in names)),
+        rules(*(ai_route(name, name) for name in names)),
+        OPTIONS,
+    )[1]
+    assert len(cluster_names(translate(lists(), rules(), OPTIONS, memo)[0])) == LEAVING_MAX  # not the processor's too
 
 
 def test_hashes_are_read_from_routes_and_do_not_go_to_envoy() -> None:
