@@ -62,7 +62,8 @@ def _documents(stage: Stage) -> list[manifests.Document]:
                         "window": "day",
                         "per": ["client"],
                         "clientSelectors": [{"headers": [{"name": MODEL, "value": "limited"}]}],
-                    }
+                    },
+                    {"name": "ever", "unit": "tokens", "amount": 1_000_000, "window": "lifetime"},
                 ],
             },
         ),
@@ -195,6 +196,9 @@ def test_a_limit_that_is_nearly_used_and_then_used_up(
         assert ask(stage, "limited", "bob").status_code == 200
     page.wait(f"document.querySelector({json.dumps(limit)})?.innerText.includes('nearly used, 2 requests left')")
     assert "bob" in page.text(limit)
+    lifetime = page.text('[data-limit="LimitPolicy/default/few/ever"]')
+    assert "few/ever" in lifetime
+    assert lifetime.endswith("of 1M tokens in all, for ever · LimitPolicy"), lifetime
     assert page.text("#badge-limits") == "1"
     shoot(page, "limit-nearing")
     statuses: list[int] = []
@@ -255,6 +259,10 @@ def test_it_fits(page: Page, width: int, scheme: str) -> None:
     page.view(width, 800, scheme=scheme, phone=width < 500)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert page.evaluate(TOO_WIDE) == []
+    page.evaluate(
+        "document.querySelectorAll('.badge').forEach(each => { each.hidden = false; each.textContent = '12'; })"
+    )
+    assert page.evaluate("(jump => jump.scrollWidth <= jump.clientWidth)(document.querySelector('.jump'))")
 
 
 CONTRAST = """

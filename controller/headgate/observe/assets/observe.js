@@ -408,10 +408,17 @@ function limitTone(limit) {
   return share >= 1 ? "bad" : share >= NEAR ? "warn" : "";
 }
 const used = (limit) => (limit.remaining <= 0 ? 1 : limit.used / (limit.used + limit.remaining));
+/** Whose it is and which, since many policies call one of theirs "all"; and of what kind. */
 function limitName(name) {
   const [kind, namespace, policy, ...rest] = name.split("/");
   if (!policy) return [name, ""];
-  return [rest.at(-1) ?? policy, `${kind} ${namespace === "default" ? "" : `${namespace}/`}${policy}`];
+  const own = rest.at(-1) ?? policy;
+  return [own === policy ? policy : `${policy}/${own}`, namespace === "default" ? kind : `${kind} in ${namespace}`];
+}
+function within(limit) {
+  if (limit.per === "lifetime") return " in all, for ever";
+  const per = limit.per ? ` ${limit.per === "hour" ? "an" : "a"} ${limit.per}` : "";
+  return limit.reset_seconds ? `${per} · resets in ${span(limit.reset_seconds)}` : per;
 }
 
 function limits(found) {
@@ -433,7 +440,7 @@ function limits(found) {
           "aria-valuemax": 100, "aria-valuenow": Math.round(100 * share), "aria-label": `${name} ${who} used` },
           s("rect", { width: Math.max(100 * share, limit.used ? 1 : 0), height: 8 })),
         h("p", { class: "small", title: limit.words }, `${limit.what === "usd" ? dollars(limit.used) : number(limit.used)} of ${amount(limit.used + Math.max(limit.remaining, 0) || limit.amount, limit.what)}`,
-          limit.per ? ` ${limit.per === "hour" ? "an" : "a"} ${limit.per}` : "", limit.reset_seconds ? ` · resets in ${span(limit.reset_seconds)}` : "",
+          within(limit),
           limit.shadow ? " · only counts (shadow)" : "", policy ? ` · ${policy}` : ""),
       );
     }),
