@@ -54,7 +54,14 @@ ENTRIES_SECONDS_MAX: Final = 5.0
 """For entries of access logs to be sent, which Envoy gathers for a second, or for half of one for the collector."""
 _WRITTEN: Final = "access_logs.grpc_access_log.logs_written"
 _SENT: Final = "access_logs.grpc_access_log.grpc_entries_flushed"
-"""Envoy 1.40 counts so for its access log service alone: what it sends over OTLP it does not count."""
+"""Envoy 1.40 counts so for its access log service alone. Of what it sends over OTLP it counts what a receiver took."""
+_TAKEN: Final = "access_logs.open_telemetry_access_log.logs_written"
+_DROPPED: Final = "access_logs.open_telemetry_access_log.logs_dropped"
+_COMPLETED: Final = "downstream_rq_completed"
+_GATHERED_SECONDS: Final = 1.1
+"""For which Envoy gathers what it sends over OTLP, and a little."""
+_TAKEN_SECONDS_MAX: Final = 2.5
+"""For a receiver to take it. A log may leave requests out, so that not all need come."""
 _ON_THEIR_WAY: Final = "upstream_rq_pending_active|upstream_cx_tx_bytes_buffered"
 
 
@@ -302,7 +309,17 @@ class EnvoyAdmin:
         in its buffers. Raises EnvoyAdminError."""
         counts = dict(await self.stats(rf"^({_WRITTEN}|{_SENT})$|^cluster\..*\.({_ON_THEIR_WAY})$"))
         gathered = counts.pop(_WRITTEN, 0) - counts.pop(_SENT, 0)
-        return max(0, gathered) + sum(counts.values())
+        return max(0, gathered) + sum(value for name, value in counts.items() if name.startswith("cluster."))
+
+    async def untold(self) -> int | None:
+        """Requests that are over and that no receiver of OTLP logs has been told of, as far as logs leave none out and
+        tell of no attempts. None where no log goes there, or nothing is over. Raises EnvoyAdminError."""
+        counts = dict(await self.stats(rf"^({_TAKEN}|{_DROPPED})$|^http\..*{_COMPLETED}$"))
+        if _TAKEN not in counts:
+            return None
+        told = counts.pop(_TAKEN) + counts.pop(_DROPPED, 0)
+        completed = sum(value for name, value in counts.items() if not name.startswith("http.admin."))
+        return max(0, completed - told) if completed else None
 
     async def flush(self, seconds: float = ENTRIES_SECONDS_MAX) -> bool:
         """Waits until nothing is unsent, at most `seconds`: an Envoy that ends drops what it gathers.
@@ -316,10 +333,21 @@ class EnvoyAdmin:
                 while quiet < 2:
                     await asyncio.sleep(_POLL_SECONDS)
                     quiet = 0 if await self.unsent() else quiet + 1
+            await self._let_take()
         except (TimeoutError, EnvoyAdminError) as error:
             log.warning("entries_not_sent", error=str(error) or f"some are left after {seconds:g} s")
             return False
         return True
+
+    async def _let_take(self) -> None:
+        """Waits for receivers of OTLP logs, for as long as they may be told of anything."""
+        loop = asyncio.get_running_loop()
+        gathered, taken = (loop.time() + seconds for seconds in (_GATHERED_SECONDS, _TAKEN_SECONDS_MAX))
+        while True:
+            untold = await self.untold()
+            if untold is None or loop.time() >= (taken if untold else gathered):
+                return
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def drain(self, seconds: float) -> bool:
         """Tells clients to go (`connection: close`, GOAWAY) and waits until no request is under way, at most `seconds`.

@@ -1,6 +1,7 @@
 """Traces through the real Envoy: what an OTLP receiver gets, and what providers are told of it."""
 
 import secrets
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -365,6 +366,18 @@ def test_http_openinference_and_no_propagation(receiver: OtlpReceiver) -> None:
 def test_receiver_that_is_away_costs_no_request(receiver: OtlpReceiver) -> None:
     with small(receiver, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}") as stage:
         assert [stage.chat("gpt").status_code for _ in range(20)] == [200] * 20
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_an_end_tells_of_the_last_requests(receiver: OtlpReceiver, protocol: str) -> None:
+    """Of logs that Envoy itself sends, and gathers for a second before."""
+    url = receiver.grpc_url if protocol == "grpc" else f"{receiver.http_url}/v1/logs"
+    logs = {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": url, "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": protocol}
+    with small(receiver, OTEL_TRACES_EXPORTER="none", OTEL_METRICS_EXPORTER="none", **logs) as stage:
+        for model in ("gpt", "gone", "gpt"):
+            assert stage.chat(model).status_code == 200
+    told = Counter(record.attributes.get("original_model", "attempt") for record in receiver.received.logs)
+    assert told == {"gpt": 2, "gone": 1, "attempt": 1}
 
 
 def test_disabled(receiver: OtlpReceiver) -> None:

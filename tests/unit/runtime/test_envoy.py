@@ -18,6 +18,7 @@ from headgate.runtime.envoy import (
     log_envoy_line,
 )
 from headgate.runtime.logging import LogLevel
+from support.waiting import until
 
 
 def options(directory: Path, level: LogLevel = LogLevel.WARNING) -> EnvoyOptions:
@@ -159,13 +160,44 @@ async def test_what_was_written_is_unsent_until_it_is_on_the_wire(fake_admin: Fa
     fake_admin.answer = stats(**counts, cluster__a__upstream_cx_tx_bytes_buffered=0)
     asked = len(fake_admin.requests)
     assert await admin.flush()
-    assert len(fake_admin.requests) == asked + 2, "once more, for an entry that is being written"
+    assert len(fake_admin.requests) == asked + 3, "once more, for an entry that is being written, and once for OTLP"
 
 
 async def test_nothing_is_unsent_where_nothing_is_logged_or_asked(fake_admin: FakeAdmin, tmp_path: Path) -> None:
     fake_admin.answer = stats()
     assert await EnvoyAdmin(fake_admin.path).flush()
     assert not await EnvoyAdmin(tmp_path / "none.sock").flush()
+
+
+async def test_what_goes_over_otlp_is_waited_for(fake_admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Envoy tells what a receiver took, not what it gathers: of the rest, how many requests it may be."""
+    monkeypatch.setattr(envoy, "_GATHERED_SECONDS", 0.0)
+    monkeypatch.setattr(envoy, "_TAKEN_SECONDS_MAX", 60.0)
+    admin = EnvoyAdmin(fake_admin.path)
+    ours = {"http__a__downstream_rq_completed": 5, "http__admin__downstream_rq_completed": 9}
+    logs = {"access_logs__open_telemetry_access_log__logs_dropped": 1}
+    taken = "access_logs__open_telemetry_access_log__logs_written"
+    fake_admin.answer = stats(**ours)
+    assert await admin.untold() is None, "no log goes there"
+    fake_admin.answer = stats(**logs, **{taken: 0}, http__a__downstream_rq_completed=0)
+    assert await admin.untold() is None
+    fake_admin.answer = stats(**ours, **logs, **{taken: 2})
+    assert await admin.untold() == 2
+    waiting = asyncio.create_task(admin.flush())
+    asked = len(fake_admin.requests)
+    await until(lambda: len(fake_admin.requests) > asked + 5, "more questions")
+    assert not waiting.done()
+    fake_admin.answer = stats(**ours, **logs, **{taken: 4})
+    assert await waiting
+
+
+async def test_logs_that_leave_requests_out_are_not_waited_for_for_ever(
+    fake_admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envoy, "_TAKEN_SECONDS_MAX", 0.0)
+    taken = {"access_logs__open_telemetry_access_log__logs_written": 0}
+    fake_admin.answer = stats(http__a__downstream_rq_completed=5, **taken)
+    assert await EnvoyAdmin(fake_admin.path).flush()
 
 
 async def test_drain_waits_for_requests_only_so_long(fake_admin: FakeAdmin) -> None:
