@@ -1,7 +1,9 @@
 """Usage read from answers that pass: every operation, whole and streamed, without changing a byte."""
 
 import pytest
+from headgate.llm.canonical import FinishReason
 from headgate.llm.endpoints import ENDPOINTS, Endpoint
+from headgate.llm.marks import Marks
 from headgate.llm.names import Operation
 from headgate.llm.operations.table import relay_reader
 from headgate.llm.usage import NO_USAGE, Usage
@@ -137,3 +139,62 @@ def test_an_event_goes_out_when_it_is_complete() -> None:
     assert reader.feed(event[:10]) == b""
     assert reader.feed(event[10:] + b"da") == event
     assert reader.close() == b"da"
+
+
+def _row(name: str) -> Endpoint:
+    return next(each for each in ENDPOINTS if each.name == name)
+
+
+CALLED = b'[{"type":"function_call","name":"f","call_id":"c","arguments":"{}"}]'
+REFUSED = b'[{"type":"message","content":[{"type":"refusal","refusal":"no"}]}]'
+MARKS = [
+    ("chat-completions", b'{"id":"a","choices":[{"index":0,"finish_reason":"length"}]}', "a", FinishReason.LENGTH),
+    ("messages", b'{"id":"a","stop_reason":"tool_use","content":[]}', "a", FinishReason.TOOL_CALLS),
+    ("responses", b'{"id":"a","status":"completed","output":[{"type":"message"}]}', "a", FinishReason.STOP),
+    ("responses", b'{"id":"a","status":"completed","output":%b}' % CALLED, "a", FinishReason.TOOL_CALLS),
+    ("responses", b'{"id":"a","status":"completed","output":%b}' % REFUSED, "a", FinishReason.REFUSAL),
+    (
+        "responses",
+        b'{"id":"a","status":"incomplete","incomplete_details":{"reason":"content_filter"}}',
+        "a",
+        FinishReason.REFUSAL,
+    ),
+    ("responses", b'{"id":"a","status":"incomplete","output":"odd"}', "a", FinishReason.LENGTH),
+    ("responses", b'{"id":"a","status":"completed","output":"odd"}', "a", None),
+    (
+        "generate-content",
+        b'{"responseId":"a","candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"MAX_TOKENS"}]}',
+        "a",
+        FinishReason.LENGTH,
+    ),
+    (
+        "converse",
+        b'{"output":{"message":{"role":"assistant","content":[{"text":"x"}]}},"stopReason":"max_tokens",'
+        b'"usage":{"inputTokens":1,"outputTokens":1,"totalTokens":2}}',
+        "",
+        FinishReason.LENGTH,
+    ),
+    (
+        "cohere-chat",
+        b'{"id":"a","finish_reason":"MAX_TOKENS","message":{"role":"assistant","content":[{"type":"text","text":"x"}]}}',
+        "a",
+        FinishReason.LENGTH,
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "answer", "called", "reason"), MARKS)
+def test_what_a_whole_answer_is_called_and_why_it_ended(
+    name: str, answer: bytes, called: str, reason: FinishReason | None
+) -> None:
+    reader = relay_reader(_row(name), stream=False, hide_usage=False)
+    assert reader.feed(answer) == answer
+    assert reader.close() == b""
+    assert reader.marks == Marks(called, () if reason is None else (reason,))
+
+
+@pytest.mark.parametrize("name", ["generate-content", "converse", "cohere-chat"])
+@pytest.mark.parametrize("answer", [b"<html>", b"{}", b"[]", b'{"error":{"message":"no"}}', b""])
+def test_what_cannot_be_decoded_passes(name: str, answer: bytes) -> None:
+    reader = relay_reader(_row(name), stream=False, hide_usage=False)
+    assert reader.feed(answer) + reader.close() == answer

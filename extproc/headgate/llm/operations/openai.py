@@ -86,6 +86,19 @@ class _InputUsage(msgspec.Struct, frozen=True):
     output_tokens_details: _OutputDetails | None = None
 
 
+class _Part(msgspec.Struct, frozen=True):
+    type: str | None = None
+
+
+class _Item(msgspec.Struct, frozen=True):
+    type: str | None = None
+    content: list[_Part] | None = None
+
+
+class _Incomplete(msgspec.Struct, frozen=True):
+    reason: str | None = None
+
+
 class _Response(msgspec.Struct, frozen=True):
     model: str | None = None
     usage: _InputUsage | None = None
@@ -100,9 +113,31 @@ class _ResponseOrEvent(msgspec.Struct, frozen=True):
     """The responses API's events carry the response so far."""
     input_tokens: int | None = None
     """`responses/input_tokens` answers with the count alone."""
+    status: str | None = None
+    incomplete_details: _Incomplete | None = None
+    output: msgspec.Raw = msgspec.Raw(b"[]")
+    """Of a response; what it holds is looked at apart, so that nothing in it hides the usage."""
 
 
 _decode_response = msgspec.json.Decoder(_ResponseOrEvent).decode
+_decode_items = msgspec.json.Decoder(list[_Item]).decode
+
+
+def _ended(answer: _ResponseOrEvent) -> tuple[FinishReason, ...]:
+    """Why a response ended; nothing of what is none."""
+    if answer.status == "incomplete":
+        reason = answer.incomplete_details.reason if answer.incomplete_details is not None else None
+        return (FinishReason.REFUSAL if reason == "content_filter" else FinishReason.LENGTH,)
+    if answer.status != "completed":
+        return ()
+    try:
+        items = _decode_items(answer.output)
+    except msgspec.DecodeError:
+        return ()
+    if any(item.type == "function_call" for item in items):
+        return (FinishReason.TOOL_CALLS,)
+    refused = any(part.type == "refusal" for item in items for part in item.content or ())
+    return (FinishReason.REFUSAL if refused else FinishReason.STOP,)
 
 
 class InputUsage:
@@ -114,12 +149,11 @@ class InputUsage:
         self.usage: Usage = NO_USAGE
         self.response_model = ""
         self.marks: Marks = NO_MARKS
-        """Why a response ended is told by what it holds, which is not read."""
 
     def read(self, data: bytes) -> None:
         """A whole answer or one event."""
         answer = _decode_response(data)
-        self.marks = Marks(answer.id or "")
+        self.marks = Marks(answer.id or "", _ended(answer))
         response = answer.response
         self.response_model = (response.model if response is not None else answer.model) or self.response_model
         usage = response.usage if response is not None else answer.usage

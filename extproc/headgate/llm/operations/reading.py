@@ -17,7 +17,7 @@ WHOLE_BYTES_MAX: Final = 52_428_800
 _EVENT_END: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _CUT_END: Final = b"\r\n\r"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UpstreamError)
 
 
 class UsageSource(Protocol):
@@ -33,7 +33,7 @@ class UsageSource(Protocol):
     def marks(self) -> Marks: ...
 
     def read(self, data: bytes) -> None:
-        """A whole answer, or an event for which `is_wanted` said yes. Raises what msgspec raises."""
+        """A whole answer, or an event for which `is_wanted` said yes. Raises what msgspec raises, or UpstreamError."""
         ...
 
     def is_wanted(self, data: bytes) -> bool: ...

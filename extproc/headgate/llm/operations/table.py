@@ -1,7 +1,8 @@
 """Which reader an operation's answers get, a row each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -9,6 +10,7 @@ from headgate.llm.endpoints import Endpoint
 from headgate.llm.names import DialectName, Operation
 from headgate.llm.operations.anthropic import MessagesUsage
 from headgate.llm.operations.cohere import RerankUsage
+from headgate.llm.operations.decoded import DecodedMarks
 from headgate.llm.operations.openai import InputUsage, PromptUsage
 from headgate.llm.operations.reader import RelayReader
 from headgate.llm.operations.reading import HidingStreamReader, SilentReader, StreamReader, UsageSource, WholeReader
@@ -18,8 +20,13 @@ from headgate.llm.operations.reading import HidingStreamReader, SilentReader, St
 class _Row:
     """How an operation's answers tell usage; `None`: not at all, or not as JSON."""
 
-    whole: type[UsageSource] | None
-    stream: type[UsageSource] | None = None
+    whole: Callable[[], UsageSource] | None
+    stream: Callable[[], UsageSource] | None = None
+
+
+def _decoded(dialect: DialectName) -> _Row:
+    """Of what Envoy counts."""
+    return _Row(partial(DecodedMarks, dialect))
 
 
 _ROWS: Final[Mapping[Operation, _Row]] = MappingProxyType(
@@ -27,7 +34,7 @@ _ROWS: Final[Mapping[Operation, _Row]] = MappingProxyType(
         Operation.CHAT: _Row(PromptUsage, PromptUsage),
         Operation.COMPLETION: _Row(PromptUsage, PromptUsage),
         Operation.EMBEDDINGS: _Row(PromptUsage),
-        Operation.GENERATE_CONTENT: _Row(None),
+        Operation.GENERATE_CONTENT: _decoded(DialectName.GEMINI),
         Operation.MESSAGES: _Row(MessagesUsage, MessagesUsage),
         Operation.COUNT_TOKENS: _Row(MessagesUsage),
         Operation.RESPONSES: _Row(InputUsage, InputUsage),
@@ -48,8 +55,8 @@ _ROWS: Final[Mapping[Operation, _Row]] = MappingProxyType(
 _SILENT: Final = _Row(None)
 _DIALECT_ROWS: Final[Mapping[tuple[DialectName, Operation], _Row]] = MappingProxyType(
     {
-        (DialectName.BEDROCK_CONVERSE, Operation.CHAT): _SILENT,
-        (DialectName.COHERE, Operation.CHAT): _SILENT,
+        (DialectName.BEDROCK_CONVERSE, Operation.CHAT): _decoded(DialectName.BEDROCK_CONVERSE),
+        (DialectName.COHERE, Operation.CHAT): _decoded(DialectName.COHERE),
         (DialectName.GEMINI, Operation.EMBEDDINGS): _SILENT,
         (DialectName.BEDROCK_CONVERSE, Operation.EMBEDDINGS): _SILENT,
         (DialectName.COHERE, Operation.EMBEDDINGS): _Row(RerankUsage),
