@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from headgate.contract import otel
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT
@@ -122,6 +123,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     settings.add_arguments(parser)
 
 
+_HEADER_ATTRIBUTES: Final = (
+    ("log-", "logs and usage tell", ATTRIBUTES_DEFAULT),
+    ("span-", "spans tell", ATTRIBUTES_DEFAULT),
+    ("", "all three tell", "none"),
+    ("metrics-", "become labels of metrics, and attributes of logs", "none"),
+)
+"""compat: what the option's name begins with, what its headers are for, what there is without it."""
+
+
 def _add_telemetry(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("what is told of requests").add_argument
     add(
@@ -152,29 +162,13 @@ def _add_telemetry(parser: argparse.ArgumentParser) -> None:
         "http/json, compression, limits of attributes nor the console can be had",
     )
     add("--prices", type=Path, metavar="PATH", help="YAML file of what tokens cost, for the ledger; followed")
-    add(
-        "--log-request-header-attributes",
-        metavar="HEADER:ATTRIBUTE,…",
-        help="request headers that logs and usage tell (default OTEL_AIGW_LOG_REQUEST_HEADER_ATTRIBUTES, else "
-        f"{ATTRIBUTES_DEFAULT})",
-    )
-    add(
-        "--span-request-header-attributes",
-        metavar="HEADER:ATTRIBUTE,…",
-        help="request headers that spans tell (default OTEL_AIGW_SPAN_REQUEST_HEADER_ATTRIBUTES, else "
-        f"{ATTRIBUTES_DEFAULT})",
-    )
-    add(
-        "--request-header-attributes",
-        metavar="HEADER:ATTRIBUTE,…",
-        help="request headers that all three tell (default OTEL_AIGW_REQUEST_HEADER_ATTRIBUTES, else none)",
-    )
-    add(
-        "--metrics-request-header-attributes",
-        metavar="HEADER:ATTRIBUTE,…",
-        help="request headers that become labels of metrics, and attributes of logs (default "
-        "OTEL_AIGW_METRICS_REQUEST_HEADER_ATTRIBUTES, else none)",
-    )
+    for kind, what, otherwise in _HEADER_ATTRIBUTES:
+        variable = f"OTEL_AIGW_{kind.upper().replace('-', '_')}REQUEST_HEADER_ATTRIBUTES"
+        add(
+            f"--{kind}request-header-attributes",
+            metavar="HEADER:ATTRIBUTE,…",
+            help=f"request headers that {what} (default {variable}, else {otherwise})",
+        )
     add(
         "--capture-rules",
         type=Path,
