@@ -11,7 +11,7 @@ configuration needs; the others after `ready`. Order of the end: requests, Envoy
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from headgate.controller.credentials.keeping import Tokens
     from headgate.controller.loop import Build
     from headgate.controller.store import Refusal
+    from headgate.controller.xds.session import Rejected
     from headgate.controller.xds.snapshot import Snapshot
     from headgate.observe.page import ObservePage
 
@@ -76,6 +77,8 @@ class Gateway:
         self._servers: Sequence[Server] = ()
         self._addresses: Mapping[str, Address] = {}
         """What the newest build listens on, by the listener's name."""
+        self._own: set[tuple[str, int]] = set()
+        """The hosts and ports where Envoy was ever told to listen."""
         self._accepted: Snapshot | None = None
         self._first_applied = asyncio.Event()
         self._ready = False
@@ -170,6 +173,7 @@ class Gateway:
             observer=self,
             state_directory=self._state.path,
             metrics=ControllerMetrics(self._metrics),
+            unfit=self._on_ports_of_others,
         )
         await self._control_plane.start(f"unix:{self._state.xds_socket}")
         if plan.demo_socket is not None:
@@ -313,12 +317,8 @@ class Gateway:
         self._console.problems(build.problems)
         if self._observed is not None:
             self._observed.built(build)
-        known, self._addresses = self._addresses, addresses(build.resources)
+        self._addresses = addresses(build.resources)
         if self._servers:
-            added = {(each.host, each.port) for each in self._addresses.values()}
-            added -= {(each.host, each.port) for each in known.values()}
-            if (reason := unusable(sorted(added))) is not None:
-                self._console.problem(reason)
             return
         if not self._addresses:
             raise StartError("nothing can be served: no Gateway has a listener with a valid route")
@@ -335,6 +335,20 @@ class Gateway:
                 server.spec.name == RATELIMIT and self._options.redis_url
             ):
                 self._start(server.spec)
+
+    def _on_ports_of_others(self, snapshot: "Snapshot") -> "Iterator[Rejected]":
+        """Listeners that come to a port in use. Envoy would share it, and each take a part of the other's clients."""
+        from headgate.controller.xds.resource_types import LISTENER
+        from headgate.controller.xds.session import Rejected
+
+        for name, address in self._addresses.items():
+            where = address.host, address.port
+            reason = unusable([where]) if where not in self._own else None
+            if reason is None:
+                self._own.add(where)
+                continue
+            versions = {name: snapshot.resources[LISTENER][name].version}
+            yield Rejected(type_url=LISTENER, versions=versions, message=reason, snapshot_version=snapshot.version)
 
     def build_failed(self, error: Exception) -> None:
         """The configuration in force stays."""

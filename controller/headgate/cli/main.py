@@ -7,6 +7,7 @@ Only the module of the command that was asked for is imported, so that `headgate
 import argparse
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module = cast("CommandModule", import_module(command.module))
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
-    options = parser.parse_args(given)
+    options = parser.parse_args(_joined(given))
     code = 0
     try:
         code = options.run(options)
@@ -85,6 +86,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         return PIPE_CLOSED
     return code
+
+
+def _joined(given: Sequence[str]) -> list[str]:
+    """Values that begin with a minus and a digit (`--since -5d`) joined to their options: argparse would take them for
+    options, of which none begins with a digit.
+    """
+    joined: list[str] = []
+    for argument in given:
+        if re.match(r"-\d", argument) and joined and re.fullmatch(r"--[a-z-]+", joined[-1]):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _open_what_is_closed() -> None:

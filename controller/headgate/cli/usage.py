@@ -87,7 +87,7 @@ def _question(options: argparse.Namespace, now: float) -> Question:
 def _moment(text: str | None, now: float) -> float | None:
     if text is None:
         return None
-    if ago := re.fullmatch(r"(\d+)([hdw])", text):
+    if ago := re.fullmatch(r"-?(\d+)([hdw])", text):
         return now - int(ago[1]) * _UNITS[ago[2]]
     try:
         moment = datetime.fromisoformat(text)

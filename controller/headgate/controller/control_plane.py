@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import grpc
-from headgate.controller.loop import Build, ControllerLoop, LoopObserver, LoopStatus
+from headgate.controller.loop import Build, ControllerLoop, LoopObserver, LoopStatus, Unfit
 from headgate.controller.metrics import ControllerMetrics
 from headgate.controller.store import Refusal
 from headgate.controller.watch import Fingerprint, fingerprint, merged, watch
@@ -28,6 +28,7 @@ class ControlPlane:
         observer: LoopObserver,
         state_directory: Path,
         metrics: ControllerMetrics | None = None,
+        unfit: Unfit = lambda _: (),
     ) -> None:
         self._loop = ControllerLoop(
             build=build,
@@ -36,6 +37,7 @@ class ControlPlane:
             state_directory=state_directory,
             static_clusters=frozenset({XDS_CLUSTER}),
             metrics=metrics,
+            unfit=unfit,
         )
         self._ads = AdsServer(self._loop)
         self._server = make_server()

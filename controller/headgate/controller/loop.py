@@ -8,7 +8,7 @@ Limits are written before the snapshot, so that Envoy never sends a descriptor n
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -59,6 +59,10 @@ class Build:
         return self.told()
 
 
+Unfit = Callable[[Snapshot], Iterable[Rejected]]
+"""What of a snapshot Envoy must not even be offered, though it would take it."""
+
+
 class LoopObserver(Protocol):
     """Told what happens. Called on the event loop; must not block."""
 
@@ -103,6 +107,7 @@ class ControllerLoop:
         state_directory: Path,
         static_clusters: frozenset[str] = frozenset(),
         metrics: ControllerMetrics | None = None,
+        unfit: Unfit = lambda _: (),
     ) -> None:
         self._metrics = metrics or ControllerMetrics(Registry())
         self._metrics.statuses = lambda: () if self._last is None else self._last.statuses
@@ -116,6 +121,7 @@ class ControllerLoop:
         self._observer = observer
         self._state_directory = state_directory
         self._static_clusters = static_clusters
+        self._unfit = unfit
         self._store = SnapshotStore()
         self._taker = SnapshotTaker()
         self._last: Build | None = None
@@ -165,7 +171,11 @@ class ControllerLoop:
         log.debug("built", version=snapshot.version, build_seconds=time.monotonic() - started)
         if previous is None or snapshot.version != previous.version:
             self._changed_at = changed_at or started
-            self._offer(self._store.want(snapshot))
+            self._store.want(snapshot)
+            for rejected in self._unfit(snapshot):
+                self._refused(rejected)
+            if self._store.published is not None:
+                self._offer(self._store.published)
         return True
 
     @property
@@ -215,21 +225,26 @@ class ControllerLoop:
 
     def rejected(self, node: str, rejected: Rejected) -> None:
         self._metrics.rejected(rejected.type_url)
+        snapshot = self._refused(rejected, node=node)
+        if snapshot is not None:
+            self._offer(snapshot)
+
+    # ---
+
+    def _refused(self, rejected: Rejected, node: str = "") -> Snapshot | None:
+        """Remembers and tells it; returns what to publish now."""
         snapshot = self._store.refused(rejected)
         for refusal in self._store.refusals:
             if refusal.version == rejected.versions.get(refusal.reference.name):
                 log.error(
-                    "envoy_refused",
+                    "envoy_refused" if node else "not_offered",
                     node=node,
                     type=rejected.type_url.rpartition(".")[2],
                     name=refusal.reference.name,
                     message=rejected.message,
                 )
                 self._observer.refused(refusal)
-        if snapshot is not None:
-            self._offer(snapshot)
-
-    # ---
+        return snapshot
 
     def _make(self) -> tuple[Build, Snapshot, tuple[Dangling, ...]]:
         with collect_later():

@@ -1,9 +1,10 @@
 -- Tells of one model what its list tells: the answer to GET /v1/models/{id}, in OpenAI's words or in Anthropic's. The route
 -- that runs it answers for models that there are none of.
 --
--- filter_context: path    string, what stands before the model
---                 models  string, a line for each model: its name, owner, moment in Unix seconds and moment in words, all but
---                         the number as JSON, with tabs between
+-- filter_context: path       string, what stands before the model
+--                 anthropic  boolean, whether only Anthropic's clients ask there; else the header anthropic-version tells
+--                 models     string, a line for each model: its name, owner, moment in Unix seconds and moment in words, all
+--                            but the number as JSON, with tabs between
 --
 -- Runs last of the listener's filters: who may not ask has been answered.
 
@@ -28,7 +29,7 @@ function envoy_on_request(h)
   if not name then return end
   local owner, created, moment = line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)$")
   local body
-  if path:find("/anthropic/v1/models/", 1, true) or headers:get("anthropic-version") then
+  if context:get("anthropic") or headers:get("anthropic-version") then
     body = '{"id":' .. name .. ',"type":"model","display_name":' .. name .. ',"created_at":' .. moment .. "}"
   else
     body = '{"id":' .. name .. ',"created":' .. created .. ',"object":"model","owned_by":' .. owner .. "}"

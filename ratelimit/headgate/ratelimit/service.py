@@ -149,7 +149,9 @@ class RateLimitService:
         return decision
 
     def encode(self, decision: Decision, path: str | None, request: bytes = b"") -> bytes:
-        """The response to a request to `path`; `request` is what it asked, where the answer's metadata tells."""
+        """The response to a request to `path`, below the root; `request` is what it asked, where the answer's metadata
+        tells.
+        """
         added = answer(decision, path=path, limit_headers=self._limit_headers)
         return wire.encode_decision(decision, headers=added.headers, body=added.body, request=request)
 
@@ -216,7 +218,10 @@ class ShouldRateLimit:
 
     def _answer(self, plan: Plan, outcome: Outcome, moment: Moment) -> None:
         decision = self.finish(plan, outcome, moment)
-        self._replies.answer(self._service.encode(decision, self._headers.get(headers.GRPC_PATH), self._asked))
+        path, root = self._headers.get(headers.GRPC_PATH), self._headers.get(headers.GRPC_ROOT)
+        if path is not None and root is not None:
+            path = path.removeprefix(root)
+        self._replies.answer(self._service.encode(decision, path, self._asked))
         self._service.metrics.took(time.perf_counter() - self._started)
 
     def start(self, plan: Plan, request: LimitRequest) -> "Outcome | asyncio.Future[Outcome]":

@@ -90,10 +90,26 @@ def test_wrong_types_are_named_with_their_place(
 
 def test_a_wrong_content_type_is_told(stage: Stage) -> None:
     body = json.dumps({"model": "gpt", "messages": MESSAGES}).encode()
-    for kind in ("text/plain", "application/x-www-form-urlencoded"):
-        status, message = _error(stage.post(CHAT, content=body, content_type=kind), CHAT)
-        assert status in (400, 415)
-        assert "content-type" in message
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonx"):
+        for path in (CHAT, SPOKEN):
+            status, message = _error(stage.post(path, content=body, content_type=kind), path)
+            assert status == 415
+            assert f"'{kind}'" in message
+            assert "send application/json" in message
+    assert not any(provider.requests for provider in stage.providers.values())
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain; charset=utf-8"])
+def test_a_wrong_content_type_is_told_before_the_body_comes(stage: Stage, kind: str) -> None:
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\ncontent-length: 1000\r\n\r\nmodel="
+    status, answer = _raw(stage.port, head.encode())
+    assert (status, kind in json.loads(answer)["error"]["message"]) == (415, True)
+
+
+def test_a_body_of_no_type_is_read_as_json(stage: Stage) -> None:
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nmodel="
+    status, answer = _raw(stage.port, head.encode())
+    assert (status, "not valid JSON" in json.loads(answer)["error"]["message"]) == (400, True)
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON"])
@@ -205,7 +221,7 @@ def test_a_model_is_no_right_to_other_methods(stage: Stage, method: str, path: s
     assert not any(provider.requests for provider in stage.providers.values())
 
 
-@pytest.mark.parametrize(("path", "allowed"), [(CHAT, "POST"), (SPOKEN, "POST"), ("/v1/models", "GET")])
+@pytest.mark.parametrize(("path", "allowed"), [(CHAT, "POST"), (SPOKEN, "POST"), ("/v1/models", "GET, HEAD")])
 def test_a_known_path_says_what_it_takes(stage: Stage, path: str, allowed: str) -> None:
     answer = stage.http.delete(stage.url + path)
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
@@ -234,6 +250,14 @@ def test_what_envoy_refuses_is_told_in_words(stage: Stage, path: str, head: str,
     # Envoy stops at a transfer-encoding that it does not know before it has the path: such an answer is right for both
     assert path == CHAT or told["type"] == "error"
     assert ("code" in told["error"]) is (path == CHAT or status == 501)
+
+
+@pytest.mark.parametrize("host", ["provider:443", "127.0.0.1:80"])
+def test_a_tunnel_is_refused_at_once(stage: Stage, host: str) -> None:
+    """CONNECT has no body that ends: nothing may wait for it."""
+    status, answer = _raw(stage.port, f"CONNECT {host} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
+    assert status == 405
+    assert "CONNECT" in json.loads(answer)["error"]["message"]
 
 
 def _raw(port: int, sent: bytes) -> tuple[int, bytes]:

@@ -114,6 +114,14 @@ def test_a_model_that_there_is_none_of_is_not_found(many: tuple[Stage, str], pat
         assert "There is nothing at GET" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/openai-1", "/anthropic/v1/models/openai-1"])
+def test_models_can_be_asked_for_by_head(many: tuple[Stage, str], path: str) -> None:
+    stage, root = many
+    answer, told = stage.http.head(stage.url + root + path), stage.http.get(stage.url + root + path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == told.headers["content-length"]
+
+
 def test_a_model_is_only_got(many: tuple[Stage, str]) -> None:
     stage, root = many
     assert stage.http.delete(f"{stage.url}{root}/v1/models/openai-1").status_code == 404

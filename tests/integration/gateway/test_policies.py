@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -30,6 +31,7 @@ MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
 ORIGIN = "https://app.test"
 NO_FORMAT = "100% of %REQ(authorization)%"
 """A value that Envoy would read as a format."""
+ODD = "meta/llama 3:ü"
 
 
 def _verified(name: str, hostname: str) -> Document:
@@ -101,7 +103,7 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
         *backend("claude", stage["anthropic"].port, "Anthropic", key="k"),
         endpoint("plain", stage["openai"].port),
         route("secured", [rule("secured", ref("secured")), rule("misnamed", ref("misnamed"))]),
-        route("free", [rule("gpt", ref("plain-openai"))]),
+        route("free", [rule("gpt", ref("plain-openai")), rule(ODD, ref("plain-openai"))]),
         route("local", [rule("local", ref("plain-openai"))]),
         traffic("local", "local", rateLimit=local),
         route("by-rule", [rule("by-rule", ref("plain-openai")), rule("another", ref("plain-openai"))]),
@@ -248,6 +250,47 @@ def test_a_full_provider_is_told_at_once(stage: Stage) -> None:
         refused = stage.chat("narrow")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
     stage["openai"].wait_for_disconnects()
+
+
+@pytest.mark.parametrize("written", [quote(ODD), quote(ODD, safe=""), quote(ODD, safe="/:@")])
+@pytest.mark.parametrize("headers", [{}, {"anthropic-version": "2023-06-01"}])
+def test_a_model_alone_is_told_however_its_name_is_written(stage: Stage, written: str, headers: dict[str, str]) -> None:
+    """Beside plain routes, which might be got at such a path too."""
+    answer = stage.http.get(f"{stage.url}/v1/models/{written}", headers=headers)
+    assert answer.json()["id"] == ODD
+    listed = stage.http.get(f"{stage.url}/v1/models", headers=headers).json()["data"]
+    assert answer.json() in listed
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/anthropic/v1/models", "/v1/models/gpt", "/v1beta/models"])
+def test_models_can_be_asked_for_by_head(stage: Stage, path: str) -> None:
+    answer, told = stage.http.head(stage.url + path), stage.http.get(stage.url + path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    for name in ("content-type", "content-length"):
+        assert answer.headers[name] == told.headers[name]
+
+
+@pytest.mark.parametrize("broken", ["Gateway", "AIGatewayRoute", "backend"])
+def test_where_all_models_are_closed_clients_are_told_so(broken: str) -> None:
+    with Stage(openai=Provider(OPENAI, key="k")) as stage:
+        documents = [
+            *gateway({"port": stage.port}),
+            *backend("openai", stage["openai"].port, key="k"),
+            route("closed", [rule("closed", ref("openai" if broken != "backend" else "absent"))]),
+        ]
+        if broken != "backend":
+            name = "gateway" if broken == "Gateway" else "closed"
+            keys = {"apiKeyAuth": {"credentialRefs": [{"name": "absent"}], "extractFrom": [{"headers": ["x-api-key"]}]}}
+            policy = {**target(broken, name), **keys}
+            documents.append(document(f"{ENVOY_GATEWAY}/v1alpha1", "SecurityPolicy", "keys", policy))
+        stage.run(documents)
+        words = "No backend of this route" if broken == "backend" else "policy is not valid"
+        for answer in (stage.chat("closed"), stage.messages("closed"), stage.http.get(f"{stage.url}/v1/models")):
+            assert answer.status_code == 500
+            assert words in answer.json()["error"]["message"]
+        assert stage.messages("closed").json()["type"] == "error"
+        assert not stage["openai"].requests
+        stage.gateway.wait_output("absent")
 
 
 # --- plain routes

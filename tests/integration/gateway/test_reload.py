@@ -1,5 +1,6 @@
 """Live changes: in force within a second, no request fails; what is broken keeps its last good form and is told."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from support.manifests import Document, api_keys, backend, limits, ref, route, r
 from support.ports import LOOPBACK, free_port
 from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Provider
 from support.stage import Stage
-from support.waiting import wait_until
+from support.waiting import BUSY_SECONDS, wait_until
 
 pytestmark = pytest.mark.envoy
 
@@ -237,6 +238,25 @@ def test_a_moved_port_is_served_and_the_old_one_is_not(stage: Stage) -> None:
         return False
 
     wait_until(closed, "the old port to be closed")
+
+
+def test_a_port_of_another_gateway_is_left_to_it(stage: Stage) -> None:
+    """Envoy would share it (SO_REUSEPORT), and each would get a part of the other's clients."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind((LOOPBACK, port := free_port()))
+        other.listen(64)
+        changed = documents(stage)
+        changed[:2] = manifests.gateway({"port": stage.port}, {"name": "second", "port": port})
+        stage.gateway.write(manifests.text(changed))
+        stage.gateway.wait_output(rf"cannot listen on {LOOPBACK}:{port}: the port is in use")
+        marked = [*changed, route("marker", [rule("marker", ref("two"))])]
+        stage.gateway.write(manifests.text(marked))
+        wait_until(lambda: stage.chat("marker").status_code == 200, "the change to be served at the other port")
+        other.settimeout(BUSY_SECONDS)
+        for _ in range(20):
+            with socket.create_connection((LOOPBACK, port)) as client, other.accept()[0] as taken:
+                assert taken.getpeername() == client.getsockname()
 
 
 # --- broken changes

@@ -4,9 +4,12 @@
 """
 
 import asyncio
+import contextlib
+import http.client
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -16,7 +19,7 @@ from support.manifests import backend, limits, ref, route, rule, token_limit
 from support.providers import OPENAI, Answer, Delivery, Failure, Provider, Usage
 from support.redis import RedisServer
 from support.stage import Stage
-from support.waiting import wait_until
+from support.waiting import BUSY_SECONDS, wait_until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.redis]
 
@@ -30,6 +33,7 @@ BY_USER = {"name": "x-user", "type": "Distinct"}
 MODES = ("strict", "lenient", "off")
 FULL = Usage(input=PROMPT, output=OUTPUT)
 HALF = Usage(input=30, output=20)
+NEVER = 3600.0
 WHILE_ALL_WAIT = Delivery(delay_seconds=3.0)
 
 
@@ -148,9 +152,14 @@ def test_a_budget_holds_under_concurrent_streams(stage: Stage, capsys: pytest.Ca
         print(f"\n{STREAMS} streams of {ESTIMATE} tokens at once, budget {BUDGET}: spent {spent}, unasked {unasked}")
     assert spent["off"] == STREAMS * ESTIMATE
     for mode in ("strict", "lenient"):
-        # on a machine too busy for an answer within 250 ms Envoy lets in what it could not ask for, as it is told to
-        asked = spent[mode] - unasked[mode]
-        assert asked == BUDGET or (unasked[mode] and asked < BUDGET), (mode, spent, unasked)
+        assert _fits(spent[mode], unasked[mode]), (mode, spent, unasked)
+
+
+def _fits(spent: int, unasked: int) -> bool:
+    """Whether so many tokens of all that were let in are the budget. On a machine too busy for an answer within 250 ms
+    Envoy lets in what it could not ask for, as it is told to."""
+    asked = spent - unasked
+    return asked == BUDGET or (unasked > 0 and asked < BUDGET)
 
 
 def test_no_token_is_lost_after_settlement(stage: Stage) -> None:
@@ -175,15 +184,21 @@ def test_more_than_was_reserved_is_charged(stage: Stage) -> None:
     wait_left(stage, "more", "strict", BUDGET - 350)
 
 
+def leave(stage: Stage, user: str, content: bytes, delivery: Delivery) -> None:
+    """A client that hangs up once the provider has its request, or its own answer has begun."""
+    stage["openai"].answer(Answer(usage=FULL, delivery=delivery))
+    received = len(stage["openai"].requests)
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(stage.url).netloc, timeout=BUSY_SECONDS)) as client:
+        client.request("POST", "/v1/chat/completions", content, {"content-type": "application/json", "x-user": user})
+        stage["openai"].wait_for_requests(received + 1)
+        if delivery.hang_after_bytes:
+            client.getresponse().read(1)
+
+
 def test_a_client_that_leaves_pays_its_reservation(stage: Stage) -> None:
-    sent = {"content-type": "application/json", "x-user": "leaves"}
-    url = f"{stage.url}/v1/chat/completions"
-    before_headers, within_body = Delivery(delay_seconds=5), Delivery(hang_after_bytes=600)
-    for count, delivery in enumerate((before_headers, within_body), start=1):
-        stage["openai"].answer(Answer(usage=FULL, delivery=delivery))
+    for count, delivery in enumerate((Delivery(delay_seconds=NEVER), Delivery(hang_after_bytes=600)), start=1):
         calls = calls_made(stage)
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.post(url, content=body("strict"), headers=sent, timeout=0.5)
+        leave(stage, "leaves", body("strict"), delivery)
         wait_until(lambda calls=calls: stage.calls("headgate-ratelimit") == calls + 2, "the settlement")
         wait_left(stage, "leaves", "strict", BUDGET - count * ESTIMATE)
 
@@ -203,10 +218,7 @@ def test_a_counted_prompt_is_reserved_by_its_tokens(stage: Stage) -> None:
     wait_until(is_counted, "prompts to be counted")
     received = stage["openai"].last
     assert not [name for name, _ in received.headers if name.startswith("x-headgate")]
-    stage["openai"].answer(Answer(usage=FULL, delivery=Delivery(delay_seconds=10)))
-    sent = {"content-type": "application/json", "x-user": "counted"}
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{stage.url}/v1/chat/completions", content=asked, headers=sent, timeout=2)
+    leave(stage, "counted", asked, Delivery(delay_seconds=NEVER))
     wait_left(stage, "counted", "counted", BUDGET - count.tokens - OUTPUT)
 
 
@@ -244,11 +256,18 @@ def test_a_lenient_limit_treats_one_client_as_a_check_does(stage: Stage) -> None
 
 
 def test_limits_of_one_request_are_reserved_together(stage: Stage) -> None:
+    before = let_in_unasked(stage)
     stage["openai"].answer(Answer(usage=FULL, delivery=WHILE_ALL_WAIT))
-    assert wave(stage, "together", "both", 50) == BUDGET // ESTIMATE
+    admitted = wave(stage, "together", "both", 50)
+    unasked = let_in_unasked(stage) - before
+    assert _fits(ESTIMATE * admitted, ESTIMATE * unasked)
     stage["openai"].answer(Failure(400))
-    refusal = ask(stage, "together", "both", max_tokens=None)
-    assert refusal.status_code == 429
+
+    def refused() -> httpx.Response | None:
+        answer = ask(stage, "together", "both", max_tokens=None)
+        return answer if answer.status_code == 429 else None
+
+    refusal = wait_until(refused, "a refusal")
     limit = refusal.headers["x-ratelimit-limit"]
     assert limit.startswith(str(BUDGET)), limit
 

@@ -114,6 +114,29 @@ def test_bodies_that_name_their_model_deep_inside_are_read_below_the_root(rooted
     assert "'nobody' does not exist" in answer.json()["message"]
 
 
+def test_a_root_that_looks_like_a_dialects_path_is_none() -> None:
+    with Stage(openai=Provider(OPENAI, key="sk-o")) as stage:
+        documents = [
+            *gateway({"port": stage.port}),
+            *backend("openai", stage["openai"].port, key="sk-o"),
+            route("limited", [rule("limited", ref("openai"))]),
+            limits("limited", "limited", {"limit": {"requests": 1, "unit": "Year"}}),
+        ]
+        stage.run(documents, "--root-prefix", "/anthropic")
+        chat, messages = "/anthropic/v1/chat/completions", "/anthropic/v1/messages"
+        for status, code in ((404, "model_not_found"), (200, ""), (429, "rate_limit_exceeded")):
+            answer = stage.chat("limited" if status != 404 else "nobody", path=chat)
+            assert answer.status_code == status
+            assert status == 200 or answer.json()["error"]["code"] == code
+        for status, model in ((404, "nobody"), (429, "limited")):
+            answer = stage.messages(model, path=messages)
+            assert (answer.status_code, answer.json()["type"]) == (status, "error")
+        asked = f"{stage.url}/anthropic/v1/models/limited"
+        assert stage.http.get(asked).json()["object"] == "model"
+        assert stage.http.get(asked, headers={"anthropic-version": "2023-06-01"}).json()["type"] == "model"
+        assert stage.http.get(f"{stage.url}/anthropic/anthropic/v1/models/limited").json()["type"] == "model"
+
+
 def test_a_body_without_a_model_is_told_so_in_the_clients_dialect(rooted: Stage) -> None:
     answer = rooted.post("/ai/v1/messages", {"messages": MESSAGES})
     assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")

@@ -74,6 +74,13 @@ def test_a_refusal_speaks_the_dialect_of_the_path(start: StartServer) -> None:
     assert json_format.MessageToDict(response.dynamic_metadata)["rule"] == "client"
 
 
+def test_a_root_is_no_part_of_the_dialect(start: StartServer) -> None:
+    server = start(client_limits(0))
+    for path, anthropic in (("/anthropic/v1/chat/completions", False), ("/anthropic/v1/messages", True)):
+        response = server.ask(metadata=((headers.GRPC_PATH, path), (headers.GRPC_ROOT, "/anthropic")))
+        assert (b'"type": "error"' in response.raw_body) is anthropic, path
+
+
 @pytest.mark.redis
 async def test_200_concurrent_decisions_are_exact_and_share_round_trips(
     start: StartServer, redis_server: RedisServer

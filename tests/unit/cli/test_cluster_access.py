@@ -112,6 +112,17 @@ def test_a_plugin_that_answers_nonsense(capsys: pytest.CaptureFixture[str], tmp_
     assert "no credential from" in _told(capsys, "check", "--kubeconfig", str(config))
 
 
+def test_a_plugin_is_found_beside_the_file_that_names_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (directory := tmp_path / "cluster" / "bin").mkdir(parents=True)
+    user = _plugin(directory, 'echo "$0" >&2; exit 3', command="bin/plugin")
+    config = _kubeconfig(directory.parent, user)
+    monkeypatch.chdir(tmp_path)
+    for path in (str(config), "cluster/config"):
+        assert f"{directory}/plugin" in _told(capsys, "check", "--kubeconfig", path)
+
+
 def test_a_plugin_that_is_not_installed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     user = _plugin(tmp_path, "", command="cloud-get-token", installHint="get it from your cloud")
     line = _told(capsys, "check", "--kubeconfig", str(_kubeconfig(tmp_path, user)))

@@ -113,6 +113,13 @@ def test_some_of_it(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 < rows[0]["requests"] < 15
 
 
+@pytest.mark.parametrize("ago", ["36500d", "-36500d"])
+@pytest.mark.parametrize(("bound", "requests"), [("--since", 31), ("--until", 0)])
+def test_so_long_ago(ledger: str, ago: str, bound: str, requests: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["usage", "--ledger", ledger, bound, ago, "--output", "json", "--by", "model"]) == 0
+    assert sum(row["requests"] for row in json.loads(capsys.readouterr().out)) == requests
+
+
 @pytest.mark.parametrize("by", ["key", "day", "key,day", ""])
 def test_drawing(ledger: str, by: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["usage", "--ledger", ledger, "--by", by, "--plot", "requests"]) == 0

@@ -191,6 +191,20 @@ def test_what_is_taken_apart_is_not_sent_in_an_older_version() -> None:
     assert sends(actions) == [("Cluster", ["b"], [])]
 
 
+def test_a_listener_whose_routes_were_refused_keeps_nothing_else_waiting() -> None:
+    envoy = ModelEnvoy(DeltaSession(FIRST), lambda reference, _version: reference.name == "bad", names=False)
+    envoy.connect()
+    envoy.run()
+    more = (*FIRST, listener("m", route="bad"))
+    envoy.publish(snapshot(*more, route("bad")))
+    envoy.run()
+    assert [rejected.names for rejected in envoy.rejected] == [("bad",)]
+    for target in (snapshot(*more), snapshot(*more, cluster("b"))):
+        envoy.publish(target)
+        envoy.run()
+        assert envoy.applied[-1] == target.version
+
+
 def test_a_name_that_does_not_exist_is_answered_as_removed() -> None:
     session = connected(FIRST).session
     assert sends(session.receive(Request(type_url=SECRET, subscribe=("missing",)))) == [("Secret", [], ["missing"])]

@@ -5,14 +5,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.ports import LOOPBACK, free_port, free_ports
+import pytest
+from support.ports import LOOPBACK, blocks_outside, ephemeral_range, free_port, free_ports
 
 TESTS = Path(__file__).parents[2]
 
 
-def test_ports_are_below_those_that_the_kernel_gives_to_clients() -> None:
-    low, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    assert all(port < low for port in free_ports(50))
+@pytest.mark.parametrize(
+    ("low", "high"), [(32_768, 60_999), (1_024, 60_999), (15_000, 64_000), (20_100, 20_200), (49_152, 65_535)]
+)
+def test_no_block_has_a_port_that_the_kernel_gives_to_clients(low: int, high: int) -> None:
+    blocks = blocks_outside(low, high)
+    assert blocks
+    assert not any(low <= port <= high for block in blocks for port in range(block, block + 250))
+    assert all(block + 250 <= 65_536 for block in blocks)
+
+
+def test_where_the_kernel_gives_all_ports_to_clients_tests_take_of_them() -> None:
+    assert blocks_outside(1_024, 65_535)
+
+
+def test_ports_come_from_a_block_outside_the_kernels_range() -> None:
+    blocks = blocks_outside(*ephemeral_range())
+    assert all(port - port % 250 in blocks for port in free_ports(50))
 
 
 def test_port_that_was_given_is_not_given_again_soon() -> None:

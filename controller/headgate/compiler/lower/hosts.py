@@ -2,8 +2,8 @@
 
 Envoy tries routes one by one, at each of three moments: when the headers come, when the body was read, and when the
 model is in its header. Where a rule names a model, the method is looked up in a map first, for what is posted the model
-in another, and for `GET` whether the path lists models: each entry holds the routes that could take the request, in the
-same order, so the meaning is that of one list, and the cost does not grow with the models (60 models in one list:
+in another, and for the rest whether the path lists models: each entry holds the routes that could take the request, in
+the same order, so the meaning is that of one list, and the cost does not grow with the models (60 models in one list:
 500,000 instructions a request).
 """
 
@@ -16,7 +16,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Final
 
-from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
+from envoy.config.route.v3.route_components_pb2 import Route, RouteList, RouteMatch, VirtualHost
 from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
@@ -136,6 +136,8 @@ class _Own:
     """What is tried before the rules and after them, and what tells of models."""
 
     listing: models.Listing
+    awaiting: Sequence[Route]
+    """Where requests wait for their model, if anybody reads it."""
     first: Sequence[Route]
     last: Sequence[Route]
 
@@ -154,7 +156,7 @@ def _set_mapped(matcher: Matcher, order: Sequence[Ranked], options: Options, how
     listing = {path: (*found, rest, own.listing.last.get(path, b""), last) for path, found in own.listing.first.items()}
     posts = set_by_method(matcher, listing, rest + last)
     tree = _set_apart(posts, in_order, options, how)
-    first = own.first if any_model else [*replies.awaiting_routes(options.path_root), *own.first]
+    first = own.first if any_model else [*own.awaiting, *own.first]
     tree.on_no_match.CopyFrom(route_list((_for_posts([*first, *others, *own.last]),)))
 
 
@@ -220,21 +222,22 @@ def set_by_header(matcher: Matcher, name: str, header: str) -> Matcher.MatcherTr
 
 
 def set_by_method(matcher: Matcher, listing: Mapping[str, Iterable[bytes]], rest: bytes) -> Matcher:
-    """Where `GET` lists models, by what those paths begin with; and the rest, as serialised lists. Returns the matcher
+    """Where models are listed, by what those paths begin with; and the rest, as serialised lists. Returns the matcher
     for what is posted.
 
-    So other requests pass by the models: to try 1,000 of them costs Envoy 0.4 ms.
+    So what is posted passes by the models: to try 1,000 of them costs Envoy 0.4 ms.
     """
-    methods = set_by_header(matcher, "headgate/method", ":method").exact_match_map.map
+    posts = set_by_header(matcher, "headgate/method", ":method").exact_match_map.map["POST"].matcher
     if listing:  # Envoy refuses a map without entries: of closed rules no model is listed
-        got = methods["GET"].matcher
-        found = set_by_header(got, "headgate/path", ":path").prefix_match_map.map
+        others = matcher.on_no_match.matcher
+        found = set_by_header(others, "headgate/path", ":path").prefix_match_map.map
         for path in sorted(listing):
             found[path].CopyFrom(route_list(listing[path]))
         if "/" not in listing:
-            got.on_no_match.CopyFrom(route_list((rest,)))
-    matcher.on_no_match.CopyFrom(route_list((rest,)))
-    return methods["POST"].matcher
+            others.on_no_match.CopyFrom(route_list((rest,)))
+    else:
+        matcher.on_no_match.CopyFrom(route_list((rest,)))
+    return posts
 
 
 def _placement(order: Sequence[Ranked], host: ir.VirtualHost, *, priced: bool, usage: Any | None) -> Placement:
@@ -250,14 +253,25 @@ def _placement(order: Sequence[Ranked], host: ir.VirtualHost, *, priced: bool, u
 def _own_routes(host: ir.VirtualHost, options: Options, *, ai: bool) -> _Own:
     first = [security.preflight_route()]
     if not ai:
-        return _Own(models.Listing(first={}, last={}), first, ())
+        return _Own(models.Listing(first={}, last={}), (), first, tuple(_closed(host, options.path_root)))
     first += models.models_not_allowed(options.path_root)
     first += replies.path_model_routes(options.path_root)
     first += replies.form_routes(options.path_root) if options.extproc_sockets else []
     first += replies.error_routes()
     alone = all(exact_model(match) is not None for rule in host.all_rules for match in rule.matches)
     listing = models.models_listed(host.all_rules, options.path_root, alone=alone)
-    return _Own(listing, first, replies.last_routes(known_paths(options.path_root)))
+    awaiting = replies.awaiting_routes(options.path_root)
+    return _Own(listing, awaiting, first, replies.last_routes(known_paths(options.path_root)))
+
+
+def _closed(host: ir.VirtualHost, root: str) -> Iterator[Route]:
+    """What is told whoever asks for a model where all are closed: then nobody reads which."""
+    for rule in (*host.rules, *host.inherited):
+        if rule.direct is not None and any(
+            header.name == headers.MODEL for each in rule.matches for header in each.headers
+        ):
+            yield replies.direct("headgate/closed", RouteMatch(prefix=root), rule.direct.status, rule.direct.body)
+            return
 
 
 def set_virtual_host(result: VirtualHost, host: ir.VirtualHost, body_bytes_max: int, options: Options) -> None:

@@ -36,7 +36,7 @@ from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
 from headgate.compiler.lower.filters import brought, extraction, published, security, steered
 from headgate.compiler.lower.hosts import set_virtual_host
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
-from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address
+from headgate.compiler.lower.wire import ads, duration, extension, http_filter, literal, packed, socket_address
 from headgate.compiler.options import Options
 from headgate.contract import headers
 from headgate.pb import overlay
@@ -156,6 +156,8 @@ def ratelimit(options: Options, *, reserves: bool) -> HttpFilter:
     service.envoy_grpc.cluster_name = RATELIMIT_CLUSTER
     service.initial_metadata.add(key=headers.GRPC_MOMENT, value=headers.GRPC_MOMENT_FORMAT)
     service.initial_metadata.add(key=headers.GRPC_PATH, value=headers.GRPC_PATH_FORMAT)
+    if root := options.path_root.rstrip("/"):
+        service.initial_metadata.add(key=headers.GRPC_ROOT, value=literal(root))
     if reserves:
         service.initial_metadata.add(key=headers.GRPC_STREAM, value=headers.GRPC_STREAM_FORMAT)
     message = RateLimit(
@@ -264,6 +266,8 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
         skip_xff_append=False,
     )
     manager.http2_protocol_options.initial_stream_window_size.value = UNSENT_BYTES_MAX
+    # what asks for a tunnel has no body that ends, which other filters would wait for: here no route takes it, at once
+    manager.upgrade_configs.add(upgrade_type="CONNECT").filters.append(_router(listener, options))
     manager.use_remote_address.value = True
     manager.normalize_path.value = True
     manager.merge_slashes = True

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from urllib.parse import quote
 
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteMatch
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
@@ -17,15 +18,18 @@ from headgate.compiler import ir
 from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.replies import NOTHING_THERE, direct, listed, refuse, refuse_method
 from headgate.compiler.lower.routes import path_under
+from headgate.compiler.lower.wire import regex
 from headgate.contract import headers
 
-_GET = HeaderMatcher(name=":method", string_match=StringMatcher(exact="GET"))
+_GET = HeaderMatcher(name=":method", string_match=StringMatcher(safe_regex=regex("GET|HEAD")))
 _ANTHROPIC = HeaderMatcher(name="anthropic-version", present_match=True)
 _GOOGLE = HeaderMatcher(name="x-goog-api-client", present_match=True)
 """Sent by Google's SDKs, which ask for `/v1/models` too."""
 MODELS = "/v1/models"
 ANTHROPIC_MODELS = f"/anthropic{MODELS}"
 _NAME = "headgate/models"
+_PATH_SAFE = "/!$&'()*+,;=:@~"
+"""What a path may have as it is, beside letters, digits, `-`, `.` and `_` (RFC 3986)."""
 
 Model = tuple[str, str, int]
 """(id, owner, created in Unix seconds)"""
@@ -92,7 +96,12 @@ def _both(below: str, root: str, openai: str, spoken: str) -> tuple[bytes, bytes
 
 @lru_cache(maxsize=65_536)
 def _one_model(model: Model, root: str) -> tuple[bytes, bytes]:
-    return _both(f"/{model[0]}", root, _openai_model(model), _anthropic_model(model))
+    """A name is asked for as it is and, where that differs, as clients write it into a path: with all escaped that may
+    not stand there, or all that need not. (Envoy turns an escaped slash into one.)"""
+    told = _openai_model(model), _anthropic_model(model)
+    spelled = dict.fromkeys((model[0], quote(model[0], safe=_PATH_SAFE), quote(model[0])))
+    own, spoken = zip(*(_both(f"/{name}", root, *told) for name in spelled), strict=True)
+    return b"".join(own), b"".join(spoken)
 
 
 def _google_list(models: Sequence[Model]) -> str:
@@ -147,19 +156,22 @@ def models_listed(rules: Iterable[ir.Rule], root: str, *, alone: bool) -> Listin
         for path in paths_of
     ]
     first["/"] = [listed(others)]
-    last = {path: listed([_by_script(f"{path}/", models)]) for path in paths} if alone and models else {}
+    last = {path: listed([_by_script(path, root, models)]) for path in paths} if alone and models else {}
     return Listing(first=first, last=last)
 
 
-def _by_script(path: str, models: Sequence[Model]) -> Route:
-    """Each model alone, below a path."""
-    route = refuse(_NAME, 404, NOTHING_THERE, RouteMatch(prefix=path, headers=[_GET]))
-    config = extraction.told_of_models(path, "".join(map(_line, models)))
+def _by_script(path: str, root: str, models: Sequence[Model]) -> Route:
+    """Each model alone, below a path of lists."""
+    route = refuse(_NAME, 404, NOTHING_THERE, RouteMatch(prefix=f"{path}/", headers=[_GET]))
+    spoken = path == path_under(ANTHROPIC_MODELS, root)
+    config = extraction.told_of_models(f"{path}/", "".join(map(_line, models)), anthropic=spoken)
     route.typed_per_filter_config[extraction.USAGE_SCRIPT].CopyFrom(config)
     return route
 
 
 def models_not_allowed(root: str) -> list[Route]:
-    """Other methods than GET; to be tried after it."""
+    """Other methods; to be tried after these."""
     paths = (MODELS, ANTHROPIC_MODELS)
-    return [refuse_method("headgate/models/method", RouteMatch(path=path_under(path, root)), "GET") for path in paths]
+    return [
+        refuse_method("headgate/models/method", RouteMatch(path=path_under(path, root)), "GET, HEAD") for path in paths
+    ]

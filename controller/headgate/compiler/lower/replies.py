@@ -25,7 +25,7 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from headgate.compiler.lanes import CLASSES
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import extraction
-from headgate.compiler.lower.filters.extraction import ERROR_JSON, ERROR_KEY
+from headgate.compiler.lower.filters.extraction import ERROR_JSON, ERROR_KEY, JSON_TYPES
 from headgate.compiler.lower.routes import UNKNOWN_MODEL, answered, metadata_matcher, path_under, pattern_under
 from headgate.compiler.lower.wire import inline, packed, regex, set_header, struct
 from headgate.compiler.options import Options
@@ -97,13 +97,13 @@ def _choice(rows: Sequence[tuple[str, str]], otherwise: str) -> str:
 
 
 def _client_path(pattern: str, root: str) -> str:
-    """A CEL test on what the client's path begins with, below the root or, as the upstream script keeps it, without."""
+    """A CEL test on what the client's path begins with: below the root, or as the upstream script keeps it, without."""
     # neither CEL nor RE2 reads anything into these
     escaped = "".join(c if c.isalnum() or c in "/_-" else f"\\\\x{ord(c):02x}" for c in root.rstrip("/"))
-    test = f"matches('^{f'({escaped})?' if escaped else ''}{pattern}')"
     stored = f"metadata.filter_metadata['{metadata.INTERNAL}']"
     known = f"'{metadata.INTERNAL}' in metadata.filter_metadata && '{metadata.INTERNAL_PATH}' in {stored}"
-    return f"{known} ? {stored}['{metadata.INTERNAL_PATH}'].{test} : request.path.{test}"
+    kept = f"{stored}['{metadata.INTERNAL_PATH}']"
+    return f"{known} ? {kept}.matches('^{pattern}') : request.path.matches('^{escaped}{pattern}')"
 
 
 _REFUSED_BY_US = (
@@ -255,6 +255,7 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
             "Pages of %REQ(ORIGIN)% may not call this gateway: no policy for CORS here allows their origin.",
             403,
         ),
+        ("request.method == 'CONNECT'", "CONNECT is not served: this gateway is no proxy.", 405),
         *((f"response.code_details.startsWith('{start}')", words, 0) for start, words in WORDLESS),
         ("response.code == 413", f"The request body is larger than the {body_bytes_max} bytes allowed here.", 0),
         (
@@ -372,13 +373,28 @@ def awaiting_routes(root: str) -> list[Route]:
     return result
 
 
+def _other_type_route() -> Route:
+    """Bodies that nobody reads, so that no model is found in them."""
+    text = (
+        "A body of content-type '%REQ(CONTENT-TYPE)%' is not read here: send application/json, or multipart/form-data "
+        "where a file is uploaded."
+    )
+    other = HeaderMatcher(name="content-type", string_match=StringMatcher(safe_regex=regex(JSON_TYPES)))
+    other.invert_match = True
+    broken = metadata_matcher(ERROR_KEY)
+    broken.value.string_match.exact = ERROR_JSON
+    match = RouteMatch(prefix="/", headers=[_no_form(), other], dynamic_metadata=[broken])
+    return refuse("headgate/other-type", 415, text, match)
+
+
 def error_routes() -> list[Route]:
     """What a broken body is told, before any rule is tried."""
     broken = metadata_matcher(ERROR_KEY)
     broken.value.string_match.exact = ERROR_JSON
-    not_json = "The request body is not valid JSON, or its content-type is not application/json."
+    not_json = "The request body is not valid JSON."
     not_text = "The request body's 'model' must be a string."
     return [
+        _other_type_route(),
         refuse(
             "headgate/invalid-json",
             400,

@@ -357,12 +357,14 @@ class DeltaSession:
         )
 
     def _complete(self) -> bool:
-        """Whether Envoy asked for all there is and waits for no route configuration or filter of a listener."""
+        """Whether Envoy asked for all there is and waits for no route configuration or filter of a listener that there
+        is."""
         target = self._target
         if target is None or not all(self._held[row.url].subscribed for row in RESOURCE_TYPES if row.wildcard):
             return False
         return all(
             reference.name in self._held[reference.type_url].versions
+            or reference.name not in target.resources[reference.type_url]
             for each in target.resources[LISTENER].values()
             if each.name in self._held[LISTENER].versions
             for reference in each.references

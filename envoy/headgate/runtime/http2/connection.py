@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 from headgate.runtime.http2 import frames
 from headgate.runtime.http2.frames import ErrorCode, FrameType, GrpcStatus, Setting
-from hpack import Decoder, HPACKError
+from headgate.runtime.http2.header_blocks import HeaderBlockError, HeaderDecoder
 
 HEADER_LIST_BYTES_MAX: Final = 256 * 1024
 """Facts of a backend travel in headers."""
@@ -116,8 +116,7 @@ class Connection:
         self._frame_bytes_max = frames.FRAME_BYTES_MAX
         self._blocked: dict[int, None] = {}
         """Streams with something pending, oldest first."""
-        self._decoder = Decoder(max_header_list_size=HEADER_LIST_BYTES_MAX)
-        self._decoder.max_allowed_table_size = HEADER_TABLE_BYTES
+        self._decoder = HeaderDecoder(table_bytes_max=HEADER_TABLE_BYTES, list_bytes_max=HEADER_LIST_BYTES_MAX)
         self._memo: dict[bytes, Mapping[str, str]] = {}
         """Blocks that left the table as it was: equal bytes mean equal headers until it changes. A client that opens
         stream after stream sends such blocks."""
@@ -318,24 +317,16 @@ class Connection:
         known = self._memo.get(block)
         if known is not None:
             return known
-        size, newest = self._table_state()
+        changes = self._decoder.changes
         try:
-            headers = {
-                name.decode("latin-1"): value.decode("latin-1") for name, value in self._decoder.decode(block, raw=True)
-            }
-        except HPACKError as error:
+            headers = self._decoder.decode(block)
+        except HeaderBlockError as error:
             raise self._failure(ErrorCode.COMPRESSION_ERROR, str(error)) from error
-        size_after, newest_after = self._table_state()
-        if size_after != size or newest_after is not newest or len(self._memo) >= MEMO_MAX:
+        if self._decoder.changes != changes or len(self._memo) >= MEMO_MAX:
             self._memo.clear()
         elif len(block) <= MEMO_BLOCK_BYTES_MAX:
             self._memo[block] = headers
         return headers
-
-    def _table_state(self) -> tuple[int, object]:
-        """Entries of the dynamic table, and the newest: an insertion changes one of them, an eviction the first."""
-        entries = self._decoder.header_table.dynamic_entries
-        return len(entries), entries[0] if entries else None
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._require(stream_id == 0, ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")

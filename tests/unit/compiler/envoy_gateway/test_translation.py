@@ -120,7 +120,7 @@ def _listed(node: Matcher.OnMatch) -> list[Route]:
 
 
 def listed_at(found: VirtualHost, prefix: str) -> Matcher.OnMatch:
-    paths = found.matcher.matcher_tree.exact_match_map.map["GET"].matcher
+    paths = found.matcher.on_no_match.matcher
     return paths.matcher_tree.prefix_match_map.map[prefix]
 
 

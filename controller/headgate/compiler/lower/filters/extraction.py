@@ -73,6 +73,8 @@ COST_TRAILERS = "headgate.header_mutation/costs"
 TRAILERS = "headgate.bandwidth_limit/trailers"
 ERROR_KEY = "error"
 ERROR_JSON = "json"
+JSON_TYPES = r"(?i)application/([a-z0-9.+-]+\+)?json(\s*;.*)?"
+"""The content-types of bodies that are read as JSON; so are those without one."""
 
 _SCRIPTED = frozenset((DialectName.BEDROCK_CONVERSE, DialectName.COHERE))
 """Dialects whose answers have a script of their own."""
@@ -105,7 +107,7 @@ def request_fields(*, max_tokens: bool = False) -> HttpFilter:
     message = JsonToMetadata()
     rules = message.request_rules
     rules.allow_empty_content_type = True
-    rules.allow_content_types_regex.CopyFrom(regex(r"(?i)application/([a-z0-9.+-]+\+)?json(\s*;.*)?"))
+    rules.allow_content_types_regex.CopyFrom(regex(JSON_TYPES))
     for key, path in (
         (metadata.INTERNAL_MODEL, ("model",)),
         (metadata.INTERNAL_STREAM, ("stream",)),
@@ -382,9 +384,11 @@ def shared_costs(rules: Iterable[ir.Rule]) -> tuple[tuple[str, Any], ...]:
     return ((COSTS, found[0]), (COST_TRAILERS, found[1])) if found is not None else ()
 
 
-def told_of_models(path: str, models: str) -> Any:
-    """Per-route config that answers for each model below a path; `models` as `model.lua` reads it."""
-    return packed(LuaPerRoute(name="model", filter_context=struct({"path": path, "models": models})))
+def told_of_models(path: str, models: str, *, anthropic: bool) -> Any:
+    """Per-route config that answers for each model below a path, in Anthropic's words alone or as it is asked;
+    `models` as `model.lua` reads it."""
+    context = {"path": path, "models": models, "anthropic": anthropic}
+    return packed(LuaPerRoute(name="model", filter_context=struct(context)))
 
 
 def shared_usage(rules: Iterable[ir.Rule]) -> Any | None:

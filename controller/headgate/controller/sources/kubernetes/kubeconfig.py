@@ -10,7 +10,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 import yaml
@@ -60,6 +60,13 @@ class _Loader(Protocol):
     async def load_and_set(self, client_configuration: object) -> None: ...
 
 
+class _Node(Protocol):
+    """What is used of the library's reading of files: what one says, and which it is."""
+
+    value: dict[str, Any]
+    path: str
+
+
 class _Configuration(Protocol):
     """What is used of the library's configuration of a client."""
 
@@ -68,20 +75,38 @@ class _Configuration(Protocol):
 
 async def load(files: str, context: str, configuration: object) -> None:
     """Tells a client's configuration what a file says, or several as `KUBECONFIG` has them. Raises AccessError."""
-    from kubernetes.aio import config
+    from kubernetes.aio.config import ConfigException, kube_config
 
     plugin = _plugin(files, context)
     try:
         with _complaints() as complaints:
-            loader = await config.load_kube_config(files, context or None, client_configuration=configuration)  # pyright: ignore[reportArgumentType, reportUnknownMemberType, reportUnknownVariableType]
-    except config.ConfigException as error:
+            merged = cast(_Node, kube_config.KubeConfigMerger(files).config)
+            _place_plugins(merged)
+            loader = cast(
+                _Loader,
+                kube_config.KubeConfigLoader(merged, active_context=context or None, config_base_path=None),  # pyright: ignore[reportArgumentType]
+            )
+            await loader.load_and_set(configuration)
+    except ConfigException as error:
         raise AccessError(f"{files}: {str(error).partition('/{')[0]}") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise AccessError(f"{files} cannot be used: {type(error).__name__} while it was read") from None
     if complaints:
         hint = f" ({plugin.install_hint})" if plugin.install_hint else ""
         raise AccessError(f"no credential from {plugin.command or files}: {'; '.join(complaints)}{hint}")
-    cast(_Configuration, configuration).refresh_api_key_hook = _refreshing(cast(_Loader, loader))
+    cast(_Configuration, configuration).refresh_api_key_hook = _refreshing(loader)
+
+
+def _place_plugins(merged: "_Node") -> None:
+    """Plugins named by a relative path are beside the file that names them, as kubectl has it; bare names are on the
+    PATH.
+    """
+    for node in cast("list[_Node]", merged.value["users"]):
+        user: dict[str, Any] = node.value.get("user") or {}
+        run: dict[str, Any] = user.get("exec") or {}
+        command = run.get("command")
+        if isinstance(command, str) and os.sep in command:
+            run["command"] = str(Path(node.path).absolute().parent / command)
 
 
 def _plugin(files: str, context: str) -> _Exec:
