@@ -11,10 +11,14 @@ from hpack import HPACKError
 from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
-_STATIC: Final = tuple((name.decode(), value.decode()) for name, value in HeaderTable.STATIC_TABLE)
-_STATIC_COUNT: Final = len(_STATIC)
+_Entry = tuple[str, str, int]
+"""(name, value, what it counts)"""
 _ENTRY_BYTES: Final = 32
 """What a table or a list counts for each entry, beside its name and value (RFC 7541 4.1)."""
+_STATIC: Final[tuple[_Entry, ...]] = tuple(
+    (name.decode(), value.decode(), len(name) + len(value) + _ENTRY_BYTES) for name, value in HeaderTable.STATIC_TABLE
+)
+_STATIC_COUNT: Final = len(_STATIC)
 _TABLE_BYTES: Final = 4096
 """Of a table whose encoder has said nothing of its size."""
 _INTEGER_BYTES_MAX: Final = 5
@@ -34,7 +38,7 @@ class HeaderDecoder:
         self._list_bytes_max = list_bytes_max
         self._table_bytes = min(_TABLE_BYTES, table_bytes_max)
         self._bytes = 0
-        self._entries: deque[tuple[str, str]] = deque()
+        self._entries: deque[_Entry] = deque()
         """The newest first, which has the lowest index."""
         self.changes = 0
         """How often the table has changed: until it does again, equal blocks mean equal headers."""
@@ -55,11 +59,15 @@ class HeaderDecoder:
         while position < end:
             first = block[position]
             if first & 0x80:
-                index, position = _integer(block, position, 0x7F)
-                name, value = self._entry(index)
+                if first < 0xFF:  # nearly all there are, hence no call
+                    index = first & 0x7F
+                    position += 1
+                else:
+                    index, position = _integer(block, position, 0x7F)
+                name, value, count = self._entry(index)
             elif first & 0x40:
                 name, value, position = self._literal(block, position, 0x3F)
-                self._add(name, value)
+                count = self._add(name, value)
             elif first & 0x20:
                 if size:
                     raise HeaderBlockError("a table size update stands behind a header")
@@ -67,12 +75,13 @@ class HeaderDecoder:
                 continue
             else:
                 name, value, position = self._literal(block, position, 0x0F)
-            size += len(name) + len(value) + _ENTRY_BYTES
+                count = len(name) + len(value) + _ENTRY_BYTES
+            size += count
+            headers[name] = value
             if size > self._list_bytes_max:
                 raise HeaderBlockError(f"its headers are larger than {self._list_bytes_max} bytes")
-            headers[name] = value
 
-    def _entry(self, index: int) -> tuple[str, str]:
+    def _entry(self, index: int) -> _Entry:
         if index > _STATIC_COUNT:
             return self._entries[index - _STATIC_COUNT - 1]
         if index == 0:
@@ -88,11 +97,13 @@ class HeaderDecoder:
         value, position = _text(block, position)
         return name, value, position
 
-    def _add(self, name: str, value: str) -> None:
+    def _add(self, name: str, value: str) -> int:
         self.changes += 1
-        self._entries.appendleft((name, value))
-        self._bytes += len(name) + len(value) + _ENTRY_BYTES
+        count = len(name) + len(value) + _ENTRY_BYTES
+        self._entries.appendleft((name, value, count))
+        self._bytes += count
         self._evict()
+        return count
 
     def _resize(self, block: bytes, position: int) -> int:
         size, position = _integer(block, position, 0x1F)
@@ -105,8 +116,7 @@ class HeaderDecoder:
 
     def _evict(self) -> None:
         while self._bytes > self._table_bytes:
-            name, value = self._entries.pop()
-            self._bytes -= len(name) + len(value) + _ENTRY_BYTES
+            self._bytes -= self._entries.pop()[2]
 
 
 def _integer(block: bytes, position: int, mask: int) -> tuple[int, int]:
