@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from headgate.controller.store import SnapshotStore
 from headgate.controller.xds.references import Reference
 from headgate.controller.xds.resource_types import CLUSTER, LISTENER, ROUTE, SECRET
 from headgate.controller.xds.server import Patience
@@ -27,7 +28,7 @@ from support.ads import (
     secret_json,
     snapshot_of,
 )
-from support.ports import free_port
+from support.ports import free_port, free_ports
 from support.waiting import BUSY_SECONDS
 
 pytestmark = pytest.mark.envoy
@@ -215,6 +216,45 @@ async def test_a_refused_cluster_is_named_and_the_rest_is_kept(bench: AdsBench, 
     refused = {Reference(CLUSTER, "b"): frozenset(rejected.versions.values())}
     await bench.apply(withhold(broken, good, refused))
     assert await fetch(port) == (200, "none")
+
+
+def _broken(name: str) -> Mapping[str, Any]:
+    """Routes that Envoy refuses, without a word about whose the expression is."""
+    routes = [{"match": {"safe_regex": {"regex": "("}}, "direct_response": {"status": 200}}]
+    return {"name": name, "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]}
+
+
+async def test_routes_that_envoy_refuses_hold_their_listener_back_and_nothing_else(bench: AdsBench) -> None:
+    port, other, alone = free_ports(3)
+    listeners = (listener_json("l", port, "r"), listener_json("m", other, "s"))
+    store = SnapshotStore()
+    before = store.want(
+        snapshot_of({LISTENER: listeners, ROUTE: (reply_route_json("r", "old"), reply_route_json("s", "old"))})
+    )
+    await bench.apply(before)
+    store.applied(before.version)
+    changed = [{**each, "per_connection_buffer_limit_bytes": 99_999} for each in listeners]
+    routes = (_broken("r"), _broken("t"), reply_route_json("s", "new"))
+    wanted = snapshot_of({LISTENER: (*changed, listener_json("n", alone, "t")), ROUTE: routes})
+    bench.ads.publish(store.want(wanted))
+    told = 0
+    while len(store.refusals) < 2:
+        await bench.observer.until(lambda seen, told=told: len(seen.rejections) > told)
+        served = store.refused(bench.observer.rejections[told])
+        told += 1
+        assert served is not None
+        bench.ads.publish(served)
+    assert {str(refusal.reference.name) for refusal in store.refusals} == {"r", "t"}
+    served = store.published
+    assert served is not None
+    versions = {name: each.version for name, each in served.resources[LISTENER].items()}
+    assert versions["l"] == before.resources[LISTENER]["l"].version
+    assert versions["m"] == wanted.resources[LISTENER]["m"].version
+    await bench.observer.until(lambda seen: served.version in seen.applied_versions)
+    assert (await fetch(port), await fetch(other)) == ((200, "old"), (200, "new"))
+    assert (await fetch(alone))[0] == 404, "there are no routes that it had before"
+    more = (*listeners, listener_json("n", alone, "t"))
+    await bench.apply(snapshot_of({LISTENER: more, ROUTE: (reply_route_json("r", "r"), reply_route_json("s", "s"))}))
 
 
 async def test_a_port_in_use_is_refused_with_envoys_words_and_other_listeners_serve(bench: AdsBench) -> None:
