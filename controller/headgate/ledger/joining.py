@@ -25,7 +25,7 @@ TEAM: Final = "team"
 _NANOS_PER_MS: Final = 1e6
 _KNOWN: Final = frozenset(
     {
-        *metadata.USAGE_KEYS,
+        *(key for key in metadata.USAGE_KEYS if key != metadata.AUDIO_SECONDS),
         metadata.PROMPT_TOKENS,
         metadata.BACKEND_NAME,
         metadata.SERVICE_BACKEND_NAME,
@@ -42,7 +42,7 @@ _KNOWN: Final = frozenset(
         metadata.LATENCY_ITL,
     }
 )
-"""What is published and is no cost."""
+"""What is published and is no cost. Seconds of audio have no field of their own: they are among the costs."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

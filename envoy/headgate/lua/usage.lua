@@ -115,6 +115,12 @@ local function sum(first, second, third)
   return first and math.min(first + (second or 0) + (third or 0), COUNT_MAX)
 end
 
+-- Of audio that was transcribed, whole seconds, where the usage counts those.
+local function seconds_of(object)
+  local seconds = find(object, '"seconds"', 1, true) and match(object, '"seconds"%s*:%s*(%d+%.?%d*)')
+  return seconds and math.min(math.ceil(tonumber(seconds)), COUNT_MAX) or nil
+end
+
 -- The counts of OpenAI's, Anthropic's and Gemini's usage. Anthropic counts cached tokens apart, Gemini thoughts.
 local function counts_of(object)
   local n = numbers_of(object)
@@ -126,6 +132,7 @@ local function counts_of(object)
     cached_input_tokens = n.cached_tokens or n.cache_read_input_tokens or n.cachedContentTokenCount,
     cache_creation_input_tokens = n.cache_creation_input_tokens,
     reasoning_tokens = n.reasoning_tokens or n.thoughtsTokenCount,
+    audio_seconds = seconds_of(object),
   }
 end
 
@@ -230,10 +237,18 @@ local function written_behind(start, text, at)
   end
 end
 
+-- What an answer is, by the word that its streams begin with. Whole ones have that of legacy completions too.
+local function recognise(state, text)
+  for _, chat in ipairs(state.context.chats) do
+    if find(text, chat.begins, 1, true) then state.chat = chat end
+  end
+end
+
 -- Counts the text of a piece that was read: what follows the usage in it, for that counts what came before.
 local function count(h, state, text)
   -- the usage of a whole answer counts all of it
   if not state.streamed and state.counts.output_tokens and not state.estimated then return end
+  if not state.streamed and not state.chat then recognise(state, text) end
   local starts = state.chat and state.chat.text or state.context.text
   if not starts then return end
   local at = state.rest and math.max(#text - state.rest + 1, 1) or 1
@@ -245,9 +260,7 @@ end
 local function seek(state, text)
   if not state.chat then
     state.said = state.said or not find(text, COMMENT)
-    for _, chat in ipairs(state.context.chats) do
-      if find(text, chat.begins, 1, true) then state.chat = chat end
-    end
+    recognise(state, text)
     if not state.chat then return end
   end
   local ends = state.chat.ends

@@ -60,6 +60,7 @@ def counts(usage: Usage, *, estimated: bool) -> dict[str, Value]:
         (keys.OUTPUT_TOKENS, usage.output),
         (keys.TOTAL_TOKENS, usage.total),
         (keys.REASONING_TOKENS, usage.reasoning),
+        (keys.AUDIO_SECONDS, usage.audio_seconds),
     )
     ours: dict[str, Value] = {}
     for key, tokens in counted:

@@ -1,5 +1,5 @@
 """Counted tokens, with one meaning everywhere: input includes cached and cache-creation tokens, output includes
-reasoning."""
+reasoning. Transcribed audio is counted in seconds where its provider counts those."""
 
 import msgspec
 
@@ -16,6 +16,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     total: int | None = None
     reasoning: int | None = None
     """Part of `output` that was spent on thinking."""
+    audio_seconds: int | None = None
+    """Of audio that was transcribed, whole ones: instead of tokens."""
 
     def merge(self, newer: "Usage") -> "Usage":
         """This usage with every field that `newer` knows taken from it; `total` is summed again if it was not given."""
@@ -35,6 +37,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
             output=output_tokens,
             total=total,
             reasoning=self.reasoning if newer.reasoning is None else newer.reasoning,
+            audio_seconds=self.audio_seconds if newer.audio_seconds is None else newer.audio_seconds,
         )
 
 

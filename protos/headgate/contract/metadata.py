@@ -34,6 +34,8 @@ CACHE_CREATION_INPUT_TOKENS: Final = "cache_creation_input_tokens"
 OUTPUT_TOKENS: Final = "output_tokens"
 TOTAL_TOKENS: Final = "total_tokens"
 REASONING_TOKENS: Final = "reasoning_tokens"
+AUDIO_SECONDS: Final = "audio_seconds"
+"""Ours: of transcribed audio, whole ones, where the provider counts those and no tokens."""
 PROMPT_TOKENS: Final = "prompt_tokens"
 """The exact count of the prompt, made by a router-level stream before admission."""
 BACKEND_NAME: Final = "backend_name"
@@ -68,6 +70,7 @@ USAGE_KEYS: Final = (
     OUTPUT_TOKENS,
     TOTAL_TOKENS,
     REASONING_TOKENS,
+    AUDIO_SECONDS,
 )
 
 SEVERAL_CLASSES: Final = "translated"

@@ -261,6 +261,22 @@ def test_what_passed_is_counted_where_nobody_reports_it(stage: Stage, name: str)
     assert published["weighed"] == prompt + 3 * written
 
 
+WHOLE = {
+    "/v1/chat/completions": {"choices": [{"index": 0, "message": {"role": "assistant", "content": WORDS * 10}}]},
+    "/v1/completions": {"object": "text_completion", "choices": [{"index": 0, "text": WORDS * 10}]},
+}
+
+
+@pytest.mark.parametrize("path", WHOLE)
+def test_what_a_whole_answer_holds_is_counted_where_nobody_reports_it(stage: Stage, path: str) -> None:
+    stage["openai"].answer(Raw(body=json.dumps({"id": "a", "model": "m", **WHOLE[path]}).encode()))
+    asked = {"messages": MESSAGES} if path == "/v1/chat/completions" else {"prompt": "Hi"}
+    asked_at = f"{path}?whole=unreported"
+    assert stage.post(asked_at, {"model": "priced", **asked}).status_code == 200
+    (entry,) = stage.access(lambda entry: entry["path"] == asked_at)
+    assert (entry["metadata"]["usage_source"], entry["metadata"]["output"]) == ("estimated", 100)
+
+
 def test_a_client_that_leaves_in_the_middle_owes_what_was_written(stage: Stage) -> None:
     hangs = Delivery(hang_after_bytes=len(CHAT))
     stage["openai"].answer(Raw(body=CHAT + CHAT, content_type="text/event-stream", delivery=hangs))

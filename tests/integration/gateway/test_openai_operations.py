@@ -111,6 +111,8 @@ class Operation:
     path: str
     unlike: frozenset[str] = frozenset()
     """Providers that have no such thing."""
+    heard_seconds: int = 0
+    """Of audio, in the access log."""
 
 
 def _json(**body: Any) -> Raw:
@@ -158,7 +160,7 @@ HEARD_WORDS = _json(
     duration=1.5,
     text="Hello.",
     segments=[],
-    usage={"type": "duration", "seconds": 2},
+    usage={"type": "duration", "seconds": 1.5},
 )
 JUDGED = _json(
     id="modr-1", model="omni-moderation", results=[{"flagged": True, "categories": {}, "category_scores": {}}]
@@ -257,6 +259,7 @@ OPERATIONS: Mapping[str, Operation] = {
         1.5,
         (0, 0),
         "/audio/transcriptions",
+        heard_seconds=2,
     ),
     "transcriptions streamed": Operation(
         lambda client, model: [
@@ -302,6 +305,7 @@ def test_an_operation(stage: Stage, name: str) -> None:
         told: dict[str, Any] = entry["metadata"] or {}
         counts = (told.get("input"), told.get("output"))
         assert counts == (operation.used or (None, None)), entry["path"]
+        assert told.get("audio_seconds", 0) == operation.heard_seconds, entry["path"]
 
 
 def _judge(stage: Stage, operation: Operation, model: str) -> None:

@@ -52,7 +52,7 @@ WHOLE = [
         Usage(input=1, output=2, total=3),
         "",
     ),
-    (Operation.TRANSCRIPTION, b'{"text":"x","usage":{"type":"duration","seconds":3}}', NO_USAGE, ""),
+    (Operation.TRANSCRIPTION, b'{"text":"x","usage":{"type":"duration","seconds":2.3}}', Usage(audio_seconds=3), ""),
     (Operation.TRANSCRIPTION, b"just text", NO_USAGE, ""),
     (
         Operation.RERANK,

@@ -190,7 +190,8 @@ class LLMRequestCost(Struct, frozen=True, kw_only=True):
     """What is counted."""
     cel: str = ""
     """For CEL: an expression over `model`, `backend`, `route_name` (texts) and `input_tokens`, `cached_input_tokens`,
-    `cache_creation_input_tokens`, `output_tokens`, `total_tokens`, `reasoning_tokens` (unsigned: write `1u`)."""
+    `cache_creation_input_tokens`, `output_tokens`, `total_tokens`, `reasoning_tokens`, `audio_seconds` (unsigned: write
+    `1u`)."""
 
     def violations(self) -> Iterator[Violation]:
         if self.type == "CEL" and not self.cel:

@@ -4,6 +4,8 @@ Two vocabularies: chat, completions and embeddings count prompt and completion t
 input and output tokens, and their streams say so inside the last event.
 """
 
+from math import ceil
+
 import msgspec
 from headgate.llm.canonical import FinishReason
 from headgate.llm.dialects.openai_chat import wire
@@ -84,6 +86,8 @@ class _InputUsage(msgspec.Struct, frozen=True):
     total_tokens: int | None = None
     input_tokens_details: _InputDetails | None = None
     output_tokens_details: _OutputDetails | None = None
+    seconds: float | None = None
+    """Of transcriptions whose `type` of usage is `duration`."""
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -181,4 +185,5 @@ def _decode_input_usage(usage: _InputUsage) -> Usage:
         output=usage.output_tokens,
         total=usage.total_tokens,
         reasoning=None if written is None else written.reasoning_tokens,
+        audio_seconds=None if usage.seconds is None else ceil(usage.seconds),
     )
