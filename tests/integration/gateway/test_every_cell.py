@@ -53,7 +53,8 @@ class Back:
     fields: Mapping[str, str] | None = None
     credential: Mapping[str, Any] | None = None
     dialect: str = ""
-    """Declared by a TranslationPolicy."""
+    vendor: str = ""
+    """Both declared by a TranslationPolicy."""
 
 
 BACKS = {
@@ -74,6 +75,8 @@ CALLS = (ToolUse("weather", '{"city":"Bern"}', "call_1"), ToolUse("weather", '{"
 CALLED = (("weather", {"city": "Bern"}), ("weather", {"city": "Genève"}))
 USED = Used(input=100, output=20, cached=60)
 COSTS = {"input": "InputToken", "output": "OutputToken", "cached": "CachedInputToken"}
+THINKER = Back("openai", "OpenAI", "gpt-5.6-sol", vendor="OpenAI")
+"""A backend that speaks chat and responses, and a model of it that reasons with tools in responses alone."""
 BUDGETED = ("converse", "gemini", "cohere")
 """Backends that are asked in their own dialect and held to a budget."""
 SILENT = frozenset(("openai-completions",))
@@ -98,8 +101,9 @@ STOPPED_BY_LIMIT = {
 
 
 def _policies(name: str, back: Back) -> Iterator[Document]:
-    if back.dialect:
-        spec = {**target("AIServiceBackend", name), "backend": {"dialect": back.dialect}}
+    said = {key: value for key, value in (("dialect", back.dialect), ("vendor", back.vendor)) if value}
+    if said:
+        spec = {**target("AIServiceBackend", name), "backend": said}
         yield document("headgate.dev/v1alpha1", "TranslationPolicy", name, spec)
     if back.credential is not None:
         kind, field = (
@@ -115,11 +119,13 @@ def _documents(stage: Stage, identity: Identity) -> list[Document]:
         secret("aws", credentials=AWS_FILE),
         secret("gcp", **{"service_account.json": identity.key_file}),
     ]
-    for name, back in BACKS.items():
+    for name, back in (*BACKS.items(), ("thinker", THINKER)):
         key = "" if back.credential is not None else f"sk-{back.provider}"
         found += backend(name, stage[back.provider].port, back.schema, key=key, schema_fields=back.fields)
         found += _policies(name, back)
-    rules = [rule(name, ref(name, modelNameOverride=back.model)) for name, back in BACKS.items()]
+    rules = [
+        rule(name, ref(name, modelNameOverride=back.model)) for name, back in (*BACKS.items(), ("thinker", THINKER))
+    ]
     found.append(route("models", rules, **manifests.costs(**COSTS)))
     for name, budget in ((name, f"{kind}-{name}") for kind in ("budgeted", "estimated") for name in BUDGETED):
         own = rule(budget, ref(name, modelNameOverride=BACKS[name].model))
@@ -213,6 +219,21 @@ def test_a_stream(stage: Stage, clients: Mapping[str, Front], front: str, back: 
     stage[BACKS[back].provider].answer(answer)
     told = clients[front].stream(back)
     _judge(told, front, "I look.", stopped=STOPPED_BY_CALLS.get(front, "stop"))
+
+
+@pytest.mark.parametrize("front", ["anthropic-messages", "gemini", "bedrock-converse", "cohere"])
+def test_a_model_that_reasons_with_tools_elsewhere_is_asked_there(
+    stage: Stage, clients: Mapping[str, Front], front: str
+) -> None:
+    """At the responses API of a backend that is asked for chats otherwise, whole and streamed, turn after turn."""
+    provider, called = stage["openai"], Answer(thinking="A map.", text="I look.", tools=CALLS, usage=USED)
+    provider.answer(called, Answer(text="It is sunny.", usage=USED), called)
+    first = clients[front].ask("thinker")
+    _judge(first, front, "I look.", stopped=STOPPED_BY_CALLS[front])
+    assert clients[front].ask("thinker", first).text == "It is sunny."
+    _judge(clients[front].stream("thinker"), front, "I look.", stopped=STOPPED_BY_CALLS[front])
+    assert [each.path for each in provider.requests] == ["/v1/responses"] * 3
+    assert {each.json["model"] for each in provider.requests} == {THINKER.model}
 
 
 @pytest.mark.parametrize(
