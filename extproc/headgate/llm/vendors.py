@@ -86,7 +86,7 @@ VENDORS: Final = (
     # <https://docs.x.ai/docs/api-reference>
     Vendor(name="xAI", hosts=("api.x.ai",), lacks=_COUNT, refuses=frozenset(("logit_bias",))),
     Vendor(
-        # <https://docs.together.ai/docs/openai-api-compatibility>
+        # <https://docs.together.ai/docs/inference/openai-compatibility>
         name="Together",
         hosts=("api.together.ai", "api.together.xyz"),
         lacks=_RESPONSES,
@@ -148,9 +148,15 @@ VENDORS: Final = (
         usage_unasked=True,
     ),
     Vendor(
-        # <https://www.alibabacloud.com/help/en/model-studio/deep-thinking>. Responses are below another path.
+        # <https://www.alibabacloud.com/help/en/model-studio/deep-thinking>. Its responses are not asked: they ignore
+        # what they do not know, `instructions` among it. Workspaces have hosts of their own.
         name="DashScope",
-        hosts=("dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com"),
+        hosts=(
+            "dashscope.aliyuncs.com",
+            "dashscope-intl.aliyuncs.com",
+            "dashscope-us.aliyuncs.com",
+            "maas.aliyuncs.com",
+        ),
         lacks=_RESPONSES | _COMPLETIONS,
         renamed=_MAX_TOKENS,
         reasoning="enable_thinking",
@@ -183,7 +189,8 @@ VENDORS: Final = (
     # <https://developers.cloudflare.com/workers-ai/configuration/open-ai-compatibility/>
     Vendor(name="Cloudflare", hosts=("api.cloudflare.com",), lacks=_COUNT | _COMPLETIONS, renamed=_MAX_TOKENS),
     Vendor(
-        # <https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/api-reference>
+        # <https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/api-reference>. Its responses serve
+        # OpenAI's models alone.
         name="Databricks",
         hosts=("cloud.databricks.com", "gcp.databricks.com", "azuredatabricks.net"),
         lacks=_RESPONSES,

@@ -21,6 +21,7 @@ from headgate.llm.vendors import VENDORS, vendor_at, vendor_named
         ("eu.api.deepseek.com.", "DeepSeek"),
         ("notapi.mistral.ai", ""),
         ("api.openai.com", "OpenAI"),
+        ("ws-1.ap-southeast-1.maas.aliyuncs.com", "DashScope"),
         ("vllm.default.svc", ""),
     ],
 )
