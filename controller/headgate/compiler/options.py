@@ -54,6 +54,8 @@ class Options(Hashed):
     """File of the access log; empty writes none."""
     logs: tuple[AccessLog, ...] = ()
     """Access logs beside that file."""
+    short_lines: bool = False
+    """Of a listener: whether its lines are written from what routes and scripts tell as text, where they do."""
     collector_socket: str = ""
     """Unix socket of the collector, which is told of every request; empty where none runs. With one, streamed answers
     are asked to end with their usage, whether or not a route prices them."""

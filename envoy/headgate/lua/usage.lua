@@ -5,6 +5,7 @@
 --                        is computed is computed at the end of the answer (costs.lua)
 --                 hides  true where the gateway forced stream_options.include_usage: the chunk that it brought is kept from
 --                        a client that did not ask for it
+--                 tells  true where the access log's line is written from what is published here, see `tell`
 --                 processed  true where the processor may serve an attempt: it publishes what it has counted, which is more
 --                 page   the JSON that answers for a web page, in the client's dialect
 --                 text   list of what stands before an answer's text, but for spaces and its quote; absent where an answer has none
@@ -44,7 +45,13 @@ local NEWS_BYTES = 256
 local EDGE_BYTES = 24
 local CONTEXTS_MAX = 4096
 local NAMESPACE = "io.envoy.ai_gateway"
-local QUOTE, NEWLINE, RETURN = 34, 10, 13
+local COUNTS = { "input_tokens", "cached_input_tokens", "cache_creation_input_tokens", "output_tokens", "reasoning_tokens",
+  "total_tokens" }
+local MEMBERS = {}
+for index, name in ipairs(COUNTS) do MEMBERS[index] = ',"' .. name .. '":' end
+local QUOTE, NEWLINE, RETURN, BACKSLASH = 34, 10, 13, 92
+-- Of what the cluster tells: a path may be longer.
+local TOLD_BYTES_MAX = 256
 local COMMENT = "^:[^\r\n]*%s*$"
 local byte, find, match = string.byte, string.find, string.match
 
@@ -83,8 +90,8 @@ local function context_of(h)
   if context then return context end
   if contexts_known == CONTEXTS_MAX then contexts, contexts_known = {}, 0 end
   local said = loadstring("return " .. told)()
-  context = { costs = said.costs or {}, hides = said.hides, processed = said.processed, page = said.page,
-    text = text_of(said.text), chats = chats_of(said.chats, said.texts) }
+  context = { costs = said.costs or {}, hides = said.hides, tells = said.tells, processed = said.processed,
+    page = said.page, text = text_of(said.text), chats = chats_of(said.chats, said.texts) }
   contexts[told], contexts_known = context, contexts_known + 1
   return context
 end
@@ -145,10 +152,39 @@ local function nothing_known(h, headers, streamed)
     counts = {}, done = {}, kept = "", written = 0, told = 0, over = not streamed, edge = "" }
 end
 
+-- Whether a text is JSON as it is. A loop of bytes is compiled, and costs a tenth of a pattern.
+local function is_plain(text)
+  for index = 1, #text do
+    local code = byte(text, index)
+    if code < 32 or code > 126 or code == QUOTE or code == BACKSLASH then return false end
+  end
+  return true
+end
+
+-- What was published as one text, members of a JSON object, from which the access log writes its line: as many values cost
+-- Envoy twice this. Where something would have to be escaped, nothing is told, and Envoy writes the line from the values: in
+-- the model, or in the request's id and path, of which the cluster tells so many bytes (clusters of before tell none).
+local function tell(metadata, state)
+  local said, counts, source, began = "", state.counts, state.source, state.began or ""
+  if not source or #began >= TOLD_BYTES_MAX or not find(began, "/", 1, true) then return end
+  if not is_plain(began) or not is_plain(state.said_model or "") then return end
+  for index = 1, #COUNTS do
+    local count = counts[COUNTS[index]]
+    if count then said = said .. MEMBERS[index] .. count end
+  end
+  for name, cost in pairs(state.done) do said = said .. ',"' .. name .. '":' .. cost end
+  if state.said_model then said = said .. ',"response_model":"' .. state.said_model .. '"' end
+  if state.ttft then said = said .. ',"token_latency_ttft":' .. state.ttft end
+  if state.itl then said = said .. ',"token_latency_itl":' .. state.itl end
+  metadata:set("headgate", "facts", said .. ',"usage_source":"' .. source .. '"')
+  state.untold = nil
+end
+
 -- With a stream's first piece: publishes how long it took.
 local function begin(h, state)
   state.first = h:timestamp()
-  h:streamInfo():dynamicMetadata():set(NAMESPACE, "token_latency_ttft", math.max(state.first - state.asked_at, 0))
+  state.ttft = math.max(state.first - state.asked_at, 0)
+  h:streamInfo():dynamicMetadata():set(NAMESPACE, "token_latency_ttft", state.ttft)
   state.asked_at = nil
 end
 
@@ -156,17 +192,18 @@ end
 local function pace(h, state)
   local output = state.counts.output_tokens or 0
   if not state.first or output < 2 then return end
-  local each = (h:timestamp() - state.first) / (output - 1)
-  h:streamInfo():dynamicMetadata():set(NAMESPACE, "token_latency_itl", each)
+  state.itl, state.untold = (h:timestamp() - state.first) / (output - 1), true
+  h:streamInfo():dynamicMetadata():set(NAMESPACE, "token_latency_itl", state.itl)
 end
 
 local function set(metadata, state, name, count)
   state.counts[name] = count
+  state.untold = true
   metadata:set(NAMESPACE, name, count)
   for _, cost in ipairs(state.context.costs) do
     if cost[2] == name then
       metadata:set(NAMESPACE, cost[1], count)
-      state.done[cost[1]] = true
+      state.done[cost[1]] = count
     end
   end
 end
@@ -186,15 +223,23 @@ local function publish(h, state, object)
     local published = state.context.processed and metadata:get(NAMESPACE) or {}
     local processed = published.lane == "extproc"
     for name in pairs(processed and counts or {}) do known[name] = published[name] end
-    if not (processed and published.usage_source == "estimated") then metadata:set(NAMESPACE, "usage_source", "reported") end
+    if not (processed and published.usage_source == "estimated") then
+      state.source = "reported"
+      metadata:set(NAMESPACE, "usage_source", "reported")
+    end
   end
-  if first and state.model then metadata:set(NAMESPACE, "response_model", state.model) end
+  if first and state.model then
+    state.said_model = state.model
+    metadata:set(NAMESPACE, "response_model", state.model)
+  end
   for name, count in pairs(counts) do
     if count >= (known[name] or -1) then set(metadata, state, name, count) end
   end
   local total = not counts.total_tokens and sum(known.input_tokens, known.output_tokens)
   if total and total > (known.total_tokens or -1) then set(metadata, state, "total_tokens", total) end
   if counts.output_tokens then pace(h, state) end
+  -- of a stream there is more to come
+  if state.context.tells and not state.streamed then tell(metadata, state) end
 end
 
 -- Publishes what was written, where nobody counted it. Only of models' answers: a file may read like one; and not where the
@@ -213,6 +258,7 @@ local function estimate(h, state)
     -- counted before admission, where the route asks for it
     local prompt = state.prompt or prompt_of(state.began)
     if prompt and not known.input_tokens then set(metadata, state, "input_tokens", prompt) end
+    state.source = "estimated"
     metadata:set(NAMESPACE, "usage_source", "estimated")
   end
   set(metadata, state, "output_tokens", state.reported + math.ceil(state.written / BYTES_PER_TOKEN))
@@ -286,9 +332,7 @@ local function close(h, state, chunk)
 end
 
 -- At the end of an answer that has usage: publishes the costs that are none of its counts.
-local function finish(h, state)
-  if state.written > state.told then estimate(h, state) end
-  if state.estimated then pace(h, state) end
+local function settle(h, state)
   local costs = state.context.costs
   if #costs == 0 then return end
   local metadata = h:streamInfo():dynamicMetadata()
@@ -302,8 +346,18 @@ local function finish(h, state)
   for _, cost in ipairs(costs) do
     -- of a prompt that nobody counted the cost is known to the charge alone
     local unknown = estimated and not published[cost[2]]
-    if not state.done[cost[1]] and not unknown then metadata:set(NAMESPACE, cost[1], published[cost[2]] or 0) end
+    if not state.done[cost[1]] and not unknown then
+      state.done[cost[1]], state.untold = published[cost[2]] or 0, true
+      metadata:set(NAMESPACE, cost[1], state.done[cost[1]])
+    end
   end
+end
+
+local function finish(h, state)
+  if state.written > state.told then estimate(h, state) end
+  if state.estimated then pace(h, state) end
+  settle(h, state)
+  if state.context.tells and state.untold then tell(h:streamInfo():dynamicMetadata(), state) end
 end
 
 -- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.

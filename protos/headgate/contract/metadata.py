@@ -12,6 +12,10 @@ INTERNAL_STREAM: Final = "stream"
 INTERNAL_PATH: Final = "path"
 INTERNAL_MAX_TOKENS: Final = "max_tokens"
 INTERNAL_CLIENT: Final = "client"
+INTERNAL_FACTS: Final = "facts"
+"""What a script published of an answer in `NAMESPACE`, as members of a JSON object with a comma before each."""
+INTERNAL_NAMES: Final = "names"
+"""On routes: what the route publishes, likewise; see `filters.published.line`."""
 
 CREDENTIALS: Final = "headgate.credentials"
 """Says which credentials clients sent for a provider, by the header they came in; begins the names of filter state that

@@ -1,8 +1,10 @@
 """Who served a request and how fast its stream was, in the metadata that users read: in both lanes, at any end."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -170,3 +172,43 @@ def test_a_processed_answer_says_its_id_and_why_it_ended(stage: Stage, streamed:
 def test_how_it_was_timed_stays_inside(stage: Stage) -> None:
     answer = stage.chat("gpt")
     assert not [name for name in answer.headers if name.startswith("x-headgate")]
+
+
+PLAIN = "/v1/chat/completions?line=plain"
+LINES: Mapping[str, Mapping[str, str]] = {
+    PLAIN: {},
+    '/v1/chat/completions?line="quoted\\"': {},
+    "/v1/chat/completions?line=long&" + "x" * 300: {},
+    "/v1/chat/completions?line=session": {"agent-session-id": "s-1"},
+}
+"""Requests that differ in what clients choose, and so in who writes their lines: Envoy as text, or as JSON."""
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_line_says_the_same_however_it_is_written(stage: Stage, streamed: bool) -> None:
+    body = json.dumps({"model": "gpt", "messages": MESSAGES, "stream": streamed})
+    paths = {f"{path}&streamed={streamed}": headers for path, headers in LINES.items()}
+    connection = HTTPConnection("127.0.0.1", stage.port, timeout=60)
+    for path, headers in paths.items():
+        stage["openai"].answer(Answer(usage=USED))
+        connection.request("POST", path, body, {"content-type": "application/json", **headers})
+        answer = connection.getresponse()
+        assert (answer.status, bool(answer.read())) == (200, True)
+    connection.close()
+    lines = {entry["path"]: entry for entry in stage.access(lambda entry: entry["path"] in paths, len(paths))}
+    assert len(lines) == len(paths)
+    plain = lines[f"{PLAIN}&streamed={streamed}"]
+    assert plain["metadata"]["usage_source"] == ("estimated" if streamed else "reported")
+    for path, headers in paths.items():
+        line = lines[path]
+        session = line["metadata"].pop("session.id", None)
+        assert session == headers.get("agent-session-id")
+        assert {name: type(value) for name, value in line.items()} == {name: type(plain[name]) for name in plain}
+        for name in ("original_model", "rule", "backend", "status", "attempt_count", "flags", "details"):
+            assert line[name] == plain[name]
+        told, timed = dict(line["metadata"]), {"token_latency_ttft", "token_latency_itl"}
+        assert told.keys() == plain["metadata"].keys()
+        assert all(told[name] == plain["metadata"][name] for name in told.keys() - timed)
+    written = stage.access_log_path.read_text().splitlines()
+    by_text = [json.loads(line)["path"] for line in written if line.startswith('{"time"')]
+    assert [path for path in by_text if path in paths] == [f"{PLAIN}&streamed={streamed}"]

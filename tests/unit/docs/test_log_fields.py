@@ -1,8 +1,10 @@
 """One table for the log: what Envoy's line and the collector's record tell is called alike, and documented."""
 
+import json
 import re
 from pathlib import Path
 
+import pytest
 from headgate.collector.sinks.json_lines import line
 from headgate.compiler.lower.filters import telemetry
 from headgate.ledger.record import Attempt, UsageRecord
@@ -34,6 +36,19 @@ def test_one_field_of_envoys_line_copies_metadata() -> None:
     alone = re.compile(r"%(DYNAMIC_METADATA|COALESCE)\([^%]*%")
     fields = telemetry.request_fields(clients=True, ai=True)
     assert {name for name, field in fields.items() if alone.fullmatch(str(field))} == {"metadata"}
+
+
+@pytest.mark.parametrize("clients", [False, True])
+def test_a_short_line_has_the_fields_of_the_whole_one(clients: bool) -> None:
+    fields = telemetry.request_fields(clients=clients, ai=True)
+    names = "%METADATA(ROUTE:headgate:names)%", '"original_model":"m","metadata":{"lane":"native"'
+    facts = "%DYNAMIC_METADATA(headgate:facts)%", ',"usage_source":"reported"'
+    short = telemetry.short_line(fields).replace(*names).replace(*facts)
+    whole = re.sub(r"%COALESCE\(.*?\)%|%[A-Z_]+(\([^)]*\))?%", "1", short)
+    found = json.loads(whole)
+    assert found.keys() == fields.keys()
+    numbers = {name for name in fields if name == "status" or name.endswith(("_ms", "_bytes", "_count"))}
+    assert {name for name, value in found.items() if value == 1} == numbers
 
 
 def test_every_field_of_the_record_is_documented() -> None:

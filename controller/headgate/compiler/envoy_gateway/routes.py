@@ -494,7 +494,7 @@ def with_ai_routes(
     served = {entry.rule: rules[entry.rule] for entry in entries if entry.kind is Kind.AI and entry.rule in rules}
     alone = all(entry.kind is not Kind.OTHER for entry in entries)
     costs = dict(extraction.shared_costs(known.rule for known in served.values())) if alone else {}
-    read = extraction.shared_usage(known.rule for known in served.values()) if alone else None
+    read = extraction.shared_usage((known.rule for known in served.values()), options) if alone else None
     mapped = any(exact_model(match) is not None for known in served.values() for match in known.rule.matches)
     copies = sum(entry.kind is Kind.OTHER for entry in entries) * len(served)
     mapped = mapped and copies <= MAPPED_ROUTES_MAX

@@ -5,6 +5,7 @@ holds all of a request's dynamic metadata; credentials that clients brought are 
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, ExtensionFilter
 from envoy.config.core.v3.config_source_pb2 import ApiVersion
@@ -32,7 +33,9 @@ def requests(
     """The logs of a listener; `said` is what its EnvoyProxy says."""
     fields = telemetry.request_fields(clients=clients, ai=ai)
     for log in _installed(options) if said is None else said:
-        if not log.attempts:
+        if ai and options.short_lines and log.path and log.path == options.access_log:
+            yield from _lines(log, fields, options)
+        elif not log.attempts:
             yield _logger(log, fields)
     yield from telemetry.collected(options)
 
@@ -48,6 +51,14 @@ def attempts(said: tuple[ir.AccessLog, ...] | None, options: Options) -> Iterato
     for log in said or ():
         if log.attempts:
             yield _logger(log, telemetry.ATTEMPT_FIELDS)
+
+
+def _lines(log: ir.AccessLog, fields: Fields, options: Options) -> Iterator[AccessLog]:
+    """Two loggers of one file: a line is written by either, from text where that has all that it tells."""
+    short, whole = _file(replace(log, text=telemetry.short_line(fields)), fields), _file(log, fields)
+    short.filter.CopyFrom(telemetry.told(options, by_text=True))
+    whole.filter.CopyFrom(telemetry.told(options, by_text=False))
+    yield from (short, whole)
 
 
 def _installed(options: Options) -> tuple[ir.AccessLog, ...]:

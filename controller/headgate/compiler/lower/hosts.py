@@ -282,7 +282,7 @@ def set_virtual_host(result: VirtualHost, host: ir.VirtualHost, body_bytes_max: 
     ai = any(rule.ai for rule in host.all_rules)
     prices = extraction.shared_costs(rule for rule in host.all_rules if rule.ai)
     # plain routes of the host would have it too, and their pages are none of ours
-    usage = extraction.shared_usage(host.all_rules) if all(rule.ai for rule in host.all_rules) else None
+    usage = extraction.shared_usage(host.all_rules, options) if all(rule.ai for rule in host.all_rules) else None
     how = _placement(order, host, priced=bool(prices), usage=usage)
     if how.stripped_by_host:
         result.request_headers_to_remove.extend(WITHHELD)

@@ -33,7 +33,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 from headgate.compiler import ir
 from headgate.compiler.lower import access_logs, limits, replies, tracing
 from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
-from headgate.compiler.lower.filters import brought, extraction, published, security, steered
+from headgate.compiler.lower.filters import brought, extraction, published, security, steered, telemetry
 from headgate.compiler.lower.hosts import set_virtual_host
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, literal, packed, socket_address
@@ -90,6 +90,13 @@ def _host_policies(listener: ir.Listener) -> list[tuple[str, ir.Cors | None]]:
 
 def _client_headers(policies: Sequence[ir.Auth]) -> list[str]:
     return [policy.api_keys.client_header or security.CLIENT_HEADER for policy in policies if policy.api_keys]
+
+
+def short_lines(listener: ir.Listener, options: Options) -> bool:
+    """Whether lines of the listener can be written as text: they are ours, and no client chooses its own name."""
+    keys = [policy.api_keys for policy in _policies(listener) if policy.api_keys is not None]
+    named = all(not each.client_header and all(telemetry.is_plain(name) for name, _ in each.keys) for each in keys)
+    return named and listener.logs is None and bool(options.access_log) and not options.envoy_gateway
 
 
 def _early_auth(listener: ir.Listener) -> Iterator[HttpFilter]:

@@ -14,7 +14,7 @@ from headgate.compiler import ir
 from headgate.compiler.lower import otlp
 from headgate.compiler.lower.clusters import backend_cluster, jwks_cluster, service_clusters
 from headgate.compiler.lower.filters import security
-from headgate.compiler.lower.listeners import port_listener, route_configuration
+from headgate.compiler.lower.listeners import port_listener, route_configuration, short_lines
 from headgate.compiler.options import Options
 from headgate.contract.otel import Tracing
 from headgate.contract.secret import Secret
@@ -86,7 +86,8 @@ def _jwks_clusters(program: ir.Program, options: Options) -> Iterator[Cluster]:
 
 def _of_listener(listener: ir.Listener, options: Options) -> Options:
     """What the installation is to one listener: its Gateway's EnvoyProxy may say how requests are traced."""
-    return replace(options, tracing=listener.tracing) if listener.tracing is not None else options
+    tracing = listener.tracing if listener.tracing is not None else options.tracing
+    return replace(options, tracing=tracing, short_lines=short_lines(listener, options))
 
 
 def _of_clusters(options: Options, traced: Sequence[Tracing]) -> Options:

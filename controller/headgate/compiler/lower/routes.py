@@ -307,6 +307,7 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     for name, config in extraction.route_configs(
         rule,
         served.path_class,
+        options,
         processor_alone=served.translated,
         priced_by_host=how.priced_by_host,
         read_by_host=how.read_by_host,
@@ -378,6 +379,9 @@ def _publish(route: Route, rule: ir.Rule, match: ir.Match, path_class: PathClass
         lane = metadata.LANE_EXTPROC if lane_of(path_class, backend) is Lane.EXTPROC else metadata.LANE_NATIVE
         config = published.per_route(backend, rule.route, lane=lane, model=published.model_of(match))
         route.typed_per_filter_config[published.FILTER].CopyFrom(config)
+    if extraction.tells(rule, path_class, options):
+        names = published.line(backend, rule.route, model=published.model_of(match))
+        route.metadata.filter_metadata[metadata.INTERNAL].update({metadata.INTERNAL_NAMES: names})
 
 
 @lru_cache(maxsize=32_768)

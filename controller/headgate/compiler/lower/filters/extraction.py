@@ -36,6 +36,7 @@ from headgate import lua
 from headgate.compiler import cel, ir
 from headgate.compiler.lanes import CLASSES, OPENAI, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
+from headgate.compiler.lower.filters import published, telemetry
 from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, MESSAGE_TIMEOUT_SECONDS
 from headgate.compiler.lower.wire import (
     add_header_if_absent,
@@ -57,7 +58,7 @@ from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import PathFacts
 from headgate.llm.error_bodies import error_body
 from headgate.llm.errors import UpstreamError
-from headgate.llm.names import DialectName
+from headgate.llm.names import DialectName, HostName
 from headgate.llm.stream_ends import CUT, STREAM_ENDS
 
 JSON_TO_METADATA = "envoy.filters.http.json_to_metadata"
@@ -320,8 +321,9 @@ def _usage_script(
     text: DialectName | None,
     streams: DialectName | None,
     processed: bool,
+    tells: bool,
 ) -> Any:
-    context: dict[str, lua.Value] = {}
+    context: dict[str, lua.Value] = {"tells": True} if tells else {}
     if text is not None:
         context["text"] = _TEXT[text]
     if streams is not None:
@@ -339,19 +341,42 @@ def _usage_script(
     return packed(LuaPerRoute(name=name, filter_context=struct(told(context))))
 
 
-def _script_of(rule: ir.Rule, path_class: PathClass, *, processor_alone: bool = False) -> Any:
+def tells(rule: ir.Rule, path_class: PathClass, options: Options) -> bool:
+    """Whether the script of such routes knows all that is published of an answer but for what the route itself says, so
+    that the two are a line of the access log (`telemetry.short_line`); and the path is the client's but for what
+    it begins with."""
+    if not options.short_lines or not rule.backends or not published.by_route(backend := rule.backends[0], options):
+        return False
+    native = lane_of(path_class, backend) is Lane.NATIVE and not {path_class.dialect, backend.dialect} & _SCRIPTED
+    kept = backend.host is HostName.DIRECT and not path_class.model_in_path
+    counted = not computes(rule) and not rule.counts_prompts
+    known = all(map(published.model_of, rule.matches))
+    return native and kept and counted and known and all(telemetry.is_plain(cost.key) for cost in rule.costs)
+
+
+def _script_of(rule: ir.Rule, path_class: PathClass, options: Options, *, processor_alone: bool = False) -> Any:
     dialect = path_class.dialect or DialectName.OPENAI_CHAT
     text = dialect if path_class.name in _CHATS and not processor_alone else None  # which estimates by itself
     streams = dialect if path_class.name == "cohere" and not processor_alone else text  # more than chats below one path
     processed = any(lane_of(path_class, backend) is Lane.EXTPROC for backend in rule.backends)
     if dialect in _SCRIPTED:
         return _usage_script(
-            "dialect_usage", rule.costs, dialect, hides=False, text=text, streams=streams, processed=processed
+            "dialect_usage",
+            rule.costs,
+            dialect,
+            hides=False,
+            text=text,
+            streams=streams,
+            processed=processed,
+            tells=False,
         )
     chats = path_class.name in ("chat", "openai")
     hides = chats and any(backend.include_usage for backend in rule.backends)
     spoken = DialectName.OPENAI_CHAT if dialect in OPENAI else dialect
-    return _usage_script("usage", rule.costs, spoken, hides=hides, text=text, streams=streams, processed=processed)
+    told = tells(rule, path_class, options)
+    return _usage_script(
+        "usage", rule.costs, spoken, hides=hides, text=text, streams=streams, processed=processed, tells=told
+    )
 
 
 _UNREAD = packed(LuaPerRoute(disabled=True))
@@ -391,9 +416,9 @@ def told_of_models(path: str, models: str, *, anthropic: bool) -> Any:
     return packed(LuaPerRoute(name="model", filter_context=struct(context)))
 
 
-def shared_usage(rules: Iterable[ir.Rule]) -> Any | None:
+def shared_usage(rules: Iterable[ir.Rule], options: Options) -> Any | None:
     """How a virtual host's answers are read where a route does not say otherwise: as most rules' chats are."""
-    found = Counter(_serialised(_script_of(rule, CLASSES[0])) for rule in rules if rule.ai)
+    found = Counter(_serialised(_script_of(rule, CLASSES[0], options)) for rule in rules if rule.ai)
     return Any.FromString(max(sorted(found), key=found.__getitem__)) if found else None
 
 
@@ -402,15 +427,20 @@ def _serialised(config: Any) -> bytes:
 
 
 def route_configs(
-    rule: ir.Rule, path_class: PathClass, *, processor_alone: bool, priced_by_host: bool, read_by_host: bytes
+    rule: ir.Rule,
+    path_class: PathClass,
+    options: Options,
+    *,
+    processor_alone: bool,
+    priced_by_host: bool,
+    read_by_host: bytes,
 ) -> Iterator[tuple[str, Any]]:
     """Per-route config of the response filters for one class of paths; `read_by_host` is the virtual host's script.
 
     `processor_alone`: it translates, and so counts, every answer here. Only costs need it counted once more.
     """
-    read = (
-        _script_of(rule, path_class, processor_alone=processor_alone) if rule.costs or not processor_alone else _UNREAD
-    )
+    unread = processor_alone and not rule.costs
+    read = _UNREAD if unread else _script_of(rule, path_class, options, processor_alone=processor_alone)
     if _serialised(read) != read_by_host:
         yield USAGE_SCRIPT, read
     if computes(rule):

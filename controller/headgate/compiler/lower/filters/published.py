@@ -8,6 +8,7 @@ The model is known to the route where that matches on it, else it is the client'
 or the processor.
 """
 
+import json
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -44,15 +45,29 @@ def publisher() -> HttpFilter:
     return http_filter(FILTER, SetMetadata())
 
 
-@lru_cache(maxsize=16_384)
-def per_route(backend: ir.Backend, route: str, *, lane: str, model: str) -> Any:
-    """Per-route config of `publisher` where no other backend can serve. `model` is empty where any may be asked for."""
+def _values(backend: ir.Backend, route: str, lane: str, model: str) -> dict[str, str]:
     values = names(backend, route, lane)
     if backend.model or model:
         values[metadata.MODEL_NAME_OVERRIDE] = backend.model or model
+    return values
+
+
+@lru_cache(maxsize=16_384)
+def per_route(backend: ir.Backend, route: str, *, lane: str, model: str) -> Any:
+    """Per-route config of `publisher` where no other backend can serve. `model` is empty where any may be asked for."""
     message = SetMetadata()
+    values = _values(backend, route, lane, model)
     message.metadata.add(metadata_namespace=metadata.NAMESPACE, allow_overwrite=True).value.update(values)
     return packed(message)
+
+
+def line(backend: ir.Backend, route: str, *, model: str) -> str:
+    """The same as the access log writes it, with the model before it: `"original_model":"m","metadata":{"lane":…`.
+    The answer's own (`metadata.INTERNAL_FACTS`) follow."""
+    values = _values(backend, route, metadata.LANE_NATIVE, model)
+    del values[metadata.USAGE_SOURCE]  # the answer says it
+    members = json.dumps(values, separators=(",", ":"))
+    return f'"original_model":{json.dumps(model)},"metadata":{members[:-1]}'
 
 
 def model_of(match: ir.Match) -> str:

@@ -8,9 +8,18 @@ known of the one that served is in the request's own entry.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, ComparisonFilter, StatusCodeFilter
+from envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLog,
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilter,
+    MetadataFilter,
+    OrFilter,
+    StatusCodeFilter,
+)
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import RuntimeUInt32
 from envoy.config.core.v3.config_source_pb2 import ApiVersion
@@ -79,6 +88,55 @@ def request_fields(*, clients: bool, ai: bool) -> Mapping[str, Json]:
         # counts, costs, losses, the model that answered, and whatever users' own filters add
         fields["metadata"] = f"%DYNAMIC_METADATA({published})%"
     return fields
+
+
+_NUMBERS = frozenset(
+    {"status", "duration_ms", "upstream_ms", "first_body_ms", "request_bytes", "response_bytes", "attempt_count"}
+)
+_PLAIN = re.compile(r"[ !#-\[\]-~]*")
+
+
+def is_plain(text: str) -> bool:
+    """Whether JSON takes the text as it is, whatever its encoding."""
+    return _PLAIN.fullmatch(text) is not None
+
+
+def short_line(fields: Mapping[str, Json]) -> str:
+    """The same line as text: names by the route, counts by the script that read the answer (`usage.lua`). It costs
+    27,000 instructions, the script's included, where JSON of the values costs 49,000; but it can escape nothing, and
+    knows no null: see `told`."""
+    members = [
+        f'"{name}":{value}' if name in _NUMBERS else f'"{name}":"{str(value).removesuffix(_NOTHING)}"'
+        for name, value in fields.items()
+        if name not in ("original_model", "metadata")
+    ]
+    names = f"%METADATA(ROUTE:{metadata.INTERNAL}:{metadata.INTERNAL_NAMES})%"
+    facts = f"%DYNAMIC_METADATA({metadata.INTERNAL}:{metadata.INTERNAL_FACTS})%"
+    return f"{{{','.join(members)},{names}{facts}}}}}"
+
+
+def told(options: Options, *, by_text: bool) -> AccessLogFilter:
+    """Requests of which `short_line` has all, as a script says that found nothing to escape; or else the others."""
+    parts = [_has(metadata.INTERNAL, metadata.INTERNAL_FACTS, wanted=by_text)]
+    parts += [_has(metadata.NAMESPACE, name, wanted=not by_text) for _, name in options.header_attributes]
+    if len(parts) == 1:
+        return parts[0]
+    if by_text:
+        return AccessLogFilter(and_filter=AndFilter(filters=parts))
+    return AccessLogFilter(or_filter=OrFilter(filters=parts))
+
+
+def _has(namespace: str, key: str, *, wanted: bool) -> AccessLogFilter:
+    """Whether there is such metadata. Envoy heeds no `invert` here."""
+    result = MetadataFilter()
+    result.matcher.filter = namespace
+    result.matcher.path.add(key=key)
+    if wanted:
+        result.matcher.value.present_match = True
+    else:
+        result.matcher.value.null_match.SetInParent()
+    result.match_if_key_not_found.value = not wanted
+    return AccessLogFilter(metadata_filter=result)
 
 
 def _entries(attributes: Mapping[str, str]) -> AccessLog:
