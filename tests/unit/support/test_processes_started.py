@@ -81,7 +81,21 @@ def test_a_child_takes_its_own_children_with_it(tmp_path: Path) -> None:
     assert alive(os.getpid())
 
 
-def test_who_works_is_waited_for_and_who_hangs_is_not() -> None:
+class _Clock:
+    """Time that goes on while somebody sleeps, and only then."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += seconds
+
+
+def test_who_works_is_waited_for_and_who_hangs_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("support.waiting.time", _Clock())
     work, asked = count(), count()
     wait_until(lambda: next(asked) > 30, "the end", timeout_seconds=0.1, progress=lambda: next(work))
     with pytest.raises(TimeoutError, match="the end"):
