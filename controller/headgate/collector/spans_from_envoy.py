@@ -1,7 +1,8 @@
 """Envoy's spans as OpenTelemetry's conventions have them. Pure.
 
 Envoy's tracer knows texts alone, and of an attempt that failed no more than its status and flags: counts become
-numbers, the list of finish reasons a list, and such an attempt gets its `error.type` and an error's status.
+numbers, the list of finish reasons a list, parameters of a request an attribute each, and such an attempt gets its
+`error.type` and an error's status.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-from headgate.contract.otel import Limits
+from headgate.contract.otel import PARAMETERS, Limits
 from headgate.ledger.errors import BY_FLAG, ErrorKind
 from headgate.runtime.otlp.wire import STATUS_ERROR, limit
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -39,6 +40,19 @@ _NUMBERS: Final = frozenset(
 _DIGITS_MAX: Final = 18
 """Of a number that a span can hold."""
 _TRUTHS: Final = frozenset({gen_ai.GEN_AI_REQUEST_STREAM, "error", "canceled"})
+_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "max_tokens": gen_ai.GEN_AI_REQUEST_MAX_TOKENS,
+        "temperature": gen_ai.GEN_AI_REQUEST_TEMPERATURE,
+        "top_p": gen_ai.GEN_AI_REQUEST_TOP_P,
+        "top_k": gen_ai.GEN_AI_REQUEST_TOP_K,
+        "frequency_penalty": gen_ai.GEN_AI_REQUEST_FREQUENCY_PENALTY,
+        "presence_penalty": gen_ai.GEN_AI_REQUEST_PRESENCE_PENALTY,
+        "seed": gen_ai.GEN_AI_REQUEST_SEED,
+        "n": gen_ai.GEN_AI_REQUEST_CHOICE_COUNT,
+    }
+)
+_read_parameters: Final = msgspec.json.Decoder(dict[str, int | float]).decode
 _LISTS: Final = frozenset({gen_ai.GEN_AI_RESPONSE_FINISH_REASONS})
 _read_list: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _FLAGS: Final[Mapping[str, str]] = MappingProxyType(
@@ -98,8 +112,10 @@ def _mend(span: Any) -> None:
             pair.value.bool_value = pair.value.string_value == "true"
         elif key in _LISTS:
             _tell_list(pair.value)
-        elif key == "response_flags":
+        elif key in ("response_flags", PARAMETERS):
             texts[key] = pair.value.string_value
+    if PARAMETERS in texts:
+        _tell_parameters(span, texts[PARAMETERS])
     if span.kind == _CLIENT and not span.name.startswith(_ASYNC):
         _tell_error(span, attempt_error(texts.get("http.status_code", ""), texts.get("response_flags", "")))
 
@@ -111,6 +127,19 @@ def _tell_list(value: Any) -> None:
         value.array_value.SetInParent()
         for text in texts:
             value.array_value.values.add(string_value=text)
+
+
+def _tell_parameters(span: Any, text: str) -> None:
+    """Each by itself; a text that cannot be read stays what it is."""
+    with suppress(msgspec.DecodeError):
+        for name, value in _read_parameters(text).items():
+            told = span.attributes.add(key=_PARAMETERS.get(name, f"{PARAMETERS}.{name}")).value
+            if isinstance(value, int) and abs(value) < 10**_DIGITS_MAX:
+                told.int_value = value
+            else:
+                told.double_value = value
+        for pair in [pair for pair in span.attributes if pair.key == PARAMETERS]:
+            span.attributes.remove(pair)
 
 
 def attempt_error(status: str, flags: str) -> str:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+import msgspec
 from headgate.contract import metadata as keys
 from headgate.contract.facts import BackendFacts
 from headgate.extproc.events import Namespaces, Value
+from headgate.llm import openinference
 from headgate.llm.exchange import ResponseTranslation, UpstreamRequest
 from headgate.llm.losses import format_losses
 from headgate.llm.marks import FINISH_WORDS, Marks
@@ -42,6 +44,14 @@ def names(facts: BackendFacts, request: UpstreamRequest) -> dict[str, Value]:
     if request.losses:
         ours[keys.LOSSES] = format_losses(request.losses)
     return ours
+
+
+def parameters(request: UpstreamRequest) -> str:
+    """How its answer is to be drawn, as JSON; empty where nothing is said, or nobody read it."""
+    if request.sampling is None:
+        return ""
+    said = openinference.parameters(request.max_tokens, request.sampling)
+    return msgspec.json.encode(said).decode() if said else ""
 
 
 @lru_cache(maxsize=4096)

@@ -32,7 +32,7 @@ class Tap:
     def asked(self, body: bytes, headers: Mapping[str, str], *, captured: bool) -> None:
         """The client's request, before it is translated; `captured` says that its operation is one of those."""
         self.traceparent = headers.get("traceparent", "")
-        self.wanted = captured and _is_sampled(self.traceparent)
+        self.wanted = captured and is_sampled(self.traceparent)
         if self.wanted:
             self.path = headers.get(":path", "")
             self.request = bytes(body) if len(body) <= TAPPED_BYTES_MAX else None
@@ -58,6 +58,7 @@ class Tap:
         return len(self.request or b"") + len(self.answer)
 
 
-def _is_sampled(traceparent: str) -> bool:
+def is_sampled(traceparent: str) -> bool:
+    """Whether the trace is kept."""
     found = _TRACEPARENT.fullmatch(traceparent)
     return found is not None and bool(int(found[1], 16) & _SAMPLED)

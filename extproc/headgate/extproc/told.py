@@ -132,17 +132,8 @@ def _value(name: str, told: Told) -> Iterator[tuple[str, Value]]:
 
 
 def _parameters(told: Told) -> str:
-    sampling = told.asked.sampling
-    known: Mapping[str, Json] = {
-        "model": told.report.request_model,
-        "max_tokens": told.asked.max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "frequency_penalty": sampling.frequency_penalty,
-        "presence_penalty": sampling.presence_penalty,
-        "seed": sampling.seed,
-        "n": sampling.candidates,
-        "stop": told.stop or None,
-    }
-    return msgspec.json.encode({name: value for name, value in known.items() if value is not None}).decode()
+    said: dict[str, Json] = {"model": told.report.request_model}
+    said |= openinference.parameters(told.asked.max_tokens, told.asked.sampling)
+    if told.stop:
+        said["stop"] = told.stop
+    return msgspec.json.encode(said).decode()

@@ -46,8 +46,8 @@ from headgate.extproc.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
-from headgate.extproc.published import UNTIMED, Clock, Pace, counts, marked, names
-from headgate.extproc.tap import Tap
+from headgate.extproc.published import UNTIMED, Clock, Pace, counts, marked, names, parameters
+from headgate.extproc.tap import Tap, is_sampled
 from headgate.llm import planning
 from headgate.llm.endpoints import Endpoint, lookup
 from headgate.llm.errors import ErrorDetail, RequestError, TranslationError, UpstreamError
@@ -306,8 +306,12 @@ class UpstreamSession:
         return (change, Chunk(phase=Phase.REQUEST_BODY, body=request.body, end_of_stream=end_of_stream))
 
     def _request_metadata(self, request: UpstreamRequest) -> Namespaces:
-        """Who serves this attempt: published at once, so that a request that never ends is still accounted for."""
-        return {keys.NAMESPACE: names(self._facts, request)}
+        """Who serves this attempt: published at once, so that a request that never ends is still accounted for. Where
+        it is traced, Envoy has the processor know, and its spans say how the answer is to be drawn."""
+        ours = names(self._facts, request)
+        if is_sampled(self._original_headers.get("traceparent", "")) and (said := parameters(request)):
+            return {keys.NAMESPACE: ours, keys.INTERNAL: {keys.INTERNAL_PARAMETERS: said}}
+        return {keys.NAMESPACE: ours}
 
     # Response
 

@@ -132,6 +132,8 @@ class BridgePlan:
             echo=request.echo,
             losses=losses,
             prompt_tokens=prompt_tokens(request, size),
+            max_tokens=request.max_tokens,
+            sampling=request.sampling,
         )
 
     def open_response(

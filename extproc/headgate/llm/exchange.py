@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from headgate.contract.facts import BackendFacts
-from headgate.llm.canonical import ChatRequest
+from headgate.llm.canonical import ChatRequest, Sampling
 from headgate.llm.dialects.dialect import NO_MEMO, Memo
 from headgate.llm.endpoints import NO_PATH, Endpoint, PathFacts
 from headgate.llm.losses import Loss
@@ -48,6 +48,9 @@ class UpstreamRequest:
     local: LocalCount | None = None
     """The gateway answers itself: path and body are empty."""
     losses: Sequence[Loss] = ()
+    max_tokens: int | None = None
+    sampling: Sampling | None = None
+    """Of a chat that was decoded."""
 
 
 class ResponseTranslation(Protocol):

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from headgate.llm.canonical import Sampling
 from headgate.llm.content import Json
 from headgate.llm.endpoints import Endpoint
 from headgate.llm.names import DialectName, Operation
@@ -82,6 +83,21 @@ def system(row: Endpoint) -> str:
 
 def exception_type(status: int) -> str:
     return _EXCEPTIONS.get(status, "Error")
+
+
+def parameters(max_tokens: int | None, sampling: Sampling) -> dict[str, Json]:
+    """How an answer is to be drawn, as far as the request says, in the words of OpenAI's API."""
+    known = (
+        ("max_tokens", max_tokens),
+        ("temperature", sampling.temperature),
+        ("top_p", sampling.top_p),
+        ("top_k", sampling.top_k),
+        ("frequency_penalty", sampling.frequency_penalty),
+        ("presence_penalty", sampling.presence_penalty),
+        ("seed", sampling.seed),
+        ("n", sampling.candidates),
+    )
+    return {name: value for name, value in known if value is not None}
 
 
 def tools(listed: Sequence[Json]) -> Iterator[Attribute]:

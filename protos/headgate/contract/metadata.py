@@ -16,6 +16,7 @@ INTERNAL_FACTS: Final = "facts"
 """What a script published of an answer in `NAMESPACE`, as members of a JSON object with a comma before each."""
 INTERNAL_NAMES: Final = "names"
 """On routes: what the route publishes, likewise; see `filters.published.line`."""
+INTERNAL_PARAMETERS: Final = "parameters"
 
 CREDENTIALS: Final = "headgate.credentials"
 """Says which credentials clients sent for a provider, by the header they came in; begins the names of filter state that

@@ -27,6 +27,10 @@ OPERATION_EVENT: Final = "gen_ai.client.inference.operation.details"
 """The event that tells of one call."""
 
 
+PARAMETERS: Final = "headgate.request.parameters"
+"""A request's parameters as Envoy's spans have them: one text of JSON, which the collector takes apart."""
+
+
 class Signal(StrEnum):
     TRACES = "traces"
     METRICS = "metrics"

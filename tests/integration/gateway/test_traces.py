@@ -116,7 +116,7 @@ def test_native_request(stage: Stage, receiver: OtlpReceiver) -> None:
 
 def test_translated_request(stage: Stage, receiver: OtlpReceiver) -> None:
     asked = Asked()
-    assert chat(stage, asked, "claude") == 200
+    assert chat(stage, asked, "claude", temperature=0.5, stop=["secret word"]) == 200
     spans = list(receiver.trace(asked.trace, 3))
     request = the_request(spans, asked)
     assert request["gen_ai.provider.name"] == "anthropic"
@@ -124,6 +124,9 @@ def test_translated_request(stage: Stage, receiver: OtlpReceiver) -> None:
     assert request["gen_ai.response.id"]
     assert request["gen_ai.response.finish_reasons"] == ["stop"]
     (attempt,) = attempts_of(spans, request)
+    for span in (request, attempt):
+        assert (span["gen_ai.request.max_tokens"], span["gen_ai.request.temperature"]) == (64, 0.5)
+    assert all(b"secret word" not in raw for raw in receiver.received.raw)
     assert stage["anthropic"].last.header("traceparent") == f"00-{asked.trace}-{attempt.id}-01"
     (processor,) = [span for span in spans if "ExternalProcessor" in span.name]
     assert processor.parent == request.id

@@ -51,6 +51,20 @@ def test_numbers_are_numbers() -> None:
     }
 
 
+def test_parameters_of_a_request_are_told_apart() -> None:
+    said = '{"max_tokens":64,"temperature":0.5,"seed":99999999999999999999,"n":2,"of_tomorrow":1}'
+    span = mended(message(SERVER, {"headgate.request.parameters": said}))
+    assert span.attributes == {
+        "gen_ai.request.max_tokens": 64,
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.seed": 1e20,
+        "gen_ai.request.choice.count": 2,
+        "headgate.request.parameters.of_tomorrow": 1,
+    }
+    odd = {"headgate.request.parameters": '{"stop":["x"]}'}
+    assert mended(message(SERVER, odd)).attributes == odd
+
+
 @pytest.mark.parametrize(
     ("status", "flags", "kind"),
     [

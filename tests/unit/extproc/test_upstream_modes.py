@@ -84,6 +84,16 @@ def test_an_answer_reaches_the_client_in_its_dialect_with_its_usage(mode: Mode) 
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("flags", ["01", "00", ""])
+def test_what_is_traced_tells_how_its_answer_is_drawn(mode: Mode, flags: str) -> None:
+    exchange = Exchange(open_upstream(backend()), mode)
+    headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-{flags}"} if flags else {}
+    seen = exchange.request(encoded(temperature=0.5, max_tokens=64, stop=["word"]), headers)
+    told = seen.metadata.get("headgate", {})
+    assert told == ({"parameters": '{"max_tokens":64,"temperature":0.5}'} if flags == "01" else {})
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_stream_is_timed(mode: Mode) -> None:
     moments = iter((100.0, 100.25, 100.75, 100.75, 100.75))
     exchange = Exchange(open_upstream(backend(), clock=lambda: next(moments)), mode)

@@ -43,7 +43,7 @@ from headgate.compiler.lanes import PathClass
 from headgate.compiler.lower.otlp import cluster_name, http_service
 from headgate.compiler.lower.wire import duration, extension, packed
 from headgate.contract import metadata
-from headgate.contract.otel import Convention, Exporter, Protocol, Sampler, Tag, Tracing
+from headgate.contract.otel import PARAMETERS, Convention, Exporter, Protocol, Sampler, Tag, Tracing
 from headgate.ledger.errors import BY_FLAG, ErrorKind
 from headgate.llm import openinference
 from headgate.llm.endpoints import Body, Endpoint, endpoint_named, paths
@@ -266,12 +266,14 @@ def _tags(tracing: Tracing) -> Iterator[CustomTag]:
         yield _published(gen_ai.GEN_AI_RESPONSE_ID, metadata.RESPONSE_ID)
         yield _published(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, metadata.FINISH_REASONS)
         yield _internal(gen_ai.GEN_AI_REQUEST_STREAM, metadata.INTERNAL_STREAM)
+        yield _internal(PARAMETERS, metadata.INTERNAL_PARAMETERS)
         yield from (_count(attribute, key) for attribute, key in _USAGE)
     else:
         yield formatted("openinference.span.kind", _named(KIND, openinference.span_kind, "''"))
         yield formatted("llm.system", _named(SYSTEM, openinference.system, "''"))
         yield formatted("llm.provider", provider)
         yield formatted("llm.model_name", _SENT)
+        yield _internal("llm.invocation_parameters", metadata.INTERNAL_PARAMETERS)
         yield from (_count(attribute, key) for attribute, key in _COUNTS)
     yield formatted(error_attributes.ERROR_TYPE, _ERROR_TYPE)
     yield _internal("gen_ai.original.model", metadata.INTERNAL_MODEL)

@@ -267,15 +267,15 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
     service = GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_BACKEND, value=known)])
     service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
     service.envoy_grpc.skip_envoy_headers = True  # nobody reads Envoy's own of the stream
+    traced = backend.captured or options.tracing is not None
+    namespaces = [metadata.NAMESPACE, *((metadata.INTERNAL,) if traced else ())]
     return ExternalProcessor(
         grpc_service=service,
         processing_mode=MODE,
-        forward_rules=_forwarded(backend, traced=backend.captured),
+        forward_rules=_forwarded(backend, traced=traced),
         message_timeout=duration(MESSAGE_TIMEOUT_SECONDS),
         mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
-        metadata_options=MetadataOptions(
-            receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=[metadata.NAMESPACE])
-        ),
+        metadata_options=MetadataOptions(receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=namespaces)),
     )
 
 
