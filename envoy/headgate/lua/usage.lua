@@ -45,10 +45,6 @@ local NEWS_BYTES = 256
 local EDGE_BYTES = 24
 local CONTEXTS_MAX = 4096
 local NAMESPACE = "io.envoy.ai_gateway"
-local COUNTS = { "input_tokens", "cached_input_tokens", "cache_creation_input_tokens", "output_tokens", "reasoning_tokens",
-  "total_tokens" }
-local MEMBERS = {}
-for index, name in ipairs(COUNTS) do MEMBERS[index] = ',"' .. name .. '":' end
 local QUOTE, NEWLINE, RETURN, BACKSLASH = 34, 10, 13, 92
 -- Of what the cluster tells: a path may be longer.
 local TOLD_BYTES_MAX = 256
@@ -165,13 +161,10 @@ end
 -- Envoy twice this. Where something would have to be escaped, nothing is told, and Envoy writes the line from the values: in
 -- the model, or in the request's id and path, of which the cluster tells so many bytes (clusters of before tell none).
 local function tell(metadata, state)
-  local said, counts, source, began = "", state.counts, state.source, state.began or ""
+  local said, source, began = "", state.source, state.began or ""
   if not source or #began >= TOLD_BYTES_MAX or not find(began, "/", 1, true) then return end
   if not is_plain(began) or not is_plain(state.said_model or "") then return end
-  for index = 1, #COUNTS do
-    local count = counts[COUNTS[index]]
-    if count then said = said .. MEMBERS[index] .. count end
-  end
+  for name, count in pairs(state.counts) do said = said .. ',"' .. name .. '":' .. count end
   for name, cost in pairs(state.done) do said = said .. ',"' .. name .. '":' .. cost end
   if state.said_model then said = said .. ',"response_model":"' .. state.said_model .. '"' end
   if state.ttft then said = said .. ',"token_latency_ttft":' .. state.ttft end

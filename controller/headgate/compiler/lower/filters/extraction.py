@@ -351,7 +351,9 @@ def tells(rule: ir.Rule, path_class: PathClass, options: Options) -> bool:
     kept = backend.host is HostName.DIRECT and not path_class.model_in_path
     counted = not computes(rule) and not rule.counts_prompts
     known = all(map(published.model_of, rule.matches))
-    return native and kept and counted and known and all(telemetry.is_plain(cost.key) for cost in rule.costs)
+    keys = [cost.key for cost in rule.costs]
+    named = all(telemetry.is_plain(key) and key not in metadata.USAGE_KEYS for key in keys)
+    return native and kept and counted and known and named
 
 
 def _script_of(rule: ir.Rule, path_class: PathClass, options: Options, *, processor_alone: bool = False) -> Any:
