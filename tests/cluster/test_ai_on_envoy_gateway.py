@@ -147,16 +147,7 @@ async def _guarded(stage: AiStage) -> None:
     keys = {**source, "extractFrom": [{"headers": ["x-client-key"]}]}
     policy = {**manifests.target("HTTPRoute", "chat"), "apiKeyAuth": keys}
     await stage.apply(manifests.document(ENVOY, "SecurityPolicy", "clients", policy))
-    web = await stage.web()
-    ref = {"group": "gateway.envoyproxy.io", "kind": "Backend", "name": "web"}
-    await stage.apply(
-        manifests.document(ENVOY, "Backend", "web", {"endpoints": [{"ip": {"address": POD_ADDRESS, "port": web}}]})
-    )
-    rules = [
-        {"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": [ref]} for path in ("/app", "/")
-    ]
-    spec = {"parentRefs": [{"name": "gateway"}], "rules": rules}
-    await stage.apply(manifests.document(GATEWAY, "HTTPRoute", "web", spec))
+    await stage.web_route("/app", "/")
 
 
 async def test_who_may_call_is_envoy_gateways_to_decide_and_other_routes_are_untouched(stage: AiStage) -> None:
@@ -442,12 +433,7 @@ async def test_a_route_is_applied_changed_broken_and_deleted_under_load(stage: A
 async def test_a_connection_from_before_the_first_ai_route_is_closed_after_one_answer(stage: AiStage) -> None:
     """It is served by the listener of before, which reads no bodies, with the routes of now (docs/operate.md)."""
     await stage.backend("first")
-    web = [{"ip": {"address": POD_ADDRESS, "port": await stage.web()}}]
-    await stage.apply(manifests.document(ENVOY, "Backend", "web", {"endpoints": web}))
-    ref = {"group": "gateway.envoyproxy.io", "kind": "Backend", "name": "web"}
-    rules = [{"matches": [{"path": {"type": "PathPrefix", "value": "/app"}}], "backendRefs": [ref]}]
-    spec = {"parentRefs": [{"name": "gateway"}], "rules": rules}
-    await stage.apply(manifests.document(GATEWAY, "HTTPRoute", "web", spec))
+    await stage.web_route("/app")
     await stage.start_envoy()
     await stage.until(lambda answer: answer.status_code == 200, lambda: stage.http.get("/app/x"))
     await stage.apply(manifests.route("chat", [manifests.rule("fast", manifests.ref("first"))]))

@@ -214,6 +214,17 @@ class AiStage:
         await web.TCPSite(runner, POD_ADDRESS, port := free_port()).start()
         return port
 
+    async def web_route(self, *paths: str) -> None:
+        """An HTTPRoute of the Gateway to a web server, for these paths."""
+        endpoints = [{"ip": {"address": POD_ADDRESS, "port": await self.web()}}]
+        ref = {"group": "gateway.envoyproxy.io", "kind": "Backend", "name": "web"}
+        rules = [{"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": [ref]} for path in paths]
+        spec = {"parentRefs": [{"name": "gateway"}], "rules": rules}
+        await self.apply(
+            manifests.document(ENVOY, "Backend", "web", {"endpoints": endpoints}),
+            manifests.document(GATEWAY, "HTTPRoute", "web", spec),
+        )
+
     async def start_envoy(self) -> EnvoyProcess:
         """The Gateway's Envoy."""
         self.envoy = await self.envoy_gateway.start_envoy(self.gateway)

@@ -12,6 +12,7 @@ from headgate.compiler.world import World
 from headgate.controller.extension.liveness import REMEDY, Hooks
 
 _KIND = "AIGatewayRoute"
+_PARTIAL = "PartiallyProgrammed"
 Json = Mapping[str, object]
 
 
@@ -19,6 +20,20 @@ def _gateways(world: World, name: Name) -> Iterator[str]:
     route = world.ai_gateway_routes.get(name)
     for parent in route.spec.parent_refs if route is not None else ():
         yield str(Name(parent.namespace or name.namespace, parent.name))
+
+
+def _as_told(condition: Json, shown: Json) -> Json | None:
+    """The condition that is there, where a call has told it of the object as it is; it may say more than ours."""
+    if condition.get("type") != "Programmed" or condition.get("status") != "True":
+        return None
+    listed = shown.get("conditions")
+    for each in listed if _is_list(listed) else ():
+        told = each.get("status") == "True" or each.get("reason") == _PARTIAL
+        of_now = each.get("observedGeneration") == condition.get("observedGeneration")
+        if each.get("type") == "Programmed" and told and of_now:
+            more = str(each.get("message", "")).startswith(str(condition.get("message", "")))
+            return {name: value for name, value in each.items() if name != "lastTransitionTime"} if more else condition
+    return None
 
 
 def _changed(condition: Json, state: Hooks, gateways: str, *, alone: bool) -> Json:
@@ -40,13 +55,24 @@ def _and(message: str, condition: Json) -> str:
     return joined(filter(None, (message, str(condition.get("message", "")))))
 
 
+def _nothing(status: ObjectStatus) -> Json:
+    del status
+    return {}
+
+
 def with_hooks(
-    statuses: Sequence[ObjectStatus], world: World, states: Mapping[str, Hooks], *, alone: bool
+    statuses: Sequence[ObjectStatus],
+    world: World,
+    states: Mapping[str, Hooks],
+    *,
+    alone: bool,
+    shown: Callable[[ObjectStatus], Json] = _nothing,
 ) -> tuple[ObjectStatus, ...]:
     """Statuses whose `Programmed` knows whether Envoy Gateway asks for AI routes.
 
     A route counts as programmed once any of its Gateways was asked for. `alone` is whether no replica may have been
-    asked that we know nothing of.
+    asked that we know nothing of. `shown` gives the status that a route has, if Envoy Gateway has nothing new of it to
+    ask for: it asks no new controller for what it asked one of before.
     """
     found: list[ObjectStatus] = []
     for each in statuses:
@@ -60,7 +86,10 @@ def with_hooks(
         def silent(one: Json, state: Hooks = state, names: Sequence[str] = names) -> Json:
             return _changed(one, state, ", ".join(names), alone=alone)
 
-        found.append(_with_conditions(each, silent))
+        before = shown(each)
+        found.append(
+            _with_conditions(each, lambda one, before=before, silent=silent: _as_told(one, before) or silent(one))
+        )
     return tuple(found)
 
 
@@ -82,10 +111,11 @@ def with_problems(statuses: Sequence[ObjectStatus], problems: Iterable[Problem])
 def _with_found(condition: Json, problems: Sequence[Problem]) -> Json:
     if condition.get("type") != "Programmed":
         return condition
-    said = joined(filter(None, (str(condition.get("message", "")), *dict.fromkeys(map(str, problems)))))
+    message = str(condition.get("message", ""))
+    said = joined(filter(None, dict.fromkeys((*message.split("\n"), *map(str, problems)))))
     if condition.get("status") != "True" or all(problem.served for problem in problems):
         return {**condition, "message": said}
-    return {**condition, "status": "False", "reason": "PartiallyProgrammed", "message": said}
+    return {**condition, "status": "False", "reason": _PARTIAL, "message": said}
 
 
 def _with_conditions(status: ObjectStatus, change: Callable[[Json], Json]) -> ObjectStatus:

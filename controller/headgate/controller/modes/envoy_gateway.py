@@ -11,19 +11,22 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata as packages
 from typing import Final
 
 import grpc.aio
 from headgate import lua
 from headgate.compiler.compile import Compiled
-from headgate.compiler.conditions import Diagnostic, diagnostic_order
+from headgate.compiler.conditions import Diagnostic, ObjectStatus, diagnostic_order
 from headgate.compiler.envoy_gateway.envoys import envoy_problems
+from headgate.compiler.envoy_gateway.names import INPUTS, PREFIX
 from headgate.compiler.envoy_gateway.objects import Objects, wanted_objects
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
 from headgate.compiler.envoy_gateway.sidecar import SOCKET
 from headgate.compiler.last_good import Good, compile_settled
 from headgate.compiler.options import CONTROLLER_NAME, Mode, Options
+from headgate.compiler.resources.metadata import Name
 from headgate.compiler.world import World
 from headgate.controller.certificates.installation import certificate_keeper
 from headgate.controller.cluster import Cluster, open_cluster
@@ -240,9 +243,23 @@ class _Outlet:
             liveness, elsewhere = self._hooks.liveness, self._peers.heard
             states = liveness.states(time.time(), elsewhere)
             alone = self._cluster.election is None or self._peers.complete
-            statuses = with_hooks(self._last.compiled.statuses, self._last.world, states, alone=alone)
+            statuses = with_hooks(
+                self._last.compiled.statuses,
+                self._last.world,
+                states,
+                alone=alone,
+                shown=partial(self._shown, self._last),
+            )
             envoys = envoy_problems(self._last.world, self._last.rules, self._deployed.deployed)
             self._cluster.statuses.offer(with_problems(statuses, (*envoys, *liveness.problems(elsewhere))))
+
+    def _shown(self, build: _Build, status: ObjectStatus) -> Mapping[str, object]:
+        """The status that a route has, if Envoy Gateway has read what we would write of it; else nothing."""
+        name = Name(status.key.namespace, status.key.name)
+        there = build.world.http_routes.get(name)
+        written = there.metadata.annotations.get(f"{PREFIX}{INPUTS}") if there is not None else None
+        seen = self._cluster.source.world.seen(status.key) if written == build.objects.inputs.get(str(name)) else None
+        return seen.decoded() if seen is not None and seen.uid == status.uid else {}
 
 
 async def _stop(server: grpc.aio.Server) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+import pytest
 from headgate.compiler.conditions import ObjectStatus
 from headgate.compiler.envoy_gateway.routes import Problem
 from headgate.compiler.resources.metadata import NOWHERE, Key
@@ -76,6 +77,47 @@ def test_a_route_is_programmed_once_envoy_gateway_has_asked_for_it() -> None:
 
 def test_with_other_replicas_silence_is_not_known() -> None:
     assert programmed(Hooks.NEVER_CALLED, alone=False)["status"] == "Unknown"
+
+
+def _conditions(*listed: dict[str, Any]) -> dict[str, Any]:
+    return {"conditions": [{"lastTransitionTime": "then", **each} for each in listed]}
+
+
+@pytest.mark.parametrize("state", [Hooks.WAITING, Hooks.NEVER_CALLED])
+@pytest.mark.parametrize(
+    ("shown", "wanted"),
+    [
+        ({"status": "True", "reason": "x", "message": "guarded"}, ("True", "x", "guarded")),
+        (
+            {"status": "False", "reason": "PartiallyProgrammed", "message": "closed"},
+            ("False", "PartiallyProgrammed", "closed"),
+        ),
+        ({"status": "True", "reason": "x", "message": "", "observedGeneration": 9}, None),
+        ({"status": "Unknown", "reason": "Pending", "message": ""}, None),
+        ({"status": "False", "reason": "HooksNotCalled", "message": ""}, None),
+        ({"status": "True", "reason": "x", "message": "", "type": "Accepted"}, None),
+        ({}, None),
+    ],
+)
+def test_what_a_call_told_stands_after_a_restart(
+    state: Hooks, shown: dict[str, Any], wanted: tuple[str, str, str] | None
+) -> None:
+    """Envoy Gateway does not ask again for what it asked the process before."""
+    before = _conditions({"type": "Programmed", **shown}) if shown else {}
+    (found,) = with_hooks([status()], world(), {GATEWAY: state}, alone=True, shown=lambda _: before)
+    condition, accepted = cast("list[dict[str, Any]]", found.status["conditions"])
+    assert accepted["status"] == "True"
+    assert "lastTransitionTime" not in condition
+    said = (condition["status"], condition["reason"], condition["message"])
+    assert said == wanted if wanted is not None else condition == programmed(state)
+
+
+def test_a_condition_that_stands_does_not_say_anything_twice() -> None:
+    problem = Problem("default/chat", "rule 1 is guarded", served=True)
+    before = _conditions({"type": "Programmed", "status": "True", "reason": "x", "message": str(problem)})
+    waiting = with_hooks([status()], world(), {GATEWAY: Hooks.WAITING}, alone=True, shown=lambda _: before)
+    (found,) = with_problems(waiting, [problem])
+    assert cast("list[dict[str, Any]]", found.status["conditions"])[0]["message"] == "rule 1 is guarded"
 
 
 def told(*problems: Problem) -> dict[str, Any]:
