@@ -18,14 +18,15 @@ from support.kube import (
     MISSING,
     Access,
     Kube,
-    KubeProcess,
     Object,
     access_from_kubeconfig,
+    crds_served,
     install_crds,
     read_crds,
     tools_directory,
     unique_name,
 )
+from support.kube_seed import kube_with_gateway_crds
 
 T = TypeVar("T")
 GATEWAY_CRDS = ("gateways.gateway.networking.k8s.io", "backends.gateway.envoyproxy.io")
@@ -43,7 +44,7 @@ def kube_access() -> Iterator[Access]:
         return
     if tools_directory() is None:
         pytest.skip(MISSING)
-    with tempfile.TemporaryDirectory(prefix="hg-") as directory, KubeProcess(Path(directory)) as server:
+    with tempfile.TemporaryDirectory(prefix="hg-") as directory, kube_with_gateway_crds(Path(directory)) as server:
         yield server.access
 
 
@@ -66,9 +67,9 @@ async def namespace(kube: Kube) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 def gateway_crds(kube_access: Access) -> None:
-    """The CRDs of Gateway API and Envoy Gateway (6 to 10 s, once); a cluster of KUBECONFIG must have them."""
+    """The CRDs of Gateway API and Envoy Gateway; a cluster of KUBECONFIG must have them."""
     if tools := tools_directory():
-        _install(kube_access, read_crds(tools / "crds.json"))
+        _elsewhere(_served(kube_access, read_crds(tools / "crds.json")))
     elif missing := _elsewhere(_missing(kube_access, GATEWAY_CRDS)):
         pytest.skip(f"the cluster of KUBECONFIG lacks {', '.join(missing)}: install Envoy Gateway there")
 
@@ -96,6 +97,11 @@ def _install(access: Access, crds: list[Object]) -> None:
             await install_crds(client, crds)
 
     _elsewhere(install())
+
+
+async def _served(access: Access, crds: Sequence[Object]) -> None:
+    async with Kube(access) as client:
+        await crds_served(client, crds)
 
 
 async def _missing(access: Access, names: Sequence[str]) -> list[str]:

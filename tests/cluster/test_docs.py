@@ -24,14 +24,14 @@ from support.kube import (
     MISSING,
     Access,
     Kube,
-    KubeProcess,
     Object,
-    install_crds,
+    crds_served,
     is_true,
     read_crds,
     reference,
     tools_directory,
 )
+from support.kube_seed import kube_with_gateway_crds
 from support.pod import Pod
 from support.waiting import wait_until
 
@@ -74,7 +74,7 @@ async def site() -> AsyncIterator[Site]:
     tools = tools_directory()
     if tools is None:
         pytest.skip(f"{MISSING}; not on a cluster of KUBECONFIG, which has what the docs install")
-    with tempfile.TemporaryDirectory(prefix="hg-") as directory, KubeProcess(Path(directory)) as server:
+    with tempfile.TemporaryDirectory(prefix="hg-") as directory, kube_with_gateway_crds(Path(directory)) as server:
         shell = Shell(
             Path(directory),
             server.access.kubeconfig,
@@ -83,7 +83,7 @@ async def site() -> AsyncIterator[Site]:
             gateway_chart=tools / "gateway-helm",
         )
         async with Kube(server.access) as kube:
-            await install_crds(kube, read_crds(tools / "crds.json"))
+            await crds_served(kube, read_crds(tools / "crds.json"))
         shell(f"kubectl create namespace {PROXIES}")
         yield Site(server.access, shell)
 

@@ -177,7 +177,8 @@ async def start_envoy_gateway(kube: Kube, directory: Path, options: EnvoyGateway
     options = options or EnvoyGatewayOptions()
     config = _configuration(controller_name, options)
     (directory / CONFIGURATION).write_text(json.dumps(config))
-    await asyncio.to_thread(_certgen, directory, kube)
+    if await kube.find("v1", "Secret", "envoy-gateway", NAMESPACE) is None:  # once on an API server
+        await asyncio.to_thread(_certgen, directory, kube)
     write_secret(await kube.get("v1", "Secret", "envoy-gateway", NAMESPACE), CERTS)
     child = await asyncio.to_thread(partial(_start, directory, kube, older=options.older))
     gateway = EnvoyGateway(child, kube, directory, controller_name, older=options.older)

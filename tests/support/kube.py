@@ -445,17 +445,25 @@ def unique_name(prefix: str) -> str:
 
 
 async def install_crds(kube: Kube, crds: Sequence[Object]) -> None:
-    """Applies CRDs at the same time and returns once the API server serves them all."""
+    """Applies CRDs and returns once the API server serves them all."""
+    few = asyncio.Semaphore(4)  # it is its CPU that they take, and a request that waits for long is given up
 
     async def install(crd: Object) -> None:
-        await kube.apply(crd)
+        async with few:
+            await kube.apply(crd)
         await kube.wait_for(crd, is_true("Established"), f"CRD {crd['metadata']['name']}")
+
+    await asyncio.gather(*(install(crd) for crd in crds))
+    await crds_served(kube, crds)
+
+
+async def crds_served(kube: Kube, crds: Sequence[Object]) -> None:
+    """Returns once the API server serves these CRDs, which it has."""
+    for crd in crds:
         spec = crd["spec"]
         for version in spec["versions"]:
             if version["served"]:
                 await kube.collection(f"{spec['group']}/{version['name']}", spec["names"]["kind"])
-
-    await asyncio.gather(*(install(crd) for crd in crds))
 
 
 def read_crds(*paths: Path) -> list[Object]:
