@@ -290,7 +290,7 @@ class AiStage:
         return client
 
     def access(self, wanted: Callable[[Mapping[str, Any]], bool], count: int = 1) -> list[dict[str, Any]]:
-        """Lines of the access log, once there are `count`: Envoy writes them out every 10 s, or when it is full."""
+        """Lines of the access log, once there are `count`."""
 
         def found() -> list[dict[str, Any]] | None:
             lines = self.access_log_path.read_text().splitlines() if self.access_log_path.exists() else []

@@ -107,7 +107,8 @@ class EnvoyGateway:
         said = _arguments(deployment)
         bootstrap = _bootstrap(said, directory, node=f"envoy-{len(self._envoys)}")
         drain = [part for name, value in said.items() if name.startswith("--drain-") for part in (name, value)]
-        envoy = await asyncio.to_thread(partial(EnvoyProcess, bootstrap, directory, arguments=drain, **options))
+        arguments = [*drain, "--file-flush-interval-msec", "200"]  # 10 s otherwise, for which tests would wait
+        envoy = await asyncio.to_thread(partial(EnvoyProcess, bootstrap, directory, arguments=arguments, **options))
         self._envoys.append(envoy)
         return envoy
 
