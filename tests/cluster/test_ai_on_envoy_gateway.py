@@ -113,7 +113,7 @@ async def test_clients_of_any_dialect_reach_their_models(stage: AiStage) -> None
     lines = stage.access(lambda line: line["model"] == "claude", count=3)
     assert lines[0]["metadata"]["total"] > 0
     assert lines[0]["metadata"]["ai_service_backend_name"] == f"{stage.namespace}/claude"
-    fast = stage.access(lambda line: line["model"] == "fast")[0]
+    fast = stage.access(lambda line: (line["model"], line["status"]) == ("fast", 200))[0]  # not while it was awaited
     assert fast["metadata"]["model_name_override"] == "real-1"
 
 

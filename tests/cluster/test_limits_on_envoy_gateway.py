@@ -56,7 +56,9 @@ async def stage(
     """`failClosed` as the parameter says."""
     values = "config.envoyGateway.rateLimit"
     config = envoy_gateway_config(
-        f"{values}.backend.redis.url=localhost:{redis_server.port}", f"{values}.failClosed={str(request.param).lower()}"
+        f"{values}.backend.redis.url=localhost:{redis_server.port}",
+        f"{values}.failClosed={str(request.param).lower()}",
+        f"{values}.timeout=5s",  # of 20 ms, a busy machine makes a failure
     )
     directory = short_path / "stage"
     directory.mkdir()
