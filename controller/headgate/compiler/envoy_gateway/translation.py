@@ -3,9 +3,9 @@
     Envoy Gateway's lists + Rules ──► translate ──► lists, problems
 
 What holds nothing of ours passes as the bytes that it came in. Equal input gives equal output, and the memo of the
-translation before saves work. One thing it adds: clusters of ours that were in its answer and are in this one's no more
-stay for this answer, with their secrets, since Envoy Gateway tells Envoy of clusters before routes. It never raises for
-what an object says: what cannot be made is left out, or answers an error, and is reported.
+translation before saves work. One thing it adds: clusters of ours that were in an answer before and are needed no more
+stay for some seconds, with their secrets, since Envoy Gateway tells Envoy of clusters before routes. It never raises
+for what an object says: what cannot be made is left out, or answers an error, and is reported.
 """
 
 import re
@@ -47,7 +47,9 @@ OWN_ROUTES = "an AIGatewayRoute for each of these Gateways, or the same GatewayC
 TRACE = "in the EnvoyProxy, spec.telemetry.tracing: {provider: {backendRefs: [{name: otel-collector, port: 4317}]}}"
 REPORT = "reporting it: this is a mistake of Headgate's"
 LEAVING_MAX = 128
-"""So many clusters (0.5 MB) stay for an answer more: an answer must not outgrow what Envoy Gateway takes."""
+"""So many clusters (0.5 MB) stay at most: an answer must not outgrow what Envoy Gateway takes."""
+LEAVING_SECONDS = 10.0
+"""For so long answers have what leaves. Several may follow each other before a busy Envoy has read the first."""
 _MARK = GENERATED.encode()
 _INPUTS_IN_BYTES = re.compile(INPUTS.encode() + rb"\x12.\x1a.([0-9a-f]{32})", re.DOTALL)
 """An entry of a Struct: the key, then a Value with a string."""
@@ -79,11 +81,14 @@ class Added:
     clusters: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     secrets: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
-    def leaving(self, now: "Added") -> "Added":
-        """What of this is not in `now`."""
-        clusters = {name: data for name, data in self.clusters.items() if name not in now.clusters}
-        secrets = {name: data for name, data in self.secrets.items() if name not in now.secrets}
-        return Added(dict(islice(clusters.items(), LEAVING_MAX)), secrets)
+    def without(self, other: "Added") -> "Added":
+        """What of this is not in the other, by name."""
+        clusters = {name: data for name, data in self.clusters.items() if name not in other.clusters}
+        secrets = {name: data for name, data in self.secrets.items() if name not in other.secrets}
+        return Added(clusters, secrets)
+
+    def bounded(self) -> "Added":
+        return Added(dict(islice(self.clusters.items(), LEAVING_MAX)), self.secrets)
 
 
 @dataclass(slots=True)
@@ -91,7 +96,11 @@ class Memo:
     """What the last translation of a Gateway made; replaced by the next."""
 
     added: Added = field(default_factory=Added)
-    """Without what stayed of the answer before."""
+    """What the answer needs of ours."""
+    leaving: Added = field(default_factory=Added)
+    """What it has besides, since it was needed before."""
+    left_at: float = 0.0
+    """When some of that was needed last."""
     routes: RouteMemo = field(default_factory=RouteMemo)
     clusters: dict[str, RuleClusters] = field(default_factory=dict[str, RuleClusters])
     """By rule."""
@@ -243,13 +252,15 @@ def _captured(rules: Iterable[KnownRule]) -> Iterator[str]:
     return (known.rule.route for known in rules if any(backend.captured for backend in known.rule.backends))
 
 
-def translate(lists: Lists, rules: Rules, options: Options, memo: Memo | None = None) -> tuple[Translated, Memo]:
-    """The answer to Envoy Gateway, and the memo for the next time."""
+def translate(
+    lists: Lists, rules: Rules, options: Options, memo: Memo | None = None, *, now: float = 0.0
+) -> tuple[Translated, Memo]:
+    """The answer to Envoy Gateway, and the memo for the next time. `now`: seconds of a clock that only goes forward."""
     before, fresh = memo or Memo(), Memo()
     made = [_configuration(data, rules, options, before, fresh) for data in lists.routes]
     found = [each for each in made if each is not None]
     if not found:
-        return Translated(_with(lists, before.added.leaving(fresh.added))), fresh
+        return Translated(_with(lists, _leaving(before, fresh, now))), fresh
     served, disputed = _agreed(known for each in found for known in each.rules)
     clusters, fresh.added = _clusters(lists.clusters, served, options, before, fresh)
     answer = Lists(
@@ -266,8 +277,17 @@ def translate(lists: Lists, rules: Rules, options: Options, memo: Memo | None = 
     ]
     told = (problem for each in found for problem in each.problems)
     problems = tuple(dict.fromkeys([*told, *failed, *disputed, *_not_captured(found, lists.listeners)]))
-    answer = _with(_with(answer, fresh.added), before.added.leaving(fresh.added))
+    answer = _with(_with(answer, fresh.added), _leaving(before, fresh, now))
     return Translated(answer, gateways, problems), fresh
+
+
+def _leaving(before: Memo, fresh: Memo, now: float) -> Added:
+    """What stays of the answers before, which is noted in `fresh`."""
+    left = before.added.without(fresh.added)
+    fresh.left_at = now if left != Added() else before.left_at
+    older = before.leaving.without(fresh.added) if now - before.left_at < LEAVING_SECONDS else Added()
+    fresh.leaving = Added(left.clusters | older.clusters, left.secrets | older.secrets).bounded()
+    return fresh.leaving
 
 
 def _with(lists: Lists, added: Added) -> Lists:

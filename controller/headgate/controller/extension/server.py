@@ -150,7 +150,7 @@ class ExtensionServer:
             assert served is not None
             key = _which(lists)
             translated, memo = await asyncio.to_thread(
-                translate, lists, served.rules, self._options, self._memos.get(key)
+                translate, lists, served.rules, self._options, self._memos.get(key), now=time.monotonic()
             )
             self._memos.pop(key, None)
             self._memos[key] = memo

@@ -21,7 +21,15 @@ from headgate import lua
 from headgate.compiler.compile import compile_world
 from headgate.compiler.envoy_gateway.listeners import SWITCHED, place_of
 from headgate.compiler.envoy_gateway.rules import Rules, known_rules
-from headgate.compiler.envoy_gateway.translation import LEAVING_MAX, Lists, Memo, Translated, inputs_seen, translate
+from headgate.compiler.envoy_gateway.translation import (
+    LEAVING_MAX,
+    LEAVING_SECONDS,
+    Lists,
+    Memo,
+    Translated,
+    inputs_seen,
+    translate,
+)
 from headgate.compiler.lower.filters.extraction import PATH_MODEL, USAGE_SCRIPT
 from headgate.compiler.lower.filters.security import IDENTITY
 from headgate.compiler.lower.routes import WITHHELD
@@ -392,26 +400,27 @@ CHAT = "default/openai/route/chat/rule/0/ref/0"
 GONE = "default/openai/route/gone/rule/0/ref/0"
 
 
-def test_what_goes_stays_for_one_answer_since_envoy_hears_of_clusters_before_routes() -> None:
+def test_what_goes_stays_for_some_seconds_since_envoy_hears_of_clusters_before_routes() -> None:
     routes = (theirs("chat", 0, model="m"), theirs("chat", 1, last=True), theirs("gone", 0, model="x"))
     memo = translate(lists(*routes), rules(ai_route("chat", "m"), ai_route("gone", "x")), OPTIONS)[1]
     asked, known = lists(*routes[:2]), rules(ai_route("chat", "m"))
-    leaving, memo = translate(asked, known, OPTIONS, memo)
-    assert cluster_names(leaving) == {"headgate-extproc", CHAT, GONE}
-    assert not [each for each in (*posted(leaving), *posted(leaving, "x")) if "/gone/" in each.name]
-    left, _ = translate(asked, known, OPTIONS, memo)
+    for now in (100.0, 100.1, 100.0 + LEAVING_SECONDS - 1):
+        leaving, memo = translate(asked, known, OPTIONS, memo, now=now)
+        assert cluster_names(leaving) == {"headgate-extproc", CHAT, GONE}
+        assert not [each for each in (*posted(leaving), *posted(leaving, "x")) if "/gone/" in each.name]
+    left, _ = translate(asked, known, OPTIONS, memo, now=100.0 + LEAVING_SECONDS)
     assert left == translate(asked, known, OPTIONS)[0]
     assert cluster_names(left) == {"headgate-extproc", CHAT}
 
 
-def test_after_the_last_route_its_cluster_its_key_and_the_processor_stay_for_one_answer() -> None:
+def test_after_the_last_route_its_cluster_its_key_and_the_processor_stay_likewise() -> None:
     before, memo = translate(lists(theirs("chat", 0, model="m")), rules(ai_route("chat", "m")), OPTIONS)
     asked = lists(web())
     leaving, memo = translate(asked, rules(), OPTIONS, memo)
     assert cluster_names(leaving) == {"headgate-extproc", CHAT}
     assert leaving.lists.secrets == before.lists.secrets != ()
     assert (leaving.lists.routes, leaving.lists.listeners) == (asked.routes, asked.listeners)
-    assert translate(asked, rules(), OPTIONS, memo)[0].lists == asked
+    assert translate(asked, rules(), OPTIONS, memo, now=LEAVING_SECONDS)[0].lists == asked
 
 
 def test_only_so_many_clusters_stay() -> None:
