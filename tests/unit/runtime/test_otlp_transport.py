@@ -208,11 +208,11 @@ async def test_offered_again_where_that_may_help(receiver: Receiver) -> None:
 
 
 async def test_all_tries_have_one_time(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BACKOFF_SECONDS_FIRST", 0.02)
+    monkeypatch.setattr(module, "BACKOFF_SECONDS_FIRST", 0.1)
     receiver.statuses = [503] * 100
     opened = open_transport(receiver.destination(), Signal.TRACES)
-    with pytest.raises(SendError, match="503"):
-        await send_patiently(opened, MESSAGE, 0.2, asyncio.Event())
+    with pytest.raises(SendError, match=r"503|not sent within"):  # the time may end during a try
+        await send_patiently(opened, MESSAGE, 1.0, asyncio.Event())
     assert 1 <= len(receiver.bodies) < 10, "ever more rarely"
     await opened.close()
 

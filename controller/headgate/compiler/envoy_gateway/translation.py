@@ -286,7 +286,8 @@ def _leaving(before: Memo, fresh: Memo, now: float) -> Added:
     left = before.added.without(fresh.added)
     fresh.left_at = now if left != Added() else before.left_at
     older = before.leaving.without(fresh.added) if now - before.left_at < LEAVING_SECONDS else Added()
-    fresh.leaving = Added(left.clusters | older.clusters, left.secrets | older.secrets).bounded()
+    clusters, secrets = {**left.clusters, **older.clusters}, {**left.secrets, **older.secrets}
+    fresh.leaving = Added(clusters, secrets).bounded()
     return fresh.leaving
 
 
