@@ -18,12 +18,9 @@ from google.protobuf.struct_pb2 import Struct
 from headgate.collector.asked import asked_of
 from headgate.contract import metadata
 from headgate.ledger.entry import Entry, Value
-from headgate.ledger.record import NO_TOKENS, Tokens
-from headgate.pb.token_usage_pb2 import TokenUsage
 
 SERVICE: Final = "envoy.service.accesslog.v3.AccessLogService"
 METHOD: Final = f"/{SERVICE}/StreamAccessLogs"
-_USAGE: Final = "envoy.ai.token_usage"
 _GATEWAYS: Final = "httproute/"
 PATH_MAX: Final = 256
 """Of a path, for its class."""
@@ -46,7 +43,7 @@ def read_message(data: bytes, root: str = "") -> tuple[str, list[Entry]]:
 
 def _entry(entry: HTTPAccessLogEntry, root: str) -> Entry:
     common, request, response = entry.common_properties, entry.request, entry.response
-    published, internal, extracted, model = _metadata(common)
+    published, internal = _metadata(common)
     tags = common.custom_tags
     text = tags.get(metadata.TAG_FIRST_BODY, "")
     first_body = int(text) * 1_000 if text.isdecimal() else None
@@ -79,8 +76,6 @@ def _entry(entry: HTTPAccessLogEntry, root: str) -> Entry:
         published=published,
         internal=internal,
         headers=dict(request.request_headers) if request.request_headers else _NO_HEADERS,
-        extracted=extracted,
-        extracted_model=model,
     )
 
 
@@ -129,21 +124,17 @@ def _flags(flags: ResponseFlags) -> tuple[str, ...]:
     return tuple(field.name for field, _ in flags.ListFields())
 
 
-def _metadata(common: AccessLogCommon) -> tuple[Mapping[str, Value], Mapping[str, Value], Tokens, str]:
-    """What users read, what our filters told each other, what Envoy counted, and the model that it saw.
+def _metadata(common: AccessLogCommon) -> tuple[Mapping[str, Value], Mapping[str, Value]]:
+    """What users read, and what our filters told each other.
 
     Nothing else is read: there may be credentials in the rest.
     """
     if not common.HasField("metadata"):
-        return _NOTHING, _NOTHING, NO_TOKENS, ""
-    found = common.metadata
-    values, typed = found.filter_metadata, found.typed_filter_metadata
+        return _NOTHING, _NOTHING
+    values = common.metadata.filter_metadata
     published = _values(values[metadata.NAMESPACE]) if metadata.NAMESPACE in values else _NOTHING
     internal = _values(values[metadata.INTERNAL]) if metadata.INTERNAL in values else _NOTHING
-    if _USAGE not in typed:
-        return published, internal, NO_TOKENS, ""
-    usage = TokenUsage.FromString(typed[_USAGE].value)
-    return published, internal, _tokens(usage), usage.model
+    return published, internal
 
 
 def _values(values: Struct) -> Mapping[str, Value]:
@@ -159,20 +150,3 @@ def _values(values: Struct) -> Mapping[str, Value]:
         elif texts := tuple(each.string_value for each in value.list_value.values if each.string_value):
             found[key] = texts
     return found
-
-
-def _tokens(usage: TokenUsage) -> Tokens:
-    read, written = usage.input_token_details, usage.output_token_details
-    given = usage.HasField
-    input_tokens = usage.input_tokens.value if given("input_tokens") else None
-    output_tokens = usage.output_tokens.value if given("output_tokens") else None
-    if input_tokens is None and output_tokens is None:
-        return NO_TOKENS
-    return Tokens(
-        input=input_tokens,
-        cached_input=read.cached_tokens.value if read.HasField("cached_tokens") else None,
-        cache_creation_input=read.cache_creation_tokens.value if read.HasField("cache_creation_tokens") else None,
-        output=output_tokens,
-        reasoning=written.reasoning_tokens.value if written.HasField("reasoning_tokens") else None,
-        total=(input_tokens or 0) + (output_tokens or 0),  # embeddings set no total; counts are inclusive
-    )

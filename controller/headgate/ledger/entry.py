@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import msgspec
-from headgate.ledger.record import NO_TOKENS, Tokens
 
 Value = str | float | bool | tuple[str, ...]
 
@@ -48,6 +47,3 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Metadata that our filters tell each other."""
     headers: Mapping[str, str] = {}
     """The request headers that the log was asked for."""
-    extracted: Tokens = NO_TOKENS
-    """The counts that Envoy read by itself."""
-    extracted_model: str = ""

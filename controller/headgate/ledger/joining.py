@@ -144,23 +144,22 @@ def _texts(values: Mapping[str, Value], key: str) -> tuple[str, ...]:
     return value if isinstance(value, tuple) else ()
 
 
-def _count(values: Mapping[str, Value], key: str, otherwise: int | None) -> int | None:
+def _count(values: Mapping[str, Value], key: str) -> int | None:
     value = values.get(key)
-    return int(value) if isinstance(value, float) else otherwise
+    return int(value) if isinstance(value, float) else None
 
 
 def _tokens(entry: Entry) -> Tokens:
-    """What was published as it passed counts; else what Envoy read at the end."""
-    published, extracted = entry.published, entry.extracted
+    published = entry.published
     if metadata.INPUT_TOKENS not in published and metadata.OUTPUT_TOKENS not in published:
-        return extracted
+        return NO_TOKENS
     found = Tokens(
-        input=_count(published, metadata.INPUT_TOKENS, extracted.input),
-        cached_input=_count(published, metadata.CACHED_INPUT_TOKENS, extracted.cached_input),
-        cache_creation_input=_count(published, metadata.CACHE_CREATION_INPUT_TOKENS, extracted.cache_creation_input),
-        output=_count(published, metadata.OUTPUT_TOKENS, extracted.output),
-        reasoning=_count(published, metadata.REASONING_TOKENS, extracted.reasoning),
-        total=_count(published, metadata.TOTAL_TOKENS, extracted.total),
+        input=_count(published, metadata.INPUT_TOKENS),
+        cached_input=_count(published, metadata.CACHED_INPUT_TOKENS),
+        cache_creation_input=_count(published, metadata.CACHE_CREATION_INPUT_TOKENS),
+        output=_count(published, metadata.OUTPUT_TOKENS),
+        reasoning=_count(published, metadata.REASONING_TOKENS),
+        total=_count(published, metadata.TOTAL_TOKENS),
     )
     if published.get(metadata.USAGE_SOURCE) != UsageSource.ESTIMATED or found.input is not None:
         return found
@@ -223,7 +222,7 @@ def make_record(
         team=settings.prices.teams.get(client, "") or (dict(labels).get(TEAM, "") if labels else ""),
         original_model=model,
         request_model=_text(published, metadata.MODEL_NAME_OVERRIDE) or model,
-        response_model=_text(published, metadata.RESPONSE_MODEL) or entry.extracted_model,
+        response_model=_text(published, metadata.RESPONSE_MODEL),
         response_id=_text(published, metadata.RESPONSE_ID),
         finish_reasons=_texts(published, metadata.FINISH_REASONS),
         status=entry.status,

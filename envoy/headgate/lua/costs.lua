@@ -5,11 +5,13 @@
 -- "x-headgate-cost-<index>" (header_mutation); only Lua can write a number into metadata at the end of a response.
 
 local NAMESPACE = "io.envoy.ai_gateway"
+-- What bandwidth_limit tells of an answer that took a millisecond or more, and of one that it held up.
+local DELAYS = { "bandwidth-response-delay-ms", "bandwidth-response-filter-delay-ms" }
 
 function envoy_on_response(h)
   local trailers = h:trailers()
   if not trailers then return end
-  trailers:remove("bandwidth-response-delay-ms")
+  for _, name in ipairs(DELAYS) do trailers:remove(name) end
   local metadata = h:streamInfo():dynamicMetadata()
   local source = (metadata:get(NAMESPACE) or {}).usage_source
   for index, key in ipairs(h:filterContext():get("keys")) do

@@ -17,6 +17,7 @@ from support.ext_proc_streams import backend
 
 IMAGE = "aGVsbG8="
 KEY = "sk-proj-abcDEF0123456789"
+TOOL = {"type": "function", "function": {"name": "pay", "parameters": {"type": "object"}}}
 REQUEST = {
     "model": "gpt",
     "temperature": 0.5,
@@ -24,7 +25,7 @@ REQUEST = {
     "top_p": 0.9,
     "seed": 7,
     "stop": ["END", KEY],
-    "tools": [{"type": "function", "function": {"name": "pay", "parameters": {"type": "object"}}}],
+    "tools": [TOOL],
     "messages": [
         {"role": "system", "content": "Be kind."},
         {
@@ -124,7 +125,7 @@ def test_openinference() -> None:
     assert span.name == "ChatCompletion"
     assert starting(span, "llm.input_messages") == SAID
     assert starting(span, "llm.output_messages") == ANSWERED
-    assert json.loads(str(span.attributes["llm.tools.0.tool.json_schema"])) == REQUEST["tools"][0]  # type: ignore[index]
+    assert json.loads(str(span.attributes["llm.tools.0.tool.json_schema"])) == TOOL
     assert json.loads(str(span.attributes["llm.invocation_parameters"])) == {
         "model": "gpt-sent",
         "max_tokens": 64,

@@ -28,8 +28,12 @@ def served(**changes: object) -> Entry:
         cluster=BACKEND,
         attempts=1,
         internal={metadata.INTERNAL_MODEL: "gpt"},
-        extracted=COUNTED,
-        extracted_model="gpt-2025",
+        published={
+            metadata.INPUT_TOKENS: 11.0,
+            metadata.OUTPUT_TOKENS: 7.0,
+            metadata.TOTAL_TOKENS: 18.0,
+            metadata.RESPONSE_MODEL: "gpt-2025",
+        },
     )
     return msgspec.structs.replace(entry, **changes)
 

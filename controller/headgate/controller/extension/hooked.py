@@ -55,18 +55,13 @@ def _and(message: str, condition: Json) -> str:
     return joined(filter(None, (message, str(condition.get("message", "")))))
 
 
-def _nothing(status: ObjectStatus) -> Json:
-    del status
-    return {}
-
-
 def with_hooks(
     statuses: Sequence[ObjectStatus],
     world: World,
     states: Mapping[str, Hooks],
     *,
     alone: bool,
-    shown: Callable[[ObjectStatus], Json] = _nothing,
+    shown: Callable[[ObjectStatus], Json] = lambda _: {},
 ) -> tuple[ObjectStatus, ...]:
     """Statuses whose `Programmed` knows whether Envoy Gateway asks for AI routes.
 
@@ -82,14 +77,12 @@ def with_hooks(
             found.append(each)
             continue
         state = Hooks.WAITING if Hooks.WAITING in known else Hooks.NEVER_CALLED
+        before, gateways = shown(each), ", ".join(names)
 
-        def silent(one: Json, state: Hooks = state, names: Sequence[str] = names) -> Json:
-            return _changed(one, state, ", ".join(names), alone=alone)
+        def changed(one: Json, state: Hooks = state, before: Json = before, gateways: str = gateways) -> Json:
+            return _as_told(one, before) or _changed(one, state, gateways, alone=alone)
 
-        before = shown(each)
-        found.append(
-            _with_conditions(each, lambda one, before=before, silent=silent: _as_told(one, before) or silent(one))
-        )
+        found.append(_with_conditions(each, changed))
     return tuple(found)
 
 

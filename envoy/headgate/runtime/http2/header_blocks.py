@@ -1,7 +1,7 @@
 """Decodes header blocks (HPACK, RFC 7541) of one peer.
 
 A block of indices and one value that is new costs a few microseconds, which matters where each call brings a value of
-its own: the library `hpack`, whose Huffman decoder this uses, takes five times as long.
+its own: the library `hpack`, whose Huffman decoder this uses, takes four times as long.
 """
 
 from collections import deque
