@@ -17,6 +17,7 @@ function envoy_on_request(h)
   if model:find("[%z\1-\31\127]") then return end
   local metadata = h:streamInfo():dynamicMetadata()
   metadata:set("headgate", "model", model)
+  metadata:set("io.envoy.ai_gateway", "model_name_override", model)
   metadata:set("headgate", "stream", ending == ":streamGenerateContent" or ending:find("stream$") ~= nil)
   h:headers():replace("x-ai-eg-model", model)
   h:clearRouteCache()

@@ -175,7 +175,8 @@ class RouterSession:
                     keys.INTERNAL_MODEL: model,
                     keys.INTERNAL_STREAM: stream,
                     keys.INTERNAL_PATH: path,
-                }
+                },
+                keys.NAMESPACE: {keys.MODEL_NAME_OVERRIDE: model},
             },
         )
         self._held = body if duplex else None
@@ -189,7 +190,7 @@ class RouterSession:
         assert change is not None, "a count was asked for"
         if event.tokens is None:
             return self._finish(change)
-        ours: dict[str, Value] = {keys.PROMPT_TOKENS: event.tokens}
+        ours: dict[str, Value] = {**change.metadata[keys.NAMESPACE], keys.PROMPT_TOKENS: event.tokens}
         return self._finish(
             Change(
                 phase=change.phase,

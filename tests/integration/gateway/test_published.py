@@ -139,6 +139,24 @@ def test_it_says_who_served(published: Mapping[str, Mapping[str, Any]], name: st
     assert said["usage_source"] == asked.source
 
 
+UNKNOWN: Mapping[str, Mapping[str, Any]] = {
+    "body": {"json": {"model": "nobody", "messages": MESSAGES}},
+    "path": {"json": {"contents": []}},
+    "form": {"data": {"model": "nobody"}, "files": {"file": ("a.wav", b"RIFF")}},
+}
+"""Where a request names its model."""
+
+
+@pytest.mark.parametrize("place", UNKNOWN)
+def test_where_no_backend_is_asked_it_says_the_model(stage: Stage, place: str) -> None:
+    paths = {"path": "/v1beta/models/nobody:generateContent", "form": "/v1/audio/transcriptions"}
+    path = f"{paths.get(place, '/v1/chat/completions')}?nobody"
+    assert stage.http.post(stage.url + path, **UNKNOWN[place]).status_code == 404
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    assert entry["metadata"] == {"model_name_override": "nobody"}
+    assert entry["original_model"] == "nobody"
+
+
 @pytest.mark.parametrize("name", ["stream", "stream, translated"])
 def test_it_says_how_fast_a_stream_was(published: Mapping[str, Mapping[str, Any]], name: str) -> None:
     said = published[name]

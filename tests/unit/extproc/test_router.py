@@ -68,7 +68,10 @@ def test_model_and_stream_are_read_and_published(
     assert change.set_headers == {"x-ai-eg-model": model, "x-ai-eg-original-path": path, "x-envoy-original-path": path}
     assert change.clear_route_cache
     assert change.body is None
-    assert change.metadata == {"headgate": {"model": model, "stream": stream, "path": path}}
+    assert change.metadata == {
+        "headgate": {"model": model, "stream": stream, "path": path},
+        "io.envoy.ai_gateway": {"model_name_override": model},
+    }
 
 
 @pytest.mark.parametrize(
@@ -111,7 +114,7 @@ def test_the_prompt_is_counted_before_the_answer() -> None:
     assert work == CountPrompt("chat-completions", "gpt-x", CHAT)
     (change,) = session.receive(PromptCounted(42))
     assert isinstance(change, Change)
-    assert change.metadata["io.envoy.ai_gateway"] == {"prompt_tokens": 42}
+    assert change.metadata["io.envoy.ai_gateway"] == {"model_name_override": "gpt-x", "prompt_tokens": 42}
     assert change.metadata["headgate"]["model"] == "gpt-x"
     assert change.set_headers["x-headgate-prompt-tokens"] == "42"
     assert change.clear_route_cache
@@ -129,7 +132,7 @@ def test_a_prompt_that_cannot_be_counted_goes_on_without_a_number() -> None:
     session, _ = route(CHAT, facts=RouterFacts(count_prompt=True))
     (change,) = session.receive(PromptCounted(None))
     assert isinstance(change, Change)
-    assert "io.envoy.ai_gateway" not in change.metadata
+    assert change.metadata["io.envoy.ai_gateway"] == {"model_name_override": "gpt-x"}
 
 
 def test_a_multipart_body_has_no_prompt_to_count() -> None:

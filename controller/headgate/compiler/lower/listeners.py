@@ -126,8 +126,7 @@ def _route_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
 def _identity(listener: ir.Listener, options: Options) -> Iterator[HttpFilter]:
     clients, selectors = _client_headers(_policies(listener)), limits.selector_headers(_rules(listener))
     queries = limits.selector_queries(_rules(listener))
-    model = published.any_model(_rules(listener))
-    found = security.identity(clients, selectors, options.header_attributes, queries=queries, model=model)
+    found = security.identity(clients, selectors, options.header_attributes, queries=queries)
     if found is not None:
         yield found
 

@@ -377,7 +377,7 @@ def _publish(route: Route, rule: ir.Rule, match: ir.Match, path_class: PathClass
     backend = rule.backends[0]
     if published.by_route(backend, options):
         lane = metadata.LANE_EXTPROC if lane_of(path_class, backend) is Lane.EXTPROC else metadata.LANE_NATIVE
-        config = published.per_route(backend, rule.route, lane=lane, model=published.model_of(match))
+        config = published.per_route(backend, rule.route, lane=lane)
         route.typed_per_filter_config[published.FILTER].CopyFrom(config)
     if extraction.tells(rule, path_class, options):
         names = published.line(backend, rule.route, model=published.model_of(match))

@@ -81,8 +81,10 @@ _SCRIPTED = frozenset((DialectName.BEDROCK_CONVERSE, DialectName.COHERE))
 """Dialects whose answers have a script of their own."""
 
 
-def _pair(key: str, *, constant: str | bool | None = None) -> JsonToMetadata.KeyValuePair:
-    result = JsonToMetadata.KeyValuePair(metadata_namespace=metadata.INTERNAL, key=key)
+def _pair(
+    key: str, *, namespace: str = metadata.INTERNAL, constant: str | bool | None = None
+) -> JsonToMetadata.KeyValuePair:
+    result = JsonToMetadata.KeyValuePair(metadata_namespace=namespace, key=key)
     result.preserve_existing_metadata_value = True  # what `path_model` read
     if isinstance(constant, bool):
         result.value.bool_value = constant
@@ -103,6 +105,7 @@ _MAX_TOKENS = (
 def request_fields(*, max_tokens: bool = False) -> HttpFilter:
     """Model, stream flag and `stream_options.include_usage` into metadata; a body that is not JSON is marked.
 
+    The model is published as well: it stands as long as no backend is asked for another one, and where none is asked.
     With `max_tokens` also how long the answer may be, which reservations need.
     """
     message = JsonToMetadata()
@@ -120,6 +123,9 @@ def request_fields(*, max_tokens: bool = False) -> HttpFilter:
         rule.on_present.CopyFrom(_pair(key))
         if key == metadata.INTERNAL_MODEL:
             rule.on_error.CopyFrom(_pair(ERROR_KEY, constant=ERROR_JSON))
+    rule = rules.rules.add()
+    rule.selectors.add(key="model")
+    rule.on_present.CopyFrom(_pair(metadata.MODEL_NAME_OVERRIDE, namespace=metadata.NAMESPACE))
     for path in _MAX_TOKENS if max_tokens else ():
         rule = rules.rules.add()
         for name in path:

@@ -3,13 +3,11 @@
     one backend of a rule    constants of its routes, by a filter of the listener (`publisher`)
     several                  each attempt says its own: the script of its cluster (`names`), or the processor
 
-The model is known to the route where that matches on it, else it is the client's until somebody says another one
-(`security.identity`). What an answer tells, and the times of a stream, the scripts that read answers add (`usage.lua`),
-or the processor.
+The model is the client's (`extraction.request_fields`) until somebody says another one. What an answer tells, and the
+times of a stream, the scripts that read answers add (`usage.lua`), or the processor.
 """
 
 import json
-from collections.abc import Iterable
 from functools import lru_cache
 
 from envoy.extensions.filters.http.set_metadata.v3.set_metadata_pb2 import Config as SetMetadata
@@ -45,18 +43,13 @@ def publisher() -> HttpFilter:
     return http_filter(FILTER, SetMetadata())
 
 
-def _values(backend: ir.Backend, route: str, lane: str, model: str) -> dict[str, str]:
-    values = names(backend, route, lane)
-    if backend.model or model:
-        values[metadata.MODEL_NAME_OVERRIDE] = backend.model or model
-    return values
-
-
 @lru_cache(maxsize=16_384)
-def per_route(backend: ir.Backend, route: str, *, lane: str, model: str) -> Any:
-    """Per-route config of `publisher` where no other backend can serve. `model` is empty where any may be asked for."""
+def per_route(backend: ir.Backend, route: str, *, lane: str) -> Any:
+    """Per-route config of `publisher` where no other backend can serve."""
+    values = names(backend, route, lane)
+    if backend.model:
+        values[metadata.MODEL_NAME_OVERRIDE] = backend.model
     message = SetMetadata()
-    values = _values(backend, route, lane, model)
     message.metadata.add(metadata_namespace=metadata.NAMESPACE, allow_overwrite=True).value.update(values)
     return packed(message)
 
@@ -64,7 +57,8 @@ def per_route(backend: ir.Backend, route: str, *, lane: str, model: str) -> Any:
 def line(backend: ir.Backend, route: str, *, model: str) -> str:
     """The same as the access log writes it, with the model before it: `"original_model":"m","metadata":{"lane":…`.
     The answer's own (`metadata.INTERNAL_FACTS`) follow."""
-    values = _values(backend, route, metadata.LANE_NATIVE, model)
+    values = names(backend, route, metadata.LANE_NATIVE)
+    values[metadata.MODEL_NAME_OVERRIDE] = backend.model or model
     del values[metadata.USAGE_SOURCE]  # the answer says it
     members = json.dumps(values, separators=(",", ":"))
     return f'"original_model":{json.dumps(model)},"metadata":{members[:-1]}'
@@ -74,8 +68,3 @@ def model_of(match: ir.Match) -> str:
     """The one model that the match is for; empty where there may be several."""
     found = (each for each in match.headers if each.name == headers.MODEL and each.kind is ir.MatchKind.EXACT)
     return next((each.value for each in found), "")
-
-
-def any_model(rules: Iterable[ir.Rule]) -> bool:
-    """Whether only the request tells which model its route serves."""
-    return any(rule.ai and not all(map(model_of, rule.matches)) for rule in rules)

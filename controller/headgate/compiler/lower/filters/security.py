@@ -41,7 +41,7 @@ from google.protobuf.message import Message
 from headgate.compiler import cel, ir
 from headgate.compiler.lower.limits import header_key, query_key
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, inline, packed, regex, set_header
-from headgate.contract import headers, metadata
+from headgate.contract import metadata
 from xds.core.v3.extension_pb2 import TypedExtensionConfig as MatcherExtension
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
@@ -225,12 +225,10 @@ def identity(
     attributes: ir.Pairs = (),
     *,
     queries: Iterable[str] = (),
-    model: bool = False,
     name: str = IDENTITY,
 ) -> HttpFilter | None:
     """Who the client is, and what limits select on, from headers into metadata, out of reach of later header edits;
-    and the headers that users want in their logs, as (header, attribute). With `model` also the model, which stands as
-    long as no backend is asked for another one."""
+    and the headers that users want in their logs, as (header, attribute)."""
     message = HeaderToMetadata()
     for header in sorted(set(clients)):
         rule = message.request_rules.add(header=header, remove=header == CLIENT_HEADER)
@@ -252,10 +250,6 @@ def identity(
         rule = message.request_rules.add(header=header)
         rule.on_header_present.metadata_namespace = metadata.NAMESPACE
         rule.on_header_present.key = attribute
-    if model:
-        rule = message.request_rules.add(header=headers.MODEL)
-        rule.on_header_present.metadata_namespace = metadata.NAMESPACE
-        rule.on_header_present.key = metadata.MODEL_NAME_OVERRIDE
     if not message.request_rules:
         return None
     return http_filter(name, message)
