@@ -102,6 +102,7 @@ TYPED_MODULES = (
     "envoy.extensions.compression.gzip.decompressor.v3.gzip_pb2",
     "envoy.extensions.load_balancing_policies.least_request.v3.least_request_pb2",
     "envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2",
+    "envoy.extensions.transport_sockets.http_11_proxy.v3.upstream_http_11_connect_pb2",
     "envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2",
     "envoy.extensions.transport_sockets.tls.v3.tls_pb2",
     "envoy.extensions.upstreams.http.v3.http_protocol_options_pb2",

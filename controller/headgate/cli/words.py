@@ -12,7 +12,13 @@ def where(backend: ir.Backend) -> str:
     """A backend: what it is, at which address, what it speaks."""
     host = f" on {backend.host}" if backend.host is not HostName.DIRECT else ""
     spoken = f", {backend.dialect}{host}" if backend.dialect is not None else ""
-    return f"{backend.service} at {backend.authority}{spoken}"
+    proxy = "" if backend.proxy is None else f", through the proxy at {_host_port(backend.proxy)}"
+    return f"{backend.service} at {backend.authority}{spoken}{proxy}"
+
+
+def _host_port(endpoint: ir.Endpoint) -> str:
+    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
+    return f"{host}:{endpoint.port}"
 
 
 def match(match: ir.Match) -> str:

@@ -176,6 +176,8 @@ class Backend(Hashed):
     model: str = ""
     authority: str = ""
     tls: UpstreamTls | None = None
+    proxy: Endpoint | None = None
+    """The forward proxy between, which knows the backend by its name."""
     credential: Credential | None = None
     header_set: Pairs = ()
     header_remove: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """Clusters: one per backend of a rule, plus the processor's and the rate limit service's."""
 
+import ipaddress
 from functools import lru_cache
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
@@ -9,6 +10,10 @@ from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.config_source_pb2 import ApiVersion
 from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions, Http2ProtocolOptions
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.extensions.transport_sockets.http_11_proxy.v3.upstream_http_11_connect_pb2 import (
+    Http11ProxyUpstreamTransport,
+)
+from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.wrappers_pb2 import UInt32Value
@@ -30,6 +35,11 @@ WINDOW_BYTES_MAX = 2_147_483_647
 No filter may be told to wait: in the upstream position ext_proc then crashes Envoy 1.40 (a body above the window, or
 several above the connection's buffer, suffice). What is held is bounded by the bodies of the requests in flight.
 """
+
+
+_PROXY_ADDRESS = "envoy.http11_proxy_transport_socket.proxy_address"
+"""Where Envoy looks for the address of a proxy, in metadata."""
+_NOWHERE = ipaddress.ip_network("192.0.2.0/24")
 
 
 def _address(endpoint: ir.Endpoint) -> Address:
@@ -61,6 +71,32 @@ def _transport_socket(tls: ir.UpstreamTls, ca_file: str) -> TransportSocket:
         name.matcher.exact = tls.server_name
         context.common_tls_context.validation_context.CopyFrom(validation)
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+@lru_cache(maxsize=4096)
+def _through_proxy(tls: ir.UpstreamTls | None, ca_file: str) -> TransportSocket:
+    """In a tunnel that the proxy of the endpoints' metadata opens (HTTP CONNECT)."""
+    message = Http11ProxyUpstreamTransport()
+    if tls is not None:
+        message.transport_socket.CopyFrom(_transport_socket(tls, ca_file))
+    else:
+        message.transport_socket.name = "envoy.transport_sockets.raw_buffer"
+        message.transport_socket.typed_config.CopyFrom(packed(RawBuffer()))
+    return TransportSocket(name="envoy.transport_sockets.http_11_proxy", typed_config=packed(message))
+
+
+def _tunnelled(cluster: Cluster, proxy: ir.Endpoint) -> None:
+    """Makes the cluster's endpoints ones that are reached through the proxy.
+
+    By metadata, and not the socket's `default_proxy_address`, with which Envoy sends plain requests to the proxy as if
+    that was the backend. The proxy is told names and looks them up; Envoy, whose network may know none, needs no
+    address then, and has some that lead nowhere (RFC 5737).
+    """
+    (locality,) = cluster.load_assignment.endpoints
+    locality.metadata.typed_filter_metadata[_PROXY_ADDRESS].CopyFrom(packed(_address(proxy)))
+    for index, member in enumerate(locality.lb_endpoints):
+        if member.endpoint.hostname:
+            member.endpoint.address.socket_address.address = str(_NOWHERE[index])
 
 
 def _breakers(breaker: ir.Breaker) -> CircuitBreakers:
@@ -110,7 +146,7 @@ def _protocol(backend: ir.Backend) -> HttpProtocolOptions:
 @lru_cache(maxsize=65_536)
 def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluster:
     """The cluster of one backend of a rule. The result is shared: it must not be changed."""
-    dns = any(endpoint.is_dns for endpoint in backend.endpoints)
+    dns = backend.proxy is None and any(endpoint.is_dns for endpoint in backend.endpoints)
     cluster = Cluster(
         name=backend.name,
         type=Cluster.STRICT_DNS if dns else Cluster.STATIC,
@@ -133,7 +169,10 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
         limit = protocol.common_http_protocol_options.max_requests_per_connection
         limit.value = backend.breaker.requests_per_connection_max
     cluster.typed_extension_protocol_options[_PROTOCOL_OPTIONS].CopyFrom(packed(protocol))
-    if backend.tls is not None:
+    if backend.proxy is not None:
+        _tunnelled(cluster, backend.proxy)
+        cluster.transport_socket.CopyFrom(_through_proxy(backend.tls, options.ca_file))
+    elif backend.tls is not None:
         cluster.transport_socket.CopyFrom(_transport_socket(backend.tls, options.ca_file))
     _add_health(cluster, backend)
     return cluster

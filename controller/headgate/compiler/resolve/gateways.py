@@ -11,6 +11,7 @@ from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.attachment import ROUTE_KINDS, Route
 from headgate.compiler.resolve.backends import check_backends
 from headgate.compiler.resolve.capturing import check_capture
+from headgate.compiler.resolve.egress import check_proxy
 from headgate.compiler.resolve.leaving import check_leaving
 from headgate.compiler.resolve.limit_policies import check_limit_policies
 from headgate.compiler.resolve.quotas import check_quotas
@@ -308,6 +309,8 @@ def _check_unread(scope: Scope) -> None:
 def program(scope: Scope) -> ir.Program:
     """All ports of all Gateways. Gateways share ports; a port cannot speak HTTP and HTTPS at once."""
     check_leaving(scope)
+    for config in scope.world.gateway_configs.values():
+        check_proxy(scope, config)
     if scope.options.envoy_gateway:
         found = _rules_of_gateways(scope)
         _check_parents(scope)

@@ -11,6 +11,7 @@ from headgate.compiler.resolve.backends import ai_backend, http_backend, with_ma
 from headgate.compiler.resolve.capturing import captures_content
 from headgate.compiler.resolve.costs import with_costs
 from headgate.compiler.resolve.credentials import asked
+from headgate.compiler.resolve.egress import by_proxy
 from headgate.compiler.resolve.limit_policies import policy_limits
 from headgate.compiler.resolve.quotas import quota_limits
 from headgate.compiler.resolve.scope import Scope
@@ -143,6 +144,8 @@ def _ai_rule(
     applied = _apply(scope, route, rule.name, place, costs)
     resolved = (ai_backend(scope, route, (index, number), ref) for number, ref in enumerate(rule.backend_refs))
     usable, unavailable = asked(tuple(backend for backend in resolved if backend is not None))
+    usable, unusable = by_proxy(scope, route, usable)
+    unavailable = unavailable or unusable
     targets = policies.route_targets(route, rule.name, place.gateway, place.listener)
     found = (*policy_limits(scope, targets, usable), *quota_limits(scope, usable))
     added, costs = with_costs(found, costs)

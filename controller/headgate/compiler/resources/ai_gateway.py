@@ -404,14 +404,23 @@ class GatewayConfigExtProc(Struct, frozen=True, kw_only=True):
     """About its container in a cluster."""
 
 
+class GatewayConfigForwardProxy(Struct, frozen=True, kw_only=True):
+    """A proxy on the way to backends. It is asked in clear, and without a credential."""
+
+    address: Annotated[str, msgspec.Meta(min_length=1)]
+    """Its `IP:port` (`[IP]:port` of IPv6); Envoy takes no host name here."""
+
+
 class GatewayConfigSpec(Struct, frozen=True, kw_only=True):
     """What holds for all AI routes of a Gateway."""
 
     ext_proc: GatewayConfigExtProc | None = None
     """About the processor."""
+    forward_proxy: GatewayConfigForwardProxy | None = None
+    """Backends are reached through it, by HTTP CONNECT: it is told their names, and looks them up. Of several Gateways
+    of a route the first one's counts, for all of them."""
     global_llm_request_costs: tuple[LLMRequestCost, ...] = msgspec.field(name="globalLLMRequestCosts", default=())
     """Costs of all requests; those of a route with the same key win."""
-    refused: ClassVar[Mapping[str, str]] = {"forwardProxy": "remove it: requests are not sent through a proxy"}
 
     def violations(self) -> Iterator[Violation]:
         keys = [cost.metadata_key for cost in self.global_llm_request_costs]

@@ -162,7 +162,7 @@ FACTS: Final[Mapping[str, Facts]] = {
     ),
     "CredentialOverride": Facts(properties_min=1, properties_max={"": 1}),
     # --- GatewayConfig
-    "GatewayConfigSpec": Facts(keys={"globalLLMRequestCosts": "metadataKey"}, unread=unread.GatewayConfigUnread),
+    "GatewayConfigSpec": Facts(keys={"globalLLMRequestCosts": "metadataKey"}),
     "GatewayConfigExtProcKubernetes": Facts(
         rules=(Rule("!has(self.image) || !has(self.imageRepository)", "Either image or imageRepository can be set."),),
         field_rules={

@@ -28,23 +28,6 @@ class BackendRef(BackendObjectReference, frozen=True, kw_only=True):
     """Its share."""
 
 
-# --- GatewayConfig
-
-
-class ForwardProxy(Struct, frozen=True, kw_only=True):
-    """A proxy on the way to backends."""
-
-    address: NotEmpty
-    """Its `host:port`."""
-
-
-class GatewayConfigUnread(Struct, frozen=True, kw_only=True):
-    """What of a GatewayConfig is not read."""
-
-    forward_proxy: ForwardProxy | None = None
-    """Requests to backends go through it (HTTP CONNECT)."""
-
-
 # --- BackendSecurityPolicy
 
 
