@@ -26,6 +26,9 @@
 -- A stream that its provider ends before its end, or before anything but a comment, is ended by an error, so that no client takes
 -- it for an answer. What is dropped with its connection is reset to the client: there is no place for an event then.
 --
+-- What is fetched (a stored answer, a batch) was counted when it was asked for: an answer to a request without a body, as its cluster
+-- says in that header, counts only where it was made in the background, whose first answer tells no usage.
+--
 -- Rule: of several counts of an answer the largest is right. Streams count up; and what a model or a client wrote into an
 -- answer (a tool's input, a schema) may look like usage, but can then not make an answer cheaper.
 --
@@ -39,6 +42,8 @@ local USAGE_BYTES_MAX = 8192
 -- Of one answer. A provider's nonsense must not make a charge that Envoy cannot send, and so nothing of it.
 local COUNT_MAX = 2147483647
 local BYTES_PER_TOKEN = 4
+-- No longer is what says that an answer was made in the background, but for spaces.
+local BACKGROUND, BACKGROUND_BYTES = '"background"%s*:%s*true', 24
 -- So much is written before an estimate is published again.
 local NEWS_BYTES = 256
 -- No word that begins or ends a stream is longer.
@@ -144,8 +149,8 @@ end
 -- is over, what it is a stream of, and the end of a piece that an event goes on after; of one that is trimmed what is held of it.
 local function nothing_known(h, headers, streamed)
   local began = headers:get("x-headgate-began")
-  return { context = context_of(h), streamed = streamed, began = began, asked_at = streamed and asked_at(h, began) or nil,
-    counts = {}, done = {}, kept = "", written = 0, told = 0, over = not streamed, edge = "" }
+  return { context = context_of(h), streamed = streamed, began = began, fetched = began and began:sub(-2) == "+0",
+    asked_at = streamed and asked_at(h, began) or nil, counts = {}, done = {}, kept = "", written = 0, told = 0, over = not streamed, edge = "" }
 end
 
 -- Whether a text is JSON as it is. A loop of bytes is compiled, and costs a tenth of a pattern.
@@ -203,6 +208,7 @@ end
 
 -- Publishes the counts of an object that are new, and the costs that they are.
 local function publish(h, state, object)
+  if state.fetched then return end
   local first = not state.published
   state.published = true
   local metadata, counts, known = h:streamInfo():dynamicMetadata(), counts_of(object), state.counts
@@ -353,10 +359,18 @@ local function finish(h, state)
   if state.context.tells and state.untold then tell(h:streamInfo():dynamicMetadata(), state) end
 end
 
+-- Looks in what is fetched for whether it was made in the background.
+local function ask_origin(state, text)
+  local seen = (state.before or "") .. text
+  if find(seen, BACKGROUND) then state.fetched = false end
+  state.before = seen:sub(-BACKGROUND_BYTES)
+end
+
 -- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.
 local function read(h, state, text, ended)
   if state.kept ~= "" then text = state.kept .. text end
   state.kept = ""
+  if state.fetched then ask_origin(state, text) end
   local named = not state.model and find(text, '"model', 1, true)
   if named then state.model = match(text, '^"model%a*"%s*:%s*"([^"\\]+)"', named) end
   local at = 1

@@ -33,6 +33,8 @@ TYPES: Mapping[str, str] = {
     "/files(/.*)?": "",
     "/batches": "openai.types.BatchCreateParams",
     "/batches/.*": "",
+    "/responses/.*": "",
+    "/chat/completions/.*": "",
 }
 FORMS: Mapping[str, frozenset[str]] = {
     "/images/edits": frozenset(("model", "prompt")),
@@ -419,6 +421,51 @@ def test_files_and_batches_stay_with_the_account_that_a_header_names(stage: Stag
         ("DELETE", "/files/file-1"),
     ]
     assert not any(other.requests for each, other in stage.providers.items() if each != name)
+
+
+ASKED_ONCE = {"id": "resp_1", "object": "response", "status": "completed", "background": False, "usage": USED}
+ASKED_ASIDE = {**ASKED_ONCE, "background": True}
+"""A response that was answered when it was asked for; and one that was made in the background, so that nobody has been told
+what it used."""
+
+
+def _split(answer: Mapping[str, Any], at: int) -> Raw:
+    body = json.dumps(answer).encode()
+    return Raw(body=(body[:at], body[at:]))
+
+
+FETCHED: Mapping[str, tuple[str, str, Raw, bool]] = {
+    "a response": ("GET", "/v1/responses/resp_1", _json(**ASKED_ONCE), False),
+    "its stream": (
+        "GET",
+        "/v1/responses/resp_1?stream=true",
+        _events({"type": "response.completed", "response": ASKED_ONCE}),
+        False,
+    ),
+    "a chat": ("GET", "/v1/chat/completions/chatcmpl_1", _json(id="chatcmpl_1", usage=USED), False),
+    "a batch": ("GET", "/v1/batches/batch_1", _json(id="batch_1", object="batch", usage=USED), False),
+    "a batch that ends": ("POST", "/v1/batches/batch_1/cancel", _json(id="batch_1", object="batch", usage=USED), False),
+    "a background response": ("GET", "/v1/responses/resp_2", _json(**ASKED_ASIDE), True),
+    "a background response in two pieces": ("GET", "/v1/responses/resp_3", _split(ASKED_ASIDE, 78), True),
+    "its stream, background": (
+        "GET",
+        "/v1/responses/resp_2?stream=true",
+        _events({"type": "response.completed", "response": ASKED_ASIDE}),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FETCHED)
+def test_what_was_counted_when_it_was_asked_for_is_not_counted_when_it_is_fetched(stage: Stage, name: str) -> None:
+    method, path, answer, counted = FETCHED[name]
+    path += ("&" if "?" in path else "?") + f"name={quote(name)}"
+    stage["openai"].answer(answer)
+    assert stage.http.request(method, stage.url + path, headers={"x-account": "openai"}).status_code == 200
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    told = entry["metadata"]
+    used = {**USED, "usage_source": "reported"} if counted else {"usage_source": "none"}
+    assert {key: value for key, value in told.items() if key.endswith("tokens") or key == "usage_source"} == used
 
 
 def test_without_that_header_nobodys_files_are_served(stage: Stage) -> None:
