@@ -43,6 +43,6 @@ class LedgerFile:
 
     def sums(self) -> dict[str, int]:
         """Of the hourly rows."""
-        names = ("requests", "errors", "attempts", "input_tokens", "output_tokens", "total_tokens", "cost_micros")
+        names = ("requests", "errors", "attempts", "input_tokens", "output_tokens", "total_tokens", "cost_nanos")
         columns = ", ".join(f"SUM({name}) AS {name}" for name in names)
         return self.rows(f"SELECT {columns} FROM usage_hourly")[0]

@@ -244,7 +244,7 @@ class Account:
     cached: Counter[str] = field(default_factory=Counter)
     output: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
-    micros: Counter[str] = field(default_factory=Counter)
+    nanos: Counter[str] = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)
     _random: random.Random = field(default_factory=lambda: random.Random(7))
 
@@ -262,12 +262,12 @@ class Account:
             self.cached[model] += cached
             self.output[model] += usage.output
             self.answers[model] += 1
-            self.micros[model] += (fresh * 5 + cached + usage.output * 20 + 1) // 2
+            self.nanos[model] += (fresh * 5 + cached + usage.output * 20) * 500
         return _image(usage) if drawn else Answer(usage=usage)
 
 
 PRICES = "prices: [{model: '*', input: 2.5, cached_input: 0.5, output: 10, reasoning: 12}]"
-"""What `Account.micros` reckons with."""
+"""What `Account.nanos` reckons with."""
 
 
 def _image(usage: Usage) -> Raw:

@@ -23,7 +23,7 @@ _FORMULAS: Final = ("=", "+", "-", "@")
 
 
 def _cost(answer: Answer) -> str:
-    return f"{answer.sums['cost_micros'] / 1e6:,.4f}" + ("+" if answer.sums["unpriced"] else "")
+    return f"{answer.sums['cost_nanos'] / 1e9:,.4f}" + ("+" if answer.sums["unpriced"] else "")
 
 
 def _ms(value: float | None) -> str:
@@ -97,7 +97,7 @@ def as_json(by: Sequence[str], answers: Sequence[Answer]) -> str:
 
 
 def as_csv(by: Sequence[str], answers: Sequence[Answer]) -> str:
-    """With a header; money in millionths of a dollar, so that sums are exact."""
+    """With a header; money in billionths of a dollar, so that sums are exact."""
     out = io.StringIO()
     safe = (replace(answer, group=tuple(map(_cell, answer.group))) for answer in answers)
     rows = [_values(by, answer) for answer in safe]
@@ -111,7 +111,7 @@ FORMATS: Final[Mapping[str, Shown]] = {"table": table, "json": as_json, "csv": a
 
 PLOTTED: Final[Mapping[str, Callable[[Answer], float]]] = {
     "tokens": lambda answer: answer.sums["total_tokens"],
-    "cost": lambda answer: answer.sums["cost_micros"] / 1e6,
+    "cost": lambda answer: answer.sums["cost_nanos"] / 1e9,
     "requests": lambda answer: answer.sums["requests"],
     "errors": lambda answer: answer.sums["errors"],
     "p95": lambda answer: answer.duration_ms[95] or 0.0,

@@ -12,6 +12,7 @@ from typing import Final
 from headgate.collector.asked import asked_of
 from headgate.ledger.errors import model_known
 from headgate.ledger.joining import service_of
+from headgate.ledger.prices import unpriced
 from headgate.ledger.record import NO_TOKENS, Attempt, Tokens, UsageRecord
 from headgate.runtime.metrics import Description, Distribution, Kind, Labels, Registry
 
@@ -28,7 +29,7 @@ _MODELS: Final = ("gen_ai.original.model", "gen_ai.request.model", "gen_ai.respo
 _COMMON: Final = ("gen_ai.operation.name", "gen_ai.provider.name", *_MODELS)
 _LOSS: Final = re.compile(r"(?:^|, )([^;, ]+);(dropped|changed|emulated): ")
 _INDEX: Final = re.compile(r"\[\d+\]")
-_MICROS: Final = 1_000_000
+_NANOS: Final = 1_000_000_000
 _MS: Final = 1e-3
 
 
@@ -118,7 +119,7 @@ class Metering:
         )
         self._unpriced = registry.counter(
             "headgate.requests.unpriced",
-            "Requests with tokens and no row in the price table.",
+            "Served requests without a row in the price table.",
             ("backend", "gen_ai.request.model"),
             open_=("gen_ai.request.model",),
         )
@@ -128,7 +129,7 @@ class Metering:
             ("backend", "gen_ai.request.model", "team"),
             unit="USD",
             open_=("gen_ai.request.model", "team"),
-            parts=_MICROS,
+            parts=_NANOS,
         )
         overflow = Description(
             name="headgate.collector.series.overflow",
@@ -158,9 +159,9 @@ class Metering:
         if record.losses:
             for field, action in _LOSS.findall(record.losses):
                 self._losses.at(record.service, _INDEX.sub("[]", field), action).value += 1
-        if record.cost_micros is not None:
-            self._cost.at(record.service, record.request_model, record.team).value += record.cost_micros
-        elif record.tokens.total:
+        if record.cost_nanos is not None:
+            self._cost.at(record.service, record.request_model, record.team).value += record.cost_nanos
+        elif unpriced(record):
             self._unpriced.at(record.service, record.request_model).value += 1
 
     def _count_attempts(self, attempts: tuple[Attempt, ...]) -> None:

@@ -172,7 +172,8 @@ def _source(entry: Entry, tokens: Tokens) -> UsageSource:
     said = entry.published.get(metadata.USAGE_SOURCE)
     if said == UsageSource.ESTIMATED:
         return UsageSource.ESTIMATED
-    return UsageSource.NONE if tokens == NO_TOKENS else UsageSource.REPORTED
+    counted = tokens != NO_TOKENS or metadata.AUDIO_SECONDS in entry.published
+    return UsageSource.REPORTED if counted else UsageSource.NONE
 
 
 def _labels(entry: Entry, attributes: Labels) -> Labels:
@@ -243,7 +244,7 @@ def make_record(
     )
     if (cost := settings.prices.cost(record)) is not None:
         # nobody else has the record yet, and a copy of it costs as much as making it did
-        msgspec.structs.force_setattr(record, "cost_micros", cost.micros)
+        msgspec.structs.force_setattr(record, "cost_nanos", cost.nanos)
         msgspec.structs.force_setattr(record, "price", cost.price)
     return record
 

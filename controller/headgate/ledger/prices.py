@@ -11,6 +11,7 @@ prices:
   output: 10
   reasoning: 10            # absent: as output
   request: 0.001           # dollars, for each request that was served
+  audio_minute: 0.006      # dollars per minute of transcribed audio, where the provider counts that
 teams:
   research: [alice, ci]    # clients, as their API keys are named
 ```
@@ -28,9 +29,12 @@ from re import compile as compile_regex
 from typing import Final, NamedTuple
 
 import msgspec
+from headgate.contract import metadata
 from headgate.ledger.record import Tokens, UsageRecord, UsageSource
 
-PICOS_PER_MICRO: Final = 1_000_000
+PICOS_PER_NANO: Final = 1_000
+_PICOS_PER_MICRO: Final = 1_000_000
+_PICOS_PER_DOLLAR: Final = 1_000_000_000_000
 _CHOICES_MAX: Final = 16_384
 """Remembered choices: models come from requests, and so from clients."""
 
@@ -51,6 +55,7 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     cache_creation_input: Decimal | None = None
     reasoning: Decimal | None = None
     request: Decimal = Decimal(0)
+    audio_minute: Decimal = Decimal(0)
     source: str = ""
     """Where the price is from, for whoever reads the table."""
 
@@ -61,7 +66,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """A row, ready to be used. Amounts are millionths of a micro (1e-12 dollars): whole numbers, so sums are exact."""
+    """A row, ready to be used. Amounts are whole numbers of 1e-12 dollars (picos), so sums are exact."""
 
     name: str
     model: str
@@ -73,8 +78,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     output: int
     reasoning: int
     request: int
+    audio_minute: int
 
-    def cost_micros(self, tokens: Tokens) -> int:
+    def cost_nanos(self, tokens: Tokens, audio_seconds: int = 0) -> int:
         """What a served request with these tokens costs."""
         cached, created = tokens.cached_input or 0, tokens.cache_creation_input or 0
         reasoning = tokens.reasoning or 0
@@ -85,14 +91,15 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
             + max((tokens.output or 0) - reasoning, 0) * self.output
             + reasoning * self.reasoning
             + self.request
+            + audio_seconds * self.audio_minute // 60
         )
-        return (picos + PICOS_PER_MICRO // 2) // PICOS_PER_MICRO
+        return (picos + PICOS_PER_NANO // 2) // PICOS_PER_NANO
 
 
 class Cost(NamedTuple):
-    """What a request costs, in millionths of a dollar, and the row that says so."""
+    """What a request costs, in billionths of a dollar, and the row that says so."""
 
-    micros: int
+    nanos: int
     price: str
 
 
@@ -129,7 +136,10 @@ class PriceTable:
         if record.usage_source is UsageSource.NONE and (record.error or not record.attempts):
             return None
         row = self.price(record)
-        return None if row is None else Cost(row.cost_micros(record.tokens), row.name)
+        if row is None:
+            return None
+        seconds = dict(record.costs).get(metadata.AUDIO_SECONDS, 0) if record.costs else 0
+        return Cost(row.cost_nanos(record.tokens, seconds), row.name)
 
     def _candidates(self, service: str, *models: str) -> Iterator[Price]:
         """Best first."""
@@ -142,6 +152,14 @@ class PriceTable:
 
 
 NO_PRICES: Final = PriceTable()
+
+
+def unpriced(record: UsageRecord) -> bool:
+    """Whether something was served that no price was found for."""
+    if record.cost_nanos is not None:
+        return False
+    served = bool(record.request_model and record.attempts) and not record.error
+    return served or record.usage_source is not UsageSource.NONE
 
 
 def parse_prices(document: object) -> PriceTable:
@@ -160,11 +178,13 @@ def parse_prices(document: object) -> PriceTable:
 
 
 def _price(index: int, row: _Row) -> Price:
-    def picos(amount: Decimal | None, otherwise: Decimal) -> int:
-        value = otherwise if amount is None else amount
-        if value < 0 or not value.is_finite():
-            raise PricesError(f"prices[{index}]: a price is not negative: {value}")
-        return int(value * PICOS_PER_MICRO)  # dollars per million tokens are micros per token
+    def picos(amount: Decimal, unit: int = _PICOS_PER_MICRO) -> int:
+        if amount < 0 or not amount.is_finite():
+            raise PricesError(f"prices[{index}]: a price is not negative: {amount}")
+        return int(amount * unit)  # dollars per million tokens are micros per token
+
+    def like(amount: Decimal | None, otherwise: Decimal) -> int:
+        return picos(otherwise if amount is None else amount)
 
     midnight = datetime.datetime.combine(row.start, datetime.time(), datetime.UTC)
     return Price(
@@ -172,10 +192,11 @@ def _price(index: int, row: _Row) -> Price:
         model=row.model,
         service=row.service,
         from_ns=int(midnight.timestamp()) * 1_000_000_000,
-        input=picos(row.input, row.input),
-        cached_input=picos(row.cached_input, row.input),
-        cache_creation_input=picos(row.cache_creation_input, row.input),
-        output=picos(row.output, row.output),
-        reasoning=picos(row.reasoning, row.output),
-        request=picos(row.request, row.request) * PICOS_PER_MICRO,
+        input=picos(row.input),
+        cached_input=like(row.cached_input, row.input),
+        cache_creation_input=like(row.cache_creation_input, row.input),
+        output=picos(row.output),
+        reasoning=like(row.reasoning, row.output),
+        request=picos(row.request, _PICOS_PER_DOLLAR),
+        audio_minute=picos(row.audio_minute, _PICOS_PER_DOLLAR),
     )

@@ -1,6 +1,6 @@
 """The usage record: what one request was, came to and cost. Everything that looks at usage looks at this type.
 
-Times are nanoseconds of Unix time, durations milliseconds, money millionths of a dollar (micros): sums are exact.
+Times are nanoseconds of Unix time, durations milliseconds, money billionths of a dollar (nanos): sums are exact.
 A value that nobody knows is empty (text) or None (numbers): 0 tokens is a count, None is that none was reported.
 """
 
@@ -108,7 +108,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     usage_source: UsageSource = UsageSource.NONE
     costs: tuple[tuple[str, int], ...] = ()
     """What the routes' own cost expressions came to, by metadata key."""
-    cost_micros: int | None = None
+    cost_nanos: int | None = None
     """By the price table; None without a price for the model."""
     price: str = ""
     """Which row of the price table was used."""

@@ -53,7 +53,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     output: int | None
     reasoning: int | None
     usage: str
-    cost_micros: int | None
+    cost_nanos: int | None
     duration_ms: float
     ttft_ms: float | None
     losses: str
@@ -95,7 +95,7 @@ def show(number: int, record: UsageRecord) -> Shown:
         output=tokens.output,
         reasoning=tokens.reasoning,
         usage=record.usage_source.value,
-        cost_micros=record.cost_micros,
+        cost_nanos=record.cost_nanos,
         duration_ms=record.duration_ms,
         ttft_ms=record.ttft_ms,
         losses=cut(record.losses),

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 import msgspec
 from headgate.ledger.errors import ErrorKind, model_known
 from headgate.ledger.joining import service_of
+from headgate.ledger.prices import unpriced
 from headgate.ledger.record import Attempt, UsageRecord
 from headgate.observe import histogram
 from headgate.observe.histogram import Histogram
@@ -62,7 +63,7 @@ class ModelLook(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     errors: int
     tokens: int
-    cost_micros: int
+    cost_nanos: int
 
 
 class SlotLook(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -72,7 +73,7 @@ class SlotLook(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     errors: int
     input: int
     output: int
-    cost_micros: int
+    cost_nanos: int
 
 
 class Sums(msgspec.Struct, kw_only=True):
@@ -85,9 +86,9 @@ class Sums(msgspec.Struct, kw_only=True):
     limited: int = 0
     input: int = 0
     output: int = 0
-    cost_micros: int = 0
+    cost_nanos: int = 0
     unpriced: int = 0
-    """Requests with tokens whose model has no price."""
+    """Served requests whose model has no price."""
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,8 +225,8 @@ def _add(sums: Sums, record: UsageRecord, over: bool) -> None:
     sums.limited += record.error == ErrorKind.LIMITED
     sums.input += tokens.input or 0
     sums.output += tokens.output or 0
-    sums.cost_micros += record.cost_micros or 0
-    sums.unpriced += record.cost_micros is None and bool(tokens.input or tokens.output)
+    sums.cost_nanos += record.cost_nanos or 0
+    sums.unpriced += unpriced(record)
 
 
 def _add_attempts(slot: _Slot, attempts: Sequence[Attempt]) -> None:
@@ -253,7 +254,7 @@ def _slot_look(sums: Sums) -> SlotLook:
         errors=sums.errors,
         input=sums.input,
         output=sums.output,
-        cost_micros=sums.cost_micros,
+        cost_nanos=sums.cost_nanos,
     )
 
 
@@ -295,7 +296,7 @@ def _models(slots: Sequence[_Slot]) -> tuple[ModelLook, ...]:
             requests=each.requests,
             errors=each.errors,
             tokens=each.input + each.output,
-            cost_micros=each.cost_micros,
+            cost_nanos=each.cost_nanos,
         )
         for name, each in sorted(summed.items(), key=lambda item: -item[1].requests)
     )

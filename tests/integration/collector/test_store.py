@@ -38,7 +38,7 @@ def record(number: int, **changes: object) -> UsageRecord:
         "attempts": (Attempt(backend="b", status=200),),
         "tokens": Tokens(input=10, output=number, total=10 + number),
         "usage_source": UsageSource.REPORTED,
-        "cost_micros": 7,
+        "cost_nanos": 7,
         **changes,
     }
     return UsageRecord(**values)  # pyright: ignore[reportArgumentType]
@@ -47,7 +47,7 @@ def record(number: int, **changes: object) -> UsageRecord:
 def sums(engine: Engine) -> tuple[int, int, int]:
     with engine.connect() as connection:
         row = connection.execute(
-            select(func.sum(HOURLY.c.requests), func.sum(HOURLY.c.output_tokens), func.sum(HOURLY.c.cost_micros))
+            select(func.sum(HOURLY.c.requests), func.sum(HOURLY.c.output_tokens), func.sum(HOURLY.c.cost_nanos))
         ).one()
     return int(row[0]), int(row[1]), int(row[2])
 
@@ -111,6 +111,16 @@ def test_what_was_kept_before_providers_were_is_kept(first: Engine) -> None:
         (("anthropic", ""), 1, 2),
         (("openai", ""), 1, 1),
     ]
+
+
+def test_money_that_was_kept_in_millionths_is_kept(first: Engine) -> None:
+    with first.begin() as connection:
+        columns = [each["name"] for each in inspect(first).get_columns("usage_hourly")]
+        row = ", ".join("7" if name == "cost_micros" else "1" for name in columns)
+        connection.execute(text(f"INSERT INTO usage_hourly ({', '.join(columns)}) VALUES ({row})"))
+    migrate(first)
+    (found,) = ask(first, Question())
+    assert found.sums["cost_nanos"] == 7_000
 
 
 def test_buckets_cover_everything() -> None:
@@ -193,5 +203,5 @@ def test_columns_hold_what_they_are_named_after(engine: Engine) -> None:
     assert {name: row[name] for name in texts} == texts
     assert (row["status"], row["attempts"], row["labels"]) == (200, 1, '{"k":"v"}')
     assert (row["input_tokens"], row["output_tokens"], row["total_tokens"]) == (10, 1, 11)
-    assert (row["request_bytes"], row["response_bytes"], row["cost_micros"]) == (5, 6, 7)
+    assert (row["request_bytes"], row["response_bytes"], row["cost_nanos"]) == (5, 6, 7)
     assert (row["lane"], row["usage_source"]) == ("local", "reported")

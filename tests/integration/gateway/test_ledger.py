@@ -22,7 +22,7 @@ prices:
 teams:
   research: [alice]
 """
-PRICE_MICROS = 11 * 2.5 + 7 * 10
+PRICE_NANOS = 11 * 2_500 + 7 * 10_000
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_native_request(stage: Stage, ledger: LedgerFile) -> None:
     row = ledger.wait(before + 1)[-1]
     assert (row["lane"], row["route"], row["operation"]) == ("native", "default/r", "chat")
     assert (row["input_tokens"], row["output_tokens"], row["total_tokens"]) == (11, 7, 18)
-    assert (row["usage_source"], row["cost_micros"]) == ("reported", round(PRICE_MICROS))
+    assert (row["usage_source"], row["cost_nanos"]) == ("reported", PRICE_NANOS)
     assert (row["original_model"], row["request_model"]) == ("gpt", "gpt")
     assert (row["service"], row["provider"]) == ("default/openai", "openai")
 
@@ -167,14 +167,14 @@ def test_lines_and_rows_agree(stage: Stage, ledger: LedgerFile) -> None:
         tokens = line["tokens"]
         assert isinstance(tokens, dict)
         assert tokens["total"] == rows[key]["total_tokens"]
-        assert line.get("cost_micros") == rows[key]["cost_micros"]
+        assert line.get("cost_nanos") == rows[key]["cost_nanos"]
 
 
 def test_sums_are_those_of_the_rows(stage: Stage, ledger: LedgerFile) -> None:
     assert stage.chat("gpt").status_code == 200
     rows, sums = ledger.wait(len(ledger.rows()) + 1), ledger.sums()
     assert sums["requests"] == len(rows)
-    for name in ("input_tokens", "output_tokens", "total_tokens", "cost_micros", "attempts"):
+    for name in ("input_tokens", "output_tokens", "total_tokens", "cost_nanos", "attempts"):
         assert sums[name] == sum(row[name] or 0 for row in rows)
 
 

@@ -145,7 +145,7 @@ def test_limits_let_in_what_fits(statuses: Ran, account: Account) -> None:
     assert all(LIMIT <= many <= LIMIT + unasked for many in let_in.values()), (let_in, unasked)
     spent = account.input["tokens"] + account.output["tokens"]
     assert spent == let_in["tokens"] * COSTS["tokens"]
-    assert account.micros["money"] == let_in["money"] * COSTS["usd"]
+    assert account.nanos["money"] == 1000 * let_in["money"] * COSTS["usd"]
 
 
 def test_store_has_each_once(failed: Mapping[str, int], ledger: LedgerFile) -> None:
@@ -193,12 +193,12 @@ def test_store_says_what_the_providers_served(statuses: Ran, ledger: LedgerFile,
         found.input[model] += row["input_tokens"]
         found.cached[model] += row["cached_input_tokens"] or 0
         found.output[model] += row["output_tokens"] or 0
-        found.micros[model] += row["cost_micros"]
+        found.nanos[model] += row["cost_nanos"]
     assert found.answers == account.answers
     assert found.input == account.input
     assert +found.cached == +account.cached
     assert +found.output == +account.output
-    assert found.micros == account.micros
+    assert found.nanos == account.nanos
 
 
 def test_log_says_the_same(statuses: Ran, ledger: LedgerFile) -> None:
@@ -214,7 +214,7 @@ def test_log_says_the_same(statuses: Ran, ledger: LedgerFile) -> None:
             assert entry.get(name, "") == row[name], name
         for kind in ("input", "output", "cached_input", "total"):
             assert entry.get("tokens", {}).get(kind) == row[f"{kind}_tokens"], kind
-        assert entry.get("cost_micros") == row["cost_micros"]
+        assert entry.get("cost_nanos") == row["cost_nanos"]
     assert not rows
 
 
@@ -233,7 +233,7 @@ def test_usage_says_the_same(
     for name, of_providers in (
         ("input_tokens", account.input),
         ("output_tokens", account.output),
-        ("cost_micros", account.micros),
+        ("cost_nanos", account.nanos),
     ):
         # of what broke off, what was told or estimated until then is kept too
         broken = Counter[str]()
@@ -265,10 +265,10 @@ def test_metrics_say_the_same(page: Page, ledger: LedgerFile) -> None:
             counted[row["original_model"]] += row[f"{kind}_tokens"] or 0
         assert +Counter(page.by(by_model, tokens, gen_ai_token_type=kind)) == +counted, kind
     cost = page.by("gen_ai_request_model", "headgate_cost_usd_total")
-    micros = Counter[str]()
+    nanos = Counter[str]()
     for row in rows:
-        micros[row["original_model"]] += row["cost_micros"] or 0
-    assert {model: round(dollars * 1e6) for model, dollars in cost.items() if dollars} == +micros
+        nanos[row["original_model"]] += row["cost_nanos"] or 0
+    assert {model: round(dollars * 1e9) for model, dollars in cost.items() if dollars} == +nanos
 
 
 def test_metrics_tell_errors_and_operations_apart(page: Page, failed: Mapping[str, int]) -> None:

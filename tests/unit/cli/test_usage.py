@@ -15,7 +15,7 @@ from headgate.collector.store.writing import write
 from headgate.ledger.record import Attempt, Tokens, UsageRecord, UsageSource
 
 
-def record(number: int, model: str, client: str, *, micros: int | None = 7) -> UsageRecord:
+def record(number: int, model: str, client: str, *, nanos: int | None = 7) -> UsageRecord:
     return UsageRecord(
         id=f"{number:032x}",
         request_id=f"r{number}",
@@ -26,7 +26,7 @@ def record(number: int, model: str, client: str, *, micros: int | None = 7) -> U
         attempts=(Attempt(backend="b", status=200),),
         tokens=Tokens(input=1000, output=200, total=1200),
         usage_source=UsageSource.REPORTED,
-        cost_micros=micros,
+        cost_nanos=nanos,
         duration_ms=100.0,
     )
 
@@ -37,7 +37,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> str:
     engine = open_engine(path)
     migrate(engine)
     write(engine, [record(n, "gpt" if n % 3 else "claude", "alice" if n % 2 else "bob") for n in range(30)])
-    write(engine, [record(31, "unpriced", "bob", micros=None)])
+    write(engine, [record(31, "unpriced", "bob", nanos=None)])
     engine.dispose()
     return path
 
@@ -93,7 +93,7 @@ def test_a_drawing_has_room_whatever_names_are(by: str, width: int) -> None:
 def test_json_is_exact(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["usage", "--ledger", ledger, "--by", "key,model", "--output", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert sum(row["cost_micros"] for row in rows) == 30 * 7
+    assert sum(row["cost_nanos"] for row in rows) == 30 * 7
     assert sum(row["requests"] for row in rows) == 31
     assert {(row["key"], row["model"]) for row in rows} >= {("alice", "gpt"), ("bob", "claude")}
 

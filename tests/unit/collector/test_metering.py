@@ -130,8 +130,8 @@ def test_losses_are_counted_by_field() -> None:
 
 
 def test_costs_are_exact() -> None:
-    page = metered(*(record(cost_micros=n, team="t") for n in range(1, 1001)), record())
-    assert round(page.sum("headgate_cost_usd_total", team="t") * 1e6) == 500_500
+    page = metered(*(record(cost_nanos=n, team="t") for n in range(1, 1001)), record())
+    assert round(page.sum("headgate_cost_usd_total", team="t") * 1e9) == 500_500
     assert page.sum("headgate_requests_unpriced_total", backend="default/openai") == 1
 
 
@@ -145,20 +145,20 @@ def test_attributes_become_labels() -> None:
 
 def test_series_are_bounded_and_nothing_is_lost() -> None:
     page = metered(
-        *(record(original_model=f"m{n}", cost_micros=1, request_model=f"m{n}") for n in range(50)), series_max=10
+        *(record(original_model=f"m{n}", cost_nanos=1, request_model=f"m{n}") for n in range(50)), series_max=10
     )
     assert page.sum("gen_ai_server_request_duration_seconds_count") == 50
     assert page.sum("gen_ai_server_request_duration_seconds_count", gen_ai_original_model="other") == 40
     assert page.sum("gen_ai_client_token_usage_token_sum", gen_ai_token_type="input") == 50 * 11
-    assert round(page.sum("headgate_cost_usd_total") * 1e6) == 50
+    assert round(page.sum("headgate_cost_usd_total") * 1e9) == 50
     durations, tokens, costs = 40, 3 * 50 - 10, 40  # of three kinds each
     assert page.sum("headgate_collector_series_overflow_total") == durations + tokens + costs
 
 
 def test_a_header_of_clients_makes_no_more_series_of_costs_than_there_may_be() -> None:
-    page = metered(*(record(team=f"t{n}", cost_micros=2) for n in range(50)), series_max=10)
+    page = metered(*(record(team=f"t{n}", cost_nanos=2) for n in range(50)), series_max=10)
     teams = page.by("team", "headgate_cost_usd_total", backend="default/openai")
-    assert (len(teams), round(teams["other"] * 1e6)) == (11, 80)
+    assert (len(teams), round(teams["other"] * 1e9)) == (11, 80)
     assert page.sum("headgate_collector_series_overflow_total") == 40
 
 

@@ -64,6 +64,6 @@ def test_a_line_leaves_out_what_is_not_known() -> None:
         b'"total":null},"usage_source":"none","duration_ms":0.0,"request_bytes":0,"response_bytes":0,"labels":{"a":"b"}}\n'
     )
     served = Attempt(backend="b", status=200)
-    full = UsageRecord(id="1", request_id="r", started_ns=0, attempts=(served,), costs=(("c", 1),), cost_micros=0)
+    full = UsageRecord(id="1", request_id="r", started_ns=0, attempts=(served,), costs=(("c", 1),), cost_nanos=0)
     assert b'"attempts":[{"backend":"b","status":200}]' in line(full)
-    assert b'"costs":{"c":1},"cost_micros":0,' in line(full)
+    assert b'"costs":{"c":1},"cost_nanos":0,' in line(full)

@@ -109,10 +109,10 @@ def test_it_says_what_it_was() -> None:
             attempts=(Attempt(backend="default/a/route/r/rule/0/ref/0", status=200, duration_ms=3),),
             tokens=Tokens(input=3, cached_input=1, output=2),
             usage_source=UsageSource.REPORTED,
-            cost_micros=5,
+            cost_nanos=5,
             ttft_ms=1.5,
         ),
     )
     assert (kept.started, kept.lane, kept.usage, kept.number) == (1.5, "extproc", "reported", 4)
-    assert (kept.input, kept.cached, kept.output, kept.cost_micros, kept.ttft_ms) == (3, 1, 2, 5, 1.5)
+    assert (kept.input, kept.cached, kept.output, kept.cost_nanos, kept.ttft_ms) == (3, 1, 2, 5, 1.5)
     assert kept.attempts[0].why == "", "the gateway says that"

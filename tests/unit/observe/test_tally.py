@@ -4,7 +4,7 @@ import random
 import statistics
 
 import pytest
-from headgate.ledger.record import Attempt, Tokens, UsageRecord
+from headgate.ledger.record import Attempt, Tokens, UsageRecord, UsageSource
 from headgate.observe import histogram
 from headgate.observe.histogram import Histogram
 from headgate.observe.shown import TEXT_MAX
@@ -26,7 +26,8 @@ def record(**changes: object) -> UsageRecord:
         "original_model": "gpt",
         "attempts": (SERVED,),
         "tokens": Tokens(input=10, output=5),
-        "cost_micros": 7,
+        "usage_source": UsageSource.REPORTED,
+        "cost_nanos": 7,
         "duration_ms": 100.0,
         **changes,
     }
@@ -35,10 +36,10 @@ def record(**changes: object) -> UsageRecord:
 
 def test_requests_tokens_and_money_add_up() -> None:
     tally = Tally(NOW)
-    tally.feed([record(), record(cost_micros=None), record(error="limited", attempts=(), tokens=Tokens())], NOW)
+    tally.feed([record(), record(cost_nanos=None), record(error="limited", attempts=(), tokens=Tokens())], NOW)
     window = tally.look(NOW).window
     assert (window.requests, window.errors, window.limited) == (3, 1, 1)
-    assert (window.input, window.output, window.cost_micros) == (20, 10, 14)
+    assert (window.input, window.output, window.cost_nanos) == (20, 10, 14)
     assert window.unpriced == 1
 
 

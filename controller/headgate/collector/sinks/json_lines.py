@@ -51,7 +51,7 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     tokens: Tokens
     usage_source: UsageSource
     costs: dict[str, int] | None = None
-    cost_micros: int | None = None
+    cost_nanos: int | None = None
     price: str = ""
     duration_ms: float
     upstream_ms: float | None = None

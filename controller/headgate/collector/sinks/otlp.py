@@ -44,7 +44,7 @@ def _attributes(record: UsageRecord) -> Iterator[tuple[str, Value | None]]:
     yield "headgate.stream", record.stream
     yield "headgate.attempts", len(record.attempts)
     yield "headgate.usage.source", str(record.usage_source)
-    yield "headgate.cost.micros", record.cost_micros
+    yield "headgate.cost.nanos", record.cost_nanos
     yield "headgate.duration_ms", record.duration_ms
     yield "headgate.ttft_ms", record.ttft_ms
     yield from record.labels

@@ -6,6 +6,7 @@ from typing import Final
 
 from headgate.collector.store.tables import BUCKETS, COUNTED, SUMS
 from headgate.ledger.errors import ErrorKind
+from headgate.ledger.prices import unpriced
 from headgate.ledger.record import UsageRecord, UsageSource
 
 Key = tuple[int | str, ...]
@@ -63,8 +64,8 @@ def _add(sums: list[int], record: UsageRecord) -> None:
     sums[6] += tokens.output or 0
     sums[7] += tokens.reasoning or 0
     sums[8] += tokens.total or 0
-    sums[9] += record.cost_micros or 0
-    sums[10] += record.cost_micros is None and record.usage_source is not UsageSource.NONE
+    sums[9] += record.cost_nanos or 0
+    sums[10] += unpriced(record)
     sums[11] += record.usage_source is UsageSource.ESTIMATED
     sums[_DURATIONS + bucket(record.duration_ms)] += 1
     if record.ttft_ms is not None:

@@ -61,7 +61,7 @@ EVENTS: Final = Table(
     Column("total_tokens", BigInteger),
     Column("usage_source", String(16), nullable=False),
     Column("costs", LongText, nullable=False),
-    Column("cost_micros", BigInteger),
+    Column("cost_nanos", BigInteger),
     Column("price", LongText, nullable=False),
     Column("duration_ms", Double, nullable=False),
     Column("upstream_ms", Double),
@@ -87,11 +87,11 @@ SUMS: Final = (
     "output_tokens",
     "reasoning_tokens",
     "total_tokens",
-    "cost_micros",
+    "cost_nanos",
     "unpriced",
     "estimated",
 )
-"""`unpriced` are requests with tokens that no price was found for, `estimated` those whose counts are ours."""
+"""`unpriced` are served requests that no price was found for, `estimated` those whose counts are ours."""
 
 BUCKETS: Final = 40
 """Of a histogram of milliseconds. Bucket i ends at 2^(i/2), 41 % above the one before; the last has no end."""

@@ -114,7 +114,7 @@ def _row(record: UsageRecord) -> tuple[Value, ...]:
         tokens.total,
         str(record.usage_source),
         _map(record.costs),
-        record.cost_micros,
+        record.cost_nanos,
         record.price,
         record.duration_ms,
         record.upstream_ms,

@@ -73,8 +73,8 @@ const rate = (value) => (value >= 100 ? number(value) : tenths.format(value));
 const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 const percent = (part, all) => (all ? `${tenths.format((100 * part) / all)} %` : "0 %");
 
-function dollars(micros) {
-  const value = micros / 1e6;
+function dollars(nanos) {
+  const value = nanos / 1e9;
   if (value === 0) return "$0";
   if (value < 0.01) return `$${value.toLocaleString("en-US", { minimumSignificantDigits: 2, maximumSignificantDigits: 2 })}`;
   const digits = value >= 100 ? 0 : value >= 1 ? 2 : 3;
@@ -126,8 +126,8 @@ function tiles(look) {
     tile("Requests", number(recent.requests), "in a minute", `${number(window.requests)} in 15 min${over}`),
     tile("Tokens", rate((recent.input + recent.output) / seconds), "a second",
       `${rate(recent.input / seconds)} in · ${rate(recent.output / seconds)} out`),
-    tile("Cost", dollars(window.cost_micros), "in 15 min",
-      window.unpriced ? `${plural(window.unpriced, "request")} without a price` : `${dollars(total.cost_micros)} since the start`),
+    tile("Cost", dollars(window.cost_nanos), "in 15 min",
+      window.unpriced ? `${plural(window.unpriced, "request")} without a price` : `${dollars(total.cost_nanos)} since the start`),
     tile("Errors", percent(window.errors, window.requests), "", errorWords(look), ours > 0 && ours * 20 >= window.requests),
     tile("Latency, p95", duration(durations.p95), "", rest(durations)),
     tile("First token, p95", duration(first.p95), "", first.count ? rest(first) : "no streams yet"),
@@ -262,7 +262,7 @@ function requestLine(request) {
     cell("c-served", h("span", { class: "line" }, last ? backendName(last.backend) : "the gateway"),
       h("small", { class: "line" }, lane, tried ? ` ${tried}` : "")),
     cell("c-tokens num", tokens, tokens === "–" ? null : h("span", { class: "unit" }, " tokens")),
-    cell("c-cost num", request.cost_micros === null ? "–" : dollars(request.cost_micros)),
+    cell("c-cost num", request.cost_nanos === null ? "–" : dollars(request.cost_nanos)),
     cell("c-first num", request.ttft_ms === null ? "–" : duration(request.ttft_ms)),
     cell("c-took num", duration(request.duration_ms)),
     cell("c-status num", h("span", { class: `line status ${tone(request)}` }, request.status ? String(request.status) : "none"),
@@ -322,7 +322,7 @@ function requestDetail(request) {
   );
 }
 function costFact(request) {
-  if (request.cost_micros !== null) return dollars(request.cost_micros);
+  if (request.cost_nanos !== null) return dollars(request.cost_nanos);
   return request.input === null && request.output === null ? "" : "no price for this model";
 }
 function tokenFact(count, part, name) {
@@ -530,7 +530,7 @@ function onSeen(seen) {
   addRequests(seen.requests, seen.missed);
   redraw("backends-body", look.backends, () => backends(look));
   badge("backends", look.backends.filter((backend) => backendTone(backend) === "bad").length);
-  setText(byId("foot"), `Counted since ${clock(look.since)}: ${plural(look.total.requests, "request")}, ${plural(look.total.input + look.total.output, "token")}, ${dollars(look.total.cost_micros)}.`
+  setText(byId("foot"), `Counted since ${clock(look.since)}: ${plural(look.total.requests, "request")}, ${plural(look.total.input + look.total.output, "token")}, ${dollars(look.total.cost_nanos)}.`
     + (seen.dropped ? ` ${plural(seen.dropped, "record")} could not be stored and were dropped.` : "")
     + " Prompts, answers and keys are never on this page.");
 }
