@@ -425,8 +425,8 @@ def test_files_and_batches_stay_with_the_account_that_a_header_names(stage: Stag
 
 ASKED_ONCE = {"id": "resp_1", "object": "response", "status": "completed", "background": False, "usage": USED}
 ASKED_ASIDE = {**ASKED_ONCE, "background": True}
-"""A response that was answered when it was asked for; and one that was made in the background, so that nobody has been told
-what it used."""
+"""A response that was answered when it was asked for; and one that was made in the background, of which nobody has been
+told what it used."""
 
 
 def _split(answer: Mapping[str, Any], at: int) -> Raw:
