@@ -17,13 +17,15 @@ from typing import Final
 
 from headgate.compiler.options import Mode
 from headgate.controller.credentials import settings
-from headgate.controller.modes import StartError, arguments, envoys
+from headgate.controller.modes import StartError, arguments, envoys, upstream
 from headgate.controller.modes import files as files_mode
 from headgate.runtime.garbage import collect_rarely
 from headgate.runtime.grpc_server import AddressInUseError
-from headgate.runtime.logging import LogFormat, LogLevel, set_up_logging
+from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
 from headgate.runtime.metrics_export import MetricsExportError
 from headgate.runtime.signals import stop_event
+
+log = event_log("controller")
 
 MODES: Final = {
     Mode.FILES: "headgate.controller.modes.files",
@@ -51,14 +53,17 @@ def make_parser() -> argparse.ArgumentParser:
     settings.add_arguments(parser)
     envoys.add_arguments(parser)
     arguments.add_cluster_arguments(parser)
+    upstream.add_arguments(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the controller; returns the exit code."""
-    options = make_parser().parse_args(arguments)
+    options = make_parser().parse_args(upstream.with_two_dashes(sys.argv[1:] if arguments is None else arguments))
     collect_rarely()
     set_up_logging(options.log_level, options.log_format)
+    for option, why in upstream.notes(options):
+        log.warning("option_ignored", option=option, why=why)
     try:
         asyncio.run(_live(options))
     except (StartError, AddressInUseError, MetricsExportError) as error:

@@ -52,8 +52,11 @@ http://{{ include "headgate.controller" . }}.{{ .Release.Namespace }}.svc:8082/l
 {{- if .prices }}
 - --prices=/etc/headgate/prices/prices.yaml
 {{- end }}
-{{- with .requestHeaderAttributes }}
-- --request-header-attributes={{ . }}
+{{- $own := $.Values.controller }}
+{{- $log := default (ternary $own.logRequestHeaderAttributes "agent-session-id:session.id" (kindIs "string" $own.logRequestHeaderAttributes)) .requestHeaderAttributes }}
+- --request-header-attributes={{ list $own.requestHeaderAttributes $own.metricsRequestHeaderAttributes $log | compact | uniq | join "," }}
+{{- with list $own.requestHeaderAttributes $own.metricsRequestHeaderAttributes | compact | uniq | join "," }}
+- --metrics-attributes={{ regexReplaceAll "(^|,)[^:,]*:" . "$1" }}
 {{- end }}
 - --admin-host=
 - --log-level={{ .logLevel }}

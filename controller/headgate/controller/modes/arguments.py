@@ -74,7 +74,7 @@ def _add_leading_arguments(add: Callable[..., object]) -> None:
     add(
         "--leader-elect",
         "--enableLeaderElection",
-        type=_boolean,
+        type=boolean,
         nargs="?",
         const=True,
         default=True,
@@ -124,6 +124,8 @@ def _add_webhook_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("Processor in Envoy Gateway's pods (mode envoy-gateway)").add_argument
     add(
         "--webhook-address",
+        "--webhookPort",
+        type=_port_or_address,
         default="",
         help="host:port where the API server asks about new pods; without it none gets a processor",
     )
@@ -197,6 +199,10 @@ def _address(text: str) -> str:
     return f"0.0.0.0{text}" if text.startswith(":") else text
 
 
+def _port_or_address(text: str) -> str:
+    return f":{text}" if text.isdecimal() else text
+
+
 def _service(text: str) -> str:
     host, colon, port = text.rpartition(":")
     if text and not (host and colon and port.isdecimal()):
@@ -208,7 +214,8 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-def _boolean(text: str) -> bool:
+def boolean(text: str) -> bool:
+    """`true` or `false`, as Go's flags have it."""
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
     return text.lower() == "true"

@@ -2,11 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TypeAlias
 
 from headgate import lua
 from headgate.compiler.options import CONTROLLER_NAME, Mode, Options
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT, parse_attributes
 from headgate.controller.loop import Build
+from headgate.controller.modes.arguments import boolean
 from headgate.controller.store import Refusal
 from headgate.controller.xds.snapshot import Snapshot
 from headgate.runtime.logging import event_log
@@ -32,11 +34,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--collector-socket", default="", help="the collector's unix socket")
     add(
         "--ratelimit-fail-closed",
-        action="store_true",
+        "--quotaRateLimitFailureModeDeny",
+        type=boolean,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="BOOLEAN",
         help="all modes: without the rate limit service, what is limited is answered 500 instead of let through",
     )
     add(
         "--lua-dir", default=str(lua.directory()), help="folder of the scripts; empty embeds them (default %(default)s)"
+    )
+    add(
+        "--request-header-attributes",
+        "--requestHeaderAttributes",
+        type=_attributes,
+        default=(),
+        metavar="HEADER:ATTRIBUTE,…",
+        help="all modes: request headers that the three below tell, unless they call them something else",
+    )
+    add(
+        "--metrics-request-header-attributes",
+        "--metricsRequestHeaderAttributes",
+        type=_attributes,
+        default=(),
+        metavar="HEADER:ATTRIBUTE,…",
+        help="all modes, with a collector: request headers that it is told for metrics (its --metrics-attributes)",
     )
     add(
         "--log-request-header-attributes",
@@ -51,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--span-request-header-attributes",
         "--spanRequestHeaderAttributes",
         type=_attributes,
-        default=_attributes(ATTRIBUTES_DEFAULT),
+        default=None,
         metavar="HEADER:ATTRIBUTE,…",
         help=f"request headers that spans tell, where an EnvoyProxy asks for some (default {ATTRIBUTES_DEFAULT})",
     )
@@ -81,23 +104,31 @@ def compiler_options(
         lua_directory=options.lua_dir,
         secrets_directory=secrets_directory,
         access_log=options.access_log,
-        span_attributes=options.span_request_header_attributes,
+        span_attributes=_of_signal(options, options.span_request_header_attributes, ATTRIBUTES_DEFAULT),
         capture=options.capture_content,
         path_root=options.root_prefix,
     )
 
 
-def _attributes(text: str) -> tuple[tuple[str, str], ...]:
+_Attributes: TypeAlias = tuple[tuple[str, str], ...]
+
+
+def _attributes(text: str) -> _Attributes:
     return tuple(sorted(parse_attributes(text).items()))  # its error is a ValueError
 
 
-def header_attributes(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+def header_attributes(options: argparse.Namespace) -> _Attributes:
     """What is told of requests' headers: a collector reads it, and beside Envoy Gateway users' access logs (compat)."""
-    said: tuple[tuple[str, str], ...] | None = options.log_request_header_attributes
-    if said is not None:
-        return said
-    read = options.mode is Mode.ENVOY_GATEWAY or options.collector_socket or options.collector_address
-    return _attributes(ATTRIBUTES_DEFAULT) if read else ()
+    collects = bool(options.collector_socket or options.collector_address)
+    read = options.mode is Mode.ENVOY_GATEWAY or collects
+    logs = _of_signal(options, options.log_request_header_attributes, ATTRIBUTES_DEFAULT if read else "")
+    metrics = _of_signal(options, options.metrics_request_header_attributes, "") if collects else ()
+    return tuple(sorted({*logs, *metrics}))  # a header may have another name in each
+
+
+def _of_signal(options: argparse.Namespace, own: _Attributes | None, otherwise: str) -> _Attributes:
+    said = _attributes(otherwise) if own is None else own
+    return tuple(sorted({**dict(options.request_header_attributes), **dict(said)}.items()))
 
 
 class LogObserver:
