@@ -129,7 +129,10 @@ def _may_read(source: "KubernetesSource") -> None:
 
 def _looked(source: "KubernetesSource", controller_name: str) -> Cluster:
     view = source.view()
-    options = replace(offline_options(), mode=mode_of(view.world, controller_name), controller_name=controller_name)
+    mode = mode_of(view.world, controller_name)
+    if mode is Mode.ENVOY_GATEWAY:
+        view = source.view(beside_envoy_gateway=True)
+    options = replace(offline_options(), mode=mode, controller_name=controller_name)
     keys = [*(each.key for each in view.world.objects()), *view.world.rejected]
     found = {key: seen.decoded() for key in keys if (seen := source.world.seen(key)) is not None}
     return Cluster(Configuration(view.world, view.diagnostics, options), found)

@@ -88,9 +88,9 @@ class Cluster:
         """Whether this replica may write now."""
         return self.election is None or self.election.leading
 
-    def view(self) -> View:
+    def view(self, *, beside_envoy_gateway: bool = False) -> View:
         """The world now; may be called from another thread."""
-        return self.source.view()
+        return self.source.view(beside_envoy_gateway=beside_envoy_gateway)
 
     def changes(self) -> AsyncGenerator[None]:
         """Yields after every change of the world."""

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from headgate.compiler.compile import compile_world
+from headgate.compiler.options import Mode, Options
 from headgate.compiler.resources.metadata import Key, Name
 from headgate.controller.sources.kubernetes.world import Collection, KubernetesWorld, Seen, read_entry
 
@@ -69,6 +71,45 @@ def test_an_object_that_became_invalid_is_not_in_force_any_more() -> None:
     assert not view.world.gateways
     assert set(view.world.rejected) == {key()}
     assert "spec.listeners[0].port" in str(view.diagnostics[0])
+
+
+SECURITY = Collection("gateway.envoyproxy.io", "SecurityPolicy")
+
+
+def _guard() -> dict[str, Any]:
+    target = {"group": "gateway.networking.k8s.io", "kind": "GRPCRoute", "name": "calls"}
+    return {
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "SecurityPolicy",
+        "metadata": {"name": "guard", "namespace": "team"},
+        "spec": {"targetRefs": [target], "extAuth": {"grpc": {}}, "fromTomorrow": {}},
+    }
+
+
+def test_what_envoy_gateway_serves_is_its_own_to_tell() -> None:
+    """A Gateway that verifies clients' certificates is no mistake there, and takes our routes."""
+    world = KubernetesWorld()
+    verifying = gateway()
+    verifying["spec"]["tls"] = {"frontend": {"default": {"validation": {}}}}
+    world.put(GATEWAYS, verifying)
+    world.put(SECURITY, _guard())
+    alone, beside = world.view(), world.view(beside_envoy_gateway=True)
+    assert {each.field for each in alone.diagnostics} == {"spec.tls", "spec.extAuth", "spec.fromTomorrow"}
+    assert (len(alone.world.gateways), len(alone.world.security_policies), len(alone.world.rejected)) == (0, 0, 2)
+    assert (len(beside.world.gateways), len(beside.world.security_policies), len(beside.world.rejected)) == (1, 1, 0)
+    assert not beside.diagnostics
+    assert not compile_world(beside.world, Options(mode=Mode.ENVOY_GATEWAY)).diagnostics
+    assert not beside.world.diagnostics
+
+
+def test_what_is_wrong_with_ours_is_told_beside_envoy_gateway_too() -> None:
+    world = KubernetesWorld()
+    policy = {"apiVersion": "aigateway.envoyproxy.io/v1beta1", "kind": "BackendSecurityPolicy"}
+    world.put(POLICIES, {**policy, "metadata": {"name": "p", "namespace": "team"}, "spec": {"type": "APIKey"}})
+    world.put(GATEWAYS, gateway(port=70_000))
+    found = world.view(beside_envoy_gateway=True)
+    assert [each.key.kind for each in found.diagnostics if each.key] == ["BackendSecurityPolicy", "Gateway"]
+    assert len(found.world.rejected) == 2
 
 
 def test_what_we_wrote_is_known_before_the_watch_tells_it() -> None:

@@ -10,6 +10,7 @@ from headgate.compiler.resolve.attachment import Attachments, attach
 from headgate.compiler.resolve.memory import Memory
 from headgate.compiler.resolve.report import Found, Report
 from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, headgate, policies, quota
+from headgate.compiler.resources.kinds import BY_NAME
 from headgate.compiler.resources.metadata import Key, Name, Resource
 from headgate.compiler.world import Target, World
 
@@ -192,6 +193,8 @@ def _quotas(scope: Scope) -> Mapping[Target, tuple[quota.QuotaPolicy, ...]]:
 
 def _check_target(scope: Scope, policy: Resource, field: str, target: Target) -> None:
     """A policy for nothing is told: what its author means to guard or limit may stand open."""
+    if scope.options.envoy_gateway and (target.group, target.kind) not in BY_NAME:
+        return  # of a kind that Envoy Gateway serves and we do not read
     name, world = Name(target.namespace, target.name), scope.world
     kinds = [(target.group, target.kind)]
     if target.kind == "HTTPRoute":  # compat: an AI route is an HTTPRoute of the same name to Envoy Gateway

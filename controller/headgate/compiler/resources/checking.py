@@ -39,6 +39,8 @@ class Findings:
 
     lenient: bool = False
     """Whether a field that nobody knows is left out, rather than a mistake."""
+    beside: bool = False
+    """Whether all that is not read is somebody else's to serve, and left out without a word; rules are theirs too."""
     found: list[Finding] = field(default_factory=list[Finding])
 
     @property
@@ -57,13 +59,16 @@ def _type_of(resource: type[Resource]) -> inspect.Type:
     return inspect.type_info(resource)
 
 
-def check(raw: object, resource: type[Resource], *, lenient: bool = False) -> tuple[object, tuple[Finding, ...]]:
+def check(
+    raw: object, resource: type[Resource], *, lenient: bool = False, beside: bool = False
+) -> tuple[object, tuple[Finding, ...]]:
     """The object without its unsupported fields, and what is wrong with it, the rules that it breaks too.
 
     Without an error the object can be converted. Rules of a part are looked at where the part itself is well-formed.
-    With `lenient`, a field that is not known is left out with a warning.
+    With `lenient`, a field that is not known is left out with a warning; with `beside`, every field that is not read,
+    without one.
     """
-    findings = Findings(lenient)
+    findings = Findings(lenient, beside)
     kept = _check(raw, _type_of(resource), "", findings)
     return kept, tuple(findings.found)
 
@@ -117,6 +122,8 @@ def _check_struct(value: object, type_: inspect.StructType, path: str, findings:
         place = child_path(path, key)
         if key in fields:
             kept[key] = _check(member, fields[key].type, place, findings)
+        elif findings.beside:
+            pass
         elif key in cls.unsupported:
             findings.warning(place, f"not supported: {cls.unsupported[key]}")
         elif key in cls.refused:
@@ -128,7 +135,7 @@ def _check_struct(value: object, type_: inspect.StructType, path: str, findings:
     for name, each in fields.items():
         if each.required and name not in members:
             findings.error(child_path(path, name), "required, and missing")
-    if findings.errors == errors_before and cls.violations is not Struct.violations:
+    if not findings.beside and findings.errors == errors_before and cls.violations is not Struct.violations:
         for violation in msgspec.convert(kept, cls).violations():
             findings.error(_field_path(path, violation.field), violation.message, violation.remedy)
     return kept

@@ -64,6 +64,20 @@ KINDS: Final = (
     Kind("", "Namespace", ("v1",), core.Namespace, "namespaces", namespaced=False),
 )
 
+ENVOY_GATEWAYS: Final = frozenset(
+    {
+        (_GATEWAY, "GatewayClass"),
+        (_GATEWAY, "Gateway"),
+        (_GATEWAY, "HTTPRoute"),
+        (_ENVOY, "BackendTrafficPolicy"),
+        (_ENVOY, "SecurityPolicy"),
+        (_ENVOY, "ClientTrafficPolicy"),
+        (_ENVOY, "HTTPRouteFilter"),
+        (_ENVOY, "EnvoyProxy"),
+    }
+)
+"""Kinds that Envoy Gateway serves and reports on, where there is one: what we do not serve of them, it does."""
+
 NOT_SUPPORTED: Final[Mapping[tuple[str, str], str]] = {
     (_AI, "MCPRoute"): "MCP is not served yet",
     (_GATEWAY, "GRPCRoute"): "gRPC is not routed",

@@ -34,11 +34,12 @@ class Reading:
     diagnostics: tuple[Diagnostic, ...]
 
 
-def read_object(raw: object, source: Source, *, path: str = "", lenient: bool = False) -> Reading:
+def read_object(raw: object, source: Source, *, path: str = "", lenient: bool = False, beside: bool = False) -> Reading:
     """Reads one object (not a list of them). `path` is where in its document it is: `items[3]`.
 
     `lenient` is for objects that an API server has checked: a field that is not known here belongs to a newer version
-    of their kind, and is no slip of the pen. Of what guards, it is an error all the same.
+    of their kind, and is no slip of the pen. Of what guards, it is an error all the same. `beside` is for kinds that
+    another controller serves whole: of what we do not read nothing is said.
     """
     kind, finding = _kind_of(raw)
     if kind is None or not isinstance(raw, dict):
@@ -46,7 +47,7 @@ def read_object(raw: object, source: Source, *, path: str = "", lenient: bool = 
     members: dict[str, object] = dict(raw)  # pyright: ignore[reportUnknownArgumentType]
     key = _key_of(members, kind)
     findings: list[Finding] = [finding] if finding else []
-    resource = _read(members, kind, findings, lenient=lenient and kind.name not in GUARDS)
+    resource = _read(members, kind, findings, lenient=lenient and kind.name not in GUARDS, beside=beside)
     diagnostics = tuple(_diagnostic(each, source, path, key) for each in findings)
     if resource is not None:
         msgspec.structs.force_setattr(resource, "source", source)
@@ -54,7 +55,9 @@ def read_object(raw: object, source: Source, *, path: str = "", lenient: bool = 
     return Reading(None, _rejected(members, key, source) if key else None, diagnostics)
 
 
-def _read(members: dict[str, object], kind: Kind, findings: list[Finding], *, lenient: bool) -> Resource | None:
+def _read(
+    members: dict[str, object], kind: Kind, findings: list[Finding], *, lenient: bool, beside: bool
+) -> Resource | None:
     _place(members, kind)
     if kind.name == "Secret":
         findings.extend(_decode_secret(members))
@@ -62,7 +65,7 @@ def _read(members: dict[str, object], kind: Kind, findings: list[Finding], *, le
     try:
         resource = msgspec.convert(members, kind.type)
     except msgspec.ValidationError as error:
-        kept, found = check(members, kind.type, lenient=lenient)
+        kept, found = check(members, kind.type, lenient=lenient, beside=beside)
         findings.extend(found)
         if any(not each.warning for each in found):
             return None
@@ -72,7 +75,7 @@ def _read(members: dict[str, object], kind: Kind, findings: list[Finding], *, le
             findings.append(Finding("", str(error)))
             return None
     else:
-        findings.extend(broken_rules(resource))
+        findings.extend(() if beside else broken_rules(resource))
     return None if any(not each.warning for each in findings) else resource
 
 

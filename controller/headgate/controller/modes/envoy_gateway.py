@@ -222,7 +222,7 @@ class _Outlet:
 
     def _build(self) -> _Build:
         """Called in a thread."""
-        view = self._cluster.view()
+        view = self._cluster.view(beside_envoy_gateway=True)
         settled = compile_settled(view.world, self._options, self._good)
         self._good, world, compiled = settled.good, settled.world, settled.compiled
         last = self._last

@@ -121,9 +121,9 @@ class KubernetesSource:
             self._changed.clear()
             yield None
 
-    def view(self) -> View:
+    def view(self, *, beside_envoy_gateway: bool = False) -> View:
         """The world now; may be called from another thread."""
-        return self.world.view()
+        return self.world.view(beside_envoy_gateway=beside_envoy_gateway)
 
     async def _release(self) -> None:
         """Has what is held in the world, once the policies before it are read, and tells of it with the Secrets that it

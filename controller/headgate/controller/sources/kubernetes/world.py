@@ -9,13 +9,14 @@ be called from another thread: it takes all entries in one step.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import msgspec
 from headgate.compiler.conditions import Diagnostic, diagnostic_order
 from headgate.compiler.exchanges import secret_name
 from headgate.compiler.resources.ai_gateway import BackendSecurityPolicy
+from headgate.compiler.resources.kinds import ENVOY_GATEWAYS
 from headgate.compiler.resources.metadata import NOWHERE, Key, Resource, Struct
 from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import Rejected, World, make_world
@@ -63,6 +64,8 @@ class Entry:
     seen: Seen = field(compare=False)
     references: frozenset[Key] = frozenset()
     """The Secrets and ConfigMaps that it names."""
+    beside: Resource | None = None
+    """The object beside Envoy Gateway, where it serves what we do not: nothing is wrong with it then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,10 @@ def read_entry(raw: Raw) -> Entry | None:
     if reading.resource is None and reading.rejected is None:
         return None
     references = frozenset(_references(reading.resource)) if reading.resource is not None else frozenset[Key]()
-    return Entry(key, reading.resource, reading.rejected, reading.diagnostics, seen, references)
+    entry = Entry(key, reading.resource, reading.rejected, reading.diagnostics, seen, references)
+    if reading.diagnostics and (key.group, key.kind) in ENVOY_GATEWAYS:
+        entry = replace(entry, beside=read_object(raw, NOWHERE, lenient=True, beside=True).resource)
+    return entry
 
 
 def key_of(raw: Raw) -> Key:
@@ -182,11 +188,13 @@ class KubernetesWorld:
         for key in keys:
             self._held.pop(key, None)
 
-    def view(self) -> View:
+    def view(self, *, beside_envoy_gateway: bool = False) -> View:
         """The world now; may be called from another thread."""
         entries = tuple(self._entries.values())
         if held := frozenset(self._held):
             entries = tuple(entry for entry in entries if entry.key not in held)
+        if beside_envoy_gateway:
+            entries = tuple(entry if entry.beside is None else _beside(entry, entry.beside) for entry in entries)
         diagnostics = tuple(each for entry in entries for each in entry.diagnostics)
         return View(
             make_world(
@@ -216,7 +224,11 @@ class KubernetesWorld:
 
 
 def _with_seen(entry: Entry, seen: Seen) -> Entry:
-    return Entry(entry.key, entry.resource, entry.rejected, entry.diagnostics, seen, entry.references)
+    return replace(entry, seen=seen)
+
+
+def _beside(entry: Entry, resource: Resource) -> Entry:
+    return replace(entry, resource=resource, rejected=None, diagnostics=())
 
 
 def older(version: str, other: str) -> bool:
