@@ -28,6 +28,7 @@ from headgate.llm.marks import NO_MARKS, Marks, marks_of
 from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import HostName
 from headgate.llm.response_events import response_events
+from headgate.llm.stand_ins import stand_in_losses
 from headgate.llm.usage import NO_USAGE, Usage
 from headgate.llm.vendors import vendor_named
 
@@ -112,7 +113,7 @@ class BridgePlan:
             losses=facts.losses,
         )
         encoded = self._provider.encode_request(request, target)
-        losses = encoded.losses
+        losses = (*stand_in_losses(request.stand_ins), *encoded.losses) if request.stand_ins else encoded.losses
         if losses:
             losses = in_words_of(losses, self._client.own_names, _reasoning_name(request.reasoning))
             if facts.losses == "reject":
@@ -130,6 +131,7 @@ class BridgePlan:
             memo=encoded.memo,
             client_path=path,
             echo=request.echo,
+            stand_ins=request.stand_ins,
             losses=losses,
             prompt_tokens=prompt_tokens(request, size),
             max_tokens=request.max_tokens,
@@ -160,6 +162,7 @@ class BridgePlan:
             request_id=request_id_of(headers),
             path=request.client_path,
             echo=request.echo,
+            stand_ins=request.stand_ins,
         )
         if request.stream:
             set_headers["content-type"] = self._client.stream_type(request.client_path)

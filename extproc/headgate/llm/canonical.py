@@ -250,6 +250,25 @@ class ToolChoice(Value, frozen=True):
     """With `auto` or `required`: only these functions; empty means all."""
 
 
+class StandIn(Value, frozen=True):
+    """What a function stands for that only its client's dialect has."""
+
+    name: str
+    """Of the client's tool."""
+    namespace: str = ""
+    """The group of tools that it is of."""
+    freeform: bool = False
+    """It takes a text, not arguments."""
+    grammar: bool = False
+    """The text must follow a grammar."""
+    path: str = ""
+    """Where it stood in the client's body."""
+
+
+StandIns: TypeAlias = dict[str, StandIn]
+"""By the names of the functions."""
+
+
 class ResponseFormat(Value, frozen=True):
     kind: Literal["text", "json_object", "json_schema"]
     name: str = ""
@@ -288,6 +307,8 @@ class ChatRequest(Value, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     """System and developer messages included, where they stood."""
     tools: tuple[Tool, ...] = ()
+    stand_ins: StandIns = {}
+    """Which of the functions stand for other tools: the client is told of calls in its own words."""
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None

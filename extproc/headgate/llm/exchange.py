@@ -2,11 +2,11 @@
 answer."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from headgate.contract.facts import BackendFacts
-from headgate.llm.canonical import ChatRequest, Sampling
+from headgate.llm.canonical import ChatRequest, Sampling, StandIn, StandIns
 from headgate.llm.dialects.dialect import NO_MEMO, Memo
 from headgate.llm.endpoints import NO_PATH, Endpoint, PathFacts
 from headgate.llm.losses import Loss
@@ -41,6 +41,8 @@ class UpstreamRequest:
     client_path: PathFacts = NO_PATH
     echo: bytes = b""
     """What the client's dialect repeats of its request in the answer."""
+    stand_ins: StandIns = field(default_factory=dict[str, StandIn])
+    """`ChatRequest.stand_ins`."""
     asked: object = None
     """For the plan that made it: an operation's canonical request, or of a chat the plan that took it over."""
     prompt_tokens: int = 0

@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 from headgate.contract.facts import ModelRow
 from headgate.llm.answer_losses import Matter, Unsaid
-from headgate.llm.canonical import ChatRequest, ChatResponse, StreamEvent
+from headgate.llm.canonical import ChatRequest, ChatResponse, StandIn, StandIns, StreamEvent
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import ErrorDetail
 from headgate.llm.framing.frame import Frame, FrameDecoder
@@ -91,6 +91,8 @@ class ReplyContext:
     """What the client's path said."""
     echo: bytes = b""
     """`ChatRequest.echo` of the client's dialect."""
+    stand_ins: StandIns = field(default_factory=dict[str, StandIn])
+    """`ChatRequest.stand_ins`: calls of these are told as calls of what they stand for."""
 
 
 class StreamDecoder(Protocol):

@@ -182,18 +182,12 @@ def test_reasoning_comes_back_in_every_shape_it_was_sent_in(message: dict[str, A
 
 
 def test_what_only_this_dialect_has_is_kept() -> None:
-    parts = assistant_parts(
-        audio={"id": "audio_1"},
-        tool_calls=[{"id": "1", "type": "custom", "custom": {"name": "sh", "input": "ls"}}],
-    )
-    assert parts == (
-        OpaquePart(CHAT, "audio", msgspec.Raw(b'{"id": "audio_1"}')),
-        OpaquePart(
-            CHAT,
-            "custom_tool_call",
-            msgspec.Raw(b'{"id":"1","type":"custom","custom":{"name":"sh","input":"ls"}}'),
-        ),
-    )
+    assert assistant_parts(audio={"id": "audio_1"}) == (OpaquePart(CHAT, "audio", msgspec.Raw(b'{"id": "audio_1"}')),)
+
+
+def test_a_custom_tools_call_is_a_call_of_its_function() -> None:
+    parts = assistant_parts(tool_calls=[{"id": "1", "type": "custom", "custom": {"name": "sh", "input": "ls"}}])
+    assert parts == (ToolCallPart("1", "sh", '{"input":"ls"}'),)
 
 
 @pytest.mark.parametrize(

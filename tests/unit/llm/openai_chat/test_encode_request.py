@@ -479,7 +479,6 @@ def test_what_this_dialect_decoded_it_encodes_again() -> None:
                 "content": None,
                 "tool_calls": [
                     {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}},
-                    {"id": "2", "type": "custom", "custom": {"name": "sh", "input": "ls"}},
                 ],
             },
             {"role": "tool", "tool_call_id": "1", "content": "r"},

@@ -33,6 +33,8 @@ from headgate.llm.canonical import (
     RefusalPart,
     ResponseFormat,
     Sampling,
+    StandIn,
+    StandIns,
     TextPart,
     ThinkingPart,
     Tool,
@@ -51,6 +53,7 @@ from headgate.llm.dialects.openai_chat.web_search import PATH, TOOLS, search_of,
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName
+from headgate.llm.stand_ins import freeform_arguments, freeform_function
 from headgate.llm.strict import decode_strict, text_of
 
 __all__ = ["decode_request", "encode_request"]
@@ -76,12 +79,13 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
         raise RequestError("must not be empty", path="model")
     if not chat.messages:
         raise RequestError("must hold at least one message", path="messages")
-    tools = _tools(chat, members)
+    tools, stand_ins = _tools(chat, members)
     extras = _extras(members, chat)
     return ChatRequest(
         model=chat.model,
         messages=_messages(chat.messages),
         tools=tools,
+        stand_ins=stand_ins,
         tool_choice=_tool_choice(chat),
         parallel_tool_calls=chat.parallel_tool_calls,
         response_format=_response_format(chat.response_format),
@@ -308,8 +312,7 @@ def _tool_call(call: wire.ToolCall, path: str) -> Part:
         arguments = _arguments(call.function, f"{path}.function")
         return ToolCallPart(call.id, call.function.name, arguments, _cache(call.cache_control))
     if call.custom is not None:
-        raw = msgspec.Raw(msgspec.json.encode({"id": call.id, "type": call.type, "custom": call.custom}))
-        return OpaquePart(DialectName.OPENAI_CHAT, "custom_tool_call", raw)
+        return ToolCallPart(call.id, call.custom.name, freeform_arguments(call.custom.input))
     raise RequestError("is required", path=f"{path}.function")
 
 
@@ -358,8 +361,9 @@ def _is_error(text: str) -> bool:
 # --- tools and parameters --------------------------------------------------------------------------------------------
 
 
-def _tools(chat: wire.ChatBody, members: dict[str, msgspec.Raw]) -> tuple[Tool, ...]:
+def _tools(chat: wire.ChatBody, members: dict[str, msgspec.Raw]) -> tuple[tuple[Tool, ...], StandIns]:
     tools: list[Tool] = []
+    stand_ins: StandIns = {}
     raws: list[msgspec.Raw] | None = None
     for index, tool in enumerate(chat.tools or ()):
         path = f"tools[{index}]"
@@ -367,6 +371,10 @@ def _tools(chat: wire.ChatBody, members: dict[str, msgspec.Raw]) -> tuple[Tool, 
             if tool.function is None:
                 raise RequestError("is required", path=f"{path}.function")
             tools.append(_function_tool(tool.function, tool.cache_control, f"{path}.function"))
+        elif tool.type == "custom":
+            if tool.custom is None:
+                raise RequestError("is required", path=f"{path}.custom")
+            tools.append(_custom_tool(tool.custom, path, stand_ins))
         else:
             raws = wire.decode_raw_list(members["tools"]) if raws is None else raws
             if tool.type in TOOLS:
@@ -377,7 +385,14 @@ def _tools(chat: wire.ChatBody, members: dict[str, msgspec.Raw]) -> tuple[Tool, 
         tools.append(_function_tool(function, None, f"functions[{index}]"))
     if chat.web_search_options is not None:
         tools.append(search_of(chat.web_search_options, members[PATH]))
-    return tuple(tools)
+    return tuple(tools), stand_ins
+
+
+def _custom_tool(tool: wire.CustomTool, path: str, stand_ins: StandIns) -> FunctionTool:
+    rule = None if tool.format is None else tool.format.grammar
+    grammar = ("", "") if rule is None else (rule.syntax, rule.definition)
+    stand_ins[tool.name] = StandIn(tool.name, freeform=True, grammar=bool(grammar[1]), path=path)
+    return freeform_function(tool.name, tool.description or "", grammar)
 
 
 def _function_tool(function: wire.Function, control: wire.CacheControl | None, path: str) -> FunctionTool:
@@ -430,7 +445,8 @@ def _choice_word(word: str, path: str) -> ToolChoice:
 def _allowed_tools(allowed: wire.AllowedTools) -> ToolChoice:
     if allowed.mode not in ("auto", "required"):
         raise RequestError("must be auto or required", path="tool_choice.allowed_tools.mode")
-    names = tuple(tool.function.name for tool in allowed.tools if tool.function is not None)
+    named = (tool.function or tool.custom for tool in allowed.tools)
+    names = tuple(tool.name for tool in named if tool is not None)
     return ToolChoice(_CHOICE_WORDS[allowed.mode], allowed=names)
 
 

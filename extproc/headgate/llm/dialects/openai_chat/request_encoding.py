@@ -57,6 +57,7 @@ from headgate.llm.dialects.speech import PCM
 from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
+from headgate.llm.signatures import ELSEWHERE, is_claudes
 from headgate.llm.vendors import Vendor
 
 RESULT_FOLLOWS: Final = "The result follows in the next user message."
@@ -273,7 +274,7 @@ class _Messages:
                 case RefusalPart():
                     refusals.append(part.text)
                 case OpaquePart() if part.dialect is DialectName.OPENAI_CHAT:
-                    _add_opaque(encoded, calls, part)
+                    encoded[part.kind] = part.raw
                 case OpaquePart():
                     self._drop(path, f"this dialect has no {part.kind}")
                 case ImagePart() | DocumentPart() | MediaPart() | ToolResultPart():
@@ -308,8 +309,14 @@ class _Messages:
                 if text:
                     encoded["reasoning"] = text
             case "thinking_blocks":
-                if thoughts:
-                    encoded["thinking_blocks"] = [thinking_block(part) for _, part in thoughts]
+                blocks: list[Members] = []
+                for path, part in thoughts:
+                    if isinstance(part, ThinkingPart) and not is_claudes(part.signature):
+                        self._drop(path, ELSEWHERE)
+                    else:
+                        blocks.append(thinking_block(part))
+                if blocks:
+                    encoded["thinking_blocks"] = blocks
 
     def _user_part(self, part: Part, path: str) -> list[Members]:
         match part:
@@ -427,10 +434,3 @@ def _data_uri(source: Base64Source, media_type: str) -> str:
 def _tool_call(part: ToolCallPart) -> Members:
     function = {"name": provider_name(part.name), "arguments": part.arguments}
     return {"id": part.id, "type": "function", "function": function}
-
-
-def _add_opaque(encoded: Members, calls: list[Members], part: OpaquePart) -> None:
-    if part.kind == "custom_tool_call":
-        calls.append(msgspec.json.decode(part.raw))
-    else:
-        encoded[part.kind] = part.raw

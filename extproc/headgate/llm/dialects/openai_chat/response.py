@@ -5,7 +5,7 @@ texts are joined, since the message has one `content`.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, assert_never
+from typing import Any, Final, NamedTuple, assert_never
 
 import msgspec
 from headgate.llm.canonical import (
@@ -20,6 +20,7 @@ from headgate.llm.canonical import (
     Part,
     RedactedThinkingPart,
     RefusalPart,
+    StandIns,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -40,6 +41,7 @@ from headgate.llm.dialects.openai_chat.media import audio_of, images_of, written
 from headgate.llm.dialects.openai_chat.request_encoding import thinking_block
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.names import DialectName
+from headgate.llm.stand_ins import freeform_text, told_as
 from headgate.llm.usage import NO_USAGE, Usage
 
 FINISH_REASONS: Final = {
@@ -273,7 +275,8 @@ def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
     created = context.created if response.created is None else response.created
     first = Alternative(parts=response.parts, finish_reason=response.finish_reason, logprobs=response.logprobs)
     answers = (first, *response.alternatives)
-    choices = [_choice(answer, place, (response.id, created)) for place, answer in enumerate(answers)]
+    made = _Made(response.id, created, context.stand_ins)
+    choices = [_choice(answer, place, made) for place, answer in enumerate(answers)]
     google = response.extras.get(DialectName.GEMINI, {})
     choices[0]["message"].update(
         (_GOOGLE_MEMBERS[name], raw) for name, raw in google.items() if name in _GOOGLE_MEMBERS
@@ -296,7 +299,15 @@ _GOOGLE_MEMBERS: Final = {"groundingMetadata": "grounding_metadata", "safetyRati
 """compat: repeated as they came, at the end of the first message."""
 
 
-def _choice(answer: Alternative, place: int, made: tuple[str, int]) -> dict[str, Any]:
+class _Made(NamedTuple):
+    """Of the whole answer: its id, when it began, which of its calls are of a client's own kind of tool."""
+
+    answer_id: str
+    created: int
+    stand_ins: StandIns
+
+
+def _choice(answer: Alternative, place: int, made: _Made) -> dict[str, Any]:
     return {
         "finish_reason": FINISH_WORDS[answer.finish_reason],
         "index": place,
@@ -327,7 +338,7 @@ def encode_usage(usage: Usage) -> dict[str, Any]:
     return encoded
 
 
-def _message(parts: Sequence[Part], made: tuple[str, int]) -> dict[str, Any]:
+def _message(parts: Sequence[Part], made: _Made) -> dict[str, Any]:
     texts: list[TextPart] = []
     images: list[dict[str, Any]] = []
     audio: dict[str, Any] | None = None
@@ -341,15 +352,14 @@ def _message(parts: Sequence[Part], made: tuple[str, int]) -> dict[str, Any]:
             case RefusalPart(text=text):
                 refusals.append(text)
             case ToolCallPart():
-                function = {"arguments": part.arguments, "name": part.name}
-                calls.append({"id": part.id, "function": function, "type": "function"})
+                calls.append(_written_call(part, made.stand_ins))
             case ThinkingPart() | RedactedThinkingPart():
                 thoughts.append(part)
             case ImagePart():
                 image = written_image(part, len(images))
                 images.extend([] if image is None else [image])
             case MediaPart():
-                audio = written_audio(part, f"audio_{made[0]}", made[1]) if audio is None else audio
+                audio = audio or written_audio(part, f"audio_{made.answer_id}", made.created)
             case DocumentPart() | ToolResultPart() | OpaquePart():
                 pass  # a provider's own blocks (server tools, their results): the text around them says what was found
             case _:
@@ -374,3 +384,11 @@ def _message(parts: Sequence[Part], made: tuple[str, int]) -> dict[str, Any]:
             message["reasoning_content"] = text
         message["thinking_blocks"] = [thinking_block(part) for part in thoughts]
     return message
+
+
+def _written_call(part: ToolCallPart, stand_ins: StandIns) -> dict[str, Any]:
+    tool = told_as(stand_ins, part.name)
+    if tool.freeform:
+        custom = {"input": freeform_text(part.arguments), "name": tool.name}
+        return {"id": part.id, "custom": custom, "type": "custom"}
+    return {"id": part.id, "function": {"arguments": part.arguments, "name": part.name}, "type": "function"}

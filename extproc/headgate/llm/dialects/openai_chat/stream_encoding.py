@@ -43,11 +43,15 @@ from headgate.llm.dialects.openai_chat.annotations import CITATIONS_MAX, annotat
 from headgate.llm.dialects.openai_chat.errors import encode_error
 from headgate.llm.dialects.openai_chat.media import written_audio, written_image
 from headgate.llm.dialects.openai_chat.response import FINISH_WORDS, encode_usage, service_tier_word
-from headgate.llm.errors import ErrorDetail
+from headgate.llm.errors import ErrorDetail, UpstreamError
+from headgate.llm.stand_ins import freeform_text
 from headgate.llm.usage import NO_USAGE, Usage
 
 THINKING_CHARACTERS_MAX: Final = 4_194_304
 """Reasoning text held to repeat its block with the signature; a longer block goes out with its signature only."""
+
+TEXT_CHARACTERS_MAX: Final = 16_777_216
+"""Of the arguments that stand for custom tools' texts, held until each is whole."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -72,6 +76,8 @@ class ChatStreamEncoder:
         "_signatures",
         "_sounded",
         "_tail",
+        "_text_size",
+        "_texts",
         "_thinking",
         "_thinking_size",
         "_tools",
@@ -94,6 +100,8 @@ class ChatStreamEncoder:
         self._role = b',"role":"assistant"'  # until the first delta went out
         self._tools: dict[int, int] = {}  # canonical index to the index of the call
         self._arguments: set[int] = set()  # canonical indexes of calls that have any
+        self._texts: dict[int, list[str]] = {}  # arguments of custom tools' calls, by canonical index
+        self._text_size = 0
         self._thinking: list[str] = []
         self._thinking_size = 0
         self._signatures: list[str] = []
@@ -187,6 +195,14 @@ class ChatStreamEncoder:
     def _on_tool_call(self, event: ToolCallStart) -> bytes:
         position = len(self._tools)
         self._tools[event.index] = position
+        tool = self._context.stand_ins.get(event.name)
+        if tool is not None and tool.freeform:
+            self._texts[event.index] = []
+            return self._delta(
+                b"",
+                b',"tool_calls":[{"index":%d,"id":%b,"custom":{"input":"","name":%b},"type":"custom"}]'
+                % (position, _encode(event.id), _encode(tool.name)),
+            )
         return self._delta(
             b"",
             b',"tool_calls":[{"index":%d,"id":%b,"function":{"arguments":"","name":%b},"type":"function"}]'
@@ -195,6 +211,13 @@ class ChatStreamEncoder:
 
     def _on_arguments(self, event: ArgumentsDelta) -> bytes:
         if not event.text:
+            return b""
+        held = self._texts.get(event.index)
+        if held is not None:
+            self._text_size += len(event.text)
+            if self._text_size > TEXT_CHARACTERS_MAX:
+                raise UpstreamError(f"the calls of custom tools have more than {TEXT_CHARACTERS_MAX} characters")
+            held.append(event.text)
             return b""
         self._arguments.add(event.index)
         return self._arguments_chunk(self._tools[event.index], event.text)
@@ -256,6 +279,10 @@ class ChatStreamEncoder:
 
     def _on_stop(self, index: int) -> bytes:
         position = self._tools.get(index)
+        held = self._texts.pop(index, None)
+        if held is not None and position is not None:
+            text = _encode(freeform_text("".join(held)))
+            return self._delta(b"", b',"tool_calls":[{"index":%d,"custom":{"input":%b}}]' % (position, text))
         if position is not None:
             # Clients parse the arguments: nothing at all is no JSON.
             return b"" if index in self._arguments else self._arguments_chunk(position, "{}")

@@ -247,12 +247,30 @@ class Function(Told, frozen=True):
     cache_control: CacheControl | None = None
 
 
+class Grammar(Told, frozen=True):
+    syntax: str = ""
+    definition: str = ""
+
+
+class TextRule(Told, frozen=True):
+    """What the text of a custom tool must be like: `text`, or of a `grammar`."""
+
+    type: str = "text"
+    grammar: Grammar | None = None
+
+
+class CustomTool(Told, frozen=True):
+    name: str
+    description: str | None = None
+    format: TextRule | None = None
+
+
 class ToolDefinition(Told, frozen=True):
-    kinds: ClassVar = ("function",)
+    kinds: ClassVar = ("function", "custom")
 
     type: str
     function: Function | None = None
-    custom: msgspec.Raw = ABSENT
+    custom: CustomTool | None = None
     cache_control: CacheControl | None = None
 
 
@@ -263,6 +281,7 @@ class Named(Told, frozen=True):
 class AllowedTool(Told, frozen=True):
     type: str = "function"
     function: Named | None = None
+    custom: Named | None = None
 
 
 class AllowedTools(Told, frozen=True):

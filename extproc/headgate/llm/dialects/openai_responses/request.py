@@ -7,8 +7,8 @@
 - Reasoning that OpenAI encrypted is of no use to anybody else; reasoning of other providers, sealed by us, is opened.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Literal
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 from headgate.llm.canonical import (
@@ -18,12 +18,10 @@ from headgate.llm.canonical import (
     DocumentPart,
     Extras,
     FileSource,
-    FunctionTool,
     ImagePart,
     MediaPart,
     Message,
     OpaquePart,
-    OpaqueTool,
     Part,
     Reasoning,
     RedactedThinkingPart,
@@ -34,14 +32,10 @@ from headgate.llm.canonical import (
     Source,
     TextPart,
     ThinkingPart,
-    Tool,
     ToolCallPart,
-    ToolChoice,
     ToolResultContent,
     ToolResultPart,
     UrlSource,
-    UserLocation,
-    WebSearchTool,
 )
 from headgate.llm.dialects.openai_chat.cache_points import point_of
 from headgate.llm.dialects.openai_chat.data_uris import source_of
@@ -50,9 +44,11 @@ from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.dialects.openai_responses.echo import echo_of
 from headgate.llm.dialects.openai_responses.request_encoding import encode_request
 from headgate.llm.dialects.openai_responses.response import citation_of
+from headgate.llm.dialects.openai_responses.tools import ToolReader, needed, schema_of, tool_choice_of
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName
+from headgate.llm.stand_ins import freeform_arguments, function_name
 from headgate.llm.strict import decode_strict, text_of
 from headgate.llm.unknown_members import decode_known
 
@@ -79,13 +75,10 @@ _DEFAULT_EXTRAS: Final = {
 _ENCRYPTED: Final = "reasoning.encrypted_content"
 _LOGPROBS: Final = "message.output_text.logprobs"
 
-_WEB_SEARCH: Final = ("web_search", "web_search_preview")
-
 _MODELS_ITEMS: Final = frozenset(
     (
         "code_interpreter_call",
         "computer_call",
-        "custom_tool_call",
         "file_search_call",
         "image_generation_call",
         "local_shell_call",
@@ -104,7 +97,6 @@ _OTHERS_ITEMS: Final = frozenset(
     (
         "apply_patch_call_output",
         "computer_call_output",
-        "custom_tool_call_output",
         "local_shell_call_output",
         "mcp_approval_response",
         "shell_call_output",
@@ -126,11 +118,15 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     if request.max_output_tokens is not None and request.max_output_tokens < 1:
         raise RequestError("must be at least 1", path="max_output_tokens", code="invalid_value")
     include = frozenset(request.include or ())
+    beyond: dict[str, msgspec.Raw] = {}
+    reader = ToolReader(beyond)
+    tools = tuple(reader.read(request.tools, wire.decode_raw_list(members["tools"]))) if request.tools else ()
     return ChatRequest(
         model=request.model,
         messages=messages,
-        tools=_tools(request, members),
-        tool_choice=_tool_choice(request.tool_choice),
+        tools=tools,
+        stand_ins=reader.stand_ins,
+        tool_choice=tool_choice_of(request.tool_choice),
         parallel_tool_calls=request.parallel_tool_calls,
         response_format=_response_format(request.text),
         sampling=Sampling(
@@ -145,7 +141,7 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
         service_tier=request.service_tier or "",
         stream=bool(request.stream),
         include_usage=True,
-        extras=_extras(request, members, include),
+        extras=_extras(request, members, include, beyond),
         echo=echo_of(request, members),
     )
 
@@ -168,7 +164,9 @@ def _refuse_what_is_elsewhere(request: wire.Body) -> None:
         raise RequestError(reason, path="background", code="unsupported_parameter")
 
 
-def _extras(request: wire.Body, members: dict[str, msgspec.Raw], include: frozenset[str]) -> Extras:
+def _extras(
+    request: wire.Body, members: dict[str, msgspec.Raw], include: frozenset[str], beyond: dict[str, msgspec.Raw]
+) -> Extras:
     extras: dict[str, msgspec.Raw] = {}
     for name, raw in members.items():
         if name in wire.REQUEST_MEMBERS:
@@ -182,24 +180,8 @@ def _extras(request: wire.Body, members: dict[str, msgspec.Raw], include: frozen
         extras["include"] = members["include"]
     if request.user and request.safety_identifier:
         extras["safety_identifier"] = members["safety_identifier"]
-    for index, tool in enumerate(request.tools or ()):
-        if tool.type == "function":
-            extras.update((f"tools[{index}].{name}", _TRUE) for name in _beyond_functions(tool))
+    extras.update(beyond)
     return {NAME: extras} if extras else {}
-
-
-_TRUE: Final = msgspec.Raw(b"true")
-
-
-def _beyond_functions(tool: wire.Tool) -> Iterator[str]:
-    """What this API can say of a function and others cannot."""
-    said = (
-        ("async", tool.async_),
-        ("allowed_callers", tool.allowed_callers),
-        ("defer_loading", tool.defer_loading),
-        ("output_schema", present(tool.output_schema)),
-    )
-    return (name for name, value in said if value)
 
 
 # --- input -----------------------------------------------------------------------------------------------------------
@@ -242,11 +224,15 @@ class _Items:
             case None | "message":
                 self._take_message(item, path)
             case "function_call":
-                name, call_id = _needed(item.name, f"{path}.name"), _needed(item.call_id, f"{path}.call_id")
-                arguments = item.arguments or ""
-                self._take_models(ToolCallPart(call_id, name, arguments if arguments.strip() else "{}"), path)
-            case "function_call_output":
-                call_id = _needed(item.call_id, f"{path}.call_id")
+                name, call_id = needed(item.name, f"{path}.name"), needed(item.call_id, f"{path}.call_id")
+                arguments = item.arguments if item.arguments and item.arguments.strip() else "{}"
+                self._take_models(ToolCallPart(call_id, function_name(name, item.namespace), arguments), path)
+            case "custom_tool_call":
+                name, call_id = needed(item.name, f"{path}.name"), needed(item.call_id, f"{path}.call_id")
+                arguments = freeform_arguments(item.input or "")
+                self._take_models(ToolCallPart(call_id, function_name(name, item.namespace), arguments), path)
+            case "function_call_output" | "custom_tool_call_output":
+                call_id = needed(item.call_id, f"{path}.call_id")
                 result = ToolResultPart(call_id, _output(item.output, f"{path}.output", self._members))
                 self._take_others(result, path)
             case "reasoning":
@@ -295,12 +281,6 @@ class _Items:
         if self._raws is None:
             self._raws = wire.decode_raw_list(self._members["input"])
         return self._raws[index]
-
-
-def _needed(value: str | None, path: str) -> str:
-    if not value:
-        raise RequestError("must be given and not be empty", path=path, code="invalid_value")
-    return value
 
 
 def _reasoning_parts(item: wire.Item, raw: Callable[[], msgspec.Raw]) -> Sequence[Part]:
@@ -398,75 +378,7 @@ def _output(raw: msgspec.Raw, path: str, members: dict[str, msgspec.Raw]) -> tup
     return tuple(result)
 
 
-# --- tools and parameters --------------------------------------------------------------------------------------------
-
-
-def _tools(request: wire.Body, members: dict[str, msgspec.Raw]) -> tuple[Tool, ...]:
-    if not request.tools:
-        return ()
-    raws = wire.decode_raw_list(members["tools"])
-    return tuple(
-        _tool(tool, raw, f"tools[{index}]") for index, (tool, raw) in enumerate(zip(request.tools, raws, strict=True))
-    )
-
-
-def _tool(tool: wire.Tool, raw: msgspec.Raw, path: str) -> Tool:
-    if tool.type == "function":
-        return FunctionTool(
-            name=_needed(tool.name, f"{path}.name"),
-            description=tool.description or "",
-            parameters=_schema(tool.parameters, f"{path}.parameters"),
-            strict=tool.strict,
-        )
-    if tool.type.startswith(_WEB_SEARCH):
-        return _web_search(tool, raw, path)
-    return OpaqueTool(NAME, tool.type, raw)
-
-
-def _web_search(tool: wire.Tool, raw: msgspec.Raw, path: str) -> WebSearchTool:
-    try:
-        filters = wire.decode_filters(tool.filters) if present(tool.filters) else wire.Filters()
-    except msgspec.DecodeError:
-        raise RequestError("must hold lists of domains", path=f"{path}.filters", code="invalid_value") from None
-    where = tool.user_location
-    location = None
-    if where is not None:
-        location = UserLocation(where.city or "", where.region or "", where.country or "", where.timezone or "")
-    return WebSearchTool(
-        allowed_domains=tuple(filters.allowed_domains or ()),
-        blocked_domains=tuple(filters.blocked_domains or ()),
-        context_size=tool.search_context_size or "",
-        location=location,
-        dialect=NAME,
-        raw=raw,
-    )
-
-
-_MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
-    "auto": "auto",
-    "none": "none",
-    "required": "required",
-}
-
-
-def _tool_choice(choice: str | wire.ToolChoiceObject | None) -> ToolChoice | None:
-    if choice is None:
-        return None
-    if isinstance(choice, str):
-        mode = _MODES.get(choice)
-        if mode is None:
-            reason = "must be auto, none, required or an object that names a tool"
-            raise RequestError(reason, path="tool_choice", code="invalid_value")
-        return ToolChoice(mode)
-    if choice.type == "allowed_tools":
-        if choice.mode not in ("auto", "required"):
-            raise RequestError("must be auto or required", path="tool_choice.mode", code="invalid_value")
-        allowed = tuple(tool.name or tool.type for tool in choice.tools or ())
-        return ToolChoice(_MODES[choice.mode], allowed=allowed)
-    if choice.type in ("function", "custom"):
-        return ToolChoice("named", _needed(choice.name, "tool_choice.name"))
-    # A tool that the provider runs is named by its type.
-    return ToolChoice("named", _WEB_SEARCH[0] if choice.type.startswith(_WEB_SEARCH) else choice.type)
+# --- parameters --------------------------------------------------------------------------------------------
 
 
 def _response_format(text: wire.TextConfig | None) -> ResponseFormat | None:
@@ -483,21 +395,12 @@ def _response_format(text: wire.TextConfig | None) -> ResponseFormat | None:
                 "json_schema",
                 name=wanted.name or "",
                 description=wanted.description or "",
-                schema=_schema(wanted.schema, "text.format.schema"),
+                schema=schema_of(wanted.schema, "text.format.schema"),
                 strict=wanted.strict,
             )
         case _:
             reason = "must be text, json_object or json_schema"
             raise RequestError(reason, path="text.format.type", code="invalid_value")
-
-
-def _schema(schema: msgspec.Raw, path: str) -> msgspec.Raw | None:
-    text = present(schema)
-    if not text:
-        return None
-    if not text.startswith(b"{"):
-        raise RequestError("must be a JSON schema object", path=path, code="invalid_value")
-    return schema
 
 
 def _reasoning(config: wire.ReasoningConfig | None) -> Reasoning | None:

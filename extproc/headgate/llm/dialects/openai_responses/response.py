@@ -6,6 +6,7 @@ answer's id, so that a stream and a whole answer name them alike.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, assert_never
 
 import msgspec
@@ -21,6 +22,7 @@ from headgate.llm.canonical import (
     Part,
     RedactedThinkingPart,
     RefusalPart,
+    StandIn,
     TextPart,
     ThinkingPart,
     TokenLogprob,
@@ -37,6 +39,7 @@ from headgate.llm.dialects.openai_responses.errors import failure_code, failure_
 from headgate.llm.dialects.openai_responses.wire import Members
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.names import DialectName
+from headgate.llm.stand_ins import freeform_text, told_as
 from headgate.llm.usage import NO_USAGE, Usage
 
 NAME: Final = DialectName.OPENAI_RESPONSES
@@ -197,15 +200,25 @@ def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a client's tool, without its arguments."""
+
+    item_id: str
+    call_id: str
+    tool: StandIn
+
+
 class ResponseHead:
     """What every response object of one answer says alike."""
 
-    __slots__ = ("_before", "_tail", "base")
+    __slots__ = ("_before", "_stand_ins", "_tail", "base")
 
     def __init__(self, context: ReplyContext, answer_id: str, model: str, created: int | None, tier: str) -> None:
         bare = answer_id.removeprefix("resp_").removeprefix("chatcmpl-").removeprefix("msg_")
         self.base = bare or f"{context.created:x}"
         """What ids of items are made from."""
+        self._stand_ins = context.stand_ins
         at = context.created if created is None else created
         self._before = b'{"id":%b,"object":"response","created_at":%d' % (_encode(f"resp_{self.base}"), at)
         tail: Members = {"model": model or context.model}
@@ -217,6 +230,11 @@ class ResponseHead:
     def item_id(self, prefix: str, place: int) -> str:
         """The id of an item, by its place in the output."""
         return f"{prefix}_{self.base}_{place}"
+
+    def call_of(self, call_id: str, function: str, place: int) -> Call:
+        """A call of a function, as a call of the client's tool."""
+        tool = told_as(self._stand_ins, function)
+        return Call(self.item_id("ctc" if tool.freeform else "fc", place), call_id, tool)
 
     def response(
         self,
@@ -302,7 +320,7 @@ def _items(response: ChatResponse, head: ResponseHead, status: str) -> list[byte
 def _item(part: Part, head: ResponseHead, place: int) -> bytes | None:
     match part:
         case ToolCallPart():
-            return call_item(head.item_id("fc", place), part.id, part.name, part.arguments, "completed")
+            return call_item(head.call_of(part.id, part.name, place), part.arguments, "completed")
         case ThinkingPart():
             return reasoning_item(head.item_id("rs", place), part.text, sealed(part.signature))
         case RedactedThinkingPart():
@@ -347,18 +365,20 @@ def message_item(item_id: str, content: Sequence[Members], status: str) -> bytes
     return _encode({"id": item_id, "type": "message", "status": status, "role": "assistant", "content": content})
 
 
-def call_item(item_id: str, call_id: str, name: str, arguments: str, status: str) -> bytes:
-    """A function call."""
-    return _encode(
-        {
-            "id": item_id,
-            "type": "function_call",
-            "status": status,
-            "call_id": call_id,
-            "name": name,
-            "arguments": arguments,
-        }
-    )
+def call_item(call: Call, arguments: str, status: str) -> bytes:
+    """A call. `arguments`: of the function; where it stands for a custom tool, its text is told."""
+    tool = call.tool
+    item: Members = {
+        "id": call.item_id,
+        "type": "custom_tool_call" if tool.freeform else "function_call",
+        "status": status,
+        "call_id": call.call_id,
+        "name": tool.name,
+    }
+    if tool.namespace:
+        item["namespace"] = tool.namespace
+    item["input" if tool.freeform else "arguments"] = freeform_text(arguments) if tool.freeform else arguments
+    return _encode(item)
 
 
 def reasoning_item(item_id: str, text: str, encrypted: str) -> bytes:

@@ -47,6 +47,7 @@ from headgate.llm.dialects.openai_chat.errors import encode_error
 from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.dialects.openai_responses.errors import failure_code
 from headgate.llm.dialects.openai_responses.response import (
+    Call,
     ResponseHead,
     call_item,
     encode_citation,
@@ -61,6 +62,7 @@ from headgate.llm.dialects.openai_responses.response import (
 from headgate.llm.dialects.openai_responses.wire import Members
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.held_text import held_text
+from headgate.llm.stand_ins import freeform_text
 from headgate.llm.usage import NO_USAGE
 
 HELD_CHARACTERS_MAX: Final = 64 * 1024 * 1024
@@ -101,9 +103,7 @@ class _Thinking:
 @dataclass(slots=True)
 class _Call:
     place: int
-    item_id: str
-    call_id: str
-    name: str
+    called: Call
     arguments: list[str] = field(default_factory=list[str])
 
 
@@ -406,8 +406,8 @@ class ResponsesStreamEncoder:
         head, before = self._started()
         before += self._end_single()
         place = self._take_place()
-        call = self._calls[event.index] = _Call(place, head.item_id("fc", place), event.id, event.name)
-        return before + self._added(place, call_item(call.item_id, call.call_id, call.name, "", "in_progress"))
+        call = self._calls[event.index] = _Call(place, head.call_of(event.id, event.name, place))
+        return before + self._added(place, call_item(call.called, "", "in_progress"))
 
     def _on_arguments(self, event: ArgumentsDelta) -> bytes:
         call = self._calls.get(event.index)
@@ -415,11 +415,9 @@ class ResponsesStreamEncoder:
             return b""
         self._hold(event.text)
         call.arguments.append(event.text)
-        where = b'"item_id":%b,"output_index":%d,"delta":%b' % (
-            _encode(call.item_id),
-            call.place,
-            _encode(event.text),
-        )
+        if call.called.tool.freeform:
+            return b""  # pieces of JSON are no pieces of the text
+        where = self._of_call(call) + b',"delta":' + _encode(event.text)
         return self._event("response.function_call_arguments.delta", where)
 
     def _end_call(self, index: int) -> bytes:
@@ -427,12 +425,15 @@ class ResponsesStreamEncoder:
         if call is None:
             return b""
         arguments = "".join(call.arguments) or "{}"  # clients parse them: nothing at all is no JSON
-        where = b'"item_id":%b,"output_index":%d,"name":%b,"arguments":%b' % (
-            _encode(call.item_id),
-            call.place,
-            _encode(call.name),
-            _encode(arguments),
-        )
-        said = self._event("response.function_call_arguments.done", where)
-        item = call_item(call.item_id, call.call_id, call.name, arguments, "completed")
-        return said + self._done(call.place, item)
+        tool, where = call.called.tool, self._of_call(call)
+        if tool.freeform:
+            text = _encode(freeform_text(arguments))
+            said = self._event("response.custom_tool_call_input.delta", where + b',"delta":' + text)
+            said += self._event("response.custom_tool_call_input.done", where + b',"input":' + text)
+        else:
+            where += b',"name":%b,"arguments":%b' % (_encode(tool.name), _encode(arguments))
+            said = self._event("response.function_call_arguments.done", where)
+        return said + self._done(call.place, call_item(call.called, arguments, "completed"))
+
+    def _of_call(self, call: _Call) -> bytes:
+        return b'"item_id":%b,"output_index":%d' % (_encode(call.called.item_id), call.place)

@@ -57,7 +57,7 @@ class ReasoningText(Told, frozen=True):
 class Item(Told, frozen=True):
     """An item of the conversation, whatever its type. A message needs none."""
 
-    kinds: ClassVar = ("message", "function_call", "reasoning", "item_reference")
+    kinds: ClassVar = ("message", "function_call", "custom_tool_call", "reasoning", "item_reference")
 
     type: str | None = None
     id: str | None = None
@@ -65,7 +65,10 @@ class Item(Told, frozen=True):
     content: str | list[ContentPart] | None = None
     call_id: str | None = None
     name: str | None = None
+    namespace: str | None = None
     arguments: str | None = None
+    input: str | None = None
+    """Of a custom tool's call."""
     output: msgspec.Raw = ABSENT
     summary: list[ReasoningText] | None = None
     encrypted_content: str | None = None
@@ -87,14 +90,26 @@ class Filters(msgspec.Struct, frozen=True):
     blocked_domains: list[str] | None = None
 
 
+class TextRule(Told, frozen=True):
+    """What the text of a custom tool must be like: `text`, or of a `grammar`."""
+
+    type: str = "text"
+    syntax: str = ""
+    definition: str = ""
+
+
 class Tool(Told, frozen=True):
-    kinds: ClassVar = ("function", "web_search")
+    kinds: ClassVar = ("function", "web_search", "custom", "namespace")
 
     type: str
     name: str | None = None
     description: str | None = None
     parameters: msgspec.Raw = ABSENT
     strict: bool | None = None
+    format: TextRule | None = None
+    """Of a custom tool."""
+    tools: list[msgspec.Raw] | None = None
+    """Of a namespace."""
     async_: bool | None = msgspec.field(default=None, name="async")
     allowed_callers: list[str] | None = None
     defer_loading: bool | None = None
@@ -170,6 +185,7 @@ OUTPUT_DECODER: Final[msgspec.json.Decoder[str | list[ContentPart] | None]] = ms
     str | list[ContentPart] | None
 )
 decode_filters = msgspec.json.Decoder(Filters).decode
+TOOL_DECODER: Final = msgspec.json.Decoder(Tool)
 decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 decode_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 

@@ -1,0 +1,215 @@
+"""Custom tools and tools of namespaces, which agents offer to OpenAI's models, work at every other backend.
+
+Expected: a function stands for each of them; its calls reach the client as calls of its own tools, whole and streamed,
+as its SDK reads them; what it sends back is told to the provider as before.
+"""
+
+import json
+from typing import Any
+
+import openai.types.chat
+import openai.types.responses
+import pytest
+from headgate.contract.facts import BackendFacts
+from headgate.llm.endpoints import lookup
+from headgate.llm.errors import RequestError
+from headgate.llm.exchange import Plan, UpstreamRequest
+from headgate.llm.framing.frame import Frame
+from headgate.llm.framing.sse import SseDecoder
+from headgate.llm.planning import plan
+from headgate.llm.stand_ins import freeform_text, function_name
+from support.chat_goldens import CREATED
+
+PATCH = '*** Begin Patch\n+"hello"\\\n*** End Patch\n'
+GRAMMAR = {"type": "grammar", "syntax": "lark", "definition": "start: x"}
+SEARCH = {"type": "function", "name": "search", "parameters": None}
+TOOLS: list[dict[str, Any]] = [
+    {"type": "custom", "name": "apply_patch", "format": GRAMMAR},
+    {"type": "namespace", "name": "mcp__index", "description": "The index.", "tools": [SEARCH]},
+    {"type": "function", "name": "shell", "parameters": None, "strict": None},
+]
+CHAT_TOOLS: list[dict[str, Any]] = [{"type": "custom", "custom": {"name": "apply_patch"}}]
+
+
+def frames_of(received: bytes) -> list[Frame]:
+    sse = SseDecoder()
+    return [*sse.feed(received), *sse.close()]
+
+
+def _plan(path: str) -> Plan:
+    endpoint = lookup(path)
+    assert endpoint is not None
+    return plan(endpoint, BackendFacts(name="b", dialect="anthropic-messages", model="claude-sonnet-4-5"))
+
+
+def _call(call_id: str, name: str, arguments: Any) -> dict[str, Any]:
+    return {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
+
+
+SAID = [
+    _call("t1", "apply_patch", {"input": PATCH}),
+    _call("t2", "mcp__index__search", {"query": "hello"}),
+    _call("t3", "shell", {}),
+]
+EMPTY: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude",
+    "content": [],
+    "stop_reason": None,
+    "usage": {"input_tokens": 1, "output_tokens": 2},
+}
+ANSWER = {**EMPTY, "content": SAID, "stop_reason": "tool_use"}
+
+
+def _event(name: str, **members: Any) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), json.dumps({"type": name, **members}).encode())
+
+
+def _streamed_answer() -> bytes:
+    events = [_event("message_start", message=EMPTY)]
+    for index, block in enumerate(SAID):
+        events.append(_event("content_block_start", index=index, content_block={**block, "input": {}}))
+        for piece in json.dumps(block["input"]):
+            delta = {"type": "input_json_delta", "partial_json": piece}
+            events.append(_event("content_block_delta", index=index, delta=delta))
+        events.append(_event("content_block_stop", index=index))
+    events.append(_event("message_delta", delta={"stop_reason": "tool_use"}, usage={"output_tokens": 2}))
+    return b"".join((*events, _event("message_stop")))
+
+
+def _answered(path: str, body: dict[str, Any]) -> tuple[UpstreamRequest, bytes]:
+    """What the provider was asked, and what the client gets."""
+    chosen = _plan(path)
+    request = chosen.translate_request(json.dumps({"model": "m", **body}).encode(), {})
+    kind = "text/event-stream" if body.get("stream") else "application/json"
+    translation = chosen.open_response(request, 200, {"content-type": kind}, CREATED)
+    answer = _streamed_answer() if body.get("stream") else json.dumps(ANSWER).encode()
+    return request, translation.feed(answer) + translation.close()
+
+
+def _whole_response(stream: bool) -> openai.types.responses.Response:
+    _, received = _answered("/v1/responses", {"input": "Go.", "tools": TOOLS, "stream": stream})
+    if not stream:
+        return openai.types.responses.Response.model_validate_json(received)
+    last = json.loads(frames_of(received)[-1].data)
+    assert last["type"] == "response.completed"
+    return openai.types.responses.Response.model_validate(last["response"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_calls_are_told_as_calls_of_the_clients_tools(stream: bool) -> None:
+    patch, search, shell = _whole_response(stream).output
+
+    assert isinstance(patch, openai.types.responses.ResponseCustomToolCall)
+    assert (patch.call_id, patch.name, patch.input, patch.namespace) == ("t1", "apply_patch", PATCH, None)
+    assert isinstance(search, openai.types.responses.ResponseFunctionToolCall)
+    assert (search.name, search.namespace) == ("search", "mcp__index")
+    assert json.loads(search.arguments) == {"query": "hello"}
+    assert isinstance(shell, openai.types.responses.ResponseFunctionToolCall)
+    assert (shell.name, shell.namespace) == ("shell", None)
+
+
+def test_a_custom_call_streams_as_its_text() -> None:
+    _, received = _answered("/v1/responses", {"input": "Go.", "tools": TOOLS, "stream": True})
+    events = [json.loads(frame.data) for frame in frames_of(received)]
+    of_patch = [event for event in events if event.get("output_index") == 0]
+
+    assert [event["type"] for event in of_patch] == [
+        "response.output_item.added",
+        "response.custom_tool_call_input.delta",
+        "response.custom_tool_call_input.done",
+        "response.output_item.done",
+    ]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert of_patch[0]["item"]["input"] == ""
+    assert of_patch[1]["delta"] == of_patch[2]["input"] == of_patch[3]["item"]["input"] == PATCH
+    assert {event["item_id"] for event in of_patch[1:3]} == {of_patch[3]["item"]["id"]}
+
+
+def test_what_the_client_sends_back_is_what_the_provider_said() -> None:
+    items = [item.model_dump(exclude_unset=True) for item in _whole_response(stream=False).output]
+    results = [{"type": "custom_tool_call_output", "call_id": "t1", "output": "Done."}]
+    results += [{"type": "function_call_output", "call_id": name, "output": "Done."} for name in ("t2", "t3")]
+    request, _ = _answered(
+        "/v1/responses", {"input": [{"role": "user", "content": "Go."}, *items, *results], "tools": TOOLS}
+    )
+    _, said, answers = json.loads(request.body)["messages"]
+
+    assert said["content"] == SAID
+    assert [block["tool_use_id"] for block in answers["content"]] == ["t1", "t2", "t3"]
+
+
+def test_what_a_function_cannot_say_is_told() -> None:
+    request, _ = _answered("/v1/responses", {"input": "Go.", "tools": TOOLS})
+
+    assert [(loss.path, loss.action) for loss in request.losses] == [("tools[0]", "changed"), ("tools[1]", "emulated")]
+
+
+def test_the_grammar_is_told_to_the_model() -> None:
+    request, _ = _answered("/v1/responses", {"input": "Go.", "tools": TOOLS})
+
+    assert json.loads(request.body)["tools"][0]["description"].endswith("(lark):\nstart: x")
+
+
+def test_a_chat_client_gets_custom_calls() -> None:
+    body = {"messages": [{"role": "user", "content": "Go."}], "tools": CHAT_TOOLS}
+    _, received = _answered("/v1/chat/completions", body)
+    calls = openai.types.chat.ChatCompletion.model_validate_json(received).choices[0].message.tool_calls
+    assert calls is not None
+
+    assert isinstance(calls[0], openai.types.chat.ChatCompletionMessageCustomToolCall)
+    assert calls[0].custom.input == PATCH
+    assert [call.type for call in calls] == ["custom", "function", "function"]
+
+
+def test_a_streaming_chat_client_gets_custom_calls() -> None:
+    body = {"messages": [{"role": "user", "content": "Go."}], "tools": CHAT_TOOLS, "stream": True}
+    _, received = _answered("/v1/chat/completions", body)
+    chunks = [json.loads(frame.data) for frame in frames_of(received) if frame.data != b"[DONE]"]
+    pieces = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
+    custom = [piece for piece in pieces if piece["index"] == 0]
+
+    assert custom[0] == {"index": 0, "id": "t1", "type": "custom", "custom": {"name": "apply_patch", "input": ""}}
+    assert "".join(piece["custom"]["input"] for piece in custom) == PATCH
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ('{"input":"a"}', "a"),
+        ('{"input":"a","why":"b"}', "a"),
+        ('{"patch":"a"}', "a"),
+        ("{}", ""),
+        ("", ""),
+        ('{"a":"b","c":"d"}', '{"a":"b","c":"d"}'),
+        ('{"input":["a"]}', '{"input":["a"]}'),
+        ('{"input":"a', '{"input":"a'),
+        ("plain", "plain"),
+    ],
+)
+def test_the_text_of_a_call(arguments: str, text: str) -> None:
+    assert freeform_text(arguments) == text
+
+
+def test_names_in_a_namespace() -> None:
+    assert function_name("search", "mcp__index") == function_name("search", "mcp__index__") == "mcp__index__search"
+    assert function_name("search", None) == "search"
+
+
+@pytest.mark.parametrize(
+    ("tool", "path"),
+    [
+        ({"type": "custom"}, "tools[0].name"),
+        ({"type": "namespace", "tools": []}, "tools[0].name"),
+        ({"type": "namespace", "name": "n", "tools": [{"type": "mcp", "name": "x"}]}, "tools[0].tools[0].type"),
+        ({"type": "namespace", "name": "n", "tools": [{"type": "function"}]}, "tools[0].tools[0].name"),
+        ({"type": "namespace", "name": "n", "tools": ["f"]}, "tools[0].tools[0]"),
+    ],
+)
+def test_wrong_tools_are_refused_by_their_place(tool: dict[str, Any], path: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        _answered("/v1/responses", {"input": "Go.", "tools": [tool]})
+
+    assert refused.value.path == path
