@@ -38,6 +38,7 @@ from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
 from headgate.llm.dialects.unsaid import report_cited_history
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
+from headgate.llm.signatures import ELSEWHERE, is_claudes
 
 
 def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
@@ -240,6 +241,9 @@ def _encode_part(part: _RarePart, path: str, losses: list[Loss]) -> wire.Block |
         case ThinkingPart():
             if not part.signature:
                 losses.append(Loss(path, "dropped", "reasoning without a signature is not taken back"))
+                return None
+            if not is_claudes(part.signature):
+                losses.append(Loss(path, "dropped", ELSEWHERE))
                 return None
             return wire.ThinkingBlock(part.text, part.signature)
         case RedactedThinkingPart():

@@ -49,6 +49,7 @@ from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
 from headgate.llm.dialects.unsaid import report_cited_history
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
+from headgate.llm.signatures import ELSEWHERE, is_claudes
 
 FIRST_TURN: Final = "."
 """Stands where a conversation begins with the assistant (a greeting, say), and beside documents that come alone."""
@@ -181,6 +182,9 @@ class _Turns:
             case ThinkingPart():
                 if not part.signature:
                     self.losses.append(Loss(path, "dropped", "reasoning without a signature is not taken back"))
+                    return None
+                if not is_claudes(part.signature):
+                    self.losses.append(Loss(path, "dropped", ELSEWHERE))
                     return None
                 shown = wire.ReasoningText(part.text, part.signature)
                 return wire.ContentBlock(reasoning_content=wire.ReasoningContent(shown))

@@ -46,6 +46,7 @@ from headgate.llm.dialects.unsaid import report_cache_points, report_cited_histo
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName, HostName
+from headgate.llm.signatures import ELSEWHERE, google_signature
 
 _encode = msgspec.json.Encoder().encode
 _decode_arguments = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -163,7 +164,9 @@ class _Contents:
                 case ThinkingPart():
                     if part.text:
                         parts.append({"text": part.text, "thought": True})
-                    signature = part.signature or signature
+                    if part.signature and not google_signature(part.signature):
+                        self._drop(path, ELSEWHERE)
+                    signature = google_signature(part.signature) or signature
                 case RedactedThinkingPart():
                     self._drop(path, "another provider's encrypted reasoning is not taken back")
                 case _:

@@ -40,6 +40,7 @@ from headgate.llm.dialects.sent_text import text_sent
 from headgate.llm.dialects.speech import heard
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
+from headgate.llm.signatures import googles
 from headgate.llm.usage import NO_USAGE, Usage
 
 FINISH_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
@@ -234,10 +235,10 @@ def read_parts(said: Sequence[wire.AnswerPart], answer_id: str, memo: Memo) -> t
     calls = 0
     for position, part in enumerate(said):
         if part.thought:
-            _add_thought(parts, part.text or "", part.thought_signature or "")
+            _add_thought(parts, part.text or "", googles(part.thought_signature) if part.thought_signature else "")
             continue
         if part.thought_signature:
-            _add_thought(parts, "", part.thought_signature)
+            _add_thought(parts, "", googles(part.thought_signature))
         if part.function_call is not None:
             parts.append(call_part(part.function_call, made_call_id(answer_id, calls), memo))
             calls += 1

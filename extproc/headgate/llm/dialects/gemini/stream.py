@@ -73,6 +73,7 @@ from headgate.llm.errors import ErrorDetail, ErrorKind, UpstreamError
 from headgate.llm.framing.frame import Frame
 from headgate.llm.held_text import held_text
 from headgate.llm.names import DialectName
+from headgate.llm.signatures import googles
 from headgate.llm.usage import NO_USAGE, Usage
 
 CITED_CHARACTERS_MAX: Final = 262_144
@@ -245,7 +246,7 @@ class StreamDecoder:
 
     def _sign(self, signature: str, events: list[StreamEvent]) -> None:
         """The signature of the thought before: the open one, or an empty one."""
-        events.append(SignatureDelta(self._part(ThinkingStart, events), signature))
+        events.append(SignatureDelta(self._part(ThinkingStart, events), googles(signature)))
         self._stop_open(events)
 
     def _part(self, kind: type[TextStart] | type[ThinkingStart], events: list[StreamEvent]) -> int:
