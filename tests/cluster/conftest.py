@@ -9,10 +9,13 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from support.ai_on_envoy_gateway import AiStage, Installation, install
 from support.envoy_gateway import EnvoyGateway, EnvoyGatewayOptions, start_envoy_gateway
 from support.kube import (
     MISSING,
@@ -30,6 +33,7 @@ from support.kube_seed import kube_with_gateway_crds
 
 T = TypeVar("T")
 GATEWAY_CRDS = ("gateways.gateway.networking.k8s.io", "backends.gateway.envoyproxy.io")
+WITHOUT_ENVOY_GATEWAY = "needs Envoy Gateway in a network of its own: run `make cluster` without KUBECONFIG"
 MONITORING_CRDS = tuple(
     f"{name}.monitoring.coreos.com" for name in ("podmonitors", "prometheusrules", "servicemonitors")
 )
@@ -123,7 +127,7 @@ async def run_envoy_gateway(
 ) -> AsyncIterator[Callable[..., Awaitable[EnvoyGateway]]]:
     """Starts Envoy Gateway (one at a time); arguments as of `EnvoyGatewayOptions`; all stop at the end."""
     if tools_directory() is None:
-        pytest.skip("needs Envoy Gateway in a network of its own: run `make cluster` without KUBECONFIG")
+        pytest.skip(WITHOUT_ENVOY_GATEWAY)
     started: list[EnvoyGateway] = []
 
     async def start(**options: Any) -> EnvoyGateway:
@@ -141,3 +145,44 @@ async def run_envoy_gateway(
 async def envoy_gateway(run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]]) -> EnvoyGateway:
     """Envoy Gateway without an extension server."""
     return await run_envoy_gateway()
+
+
+@pytest.fixture
+def make_stage(
+    kube: Kube,
+    namespace: str,
+    our_crds: None,
+    run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]],
+    short_path: Path,
+) -> Callable[..., AiStage]:
+    """A stage that may do with its installation what it likes; arguments as of `AiStage` behind the folder."""
+    (directory := short_path / "stage").mkdir()
+    return partial(AiStage, kube, namespace, run_envoy_gateway, directory)
+
+
+@pytest.fixture(scope="module")
+def installation(kube_access: Access, gateway_crds: None, our_crds: None) -> Iterator[Installation]:
+    """Of a controller that watches everything and has no options. The module's other tests have no Envoy Gateway."""
+    if tools_directory() is None:
+        pytest.skip(WITHOUT_ENVOY_GATEWAY)
+    with (
+        tempfile.TemporaryDirectory(prefix="hg-") as directory,
+        closing(_elsewhere(_installed(kube_access, Path(directory)))) as made,
+    ):
+        yield made
+
+
+async def _installed(access: Access, directory: Path) -> Installation:
+    async def run_envoy_gateway(**options: Any) -> EnvoyGateway:
+        (folder := directory / "eg").mkdir()
+        return await start_envoy_gateway(kube, folder, EnvoyGatewayOptions(**options))
+
+    async with Kube(access) as kube:
+        return await install(access, directory, run_envoy_gateway)
+
+
+@pytest.fixture
+def share_stage(kube: Kube, namespace: str, installation: Installation, short_path: Path) -> Callable[..., AiStage]:
+    """A stage on the module's installation, which it leaves as it is."""
+    (directory := short_path / "stage").mkdir()
+    return partial(AiStage, kube, namespace, installation, directory)

@@ -3,33 +3,18 @@
 import asyncio
 import contextlib
 import itertools
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import httpx
 import pytest
-from headgate.compiler.envoy_gateway.sidecar import DIRECTORY
 from openai import DEFAULT_MAX_RETRIES, APIConnectionError, APIStatusError, BadRequestError, NotFoundError
 from support import manifests
-from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
-from support.checkout import older_checkout
-from support.envoy_gateway import ENVOY, GATEWAY, NAMESPACE, EnvoyGateway
+from support.ai_on_envoy_gateway import POD_ADDRESS, AiStage, standard_providers
+from support.envoy_gateway import ENVOY, GATEWAY
 from support.kube import Kube, Object, condition, is_true, reference, unique_name
-from support.pod_webhook import (
-    ADMISSION,
-    admitted_pod,
-    install_webhook,
-    processor_arguments,
-    processor_of,
-    trusted_webhook,
-)
-from support.ports import LOOPBACK, free_port
-from support.processor import ProcessorProcess
-from support.providers import ANTHROPIC, OPENAI, Answer, Failure, Provider
+from support.providers import Failure, Provider
 from support.waiting import until, wait_until
 
 CALLS_PER_SECOND = 50
@@ -39,53 +24,14 @@ COMMITS_BEFORE = 100
 
 
 @pytest.fixture
-async def stage(
-    kube: Kube,
-    namespace: str,
-    our_crds: None,
-    run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]],
-    short_path: Path,
-) -> AsyncIterator[AiStage]:
-    def provider(api: object, key: str) -> Provider:
-        return Provider(api, key=key, host=POD_ADDRESS, tolerated_headers=TOLERATED)  # pyright: ignore[reportArgumentType]
-
-    providers = {
-        "first": provider(OPENAI, "sk-first"),
-        "second": provider(replace(OPENAI, prefix="/other/v1"), "sk-second"),
-        "claude": provider(ANTHROPIC, "sk-claude"),
-    }
-    directory = short_path / "stage"
-    directory.mkdir()
-    async with AiStage(kube, namespace, run_envoy_gateway, directory, **providers) as made:
+async def stage(share_stage: Callable[..., AiStage]) -> AsyncIterator[AiStage]:
+    async with share_stage(**standard_providers()) as made:
         yield made
         assert made.problems() == []
 
 
-async def _standard(stage: AiStage) -> None:
-    await stage.backend("first")
-    await stage.backend("second", schema_fields={"prefix": "/other/v1"})
-    await stage.backend("claude", "Anthropic")
-    await stage.apply(
-        manifests.route(
-            "chat",
-            [
-                manifests.rule("fast", manifests.ref("first", modelNameOverride="real-1")),
-                manifests.rule(
-                    "safe",
-                    manifests.ref("first", modelNameOverride="a", priority=0),
-                    manifests.ref("second", modelNameOverride="b", priority=1),
-                ),
-                manifests.rule("claude", manifests.ref("claude")),
-            ],
-            llmRequestCosts=[{"metadataKey": "total", "type": "TotalToken"}],
-        )
-    )
-    await stage.start_envoy()
-    await stage.served("fast")
-
-
 async def test_clients_of_any_dialect_reach_their_models(stage: AiStage) -> None:
-    await _standard(stage)
+    await stage.standard()
     assert stage.providers["first"].last.json["model"] == "real-1"
     openai, anthropic = stage.openai(), stage.anthropic()
     assert [each.id async for each in openai.models.list()] == ["claude", "fast", "safe"]
@@ -118,7 +64,7 @@ async def test_clients_of_any_dialect_reach_their_models(stage: AiStage) -> None
 
 
 async def test_a_failed_attempt_goes_to_the_next_backend(stage: AiStage) -> None:
-    await _standard(stage)
+    await stage.standard()
     first, second = stage.providers["first"], stage.providers["second"]
     first.answer(Failure(503))
     messages: Any = [{"role": "user", "content": "Hi"}]
@@ -151,7 +97,7 @@ async def _guarded(stage: AiStage) -> None:
 
 
 async def test_who_may_call_is_envoy_gateways_to_decide_and_other_routes_are_untouched(stage: AiStage) -> None:
-    await _standard(stage)
+    await stage.standard()
     await _guarded(stage)
     refused = await stage.until(lambda answer: answer.status_code == 401, lambda: stage.chat("fast"))
     assert refused.json()["error"]["code"] == "invalid_api_key"
@@ -187,146 +133,8 @@ async def _another_policy(stage: AiStage) -> None:
     assert condition(told, "Accepted")["status"] == "True"
 
 
-async def _calls_through(
-    stage: AiStage, work: Callable[[], Awaitable[None]], models: Sequence[str] = ("fast",)
-) -> list[int]:
-    """The statuses of calls that went on while `work` was done, and of some after it."""
-    statuses: list[int] = []
-    over = asyncio.Event()
-
-    async def call(model: str) -> None:
-        while not over.is_set():
-            statuses.append((await stage.chat(model)).status_code)
-
-    calling = [asyncio.create_task(call(models[number % len(models)])) for number in range(4)]
-    try:
-        await work()
-    finally:
-        over.set()
-        await asyncio.gather(*calling)
-    return [*statuses, *[(await stage.chat(models[number % len(models)])).status_code for number in range(20)]]
-
-
-async def test_traffic_goes_on_while_controllers_come_and_go(stage: AiStage) -> None:
-    await _standard(stage)
-
-    async def work() -> None:
-        stage.controller.child.signal(signal.SIGKILL)
-        await asyncio.to_thread(stage.envoy_gateway.restart)
-        stage.controller = await stage.start_controller("--no-leader-elect")
-        stage.envoy_gateway.stop()
-        await asyncio.to_thread(stage.envoy_gateway.restart)
-        rule = manifests.rule("late", manifests.ref("second"))
-        await stage.apply(manifests.route("late", [rule]))
-        await stage.served("late")
-
-    statuses = await _calls_through(stage, work)
-    assert set(statuses) == {200}, statuses
-    assert len(statuses) > 100
-
-
-async def test_traffic_goes_on_through_an_upgrade_which_translates_everything_again(stage: AiStage) -> None:
-    await _standard(stage)
-
-    async def work() -> None:
-        stage.controller.child.signal(signal.SIGTERM)
-        assert await asyncio.to_thread(stage.controller.child.wait) == 0
-        stage.controller = await stage.start_controller("--no-leader-elect", version="99.0")
-        await asyncio.to_thread(wait_until, lambda: stage.controller.status()["hooks"]["heard"], "a call")
-        assert stage.controller.status()["objects"]["writes"] >= 1  # the objects of other tests are written again too
-        await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("second"))]))
-        await stage.served("late")
-
-    statuses = await _calls_through(stage, work)
-    assert set(statuses) == {200}, statuses
-    assert len(statuses) > 100
-
-
-async def test_traffic_goes_on_while_an_older_headgate_is_upgraded(
-    kube: Kube,
-    namespace: str,
-    our_crds: None,
-    run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]],
-    short_path: Path,
-) -> None:
-    """Its controller first: until the pods are rolled, the processor of before serves what the new one compiles."""
-    first = Provider(OPENAI, key="sk-first", host=POD_ADDRESS, tolerated_headers=TOLERATED)
-    claude = Provider(ANTHROPIC, key="sk-claude", host=POD_ADDRESS, tolerated_headers=TOLERATED)
-    directory = short_path / "stage"
-    directory.mkdir()
-    made = AiStage(kube, namespace, run_envoy_gateway, directory, first=first, claude=claude)
-    made.checkout = older_checkout(directory, COMMITS_BEFORE)
-    async with made as stage:
-        await stage.backend("first")
-        await stage.backend("claude", "Anthropic")
-        rules = [manifests.rule("fast", manifests.ref("first")), manifests.rule("claude", manifests.ref("claude"))]
-        await stage.apply(manifests.route("chat", rules))
-        await stage.start_envoy()
-        await stage.served("fast")
-
-        async def work() -> None:
-            stage.controller.child.signal(signal.SIGTERM)
-            assert await asyncio.to_thread(stage.controller.child.wait) == 0
-            stage.checkout = None
-            stage.controller = await stage.start_controller("--no-leader-elect", version="99.0")
-            await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("first"))]))
-            await stage.served("late")
-
-        statuses = await _calls_through(stage, work, ("fast", "claude"))
-        assert set(statuses) == {200}, statuses
-        assert len(statuses) > 100
-        stage.processor.close()
-        with await asyncio.to_thread(ProcessorProcess, directory):
-            await stage.until(lambda answer: answer.status_code == 200, lambda: stage.chat("claude"))
-        assert stage.problems() == []
-
-
-async def test_traffic_goes_on_while_envoy_gateway_is_upgraded(
-    kube: Kube,
-    namespace: str,
-    our_crds: None,
-    run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]],
-    short_path: Path,
-) -> None:
-    """From the oldest that is supported: its translation is served by us as the newer one's is."""
-    older = partial(run_envoy_gateway, older=True)
-    first = Provider(OPENAI, key="sk-first", host=POD_ADDRESS, tolerated_headers=TOLERATED)
-    directory = short_path / "stage"
-    directory.mkdir()
-    async with AiStage(kube, namespace, older, directory, first=first) as stage:
-        await stage.backend("first")
-        await stage.apply(manifests.route("chat", [manifests.rule("fast", manifests.ref("first"))]))
-        await stage.start_envoy()
-        await stage.served("fast")
-
-        async def work() -> None:
-            await asyncio.to_thread(stage.envoy_gateway.upgrade)
-            await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("first"))]))
-            await stage.served("late")
-
-        statuses = await _calls_through(stage, work)
-        assert set(statuses) == {200}, statuses
-        assert len(statuses) > 100
-        assert stage.problems() == []
-
-
-async def test_a_change_that_only_we_see_reaches_envoy(stage: AiStage) -> None:
-    await _standard(stage)
-    writes = stage.controller.status()["objects"]["writes"]
-    await stage.apply(manifests.secret("first", apiKey="sk-rotated"))
-    stage.providers["first"].key = "sk-rotated"
-    stage.providers["first"].forget()
-    await stage.until(
-        lambda answer: answer.status_code == 200 and "sk-rotated" in str(stage.providers["first"].last.headers),
-        lambda: stage.chat("fast"),
-    )
-    stage.providers["first"].forget()
-    assert stage.controller.status()["objects"]["writes"] == writes + 1
-    assert stage.controller.status()["hooks"]["gateways"][f"{stage.namespace}/gateway"] == "Called"
-
-
 async def test_what_somebody_deletes_of_ours_comes_back(stage: AiStage) -> None:
-    await _standard(stage)
+    await stage.standard()
     route = reference(GATEWAY, "HTTPRoute", "chat", stage.namespace)
     before = (await stage.kube.get(GATEWAY, "HTTPRoute", "chat", stage.namespace))["metadata"]["uid"]
     await stage.kube.delete(route)
@@ -399,7 +207,7 @@ async def test_a_route_is_applied_changed_broken_and_deleted_under_load(stage: A
     Clients of the route itself try again, as they do where nobody says otherwise: on an overrun machine Envoy may hear
     of clusters that go long before it hears of routes.
     """
-    await _standard(stage)
+    await stage.standard()
 
     def late(first: int, second: int) -> manifests.Document:
         refs = [manifests.ref("first", weight=first), manifests.ref("second", weight=second)]
@@ -462,7 +270,7 @@ async def test_a_connection_from_before_the_first_ai_route_is_closed_after_one_a
 
 async def test_a_connection_from_before_the_first_policy_is_closed_after_one_answer(stage: AiStage) -> None:
     """That one answer is not asked for a key: its listener has no filter that could (docs/operate.md)."""
-    await _standard(stage)
+    await stage.standard()
     body = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}]}
     async with httpx.AsyncClient(base_url=stage.url, limits=ONE_CONNECTION) as client:
         assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
@@ -478,41 +286,16 @@ async def test_a_connection_from_before_the_first_policy_is_closed_after_one_ans
 
 
 async def test_a_route_that_never_was_good_is_answered_500(stage: AiStage) -> None:
-    await _standard(stage)
+    await stage.standard()
     await stage.apply(manifests.route("broken", [manifests.rule("broken", manifests.ref("nobody"))]))
     answer = await stage.until(lambda answer: answer.status_code == 500, lambda: stage.chat("broken"))
     assert answer.json()["error"]["type"] == "server_error"
     assert (await stage.chat("fast")).status_code == 200
 
 
-async def test_a_leader_that_is_not_called_knows_what_another_replica_was_asked(stage: AiStage) -> None:
-    await _standard(stage)
-    stage.controller.child.signal(signal.SIGTERM)
-    await asyncio.to_thread(stage.controller.child.wait)
-    replica = ("--leader-election-namespace", stage.namespace, "--service-name", "controllers")
-    leader = await stage.start_controller(*replica, port=free_port())
-    await asyncio.to_thread(wait_until, lambda: leader.status()["leading"], "a leader")
-    called = stage.controller = await stage.start_controller(*replica)
-    assert not called.status()["leading"]
-    await stage.apply(manifests.route("late", [manifests.rule("late", manifests.ref("second"))]))
-    await stage.served("late")
-    assert called.status()["hooks"]["heard"]
-    assert not leader.status()["hooks"]["heard"]
-    route = reference(f"{manifests.AI}/v1beta1", "AIGatewayRoute", "late", stage.namespace)
-    for number, each in enumerate((leader, called)):
-        made = reference("discovery.k8s.io/v1", "EndpointSlice", f"controllers-{number}", stage.namespace)
-        made["metadata"]["labels"] = {"kubernetes.io/service-name": "controllers"}
-        ports = [{"name": "http-health", "port": each.health_port, "protocol": "TCP"}]
-        await stage.kube.apply(
-            {**made, "addressType": "IPv4", "ports": ports, "endpoints": [{"addresses": [POD_ADDRESS]}]}
-        )
-    await stage.kube.wait_for(route, is_true("Programmed"), "the route to be programmed")
-    assert not leader.status()["hooks"]["heard"]
-
-
 async def test_the_versions_that_run_are_read_and_an_old_envoy_is_told(stage: AiStage) -> None:
     await stage.envoys_image("docker.io/envoyproxy/envoy:distroless-v1.39.0")
-    await _standard(stage)
+    await stage.standard()
     route = reference(f"{manifests.AI}/v1beta1", "AIGatewayRoute", "chat", stage.namespace)
 
     def says(text: str) -> Callable[[dict[str, Any]], bool]:
@@ -530,33 +313,13 @@ async def test_the_versions_that_run_are_read_and_an_old_envoy_is_told(stage: Ai
     told = await stage.kube.wait_for(route, is_true("Programmed"), "the new one")
 
 
-async def test_an_attempt_in_another_dialect_follows_one_that_failed(stage: AiStage) -> None:
-    await _standard(stage)
-    refs = [manifests.ref("first", priority=0), manifests.ref("claude", priority=1, modelNameOverride="opus")]
-    await stage.apply(manifests.route("mixed", [manifests.rule("mixed", *refs)]))
-    await stage.served("mixed")
-    stage.providers["first"].answer(Failure(503))
-    answer = await stage.openai().chat.completions.create(model="mixed", messages=[{"role": "user", "content": "Hi"}])
-    assert answer.choices[0].message.content
-    assert stage.providers["claude"].last.json["model"] == "opus"
-    message = await stage.anthropic().messages.create(
-        model="mixed", max_tokens=64, messages=[{"role": "user", "content": "Hi"}]
-    )
-    assert message.content
-    stage.processor.close()
-    translated = await stage.chat("claude")
-    assert (translated.status_code, translated.json()["error"]["code"]) == (503, "service_unavailable")
-    stage.providers["first"].answer(Answer())
-    assert (await stage.chat("fast")).status_code == 200
-
-
 async def _grant(kube: Kube, namespace: str, spec: manifests.Document) -> None:
     item = manifests.document(f"{manifests.GATEWAY_API}/v1beta1", "ReferenceGrant", "ai", spec)
     await kube.apply({**item, "metadata": {"name": "ai", "namespace": namespace}})
 
 
 async def test_backends_of_another_namespace_need_grants(stage: AiStage, kube: Kube) -> None:
-    await _standard(stage)
+    await stage.standard()
     other = unique_name("test")
     await kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}})
     provider = stage.providers["second"]
@@ -579,27 +342,3 @@ async def test_backends_of_another_namespace_need_grants(stage: AiStage, kube: K
     assert f"from {manifests.GATEWAY_API}/HTTPRoute" in condition(told, "ResolvedRefs")["message"]
     await _grant(kube, other, {"from": [ours, http], "to": to})
     await stage.served("shared")
-
-
-async def test_pods_of_envoy_gateway_get_a_processor_that_serves(stage: AiStage) -> None:
-    """The pod of Envoy Gateway's own Deployment, created as a ReplicaSet does, and the command that is put into it."""
-    port = free_port()
-    await install_webhook(stage.kube, NAMESPACE, port)
-    stage.controller.child.signal(signal.SIGTERM)
-    await asyncio.to_thread(stage.controller.child.wait)
-    webhook = ("--webhook-address", f"{LOOPBACK}:{port}", "--certificate-names", LOOPBACK)
-    own = ("--leader-election-namespace", stage.namespace, "--webhook-configuration", f"headgate-pods.{NAMESPACE}")
-    stage.controller = await stage.start_controller("--no-leader-elect", *webhook, *own)
-    await _standard(stage)
-    try:
-        await trusted_webhook(stage.kube, NAMESPACE)
-        made = await admitted_pod(stage.kube, await stage.envoy_gateway.deployment(stage.gateway))
-        envoy = next(each for each in made["spec"]["containers"] if each["name"] == "envoy")
-        assert DIRECTORY in [each["mountPath"] for each in envoy["volumeMounts"]]
-        stage.processor.close()
-        assert (await stage.chat("claude")).status_code == 503
-        arguments = processor_arguments(processor_of(made), stage.processor.socket_path)
-        with ProcessorProcess(stage.directory, arguments=arguments):
-            assert (await stage.served("claude")).json()["object"] == "chat.completion"
-    finally:
-        await stage.kube.delete(reference(ADMISSION, "MutatingWebhookConfiguration", f"headgate-pods.{NAMESPACE}"))

@@ -1,5 +1,7 @@
 """Our controller beside a real Envoy Gateway, with the processor and the Envoy that a pod would have had.
 
+`Installation` is what an operator has before there is any route, `AiStage` a test's Gateway on it.
+
 >>> async with AiStage(kube, namespace, run_envoy_gateway, directory, openai=Provider(...)) as stage:
 ...     await stage.apply(manifests.route(...))
 ...     await stage.served("model")
@@ -10,10 +12,11 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import anthropic
 import httpx
@@ -25,11 +28,11 @@ from support import manifests
 from support.checkout import importing
 from support.envoy import EnvoyProcess
 from support.envoy_gateway import ENVOY, GATEWAY, NAMESPACE, EnvoyGateway
-from support.kube import ApiError, Kube, Object, reference
+from support.kube import Access, ApiError, Kube, Object, reference
 from support.ports import LOOPBACK, free_port
 from support.processes import Child
 from support.processor import ProcessorProcess
-from support.providers import Provider
+from support.providers import ANTHROPIC, OPENAI, Provider
 from support.waiting import wait_until
 
 POD_ADDRESS = "10.99.0.1"
@@ -91,6 +94,66 @@ class ControllerProcess:
     def status(self) -> dict[str, Any]:
         return httpx.get(f"http://{POD_ADDRESS}:{self.health_port}/status").json()
 
+    def close(self) -> None:
+        self.child.close()
+
+
+RunEnvoyGateway: TypeAlias = Callable[..., Awaitable[EnvoyGateway]]
+"""Starts one; its arguments are those of `EnvoyGatewayOptions`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What runs. Make it with `install`; nothing of it belongs to an event loop."""
+
+    processor: ProcessorProcess
+    controller: ControllerProcess
+    envoy_gateway: EnvoyGateway
+
+    def close(self) -> None:
+        for each in (self.envoy_gateway, self.controller, self.processor):
+            each.close()
+
+
+async def install(
+    access: Access,
+    directory: Path,
+    run_envoy_gateway: RunEnvoyGateway,
+    *options: str,
+    extra: Mapping[str, Any] | None = None,
+    checkout: Path | None = None,
+) -> Installation:
+    """Starts all of it at once: a controller with `options`, and with `extra` in Envoy Gateway's configuration.
+
+    Controller and processor are of `checkout`, if not from here.
+    """
+    port, socket = free_port(), directory / "extproc.sock"
+    controller = partial(ControllerProcess, access.kubeconfig, directory, port, socket, "--no-leader-elect", *options)
+    started = await asyncio.gather(
+        asyncio.to_thread(partial(ProcessorProcess, directory, checkout=checkout)),
+        asyncio.to_thread(partial(controller, name="controller", checkout=checkout)),
+        run_envoy_gateway(extension_server=(LOOPBACK, port), redis_url="redis://127.0.0.1:6379", extra=extra),
+        return_exceptions=True,
+    )
+    match started:
+        case [ProcessorProcess() as processor, ControllerProcess() as controller, EnvoyGateway() as envoy_gateway]:
+            return Installation(processor, controller, envoy_gateway)
+        case _:
+            for each in started:
+                if not isinstance(each, BaseException):
+                    each.close()
+            raise next(each for each in started if isinstance(each, BaseException))
+
+
+def standard_providers() -> dict[str, Provider]:
+    """Those of `AiStage.standard`."""
+    provider = partial(Provider, host=POD_ADDRESS, tolerated_headers=TOLERATED)
+    return {
+        "first": provider(OPENAI, key="sk-first"),
+        "second": provider(replace(OPENAI, prefix="/other/v1"), key="sk-second"),
+        "claude": provider(ANTHROPIC, key="sk-claude"),
+    }
+
 
 class AiStage:
     """See the module. Providers are by the name of the AIServiceBackend that they stand for."""
@@ -99,16 +162,19 @@ class AiStage:
         self,
         kube: Kube,
         namespace: str,
-        run_envoy_gateway: Callable[..., Awaitable[EnvoyGateway]],
+        on: RunEnvoyGateway | Installation,
         directory: Path,
         extra: Mapping[str, Any] | None = None,
         /,
         *controller_options: str,
         **providers: Provider,
     ) -> None:
-        """`extra` is more of Envoy Gateway's configuration."""
+        """`on` is an installation that others use too, which the test must leave as it is, or what starts an Envoy
+        Gateway for one of its own; only such a one can have options, and `extra` of Envoy Gateway's configuration."""
         self.checkout: Path | None = None
         """Where controllers and processors that start from now on are from, if not from here."""
+        self.older = False
+        """Whether its Envoy Gateway is the oldest that is supported."""
         self.merges = False
         """Whether the Gateways share their Envoys."""
         self._extra = extra
@@ -118,8 +184,7 @@ class AiStage:
         self.providers = providers
         self.directory = directory
         self.port = free_port()
-        self.extension_port = free_port()
-        self._run_envoy_gateway = run_envoy_gateway
+        self._on = on
         self._stack = AsyncExitStack()
         self._controllers = 0
         self.access_log_path = directory / "access.log"
@@ -140,19 +205,25 @@ class AiStage:
     async def _start(self) -> None:
         for provider in self.providers.values():
             self._stack.enter_context(provider)
-        self.processor = self._stack.enter_context(
-            await asyncio.to_thread(partial(ProcessorProcess, self.directory, checkout=self.checkout))
-        )
-        self.controller = await self.start_controller("--no-leader-elect", *self._controller_options)
-        self.envoy_gateway = await self._run_envoy_gateway(
-            extension_server=(LOOPBACK, self.extension_port), redis_url="redis://127.0.0.1:6379", extra=self._extra
-        )
+        installation = await self._installation()
+        self.processor, self.controller = installation.processor, installation.controller
+        self.envoy_gateway = installation.envoy_gateway
         await self._configure_envoys()
         self.gateway = await self.add_gateway("gateway", self.port)
         kept = httpx.Limits(
             keepalive_expiry=None
         )  # a connection stays, whatever a busy machine takes between two calls
         self.http = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self.url, timeout=30, limits=kept))
+
+    async def _installation(self) -> Installation:
+        if isinstance(self._on, Installation):
+            gateway = await self._on.envoy_gateway.shared(self.kube, self.directory)
+            self._stack.callback(gateway.close)
+            return replace(self._on, envoy_gateway=gateway)
+        run, options = partial(self._on, older=self.older), self._controller_options
+        made = await install(self.kube.access, self.directory, run, *options, extra=self._extra, checkout=self.checkout)
+        self._stack.callback(made.close)
+        return made
 
     async def add_gateway(self, name: str, port: int, **annotations: str) -> Object:
         """Another Gateway of the same class."""
@@ -170,20 +241,18 @@ class AiStage:
     async def start_controller(self, *options: str, port: int | None = None, version: str = "") -> ControllerProcess:
         """Starts another controller. On the port that Envoy Gateway calls, the one before must be gone."""
         self._controllers += 1
-        kubeconfig = self.kube.access.kubeconfig
-        assert kubeconfig is not None
         found = await asyncio.to_thread(
             ControllerProcess,
-            kubeconfig,
+            self.kube.access.kubeconfig,
             self.directory,
-            port or self.extension_port,
+            port or self.controller.port,
             self.processor.socket_path,
             *options,
             name=f"controller{self._controllers}",
             version=version,
             checkout=self.checkout,
         )
-        self._stack.callback(found.child.close)
+        self._stack.callback(found.close)
         return found
 
     async def _configure_envoys(self) -> None:
@@ -247,6 +316,25 @@ class AiStage:
             if each["kind"] == "Backend":
                 each["spec"]["endpoints"] = [{"ip": {"address": provider.host, "port": provider.port}}]
         await self.apply(*made)
+
+    async def standard(self) -> None:
+        """Routes to `standard_providers`, once they are served."""
+        await self.backend("first")
+        await self.backend("second", schema_fields={"prefix": "/other/v1"})
+        await self.backend("claude", "Anthropic")
+        rules = [
+            manifests.rule("fast", manifests.ref("first", modelNameOverride="real-1")),
+            manifests.rule(
+                "safe",
+                manifests.ref("first", modelNameOverride="a", priority=0),
+                manifests.ref("second", modelNameOverride="b", priority=1),
+            ),
+            manifests.rule("claude", manifests.ref("claude")),
+        ]
+        costs = [{"metadataKey": "total", "type": "TotalToken"}]
+        await self.apply(manifests.route("chat", rules, llmRequestCosts=costs))
+        await self.start_envoy()
+        await self.served("fast")
 
     async def chat(self, model: str, **more: Any) -> httpx.Response:
         body = {"model": model, "messages": [{"role": "user", "content": "Hello!"}], **more}

@@ -60,8 +60,12 @@ class EnvoyGatewayOptions:
 class EnvoyGateway:
     """A running Envoy Gateway. Make it with `start_envoy_gateway`."""
 
-    def __init__(self, child: Child, kube: Kube, directory: Path, controller_name: str, *, older: bool) -> None:
+    def __init__(
+        self, child: Child, kube: Kube, directory: Path, controller_name: str, *, older: bool, owns: bool = True
+    ) -> None:
+        """`owns` is whether it ends the process that it is."""
         self._child = child
+        self._owns = owns
         self._kube = kube
         self._directory = directory
         self._envoys: list[EnvoyProcess] = []
@@ -74,6 +78,12 @@ class EnvoyGateway:
     def log(self) -> str:
         """What it wrote so far; it logs to stdout."""
         return self._child.stdout + self._child.stderr
+
+    async def shared(self, kube: Kube, directory: Path) -> "EnvoyGateway":
+        """The same process for one of several tests: a GatewayClass and Envoys of its own, which are all it closes."""
+        made = EnvoyGateway(self._child, kube, directory, self.controller_name, older=self._older, owns=False)
+        await made.make_gateway_class()
+        return made
 
     async def make_gateway_class(self) -> str:
         """A GatewayClass of this Envoy Gateway whose Gateways get an address; returns its name."""
@@ -157,7 +167,8 @@ class EnvoyGateway:
     def close(self) -> None:
         for envoy in self._envoys:
             envoy.close()
-        self._child.close()
+        if self._owns:
+            self._child.close()
 
     def __enter__(self) -> Self:
         return self
