@@ -36,6 +36,17 @@ class ErrorKind(StrEnum):
     """The gateway failed."""
 
 
+UNASKED: Final = frozenset(
+    {
+        ErrorKind.BAD_REQUEST,
+        ErrorKind.UNAUTHENTICATED,
+        ErrorKind.FORBIDDEN,
+        ErrorKind.NOT_FOUND,
+        ErrorKind.LIMITED,
+        ErrorKind.INTERNAL,
+    }
+)
+"""How an attempt ended that the gateway itself ended, before its backend was asked."""
 BY_FLAG: Final[Mapping[str, ErrorKind]] = {
     "downstream_connection_termination": ErrorKind.CLIENT_GONE,
     "downstream_remote_reset": ErrorKind.CLIENT_GONE,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import msgspec
-from headgate.ledger.errors import ErrorKind, model_known
+from headgate.ledger.errors import UNASKED, ErrorKind, model_known
 from headgate.ledger.joining import service_of
 from headgate.ledger.prices import unpriced
 from headgate.ledger.record import Attempt, UsageRecord
@@ -42,7 +42,7 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackendLook(msgspec.Struct, frozen=True, kw_only=True):
-    """One AIServiceBackend in the last quarter of an hour; counts are of attempts."""
+    """One AIServiceBackend in the last quarter of an hour; counts are of attempts that it was asked in."""
 
     name: str
     """`<ns>/<name>`"""
@@ -231,6 +231,8 @@ def _add(sums: Sums, record: UsageRecord, over: bool) -> None:
 
 def _add_attempts(slot: _Slot, attempts: Sequence[Attempt]) -> None:
     for index, attempt in enumerate(attempts):
+        if attempt.error in UNASKED:
+            continue
         backend = _named(slot.backends, service_of(attempt.backend), _Backend)
         backend.attempts += 1
         histogram.add(backend.times, attempt.duration_ms)

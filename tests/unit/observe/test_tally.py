@@ -85,8 +85,17 @@ def test_a_rate_is_over_the_time_that_there_was() -> None:
         ((FAILED, Attempt(backend=OTHER_MODEL, status=200)), 2, 1, 1),
         ((FAILED, FAILED, Attempt(backend=CLAUDE, status=200)), 2, 2, 1),
         ((Attempt(backend=OPENAI, status=200, error="client_gone"),), 1, 0, 0),
+        ((FAILED, Attempt(backend=OPENAI, status=400, error="bad_request")), 1, 1, 0),
     ],
-    ids=["served", "again", "over", "over to another model of it", "again and over", "left by its client"],
+    ids=[
+        "served",
+        "again",
+        "over",
+        "over to another model of it",
+        "again and over",
+        "left by its client",
+        "refused by us",
+    ],
 )
 def test_attempts_count_for_their_backend(
     attempts: tuple[Attempt, ...], attempted: int, failed: int, failed_over: int
