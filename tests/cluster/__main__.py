@@ -1,6 +1,6 @@
 """`make cluster`: builds what is needed, then runs tests/cluster, spread over processes in a network each.
 
-They mostly wait, so two share two cores well. `ARGS="-n 1"` has one. With KUBECONFIG set, nothing is built and no
+They mostly wait, so three share two cores well. `ARGS="-n 1"` has one. With KUBECONFIG set, nothing is built and no
 namespace made: the tests that need only an API server run against that cluster, in one process.
 """
 
@@ -18,7 +18,7 @@ TOOLS_VARIABLE = "HEADGATE_TEST_CLUSTER_TOOLS"
 
 def main(written: list[str]) -> None:
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-n", type=int, default=2)
+    parser.add_argument("-n", type=int, default=3)
     options, arguments = parser.parse_known_args(written)
     paths = (
         []

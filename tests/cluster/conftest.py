@@ -46,9 +46,10 @@ def kube_access() -> Iterator[Access]:
     if configured := os.environ.get("KUBECONFIG"):
         yield access_from_kubeconfig(Path(configured))
         return
-    if tools_directory() is None:
+    if (tools := tools_directory()) is None:
         pytest.skip(MISSING)
-    with tempfile.TemporaryDirectory(prefix="hg-") as directory, kube_with_gateway_crds(Path(directory)) as server:
+    crds = (OUR_CRDS, tools / "monitoring-crds.json")
+    with tempfile.TemporaryDirectory(prefix="hg-") as folder, kube_with_gateway_crds(Path(folder), *crds) as server:
         yield server.access
 
 
@@ -82,7 +83,7 @@ def gateway_crds(kube_access: Access) -> None:
 def monitoring_crds(kube_access: Access) -> None:
     """Those of the Prometheus operator; a cluster of KUBECONFIG must have them."""
     if tools := tools_directory():
-        _install(kube_access, read_crds(tools / "monitoring-crds.json"))
+        _elsewhere(_served(kube_access, read_crds(tools / "monitoring-crds.json")))
     elif missing := _elsewhere(_missing(kube_access, MONITORING_CRDS)):
         pytest.skip(
             f"the cluster of KUBECONFIG lacks {', '.join(missing)}: install the Prometheus operator's CRDs there"
@@ -92,15 +93,13 @@ def monitoring_crds(kube_access: Access) -> None:
 @pytest.fixture(scope="session")
 def our_crds(kube_access: Access) -> None:
     """Those of `manifests/crds`."""
-    _install(kube_access, read_crds(OUR_CRDS))
+    crds = read_crds(OUR_CRDS)
+    _elsewhere(_served(kube_access, crds) if tools_directory() else _applied(kube_access, crds))
 
 
-def _install(access: Access, crds: list[Object]) -> None:
-    async def install() -> None:
-        async with Kube(access) as client:
-            await install_crds(client, crds)
-
-    _elsewhere(install())
+async def _applied(access: Access, crds: Sequence[Object]) -> None:
+    async with Kube(access) as client:
+        await install_crds(client, crds)
 
 
 async def _served(access: Access, crds: Sequence[Object]) -> None:

@@ -410,43 +410,56 @@ async def test_an_envoy_of_the_chart_is_served_over_mutual_tls_that_rotates(
     files.write(secret)
     stop = asyncio.Event()
     following = asyncio.create_task(_follow(kube, namespace, files, stop))
-    texts = found(objects, "ConfigMap")["data"]
-    bootstrap = _local(texts, short_path, port)
-    gateway_port, class_name = free_port(), found(objects, "GatewayClass")["metadata"]["name"]
-    listeners = [{"name": "http", "port": gateway_port, "protocol": "HTTP"}]
-    gateway: Object = {
-        **reference("gateway.networking.k8s.io/v1", "Gateway", "gateway", namespace),
-        "spec": {"gatewayClassName": class_name, "listeners": listeners},
-    }
-    with Provider(OPENAI, key="sk") as provider:
+    bootstrap = _local(found(objects, "ConfigMap")["data"], short_path, port)
+    gateway_port = free_port()
+    await kube.apply(_gateway(namespace, found(objects, "GatewayClass")["metadata"]["name"], gateway_port))
+    with Provider(OPENAI, key="sk") as provider, _envoy(objects, bootstrap, short_path) as envoy:
         provider.answer(Answer(text="over TLS"))
-        await kube.apply(gateway)
         await _apply_route(kube, namespace, provider, "one")
-        given: list[str] = container(found(objects, "Deployment", "headgate-envoy"), "envoy")["args"]
-        (short_path / "envoy.json").write_text(json.dumps(bootstrap))
-        text = " ".join(given).replace("/etc/headgate/envoy", str(short_path)).replace("$(POD_NAME)", "pod")
-        envoy = Child([str(envoy_binary()), *text.split()], directory=short_path, name="envoy")
         try:
             await _served(gateway_port, "one", envoy)
-            first = files.serial
-            async with asyncio.timeout(30):
-                while files.renewals < 2:  # noqa: ASYNC110 - it is the controller that renews
-                    await asyncio.sleep(0.1)
-            assert files.serial != first
+            await _renewed(files)
             await asyncio.to_thread(controller.close)  # Envoy connects anew, with what is valid by now
             await asyncio.to_thread(start("second").wait_ready)
             await _apply_route(kube, namespace, provider, "two")
             await _served(gateway_port, "two", envoy)
             assert "LIVE" in await asyncio.to_thread(_page, bootstrap, "/ready")
             assert not await _greeted(port), "who shows no certificate is told nothing"
-            drain = [sys.executable, "-m", "headgate.runtime.drain", str(short_path / "envoy-admin.sock"), "6"]
-            with Child(drain, directory=short_path, name="drain") as draining:
-                assert await asyncio.to_thread(draining.wait) == 0
-                assert "envoy_not_drained" not in draining.stderr
+            await _drains(short_path)
         finally:
             stop.set()
             await following
-            await asyncio.to_thread(envoy.close)
+
+
+def _gateway(namespace: str, class_name: str, port: int) -> Object:
+    listeners = [{"name": "http", "port": port, "protocol": "HTTP"}]
+    item = reference("gateway.networking.k8s.io/v1", "Gateway", "gateway", namespace)
+    return {**item, "spec": {"gatewayClassName": class_name, "listeners": listeners}}
+
+
+def _envoy(objects: list[Object], bootstrap: Object, directory: Path) -> Child:
+    """With the arguments of the chart's Deployment."""
+    (directory / "envoy.json").write_text(json.dumps(bootstrap))
+    given: list[str] = container(found(objects, "Deployment", "headgate-envoy"), "envoy")["args"]
+    text = " ".join(given).replace("/etc/headgate/envoy", str(directory)).replace("$(POD_NAME)", "pod")
+    return Child([str(envoy_binary()), *text.split()], directory=directory, name="envoy")
+
+
+async def _renewed(files: MountedSecret) -> None:
+    """Until the controller has renewed the certificate twice."""
+    first = files.serial
+    async with asyncio.timeout(30):
+        while files.renewals < 2:  # noqa: ASYNC110 - it is the controller that renews
+            await asyncio.sleep(0.1)
+    assert files.serial != first
+
+
+async def _drains(directory: Path) -> None:
+    """What the chart runs before Envoy ends."""
+    drain = [sys.executable, "-m", "headgate.runtime.drain", str(directory / "envoy-admin.sock"), "6"]
+    with Child(drain, directory=directory, name="drain") as draining:
+        assert await asyncio.to_thread(draining.wait) == 0
+        assert "envoy_not_drained" not in draining.stderr
 
 
 async def _follow(kube: Kube, namespace: str, files: MountedSecret, stop: asyncio.Event) -> None:

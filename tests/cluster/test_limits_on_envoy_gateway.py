@@ -28,7 +28,7 @@ from support.providers import ANTHROPIC, OPENAI, Answer, Provider, ToolUse, Usag
 from support.redis import RedisServer
 from support.waiting import wait_until
 
-MINUTE = 60
+HOUR = 3600
 ENOUGH_SECONDS = 20
 """What three calls and their charges take at most, on a machine that is not overrun."""
 ATTEMPTS_MAX = 3
@@ -104,7 +104,7 @@ async def _limited(stage: AiStage, port: int) -> None:
     response = {"from": "Metadata", "metadata": {"namespace": "io.envoy.ai_gateway", "key": "total"}}
     rule = {
         "clientSelectors": [{"headers": selectors}],
-        "limit": {"requests": 30, "unit": "Minute"},
+        "limit": {"requests": 30, "unit": "Hour"},
         "cost": {"request": {"from": "Number", "number": 0}, "response": response},
     }
     policy = {**manifests.target("HTTPRoute", "chat"), "rateLimit": {"type": "Global", "global": {"rules": [rule]}}}
@@ -147,7 +147,7 @@ async def test_our_limiter_is_envoy_gateways_and_does_as_it_says_when_it_is_gone
         await stage.until(lambda answer: "x-ratelimit-limit" in answer.headers, lambda: _chat(stage, "probe"))
         assert f"{stage.namespace}/gateway/http" in limiter.limits()
         for model in ("fast", "claude"):
-            await _in_one_minute(partial(_holds, stage, redis_server, model))
+            await _in_one_hour(partial(_holds, stage, redis_server, model))
         closed = request.node.callspec.params["stage"]
 
         async def comes_back(tenant: str) -> None:
@@ -167,8 +167,8 @@ async def test_our_limiter_is_envoy_gateways_and_does_as_it_says_when_it_is_gone
             )
             assert again.status_code == 429, again.text
 
-        await _in_one_minute(comes_back)
-        await _in_one_minute(partial(_holds, stage, redis_server, "fast"))
+        await _in_one_hour(comes_back)
+        await _in_one_hour(partial(_holds, stage, redis_server, "fast"))
         if not closed:
             limiter = await _nobody_notices(stage, limiter, partial(_limiter, stage, port, redis_server.port))
     finally:
@@ -208,25 +208,25 @@ async def _nobody_notices(
     return limiter
 
 
-async def _in_one_minute(attempt: Callable[[str], Awaitable[None]]) -> None:
+async def _in_one_hour(attempt: Callable[[str], Awaitable[None]]) -> None:
     """Runs it, with a tenant of its own, within one window of the limit.
 
-    Too near to the end of a minute it waits for the next; what was cut by it says nothing, and is asked once more.
+    Too near to the end of an hour it waits for the next; what was cut by it says nothing, and is asked once more.
     """
     for _ in range(ATTEMPTS_MAX):
-        left = MINUTE - time.time() % MINUTE
+        left = HOUR - time.time() % HOUR
         if left < ENOUGH_SECONDS:
             await asyncio.sleep(left)
-        minute = time.time() // MINUTE
+        hour = time.time() // HOUR
         try:
             await attempt(unique_name("tenant"))
         except (AssertionError, TimeoutError, pytest.fail.Exception, RateLimitError):
-            if time.time() // MINUTE == minute:
+            if time.time() // HOUR == hour:
                 raise
         else:
-            if time.time() // MINUTE == minute:
+            if time.time() // HOUR == hour:
                 return
-    pytest.fail(f"{ATTEMPTS_MAX} attempts took longer than a minute each")
+    pytest.fail(f"{ATTEMPTS_MAX} attempts took longer than an hour each")
 
 
 async def _uses_up(stage: AiStage, redis: RedisServer, tenant: str) -> None:
@@ -246,7 +246,7 @@ async def _holds(stage: AiStage, redis: RedisServer, model: str, tenant: str) ->
         with pytest.raises(RateLimitError) as refused:
             await _calls_a_tool(client, model, stream=stream)
         assert refused.value.code == "rate_limit_exceeded"
-        assert 0 < int(refused.value.response.headers["x-ratelimit-reset"]) <= MINUTE
+        assert 0 < int(refused.value.response.headers["x-ratelimit-reset"]) <= HOUR
         assert _counted(redis, who, 36)
     await _calls_a_tool(stage.openai(default_headers={"x-tenant-id": f"{tenant}-other"}), model, stream=False)
 

@@ -10,6 +10,7 @@
 import asyncio
 import json
 import sys
+import urllib.request
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ from support.ports import LOOPBACK, free_port
 from support.processes import Child
 from support.processor import ProcessorProcess
 from support.providers import ANTHROPIC, OPENAI, Provider
-from support.waiting import wait_until
+from support.waiting import BUSY_SECONDS, wait_until
 
 POD_ADDRESS = "10.99.0.1"
 CLIENT_KEY = "client-key"
@@ -92,7 +93,8 @@ class ControllerProcess:
         return '"event":"serving"' in self.child.stderr
 
     def status(self) -> dict[str, Any]:
-        return httpx.get(f"http://{POD_ADDRESS}:{self.health_port}/status").json()
+        with urllib.request.urlopen(f"http://{POD_ADDRESS}:{self.health_port}/status", timeout=BUSY_SECONDS) as answer:
+            return json.load(answer)
 
     def close(self) -> None:
         self.child.close()

@@ -34,7 +34,7 @@ def rendered(release: str, chart: Path, namespace: str, *arguments: str) -> list
     """The objects of a chart."""
     done = helm("template", release, str(chart), "--namespace", namespace, "--kube-version", KUBERNETES, *arguments)
     assert done.returncode == 0, done.stderr
-    return [each for each in yaml.safe_load_all(done.stdout) if each]
+    return [each for each in yaml.load_all(done.stdout, yaml.CSafeLoader) if each]
 
 
 def monitored(objects: Sequence[Object]) -> Iterator[tuple[Object, Sequence[Object]]]:

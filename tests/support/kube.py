@@ -30,6 +30,8 @@ TOOLS_VARIABLE = "HEADGATE_TEST_CLUSTER_TOOLS"
 MISSING = "needs a Kubernetes API: run `make cluster`, which builds one, or set KUBECONFIG"
 CONTROLLERS = ("gc", "namespace", "serviceaccount", "deployment", "endpointslice", "podready")
 STOP_SECONDS = 20.0
+GARBAGE_PERCENT = "400"
+"""What an API server's heap may grow by before Go collects: it takes memory for a fifth of its CPU time."""
 POLL_SECONDS = 0.05
 EVENT_BYTES_MAX = 4 << 20
 """A line of a watch is an object; etcd takes no larger ones than 1.5 MiB."""
@@ -115,7 +117,12 @@ class KubeProcess:
         ]
         with self._log.open("wb") as stderr:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env={**os.environ, "GOGC": GARBAGE_PERCENT},
+                start_new_session=True,
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -473,7 +480,7 @@ def read_crds(*paths: Path) -> list[Object]:
         files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
         for file in files:
             text = file.read_text()
-            documents = json.loads(text) if file.suffix == ".json" else yaml.safe_load_all(text)
+            documents = json.loads(text) if file.suffix == ".json" else yaml.load_all(text, yaml.CSafeLoader)
             found += [each for each in documents if each]
     return found
 
