@@ -11,12 +11,15 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-from headgate.contract.otel import PARAMETERS, Limits
+from headgate.contract.otel import PARAMETERS, TOGETHER, Limits
 from headgate.ledger.errors import BY_FLAG, ErrorKind
 from headgate.runtime.otlp.wire import STATUS_ERROR, limit
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
     gen_ai_attributes as gen_ai,
+)
+from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
+    session_attributes,
 )
 from opentelemetry.semconv.attributes import error_attributes
 
@@ -39,6 +42,7 @@ _NUMBERS: Final = frozenset(
 )
 _DIGITS_MAX: Final = 18
 """Of a number that a span can hold."""
+_READ: Final = frozenset({"response_flags", PARAMETERS, session_attributes.SESSION_ID, gen_ai.GEN_AI_OPERATION_NAME})
 _TRUTHS: Final = frozenset({gen_ai.GEN_AI_REQUEST_STREAM, "error", "canceled"})
 _PARAMETERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -101,6 +105,7 @@ def spans_of(message: ExportTraceServiceRequest) -> int:
 
 
 def _mend(span: Any) -> None:
+    _take_apart(span)
     texts: dict[str, str] = {}
     for pair in span.attributes:
         key = pair.key
@@ -112,12 +117,24 @@ def _mend(span: Any) -> None:
             pair.value.bool_value = pair.value.string_value == "true"
         elif key in _LISTS:
             _tell_list(pair.value)
-        elif key in ("response_flags", PARAMETERS):
+        elif key in _READ:
             texts[key] = pair.value.string_value
     if PARAMETERS in texts:
         _tell_parameters(span, texts[PARAMETERS])
+    if session_attributes.SESSION_ID in texts and gen_ai.GEN_AI_OPERATION_NAME in texts:
+        span.attributes.add(key=gen_ai.GEN_AI_CONVERSATION_ID).value.string_value = texts[session_attributes.SESSION_ID]
     if span.kind == _CLIENT and not span.name.startswith(_ASYNC):
         _tell_error(span, attempt_error(texts.get("http.status_code", ""), texts.get("response_flags", "")))
+
+
+def _take_apart(span: Any) -> None:
+    """What Envoy tells together, each by itself."""
+    for pair in [pair for pair in span.attributes if pair.key == TOGETHER]:
+        span.attributes.remove(pair)
+        for told in pair.value.string_value.split("\t"):
+            name, _, value = told.partition("=")
+            if value not in ("", "-"):
+                span.attributes.add(key=name).value.string_value = value
 
 
 def _tell_list(value: Any) -> None:

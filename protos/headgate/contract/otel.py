@@ -27,6 +27,9 @@ OPERATION_EVENT: Final = "gen_ai.client.inference.operation.details"
 """The event that tells of one call."""
 
 
+TOGETHER: Final = "headgate.together"
+"""Attributes of Envoy's spans in one text, which the collector takes apart: `name=value`, a tab between them; `-` or
+nothing for what is not known."""
 PARAMETERS: Final = "headgate.request.parameters"
 """A request's parameters as Envoy's spans have them: one text of JSON, which the collector takes apart."""
 

@@ -51,6 +51,23 @@ def test_numbers_are_numbers() -> None:
     }
 
 
+def test_what_is_told_together_is_taken_apart() -> None:
+    said = 'a=\tb=-\tgen_ai.usage.input_tokens=11\tgen_ai.operation.name=chat\theadgate.request.parameters={"n":2}'
+    assert mended(message(SERVER, {"headgate.together": said, "c": "x\ty=z"})).attributes == {
+        "c": "x\ty=z",
+        "gen_ai.usage.input_tokens": 11,
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.choice.count": 2,
+    }
+
+
+def test_a_session_is_a_conversation_where_the_convention_has_those() -> None:
+    session = {"session.id": "s-1"}
+    told = mended(message(SERVER, {"headgate.together": "gen_ai.operation.name=chat", **session})).attributes
+    assert (told["session.id"], told["gen_ai.conversation.id"]) == ("s-1", "s-1")
+    assert mended(message(SERVER, {"llm.model_name": "m", **session})).attributes == {"llm.model_name": "m", **session}
+
+
 def test_parameters_of_a_request_are_told_apart() -> None:
     said = '{"max_tokens":64,"temperature":0.5,"seed":99999999999999999999,"n":2,"of_tomorrow":1}'
     span = mended(message(SERVER, {"headgate.request.parameters": said}))

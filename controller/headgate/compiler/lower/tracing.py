@@ -43,7 +43,7 @@ from headgate.compiler.lanes import PathClass
 from headgate.compiler.lower.otlp import cluster_name, http_service
 from headgate.compiler.lower.wire import duration, extension, packed
 from headgate.contract import metadata
-from headgate.contract.otel import PARAMETERS, Convention, Exporter, Protocol, Sampler, Tag, Tracing
+from headgate.contract.otel import PARAMETERS, TOGETHER, Convention, Exporter, Protocol, Sampler, Tag, Tracing
 from headgate.ledger.errors import BY_FLAG, ErrorKind
 from headgate.llm import openinference
 from headgate.llm.endpoints import Body, Endpoint, endpoint_named, paths
@@ -249,43 +249,66 @@ def _error_type() -> str:
 _ERROR_TYPE: Final = _error_type()
 
 
-def _tags(tracing: Tracing) -> Iterator[CustomTag]:
-    """Attributes of requests and of attempts alike."""
+def _formatted(tag: str, value: str) -> CustomTag:
+    return CustomTag(tag=tag, value=value)
 
-    def formatted(tag: str, value: str) -> CustomTag:
-        return CustomTag(tag=tag, value=value)
 
+def _words(tracing: Tracing) -> Iterator[CustomTag]:
+    """Attributes that hold words of clients and providers."""
     # Envoy's own has the query, where some clients send their keys
-    yield formatted("http.url", "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:PATH)%")
-    provider = f"%CLUSTER_METADATA({metadata.INTERNAL}:{PROVIDER})%"
+    yield _formatted("http.url", "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:PATH)%")
     if tracing.convention is Convention.GEN_AI:
-        yield formatted(gen_ai.GEN_AI_OPERATION_NAME, _named(OPERATION, _operation, "''"))
-        yield formatted(gen_ai.GEN_AI_PROVIDER_NAME, provider)
-        yield formatted(gen_ai.GEN_AI_REQUEST_MODEL, _SENT)
+        yield _formatted(gen_ai.GEN_AI_REQUEST_MODEL, _SENT)
         yield _published(gen_ai.GEN_AI_RESPONSE_MODEL, metadata.RESPONSE_MODEL)
         yield _published(gen_ai.GEN_AI_RESPONSE_ID, metadata.RESPONSE_ID)
         yield _published(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, metadata.FINISH_REASONS)
+    else:
+        yield _formatted("llm.model_name", _SENT)
+    yield _internal("gen_ai.original.model", metadata.INTERNAL_MODEL)
+    yield _internal("headgate.client", metadata.INTERNAL_CLIENT)
+    for header, attribute in tracing.attributes:
+        yield _formatted(attribute, f"%REQ({header})%")
+        conversation = attribute == session_attributes.SESSION_ID and tracing.convention is Convention.GEN_AI
+        if conversation and not tracing.exporter.socket:  # a collector of ours says it by itself
+            yield _formatted(gen_ai.GEN_AI_CONVERSATION_ID, f"%REQ({header})%")
+
+
+def _facts(tracing: Tracing) -> Iterator[CustomTag]:
+    """Attributes that hold nothing but ours, and numbers."""
+    provider = f"%CLUSTER_METADATA({metadata.INTERNAL}:{PROVIDER})%"
+    if tracing.convention is Convention.GEN_AI:
+        yield _formatted(gen_ai.GEN_AI_OPERATION_NAME, _named(OPERATION, _operation, "''"))
+        yield _formatted(gen_ai.GEN_AI_PROVIDER_NAME, provider)
         yield _internal(gen_ai.GEN_AI_REQUEST_STREAM, metadata.INTERNAL_STREAM)
         yield _internal(PARAMETERS, metadata.INTERNAL_PARAMETERS)
         yield from (_count(attribute, key) for attribute, key in _USAGE)
     else:
-        yield formatted("openinference.span.kind", _named(KIND, openinference.span_kind, "''"))
-        yield formatted("llm.system", _named(SYSTEM, openinference.system, "''"))
-        yield formatted("llm.provider", provider)
-        yield formatted("llm.model_name", _SENT)
+        yield _formatted("openinference.span.kind", _named(KIND, openinference.span_kind, "''"))
+        yield _formatted("llm.system", _named(SYSTEM, openinference.system, "''"))
+        yield _formatted("llm.provider", provider)
         yield _internal("llm.invocation_parameters", metadata.INTERNAL_PARAMETERS)
         yield from (_count(attribute, key) for attribute, key in _COUNTS)
-    yield formatted(error_attributes.ERROR_TYPE, _ERROR_TYPE)
-    yield _internal("gen_ai.original.model", metadata.INTERNAL_MODEL)
-    yield _internal("headgate.client", metadata.INTERNAL_CLIENT)
-    yield formatted("headgate.route", "%ROUTE_NAME%")
+    yield _formatted(error_attributes.ERROR_TYPE, _ERROR_TYPE)
+    yield _formatted("headgate.route", "%ROUTE_NAME%")
     yield _published("headgate.lane", metadata.LANE)
     yield _published("headgate.usage.source", metadata.USAGE_SOURCE)
-    yield formatted("headgate.attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")
-    for header, attribute in tracing.attributes:
-        yield formatted(attribute, f"%REQ({header})%")
-        if attribute == session_attributes.SESSION_ID and tracing.convention is Convention.GEN_AI:
-            yield formatted(gen_ai.GEN_AI_CONVERSATION_ID, f"%REQ({header})%")
+    yield _formatted("headgate.attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")
+
+
+def _tags(tracing: Tracing) -> Iterator[CustomTag]:
+    """Attributes of requests and of attempts alike. A tag costs Envoy 4,500 instructions for each span, an operator
+    amid a text 1,500: where a collector of ours takes them apart, those that nobody can write a tab into are one."""
+    yield from _words(tracing)
+    if tracing.exporter.socket:
+        yield _formatted(TOGETHER, "\t".join(f"{tag.tag}={_format(tag)}" for tag in _facts(tracing)))
+    else:
+        yield from _facts(tracing)
+
+
+def _format(tag: CustomTag) -> str:
+    """What a tag says, as an operator."""
+    key = tag.metadata.metadata_key
+    return tag.value or f"%DYNAMIC_METADATA({key.key}:{key.path[0].key})%"
 
 
 def _custom(tag: Tag) -> CustomTag:
