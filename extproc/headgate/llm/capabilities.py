@@ -55,6 +55,9 @@ class ClaudeFacts:
     """Both together are refused."""
     web_search: bool = True
     """Takes the server tool `web_search_20250305`, where the host runs it."""
+    prefill: bool = True
+    """Goes on with a last turn of the assistant's; else it is refused.
+    <https://platform.claude.com/docs/en/about-claude/models/migration-guide>"""
 
 
 _MAX: Final = frozenset(("low", "medium", "high", "max"))
@@ -68,6 +71,7 @@ _NEWEST: Final = ClaudeFacts(
     adaptive_thinking=True,
     thinking_omitted=True,
     sampling=False,
+    prefill=False,
 )
 _THINKING: Final = replace(_NEWEST, thinks_by_default=True)
 _ALWAYS_THINKING: Final = replace(_THINKING, thinking_optional=False)
@@ -87,6 +91,7 @@ CLAUDE: Final[tuple[tuple[str, ClaudeFacts], ...]] = (
             adaptive_thinking=True,
             manual_thinking=True,
             one_of_temperature_and_top_p=True,
+            prefill=False,
         ),
     ),
     (
@@ -99,6 +104,7 @@ CLAUDE: Final[tuple[tuple[str, ClaudeFacts], ...]] = (
             adaptive_thinking=True,
             manual_thinking=True,
             one_of_temperature_and_top_p=True,
+            prefill=False,
         ),
     ),
     (
@@ -152,12 +158,16 @@ class ConverseFacts:
     """Path of `top_k` in the additional fields; empty where there is none."""
     effort: Literal["", "reasoning_effort", "reasoning_config"] = ""
     """How a reasoning effort is said in the additional fields, in three words."""
+    prefill: bool = False
+    """Goes on with a last turn of the assistant's; of Claude its own row says whether it does."""
 
 
 _ANYWHERE: Final = frozenset(("system", "messages", "tools"))
 _CLAUDE_CONVERSE: Final = ConverseFacts(claude=True, cache_points=_ANYWHERE, top_k=("top_k",))
 _CLAUDE_UNCACHED: Final = ConverseFacts(claude=True, top_k=("top_k",))
-_NOVA: Final = ConverseFacts(cache_points=frozenset(("system", "messages")), top_k=("inferenceConfig", "topK"))
+_NOVA: Final = ConverseFacts(
+    cache_points=frozenset(("system", "messages")), top_k=("inferenceConfig", "topK"), prefill=True
+)
 _AUTO_ONLY: Final = ConverseFacts(tool_choices=frozenset())
 
 CONVERSE: Final[tuple[tuple[str, ConverseFacts], ...]] = (
@@ -177,7 +187,7 @@ CONVERSE: Final[tuple[tuple[str, ConverseFacts], ...]] = (
     ("cohere", replace(_AUTO_ONLY, top_k=("k",))),
     ("ai21", _AUTO_ONLY),
     ("deepseek", _AUTO_ONLY),
-    ("application-inference-profile", ConverseFacts(cache_points=_ANYWHERE)),  # hides which model it is
+    ("application-inference-profile", ConverseFacts(cache_points=_ANYWHERE, prefill=True)),  # hides which model it is
     ("", ConverseFacts()),
 )
 """<https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-supported-models-features.html>,
@@ -365,6 +375,8 @@ class GeminiFacts:
     """The detail of an image can be asked for."""
     only_speaks: bool = False
     """Its answers are sound; asked for text as well, it refuses."""
+    prefill: bool = True
+    """Goes on with a last turn of the model's."""
 
     @property
     def thinks(self) -> bool:
@@ -380,6 +392,7 @@ def _gemini_3(*levels: str) -> GeminiFacts:
         signatures=True,
         media_results=True,
         media_resolution=True,
+        prefill=False,
     )
 
 

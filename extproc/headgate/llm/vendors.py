@@ -30,6 +30,8 @@ class Vendor:
     """Members of a chat completion that it answers with an error, or does not heed; they are left out, and reported."""
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
     """Members of a chat completion that have another name here."""
+    short_call_ids: bool = False
+    """Ids of calls are nine letters and digits."""
     named_messages: bool = True
     """Messages may have a `name`."""
     tool_choices: frozenset[str] = frozenset(("none", "auto", "required", "named"))
@@ -64,6 +66,7 @@ VENDORS: Final = (
         refuses=(_OPENAI_ONLY - {"metadata"}) | {"user", "logit_bias"},
         renamed=MappingProxyType({**_MAX_TOKENS, "seed": "random_seed"}),
         usage_unasked=True,
+        short_call_ids=True,
     ),
     Vendor(
         # <https://console.groq.com/docs/openai>, <https://console.groq.com/docs/api-reference>

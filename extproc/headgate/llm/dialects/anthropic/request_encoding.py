@@ -32,9 +32,11 @@ from headgate.llm.canonical import (
     ToolResultPart,
     UrlSource,
 )
+from headgate.llm.capabilities import claude_facts
 from headgate.llm.dialects.anthropic import wire
-from headgate.llm.dialects.anthropic.settings import encode_settings
+from headgate.llm.dialects.anthropic.settings import encode_settings, provider_name
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
+from headgate.llm.dialects.turns import GO_ON, inlined, report_begun
 from headgate.llm.dialects.unsaid import report_cited_history
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -49,6 +51,8 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
         turns.take(message)
     settings = encode_settings(request, target, losses, calls=turns.calls, unsigned_loop=turns.unsigned_loop())
     report_cited_history(request.messages, losses)
+    if not claude_facts(target.model, target.models).prefill:
+        turns.ask_to_go_on()
     system, messages = turns.result()
     body = wire.Request(
         model=target.model,
@@ -67,7 +71,12 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
         metadata=_encode_user(request.user, losses),
         service_tier=settings.service_tier,
     )
-    memo = Memo(include_usage=request.include_usage, json_tool=settings.json_tool, stop=request.stop)
+    memo = Memo(
+        include_usage=request.include_usage,
+        json_tool=settings.json_tool,
+        stop=request.stop,
+        tool_names=settings.tool_names,
+    )
     return EncodedRequest(_ENCODER.encode(body), memo, losses)
 
 
@@ -148,9 +157,8 @@ class _Turns:
 
     def _take_system(self, message: Message) -> None:
         if self.turns:
-            self.losses.append(
-                Loss(message.path, "changed", "instructions in mid-conversation go to the top in this dialect")
-            )
+            self._take_turn("user", inlined(message, self.losses))
+            return
         for part in message.parts:
             if type(part) is TextPart:
                 if part.text and not part.text.isspace():
@@ -167,7 +175,8 @@ class _Turns:
             elif type(part) is ToolCallPart:
                 self.calls[part.name] = None
                 arguments = _check_arguments(part, message.path)
-                blocks.append(wire.ToolUseBlock(_encode_id(part.id), part.name, arguments, _encode_cache(part.cache)))
+                name = provider_name(part.name)
+                blocks.append(wire.ToolUseBlock(_encode_id(part.id), name, arguments, _encode_cache(part.cache)))
             elif type(part) is ToolResultPart:
                 blocks.append(_encode_result(part, message.path, self.losses))
             else:
@@ -188,6 +197,12 @@ class _Turns:
             return False
         first = self.turns[-2][1][0]
         return not isinstance(first, wire.ThinkingBlock | wire.RedactedThinkingBlock)
+
+    def ask_to_go_on(self) -> None:
+        """Ends the conversation with the user where it ends with a text of the assistant's."""
+        if self.turns and self.turns[-1][0] == "assistant" and type(self.turns[-1][1][-1]) is wire.TextBlock:
+            report_begun("messages", self.losses)
+            self.turns.append(("user", list[wire.Block]((wire.TextBlock(GO_ON),))))
 
     def result(self) -> tuple[list[wire.TextBlock], list[wire.Message]]:
         """`system` and `messages`. A conversation of nothing but instructions becomes a user turn, since there must be

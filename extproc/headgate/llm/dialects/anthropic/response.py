@@ -107,7 +107,8 @@ def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]
                 if memo.json_tool and block.name == memo.json_tool:
                     yield TextPart(arguments)
                 else:
-                    yield ToolCallPart(block.id or "", block.name or "", arguments)
+                    name = block.name or ""
+                    yield ToolCallPart(block.id or "", memo.tool_names.get(name, name), arguments)
             case "thinking":
                 yield ThinkingPart(block.thinking or "", block.signature or "")
             case "redacted_thinking":

@@ -25,6 +25,7 @@ from headgate.llm.capabilities import EFFORT_BUDGETS, ClaudeFacts, claude_facts
 from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.dialect import Target
 from headgate.llm.dialects.schema_description import described_schema
+from headgate.llm.dialects.tool_names import taken_name
 from headgate.llm.dialects.unsaid import report_sampling
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName, HostName
@@ -37,10 +38,17 @@ EFFORT_FALLBACKS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 """What an effort becomes where the model does not know the word; the first that it knows."""
 
+TOOL_NAME_CHARACTERS_MAX: Final = 128
+
 JSON_TOOL: Final = "json_response"
 """The forced tool whose arguments are the answer, where structured output is emulated."""
 
 ANY_OBJECT: Final = msgspec.Raw(b'{"type":"object","properties":{}}')
+
+
+def provider_name(name: str) -> str:
+    """A tool's name as the API takes it."""
+    return taken_name(name, TOOL_NAME_CHARACTERS_MAX)
 
 
 @dataclass(slots=True)
@@ -58,6 +66,8 @@ class Settings:
     output_config: wire.OutputConfig | None = None
     service_tier: str | None = None
     json_tool: str = ""
+    tool_names: dict[str, str] = field(default_factory=dict[str, str])
+    """Of tools whose name is not taken: the name sent to the client's."""
 
 
 def reasoning_of(thinking: wire.Thinking | None, output: wire.OutputConfig | None) -> Reasoning | None:
@@ -104,6 +114,9 @@ def _encode_tools(
         encoded = _encode_tool(tool, f"tools[{i}]", (facts, target.host), losses)
         if encoded is not None:
             settings.tools.append(encoded)
+        if isinstance(tool, FunctionTool) and provider_name(tool.name) != tool.name:
+            settings.tool_names[provider_name(tool.name)] = tool.name
+            losses.append(Loss(f"tools[{i}].name", "emulated", "the name is not taken: called by a digest"))
 
 
 def _name_of(tool: Tool) -> str:
@@ -131,7 +144,7 @@ def _encode_tool(tool: Tool, path: str, known: tuple[ClaudeFacts, HostName], los
                 strict = None
             cache = None if tool.cache is None else wire.CacheControl("ephemeral", tool.cache.ttl or None)
             return wire.Tool(
-                name=tool.name,
+                name=provider_name(tool.name),
                 description=tool.description or None,
                 input_schema=_object_schema(tool.parameters),
                 strict=strict,
@@ -196,17 +209,17 @@ def _encode_tool_choice(request: ChatRequest, settings: Settings, losses: list[L
                 settings.tool_choice = wire.AutoChoice(one_at_a_time)
         case "required":
             settings.tool_choice = wire.AnyChoice(one_at_a_time)
-        case "named" if all(tool.name != choice.name for tool in settings.tools):
+        case "named" if all(tool.name != provider_name(choice.name) for tool in settings.tools):
             losses.append(Loss("tool_choice", "dropped", "the tool it names cannot be offered here"))
         case "named":
-            settings.tool_choice = wire.NamedChoice(choice.name, one_at_a_time)
+            settings.tool_choice = wire.NamedChoice(provider_name(choice.name), one_at_a_time)
         case "none":
             settings.tool_choice = wire.NoChoice()
 
 
 def _declare_called_tools(calls: Collection[str], settings: Settings, losses: list[Loss]) -> None:
     # "Requests which include `tool_use` or `tool_result` blocks must define tools": other APIs do not ask for it.
-    settings.tools = [wire.Tool(name=name, input_schema=ANY_OBJECT) for name in calls]
+    settings.tools = [wire.Tool(name=provider_name(name), input_schema=ANY_OBJECT) for name in calls]
     settings.tool_choice = wire.NoChoice()
     losses.append(Loss("tools", "emulated", "the tools that the history calls are declared, and none may be called"))
 

@@ -177,7 +177,9 @@ class StreamDecoder:
         self._blocks[wire_index] = opened
         if not as_text:
             self._called_tools = True
-        start: StreamEvent = TextStart(index) if as_text else ToolCallStart(index, block.id or "", block.name or "")
+        name = block.name or ""
+        called = ToolCallStart(index, block.id or "", self._memo.tool_names.get(name, name))
+        start: StreamEvent = TextStart(index) if as_text else called
         given = text_sent(block.input)
         if given in ("", "{}", "null", '""'):
             return (start,)

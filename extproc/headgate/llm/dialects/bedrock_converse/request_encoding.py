@@ -31,7 +31,7 @@ from headgate.llm.canonical import (
     ToolResultPart,
     UrlSource,
 )
-from headgate.llm.capabilities import converse_facts
+from headgate.llm.capabilities import claude_facts, converse_facts
 from headgate.llm.dialects.bedrock_converse import wire
 from headgate.llm.dialects.bedrock_converse.media import (
     AUDIO_FORMATS,
@@ -46,6 +46,7 @@ from headgate.llm.dialects.bedrock_converse.media import (
 )
 from headgate.llm.dialects.bedrock_converse.settings import ToolNames, encode_settings
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
+from headgate.llm.dialects.turns import GO_ON, inlined, report_begun
 from headgate.llm.dialects.unsaid import report_cited_history
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -69,6 +70,8 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
         request, target, losses, names=names, calls=turns.calls, unsigned_loop=turns.unsigned_loop()
     )
     report_cited_history(request.messages, losses)
+    if not (claude_facts(target.model, target.models).prefill if facts.claude else facts.prefill):
+        turns.ask_to_go_on()
     system, messages = turns.result()
     fields = msgspec.Raw(_ENCODER.encode(settings.fields)) if settings.fields else wire.ABSENT
     body = wire.Request(
@@ -117,9 +120,8 @@ class _Turns:
 
     def _take_system(self, message: Message) -> None:
         if self.turns:
-            self.losses.append(
-                Loss(message.path, "changed", "instructions in mid-conversation go to the top in this dialect")
-            )
+            self._take_turn("user", inlined(message, self.losses))
+            return
         for part in message.parts:
             if not isinstance(part, TextPart):
                 self.losses.append(Loss(message.path, "dropped", "instructions are text only in this dialect"))
@@ -289,6 +291,12 @@ class _Turns:
         if len(self.turns) < 2 or not any(block.tool_result for block in self.turns[-1][1]):
             return False
         return self.turns[-2][1][0].reasoning_content is None
+
+    def ask_to_go_on(self) -> None:
+        """Ends the conversation with the user where it ends with a text of the assistant's."""
+        if self.turns and self.turns[-1][0] == "assistant" and self.turns[-1][1][-1].text:
+            report_begun("messages", self.losses)
+            self.turns.append(("user", [wire.ContentBlock(text=GO_ON)]))
 
     def result(self) -> tuple[list[wire.SystemBlock], list[wire.Message]]:
         """`system` and `messages`; instructions alone become a user turn, since there must be one."""

@@ -5,10 +5,8 @@ Claude's parameters exclude each other in the same ways wherever it is served, s
 dialect; what Converse has no member for goes into `additionalModelRequestFields`.
 """
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -19,6 +17,7 @@ from headgate.llm.dialects.anthropic import settings as claude
 from headgate.llm.dialects.anthropic import wire as claude_wire
 from headgate.llm.dialects.bedrock_converse import wire
 from headgate.llm.dialects.dialect import Target
+from headgate.llm.dialects.tool_names import taken_name
 from headgate.llm.dialects.unsaid import report_sampling
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
@@ -28,31 +27,22 @@ STOP_SEQUENCE_PATH: Final = "/stop_sequence"
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_NAME_CHARACTERS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _NAME_CHARACTERS_MAX: Final = 64
 
 
 class ToolNames:
     """Names of tools as the service takes them, and the way back."""
 
-    __slots__ = ("_sent", "renamed")
+    __slots__ = ("renamed",)
 
     def __init__(self) -> None:
-        self._sent: dict[str, str] = {}
         self.renamed: dict[str, str] = {}
         """The provider's name to the client's, where they differ."""
 
     def encode(self, name: str) -> str:
         """The name to send; the same for the same name, whatever else is called."""
-        if _NAME.fullmatch(name):
-            return name
-        sent = self._sent.get(name)
-        if sent is None:
-            mark = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-            readable = _NAME_CHARACTERS.sub("_", name)[: _NAME_CHARACTERS_MAX - len(mark) - 1]
-            sent = f"{readable}_{mark}"
-            self._sent[name] = sent
+        sent = taken_name(name, _NAME_CHARACTERS_MAX)
+        if sent != name:
             self.renamed[sent] = name
         return sent
 
@@ -132,7 +122,8 @@ def _encode_for_claude(
     taken = claude.encode_settings(asked, target, losses, calls=(), unsigned_loop=unsigned_loop)
     for tool in taken.tools:
         cache = None if tool.cache_control is None else CachePoint(tool.cache_control.ttl or "")
-        _add_tool(settings, _claude_tool(tool, names), cache, facts, losses)
+        name = names.encode(taken.tool_names.get(tool.name, tool.name))
+        _add_tool(settings, _tool(name, tool.input_schema, tool.description, tool.strict), cache, facts, losses)
     settings.tool_choice = _claude_choice(taken.tool_choice, request, names, losses)
     settings.json_tool = taken.json_tool
     settings.temperature, settings.top_p, settings.stop = taken.temperature, taken.top_p, taken.stop
@@ -153,10 +144,6 @@ def _encode_for_claude(
     losses.extend(Loss(name, "dropped", _UNKNOWN) for name in own)
 
 
-def _claude_tool(tool: claude_wire.Tool, names: ToolNames) -> wire.Tool:
-    return _tool(names.encode(tool.name), tool.input_schema, tool.description, tool.strict)
-
-
 def _claude_choice(
     choice: claude_wire.ToolChoice | None, request: ChatRequest, names: ToolNames, losses: list[Loss]
 ) -> wire.ToolChoice | None:
@@ -165,8 +152,10 @@ def _claude_choice(
     match choice:
         case claude_wire.AnyChoice():
             return wire.ToolChoice(any=wire.NoMembers())
+        case claude_wire.NamedChoice() if request.tool_choice is not None and request.tool_choice.name:
+            return wire.ToolChoice(tool=wire.ToolName(names.encode(request.tool_choice.name)))
         case claude_wire.NamedChoice(name=name):
-            return wire.ToolChoice(tool=wire.ToolName(names.encode(name)))
+            return wire.ToolChoice(tool=wire.ToolName(name))
         case claude_wire.AutoChoice() if request.tool_choice is not None:
             return wire.ToolChoice(auto=wire.NoMembers())
         case _:

@@ -42,6 +42,7 @@ from headgate.llm.dialects.gemini.settings import (
 )
 from headgate.llm.dialects.gemini.signatures import SKIP
 from headgate.llm.dialects.speech import answer_format
+from headgate.llm.dialects.turns import GO_ON, inlined, report_begun
 from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -122,6 +123,9 @@ class _Contents:
         if not turns and system:
             self._losses.append(Loss("messages", "changed", "instructions alone become a user turn: there must be one"))
             turns, system = [("user", system)], []
+        if turns and turns[-1][0] == "model" and "text" in turns[-1][1][-1] and not self._facts.prefill:
+            report_begun("messages", self._losses)
+            turns = [*turns, ("user", [{"text": GO_ON}])]
         return system, [{"role": role, "parts": _responses_first(parts)} for role, parts in turns]
 
     def _add(self, role: str, parts: list[Members]) -> None:
@@ -134,8 +138,9 @@ class _Contents:
 
     def _take_system(self, message: Message) -> None:
         if self._turns:
-            reason = "instructions in mid-conversation go to the top in this dialect"
-            self._losses.append(Loss(message.path, "changed", reason))
+            said = inlined(message, self._losses)
+            self._add("user", [{"text": part.text} for part in said.parts if type(part) is TextPart])
+            return
         for index, part in enumerate(message.parts):
             if type(part) is TextPart:
                 if part.text:

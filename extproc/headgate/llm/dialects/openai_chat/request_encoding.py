@@ -51,7 +51,9 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
     add_tools,
     cache_control,
     keep_tools,
+    provider_call_id,
     provider_name,
+    short_call_id,
 )
 from headgate.llm.dialects.speech import PCM
 from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
@@ -165,12 +167,13 @@ def _as_vendor_takes_it(body: Members, vendor: Vendor, losses: list[Loss]) -> Me
 class _Messages:
     """Writes the messages of one request, holding media of tool results back until their user turn."""
 
-    __slots__ = ("_facts", "_held", "_losses", "_result", "_vendor")
+    __slots__ = ("_call_id", "_facts", "_held", "_losses", "_result", "_vendor")
 
     def __init__(self, facts: OpenAIFacts, vendor: Vendor, losses: list[Loss]) -> None:
         self._facts = facts
         self._vendor = vendor
         self._losses = losses
+        self._call_id = short_call_id if vendor.short_call_ids else provider_call_id
         self._held: list[Members] = []
         self._result: list[Members] = []
 
@@ -251,7 +254,7 @@ class _Messages:
         if part.is_error:
             self._losses.append(Loss(f"{path}.is_error", "emulated", "said in the text of the result"))
             text = f"Error: {text}" if text else "Error"
-        self._result.append({"role": "tool", "tool_call_id": part.call_id, "content": text})
+        self._result.append({"role": "tool", "tool_call_id": self._call_id(part.call_id), "content": text})
 
     def _add_assistant(self, message: Message) -> None:
         encoded: Members = {"role": "assistant"}
@@ -265,7 +268,8 @@ class _Messages:
                     contents.append(self._text(part))
                 continue
             if type(part) is ToolCallPart:
-                calls.append(_tool_call(part))
+                function = {"name": provider_name(part.name), "arguments": part.arguments}
+                calls.append({"id": self._call_id(part.id), "type": "function", "function": function})
                 continue
             path = f"{message.path}.content[{index}]"
             match part:
@@ -429,8 +433,3 @@ def _content(parts: list[Members]) -> object:
 
 def _data_uri(source: Base64Source, media_type: str) -> str:
     return f"data:{source.media_type or media_type};base64,{source.data}"
-
-
-def _tool_call(part: ToolCallPart) -> Members:
-    function = {"name": provider_name(part.name), "arguments": part.arguments}
-    return {"id": part.id, "type": "function", "function": function}

@@ -3,7 +3,9 @@
 Every function adds members to the body, in a fixed order, and a loss for what the target model does not take.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, Literal, assert_never
 
@@ -21,6 +23,7 @@ from headgate.llm.canonical import (
 from headgate.llm.capabilities import EFFORT_BUDGETS, OpenAIFacts
 from headgate.llm.dialects.openai_chat.web_search import PATH, search_options
 from headgate.llm.dialects.speech import PCM, openai_voice
+from headgate.llm.dialects.tool_names import taken_name
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 
@@ -29,6 +32,8 @@ Members = dict[str, Any]
 
 TOOL_NAME_CHARACTERS_MAX: Final = 64
 """OpenAI refuses a longer name; Anthropic takes twice that, and agents use it for tools of MCP servers."""
+
+RENAMED: Final = f"names have {TOOL_NAME_CHARACTERS_MAX} letters, digits, _ and - at most: called by a digest"
 
 USER_CHARACTERS_MAX: Final = 64
 """OpenAI refuses a longer `user`."""
@@ -47,11 +52,30 @@ def cache_control(cache: CachePoint) -> Members:
 
 
 def provider_name(name: str) -> str:
-    """A tool's name as OpenAI takes it: a longer one keeps its start and gets a digest, the same on every call."""
-    if len(name) <= TOOL_NAME_CHARACTERS_MAX:
-        return name
-    digest = sha256(name.encode()).hexdigest()[:8]
-    return f"{name[: TOOL_NAME_CHARACTERS_MAX - 9]}_{digest}"
+    """A tool's name as OpenAI takes it."""
+    return taken_name(name, TOOL_NAME_CHARACTERS_MAX)
+
+
+CALL_ID_CHARACTERS_MAX: Final = 40
+"""OpenAI refuses a longer id of a call; here and there it takes 64."""
+
+
+@lru_cache(maxsize=4096)
+def provider_call_id(call_id: str) -> str:
+    """The id of a call as OpenAI takes it. Remembered: it comes with the call, its result, and both in later turns."""
+    if len(call_id) <= CALL_ID_CHARACTERS_MAX:
+        return call_id
+    digest = sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{call_id[: CALL_ID_CHARACTERS_MAX - 17]}_{digest}"
+
+
+_NINE: Final = re.compile(r"[a-zA-Z0-9]{9}")
+
+
+@lru_cache(maxsize=4096)
+def short_call_id(call_id: str) -> str:
+    """The id of a call for who takes nine letters and digits only."""
+    return call_id if _NINE.fullmatch(call_id) else sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:9]
 
 
 def add_tools(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> dict[str, str]:
@@ -69,10 +93,9 @@ def add_tools(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: l
                 if allowed and tool.name not in allowed:
                     continue
                 names.add(tool.name)
-                if len(tool.name) > TOOL_NAME_CHARACTERS_MAX:
+                if provider_name(tool.name) != tool.name:
                     renamed[provider_name(tool.name)] = tool.name
-                    reason = f"tool names have at most {TOOL_NAME_CHARACTERS_MAX} characters here: called by a digest"
-                    losses.append(Loss(f"tools[{index}].name", "emulated", reason))
+                    losses.append(Loss(f"tools[{index}].name", "emulated", RENAMED))
                 tools.append(_function_tool(tool, facts))
             case OpaqueTool() if tool.dialect is DialectName.OPENAI_CHAT:
                 tools.append(tool.raw)

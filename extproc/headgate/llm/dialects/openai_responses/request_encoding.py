@@ -37,11 +37,12 @@ from headgate.llm.canonical import (
 from headgate.llm.capabilities import OpenAIFacts, openai_facts
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
 from headgate.llm.dialects.openai_chat.request_parameters import (
-    TOOL_NAME_CHARACTERS_MAX,
+    RENAMED,
     add_identity,
     add_reasoning,
     add_temperature,
     object_schema,
+    provider_call_id,
     provider_name,
 )
 from headgate.llm.dialects.openai_responses import wire
@@ -169,7 +170,8 @@ class _Input:
             output = "\n".join([item["text"] for item in parts])
             if part.is_error:
                 output = output.replace("Error\n", "Error: ", 1)
-        self._result.append({"type": "function_call_output", "call_id": part.call_id, "output": output})
+        call_id = provider_call_id(part.call_id)
+        self._result.append({"type": "function_call_output", "call_id": call_id, "output": output})
 
     def _add_assistant(self, message: Message) -> None:
         for index, part in enumerate(message.parts):
@@ -179,7 +181,8 @@ class _Input:
                 continue
             if type(part) is ToolCallPart:
                 name = provider_name(part.name)
-                call = {"type": "function_call", "call_id": part.id, "name": name, "arguments": part.arguments}
+                call_id = provider_call_id(part.id)
+                call = {"type": "function_call", "call_id": call_id, "name": name, "arguments": part.arguments}
                 self._result.append(call)
                 continue
             path = f"{message.path}.content[{index}]"
@@ -272,10 +275,9 @@ def _add_tools(body: Members, request: ChatRequest, losses: list[Loss]) -> dict[
         match tool:
             case FunctionTool():
                 names.add(tool.name)
-                if len(tool.name) > TOOL_NAME_CHARACTERS_MAX:
+                if provider_name(tool.name) != tool.name:
                     renamed[provider_name(tool.name)] = tool.name
-                    reason = f"tool names have at most {TOOL_NAME_CHARACTERS_MAX} characters here: called by a digest"
-                    losses.append(Loss(f"{path}.name", "emulated", reason))
+                    losses.append(Loss(f"{path}.name", "emulated", RENAMED))
                 tools.append(_function_tool(tool))
             case WebSearchTool():
                 names.add(WEB_SEARCH)

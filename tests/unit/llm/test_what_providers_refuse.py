@@ -1,0 +1,185 @@
+"""Requests that one API takes and another refuses: what agents send reaches every provider in a form that it takes.
+
+Each row is a complaint that users of gateways file: the provider answers 400, and the conversation is over.
+"""
+
+import json
+from typing import Any
+
+import pytest
+from headgate.contract.facts import BackendFacts
+from headgate.llm.endpoints import lookup
+from headgate.llm.exchange import Plan, UpstreamRequest
+from headgate.llm.planning import plan
+from support.chat_goldens import CREATED
+
+LONG_ID = "call_" + "x" * 80
+GEMINI_PATH = "/v1beta/models/m:generateContent"
+
+
+def _plan(path: str, **facts: Any) -> Plan:
+    endpoint = lookup(path)
+    assert endpoint is not None
+    return plan(endpoint, BackendFacts(name="b", **facts))
+
+
+def _asked(chosen: Plan, body: dict[str, Any], path: str = "") -> UpstreamRequest:
+    return chosen.translate_request(json.dumps(body).encode(), {":path": path} if path else {})
+
+
+def _messages(*turns: tuple[str, Any], **members: Any) -> dict[str, Any]:
+    messages = [{"role": role, "content": content} for role, content in turns]
+    return {"model": "m", "max_tokens": 100, "messages": messages, **members}
+
+
+# --- ids of calls
+
+CALLED = _messages(
+    ("user", "Time?"),
+    ("assistant", [{"type": "tool_use", "id": LONG_ID, "name": "clock", "input": {}}]),
+    ("user", [{"type": "tool_result", "tool_use_id": LONG_ID, "content": "noon"}]),
+    tools=[{"name": "clock", "input_schema": {"type": "object", "properties": {}}}],
+)
+
+
+def _chat_ids(body: dict[str, Any]) -> tuple[str, str]:
+    _, called, answered = body["messages"]
+    return called["tool_calls"][0]["id"], answered["tool_call_id"]
+
+
+def test_a_long_id_of_a_call_is_cut_for_openai() -> None:
+    """Else: "string too long. Expected a string with maximum length 40" (64 in the responses API)."""
+    called, answered = _chat_ids(json.loads(_asked(_plan("/v1/messages", dialect="openai-chat"), CALLED).body))
+    assert called == answered
+    assert len(called) <= 40
+
+    items = json.loads(_asked(_plan("/v1/messages", dialect="openai-responses"), CALLED).body)["input"]
+    assert items[1]["call_id"] == items[2]["call_id"] == called
+
+
+def test_mistral_takes_ids_of_nine_letters_and_digits() -> None:
+    """Else: "Tool call id was … but must be a-z, A-Z, 0-9, with a length of 9"."""
+    chosen = _plan("/v1/messages", dialect="openai-chat", vendor="Mistral")
+    called, answered = _chat_ids(json.loads(_asked(chosen, CALLED).body))
+
+    assert called == answered
+    assert called.isalnum()
+    assert len(called) == 9
+    own = json.loads(json.dumps(CALLED).replace(LONG_ID, "D681PevKs"))
+    assert _chat_ids(json.loads(_asked(chosen, own).body)) == ("D681PevKs", "D681PevKs")
+
+
+# --- names of tools
+
+NAMED = {
+    "contents": [
+        {"role": "user", "parts": [{"text": "Time?"}]},
+        {"role": "model", "parts": [{"functionCall": {"name": "my.clock:utc", "args": {}}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "my.clock:utc", "response": {"output": "noon"}}}]},
+    ],
+    "tools": [{"functionDeclarations": [{"name": "my.clock:utc"}]}],
+    "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["my.clock:utc"]}},
+}
+
+
+@pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic-messages"])
+def test_names_that_only_google_takes_are_replaced(dialect: str) -> None:
+    """Else: "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'"."""
+    chosen = _plan(GEMINI_PATH, dialect=dialect, model="claude-haiku-4-5")
+    request = _asked(chosen, NAMED, GEMINI_PATH)
+    body = json.loads(request.body)
+
+    (sent,) = request.memo.tool_names
+    assert request.memo.tool_names[sent] == "my.clock:utc"
+    assert sent.startswith("my_clock_utc_")
+    assert b"my.clock" not in request.body
+    assert request.body.count(sent.encode()) == 3, body  # declared, called, chosen
+
+
+def test_a_call_comes_back_under_the_clients_name() -> None:
+    chosen = _plan(GEMINI_PATH, dialect="anthropic-messages", model="claude-haiku-4-5")
+    request = _asked(chosen, NAMED, GEMINI_PATH)
+    (sent,) = request.memo.tool_names
+    block = {"type": "tool_use", "id": "t", "name": sent, "input": {}}
+    answer = {"type": "message", "content": [block], "stop_reason": "tool_use", "usage": {"input_tokens": 1}}
+    translation = chosen.open_response(request, 200, {"content-type": "application/json"}, CREATED)
+    received = json.loads(translation.feed(json.dumps(answer).encode()) + translation.close())
+
+    assert received["candidates"][0]["content"]["parts"][0]["functionCall"]["name"] == "my.clock:utc"
+
+
+# --- how a conversation ends
+
+BEGUN: list[tuple[str, Any]] = [("user", "Say it in JSON."), ("assistant", "{")]
+GO_ON = "Go on from exactly where you stopped."
+_BEDROCK = {"dialect": "bedrock-converse", "host": "bedrock"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "goes_on"),
+    [
+        ({"dialect": "gemini", "model": "gemini-3.6-flash"}, False),
+        ({"dialect": "gemini", "model": "gemini-2.5-flash"}, True),
+        ({**_BEDROCK, "model": "anthropic.claude-opus-4-6-v1"}, False),
+        ({**_BEDROCK, "model": "anthropic.claude-haiku-4-5-v1"}, True),
+        ({**_BEDROCK, "model": "us.amazon.nova-pro-v1:0"}, True),
+        ({**_BEDROCK, "model": "meta.llama3-3-70b-instruct-v1:0"}, False),
+    ],
+)
+def test_an_answer_begun_for_a_model_that_cannot_go_on_with_it(facts: dict[str, Any], goes_on: bool) -> None:
+    """Else: "Last turn cannot be model", "the last turn in the conversation to be a user message"."""
+    request = _asked(_plan("/v1/messages", **facts), _messages(*BEGUN))
+    body = json.loads(request.body)
+    last = (body.get("contents") or body["messages"])[-1]
+
+    assert (last["role"] in ("assistant", "model")) is goes_on
+    assert (GO_ON.encode() in request.body) is not goes_on
+    assert any("go on" in loss.reason for loss in request.losses) is not goes_on
+
+
+@pytest.mark.parametrize(
+    ("model", "goes_on"),
+    [
+        ("claude-sonnet-4-6", False),
+        ("claude-opus-4-7", False),
+        ("claude-opus-5-5", False),
+        ("claude-of-next-year", False),
+        ("claude-sonnet-4-5", True),
+        ("claude-3-5-haiku-latest", True),
+        ("glm-5", True),
+    ],
+)
+def test_an_answer_begun_for_claude(model: str, goes_on: bool) -> None:
+    """Else: "This model does not support assistant message prefill"."""
+    chosen = _plan("/v1/chat/completions", dialect="anthropic-messages", model=model)
+    request = _asked(chosen, _messages(*BEGUN))
+    *_, last = json.loads(request.body)["messages"]
+
+    assert (last["role"] == "assistant") is goes_on
+    assert (last["content"] == GO_ON) is not goes_on
+
+
+# --- instructions in mid-conversation
+
+REMINDED: list[tuple[str, Any]] = [("user", "Hi"), ("assistant", "Hello"), ("user", "Bye"), ("system", "Be brief.")]
+
+
+@pytest.mark.parametrize(
+    ("path", "facts"),
+    [
+        ("/v1/messages", {"dialect": "gemini", "model": "gemini-3-pro"}),
+        ("/v1/messages", {**_BEDROCK, "model": "anthropic.claude-haiku-4-5-v1"}),
+        ("/v1/chat/completions", {"dialect": "anthropic-messages", "model": "claude-haiku-4-5"}),
+    ],
+)
+def test_instructions_on_the_way_leave_what_was_said_before_as_it_was(path: str, facts: dict[str, Any]) -> None:
+    """At the top they would cost the cached prompt: agents append reminders at every turn."""
+    chosen = _plan(path, **facts)
+    before = json.loads(_asked(chosen, _messages(*REMINDED[:3])).body)
+    request = _asked(chosen, _messages(*REMINDED))
+    after = json.loads(request.body)
+    turns = "contents" if "contents" in after else "messages"
+
+    assert {**before, turns: before[turns][:-1]} == {**after, turns: after[turns][:-1]}
+    assert "<system>\\nBe brief.\\n</system>" in json.dumps(after[turns][-1])
+    assert any("mid-conversation" in loss.reason for loss in request.losses)
