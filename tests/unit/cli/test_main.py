@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+from headgate.cli.main import main
 from support.manifests import EXAMPLES
 
 
@@ -16,3 +18,30 @@ def test_a_reader_that_has_read_enough_is_no_error() -> None:
         running.stdout.close()
         assert b"Traceback" not in running.stderr.read()
         assert running.wait() == 141
+
+
+def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "show what a provider would receive" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--workers", "0"], "headgate run: --workers: '0' is no whole number of at least 1 ("),
+        (["run", "--portt", "1"], "headgate: unrecognized arguments: --portt ("),
+        (["frob"], "headgate: COMMAND: invalid choice: 'frob' (choose from "),
+        (["translate", "x"], "headgate translate: the following arguments are required: --from, --to ("),
+    ],
+)
+def test_a_wrong_argument_is_told_in_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    told = capsys.readouterr().err
+
+    assert ended.value.code == 2
+    assert told.startswith(said)
+    assert told.count("\n") == 1
+    assert "--help` shows what there is)" in told
