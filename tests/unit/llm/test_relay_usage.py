@@ -1,12 +1,17 @@
 """Usage read from answers that pass: every operation, whole and streamed, without changing a byte."""
 
+from pathlib import Path
+
 import pytest
 from headgate.llm.canonical import FinishReason
+from headgate.llm.dialects.dialect import NO_MEMO
+from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import ENDPOINTS, Endpoint
-from headgate.llm.marks import Marks
-from headgate.llm.names import Operation
+from headgate.llm.marks import Marks, marks_of
+from headgate.llm.names import DialectName, Operation
 from headgate.llm.operations.table import relay_reader
 from headgate.llm.usage import NO_USAGE, Usage
+from support.chat_goldens import ROOT
 
 
 def _endpoint(operation: Operation) -> Endpoint:
@@ -191,6 +196,24 @@ def test_what_a_whole_answer_is_called_and_why_it_ended(
     assert reader.feed(answer) == answer
     assert reader.close() == b""
     assert reader.marks == Marks(called, () if reason is None else (reason,))
+
+
+RECORDED = [
+    pytest.param(name, dialect, path, id=f"{dialect}-{path.stem}")
+    for name, dialect in (("generate-content", "gemini"), ("converse", "bedrock-converse"), ("cohere-chat", "cohere"))
+    for path in sorted((ROOT / "responses" / dialect).glob("*.json"))
+    if ".to." not in path.name
+]
+
+
+@pytest.mark.parametrize(("name", "dialect", "path"), RECORDED)
+def test_what_is_read_of_an_answer_is_what_its_dialect_says(name: str, dialect: str, path: Path) -> None:
+    answer = path.read_bytes()
+    reader = relay_reader(_row(name), stream=False, hide_usage=False)
+    reader.feed(answer)
+    reader.close()
+
+    assert reader.marks == marks_of(DIALECTS[DialectName(dialect)].decode_response(answer, NO_MEMO))
 
 
 @pytest.mark.parametrize("name", ["generate-content", "converse", "cohere-chat"])

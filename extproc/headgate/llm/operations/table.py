@@ -9,8 +9,8 @@ from typing import Final
 from headgate.llm.endpoints import Endpoint
 from headgate.llm.names import DialectName, Operation
 from headgate.llm.operations.anthropic import MessagesUsage
+from headgate.llm.operations.chat_marks import ChatMarks
 from headgate.llm.operations.cohere import RerankUsage
-from headgate.llm.operations.decoded import DecodedMarks
 from headgate.llm.operations.openai import InputUsage, PromptUsage
 from headgate.llm.operations.reader import RelayReader
 from headgate.llm.operations.reading import HidingStreamReader, SilentReader, StreamReader, UsageSource, WholeReader
@@ -26,7 +26,7 @@ class _Row:
 
 def _decoded(dialect: DialectName) -> _Row:
     """Of what Envoy counts."""
-    return _Row(partial(DecodedMarks, dialect))
+    return _Row(partial(ChatMarks, dialect))
 
 
 _ROWS: Final[Mapping[Operation, _Row]] = MappingProxyType(
