@@ -71,7 +71,7 @@ def test_mistral_takes_ids_of_nine_letters_and_digits() -> None:
 
 # --- names of tools
 
-NAMED = {
+NAMED: dict[str, Any] = {
     "contents": [
         {"role": "user", "parts": [{"text": "Time?"}]},
         {"role": "model", "parts": [{"functionCall": {"name": "my.clock:utc", "args": {}}}]},
@@ -100,7 +100,7 @@ def test_a_call_comes_back_under_the_clients_name() -> None:
     chosen = _plan(GEMINI_PATH, dialect="anthropic-messages", model="claude-haiku-4-5")
     request = _asked(chosen, NAMED, GEMINI_PATH)
     (sent,) = request.memo.tool_names
-    block = {"type": "tool_use", "id": "t", "name": sent, "input": {}}
+    block: dict[str, Any] = {"type": "tool_use", "id": "t", "name": sent, "input": {}}
     answer = {"type": "message", "content": [block], "stop_reason": "tool_use", "usage": {"input_tokens": 1}}
     translation = chosen.open_response(request, 200, {"content-type": "application/json"}, CREATED)
     received = json.loads(translation.feed(json.dumps(answer).encode()) + translation.close())
