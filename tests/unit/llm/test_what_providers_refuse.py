@@ -183,3 +183,72 @@ def test_instructions_on_the_way_leave_what_was_said_before_as_it_was(path: str,
     assert {**before, turns: before[turns][:-1]} == {**after, turns: after[turns][:-1]}
     assert "<system>\\nBe brief.\\n</system>" in json.dumps(after[turns][-1])
     assert any("mid-conversation" in loss.reason for loss in request.losses)
+
+
+# --- results of tools
+
+
+def test_a_result_never_comes_without_its_call() -> None:
+    """Else: "unexpected `tool_use_id` found in `tool_result` blocks". Agents answer the local shell as a function."""
+    call: dict[str, Any] = {"type": "local_shell_call", "call_id": "c1", "action": {"type": "exec", "command": ["ls"]}}
+    results: list[dict[str, Any]] = [
+        {"type": "function_call_output", "call_id": "c1", "output": "a.txt"},
+        {"type": "local_shell_call_output", "id": "c1", "output": "a.txt"},
+    ]
+    for result in results:
+        items: list[dict[str, Any]] = [{"role": "user", "content": "Look."}, call, result]
+        body = {"model": "m", "input": items}
+        _, said, answer = json.loads(_asked(_plan("/v1/responses", dialect="anthropic-messages"), body).body)[
+            "messages"
+        ]
+
+        assert said["content"][0]["name"] == "local_shell"
+        assert said["content"][0]["input"]["command"] == ["ls"]
+        assert said["content"][0]["id"] == answer["content"][0]["tool_use_id"] == "c1"
+
+
+def _searched(*, is_error: bool = False) -> dict[str, Any]:
+    found: list[dict[str, Any]] = [] if is_error else [{"type": "tool_reference", "tool_name": "mcp__jira__get"}]
+    return _messages(
+        ("user", "Which tools?"),
+        ("assistant", [{"type": "tool_use", "id": "t1", "name": "find", "input": {}}]),
+        ("user", [{"type": "tool_result", "tool_use_id": "t1", "content": found, "is_error": is_error}]),
+    )
+
+
+@pytest.mark.parametrize(
+    "facts", [{"dialect": "openai-chat"}, {"dialect": "gemini", "model": "gemini-3-pro"}, _BEDROCK]
+)
+def test_a_tool_that_a_search_found_is_named_in_its_result(facts: dict[str, str]) -> None:
+    """An empty result has agents search for ever."""
+    request = _asked(_plan("/v1/messages", **{"model": "anthropic.claude-haiku-4-5", **facts}), _searched())
+
+    assert b"Found the tool mcp__jira__get." in request.body
+    assert not any("tool_reference" in loss.reason for loss in request.losses)
+
+
+def test_an_error_of_a_tool_says_something() -> None:
+    """Else: "content cannot be empty if `is_error` is true"."""
+    chosen = _plan("/v1/messages", **_BEDROCK, model="anthropic.claude-haiku-4-5")
+    result = json.loads(_asked(chosen, _searched(is_error=True)).body)["messages"][-1]["content"][0]["toolResult"]
+    assert result["content"] == [{"text": "Error"}]
+
+    turns: list[dict[str, Any]] = [
+        {"role": "user", "content": [{"text": "Hi"}]},
+        {"role": "assistant", "content": [{"toolUse": {"toolUseId": "t1", "name": "f", "input": {}}}]},
+        {"role": "user", "content": [{"toolResult": {"toolUseId": "t1", "content": [], "status": "error"}}]},
+    ]
+    path = "/model/m/converse"
+    request = _asked(_plan(path, dialect="anthropic-messages"), {"messages": turns}, path)
+    assert json.loads(request.body)["messages"][-1]["content"][0]["content"] == "Error"
+
+
+def test_a_turn_of_which_nothing_is_left_is_left_out() -> None:
+    """Else: "Assistant message must have either content or tool_calls"."""
+    searched = {"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "q"}}
+    items: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}, searched, {"role": "user", "content": "So?"}]
+    body = {"model": "m", "input": items}
+    request = _asked(_plan("/v1/responses", dialect="openai-chat", vendor="DeepSeek"), body)
+
+    assert [message["role"] for message in json.loads(request.body)["messages"]] == ["user", "user"]
+    assert any("web_search_call" in loss.reason for loss in request.losses)

@@ -140,6 +140,9 @@ def _decode_result_content(content: str | list[wire.ToolResultItem] | None) -> t
     for item in content:
         if type(item) is wire.TextBlock:
             parts.append(TextPart(item.text, _decode_cache(item.cache_control)))
+        elif isinstance(item, wire.ToolReferenceBlock):
+            # Elsewhere all tools are there from the start: the model needs to read which one was found.
+            parts.append(TextPart(f"Found the tool {item.tool_name}.", _decode_cache(item.cache_control)))
         elif isinstance(item, wire.ImageBlock | wire.DocumentBlock | wire.SearchResultBlock):
             parts.extend(_decode_media(item))
         else:

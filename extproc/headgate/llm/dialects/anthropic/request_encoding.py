@@ -131,6 +131,9 @@ _ID_CHARACTERS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 FIRST_TURN: Final = "(The conversation begins.)"
 """Said for the user where the history begins with the assistant, a greeting say."""
 
+ERROR: Final = "Error"
+"""Stands for an error of a tool's that says nothing."""
+
 IMAGE_TYPES: Final = frozenset(("image/jpeg", "image/png", "image/gif", "image/webp"))
 PDF: Final = "application/pdf"
 TEXT_TYPES: Final = frozenset(("text/plain", "text/markdown", "text/csv", "text/html", "application/json"))
@@ -351,6 +354,8 @@ def _encode_result(part: ToolResultPart, path: str, losses: list[Loss]) -> wire.
         block = _encode_content(content, path, losses)
         if block is not None:
             items.append(block)
+    if part.is_error and not items:
+        items.append(wire.TextBlock(ERROR))  # the API refuses an error that says nothing
     only = items[0] if len(items) == 1 else None
     content_out = only.text if type(only) is wire.TextBlock and only.cache_control is None else items or None
     is_error = True if part.is_error else None

@@ -143,7 +143,11 @@ class EditorResultBlock(
 class ToolSearchResultBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_search_tool_result"): ...
 
 
-class ToolReferenceBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_reference"): ...
+class ToolReferenceBlock(Told, frozen=True, tag_field="type", tag="tool_reference", omit_defaults=True):
+    """A tool that a search for tools found, in its result."""
+
+    tool_name: str
+    cache_control: CacheControl | None = None
 
 
 class ContainerUploadBlock(msgspec.Struct, frozen=True, tag_field="type", tag="container_upload"): ...

@@ -216,6 +216,8 @@ class _Turns:
                     pass
                 case _:
                     self.losses.append(Loss(path, "dropped", "tool results hold no sound in this dialect"))
+        if part.is_error and not items:
+            items.append(wire.ToolResultContent(text="Error"))  # Claude refuses an error that says nothing
         return wire.ToolResult(encode_id(part.call_id), items, "error" if part.is_error else None)
 
     def _encode_content(

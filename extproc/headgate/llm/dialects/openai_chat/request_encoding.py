@@ -248,7 +248,7 @@ class _Messages:
                     media.append(encoded)
         if media:
             self._losses.append(Loss(path, "emulated", "media of a tool result follow in a user message"))
-            self._held.append({"type": "text", "text": f"Result of tool call {part.call_id}:"})
+            self._held.append({"type": "text", "text": f"Result of tool call {self._call_id(part.call_id)}:"})
             self._held.extend(media)
         text = "\n".join(texts) or (RESULT_FOLLOWS if media else "")
         if part.is_error:
@@ -285,6 +285,8 @@ class _Messages:
                     self._drop(path, "an assistant message holds only text and tool calls here")
                 case _:
                     assert_never(part)
+        if message.parts and not (contents or calls or refusals or thoughts or len(encoded) > 1):
+            return  # nothing is left of it, and several servers refuse an empty turn
         encoded["content"] = _content(contents) if contents or not (calls or refusals) else None
         if refusals:
             encoded["refusal"] = "".join(refusals)

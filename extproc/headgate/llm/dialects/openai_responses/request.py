@@ -81,7 +81,6 @@ _MODELS_ITEMS: Final = frozenset(
         "computer_call",
         "file_search_call",
         "image_generation_call",
-        "local_shell_call",
         "shell_call",
         "apply_patch_call",
         "mcp_approval_request",
@@ -93,11 +92,14 @@ _MODELS_ITEMS: Final = frozenset(
     )
 )
 """Items that OpenAI's tools left in the conversation, on the model's side."""
+LOCAL_SHELL: Final = "local_shell"
+"""What calls of that tool of OpenAI's are called where they must be calls of a function: their results may come as
+results of functions."""
+
 _OTHERS_ITEMS: Final = frozenset(
     (
         "apply_patch_call_output",
         "computer_call_output",
-        "local_shell_call_output",
         "mcp_approval_response",
         "shell_call_output",
         "tool_search_output",
@@ -235,6 +237,13 @@ class _Items:
                 call_id = needed(item.call_id, f"{path}.call_id")
                 result = ToolResultPart(call_id, _output(item.output, f"{path}.output", self._members))
                 self._take_others(result, path)
+            case "local_shell_call":
+                call_id = needed(item.call_id, f"{path}.call_id")
+                arguments = text_of(item.action, f"{path}.action") if present(item.action) else "{}"
+                self._take_models(ToolCallPart(call_id, LOCAL_SHELL, arguments), path)
+            case "local_shell_call_output":
+                call_id = needed(item.call_id or item.id, f"{path}.id")
+                self._take_others(ToolResultPart(call_id, _output(item.output, f"{path}.output", self._members)), path)
             case "reasoning":
                 for part in _reasoning_parts(item, lambda: self._raw(index)):
                     self._take_models(part, path)

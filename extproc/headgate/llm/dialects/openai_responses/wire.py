@@ -57,7 +57,14 @@ class ReasoningText(Told, frozen=True):
 class Item(Told, frozen=True):
     """An item of the conversation, whatever its type. A message needs none."""
 
-    kinds: ClassVar = ("message", "function_call", "custom_tool_call", "reasoning", "item_reference")
+    kinds: ClassVar = (
+        "message",
+        "function_call",
+        "custom_tool_call",
+        "local_shell_call",
+        "reasoning",
+        "item_reference",
+    )
 
     type: str | None = None
     id: str | None = None
@@ -69,6 +76,8 @@ class Item(Told, frozen=True):
     arguments: str | None = None
     input: str | None = None
     """Of a custom tool's call."""
+    action: msgspec.Raw = ABSENT
+    """Of a call of the local shell."""
     output: msgspec.Raw = ABSENT
     summary: list[ReasoningText] | None = None
     encrypted_content: str | None = None
