@@ -244,7 +244,7 @@ def test_a_known_path_says_what_it_takes(stage: Stage, path: str, allowed: str) 
 )
 def test_what_envoy_refuses_is_told_in_words(stage: Stage, path: str, head: str, body: bytes, words: str) -> None:
     status, answer = _raw(stage.port, head.format(path=path).encode() + body)
-    assert status in (400, 403, 501)
+    assert status in (400, 426, 501)
     told = json.loads(answer)
     assert words in told["error"]["message"]
     # Envoy stops at a transfer-encoding that it does not know before it has the path: such an answer is right for both
@@ -258,6 +258,15 @@ def test_a_tunnel_is_refused_at_once(stage: Stage, host: str) -> None:
     status, answer = _raw(stage.port, f"CONNECT {host} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
     assert status == 405
     assert "CONNECT" in json.loads(answer)["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/realtime?model=gpt-4o"])
+def test_a_web_socket_is_refused_with_the_status_that_has_clients_ask_by_http(stage: Stage, path: str) -> None:
+    """Codex asks for one first. After any other status it tries five times, with growing pauses."""
+    upgrade = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAA\r\n"
+    status, answer = _raw(stage.port, f"GET {path} HTTP/1.1\r\nhost: x\r\n{upgrade}\r\n".encode())
+    assert status == 426
+    assert "HTTP" in json.loads(answer)["error"]["message"]
 
 
 def _raw(port: int, sent: bytes) -> tuple[int, bytes]:

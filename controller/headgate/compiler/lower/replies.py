@@ -200,7 +200,6 @@ WORDLESS = (
     ("path_normalization_failed", "The request's path is malformed, or leaves the root."),
     ("absolute_path_rejected", "The request's path must start with '/'."),
     ("missing_path_rejected", "The request has no path."),
-    ("upgrade_failed", "The connection is not upgraded here: WebSockets are not served."),
     ("low_version", "HTTP/1.0 is not served: use HTTP/1.1 or HTTP/2."),
     ("route_not_found", "Nothing is served for the host %REQ(:AUTHORITY)%."),
     ("cluster_not_found", "The backend of this model is being changed; try again."),
@@ -256,6 +255,12 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
             403,
         ),
         ("request.method == 'CONNECT'", "CONNECT is not served: this gateway is no proxy.", 405),
+        # Codex asks again by HTTP at once where it is told so with 426, else after five tries.
+        (
+            "response.code_details.startsWith('upgrade_failed')",
+            "WebSockets are not served here: send the request by HTTP.",
+            426,
+        ),
         *((f"response.code_details.startsWith('{start}')", words, 0) for start, words in WORDLESS),
         ("response.code == 413", f"The request body is larger than the {body_bytes_max} bytes allowed here.", 0),
         (
