@@ -151,4 +151,4 @@ def test_commands_are_listed_without_importing_them(capsys: pytest.CaptureFixtur
 def test_options_have_bounds(option: str, value: str, wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["run", option, value])
-    assert f"error: argument {option}: '{value}' is {wanted}\n" in capsys.readouterr().err
+    assert f"headgate run: {option}: '{value}' is {wanted} (" in capsys.readouterr().err
