@@ -18,12 +18,16 @@ BARS_MAX: Final = 20
 WIDTH_MIN: Final = 40
 """Of a drawing: in less there is room for names alone."""
 _NONE: Final = "-"
+_SHOWN_NANOS_MIN: Final = 100_000
+"""What is less is not nothing: a table has four digits of a dollar."""
 _FORMULAS: Final = ("=", "+", "-", "@")
 """How a cell begins that a spreadsheet computes."""
 
 
 def _cost(answer: Answer) -> str:
-    return f"{answer.sums['cost_nanos'] / 1e9:,.4f}" + ("+" if answer.sums["unpriced"] else "")
+    nanos = answer.sums["cost_nanos"]
+    shown = "<0.0001" if 0 < nanos < _SHOWN_NANOS_MIN else f"{nanos / 1e9:,.4f}"
+    return shown + ("+" if answer.sums["unpriced"] else "")
 
 
 def _ms(value: float | None) -> str:

@@ -48,6 +48,7 @@ def test_table(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert head.split()[:4] == ["model", "requests", "errors", "input"]
     assert first.split()[:6] == ["gpt", "20", "0", "20,000", "0", "4,000"]
     assert second.split()[0] == "claude"
+    assert first.split()[7] == "<0.0001", "a small cost is not nothing"
     assert third.split()[7] == "0.0000+", "a request without a price is said"
 
 
