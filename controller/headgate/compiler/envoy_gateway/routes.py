@@ -325,7 +325,8 @@ def _served(entry: Entry, place: _Place, *, last: bool) -> Iterator[Item]:
     """(the one model or None, the routes) of an AI entry."""
     known = place.rules.get(entry.rule)
     if known is None or not any(backend.weight > 0 for backend in known.rule.backends):
-        yield None, replies.listed([_refusal(entry, 500, NOT_COMPILED)])
+        why = known.rule.unavailable if known is not None else ""
+        yield None, replies.listed([_refusal(entry, 503, why) if why else _refusal(entry, 500, NOT_COMPILED)])
         return
     if entry.authentication and entry.authentication != place.guard.authentication:
         yield None, replies.listed([_refusal(entry, 403, OTHER_POLICY)])
@@ -517,7 +518,7 @@ def with_ai_routes(
     items, *places = _items(entries, place, memo, fresh)
     own = _answers(served.values(), place)
     matcher: list[bytes] = []
-    if mapped:
+    if mapped and any(model is not None for model, _ in items):  # Envoy refuses a map without an entry
         matcher = nested(VirtualHost.MATCHER_FIELD_NUMBER, _mapped(items, (places[0], places[1]), own))
     else:
         listed = b"".join(_arranged(items, (places[0], places[1]), own, models=b"".join(own.models.values())))

@@ -347,6 +347,23 @@ def test_matches_that_had_no_place_in_the_http_route_are_served_too() -> None:
     assert set(entries) == {f"m{index}" for index in range(100)}
 
 
+@pytest.mark.parametrize(
+    ("address", "status", "told"), [("proxy.corp:1", 503, "proxy that this gateway"), ("", 500, "is not ready")]
+)
+def test_a_host_whose_models_have_no_backend_says_why(address: str, status: int, told: str) -> None:
+    """No map of models then: Envoy refuses one without an entry, and all routes of the Gateway with it."""
+    config = manifests.document(
+        f"{manifests.AI}/v1beta1", "GatewayConfig", "egress", {"forwardProxy": {"address": address}} if address else {}
+    )
+    route = manifests.route("chat", [manifests.rule("m", manifests.ref("openai" if address else "nowhere"))])
+    asked = lists(theirs("chat", 0, model="m"), theirs("chat", 1, last=True))
+    found = host(answered(asked, rules(route, config, config="egress")))
+    assert not found.HasField("matcher")
+    (refused,) = [each for each in found.routes if each.name.startswith("httproute/default/chat/rule/0")]
+    assert refused.direct_response.status == status
+    assert told in str(refused.direct_response.body_format)
+
+
 @pytest.mark.parametrize("traced", [False, True])
 def test_content_that_is_to_be_captured_of_requests_that_nobody_traces_is_told(traced: bool) -> None:
     config = {"extProc": {"kubernetes": {"env": [{"name": CAPTURE_VARIABLE, "value": "span_only"}]}}}
