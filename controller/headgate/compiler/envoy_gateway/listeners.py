@@ -174,6 +174,7 @@ def _edit(manager: HttpConnectionManager, needs: Needs, options: Options) -> Non
     manager.early_header_mutation_extensions.append(extension(STRIP, early_header_mutation()))
     _add_local_replies(manager, options)
     manager.access_log.extend(_logged(each) for each in telemetry.collected(options))
+    manager.scheme_header_transformation.match_upstream = True
     window = manager.http2_protocol_options.initial_stream_window_size
     window.value = max(window.value, UNSENT_BYTES_MAX)
 

@@ -275,6 +275,7 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
     # what asks for a tunnel has no body that ends, which other filters would wait for: here no route takes it, at once
     manager.upgrade_configs.add(upgrade_type="CONNECT").filters.append(_router(listener, options))
     manager.use_remote_address.value = True
+    manager.scheme_header_transformation.match_upstream = True
     manager.normalize_path.value = True
     manager.merge_slashes = True
     # Routes, limits and prefixes are decided by the path that providers see: some decode what we would have kept.
