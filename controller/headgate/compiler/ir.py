@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Literal
 
+from headgate.contract import headers
 from headgate.contract.facts import ModelRow
 from headgate.contract.otel import Exporter, Tracing
 from headgate.contract.secret import Secret
@@ -59,6 +60,12 @@ class Match(Hashed):
 
     def __hash__(self) -> int:
         return self.kept_hash()
+
+
+def model_of(match: Match) -> str:
+    """The one model that the match is for; empty where there may be several."""
+    found = (each for each in match.headers if each.name == headers.MODEL and each.kind is MatchKind.EXACT)
+    return next((each.value for each in found), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +196,9 @@ class Backend(Hashed):
     """Whether the rate limit service may say that a request begins with another backend of the rule."""
     alone: bool = False
     """Whether no other backend can take a later attempt."""
+    known: bool = False
+    """Whether the routes of its rule know all that is said of a request but for its answer: each is for one model, and
+    nothing is priced, nor are prompts counted."""
     include_usage: bool = False
     losses: Literal["report", "reject", "emulate"] = "report"
     models: tuple[ModelRow, ...] = ()

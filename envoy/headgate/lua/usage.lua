@@ -245,13 +245,14 @@ end
 -- processor counts, which knows more.
 local function estimate(h, state)
   local metadata, known = h:streamInfo():dynamicMetadata(), state.counts
-  state.told, state.published = state.written, true
+  state.told = state.written
   if state.asked == nil then
     local request, published = metadata:get("headgate"), metadata:get(NAMESPACE) or {}
     state.asked = request ~= nil and request.model ~= nil and published.lane ~= "extproc"
     state.prompt = published.prompt_tokens
   end
   if not state.asked then return end
+  state.published = true
   if not state.estimated then
     state.reported, state.estimated = known.output_tokens or 0, true
     -- counted before admission, where the route asks for it

@@ -92,6 +92,19 @@ def marked(marks: Marks) -> dict[str, Value]:
     return ours
 
 
+def with_text(told: Namespaces, facts: BackendFacts, request: UpstreamRequest) -> Namespaces:
+    """`told` of an answer, where that is usage with all that was told of its request, as one text too: the access log
+    writes a line from it for less than from the values."""
+    ours = told.get(keys.NAMESPACE)
+    if ours is None or keys.USAGE_SOURCE not in ours:
+        return told
+    said = {**names(facts, request), **ours}
+    if keys.MODEL_NAME_OVERRIDE in said:  # the line has it from the route
+        return told
+    text = msgspec.json.encode(said)
+    return {**told, keys.INTERNAL: {keys.INTERNAL_FACTS: f",{text[1:-1].decode()}"}}
+
+
 class Pace:
     """Of one attempt, from now on; of none without a clock."""
 

@@ -46,7 +46,7 @@ from headgate.extproc.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
-from headgate.extproc.published import UNTIMED, Clock, Pace, counts, marked, names, parameters
+from headgate.extproc.published import UNTIMED, Clock, Pace, counts, marked, names, parameters, with_text
 from headgate.extproc.tap import Tap, is_sampled
 from headgate.llm import planning
 from headgate.llm.endpoints import Endpoint, lookup
@@ -454,6 +454,8 @@ class UpstreamSession:
         if self._tap is not None:
             self._tap.answered(body)
         metadata = self._pace.told(self._final_metadata(translation), translation, ended=True)
+        if self._facts.as_text and not translation.streamed and self._request is not None:
+            metadata = with_text(metadata, self._facts, self._request)
         answering = self._progress is Progress.ANSWERING
         self._progress = Progress.DONE
         chunk = Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=end_of_stream, metadata=metadata)

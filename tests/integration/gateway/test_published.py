@@ -193,30 +193,46 @@ def test_how_it_was_timed_stays_inside(stage: Stage) -> None:
 
 
 PLAIN = "/v1/chat/completions?line=plain"
+OWN_ID = "/v1/chat/completions?line=id"
+"""Requests have ids of Envoy's own, whatever clients say."""
+LONG = "/v1/chat/completions?line=long&" + "x" * 300
 LINES: Mapping[str, Mapping[str, str]] = {
     PLAIN: {},
     '/v1/chat/completions?line="quoted\\"': {},
-    "/v1/chat/completions?line=long&" + "x" * 300: {},
+    LONG: {},
     "/v1/chat/completions?line=session": {"agent-session-id": "s-1"},
+    OWN_ID: {"x-request-id": 'quoted"\\'},
 }
 """Requests that differ in what clients choose, and so in who writes their lines: Envoy as text, or as JSON."""
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-def test_a_line_says_the_same_however_it_is_written(stage: Stage, streamed: bool) -> None:
-    body = json.dumps({"model": "gpt", "messages": MESSAGES, "stream": streamed})
-    paths = {f"{path}&streamed={streamed}": headers for path, headers in LINES.items()}
+@pytest.mark.parametrize(
+    ("model", "streamed", "as_text"),
+    [
+        ("gpt", False, {PLAIN, OWN_ID}),
+        ("gpt", True, {PLAIN, OWN_ID}),
+        # the processor has seen all of the path
+        ("claude", False, {PLAIN, OWN_ID, LONG}),
+        ("claude", True, set[str]()),
+    ],
+)
+def test_a_line_says_the_same_however_it_is_written(
+    stage: Stage, model: str, streamed: bool, as_text: set[str]
+) -> None:
+    body = json.dumps({"model": model, "messages": MESSAGES, "max_tokens": 9, "stream": streamed})
+    asked = f"&asked={model}-{streamed}"
+    paths = {path + asked: headers for path, headers in LINES.items()}
     connection = HTTPConnection("127.0.0.1", stage.port, timeout=60)
     for path, headers in paths.items():
-        stage["openai"].answer(Answer(usage=USED))
+        stage["openai" if model == "gpt" else "anthropic"].answer(Answer(usage=USED))
         connection.request("POST", path, body, {"content-type": "application/json", **headers})
         answer = connection.getresponse()
         assert (answer.status, bool(answer.read())) == (200, True)
     connection.close()
     lines = {entry["path"]: entry for entry in stage.access(lambda entry: entry["path"] in paths, len(paths))}
     assert len(lines) == len(paths)
-    plain = lines[f"{PLAIN}&streamed={streamed}"]
-    assert plain["metadata"]["usage_source"] == ("estimated" if streamed else "reported")
+    plain = lines[PLAIN + asked]
+    assert plain["metadata"]["usage_source"] == ("estimated" if streamed and model == "gpt" else "reported")
     for path, headers in paths.items():
         line = lines[path]
         session = line["metadata"].pop("session.id", None)
@@ -224,9 +240,9 @@ def test_a_line_says_the_same_however_it_is_written(stage: Stage, streamed: bool
         assert {name: type(value) for name, value in line.items()} == {name: type(plain[name]) for name in plain}
         for name in ("original_model", "rule", "backend", "status", "attempt_count", "flags", "details"):
             assert line[name] == plain[name]
-        told, timed = dict(line["metadata"]), {"token_latency_ttft", "token_latency_itl"}
+        told, own = dict(line["metadata"]), {"token_latency_ttft", "token_latency_itl", "response_id"}
         assert told.keys() == plain["metadata"].keys()
-        assert all(told[name] == plain["metadata"][name] for name in told.keys() - timed)
+        assert all(told[name] == plain["metadata"][name] for name in told.keys() - own)
     written = stage.access_log_path.read_text().splitlines()
     by_text = [json.loads(line)["path"] for line in written if line.startswith('{"time"')]
-    assert [path for path in by_text if path in paths] == [f"{PLAIN}&streamed={streamed}"]
+    assert {path for path in by_text if path in paths} == {path + asked for path in as_text}

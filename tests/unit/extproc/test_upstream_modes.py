@@ -157,6 +157,22 @@ def test_what_routes_say_is_not_said_again() -> None:
     assert said(announced=True, model="sent").keys() == {"content_length"}
 
 
+def test_a_whole_answer_is_told_as_text_as_well() -> None:
+    """From which the access log writes its line: with what was told of the request, and escaped."""
+
+    def said(answer: object, *, status: int = 200) -> tuple[Any, Any]:
+        exchange = Exchange(open_upstream(backend(announced=True, as_text=True)), "answer")
+        exchange.request(encoded())
+        seen = exchange.response((json.dumps(answer).encode(),), status=status)
+        text = seen.metadata.get("headgate", {}).get("facts")
+        return seen.metadata["io.envoy.ai_gateway"], text and json.loads(f'{{"first":1{text}}}')
+
+    published, told = said({**ANSWER, "model": 'quo"ted'})
+    assert told == json.loads(json.dumps({"first": 1, **published}))
+    assert {"content_length", "output_tokens", "usage_source", "response_id", "finish_reasons"} <= told.keys()
+    assert said({"type": "error", "error": {"type": "x", "message": "y"}}, status=400)[1] is None
+
+
 @pytest.mark.parametrize(("told", "published"), [(-5, 0), (10**30, 2**31 - 1)])
 def test_a_usage_that_is_no_count_is_published_as_one(told: int, published: int) -> None:
     """Envoy drops a charge that it cannot write as an unsigned number."""

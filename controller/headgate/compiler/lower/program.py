@@ -52,6 +52,12 @@ def _rules(program: ir.Program) -> Iterator[ir.Rule]:
                     yield rule
 
 
+def _unknown(program: ir.Program) -> frozenset[str]:
+    """Backends of which the routes of some listener do not know all (`ir.Backend.known`): each prices by itself."""
+    rules = (rule for listener in _listeners(program) for host in listener.hosts for rule in host.all_rules)
+    return frozenset(backend.name for rule in rules for backend in rule.backends if not backend.known)
+
+
 @lru_cache(maxsize=16_384)
 def _credential_secret(credential: ir.Credential) -> SdsSecret:
     secret = SdsSecret(name=credential.secret)
@@ -119,9 +125,11 @@ def lower_program(program: ir.Program, options: Options) -> Lowered:
             add(secret)
     shared = _of_clusters(options, traced)
     clusters, secrets = found[type_url(Cluster)], found[type_url(SdsSecret)]
+    unknown = _unknown(program)
     for rule in _rules(program):
         for backend in rule.backends:
-            clusters[backend.name] = backend_cluster(backend, rule.route, shared)
+            known = backend if backend.name not in unknown else replace(backend, known=False)
+            clusters[backend.name] = backend_cluster(known, rule.route, shared)
             credential = backend.credential
             if credential is None:
                 continue

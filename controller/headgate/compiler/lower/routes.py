@@ -375,12 +375,12 @@ def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how
 def _publish(route: Route, rule: ir.Rule, match: ir.Match, path_class: PathClass, options: Options) -> None:
     """Says who serves, where that is known here."""
     backend = rule.backends[0]
+    lane = metadata.LANE_EXTPROC if lane_of(path_class, backend) is Lane.EXTPROC else metadata.LANE_NATIVE
     if published.by_route(backend, options):
-        lane = metadata.LANE_EXTPROC if lane_of(path_class, backend) is Lane.EXTPROC else metadata.LANE_NATIVE
         config = published.per_route(backend, rule.route, lane=lane)
         route.typed_per_filter_config[published.FILTER].CopyFrom(config)
     if extraction.tells(rule, path_class, options):
-        names = published.line(backend, rule.route, model=published.model_of(match))
+        names = published.line(backend, rule.route, lane=lane, model=ir.model_of(match))
         route.metadata.filter_metadata[metadata.INTERNAL].update({metadata.INTERNAL_NAMES: names})
 
 

@@ -150,6 +150,7 @@ def backend_facts(backend: Backend, route: str, options: Options) -> facts.Backe
         model=backend.model,
         route=route,
         announced=published.by_route(backend, options),
+        as_text=published.as_text(backend, options),
         body=facts.BodyMutation(set=dict(backend.body_set), remove=backend.body_remove),
         include_usage=backend.include_usage,
         losses=backend.losses,
@@ -268,7 +269,8 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
     service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
     service.envoy_grpc.skip_envoy_headers = True  # nobody reads Envoy's own of the stream
     traced = backend.captured or options.tracing is not None
-    namespaces = [metadata.NAMESPACE, *((metadata.INTERNAL,) if traced else ())]
+    internal = (metadata.INTERNAL,) if traced or published.as_text(backend, options) else ()
+    namespaces = [metadata.NAMESPACE, *internal]
     return ExternalProcessor(
         grpc_service=service,
         processing_mode=MODE,

@@ -152,11 +152,15 @@ def _ai_rule(
     backends = with_managed_headers(usable)
     steered, counted = any(each.backend for each in added), bool(costs) or scope.options.collects
     captured = captures_content(scope, place.config)
+    limits, matches = (*applied.limits, *added), _ai_matches(scope, rule)
+    counts_prompts = _counts_prompts(scope, route, limits)
+    known = not costs and not counts_prompts and all(map(ir.model_of, matches))
     backends = tuple(
         replace(
             each,
             include_usage=counted,
             steered=steered,
+            known=known,
             captured=captured,
             forced_by=each.forced_by or ("the capture of content" if captured else ""),
         )
@@ -175,18 +179,18 @@ def _ai_rule(
         name=f"{route.name}/rule/{index}",
         route=str(route.name),
         ai=direct is None,
-        matches=_ai_matches(scope, rule),
+        matches=matches,
         backends=backends,
         created=route.metadata.creation_timestamp,
         request_seconds=request,
         backend_request_seconds=backend_request,
         retry=_with_idle(applied.retry, rule, backends),
         costs=costs,
-        limits=(*applied.limits, *added),
+        limits=limits,
         local_limit=applied.local_limit,
         auth=applied.auth,
         direct=direct,
-        counts_prompts=_counts_prompts(scope, route, (*applied.limits, *added)),
+        counts_prompts=counts_prompts,
         unavailable=unavailable,
         owned_by=rule.models_owned_by,
         models_created=_unix_seconds(created),

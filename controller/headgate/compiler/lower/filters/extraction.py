@@ -327,7 +327,7 @@ def _usage_script(
     text: DialectName | None,
     streams: DialectName | None,
     processed: bool,
-    tells: bool,
+    tells: bool = False,
 ) -> Any:
     context: dict[str, lua.Value] = {"tells": True} if tells else {}
     if text is not None:
@@ -348,18 +348,19 @@ def _usage_script(
 
 
 def tells(rule: ir.Rule, path_class: PathClass, options: Options) -> bool:
-    """Whether the script of such routes knows all that is published of an answer but for what the route itself says, so
-    that the two are a line of the access log (`telemetry.short_line`); and the path is the client's but for what
-    it begins with."""
+    """Whether the processor, or the script of such routes, knows all that is published of an answer but for what the
+    route itself says, so that the two are a line of the access log (`telemetry.short_line`)."""
     if not options.short_lines or not rule.backends or not published.by_route(backend := rule.backends[0], options):
         return False
-    native = lane_of(path_class, backend) is Lane.NATIVE and not {path_class.dialect, backend.dialect} & _SCRIPTED
+    known = all(map(ir.model_of, rule.matches)) and not rule.counts_prompts
+    if lane_of(path_class, backend) is Lane.EXTPROC:
+        return published.as_text(backend, options)
+    # the path is the client's but for what it begins with
     kept = backend.host is HostName.DIRECT and not path_class.model_in_path
-    counted = not computes(rule) and not rule.counts_prompts
-    known = all(map(published.model_of, rule.matches))
+    read = not {path_class.dialect, backend.dialect} & _SCRIPTED
     keys = [cost.key for cost in rule.costs]
     named = all(telemetry.is_plain(key) and key not in metadata.USAGE_KEYS for key in keys)
-    return native and kept and counted and known and named
+    return known and kept and read and named and not computes(rule)
 
 
 def _script_of(rule: ir.Rule, path_class: PathClass, options: Options, *, processor_alone: bool = False) -> Any:
@@ -376,14 +377,20 @@ def _script_of(rule: ir.Rule, path_class: PathClass, options: Options, *, proces
             text=text,
             streams=streams,
             processed=processed,
-            tells=False,
         )
     chats = path_class.name in ("chat", "openai")
     hides = chats and any(backend.include_usage for backend in rule.backends)
     spoken = DialectName.OPENAI_CHAT if dialect in OPENAI else dialect
-    told = tells(rule, path_class, options)
+    told = not processed and tells(rule, path_class, options)
     return _usage_script(
-        "usage", rule.costs, spoken, hides=hides, text=text, streams=streams, processed=processed, tells=told
+        "usage",
+        rule.costs,
+        spoken,
+        hides=hides,
+        text=text,
+        streams=streams,
+        processed=processed,
+        tells=told,
     )
 
 

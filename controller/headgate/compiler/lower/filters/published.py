@@ -16,7 +16,7 @@ from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.lower.wire import http_filter, packed
 from headgate.compiler.options import Options
-from headgate.contract import headers, metadata
+from headgate.contract import metadata
 
 FILTER = "headgate.set_metadata/published"
 
@@ -38,6 +38,15 @@ def by_route(backend: ir.Backend, options: Options) -> bool:
     return backend.alone and not options.envoy_gateway
 
 
+def as_text(backend: ir.Backend, options: Options) -> bool:
+    """Whether the processor also says what it publishes as text, for the access log's line (`telemetry.short_line`).
+
+    Not below a root, where no script sees to it that the line needs no escapes (`translated.lua`).
+    """
+    read = bool(options.access_log) and not options.collects and backend.known
+    return read and by_route(backend, options) and options.path_root == "/"
+
+
 def publisher() -> HttpFilter:
     """Says what the route says (`per_route`); nothing elsewhere."""
     return http_filter(FILTER, SetMetadata())
@@ -54,17 +63,11 @@ def per_route(backend: ir.Backend, route: str, *, lane: str) -> Any:
     return packed(message)
 
 
-def line(backend: ir.Backend, route: str, *, model: str) -> str:
+def line(backend: ir.Backend, route: str, *, lane: str, model: str) -> str:
     """The same as the access log writes it, with the model before it: `"original_model":"m","metadata":{"lane":…`.
     The answer's own (`metadata.INTERNAL_FACTS`) follow."""
-    values = names(backend, route, metadata.LANE_NATIVE)
+    values = names(backend, route, lane)
     values[metadata.MODEL_NAME_OVERRIDE] = backend.model or model
     del values[metadata.USAGE_SOURCE]  # the answer says it
     members = json.dumps(values, separators=(",", ":"))
     return f'"original_model":{json.dumps(model)},"metadata":{members[:-1]}'
-
-
-def model_of(match: ir.Match) -> str:
-    """The one model that the match is for; empty where there may be several."""
-    found = (each for each in match.headers if each.name == headers.MODEL and each.kind is ir.MatchKind.EXACT)
-    return next((each.value for each in found), "")
