@@ -164,7 +164,7 @@ def test_the_log_tells_what_nobody_serves_as_it_was_asked(stage: Stage) -> None:
     assert stage.post(path, {"model": model, "messages": []}).status_code == 404
     (entry,) = stage.access(lambda entry: entry["original_model"] == model)
     assert entry["path"].removeprefix("/v1/chat/completions") in ('?unknown="', "?unknown=%22")
-    assert (entry["metadata"], entry["backend"]) == (None, None)
+    assert (entry["metadata"], entry["backend"]) == ({"model_name_override": model}, None)
 
 
 # --- what was known when the client left
