@@ -15,7 +15,21 @@ from support.waiting import BUSY_SECONDS, until
 
 GATEWAY_API, ENVOY = "gateway.networking.k8s.io/v1", "gateway.envoyproxy.io/v1alpha1"
 KINDS = (BY_NAME["gateway.envoyproxy.io", "Backend"], BY_NAME["gateway.networking.k8s.io", "BackendTLSPolicy"])
-SERVED = {GATEWAY_API: {"BackendTLSPolicy": ("backendtlspolicies", True)}, ENVOY: {"Backend": ("backends", True)}}
+SERVED = {
+    GATEWAY_API: {"BackendTLSPolicy": ("backendtlspolicies", True)},
+    ENVOY: {"Backend": ("backends", True)},
+    "aigateway.envoyproxy.io/v1beta1": {"BackendSecurityPolicy": ("backendsecuritypolicies", True)},
+    "v1": {"Secret": ("secrets", True)},
+}
+NAMING = BY_NAME["aigateway.envoyproxy.io", "BackendSecurityPolicy"]
+WHERE = {"namespace": "team", "resourceVersion": "8"}
+NAMED: Object = {
+    "apiVersion": "aigateway.envoyproxy.io/v1beta1",
+    "kind": "BackendSecurityPolicy",
+    "metadata": {"name": "key", "uid": "k", **WHERE},
+    "spec": {"type": "APIKey", "apiKey": {"secretRef": {"name": "key"}}, "targetRefs": []},
+}
+"""Names a Secret."""
 
 
 def backend(version: int, port: int = 443) -> Object:
@@ -134,23 +148,11 @@ async def test_a_backend_that_is_gone_meanwhile_is_not_waited_for() -> None:
 
 async def test_what_names_a_secret_is_told_of_with_the_secret() -> None:
     """Else it would be refused for a moment, and its status say so."""
-    served = {
-        "aigateway.envoyproxy.io/v1beta1": {"BackendSecurityPolicy": ("backendsecuritypolicies", True)},
-        "v1": {"Secret": ("secrets", True)},
-    }
-    where = {"namespace": "team", "resourceVersion": "8"}
-    named: Object = {
-        "apiVersion": "aigateway.envoyproxy.io/v1beta1",
-        "kind": "BackendSecurityPolicy",
-        "metadata": {"name": "key", "uid": "k", **where},
-        "spec": {"type": "APIKey", "apiKey": {"secretRef": {"name": "key"}}, "targetRefs": []},
-    }
-    secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key", "uid": "s", **where}}
-    api, create, late = ScriptedApi(served), asyncio.Event(), asyncio.Event()
-    api.streams.append([initial_end(5), create, added(named)])
+    secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key", "uid": "s", **WHERE}}
+    api, create, late = ScriptedApi(SERVED), asyncio.Event(), asyncio.Event()
+    api.streams.append([initial_end(5), create, added(NAMED)])
     api.streams.append([late, added(secret), initial_end(8)])
-    kinds = (BY_NAME["aigateway.envoyproxy.io", "BackendSecurityPolicy"], BY_NAME["", "Secret"])
-    source = KubernetesSource(api, Scope(secrets=SecretScope.REFERENCED), kinds=kinds)
+    source = KubernetesSource(api, Scope(secrets=SecretScope.REFERENCED), kinds=(NAMING, BY_NAME["", "Secret"]))
     source.start()
     try:
         await asyncio.wait_for(source.synced(), BUSY_SECONDS)
@@ -164,3 +166,16 @@ async def test_what_names_a_secret_is_told_of_with_the_secret() -> None:
         assert (len(world.backend_security_policies), len(world.secrets)) == (1, 1)
     finally:
         await source.stop()
+
+
+async def test_who_reads_no_secrets_looks_for_none_that_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    api = ScriptedApi(SERVED)
+    api.streams.append([added(NAMED), initial_end(8)])
+    source = KubernetesSource(api, Scope(secrets=SecretScope.REFERENCED), kinds=(NAMING,))
+    source.start()
+    try:
+        await asyncio.wait_for(source.synced(), BUSY_SECONDS)
+        assert len(source.view().world.backend_security_policies) == 1
+    finally:
+        await source.stop()
+    assert not caplog.records

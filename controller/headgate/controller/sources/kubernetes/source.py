@@ -171,7 +171,11 @@ class KubernetesSource:
         if self._scope.secrets is not SecretScope.REFERENCED:
             return False
         namespaces = self._scope.namespaces
-        wanted = {key for key in self.world.references() if not namespaces or key.namespace in namespaces}
+        wanted = {
+            key
+            for key in self.world.references()
+            if ("", key.kind) in self._kinds and (not namespaces or key.namespace in namespaces)
+        }
         for key in self._named.keys() - wanted:
             reflector = self._named.pop(key)
             self._running.pop(reflector).cancel()
