@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     except SourceError as error:
         print(f"headgate diff: {error}", file=sys.stderr)
         return 2
-    applied = load_files(options.paths)
+    applied = load_files(options.paths, beside=before.options.envoy_gateway)
     after = applied if options.prune else overlaid(before, applied)
     was, becomes = compiled(before), compiled(after)
     found = differences((was.compiled, was.diagnostics), (becomes.compiled, becomes.diagnostics))

@@ -56,9 +56,9 @@ def add_paths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a YAML or JSON file, or a folder of them")
 
 
-def load_files(paths: Iterable[Path]) -> Configuration:
-    """What files hold."""
-    loaded = load(tuple(paths), environment=os.environ)
+def load_files(paths: Iterable[Path], *, beside: bool = False) -> Configuration:
+    """What files hold; `beside` as objects beside Envoy Gateway."""
+    loaded = load(tuple(paths), environment=os.environ, beside=beside)
     return Configuration(loaded.world, loaded.diagnostics)
 
 

@@ -292,3 +292,17 @@ def test_too_many_files_are_a_mistake(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_files_are_found_in_order(tmp_path: Path) -> None:
     write(tmp_path, b=backend("b"), a=backend("a"))
     assert [path.name for path in find_files([tmp_path], [])] == ["a.yaml", "b.yaml"]
+
+
+def test_files_for_beside_envoy_gateway_may_hold_what_it_serves(tmp_path: Path) -> None:
+    """Of its own kinds: what is wrong with ours is told all the same."""
+    guard = (
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {name: guard}\n"
+        "spec:\n  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: g}]\n  extAuth: {grpc: {}}\n"
+    )
+    wrong = backend("wrong").replace("port: 443", "port: 70000")
+    folder = write(tmp_path, guard=guard, wrong=wrong)
+    alone, beside = load((folder,), environment={}), load((folder,), environment={}, beside=True)
+    assert {each.field for each in alone.diagnostics} == {"spec.extAuth", "spec.endpoints[0].fqdn.port"}
+    assert {each.field for each in beside.diagnostics} == {"spec.endpoints[0].fqdn.port"}
+    assert (len(alone.world.security_policies), len(beside.world.security_policies)) == (0, 1)

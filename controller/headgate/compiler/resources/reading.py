@@ -15,7 +15,7 @@ import msgspec
 from headgate.compiler.conditions import Diagnostic, Severity
 from headgate.compiler.resources.checking import Finding, broken_rules, check, child_path
 from headgate.compiler.resources.gateway_api import ParentReference
-from headgate.compiler.resources.kinds import BY_NAME, DEPRECATED, KINDS, NOT_SUPPORTED, Kind
+from headgate.compiler.resources.kinds import BY_NAME, DEPRECATED, ENVOY_GATEWAYS, KINDS, NOT_SUPPORTED, Kind
 from headgate.compiler.resources.metadata import Key, Resource, Source
 from headgate.compiler.world import Rejected, Target
 from headgate.contract.secret import Secret
@@ -38,8 +38,8 @@ def read_object(raw: object, source: Source, *, path: str = "", lenient: bool = 
     """Reads one object (not a list of them). `path` is where in its document it is: `items[3]`.
 
     `lenient` is for objects that an API server has checked: a field that is not known here belongs to a newer version
-    of their kind, and is no slip of the pen. Of what guards, it is an error all the same. `beside` is for kinds that
-    another controller serves whole: of what we do not read nothing is said.
+    of their kind, and is no slip of the pen. Of what guards, it is an error all the same. `beside` is for objects
+    beside Envoy Gateway, which serves its kinds whole: of what we do not read of them nothing is said.
     """
     kind, finding = _kind_of(raw)
     if kind is None or not isinstance(raw, dict):
@@ -47,7 +47,8 @@ def read_object(raw: object, source: Source, *, path: str = "", lenient: bool = 
     members: dict[str, object] = dict(raw)  # pyright: ignore[reportUnknownArgumentType]
     key = _key_of(members, kind)
     findings: list[Finding] = [finding] if finding else []
-    resource = _read(members, kind, findings, lenient=lenient and kind.name not in GUARDS, beside=beside)
+    theirs = beside and (kind.group, kind.name) in ENVOY_GATEWAYS
+    resource = _read(members, kind, findings, lenient=lenient and kind.name not in GUARDS, beside=theirs)
     diagnostics = tuple(_diagnostic(each, source, path, key) for each in findings)
     if resource is not None:
         msgspec.structs.force_setattr(resource, "source", source)

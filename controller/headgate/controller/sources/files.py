@@ -66,14 +66,17 @@ class Loaded:
         return tuple(each for each in self.diagnostics if each.severity is Severity.ERROR)
 
 
-def load(paths: Sequence[Path], *, environment: Mapping[str, str], previous: Loaded | None = None) -> Loaded:
+def load(
+    paths: Sequence[Path], *, environment: Mapping[str, str], previous: Loaded | None = None, beside: bool = False
+) -> Loaded:
     """Reads files and folders of YAML and JSON.
 
     With `previous` (of the same environment), what did not change is not parsed again, and an object that is broken now
-    keeps its last good version. Raises nothing for what files hold or for files that cannot be read: these are
-    diagnostics.
+    keeps its last good version. `beside` is for objects that are to be applied beside Envoy Gateway, which
+    serves what we do not of its own kinds. Raises nothing for what files hold or for files that cannot be read: these
+    are diagnostics.
     """
-    gathering = _Gathering(previous)
+    gathering = _Gathering(previous, beside=beside)
     for path in paths:
         if not path.exists():
             gathering.miss(path)
@@ -85,9 +88,10 @@ def load(paths: Sequence[Path], *, environment: Mapping[str, str], previous: Loa
 class _Gathering:
     """The objects of one load, as they come."""
 
-    def __init__(self, previous: Loaded | None) -> None:
+    def __init__(self, previous: Loaded | None, *, beside: bool) -> None:
         self.diagnostics: list[Diagnostic] = []
         self._previous = previous
+        self._beside = beside
         self._resources: dict[Key, Resource] = {}
         self._rejected: dict[Key, Rejected] = {}
         self._unused: list[Rejected] = []
@@ -119,7 +123,9 @@ class _Gathering:
             self._broken_files.add(name)
             self._files[name] = known
             return
-        self._files[name] = file = known if known and known.text == text else read_file(text, name, environment, known)
+        if known is None or known.text != text:
+            known = read_file(text, name, environment, known, beside=self._beside)
+        self._files[name] = file = known
         for read in file.documents.values():
             self._add(read, name)
 
@@ -169,18 +175,25 @@ class _Gathering:
         return stays(diagnostic) if kept_here else diagnostic
 
 
-def read_file(text: str, name: str, environment: Mapping[str, str], known: ReadFile | None) -> ReadFile:
+def read_file(
+    text: str, name: str, environment: Mapping[str, str], known: ReadFile | None, *, beside: bool = False
+) -> ReadFile:
     """The objects of one file. `known` is what it held before."""
     is_json = name.endswith(".json")
     documents = (Document(text, 1, is_json=True),) if is_json else split_documents(text)
     before: Mapping[Document, ReadDocument] = known.documents if known is not None else {}
     return ReadFile(
         text,
-        {document: before.get(document) or read_document(document, name, environment) for document in documents},
+        {
+            document: before.get(document) or read_document(document, name, environment, beside=beside)
+            for document in documents
+        },
     )
 
 
-def read_document(document: Document, file: str, environment: Mapping[str, str]) -> ReadDocument:
+def read_document(
+    document: Document, file: str, environment: Mapping[str, str], *, beside: bool = False
+) -> ReadDocument:
     """The objects of one document: one, or those of a list."""
     try:
         value, line = parse(document)
@@ -204,7 +217,7 @@ def read_document(document: Document, file: str, environment: Mapping[str, str])
         source = Source(file, locate("") if path else line, locate)
         expanded, missing = _expand_variables(raw, environment)
         diagnostics.extend(_missing_variable(field, name, source, path) for field, name in missing)
-        reading = read_object(expanded, source, path=path)
+        reading = read_object(expanded, source, path=path, beside=beside)
         diagnostics.extend(reading.diagnostics)
         if reading.resource is not None:
             resources.append((reading.resource.key, reading.resource))
