@@ -62,7 +62,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     id: str
     request_id: str
-    """`x-request-id`, to look it up by. A client may choose it, so it identifies nothing."""
+    """`x-request-id`, to look it up by. Envoy Gateway may be told to keep a client's, so it identifies nothing."""
     started_ns: int
     node: str = ""
     """The Envoy that served it."""
