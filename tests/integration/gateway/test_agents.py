@@ -1,0 +1,70 @@
+"""Tools that only OpenAI's clients have (freeform ones, and one namespace for each MCP server), Claude behind them."""
+
+import json
+from typing import Any
+
+import pytest
+from support.providers import Answer, ToolUse
+from support.stage import Stage
+
+pytestmark = pytest.mark.envoy
+
+PATCH = '*** Begin Patch\n+ say("hi")\n*** End Patch'
+USED = Answer(
+    text="",
+    tools=(
+        ToolUse("apply_patch", json.dumps({"input": PATCH}), "call_1"),
+        ToolUse("mcp__files__read", '{"path": "a.py"}', "call_2"),
+    ),
+)
+READ: Any = {"type": "function", "name": "read", "parameters": {"type": "object"}, "strict": False}
+TOOLS: Any = [
+    {"type": "custom", "name": "apply_patch", "description": "Edits files."},
+    {"type": "namespace", "name": "mcp__files", "description": "Files.", "tools": [READ]},
+]
+ASKED: Any = [{"role": "user", "content": "Mend it."}]
+CUSTOM: Any = [{"type": "custom", "custom": {"name": "apply_patch"}}]
+
+
+def test_an_agent_has_calls_of_its_own_tools_and_sends_them_back(stage: Stage) -> None:
+    """Streamed, and what the client's own objects say is sent as the next turn."""
+    client = stage.openai()
+    stage["anthropic"].answer(USED, Answer(text="Done."))
+    with client.responses.stream(model="claude", input="Mend it.", tools=TOOLS) as stream:
+        final = stream.get_final_response()
+    patch, read = (item for item in final.output if item.type in ("custom_tool_call", "function_call"))
+    assert patch.type == "custom_tool_call"
+    assert (patch.name, patch.input) == ("apply_patch", PATCH)
+    assert read.type == "function_call"
+    assert json.loads(read.arguments) == {"path": "a.py"}
+    assert (read.name, getattr(read, "namespace", "")) == ("read", "mcp__files")
+    results: Any = [
+        {"type": "custom_tool_call_output", "call_id": patch.call_id, "output": "mended"},
+        {"type": "function_call_output", "call_id": read.call_id, "output": "say()"},
+    ]
+    said: Any = [*ASKED, *(item.to_dict() for item in final.output), *results]
+    assert client.responses.create(model="claude", input=said, tools=TOOLS).output_text == "Done."
+    turns = stage["anthropic"].last.json["messages"]
+    assert [block["name"] for block in turns[1]["content"]] == ["apply_patch", "mcp__files__read"]
+    assert [block["tool_use_id"] for block in turns[2]["content"]] == ["call_1", "call_2"]
+
+
+def test_a_chat_client_has_the_text_of_a_custom_tools_call(stage: Stage) -> None:
+    stage["anthropic"].answer(Answer(text="", tools=USED.tools[:1]), Answer(text="", tools=USED.tools[:1]))
+    completions, messages = stage.openai().chat.completions, ASKED
+    answer: Any = completions.create(model="claude", messages=messages, tools=CUSTOM)
+    (call,) = answer.choices[0].message.tool_calls
+    assert (call.type, call.custom.name, call.custom.input) == ("custom", "apply_patch", PATCH)
+    stream = completions.create(model="claude", messages=messages, tools=CUSTOM, stream=True)
+    chunks: list[Any] = [chunk.to_dict() for chunk in stream]
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    calls = [call for delta in deltas for call in delta.get("tool_calls", ())]
+    assert {call["index"] for call in calls} == {0}
+    assert "".join(call["custom"].get("input", "") for call in calls) == PATCH
+
+
+def test_a_namespace_of_nonsense_is_refused_with_its_path(stage: Stage) -> None:
+    body = {"model": "claude", "input": "Hi", "tools": [{"type": "namespace", "name": "n", "tools": [{"type": 7}]}]}
+    refused = stage.post("/v1/responses", body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools[0].tools[0]")
+    assert not stage["anthropic"].requests
