@@ -11,6 +11,7 @@ from dataclasses import replace
 from headgate.compiler import ir
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import ai_gateway
+from headgate.compiler.resources.metadata import Name
 
 FIELD = "spec.forwardProxy.address"
 UNUSABLE = "The proxy that this gateway reaches providers through is not configured rightly; its operator must mend it."
@@ -28,32 +29,28 @@ def by_proxy(
     scope: Scope, route: ai_gateway.AIGatewayRoute, backends: tuple[ir.Backend, ...]
 ) -> tuple[tuple[ir.Backend, ...], str]:
     """The backends of a rule as they are reached; where that is none of them, what clients are told."""
-    configs = list(_configs(scope, route))
-    if not configs:
+    addresses = dict(_addresses(scope, route))
+    if not addresses:
         return backends, ""
-    first = configs[0]
-    assert first.spec.forward_proxy is not None
-    proxy = _endpoint(first.spec.forward_proxy.address)
-    for other in configs[1:]:
-        assert other.spec.forward_proxy is not None
-        if other.spec.forward_proxy != first.spec.forward_proxy:
-            message = f"its Gateways have other forward proxies; that of GatewayConfig {first.name} is taken for all"
-            scope.report.warning(route, "spec.parentRefs", message, remedy="an AIGatewayRoute for each Gateway")
-    if proxy is None:
-        message = f"no backend is asked: the forward proxy of GatewayConfig {first.name} is not valid"
+    config, address = next(iter(addresses.items()))
+    if len(set(addresses.values())) > 1:
+        message = f"its Gateways have other forward proxies; that of GatewayConfig {config} is taken for all"
+        scope.report.warning(route, "spec.parentRefs", message, remedy="an AIGatewayRoute for each Gateway")
+    if (proxy := _endpoint(address)) is None:
+        message = f"no backend is asked: the forward proxy of GatewayConfig {config} is not valid"
         scope.report.warning(route, "spec.parentRefs", message)
         return (), UNUSABLE
     # a socket is of Envoy's own machine
     return tuple(b if any(e.is_socket for e in b.endpoints) else replace(b, proxy=proxy) for b in backends), ""
 
 
-def _configs(scope: Scope, route: ai_gateway.AIGatewayRoute) -> Iterator[ai_gateway.GatewayConfig]:
-    """Those with a proxy, of the route's Gateways in its own order; each once."""
-    names = dict.fromkeys(scope.configs.get(parent.gateway) for parent in scope.attachments.parents[route.key])
-    for name in names:
+def _addresses(scope: Scope, route: ai_gateway.AIGatewayRoute) -> Iterator[tuple[Name, str]]:
+    """The proxies' by GatewayConfig, of the route's Gateways in its own order."""
+    for parent in scope.attachments.parents[route.key]:
+        name = scope.configs.get(parent.gateway)
         found = scope.world.gateway_configs.get(name) if name is not None else None
         if found is not None and found.spec.forward_proxy is not None:
-            yield found
+            yield found.name, found.spec.forward_proxy.address
 
 
 def _endpoint(address: str) -> ir.Endpoint | None:

@@ -142,29 +142,23 @@ def _ai_rule(
     index, rule = numbered
     _check_refs(scope, route, index, rule)
     applied = _apply(scope, route, rule.name, place, costs)
-    resolved = (ai_backend(scope, route, (index, number), ref) for number, ref in enumerate(rule.backend_refs))
-    usable, unavailable = asked(tuple(backend for backend in resolved if backend is not None))
-    usable, unusable = by_proxy(scope, route, usable)
-    unavailable = unavailable or unusable
+    usable, unavailable = _usable(scope, route, index, rule)
     targets = policies.route_targets(route, rule.name, place.gateway, place.listener)
     found = (*policy_limits(scope, targets, usable), *quota_limits(scope, usable))
     added, costs = with_costs(found, costs)
-    backends = with_managed_headers(usable)
-    steered, counted = any(each.backend for each in added), bool(costs) or scope.options.collects
-    captured = captures_content(scope, place.config)
     limits, matches = (*applied.limits, *added), _ai_matches(scope, rule)
     counts_prompts = _counts_prompts(scope, route, limits)
-    known = not costs and not counts_prompts and all(map(ir.model_of, matches))
+    captured = captures_content(scope, place.config)
     backends = tuple(
         replace(
             each,
-            include_usage=counted,
-            steered=steered,
-            known=known,
+            include_usage=bool(costs) or scope.options.collects,
+            steered=any(limit.backend for limit in added),
+            known=not costs and not counts_prompts and all(map(ir.model_of, matches)),
             captured=captured,
             forced_by=each.forced_by or ("the capture of content" if captured else ""),
         )
-        for each in backends
+        for each in with_managed_headers(usable)
     )
     if applied.traffic is not None:
         backends = tuple(policies.to_backend(applied.traffic, backend) for backend in backends)
@@ -195,6 +189,16 @@ def _ai_rule(
         owned_by=rule.models_owned_by,
         models_created=_unix_seconds(created),
     )
+
+
+def _usable(
+    scope: Scope, route: ai_gateway.AIGatewayRoute, index: int, rule: ai_gateway.AIGatewayRouteRule
+) -> tuple[tuple[ir.Backend, ...], str]:
+    """The backends of a rule that can be asked now; where that is none of them, what clients are told."""
+    resolved = (ai_backend(scope, route, (index, number), ref) for number, ref in enumerate(rule.backend_refs))
+    ready, unready = asked(tuple(backend for backend in resolved if backend is not None))
+    reached, unreached = by_proxy(scope, route, ready)
+    return reached, unready or unreached
 
 
 COUNT_ANNOTATION = "headgate.dev/count-prompts"

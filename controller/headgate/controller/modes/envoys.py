@@ -1,6 +1,7 @@
 """Options of the modes that serve Envoys themselves: where they find the controller and what stands beside them."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -45,6 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--lua-dir", default=str(lua.directory()), help="folder of the scripts; empty embeds them (default %(default)s)"
     )
+    _add_header_attributes(add)
+    add("--access-log", default="/dev/stdout", help="file for a line per request, empty for none")
+    add(
+        "--capture-content",
+        action="store_true",
+        help="chats go through the processors, which capture content as their own variables say",
+    )
+    add("--root-prefix", "--rootPrefix", default="/", help="path that all endpoints live under (default %(default)s)")
+
+
+def _add_header_attributes(add: Callable[..., object]) -> None:
     add(
         "--request-header-attributes",
         "--requestHeaderAttributes",
@@ -78,13 +90,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HEADER:ATTRIBUTE,…",
         help=f"request headers that spans tell, where an EnvoyProxy asks for some (default {ATTRIBUTES_DEFAULT})",
     )
-    add("--access-log", default="/dev/stdout", help="file for a line per request, empty for none")
-    add(
-        "--capture-content",
-        action="store_true",
-        help="chats go through the processors, which capture content as their own variables say",
-    )
-    add("--root-prefix", "--rootPrefix", default="/", help="path that all endpoints live under (default %(default)s)")
 
 
 def compiler_options(

@@ -352,9 +352,9 @@ def tells(rule: ir.Rule, path_class: PathClass, options: Options) -> bool:
     route itself says, so that the two are a line of the access log (`telemetry.short_line`)."""
     if not options.short_lines or not rule.backends or not published.by_route(backend := rule.backends[0], options):
         return False
-    known = all(map(ir.model_of, rule.matches)) and not rule.counts_prompts
     if lane_of(path_class, backend) is Lane.EXTPROC:
         return published.as_text(backend, options)
+    known = all(map(ir.model_of, rule.matches)) and not rule.counts_prompts
     # the path is the client's but for what it begins with
     kept = backend.host is HostName.DIRECT and not path_class.model_in_path
     read = not {path_class.dialect, backend.dialect} & _SCRIPTED
