@@ -5,9 +5,10 @@ import os
 import re
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from headgate.cli import usage_output
 from headgate.collector.settings import LEDGER_VARIABLE
@@ -24,8 +25,9 @@ class _UsageError(Exception):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--by", default="model", metavar="GROUP,…", help=f"of {', '.join((*GROUPS, *TIMES))} (default %(default)s)")
-    add("--since", metavar="TIME", help="7d, 24h, 2026-11-01 or 2026-11-01T12:00 (UTC); whole hours count")
+    add("--since", metavar="TIME", help="7d, 24h, 2026-11-01 or 2026-11-01T12:00; whole hours count")
     add("--until", metavar="TIME", help="likewise")
+    add("--timezone", default="UTC", metavar="ZONE", help="whose days, hours and times: Europe/Berlin (default UTC)")
     add("--where", action="append", default=[], metavar="GROUP=VALUE", help="only these (model=gpt-4o)")
     add("--limit", type=int, metavar="N", help="only the first rows")
     add("--output", choices=("table", "json", "csv"), default="table")
@@ -78,13 +80,21 @@ def _question(options: argparse.Namespace, now: float) -> Question:
         raise _UsageError(f"--limit {options.limit}: there is at least 1 row")
     if options.plot is not None and options.output != "table":
         raise _UsageError(f"--plot draws, --output {options.output} does not: leave one of them out")
-    since, until = _moment(options.since, now), _moment(options.until, now)
+    zone = _zone(options.timezone)
+    since, until = _moment(options.since, now, zone), _moment(options.until, now, zone)
     if since is not None and until is not None and since >= until:
         raise _UsageError(f"--since {options.since} is not before --until {options.until}")
-    return Question(by=by, since=since, until=until, where=tuple(where))
+    return Question(by=by, since=since, until=until, where=tuple(where), zone=zone)
 
 
-def _moment(text: str | None, now: float) -> float | None:
+def _zone(name: str) -> tzinfo:
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise _UsageError(f"--timezone {name}: there is no such zone; write one like Europe/Berlin") from None
+
+
+def _moment(text: str | None, now: float, zone: tzinfo) -> float | None:
     if text is None:
         return None
     if ago := re.fullmatch(r"-?(\d+)([hdw])", text):
@@ -93,4 +103,4 @@ def _moment(text: str | None, now: float) -> float | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise _UsageError(f"{text!r} is no time: write 7d, 24h, 2026-11-01 or 2026-11-01T12:00") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()

@@ -1,8 +1,11 @@
 """Usage in a database: each record once, sums that agree, tables as the migrations make them."""
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from headgate.collector.store.asking import Question, ask
@@ -145,6 +148,34 @@ def test_asking_by_day_and_model(engine: Engine) -> None:
         (("m", "2026-09-21"), 3, 0),
         (("other", "2026-09-22"), 2, 2),
     ]
+
+
+@pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "America/New_York", "Pacific/Auckland", "Asia/Tokyo"])
+def test_days_are_those_of_the_zone(engine: Engine, name: str) -> None:
+    """Two years of hours, in which clocks are set back and forth."""
+    hours = range(497_000, 497_000 + 2 * 365 * 24, 5)
+    write(engine, [record(hour, started_ns=hour * 3_600_000_000_000) for hour in hours])
+    zone = ZoneInfo(name)
+    wanted = Counter(datetime.fromtimestamp(hour * 3600, zone).date().isoformat() for hour in hours)
+    found = ask(engine, Question(by=("day",), zone=zone))
+    assert [each.group[0] for each in found] == sorted(wanted)
+    assert {each.group[0]: each.sums["requests"] for each in found} == wanted
+
+
+def test_an_hour_that_comes_twice_is_two(engine: Engine) -> None:
+    start = int(datetime(2026, 10, 25, tzinfo=UTC).timestamp())
+    write(engine, [record(n, started_ns=(start + n * 3600) * 1_000_000_000) for n in range(3)])
+    found = ask(engine, Question(by=("hour",), zone=ZoneInfo("Europe/Berlin")))
+    assert [each.group[0] for each in found] == ["2026-10-25T02+02:00", "2026-10-25T02+01:00", "2026-10-25T03+01:00"]
+    assert ask(engine, Question(by=("hour",)))[0].group[0] == "2026-10-25T00"
+
+
+def test_days_that_begin_within_an_hour_are_refused(engine: Engine) -> None:
+    write(engine, [record(0)])
+    with pytest.raises(StoreError, match="Asia/Kolkata"):
+        ask(engine, Question(by=("day",), zone=ZoneInfo("Asia/Kolkata")))
+    (answer,) = ask(engine, Question(by=("hour",), zone=ZoneInfo("Asia/Kolkata")))
+    assert answer.group == ("2026-09-21T19:30+05:30",)
 
 
 def test_asking_by_provider(engine: Engine) -> None:

@@ -114,6 +114,15 @@ def test_some_of_it(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 < rows[0]["requests"] < 15
 
 
+def test_days_of_a_zone(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    zone = ["--timezone", "America/Los_Angeles", "--output", "json"]
+    assert main(["usage", "--ledger", ledger, *zone, "--by", "day"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["day"], row["requests"]) for row in rows] == [("2026-09-21", 17), ("2026-09-22", 14)]
+    assert main(["usage", "--ledger", ledger, *zone, "--by", "model", "--since", "2026-09-22"]) == 0
+    assert sum(row["requests"] for row in json.loads(capsys.readouterr().out)) == 14
+
+
 @pytest.mark.parametrize("ago", ["36500d", "-36500d"])
 @pytest.mark.parametrize(("bound", "requests"), [("--since", 31), ("--until", 0)])
 def test_so_long_ago(ledger: str, ago: str, bound: str, requests: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +146,8 @@ def test_drawing(ledger: str, by: str, capsys: pytest.CaptureFixture[str]) -> No
         (["--by", "colour"], "--by colour"),
         (["--where", "model"], "GROUP=VALUE"),
         (["--since", "yesterday"], "no time"),
+        (["--timezone", "Middle/Earth"], "no such zone"),
+        (["--timezone", "../etc/passwd"], "no such zone"),
     ],
 )
 def test_wrong_arguments(ledger: str, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
