@@ -4,6 +4,7 @@ Envoy writes the entries of failed attempts while it retries, and the request's 
 so a request finds its attempts here already. What a request's own entry says stands for the last attempt.
 """
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
@@ -23,6 +24,8 @@ ATTEMPTS_MAX: Final = 32
 TEAM: Final = "team"
 """The label that names a team, where the price table does not know the client's."""
 _NANOS_PER_MS: Final = 1e6
+_STORED_RESPONSE: Final = re.compile(r"/responses/([^/?]+)(?:\?|$)")
+"""The path of a response that is fetched by its id."""
 _KNOWN: Final = frozenset(
     {
         *(key for key in metadata.USAGE_KEYS if key != metadata.AUDIO_SECONDS),
@@ -103,7 +106,14 @@ def _ms(nanoseconds: int) -> float:
 
 
 def record_id(node: str, entry: Entry) -> str:
-    """Names the request: which moment, which Envoy, which connection. In the order of time, as databases like keys."""
+    """Names the request: which moment, which Envoy, which connection. In the order of time, as databases like keys.
+
+    A response that was made in the background tells what it used when it is fetched, each time: there the response is
+    named.
+    """
+    told = entry.method == "GET" and metadata.TOTAL_TOKENS in entry.published
+    if told and (stored := _STORED_RESPONSE.search(entry.path)):
+        return blake2b(f"{service_of(entry.cluster)}\n{stored[1]}".encode(), digest_size=16).hexdigest()
     return f"{entry.started_ns:016x}{_place(node, entry.peer)}"
 
 

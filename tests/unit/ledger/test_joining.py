@@ -88,6 +88,25 @@ def test_ids_are_in_the_order_of_time() -> None:
     assert ids == sorted(ids)
 
 
+def test_what_a_response_used_is_one_record_however_often_it_is_fetched() -> None:
+    def fetched(path: str, **changes: object) -> str:
+        return make_record(served(method="GET", path=path, **changes), node="envoy-1").id
+
+    once = fetched("/v1/responses/resp_1", started_ns=1)
+    assert fetched("/v1/responses/resp_1?stream=true", started_ns=2, peer="10.0.0.8:1") == once
+    assert len(once) == len(make_record(served()).id)
+    others = {
+        fetched("/v1/responses/resp_2"),
+        fetched("/v1/responses/resp_1", cluster="default/azure/route/r/rule/0/ref/0"),
+        fetched("/v1/responses/resp_1", started_ns=3, published={}),  # not done yet
+        fetched("/v1/responses/resp_1", started_ns=4, published={}),
+        make_record(served(path="/v1/responses", started_ns=5)).id,
+        make_record(served(path="/v1/responses/resp_1/cancel", started_ns=6)).id,
+        once,
+    }
+    assert len(others) == 7
+
+
 def test_published_counts_are_believed() -> None:
     published = {
         metadata.INPUT_TOKENS: 5.0,
