@@ -7,11 +7,29 @@ that were written already come again if we die in between: only idempotent sinks
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from headgate.ledger.record import UsageRecord
 
+_NANOS_PER_MICRO: Final = 1_000
+
+
+class _Older(msgspec.Struct):
+    """What collectors wrote before costs were billionths of a dollar: millionths."""
+
+    cost_micros: int | None = None
+
+
 _DECODER = msgspec.json.Decoder(UsageRecord)
+_OLDER = msgspec.json.Decoder(_Older)
+
+
+def _record(line: bytes) -> UsageRecord:
+    """Raises msgspec.DecodeError."""
+    record = _DECODER.decode(line)
+    micros = _OLDER.decode(line).cost_micros if b'"cost_micros":' in line else None
+    return record if micros is None else msgspec.structs.replace(record, cost_nanos=micros * _NANOS_PER_MICRO)
 
 
 class Spool:
@@ -54,7 +72,7 @@ class Spool:
         for line in self._file:
             length += len(line)
             try:
-                found.append(_DECODER.decode(line))
+                found.append(_record(line))
             except msgspec.DecodeError:
                 continue
             if len(found) >= records_max:

@@ -103,3 +103,16 @@ def test_torn_line_costs_itself(tmp_path: Path) -> None:
     again.close()
     assert [record.id for record in found] == ["0", "1"]
     assert length == path.stat().st_size
+
+
+def test_what_an_older_collector_spooled_keeps_its_cost(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_bytes(
+        b'{"id":"0","request_id":"r0","started_ns":0,"cost_micros":125,"price":"gpt"}\n'
+        b'{"id":"1","request_id":"r1","started_ns":1,"cost_micros":null}\n'
+        b'{"id":"2","request_id":"r2","started_ns":2,"cost_nanos":125,"price":"gpt"}\n'
+    )
+    spool = Spool(path, bytes_max=1 << 20)
+    found, _ = spool.peek(10)
+    spool.close()
+    assert [record.cost_nanos for record in found] == [125_000, None, 125]
