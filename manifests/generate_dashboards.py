@@ -15,6 +15,8 @@ SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 COLUMNS: Final = 24
 OURS: Final = "upstream_failed|upstream_timeout|upstream_reset|upstream_limited|no_backend|internal"
 """Errors that count against the objectives: the gateway's and the providers'; not the clients', not a limit's."""
+BACKENDS: Final = "upstream_.+|no_backend"
+"""How an attempt ends that a backend failed; in the others the gateway or the client ended it."""
 OF_REQUEST: Final = 'backend=~"$backend"'
 OF_MODEL: Final = 'gen_ai_request_model=~"$model"'
 RATE: Final = "[$__rate_interval]"
@@ -255,10 +257,14 @@ REQUESTS = Board(
                 ),
                 Panel(
                     title="Failed attempts",
-                    text="Clients see one only where no other backend takes over.",
+                    text="That a backend failed. Clients see one only where no other backend takes over.",
                     queries=(
                         Query(
-                            rate("headgate_attempts_total", "backend, error_type", f'error_type!="", {OF_REQUEST}'),
+                            rate(
+                                "headgate_attempts_total",
+                                "backend, error_type",
+                                f'error_type=~"{BACKENDS}", {OF_REQUEST}',
+                            ),
                             "{{backend}}: {{error_type}}",
                         ),
                     ),
