@@ -11,7 +11,7 @@ from headgate.cli import words
 from headgate.cli.offline import print_diagnostics
 from headgate.cli.source import SourceError, add_source, look_at
 from headgate.compiler import ir
-from headgate.compiler.lanes import CLASSES, Lane, is_chat, lane_of, reason
+from headgate.compiler.lanes import CHATS, CLASSES, Lane, lane_of, reason
 from headgate.compiler.lower.hosts import ranked
 from headgate.compiler.matching import Request, path_class_of, rule_of, virtual_host_of
 from headgate.contract import headers
@@ -95,7 +95,7 @@ def rule_lines(rule: ir.Rule) -> Iterator[str]:
 def _lanes(backend: ir.Backend) -> Iterator[str]:
     for path_class in CLASSES:
         lane = lane_of(path_class, backend)
-        if lane is None and not is_chat(path_class):
+        if lane is None and path_class not in CHATS:
             continue
         if lane is Lane.NATIVE and path_class.translated_only:
             continue

@@ -3,9 +3,11 @@
 A lane belongs to a class of client paths and a backend. The classes are a table; a rule's routes follow its order.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import Final, NamedTuple
 
 from headgate.compiler.ir import Backend, MatchKind, Rule
 from headgate.llm.dialects.table import DIALECTS
@@ -369,56 +371,103 @@ PLAIN_HOSTS = frozenset({HostName.DIRECT, HostName.AZURE})
 """Hosts that wrap no envelope around any dialect, and frame streams as the dialect does."""
 
 
-def _is_plain(backend: Backend) -> bool:
-    """Whether the backend takes and answers what its dialect says, with nothing around it."""
-    return backend.host in PLAIN_HOSTS or backend.dialect in _OTHERS
+class Speaker(NamedTuple):
+    """All of a backend that decides about its lanes: thousands of them are a few of these."""
+
+    dialect: DialectName | None
+    host: HostName
+    vendor: str
+    renames: bool
+    """Requests get another model."""
+    forced: bool
+
+
+def speaker_of(backend: Backend) -> Speaker:
+    return Speaker(backend.dialect, backend.host, backend.vendor, bool(backend.model), bool(backend.forced_by))
 
 
 _OTHERS = frozenset({DialectName.GEMINI, DialectName.BEDROCK_CONVERSE})
 
 
-def speaks(backend: Backend, dialect: DialectName | None) -> bool:
+def _speaks(speaker: Speaker, dialect: DialectName | None) -> bool:
     """Whether the backend serves that dialect's paths itself, as Envoy can send them."""
-    if backend.dialect is None:
+    if speaker.dialect is None:
         return True
-    if not _is_plain(backend):
+    if speaker.host not in PLAIN_HOSTS and speaker.dialect not in _OTHERS:  # there is something around what it says
         return False
     if dialect is None:
-        return backend.dialect in _OTHERS
+        return speaker.dialect in _OTHERS
     if dialect in OPENAI:
-        return backend.dialect in OPENAI
-    return backend.dialect == dialect
+        return speaker.dialect in OPENAI
+    return speaker.dialect == dialect
 
 
-def is_chat(path_class: PathClass) -> bool:
-    """Whether the class is one of those that every backend is expected to serve."""
+def _is_chat(path_class: PathClass) -> bool:
     row = endpoint_named(path_class.endpoint)
     return row is not None and row.operation in CHAT_OPERATIONS
 
 
+CHATS: Final = tuple(filter(_is_chat, CLASSES))
+"""The classes that every backend is expected to serve."""
+
+
+def lanes_of(backend: Backend) -> Mapping[str, Lane | None]:
+    """The lane of a backend for each class of paths, by the class's name; None where nothing can serve the pair."""
+    return _lanes(speaker_of(backend))
+
+
 def lane_of(path_class: PathClass, backend: Backend) -> Lane | None:
-    """The lane of one backend for a class of paths; None where nothing can serve the pair."""
-    translated = _is_translatable(path_class, backend)
-    if _is_relayed(path_class, backend):
-        rewritten = path_class.multipart and backend.model
-        forced = translated and backend.forced_by and is_chat(path_class)
+    """That for one class."""
+    return lanes_of(backend)[path_class.name]
+
+
+@lru_cache(maxsize=4096)
+def classes_served(
+    speakers: tuple[Speaker, ...], *, processor: bool
+) -> tuple[tuple[PathClass, tuple[Lane | None, ...]], ...]:
+    """The classes that any of the backends serves, each with their lanes, with a processor or without one.
+
+    Rules with backends that speak alike have the same, so this is seldom more than a lookup.
+    """
+    found: list[tuple[PathClass, tuple[Lane | None, ...]]] = []
+    for path_class in CLASSES:
+        lanes = tuple(_lanes(each)[path_class.name] for each in speakers)
+        if (path_class.multipart or path_class.translated_only) and Lane.EXTPROC not in lanes:
+            continue  # a wider class serves what nobody rewrites
+        if not processor:
+            lanes = tuple(lane if lane is Lane.NATIVE else None for lane in lanes)
+        if any(lanes):
+            found.append((path_class, lanes))
+    return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _lanes(speaker: Speaker) -> Mapping[str, Lane | None]:
+    return {path_class.name: _lane(path_class, speaker) for path_class in CLASSES}
+
+
+def _lane(path_class: PathClass, speaker: Speaker) -> Lane | None:
+    translated = _is_translatable(path_class, speaker)
+    if _is_relayed(path_class, speaker):
+        rewritten = path_class.multipart and speaker.renames
+        forced = translated and speaker.forced and path_class in CHATS
         return Lane.EXTPROC if rewritten or forced else Lane.NATIVE
     return Lane.EXTPROC if translated else None
 
 
-def _is_relayed(path_class: PathClass, backend: Backend) -> bool:
+def _is_relayed(path_class: PathClass, speaker: Speaker) -> bool:
     """Whether the backend serves the class itself, as far as its vendor is known to."""
-    if not speaks(backend, path_class.dialect):
+    if not _speaks(speaker, path_class.dialect):
         return False
-    if not path_class.endpoint or backend.dialect is None:
+    if not path_class.endpoint or speaker.dialect is None:
         return True
-    return _core_lane(path_class.endpoint, backend.dialect, backend.host, backend.vendor) == "relay"
+    return _core_lane(path_class.endpoint, speaker.dialect, speaker.host, speaker.vendor) == "relay"
 
 
-def _is_translatable(path_class: PathClass, backend: Backend) -> bool:
-    if not path_class.endpoint or path_class.multipart or backend.dialect is None:
+def _is_translatable(path_class: PathClass, speaker: Speaker) -> bool:
+    if not path_class.endpoint or path_class.multipart or speaker.dialect is None:
         return False
-    return _translatable(path_class.endpoint, backend.dialect, backend.host, backend.vendor)
+    return _translatable(path_class.endpoint, speaker.dialect, speaker.host, speaker.vendor)
 
 
 @lru_cache(maxsize=4096)
@@ -441,14 +490,15 @@ def _translatable(endpoint: str, dialect: DialectName, host: HostName, vendor: s
 def reason(path_class: PathClass, backend: Backend) -> str:
     """Why the lane is what it is, for `headgate explain`."""
     client, spoken = path_class.dialect or "any other dialect", backend.dialect
+    speaker = speaker_of(backend)
     match lane_of(path_class, backend):
         case Lane.NATIVE:
             return f"the client and the backend both speak {client}"
         case Lane.EXTPROC if path_class.multipart:
             return f"the form's model becomes {backend.model}"
-        case Lane.EXTPROC if _is_relayed(path_class, backend):
+        case Lane.EXTPROC if _is_relayed(path_class, speaker):
             return f"forced by {backend.forced_by}"
-        case Lane.EXTPROC if speaks(backend, path_class.dialect) and vendor_named(backend.vendor).lacks:
+        case Lane.EXTPROC if _speaks(speaker, path_class.dialect) and vendor_named(backend.vendor).lacks:
             return f"{backend.vendor} does not serve {client}: translated to {spoken} and back"
         case Lane.EXTPROC:
             return f"{client} is translated to {spoken} and back"
@@ -458,4 +508,4 @@ def reason(path_class: PathClass, backend: Backend) -> str:
 
 def needs_processor(rule: Rule) -> bool:
     """Whether any path of the rule goes through the processor."""
-    return any(lane_of(row, backend) is Lane.EXTPROC for row in CLASSES for backend in rule.backends)
+    return any(Lane.EXTPROC in lanes_of(backend).values() for backend in rule.backends)

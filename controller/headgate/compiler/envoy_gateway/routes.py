@@ -495,7 +495,7 @@ def with_ai_routes(
     served = {entry.rule: rules[entry.rule] for entry in entries if entry.kind is Kind.AI and entry.rule in rules}
     alone = all(entry.kind is not Kind.OTHER for entry in entries)
     costs = dict(extraction.shared_costs(known.rule for known in served.values())) if alone else {}
-    read = extraction.shared_usage((known.rule for known in served.values()), options) if alone else None
+    read = extraction.shared_usage((known.rule for known in served.values()), options) if alone else b""
     mapped = any(exact_model(match) is not None for known in served.values() for match in known.rule.matches)
     copies = sum(entry.kind is Kind.OTHER for entry in entries) * len(served)
     mapped = mapped and copies <= MAPPED_ROUTES_MAX
@@ -505,7 +505,7 @@ def with_ai_routes(
         configs=_union(entries, guard),
         how=Placement(
             priced_by_host=bool(costs),
-            read_by_host=b"" if read is None else read.SerializeToString(deterministic=True),
+            read_by_host=read,
             stripped_by_host=alone,
             model_known=mapped,
         ),
@@ -529,11 +529,11 @@ def with_ai_routes(
     return Host(parts, tuple(served[name] for name in sorted(served)), problems, clients)
 
 
-def _share(host: VirtualHost, costs: Mapping[str, Any], read: Any | None) -> None:
+def _share(host: VirtualHost, costs: Mapping[str, Any], read: bytes) -> None:
     """What all AI routes of a host without others have stands once."""
     host.request_headers_to_remove.extend(WITHHELD)
-    if read is not None:
-        host.typed_per_filter_config[extraction.USAGE_SCRIPT].CopyFrom(read)
+    if read:
+        host.typed_per_filter_config[extraction.USAGE_SCRIPT].MergeFromString(read)
     for key, config in costs.items():
         host.typed_per_filter_config[key].CopyFrom(config)
 

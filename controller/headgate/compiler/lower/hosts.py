@@ -240,10 +240,10 @@ def set_by_method(matcher: Matcher, listing: Mapping[str, Iterable[bytes]], rest
     return posts
 
 
-def _placement(order: Sequence[Ranked], host: ir.VirtualHost, *, priced: bool, usage: Any | None) -> Placement:
+def _placement(order: Sequence[Ranked], host: ir.VirtualHost, *, priced: bool, usage: bytes) -> Placement:
     return Placement(
         priced_by_host=priced,
-        read_by_host=usage.SerializeToString(deterministic=True) if usage is not None else b"",
+        read_by_host=usage,
         retried_by_host=common_retry(host.all_rules),
         model_known=any(exact_model(match) is not None for _, match, _ in order),
         stripped_by_host=all(rule.ai for rule in host.all_rules),
@@ -282,14 +282,15 @@ def set_virtual_host(result: VirtualHost, host: ir.VirtualHost, body_bytes_max: 
     ai = any(rule.ai for rule in host.all_rules)
     prices = extraction.shared_costs(rule for rule in host.all_rules if rule.ai)
     # plain routes of the host would have it too, and their pages are none of ours
-    usage = extraction.shared_usage(host.all_rules, options) if all(rule.ai for rule in host.all_rules) else None
+    usage = extraction.shared_usage(host.all_rules, options) if all(rule.ai for rule in host.all_rules) else b""
     how = _placement(order, host, priced=bool(prices), usage=usage)
     if how.stripped_by_host:
         result.request_headers_to_remove.extend(WITHHELD)
     if how.retried_by_host:
         result.retry_policy.MergeFromString(how.retried_by_host)
-    read = ((extraction.USAGE_SCRIPT, usage),) if usage is not None else ()
-    for key, config in (*prices, *read, *security.cors_config(host.all_rules)):
+    if usage:
+        result.typed_per_filter_config[extraction.USAGE_SCRIPT].MergeFromString(usage)
+    for key, config in (*prices, *security.cors_config(host.all_rules)):
         result.typed_per_filter_config[key].CopyFrom(config)
     own = _own_routes(host, options, ai=ai)
     if how.model_known:

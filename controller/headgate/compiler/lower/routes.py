@@ -7,8 +7,9 @@ backend's filters; aggregate and composite clusters would skip them.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Final
 
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.route.v3.route_components_pb2 import (
@@ -26,7 +27,7 @@ from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from headgate.compiler import ir
-from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
+from headgate.compiler.lanes import CLASSES, Lane, PathClass, classes_served, lane_of, speaker_of
 from headgate.compiler.lower import limits, tracing
 from headgate.compiler.lower.filters import brought, extraction, published, security, steered
 from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
@@ -59,12 +60,24 @@ WITHHELD = (*headers.CLIENT_ORIGIN, *headers.OVERRIDES)
 """What a client's request may have and AI providers never see, beside `upstream.STRIPPED`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """One class of paths of a rule: the backends that can serve it, each with its lane."""
+    """One class of paths of a rule, and all that its routes differ in from those of another class but for the paths:
+    classes whose `Served` are equal are served alike."""
 
-    path_class: PathClass
+    path_class: PathClass = field(compare=False)
     backends: tuple[tuple[ir.Backend, Lane], ...]
+    """Those that can serve it, each with its lane."""
+    short_script: str
+    """The script that is all that the backends need here, but for their host; else empty."""
+    reading: bytes
+    """How answers are read, serialised (`extraction.reading`)."""
+    told: bytes
+    """What spans are told of the class, serialised (`tracing.route_metadata`)."""
+
+    @property
+    def chosen_among(self) -> tuple[ir.Backend, ...]:
+        return tuple(backend for backend, _ in self.backends)
 
     @property
     def processors(self) -> frozenset[str]:
@@ -77,38 +90,41 @@ class Served:
         return all(lane is Lane.EXTPROC for _, lane in self.backends)
 
     @property
-    def short_script(self) -> str:
-        """The script that is all that the backends need here, but for their host; else empty."""
-        if all(
-            backend.alone and lane is Lane.NATIVE and unchanged(backend, self.path_class)
-            for backend, lane in self.backends
-        ):
-            # several backends have their scripts say who serves
-            return short_native(self.backends[0][0])
-        managed = any(backend.managed_headers for backend, _ in self.backends)
-        return KEEPER if self.translated and not managed else ""
-
-    @property
     def common_host(self) -> str:
         """The authority of all backends; empty where they have several."""
         authorities = {backend.authority for backend, _ in self.backends}
         return authorities.pop() if len(authorities) == 1 else ""
 
 
+def _choices(rule: ir.Rule, options: Options) -> Iterator[tuple[PathClass, tuple[tuple[ir.Backend, Lane], ...]]]:
+    """The classes of paths that the rule serves, and for each the backends that can, with their lanes."""
+    usable = [backend for backend in rule.backends if backend.weight > 0]
+    speakers = tuple(map(speaker_of, usable))
+    for path_class, lanes in classes_served(speakers, processor=bool(options.extproc_sockets)):
+        yield path_class, tuple((backend, lane) for backend, lane in zip(usable, lanes, strict=True) if lane)
+
+
 def served_classes(rule: ir.Rule, options: Options) -> Iterator[Served]:
     """What a rule serves, class by class; a pair that nothing can serve is left out."""
-    for path_class in CLASSES:
-        optional = path_class.multipart or path_class.translated_only
-        if optional and not any(lane_of(path_class, b) is Lane.EXTPROC for b in rule.backends):
-            continue  # a wider class serves what nobody rewrites
-        lanes = ((backend, lane_of(path_class, backend)) for backend in rule.backends if backend.weight > 0)
-        usable = tuple(
-            (backend, lane)
-            for backend, lane in lanes
-            if lane is Lane.NATIVE or (lane is Lane.EXTPROC and options.extproc_sockets)
+    traced = options.tracing
+    for path_class, backends in _choices(rule, options):
+        translated = all(lane is Lane.EXTPROC for _, lane in backends)
+        yield Served(
+            path_class=path_class,
+            backends=backends,
+            short_script=_short_script(path_class, backends, options),
+            reading=extraction.reading(rule, path_class, options, processor_alone=translated),
+            told=b"" if traced is None else tracing.route_metadata(path_class.endpoint, traced.convention),
         )
-        if usable:
-            yield Served(path_class, usable)
+
+
+def _short_script(path_class: PathClass, backends: Sequence[tuple[ir.Backend, Lane]], options: Options) -> str:
+    if options.envoy_gateway or options.path_root != "/":  # short scripts publish no names and know no root
+        return ""
+    if all(backend.alone and lane is Lane.NATIVE and unchanged(backend, path_class) for backend, lane in backends):
+        return short_native(backends[0][0])  # several backends have their scripts say who serves
+    kept = all(lane is Lane.EXTPROC and not backend.managed_headers for backend, lane in backends)
+    return KEEPER if kept else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +260,7 @@ def specifier(backends: tuple[ir.Backend, ...]) -> ClusterSpecifierPlugin:
 def rule_choices(rule: ir.Rule, options: Options) -> frozenset[tuple[ir.Backend, ...]]:
     """The sets of backends that the rule's routes choose among."""
     if rule.ai:
-        found = {tuple(backend for backend, _ in served.backends) for served in served_classes(rule, options)}
+        found = {tuple(backend for backend, _ in choice) for _, choice in _choices(rule, options)}
     else:
         found = {tuple(backend for backend in rule.backends if backend.weight > 0)}
     return frozenset(backends for backends in found if len(backends) > 1)
@@ -288,12 +304,10 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     configs = route.typed_per_filter_config
     for name in sorted(served.processors):
         configs[name].CopyFrom(switched_on())  # the processor takes the endpoint from the path
-    # short scripts publish no names and know no root
-    short = served.short_script if not options.envoy_gateway and options.path_root == "/" else ""
-    if short and served.common_host:
+    if served.short_script and served.common_host:
         route.route.host_rewrite_literal = served.common_host
-        configs[SCRIPT].CopyFrom(chosen(short))
-    chosen_among = tuple(backend for backend, _ in served.backends)
+        configs[SCRIPT].CopyFrom(chosen(served.short_script))
+    chosen_among = served.chosen_among
     if steered.is_steered(chosen_among):
         configs[steered.FILTER].CopyFrom(steered.per_route())
     if rule.counts_prompts:
@@ -304,14 +318,9 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     if any(backend.credential is not None and backend.credential.override for backend, _ in served.backends):
         for name, config in brought.per_route(rule.backends):
             configs[name].CopyFrom(config)
-    for name, config in extraction.route_configs(
-        rule,
-        served.path_class,
-        options,
-        processor_alone=served.translated,
-        priced_by_host=how.priced_by_host,
-        read_by_host=how.read_by_host,
-    ):
+    if served.reading != how.read_by_host:
+        configs[extraction.USAGE_SCRIPT].MergeFromString(served.reading)
+    for name, config in extraction.cost_configs(rule, priced_by_host=how.priced_by_host):
         configs[name].CopyFrom(config)
 
 
@@ -336,6 +345,14 @@ def _route(rule: ir.Rule, name: str, match: RouteMatch) -> Route:
     for key, config in security.route_configs(rule):
         route.typed_per_filter_config[key].CopyFrom(config)
     return route
+
+
+def _escape(text: str) -> str:
+    return "".join("\\" + c if not (c.isalnum() or c in "/_-") else c for c in text)
+
+
+_PATTERNS: Final = {row.name: row.path if row.kind is ir.MatchKind.REGEX else _escape(row.path) for row in CLASSES}
+"""The expression for each class of paths, by its name."""
 
 
 def path_under(path: str, root: str) -> str:
@@ -389,11 +406,15 @@ def _class_routes(
     rule: ir.Rule, options: Options, how: Placement
 ) -> tuple[tuple[str, tuple[PathClass, ...], Route], ...]:
     """What happens on the rule's routes, in order, with the classes of each, and the expression of several together."""
-    made = [(served, _served_route(rule, served, options, how)) for served in served_classes(rule, options)]
-    return tuple(
-        (_pattern_of(together, options.path_root) if len(together) > 1 else "", together, route)
-        for together, route in _joined(made, DEFAULT_LENGTH_MAX if options.envoy_gateway else LENGTH_MAX)
-    )
+    length_max = DEFAULT_LENGTH_MAX if options.envoy_gateway else LENGTH_MAX
+    routes: dict[Served, Route] = {}
+    result: list[tuple[str, tuple[PathClass, ...], Route]] = []
+    for served, together in _joined(tuple(served_classes(rule, options)), length_max):
+        if served not in routes:
+            routes[served] = _served_route(rule, served, options, how)
+        pattern = _pattern_of(together, options.path_root) if len(together) > 1 else ""
+        result.append((pattern, together, routes[served]))
+    return tuple(result)
 
 
 def path_patterns(rule: ir.Rule, options: Options, how: Placement) -> tuple[str, ...]:
@@ -402,12 +423,10 @@ def path_patterns(rule: ir.Rule, options: Options, how: Placement) -> tuple[str,
 
 
 def _served_route(rule: ir.Rule, served: Served, options: Options, how: Placement) -> Route:
-    """What happens on the routes of one class, without what is asked of a request."""
-    route = Route(route=_action(rule, tuple(backend for backend, _ in served.backends), how))
-    if options.tracing is not None:
-        said = tracing.route_metadata(served.path_class, options.tracing.convention)
-        if said is not None:
-            route.metadata.CopyFrom(said)
+    """What happens on the routes of classes that are served so, without what is asked of a request."""
+    route = Route(route=_action(rule, served.chosen_among, how))
+    if served.told:
+        route.metadata.MergeFromString(served.told)
     if not how.stripped_by_host:
         route.request_headers_to_remove.extend(WITHHELD)
     _filter_configs(route, rule, served, options, how)
@@ -427,31 +446,25 @@ def _class_match(where: RouteMatch, together: Sequence[PathClass], root: str) ->
 
 
 def _pattern_of(together: Sequence[PathClass], root: str) -> str:
-    return pattern_under(either(tuple(map(_pattern, together))), root)
+    return pattern_under(either(tuple(_PATTERNS[each.name] for each in together)), root)
 
 
-def _pattern(path_class: PathClass) -> str:
-    return path_class.path if path_class.kind is ir.MatchKind.REGEX else _escape(path_class.path)
-
-
-def _joined(made: Sequence[tuple[Served, Route]], length_max: int) -> Iterator[tuple[tuple[PathClass, ...], Route]]:
+def _joined(found: Sequence[Served], length_max: int) -> Iterator[tuple[Served, tuple[PathClass, ...]]]:
     """Classes that are translated alike as one route, in the place of the first: no wider class before them takes
     their paths. Not chats: what is asked most is found by comparing, at once."""
-    alike: defaultdict[bytes, list[int]] = defaultdict(list)
-    for position, (served, route) in enumerate(made):
+    alike: defaultdict[Served, list[PathClass]] = defaultdict(list)
+    for served in found:
         if served.translated and served.path_class.name != "chat":
-            alike[route.SerializeToString(deterministic=True)].append(position)
-    groups = {
-        positions[group[0]]: [positions[index] for index in group]
-        for positions in alike.values()
-        for group in joined(tuple(_pattern(made[position][0].path_class) for position in positions), length_max)
-    }
-    grouped = {position for group in groups.values() for position in group}
-    for position, (served, route) in enumerate(made):
-        if position in groups:
-            yield tuple(made[other][0].path_class for other in groups[position]), route
-        elif position not in grouped:
-            yield (served.path_class,), route
+            alike[served].append(served.path_class)
+    groups: dict[str, tuple[PathClass, ...]] = {}
+    for classes in alike.values():
+        for group in joined(tuple(_PATTERNS[each.name] for each in classes), length_max):
+            together = tuple(classes[position] for position in group)
+            groups.update((each.name, together) for each in together)
+    for served in found:
+        together = groups.get(served.path_class.name, (served.path_class,))
+        if together[0] is served.path_class:
+            yield served, together
 
 
 def answered(text: str, status: int) -> DirectResponseAction:
@@ -497,10 +510,6 @@ def _rewrite(action: RouteAction, rewrite: ir.Rewrite, match: ir.Match) -> None:
             action.regex_rewrite.substitution = "/"
         else:
             action.prefix_rewrite = rewrite.path_prefix.rstrip("/")
-
-
-def _escape(text: str) -> str:
-    return "".join("\\" + c if not (c.isalnum() or c in "/_-") else c for c in text)
 
 
 def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> Iterator[Route]:

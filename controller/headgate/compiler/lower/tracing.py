@@ -39,7 +39,6 @@ from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.message import Message
 from headgate.compiler import ir
-from headgate.compiler.lanes import PathClass
 from headgate.compiler.lower.otlp import cluster_name, http_service
 from headgate.compiler.lower.wire import duration, extension, packed
 from headgate.contract import metadata
@@ -125,11 +124,12 @@ def _operation(row: Endpoint) -> str:
 
 
 @lru_cache(maxsize=256)
-def route_metadata(path_class: PathClass, convention: Convention) -> Metadata | None:
-    """What the routes of a class say of their requests; None where the class is not one operation."""
-    row = endpoint_named(path_class.endpoint) if path_class.endpoint else None
+def route_metadata(endpoint: str, convention: Convention) -> bytes:
+    """What the routes for an endpoint say of their requests, as serialised metadata; nothing for no endpoint, where a
+    class of paths is more than one operation."""
+    row = endpoint_named(endpoint) if endpoint else None
     if row is None:
-        return None
+        return b""
     result = Metadata()
     values = result.filter_metadata[metadata.INTERNAL]
     if convention is Convention.GEN_AI:
@@ -137,7 +137,7 @@ def route_metadata(path_class: PathClass, convention: Convention) -> Metadata | 
     else:
         values[SPAN], values[KIND] = openinference.span_name(row), openinference.span_kind(row)
         values[SYSTEM] = openinference.system(row)
-    return result
+    return result.SerializeToString(deterministic=True)
 
 
 # --- formats

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from headgate.compiler import ir
-from headgate.compiler.lanes import CLASSES, is_chat, lane_of
+from headgate.compiler.lanes import CHATS, lanes_of
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
 from headgate.compiler.resolve.capturing import captures_content
@@ -230,8 +230,9 @@ def _check_refs(
 
 def _check_served(scope: Scope, route: ai_gateway.AIGatewayRoute, place: str, backends: tuple[ir.Backend, ...]) -> None:
     """Which clients nothing of the rule can serve: said at check time, answered 404 when they come."""
-    for row in CLASSES:
-        if not is_chat(row) or not backends or any(lane_of(row, backend) is not None for backend in backends):
+    lanes = [lanes_of(backend) for backend in backends]
+    for row in CHATS if backends else ():
+        if any(each[row.name] is not None for each in lanes):
             continue
         spoken = ", ".join(sorted({str(backend.dialect) for backend in backends}))
         message = f"clients that speak {row.dialect} are not served: nothing translates to {spoken} yet"

@@ -317,6 +317,13 @@ _CHATS = frozenset(
 )
 
 
+def _serialised(config: Any) -> bytes:
+    return config.SerializeToString(deterministic=True)
+
+
+_UNREAD = _serialised(packed(LuaPerRoute(disabled=True)))
+
+
 @lru_cache(maxsize=4096)
 def _usage_script(
     name: str,
@@ -328,7 +335,8 @@ def _usage_script(
     streams: DialectName | None,
     processed: bool,
     tells: bool = False,
-) -> Any:
+) -> bytes:
+    """Per-route config of the script, serialised."""
     context: dict[str, lua.Value] = {"tells": True} if tells else {}
     if text is not None:
         context["text"] = _TEXT[text]
@@ -344,7 +352,7 @@ def _usage_script(
         context["costs"] = counts
     if hides:
         context["hides"] = True
-    return packed(LuaPerRoute(name=name, filter_context=struct(told(context))))
+    return _serialised(packed(LuaPerRoute(name=name, filter_context=struct(told(context)))))
 
 
 def tells(rule: ir.Rule, path_class: PathClass, options: Options) -> bool:
@@ -363,7 +371,13 @@ def tells(rule: ir.Rule, path_class: PathClass, options: Options) -> bool:
     return known and kept and read and named and not computes(rule)
 
 
-def _script_of(rule: ir.Rule, path_class: PathClass, options: Options, *, processor_alone: bool = False) -> Any:
+def reading(rule: ir.Rule, path_class: PathClass, options: Options, *, processor_alone: bool) -> bytes:
+    """How the answers of one class of paths are read: per-route config of the script, serialised.
+
+    `processor_alone`: it translates, and so counts, every answer here. Only costs need it counted once more.
+    """
+    if processor_alone and not rule.costs:
+        return _UNREAD
     dialect = path_class.dialect or DialectName.OPENAI_CHAT
     text = dialect if path_class.name in _CHATS and not processor_alone else None  # which estimates by itself
     streams = dialect if path_class.name == "cohere" and not processor_alone else text  # more than chats below one path
@@ -392,9 +406,6 @@ def _script_of(rule: ir.Rule, path_class: PathClass, options: Options, *, proces
         processed=processed,
         tells=told,
     )
-
-
-_UNREAD = packed(LuaPerRoute(disabled=True))
 
 
 @lru_cache(maxsize=16_384)
@@ -431,33 +442,14 @@ def told_of_models(path: str, models: str, *, anthropic: bool) -> Any:
     return packed(LuaPerRoute(name="model", filter_context=struct(context)))
 
 
-def shared_usage(rules: Iterable[ir.Rule], options: Options) -> Any | None:
-    """How a virtual host's answers are read where a route does not say otherwise: as most rules' chats are."""
-    found = Counter(_serialised(_script_of(rule, CLASSES[0], options)) for rule in rules if rule.ai)
-    return Any.FromString(max(sorted(found), key=found.__getitem__)) if found else None
+def shared_usage(rules: Iterable[ir.Rule], options: Options) -> bytes:
+    """How a virtual host's answers are read where a route does not say otherwise: as most rules' chats are, if any."""
+    found = Counter(reading(rule, CLASSES[0], options, processor_alone=False) for rule in rules if rule.ai)
+    return max(sorted(found), key=found.__getitem__, default=b"")
 
 
-def _serialised(config: Any) -> bytes:
-    return config.SerializeToString(deterministic=True)
-
-
-def route_configs(
-    rule: ir.Rule,
-    path_class: PathClass,
-    options: Options,
-    *,
-    processor_alone: bool,
-    priced_by_host: bool,
-    read_by_host: bytes,
-) -> Iterator[tuple[str, Any]]:
-    """Per-route config of the response filters for one class of paths; `read_by_host` is the virtual host's script.
-
-    `processor_alone`: it translates, and so counts, every answer here. Only costs need it counted once more.
-    """
-    unread = processor_alone and not rule.costs
-    read = _UNREAD if unread else _script_of(rule, path_class, options, processor_alone=processor_alone)
-    if _serialised(read) != read_by_host:
-        yield USAGE_SCRIPT, read
+def cost_configs(rule: ir.Rule, *, priced_by_host: bool) -> Iterator[tuple[str, Any]]:
+    """Per-route config of the filters that compute costs, where the rule has any that are."""
     if computes(rule):
         yield TRAILERS, _WITH_TRAILERS
         if not priced_by_host:
