@@ -421,10 +421,12 @@ def lane_of(path_class: PathClass, backend: Backend) -> Lane | None:
     return lanes_of(backend)[path_class.name]
 
 
+ClassesServed = tuple[tuple[PathClass, tuple[Lane | None, ...]], ...]
+"""Classes of paths in order, each with the lanes of some backends; None where one cannot serve it."""
+
+
 @lru_cache(maxsize=4096)
-def classes_served(
-    speakers: tuple[Speaker, ...], *, processor: bool
-) -> tuple[tuple[PathClass, tuple[Lane | None, ...]], ...]:
+def classes_served(speakers: tuple[Speaker, ...], *, processor: bool) -> ClassesServed:
     """The classes that any of the backends serves, each with their lanes, with a processor or without one.
 
     Rules with backends that speak alike have the same, so this is seldom more than a lookup.
@@ -439,6 +441,12 @@ def classes_served(
         if any(lanes):
             found.append((path_class, lanes))
     return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def paths_in(lane: Lane, speaker: Speaker) -> tuple[str, ...]:
+    """The client paths of the endpoints that take that lane to a backend."""
+    return tuple(path for row in CLASSES if _lanes(speaker)[row.name] is lane for path in row.paths)
 
 
 @lru_cache(maxsize=4096)

@@ -52,23 +52,22 @@ _UNSAFE = re.compile(r"[^ !#-\[\]-~]")
 
 
 @lru_cache(maxsize=4096)  # thousands of contexts have the same words
-def _quoted(text: bytes) -> str:
-    return '"' + _UNSAFE.sub(lambda found: f"\\{ord(found[0]):03d}", text.decode("latin-1")) + '"'
+def _quoted(text: str | bytes) -> str:
+    data = text.encode() if isinstance(text, str) else text
+    return '"' + _UNSAFE.sub(lambda found: f"\\{ord(found[0]):03d}", data.decode("latin-1")) + '"'
 
 
 def expression(value: Value) -> str:
     """The value as Lua writes it; equal values have equal texts."""
     match value:
-        case str():
-            return _quoted(value.encode())
-        case bytes():
+        case str() | bytes():
             return _quoted(value)
         case None:
             return "nil"
         case bool():
             return "true" if value else "false"
         case Mapping():
-            return "{" + ",".join(f"[{expression(name)}]={expression(value[name])}" for name in sorted(value)) + "}"
+            return "{" + ",".join(f"[{_quoted(name)}]={expression(value[name])}" for name in sorted(value)) + "}"
         case Sequence():
             return "{" + ",".join(map(expression, value)) + "}"
         case _:

@@ -11,6 +11,7 @@ Sources: each vendor's API reference, as of November 2026, at its row.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -212,10 +213,14 @@ def vendor_named(name: str) -> Vendor:
 
 
 def vendor_at(hosts: Iterable[str]) -> str:
-    """The name of the vendor whose host name that is; empty where none is known."""
-    for host in hosts:
-        name = host.partition(":")[0].rstrip(".").lower()
-        for vendor in VENDORS:
-            if any(name == known or name.endswith(f".{known}") for known in vendor.hosts):
-                return vendor.name
+    """The name of the vendor whose host names these are; empty where none is known."""
+    return next((name for host in hosts if (name := _vendor_of(host))), "")
+
+
+@lru_cache(maxsize=4096)
+def _vendor_of(host: str) -> str:
+    name = host.partition(":")[0].rstrip(".").lower()
+    for vendor in VENDORS:
+        if any(name == known or name.endswith(f".{known}") for known in vendor.hosts):
+            return vendor.name
     return ""

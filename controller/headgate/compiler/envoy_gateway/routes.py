@@ -39,7 +39,7 @@ from headgate.compiler.lower import replies
 from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.hosts import exact_model, known_paths, route_list, set_by_header, set_by_method
 from headgate.compiler.lower.models import models_listed, models_not_allowed
-from headgate.compiler.lower.routes import WITHHELD, Placement, answered, rule_routes
+from headgate.compiler.lower.routes import WITHHELD, Placement, Shared, answered, rule_routes
 from headgate.compiler.lower.upstream import SCRIPT, host_scripts, scripts_by_host
 from headgate.compiler.lower.wire import packed, switched_on
 from headgate.compiler.options import Options
@@ -503,12 +503,7 @@ def with_ai_routes(
     place = _Place(
         guard=guard,
         configs=_union(entries, guard),
-        how=Placement(
-            priced_by_host=bool(costs),
-            read_by_host=read,
-            stripped_by_host=alone,
-            model_known=mapped,
-        ),
+        how=Placement(shared=Shared(prices=bool(costs), reading=read, strips=alone), model_known=mapped),
         rules=rules,
         options=options,
     )

@@ -22,7 +22,15 @@ from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.lower import models, replies
 from headgate.compiler.lower.filters import extraction, security
-from headgate.compiler.lower.routes import WITHHELD, Placement, common_retry, path_patterns, path_under, rule_routes
+from headgate.compiler.lower.routes import (
+    WITHHELD,
+    Placement,
+    Shared,
+    common_retry,
+    path_patterns,
+    path_under,
+    rule_routes,
+)
 from headgate.compiler.lower.wire import packed
 from headgate.compiler.options import Options
 from headgate.contract import headers
@@ -100,7 +108,7 @@ def _entry(model: str, order: tuple[Ranked, ...], options: Options, how: Placeme
 def _takes_all(rule: ir.Rule, match: ir.Match, options: Options, how: Placement) -> bool:
     """Whether nothing that led here passes by the rule: its model and its paths were asked for, and it asks no more."""
     more = match.method or match.queries or len(match.headers) > 1 or exact_model(match) is None
-    return bool(how.asked) and not more and how.asked in path_patterns(rule, options, replace(how, asked=""))
+    return bool(how.asked) and not more and how.asked in path_patterns(rule, options, how.shared)
 
 
 def known_paths(root: str) -> list[str]:
@@ -170,7 +178,7 @@ def _set_apart(matcher: Matcher, in_order: _InOrder, options: Options, how: Plac
 
     Chats, which most requests are, are among no such classes, and are not asked for them.
     """
-    patterns = {name: _patterns(each, options, how) for name, each in in_order.items()}
+    patterns = {name: _patterns(each, options, how.shared) for name, each in in_order.items()}
     found = Counter(pattern for each in patterns.values() for pattern in each)
     shared = frozenset(pattern for pattern, count in found.items() if count >= ASKED_ONCE_MIN)
     for pattern in sorted(shared):
@@ -191,8 +199,8 @@ def _set_models(matcher: Matcher, entries: Iterable[bytes]) -> None:
 
 
 @lru_cache(maxsize=65_536)
-def _patterns(order: tuple[Ranked, ...], options: Options, how: Placement) -> frozenset[str]:
-    return frozenset(pattern for rule, _, _ in order for pattern in path_patterns(rule, options, how))
+def _patterns(order: tuple[Ranked, ...], options: Options, shared: Shared) -> frozenset[str]:
+    return frozenset(pattern for rule, _, _ in order for pattern in path_patterns(rule, options, shared))
 
 
 def _no_chat(root: str) -> Matcher.MatcherList.Predicate:
@@ -240,16 +248,6 @@ def set_by_method(matcher: Matcher, listing: Mapping[str, Iterable[bytes]], rest
     return posts
 
 
-def _placement(order: Sequence[Ranked], host: ir.VirtualHost, *, priced: bool, usage: bytes) -> Placement:
-    return Placement(
-        priced_by_host=priced,
-        read_by_host=usage,
-        retried_by_host=common_retry(host.all_rules),
-        model_known=any(exact_model(match) is not None for _, match, _ in order),
-        stripped_by_host=all(rule.ai for rule in host.all_rules),
-    )
-
-
 def _own_routes(host: ir.VirtualHost, options: Options, *, ai: bool) -> _Own:
     first = [security.preflight_route()]
     if not ai:
@@ -279,21 +277,23 @@ def set_virtual_host(result: VirtualHost, host: ir.VirtualHost, body_bytes_max: 
     result.request_body_buffer_limit.value = body_bytes_max
     result.include_request_attempt_count = True  # tells the upstream script a first attempt from a later one
     order = (*ranked(host.rules), *ranked(host.inherited))
-    ai = any(rule.ai for rule in host.all_rules)
+    ai, all_ai = any(rule.ai for rule in host.all_rules), all(rule.ai for rule in host.all_rules)
     prices = extraction.shared_costs(rule for rule in host.all_rules if rule.ai)
     # plain routes of the host would have it too, and their pages are none of ours
-    usage = extraction.shared_usage(host.all_rules, options) if all(rule.ai for rule in host.all_rules) else b""
-    how = _placement(order, host, priced=bool(prices), usage=usage)
-    if how.stripped_by_host:
+    usage = extraction.shared_usage(host.all_rules, options) if all_ai else b""
+    shared = Shared(prices=bool(prices), reading=usage, retry=common_retry(host.all_rules), strips=all_ai)
+    if shared.strips:
         result.request_headers_to_remove.extend(WITHHELD)
-    if how.retried_by_host:
-        result.retry_policy.MergeFromString(how.retried_by_host)
+    if shared.retry:
+        result.retry_policy.MergeFromString(shared.retry)
     if usage:
         result.typed_per_filter_config[extraction.USAGE_SCRIPT].MergeFromString(usage)
     for key, config in (*prices, *security.cors_config(host.all_rules)):
         result.typed_per_filter_config[key].CopyFrom(config)
     own = _own_routes(host, options, ai=ai)
-    if how.model_known:
+    model_known = any(exact_model(match) is not None for _, match, _ in order)
+    how = Placement(shared=shared, model_known=model_known)
+    if model_known:
         _set_mapped(result.matcher, order, options, how, own)
     else:
         listing = RouteList.FromString(b"".join(chain.from_iterable(own.listing.first.values()))).routes

@@ -7,8 +7,9 @@ backend's filters; aggregate and composite clusters would skip them.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import compress
 from typing import Final
 
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
@@ -27,7 +28,7 @@ from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from headgate.compiler import ir
-from headgate.compiler.lanes import CLASSES, Lane, PathClass, classes_served, lane_of, speaker_of
+from headgate.compiler.lanes import CLASSES, ClassesServed, Lane, PathClass, classes_served, lane_of, speaker_of
 from headgate.compiler.lower import limits, tracing
 from headgate.compiler.lower.filters import brought, extraction, published, security, steered
 from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
@@ -66,8 +67,12 @@ class Served:
     classes whose `Served` are equal are served alike."""
 
     path_class: PathClass = field(compare=False)
-    backends: tuple[tuple[ir.Backend, Lane], ...]
-    """Those that can serve it, each with its lane."""
+    lanes: tuple[Lane | None, ...]
+    """Of the rule's backends that are ever asked; None for one that cannot serve the class."""
+    backends: tuple[tuple[ir.Backend, Lane], ...] = field(compare=False)
+    """The others, each with its lane."""
+    translated: bool
+    """The processor serves this class for all of them."""
     short_script: str
     """The script that is all that the backends need here, but for their host; else empty."""
     reading: bytes
@@ -85,33 +90,32 @@ class Served:
         return frozenset(filter_name(backend) for backend, lane in self.backends if lane is Lane.EXTPROC)
 
     @property
-    def translated(self) -> bool:
-        """The processor serves this class for all backends."""
-        return all(lane is Lane.EXTPROC for _, lane in self.backends)
-
-    @property
     def common_host(self) -> str:
         """The authority of all backends; empty where they have several."""
         authorities = {backend.authority for backend, _ in self.backends}
         return authorities.pop() if len(authorities) == 1 else ""
 
 
-def _choices(rule: ir.Rule, options: Options) -> Iterator[tuple[PathClass, tuple[tuple[ir.Backend, Lane], ...]]]:
-    """The classes of paths that the rule serves, and for each the backends that can, with their lanes."""
-    usable = [backend for backend in rule.backends if backend.weight > 0]
-    speakers = tuple(map(speaker_of, usable))
-    for path_class, lanes in classes_served(speakers, processor=bool(options.extproc_sockets)):
-        yield path_class, tuple((backend, lane) for backend, lane in zip(usable, lanes, strict=True) if lane)
+def _usable(rule: ir.Rule) -> tuple[ir.Backend, ...]:
+    """The backends that are ever asked."""
+    return tuple(backend for backend in rule.backends if backend.weight > 0)
+
+
+def _classes(usable: Iterable[ir.Backend], options: Options) -> ClassesServed:
+    return classes_served(tuple(map(speaker_of, usable)), processor=bool(options.extproc_sockets))
 
 
 def served_classes(rule: ir.Rule, options: Options) -> Iterator[Served]:
     """What a rule serves, class by class; a pair that nothing can serve is left out."""
-    traced = options.tracing
-    for path_class, backends in _choices(rule, options):
+    usable, traced = _usable(rule), options.tracing
+    for path_class, lanes in _classes(usable, options):
+        backends = tuple((backend, lane) for backend, lane in zip(usable, lanes, strict=True) if lane)
         translated = all(lane is Lane.EXTPROC for _, lane in backends)
         yield Served(
             path_class=path_class,
+            lanes=lanes,
             backends=backends,
+            translated=translated,
             short_script=_short_script(path_class, backends, options),
             reading=extraction.reading(rule, path_class, options, processor_alone=translated),
             told=b"" if traced is None else tracing.route_metadata(path_class.endpoint, traced.convention),
@@ -128,19 +132,29 @@ def _short_script(path_class: PathClass, backends: Sequence[tuple[ir.Backend, La
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placement(ir.Hashed):
-    """What a rule's routes may leave to where they stand. With many routes it decides what a change must send."""
+class Shared(ir.Hashed):
+    """What a rule's routes may leave to their virtual host. With many routes it decides what a change must send."""
 
-    priced_by_host: bool = False
+    prices: bool = False
     """The virtual host carries the cost configs of all."""
-    read_by_host: bytes = b""
-    """The virtual host's config of the script that reads answers, serialised."""
-    retried_by_host: bytes = b""
-    """The virtual host's retry policy, serialised: a route without one would retry by it."""
+    reading: bytes = b""
+    """Its config of the script that reads answers, serialised."""
+    retry: bytes = b""
+    """Its retry policy, serialised: a route without one would retry by it."""
+    strips: bool = False
+    """It keeps `WITHHELD` from providers for all."""
+
+    def __hash__(self) -> int:
+        return self.kept_hash()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement(ir.Hashed):
+    """Where a rule's routes stand."""
+
+    shared: Shared = Shared()
     model_known: bool = False
     """A map on the model has led here: an exact match on it need not be repeated."""
-    stripped_by_host: bool = False
-    """The virtual host keeps `WITHHELD` from providers for all."""
     asked: str = ""
     """An expression for paths has led here (`path_patterns`): the route for it need not repeat it, and is all of its
     rule that can be meant."""
@@ -259,10 +273,9 @@ def specifier(backends: tuple[ir.Backend, ...]) -> ClusterSpecifierPlugin:
 @lru_cache(maxsize=16_384)
 def rule_choices(rule: ir.Rule, options: Options) -> frozenset[tuple[ir.Backend, ...]]:
     """The sets of backends that the rule's routes choose among."""
-    if rule.ai:
-        found = {tuple(backend for backend, _ in choice) for _, choice in _choices(rule, options)}
-    else:
-        found = {tuple(backend for backend in rule.backends if backend.weight > 0)}
+    usable = _usable(rule)
+    lanes = {found for _, found in _classes(usable, options)} if rule.ai else {(Lane.NATIVE,) * len(usable)}
+    found = (tuple(compress(usable, each)) for each in lanes)
     return frozenset(backends for backends in found if len(backends) > 1)
 
 
@@ -272,7 +285,7 @@ def _serialised(policy: RetryPolicy) -> bytes:
 
 @lru_cache(maxsize=65_536)
 def _retried(rule: ir.Rule) -> bytes:
-    policy = _retry(rule, len(_groups(tuple(backend for backend in rule.backends if backend.weight > 0))))
+    policy = _retry(rule, len(_groups(_usable(rule))))
     return _serialised(policy) if policy is not None else b""
 
 
@@ -282,15 +295,15 @@ def common_retry(rules: Iterable[ir.Rule]) -> bytes:
     return max(sorted(found), key=found.__getitem__, default=b"")
 
 
-def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...], how: Placement) -> RouteAction:
+def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...], shared: Shared) -> RouteAction:
     action = RouteAction()
     groups = _set_cluster(action, backends)
     if rule.request_seconds is not None:
         action.timeout.CopyFrom(duration(rule.request_seconds))
     policy = _retry(rule, groups)
-    if policy is not None and _serialised(policy) != how.retried_by_host:
+    if policy is not None and _serialised(policy) != shared.retry:
         action.retry_policy.CopyFrom(policy)
-    elif policy is None and how.retried_by_host:
+    elif policy is None and shared.retry:
         action.retry_policy.SetInParent()
     if policy is None and rule.backend_request_seconds:  # the only attempt is the request
         seconds = min(rule.request_seconds or rule.backend_request_seconds, rule.backend_request_seconds)
@@ -300,7 +313,7 @@ def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...], how: Placement) -> 
     return action
 
 
-def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Options, how: Placement) -> None:
+def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Options, shared: Shared) -> None:
     configs = route.typed_per_filter_config
     for name in sorted(served.processors):
         configs[name].CopyFrom(switched_on())  # the processor takes the endpoint from the path
@@ -318,9 +331,9 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     if any(backend.credential is not None and backend.credential.override for backend, _ in served.backends):
         for name, config in brought.per_route(rule.backends):
             configs[name].CopyFrom(config)
-    if served.reading != how.read_by_host:
+    if served.reading != shared.reading:
         configs[extraction.USAGE_SCRIPT].MergeFromString(served.reading)
-    for name, config in extraction.cost_configs(rule, priced_by_host=how.priced_by_host):
+    for name, config in extraction.cost_configs(rule, priced_by_host=shared.prices):
         configs[name].CopyFrom(config)
 
 
@@ -372,7 +385,7 @@ def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how
         route = _route(rule, f"{rule.name}/unavailable/match/{index}", where)
         route.direct_response.CopyFrom(answered(rule.unavailable, 503))
         yield route
-    found = _class_routes(rule, options, replace(how, asked="", apart=frozenset()))
+    found = _class_routes(rule, options, how.shared)
     asked = [each for each in found if how.asked and each[0] == how.asked]
     for pattern, together, route in asked or found:
         if pattern in how.apart:
@@ -403,7 +416,7 @@ def _publish(route: Route, rule: ir.Rule, match: ir.Match, path_class: PathClass
 
 @lru_cache(maxsize=32_768)
 def _class_routes(
-    rule: ir.Rule, options: Options, how: Placement
+    rule: ir.Rule, options: Options, shared: Shared
 ) -> tuple[tuple[str, tuple[PathClass, ...], Route], ...]:
     """What happens on the rule's routes, in order, with the classes of each, and the expression of several together."""
     length_max = DEFAULT_LENGTH_MAX if options.envoy_gateway else LENGTH_MAX
@@ -411,25 +424,25 @@ def _class_routes(
     result: list[tuple[str, tuple[PathClass, ...], Route]] = []
     for served, together in _joined(tuple(served_classes(rule, options)), length_max):
         if served not in routes:
-            routes[served] = _served_route(rule, served, options, how)
+            routes[served] = _served_route(rule, served, options, shared)
         pattern = _pattern_of(together, options.path_root) if len(together) > 1 else ""
         result.append((pattern, together, routes[served]))
     return tuple(result)
 
 
-def path_patterns(rule: ir.Rule, options: Options, how: Placement) -> tuple[str, ...]:
+def path_patterns(rule: ir.Rule, options: Options, shared: Shared) -> tuple[str, ...]:
     """The expressions for classes of paths that are served alike. Rules for backends that speak alike have the same."""
-    return tuple(pattern for pattern, _, _ in _class_routes(rule, options, how) if pattern) if rule.ai else ()
+    return tuple(pattern for pattern, _, _ in _class_routes(rule, options, shared) if pattern) if rule.ai else ()
 
 
-def _served_route(rule: ir.Rule, served: Served, options: Options, how: Placement) -> Route:
+def _served_route(rule: ir.Rule, served: Served, options: Options, shared: Shared) -> Route:
     """What happens on the routes of classes that are served so, without what is asked of a request."""
-    route = Route(route=_action(rule, served.chosen_among, how))
+    route = Route(route=_action(rule, served.chosen_among, shared))
     if served.told:
         route.metadata.MergeFromString(served.told)
-    if not how.stripped_by_host:
+    if not shared.strips:
         route.request_headers_to_remove.extend(WITHHELD)
-    _filter_configs(route, rule, served, options, how)
+    _filter_configs(route, rule, served, options, shared)
     return route
 
 
@@ -516,7 +529,7 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
     where = route_match(match, Placement())
     _path_match(where, match.path_kind, match.path)
     route = _route(rule, f"{rule.name}/match/{index}", where)
-    usable = tuple(backend for backend in rule.backends if backend.weight > 0)
+    usable = _usable(rule)
     if rule.direct is not None:
         route.direct_response.status = rule.direct.status
         if rule.direct.body:
@@ -524,7 +537,7 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
     elif rule.redirect is not None:
         route.redirect.CopyFrom(_redirect(rule.redirect))
     elif usable:
-        route.route.CopyFrom(_action(rule, usable, how))
+        route.route.CopyFrom(_action(rule, usable, how.shared))
         if rule.rewrite is not None:
             _rewrite(route.route, rule.rewrite, match)
         if rule.limits:

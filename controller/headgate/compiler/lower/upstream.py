@@ -39,7 +39,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
 from headgate import lua
 from headgate.compiler.ir import Backend, Credential, CredentialKind, Pairs
-from headgate.compiler.lanes import CLASSES, TRANSLATED, Lane, PathClass, lane_of
+from headgate.compiler.lanes import TRANSLATED, Lane, PathClass, paths_in, speaker_of
 from headgate.compiler.lower import tracing
 from headgate.compiler.lower.filters import brought, published
 from headgate.compiler.lower.wire import (
@@ -163,7 +163,7 @@ def translated_paths(backend: Backend, options: Options) -> tuple[str, ...]:
     """The client paths that the processor serves for this backend."""
     if not options.extproc_sockets or backend.dialect not in TRANSLATED:
         return ()
-    return tuple(path for row in CLASSES if lane_of(row, backend) is Lane.EXTPROC for path in row.paths)
+    return paths_in(Lane.EXTPROC, speaker_of(backend))
 
 
 _MODELS_PATHS = {DialectName.GEMINI: "/models/", DialectName.BEDROCK_CONVERSE: "/model/"}
@@ -248,12 +248,11 @@ def chosen(short: str) -> Any:
     return packed(LuaPerRoute(name=short))
 
 
-def _forwarded(backend: Backend, *, traced: bool) -> HeaderForwardingRules:
-    assert backend.dialect is not None
-    spoken = DIALECTS.get(backend.dialect)
+@lru_cache(maxsize=256)
+def _forwarded(dialect: DialectName, host: HostName, *, traced: bool) -> HeaderForwardingRules:
+    spoken, where = DIALECTS.get(dialect), HOSTS.get(host)
     request_id = () if spoken is None or not spoken.request_id_header else (spoken.request_id_header,)
-    host = HOSTS.get(backend.host)
-    in_body = () if host is None else host.headers_in_body
+    in_body = () if where is None else where.headers_in_body
     rules = HeaderForwardingRules()
     context = tracing.CONTEXT_HEADERS[:1] if traced else ()
     for name in sorted({*FORWARDED, *request_id, *in_body, *context}):
@@ -264,6 +263,7 @@ def _forwarded(backend: Backend, *, traced: bool) -> HeaderForwardingRules:
 
 def processor(backend: Backend, route: str, options: Options) -> ExternalProcessor:
     """The translating processor of one backend; see `MODE`."""
+    assert backend.dialect is not None
     known = literal(msgspec.json.encode(backend_facts(backend, route, options)).decode())
     service = GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_BACKEND, value=known)])
     service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
@@ -274,7 +274,7 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
     return ExternalProcessor(
         grpc_service=service,
         processing_mode=MODE,
-        forward_rules=_forwarded(backend, traced=traced),
+        forward_rules=_forwarded(backend.dialect, backend.host, traced=traced),
         message_timeout=duration(MESSAGE_TIMEOUT_SECONDS),
         mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
         metadata_options=MetadataOptions(receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=namespaces)),
