@@ -62,11 +62,20 @@ class _Parser(argparse.ArgumentParser):
 
 PIPE_CLOSED: Final = 141
 """As shells say it of a program that SIGPIPE ended."""
+INTERRUPTED: Final = 130
+"""As they say it of one that Ctrl-C ended. `headgate run` ends with 0 from when it has begun to start anything."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: the command's, or 2 for wrong arguments."""
+    """The exit code: the command's, 2 for wrong arguments, or as shells say why it ended."""
     _open_what_is_closed()
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     wanted = next((argument for argument in given if not argument.startswith("-")), None)
     parser = _Parser(prog="headgate", description="An AI gateway on Envoy.")

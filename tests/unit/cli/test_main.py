@@ -1,7 +1,11 @@
 """What all commands share."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 from headgate.cli.main import main
@@ -18,6 +22,24 @@ def test_a_reader_that_has_read_enough_is_no_error() -> None:
         running.stdout.close()
         assert b"Traceback" not in running.stderr.read()
         assert running.wait() == 141
+
+
+def test_ctrl_c_ends_a_command_without_a_trace(tmp_path: Path) -> None:
+    """The command waits for the pipe's other end, so it is at work when the pipe opens here."""
+    pipe = tmp_path / "request.json"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "headgate.cli.main", "translate"]
+    command += ["--from", "openai-chat", "--to", "anthropic-messages", str(pipe)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+
+        def interrupt() -> None:
+            with pipe.open("wb"):
+                running.send_signal(signal.SIGINT)
+                running.wait()
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        assert running.communicate() == (b"", b"")
+        assert running.returncode == 130
 
 
 def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
