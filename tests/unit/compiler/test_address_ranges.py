@@ -2,6 +2,7 @@
 
 import importlib
 import random
+import socket
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
@@ -13,7 +14,10 @@ RE2: Any = importlib.import_module("re2")
 
 
 def written(address: IPv4Address | IPv6Address) -> str:
-    return f"[{address}]:4711" if isinstance(address, IPv6Address) else f"{address}:4711"
+    if isinstance(address, IPv4Address):
+        return f"{address}:4711"
+    # Python 3.11 writes none with dots, 3.13 some
+    return f"[{socket.inet_ntop(socket.AF_INET6, address.packed)}]:4711"
 
 
 @pytest.mark.parametrize(
@@ -30,6 +34,8 @@ def written(address: IPv4Address | IPv6Address) -> str:
         ("::1/128", ["::1"], ["::2", "1::1", "::1:1"]),
         ("fc00::/7", ["fc00::1", "fdff::1"], ["fe00::1", "fc::1"]),
         ("::/96", ["::1", "::1:2"], ["::1:2:3"]),
+        ("::ffff:10.0.0.0/104", ["::ffff:10.0.0.1", "::ffff:10.9.9.9"], ["::ffff:11.0.0.1", "10.0.0.1", "::10.0.0.1"]),
+        ("::ffff:0:0/96", ["::ffff:1.2.3.4"], ["::1.2.3.4", "1.2.3.4", "::ffff:0:1:2"]),
     ],
 )
 def test_ranges(text: str, inside: list[str], outside: list[str]) -> None:

@@ -8,6 +8,9 @@ _GROUP_BITS = 16
 _ANY = "[0-9a-f]+"
 """A group, of a text that is known to be an address."""
 
+_DOTTED = (("::ffff:", IPv6Network("::ffff:0:0/96")), ("::", IPv6Network("::/96")))
+"""Whose last 32 bits are written as those of version 4 are (`inet_ntop`)."""
+
 PROGRAM_MAX = 100
 """Envoy's bound of a regular expression in CEL, as RE2 counts it."""
 
@@ -18,10 +21,12 @@ def addresses(text: str) -> Sequence[str]:
     Several, because Envoy takes none that is a larger program than `PROGRAM_MAX`.
     """
     network = ip_network(text, strict=False)
-    return (_version4(network),) if isinstance(network, IPv4Network) else tuple(_version6(network))
+    if isinstance(network, IPv4Network):
+        return (f"^{_octets(network)}:.*$",)
+    return (*_version6(network), *_dotted(network))
 
 
-def _version4(network: IPv4Network) -> str:
+def _octets(network: IPv4Network) -> str:
     whole, rest = divmod(network.prefixlen, 8)
     octets = network.network_address.packed
     parts = [str(octet) for octet in octets[:whole]]
@@ -29,7 +34,18 @@ def _version4(network: IPv4Network) -> str:
         low = octets[whole]
         parts.append(f"({'|'.join(str(low + more) for more in range(2 ** (8 - rest)))})")
     parts += [r"\d+"] * (4 - len(parts))
-    return "^" + r"\.".join(parts) + ":.*$"
+    return r"\.".join(parts)
+
+
+def _dotted(network: IPv6Network) -> Iterator[str]:
+    """The addresses of the range that end like one of version 4."""
+    for begin, block in _DOTTED:
+        if block.subnet_of(network):
+            yield rf"^\[{begin}\d+\.\d"
+        elif network.subnet_of(block):
+            last = int(network.network_address) - int(block.network_address)
+            octets = _octets(IPv4Network((last, network.prefixlen - block.prefixlen)))
+            yield rf"^\[{begin}{octets}\]"
 
 
 def _version6(network: IPv6Network) -> Iterator[str]:
