@@ -38,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     try:
         question = _question(options, time.time())
-        answers = ask(open_engine(_database(options.ledger)), question)
+        engine = open_engine(_database(options.ledger))
+        try:
+            answers = ask(engine, question)
+        finally:
+            engine.dispose()
     except (StoreError, _UsageError) as error:
         print(f"headgate usage: {error}", file=sys.stderr)
         return 2 if isinstance(error, _UsageError) else 1

@@ -147,7 +147,7 @@ def test_json() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"a": 1,}', "property name"),
+        ('{"a": 1 "b": 2}', "delimiter"),
         ('{"a": 1, "a": 2}', "given twice"),
         ('{"a": NaN}', "NaN is not JSON"),
         ("[" * 100_000, "nested more than"),

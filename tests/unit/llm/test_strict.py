@@ -53,7 +53,7 @@ MINIMAL = b'"model":"m","max_tokens":1'
         ),
         (b'{"model":"m","max_tokens":0,"messages":[{"role":"user","content":"x"}]}', "max_tokens", "at least 1"),
         (b'{"model":"","max_tokens":1,"messages":[{"role":"user","content":"x"}]}', "model", "empty"),
-        (b'{%b,"messages":[],"x":%b}' % (MINIMAL, b"[" * 5000 + b"]" * 5000), "", "recursion"),
+        (b'{%b,"messages":[],"x":%b}' % (MINIMAL, b"[" * 100_000 + b"]" * 100_000), "", "recursion"),
     ],
 )
 def test_refused(body: bytes, path: str, words: str) -> None:
