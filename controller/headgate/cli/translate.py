@@ -36,13 +36,17 @@ def run(options: argparse.Namespace) -> int:
         return 2
     try:
         request = plan(endpoint, facts).translate_request(body, {":path": path})
+        sent = json.loads(request.body)
     except RequestError as error:
         print(f"headgate translate: {error.detail().message}", file=sys.stderr)
+        return 1
+    except RecursionError:
+        print(f"headgate translate: {options.file}: nested too deep to be printed", file=sys.stderr)
         return 1
     printed = {
         "path": request.path,
         "headers": dict(request.headers),
-        "body": json.loads(request.body),
+        "body": sent,
         "losses": [{"path": loss.path, "action": loss.action, "reason": loss.reason} for loss in request.losses],
     }
     print(json.dumps(printed, indent=2, ensure_ascii=False))

@@ -42,3 +42,13 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
     assert "messages" in said.err
+
+
+def test_what_is_too_deep_to_print_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A provider of the client's dialect is sent it as it is."""
+    asked = tmp_path / "asked.json"
+    asked.write_text('{"model": "m", "messages": [], "metadata": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    assert main(["translate", "--from", "gemini", "--to", "gemini", str(asked)]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "nested too deep" in said.err
