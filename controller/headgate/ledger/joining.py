@@ -252,11 +252,15 @@ def make_record(
         losses=_text(published, metadata.LOSSES),
         labels=labels,
     )
-    if (cost := settings.prices.cost(record)) is not None:
-        # nobody else has the record yet, and a copy of it costs as much as making it did
+    _price(record, settings.prices)
+    return record
+
+
+def _price(record: UsageRecord, prices: PriceTable) -> None:
+    """Nobody else has the record yet, and a copy of it costs as much as making it did."""
+    if (cost := prices.cost(record)) is not None:
         msgspec.structs.force_setattr(record, "cost_nanos", cost.nanos)
         msgspec.structs.force_setattr(record, "price", cost.price)
-    return record
 
 
 def _lane(entry: Entry) -> Lane:

@@ -4,7 +4,6 @@ The order is a table with its reasons. Names of filters are keys of per-route co
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as Mutation
 from envoy.config.core.v3.base_pb2 import TransportSocket
@@ -185,56 +184,50 @@ def _limited(listener: ir.Listener) -> bool:
     return any(rule.limits for rule in _rules(listener))
 
 
-def http_filters(listener: ir.Listener, options: Options) -> list[HttpFilter]:
+def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter]:
     """The filters of a listener, in order, each with the reason for its place."""
-    ai = any(rule.ai for rule in _rules(listener))
-    reserves = limits.reserves(_rules(listener))
+    rules = _rules(listener)
+    ai = any(rule.ai for rule in rules)
+    reserves = limits.reserves(rules)
     body_bytes_max = _body_bytes_max(listener, options)
-    table: list[Iterator[HttpFilter]] = [
-        # a client we do not know is answered before its body is read
-        _early_auth(listener),
-        # what follows reads plain JSON
-        iter([decompressor()] if ai else []),
-        # a body that is too large costs nothing but its reading; what counts is what a compressed one holds
-        iter([body_size_limit(body_bytes_max)]),
-        # (a connection may hold less than the largest body)
-        iter([buffer(body_bytes_max)] if ai and body_bytes_max > UNSENT_BYTES_MAX else []),
-        # holds the headers until the body has come; from here on the model is known
-        # (a path's model before the body's: it is the one that counts)
-        iter(
-            [extraction.path_model(options), extraction.request_fields(max_tokens=reserves), extraction.model_header()]
-            if ai
-            else []
-        ),
-        # the model of a form, which Envoy cannot read
-        iter([extraction.router_processor(options)] if ai and options.extproc_sockets else []),
-        # marks answers for browsers by the route's policy: the route is known only now
-        iter([security.cors(security.LATE_CORS)] if ai and _has_cors(listener) else []),
-        # policies of routes, likewise
-        _route_auth(listener),
-        # after authentication, which sets the client's name; before limits, which count by it
-        _identity(listener, options),
+    # a client we do not know is answered before its body is read
+    yield from _early_auth(listener)
+    if ai:  # what follows reads plain JSON
+        yield decompressor()
+    # a body that is too large costs nothing but its reading; what counts is what a compressed one holds
+    yield body_size_limit(body_bytes_max)
+    if ai and body_bytes_max > UNSENT_BYTES_MAX:  # (a connection may hold less than the largest body)
+        yield buffer(body_bytes_max)
+    if ai:  # holds the headers until the body has come; from here on the model is known
+        yield extraction.path_model(options)  # before the body's: it is the one that counts
+        yield extraction.request_fields(max_tokens=reserves)
+        yield extraction.model_header()
+    if ai and options.extproc_sockets:  # the model of a form, which Envoy cannot read
+        yield extraction.router_processor(options)
+    if ai and _has_cors(listener):  # marks answers for browsers by the route's policy: the route is known only now
+        yield security.cors(security.LATE_CORS)
+    # policies of routes, likewise
+    yield from _route_auth(listener)
+    # after authentication, which sets the client's name; before limits, which count by it
+    yield from _identity(listener, options)
+    if any(brought.overrides(rule.backends) for rule in rules):
         # out of the headers before anything else could pass it on; the route that is known says what is moved
-        brought.movers() if any(brought.overrides(rule.backends) for rule in _rules(listener)) else iter(()),
-        # only for those who may ask; before limits, which reserve what it counts
-        iter([extraction.prompt_counter(options)] if any(rule.counts_prompts for rule in _rules(listener)) else []),
-        # refuses before any backend is chosen; charges when the stream is done
-        iter([ratelimit(options, reserves=reserves)] if _limited(listener) and options.limits else []),
-        # begins with the backend that the answer names; the answer has to be there
-        iter(
-            [steered.follower(options)] if any(steered.is_steered(rule.backends) for rule in _rules(listener)) else []
-        ),
-        # refuses too, but by this Envoy alone
-        iter([limits.local_filter(_rules(listener))] if any(rule.local_limit for rule in _rules(listener)) else []),
-        # only of what is sent on
-        iter([published.publisher()] if ai else []),
+        yield from brought.movers()
+    if any(rule.counts_prompts for rule in rules):  # only for those who may ask; before limits, which reserve by it
+        yield extraction.prompt_counter(options)
+    if _limited(listener) and options.limits:  # refuses before any backend is chosen; charges when the stream is done
+        yield ratelimit(options, reserves=reserves)
+    if any(
+        steered.is_steered(rule.backends) for rule in rules
+    ):  # begins with the backend that the limits' answer names
+        yield steered.follower(options)
+    if any(rule.local_limit for rule in rules):  # refuses too, but by this Envoy alone
+        yield limits.local_filter(rules)
+    if ai:  # only of what is sent on
+        yield published.publisher()
         # read the answer: last in the list, so first on the way back
-        iter(
-            extraction.response_filters(options, computed=any(map(extraction.computes, _rules(listener)))) if ai else []
-        ),
-        iter([_router(listener, options)]),
-    ]
-    return list(chain.from_iterable(table))
+        yield from extraction.response_filters(options, computed=any(map(extraction.computes, rules)))
+    yield _router(listener, options)
 
 
 def _router(listener: ir.Listener, options: Options) -> HttpFilter:
