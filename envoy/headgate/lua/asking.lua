@@ -94,9 +94,6 @@ local function refuse(h, why)
 end
 
 local function run(h)
-  local headers = h:headers()
-  local kind, path = headers:get("content-type"), headers:get(":path")
-  if kind and not kind:lower():find("json", 1, true) then return end
   local body = h:body()
   if not body then return end
   local text = body:getBytes(0, body:length())
@@ -105,6 +102,10 @@ local function run(h)
   -- \u006. can spell the letters of "model", \u007. those of "stream"
   if not ((first and lower:find('"model"', first, true)) or lower:find('"stream"', 1, true)
     or lower:find("\\u006", 1, true) or lower:find("\\u007", 1, true)) then return end
+  -- asked for late: of what is no stream nearly no request comes here, and headers cost as much as the rest
+  local headers = h:headers()
+  local kind, path = headers:get("content-type"), headers:get(":path")
+  if kind and not kind:lower():find("json", 1, true) then return end
   local found, close = members(text)
   if not found then return refuse(h, "the request body " .. close) end
   local stream = found.stream and text:sub(found.stream.first, found.stream.last)
