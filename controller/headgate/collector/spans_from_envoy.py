@@ -5,13 +5,13 @@ numbers, the list of finish reasons a list, parameters of a request an attribute
 `error.type` and an error's status.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-from headgate.contract.otel import PARAMETERS, TOGETHER, Limits
+from headgate.contract.otel import ORIGINAL_MODEL, PARAMETERS, SEPARATOR, TOGETHER, Limits
 from headgate.ledger.errors import BY_FLAG, ErrorKind
 from headgate.runtime.otlp.wire import STATUS_ERROR, limit
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -40,6 +40,9 @@ _NUMBERS: Final = frozenset(
         *("http.status_code", "request_size", "response_size", "retry.count"),
     }
 )
+_UNKNOWN: Final = ("", "-")
+_SENT: Final = frozenset({gen_ai.GEN_AI_REQUEST_MODEL, "llm.model_name"})
+"""The model that the backend is asked for: the client's, where Envoy names none."""
 _DIGITS_MAX: Final = 18
 """Of a number that a span can hold."""
 _READ: Final = frozenset({"response_flags", PARAMETERS, session_attributes.SESSION_ID, gen_ai.GEN_AI_OPERATION_NAME})
@@ -128,13 +131,26 @@ def _mend(span: Any) -> None:
 
 
 def _take_apart(span: Any) -> None:
-    """What Envoy tells together, each by itself."""
+    """What Envoy tells together, each by itself, in the place of what Envoy calls so."""
     for pair in [pair for pair in span.attributes if pair.key == TOGETHER]:
         span.attributes.remove(pair)
-        for told in pair.value.string_value.split("\t"):
-            name, _, value = told.partition("=")
-            if value not in ("", "-"):
-                span.attributes.add(key=name).value.string_value = value
+        told = dict(_told(pair.value.string_value))
+        for other in [other for other in span.attributes if other.key in told]:
+            span.attributes.remove(other)
+        for name, value in told.items():
+            span.attributes.add(key=name).value.string_value = value
+
+
+def _told(text: str) -> Iterator[tuple[str, str]]:
+    others, _, model = text.partition(f"{SEPARATOR}{ORIGINAL_MODEL}=")
+    for each in others.split(SEPARATOR):
+        name, _, value = each.partition("=")
+        if value in _UNKNOWN and name in _SENT:
+            value = model
+        if value not in _UNKNOWN:
+            yield name, value
+    if model not in _UNKNOWN:
+        yield ORIGINAL_MODEL, model
 
 
 def _tell_list(value: Any) -> None:

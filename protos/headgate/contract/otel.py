@@ -28,8 +28,11 @@ OPERATION_EVENT: Final = "gen_ai.client.inference.operation.details"
 
 
 TOGETHER: Final = "headgate.together"
-"""Attributes of Envoy's spans in one text, which the collector takes apart: `name=value`, a tab between them; `-` or
-nothing for what is not known."""
+"""Attributes of Envoy's spans in one text, which the collector takes apart: `name=value`, `SEPARATOR` between them; `-`
+or nothing for what is not known. The last one is the client's model, which may be any text."""
+SEPARATOR: Final = "\x1f"
+"""No header can hold it."""
+ORIGINAL_MODEL: Final = "gen_ai.original.model"
 PARAMETERS: Final = "headgate.request.parameters"
 """A request's parameters as Envoy's spans have them: one text of JSON, which the collector takes apart."""
 

@@ -51,19 +51,39 @@ def test_numbers_are_numbers() -> None:
     }
 
 
+def together(*said: str) -> Mapping[str, str]:
+    return {"headgate.together": "\x1f".join(said)}
+
+
 def test_what_is_told_together_is_taken_apart() -> None:
-    said = 'a=\tb=-\tgen_ai.usage.input_tokens=11\tgen_ai.operation.name=chat\theadgate.request.parameters={"n":2}'
-    assert mended(message(SERVER, {"headgate.together": said, "c": "x\ty=z"})).attributes == {
-        "c": "x\ty=z",
+    said = together(
+        "a=",
+        "b=-",
+        "gen_ai.usage.input_tokens=11",
+        "c=x=y",
+        'headgate.request.parameters={"n":2}',
+        "http.url=http://h/p",
+    )
+    assert mended(message(SERVER, {"http.url": "http://h/", "d": "x\x1fy=z", **said})).attributes == {
+        "c": "x=y",
+        "d": "x\x1fy=z",
         "gen_ai.usage.input_tokens": 11,
-        "gen_ai.operation.name": "chat",
         "gen_ai.request.choice.count": 2,
+        "http.url": "http://h/p",
     }
+
+
+@pytest.mark.parametrize("name", ["gen_ai.request.model", "llm.model_name"])
+@pytest.mark.parametrize(("override", "sent"), [("-", None), ("", None), ("other", "other")])
+@pytest.mark.parametrize("model", ["m", "m\x1ferror.type=internal", "m\x1fgen_ai.original.model=n"])
+def test_a_client_can_write_nothing_but_its_model(name: str, override: str, sent: str | None, model: str) -> None:
+    span = mended(message(SERVER, together("a=1", f"{name}={override}", f"gen_ai.original.model={model}")))
+    assert span.attributes == {"a": "1", name: sent or model, "gen_ai.original.model": model}
 
 
 def test_a_session_is_a_conversation_where_the_convention_has_those() -> None:
     session = {"session.id": "s-1"}
-    told = mended(message(SERVER, {"headgate.together": "gen_ai.operation.name=chat", **session})).attributes
+    told = mended(message(SERVER, {**together("gen_ai.operation.name=chat"), **session})).attributes
     assert (told["session.id"], told["gen_ai.conversation.id"]) == ("s-1", "s-1")
     assert mended(message(SERVER, {"llm.model_name": "m", **session})).attributes == {"llm.model_name": "m", **session}
 

@@ -42,7 +42,18 @@ from headgate.compiler import ir
 from headgate.compiler.lower.otlp import cluster_name, http_service
 from headgate.compiler.lower.wire import duration, extension, packed
 from headgate.contract import metadata
-from headgate.contract.otel import PARAMETERS, TOGETHER, Convention, Exporter, Protocol, Sampler, Tag, Tracing
+from headgate.contract.otel import (
+    ORIGINAL_MODEL,
+    PARAMETERS,
+    SEPARATOR,
+    TOGETHER,
+    Convention,
+    Exporter,
+    Protocol,
+    Sampler,
+    Tag,
+    Tracing,
+)
 from headgate.ledger.errors import BY_FLAG, ErrorKind
 from headgate.llm import openinference
 from headgate.llm.endpoints import Body, Endpoint, endpoint_named, paths
@@ -64,6 +75,7 @@ SYSTEM: Final = "system"
 PROVIDER: Final = "provider"
 MODEL: Final = "model"
 """Keys of a cluster's metadata (`metadata.INTERNAL`)."""
+_URL: Final = "http.url"
 CONTEXT_HEADERS: Final = ("traceparent", "tracestate")
 BAGGAGE_HEADER: Final = "baggage"
 
@@ -201,6 +213,8 @@ def _named(key: str, name_of: Callable[[Endpoint], str], otherwise: str) -> str:
     return _coalesce(("METADATA", f"ROUTE:{metadata.INTERNAL}:{key}"), ("CEL", expression))
 
 
+_OVERRIDE: Final = f"%CLUSTER_METADATA({metadata.INTERNAL}:{MODEL})%"
+"""The model that the backend is asked for, if it is another one than the client's."""
 _SENT: Final = _coalesce(
     ("CLUSTER_METADATA", f"{metadata.INTERNAL}:{MODEL}"),
     ("DYNAMIC_METADATA", f"{metadata.INTERNAL}:{metadata.INTERNAL_MODEL}"),
@@ -253,24 +267,29 @@ def _formatted(tag: str, value: str) -> CustomTag:
     return CustomTag(tag=tag, value=value)
 
 
-def _words(tracing: Tracing) -> Iterator[CustomTag]:
-    """Attributes that hold words of clients and providers."""
+def _sent(tracing: Tracing, model: str) -> CustomTag:
+    gen_ai_names = tracing.convention is Convention.GEN_AI
+    return _formatted(gen_ai.GEN_AI_REQUEST_MODEL if gen_ai_names else "llm.model_name", model)
+
+
+def _headers(tracing: Tracing) -> Iterator[CustomTag]:
+    """Attributes that are headers of the request."""
     # Envoy's own has the query, where some clients send their keys
-    yield _formatted("http.url", "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:PATH)%")
-    if tracing.convention is Convention.GEN_AI:
-        yield _formatted(gen_ai.GEN_AI_REQUEST_MODEL, _SENT)
-        yield _published(gen_ai.GEN_AI_RESPONSE_MODEL, metadata.RESPONSE_MODEL)
-        yield _published(gen_ai.GEN_AI_RESPONSE_ID, metadata.RESPONSE_ID)
-        yield _published(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, metadata.FINISH_REASONS)
-    else:
-        yield _formatted("llm.model_name", _SENT)
-    yield _internal("gen_ai.original.model", metadata.INTERNAL_MODEL)
-    yield _internal("headgate.client", metadata.INTERNAL_CLIENT)
+    yield _formatted(_URL, "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:PATH)%")
     for header, attribute in tracing.attributes:
         yield _formatted(attribute, f"%REQ({header})%")
         conversation = attribute == session_attributes.SESSION_ID and tracing.convention is Convention.GEN_AI
         if conversation and not tracing.exporter.socket:  # a collector of ours says it by itself
             yield _formatted(gen_ai.GEN_AI_CONVERSATION_ID, f"%REQ({header})%")
+
+
+def _words(tracing: Tracing) -> Iterator[CustomTag]:
+    """Attributes that may hold any text."""
+    if tracing.convention is Convention.GEN_AI:
+        yield _published(gen_ai.GEN_AI_RESPONSE_MODEL, metadata.RESPONSE_MODEL)
+        yield _published(gen_ai.GEN_AI_RESPONSE_ID, metadata.RESPONSE_ID)
+        yield _published(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, metadata.FINISH_REASONS)
+    yield _internal("headgate.client", metadata.INTERNAL_CLIENT)
 
 
 def _facts(tracing: Tracing) -> Iterator[CustomTag]:
@@ -296,13 +315,16 @@ def _facts(tracing: Tracing) -> Iterator[CustomTag]:
 
 
 def _tags(tracing: Tracing) -> Iterator[CustomTag]:
-    """Attributes of requests and of attempts alike. A tag costs Envoy 4,500 instructions for each span, an operator
-    amid a text 1,500: where a collector of ours takes them apart, those that nobody can write a tab into are one."""
+    """Attributes of requests and of attempts alike. A tag costs Envoy 4,500 instructions for each span, and more to
+    send; an operator amid a text 1,500: where a collector of ours takes them apart, those that cannot hold what
+    separates them are one, with the client's model at its end."""
     yield from _words(tracing)
+    original = _internal(ORIGINAL_MODEL, metadata.INTERNAL_MODEL)
     if tracing.exporter.socket:
-        yield _formatted(TOGETHER, "\t".join(f"{tag.tag}={_format(tag)}" for tag in _facts(tracing)))
+        apart = (*_headers(tracing), *_facts(tracing), _sent(tracing, _OVERRIDE), original)
+        yield _formatted(TOGETHER, SEPARATOR.join(f"{tag.tag}={_format(tag)}" for tag in apart))
     else:
-        yield from _facts(tracing)
+        yield from (*_headers(tracing), _sent(tracing, _SENT), original, *_facts(tracing))
 
 
 def _format(tag: CustomTag) -> str:
@@ -372,6 +394,8 @@ def connection_manager(tracing: Tracing) -> HttpConnectionManager.Tracing:
     result.spawn_upstream_span.value = True
     result.random_sampling.value = 100.0  # the sampler decides
     result.custom_tags.extend(_tags(tracing))
+    if tracing.exporter.socket:  # Envoy's own URL, which gives way to ours
+        result.max_path_tag_length.value = 1
     result.custom_tags.extend(map(_custom, tracing.tags))
     if tracing.convention is Convention.GEN_AI:
         name = _named(OPERATION, _operation, "request.method")
