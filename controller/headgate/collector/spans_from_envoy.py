@@ -2,7 +2,7 @@
 
 Envoy's tracer knows texts alone, and of an attempt that failed no more than its status and flags: counts become
 numbers, the list of finish reasons a list, parameters of a request an attribute each, and such an attempt gets its
-`error.type` and an error's status.
+`error.type` and an error's status. OpenInference's request that failed gets the event that tells so.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from headgate.contract.otel import ORIGINAL_MODEL, PARAMETERS, SEPARATOR, TOGETHER, Limits
 from headgate.ledger.errors import BY_FLAG, ErrorKind
+from headgate.llm import openinference
 from headgate.runtime.otlp.wire import STATUS_ERROR, limit
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
@@ -21,8 +22,9 @@ from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[re
 from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
     session_attributes,
 )
-from opentelemetry.semconv.attributes import error_attributes
+from opentelemetry.semconv.attributes import error_attributes, exception_attributes
 
+_SERVER: Final = 2
 _CLIENT: Final = 3
 _ASYNC: Final = "async "
 """How Envoy's spans of calls to our own servers begin."""
@@ -45,7 +47,13 @@ _SENT: Final = frozenset({gen_ai.GEN_AI_REQUEST_MODEL, "llm.model_name"})
 """The model that the backend is asked for: the client's, where Envoy names none."""
 _DIGITS_MAX: Final = 18
 """Of a number that a span can hold."""
-_READ: Final = frozenset({"response_flags", PARAMETERS, session_attributes.SESSION_ID, gen_ai.GEN_AI_OPERATION_NAME})
+_OPENINFERENCE: Final = "openinference.span.kind"
+_READ: Final = frozenset(
+    {
+        *("response_flags", PARAMETERS, _OPENINFERENCE),
+        *(session_attributes.SESSION_ID, gen_ai.GEN_AI_OPERATION_NAME),
+    }
+)
 _TRUTHS: Final = frozenset({gen_ai.GEN_AI_REQUEST_STREAM, "error", "canceled"})
 _PARAMETERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -128,6 +136,8 @@ def _mend(span: Any) -> None:
         span.attributes.add(key=gen_ai.GEN_AI_CONVERSATION_ID).value.string_value = texts[session_attributes.SESSION_ID]
     if span.kind == _CLIENT and not span.name.startswith(_ASYNC):
         _tell_error(span, attempt_error(texts.get("http.status_code", ""), texts.get("response_flags", "")))
+    elif span.kind == _SERVER and _OPENINFERENCE in texts:
+        _tell_exception(span, texts.get("http.status_code", ""))
 
 
 def _take_apart(span: Any) -> None:
@@ -195,6 +205,19 @@ def _tell_error(span: Any, kind: str) -> None:
     if kind:
         span.attributes.add(key=error_attributes.ERROR_TYPE).value.string_value = kind
         span.status.code = STATUS_ERROR
+
+
+def _tell_exception(span: Any, status: str) -> None:
+    """compat: the event of a request that was answered by an error; nobody sees the answer's words here."""
+    if len(status) != 3 or not status.isdecimal() or int(status) < 400:
+        return
+    event = span.events.add(name="exception", time_unix_nano=span.end_time_unix_nano)
+    told = {
+        exception_attributes.EXCEPTION_TYPE: openinference.exception_type(int(status)),
+        exception_attributes.EXCEPTION_MESSAGE: openinference.exception_message(int(status)),
+    }
+    for key, value in told.items():
+        event.attributes.add(key=key).value.string_value = value
 
 
 def joined(messages: Iterable[ExportTraceServiceRequest]) -> bytes:

@@ -110,10 +110,9 @@ def openinference_attributes(told: Told, *, parameters: bool) -> Attributes:
 def exception_attributes_of(told: Told) -> Mapping[str, Value]:
     """compat: of the event that tells of an error."""
     status = told.report.status
-    message = f"Error code: {status} - {told.failure}" if told.failure else f"Error code: {status}"
     return {
         exception_attributes.EXCEPTION_TYPE: openinference.exception_type(status),
-        exception_attributes.EXCEPTION_MESSAGE: message,
+        exception_attributes.EXCEPTION_MESSAGE: openinference.exception_message(status, told.failure),
     }
 
 

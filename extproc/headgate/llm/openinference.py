@@ -85,6 +85,11 @@ def exception_type(status: int) -> str:
     return _EXCEPTIONS.get(status, "Error")
 
 
+def exception_message(status: int, failure: str = "") -> str:
+    """compat: `exception.message`."""
+    return f"Error code: {status} - {failure}" if failure else f"Error code: {status}"
+
+
 def parameters(max_tokens: int | None, sampling: Sampling) -> dict[str, Json]:
     """How an answer is to be drawn, as far as the request says, in the words of OpenAI's API."""
     known = (

@@ -364,6 +364,12 @@ def test_http_openinference_and_no_propagation(receiver: OtlpReceiver) -> None:
         assert receiver.received.headers[-1]["authorization"] == "Basic eA=="
         last = stage["openai"].last
         assert (last.header("traceparent"), last.header("baggage")) == (None, None)
+        assert request.events == ()
+        receiver.forget()
+        stage["openai"].answer(Failure(429))
+        assert stage.chat("gpt").status_code == 429
+        request, _ = sorted(receiver.wait(lambda _: True, 2), key=lambda span: span.kind)
+        assert (request["error.type"], request.events) == ("upstream_limited", ("exception",))
 
 
 def test_receiver_that_is_away_costs_no_request(receiver: OtlpReceiver) -> None:

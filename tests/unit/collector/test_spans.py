@@ -81,6 +81,31 @@ def test_a_client_can_write_nothing_but_its_model(name: str, override: str, sent
     assert span.attributes == {"a": "1", name: sent or model, "gen_ai.original.model": model}
 
 
+@pytest.mark.parametrize(
+    ("kind", "attributes", "events"),
+    [
+        (
+            SERVER,
+            {"openinference.span.kind": "LLM", "http.status_code": "429"},
+            [("RateLimitError", "Error code: 429")],
+        ),
+        (SERVER, {"openinference.span.kind": "LLM", "http.status_code": "504"}, [("Error", "Error code: 504")]),
+        (SERVER, {"openinference.span.kind": "LLM", "http.status_code": "200"}, []),
+        (SERVER, {"openinference.span.kind": "LLM", "http.status_code": "0"}, []),
+        (SERVER, {"openinference.span.kind": "LLM"}, []),
+        (CLIENT, {"openinference.span.kind": "LLM", "http.status_code": "429"}, []),
+        (SERVER, {"gen_ai.operation.name": "chat", "http.status_code": "429"}, []),
+    ],
+)
+def test_a_request_that_failed_is_an_exception(
+    kind: int, attributes: Mapping[str, str], events: list[tuple[str, str]]
+) -> None:
+    told = mend(message(kind, attributes), NO_LIMITS)
+    (span,) = told.resource_spans[0].instrumentation_library_spans[0].spans
+    assert [tuple(pair.value.string_value for pair in event.attributes) for event in span.events] == events
+    assert all((event.name, event.time_unix_nano) == ("exception", 2) for event in span.events)
+
+
 def test_a_session_is_a_conversation_where_the_convention_has_those() -> None:
     session = {"session.id": "s-1"}
     told = mended(message(SERVER, {**together("gen_ai.operation.name=chat"), **session})).attributes
