@@ -201,6 +201,8 @@ class FunctionTool(Value, frozen=True, tag="function"):
     """JSON schema object as it was sent; `None` where the client gave none."""
     strict: bool | None = None
     cache: CachePoint | None = None
+    path: str = ""
+    """Where it stood in the client's body; empty: `tools`, at its place."""
 
 
 class UserLocation(Value, frozen=True):
@@ -228,7 +230,7 @@ class WebSearchTool(Value, frozen=True, tag="web_search"):
     raw: msgspec.Raw | None = None
     """As it was sent: goes back to its own dialect byte for byte."""
     path: str = ""
-    """Where it stood in the client's body, if it was not among the tools (`web_search_options`)."""
+    """As of a function."""
 
 
 class OpaqueTool(Value, frozen=True, tag="opaque"):
@@ -237,9 +239,16 @@ class OpaqueTool(Value, frozen=True, tag="opaque"):
     dialect: DialectName
     kind: str
     raw: msgspec.Raw = msgspec.Raw(b"null")
+    path: str = ""
+    """As of a function."""
 
 
 Tool: TypeAlias = FunctionTool | WebSearchTool | OpaqueTool
+
+
+def tool_path(tool: Tool, index: int) -> str:
+    """Where the tool at a place of a request's stood in the client's body."""
+    return tool.path or f"tools[{index}]"
 
 
 class ToolChoice(Value, frozen=True):
@@ -257,12 +266,17 @@ class StandIn(Value, frozen=True):
     """Of the client's tool."""
     namespace: str = ""
     """The group of tools that it is of."""
-    freeform: bool = False
-    """It takes a text, not arguments."""
+    kind: Literal["function", "custom", "tool_search"] = "function"
+    """A custom tool takes a text, not arguments. A search finds tools for the client, which adds them."""
     grammar: bool = False
     """The text must follow a grammar."""
     path: str = ""
     """Where it stood in the client's body."""
+
+    @property
+    def freeform(self) -> bool:
+        """Its calls have a text."""
+        return self.kind == "custom"
 
 
 StandIns: TypeAlias = dict[str, StandIn]

@@ -1,10 +1,12 @@
 """Functions that stand for tools of OpenAI's which no other dialect has.
 
 A custom tool takes a text: here a function with one argument, `input`. Tools of a namespace (agents send one for each
-MCP server) are functions whose names begin with it. Clients are told of calls as calls of their own tools.
+MCP server) are functions whose names begin with it. A search that the client itself runs (agents find an MCP
+server's tools so) is a function too; what it found is offered from then on. Clients are told of calls as calls of their
+own tools.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -16,6 +18,10 @@ INPUT: Final = "input"
 _SCHEMA: Final = msgspec.Raw(
     b'{"type":"object","properties":{"input":{"type":"string","description":"The text for the tool, as it is."}},'
     b'"required":["input"],"additionalProperties":false}'
+)
+
+_SEARCH_SCHEMA: Final = msgspec.Raw(
+    b'{"type":"object","properties":{"query":{"type":"string"}},"required":["query"],"additionalProperties":false}'
 )
 
 _encode = msgspec.json.Encoder().encode
@@ -35,6 +41,18 @@ def freeform_function(name: str, description: str, grammar: tuple[str, str]) -> 
     syntax, definition = grammar
     told = f"The text must follow this grammar ({syntax}):\n{definition}" if definition else ""
     return FunctionTool(name, "\n\n".join(filter(None, (description, told))), _SCHEMA)
+
+
+def search_function(name: str, description: str, parameters: msgspec.Raw | None) -> FunctionTool:
+    """The function of a client's search for tools."""
+    return FunctionTool(
+        name, description or "Finds tools, which can be called afterwards.", parameters or _SEARCH_SCHEMA
+    )
+
+
+def found_tools(names: Sequence[str]) -> str:
+    """What such a search tells the model."""
+    return f"These tools can be called now: {', '.join(names)}" if names else "No tools were found."
 
 
 def freeform_arguments(text: str) -> str:
@@ -62,6 +80,8 @@ def stand_in_losses(stand_ins: StandIns) -> Iterator[Loss]:
             yield Loss(tool.path, "changed", "a function stands for it; its grammar is told, not enforced")
         elif tool.freeform:
             yield Loss(tool.path, "emulated", "a function that takes its text stands for it")
+        elif tool.kind == "tool_search":
+            yield Loss(tool.path, "emulated", "a function stands for it")
         else:
             yield Loss(
                 tool.path,

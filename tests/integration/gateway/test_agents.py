@@ -68,3 +68,26 @@ def test_a_namespace_of_nonsense_is_refused_with_its_path(stage: Stage) -> None:
     refused = stage.post("/v1/responses", body)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools[0].tools[0]")
     assert not stage["anthropic"].requests
+
+
+def test_tools_that_come_as_items_are_searched_and_called(stage: Stage) -> None:
+    """As Codex says them for OpenAI's models from 5.6 on: none at the top, its own search for those of MCP servers."""
+    client = stage.openai()
+    search = {"type": "tool_search", "execution": "client", "description": "Finds tools.", "parameters": None}
+    added = {"type": "additional_tools", "role": "developer", "tools": [TOOLS[0], search]}
+    said: Any = [added, *ASKED]
+    stage["anthropic"].answer(
+        Answer(text="", tools=(ToolUse("tool_search", '{"query": "files"}', "call_1"),)),
+        Answer(text="", tools=(ToolUse("mcp__files__read", '{"path": "a.py"}', "call_2"),)),
+    )
+    with client.responses.stream(model="claude", input=said) as stream:
+        (searched,) = stream.get_final_response().output
+    assert searched.type == "tool_search_call"
+    assert (searched.execution, searched.arguments) == ("client", {"query": "files"})
+    found = {"type": "tool_search_output", "call_id": searched.call_id, "execution": "client", "tools": [TOOLS[1]]}
+    again: Any = [*said, searched.to_dict(), found]
+    (read,) = client.responses.create(model="claude", input=again).output
+    assert read.type == "function_call"
+    assert (read.name, read.namespace) == ("read", "mcp__files")
+    offered = [[tool["name"] for tool in request.json["tools"]] for request in stage["anthropic"].requests]
+    assert offered == [["apply_patch", "tool_search"], ["apply_patch", "tool_search", "mcp__files__read"]]

@@ -60,16 +60,16 @@ EMPTY: dict[str, Any] = {
     "stop_reason": None,
     "usage": {"input_tokens": 1, "output_tokens": 2},
 }
-ANSWER = {**EMPTY, "content": SAID, "stop_reason": "tool_use"}
+FOUND = [_call("t1", "tool_search", {"query": "mail"})]
 
 
 def _event(name: str, **members: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), json.dumps({"type": name, **members}).encode())
 
 
-def _streamed_answer() -> bytes:
+def _streamed_answer(said: list[dict[str, Any]]) -> bytes:
     events = [_event("message_start", message=EMPTY)]
-    for index, block in enumerate(SAID):
+    for index, block in enumerate(said):
         events.append(_event("content_block_start", index=index, content_block={**block, "input": {}}))
         for piece in json.dumps(block["input"]):
             delta = {"type": "input_json_delta", "partial_json": piece}
@@ -79,13 +79,14 @@ def _streamed_answer() -> bytes:
     return b"".join((*events, _event("message_stop")))
 
 
-def _answered(path: str, body: dict[str, Any]) -> tuple[UpstreamRequest, bytes]:
+def _answered(path: str, body: dict[str, Any], said: list[dict[str, Any]] = SAID) -> tuple[UpstreamRequest, bytes]:
     """What the provider was asked, and what the client gets."""
     chosen = _plan(path)
     request = chosen.translate_request(json.dumps({"model": "m", **body}).encode(), {})
     kind = "text/event-stream" if body.get("stream") else "application/json"
     translation = chosen.open_response(request, 200, {"content-type": kind}, CREATED)
-    answer = _streamed_answer() if body.get("stream") else json.dumps(ANSWER).encode()
+    whole = {**EMPTY, "content": said, "stop_reason": "tool_use"}
+    answer = _streamed_answer(said) if body.get("stream") else json.dumps(whole).encode()
     return request, translation.feed(answer) + translation.close()
 
 
@@ -173,6 +174,91 @@ def test_a_streaming_chat_client_gets_custom_calls() -> None:
 
     assert custom[0] == {"index": 0, "id": "t1", "type": "custom", "custom": {"name": "apply_patch", "input": ""}}
     assert "".join(piece["custom"]["input"] for piece in custom) == PATCH
+
+
+def test_a_clients_search_is_told_as_its_own_item() -> None:
+    tool = {"type": "tool_search", "execution": "client", "parameters": None}
+    _, whole = _answered("/v1/responses", {"input": "Go.", "tools": [tool]}, FOUND)
+    _, streamed = _answered("/v1/responses", {"input": "Go.", "tools": [tool], "stream": True}, FOUND)
+    events = [json.loads(frame.data) for frame in frames_of(streamed)]
+    of_call = [event for event in events if event.get("output_index") == 0]
+
+    (call,) = openai.types.responses.Response.model_validate_json(whole).output
+    assert isinstance(call, openai.types.responses.ResponseToolSearchCall)
+    assert (call.call_id, call.execution, call.arguments) == ("t1", "client", {"query": "mail"})
+    assert [event["type"] for event in of_call] == ["response.output_item.added", "response.output_item.done"]
+    assert of_call[0]["item"] == {**call.to_dict(), "arguments": {}, "status": "in_progress"}
+    assert of_call[1]["item"] == call.to_dict()
+
+
+def test_a_search_that_openai_runs_is_no_function() -> None:
+    request, _ = _answered("/v1/responses", {"input": "Go.", "tools": [{"type": "tool_search"}]})
+
+    assert "tools" not in json.loads(request.body)
+    assert [(loss.path, loss.action) for loss in request.losses] == [("tools[0]", "dropped")]
+
+
+def test_tools_said_on_the_way_are_offered_once_behind_those_at_the_top() -> None:
+    found: Any = {"type": "function", "name": "read", "parameters": None}
+    added = {"type": "additional_tools", "role": "developer", "tools": [TOOLS[0], found]}
+    searched: Any = [
+        {"type": "tool_search_call", "call_id": "t1", "execution": "client", "arguments": {"query": "files"}},
+        {"type": "tool_search_output", "call_id": "t1", "execution": "client", "tools": [found, TOOLS[2]]},
+    ]
+    request, _ = _answered(
+        "/v1/responses", {"input": [added, {"role": "user", "content": "Go."}, *searched], "tools": [TOOLS[2]]}
+    )
+    body = json.loads(request.body)
+
+    assert [tool["name"] for tool in body["tools"]] == ["shell", "apply_patch", "read"]
+    assert body["messages"][1]["content"] == [_call("t1", "tool_search", {"query": "files"})]
+    assert body["messages"][2]["content"][0]["content"] == "These tools can be called now: read, shell"
+
+
+def test_a_loss_names_the_place_of_its_tool() -> None:
+    request, _ = _answered("/v1/responses", {"input": "Go.", "tools": [*TOOLS[1:], {"type": "image_generation"}]})
+
+    assert [loss.path for loss in request.losses if loss.action == "dropped"] == ["tools[2]"]
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        {"type": "namespace", "name": "mcp__index"},
+        {"type": "function", "name": "search", "namespace": "mcp__index"},
+    ],
+)
+def test_tools_of_a_namespace_may_be_the_only_ones_allowed(allowed: dict[str, str]) -> None:
+    choice = {"type": "allowed_tools", "mode": "required", "tools": [allowed]}
+    request, _ = _answered("/v1/responses", {"input": "Go.", "tools": TOOLS, "tool_choice": choice})
+    body = json.loads(request.body)
+
+    assert [tool["name"] for tool in body["tools"]] == ["mcp__index__search"]
+    assert body["tool_choice"]["type"] == "any"
+
+
+def test_a_tool_of_a_namespace_is_chosen() -> None:
+    choice = {"type": "function", "name": "search", "namespace": "mcp__index"}
+    request, _ = _answered("/v1/responses", {"input": "Go.", "tools": TOOLS, "tool_choice": choice})
+
+    assert json.loads(request.body)["tool_choice"] == {"type": "tool", "name": "mcp__index__search"}
+
+
+@pytest.mark.parametrize(
+    ("item", "path"),
+    [
+        ({"type": "additional_tools", "tools": [{"type": "custom"}]}, "input[1].tools[0].name"),
+        ({"type": "additional_tools", "tools": [7]}, "input[1].tools[0]"),
+        ({"type": "tool_search_call", "execution": "client", "arguments": {}}, "input[1].call_id"),
+        ({"type": "function_call", "call_id": "a", "name": "b", "arguments": {}}, "input[1].arguments"),
+        ({"type": "compaction_trigger"}, "input[1]"),
+    ],
+)
+def test_wrong_items_are_refused_by_their_place(item: dict[str, Any], path: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        _answered("/v1/responses", {"input": [{"role": "user", "content": "Go."}, item]})
+
+    assert refused.value.path == path
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from headgate.llm.canonical import (
     Tool,
     ToolChoice,
     WebSearchTool,
+    tool_path,
 )
 from headgate.llm.capabilities import EFFORT_BUDGETS, ClaudeFacts, claude_facts
 from headgate.llm.dialects.anthropic import wire
@@ -111,12 +112,12 @@ def _encode_tools(
     for i, tool in enumerate(request.tools):
         if allowed and _name_of(tool) not in allowed:
             continue
-        encoded = _encode_tool(tool, f"tools[{i}]", (facts, target.host), losses)
+        encoded = _encode_tool(tool, tool_path(tool, i), (facts, target.host), losses)
         if encoded is not None:
             settings.tools.append(encoded)
         if isinstance(tool, FunctionTool) and provider_name(tool.name) != tool.name:
             settings.tool_names[provider_name(tool.name)] = tool.name
-            losses.append(Loss(f"tools[{i}].name", "emulated", "the name is not taken: called by a digest"))
+            losses.append(Loss(f"{tool_path(tool, i)}.name", "emulated", "the name is not taken: called by a digest"))
 
 
 def _name_of(tool: Tool) -> str:
@@ -151,7 +152,6 @@ def _encode_tool(tool: Tool, path: str, known: tuple[ClaudeFacts, HostName], los
                 cache_control=cache,
             )
         case WebSearchTool():
-            path = tool.path or path
             if facts.web_search and host is not HostName.BEDROCK:
                 return _encode_search(tool, path, losses)
             losses.append(Loss(path, "dropped", "this model, where it is hosted, does not search the web"))

@@ -11,7 +11,16 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-from headgate.llm.canonical import CachePoint, ChatRequest, FunctionTool, ResponseFormat, Sampling, Tool, ToolChoice
+from headgate.llm.canonical import (
+    CachePoint,
+    ChatRequest,
+    FunctionTool,
+    ResponseFormat,
+    Sampling,
+    Tool,
+    ToolChoice,
+    tool_path,
+)
 from headgate.llm.capabilities import ConverseFacts, claude_facts, converse_facts
 from headgate.llm.dialects.anthropic import settings as claude
 from headgate.llm.dialects.anthropic import wire as claude_wire
@@ -195,7 +204,7 @@ def _encode_tools(
             encoded = _tool(names.encode(tool.name), schema, tool.description or None, True if tool.strict else None)
             _add_tool(settings, encoded, tool.cache, facts, losses)
         elif not isinstance(tool, FunctionTool):
-            losses.append(Loss(f"tools[{i}]", "dropped", f"{_kind_of(tool)} is no tool of this dialect"))
+            losses.append(Loss(tool_path(tool, i), "dropped", f"{_kind_of(tool)} is no tool of this dialect"))
     if request.parallel_tool_calls is False and settings.tools:
         losses.append(Loss("parallel_tool_calls", "dropped", _UNKNOWN))
     if choice is not None:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 import msgspec
-from headgate.llm.canonical import ChatRequest, FunctionTool, OpaqueTool, WebSearchTool
+from headgate.llm.canonical import ChatRequest, FunctionTool, OpaqueTool, WebSearchTool, tool_path
 from headgate.llm.capabilities import EFFORT_BUDGETS, CohereFacts
 from headgate.llm.dialects.schema_description import described_schema
 from headgate.llm.losses import Loss
@@ -49,7 +49,7 @@ def _add_tools(body: Members, request: ChatRequest, losses: list[Loss]) -> None:
     tools: list[Members] = []
     strict: list[bool] = []
     for index, tool in enumerate(request.tools):
-        path = f"tools[{index}]"
+        path = tool_path(tool, index)
         match tool:
             case FunctionTool():
                 if allowed and tool.name not in allowed:
@@ -61,7 +61,7 @@ def _add_tools(body: Members, request: ChatRequest, losses: list[Loss]) -> None:
                 tools.append({"type": "function", "function": function})
                 strict.append(bool(tool.strict))
             case WebSearchTool():
-                losses.append(Loss(tool.path or path, "dropped", "this dialect has no web search"))
+                losses.append(Loss(path, "dropped", "this dialect has no web search"))
             case OpaqueTool():
                 losses.append(Loss(path, "dropped", f"{tool.kind} is a tool of {tool.dialect} only"))
     if tools:

@@ -17,6 +17,7 @@ from headgate.llm.canonical import (
     ResponseFormat,
     ToolChoice,
     WebSearchTool,
+    tool_path,
 )
 from headgate.llm.capabilities import EFFORT_BUDGETS, GeminiFacts
 from headgate.llm.dialects.dialect import Target
@@ -68,7 +69,7 @@ def add_tools(body: Members, request: ChatRequest, facts: GeminiFacts, losses: l
     searches: list[tuple[WebSearchTool, str]] = []
     renamed: dict[str, str] = {}
     for index, tool in enumerate(request.tools):
-        path = f"tools[{index}]"
+        path = tool_path(tool, index)
         match tool:
             case FunctionTool():
                 if allowed and tool.name not in allowed:
@@ -78,7 +79,7 @@ def add_tools(body: Members, request: ChatRequest, facts: GeminiFacts, losses: l
                     renamed[declarations[-1]["name"]] = tool.name
                     losses.append(Loss(f"{path}.name", "emulated", "this dialect refuses the name: called by a digest"))
             case WebSearchTool():
-                searches.append((tool, tool.path or path))
+                searches.append((tool, path))
             case OpaqueTool():
                 found = google_tool(tool)
                 if found is None:

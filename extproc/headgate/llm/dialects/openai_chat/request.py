@@ -391,7 +391,7 @@ def _tools(chat: wire.ChatBody, members: dict[str, msgspec.Raw]) -> tuple[tuple[
 def _custom_tool(tool: wire.CustomTool, path: str, stand_ins: StandIns) -> FunctionTool:
     rule = None if tool.format is None else tool.format.grammar
     grammar = ("", "") if rule is None else (rule.syntax, rule.definition)
-    stand_ins[tool.name] = StandIn(tool.name, freeform=True, grammar=bool(grammar[1]), path=path)
+    stand_ins[tool.name] = StandIn(tool.name, kind="custom", grammar=bool(grammar[1]), path=path)
     return freeform_function(tool.name, tool.description or "", grammar)
 
 

@@ -19,6 +19,7 @@ from headgate.llm.canonical import (
     Sampling,
     ToolChoice,
     WebSearchTool,
+    tool_path,
 )
 from headgate.llm.capabilities import EFFORT_BUDGETS, OpenAIFacts
 from headgate.llm.dialects.openai_chat.web_search import PATH, search_options
@@ -95,14 +96,14 @@ def add_tools(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: l
                 names.add(tool.name)
                 if provider_name(tool.name) != tool.name:
                     renamed[provider_name(tool.name)] = tool.name
-                    losses.append(Loss(f"tools[{index}].name", "emulated", RENAMED))
+                    losses.append(Loss(f"{tool_path(tool, index)}.name", "emulated", RENAMED))
                 tools.append(_function_tool(tool, facts))
             case OpaqueTool() if tool.dialect is DialectName.OPENAI_CHAT:
                 tools.append(tool.raw)
             case WebSearchTool():
-                _add_search(body, tool, tool.path or f"tools[{index}]", facts, losses)
+                _add_search(body, tool, tool_path(tool, index), facts, losses)
             case OpaqueTool():
-                losses.append(Loss(f"tools[{index}]", "dropped", f"this dialect has no tool {tool.kind}"))
+                losses.append(Loss(tool_path(tool, index), "dropped", f"this dialect has no tool {tool.kind}"))
             case _:
                 assert_never(tool)
     if tools:

@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -44,11 +45,11 @@ from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.dialects.openai_responses.echo import echo_of
 from headgate.llm.dialects.openai_responses.request_encoding import encode_request
 from headgate.llm.dialects.openai_responses.response import citation_of
-from headgate.llm.dialects.openai_responses.tools import ToolReader, needed, schema_of, tool_choice_of
+from headgate.llm.dialects.openai_responses.tools import TOOL_SEARCH, ToolReader, needed, schema_of, tool_choice_of
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName
-from headgate.llm.stand_ins import freeform_arguments, function_name
+from headgate.llm.stand_ins import found_tools, freeform_arguments, function_name
 from headgate.llm.strict import decode_strict, text_of
 from headgate.llm.unknown_members import decode_known
 
@@ -86,9 +87,10 @@ _MODELS_ITEMS: Final = frozenset(
         "mcp_approval_request",
         "mcp_call",
         "mcp_list_tools",
-        "tool_search_call",
         "web_search_call",
         "compaction",
+        "program",
+        "program_output",
     )
 )
 """Items that OpenAI's tools left in the conversation, on the model's side."""
@@ -102,7 +104,6 @@ _OTHERS_ITEMS: Final = frozenset(
         "computer_call_output",
         "mcp_approval_response",
         "shell_call_output",
-        "tool_search_output",
     )
 )
 """The same on the other side."""
@@ -114,23 +115,24 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     if not request.model:
         raise RequestError("must be given and not be empty", path="model", code="invalid_value")
     _refuse_what_is_elsewhere(request)
-    messages = _messages(request, members)
+    beyond: dict[str, msgspec.Raw] = {}
+    reader = ToolReader(beyond)
+    if request.tools:
+        reader.read(request.tools, wire.decode_raw_list(members["tools"]))
+    messages, updates = _messages(request, members, reader)
     if not messages:
         raise RequestError("must hold at least one item", path="input", code="invalid_value")
     if request.max_output_tokens is not None and request.max_output_tokens < 1:
         raise RequestError("must be at least 1", path="max_output_tokens", code="invalid_value")
     include = frozenset(request.include or ())
-    beyond: dict[str, msgspec.Raw] = {}
-    reader = ToolReader(beyond)
-    tools = tuple(reader.read(request.tools, wire.decode_raw_list(members["tools"]))) if request.tools else ()
     return ChatRequest(
         model=request.model,
         messages=messages,
-        tools=tools,
+        tools=tuple(reader.tools),
         stand_ins=reader.stand_ins,
-        tool_choice=tool_choice_of(request.tool_choice),
+        tool_choice=tool_choice_of(request.tool_choice, reader.stand_ins),
         parallel_tool_calls=request.parallel_tool_calls,
-        response_format=_response_format(request.text),
+        response_format=_response_format(updates.text or request.text),
         sampling=Sampling(
             temperature=request.temperature,
             top_p=request.top_p,
@@ -138,7 +140,7 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
             top_logprobs=request.top_logprobs or None,
         ),
         max_tokens=request.max_output_tokens,
-        reasoning=_reasoning(request.reasoning),
+        reasoning=_reasoning(request.reasoning, updates.effort),
         user=request.user or request.safety_identifier or "",
         service_tier=request.service_tier or "",
         stream=bool(request.stream),
@@ -189,7 +191,17 @@ def _extras(
 # --- input -----------------------------------------------------------------------------------------------------------
 
 
-def _messages(request: wire.Body, members: dict[str, msgspec.Raw]) -> tuple[Message, ...]:
+@dataclass(slots=True)
+class _Updates:
+    """What the last items that update the settings say."""
+
+    effort: str = ""
+    text: wire.TextConfig | None = None
+
+
+def _messages(
+    request: wire.Body, members: dict[str, msgspec.Raw], reader: ToolReader
+) -> tuple[tuple[Message, ...], _Updates]:
     result: list[Message] = []
     if request.instructions:
         result.append(Message("system", (TextPart(request.instructions),), path="instructions"))
@@ -199,22 +211,24 @@ def _messages(request: wire.Body, members: dict[str, msgspec.Raw]) -> tuple[Mess
     if isinstance(given, str):
         if given:
             result.append(Message("user", (TextPart(given),), path="input"))
-        return tuple(result) if given else ()
-    items = _Items(members, result)
+        return tuple(result) if given else (), _Updates()
+    items = _Items(members, result, reader)
     for index, item in enumerate(given):
         items.take(item, index)
     items.end_turn()
-    return tuple(result) if given else ()
+    return tuple(result) if given else (), items.updates
 
 
 class _Items:
     """Makes turns of items. Feed each in order, then `end_turn`."""
 
-    __slots__ = ("_members", "_parts", "_path", "_raws", "_result")
+    __slots__ = ("_members", "_parts", "_path", "_raws", "_reader", "_result", "updates")
 
-    def __init__(self, members: dict[str, msgspec.Raw], result: list[Message]) -> None:
+    def __init__(self, members: dict[str, msgspec.Raw], result: list[Message], reader: ToolReader) -> None:
         self._members = members
         self._result = result
+        self._reader = reader
+        self.updates = _Updates()
         self._raws: list[msgspec.Raw] | None = None
         self._parts: list[Part] = []
         """Of the model's turn so far."""
@@ -227,7 +241,7 @@ class _Items:
                 self._take_message(item, path)
             case "function_call":
                 name, call_id = needed(item.name, f"{path}.name"), needed(item.call_id, f"{path}.call_id")
-                arguments = item.arguments if item.arguments and item.arguments.strip() else "{}"
+                arguments = _arguments(item, path)
                 self._take_models(ToolCallPart(call_id, function_name(name, item.namespace), arguments), path)
             case "custom_tool_call":
                 name, call_id = needed(item.name, f"{path}.name"), needed(item.call_id, f"{path}.call_id")
@@ -247,8 +261,13 @@ class _Items:
             case "reasoning":
                 for part in _reasoning_parts(item, lambda: self._raw(index)):
                     self._take_models(part, path)
+            case "additional_tools" | "configuration_update" | "tool_search_call" | "tool_search_output":
+                self._take_setting(item, index, path)
             case "item_reference":
-                reason = "items are " + _ELSEWHERE + "send the item itself"
+                reason = "items are " + _ELSEWHERE + "send the item itself, as clients do who ask with `store: false`"
+                raise RequestError(reason, path=path, code="unsupported_parameter")
+            case "compaction_trigger":
+                reason = "OpenAI shortens conversations, this backend does not: send a shorter one"
                 raise RequestError(reason, path=path, code="unsupported_parameter")
             case kind if kind in _MODELS_ITEMS:
                 self._take_models(OpaquePart(NAME, kind, self._raw(index)), path)
@@ -256,6 +275,25 @@ class _Items:
                 self._take_others(OpaquePart(NAME, kind, self._raw(index)), path)
             case kind:
                 raise RequestError(f"no item is called {kind[:64]!r}", path=f"{path}.type", code="invalid_value")
+
+    def _take_setting(self, item: wire.Item, index: int, path: str) -> None:
+        """Items that say which tools there are, or change other settings."""
+        if item.type == "configuration_update":
+            self.updates.effort = (item.reasoning and item.reasoning.effort) or self.updates.effort
+            self.updates.text = item.text or self.updates.text
+        elif item.type == "additional_tools":
+            self._reader.add(item.tools or (), f"{path}.tools")
+        elif item.execution != "client":
+            part = OpaquePart(NAME, item.type or "", self._raw(index))
+            take = self._take_models if item.type == "tool_search_call" else self._take_others
+            take(part, path)
+        elif item.type == "tool_search_call":
+            call_id = needed(item.call_id, f"{path}.call_id")
+            self._take_models(ToolCallPart(call_id, TOOL_SEARCH, _search_arguments(item)), path)
+        else:
+            call_id = needed(item.call_id, f"{path}.call_id")
+            names = self._reader.add(item.tools or (), f"{path}.tools")
+            self._take_others(ToolResultPart(call_id, (TextPart(found_tools(names)),)), path)
 
     def end_turn(self) -> None:
         if self._parts:
@@ -290,6 +328,16 @@ class _Items:
         if self._raws is None:
             self._raws = wire.decode_raw_list(self._members["input"])
         return self._raws[index]
+
+
+def _arguments(item: wire.Item, path: str) -> str:
+    if isinstance(item.arguments, dict):
+        raise RequestError("expected `str | null`, got `object`", path=f"{path}.arguments", code="invalid_value")
+    return item.arguments if item.arguments and item.arguments.strip() else "{}"
+
+
+def _search_arguments(item: wire.Item) -> str:
+    return msgspec.json.encode(item.arguments).decode() if isinstance(item.arguments, dict) else item.arguments or "{}"
 
 
 def _reasoning_parts(item: wire.Item, raw: Callable[[], msgspec.Raw]) -> Sequence[Part]:
@@ -412,10 +460,9 @@ def _response_format(text: wire.TextConfig | None) -> ResponseFormat | None:
             raise RequestError(reason, path="text.format.type", code="invalid_value")
 
 
-def _reasoning(config: wire.ReasoningConfig | None) -> Reasoning | None:
-    if config is None:
+def _reasoning(config: wire.ReasoningConfig | None, updated_effort: str) -> Reasoning | None:
+    effort = updated_effort or (config.effort if config is not None else "") or ""
+    summary = config is not None and (config.summary or config.generate_summary)
+    if not (effort or summary):
         return None
-    summary = config.summary or config.generate_summary
-    if not (config.effort or summary):
-        return None
-    return Reasoning(effort=config.effort or "", display="summarized" if summary else "")
+    return Reasoning(effort=effort, display="summarized" if summary else "")

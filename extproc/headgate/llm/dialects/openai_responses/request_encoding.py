@@ -33,6 +33,7 @@ from headgate.llm.canonical import (
     ToolResultPart,
     UrlSource,
     WebSearchTool,
+    tool_path,
 )
 from headgate.llm.capabilities import OpenAIFacts, openai_facts
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
@@ -271,7 +272,7 @@ def _add_tools(body: Members, request: ChatRequest, losses: list[Loss]) -> dict[
     renamed: dict[str, str] = {}
     names: set[str] = set()
     for index, tool in enumerate(request.tools):
-        path = f"tools[{index}]"
+        path = tool_path(tool, index)
         match tool:
             case FunctionTool():
                 names.add(tool.name)
@@ -281,7 +282,7 @@ def _add_tools(body: Members, request: ChatRequest, losses: list[Loss]) -> dict[
                 tools.append(_function_tool(tool))
             case WebSearchTool():
                 names.add(WEB_SEARCH)
-                tools.append(_web_search(tool, tool.path or path, losses))
+                tools.append(_web_search(tool, path, losses))
             case OpaqueTool() if tool.dialect is NAME:
                 names.add(tool.kind)
                 tools.append(tool.raw)

@@ -209,6 +209,9 @@ class Call:
     tool: StandIn
 
 
+_CALL_PREFIXES: Final = {"function": "fc", "custom": "ctc", "tool_search": "tsc"}
+
+
 class ResponseHead:
     """What every response object of one answer says alike."""
 
@@ -234,7 +237,7 @@ class ResponseHead:
     def call_of(self, call_id: str, function: str, place: int) -> Call:
         """A call of a function, as a call of the client's tool."""
         tool = told_as(self._stand_ins, function)
-        return Call(self.item_id("ctc" if tool.freeform else "fc", place), call_id, tool)
+        return Call(self.item_id(_CALL_PREFIXES[tool.kind], place), call_id, tool)
 
     def response(
         self,
@@ -368,17 +371,22 @@ def message_item(item_id: str, content: Sequence[Members], status: str) -> bytes
 def call_item(call: Call, arguments: str, status: str) -> bytes:
     """A call. `arguments`: of the function; where it stands for a custom tool, its text is told."""
     tool = call.tool
-    item: Members = {
-        "id": call.item_id,
-        "type": "custom_tool_call" if tool.freeform else "function_call",
-        "status": status,
-        "call_id": call.call_id,
-        "name": tool.name,
-    }
+    kind = "custom_tool_call" if tool.freeform else f"{tool.kind}_call"
+    item: Members = {"id": call.item_id, "type": kind, "status": status, "call_id": call.call_id}
+    if tool.kind == "tool_search":
+        return _encode({**item, "execution": "client", "arguments": _object_of(arguments)})
+    item["name"] = tool.name
     if tool.namespace:
         item["namespace"] = tool.namespace
     item["input" if tool.freeform else "arguments"] = freeform_text(arguments) if tool.freeform else arguments
     return _encode(item)
+
+
+def _object_of(arguments: str) -> dict[str, msgspec.Raw]:
+    try:
+        return wire.decode_raw_object(arguments)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return {}
 
 
 def reasoning_item(item_id: str, text: str, encrypted: str) -> bytes:

@@ -415,8 +415,8 @@ class ResponsesStreamEncoder:
             return b""
         self._hold(event.text)
         call.arguments.append(event.text)
-        if call.called.tool.freeform:
-            return b""  # pieces of JSON are no pieces of the text
+        if call.called.tool.kind != "function":
+            return b""  # pieces of JSON are no pieces of a text, and those of a search have no event
         where = self._of_call(call) + b',"delta":' + _encode(event.text)
         return self._event("response.function_call_arguments.delta", where)
 
@@ -426,7 +426,9 @@ class ResponsesStreamEncoder:
             return b""
         arguments = "".join(call.arguments) or "{}"  # clients parse them: nothing at all is no JSON
         tool, where = call.called.tool, self._of_call(call)
-        if tool.freeform:
+        if tool.kind == "tool_search":
+            said = b""
+        elif tool.freeform:
             text = _encode(freeform_text(arguments))
             said = self._event("response.custom_tool_call_input.delta", where + b',"delta":' + text)
             said += self._event("response.custom_tool_call_input.done", where + b',"input":' + text)

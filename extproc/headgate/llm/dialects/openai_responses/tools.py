@@ -1,6 +1,8 @@
 """Tools of a Responses request, and the choice among them.
 
-A custom tool and the tools of a namespace become functions that stand for them (`stand_ins`).
+Tools are said at the top, or on the way, as items: a client adds some, or its search found them. All are offered from
+the start, in the order in which they are said. A custom tool, the tools of a namespace and a search that the client
+runs become functions that stand for them (`stand_ins`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,10 +23,12 @@ from headgate.llm.dialects.openai_chat.wire import present
 from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName
-from headgate.llm.stand_ins import freeform_function, function_name
+from headgate.llm.stand_ins import freeform_function, function_name, search_function
 from headgate.llm.unknown_members import decode_known
 
 _NAME: Final = DialectName.OPENAI_RESPONSES
+TOOL_SEARCH: Final = "tool_search"
+"""What the function of a client's search is called."""
 _WEB_SEARCH: Final = ("web_search", "web_search_preview")
 _TRUE: Final = msgspec.Raw(b"true")
 
@@ -32,25 +36,54 @@ _TRUE: Final = msgspec.Raw(b"true")
 class ToolReader:
     """Reads the tools of one request. What goes beyond the canonical model is put into `beyond`, by its path."""
 
-    __slots__ = ("_beyond", "stand_ins")
+    __slots__ = ("_beyond", "stand_ins", "tools")
 
     def __init__(self, beyond: dict[str, msgspec.Raw]) -> None:
         self._beyond = beyond
         self.stand_ins: StandIns = {}
+        self.tools: list[Tool] = []
 
-    def read(self, tools: Sequence[wire.Tool], raws: Sequence[msgspec.Raw]) -> Iterator[Tool]:
-        """`raws`: the same, as they were sent."""
+    def read(self, tools: Sequence[wire.Tool], raws: Sequence[msgspec.Raw]) -> None:
+        """The tools at the top. `raws`: the same, as they were sent."""
         for index, (tool, raw) in enumerate(zip(tools, raws, strict=True)):
-            path = f"tools[{index}]"
-            match tool.type:
-                case "function" | "custom":
-                    yield self._function(tool, path)
-                case "namespace":
-                    yield from self._namespace(tool, path)
-                case kind if kind.startswith(_WEB_SEARCH):
-                    yield _web_search(tool, raw, path)
-                case kind:
-                    yield OpaqueTool(_NAME, kind, raw)
+            self.tools.extend(self._read(tool, raw, f"tools[{index}]"))
+
+    def add(self, raws: Sequence[msgspec.Raw], path: str) -> list[str]:
+        """Tools of an item at a path, but those that are offered already; the names of all its functions."""
+        known = {tool.name for tool in self.tools if isinstance(tool, FunctionTool)}
+        names: list[str] = []
+        for index, raw in enumerate(raws):
+            place = f"{path}[{index}]"
+            for tool in self._read(self._decoded(raw, place), raw, place):
+                name = tool.name if isinstance(tool, FunctionTool) else ""
+                if name:
+                    names.append(name)
+                if name not in known:
+                    self.tools.append(tool)
+        return names
+
+    def _read(self, tool: wire.Tool, raw: msgspec.Raw, path: str) -> Iterator[Tool]:
+        match tool.type:
+            case "function" | "custom":
+                yield self._function(tool, path)
+            case "namespace":
+                yield from self._namespace(tool, path)
+            case "tool_search" if tool.execution == "client":
+                self.stand_ins[TOOL_SEARCH] = StandIn(TOOL_SEARCH, kind="tool_search", path=path)
+                parameters = schema_of(tool.parameters, f"{path}.parameters")
+                yield search_function(TOOL_SEARCH, tool.description or "", parameters)
+            case kind if kind.startswith(_WEB_SEARCH):
+                yield _web_search(tool, raw, path)
+            case kind:
+                yield OpaqueTool(_NAME, kind, raw, path)
+
+    def _decoded(self, raw: msgspec.Raw, path: str) -> wire.Tool:
+        try:
+            tool, unknown = decode_known(wire.TOOL_DECODER, raw, path)
+        except msgspec.DecodeError as error:
+            raise RequestError(f"must be a tool: {error}", path=path, code="invalid_value") from None
+        self._beyond.update(unknown)
+        return tool
 
     def _function(self, tool: wire.Tool, path: str, namespace: str = "", group: str = "") -> FunctionTool:
         """`group`: the path of the namespace."""
@@ -59,25 +92,21 @@ class ToolReader:
         self._beyond.update((f"{path}.{member}", _TRUE) for member in _beyond_functions(tool))
         if tool.type == "custom":
             rule = tool.format or wire.TextRule()
-            self.stand_ins[called] = StandIn(name, namespace, True, bool(rule.definition), path)
+            self.stand_ins[called] = StandIn(name, namespace, "custom", bool(rule.definition), path)
             return freeform_function(called, tool.description or "", (rule.syntax, rule.definition))
         if namespace:
             self.stand_ins[called] = StandIn(name, namespace, path=group)
         return FunctionTool(
-            called, tool.description or "", schema_of(tool.parameters, f"{path}.parameters"), tool.strict
+            called, tool.description or "", schema_of(tool.parameters, f"{path}.parameters"), tool.strict, path=path
         )
 
     def _namespace(self, tool: wire.Tool, path: str) -> Iterator[FunctionTool]:
         namespace = needed(tool.name, f"{path}.name")
         for index, raw in enumerate(tool.tools or ()):
             place = f"{path}.tools[{index}]"
-            try:
-                inner, unknown = decode_known(wire.TOOL_DECODER, raw, place)
-            except msgspec.DecodeError as error:
-                raise RequestError(f"must be a tool: {error}", path=place, code="invalid_value") from None
+            inner = self._decoded(raw, place)
             if inner.type not in ("function", "custom"):
                 raise RequestError("must be function or custom", path=f"{place}.type", code="invalid_value")
-            self._beyond.update(unknown)
             yield self._function(inner, place, namespace, path)
 
 
@@ -108,6 +137,7 @@ def _web_search(tool: wire.Tool, raw: msgspec.Raw, path: str) -> WebSearchTool:
         location=location,
         dialect=_NAME,
         raw=raw,
+        path=path,
     )
 
 
@@ -118,8 +148,8 @@ _MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
 }
 
 
-def tool_choice_of(choice: str | wire.ToolChoiceObject | None) -> ToolChoice | None:
-    """The choice in canonical terms."""
+def tool_choice_of(choice: str | wire.ToolChoiceObject | None, stand_ins: StandIns) -> ToolChoice | None:
+    """The choice in canonical terms. A namespace among the tools that are allowed is all of its functions."""
     if choice is None:
         return None
     if isinstance(choice, str):
@@ -131,12 +161,19 @@ def tool_choice_of(choice: str | wire.ToolChoiceObject | None) -> ToolChoice | N
     if choice.type == "allowed_tools":
         if choice.mode not in ("auto", "required"):
             raise RequestError("must be auto or required", path="tool_choice.mode", code="invalid_value")
-        allowed = tuple(tool.name or tool.type for tool in choice.tools or ())
+        allowed = tuple(name for tool in choice.tools or () for name in _functions_of(tool, stand_ins))
         return ToolChoice(_MODES[choice.mode], allowed=allowed)
     if choice.type in ("function", "custom"):
-        return ToolChoice("named", needed(choice.name, "tool_choice.name"))
+        return ToolChoice("named", function_name(needed(choice.name, "tool_choice.name"), choice.namespace))
     # A tool that the provider runs is named by its type.
     return ToolChoice("named", _WEB_SEARCH[0] if choice.type.startswith(_WEB_SEARCH) else choice.type)
+
+
+def _functions_of(tool: wire.NamedTool, stand_ins: StandIns) -> Iterator[str]:
+    if tool.type == "namespace":
+        yield from (called for called, stood_for in stand_ins.items() if stood_for.namespace == tool.name)
+    else:
+        yield function_name(tool.name or tool.type, tool.namespace)
 
 
 def needed(value: str | None, path: str) -> str:

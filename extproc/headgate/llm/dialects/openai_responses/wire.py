@@ -54,6 +54,25 @@ class ReasoningText(Told, frozen=True):
     type: str = ""
 
 
+class TextFormat(Told, frozen=True):
+    type: str
+    name: str | None = None
+    description: str | None = None
+    schema: msgspec.Raw = ABSENT
+    strict: bool | None = None
+
+
+class TextConfig(Told, frozen=True):
+    format: TextFormat | None = None
+    verbosity: str | None = None
+
+
+class ReasoningConfig(Told, frozen=True):
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None
+
+
 class Item(Told, frozen=True):
     """An item of the conversation, whatever its type. A message needs none."""
 
@@ -64,6 +83,10 @@ class Item(Told, frozen=True):
         "local_shell_call",
         "reasoning",
         "item_reference",
+        "additional_tools",
+        "configuration_update",
+        "tool_search_call",
+        "tool_search_output",
     )
 
     type: str | None = None
@@ -73,7 +96,8 @@ class Item(Told, frozen=True):
     call_id: str | None = None
     name: str | None = None
     namespace: str | None = None
-    arguments: str | None = None
+    arguments: str | dict[str, msgspec.Raw] | None = None
+    """Text; of a search for tools an object."""
     input: str | None = None
     """Of a custom tool's call."""
     action: msgspec.Raw = ABSENT
@@ -81,6 +105,13 @@ class Item(Told, frozen=True):
     output: msgspec.Raw = ABSENT
     summary: list[ReasoningText] | None = None
     encrypted_content: str | None = None
+    tools: list[msgspec.Raw] | None = None
+    """That were added, or found."""
+    execution: str | None = None
+    """Of a search for tools: who runs it, `server` or `client`."""
+    reasoning: ReasoningConfig | None = None
+    """This and `text`: of an update."""
+    text: TextConfig | None = None
     status: str | None = None
     """This and what follows: OpenAI's words on an item of an answer, which come back with it and ask for nothing."""
     phase: str | None = None
@@ -108,7 +139,7 @@ class TextRule(Told, frozen=True):
 
 
 class Tool(Told, frozen=True):
-    kinds: ClassVar = ("function", "web_search", "custom", "namespace")
+    kinds: ClassVar = ("function", "web_search", "custom", "namespace", "tool_search")
 
     type: str
     name: str | None = None
@@ -119,6 +150,8 @@ class Tool(Told, frozen=True):
     """Of a custom tool."""
     tools: list[msgspec.Raw] | None = None
     """Of a namespace."""
+    execution: str | None = None
+    """Of a search for tools: who runs it."""
     async_: bool | None = msgspec.field(default=None, name="async")
     allowed_callers: list[str] | None = None
     defer_loading: bool | None = None
@@ -132,32 +165,15 @@ class Tool(Told, frozen=True):
 class NamedTool(Told, frozen=True):
     type: str = "function"
     name: str | None = None
+    namespace: str | None = None
 
 
 class ToolChoiceObject(Told, frozen=True):
     type: str
     name: str | None = None
+    namespace: str | None = None
     mode: str | None = None
     tools: list[NamedTool] | None = None
-
-
-class TextFormat(Told, frozen=True):
-    type: str
-    name: str | None = None
-    description: str | None = None
-    schema: msgspec.Raw = ABSENT
-    strict: bool | None = None
-
-
-class TextConfig(Told, frozen=True):
-    format: TextFormat | None = None
-    verbosity: str | None = None
-
-
-class ReasoningConfig(Told, frozen=True):
-    effort: str | None = None
-    summary: str | None = None
-    generate_summary: str | None = None
 
 
 class Body(msgspec.Struct, frozen=True):
