@@ -98,6 +98,9 @@ LOCAL_SHELL: Final = "local_shell"
 """What calls of that tool of OpenAI's are called where they must be calls of a function: their results may come as
 results of functions."""
 
+_SEALED: Final = "gAAAA"
+"""How everything begins that OpenAI has encrypted."""
+
 _OTHERS_ITEMS: Final = frozenset(
     (
         "apply_patch_call_output",
@@ -239,6 +242,8 @@ class _Items:
         match item.type:
             case None | "message":
                 self._take_message(item, path)
+            case "agent_message":
+                self._take_agents_message(item, path)
             case "function_call":
                 name, call_id = needed(item.name, f"{path}.name"), needed(item.call_id, f"{path}.call_id")
                 arguments = _arguments(item, path)
@@ -315,6 +320,12 @@ class _Items:
         self.end_turn()
         self._result.append(Message(role, tuple(parts), path=path))
 
+    def _take_agents_message(self, item: wire.Item, path: str) -> None:
+        """What another agent of the client's says: to the model, words of its user."""
+        self.end_turn()
+        parts = _content(item.content or "", f"{path}.content", "user")
+        self._result.append(Message("user", tuple(parts), path=path))
+
     def _take_models(self, part: Part, path: str) -> None:
         if not self._parts:
             self._path = path
@@ -362,6 +373,9 @@ def _part(part: wire.ContentPart, path: str, role: Role) -> Part:
         case "input_text" | "output_text" | "text":
             citations = tuple(citation_of(each) for each in part.annotations) if part.annotations else ()
             return TextPart(_text(part, path), _marked(part), citations)
+        case "encrypted_content" if role == "user":
+            text = part.encrypted_content or ""
+            return OpaquePart(NAME, part.type) if text.startswith(_SEALED) else TextPart(text)
         case "refusal" if role == "assistant":
             return RefusalPart(part.refusal or "")
         case "input_image" | "input_file" | "input_audio" if role != "assistant":

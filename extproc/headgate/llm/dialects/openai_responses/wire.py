@@ -44,6 +44,8 @@ class ContentPart(Told, frozen=True):
     filename: str | None = None
     input_audio: InputAudio | None = None
     prompt_cache_breakpoint: CacheBreakpoint | None = None
+    encrypted_content: str | None = None
+    """Of what an agent says to another: an argument that OpenAI seals, and others say as it is."""
     annotations: list[Annotation] | None = None
     """This and what follows: of the model's own text, sent back."""
     logprobs: msgspec.Raw = ABSENT
@@ -84,6 +86,7 @@ class Item(Told, frozen=True):
         "reasoning",
         "item_reference",
         "additional_tools",
+        "agent_message",
         "configuration_update",
         "tool_search_call",
         "tool_search_output",
@@ -92,6 +95,9 @@ class Item(Told, frozen=True):
     type: str | None = None
     id: str | None = None
     role: str | None = None
+    author: str | None = None
+    """Of what an agent says to another, as `recipient`: its text names both."""
+    recipient: str | None = None
     content: str | list[ContentPart] | None = None
     call_id: str | None = None
     name: str | None = None
