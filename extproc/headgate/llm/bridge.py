@@ -7,9 +7,9 @@ type. Once bytes of a stream have gone out, every failure is the client's dialec
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
+import msgspec
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
 from headgate.llm.answer_losses import losses_of
@@ -98,7 +98,9 @@ class BridgePlan:
         path = path_facts(self.endpoint, headers.get(header_names.ORIGINAL_PATH) or headers.get(":path", ""))
         request = self._client.decode_request(body, path)
         if self._reasoning is not None and reasons_with_tools(request, facts):
-            return replace(self._reasoning._encoded(request, path, len(body), headers), asked=self._reasoning)
+            return msgspec.structs.replace(
+                self._reasoning._encoded(request, path, len(body), headers), asked=self._reasoning
+            )
         return self._encoded(request, path, len(body), headers)
 
     def _encoded(self, request: ChatRequest, path: PathFacts, size: int, headers: Mapping[str, str]) -> UpstreamRequest:
@@ -143,7 +145,7 @@ class BridgePlan:
     ) -> ResponseTranslation:
         """See `exchange.Plan`."""
         if isinstance(request.asked, BridgePlan):
-            return request.asked.open_response(replace(request, asked=None), status, headers, created)
+            return request.asked.open_response(msgspec.structs.replace(request, asked=None), status, headers, created)
         if not (200 <= status < 300 or 400 <= status < 600):
             # A redirection would send the client, with its prompt, where a provider says.
             raise UpstreamError(f"the provider answered {status}, which no API answers")

@@ -57,9 +57,9 @@ class PathFacts:
 NO_PATH: Final = PathFacts()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
-    """A path we serve.
+    """A path we serve. Equal to itself alone: there is one of each, and plans are looked up by it.
 
     The model is in the path where `path` holds `{model}`; else it is the JSON member or form field `model`, or there is
     none where `body` is `NONE`.

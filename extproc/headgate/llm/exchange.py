@@ -2,11 +2,11 @@
 answer."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import msgspec
 from headgate.contract.facts import BackendFacts
-from headgate.llm.canonical import ChatRequest, Sampling, StandIn, StandIns
+from headgate.llm.canonical import ChatRequest, Sampling, StandIns
 from headgate.llm.dialects.dialect import NO_MEMO, Memo
 from headgate.llm.endpoints import NO_PATH, Endpoint, PathFacts
 from headgate.llm.losses import Loss
@@ -16,16 +16,14 @@ from headgate.llm.usage import Usage
 Lane = Literal["relay", "bridge"]
 
 
-@dataclass(frozen=True, slots=True)
-class LocalCount:
+class LocalCount(msgspec.Struct, frozen=True, gc=False):
     """Nothing is sent: the shell counts this prompt for the request model, and the client gets `answer` of it."""
 
     chat: ChatRequest
     answer: Callable[[int], bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the provider gets. `headers` are set, `remove_headers` removed; `content-length` is the shell's."""
 
     path: str
@@ -41,7 +39,7 @@ class UpstreamRequest:
     client_path: PathFacts = NO_PATH
     echo: bytes = b""
     """What the client's dialect repeats of its request in the answer."""
-    stand_ins: StandIns = field(default_factory=dict[str, StandIn])
+    stand_ins: StandIns = {}
     """`ChatRequest.stand_ins`."""
     asked: object = None
     """For the plan that made it: an operation's canonical request, or of a chat the plan that took it over."""

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 from headgate.runtime.http2 import frames
-from headgate.runtime.http2.frames import ErrorCode, FrameType, GrpcStatus, Setting
+from headgate.runtime.http2.frames import ErrorCode, FrameType, GrpcStatus, Setting, message_header
 from headgate.runtime.http2.header_blocks import HeaderBlockError, HeaderDecoder
 
 HEADER_LIST_BYTES_MAX: Final = 256 * 1024
@@ -31,8 +31,15 @@ MEMO_MAX: Final = 1024
 MEMO_BLOCK_BYTES_MAX: Final = 4096
 """Of a block to remember: clients' paths travel in headers, and may be 60 KB each."""
 
+# As plain names of this module: frames are many, and looking into a module or an enum is not free. DATA is 0.
 _HEADERS: Final = int(FrameType.HEADERS)
-"""As a plain number: a lookup in an enum is not free, and frames are many. DATA is 0."""
+_HEADER_BYTES: Final = frames.FRAME_HEADER_BYTES
+_PREFIX_BYTES: Final = frames.MESSAGE_PREFIX.size
+_STREAM_ID_MAX: Final = frames.STREAM_ID_MAX
+_TOO_LARGE: Final = (frames.FRAME_BYTES_MAX + 1) << 8
+"""The least that a header begins with of a frame that is longer than we take."""
+_unpack_header: Final = frames.HEADER.unpack_from
+_unpack_prefix: Final = frames.MESSAGE_PREFIX.unpack_from
 
 _REPLENISH_AT: Final = 2**29
 """Consumed bytes after which a window is filled up again."""
@@ -152,25 +159,24 @@ class Connection:
             data = self._input + data
         events: list[Event] = []
         position, size = 0, len(data)
-        unpack = frames.HEADER.unpack_from
-        while size - position >= frames.FRAME_HEADER_BYTES:
-            high, low, kind, flags, stream_id = unpack(data, position)
-            length = high << 8 | low
-            if length > frames.FRAME_BYTES_MAX:
-                raise self._failure(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
-            start = position + frames.FRAME_HEADER_BYTES
-            end = start + length
-            if end > size:
+        while size - position >= _HEADER_BYTES:
+            sized, flags, stream_id = _unpack_header(data, position)
+            if sized >= _TOO_LARGE:
+                raise self._failure(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {sized >> 8} bytes")
+            start = position + _HEADER_BYTES
+            position = start + (sized >> 8)
+            if position > size:
+                position = start - _HEADER_BYTES
                 break
-            stream_id &= frames.STREAM_ID_MAX
-            payload = data[start:end]
+            kind = sized & 0xFF
+            stream_id &= _STREAM_ID_MAX
+            payload = data[start:position]
             if self._block is not None or kind > _HEADERS:
                 self._on_frame(kind, flags, stream_id, payload, events)
             elif kind == _HEADERS:
                 self._on_headers(flags, stream_id, payload, events)
             else:
                 self._on_data(flags, stream_id, payload, events)
-            position = end
         self._input = data[position:] if position < size else b""
         return events
 
@@ -239,22 +245,20 @@ class Connection:
                 return True
             payload = b"".join(stream.gathered)
             stream.gathered = None
-        prefix = frames.MESSAGE_PREFIX
-        position, size = 0, len(payload)
-        while True:
             stream.needed = -1
-            if size - position < prefix.size:
-                break
-            compressed, length = prefix.unpack_from(payload, position)
+        position, size = 0, len(payload)
+        while size - position >= _PREFIX_BYTES:
+            compressed, length = _unpack_prefix(payload, position)
             if compressed:
                 return self._refuse(stream_id, GrpcStatus.UNIMPLEMENTED, "messages must not be compressed", events)
             if length > self._message_bytes_max:
                 return self._refuse(stream_id, GrpcStatus.RESOURCE_EXHAUSTED, "the message is too large", events)
-            end = position + prefix.size + length
+            start = position + _PREFIX_BYTES
+            end = start + length
             if end > size:
                 stream.needed = end - position
                 break
-            events.append(Message(stream_id, payload[position + prefix.size : end]))
+            events.append(Message(stream_id, payload[start:end]))
             position = end
         if position < size:
             rest = payload[position:] if position else payload
@@ -376,12 +380,12 @@ class Connection:
             return
         if not stream.headers_sent:
             self._send_response_headers(stream_id, stream)
-        size = len(data) + frames.MESSAGE_PREFIX.size
+        size = len(data) + _PREFIX_BYTES
         fits = size <= stream.send_window and size <= self._send_window and size <= self._frame_bytes_max
         if fits and stream.pending is None:
             stream.send_window -= size
             self._send_window -= size
-            self._output += (frames.message_header(stream_id, len(data)), data)
+            self._output += (message_header(stream_id, len(data)), data)
             return
         if stream.pending is None:
             stream.pending = deque()

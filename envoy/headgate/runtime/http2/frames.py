@@ -69,8 +69,8 @@ class GrpcStatus(IntEnum):
     UNAVAILABLE = 14
 
 
-HEADER: Final = Struct(">HBBBI")
-"""Of a frame: length (16 bits and 8), kind, flags, stream."""
+HEADER: Final = Struct(">IBI")
+"""Of a frame: length (24 bits) and kind (8), flags, stream."""
 _SETTING: Final = Struct(">HI")
 _U32: Final = Struct(">I")
 _GOAWAY: Final = Struct(">II")
@@ -78,7 +78,7 @@ _GOAWAY: Final = Struct(">II")
 
 def frame_header(kind: int, flags: int, stream_id: int, length: int) -> bytes:
     """The nine bytes before a payload."""
-    return HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id)
+    return HEADER.pack(length << 8 | kind, flags, stream_id)
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
@@ -145,13 +145,13 @@ def trailers(status: GrpcStatus, message: str) -> bytes:
 
 OK_TRAILERS: Final = trailers(GrpcStatus.OK, "")
 
-_DATA: Final = Struct(">HBBBIBI")
+_DATA: Final = Struct(">IBIBI")
+_PREFIX_BYTES: Final = MESSAGE_PREFIX.size
 
 
 def message_header(stream_id: int, size: int) -> bytes:
     """What comes before a message of this size that leaves in one DATA frame: frame header and gRPC's prefix."""
-    length = size + MESSAGE_PREFIX.size
-    return _DATA.pack(length >> 8, length & 0xFF, 0, 0, stream_id, 0, size)
+    return _DATA.pack(size + _PREFIX_BYTES << 8, 0, stream_id, 0, size)
 
 
 # A frame's header up to the stream, for blocks that are always the same.

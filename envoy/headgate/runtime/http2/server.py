@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from headgate.runtime.addresses import MESSAGE_BYTES_MAX, AddressInUseError
-from headgate.runtime.http2.connection import Cancelled, Connection, ConnectionFailedError, HalfClosed, Message, Opened
+from headgate.runtime.http2.connection import Connection, ConnectionFailedError, HalfClosed, Message, Opened
 from headgate.runtime.http2.frames import GrpcStatus
 from headgate.runtime.logging import event_log
 
@@ -112,13 +112,14 @@ class _Link(asyncio.Protocol):
         self._reading = True
         try:
             for event in self._connection.receive(data):
-                match event:
-                    case Message() | HalfClosed():
-                        self._step(event)
-                    case Opened():
-                        self._open(event)
-                    case Cancelled():
-                        self.ended(event.stream_id)
+                if type(event) is Message:  # first: most events are
+                    self._step(event.stream_id, event.data)
+                elif type(event) is Opened:
+                    self._open(event)
+                elif type(event) is HalfClosed:
+                    self._step(event.stream_id, None)
+                else:
+                    self.ended(event.stream_id)
         except ConnectionFailedError as failure:
             log.warning("connection_failed", reason=str(failure))
             self.close()
@@ -181,19 +182,20 @@ class _Link(asyncio.Protocol):
             log.exception("call_failed", path=path)
             self._connection.send_end(stream_id, GrpcStatus.INTERNAL, "internal error")
 
-    def _step(self, event: Message | HalfClosed) -> None:
-        call = self._calls.get(event.stream_id)
+    def _step(self, stream_id: int, message: bytes | None) -> None:
+        """A message, or None for the client's end."""
+        call = self._calls.get(stream_id)
         if call is None:
             return
         try:
-            if isinstance(event, Message):
-                call.receive(event.data)
+            if message is not None:
+                call.receive(message)
             else:
                 call.half_closed()
         except Exception:  # the server's boundary: a bug must cost one call only
             log.exception("call_failed")
-            self._connection.send_end(event.stream_id, GrpcStatus.INTERNAL, "internal error")
-            self.ended(event.stream_id)
+            self._connection.send_end(stream_id, GrpcStatus.INTERNAL, "internal error")
+            self.ended(stream_id)
 
     def _flush(self) -> None:
         self._flush_scheduled = False

@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 from headgate.contract.facts import ModelRow
 from headgate.llm.answer_losses import Matter, Unsaid
-from headgate.llm.canonical import ChatRequest, ChatResponse, StandIn, StandIns, StreamEvent
+from headgate.llm.canonical import ChatRequest, ChatResponse, StandIns, StreamEvent
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import ErrorDetail
 from headgate.llm.framing.frame import Frame, FrameDecoder
@@ -22,8 +22,7 @@ from headgate.llm.names import DialectName, HostName
 from headgate.llm.vendors import UNKNOWN, Vendor
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, gc=False):
     """Whom a request is written for."""
 
     model: str
@@ -69,15 +68,13 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
 NO_MEMO = Memo()
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedRequest:
+class EncodedRequest(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     memo: Memo = NO_MEMO
     losses: Sequence[Loss] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyContext:
+class ReplyContext(msgspec.Struct, frozen=True, gc=False):
     """What the client's side of an answer needs beyond the answer."""
 
     model: str
@@ -91,7 +88,7 @@ class ReplyContext:
     """What the client's path said."""
     echo: bytes = b""
     """`ChatRequest.echo` of the client's dialect."""
-    stand_ins: StandIns = field(default_factory=dict[str, StandIn])
+    stand_ins: StandIns = {}
     """`ChatRequest.stand_ins`: calls of these are told as calls of what they stand for."""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+import msgspec
 from headgate.contract.facts import BackendFacts
 from headgate.llm.endpoints import Endpoint
 from headgate.llm.errors import ErrorDetail
@@ -11,13 +12,12 @@ from headgate.llm.framing.frame import FrameDecoder
 from headgate.llm.names import DialectName, HostName
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """What a placement depends on besides endpoint and facts. `model` is the request model, not encoded."""
 
     model: str
     stream: bool = False
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = {}
     """The client's, lower case: some hosts take in the body what a dialect says in headers."""
 
     @property

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Generic, Protocol, TypeVar
 
+import msgspec
 from headgate.llm.dialects.dialect import Target
 from headgate.llm.endpoints import Endpoint, PathFacts
 from headgate.llm.errors import RequestError, UnsupportedTranslation
@@ -42,8 +43,7 @@ Q = TypeVar("Q", bound=CanonicalRequest)
 A = TypeVar("A", bound=CanonicalAnswer)
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedOperation:
+class EncodedOperation(msgspec.Struct, frozen=True, gc=False):
     """What a provider gets. `endpoint` is where: a dialect may have several ways to ask for one thing."""
 
     endpoint: Endpoint

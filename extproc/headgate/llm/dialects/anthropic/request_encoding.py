@@ -7,7 +7,6 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, TypeAlias, assert_never
 
@@ -139,14 +138,13 @@ PDF: Final = "application/pdf"
 TEXT_TYPES: Final = frozenset(("text/plain", "text/markdown", "text/csv", "text/html", "application/json"))
 
 
-@dataclass(slots=True)
-class _Turns:
+class _Turns(msgspec.Struct, gc=False):
     """Collects messages into the API's shape. Feed every message in order, then read `result`."""
 
     losses: list[Loss]
-    system: list[wire.TextBlock] = field(default_factory=list[wire.TextBlock])
-    turns: list[tuple[str, list[wire.Block]]] = field(default_factory=list[tuple[str, list[wire.Block]]])
-    calls: dict[str, None] = field(default_factory=dict[str, None])
+    system: list[wire.TextBlock] = []
+    turns: list[tuple[str, list[wire.Block]]] = []
+    calls: dict[str, None] = {}
     """Names of the tools that the history calls, in order."""
 
     def take(self, message: Message) -> None:

@@ -5,7 +5,6 @@ first in their turn, document names of few characters and no two alike, a text b
 """
 
 import re
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, assert_never
 
@@ -93,8 +92,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     return EncodedRequest(_ENCODER.encode(body), memo, losses)
 
 
-@dataclass(slots=True)
-class _Turns:
+class _Turns(msgspec.Struct, gc=False):
     """Collects messages into the service's shape. Feed every message in order, then read `result`."""
 
     losses: list[Loss]
@@ -102,11 +100,11 @@ class _Turns:
     cache_points: frozenset[str]
     cites: bool
     """The model cites documents."""
-    system: list[wire.SystemBlock] = field(default_factory=list[wire.SystemBlock])
-    turns: list[tuple[str, list[wire.ContentBlock]]] = field(default_factory=list[tuple[str, list[wire.ContentBlock]]])
-    calls: dict[str, None] = field(default_factory=dict[str, None])
+    system: list[wire.SystemBlock] = []
+    turns: list[tuple[str, list[wire.ContentBlock]]] = []
+    calls: dict[str, None] = {}
     """Names of the tools that the history calls, in order, as the client knows them."""
-    documents: dict[str, int] = field(default_factory=dict[str, int])
+    documents: dict[str, int] = {}
     """How often a document's name came."""
 
     def take(self, message: Message) -> None:

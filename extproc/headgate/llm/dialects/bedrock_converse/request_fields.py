@@ -1,7 +1,6 @@
 """`additionalModelRequestFields`: what models behind Converse take beyond its own members, as far as other dialects
 know it too."""
 
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import msgspec
@@ -12,13 +11,12 @@ from headgate.llm.unknown_members import Found, Told, decode_known
 PATH: Final = "additionalModelRequestFields"
 
 
-@dataclass(slots=True)
-class Fields:
+class Fields(msgspec.Struct, gc=False):
     """What the additional fields say."""
 
     reasoning: Reasoning | None = None
     top_k: int | None = None
-    beyond: dict[str, msgspec.Raw] = field(default_factory=dict[str, msgspec.Raw])
+    beyond: dict[str, msgspec.Raw] = {}
     """What no other dialect knows, by JSON path."""
 
 

@@ -6,7 +6,6 @@ dialect; what Converse has no member for goes into `additionalModelRequestFields
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -56,17 +55,16 @@ class ToolNames:
         return sent
 
 
-@dataclass(slots=True)
-class Settings:
+class Settings(msgspec.Struct, gc=False):
     """The members of a wire request that are not turns."""
 
-    tools: list[wire.Tool] = field(default_factory=list[wire.Tool])
+    tools: list[wire.Tool] = []
     tool_choice: wire.ToolChoice | None = None
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
-    stop: list[str] = field(default_factory=list[str])
-    fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    stop: list[str] = []
+    fields: dict[str, Any] = {}
     """`additionalModelRequestFields`."""
     response_paths: list[str] | None = None
     output: wire.OutputConfig | None = None

@@ -9,7 +9,6 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import msgspec
@@ -158,14 +157,13 @@ _ROLES: Final[dict[str | None, Role]] = {
 }
 
 
-@dataclass(slots=True)
-class _Turns:
+class _Turns(msgspec.Struct, gc=False):
     """Collects contents into messages. Feed every content in order, then read `messages`."""
 
     beyond: Beyond
-    turns: list[tuple[Role, str, list[Part]]] = field(default_factory=list[tuple[Role, str, list[Part]]])
+    turns: list[tuple[Role, str, list[Part]]] = []
     """Role, path, parts."""
-    calls: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    calls: list[tuple[str, str]] = []
     """Id and name of the calls that have no response yet."""
 
     def take(self, content: wire.Content, index: int) -> None:
