@@ -67,12 +67,7 @@ class Exchange:
             self.crashes += 1
             log.exception("session_crashed", session=type(session).__name__, at=type(event).__name__)
             actions = session.crash(event)
-        if len(actions) == 1 and not isinstance(actions[0], CountPrompt):
-            return (encode(actions[0]),)
-        replies: list[bytes] = []
-        for action in actions:
-            if isinstance(action, CountPrompt):
-                self.pending_count = action
-            else:
-                replies.append(encode(action))
-        return replies
+        if actions and type(actions[-1]) is CountPrompt:
+            self.pending_count = actions[-1]
+            actions = actions[:-1]
+        return tuple(map(encode, actions))

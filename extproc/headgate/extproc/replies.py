@@ -12,9 +12,7 @@ from typing import Final
 from headgate.extproc.events import Action, Change, Chunk, Continue, Headers, Namespaces, Phase, Reject, Value
 
 KEPT_MAX: Final = 4096
-"""Encoded headers, names and beginnings of chunks kept, of each kind."""
-KEPT_CHARACTERS_MAX: Final = 256
-"""Of a value to keep: clients choose model names."""
+"""Encoded names, and beginnings of what has a name and a length, kept, of each kind."""
 
 # Tags: field number and wire type (2: length-delimited). The names are those of external_processor.proto.
 _STATUS_CONTINUE_AND_REPLACE: Final = b"\x08\x01"  # CommonResponse.status
@@ -41,19 +39,20 @@ _SECOND: Final = b"\x12"
 _THIRD: Final = b"\x1a"
 
 _PHASES: Final = {phase: bytes((phase << 3 | 2,)) for phase in Phase}
-_LENGTHS: Final = tuple(bytes((length,)) for length in range(128))
 _NUMBER: Final = b"\x11"  # Value.number_value
+_TEXT: Final = b"\x1a"  # Value.string_value
 _STRUCT: Final = b"\x2a"  # Value.struct_value
-_DOUBLE: Final = Struct("<d")
+_LIST: Final = b"\x32"  # Value.list_value
+_pack_double: Final = Struct("<d").pack
 
 
 def encode(action: Action) -> bytes:
     """One `ProcessingResponse`; `CountPrompt` is no message and must not come here."""
+    if type(action) is Chunk:
+        return _encode_chunk(action)
+    if type(action) is Change:
+        return _encode_change(action)
     match action:
-        case Chunk():
-            return _encode_chunk(action)
-        case Change():
-            return _encode_change(action)
         case Continue():
             return _CONTINUE[action.phase]
         case Reject():
@@ -62,12 +61,12 @@ def encode(action: Action) -> bytes:
             raise AssertionError(f"not for Envoy: {type(action).__name__}")
 
 
-def _length(size: int) -> bytes:
+def length(size: int) -> bytes:
     """A length, or another number, as a varint."""
-    if size < 128:
-        return _LENGTHS[size]
-    if size < 16_384:
-        return bytes((size & 0x7F | 0x80, size >> 7))
+    return _LENGTHS[size] if size < _LENGTHS_MADE else _varint(size)
+
+
+def _varint(size: int) -> bytes:
     out = bytearray()
     while size >= 128:
         out.append(size & 0x7F | 0x80)
@@ -76,8 +75,20 @@ def _length(size: int) -> bytes:
     return bytes(out)
 
 
+_LENGTHS_MADE: Final = 2048
+"""Most lengths: of names, values and short bodies."""
+_LENGTHS: Final = tuple(map(_varint, range(_LENGTHS_MADE)))
+
+
 def _sized(tag: bytes, payload: bytes) -> bytes:
-    return tag + _length(len(payload)) + payload
+    return tag + length(len(payload)) + payload
+
+
+def _within(tags: tuple[bytes, ...], head: bytes, size: int) -> bytes:
+    """What stands before `size` bytes that follow `head`, in fields of these tags, the innermost first."""
+    for tag in tags:
+        head = tag + length(len(head) + size) + head
+    return head
 
 
 def _encode_chunk(chunk: Chunk) -> bytes:
@@ -89,15 +100,12 @@ def _encode_chunk(chunk: Chunk) -> bytes:
 @lru_cache(maxsize=KEPT_MAX)
 def _chunk_head(phase: Phase, size: int, end_of_stream: bool) -> bytes:
     """What stands before a chunk's bytes."""
-    head = _BODY + _length(size)
-    size += len(_END_OF_STREAM) if end_of_stream else 0
-    for tag in (_STREAMED_RESPONSE, _BODY_MUTATION, _COMMON_RESPONSE, _PHASES[phase]):
-        head = tag + _length(len(head) + size) + head
-    return head
+    tags = (_STREAMED_RESPONSE, _BODY_MUTATION, _COMMON_RESPONSE, _PHASES[phase])
+    return _within(tags, _BODY + length(size), size + 2 if end_of_stream else size)
 
 
 def _encode_reject(reject: Reject) -> bytes:
-    answer = [_sized(_STATUS, _CODE + _length(reject.status))]
+    answer = [_sized(_STATUS, _CODE + length(reject.status))]
     if reject.headers:
         answer.append(_sized(_HEADER_MUTATION, _mutation(reject.headers, ())))
     answer.append(_sized(_IMMEDIATE_BODY, reject.body))
@@ -127,40 +135,51 @@ def _encode_change(change: Change) -> bytes:
             common += _CLEAR_ROUTE_CACHE
         return _sized(_PHASES[phase], _sized(_COMMON_RESPONSE, common)) + tail
     # The body, which may be large, is copied once.
-    replaced = _BODY + _length(len(body))
-    common += _BODY_MUTATION + _length(len(replaced) + len(body)) + replaced
+    size = len(body)
+    common += _within((_BODY_MUTATION,), _BODY + length(size), size)
     after = _CLEAR_ROUTE_CACHE if change.clear_route_cache else b""
-    size = len(common) + len(body) + len(after)
-    inner = _COMMON_RESPONSE + _length(size)
-    return b"".join((_PHASES[phase], _length(len(inner) + size), inner, common, body, after, tail))
+    head = _within((_COMMON_RESPONSE, _PHASES[phase]), common, size + len(after))
+    return b"".join((head, body, after, tail))
 
 
 def _tail(change: Change) -> bytes:
     tail = _metadata(change.metadata)
     if change.response_body_mode is not None:
-        tail += _RESPONSE_BODY_MODE + _LENGTHS[change.response_body_mode]
+        tail += _RESPONSE_BODY_MODE + length(change.response_body_mode)
     return tail
 
 
 def _metadata(metadata: Namespaces) -> bytes:
-    return _sized(_DYNAMIC_METADATA, _namespaces(metadata)) if metadata else b""
+    if not metadata:
+        return b""
+    entries: list[bytes] = []
+    for name, values in metadata.items():
+        fields = _struct(values)
+        entries += (_namespace_head(name, len(fields)), fields)
+    return _sized(_DYNAMIC_METADATA, b"".join(entries))
+
+
+@lru_cache(maxsize=KEPT_MAX)
+def _namespace_head(name: str, size: int) -> bytes:
+    """What stands before the fields of an entry that is a struct."""
+    return _within((_FIRST,), _key(name) + _within((_STRUCT, _SECOND), b"", size), size)
 
 
 def _mutation(set_headers: Headers, remove_headers: tuple[str, ...]) -> bytes:
-    encoded = b"".join([_set_header(name, value) for name, value in set_headers.items()])
-    return encoded + _removal(remove_headers) if remove_headers else encoded
+    encoded: list[bytes] = []
+    for name, text in set_headers.items():
+        value = text.encode()
+        encoded += (_header_head(name, len(value)), value, _OVERWRITE)
+    if remove_headers:
+        encoded.append(_removal(remove_headers))
+    return b"".join(encoded)
 
 
-def _set_header(name: str, value: str) -> bytes:
-    return _kept_header(name, value) if len(value) <= KEPT_CHARACTERS_MAX else _header(name, value)
-
-
-def _header(name: str, value: str) -> bytes:
-    header = _sized(_FIRST, name.encode()) + _sized(_THIRD, value.encode())
-    return _sized(_SET_HEADERS, _sized(_FIRST, header) + _OVERWRITE)
-
-
-_kept_header: Final = lru_cache(maxsize=KEPT_MAX)(_header)
+@lru_cache(maxsize=KEPT_MAX)
+def _header_head(name: str, size: int) -> bytes:
+    """What stands before the value of a header to set, behind which comes how it is set."""
+    header = _within((_FIRST,), _key(name) + _THIRD + length(size), size)
+    return _within((_SET_HEADERS,), header, size + len(_OVERWRITE))
 
 
 @lru_cache(maxsize=KEPT_MAX)
@@ -168,25 +187,15 @@ def _removal(names: tuple[str, ...]) -> bytes:
     return b"".join(_sized(_REMOVE_HEADERS, name.encode()) for name in names)
 
 
-def _namespaces(metadata: Namespaces) -> bytes:
-    """A `Struct` of structs."""
-    return b"".join([_sized(_FIRST, _key(name) + _map(values)) for name, values in metadata.items()])
-
-
-def _map(values: Mapping[str, Value]) -> bytes:
-    """A `Value` that is a struct, with its tag as an entry's second field."""
-    return _sized(_SECOND, _sized(_STRUCT, _struct(values)))
-
-
 def _struct(values: Mapping[str, Value]) -> bytes:
     """The entries of `Struct.fields`."""
     entries: list[bytes] = []
     for name, value in values.items():
-        text = value[0] if isinstance(value, tuple) and len(value) == 1 else value
-        if isinstance(text, str) and len(text) <= KEPT_CHARACTERS_MAX:
-            entries.append(_kept_entry(name, text, alone=text is value))
-        elif type(value) is int:
-            entries.append(_number_head(name) + _DOUBLE.pack(value))
+        if type(value) is int:
+            entries += (_number_head(name), _pack_double(value))
+        elif type(value) is str:
+            text = value.encode()
+            entries += (_text_head(name, len(text)), text)
         else:
             entries.append(_sized(_FIRST, _key(name) + _value(value)))
     return b"".join(entries)
@@ -194,14 +203,14 @@ def _struct(values: Mapping[str, Value]) -> bytes:
 
 @lru_cache(maxsize=KEPT_MAX)
 def _number_head(name: str) -> bytes:
-    """An entry that is a number, up to its eight bytes."""
-    return _sized(_FIRST, _key(name) + _sized(_SECOND, _NUMBER + bytes(8)))[:-8]
+    """What stands before the eight bytes of an entry that is a number."""
+    return _within((_FIRST,), _key(name) + _within((_SECOND,), _NUMBER, 8), 8)
 
 
 @lru_cache(maxsize=KEPT_MAX)
-def _kept_entry(name: str, text: str, *, alone: bool) -> bytes:
-    """An entry that is a text, or a list of one."""
-    return _sized(_FIRST, _key(name) + _value(text if alone else (text,)))
+def _text_head(name: str, size: int) -> bytes:
+    """What stands before the text of an entry that is one."""
+    return _within((_FIRST,), _key(name) + _within((_SECOND,), _TEXT + length(size), size), size)
 
 
 @lru_cache(maxsize=KEPT_MAX)
@@ -215,16 +224,16 @@ def _value(value: Value) -> bytes:
         case bool():
             encoded = b"\x20\x01" if value else b"\x20\x00"
         case str():
-            encoded = _sized(b"\x1a", value.encode())
+            encoded = _sized(_TEXT, value.encode())
         case int() | float():
-            encoded = _NUMBER + _DOUBLE.pack(value)
+            encoded = _NUMBER + _pack_double(value)
         case None:
             encoded = b"\x08\x00"
         case tuple():
             # ListValue.values has the tag 0x0a where an entry's value has 0x12.
-            encoded = _sized(b"\x32", b"".join([_FIRST + _value(each)[1:] for each in value]))
+            encoded = _sized(_LIST, b"".join([_FIRST + _value(each)[1:] for each in value]))
         case _:
-            return _map(value)
+            encoded = _sized(_STRUCT, _struct(value))
     return _sized(_SECOND, encoded)
 
 

@@ -106,10 +106,9 @@ class ProcessCall:
             return
         for reply in replies:
             self._replies.send(reply)
-        work = self._exchange.pending_count
-        if work is not None:
+        if self._exchange.pending_count is not None:
             self._waiting = deque()
-            self._processor.start_counting(self, work)
+            self._processor.start_counting(self, self._exchange.pending_count)
 
     def counted(self, count: TokenCount | None) -> None:
         """The prompt is counted: answer, then go on with what came meanwhile."""

@@ -27,6 +27,7 @@ from headgate.extproc.events import (
     ResponseTrailers,
     Value,
 )
+from headgate.extproc.replies import length
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 METHOD: Final = "Process"
@@ -37,11 +38,10 @@ REMEMBERED_BYTES_MAX: Final = 512
 """Of a message to remember: clients' paths and providers' request ids travel in it."""
 
 # Tags of ProcessingRequest: field number and wire type.
-_REQUEST_HEADERS: Final = b"\x12"
-_RESPONSE_HEADERS: Final = b"\x1a"
-_REQUEST_BODY: Final = b"\x22"
+_HEADERS: Final = (b"\x12", b"\x1a")  # of the request, of the response
 _RESPONSE_BODY: Final = b"\x2a"
-_BODY: Final = 0x0A
+_BODIES: Final = (_RESPONSE_BODY, b"\x22")  # of the response, of the request
+_BODY: Final = b"\x0a"
 _END_OF_STREAM: Final = b"\x10\x01"
 _NO_METADATA: Final = b"\x42\x00"
 """An empty `metadata_context`, which Envoy adds to every message when no namespace is forwarded."""
@@ -54,48 +54,30 @@ class WireError(Exception):
 def decode(data: bytes) -> Event:
     """One `ProcessingRequest`. `WireError` if it is none, or of a kind that does not exist."""
     tag = data[:1]
-    if tag in (_RESPONSE_BODY, _REQUEST_BODY):
-        found = _plain_body(data)
-        if found is not None:
-            body, ended = found
+    if tag in _BODIES:
+        # By far the most hold nothing but a body, and whether it is the last of it: known by how such ones begin.
+        after = len(data) - 2 if data.endswith(_NO_METADATA) else len(data)
+        ended = data.endswith(_END_OF_STREAM, 0, after)
+        head = _body_head(tag, after, ended)
+        if head and data.startswith(head):
+            body = data[len(head) : after - 2 if ended else after]
             return ResponseBody(body, ended) if tag == _RESPONSE_BODY else RequestBody(body, ended)
-    elif tag in (_REQUEST_HEADERS, _RESPONSE_HEADERS) and len(data) <= REMEMBERED_BYTES_MAX:
+    elif tag in _HEADERS and len(data) <= REMEMBERED_BYTES_MAX:
         return _remembered(data)
     return _decode(data)
 
 
-def _plain_body(data: bytes) -> tuple[bytes, bool] | None:
-    """The body and whether it is the last of it, where the message holds nothing but these: by far the most do."""
-    size = len(data)
-    if size < 8:
-        return None
-    position, length = _read_length(data, 1)
-    after = position + length
-    if (after != size and data[after:] != _NO_METADATA) or data[position] != _BODY:
-        return None
-    start, length = _read_length(data, position + 1)
-    end = start + length
-    if end == after:
-        return data[start:end], False
-    return (data[start:end], True) if data[end:after] == _END_OF_STREAM else None
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _body_head(tag: bytes, size: int, ended: bool) -> bytes:
+    """What stands before the body in a message of that size which holds nothing else; empty where none has it."""
+    message = _within(size)
+    body = _within(message - 2 if ended else message)
+    return b"" if body < 0 else b"".join((tag, length(message), _BODY, length(body)))
 
 
-def _read_length(data: bytes, position: int) -> tuple[int, int]:
-    """The position after a length, and the length; one beyond the data where it is none."""
-    low = data[position]
-    if low < 128:
-        return position + 1, low
-    high = data[position + 1] if position + 1 < len(data) else 128
-    if high < 128:
-        return position + 2, high << 7 | low & 0x7F
-    value = shift = 0
-    for at in range(position, min(position + 5, len(data))):
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        if byte < 128:
-            return at + 1, value
-        shift += 7
-    return position, len(data) + 1
+def _within(size: int) -> int:
+    """The bytes of a field that takes so many with its tag and its length; less than none where none does."""
+    return next((rest for rest in range(size - 2, size - 7, -1) if 1 + len(length(max(rest, 0))) + rest == size), -1)
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
