@@ -32,6 +32,9 @@ class IdentityDecoder:
         return
 
 
+_NO_ENCODING: Final = IdentityDecoder()
+
+
 class ZlibDecoder:
     """gzip, zlib and raw deflate. Several gzip members in a row are one body (RFC 9110 8.4.1.3)."""
 
@@ -105,9 +108,11 @@ class BrotliDecoder:
 
 def content_decoder(encoding: str, plain_bytes_max: int) -> ContentDecoder:
     """For the value of `content-encoding`; UpstreamError 502 if it is none we can read."""
+    if not encoding:
+        return _NO_ENCODING
     name = encoding.strip().lower()
     if name in IDENTITY:
-        return IdentityDecoder()
+        return _NO_ENCODING
     if name in _WINDOW_BITS:
         return ZlibDecoder(_WINDOW_BITS[name], plain_bytes_max)
     if name == "br":

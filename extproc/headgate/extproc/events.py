@@ -5,12 +5,13 @@ event, except in full-duplex body mode, where actions come whenever they are rea
 the body modes; the first event of each direction may carry attributes.
 
 `msgspec` structs rather than dataclasses: a call has eight of these values, and they are made in a tenth of the time.
+Final, so that `type(event) is` tells them apart, for a third of what a class pattern that does not match costs.
 """
 
 from collections.abc import Mapping
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, final
 
 import msgspec
 from headgate.llm.canonical import ChatRequest
@@ -67,6 +68,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
 NO_CONTEXT: Final = Context()
 
 
+@final
 class RequestHeaders(msgspec.Struct, frozen=True, gc=False):
     headers: Headers
     end_of_stream: bool = False
@@ -74,32 +76,38 @@ class RequestHeaders(msgspec.Struct, frozen=True, gc=False):
     context: Context = NO_CONTEXT
 
 
+@final
 class RequestBody(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     end_of_stream: bool = True
     context: Context = NO_CONTEXT
 
 
+@final
 class RequestTrailers(msgspec.Struct, frozen=True, gc=False):
     context: Context = NO_CONTEXT
 
 
+@final
 class ResponseHeaders(msgspec.Struct, frozen=True, gc=False):
     headers: Headers
     end_of_stream: bool = False
     context: Context = NO_CONTEXT
 
 
+@final
 class ResponseBody(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     end_of_stream: bool = True
     context: Context = NO_CONTEXT
 
 
+@final
 class ResponseTrailers(msgspec.Struct, frozen=True, gc=False):
     context: Context = NO_CONTEXT
 
 
+@final
 class PromptCounted(msgspec.Struct, frozen=True, gc=False):
     """The shell's answer to `CountPrompt`; None where counting failed."""
 
@@ -113,12 +121,14 @@ Event = (
 )
 
 
+@final
 class Continue(msgspec.Struct, frozen=True, gc=False):
     """Go on, nothing changes."""
 
     phase: Phase
 
 
+@final
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Go on with changes. `body` None keeps the body; in a headers phase a body replaces the one still to come."""
 
@@ -133,6 +143,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: Namespaces = NO_NAMESPACES
 
 
+@final
 class Chunk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A piece of a full-duplex body."""
 
@@ -142,6 +153,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: Namespaces = NO_NAMESPACES
 
 
+@final
 class Reject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Envoy answers the client itself; the stream is over. `details` ends up in %RESPONSE_CODE_DETAILS%."""
 
@@ -152,6 +164,7 @@ class Reject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: Namespaces = NO_NAMESPACES
 
 
+@final
 class CountPrompt(msgspec.Struct, frozen=True, gc=False):
     """To the shell, not to Envoy: count the tokens of this body and come back with `PromptCounted`."""
 

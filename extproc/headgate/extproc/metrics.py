@@ -2,9 +2,18 @@
 (`headgate.collector.metering`): told here as well, translated requests would count twice.
 """
 
+from functools import cache
+
 from headgate.extproc.upstream import Report
+from headgate.llm.endpoints import Endpoint
 from headgate.runtime import process_metrics
 from headgate.runtime.metrics import Description, Kind, Registry
+
+
+@cache
+def _words(endpoint: Endpoint) -> tuple[str, str]:
+    return str(endpoint.operation), str(endpoint.dialect)
+
 
 UPSTREAM = "upstream"
 ROUTER = "router"
@@ -59,8 +68,7 @@ class Metrics:
         """An attempt ended. Those that never became a request for a provider have no endpoint."""
         if report.endpoint is None:
             return
-        operation, dialect = str(report.endpoint.operation), str(report.endpoint.dialect)
-        self._attempts.at(operation, dialect, report.facts.dialect, report.error).value += 1
+        self._attempts.at(*_words(report.endpoint), report.facts.dialect, report.error).value += 1
         if not report.complete:
             self._broken.at(report.facts.dialect).value += 1
 

@@ -61,19 +61,23 @@ def _service_name(backend_name: str) -> str:
     return "/".join(parts[:2])
 
 
+_KEYS: Final = {
+    "input": keys.INPUT_TOKENS,
+    "cached_input": keys.CACHED_INPUT_TOKENS,
+    "cache_creation_input": keys.CACHE_CREATION_INPUT_TOKENS,
+    "output": keys.OUTPUT_TOKENS,
+    "total": keys.TOTAL_TOKENS,
+    "reasoning": keys.REASONING_TOKENS,
+    "audio_seconds": keys.AUDIO_SECONDS,
+}
+_COUNTED: Final = tuple(_KEYS[member] for member in Usage.__struct_fields__)
+
+
 def counts(usage: Usage, *, estimated: bool) -> dict[str, Value]:
     """What is known of an answer's usage; nothing where that is nothing."""
-    counted = (
-        (keys.INPUT_TOKENS, usage.input),
-        (keys.CACHED_INPUT_TOKENS, usage.cached_input),
-        (keys.CACHE_CREATION_INPUT_TOKENS, usage.cache_creation_input),
-        (keys.OUTPUT_TOKENS, usage.output),
-        (keys.TOTAL_TOKENS, usage.total),
-        (keys.REASONING_TOKENS, usage.reasoning),
-        (keys.AUDIO_SECONDS, usage.audio_seconds),
-    )
     ours: dict[str, Value] = {}
-    for key, tokens in counted:
+    told: tuple[int | None, ...] = msgspec.structs.astuple(usage)
+    for key, tokens in zip(_COUNTED, told, strict=True):
         if tokens is not None:
             # Envoy drops a charge that is no count; a provider's nonsense must not make the rest free.
             ours[key] = tokens if 0 <= tokens <= _TOKENS_MAX else min(max(tokens, 0), _TOKENS_MAX)

@@ -52,13 +52,11 @@ def encode(action: Action) -> bytes:
         return _encode_chunk(action)
     if type(action) is Change:
         return _encode_change(action)
-    match action:
-        case Continue():
-            return _CONTINUE[action.phase]
-        case Reject():
-            return _encode_reject(action)
-        case _:
-            raise AssertionError(f"not for Envoy: {type(action).__name__}")
+    if type(action) is Continue:
+        return _CONTINUE[action.phase]
+    if type(action) is Reject:
+        return _encode_reject(action)
+    raise AssertionError(f"not for Envoy: {type(action).__name__}")
 
 
 def length(size: int) -> bytes:

@@ -58,6 +58,7 @@ from headgate.llm.usage import NO_USAGE, Usage
 CONTENT_LENGTH: Final = "content-length"
 CONTENT_ENCODING: Final = "content-encoding"
 _RESPONSE_PHASES: Final = (Phase.RESPONSE_HEADERS, Phase.RESPONSE_BODY)
+_DUPLEX: Final = BodyMode.FULL_DUPLEX_STREAMED
 _ATTRIBUTE_PREFIX: Final = "request.headers['"
 
 
@@ -71,6 +72,9 @@ class Progress(Enum):
     ANSWERING = auto()
     """The answer's headers are out: nothing but its body can still be changed."""
     DONE = auto()
+
+
+_NOT_UNDER_WAY: Final = (Progress.REQUEST, Progress.DONE)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -154,23 +158,19 @@ class UpstreamSession:
     def receive(self, event: Event) -> Actions:
         """What to tell Envoy. Clients' and providers' errors are answers; any other exception is a bug: see `crash`."""
         try:
-            match event:
-                case ResponseBody():  # first: most events are pieces of a stream
-                    return self._on_response_body(event)
-                case RequestHeaders():
-                    return self._on_request_headers(event)
-                case RequestBody():
-                    return self._on_request_body(event)
-                case RequestTrailers():
-                    return self._on_request_trailers()
-                case ResponseHeaders():
-                    return self._on_response_headers(event)
-                case ResponseTrailers():
-                    return self._on_response_trailers()
-                case PromptCounted():
-                    return (self._answer_count(event),)
-                case _:
-                    assert_never(event)
+            if type(event) is ResponseBody:  # first: most events are pieces of a stream
+                return self._on_response_body(event)
+            if type(event) is RequestHeaders:
+                return self._on_request_headers(event)
+            if type(event) is RequestBody:
+                return self._on_request_body(event)
+            if type(event) is ResponseHeaders:
+                return self._on_response_headers(event)
+            if type(event) is ResponseTrailers:
+                return self._on_response_trailers()
+            if type(event) is RequestTrailers:
+                return self._on_request_trailers()
+            return (self._answer_count(event),)
         except TranslationError as error:
             return self._fail(error.detail(), _phase_of(event))
 
@@ -210,7 +210,7 @@ class UpstreamSession:
             self._endpoint = _endpoint_of(event.headers)
         if event.end_of_stream:
             return self._sent(Phase.REQUEST_HEADERS, self._translate(b""))
-        if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:
+        if self._request_mode is _DUPLEX:
             return NOTHING
         if self._request_mode is BodyMode.NONE:
             raise AssertionError("the filter must send request bodies to a translating processor")
@@ -231,7 +231,7 @@ class UpstreamSession:
         if request.local is not None:
             assert self._endpoint is not None, "it was translated"
             return (CountPrompt(self._endpoint.name, request.request_model, b"", request.local.chat),)
-        if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED and phase is Phase.REQUEST_BODY:
+        if self._request_mode is _DUPLEX and phase is Phase.REQUEST_BODY:
             return self._duplex_request(request, end_of_stream=True)
         return (self._change_request(phase, request),)
 
@@ -255,13 +255,13 @@ class UpstreamSession:
         )
 
     def _on_request_trailers(self) -> Actions:
-        if self._progress is Progress.REQUEST and self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:
+        if self._progress is Progress.REQUEST and self._request_mode is _DUPLEX:
             request = self._translate(self._body.take())
             return (*self._duplex_request(request, end_of_stream=False), Continue(Phase.REQUEST_TRAILERS))
         return (Continue(Phase.REQUEST_TRAILERS),)
 
     def _swallowed_request_chunk(self) -> Actions:
-        if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED:
+        if self._request_mode is _DUPLEX:
             return NOTHING
         return (Change(phase=Phase.REQUEST_BODY, body=b""),)
 
@@ -309,7 +309,8 @@ class UpstreamSession:
         """Who serves this attempt: published at once, so that a request that never ends is still accounted for. Where
         it is traced, Envoy has the processor know, and its spans say how the answer is to be drawn."""
         ours = names(self._facts, request)
-        if is_sampled(self._original_headers.get("traceparent", "")) and (said := parameters(request)):
+        trace = self._original_headers.get("traceparent")
+        if trace and is_sampled(trace) and (said := parameters(request)):
             return {keys.NAMESPACE: ours, keys.INTERNAL: {keys.INTERNAL_PARAMETERS: said}}
         return {keys.NAMESPACE: ours}
 
@@ -326,7 +327,7 @@ class UpstreamSession:
             body = translation.close()
             return (self._change_response(Phase.RESPONSE_HEADERS, body, ended=True),)
         # The body decides whether this is an answer at all: hold what can be held.
-        if self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
+        if self._response_mode is _DUPLEX:
             if not translation.streamed or translation.hold():
                 return NOTHING
         elif not translation.streamed and self._response_mode is not BodyMode.STREAMED:
@@ -346,7 +347,7 @@ class UpstreamSession:
         )
 
     def _on_response_body(self, event: ResponseBody) -> Actions:
-        if self._progress in (Progress.REQUEST, Progress.DONE):
+        if self._progress in _NOT_UNDER_WAY:
             return self._after_the_end(event)
         translation = self._translation
         if translation is None:
@@ -362,17 +363,17 @@ class UpstreamSession:
             return self._response_chunk(translation, body)
         self._decoder.close()
         body += translation.close()
-        if self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
+        if self._response_mode is _DUPLEX:
             return self._end_duplex_response(body, end_of_stream=True)
         return (self._change_response(Phase.RESPONSE_BODY, body, ended=True),)
 
     def _on_response_trailers(self) -> Actions:
         last = Continue(Phase.RESPONSE_TRAILERS)
         translation = self._translation
-        if translation is None or self._progress in (Progress.REQUEST, Progress.DONE):
+        if translation is None or self._progress in _NOT_UNDER_WAY:
             return (last,)
         body = translation.close()
-        if self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
+        if self._response_mode is _DUPLEX:
             return (*self._end_duplex_response(body, end_of_stream=False), last)
         self._progress = Progress.DONE
         return (Change(phase=Phase.RESPONSE_TRAILERS, metadata=self._final_metadata(translation)),)
@@ -409,7 +410,7 @@ class UpstreamSession:
     def _response_chunk(self, translation: ResponseTranslation, body: bytes) -> Actions:
         if self._tap is not None:
             self._tap.answered(body)
-        duplex = self._response_mode is BodyMode.FULL_DUPLEX_STREAMED
+        duplex = self._response_mode is _DUPLEX
         if duplex and not body:
             return NOTHING
         news = self._news(translation)
@@ -483,7 +484,7 @@ class UpstreamSession:
         """Envoy's own answer passes; what a provider sends after we gave up on it is swallowed."""
         if self._progress is Progress.REQUEST:
             return (Continue(Phase.RESPONSE_BODY),)
-        if self._response_mode is BodyMode.FULL_DUPLEX_STREAMED:
+        if self._response_mode is _DUPLEX:
             return NOTHING
         del event
         return (Change(phase=Phase.RESPONSE_BODY, body=b""),)
@@ -497,9 +498,9 @@ class UpstreamSession:
         if phase is Phase.RESPONSE_BODY and not self._saw_response_headers:
             # The headers have passed this filter unseen: an answer of Envoy's own would only cut the provider's off.
             return (Change(phase=phase, body=encode_error(self._endpoint, detail)),)
-        duplex = self._response_mode is BodyMode.FULL_DUPLEX_STREAMED
+        duplex = self._response_mode is _DUPLEX
         changeable = phase in _RESPONSE_PHASES or (duplex and phase is Phase.RESPONSE_TRAILERS)
-        if self._request_mode is BodyMode.FULL_DUPLEX_STREAMED or not changeable:
+        if self._request_mode is _DUPLEX or not changeable:
             return (reject(self._endpoint, detail),)
         # Not an answer of Envoy's own: those are never retried, and another backend may do better.
         body = encode_error(self._endpoint, detail)
@@ -510,7 +511,7 @@ class UpstreamSession:
         return (Change(phase=phase, set_headers=set_headers, remove_headers=(CONTENT_ENCODING,), body=body),)
 
     def _fail_late(self, detail: ErrorDetail, phase: Phase) -> Actions:
-        duplex = self._response_mode is BodyMode.FULL_DUPLEX_STREAMED
+        duplex = self._response_mode is _DUPLEX
         if phase is not Phase.RESPONSE_BODY and not (duplex and phase is Phase.RESPONSE_TRAILERS):
             return (Continue(phase),)
         translation = self._translation
@@ -539,7 +540,7 @@ def _news_to(known: Headers, set_headers: Mapping[str, str]) -> dict[str, str]:
 
 def _there(known: Headers, names: Iterable[str]) -> tuple[str, ...]:
     """Without a content encoding that is not there. Of other names we may not have been told."""
-    return tuple(name for name in names if name != CONTENT_ENCODING or name in known)
+    return tuple(names) if CONTENT_ENCODING in known else tuple([name for name in names if name != CONTENT_ENCODING])
 
 
 def _phase_of(event: Event) -> Phase:

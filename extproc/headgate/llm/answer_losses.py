@@ -74,7 +74,7 @@ _NO_SUCH_MEMBER: Final = "answers of this dialect have no such member"
 
 def losses_of(answer: ChatResponse, unsaid: Unsaid, extras: frozenset[str]) -> tuple[Loss, ...]:
     """The losses of a whole answer, each once. `extras`: members of other dialects that this one's answers repeat."""
-    found = dict.fromkeys(matter for matter in _matters(answer) if matter in unsaid)
+    found = dict.fromkeys([matter for matter in _matters(answer) if matter in unsaid])
     return (*(Loss(matter, "dropped", unsaid[matter]) for matter in found), *_unknown_members(answer.extras, extras))
 
 

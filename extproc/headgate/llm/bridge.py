@@ -51,7 +51,8 @@ class BridgePlan:
         "_host",
         "_provider",
         "_reasoning",
-        "_request_headers",
+        "_remove_headers",
+        "_set_headers",
         "_targets",
         "_vendor",
         "endpoint",
@@ -84,11 +85,12 @@ class BridgePlan:
         self._framing = host.framings.get(provider.name) or Framing(provider.stream_type(NO_PATH), provider.frames)
         sent = provider.request_headers.items()
         own = {name: value for name, value in sent if name not in host.headers_in_body}
-        self._request_headers = {"content-type": JSON, **own}
         if host.name is HostName.DIRECT and DATED_VERSION.fullmatch(facts.version):
             # The dialect's own version header, where it has one, carries the configured version.
             for name in provider.request_headers:
-                self._request_headers[name] = facts.version
+                own[name] = facts.version
+        set_headers, remove_headers = mutate_headers(facts, {"content-type": JSON, **own}, client.client_headers)
+        self._set_headers, self._remove_headers = set_headers, (*remove_headers, "content-encoding")
 
     def translate_request(self, body: bytes, headers: Mapping[str, str]) -> UpstreamRequest:
         """See `exchange.Plan`."""
@@ -120,12 +122,11 @@ class BridgePlan:
             losses = in_words_of(losses, self._client.own_names, _reasoning_name(request.reasoning))
             if facts.losses == "reject":
                 refuse_losses(losses)
-        set_headers, remove_headers = mutate_headers(facts, self._request_headers, self._client.client_headers)
         asked, target_endpoint = Asked(model, request.stream, headers), self._targets[request.stream]
         return UpstreamRequest(
             path=self._host.place(target_endpoint, facts, asked),
-            headers=set_headers,
-            remove_headers=(*remove_headers, "content-encoding"),
+            headers=self._set_headers,
+            remove_headers=self._remove_headers,
             body=mutate_body(facts.body, self._host.envelope(target_endpoint, facts, asked, encoded.body)),
             original_model=request.model,
             request_model=model,
@@ -220,7 +221,11 @@ REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
 
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The provider's, under any of its names; else empty."""
-    return next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
+    for name in REQUEST_ID_HEADERS:
+        found = headers.get(name)
+        if found:
+            return found
+    return ""
 
 
 def response_headers(

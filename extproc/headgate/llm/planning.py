@@ -3,7 +3,6 @@
 The one door of this package for the shells and the compiler.
 """
 
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -108,28 +107,21 @@ def lane_for(
 
 def plan(endpoint: Endpoint, facts: BackendFacts) -> Plan:
     """The plan for a pair, made once per distinct pair. UnsupportedTranslation if nothing can serve it."""
-    return _cached_plan(endpoint, _Key(facts))
+    known = _plans.get((endpoint, id(facts)))
+    if known is None:
+        known = _make_plan(endpoint, facts)
+        assert known.facts is facts, "it keeps them, so nothing else has their id"
+        if len(_plans) >= PLANS_MAX:
+            _plans.clear()
+        _plans[endpoint, id(facts)] = known
+    return known
 
 
-class _Key:
-    """Facts as a cache key: hashed once, compared by content."""
-
-    __slots__ = ("_hash", "facts")
-
-    def __init__(self, facts: BackendFacts) -> None:
-        self.facts = facts
-        self._hash = hash((facts.name, facts.dialect, facts.host, facts.model, facts.version, facts.vendor))
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and (self.facts is other.facts or self.facts == other.facts)
+_plans: Final[dict[tuple[Endpoint, int], Plan]] = {}
+"""By identity: whoever reads facts keeps what was read, and to compare them takes longer than the rest of a look."""
 
 
-@lru_cache(maxsize=PLANS_MAX)
-def _cached_plan(endpoint: Endpoint, key: _Key) -> Plan:
-    facts = key.facts
+def _make_plan(endpoint: Endpoint, facts: BackendFacts) -> Plan:
     lane, host = _lane(endpoint, facts)
     if lane == "relay":
         return RelayPlan(endpoint, facts, host)

@@ -158,7 +158,7 @@ class Connection:
         if self._input:
             data = self._input + data
         events: list[Event] = []
-        position, size = 0, len(data)
+        position, size, consumed = 0, len(data), 0
         while size - position >= _HEADER_BYTES:
             sized, flags, stream_id = _unpack_header(data, position)
             if sized >= _TOO_LARGE:
@@ -176,7 +176,12 @@ class Connection:
             elif kind == _HEADERS:
                 self._on_headers(flags, stream_id, payload, events)
             else:
+                consumed += position - start
                 self._on_data(flags, stream_id, payload, events)
+        self._consumed += consumed
+        if self._consumed >= _REPLENISH_AT:
+            self._output.append(frames.window_update(0, self._consumed))
+            self._consumed = 0
         self._input = data[position:] if position < size else b""
         return events
 
@@ -213,10 +218,6 @@ class Connection:
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         size = len(payload)
-        self._consumed += size
-        if self._consumed >= _REPLENISH_AT:
-            self._output.append(frames.window_update(0, self._consumed))
-            self._consumed = 0
         stream = self._streams.get(stream_id)
         if stream is None:
             self._require(0 < stream_id <= self._last_stream_id, ErrorCode.PROTOCOL_ERROR, "DATA on an idle stream")

@@ -1,7 +1,9 @@
 """What several dialects report of a request because they have no word for it: citations, cache marks, sampling."""
 
 from collections.abc import Sequence
+from typing import Final
 
+import msgspec
 from headgate.llm.canonical import ChatRequest, DocumentPart, FunctionTool, ImagePart, Message, Sampling, TextPart
 from headgate.llm.losses import Loss
 
@@ -25,8 +27,14 @@ def report_cited_history(messages: Sequence[Message], losses: list[Loss]) -> Non
                 return
 
 
+_NOT_ASKED: Final = Sampling()
+
+
 def report_sampling(sampling: Sampling, losses: list[Loss], reason: str) -> None:
     """A loss for each way to choose tokens that only some dialects know, if it is asked for."""
+    others = msgspec.structs.replace(sampling, temperature=None, top_p=None, top_k=None)
+    if others == _NOT_ASKED:  # as nearly always
+        return
     asked = (
         ("n", sampling.candidates not in (None, 1)),
         ("seed", sampling.seed is not None),
@@ -36,7 +44,9 @@ def report_sampling(sampling: Sampling, losses: list[Loss], reason: str) -> None
         ("top_logprobs", bool(sampling.top_logprobs)),
         ("logit_bias", sampling.logit_bias is not None and bytes(sampling.logit_bias) != b"{}"),
     )
-    losses.extend(Loss(path, "dropped", reason) for path, present in asked if present)
+    for path, present in asked:
+        if present:
+            losses.append(Loss(path, "dropped", reason))
 
 
 def report_cache_points(request: ChatRequest, losses: list[Loss], *, except_parts: bool = False) -> None:

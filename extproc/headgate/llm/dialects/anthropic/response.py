@@ -81,7 +81,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
     if answer.content is None:
         raise UpstreamError("the provider's answer is no message: it has no content")
     parts = tuple(_decode_blocks(answer.content, memo))
-    called_tools = any(isinstance(part, ToolCallPart) for part in parts)
+    called_tools = ToolCallPart in map(type, parts)
     reason = finish_reason_of(answer.stop_reason, called_tools=called_tools)
     if reason is FinishReason.TOOL_CALLS and memo.json_tool and not called_tools:
         reason = FinishReason.STOP

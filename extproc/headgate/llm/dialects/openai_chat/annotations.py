@@ -75,7 +75,8 @@ def annotations(texts: Iterable[TextPart]) -> list[Members]:
     begins = 0
     for part in texts:
         ends = begins + len(part.text)
-        said.extend(annotation(citation, begins, ends) for citation in part.citations if citation.url)
+        if part.citations:
+            said += [annotation(citation, begins, ends) for citation in part.citations if citation.url]
         begins = ends
     return said
 

@@ -102,10 +102,12 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
 
 
 def _extras(members: dict[str, msgspec.Raw], chat: wire.ChatBody) -> dict[str, msgspec.Raw]:
+    twice = bool(chat.user and chat.safety_identifier)
+    if wire.KNOWN_MEMBERS.issuperset(members) and not twice:
+        return {}
     extras: dict[str, msgspec.Raw] = {}
     for name, raw in members.items():
-        known = name in wire.KNOWN_MEMBERS
-        if known and not (name == "safety_identifier" and chat.user and chat.safety_identifier):
+        if name in wire.KNOWN_MEMBERS and not (name == "safety_identifier" and twice):
             continue
         value = wire.present(raw)
         if value and _DEFAULT_EXTRAS.get(name) != value:
@@ -499,12 +501,11 @@ def _sampling(chat: wire.ChatBody) -> Sampling:
 
 
 def _max_tokens(chat: wire.ChatBody) -> int | None:
-    for name, value in (("max_completion_tokens", chat.max_completion_tokens), ("max_tokens", chat.max_tokens)):
-        if value is not None:
-            if value < 1:
-                raise RequestError("must be at least 1", path=name)
-            return value
-    return None
+    newer = chat.max_completion_tokens is not None
+    value = chat.max_completion_tokens if newer else chat.max_tokens
+    if value is not None and value < 1:
+        raise RequestError("must be at least 1", path="max_completion_tokens" if newer else "max_tokens")
+    return value
 
 
 def _stop(stop: str | list[str] | None) -> tuple[str, ...]:

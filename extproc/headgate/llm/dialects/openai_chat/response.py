@@ -278,9 +278,9 @@ def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
     made = _Made(response.id, created, context.stand_ins)
     choices = [_choice(answer, place, made) for place, answer in enumerate(answers)]
     google = response.extras.get(DialectName.GEMINI, {})
-    choices[0]["message"].update(
-        (_GOOGLE_MEMBERS[name], raw) for name, raw in google.items() if name in _GOOGLE_MEMBERS
-    )
+    for name, raw in google.items():
+        if name in _GOOGLE_MEMBERS:
+            choices[0]["message"][_GOOGLE_MEMBERS[name]] = raw
     body: dict[str, Any] = {
         "id": response.id,
         "choices": choices,
