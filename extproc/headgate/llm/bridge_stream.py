@@ -16,7 +16,7 @@ from headgate.llm.canonical import (
 from headgate.llm.content_coding import GZIP_MAGIC, Inflater
 from headgate.llm.dialects.dialect import EVENT_STREAM, ChatDialect, ReplyContext
 from headgate.llm.errors import ErrorDetail, StreamFailed, UpstreamError
-from headgate.llm.estimates import Written, completed
+from headgate.llm.estimates import BYTES_PER_TOKEN, TEXTUAL, Written, completed
 from headgate.llm.exchange import UpstreamRequest
 from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import COMMENT
@@ -34,6 +34,9 @@ HeaderEdits = tuple[Mapping[str, str], Sequence[str]]
 KEEP_ALIVE: Final = b": ping\n\n"
 """A comment of the provider's, whatever it says, keeps the client's connection alive as well; every dialect's SDK skips
 it."""
+
+
+_NEWS_BYTES: Final = NEWS_TOKENS * BYTES_PER_TOKEN
 
 
 class StreamTranslation:
@@ -54,6 +57,7 @@ class StreamTranslation:
         "_keep_alive",
         "_losses",
         "_lost",
+        "_news_bytes",
         "_opened",
         "_prompt",
         "_written",
@@ -86,6 +90,7 @@ class StreamTranslation:
         self._bytes_max = bytes_max
         self._held: Held | None = None
         self._prompt = request.prompt_tokens
+        self._news_bytes = _NEWS_BYTES
         self.reported: Usage = NO_USAGE
         """What the provider said, and the client is told."""
         self._written = Written(counter_of(request.request_model))
@@ -191,7 +196,11 @@ class StreamTranslation:
         reports = False
         for event in events:
             kind = type(event)
-            if kind is UsageUpdate or kind is Start:
+            if isinstance(event, TEXTUAL):  # first: most are
+                self._written.add_text(event.text)
+                if self._held is not None:
+                    self._held.over = True
+            elif kind is UsageUpdate or kind is Start:
                 reports |= self._note(event)
             elif kind is StreamFailure:
                 assert isinstance(event, StreamFailure)
@@ -210,11 +219,11 @@ class StreamTranslation:
             parts.append(feed(event))
         if reports:
             self._written.clear()
+            self._news_bytes = _NEWS_BYTES
             self.usage, self.estimated = self.reported, False
-        elif self._written.bytes:
-            told = (self.usage.output or 0) - (self.reported.output or 0)
-            if self._written.tokens(over=False) - told >= NEWS_TOKENS:
-                self._estimate(over=False)
+        elif self._written.bytes >= self._news_bytes:
+            self._estimate(over=False)
+            self._news_bytes = self._written.bytes + _NEWS_BYTES
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _estimate(self, *, over: bool) -> None:

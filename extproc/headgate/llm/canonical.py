@@ -435,6 +435,7 @@ class ToolCallStart(Value, frozen=True, tag="tool_call_start"):
     name: str
 
 
+@final
 class TextDelta(Value, frozen=True, tag="text"):
     index: int
     text: str

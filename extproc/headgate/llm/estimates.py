@@ -39,7 +39,7 @@ KEPT_BYTES_MAX: Final = 65_536
 event loop: so much takes 3 ms."""
 
 # Tuples, not unions: those are made anew for each question, and asked for each part and chunk.
-_TEXTUAL: Final = (TextDelta, ThinkingDelta, ArgumentsDelta, RefusalDelta)
+TEXTUAL: Final = (TextDelta, ThinkingDelta, ArgumentsDelta, RefusalDelta)
 _FILES: Final = (ImagePart, DocumentPart, MediaPart)
 
 
@@ -83,12 +83,15 @@ class Written:
         """The text of an event, if it has any."""
         if type(event) is OtherAnswer:
             event = event.event
-        if not isinstance(event, _TEXTUAL):
-            return
-        size = bytes_of(event.text)
+        if isinstance(event, TEXTUAL):
+            self.add_text(event.text)
+
+    def add_text(self, text: str) -> None:
+        """A piece of what it writes."""
+        size = bytes_of(text)
         self.bytes += size
         if self._count is not None and self._kept_bytes + size <= KEPT_BYTES_MAX:
-            self._kept.append(event.text)
+            self._kept.append(text)
             self._kept_bytes += size
 
     def clear(self) -> None:

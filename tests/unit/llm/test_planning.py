@@ -2,6 +2,7 @@
 
 import pytest
 from headgate.contract.facts import BackendFacts
+from headgate.llm import planning
 from headgate.llm.endpoints import ENDPOINTS, Endpoint, endpoint_named
 from headgate.llm.errors import RequestError, UnsupportedTranslation
 from headgate.llm.hosts import azure, bedrock
@@ -68,10 +69,23 @@ def test_every_lane_has_a_plan_and_no_lane_has_none() -> None:
 def test_a_plan_is_made_once_per_distinct_facts() -> None:
     endpoint = _endpoint("chat-completions")
 
-    assert plan(endpoint, _facts("anthropic-messages")) is plan(endpoint, _facts("anthropic-messages"))
+    facts = _facts("anthropic-messages")
+    assert plan(endpoint, facts) is plan(endpoint, facts)
     assert plan(endpoint, _facts("anthropic-messages")) is not plan(endpoint, _facts("openai-chat"))
     reject = BackendFacts(name="b", dialect="anthropic-messages", losses="reject")
-    assert plan(endpoint, reject) is not plan(endpoint, _facts("anthropic-messages"))
+    assert plan(endpoint, reject) is not plan(endpoint, facts)
+
+
+def test_so_many_plans_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "PLANS_MAX", 2)
+    endpoint = _endpoint("chat-completions")
+    several = [BackendFacts(name=f"b{number}", dialect="anthropic-messages") for number in range(3)]
+
+    plans = [plan(endpoint, facts) for facts in several]
+
+    assert plan(endpoint, several[2]) is plans[2]
+    assert plan(endpoint, several[0]) is not plans[0], "it was forgotten"
+    assert plan(endpoint, several[0]).facts is several[0]
 
 
 def test_a_dialect_that_a_host_does_not_serve_is_refused() -> None:

@@ -41,7 +41,6 @@ class SseDecoder:
         "_after_cr",
         "_data",
         "_event",
-        "_event_bytes",
         "_event_bytes_max",
         "_keep_comments",
         "_start",
@@ -55,7 +54,6 @@ class SseDecoder:
         self._after_cr = False
         self._tail = bytearray()  # the line that has not ended
         self._data: bytes | bytearray | None = None  # of the event that has not ended; several lines are a bytearray
-        self._event_bytes = 0
         self._event = ""
 
     def feed(self, chunk: bytes) -> list[Frame]:
@@ -104,41 +102,42 @@ class SseDecoder:
         return held.removeprefix(_BOM)
 
     def _take_lines(self, lines: Sequence[bytes], frames: list[Frame]) -> None:
+        data, event = self._data, self._event
         for line in lines:
             if not line:
-                if self._data is not None:
-                    frames.append(Frame(bytes(self._data), self._event))
-                    self._data = None
-                    self._event_bytes = 0
-                self._event = ""
-            elif line.startswith(b"data:"):
-                self._take_data(line[6:] if line[5:6] == b" " else line[5:], len(line))
+                if data is not None:
+                    frames.append(Frame(bytes(data), event))
+                    data = None
+                event = ""
+            elif line.startswith(b"data:") or line == b"data":
+                said = line[6:] if line.startswith(b"data: ") else line[5:]
+                data = said if data is None else _joined(data, said)
+                if len(data) > self._event_bytes_max:
+                    raise self._too_large()
             elif line.startswith(b"event:"):
-                self._event = line[6:].removeprefix(b" ").decode("utf-8", "replace")
+                event = line[6:].removeprefix(b" ").decode("utf-8", "replace")
             elif line.startswith(b":"):
                 if self._keep_comments:
                     frames.append(COMMENT)
-            elif line == b"data":
-                self._take_data(b"", len(line))
             elif line == b"event":
-                self._event = ""
-
-    def _take_data(self, data: bytes, line_bytes: int) -> None:
-        held = self._data
-        if held is None:
-            self._data = data
-        else:
-            if isinstance(held, bytes):
-                held = self._data = bytearray(held)
-            held += b"\n"
-            held += data
-        self._event_bytes += line_bytes + 1
-        if self._event_bytes > self._event_bytes_max:
-            self._check_size()
+                event = ""
+        self._data, self._event = data, event
 
     def _check_size(self) -> None:
-        if self._event_bytes + len(self._tail) > self._event_bytes_max:
-            raise UpstreamError(f"the provider sent a stream event larger than {self._event_bytes_max} bytes")
+        if len(self._data or b"") + len(self._tail) > self._event_bytes_max:
+            raise self._too_large()
+
+    def _too_large(self) -> UpstreamError:
+        return UpstreamError(f"the provider sent a stream event larger than {self._event_bytes_max} bytes")
+
+
+def _joined(data: bytes | bytearray, more: bytes) -> bytearray:
+    """Two lines of one event; the first grows."""
+    if isinstance(data, bytes):
+        data = bytearray(data)
+    data += b"\n"
+    data += more
+    return data
 
 
 def encode_sse(data: bytes, event: str = "") -> bytes:

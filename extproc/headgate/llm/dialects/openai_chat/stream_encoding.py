@@ -110,10 +110,10 @@ class ChatStreamEncoder:
 
     def feed(self, event: StreamEvent) -> bytes:
         """Chunks of one event."""
+        if type(event) is TextDelta:  # first: most are
+            self._length += len(event.text)
+            return self._delta(b'"content":' + _encode(event.text), b"")
         match event:
-            case TextDelta(text=text):
-                self._length += len(text)
-                return self._delta(b'"content":' + _encode(text), b"")
             case ArgumentsDelta():
                 return self._on_arguments(event)
             case ThinkingDelta(text=text):
