@@ -75,15 +75,14 @@ _COUNTED: Final = tuple(_KEYS[member] for member in Usage.__struct_fields__)
 
 def counts(usage: Usage, *, estimated: bool) -> dict[str, Value]:
     """What is known of an answer's usage; nothing where that is nothing."""
-    ours: dict[str, Value] = {}
     told: tuple[int | None, ...] = msgspec.structs.astuple(usage)
-    for key, tokens in zip(_COUNTED, told, strict=True):
-        if tokens is not None:
-            # Envoy drops a charge that is no count; a provider's nonsense must not make the rest free.
-            ours[key] = tokens if 0 <= tokens <= _TOKENS_MAX else min(max(tokens, 0), _TOKENS_MAX)
-    if ours:
-        ours[keys.USAGE_SOURCE] = keys.USAGE_ESTIMATED if estimated else keys.USAGE_REPORTED
-    return ours
+    counted = {key: tokens for key, tokens in zip(_COUNTED, told, strict=True) if tokens is not None}
+    if not counted:
+        return {}
+    if min(counted.values()) < 0 or max(counted.values()) > _TOKENS_MAX:
+        # Envoy drops a charge that is no count; a provider's nonsense must not make the rest free.
+        counted = {key: min(max(tokens, 0), _TOKENS_MAX) for key, tokens in counted.items()}
+    return {**counted, keys.USAGE_SOURCE: keys.USAGE_ESTIMATED if estimated else keys.USAGE_REPORTED}
 
 
 def marked(marks: Marks) -> dict[str, Value]:

@@ -71,6 +71,8 @@ def decode(data: bytes) -> Event:
 def _body_head(tag: bytes, size: int, ended: bool) -> bytes:
     """What stands before the body in a message of that size which holds nothing else; empty where none has it."""
     message = _within(size)
+    if message == (2 if ended else 0):
+        return tag + length(message)  # a body of nothing is not written
     body = _within(message - 2 if ended else message)
     return b"" if body < 0 else b"".join((tag, length(message), _BODY, length(body)))
 

@@ -129,7 +129,7 @@ class StreamTranslation:
             return self._break_off(error.detail())
         if len(frames) == 1:
             return self._shown(self._translate(frames[0]))
-        return self._shown(b"".join(self._translate(frame) for frame in frames))
+        return self._shown(b"".join(map(self._translate, frames)))
 
     def close(self) -> bytes:
         """The end of the message, or the error that stands for the end that never came."""

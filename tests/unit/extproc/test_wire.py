@@ -61,7 +61,7 @@ def test_every_message_becomes_its_event(message: pb.ProcessingRequest, event: E
     assert decode(message.SerializeToString()) == event
 
 
-@pytest.mark.parametrize("size", [1, 115, 116, 127, 128, 16_370, 16_384, 2_100_000])
+@pytest.mark.parametrize("size", [0, 1, 115, 116, 127, 128, 16_370, 16_384, 2_100_000])
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_body_with_empty_metadata_beside_it_is_but_a_body(ended: bool, size: int) -> None:
     body = pb.HttpBody(body=b"B\0" * size, end_of_stream=ended)
