@@ -4,11 +4,10 @@ A table says which messages hold references. Messages of types that cannot conta
 types of each descriptor are computed once), and every `Any` is opened if its type is linked in.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from hashlib import blake2b
-from typing import Any, Final
+from hashlib import sha256
+from typing import Any, Final, Literal, NamedTuple
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -18,8 +17,7 @@ from headgate.controller.xds.resource_types import CLUSTER, ENDPOINT, EXTENSION,
 _ANY: Final = "google.protobuf.Any"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Reference:
+class Reference(NamedTuple):
     """A resource by type URL and name."""
 
     type_url: str
@@ -94,7 +92,7 @@ class _Remembered:
 
     def add(self, kind: str, content: bytes, find: _Find, found: set[Reference]) -> None:
         """Adds what `find` finds, or what it found for the same content before."""
-        key = (kind, blake2b(content, digest_size=16).digest())
+        key = (kind, sha256(content).digest())
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= _REMEMBERED_MAX:
@@ -109,29 +107,27 @@ _remembered: Final = _Remembered()
 
 
 def _walk(message: Message, found: set[Reference]) -> None:
-    full_name = message.DESCRIPTOR.full_name
-    if full_name == _ANY:
-        _walk_inside(message, found)
-    elif full_name == _PART:
-        content = message.SerializeToString(deterministic=True)
-        _remembered.add(full_name, content, partial(_walk_fields, message), found)
-    else:
-        _walk_fields(message, found)
+    plan = _plan(message.DESCRIPTOR)
+    match plan.kind:
+        case "any":
+            _walk_inside(message, found)
+        case "part":
+            content = message.SerializeToString(deterministic=True)
+            _remembered.add(_PART, content, partial(_walk_fields, message, plan), found)
+        case "other":
+            _walk_fields(message, plan, found)
 
 
-def _walk_fields(message: Message, found: set[Reference]) -> None:
-    descriptor = message.DESCRIPTOR
-    row = _ROWS.get(descriptor.full_name)
-    if row is not None:
-        found.update(row(message))
-    entered = _fields_to_enter(descriptor)
-    if not entered:
-        return
-    for field, value in message.ListFields():
-        kind = entered.get(field.name)
-        if kind is None:
+def _walk_fields(message: Message, plan: "_Plan", found: set[Reference]) -> None:
+    if plan.row is not None:
+        found.update(plan.row(message))
+    for name, kind in plan.fields:
+        if kind is _SINGULAR:
+            if message.HasField(name):
+                _walk(getattr(message, name), found)
             continue
-        for child in _children(kind, value):
+        children = getattr(message, name)
+        for child in children if kind is _REPEATED else children.values():
             _walk(child, found)
 
 
@@ -140,19 +136,20 @@ _REPEATED: Final = "repeated"
 _MAP: Final = "map"
 
 
-def _children(kind: str, value: Any) -> Iterable[Message]:
-    if kind is _SINGULAR:
-        return (value,)
-    return value if kind is _REPEATED else value.values()
-
-
 def _walk_inside(message: Any, found: set[Reference]) -> None:
-    """What the message in an `Any` refers to; nothing if its type is not linked in (then it cannot be one of ours)."""
     type_url: str = message.type_url
-    inner_class = _message_class(type_url.rpartition("/")[2])
+    inner_class = _class_inside(type_url)
     if inner_class is not None:
         value: bytes = message.value
         _remembered.add(type_url, value, lambda fresh: _walk(inner_class.FromString(value), fresh), found)
+
+
+@cache
+def _class_inside(type_url: str) -> type[Message] | None:
+    """What is in an `Any`; None where it cannot refer to anything, or its type is not linked in (then it is none of
+    ours)."""
+    found = _message_class(type_url.rpartition("/")[2])
+    return found if found is not None and _may_refer(found.DESCRIPTOR) else None
 
 
 @cache
@@ -164,15 +161,22 @@ def _message_class(full_name: str) -> type[Message] | None:
     return message_factory.GetMessageClass(descriptor)
 
 
+class _Plan(NamedTuple):
+    """How messages of one type are walked."""
+
+    kind: Literal["any", "part", "other"]
+    row: _Row | None
+    fields: Sequence[tuple[str, str]]
+    """(name, how to iterate it) of the message fields below which a reference may be."""
+
+
 @cache
-def _fields_to_enter(descriptor: Descriptor) -> Mapping[str, str]:
-    """Field name → how to iterate it, for the message fields below which a reference may be."""
-    entered: dict[str, str] = {}
-    for field in descriptor.fields:
-        target = _message_field_type(field)
-        if target is not None and _may_refer(target):
-            entered[field.name] = _kind(field)
-    return entered
+def _plan(descriptor: Descriptor) -> _Plan:
+    kinds: Mapping[str, Literal["any", "part"]] = {_ANY: "any", _PART: "part"}
+    name = descriptor.full_name
+    fields = ((field, _message_field_type(field)) for field in descriptor.fields)
+    entered = [(field.name, _kind(field)) for field, target in fields if target is not None and _may_refer(target)]
+    return _Plan(kinds.get(name, "other"), _ROWS.get(name), entered)
 
 
 def _kind(field: FieldDescriptor) -> str:

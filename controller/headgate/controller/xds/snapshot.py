@@ -6,14 +6,15 @@ to an Envoy that already has it.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Final
 
 from google.protobuf.message import Message
 from headgate.controller.xds.references import Reference, references
 from headgate.controller.xds.resource_types import RESOURCE_TYPES
 
-_DIGEST_BYTES: Final = 8
+_VERSION_LENGTH: Final = 16
+"""Of a SHA-256 in hexadecimal, for which processors have instructions: a route configuration may be megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ class Snapshot:
     def count(self) -> int:
         """How many resources there are in all."""
         return sum(map(len, self.resources.values()))
+
+    def missing(self) -> frozenset[Reference]:
+        """What is referred to and is not here."""
+        referred = frozenset[Reference]().union(*(each.references for _, each in self))
+        return frozenset(each for each in referred if self.get(each) is None)
 
     def __iter__(self) -> Iterator[tuple[Reference, Resource]]:
         for type_url, named in self.resources.items():
@@ -87,7 +93,7 @@ class SnapshotTaker:
         body = message.SerializeToString(deterministic=True)
         if known is not None and known[1].body == body:
             return message, known[1]
-        version = blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()
+        version = sha256(body).hexdigest()[:_VERSION_LENGTH]
         return message, Resource(name=reference.name, version=version, body=body, references=references(message))
 
 
@@ -103,12 +109,12 @@ def make_snapshot(resources: Iterable[tuple[Reference, Resource]]) -> Snapshot:
         if reference.type_url not in by_type:
             raise ValueError(f"resources of type {reference.type_url} are not served")
         by_type[reference.type_url][reference.name] = resource
-    digest = blake2b(digest_size=_DIGEST_BYTES)
+    digest = sha256()
     for type_url, named in by_type.items():
         digest.update(f"{type_url}\n".encode())
         for name in sorted(named):
             digest.update(f"{name}\t{named[name].version}\n".encode())
-    return Snapshot(version=digest.hexdigest(), resources=by_type)
+    return Snapshot(version=digest.hexdigest()[:_VERSION_LENGTH], resources=by_type)
 
 
 EMPTY: Final = make_snapshot(())
@@ -116,13 +122,11 @@ EMPTY: Final = make_snapshot(())
 
 def dangling(snapshot: Snapshot, static_clusters: frozenset[str] = frozenset()) -> tuple[Dangling, ...]:
     """Every reference that does not resolve; `static_clusters` are those of Envoy's bootstrap."""
+    missing = {each for each in snapshot.missing() if each.name not in static_clusters}
+    if not missing:
+        return ()
     return tuple(
         Dangling(referrer, reference)
         for referrer, resource in snapshot
-        for reference in sorted(_missing(resource, snapshot))
-        if reference.name not in static_clusters
+        for reference in sorted(resource.references & missing)
     )
-
-
-def _missing(resource: Resource, snapshot: Snapshot) -> list[Reference]:
-    return [each for each in resource.references if each.name not in snapshot.resources[each.type_url]]

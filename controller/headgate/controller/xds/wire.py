@@ -1,7 +1,6 @@
 """Delta discovery messages to values and back."""
 
 from envoy.service.discovery.v3 import discovery_pb2
-from google.protobuf import any_pb2
 from headgate.controller.xds.session import Request, Send
 
 
@@ -24,18 +23,15 @@ def node_id(message: discovery_pb2.DeltaDiscoveryRequest) -> str:
 
 
 def encode_response(send: Send) -> discovery_pb2.DeltaDiscoveryResponse:
-    """One response."""
-    return discovery_pb2.DeltaDiscoveryResponse(
+    """One response. Resources are made in their place: to be given a message protobuf copies it, byte by byte."""
+    response = discovery_pb2.DeltaDiscoveryResponse(
         system_version_info=send.snapshot_version,
         type_url=send.type_url,
         nonce=send.nonce,
-        resources=[
-            discovery_pb2.Resource(
-                name=resource.name,
-                version=resource.version,
-                resource=any_pb2.Any(type_url=send.type_url, value=resource.body),
-            )
-            for resource in send.resources
-        ],
         removed_resources=send.removed,
     )
+    for resource in send.resources:
+        added = response.resources.add(name=resource.name, version=resource.version)
+        added.resource.type_url = send.type_url
+        added.resource.value = resource.body
+    return response
