@@ -58,8 +58,7 @@ class Match(Hashed):
     queries: tuple[TextMatch, ...] = ()
     method: str = ""
 
-    def __hash__(self) -> int:
-        return self.kept_hash()
+    __hash__ = Hashed.kept_hash
 
 
 def model_of(match: Match) -> str:
@@ -214,8 +213,7 @@ class Backend(Hashed):
     connect_timeout_seconds: float = 10.0
     http2: bool = False
 
-    def __hash__(self) -> int:
-        return self.kept_hash()
+    __hash__ = Hashed.kept_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,8 +433,7 @@ class Rule(Hashed):
     models_created: int = 0
     """Unix seconds, for `/v1/models`."""
 
-    def __hash__(self) -> int:
-        return self.kept_hash()
+    __hash__ = Hashed.kept_hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,8 +78,7 @@ class Options(Hashed):
     ratelimit_failure_deny: bool = False
     """Whether a limit that cannot be checked refuses (500) instead of letting the request pass."""
 
-    def __hash__(self) -> int:
-        return self.kept_hash()
+    __hash__ = Hashed.kept_hash
 
     @property
     def limits(self) -> bool:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headgate.compiler.options import Options
 from headgate.compiler.resolve.attachment import Parent, attach
+from headgate.compiler.resolve.memory import Memory
 from headgate.controller.sources.files import load
 from support import manifests
 from support.manifests import Document
@@ -40,7 +42,7 @@ def parents(
     path = tmp_path / "in.yaml"
     path.write_text(manifests.text(documents))
     world = load((path,), environment={}).world
-    (found,) = attach(world, world.gateways).parents.values()
+    (found,) = attach(world, world.gateways, Memory(world, Options())).parents.values()
     return found
 
 

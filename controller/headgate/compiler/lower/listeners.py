@@ -4,6 +4,7 @@ The order is a table with its reasons. Names of filters are keys of per-route co
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as Mutation
 from envoy.config.core.v3.base_pb2 import TransportSocket
@@ -22,6 +23,7 @@ from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
     HttpFilter,
+    LocalReplyConfig,
     Rds,
 )
 from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
@@ -81,10 +83,18 @@ def _has_cors(listener: ir.Listener) -> bool:
     return any(policy.cors for policy in _policies(listener))
 
 
-def _host_policies(listener: ir.Listener) -> list[tuple[str, ir.Cors | None]]:
-    """(hostname, CORS policy of its virtual host)"""
+_HostPolicies = tuple[tuple[str, ir.Cors | None], ...]
+"""(hostname, CORS policy of its virtual host)"""
+
+
+def _host_policies(listener: ir.Listener) -> _HostPolicies:
     default = listener.auth.cors if listener.auth is not None else None
-    return [(host.hostname, security.host_cors(host.all_rules) or default) for host in listener.hosts]
+    return tuple((host.hostname, security.host_cors(host.all_rules) or default) for host in listener.hosts)
+
+
+@lru_cache(maxsize=256)
+def _local_replies(options: Options, body_bytes_max: int, policies: _HostPolicies) -> LocalReplyConfig:
+    return replies.local_replies(options, body_bytes_max, tuple(security.reply_headers(policies)))
 
 
 def _client_headers(policies: Sequence[ir.Auth]) -> list[str]:
@@ -217,9 +227,7 @@ def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter
         yield extraction.prompt_counter(options)
     if _limited(listener) and options.limits:  # refuses before any backend is chosen; charges when the stream is done
         yield ratelimit(options, reserves=reserves)
-    if any(
-        steered.is_steered(rule.backends) for rule in rules
-    ):  # begins with the backend that the limits' answer names
+    if any(steered.is_steered(rule.backends) for rule in rules):  # begins with the backend that the limits answered
         yield steered.follower(options)
     if any(rule.local_limit for rule in rules):  # refuses too, but by this Envoy alone
         yield limits.local_filter(rules)
@@ -255,9 +263,7 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
         rds=Rds(config_source=ads(), route_config_name=listener.name),
         http_filters=http_filters(listener, options),
         early_header_mutation_extensions=[extension("headgate/strip", early_header_mutation(ignored))],
-        local_reply_config=replies.local_replies(
-            options, _body_bytes_max(listener, options), tuple(security.reply_headers(_host_policies(listener)))
-        ),
+        local_reply_config=_local_replies(options, _body_bytes_max(listener, options), _host_policies(listener)),
         stream_idle_timeout=duration(traffic.stream_idle_seconds or STREAM_IDLE_SECONDS),
         request_timeout=duration(
             REQUEST_RECEIVED_SECONDS if traffic.request_received_seconds is None else traffic.request_received_seconds

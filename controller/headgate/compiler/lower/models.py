@@ -104,21 +104,33 @@ def _one_model(model: Model, root: str) -> tuple[bytes, bytes]:
     return b"".join(own), b"".join(spoken)
 
 
-def _google_list(models: Sequence[Model]) -> str:
+@lru_cache(maxsize=65_536)
+def _google_model(model: Model) -> str:
     methods = ["generateContent", "streamGenerateContent", "countTokens"]
-    return _text({"models": [{"name": f"models/{name}", "supportedGenerationMethods": methods} for name, *_ in models]})
+    return _text({"name": f"models/{model[0]}", "supportedGenerationMethods": methods})
+
+
+def _google_list(models: Sequence[Model]) -> str:
+    return f'{{"models":[{",".join(map(_google_model, models))}]}}'
+
+
+@lru_cache(maxsize=65_536)
+def _cohere_model(model: Model) -> str:
+    return _text({"name": model[0], "endpoints": ["chat"]})
 
 
 def _cohere_list(models: Sequence[Model]) -> str:
-    return _text({"models": [{"name": name, "endpoints": ["chat"]} for name, *_ in models]})
+    return f'{{"models":[{",".join(map(_cohere_model, models))}]}}'
+
+
+@lru_cache(maxsize=65_536)
+def _bedrock_model(model: Model) -> str:
+    name, owner, _ = model
+    return _text({"modelId": name, "modelName": name, "providerName": owner, "responseStreamingSupported": True})
 
 
 def _bedrock_list(models: Sequence[Model]) -> str:
-    said = [
-        {"modelId": name, "modelName": name, "providerName": owner, "responseStreamingSupported": True}
-        for name, owner, _ in models
-    ]
-    return _text({"modelSummaries": said})
+    return f'{{"modelSummaries":[{",".join(map(_bedrock_model, models))}]}}'
 
 
 _OTHER_LISTS = (

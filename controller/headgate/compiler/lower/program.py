@@ -65,6 +65,32 @@ def _credential_secret(credential: ir.Credential) -> SdsSecret:
     return secret
 
 
+@dataclass(frozen=True, slots=True)
+class _Upstreams:
+    """What the backends of a rule need, by name."""
+
+    clusters: Mapping[str, Cluster]
+    secrets: Mapping[str, SdsSecret]
+    files: Mapping[str, Secret]
+
+
+def _names(rule: ir.Rule) -> set[str]:
+    return {backend.name for backend in rule.backends}
+
+
+@lru_cache(maxsize=32_768)
+def _upstreams(rule: ir.Rule, unknown: frozenset[str], options: Options) -> _Upstreams:
+    """`unknown` are those of the rule's backends of which it is not known all somewhere (`_unknown`)."""
+    backends = [replace(each, known=False) if each.name in unknown else each for each in rule.backends]
+    credentials = {each.credential for each in backends if each.credential is not None}
+    headers = (each for each in credentials if each.kind is ir.CredentialKind.HEADER and each.value)
+    return _Upstreams(
+        clusters={each.name: backend_cluster(each, rule.route, options) for each in backends},
+        secrets={each.secret: _credential_secret(each) for each in headers},
+        files={each.secret: each.value for each in credentials if each.kind is ir.CredentialKind.AWS},
+    )
+
+
 def _certificate_secret(certificate: ir.Certificate) -> SdsSecret:
     secret = SdsSecret(name=certificate.name)
     secret.tls_certificate.certificate_chain.inline_string = certificate.chain
@@ -124,19 +150,12 @@ def lower_program(program: ir.Program, options: Options) -> Lowered:
         for secret in otlp.secrets(exporter):
             add(secret)
     shared = _of_clusters(options, traced)
-    clusters, secrets = found[type_url(Cluster)], found[type_url(SdsSecret)]
     unknown = _unknown(program)
     for rule in _rules(program):
-        for backend in rule.backends:
-            known = backend if backend.name not in unknown else replace(backend, known=False)
-            clusters[backend.name] = backend_cluster(known, rule.route, shared)
-            credential = backend.credential
-            if credential is None:
-                continue
-            if credential.kind is ir.CredentialKind.AWS:
-                files[credential.secret] = credential.value
-            elif credential.kind is ir.CredentialKind.HEADER and credential.value and credential.secret not in secrets:
-                secrets[credential.secret] = _credential_secret(credential)
+        upstreams = _upstreams(rule, unknown & _names(rule), shared)
+        found[type_url(Cluster)].update(upstreams.clusters)
+        found[type_url(SdsSecret)].update(upstreams.secrets)
+        files.update(upstreams.files)
     for port in program.ports:
         add(port_listener(port, by_listener))
         for listener in port.listeners:

@@ -144,8 +144,7 @@ class Shared(ir.Hashed):
     strips: bool = False
     """It keeps `WITHHELD` from providers for all."""
 
-    def __hash__(self) -> int:
-        return self.kept_hash()
+    __hash__ = ir.Hashed.kept_hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +160,7 @@ class Placement(ir.Hashed):
     apart: frozenset[str] = frozenset()
     """Expressions for paths that were asked for before: their routes stand there, not here."""
 
-    def __hash__(self) -> int:
-        return self.kept_hash()
+    __hash__ = ir.Hashed.kept_hash
 
 
 def metadata_matcher(key: str) -> MetadataMatcher:

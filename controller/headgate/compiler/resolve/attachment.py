@@ -7,10 +7,15 @@ here; who reports it, and whether it is ours to report, is decided elsewhere.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 from headgate.compiler.resources import ai_gateway, gateway_api
 from headgate.compiler.resources.metadata import Key, Name
 from headgate.compiler.world import World
+
+if TYPE_CHECKING:
+    from headgate.compiler.resolve.memory import Memory
 
 Route = ai_gateway.AIGatewayRoute | gateway_api.HTTPRoute
 ROUTE_KINDS = ((gateway_api.GROUP, "HTTPRoute"), (ai_gateway.GROUP, "AIGatewayRoute"))
@@ -44,14 +49,17 @@ class Attachments:
     )
 
 
-def attach(world: World, gateways: Mapping[Name, gateway_api.Gateway], *, plain: bool = True) -> Attachments:
+def attach(
+    world: World, gateways: Mapping[Name, gateway_api.Gateway], memory: "Memory", *, plain: bool = True
+) -> Attachments:
     """Attaches the routes of the world to `gateways`, which are those that are ours; `plain` HTTPRoutes too."""
     parents: dict[Key, tuple[Parent, ...]] = {}
     found: defaultdict[tuple[Name, str], list[tuple[Route, tuple[str, ...]]]] = defaultdict(list)
     for route in (*world.ai_gateway_routes.values(), *(world.http_routes.values() if plain else ())):
-        parents[route.key] = tuple(_parents(world, gateways, route))
+        found_parents = memory.parents(route, partial(_parents, world, gateways, route))
+        parents[route.key] = found_parents
         taken: dict[tuple[Name, str], tuple[str, ...]] = {}
-        for parent in parents[route.key]:
+        for parent in found_parents:
             for listener, hostnames in parent.listeners:
                 taken.setdefault((parent.gateway, listener), hostnames)
         for place, hostnames in taken.items():

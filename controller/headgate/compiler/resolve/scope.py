@@ -52,7 +52,8 @@ class Scope:
         found = sorted(world.gateways.values(), key=by_age)
         ours = {gateway.name: gateway for gateway in found if self.serves_class(gateway.spec.gateway_class_name)}
         set_once(self, "gateways", ours)
-        set_once(self, "attachments", attach(world, ours, plain=self.options.mode is not Mode.ENVOY_GATEWAY))
+        plain = self.options.mode is not Mode.ENVOY_GATEWAY
+        set_once(self, "attachments", attach(world, ours, self.memory, plain=plain))
         set_once(self, "configs", dict(_configs(world)))
         set_once(self, "credentials", _credentials(self))
         set_once(self, "tls", _tls(self))

@@ -444,8 +444,13 @@ def told_of_models(path: str, models: str, *, anthropic: bool) -> Any:
 
 def shared_usage(rules: Iterable[ir.Rule], options: Options) -> bytes:
     """How a virtual host's answers are read where a route does not say otherwise: as most rules' chats are, if any."""
-    found = Counter(reading(rule, CLASSES[0], options, processor_alone=False) for rule in rules if rule.ai)
+    found = Counter(_chats_read(rule, options) for rule in rules if rule.ai)
     return max(sorted(found), key=found.__getitem__, default=b"")
+
+
+@lru_cache(maxsize=65_536)
+def _chats_read(rule: ir.Rule, options: Options) -> bytes:
+    return reading(rule, CLASSES[0], options, processor_alone=False)
 
 
 def cost_configs(rule: ir.Rule, *, priced_by_host: bool) -> Iterator[tuple[str, Any]]:
