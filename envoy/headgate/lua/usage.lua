@@ -6,6 +6,8 @@
 --                 hides  true where the gateway forced stream_options.include_usage: the chunk that it brought is kept from
 --                        a client that did not ask for it
 --                 tells  true where the access log's line is written from what is published here, see `tell`
+--                 names  list of {why a chat ended as its dialect says, as telemetry does}, where requests are traced: what the
+--                        answer calls itself and why it ended are published as well
 --                 processed  true where the processor may serve an attempt: it publishes what it has counted, which is more
 --                 page   the JSON that answers for a web page, in the client's dialect
 --                 text   list of what stands before an answer's text, but for spaces and its quote; absent where an answer has none
@@ -53,6 +55,8 @@ local NAMESPACE = "io.envoy.ai_gateway"
 local QUOTE, NEWLINE, RETURN, BACKSLASH = 34, 10, 13, 92
 -- Of what the cluster tells: a path may be longer.
 local TOLD_BYTES_MAX = 256
+-- Of choices, and of the name of one thing in an answer: what is kept, as half of it may have come.
+local REASONS_MAX, NAME_BYTES = 16, 128
 local COMMENT = "^:[^\r\n]*%s*$"
 local byte, find, match = string.byte, string.find, string.match
 
@@ -82,6 +86,12 @@ local function chats_of(said, texts)
   return chats
 end
 
+local function names_of(said)
+  local names = said and {}
+  for _, pair in ipairs(said or {}) do names[pair[1]] = pair[2] end
+  return names
+end
+
 local contexts, contexts_known = {}, 0
 
 -- What the context says, read once.
@@ -92,7 +102,7 @@ local function context_of(h)
   if contexts_known == CONTEXTS_MAX then contexts, contexts_known = {}, 0 end
   local said = loadstring("return " .. told)()
   context = { costs = said.costs or {}, hides = said.hides, tells = said.tells, processed = said.processed,
-    page = said.page, text = text_of(said.text), chats = chats_of(said.chats, said.texts) }
+    names = names_of(said.names), page = said.page, text = text_of(said.text), chats = chats_of(said.chats, said.texts) }
   contexts[told], contexts_known = context, contexts_known + 1
   return context
 end
@@ -168,12 +178,16 @@ end
 local function tell(metadata, state)
   local said, source, began = "", state.source, state.began or ""
   if not source or #began >= TOLD_BYTES_MAX or not find(began, "/", 1, true) then return end
-  if not is_plain(began) or not is_plain(state.said_model or "") then return end
+  if not is_plain(began) or not is_plain(state.said_model or "") or not is_plain(state.id or "") then return end
   for name, count in pairs(state.counts) do said = said .. ',"' .. name .. '":' .. count end
   for name, cost in pairs(state.done) do said = said .. ',"' .. name .. '":' .. cost end
   if state.said_model then said = said .. ',"response_model":"' .. state.said_model .. '"' end
   if state.ttft then said = said .. ',"token_latency_ttft":' .. state.ttft end
   if state.itl then said = said .. ',"token_latency_itl":' .. state.itl end
+  if state.id then said = said .. ',"response_id":"' .. state.id .. '"' end
+  if state.reasons and state.reasons[1] then
+    said = said .. ',"finish_reasons":["' .. table.concat(state.reasons, '","') .. '"]'
+  end
   metadata:set("headgate", "facts", said .. ',"usage_source":"' .. source .. '"')
   state.untold = nil
 end
@@ -367,13 +381,43 @@ local function ask_origin(state, text)
   state.before = seen:sub(-BACKGROUND_BYTES)
 end
 
+-- Publishes what a chat calls itself, and why it ended. The processor does that of what it serves.
+local function name(h, state, text)
+  local metadata = h:streamInfo():dynamicMetadata()
+  if not state.reasons then
+    local published = state.context.processed and metadata:get(NAMESPACE) or {}
+    state.reasons, state.unnamed, state.foreign = {}, "", published.lane == "extproc"
+  end
+  if state.foreign then return end
+  local reasons, known = state.reasons, #state.reasons
+  text = state.unnamed .. text
+  -- words are found as they are: a pattern is tried at every byte, which costs five times all of this
+  local called = not state.id and find(text, '"id"', 1, true)
+  if called then
+    state.id = match(text, '^"id"%s*:%s*"([^"\\%c]+)"', called)
+    if state.id then metadata:set(NAMESPACE, "response_id", state.id) end
+  end
+  local from, done = 1, 1
+  while #reasons < REASONS_MAX do
+    local first, last = find(text, '_reason"', from, true)
+    if not first then break end
+    local word, after = match(text, '^%s*:%s*"([%l_]+)"()', last + 1)
+    local kind = match(text:sub(math.max(first - 7, 1), first - 1), '"(%l+)$')
+    if word and (kind == "finish" or kind == "stop") then reasons[#reasons + 1] = state.context.names[word] or "stop" end
+    from, done = after or last + 1, after or done
+  end
+  if #reasons > known then metadata:set(NAMESPACE, "finish_reasons", reasons) end
+  state.untold = state.untold or state.id ~= nil or #reasons > known
+  state.unnamed = text:sub(math.max(done, #text - NAME_BYTES + 1))
+end
+
 -- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.
 local function read(h, state, text, ended)
   if state.kept ~= "" then text = state.kept .. text end
   state.kept = ""
   if state.fetched then ask_origin(state, text) end
   local named = not state.model and find(text, '"model', 1, true)
-  if named then state.model = match(text, '^"model%a*"%s*:%s*"([^"\\]+)"', named) end
+  if named then state.model = match(text, '^"model%a*"%s*:%s*"([^"\\%c]+)"', named) end
   local at = 1
   while true do
     local first, last = find(text, "usage", at, true)
@@ -451,6 +495,7 @@ end
 local function piece(h, state, chunk, text)
   if state.asked_at then begin(h, state) end
   local ended = state.streamed and ends_event(text)
+  if state.context.names then name(h, state, text) end
   if state.held then trim(h, state, chunk, text, ended) else read(h, state, text, ended) end
   if not state.over then watch(state, text, ended) end
   count(h, state, text)

@@ -85,11 +85,16 @@ def counts(usage: Usage, *, estimated: bool) -> dict[str, Value]:
     return {**counted, keys.USAGE_SOURCE: keys.USAGE_ESTIMATED if estimated else keys.USAGE_REPORTED}
 
 
+def plain(text: str) -> str:
+    """Without control characters: spans hold it between such (`headgate.contract.otel.SEPARATOR`)."""
+    return text if text.isprintable() else "".join(each for each in text if each >= " " and each != "\x7f")
+
+
 def marked(marks: Marks) -> dict[str, Value]:
     """What an answer says of itself."""
     ours: dict[str, Value] = {}
     if marks.id:
-        ours[keys.RESPONSE_ID] = marks.id[:_ID_LENGTH_MAX]
+        ours[keys.RESPONSE_ID] = plain(marks.id[:_ID_LENGTH_MAX])
     if marks.reasons:
         ours[keys.FINISH_REASONS] = tuple(FINISH_WORDS[each] for each in marks.reasons)
     return ours

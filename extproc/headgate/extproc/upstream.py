@@ -46,7 +46,7 @@ from headgate.extproc.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
-from headgate.extproc.published import UNTIMED, Clock, Pace, counts, marked, names, parameters, with_text
+from headgate.extproc.published import UNTIMED, Clock, Pace, counts, marked, names, parameters, plain, with_text
 from headgate.extproc.tap import Tap, is_sampled
 from headgate.llm import planning
 from headgate.llm.endpoints import Endpoint, lookup
@@ -472,7 +472,7 @@ class UpstreamSession:
     def _final_metadata(self, translation: ResponseTranslation) -> Namespaces:
         ours = counts(translation.usage, estimated=translation.estimated)
         if translation.response_model:
-            ours[keys.RESPONSE_MODEL] = translation.response_model
+            ours[keys.RESPONSE_MODEL] = plain(translation.response_model)
         ours |= marked(translation.marks)
         if translation.losses:
             ours[keys.LOSSES] = self._losses(translation)

@@ -4,7 +4,7 @@ import secrets
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -13,7 +13,7 @@ from support import manifests
 from support.manifests import backend, ref, route, rule
 from support.otlp import CLIENT, ERROR, SERVER, OtlpReceiver, Span, spans_of_json
 from support.ports import free_port
-from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider
+from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider, ToolUse
 from support.stage import Stage
 from support.waiting import wait_until
 
@@ -105,6 +105,7 @@ def test_native_request(stage: Stage, receiver: OtlpReceiver) -> None:
         assert span["gen_ai.provider.name"] == "openai"
         assert span["gen_ai.request.model"] == "gpt"
         assert span["gen_ai.response.model"] == "gpt-2025-01-01"
+        assert (span["gen_ai.response.id"], span["gen_ai.response.finish_reasons"]) == ("chatcmpl-1", ["stop"])
         assert (span["gen_ai.usage.input_tokens"], span["gen_ai.usage.output_tokens"]) == (11, 7)
         assert (span["session.id"], span["gen_ai.conversation.id"]) == ("s-1", "s-1")
         assert span["error.type"] is None
@@ -223,6 +224,30 @@ def test_every_front(stage: Stage, receiver: OtlpReceiver, front: str, model: st
         assert (span["gen_ai.usage.input_tokens"], span["gen_ai.usage.output_tokens"]) == (11, 7)
 
 
+NATIVE = {
+    "gpt": ("openai", "/v1/chat/completions", "chatcmpl-1"),
+    "claude": ("anthropic", "/v1/messages", "msg_1"),
+}
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("cut", ["events", "bytes", "whole"])
+@pytest.mark.parametrize("model", NATIVE)
+def test_what_a_relayed_chat_calls_itself(
+    stage: Stage, receiver: OtlpReceiver, model: str, cut: Literal["events", "bytes", "whole"], streams: bool
+) -> None:
+    provider, path, called = NATIVE[model]
+    asked = Asked()
+    text = '"id":"mine","finish_reason":"length","stop_reason":"max_tokens"'
+    stage[provider].answer(Answer(text=text, tools=(ToolUse("lookup"),), delivery=Delivery(cut=cut)))
+    body = {"model": model, "stream": streams, **CHAT}
+    answer = stage.post(path, body, traceparent=asked.traceparent, anthropic_version="2023-06-01")
+    assert answer.status_code == 200, answer.text
+    request = the_request(list(receiver.trace(asked.trace, 2)), asked)
+    assert request["headgate.lane"] == "native"
+    assert (request["gen_ai.response.id"], request["gen_ai.response.finish_reasons"]) == (called, ["tool_call"])
+
+
 def test_keys_in_paths_are_not_told(stage: Stage, receiver: OtlpReceiver) -> None:
     asked = Asked()
     chat(stage, asked, "gpt", path="/v1/chat/completions?key=sk-in-the-path")
@@ -279,6 +304,11 @@ def test_direct(receiver: OtlpReceiver) -> None:
         spans = list(receiver.trace(asked.trace, 2))
         request = the_request(spans, asked)
         assert (request["gen_ai.usage.input_tokens"], request["headgate.attempts"]) == ("11", "1")
+        assert stage.chat("gpt").status_code == 200
+        for entry in stage.access(lambda entry: entry["original_model"] == "gpt", 2):
+            assert (entry["metadata"]["response_id"], entry["metadata"]["finish_reasons"]) == ("chatcmpl-1", ["stop"])
+        by_text = [line for line in stage.access_log_path.read_text().splitlines() if line.startswith('{"time"')]
+        assert len(by_text) == 1, "without a mapped header the line is text, and has them too"
         assert receiver.received.headers[-1]["content-type"] == "application/x-protobuf"
 
 

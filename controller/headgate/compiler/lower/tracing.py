@@ -284,7 +284,7 @@ def _headers(tracing: Tracing) -> Iterator[CustomTag]:
 
 
 def _words(tracing: Tracing) -> Iterator[CustomTag]:
-    """Attributes that may hold any text."""
+    """Attributes of whom the request is from, and of the answer: whoever publishes them leaves out what is no text."""
     if tracing.convention is Convention.GEN_AI:
         yield _published(gen_ai.GEN_AI_RESPONSE_MODEL, metadata.RESPONSE_MODEL)
         yield _published(gen_ai.GEN_AI_RESPONSE_ID, metadata.RESPONSE_ID)
@@ -316,15 +316,17 @@ def _facts(tracing: Tracing) -> Iterator[CustomTag]:
 
 def _tags(tracing: Tracing) -> Iterator[CustomTag]:
     """Attributes of requests and of attempts alike. A tag costs Envoy 4,500 instructions for each span, and more to
-    send; an operator amid a text 1,500: where a collector of ours takes them apart, those that cannot hold what
-    separates them are one, with the client's model at its end."""
-    yield from _words(tracing)
-    original = _internal(ORIGINAL_MODEL, metadata.INTERNAL_MODEL)
+    send; an operator amid a text 1,500: where a collector of ours takes them apart, they are one, separated by what
+    none of them can hold but the client's model, which is at its end."""
+    told, original = (
+        (*_headers(tracing), *_words(tracing), *_facts(tracing)),
+        _internal(ORIGINAL_MODEL, metadata.INTERNAL_MODEL),
+    )
     if tracing.exporter.socket:
-        apart = (*_headers(tracing), *_facts(tracing), _sent(tracing, _OVERRIDE), original)
+        apart = (*told, _sent(tracing, _OVERRIDE), original)
         yield _formatted(TOGETHER, SEPARATOR.join(f"{tag.tag}={_format(tag)}" for tag in apart))
     else:
-        yield from (*_headers(tracing), _sent(tracing, _SENT), original, *_facts(tracing))
+        yield from (*told, _sent(tracing, _SENT), original)
 
 
 def _format(tag: CustomTag) -> str:

@@ -53,11 +53,15 @@ from headgate.compiler.lower.wire import (
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 from headgate.contract.facts import RouterFacts
+from headgate.llm.canonical import FinishReason
+from headgate.llm.dialects.anthropic.response import STOP_REASONS
 from headgate.llm.dialects.dialect import ReplyContext
+from headgate.llm.dialects.openai_chat.response import FINISH_REASONS
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import PathFacts
 from headgate.llm.error_bodies import error_body
 from headgate.llm.errors import UpstreamError
+from headgate.llm.marks import FINISH_WORDS
 from headgate.llm.names import DialectName, HostName
 from headgate.llm.stream_ends import CUT, STREAM_ENDS
 
@@ -290,6 +294,13 @@ _TEXT: Mapping[DialectName, Sequence[str]] = {
 """What stands before the text of an answer, but for spaces and a quote. In no other answer is text counted."""
 
 
+_REASONS: Mapping[DialectName, Mapping[str, FinishReason]] = {
+    DialectName.OPENAI_CHAT: FINISH_REASONS,
+    DialectName.ANTHROPIC_MESSAGES: STOP_REASONS,
+}
+"""Why a chat ends, of the dialects whose answers are named where they are traced."""
+
+
 @lru_cache(maxsize=64)
 def _cut(dialect: DialectName) -> bytes:
     """How a stream ends for a client whose provider did not end it."""
@@ -335,6 +346,7 @@ def _usage_script(
     streams: DialectName | None,
     processed: bool,
     tells: bool = False,
+    traced: bool = False,
 ) -> bytes:
     """Per-route config of the script, serialised."""
     context: dict[str, lua.Value] = {"tells": True} if tells else {}
@@ -348,6 +360,8 @@ def _usage_script(
         context["page"] = _page(dialect)
         if processed:
             context["processed"] = True
+        if traced and text is not None and (reasons := _REASONS.get(text)):
+            context["names"] = [[word, FINISH_WORDS[reason]] for word, reason in reasons.items()]
     if counts := [(cost.key, cost.expression) for cost in costs if not is_computed(cost)]:
         context["costs"] = counts
     if hides:
@@ -405,6 +419,7 @@ def reading(rule: ir.Rule, path_class: PathClass, options: Options, *, processor
         streams=streams,
         processed=processed,
         tells=told,
+        traced=options.tracing is not None,
     )
 
 
