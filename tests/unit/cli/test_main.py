@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,15 @@ def test_a_reader_that_has_read_enough_is_no_error() -> None:
         assert running.wait() == 141
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """What is started hears Ctrl-C, though a shell that runs the tests in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_ctrl_c_ends_a_command_without_a_trace(tmp_path: Path) -> None:
     """The command waits for the pipe's other end, so it is at work when the pipe opens here."""
     pipe = tmp_path / "request.json"
