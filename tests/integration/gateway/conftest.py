@@ -17,6 +17,9 @@ from support.stage import Stage
 DEPLOYED = OpenAIApi(prefix="/llm/api", credential_header="authorization", credential_format="Bearer {}")
 """OpenAI's API under another path, as vLLM and many vendors serve it."""
 
+CACHED = {"set": [{"path": "cache_control", "value": '{"type": "ephemeral"}'}]}
+"""Has Claude cache the prompts of clients who do not ask it to."""
+
 
 def _backends(stage: Stage, refused_port: int) -> list[Document]:
     openai, anthropic = stage["openai"].port, stage["anthropic"].port
@@ -37,6 +40,7 @@ def _backends(stage: Stage, refused_port: int) -> list[Document]:
         *backend("azure", stage["azure"].port, "AzureOpenAI", key="sk-azure", schema_fields={"version": "2024-10-21"}),
         *backend("deployed", stage["deployed"].port, key="sk-deployed", schema_fields={"prefix": "/llm/api"}),
         *backend("mutated", openai, key="sk-openai", **mutated),
+        *backend("cached", anthropic, "Anthropic", key="sk-anthropic", bodyMutation=CACHED),
         *backend("refused", refused_port, key="sk-refused"),
         *backend("keyless", stage["second"].port),
     ]
@@ -46,6 +50,7 @@ def _native_rules() -> list[Document]:
     route_mutation = {"headerMutation": {"set": [{"name": "x-team", "value": "red"}]}}
     return [
         rule("gpt", ref("openai")),
+        rule("cached-claude", ref("cached")),
         rule("claude", ref("anthropic")),
         rule("azure", ref("azure")),
         rule("renamed", ref("openai", modelNameOverride='real "model"')),

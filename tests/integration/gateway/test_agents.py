@@ -91,3 +91,15 @@ def test_tools_that_come_as_items_are_searched_and_called(stage: Stage) -> None:
     assert (read.name, read.namespace) == ("read", "mcp__files")
     offered = [[tool["name"] for tool in request.json["tools"]] for request in stage["anthropic"].requests]
     assert offered == [["apply_patch", "tool_search"], ["apply_patch", "tool_search", "mcp__files__read"]]
+
+
+def test_a_backends_mark_has_claude_cache_what_openais_clients_say(stage: Stage) -> None:
+    """As docs/clients.md tells; the second turn only adds to the first."""
+    client = stage.openai()
+    client.responses.create(model="cached-claude", input=ASKED, tools=TOOLS)
+    said: Any = [*ASKED, {"role": "assistant", "content": "Done."}, {"role": "user", "content": "Again."}]
+    client.responses.create(model="cached-claude", input=said, tools=TOOLS)
+    first, second = (request.json for request in stage["anthropic"].requests)
+    assert first["cache_control"] == second["cache_control"] == {"type": "ephemeral"}
+    assert second["tools"] == first["tools"]
+    assert second["messages"][: len(first["messages"])] == first["messages"]
