@@ -385,7 +385,7 @@ def call_item(call: Call, arguments: str, status: str) -> bytes:
 def _object_of(arguments: str) -> dict[str, msgspec.Raw]:
     try:
         return wire.decode_raw_object(arguments)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return {}
 
 
