@@ -198,6 +198,8 @@ def _tool_result_rules(messages: Sequence[dict[str, Any]]) -> Iterator[str]:
     for index, message in enumerate(messages):
         blocks = _blocks(message)
         results = [each["tool_use_id"] for each in blocks if each["type"] == "tool_result"]
+        if len(results) > len(set(results)):
+            yield f"messages.{index}: each tool_use must have a single result"
         if unknown := set(results) - open_calls:
             yield f"messages.{index}: unexpected tool_use_id {sorted(unknown)} in tool_result blocks"
         if missing := open_calls - set(results):

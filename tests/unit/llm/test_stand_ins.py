@@ -215,6 +215,22 @@ def test_tools_said_on_the_way_are_offered_once_behind_those_at_the_top() -> Non
     assert body["messages"][2]["content"][0]["content"] == "These tools can be called now: read, shell"
 
 
+def test_results_of_one_call_are_one_result() -> None:
+    """Codex's scripts tell what they do in results of their call, before and after it ends."""
+    call = {"type": "custom_tool_call", "call_id": "t1", "name": "apply_patch", "input": PATCH}
+    said = [
+        {"type": "custom_tool_call_output", "call_id": "t1", "output": text} for text in ("Half.", "Done.", "Late.")
+    ]
+    between = {"role": "assistant", "content": "Good."}
+    body = {"input": [{"role": "user", "content": "Go."}, call, *said[:2], between, said[2]], "tools": TOOLS}
+    request, _ = _answered("/v1/responses", body)
+    messages = json.loads(request.body)["messages"]
+
+    texts = [{"type": "text", "text": text} for text in ("Half.", "Done.", "Late.")]
+    assert messages[2]["content"] == [{"type": "tool_result", "tool_use_id": "t1", "content": texts}]
+    assert messages[3]["content"] == [{"type": "text", "text": "Good."}]
+
+
 def test_a_loss_names_the_place_of_its_tool() -> None:
     request, _ = _answered("/v1/responses", {"input": "Go.", "tools": [*TOOLS[1:], {"type": "image_generation"}]})
 

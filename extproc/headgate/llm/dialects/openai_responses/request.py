@@ -52,6 +52,7 @@ from headgate.llm.names import DialectName
 from headgate.llm.stand_ins import found_tools, freeform_arguments, function_name
 from headgate.llm.strict import decode_strict, text_of
 from headgate.llm.unknown_members import decode_known
+from msgspec.structs import replace
 
 __all__ = ["decode_request", "encode_request"]
 
@@ -225,12 +226,14 @@ def _messages(
 class _Items:
     """Makes turns of items. Feed each in order, then `end_turn`."""
 
-    __slots__ = ("_members", "_parts", "_path", "_raws", "_reader", "_result", "updates")
+    __slots__ = ("_answered", "_members", "_parts", "_path", "_raws", "_reader", "_result", "updates")
 
     def __init__(self, members: dict[str, msgspec.Raw], result: list[Message], reader: ToolReader) -> None:
         self._members = members
         self._result = result
         self._reader = reader
+        self._answered: dict[str, int] = {}
+        """Where the result of each call stands."""
         self.updates = _Updates()
         self._raws: list[msgspec.Raw] | None = None
         self._parts: list[Part] = []
@@ -333,12 +336,25 @@ class _Items:
 
     def _take_others(self, part: Part, path: str) -> None:
         self.end_turn()
+        if isinstance(part, ToolResultPart):
+            # Codex's scripts report on the way, each time as a result: others take one for a call.
+            place = self._answered.setdefault(part.call_id, len(self._result))
+            if place < len(self._result):
+                self._result[place] = _joined(self._result[place], part)
+                return
         self._result.append(Message("user", (part,), path=path))
 
     def _raw(self, index: int) -> msgspec.Raw:
         if self._raws is None:
             self._raws = wire.decode_raw_list(self._members["input"])
         return self._raws[index]
+
+
+def _joined(message: Message, more: ToolResultPart) -> Message:
+    """The message of a result, with what another result of the same call says."""
+    (result,) = message.parts
+    assert isinstance(result, ToolResultPart)
+    return replace(message, parts=(replace(result, content=(*result.content, *more.content)),))
 
 
 def _arguments(item: wire.Item, path: str) -> str:
