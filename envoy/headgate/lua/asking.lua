@@ -1,5 +1,5 @@
 -- What is left of upstream.lua where a route and its only backend need no other path, host or header, but streams must end
--- with their usage: asks for it (stream_options.include_usage), and sees to it, as guard.lua, that a request names one model.
+-- with their usage: asks for it (stream_options.include_usage), and sees to it that a request names one model.
 --
 -- The body is JSON by now, or was refused. Takes no filter_context and reads no metadata: both together cost as much as all of
 -- this. A body that speaks of no stream is not walked.

@@ -43,8 +43,8 @@ SWITCHED = (
     BODY_SIZE_LIMIT,
     DECOMPRESSOR,
     BUFFER,
-    extraction.JSON_TO_METADATA,
-    extraction.MODEL_HEADER,
+    extraction.REQUEST,
+    extraction.ANSWER_HEADERS,
     security.IDENTITY,
     LIMITS,
     steered.FILTER,
@@ -85,8 +85,8 @@ def _request_filters(needs: Needs, options: Options) -> Iterator[HttpFilter]:
     yield _renamed(buffer(options.body_bytes_max), BUFFER)
     # a path's model before the body's: it is the one that counts
     yield _renamed(extraction.path_model(options), extraction.PATH_MODEL)
-    yield _renamed(extraction.request_fields(max_tokens=needs.reserves), extraction.JSON_TO_METADATA)
-    yield _renamed(extraction.model_header(), extraction.MODEL_HEADER)
+    yield _renamed(extraction.request_fields(options, max_tokens=needs.reserves), extraction.REQUEST)
+    yield _renamed(extraction.answer_headers(), extraction.ANSWER_HEADERS)
     if options.extproc_sockets:
         yield extraction.router_processor(options)
     identity = security.identity(needs.clients, needs.selected, options.header_attributes, queries=needs.queries)

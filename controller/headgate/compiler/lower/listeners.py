@@ -210,8 +210,8 @@ def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter
         yield buffer(body_bytes_max)
     if ai:  # holds the headers until the body has come; from here on the model is known
         yield extraction.path_model(options)  # before the body's: it is the one that counts
-        yield extraction.request_fields(max_tokens=reserves)
-        yield extraction.model_header()
+        yield extraction.request_fields(options, max_tokens=reserves)
+        yield extraction.answer_headers()
     if ai and options.extproc_sockets:  # the model of a form, which Envoy cannot read
         yield extraction.router_processor(options)
     if ai and _has_cors(listener):  # marks answers for browsers by the route's policy: the route is known only now

@@ -84,11 +84,12 @@ MODE = ProcessingMode(
 """Two messages of the request, and the answer's headers and pieces as they come."""
 MESSAGE_TIMEOUT_SECONDS = 10.0
 SCRIPT = "headgate.lua/upstream"
-GUARD = "guard"
+UNTOUCHED = "untouched"
+"""Instead of a script, where a route's backend gets the request unchanged."""
 ASKER = "asking"
 KEEPER = "translated"
-"""The names of short scripts. A route chooses the first where its backend gets the request unchanged, the second where
-streams are to end with their usage beside that, the third where the processor writes all of it."""
+"""The names of short scripts. A route chooses the first where streams are to end with their usage and all else is
+unchanged, the second where the processor writes all of the request."""
 AZURE_V1_PREFIX = "/openai/v1"
 FORWARDED = (":path", headers.ORIGINAL_PATH, ":status", "content-type", "content-encoding", "anthropic-version")
 FORWARDED_PREFIX = "x-amzn-"
@@ -223,7 +224,7 @@ def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
     else:
         message = Lua(default_source_code=script("upstream", options.lua_directory))
     if not options.envoy_gateway:  # no route chooses it there
-        for short in (short_native(backend), KEEPER) if backend.alone else (KEEPER,):
+        for short in (ASKER, KEEPER) if backend.alone and backend.include_usage else (KEEPER,):
             message.source_codes[short].CopyFrom(script(short, options.lua_directory))
     overlay.lua_filter_context(message, _lua_context(backend, route, options))
     overlay.lua_shared_vm(message, "headgate-upstream")
@@ -231,8 +232,8 @@ def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
 
 
 def short_native(backend: Backend) -> str:
-    """The short script of a backend that is alone, where Envoy serves it by itself and it gets requests unchanged."""
-    return ASKER if backend.include_usage else GUARD
+    """What a backend that is alone needs of the script, where Envoy serves it by itself and requests are unchanged."""
+    return ASKER if backend.include_usage else UNTOUCHED
 
 
 def unchanged(backend: Backend, path_class: PathClass) -> bool:
@@ -244,8 +245,8 @@ def unchanged(backend: Backend, path_class: PathClass) -> bool:
 
 @lru_cache(maxsize=3)
 def chosen(short: str) -> Any:
-    """Per-route config that chooses a short script."""
-    return packed(LuaPerRoute(name=short))
+    """Per-route config that chooses a short script, or none."""
+    return packed(LuaPerRoute(disabled=True) if short == UNTOUCHED else LuaPerRoute(name=short))
 
 
 @lru_cache(maxsize=256)

@@ -1,6 +1,6 @@
 """What is read from requests and answers: the model, the stream flag, the usage, the costs.
 
-Requests: `json_to_metadata` reads the body once; `header_mutation` puts the model into the header that routes match on.
+Requests: a script reads the body once, and puts the model into the header that routes match on.
 Answers: a script reads the usage as it passes; the answer's bytes never change, but for the usage chunk that we forced,
 which it drops, and for a web page, which is no answer. Where costs are computed, `bandwidth_limit`, whose limit nothing
 reaches, ends the answer with trailers, `header_mutation` evaluates each cost into one, and a script moves it into
@@ -28,7 +28,6 @@ from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import (
 )
 from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation, HeaderMutationPerRoute
-from envoy.extensions.filters.http.json_to_metadata.v3.json_to_metadata_pb2 import JsonToMetadata
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from google.protobuf.any_pb2 import Any
@@ -44,7 +43,6 @@ from headgate.compiler.lower.wire import (
     http_filter,
     literal,
     packed,
-    regex,
     script,
     set_header,
     struct,
@@ -64,9 +62,10 @@ from headgate.llm.errors import UpstreamError
 from headgate.llm.marks import FINISH_WORDS
 from headgate.llm.names import DialectName, HostName
 from headgate.llm.stream_ends import CUT, STREAM_ENDS
+from headgate.pb import overlay
 
-JSON_TO_METADATA = "envoy.filters.http.json_to_metadata"
-MODEL_HEADER = "headgate.header_mutation/model"
+REQUEST = "headgate.lua/request"
+ANSWER_HEADERS = "headgate.header_mutation/answer"
 USAGE_SCRIPT = "headgate.lua/usage"
 COSTS = "headgate.lua/costs"
 ROUTER = "headgate.ext_proc/router"
@@ -79,80 +78,37 @@ TRAILERS = "headgate.bandwidth_limit/trailers"
 ERROR_KEY = "error"
 ERROR_JSON = "json"
 JSON_TYPES = r"(?i)application/([a-z0-9.+-]+\+)?json(\s*;.*)?"
-"""The content-types of bodies that are read as JSON; so are those without one."""
+"""The content-types of bodies that are read as JSON (by `request.lua`); so are those without one."""
 
 _SCRIPTED = frozenset((DialectName.BEDROCK_CONVERSE, DialectName.COHERE))
 """Dialects whose answers have a script of their own."""
 
 
-def _pair(
-    key: str, *, namespace: str = metadata.INTERNAL, constant: str | bool | None = None
-) -> JsonToMetadata.KeyValuePair:
-    result = JsonToMetadata.KeyValuePair(metadata_namespace=namespace, key=key)
-    result.preserve_existing_metadata_value = True  # what `path_model` read
-    if isinstance(constant, bool):
-        result.value.bool_value = constant
-    elif constant is not None:
-        result.value.string_value = constant
-    return result
-
-
-_MAX_TOKENS = (
-    ("generationConfig", "maxOutputTokens"),
-    ("max_output_tokens",),
-    ("max_tokens",),
-    ("max_completion_tokens",),
-)
-"""Where requests say how long an answer may be, in each dialect; the last that is there counts."""
-
-
-def request_fields(*, max_tokens: bool = False) -> HttpFilter:
-    """Model, stream flag and `stream_options.include_usage` into metadata; a body that is not JSON is marked.
+def request_fields(options: Options, *, max_tokens: bool = False) -> HttpFilter:
+    """Model, stream flag and `stream_options.include_usage` into metadata, and the model into the header that routes
+    match on; a body that is not JSON is marked.
 
     The model is published as well: it stands as long as no backend is asked for another one, and where none is asked.
     With `max_tokens` also how long the answer may be, which reservations need.
     """
-    message = JsonToMetadata()
-    rules = message.request_rules
-    rules.allow_empty_content_type = True
-    rules.allow_content_types_regex.CopyFrom(regex(JSON_TYPES))
-    for key, path in (
-        (metadata.INTERNAL_MODEL, ("model",)),
-        (metadata.INTERNAL_STREAM, ("stream",)),
-        ("include_usage", ("stream_options", "include_usage")),
-    ):
-        rule = rules.rules.add()
-        for name in path:
-            rule.selectors.add(key=name)
-        rule.on_present.CopyFrom(_pair(key))
-        if key == metadata.INTERNAL_MODEL:
-            rule.on_error.CopyFrom(_pair(ERROR_KEY, constant=ERROR_JSON))
-    rule = rules.rules.add()
-    rule.selectors.add(key="model")
-    rule.on_present.CopyFrom(_pair(metadata.MODEL_NAME_OVERRIDE, namespace=metadata.NAMESPACE))
-    for path in _MAX_TOKENS if max_tokens else ():
-        rule = rules.rules.add()
-        for name in path:
-            rule.selectors.add(key=name)
-        rule.on_present.CopyFrom(_pair(metadata.INTERNAL_MAX_TOKENS))
-        rule.on_present.type = JsonToMetadata.NUMBER
-    return http_filter(JSON_TO_METADATA, message)
+    message = Lua(default_source_code=script("request", options.lua_directory))
+    if max_tokens:
+        overlay.lua_filter_context(message, {"reserves": True})
+    return http_filter(REQUEST, message)
 
 
-def model_header() -> HttpFilter:
-    """The model into the header that routes match on; reported losses into the answer's header.
+def answer_headers() -> HttpFilter:
+    """Reported losses into the answer's header.
 
     An answer without a request id gets Envoy's: the provider's own must come through, for its support asks for it.
     """
     message = HeaderMutation()
-    model = set_header(headers.MODEL, f"%DYNAMIC_METADATA({metadata.INTERNAL}:{metadata.INTERNAL_MODEL})%")
-    message.mutations.request_mutations.add().append.CopyFrom(model)
     losses = set_header(headers.LOSSES, f"%DYNAMIC_METADATA({metadata.NAMESPACE}:{metadata.LOSSES})%")
     message.mutations.response_mutations.add().append.CopyFrom(losses)
     request_id = add_header_if_absent("x-request-id", "%REQ(X-REQUEST-ID)%")
     message.mutations.response_mutations.add().append.CopyFrom(request_id)
     message.mutations.response_mutations.add(remove=headers.BEGAN)
-    return http_filter(MODEL_HEADER, message)
+    return http_filter(ANSWER_HEADERS, message)
 
 
 def path_model(options: Options) -> HttpFilter:
