@@ -50,7 +50,6 @@ def _native_rules() -> list[Document]:
     route_mutation = {"headerMutation": {"set": [{"name": "x-team", "value": "red"}]}}
     return [
         rule("gpt", ref("openai")),
-        rule("cached-claude", ref("cached")),
         rule("claude", ref("anthropic")),
         rule("azure", ref("azure")),
         rule("renamed", ref("openai", modelNameOverride='real "model"')),
@@ -61,6 +60,7 @@ def _native_rules() -> list[Document]:
         rule("slow-claude", ref("anthropic"), timeouts={"request": "300ms"}),
         rule("renamed-claude", ref("anthropic", modelNameOverride="claude-opus-5")),
         rule("renamed-azure", ref("azure", modelNameOverride="my deployment/1")),
+        rule("cached-claude", ref("cached")),
     ]
 
 
