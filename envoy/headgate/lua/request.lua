@@ -25,11 +25,12 @@ local LENGTHS = { "maxOutputTokens", "max_output_tokens", "max_tokens", "max_com
 local lengths
 
 -- By byte: what stands for itself in a string, what may stand after a backslash, and so on.
-local PLAIN, SPACE, DIGIT, ESCAPED = {}, {}, {}, {}
+local PLAIN, SPACE, DIGIT, HEX, ESCAPED = {}, {}, {}, {}, {}
 for code = 0, 255 do
   PLAIN[code] = code >= 32 and code < 128 and code ~= 34 and code ~= 92
   SPACE[code] = code == 32 or (code >= 9 and code <= 13 and code ~= 11 and code ~= 12)
   DIGIT[code] = code >= 48 and code <= 57
+  HEX[code] = tonumber(string.char(code), 16)
 end
 for letter, meant in pairs({ ['"'] = '"', ["\\"] = "\\", ["/"] = "/", b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }) do
   ESCAPED[byte(letter)] = meant
@@ -51,13 +52,20 @@ local function wide(s, i, code)
   return third and goes_on(second, code == 240 and 144, code == 244 and 143) and goes_on(byte(s, i + 3)) and 4 or nil
 end
 
--- The unit that \u says at a place; and where what it says ends, which for half of a pair is the other half's end.
+-- The unit that four digits say; nil where they are none.
+local function unit_at(s, i)
+  local a, b, c, d = HEX[byte(s, i)], HEX[byte(s, i + 1)], HEX[byte(s, i + 2)], HEX[byte(s, i + 3)]
+  return a and b and c and d and ((a * 16 + b) * 16 + c) * 16 + d
+end
+
+-- Where what a \u says ends, which for half of a pair is the other half's end; nil where it says nothing.
 local function escaped_end(s, i)
-  local digits = find(s, "^%x%x%x%x", i + 2)
-  if not digits then return nil end
-  local unit = tonumber(sub(s, i + 2, i + 5), 16)
+  local unit = unit_at(s, i + 2)
+  if not unit then return nil end
   if unit < 0xD800 or unit > 0xDFFF then return i + 6 end
-  return unit < 0xDC00 and find(s, "^\\u[dD][c-fC-F]%x%x", i + 6) and i + 12 or nil
+  if unit > 0xDBFF or byte(s, i + 6) ~= 92 or byte(s, i + 7) ~= 117 then return nil end
+  local low = unit_at(s, i + 8)
+  return low and low >= 0xDC00 and low <= 0xDFFF and i + 12 or nil
 end
 
 -- Where a string ends that begins before a place, and whether anything in it is escaped; nil where it is none.
@@ -124,8 +132,7 @@ local function unescaped(text)
     local meant = ESCAPED[byte(text, at + 1)]
     i = meant and at + 2 or escaped_end(text, at)
     if not meant then
-      local unit = tonumber(sub(text, at + 2, at + 5), 16)
-      local low = i == at + 12 and tonumber(sub(text, at + 8, at + 11), 16)
+      local unit, low = unit_at(text, at + 2), i == at + 12 and unit_at(text, at + 8)
       meant = character(low and 0x10000 + (unit - 0xD800) * 1024 + low - 0xDC00 or unit)
     end
     out[#out + 1] = meant
