@@ -245,6 +245,17 @@ def test_no_maximum_switches_a_limit_off(stage: Stage, maximum: Any) -> None:
     stage.forget()  # the provider would refuse most of these
 
 
+def test_a_maximum_beyond_all_numbers_switches_no_limit_off(stage: Stage) -> None:
+    """It is read as infinite, where a JSON parser may refuse it."""
+    stage["openai"].answer(Failure(400))
+    content = body("strict", max_tokens=0).replace(b'"max_tokens": 0', b'"max_tokens": 1e999')
+    assert b"1e999" in content
+    answer = stage.post("/v1/chat/completions", content=content, x_user="boundless")
+    assert answer.status_code == 429 or "x-ratelimit-remaining" in answer.headers
+    wait_left(stage, "boundless", "strict", BUDGET)
+    stage.forget()
+
+
 def test_a_lenient_limit_treats_one_client_as_a_check_does(stage: Stage) -> None:
     """While anything is left, a request is let in, whatever it may cost."""
     stage["openai"].answer(Answer(usage=Usage(input=900, output=99)))
