@@ -49,7 +49,7 @@ SAID_ELSEWHERE: Final = tuple(
         r"(^|\.)(reasoning_content|display|includeThoughts|thinking_config|strict|functionResponse\.id|status)$",
         r"(^|\.)functionCall\.id$",
         # Less than what a model does that does not think, or thinks as it likes; signatures of what is not sent.
-        r"^(thinking|reasoning|generationConfig|generationConfig\.thinkingConfig(\.thinkingBudget)?)$",
+        r"^(thinking|(input\[\d+\]\.)?reasoning|generationConfig|generationConfig\.thinkingConfig(\.thinkingBudget)?)$",
         r"(^|\.)(thoughtSignature|parts(\[\d+\]\.text)?)$",
         # Where in a source the cited words stand: the citation goes on without.
         r"(citations|annotations)\[\d+\]\..*(end|start|end_char_index|start_char_index|text|id|document)$",
@@ -57,6 +57,8 @@ SAID_ELSEWHERE: Final = tuple(
         r"^generationConfig\.responseModalities$",
         # What only OpenAI can open; the text beside it is carried.
         r"^input\[\d+\]\.(id|encrypted_content)$",
+        # The text of what an agent says to another names both.
+        r"^input\[\d+\]\.(author|recipient)$",
         # A search is called by one name.
         r"^tools\[\d+\]\.name$",
         r"^(tool_choice|toolConfig\.toolChoice|text)$",

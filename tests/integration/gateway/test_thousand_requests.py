@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, repeat
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -101,8 +102,16 @@ def _ask(client: httpx.Client, number: int, name: str) -> tuple[str, int]:
     return name, response.status_code
 
 
-UNSERVED = frozenset(name for name, kind in KINDS.items() if kind.unit or name in ("stranger", "unknown"))
+UNREAD = ("stranger", "twice")
+"""Kinds that are refused before their model is known, and so before their route is."""
+UNROUTED = (*UNREAD, "unknown")
+UNSERVED = frozenset(name for name, kind in KINDS.items() if kind.unit or name in UNROUTED)
 """Kinds for which no backend is asked where they fail."""
+
+
+def _kind_of(row: Mapping[str, Any]) -> str:
+    """Of a row of the store."""
+    return row["original_model"] or next(name for name in UNREAD if KINDS[name].error == row["error"])
 
 
 @pytest.fixture(scope="module")
@@ -152,19 +161,19 @@ def test_store_has_each_once(failed: Mapping[str, int], ledger: LedgerFile) -> N
     rows = ledger.rows()
     assert len(rows) == REQUESTS
     asked_for = Counter(row["original_model"] for row in rows)
-    assert asked_for.pop("") == KINDS["stranger"].many, "who is not known is refused before the body is read"
-    assert asked_for == {name: kind.many for name, kind in KINDS.items() if name != "stranger"}
+    assert asked_for.pop("") == sum(KINDS[name].many for name in UNREAD)
+    assert asked_for == {name: kind.many for name, kind in KINDS.items() if name not in UNREAD}
     assert Counter(row["error"] for row in rows if row["error"]) == _errors(failed)
 
 
 def test_store_says_who_served(statuses: Ran, ledger: LedgerFile) -> None:
     del statuses
     for row in ledger.rows():
-        name = row["original_model"] or "stranger"
+        name = _kind_of(row)
         kind = KINDS[name]
-        local = name in ("stranger", "unknown") or row["error"] == "limited"
+        local = name in UNROUTED or row["error"] == "limited"
         assert row["lane"] == ("local" if local else kind.lane), row
-        assert row["route"] == ("" if name in ("stranger", "unknown") else f"default/{name}"), row
+        assert row["route"] == ("" if name in UNROUTED else f"default/{name}"), row
         assert row["stream"] == kind.stream or local, row
         assert row["operation"] == CLIENT_DIALECTS[kind.client].measured, row
 
@@ -172,7 +181,7 @@ def test_store_says_who_served(statuses: Ran, ledger: LedgerFile) -> None:
 def test_every_attempt_is_told(statuses: Ran, ledger: LedgerFile) -> None:
     del statuses
     for row in ledger.rows():
-        kind = KINDS[row["original_model"] or "stranger"]
+        kind = KINDS[_kind_of(row)]
         tried = [attempt["backend"].split("/")[1] for attempt in row["attempted"]]
         fails_over = len(kind.backends) > 1
         assert tried == ([] if row["lane"] == "local" else list(kind.backends)), row
@@ -242,7 +251,9 @@ def test_usage_says_the_same(
         assert {model: row[name] for model, row in rows.items() if row[name]} == of_providers + broken, name
     by_key = _usage(ledger, "key,day", capsys)
     assert {row["key"] for row in by_key} == {*CLIENTS, ""}
-    assert sum(int(str(row["requests"])) for row in by_key if not row["key"]) == KINDS["stranger"].many
+    assert sum(int(str(row["requests"])) for row in by_key if not row["key"]) == sum(
+        KINDS[name].many for name in UNREAD
+    )
     by_provider = {row["provider"]: row["requests"] for row in _usage(ledger, "provider", capsys)}
     assert by_provider == Counter(row["provider"] for row in stored)
     assert by_provider[""] == _local(failed)
@@ -350,9 +361,9 @@ def test_each_trace_is_whole_and_parented(statuses: Ran, traces: Mapping[str, Se
         assert all(request.start <= span.start for span in others), name
         attempts = {span.id for span in others if _is_attempt(span)}
         assert attempts >= set(told[_trace(number)]), name
-        assert len(attempts) == len(told[_trace(number)]) + (name in ("gone", "twice")), name
+        assert len(attempts) == len(told[_trace(number)]) + (name == "gone"), name
         operation = CLIENT_DIALECTS[KINDS[name].client].operation
-        assert request.name == f"{operation} {name}" or name == "stranger", name
+        assert request.name == f"{operation} {name}" or name in UNREAD, name
 
 
 def test_spans_say_what_the_store_says(traces: Mapping[str, Sequence[Span]], ledger: LedgerFile) -> None:

@@ -48,6 +48,7 @@ from headgate.llm.dialects.openai_responses.response import citation_of
 from headgate.llm.dialects.openai_responses.tools import TOOL_SEARCH, ToolReader, needed, schema_of, tool_choice_of
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
+from headgate.llm.members import check_utf8
 from headgate.llm.names import DialectName
 from headgate.llm.stand_ins import found_tools, freeform_arguments, function_name
 from headgate.llm.strict import decode_strict, text_of
@@ -286,6 +287,7 @@ class _Items:
 
     def _take_setting(self, item: wire.Item, index: int, path: str) -> None:
         """Items that say which tools there are, or change other settings."""
+        check_utf8(bytes(self._raw(index)))  # what is skipped when it is read
         if item.type == "configuration_update":
             self.updates.effort = (item.reasoning and item.reasoning.effort) or self.updates.effort
             self.updates.text = item.text or self.updates.text
