@@ -274,7 +274,7 @@ def test_a_path_that_names_the_model_is_read_and_routed() -> None:
     chain = Listener.FromString(found.lists.listeners[0]).default_filter_chain
     made = HttpConnectionManager.FromString(chain.filters[0].typed_config.value)
     names = [each.name for each in made.http_filters]
-    assert names.index(PATH_MODEL) < names.index("headgate.lua/request")
+    assert names.index(PATH_MODEL) < names.index("envoy.filters.http.json_to_metadata")
     before = [each for each in posted(found) if each.name == "headgate/path-model"]
     assert before
     for each in before:

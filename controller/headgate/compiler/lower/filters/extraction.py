@@ -64,8 +64,10 @@ from headgate.llm.names import DialectName, HostName
 from headgate.llm.stream_ends import CUT, STREAM_ENDS
 from headgate.pb import overlay
 
-REQUEST = "headgate.lua/request"
-ANSWER_HEADERS = "headgate.header_mutation/answer"
+REQUEST = "envoy.filters.http.json_to_metadata"
+ANSWER_HEADERS = "headgate.header_mutation/model"
+"""This and `REQUEST` are called as what did their work before: beside Envoy Gateway routes switch filters on by name,
+and while Headgate is upgraded the routes of one version meet the listeners of the other."""
 USAGE_SCRIPT = "headgate.lua/usage"
 COSTS = "headgate.lua/costs"
 ROUTER = "headgate.ext_proc/router"
