@@ -145,13 +145,13 @@ local function skip(s, i)
   return i
 end
 
--- The string between two places, and what a scalar at a place says: nil for null.
+-- What the string between two places says.
 local function text_of(s, first, last, escaped)
   local text = sub(s, first, last)
   return escaped and unescaped(text) or text
 end
 
--- What follows a scalar, and what it says, if that is `wanted`; nil where there is none.
+-- What follows a scalar, and what it says, if that is `wanted` (nil for null); nil where there is none.
 local function scalar(s, i, wanted)
   local code = byte(s, i)
   if code == 34 then
