@@ -4,12 +4,27 @@ It is told whatever the log's level is: progress and readiness on standard outpu
 cannot be written (`| head`, a full disk) is dropped: the gateway serves on.
 """
 
+import fcntl
+import os
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TextIO
+from typing import Final, TextIO
 
 from headgate.runtime.logging import LogFormat, LogLevel, json_line
+
+
+STREAMS: Final = (1, 2)
+"""Standard output and standard error."""
+
+
+def append_to_files() -> None:
+    """Has what is told go to the end of a file that a shell's `>` opened: Envoy opens it once more for its access log."""
+    for stream in STREAMS:
+        with suppress(OSError):
+            if stat.S_ISREG(os.fstat(stream).st_mode):
+                fcntl.fcntl(stream, fcntl.F_SETFL, fcntl.fcntl(stream, fcntl.F_GETFL) | os.O_APPEND)
 
 
 class Console:

@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import os
 
-from headgate.cli.console import Console
+from headgate.cli.console import Console, append_to_files
 from headgate.cli.gateway import Gateway
 from headgate.cli.run_options import RunOptions, add_arguments, parse_options, with_variables
 from headgate.cli.start_error import StartError
@@ -20,6 +20,7 @@ __all__ = ["add_arguments", "run"]
 def run(options: argparse.Namespace) -> int:
     """The exit code of a whole life."""
     collect_rarely()
+    append_to_files()
     chosen = with_variables(parse_options(options), os.environ)
     set_up_logging(chosen.log_level, chosen.log_format)
     try:

@@ -379,6 +379,34 @@ def test_streams_that_nobody_reads_harm_nobody(
             process.wait(BUSY_SECONDS)
 
 
+def test_a_file_as_standard_output_has_every_line_whole(
+    tmp_path: Path, short_path: Path, start_provider: StartProvider
+) -> None:
+    """A shell's `>` does not append: what Envoy, which does, has written must not be written over."""
+    provider, port = start_provider(OPENAI), free_port()
+    file, told, url = tmp_path / "gateway.yaml", tmp_path / "told", f"http://{LOOPBACK}:{port}"
+    file.write_text(config(port, provider, "first"))
+    told.touch()
+    command = f"exec {sys.executable} -m headgate.cli.main run {file} >{told} 2>&1"
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(short_path)}
+
+    def models_told() -> list[str]:
+        lines = told.read_text().splitlines()
+        return [json.loads(line)["original_model"] for line in lines if line.startswith("{")]
+
+    with subprocess.Popen(["sh", "-c", command], env=environment) as process:
+        try:
+            wait_until(lambda: f"ready  {url}" in told.read_text(), "the gateway to be ready")
+            assert ask(url, "first")[0] == 200
+            wait_until(lambda: models_told() == ["first"], "the request's line")
+            file.write_text(config(port, provider, "second"))
+            wait_until(lambda: "changed, live after" in told.read_text(), "the change to be told")
+        finally:
+            process.terminate()
+            process.wait(BUSY_SECONDS)
+    assert models_told() == ["first"]
+
+
 def translates(url: str) -> bool:
     """Whether an Anthropic client is answered by the model `first` of an OpenAI server."""
     body = {"model": "first", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello!"}]}
