@@ -169,6 +169,7 @@ def ratelimit(options: Options, *, reserves: bool) -> HttpFilter:
     """Asks the rate limit service; with `reserves` it tells which request it is about."""
     service = GrpcService(timeout=duration(RATELIMIT_TIMEOUT_SECONDS))
     service.envoy_grpc.cluster_name = RATELIMIT_CLUSTER
+    service.envoy_grpc.skip_envoy_headers = True  # nobody reads Envoy's own of the call
     service.initial_metadata.add(key=headers.GRPC_MOMENT, value=headers.GRPC_MOMENT_FORMAT)
     service.initial_metadata.add(key=headers.GRPC_PATH, value=headers.GRPC_PATH_FORMAT)
     if root := options.path_root.rstrip("/"):

@@ -1,14 +1,14 @@
 """Decodes header blocks (HPACK, RFC 7541) of one peer.
 
 A block of indices and one value that is new costs a few microseconds, which matters where each call brings a value of
-its own: the library `hpack`, whose Huffman decoder this uses, takes four times as long.
+its own: the library `hpack`, whose Huffman table this uses, takes many times as long.
 """
 
 from collections import deque
+from functools import cache, lru_cache
 from typing import Final
 
-from hpack import HPACKError
-from hpack.huffman_table import decode_huffman
+from hpack.huffman_table import HUFFMAN_COMPLETE, HUFFMAN_EMIT_SYMBOL, HUFFMAN_FAIL, HUFFMAN_TABLE
 from hpack.table import HeaderTable
 
 _Entry = tuple[str, str, int]
@@ -19,9 +19,13 @@ _STATIC: Final[tuple[_Entry, ...]] = tuple(
     (name.decode(), value.decode(), len(name) + len(value) + _ENTRY_BYTES) for name, value in HeaderTable.STATIC_TABLE
 )
 _STATIC_COUNT: Final = len(_STATIC)
+_NEWEST: Final = 0x81 + _STATIC_COUNT
+"""The byte that names the newest entry of a peer's table; those above it, but 0xFF, name the ones before."""
 _TABLE_BYTES: Final = 4096
 """Of a table whose encoder has said nothing of its size."""
 _INTEGER_BYTES_MAX: Final = 5
+_TEXT_BYTES_MAX: Final = 128
+"""Of a coded text to remember: what clients send may be long."""
 
 
 class HeaderBlockError(Exception):
@@ -50,20 +54,18 @@ class HeaderDecoder:
             self._decode(block, headers)
         except IndexError:
             raise HeaderBlockError("it is truncated, or names an entry that there is not") from None
-        except HPACKError as error:
-            raise HeaderBlockError(str(error)) from None
         return headers
 
     def _decode(self, block: bytes, headers: dict[str, str]) -> None:
         position, end, size = 0, len(block), 0
+        entries = self._entries
         while position < end:
             first = block[position]
-            if first & 0x80:
-                if first < 0xFF:  # nearly all there are, hence no call
-                    index = first & 0x7F
-                    position += 1
-                else:
-                    index, position = _integer(block, position, 0x7F)
+            if 0x80 < first < 0xFF:  # nearly all there are, hence no calls
+                position += 1
+                name, value, count = _STATIC[first - 0x81] if first < _NEWEST else entries[first - _NEWEST]
+            elif first & 0x80:
+                index, position = _integer(block, position, 0x7F)
                 name, value, count = self._entry(index)
             elif first & 0x40:
                 name, value, position = self._literal(block, position, 0x3F)
@@ -142,4 +144,35 @@ def _text(block: bytes, position: int) -> tuple[str, int]:
     if end > len(block):
         raise IndexError
     text = block[position:end]
-    return (decode_huffman(text) if is_huffman else text).decode("latin-1"), end
+    if is_huffman:
+        return (_uncoded(text) if length > _TEXT_BYTES_MAX else _remembered(text)), end
+    return text.decode("latin-1"), end
+
+
+def _uncoded(text: bytes) -> str:
+    """What a text in Huffman's code says."""
+    state, complete = 0, True
+    found: list[bytes] = []
+    for byte in text:
+        state, complete, emitted = _step(state, byte)
+        found.append(emitted)
+    if not complete:
+        raise HeaderBlockError("it has a text that is cut in a letter")
+    return b"".join(found).decode("latin-1")
+
+
+_remembered: Final = lru_cache(maxsize=256)(_uncoded)
+"""Paths come again with every call, and into no table."""
+
+
+@cache  # of 256 states and 256 bytes at most
+def _step(state: int, byte: int) -> tuple[int, bool, bytes]:
+    """What a byte makes of a decoder's state: the next, whether a text may end there, and the letters it brings."""
+    emitted, flags = bytearray(), 0
+    for nibble in (byte >> 4, byte & 0x0F):
+        state, flags, letter = HUFFMAN_TABLE[state * 16 + nibble]
+        if flags & HUFFMAN_FAIL:
+            raise HeaderBlockError("it has a text that is not in Huffman's code")
+        if flags & HUFFMAN_EMIT_SYMBOL:
+            emitted.append(letter)
+    return state, bool(flags & HUFFMAN_COMPLETE), bytes(emitted)
