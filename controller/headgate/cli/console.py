@@ -14,13 +14,12 @@ from typing import Final, TextIO
 
 from headgate.runtime.logging import LogFormat, LogLevel, json_line
 
-
 STREAMS: Final = (1, 2)
 """Standard output and standard error."""
 
 
 def append_to_files() -> None:
-    """Has what is told go to the end of a file that a shell's `>` opened: Envoy opens it once more for its access log."""
+    """Has what is told go to the end of a file that a shell's `>` opened: Envoy opens it again for its access log."""
     for stream in STREAMS:
         with suppress(OSError):
             if stat.S_ISREG(os.fstat(stream).st_mode):
