@@ -413,9 +413,9 @@ end
 
 -- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.
 local function read(h, state, text, ended)
+  if state.fetched then ask_origin(state, text) end
   if state.kept ~= "" then text = state.kept .. text end
   state.kept = ""
-  if state.fetched then ask_origin(state, text) end
   local named = not state.model and find(text, '"model', 1, true)
   if named then state.model = match(text, '^"model%a*"%s*:%s*"([^"\\%c]+)"', named) end
   local at = 1

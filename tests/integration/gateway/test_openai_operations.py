@@ -13,7 +13,7 @@ import openai
 import pytest
 from support import manifests
 from support.manifests import Document, backend, ref, route, rule
-from support.providers import Failure, Provider, Raw
+from support.providers import Delivery, Failure, Provider, Raw
 from support.providers.operations_api import OperationsApi
 from support.stage import Stage
 
@@ -431,7 +431,7 @@ told what it used."""
 
 def _split(answer: Mapping[str, Any], at: int) -> Raw:
     body = json.dumps(answer).encode()
-    return Raw(body=(body[:at], body[at:]))
+    return Raw(body=(body[:at], body[at:]), delivery=Delivery(pause_seconds=0.05))
 
 
 FETCHED: Mapping[str, tuple[str, str, Raw, bool]] = {
