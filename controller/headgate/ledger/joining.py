@@ -45,7 +45,7 @@ _KNOWN: Final = frozenset(
         metadata.LATENCY_ITL,
     }
 )
-"""What is published and is no cost. Seconds of audio have no field of their own: they are among the costs."""
+"""What is published and is no cost. What is sold at prices of its own has no field: it is among the costs."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +182,7 @@ def _source(entry: Entry, tokens: Tokens) -> UsageSource:
     said = entry.published.get(metadata.USAGE_SOURCE)
     if said == UsageSource.ESTIMATED:
         return UsageSource.ESTIMATED
-    counted = tokens != NO_TOKENS or metadata.AUDIO_SECONDS in entry.published
+    counted = tokens != NO_TOKENS or not entry.published.keys().isdisjoint(metadata.APART_KEYS)
     return UsageSource.REPORTED if counted else UsageSource.NONE
 
 

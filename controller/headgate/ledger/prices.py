@@ -10,8 +10,14 @@ prices:
   cache_creation_input: 3  # absent: as input
   output: 10
   reasoning: 10            # absent: as output
+  cache_creation_1h_input: 5   # absent: as cache_creation_input; what Claude keeps for an hour
+  audio_input: 40          # absent: as input; so is image_input
+  audio_output: 80         # absent: as output; so is image_output
   request: 0.001           # dollars, for each request that was served
   audio_minute: 0.006      # dollars per minute of transcribed audio, where the provider counts that
+  characters: 15           # dollars per million characters that were spoken
+  image: 0.04              # dollars, for each image of an answer
+  web_search: 0.01         # dollars, for each search that Claude did
 teams:
   research: [alice, ci]    # clients, as their API keys are named
 ```
@@ -21,7 +27,7 @@ answered before what it was asked; among equals the newest one that is in force 
 """
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from fnmatch import translate
 from re import Pattern
@@ -55,7 +61,15 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     cache_creation_input: Decimal | None = None
     reasoning: Decimal | None = None
     request: Decimal = Decimal(0)
+    cache_creation_1h_input: Decimal | None = None
+    audio_input: Decimal | None = None
+    audio_output: Decimal | None = None
+    image_input: Decimal | None = None
+    image_output: Decimal | None = None
     audio_minute: Decimal = Decimal(0)
+    characters: Decimal = Decimal(0)
+    image: Decimal = Decimal(0)
+    web_search: Decimal = Decimal(0)
     source: str = ""
     """Where the price is from, for whoever reads the table."""
 
@@ -79,9 +93,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: int
     request: int
     audio_minute: int
+    apart: Mapping[str, int]
+    """By metadata key: what each of these adds, which of a part of the tokens above is a difference."""
 
-    def cost_nanos(self, tokens: Tokens, audio_seconds: int = 0) -> int:
-        """What a served request with these tokens costs."""
+    def cost_nanos(self, tokens: Tokens, costs: Iterable[tuple[str, int]] = ()) -> int:
+        """What a served request with these tokens costs. `costs`: the record's."""
         cached, created = tokens.cached_input or 0, tokens.cache_creation_input or 0
         reasoning = tokens.reasoning or 0
         picos = (
@@ -91,9 +107,13 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
             + max((tokens.output or 0) - reasoning, 0) * self.output
             + reasoning * self.reasoning
             + self.request
-            + audio_seconds * self.audio_minute // 60
         )
-        return (picos + PICOS_PER_NANO // 2) // PICOS_PER_NANO
+        for key, count in costs:
+            if key == metadata.AUDIO_SECONDS:
+                picos += count * self.audio_minute // 60
+            else:
+                picos += count * self.apart.get(key, 0)
+        return (max(picos, 0) + PICOS_PER_NANO // 2) // PICOS_PER_NANO
 
 
 class Cost(NamedTuple):
@@ -138,8 +158,7 @@ class PriceTable:
         row = self.price(record)
         if row is None:
             return None
-        seconds = dict(record.costs).get(metadata.AUDIO_SECONDS, 0) if record.costs else 0
-        return Cost(row.cost_nanos(record.tokens, seconds), row.name)
+        return Cost(row.cost_nanos(record.tokens, record.costs), row.name)
 
     def _candidates(self, service: str, *models: str) -> Iterator[Price]:
         """Best first."""
@@ -186,6 +205,17 @@ def _price(index: int, row: _Row) -> Price:
     def like(amount: Decimal | None, otherwise: Decimal) -> int:
         return picos(otherwise if amount is None else amount)
 
+    created = row.input if row.cache_creation_input is None else row.cache_creation_input
+    apart = {
+        metadata.CACHE_CREATION_1H_INPUT_TOKENS: like(row.cache_creation_1h_input, created) - picos(created),
+        metadata.AUDIO_INPUT_TOKENS: like(row.audio_input, row.input) - picos(row.input),
+        metadata.AUDIO_OUTPUT_TOKENS: like(row.audio_output, row.output) - picos(row.output),
+        metadata.IMAGE_INPUT_TOKENS: like(row.image_input, row.input) - picos(row.input),
+        metadata.IMAGE_OUTPUT_TOKENS: like(row.image_output, row.output) - picos(row.output),
+        metadata.CHARACTERS: picos(row.characters),
+        metadata.IMAGES: picos(row.image, _PICOS_PER_DOLLAR),
+        metadata.WEB_SEARCHES: picos(row.web_search, _PICOS_PER_DOLLAR),
+    }
     midnight = datetime.datetime.combine(row.start, datetime.time(), datetime.UTC)
     return Price(
         name=f"{row.service + ':' if row.service else ''}{row.model}@{row.start}",
@@ -194,9 +224,10 @@ def _price(index: int, row: _Row) -> Price:
         from_ns=int(midnight.timestamp()) * 1_000_000_000,
         input=picos(row.input),
         cached_input=like(row.cached_input, row.input),
-        cache_creation_input=like(row.cache_creation_input, row.input),
+        cache_creation_input=picos(created),
         output=picos(row.output),
         reasoning=like(row.reasoning, row.output),
         request=picos(row.request, _PICOS_PER_DOLLAR),
         audio_minute=picos(row.audio_minute, _PICOS_PER_DOLLAR),
+        apart=apart,
     )

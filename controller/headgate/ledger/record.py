@@ -107,7 +107,8 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tokens: Tokens = NO_TOKENS
     usage_source: UsageSource = UsageSource.NONE
     costs: tuple[tuple[str, int], ...] = ()
-    """What the routes' own cost expressions came to, by metadata key."""
+    """By metadata key: what the routes' own cost expressions came to, and what is sold at a price of its own
+    (`metadata.APART_KEYS`, `CHARACTERS`), where it is not 0."""
     cost_nanos: int | None = None
     """By the price table; None without a price for the model."""
     price: str = ""

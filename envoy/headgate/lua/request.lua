@@ -6,6 +6,8 @@
 -- name two models, or the provider could serve another one than the one that was authorised and routed: providers may read a
 -- name that is escaped, or in another case, as "model".
 --
+-- Of a request to speak, which alone has a voice, it also tells how many characters are to be spoken: that is what many ask money for.
+--
 -- filter_context: reserves  true where limits reserve by how long an answer may be
 --
 -- Loops of bytes are compiled, and cost a tenth of a pattern.
@@ -230,6 +232,7 @@ local function read(s)
         local wrong = name_wrong(seen, parent, escaped)
         if wrong then return nil, wrong end
         wanted = WANTED[parent]
+        if parent == "input" then found.input = last elseif parent == "voice" then found.voice = true end
       elseif depth == 2 and WANTED_INSIDE[parent] then
         wanted = WANTED_INSIDE[parent][text_of(s, i + 1, last - 1, escaped)]
       end
@@ -274,6 +277,19 @@ local function publish(h, metadata, found, named)
   if length then metadata:set("headgate", "max_tokens", length) end
 end
 
+-- How many characters the member has whose name ends at a place; nil where it is no text.
+local function characters_of(s, name_last)
+  local first = skip(s, skip(s, name_last + 1) + 1)
+  if byte(s, first) ~= 34 then return nil end
+  local last, escaped = string_end(s, first + 1)
+  local count = 0
+  local text = text_of(s, first + 1, last - 1, escaped)
+  for index = 1, #text do
+    if not goes_on(byte(text, index)) then count = count + 1 end
+  end
+  return count
+end
+
 -- Asked once, since an interpreter runs one filter's script: whether lengths are wanted too.
 local function ask(h)
   lengths = h:filterContext():get("reserves") == true
@@ -286,16 +302,19 @@ local function run(h)
   if lengths == nil then ask(h) end
   local headers = h:headers()
   local kind, named = headers:get("content-type"), headers:get("x-ai-eg-model")
-  local found, why
+  local found, why, text
   if kind and not is_json(kind) then
     why = BROKEN
   else
     local body = h:body()
     if not body then return end
-    found, why = read(body:getBytes(0, body:length()))
+    text = body:getBytes(0, body:length())
+    found, why = read(text)
   end
   if not found and why ~= BROKEN then return refuse(h, why) end
   local metadata = h:streamInfo():dynamicMetadata()
+  local characters = found and found.voice and found.input and characters_of(text, found.input)
+  if characters then metadata:set(NAMESPACE, "characters", characters) end
   if found then publish(h, metadata, found, named) else metadata:set("headgate", "error", "json") end
   h:clearRouteCache()
 end

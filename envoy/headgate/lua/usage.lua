@@ -58,6 +58,10 @@ local TOLD_BYTES_MAX = 256
 -- Of choices, and of the name of one thing in an answer: what is kept, as half of it may have come.
 local REASONS_MAX, NAME_BYTES = 16, 128
 local COMMENT = "^:[^\r\n]*%s*$"
+-- Within so much of an answer its first list begins, and what the objects of a list of images begin with.
+local OPENING_BYTES = 1024
+local FIRST_MEMBER = '^%s*{[^%[{]*%[%s*{%s*("[%l%d_]+")'
+local IMAGE_MEMBERS = { ['"b64_json"'] = true, ['"url"'] = true, ['"revised_prompt"'] = true }
 local byte, find, match = string.byte, string.find, string.match
 
 -- A word without the quote before it, and whether there was one.
@@ -120,13 +124,14 @@ local function prompt_of(told)
   return bytes and math.floor(bytes / BYTES_PER_TOKEN) + 1
 end
 
--- The whole numbers of an object, by name.
+-- The whole numbers of an object, by name; and those whose name had come before.
 local function numbers_of(object)
-  local found = {}
-  for name, digits in object:gmatch('"([%a_]+)"%s*:%s*(%d+)%s*[,}]') do
-    found[name] = found[name] or math.min(tonumber(digits), COUNT_MAX)
+  local found, again = {}, {}
+  for name, digits in object:gmatch('"([%w_]+)"%s*:%s*(%d+)%s*[,}]') do
+    local numbers = found[name] and again or found
+    numbers[name] = numbers[name] or math.min(tonumber(digits), COUNT_MAX)
   end
-  return found
+  return found, again
 end
 
 local function sum(first, second, third)
@@ -139,10 +144,47 @@ local function seconds_of(object)
   return seconds and math.min(math.ceil(tonumber(seconds)), COUNT_MAX) or nil
 end
 
+local function set_if_any(counts, name, count)
+  if count and count > 0 then counts[name] = count end
+end
+
+-- Adds the parts of OpenAI's usage, on either side, that may have a price of their own.
+local function add_parts(counts, object)
+  for side, details in object:gmatch('"(%l+)_tokens?_details"%s*:%s*(%b{})') do
+    local n, way = numbers_of(details), (side == "prompt" or side == "input") and "input_tokens" or "output_tokens"
+    set_if_any(counts, "audio_" .. way, n.audio_tokens)
+    set_if_any(counts, "image_" .. way, n.image_tokens)
+  end
+end
+
+-- Likewise of Gemini's.
+local function add_modalities(counts, object)
+  for side, details in object:gmatch('"(%l+)TokensDetails"%s*:%s*(%b[])') do
+    local way = side == "prompt" and "input_tokens" or side == "candidates" and "output_tokens"
+    for entry in details:gmatch("%b{}") do
+      local kind = match(entry, '"modality"%s*:%s*"(%u+)"')
+      if way and (kind == "AUDIO" or kind == "IMAGE") then
+        set_if_any(counts, kind:lower() .. "_" .. way, numbers_of(entry).tokenCount)
+      end
+    end
+  end
+end
+
+-- Adds what is sold at prices of its own, where there is any.
+local function add_apart(counts, object, n, again)
+  set_if_any(counts, "cache_creation_1h_input_tokens", n.ephemeral_1h_input_tokens)
+  set_if_any(counts, "web_searches", n.web_search_requests)
+  local audio, image = math.max(n.audio_tokens or 0, again.audio_tokens or 0), math.max(n.image_tokens or 0, again.image_tokens or 0)
+  if audio + image > 0 then add_parts(counts, object) end
+  if n.promptTokenCount and (find(object, "AUDIO", 1, true) or find(object, "IMAGE", 1, true)) then
+    add_modalities(counts, object)
+  end
+end
+
 -- The counts of OpenAI's, Anthropic's and Gemini's usage. Anthropic counts cached tokens apart, Gemini thoughts.
 local function counts_of(object)
-  local n = numbers_of(object)
-  return {
+  local n, again = numbers_of(object)
+  local counts = {
     input_tokens = n.prompt_tokens or n.promptTokenCount
       or sum(n.input_tokens, n.cache_read_input_tokens, n.cache_creation_input_tokens),
     output_tokens = n.completion_tokens or n.output_tokens or sum(n.candidatesTokenCount, n.thoughtsTokenCount),
@@ -152,6 +194,8 @@ local function counts_of(object)
     reasoning_tokens = n.reasoning_tokens or n.thoughtsTokenCount,
     audio_seconds = seconds_of(object),
   }
+  add_apart(counts, object, n, again)
+  return counts
 end
 
 -- What is known of an answer while it passes: its model, its counts, the costs that were published, the text of an
@@ -367,7 +411,37 @@ local function settle(h, state)
   end
 end
 
+-- Counts the images of a whole answer: all of them begin with the same member.
+local function count_images(state, text)
+  if state.image == nil then
+    text = (state.opening or "") .. text
+    local member = match(text:sub(1, OPENING_BYTES), FIRST_MEMBER)
+    state.opening = text
+    if not member and #text < OPENING_BYTES then return end
+    state.image, state.images, state.opening = IMAGE_MEMBERS[member] and member or false, 0, ""
+  end
+  local word, at = state.image, 1
+  if not word then return end
+  local border = state.opening .. text:sub(1, #word - 1)
+  if state.opening ~= "" and find(border, word, 1, true) then state.images = state.images + 1 end
+  while true do
+    local _, last = find(text, word, at, true)
+    if not last then break end
+    state.images, at = state.images + 1, last + 1
+  end
+  state.opening = (#text < #word and border or text):sub(1 - #word)
+end
+
+local function publish_images(h, state)
+  local metadata = h:streamInfo():dynamicMetadata()
+  set(metadata, state, "images", state.images)
+  if state.source then return end
+  state.source = "reported"
+  metadata:set(NAMESPACE, "usage_source", state.source)
+end
+
 local function finish(h, state)
+  if state.images and state.images > 0 then publish_images(h, state) end
   if state.written > state.told then estimate(h, state) end
   if state.estimated then pace(h, state) end
   settle(h, state)
@@ -498,6 +572,7 @@ local function piece(h, state, chunk, text)
   if state.context.names then name(h, state, text) end
   if state.held then trim(h, state, chunk, text, ended) else read(h, state, text, ended) end
   if not state.over then watch(state, text, ended) end
+  if not state.streamed and state.image ~= false then count_images(state, text) end
   count(h, state, text)
   state.rest = nil
 end

@@ -68,15 +68,16 @@ _KEYS: Final = {
     "output": keys.OUTPUT_TOKENS,
     "total": keys.TOTAL_TOKENS,
     "reasoning": keys.REASONING_TOKENS,
-    "audio_seconds": keys.AUDIO_SECONDS,
 }
-_COUNTED: Final = tuple(_KEYS[member] for member in Usage.__struct_fields__)
+_COUNTED: Final = tuple(_KEYS[member] for member in Usage.__struct_fields__ if member in _KEYS)
 
 
 def counts(usage: Usage, *, estimated: bool) -> dict[str, Value]:
     """What is known of an answer's usage; nothing where that is nothing."""
-    told: tuple[int | None, ...] = msgspec.structs.astuple(usage)
-    counted = {key: tokens for key, tokens in zip(_COUNTED, told, strict=True) if tokens is not None}
+    *told, apart = msgspec.structs.astuple(usage)
+    counted: dict[str, int] = {key: tokens for key, tokens in zip(_COUNTED, told, strict=True) if tokens is not None}
+    if apart:
+        counted.update(apart)
     if not counted:
         return {}
     if min(counted.values()) < 0 or max(counted.values()) > _TOKENS_MAX:

@@ -1,7 +1,11 @@
 """Counted tokens, with one meaning everywhere: input includes cached and cache-creation tokens, output includes
-reasoning. Transcribed audio is counted in seconds where its provider counts those."""
+reasoning."""
+
+from collections.abc import Iterable
 
 import msgspec
+
+Apart = tuple[tuple[str, int], ...]
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -16,8 +20,9 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     total: int | None = None
     reasoning: int | None = None
     """Part of `output` that was spent on thinking."""
-    audio_seconds: int | None = None
-    """Of audio that was transcribed, whole ones: instead of tokens."""
+    apart: Apart = ()
+    """What is sold at a price of its own, by its key in metadata (`APART_KEYS`): parts of `input` and `output`, and
+    what is no token. Nothing that is 0."""
 
     def merge(self, newer: "Usage") -> "Usage":
         """This usage with every field that `newer` knows taken from it; `total` is summed again if it was not given."""
@@ -37,11 +42,21 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
             output=output_tokens,
             total=total,
             reasoning=self.reasoning if newer.reasoning is None else newer.reasoning,
-            audio_seconds=self.audio_seconds if newer.audio_seconds is None else newer.audio_seconds,
+            apart=merged(self.apart, newer.apart),
         )
 
 
 NO_USAGE = Usage()
+
+
+def apart(counts: Iterable[tuple[str, int | None]]) -> Apart:
+    """Those that are not 0."""
+    return tuple((key, count) for key, count in counts if count)
+
+
+def merged(known: Apart, newer: Apart) -> Apart:
+    """What is known, with all that `newer` knows taken from it."""
+    return tuple({**dict(known), **dict(newer)}.items()) if known and newer else known or newer
 
 
 class TokenCount(msgspec.Struct, frozen=True):

@@ -44,6 +44,17 @@ TOTAL_TOKENS: Final = "total_tokens"
 REASONING_TOKENS: Final = "reasoning_tokens"
 AUDIO_SECONDS: Final = "audio_seconds"
 """Ours: of transcribed audio, whole ones, where the provider counts those and no tokens."""
+# Ours as well, where they are not 0: what is sold at prices of its own. Tokens here are parts of the counts above.
+CACHE_CREATION_1H_INPUT_TOKENS: Final = "cache_creation_1h_input_tokens"
+AUDIO_INPUT_TOKENS: Final = "audio_input_tokens"
+AUDIO_OUTPUT_TOKENS: Final = "audio_output_tokens"
+IMAGE_INPUT_TOKENS: Final = "image_input_tokens"
+IMAGE_OUTPUT_TOKENS: Final = "image_output_tokens"
+WEB_SEARCHES: Final = "web_searches"
+IMAGES: Final = "images"
+"""Of a whole answer."""
+CHARACTERS: Final = "characters"
+"""Of the text that a request has spoken: it is told before anybody has served it."""
 PROMPT_TOKENS: Final = "prompt_tokens"
 """The exact count of the prompt, made by a router-level stream before admission."""
 BACKEND_NAME: Final = "backend_name"
@@ -80,6 +91,17 @@ USAGE_KEYS: Final = (
     REASONING_TOKENS,
     AUDIO_SECONDS,
 )
+APART_KEYS: Final = (
+    AUDIO_SECONDS,
+    CACHE_CREATION_1H_INPUT_TOKENS,
+    AUDIO_INPUT_TOKENS,
+    AUDIO_OUTPUT_TOKENS,
+    IMAGE_INPUT_TOKENS,
+    IMAGE_OUTPUT_TOKENS,
+    WEB_SEARCHES,
+    IMAGES,
+)
+"""What an answer tells that is sold at prices of its own."""
 
 SEVERAL_CLASSES: Final = "translated"
 """In the names of routes that serve several classes of paths, which the processor tells apart."""

@@ -13,15 +13,19 @@ from support.gateway import Gateway
 from support.ledger import LedgerFile
 from support.manifests import backend, ref, route, rule
 from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider, Raw
+from support.providers.operations_api import OperationsApi
 from support.stage import Stage
 from support.waiting import wait_until
 
 PRICES = """
 prices:
-- {model: "*", input: 2.5, output: 10}
+- {model: "*", input: 2.5, output: 10, cache_creation_1h_input: 5, audio_input: 4.5, audio_output: 20, image_output: 40,
+   web_search: 0.01, image: 0.04, characters: 15}
 teams:
   research: [alice]
 """
+MEDIA = {"/v1/images/generations": "", "/v1/audio/speech": "", "/v1/embeddings": ""}
+MEDIA_FORMS = {"/v1/audio/transcriptions": frozenset(("model", "file"))}
 PRICE_NANOS = 11 * 2_500 + 7 * 10_000
 
 
@@ -35,17 +39,20 @@ def running(ledger: LedgerFile) -> Iterator[Stage]:
     prices = ledger.path.with_name("prices.yaml")
     prices.write_text(PRICES)
     providers = {"openai": Provider(OPENAI, key="sk-o"), "second": Provider(OPENAI, key="sk-2")}
-    with Stage(**providers, anthropic=Provider(ANTHROPIC, key="sk-a")) as stage:
+    media = Provider(OperationsApi(MEDIA, "authorization", "Bearer {}", forms=MEDIA_FORMS), key="sk-m")
+    with Stage(**providers, anthropic=Provider(ANTHROPIC, key="sk-a"), media=media) as stage:
         documents = [
             *manifests.gateway({"port": stage.port}),
             *backend("openai", stage["openai"].port, key="sk-o"),
             *backend("second", stage["second"].port, key="sk-2"),
+            *backend("media", stage["media"].port, key="sk-m"),
             *backend("anthropic", stage["anthropic"].port, "Anthropic", key="sk-a"),
             route(
                 "r",
                 [
                     rule("gpt", ref("openai")),
                     rule("claude", ref("anthropic")),
+                    rule("media", ref("media")),
                     rule("two", ref("openai"), ref("second", priority=1)),
                     rule("renamed", ref("openai", modelNameOverride="real")),
                 ],
@@ -79,6 +86,107 @@ def test_translated_request(stage: Stage, ledger: LedgerFile) -> None:
     assert (row["lane"], row["total_tokens"]) == ("extproc", 18)
     assert row["response_id"]
     assert row["finish_reasons"] == '["stop"]'
+
+
+def _json(**body: object) -> Raw:
+    return Raw(body=json.dumps(body).encode(), delivery=Delivery(cut="bytes"))
+
+
+SPOKEN = _json(
+    choices=[],
+    usage={
+        "prompt_tokens": 10,
+        "completion_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 15},
+    },
+)
+KEPT = {
+    "input_tokens": 10,
+    "cache_creation_input_tokens": 1_000,
+    "cache_creation": {"ephemeral_5m_input_tokens": 400, "ephemeral_1h_input_tokens": 600},
+    "output_tokens": 20,
+    "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 0},
+}
+KEPT_ANSWER = _json(
+    id="m", type="message", role="assistant", model="c", content=[{"type": "text", "text": "Hi"}], usage=KEPT
+)
+KEPT_NANOS = 1_010 * 2_500 + 20 * 10_000 + 600 * 2_500 + 2 * 10_000_000
+HEARD = {"type": "tokens", "input_tokens": 40, "output_tokens": 2, "input_token_details": {"audio_tokens": 30}}
+DRAWN = {"input_tokens": 9, "output_tokens": 50, "output_tokens_details": {"image_tokens": 40, "text_tokens": 10}}
+APART: dict[str, tuple[str, str, Raw, dict[str, int], int]] = {
+    "audio of a chat": ("/v1/chat/completions", "gpt", SPOKEN, {"audio_output_tokens": 15}, 375_000),
+    "an hour's cache": (
+        "/v1/messages",
+        "claude",
+        KEPT_ANSWER,
+        {"cache_creation_1h_input_tokens": 600, "web_searches": 2},
+        KEPT_NANOS,
+    ),
+    "an hour's cache, translated": (
+        "/v1/chat/completions",
+        "claude",
+        KEPT_ANSWER,
+        {"cache_creation_1h_input_tokens": 600, "web_searches": 2},
+        KEPT_NANOS,
+    ),
+    "audio that is heard": (
+        "/v1/audio/transcriptions",
+        "media",
+        _json(text="Hello.", usage=HEARD),
+        {"audio_input_tokens": 30},
+        40 * 2_500 + 2 * 10_000 + 30 * 2_000,
+    ),
+    "images": (
+        "/v1/images/generations",
+        "media",
+        _json(created=1, data=[{"url": "https://a.test/1"}, {"url": "https://a.test/2", "revised_prompt": '"url"'}]),
+        {"images": 2},
+        80_000_000,
+    ),
+    "images of tokens": (
+        "/v1/images/generations",
+        "media",
+        _json(created=1, data=[{"b64_json": "A" * 3_000}] * 3, usage=DRAWN),
+        {"image_output_tokens": 40, "images": 3},
+        9 * 2_500 + 50 * 10_000 + 40 * 30_000 + 120_000_000,
+    ),
+    "a speech": (
+        "/v1/audio/speech",
+        "media",
+        Raw(body=b"ID3", content_type="audio/mpeg"),
+        {"characters": 11},
+        165_000,
+    ),
+    "no image, but a list": (
+        "/v1/embeddings",
+        "media",
+        _json(object="list", data=[{"object": "embedding", "embedding": [0.5]}], usage={"prompt_tokens": 4}),
+        {},
+        10_000,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_what_is_sold_apart_has_its_price(stage: Stage, ledger: LedgerFile, name: str) -> None:
+    path, model, answer, costs, nanos = APART[name]
+    stage[{"claude": "anthropic", "gpt": "openai"}.get(model, model)].answer(answer)
+    before = len(ledger.rows())
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 9}
+    if path.endswith("transcriptions"):
+        url = f"{stage.url}{path}"
+        found = httpx.post(url, data={"model": model}, files={"file": ("a.wav", b"RIFF")})
+    elif path.endswith("speech"):
+        found = stage.post(
+            path, content=b'{"model":"media", "voice" : "alloy","input": "h\\u00e9ll\xc3\xb6 \\"you\\""}'
+        )
+    else:
+        found = stage.post(path, body, anthropic_version="2023-06-01")
+    assert found.status_code == 200, found.text
+    row = ledger.wait(before + 1)[-1]
+    assert row["costs"] == costs
+    assert row["cost_nanos"] == nanos
 
 
 def test_failover_tells_of_both_attempts(stage: Stage, ledger: LedgerFile) -> None:

@@ -93,6 +93,43 @@ def test_audio_that_is_counted_by_time_has_its_price() -> None:
 
 
 @pytest.mark.parametrize(
+    ("priced_at", "costs", "nanos"),
+    [
+        ({}, (("audio_input_tokens", 400), ("images", 3), ("web_searches", 1)), 3_000_000),
+        ({"audio_input": 20}, (("audio_input_tokens", 400),), 3_000_000 + 400 * 18_000),
+        ({"image_input": 1}, (("image_input_tokens", 400),), 3_000_000 - 400 * 1_000),
+        (
+            {"audio_output": 80, "image_output": 40},
+            (("audio_output_tokens", 10), ("image_output_tokens", 20)),
+            4_300_000,
+        ),
+        ({"cache_creation_1h_input": 4}, (("cache_creation_1h_input_tokens", 100),), 3_200_000),
+        ({"cache_creation_input": 2.5}, (("cache_creation_1h_input_tokens", 100),), 3_000_000),
+        ({"image": 0.04, "web_search": "0.01"}, (("images", 2), ("web_searches", 3)), 113_000_000),
+        ({"characters": 15}, (("characters", 3),), 3_045_000),
+    ],
+)
+def test_what_is_sold_apart_has_its_price(
+    priced_at: Mapping[str, Any], costs: tuple[tuple[str, int], ...], nanos: int
+) -> None:
+    table = parse_prices({"prices": [{"model": "gpt-4o", "input": 2, "output": 10, **priced_at}]})
+    assert priced(table, record(tokens=Tokens(input=1000, output=100), costs=costs)).cost_nanos == nanos
+
+
+def test_a_speech_costs_where_it_was_served() -> None:
+    table = parse_prices({"prices": [{"model": "tts-1", "characters": 15}]})
+    asked: Mapping[str, Any] = {
+        "response_model": "",
+        "request_model": "tts-1",
+        "tokens": Tokens(),
+        "usage_source": UsageSource.NONE,
+        "costs": (("characters", 2_000),),
+    }
+    assert priced(table, record(**asked)).cost_nanos == 30_000_000
+    assert priced(table, record(**asked, error="upstream_failed")).cost_nanos is None
+
+
+@pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({}, True),

@@ -57,7 +57,39 @@ WHOLE = [
         Usage(input=1, output=2, total=3),
         "",
     ),
-    (Operation.TRANSCRIPTION, b'{"text":"x","usage":{"type":"duration","seconds":2.3}}', Usage(audio_seconds=3), ""),
+    (
+        Operation.TRANSCRIPTION,
+        b'{"text":"x","usage":{"type":"duration","seconds":2.3}}',
+        Usage(apart=(("audio_seconds", 3),)),
+        "",
+    ),
+    (
+        Operation.TRANSCRIPTION,
+        b'{"text":"x","usage":{"type":"tokens","input_tokens":9,"output_tokens":2,"total_tokens":11,'
+        b'"input_token_details":{"text_tokens":2,"audio_tokens":7}}}',
+        Usage(input=9, output=2, total=11, apart=(("audio_input_tokens", 7),)),
+        "",
+    ),
+    (Operation.IMAGE_VARIATION, b'{"data":[{"url":"a"},{"url":"b"}]}', Usage(apart=(("images", 2),)), ""),
+    (
+        Operation.IMAGE_EDIT,
+        b'{"data":[{"b64_json":"A"}],"usage":{"input_tokens":8,"output_tokens":5,"total_tokens":13,'
+        b'"input_tokens_details":{"text_tokens":3,"image_tokens":5},"output_tokens_details":{"image_tokens":4}}}',
+        Usage(
+            input=8,
+            output=5,
+            total=13,
+            apart=(("image_input_tokens", 5), ("image_output_tokens", 4), ("images", 1)),
+        ),
+        "",
+    ),
+    (
+        Operation.CHAT,
+        b'{"model":"m","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9,"total_tokens":12,'
+        b'"prompt_tokens_details":{"audio_tokens":2},"completion_tokens_details":{"audio_tokens":8}}}',
+        Usage(input=3, output=9, total=12, apart=(("audio_input_tokens", 2), ("audio_output_tokens", 8))),
+        "m",
+    ),
     (Operation.TRANSCRIPTION, b"just text", NO_USAGE, ""),
     (
         Operation.RERANK,
@@ -122,6 +154,16 @@ def test_streams_are_read_in_passing(operation: Operation, body: bytes, step: in
     assert b"".join(reader.feed(chunk) for chunk in chunks) + reader.close() == body
     assert reader.usage == CHAT_COUNTED
     assert reader.response_model == "m"
+
+
+def test_a_stream_tells_of_caches_first_and_of_searches_last() -> None:
+    reader = relay_reader(_endpoint(Operation.MESSAGES), stream=True, hide_usage=False)
+    reader.feed(
+        b'data: {"type":"message_start","message":{"model":"m","usage":{"input_tokens":4,'
+        b'"cache_creation_input_tokens":5,"cache_creation":{"ephemeral_1h_input_tokens":3},"output_tokens":1}}}\n\n'
+        b'data: {"type":"message_delta","usage":{"output_tokens":6,"server_tool_use":{"web_search_requests":2}}}\n\n'
+    )
+    assert reader.usage.apart == (("cache_creation_1h_input_tokens", 3), ("web_searches", 2))
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])

@@ -1,9 +1,10 @@
 """What Anthropic's messages and token counts tell of usage and model, whole or as events of a stream."""
 
 import msgspec
-from headgate.llm.dialects.anthropic.response import finish_reason_of
+from headgate.llm.dialects.anthropic import wire
+from headgate.llm.dialects.anthropic.response import apart_of, finish_reason_of
 from headgate.llm.marks import NO_MARKS, Marks
-from headgate.llm.usage import NO_USAGE, Usage
+from headgate.llm.usage import NO_USAGE, Apart, Usage, merged
 
 
 class _OutputDetails(msgspec.Struct, frozen=True):
@@ -16,6 +17,8 @@ class _Counted(msgspec.Struct, frozen=True):
     cache_creation_input_tokens: int | None = None
     output_tokens: int | None = None
     output_tokens_details: _OutputDetails | None = None
+    cache_creation: wire.CacheCreation | None = None
+    server_tool_use: wire.ServerToolUse | None = None
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -41,7 +44,7 @@ class MessagesUsage:
     """Usage of messages. Counts are cumulative; input counts come with the start, and again at the end from some
     servers, where a 0 after something else is not believed."""
 
-    __slots__ = ("_cached", "_created", "_input", "_output", "_thinking", "marks", "response_model")
+    __slots__ = ("_apart", "_cached", "_created", "_input", "_output", "_thinking", "marks", "response_model")
 
     def __init__(self) -> None:
         self.response_model = ""
@@ -51,6 +54,7 @@ class MessagesUsage:
         self._created: int | None = None
         self._output: int | None = None
         self._thinking: int | None = None
+        self._apart: Apart = ()
 
     @property
     def usage(self) -> Usage:
@@ -59,7 +63,7 @@ class MessagesUsage:
             return NO_USAGE
         given = None if self._input is None else self._input + (self._cached or 0) + (self._created or 0)
         total = None if given is None or self._output is None else given + self._output
-        return Usage(given, self._cached, self._created, self._output, total, self._thinking)
+        return Usage(given, self._cached, self._created, self._output, total, self._thinking, self._apart)
 
     def read(self, data: bytes) -> None:
         """A whole answer or one event."""
@@ -78,6 +82,7 @@ class MessagesUsage:
         self._output = self._output if counted.output_tokens is None else counted.output_tokens
         if counted.output_tokens_details is not None:
             self._thinking = counted.output_tokens_details.thinking_tokens
+        self._apart = merged(self._apart, apart_of(counted.cache_creation, counted.server_tool_use))
 
     def is_wanted(self, data: bytes) -> bool:
         """Only `message_start` and `message_delta` carry usage."""

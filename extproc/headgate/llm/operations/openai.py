@@ -7,11 +7,12 @@ input and output tokens, and their streams say so inside the last event.
 from math import ceil
 
 import msgspec
+from headgate.contract import metadata as keys
 from headgate.llm.canonical import FinishReason
 from headgate.llm.dialects.openai_chat import wire
-from headgate.llm.dialects.openai_chat.response import FINISH_REASONS, decode_usage
+from headgate.llm.dialects.openai_chat.response import FINISH_REASONS, apart_of, decode_usage
 from headgate.llm.marks import NO_MARKS, Marks
-from headgate.llm.usage import NO_USAGE, Usage
+from headgate.llm.usage import NO_USAGE, Usage, apart
 
 
 class _Choice(msgspec.Struct, frozen=True):
@@ -70,22 +71,14 @@ class PromptUsage:
         return chunk.usage is not None and chunk.choices is not None and not chunk.choices
 
 
-class _InputDetails(msgspec.Struct, frozen=True):
-    cached_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct, frozen=True):
-    reasoning_tokens: int | None = None
-
-
 class _InputUsage(msgspec.Struct, frozen=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
     total_tokens: int | None = None
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
+    input_tokens_details: wire.PromptTokensDetails | None = None
+    output_tokens_details: wire.CompletionTokensDetails | None = None
+    input_token_details: wire.PromptTokensDetails | None = None
+    """Of transcriptions."""
     seconds: float | None = None
     """Of transcriptions whose `type` of usage is `duration`."""
 
@@ -178,6 +171,7 @@ def _decode_input_usage(usage: _InputUsage) -> Usage:
         created = given.cache_write_tokens
         if given.cache_creation_input_tokens is not None:
             created = given.cache_creation_input_tokens
+    heard = apart(((keys.AUDIO_SECONDS, ceil(usage.seconds)),)) if usage.seconds else ()
     return Usage(
         input=usage.input_tokens,
         cached_input=None if given is None else given.cached_tokens,
@@ -185,5 +179,24 @@ def _decode_input_usage(usage: _InputUsage) -> Usage:
         output=usage.output_tokens,
         total=usage.total_tokens,
         reasoning=None if written is None else written.reasoning_tokens,
-        audio_seconds=None if usage.seconds is None else ceil(usage.seconds),
+        apart=heard + apart_of(given or usage.input_token_details, written),
     )
+
+
+class _Images(msgspec.Struct, frozen=True):
+    data: list[_Part] | None = None
+
+
+_decode_images = msgspec.json.Decoder(_Images).decode
+
+
+class ImageUsage(InputUsage):
+    """Usage of whole answers that are images: how many there are as well."""
+
+    __slots__ = ()
+
+    def read(self, data: bytes) -> None:
+        """The answer."""
+        made = len(_decode_images(data).data or ())
+        super().read(data)
+        self.usage = self.usage.merge(Usage(apart=apart(((keys.IMAGES, made),))))

@@ -11,7 +11,7 @@ from headgate.llm.names import DialectName, Operation
 from headgate.llm.operations.anthropic import MessagesUsage
 from headgate.llm.operations.chat_marks import ChatMarks
 from headgate.llm.operations.cohere import RerankUsage
-from headgate.llm.operations.openai import InputUsage, PromptUsage
+from headgate.llm.operations.openai import ImageUsage, InputUsage, PromptUsage
 from headgate.llm.operations.reader import RelayReader
 from headgate.llm.operations.reading import HidingStreamReader, SilentReader, StreamReader, UsageSource, WholeReader
 
@@ -39,9 +39,9 @@ _ROWS: Final[Mapping[Operation, _Row]] = MappingProxyType(
         Operation.COUNT_TOKENS: _Row(MessagesUsage),
         Operation.RESPONSES: _Row(InputUsage, InputUsage),
         Operation.RESPONSES_INPUT_TOKENS: _Row(InputUsage),
-        Operation.IMAGE_GENERATION: _Row(InputUsage, InputUsage),
-        Operation.IMAGE_EDIT: _Row(InputUsage, InputUsage),
-        Operation.IMAGE_VARIATION: _Row(InputUsage),
+        Operation.IMAGE_GENERATION: _Row(ImageUsage, InputUsage),
+        Operation.IMAGE_EDIT: _Row(ImageUsage, InputUsage),
+        Operation.IMAGE_VARIATION: _Row(ImageUsage),
         Operation.MODERATION: _Row(None),  # free of charge
         Operation.SPEECH: _Row(None, InputUsage),  # audio, or events the last of which has usage
         Operation.TRANSCRIPTION: _Row(InputUsage, InputUsage),

@@ -339,7 +339,8 @@ def tells(rule: ir.Rule, path_class: PathClass, options: Options) -> bool:
     kept = backend.host is HostName.DIRECT and not path_class.model_in_path
     read = not {path_class.dialect, backend.dialect} & _SCRIPTED
     keys = [cost.key for cost in rule.costs]
-    named = all(telemetry.is_plain(key) and key not in metadata.USAGE_KEYS for key in keys)
+    taken = (*metadata.USAGE_KEYS, *metadata.APART_KEYS)
+    named = all(telemetry.is_plain(key) and key not in taken for key in keys)
     return known and kept and read and named and not computes(rule)
 
 

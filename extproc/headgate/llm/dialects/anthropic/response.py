@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from headgate.contract import metadata as keys
 from headgate.llm.canonical import (
     ChatResponse,
     FinishReason,
@@ -22,7 +23,7 @@ from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.dialects.sent_text import text_sent
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
-from headgate.llm.usage import NO_USAGE, Usage
+from headgate.llm.usage import NO_USAGE, Apart, Usage, apart
 
 STOP_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
     {
@@ -69,7 +70,17 @@ def usage_of(counted: wire.AnswerUsage | None) -> Usage:
         output=counted.output_tokens,
         total=total,
         reasoning=details.thinking_tokens if details is not None else None,
+        apart=apart_of(counted.cache_creation, counted.server_tool_use),
     )
+
+
+def apart_of(created: wire.CacheCreation | None, tools: wire.ServerToolUse | None) -> Apart:
+    """What is sold at prices of its own."""
+    if created is None and tools is None:
+        return ()
+    written = None if created is None else created.ephemeral_1h_input_tokens
+    searches = None if tools is None else tools.web_search_requests
+    return apart(((keys.CACHE_CREATION_1H_INPUT_TOKENS, written), (keys.WEB_SEARCHES, searches)))
 
 
 def decode_response(body: bytes, memo: Memo) -> ChatResponse:

@@ -248,6 +248,8 @@ class StreamDecoder:
             cache_creation_input_tokens=_newer(known.cache_creation_input_tokens, counted.cache_creation_input_tokens),
             output_tokens=_newer(known.output_tokens, counted.output_tokens),
             output_tokens_details=counted.output_tokens_details or known.output_tokens_details,
+            cache_creation=counted.cache_creation or known.cache_creation,
+            server_tool_use=counted.server_tool_use or known.server_tool_use,
         )
         return usage_of(self._usage)
 

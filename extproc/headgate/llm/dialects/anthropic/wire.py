@@ -303,6 +303,14 @@ class OutputTokensDetails(msgspec.Struct, frozen=True):
     thinking_tokens: int | None = None
 
 
+class CacheCreation(msgspec.Struct, frozen=True):
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class ServerToolUse(msgspec.Struct, frozen=True):
+    web_search_requests: int | None = None
+
+
 class AnswerUsage(msgspec.Struct, frozen=True):
     input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
@@ -310,6 +318,8 @@ class AnswerUsage(msgspec.Struct, frozen=True):
     output_tokens: int | None = None
     output_tokens_details: OutputTokensDetails | None = None
     service_tier: str | None = None
+    cache_creation: CacheCreation | None = None
+    server_tool_use: ServerToolUse | None = None
 
 
 class AnswerBlock(msgspec.Struct, frozen=True):

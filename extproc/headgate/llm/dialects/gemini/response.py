@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
+from headgate.contract import metadata as keys
 from headgate.llm.canonical import (
     Alternative,
     Base64Source,
@@ -132,7 +133,26 @@ def usage_of(counted: wire.UsageMetadata | None) -> Usage:
         output=written,
         total=counted.total_token_count,
         reasoning=thoughts,
+        apart=tuple(_apart(counted)),
     )
+
+
+_APART: Final = {
+    "prompt": {"AUDIO": keys.AUDIO_INPUT_TOKENS, "IMAGE": keys.IMAGE_INPUT_TOKENS},
+    "candidates": {"AUDIO": keys.AUDIO_OUTPUT_TOKENS, "IMAGE": keys.IMAGE_OUTPUT_TOKENS},
+}
+
+
+def _apart(counted: wire.UsageMetadata) -> Iterator[tuple[str, int]]:
+    """What may have a price of its own: it is told once for each kind."""
+    for side, details in (
+        ("prompt", counted.prompt_tokens_details),
+        ("candidates", counted.candidates_tokens_details),
+    ):
+        for each in details or ():
+            key = _APART[side].get(each.modality or "")
+            if key is not None and each.token_count:
+                yield key, each.token_count
 
 
 def made_call_id(answer_id: str, position: int) -> str:

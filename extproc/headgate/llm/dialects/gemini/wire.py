@@ -268,6 +268,11 @@ class PromptFeedback(Open, frozen=True):
     safety_ratings: msgspec.Raw = ABSENT
 
 
+class ModalityCount(Open, frozen=True):
+    modality: str | None = None
+    token_count: int | None = None
+
+
 class UsageMetadata(Open, frozen=True):
     prompt_token_count: int | None = None
     candidates_token_count: int | None = None
@@ -275,6 +280,8 @@ class UsageMetadata(Open, frozen=True):
     tool_use_prompt_token_count: int | None = None
     cached_content_token_count: int | None = None
     total_token_count: int | None = None
+    prompt_tokens_details: list[ModalityCount] | None = None
+    candidates_tokens_details: list[ModalityCount] | None = None
 
 
 class ErrorStatus(Open, frozen=True):

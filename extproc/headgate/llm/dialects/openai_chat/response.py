@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, assert_never
 
 import msgspec
+from headgate.contract import metadata as keys
 from headgate.llm.canonical import (
     Alternative,
     ChatResponse,
@@ -42,7 +43,7 @@ from headgate.llm.dialects.openai_chat.request_encoding import thinking_block
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.names import DialectName
 from headgate.llm.stand_ins import freeform_text, told_as
-from headgate.llm.usage import NO_USAGE, Usage
+from headgate.llm.usage import NO_USAGE, Apart, Usage, apart
 
 FINISH_REASONS: Final = {
     "stop": FinishReason.STOP,
@@ -189,7 +190,31 @@ def decode_usage(usage: wire.WireUsage) -> Usage:
     completion = usage.completion_tokens_details
     if completion is not None and completion.reasoning_tokens is not None:
         reasoning = completion.reasoning_tokens
-    return Usage(usage.prompt_tokens, cached, created, usage.completion_tokens, usage.total_tokens, reasoning)
+    return Usage(
+        usage.prompt_tokens,
+        cached,
+        created,
+        usage.completion_tokens,
+        usage.total_tokens,
+        reasoning,
+        apart_of(prompt, completion),
+    )
+
+
+def apart_of(prompt: wire.PromptTokensDetails | None, completion: wire.CompletionTokensDetails | None) -> Apart:
+    """What may have a price of its own."""
+    given = prompt is not None and (prompt.audio_tokens or prompt.image_tokens)
+    written = completion is not None and (completion.audio_tokens or completion.image_tokens)
+    if not given and not written:
+        return ()
+    prompt, completion = prompt or wire.PromptTokensDetails(), completion or wire.CompletionTokensDetails()
+    counts = (
+        (keys.AUDIO_INPUT_TOKENS, prompt.audio_tokens),
+        (keys.IMAGE_INPUT_TOKENS, prompt.image_tokens),
+        (keys.AUDIO_OUTPUT_TOKENS, completion.audio_tokens),
+        (keys.IMAGE_OUTPUT_TOKENS, completion.image_tokens),
+    )
+    return apart(counts)
 
 
 def _parts(message: wire.Answer, answer_id: str, memo: Memo) -> list[Part]:

@@ -389,10 +389,14 @@ class PromptTokensDetails(msgspec.Struct, frozen=True):
     """LiteLLM."""
     cache_write_tokens: int | None = None
     """OpenRouter."""
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class CompletionTokensDetails(msgspec.Struct, frozen=True):
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class WireUsage(msgspec.Struct, frozen=True):
