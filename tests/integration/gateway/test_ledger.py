@@ -13,6 +13,7 @@ from support.gateway import Gateway
 from support.ledger import LedgerFile
 from support.manifests import backend, ref, route, rule
 from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider, Raw
+from support.providers.gemini_api import GEMINI
 from support.providers.operations_api import OperationsApi
 from support.stage import Stage
 from support.waiting import wait_until
@@ -39,12 +40,14 @@ def running(ledger: LedgerFile) -> Iterator[Stage]:
     prices = ledger.path.with_name("prices.yaml")
     prices.write_text(PRICES)
     providers = {"openai": Provider(OPENAI, key="sk-o"), "second": Provider(OPENAI, key="sk-2")}
+    providers["gemini"] = Provider(GEMINI, key="sk-g")
     media = Provider(OperationsApi(MEDIA, "authorization", "Bearer {}", forms=MEDIA_FORMS), key="sk-m")
     with Stage(**providers, anthropic=Provider(ANTHROPIC, key="sk-a"), media=media) as stage:
         documents = [
             *manifests.gateway({"port": stage.port}),
             *backend("openai", stage["openai"].port, key="sk-o"),
             *backend("second", stage["second"].port, key="sk-2"),
+            *backend("gemini", stage["gemini"].port, "Gemini", key="sk-g"),
             *backend("media", stage["media"].port, key="sk-m"),
             *backend("anthropic", stage["anthropic"].port, "Anthropic", key="sk-a"),
             route(
@@ -53,6 +56,7 @@ def running(ledger: LedgerFile) -> Iterator[Stage]:
                     rule("gpt", ref("openai")),
                     rule("claude", ref("anthropic")),
                     rule("media", ref("media")),
+                    rule("gemini-3-flash", ref("gemini")),
                     rule("two", ref("openai"), ref("second", priority=1)),
                     rule("renamed", ref("openai", modelNameOverride="real")),
                 ],
@@ -114,6 +118,13 @@ KEPT_ANSWER = _json(
 KEPT_NANOS = 1_010 * 2_500 + 20 * 10_000 + 600 * 2_500 + 2 * 10_000_000
 HEARD = {"type": "tokens", "input_tokens": 40, "output_tokens": 2, "input_token_details": {"audio_tokens": 30}}
 DRAWN = {"input_tokens": 9, "output_tokens": 50, "output_tokens_details": {"image_tokens": 40, "text_tokens": 10}}
+SEEN = {
+    "promptTokenCount": 11,
+    "candidatesTokenCount": 37,
+    "totalTokenCount": 48,
+    "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 6}, {"modality": "AUDIO", "tokenCount": 5}],
+    "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 30}],
+}
 APART: dict[str, tuple[str, str, Raw, dict[str, int], int]] = {
     "audio of a chat": ("/v1/chat/completions", "gpt", SPOKEN, {"audio_output_tokens": 15}, 375_000),
     "an hour's cache": (
@@ -158,6 +169,13 @@ APART: dict[str, tuple[str, str, Raw, dict[str, int], int]] = {
         {"characters": 11},
         165_000,
     ),
+    "Google's kinds of tokens": (
+        "/v1beta/models/gemini-3-flash:generateContent",
+        "gemini",
+        _json(candidates=[], modelVersion="gemini-3-flash", usageMetadata=SEEN),
+        {"audio_input_tokens": 5, "image_output_tokens": 30},
+        11 * 2_500 + 37 * 10_000 + 5 * 2_000 + 30 * 30_000,
+    ),
     "no image, but a list": (
         "/v1/embeddings",
         "media",
@@ -177,6 +195,8 @@ def test_what_is_sold_apart_has_its_price(stage: Stage, ledger: LedgerFile, name
     if path.endswith("transcriptions"):
         url = f"{stage.url}{path}"
         found = httpx.post(url, data={"model": model}, files={"file": ("a.wav", b"RIFF")})
+    elif model == "gemini":
+        found = stage.post(path, {"contents": [{"role": "user", "parts": [{"text": "Hello!"}]}]})
     elif path.endswith("speech"):
         found = stage.post(
             path, content=b'{"model":"media", "voice" : "alloy","input": "h\\u00e9ll\xc3\xb6 \\"you\\""}'
