@@ -259,6 +259,9 @@ class ToolChoice(Value, frozen=True):
     """With `auto` or `required`: only these functions; empty means all."""
 
 
+StandInKind: TypeAlias = Literal["function", "custom", "tool_search", "shell", "local_shell", "apply_patch"]
+
+
 class StandIn(Value, frozen=True):
     """What a function stands for that only its client's dialect has."""
 
@@ -266,8 +269,9 @@ class StandIn(Value, frozen=True):
     """Of the client's tool."""
     namespace: str = ""
     """The group of tools that it is of."""
-    kind: Literal["function", "custom", "tool_search"] = "function"
-    """A custom tool takes a text, not arguments. A search finds tools for the client, which adds them."""
+    kind: StandInKind = "function"
+    """A custom tool takes a text, not arguments. A search finds tools for the client, which adds them. The others are
+    OpenAI's own tools that a client runs (`openai_responses.client_tools`)."""
     grammar: bool = False
     """The text must follow a grammar."""
     path: str = ""

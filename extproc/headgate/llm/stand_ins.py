@@ -2,8 +2,8 @@
 
 A custom tool takes a text: here a function with one argument, `input`. Tools of a namespace (agents send one for each
 MCP server) are functions whose names begin with it. A search that the client itself runs (agents find an MCP
-server's tools so) is a function too; what it found is offered from then on. Clients are told of calls as calls of their
-own tools.
+server's tools so) is a function too; what it found is offered from then on. So are the shell and the patches that a
+client runs. Clients are told of calls as calls of their own tools.
 """
 
 from collections.abc import Iterator, Sequence
@@ -80,7 +80,7 @@ def stand_in_losses(stand_ins: StandIns) -> Iterator[Loss]:
             yield Loss(tool.path, "changed", "a function stands for it; its grammar is told, not enforced")
         elif tool.freeform:
             yield Loss(tool.path, "emulated", "a function that takes its text stands for it")
-        elif tool.kind == "tool_search":
+        elif tool.kind != "function":
             yield Loss(tool.path, "emulated", "a function stands for it")
         else:
             yield Loss(

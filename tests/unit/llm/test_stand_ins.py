@@ -9,6 +9,7 @@ from typing import Any
 
 import openai.types.chat
 import openai.types.responses
+import pydantic
 import pytest
 from headgate.contract.facts import BackendFacts
 from headgate.llm.endpoints import lookup
@@ -313,5 +314,164 @@ def test_names_in_a_namespace() -> None:
 def test_wrong_tools_are_refused_by_their_place(tool: dict[str, Any], path: str) -> None:
     with pytest.raises(RequestError) as refused:
         _answered("/v1/responses", {"input": "Go.", "tools": [tool]})
+
+    assert refused.value.path == path
+
+
+DIFF = '@@ def main():\n-    pass\n+    print("hé")\n'
+SKILL = {"name": "s", "description": "Does.", "path": "/s"}
+BUILT_IN: list[dict[str, Any]] = [
+    {
+        "type": "shell",
+        "environment": {"type": "local", "skills": [SKILL]},
+    },
+    {"type": "local_shell"},
+    {"type": "apply_patch"},
+]
+RAN = [
+    _call("t1", "shell", {"commands": ["ls -l", 'echo "é"'], "timeout_ms": 9}),
+    _call("t2", "local_shell", {"command": ["ls", "-l"], "env": {"A": "b"}}),
+    _call("t3", "apply_patch", {"type": "update_file", "path": "a.py", "diff": DIFF}),
+    _call("t4", "apply_patch", {"type": "delete_file", "path": "b.py"}),
+]
+RAN_OUTPUTS: list[dict[str, Any]] = [
+    {
+        "type": "shell_call_output",
+        "call_id": "t1",
+        "output": [
+            {"stdout": "a\n", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}},
+            {"stdout": "", "stderr": "b", "outcome": {"type": "timeout"}},
+        ],
+    },
+    {"type": "local_shell_call_output", "id": "t2", "output": "a"},
+    {"type": "apply_patch_call_output", "call_id": "t3", "status": "completed"},
+    {"type": "apply_patch_call_output", "call_id": "t4", "status": "failed", "output": "No such file."},
+]
+
+
+def _ran(stream: bool, said: list[dict[str, Any]] = RAN) -> openai.types.responses.Response:
+    _, received = _answered("/v1/responses", {"input": "Go.", "tools": BUILT_IN, "stream": stream}, said)
+    if stream:
+        received = json.dumps(json.loads(frames_of(received)[-1].data)["response"]).encode()
+    return openai.types.responses.Response.model_validate_json(received)
+
+
+def test_what_the_client_runs_is_a_function() -> None:
+    request, _ = _answered("/v1/responses", {"input": "Go.", "tools": BUILT_IN, "tool_choice": {"type": "shell"}}, RAN)
+    body = json.loads(request.body)
+
+    assert [tool["name"] for tool in body["tools"]] == ["shell", "local_shell", "apply_patch"]
+    assert body["tools"][0]["description"].endswith("- s (in /s): Does.")
+    assert body["tools"][0]["input_schema"]["required"] == ["commands"]
+    assert body["tool_choice"] == {"type": "tool", "name": "shell"}
+    assert [(loss.path, loss.action) for loss in request.losses] == [(f"tools[{i}]", "emulated") for i in range(3)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_client_is_to_run_is_told_as_its_own_items(stream: bool) -> None:
+    shell, local, patch, removal = _ran(stream).output
+
+    assert isinstance(shell, openai.types.responses.ResponseFunctionShellToolCall)
+    assert (shell.call_id, shell.action.commands, shell.action.timeout_ms) == ("t1", ["ls -l", 'echo "é"'], 9)
+    assert shell.environment is not None
+    assert shell.environment.type == "local"
+    assert local.type == "local_shell_call"
+    assert (local.call_id, local.action.type, local.action.command, local.action.env) == (
+        "t2",
+        "exec",
+        ["ls", "-l"],
+        {"A": "b"},
+    )
+    assert isinstance(patch, openai.types.responses.ResponseApplyPatchToolCall)
+    assert patch.operation.to_dict() == {"type": "update_file", "path": "a.py", "diff": DIFF}
+    assert isinstance(removal, openai.types.responses.ResponseApplyPatchToolCall)
+    assert removal.operation.to_dict() == {"type": "delete_file", "path": "b.py"}
+
+
+def test_the_clients_commands_are_streamed() -> None:
+    _, received = _answered("/v1/responses", {"input": "Go.", "tools": BUILT_IN, "stream": True}, RAN)
+    events = [json.loads(frame.data) for frame in frames_of(received)]
+    of_shell = [event for event in events if event.get("output_index") == 0]
+    of_patch = [event for event in events if event.get("output_index") == 2]
+
+    kinds = [f"response.shell_call_command.{kind}" for kind in ("added", "delta", "done")]
+    added, *commands, done = of_shell
+    assert [event["type"] for event in commands] == kinds * 2
+    assert [event.get("delta") for event in commands if event["type"] == kinds[1]] == ["ls -l", 'echo "é"']
+    assert added["item"]["action"]["commands"] == []
+    assert (added["item"]["status"], done["item"]["status"]) == ("in_progress", "completed")
+    assert [event["type"] for event in of_patch] == ["response.output_item.added", "response.output_item.done"]
+    assert of_patch[0]["item"]["operation"] == {"type": "update_file", "path": "a.py", "diff": ""}
+    reader = pydantic.TypeAdapter[Any](openai.types.responses.ResponseStreamEvent)
+    for event in events:
+        reader.validate_python(event)
+
+
+def test_what_the_client_ran_is_the_result_of_the_function() -> None:
+    items = [item.model_dump() for item in _ran(stream=False).output]
+    body = {"input": [{"role": "user", "content": "Go."}, *items, *RAN_OUTPUTS], "tools": BUILT_IN}
+    request, _ = _answered("/v1/responses", body)
+    _, said, answers = json.loads(request.body)["messages"]
+
+    assert said["content"] == RAN
+    assert [block.get("is_error") for block in answers["content"]] == [None, None, None, True]
+    told = [block["content"] for block in answers["content"]]
+    assert [content if isinstance(content, str) else content[0]["text"] for content in told] == [
+        "a\n[exit code 0]\n[stderr]\nb\n[timed out]",
+        "a",
+        "completed",
+        "No such file.",
+    ]
+    assert {loss.action for loss in request.losses} == {"emulated"}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("shell", "ls", {"commands": [], "timeout_ms": None, "max_output_length": None}),
+        ("shell", ["ls"], {"commands": [], "timeout_ms": None, "max_output_length": None}),
+        ("shell", {"commands": "ls"}, {"commands": ["ls"], "timeout_ms": None, "max_output_length": None}),
+        ("apply_patch", {"path": "a"}, {"type": "update_file", "path": "a", "diff": '{"path": "a"}'}),
+        ("apply_patch", {"type": "create_file", "path": 1}, None),
+    ],
+)
+def test_a_model_that_calls_it_wrongly_gets_the_clients_answer(name: str, arguments: Any, told: Any) -> None:
+    (call,) = _ran(stream=False, said=[_call("t1", name, arguments)]).output
+    found = call.to_dict()
+
+    assert (found["type"], found["call_id"]) == (f"{name}_call", "t1")
+    said: Any = found["action" if name == "shell" else "operation"]
+    assert said == (told or {"type": "update_file", "path": "", "diff": '{"type": "create_file", "path": 1}'})
+
+
+def test_a_shell_in_a_container_stays_openais() -> None:
+    tool = {"type": "shell", "environment": {"type": "container_auto", "memory_limit": "1g"}}
+    where = {"type": "container_reference", "container_id": "c"}
+    items: list[dict[str, Any]] = [
+        {"type": "shell_call", "call_id": "t1", "action": {"commands": ["ls"]}, "environment": where},
+        {"type": "shell_call_output", "call_id": "t1", "output": []},
+    ]
+    request, _ = _answered("/v1/responses", {"input": [{"role": "user", "content": "Go."}, *items], "tools": [tool]})
+
+    assert [(loss.path, loss.action) for loss in request.losses] == [
+        ("input[1]", "dropped"),
+        ("input[2]", "dropped"),
+        ("tools[0]", "dropped"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("item", "path"),
+    [
+        ({"type": "shell_call", "action": {"commands": []}}, "input[1].call_id"),
+        ({"type": "shell_call", "call_id": "t", "action": [1]}, "input[1].action"),
+        ({"type": "apply_patch_call", "call_id": "t", "operation": "x"}, "input[1].operation"),
+        ({"type": "shell_call_output", "call_id": "t", "output": "x"}, "input[1].output"),
+        ({"type": "apply_patch_call_output", "call_id": "t", "output": ["x"]}, "input[1].output"),
+    ],
+)
+def test_wrong_items_of_the_clients_tools_are_refused_by_their_place(item: dict[str, Any], path: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        _answered("/v1/responses", {"input": [{"role": "user", "content": "Go."}, item]})
 
     assert refused.value.path == path

@@ -41,7 +41,7 @@ from headgate.llm.canonical import (
 from headgate.llm.dialects.openai_chat.cache_points import point_of
 from headgate.llm.dialects.openai_chat.data_uris import source_of
 from headgate.llm.dialects.openai_chat.wire import present
-from headgate.llm.dialects.openai_responses import wire
+from headgate.llm.dialects.openai_responses import client_tools, wire
 from headgate.llm.dialects.openai_responses.echo import echo_of
 from headgate.llm.dialects.openai_responses.request_encoding import encode_request
 from headgate.llm.dialects.openai_responses.response import citation_of
@@ -84,8 +84,6 @@ _MODELS_ITEMS: Final = frozenset(
         "computer_call",
         "file_search_call",
         "image_generation_call",
-        "shell_call",
-        "apply_patch_call",
         "mcp_approval_request",
         "mcp_call",
         "mcp_list_tools",
@@ -96,21 +94,10 @@ _MODELS_ITEMS: Final = frozenset(
     )
 )
 """Items that OpenAI's tools left in the conversation, on the model's side."""
-LOCAL_SHELL: Final = "local_shell"
-"""What calls of that tool of OpenAI's are called where they must be calls of a function: their results may come as
-results of functions."""
-
 _SEALED: Final = "gAAAA"
 """How everything begins that OpenAI has encrypted."""
 
-_OTHERS_ITEMS: Final = frozenset(
-    (
-        "apply_patch_call_output",
-        "computer_call_output",
-        "mcp_approval_response",
-        "shell_call_output",
-    )
-)
+_OTHERS_ITEMS: Final = frozenset(("computer_call_output", "mcp_approval_response"))
 """The same on the other side."""
 
 
@@ -227,7 +214,7 @@ def _messages(
 class _Items:
     """Makes turns of items. Feed each in order, then `end_turn`."""
 
-    __slots__ = ("_answered", "_members", "_parts", "_path", "_raws", "_reader", "_result", "updates")
+    __slots__ = ("_answered", "_hosted", "_members", "_parts", "_path", "_raws", "_reader", "_result", "updates")
 
     def __init__(self, members: dict[str, msgspec.Raw], result: list[Message], reader: ToolReader) -> None:
         self._members = members
@@ -235,6 +222,8 @@ class _Items:
         self._reader = reader
         self._answered: dict[str, int] = {}
         """Where the result of each call stands."""
+        self._hosted: set[str] = set()
+        """Calls that OpenAI has answered itself."""
         self.updates = _Updates()
         self._raws: list[msgspec.Raw] | None = None
         self._parts: list[Part] = []
@@ -260,10 +249,10 @@ class _Items:
                 call_id = needed(item.call_id, f"{path}.call_id")
                 result = ToolResultPart(call_id, _output(item.output, f"{path}.output", self._members))
                 self._take_others(result, path)
-            case "local_shell_call":
-                call_id = needed(item.call_id, f"{path}.call_id")
-                arguments = text_of(item.action, f"{path}.action") if present(item.action) else "{}"
-                self._take_models(ToolCallPart(call_id, LOCAL_SHELL, arguments), path)
+            case (
+                "shell_call" | "local_shell_call" | "apply_patch_call" | "shell_call_output" | "apply_patch_call_output"
+            ):
+                self._take_tool_of_client(item, index, path)
             case "local_shell_call_output":
                 call_id = needed(item.call_id or item.id, f"{path}.id")
                 self._take_others(ToolResultPart(call_id, _output(item.output, f"{path}.output", self._members)), path)
@@ -284,6 +273,22 @@ class _Items:
                 self._take_others(OpaquePart(NAME, kind, self._raw(index)), path)
             case kind:
                 raise RequestError(f"no item is called {kind[:64]!r}", path=f"{path}.type", code="invalid_value")
+
+    def _take_tool_of_client(self, item: wire.Item, index: int, path: str) -> None:
+        """Calls and results of OpenAI's tools that a client runs; of a shell in a container OpenAI has done both."""
+        kind, call_id = item.type or "", needed(item.call_id, f"{path}.call_id")
+        check_utf8(bytes(self._raw(index)))  # what is skipped when it is read
+        if kind.endswith("_output"):
+            if call_id in self._hosted:
+                self._take_others(OpaquePart(NAME, kind, self._raw(index)), path)
+            else:
+                self._take_others(client_tools.result_of(item, call_id, path), path)
+        elif client_tools.runs_at_client(item.environment):
+            call = ToolCallPart(call_id, kind.removesuffix("_call"), client_tools.arguments_of(item, path))
+            self._take_models(call, path)
+        else:
+            self._hosted.add(call_id)
+            self._take_models(OpaquePart(NAME, kind, self._raw(index)), path)
 
     def _take_setting(self, item: wire.Item, index: int, path: str) -> None:
         """Items that say which tools there are, or change other settings."""

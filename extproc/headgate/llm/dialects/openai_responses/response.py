@@ -5,7 +5,7 @@ Written: parts become items; texts and refusals that follow each other are one m
 answer's id, so that a stream and a whole answer name them alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -23,6 +23,7 @@ from headgate.llm.canonical import (
     RedactedThinkingPart,
     RefusalPart,
     StandIn,
+    StandInKind,
     TextPart,
     ThinkingPart,
     TokenLogprob,
@@ -33,7 +34,7 @@ from headgate.llm.canonical import (
 from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.dialects.openai_chat.annotations import encode_logprobs
 from headgate.llm.dialects.openai_chat.response import service_tier_word
-from headgate.llm.dialects.openai_responses import wire
+from headgate.llm.dialects.openai_responses import client_tools, wire
 from headgate.llm.dialects.openai_responses.echo import DEFAULT
 from headgate.llm.dialects.openai_responses.errors import failure_code, failure_of
 from headgate.llm.dialects.openai_responses.wire import Members
@@ -209,7 +210,14 @@ class Call:
     tool: StandIn
 
 
-_CALL_PREFIXES: Final = {"function": "fc", "custom": "ctc", "tool_search": "tsc"}
+_CALL_PREFIXES: Final[Mapping[StandInKind, str]] = {
+    "function": "fc",
+    "custom": "ctc",
+    "tool_search": "tsc",
+    "shell": "sh",
+    "local_shell": "lsh",
+    "apply_patch": "apc",
+}
 
 
 class ResponseHead:
@@ -375,6 +383,8 @@ def call_item(call: Call, arguments: str, status: str) -> bytes:
     item: Members = {"id": call.item_id, "type": kind, "status": status, "call_id": call.call_id}
     if tool.kind == "tool_search":
         return _encode({**item, "execution": "client", "arguments": _object_of(arguments)})
+    if tool.kind in client_tools.KINDS:
+        return _encode({**item, **client_tools.members_of(tool.kind, arguments, begun=status == "in_progress")})
     item["name"] = tool.name
     if tool.namespace:
         item["namespace"] = tool.namespace

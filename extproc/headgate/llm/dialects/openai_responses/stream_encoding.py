@@ -44,7 +44,7 @@ from headgate.llm.canonical import (
 from headgate.llm.dialects.dialect import ReplyContext
 from headgate.llm.dialects.openai_chat.annotations import encode_logprobs
 from headgate.llm.dialects.openai_chat.errors import encode_error
-from headgate.llm.dialects.openai_responses import wire
+from headgate.llm.dialects.openai_responses import client_tools, wire
 from headgate.llm.dialects.openai_responses.errors import failure_code
 from headgate.llm.dialects.openai_responses.response import (
     Call,
@@ -407,6 +407,8 @@ class ResponsesStreamEncoder:
         before += self._end_single()
         place = self._take_place()
         call = self._calls[event.index] = _Call(place, head.call_of(event.id, event.name, place))
+        if call.called.tool.kind in client_tools.KINDS:
+            return before  # what such an item begins with is known when the call is whole
         return before + self._added(place, call_item(call.called, "", "in_progress"))
 
     def _on_arguments(self, event: ArgumentsDelta) -> bytes:
@@ -428,6 +430,10 @@ class ResponsesStreamEncoder:
         tool, where = call.called.tool, self._of_call(call)
         if tool.kind == "tool_search":
             said = b""
+        elif tool.kind in client_tools.KINDS:
+            said = self._added(call.place, call_item(call.called, arguments, "in_progress"))
+            if tool.kind == "shell":
+                said += self._commands(call, arguments)
         elif tool.freeform:
             text = _encode(freeform_text(arguments))
             said = self._event("response.custom_tool_call_input.delta", where + b',"delta":' + text)
@@ -436,6 +442,15 @@ class ResponsesStreamEncoder:
             where += b',"name":%b,"arguments":%b' % (_encode(tool.name), _encode(arguments))
             said = self._event("response.function_call_arguments.done", where)
         return said + self._done(call.place, call_item(call.called, arguments, "completed"))
+
+    def _commands(self, call: _Call, arguments: str) -> bytes:
+        parts: list[bytes] = []
+        for index, command in enumerate(client_tools.commands_of(arguments)):
+            where, text = b'"output_index":%d,"command_index":%d,' % (call.place, index), _encode(command)
+            parts.append(self._event("response.shell_call_command.added", where + b'"command":""'))
+            parts.append(self._event("response.shell_call_command.delta", where + b'"delta":' + text))
+            parts.append(self._event("response.shell_call_command.done", where + b'"command":' + text))
+        return b"".join(parts)
 
     def _of_call(self, call: _Call) -> bytes:
         return b'"item_id":%b,"output_index":%d' % (_encode(call.called.item_id), call.place)

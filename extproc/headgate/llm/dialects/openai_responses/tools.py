@@ -1,8 +1,8 @@
 """Tools of a Responses request, and the choice among them.
 
 Tools are said at the top, or on the way, as items: a client adds some, or its search found them. All are offered from
-the start, in the order in which they are said. A custom tool, the tools of a namespace and a search that the client
-runs become functions that stand for them (`stand_ins`).
+the start, in the order in which they are said. A custom tool, the tools of a namespace and what the client itself
+runs (a search for tools, a shell, patches) become functions that stand for them (`stand_ins`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from headgate.llm.canonical import (
     WebSearchTool,
 )
 from headgate.llm.dialects.openai_chat.wire import present
-from headgate.llm.dialects.openai_responses import wire
+from headgate.llm.dialects.openai_responses import client_tools, wire
 from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName
 from headgate.llm.stand_ins import freeform_function, function_name, search_function
@@ -72,6 +72,10 @@ class ToolReader:
                 self.stand_ins[TOOL_SEARCH] = StandIn(TOOL_SEARCH, kind="tool_search", path=path)
                 parameters = schema_of(tool.parameters, f"{path}.parameters")
                 yield search_function(TOOL_SEARCH, tool.description or "", parameters)
+            case kind if kind in client_tools.KINDS and client_tools.runs_at_client(tool.environment):
+                self._beyond.update((f"{path}.{member}", _TRUE) for member in _beyond_functions(tool))
+                self.stand_ins[kind] = StandIn(kind, kind=client_tools.KINDS[kind], path=path)
+                yield client_tools.function_of(kind, tool.environment, path)
             case kind if kind.startswith(_WEB_SEARCH):
                 yield _web_search(tool, raw, path)
             case kind:

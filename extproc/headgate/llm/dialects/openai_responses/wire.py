@@ -75,6 +75,34 @@ class ReasoningConfig(Told, frozen=True):
     generate_summary: str | None = None
 
 
+class Skill(Told, frozen=True):
+    name: str = ""
+    description: str = ""
+    path: str = ""
+
+
+class Environment(Told, frozen=True):
+    """Where a shell is: `local`, or a container of OpenAI's."""
+
+    kinds: ClassVar = ("local",)
+
+    type: str = ""
+    skills: list[Skill] | None = None
+
+
+class ShellOutcome(msgspec.Struct, frozen=True):
+    type: str = ""
+    exit_code: int | None = None
+
+
+class ShellOutput(msgspec.Struct, frozen=True):
+    """What one command printed."""
+
+    stdout: str = ""
+    stderr: str = ""
+    outcome: ShellOutcome | None = None
+
+
 class Item(Told, frozen=True):
     """An item of the conversation, whatever its type. A message needs none."""
 
@@ -83,6 +111,8 @@ class Item(Told, frozen=True):
         "function_call",
         "custom_tool_call",
         "local_shell_call",
+        "shell_call",
+        "apply_patch_call",
         "reasoning",
         "item_reference",
         "additional_tools",
@@ -107,7 +137,12 @@ class Item(Told, frozen=True):
     input: str | None = None
     """Of a custom tool's call."""
     action: msgspec.Raw = ABSENT
-    """Of a call of the local shell."""
+    """Of a call of a shell."""
+    operation: msgspec.Raw = ABSENT
+    """Of a call that patches."""
+    environment: Environment | None = None
+    """Where a shell is."""
+    max_output_length: int | None = None
     output: msgspec.Raw = ABSENT
     summary: list[ReasoningText] | None = None
     encrypted_content: str | None = None
@@ -145,7 +180,16 @@ class TextRule(Told, frozen=True):
 
 
 class Tool(Told, frozen=True):
-    kinds: ClassVar = ("function", "web_search", "custom", "namespace", "tool_search")
+    kinds: ClassVar = (
+        "function",
+        "web_search",
+        "custom",
+        "namespace",
+        "tool_search",
+        "shell",
+        "local_shell",
+        "apply_patch",
+    )
 
     type: str
     name: str | None = None
@@ -158,6 +202,8 @@ class Tool(Told, frozen=True):
     """Of a namespace."""
     execution: str | None = None
     """Of a search for tools: who runs it."""
+    environment: Environment | None = None
+    """Of a shell."""
     async_: bool | None = msgspec.field(default=None, name="async")
     allowed_callers: list[str] | None = None
     defer_loading: bool | None = None
@@ -218,6 +264,7 @@ OUTPUT_DECODER: Final[msgspec.json.Decoder[str | list[ContentPart] | None]] = ms
 decode_filters = msgspec.json.Decoder(Filters).decode
 TOOL_DECODER: Final = msgspec.json.Decoder(Tool)
 decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+decode_shell_output = msgspec.json.Decoder(list[ShellOutput]).decode
 decode_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 # --- answer ----------------------------------------------------------------------------------------------------------
