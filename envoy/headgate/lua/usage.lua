@@ -124,14 +124,17 @@ local function prompt_of(told)
   return bytes and math.floor(bytes / BYTES_PER_TOKEN) + 1
 end
 
--- The whole numbers of an object, by name; and those whose name had come before.
+-- Parts of a count, on either side, that may have a price of their own.
+local PARTS = { audio_tokens = true, image_tokens = true }
+
+-- The whole numbers of an object, by name; and whether any of them are parts.
 local function numbers_of(object)
-  local found, again = {}, {}
+  local found, parts = {}, false
   for name, digits in object:gmatch('"([%w_]+)"%s*:%s*(%d+)%s*[,}]') do
-    local numbers = found[name] and again or found
-    numbers[name] = numbers[name] or math.min(tonumber(digits), COUNT_MAX)
+    if not found[name] then found[name] = math.min(tonumber(digits), COUNT_MAX) end
+    if digits ~= "0" and PARTS[name] then parts = true end
   end
-  return found, again
+  return found, parts
 end
 
 local function sum(first, second, third)
@@ -148,7 +151,7 @@ local function set_if_any(counts, name, count)
   if count and count > 0 then counts[name] = count end
 end
 
--- Adds the parts of OpenAI's usage, on either side, that may have a price of their own.
+-- Adds the parts of OpenAI's usage.
 local function add_parts(counts, object)
   for side, details in object:gmatch('"(%l+)_tokens?_details"%s*:%s*(%b{})') do
     local n, way = numbers_of(details), (side == "prompt" or side == "input") and "input_tokens" or "output_tokens"
@@ -171,11 +174,12 @@ local function add_modalities(counts, object)
 end
 
 -- Adds what is sold at prices of its own, where there is any.
-local function add_apart(counts, object, n, again)
-  set_if_any(counts, "cache_creation_1h_input_tokens", n.ephemeral_1h_input_tokens)
-  set_if_any(counts, "web_searches", n.web_search_requests)
-  local audio, image = math.max(n.audio_tokens or 0, again.audio_tokens or 0), math.max(n.image_tokens or 0, again.image_tokens or 0)
-  if audio + image > 0 then add_parts(counts, object) end
+local function add_apart(counts, object, n, parts)
+  if n.ephemeral_1h_input_tokens then
+    set_if_any(counts, "cache_creation_1h_input_tokens", n.ephemeral_1h_input_tokens)
+  end
+  if n.web_search_requests then set_if_any(counts, "web_searches", n.web_search_requests) end
+  if parts then add_parts(counts, object) end
   if n.promptTokenCount and (find(object, "AUDIO", 1, true) or find(object, "IMAGE", 1, true)) then
     add_modalities(counts, object)
   end
@@ -183,7 +187,7 @@ end
 
 -- The counts of OpenAI's, Anthropic's and Gemini's usage. Anthropic counts cached tokens apart, Gemini thoughts.
 local function counts_of(object)
-  local n, again = numbers_of(object)
+  local n, parts = numbers_of(object)
   local counts = {
     input_tokens = n.prompt_tokens or n.promptTokenCount
       or sum(n.input_tokens, n.cache_read_input_tokens, n.cache_creation_input_tokens),
@@ -194,7 +198,7 @@ local function counts_of(object)
     reasoning_tokens = n.reasoning_tokens or n.thoughtsTokenCount,
     audio_seconds = seconds_of(object),
   }
-  add_apart(counts, object, n, again)
+  add_apart(counts, object, n, parts)
   return counts
 end
 
@@ -411,12 +415,12 @@ local function settle(h, state)
   end
 end
 
--- Counts the images of a whole answer: all of them begin with the same member.
+-- Counts the images of a whole answer: all of them begin with the same member, the first of the objects of `data`.
 local function count_images(state, text)
   if state.image == nil then
-    text = (state.opening or "") .. text
-    local member = match(text:sub(1, OPENING_BYTES), FIRST_MEMBER)
+    if state.opening then text = state.opening .. text end
     state.opening = text
+    local member = find(text, '"data"', 1, true) and match(text:sub(1, OPENING_BYTES), FIRST_MEMBER)
     if not member and #text < OPENING_BYTES then return end
     state.image, state.images, state.opening = IMAGE_MEMBERS[member] and member or false, 0, ""
   end
