@@ -18,7 +18,7 @@ from headgate.llm.exchange import Plan, UpstreamRequest
 from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import SseDecoder
 from headgate.llm.planning import plan
-from headgate.llm.stand_ins import freeform_text, function_name
+from headgate.llm.stand_ins import FreeformText, freeform_text, function_name
 from support.chat_goldens import CREATED
 
 PATCH = '*** Begin Patch\n+"hello"\\\n*** End Patch\n'
@@ -118,16 +118,18 @@ def test_a_custom_call_streams_as_its_text() -> None:
     events = [json.loads(frame.data) for frame in frames_of(received)]
     of_patch = [event for event in events if event.get("output_index") == 0]
 
-    assert [event["type"] for event in of_patch] == [
+    added, *deltas, done, whole = of_patch
+    assert [event["type"] for event in (added, done, whole)] == [
         "response.output_item.added",
-        "response.custom_tool_call_input.delta",
         "response.custom_tool_call_input.done",
         "response.output_item.done",
     ]
+    assert {event["type"] for event in deltas} == {"response.custom_tool_call_input.delta"}
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    assert of_patch[0]["item"]["input"] == ""
-    assert of_patch[1]["delta"] == of_patch[2]["input"] == of_patch[3]["item"]["input"] == PATCH
-    assert {event["item_id"] for event in of_patch[1:3]} == {of_patch[3]["item"]["id"]}
+    assert added["item"]["input"] == ""
+    assert "".join(event["delta"] for event in deltas) == done["input"] == whole["item"]["input"] == PATCH
+    assert len(deltas) == len(PATCH)
+    assert {event["item_id"] for event in (*deltas, done)} == {whole["item"]["id"]}
 
 
 def test_what_the_client_sends_back_is_what_the_provider_said() -> None:
@@ -288,12 +290,38 @@ def test_wrong_items_are_refused_by_their_place(item: dict[str, Any], path: str)
         ("", ""),
         ('{"a":"b","c":"d"}', '{"a":"b","c":"d"}'),
         ('{"input":["a"]}', '{"input":["a"]}'),
-        ('{"input":"a', '{"input":"a'),
+        ('{"input":"a', "a"),
+        ('{"input":"a\\', "a"),
+        ('{"input":"a\\u00e', "a"),
+        ('{"input":"a\\ud83d', "a\ufffd"),
+        ('{"input":"a","input":"b"}', "a"),
+        (' {\n"input" :\t"a"}', "a"),
+        ('{"inputs":"a"}', "a"),
+        ('{"why":"b","input":"a"}', "a"),
+        ('{"why":"b","input":"a', '{"why":"b","input":"a'),
+        ('{"input":"\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9é\\uD83D\\ude00😀"}', '"\\/\b\f\n\r\té\u00e9😀😀'),
+        ('{"input":"a\nb\\x\\u12g4\\udc00\\ud83d\\u0041\\ud83dx\\n"}', "a\nb\\x\\u12g4\ufffd\ufffdA\ufffdx\n"),
+        ('{"input":"\\\\ud83d\\ude00"}', "\\ud83d\ufffd"),
+        ('{"input":"a" + "b"}', "a"),
         ("plain", "plain"),
     ],
 )
 def test_the_text_of_a_call(arguments: str, text: str) -> None:
     assert freeform_text(arguments) == text
+    for cut in range(len(arguments) + 1):
+        reader = FreeformText()
+        pieces = (reader.feed(arguments[:cut]), reader.feed(arguments[cut:]), reader.close())
+        assert "".join(pieces) == text
+    reader = FreeformText()
+    assert "".join(map(reader.feed, arguments)) + reader.close() == text
+
+
+def test_a_text_is_told_as_it_comes() -> None:
+    reader = FreeformText()
+    assert reader.feed(' {"input": "one\\n') == "one\n"
+    assert reader.feed("two \\ud83d") == "two "
+    assert reader.feed("\\ude00") == "😀"
+    assert reader.feed('"') == reader.feed("}") == reader.close() == ""
 
 
 def test_names_in_a_namespace() -> None:

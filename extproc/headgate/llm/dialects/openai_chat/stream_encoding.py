@@ -44,14 +44,14 @@ from headgate.llm.dialects.openai_chat.errors import encode_error
 from headgate.llm.dialects.openai_chat.media import written_audio, written_image
 from headgate.llm.dialects.openai_chat.response import FINISH_WORDS, encode_usage, service_tier_word
 from headgate.llm.errors import ErrorDetail, UpstreamError
-from headgate.llm.stand_ins import freeform_text
+from headgate.llm.stand_ins import FreeformText
 from headgate.llm.usage import NO_USAGE, Usage
 
 THINKING_CHARACTERS_MAX: Final = 4_194_304
 """Reasoning text held to repeat its block with the signature; a longer block goes out with its signature only."""
 
 TEXT_CHARACTERS_MAX: Final = 16_777_216
-"""Of the arguments that stand for custom tools' texts, held until each is whole."""
+"""Of the arguments that stand for custom tools' texts, some of which are held until they are whole."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -100,7 +100,7 @@ class ChatStreamEncoder:
         self._role = b',"role":"assistant"'  # until the first delta went out
         self._tools: dict[int, int] = {}  # canonical index to the index of the call
         self._arguments: set[int] = set()  # canonical indexes of calls that have any
-        self._texts: dict[int, list[str]] = {}  # arguments of custom tools' calls, by canonical index
+        self._texts: dict[int, FreeformText] = {}  # what reads custom tools' calls, by canonical index
         self._text_size = 0
         self._thinking: list[str] = []
         self._thinking_size = 0
@@ -197,7 +197,7 @@ class ChatStreamEncoder:
         self._tools[event.index] = position
         tool = self._context.stand_ins.get(event.name)
         if tool is not None and tool.freeform:
-            self._texts[event.index] = []
+            self._texts[event.index] = FreeformText()
             return self._delta(
                 b"",
                 b',"tool_calls":[{"index":%d,"id":%b,"custom":{"input":"","name":%b},"type":"custom"}]'
@@ -212,13 +212,12 @@ class ChatStreamEncoder:
     def _on_arguments(self, event: ArgumentsDelta) -> bytes:
         if not event.text:
             return b""
-        held = self._texts.get(event.index)
-        if held is not None:
+        reader = self._texts.get(event.index)
+        if reader is not None:
             self._text_size += len(event.text)
             if self._text_size > TEXT_CHARACTERS_MAX:
                 raise UpstreamError(f"the calls of custom tools have more than {TEXT_CHARACTERS_MAX} characters")
-            held.append(event.text)
-            return b""
+            return self._input_chunk(self._tools[event.index], reader.feed(event.text))
         self._arguments.add(event.index)
         return self._arguments_chunk(self._tools[event.index], event.text)
 
@@ -227,6 +226,11 @@ class ChatStreamEncoder:
             b"",
             b',"tool_calls":[{"index":%d,"id":null,"function":{"arguments":%b,"name":""}}]' % (position, _encode(text)),
         )
+
+    def _input_chunk(self, position: int, text: str) -> bytes:
+        if not text:
+            return b""
+        return self._delta(b"", b',"tool_calls":[{"index":%d,"custom":{"input":%b}}]' % (position, _encode(text)))
 
     def _on_citation(self, citation: Citation) -> bytes:
         if not citation.url:
@@ -279,10 +283,9 @@ class ChatStreamEncoder:
 
     def _on_stop(self, index: int) -> bytes:
         position = self._tools.get(index)
-        held = self._texts.pop(index, None)
-        if held is not None and position is not None:
-            text = _encode(freeform_text("".join(held)))
-            return self._delta(b"", b',"tool_calls":[{"index":%d,"custom":{"input":%b}}]' % (position, text))
+        reader = self._texts.pop(index, None)
+        if reader is not None and position is not None:
+            return self._input_chunk(position, reader.close())
         if position is not None:
             # Clients parse the arguments: nothing at all is no JSON.
             return b"" if index in self._arguments else self._arguments_chunk(position, "{}")

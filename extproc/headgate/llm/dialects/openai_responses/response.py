@@ -331,7 +331,8 @@ def _items(response: ChatResponse, head: ResponseHead, status: str) -> list[byte
 def _item(part: Part, head: ResponseHead, place: int) -> bytes | None:
     match part:
         case ToolCallPart():
-            return call_item(head.call_of(part.id, part.name, place), part.arguments, "completed")
+            call = head.call_of(part.id, part.name, place)
+            return call_item(call, freeform_text(part.arguments) if call.tool.freeform else part.arguments, "completed")
         case ThinkingPart():
             return reasoning_item(head.item_id("rs", place), part.text, sealed(part.signature))
         case RedactedThinkingPart():
@@ -377,7 +378,7 @@ def message_item(item_id: str, content: Sequence[Members], status: str) -> bytes
 
 
 def call_item(call: Call, arguments: str, status: str) -> bytes:
-    """A call. `arguments`: of the function; where it stands for a custom tool, its text is told."""
+    """A call. `arguments`: of the function; where it stands for a custom tool, the tool's text."""
     tool = call.tool
     kind = "custom_tool_call" if tool.freeform else f"{tool.kind}_call"
     item: Members = {"id": call.item_id, "type": kind, "status": status, "call_id": call.call_id}
@@ -388,7 +389,7 @@ def call_item(call: Call, arguments: str, status: str) -> bytes:
     item["name"] = tool.name
     if tool.namespace:
         item["namespace"] = tool.namespace
-    item["input" if tool.freeform else "arguments"] = freeform_text(arguments) if tool.freeform else arguments
+    item["input" if tool.freeform else "arguments"] = arguments
     return _encode(item)
 
 

@@ -62,7 +62,7 @@ from headgate.llm.dialects.openai_responses.response import (
 from headgate.llm.dialects.openai_responses.wire import Members
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.held_text import held_text
-from headgate.llm.stand_ins import freeform_text
+from headgate.llm.stand_ins import FreeformText
 from headgate.llm.usage import NO_USAGE
 
 HELD_CHARACTERS_MAX: Final = 64 * 1024 * 1024
@@ -105,6 +105,9 @@ class _Call:
     place: int
     called: Call
     arguments: list[str] = field(default_factory=list[str])
+    """Of a custom tool's call: its text."""
+    text: FreeformText | None = None
+    """What reads that."""
 
 
 class ResponsesStreamEncoder:
@@ -406,7 +409,8 @@ class ResponsesStreamEncoder:
         head, before = self._started()
         before += self._end_single()
         place = self._take_place()
-        call = self._calls[event.index] = _Call(place, head.call_of(event.id, event.name, place))
+        called = head.call_of(event.id, event.name, place)
+        call = self._calls[event.index] = _Call(place, called, text=FreeformText() if called.tool.freeform else None)
         if call.called.tool.kind in client_tools.KINDS:
             return before  # what such an item begins with is known when the call is whole
         return before + self._added(place, call_item(call.called, "", "in_progress"))
@@ -416,28 +420,37 @@ class ResponsesStreamEncoder:
         if call is None or not event.text:
             return b""
         self._hold(event.text)
+        if call.text is not None:
+            return self._on_input(call, call.text.feed(event.text))
         call.arguments.append(event.text)
         if call.called.tool.kind != "function":
-            return b""  # pieces of JSON are no pieces of a text, and those of a search have no event
+            return b""  # pieces of a search have no event, nor have those of what a client runs
         where = self._of_call(call) + b',"delta":' + _encode(event.text)
         return self._event("response.function_call_arguments.delta", where)
+
+    def _on_input(self, call: _Call, text: str) -> bytes:
+        if not text:
+            return b""
+        call.arguments.append(text)
+        return self._event("response.custom_tool_call_input.delta", self._of_call(call) + b',"delta":' + _encode(text))
 
     def _end_call(self, index: int) -> bytes:
         call = self._calls.pop(index, None)
         if call is None:
             return b""
-        arguments = "".join(call.arguments) or "{}"  # clients parse them: nothing at all is no JSON
         tool, where = call.called.tool, self._of_call(call)
+        if call.text is not None:
+            said = self._on_input(call, call.text.close())
+            text = "".join(call.arguments)
+            said += self._event("response.custom_tool_call_input.done", where + b',"input":' + _encode(text))
+            return said + self._done(call.place, call_item(call.called, text, "completed"))
+        arguments = "".join(call.arguments) or "{}"  # clients parse them: nothing at all is no JSON
         if tool.kind == "tool_search":
             said = b""
         elif tool.kind in client_tools.KINDS:
             said = self._added(call.place, call_item(call.called, arguments, "in_progress"))
             if tool.kind == "shell":
                 said += self._commands(call, arguments)
-        elif tool.freeform:
-            text = _encode(freeform_text(arguments))
-            said = self._event("response.custom_tool_call_input.delta", where + b',"delta":' + text)
-            said += self._event("response.custom_tool_call_input.done", where + b',"input":' + text)
         else:
             where += b',"name":%b,"arguments":%b' % (_encode(tool.name), _encode(arguments))
             said = self._event("response.function_call_arguments.done", where)
