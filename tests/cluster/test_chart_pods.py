@@ -8,8 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from headgate.collector.store.asking import Question, ask
+from headgate.collector.store.asking import ask
 from headgate.collector.store.database import StoreError, open_engine
+from headgate.collector.store.question import Question
 from support import manifests
 from support.helm import rendered
 from support.kube import Access, Kube, Object, is_true, reference, tools_directory, unique_name

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from headgate.collector.store.asking import Question, ask
+from headgate.collector.store.asking import ask
 from headgate.collector.store.database import StoreError, open_engine
+from headgate.collector.store.question import Question
 from support import manifests
 from support.ai_on_envoy_gateway import POD_ADDRESS, TOLERATED, AiStage
 from support.chart_service import ChartService

@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from headgate.cli import usage_output
 from headgate.collector.settings import LEDGER_VARIABLE
-from headgate.collector.store.asking import GROUPS, TIMES, Question, ask
+from headgate.collector.store.asking import ask
 from headgate.collector.store.database import StoreError, default_url, open_engine, url_of
+from headgate.collector.store.question import GROUPS, TIMES, Question
 
 _UNITS: Final = {"h": 3600, "d": 86_400, "w": 604_800}
 

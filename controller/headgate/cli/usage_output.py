@@ -9,7 +9,8 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Final, Protocol, cast
 
-from headgate.collector.store.asking import QUANTILES, TIMES, Answer
+from headgate.collector.store.asking import QUANTILES, Answer
+from headgate.collector.store.question import TIMES
 
 Shown = Callable[[Sequence[str], Sequence[Answer]], str]
 SERIES_MAX: Final = 8

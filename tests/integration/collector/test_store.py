@@ -8,8 +8,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from headgate.collector.store.asking import Question, ask
+from headgate.collector.store.asking import ask
 from headgate.collector.store.database import StoreError, migrate, open_engine, url_of
+from headgate.collector.store.question import Question
 from headgate.collector.store.rollup import BOUNDS, bucket
 from headgate.collector.store.tables import EVENTS, HOURLY, metadata
 from headgate.collector.store.writing import write
@@ -150,16 +151,83 @@ def test_asking_by_day_and_model(engine: Engine) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "America/New_York", "Pacific/Auckland", "Asia/Tokyo"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "UTC",
+        "Europe/Berlin",
+        "America/New_York",
+        "Pacific/Auckland",
+        "Asia/Tokyo",
+        "Asia/Kolkata",  # 5:30
+        "Asia/Kathmandu",  # 5:45
+        "America/St_Johns",  # -3:30, -2:30
+        "Australia/Lord_Howe",  # 10:30, 11
+    ],
+)
 def test_days_are_those_of_the_zone(engine: Engine, name: str) -> None:
-    """Two years of hours, in which clocks are set back and forth."""
-    hours = range(497_000, 497_000 + 2 * 365 * 24, 5)
-    write(engine, [record(hour, started_ns=hour * 3_600_000_000_000) for hour in hours])
+    """Two years, in which clocks are set back and forth; the ends of days to the second."""
     zone = ZoneInfo(name)
-    wanted = Counter(datetime.fromtimestamp(hour * 3600, zone).date().isoformat() for hour in hours)
+    hours = range(497_000, 497_000 + 2 * 365 * 24, 29)
+    seconds = [hour * 3600 + (hour * 7) % 3600 for hour in hours]
+    for hour in hours[::20]:
+        midnight = datetime.fromtimestamp(hour * 3600, zone).replace(hour=0, minute=0)
+        seconds += [int(midnight.timestamp()), int(midnight.timestamp()) - 1]
+    write(engine, [record(n, started_ns=each * 1_000_000_000 + 999_999_999) for n, each in enumerate(seconds)])
+    wanted = Counter(datetime.fromtimestamp(each, zone).date().isoformat() for each in seconds)
     found = ask(engine, Question(by=("day",), zone=zone))
     assert [each.group[0] for each in found] == sorted(wanted)
     assert {each.group[0]: each.sums["requests"] for each in found} == wanted
+
+
+def whole(number: int, **changes: object) -> UsageRecord:
+    """A record that adds to all sums."""
+    return record(
+        number,
+        error="upstream_failed" if number % 3 else "",
+        attempts=(Attempt(backend="b", status=200),) * (number % 3),
+        tokens=Tokens(input=number, cached_input=2, cache_creation_input=3, output=4, reasoning=1, total=number + 4),
+        usage_source=UsageSource.ESTIMATED if number % 2 else UsageSource.REPORTED,
+        cost_nanos=number if number % 4 else None,
+        duration_ms=number * 10.0,
+        ttft_ms=number * 1.0 if number % 2 else None,
+        **changes,
+    )
+
+
+def test_days_that_begin_within_an_hour_add_up(engine: Engine) -> None:
+    """In all columns, and for each key: what one day loses another has."""
+    half = 1_800_000_000_000
+    write(engine, [whole(n, started_ns=1_790_000_000_000_000_000 + n * half, client=f"c{n % 2}") for n in range(200)])
+    for zone in (ZoneInfo("Asia/Kolkata"), ZoneInfo("Asia/Kathmandu")):
+        for key, plain in ((each.group[0], each) for each in ask(engine, Question(by=("key",)))):
+            days = ask(engine, Question(by=("day", "key"), where=(("key", key),), zone=zone))
+            assert {each.group[1] for each in days} == {key}
+            for name, total in plain.sums.items():
+                assert sum(each.sums[name] for each in days) == total, name
+            assert len(days) == len({each.group for each in days})
+
+
+def test_a_day_that_begins_within_an_hour_can_be_asked_for(engine: Engine) -> None:
+    zone = ZoneInfo("Asia/Kolkata")
+    start = int(datetime(2026, 11, 1, tzinfo=zone).timestamp())
+    write(engine, [record(n, started_ns=(start + n * 600) * 1_000_000_000, client=f"c{n % 2}") for n in range(-9, 150)])
+    day = Question(by=("day",), since=start, until=start + 86_400, zone=zone)
+    assert [(each.group[0], each.sums["requests"]) for each in ask(engine, day)] == [("2026-11-01", 144)]
+    of_one = Question(by=("key",), since=start, until=start + 86_400, zone=zone, where=(("key", "c0"),))
+    assert [(each.group[0], each.sums["requests"]) for each in ask(engine, of_one)] == [("c0", 72)]
+    within = Question(since=start + 61, until=start + 3_000, zone=zone)
+    assert [each.sums["requests"] for each in ask(engine, within)] == [6], "the zone's hours are whole"
+
+
+def test_events_that_are_gone_stay_in_the_day_of_their_hour(engine: Engine) -> None:
+    zone = ZoneInfo("Asia/Kolkata")
+    midnight = int(datetime(2026, 11, 1, tzinfo=zone).timestamp())
+    write(engine, [record(0, started_ns=(midnight + 60) * 1_000_000_000)])
+    assert [each.group[0] for each in ask(engine, Question(by=("day",), zone=zone))] == ["2026-11-01"]
+    with engine.begin() as connection:
+        connection.execute(EVENTS.delete())
+    assert [each.group[0] for each in ask(engine, Question(by=("day",), zone=zone))] == ["2026-10-31"]
 
 
 def test_an_hour_that_comes_twice_is_two(engine: Engine) -> None:
@@ -170,10 +238,8 @@ def test_an_hour_that_comes_twice_is_two(engine: Engine) -> None:
     assert ask(engine, Question(by=("hour",)))[0].group[0] == "2026-10-25T00"
 
 
-def test_days_that_begin_within_an_hour_are_refused(engine: Engine) -> None:
+def test_hours_are_those_of_utc(engine: Engine) -> None:
     write(engine, [record(0)])
-    with pytest.raises(StoreError, match="Asia/Kolkata"):
-        ask(engine, Question(by=("day",), zone=ZoneInfo("Asia/Kolkata")))
     (answer,) = ask(engine, Question(by=("hour",), zone=ZoneInfo("Asia/Kolkata")))
     assert answer.group == ("2026-09-21T19:30+05:30",)
 

@@ -6,41 +6,15 @@ from datetime import UTC, tzinfo
 from typing import Final
 
 from headgate.collector.store.database import StoreError, reason
-from headgate.collector.store.days import DAY_HOURS, HOUR_SECONDS, local, offsets
+from headgate.collector.store.days import DAY_MINUTES, HOUR_MINUTES, Offsets, date_of, local, offsets
+from headgate.collector.store.question import GROUPS, TIMES, Question, conditions
 from headgate.collector.store.rollup import BOUNDS
 from headgate.collector.store.tables import COUNTED, DURATION_BUCKETS, HOURLY, SUMS, TTFT_BUCKETS
-from sqlalchemy import ColumnElement, Connection, Engine, Executable, Label, case, func, literal, select
+from headgate.collector.store.within import Group, corrections
+from sqlalchemy import ColumnElement, Connection, Engine, Executable, Label, case, func, select
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
-GROUPS: Final[Mapping[str, str]] = {
-    "key": "client",
-    "team": "team",
-    "model": "model",
-    "served-model": "served_model",
-    "backend": "service",
-    "provider": "provider",
-    "route": "route",
-    "error": "error",
-}
-"""What can be asked by, and the column that says it; `day` and `hour` are made of `hour`."""
-TIMES: Final = ("day", "hour")
 QUANTILES: Final = (50, 95, 99)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What to add up."""
-
-    by: tuple[str, ...] = ()
-    """Of `GROUPS` and `TIMES`; none for one sum of all."""
-    since: float | None = None
-    """Unix seconds; the hour that it lies in counts."""
-    until: float | None = None
-    """Likewise; the hour that it lies in does not count, unless the time is within it."""
-    where: tuple[tuple[str, str], ...] = ()
-    """(group, value): only these."""
-    zone: tzinfo = UTC
-    """Whose days and hours they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,72 +35,66 @@ def ask(engine: Engine, question: Question) -> list[Answer]:
     """In the order of time, then of the most tokens. Raises StoreError."""
     try:
         with engine.connect() as connection:
-            ahead = _hours_ahead(connection, question) if "day" in question.by else literal(0)
-            rows = connection.execute(_statement(question, ahead)).all()
+            found = _sums(connection, question)
     except (OperationalError, ProgrammingError) as error:
         if "usage_hourly" in str(error.orig):
             raise StoreError("no usage is kept in this database yet") from None
         raise StoreError(reason(error)) from error
     except SQLAlchemyError as error:
         raise StoreError(reason(error)) from error
-    found = [(row, _answer(tuple(row), question)) for row in rows if row[len(question.by)]]
+    answers = [(group, _answer(group, counts, question)) for group, counts in found.items() if counts[0]]
     times = [index for index, name in enumerate(question.by) if name in TIMES]
     # by the hours themselves: when clocks are set back, one comes twice
-    found.sort(key=lambda each: ([each[0][i] for i in times], -each[1].sums["total_tokens"], each[1].group))
-    return [answer for _, answer in found]
+    answers.sort(key=lambda each: ([each[0][i] for i in times], -each[1].sums["total_tokens"], each[1].group))
+    return [answer for _, answer in answers]
 
 
-def _hours_ahead(connection: Connection, question: Question) -> ColumnElement[int]:
-    """How many hours the zone is ahead in a row's hour."""
-    bounds = select(func.min(HOURLY.c.hour), func.max(HOURLY.c.hour)).where(*_conditions(question))
+def _sums(connection: Connection, question: Question) -> dict[Group, list[int]]:
+    """Values of `COUNTED` by group."""
+    bounds = select(func.min(HOURLY.c.hour), func.max(HOURLY.c.hour)).where(*conditions(question))
     first, last = connection.execute(bounds).one()
     if first is None or last is None:
-        return literal(0)
-    return case(*((HOURLY.c.hour >= hour, ahead) for hour, ahead in reversed(offsets(question.zone, first, last))))
+        return {}
+    ahead = offsets(question.zone, first, last)
+    corrected = corrections(connection, question, ahead, last)
+    rows = connection.execute(_statement(question, ahead)).all()
+    length = len(question.by)
+    # sums of big numbers are decimals in Postgres
+    found = {tuple(row)[:length]: [int(value) for value in tuple(row)[length:]] for row in rows if row[length]}
+    corrected.apply(found)
+    return found
 
 
-def _column(name: str, ahead: ColumnElement[int]) -> ColumnElement[int] | ColumnElement[str]:
+def _column(name: str, ahead: Offsets) -> ColumnElement[int] | ColumnElement[str]:
     if name == "day":
-        hour = HOURLY.c.hour + ahead
-        return hour - hour % DAY_HOURS  # the first hour of the day
+        minutes = case(*((HOURLY.c.hour >= hour, minutes) for hour, minutes in reversed(ahead)))
+        return (HOURLY.c.hour * HOUR_MINUTES + minutes) // DAY_MINUTES
     return HOURLY.c.hour if name == "hour" else HOURLY.c[GROUPS[name]]
 
 
-def _statement(question: Question, ahead: ColumnElement[int]) -> Executable:
+def _statement(question: Question, ahead: Offsets) -> Executable:
     groups = [_column(name, ahead).label(f"group_{index}") for index, name in enumerate(question.by)]
     sums: list[Label[int]] = [func.sum(HOURLY.c[name]).label(name) for name in COUNTED]
-    return select(*groups, *sums).where(*_conditions(question)).group_by(*groups)
+    return select(*groups, *sums).where(*conditions(question)).group_by(*groups)
 
 
-def _conditions(question: Question) -> Iterator[ColumnElement[bool]]:
-    """Of rows that are asked for."""
-    if question.since is not None:
-        yield HOURLY.c.hour >= int(question.since // HOUR_SECONDS)
-    if question.until is not None:
-        yield HOURLY.c.hour < -int(-question.until // HOUR_SECONDS)
-    for name, value in question.where:
-        yield HOURLY.c[GROUPS[name]] == value
-
-
-def _answer(row: Sequence[object], question: Question) -> Answer:
-    by = question.by
-    groups, counted = row[: len(by)], [int(str(value)) for value in row[len(by) :]]
+def _answer(group: Group, counted: Sequence[int], question: Question) -> Answer:
     durations = counted[len(SUMS) : len(SUMS) + len(DURATION_BUCKETS)]
     ttfts = counted[-len(TTFT_BUCKETS) :]
     return Answer(
-        group=tuple(_text(name, value, question.zone) for name, value in zip(by, groups, strict=True)),
+        group=tuple(_text(name, value, question.zone) for name, value in zip(question.by, group, strict=True)),
         sums=dict(zip(SUMS, counted, strict=False)),
         duration_ms=dict(_percentiles(durations)),
         ttft_ms=dict(_percentiles(ttfts)),
     )
 
 
-def _text(name: str, value: object, zone: tzinfo) -> str:
+def _text(name: str, value: int | str, zone: tzinfo) -> str:
     if name not in TIMES:
         return str(value)
-    if name == "day":  # its hours count local time
-        return local(int(str(value)), UTC).date().isoformat()
-    hour = local(int(str(value)), zone)
+    if name == "day":
+        return date_of(int(value))
+    hour = local(int(value), zone)
     if zone is UTC:
         return hour.strftime("%Y-%m-%dT%H")
     return hour.isoformat(timespec="minutes" if hour.minute else "hours")

@@ -49,11 +49,12 @@ def roll_up(records: Sequence[UsageRecord]) -> dict[Key, list[int]]:
         sums = found.get(key)
         if sums is None:
             sums = found[key] = [0] * len(COUNTED)
-        _add(sums, record)
+        add(sums, record)
     return {key: found[key] for key in sorted(found)}
 
 
-def _add(sums: list[int], record: UsageRecord) -> None:
+def add(sums: list[int], record: UsageRecord) -> None:
+    """To values of `COUNTED`."""
     tokens = record.tokens
     sums[0] += 1
     sums[1] += record.error != ""

@@ -7,15 +7,12 @@ take the same text but for the placeholder.
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import msgspec
+from headgate.collector.store.events import row_of
 from headgate.collector.store.rollup import roll_up
 from headgate.collector.store.tables import COUNTED, DIMENSIONS, EVENTS, HOURLY
 from headgate.ledger.record import UsageRecord
 from sqlalchemy import Connection, Engine, select
 
-Value = str | int | float | bool | None
-
-_ENCODER: Final = msgspec.json.Encoder()
 _COLUMNS: Final = tuple(column.name for column in EVENTS.columns)
 _PLACEHOLDERS: Final[Mapping[str, str]] = {"sqlite": "?", "postgresql": "%s"}
 
@@ -56,7 +53,7 @@ def write(engine: Engine, records: Sequence[UsageRecord]) -> int:
 def _written(connection: Connection, records: Sequence[UsageRecord]) -> bool:
     """Writes them and their sums if all of them are new; else nothing."""
     dialect = connection.dialect.name
-    result = connection.exec_driver_sql(_EVENTS[dialect], [_row(record) for record in records])
+    result = connection.exec_driver_sql(_EVENTS[dialect], [row_of(record) for record in records])
     if result.rowcount != len(records):
         connection.rollback()
         return False
@@ -64,63 +61,3 @@ def _written(connection: Connection, records: Sequence[UsageRecord]) -> bool:
     connection.exec_driver_sql(_SUMS[dialect], [(*key, *sums) for key, sums in roll_up(records).items()])
     connection.commit()
     return True
-
-
-def _list(value: Sequence[object]) -> str:
-    return _ENCODER.encode(value).decode() if value else "[]"
-
-
-def _map(value: Sequence[tuple[str, object]]) -> str:
-    return _ENCODER.encode(dict(value)).decode() if value else "{}"
-
-
-def _row(record: UsageRecord) -> tuple[Value, ...]:
-    """In the order of the table's columns."""
-    tokens = record.tokens
-    return (
-        record.id,
-        record.request_id[:200],
-        record.started_ns,
-        record.node[:200],
-        record.operation[:64],
-        record.method[:16],
-        record.path,
-        record.stream,
-        record.route,
-        record.rule,
-        record.backend,
-        record.service,
-        record.provider,
-        record.upstream,
-        str(record.lane),
-        record.client,
-        record.team,
-        record.original_model,
-        record.request_model,
-        record.response_model,
-        record.response_id,
-        _list(record.finish_reasons),
-        record.status,
-        record.error,
-        record.details,
-        _list(record.flags),
-        len(record.attempts),
-        _list(record.attempts),
-        tokens.input,
-        tokens.cached_input,
-        tokens.cache_creation_input,
-        tokens.output,
-        tokens.reasoning,
-        tokens.total,
-        str(record.usage_source),
-        _map(record.costs),
-        record.cost_nanos,
-        record.price,
-        record.duration_ms,
-        record.upstream_ms,
-        record.ttft_ms,
-        record.request_bytes,
-        record.response_bytes,
-        record.losses,
-        _map(record.labels),
-    )
