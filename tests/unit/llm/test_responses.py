@@ -132,6 +132,21 @@ def test_an_answer_repeats_what_was_asked() -> None:
     assert told["store"] is False
 
 
+def test_what_codex_tells_openai_of_itself_is_no_loss() -> None:
+    asked = {"model": "m", "input": "Hi", "client_metadata": {"session_id": "s"}, "prompt_cache_key": "k"}
+    request = bridge(RESPONSES, ANTHROPIC).translate_request(json.dumps(asked).encode(), {})
+
+    assert [loss.path for loss in request.losses] == ["prompt_cache_key"]
+
+
+def test_a_conversation_is_not_shortened_and_who_can_do_so_is_told() -> None:
+    asked = {"model": "m", "input": [{"role": "user", "content": "Hi"}, {"type": "compaction_trigger"}]}
+    with pytest.raises(RequestError, match=r"model_providers") as refused:
+        DIALECT.decode_request(json.dumps(asked).encode())
+
+    assert refused.value.path == "input[1]"
+
+
 def test_a_filtered_answer_is_incomplete() -> None:
     told = _answer(RESPONSES, ANTHROPIC, {"model": "m", "input": "Hi"}, {"content": [], "stop_reason": "refusal"})
 

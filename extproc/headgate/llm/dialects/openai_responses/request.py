@@ -75,6 +75,9 @@ _DEFAULT_EXTRAS: Final = {
 }
 """Members that say what happens anyway."""
 
+_ASKS_FOR_NOTHING: Final = "client_metadata"
+"""What Codex tells OpenAI of itself and its turn, in every call. The answer is the same without it: no loss."""
+
 _ENCRYPTED: Final = "reasoning.encrypted_content"
 _LOGPROBS: Final = "message.output_text.logprobs"
 
@@ -165,7 +168,7 @@ def _extras(
 ) -> Extras:
     extras: dict[str, msgspec.Raw] = {}
     for name, raw in members.items():
-        if name in wire.REQUEST_MEMBERS:
+        if name in wire.REQUEST_MEMBERS or name == _ASKS_FOR_NOTHING:
             continue
         value = present(raw)
         if value and value not in _DEFAULT_EXTRAS.get(name, ()):
@@ -265,7 +268,10 @@ class _Items:
                 reason = "items are " + _ELSEWHERE + "send the item itself, as clients do who ask with `store: false`"
                 raise RequestError(reason, path=path, code="unsupported_parameter")
             case "compaction_trigger":
-                reason = "OpenAI shortens conversations, this backend does not: send a shorter one"
+                reason = (
+                    "OpenAI shortens conversations, this backend does not: have the client summarise it, as Codex does"
+                    " for a provider of another name than OpenAI (`model_providers` in its config.toml)"
+                )
                 raise RequestError(reason, path=path, code="unsupported_parameter")
             case kind if kind in _MODELS_ITEMS:
                 self._take_models(OpaquePart(NAME, kind, self._raw(index)), path)
