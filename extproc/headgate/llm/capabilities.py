@@ -207,7 +207,7 @@ class OpenAIFacts:
     """Types of the member `thinking` it takes (Anthropic's member, taken over by other vendors)."""
     thinking_budget: bool = False
     """`thinking.budget_tokens` is taken."""
-    reasoning_history: Literal["", "reasoning_content", "reasoning", "thinking_blocks"] = ""
+    reasoning_history: Literal["", "reasoning_content", "reasoning", "thinking_blocks", "think_tags"] = ""
     """How earlier turns' reasoning goes back to it; empty where it must not."""
     developer_role: bool = False
     """`developer` is known; elsewhere only `system` is safe."""
@@ -269,6 +269,8 @@ _ALWAYS_REASONING: Final = replace(_GPT_5_6, efforts=_LOW_TO_MAX)
 _THINKING_SWITCH: Final = OpenAIFacts(
     thinking=frozenset(("enabled", "disabled")), reasoning_history="reasoning_content"
 )
+_KIMI: Final = OpenAIFacts(reasoning_history="reasoning_content", sampling=False, penalties=False)
+"""<https://platform.kimi.ai/docs/api/chat>: how its newer models choose tokens is fixed."""
 _GROK: Final = OpenAIFacts(penalties=False, stop_max=0)
 """Grok that reasons. <https://docs.x.ai/docs/guides/reasoning>: it refuses penalties and stop sequences."""
 _MISTRAL: Final = OpenAIFacts(efforts=("none", "high"))
@@ -337,9 +339,10 @@ OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("deepseek", replace(_THINKING_SWITCH, efforts=("low", "high", "max"))),
     ("glm-", _THINKING_SWITCH),
     ("kimi-k2-", _THINKING_SWITCH),
-    ("kimi-k2.7", OpenAIFacts(reasoning_history="reasoning_content", sampling=False)),
-    ("kimi-k2", replace(_THINKING_SWITCH, sampling=False)),
-    ("kimi-", OpenAIFacts(efforts=("low", "high", "max"), reasoning_history="reasoning_content", sampling=False)),
+    ("kimi-k2.7", _KIMI),
+    ("kimi-k2", replace(_KIMI, thinking=_THINKING_SWITCH.thinking)),
+    ("kimi-", replace(_KIMI, efforts=("low", "high", "max"))),
+    ("minimax-m3", OpenAIFacts(thinking=frozenset(("disabled",)))),  # else it decides
     (
         "claude",  # behind a gateway that speaks OpenAI's dialect
         OpenAIFacts(

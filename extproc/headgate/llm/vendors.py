@@ -41,8 +41,9 @@ class Vendor:
     """Streams end with usage by themselves, and `stream_options` is refused."""
     reasoning: Literal["", "enable_thinking", "reasoning"] = ""
     """The member that says how much to think, whatever the model; empty: as the model's row says."""
-    reasoning_history: Literal["", "reasoning_content", "reasoning"] = ""
-    """Under which name earlier turns' reasoning goes back; empty: as the model's row says."""
+    reasoning_history: Literal["", "reasoning_content", "reasoning", "think_tags"] = ""
+    """Under which name earlier turns' reasoning goes back; empty: as the model's row says. `think_tags`: in the text,
+    as it came."""
 
 
 _COUNT: Final = frozenset((Operation.RESPONSES_INPUT_TOKENS,))
@@ -54,6 +55,7 @@ _OPENAI_ONLY: Final = frozenset(("store", "metadata", "prompt_cache_retention", 
 _UNHEEDED: Final = frozenset(("frequency_penalty", "presence_penalty", "logit_bias", "n"))
 """Members that several servers leave out."""
 _MAX_TOKENS: Final = MappingProxyType({"max_completion_tokens": "max_tokens"})
+_MAX_COMPLETION_TOKENS: Final = MappingProxyType({"max_tokens": "max_completion_tokens"})
 _AUTO: Final = frozenset(("auto",))
 
 VENDORS: Final = (
@@ -138,8 +140,16 @@ VENDORS: Final = (
     Vendor(name="NVIDIA", hosts=("integrate.api.nvidia.com",), lacks=_RESPONSES, renamed=_MAX_TOKENS),
     # <https://huggingface.co/docs/inference-providers>
     Vendor(name="HuggingFace", hosts=("router.huggingface.co",), lacks=_COUNT | _COMPLETIONS),
-    # <https://platform.kimi.ai/docs/api/overview>
-    Vendor(name="Moonshot", hosts=("api.moonshot.ai", "api.moonshot.cn"), lacks=_COUNT | _COMPLETIONS),
+    Vendor(
+        # <https://platform.kimi.ai/docs/api/overview>, `.../docs/guide/migrating-from-openai-to-kimi`. A call cannot be
+        # forced, least of all while its models think, as the newer ones do.
+        name="Moonshot",
+        hosts=("api.moonshot.ai", "api.moonshot.cn"),
+        lacks=_COUNT | _COMPLETIONS,
+        refuses=frozenset(("logit_bias",)),
+        renamed=_MAX_COMPLETION_TOKENS,
+        tool_choices=frozenset(("none", "auto")),
+    ),
     Vendor(
         # <https://docs.z.ai/api-reference/llm/chat-completion>
         name="ZAI",
@@ -167,11 +177,24 @@ VENDORS: Final = (
         reasoning_history="reasoning_content",
     ),
     Vendor(
-        # <https://platform.minimax.io/docs/api-reference/text-openai-api>
+        # <https://platform.minimax.io/docs/api-reference/text-openai-api>. What most of its models think stands in the
+        # text, between tags, and goes back so.
         name="MiniMax",
         hosts=("api.minimax.io", "api.minimaxi.com"),
         lacks=_COUNT | _COMPLETIONS,
         refuses=_UNHEEDED,
+        renamed=_MAX_COMPLETION_TOKENS,
+        reasoning_history="think_tags",
+    ),
+    Vendor(
+        # <https://docs.perplexity.ai/docs/sonar/openai-compatibility>. Chat is at `/chat/completions`, with no version
+        # before it. Its responses ask other models than Sonar.
+        name="Perplexity",
+        hosts=("api.perplexity.ai",),
+        lacks=_RESPONSES | _COMPLETIONS,
+        refuses=_UNHEEDED,
+        renamed=_MAX_TOKENS,
+        usage_unasked=True,
     ),
     # <https://deepinfra.com/docs/openai_api>
     Vendor(name="DeepInfra", hosts=("api.deepinfra.com",), lacks=_RESPONSES, renamed=_MAX_TOKENS),

@@ -21,6 +21,7 @@ from headgate.llm.vendors import VENDORS, vendor_at, vendor_named
         ("eu.api.deepseek.com.", "DeepSeek"),
         ("notapi.mistral.ai", ""),
         ("api.openai.com", "OpenAI"),
+        ("api.perplexity.ai", "Perplexity"),
         ("ws-1.ap-southeast-1.maas.aliyuncs.com", "DashScope"),
         ("vllm.default.svc", ""),
     ],
@@ -170,6 +171,8 @@ def test_names_of_messages_are_left_out_where_they_are_refused() -> None:
         ),
         ("Mistral", "mistral-small-latest", {"output_config": {"effort": "high"}}, {"reasoning_effort": "high"}),
         ("Moonshot", "kimi-k3", {"output_config": {"effort": "medium"}}, {"reasoning_effort": "low"}),
+        ("MiniMax", "MiniMax-M3", {"thinking": {"type": "disabled"}}, {"thinking": {"type": "disabled"}}),
+        ("MiniMax", "MiniMax-M3", {"output_config": {"effort": "high"}}, {}),
     ],
 )
 def test_reasoning_is_asked_for_in_the_vendors_words(
@@ -180,6 +183,28 @@ def test_reasoning_is_asked_for_in_the_vendors_words(
 
     members = ("reasoning", "enable_thinking", "thinking_budget", "thinking", "reasoning_effort")
     assert {name: body[name] for name in members if name in body} == said
+
+
+def test_kimis_models_choose_tokens_as_they_do() -> None:
+    row = endpoint_named("chat-completions")
+    assert row is not None
+    sampling = {"temperature": 0.5, "frequency_penalty": 0.1, "presence_penalty": 0.1}
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tool_choice": "required", **sampling}
+    body |= {"max_tokens": 9, "tools": [{"type": "function", "function": {"name": "look"}}]}
+    request = DIALECTS[DialectName.OPENAI_CHAT].decode_request(json.dumps(body).encode())
+    target = Target("kimi-k2.6", vendor=vendor_named("Moonshot"))
+    encoded = DIALECTS[DialectName.OPENAI_CHAT].encode_request(request, target)
+    sent = json.loads(encoded.body)
+
+    assert set(sent) == {"model", "messages", "tools", "max_completion_tokens"}
+    assert sorted(loss.path for loss in encoded.losses) == sorted((*sampling, "tool_choice"))
+
+
+def test_perplexitys_streams_are_not_asked_for_usage() -> None:
+    body, losses = _chat("Perplexity", "sonar-pro", stream=True)
+
+    assert set(body) == {"model", "messages", "max_tokens", "stream"}
+    assert losses == []
 
 
 def test_other_servers_are_asked_for_usage() -> None:

@@ -52,6 +52,7 @@ class TranslationBackend(Struct, frozen=True, kw_only=True):
         "ZAI",
         "DashScope",
         "MiniMax",
+        "Perplexity",
         "DeepInfra",
         "Baseten",
         "Nebius",

@@ -63,6 +63,8 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
     """In which format the answer was asked to sound, where the provider does not repeat it."""
     tool_names: dict[str, str] = {}
     """Tools that go by another name at the provider (its names are shorter): the provider's name to the client's."""
+    think_tags: bool = False
+    """What the provider thinks stands between tags at the beginning of its text."""
 
 
 NO_MEMO = Memo()

@@ -55,6 +55,7 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
     provider_name,
     short_call_id,
 )
+from headgate.llm.dialects.openai_chat.think_tags import tagged
 from headgate.llm.dialects.speech import PCM
 from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
 from headgate.llm.losses import Loss
@@ -107,6 +108,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
         stop=request.stop,
         tool_names=tool_names,
         audio_format=PCM if "audio" in body and DialectName.GEMINI in request.extras else "",
+        think_tags=facts.reasoning_history == "think_tags",
     )
     return EncodedRequest(_encode(body), memo, tuple(losses))
 
@@ -314,6 +316,12 @@ class _Messages:
                 text = "".join(part.text for _, part in thoughts if isinstance(part, ThinkingPart))
                 if text:
                     encoded["reasoning"] = text
+            case "think_tags":
+                text = "".join(part.text for _, part in thoughts if isinstance(part, ThinkingPart))
+                if text:
+                    content = encoded["content"] or ""
+                    said = content if isinstance(content, str) else "".join(part["text"] for part in content)
+                    encoded["content"] = tagged(text) + said
             case "thinking_blocks":
                 blocks: list[Members] = []
                 for path, part in thoughts:

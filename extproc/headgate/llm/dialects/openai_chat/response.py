@@ -40,6 +40,7 @@ from headgate.llm.dialects.openai_chat.annotations import (
 from headgate.llm.dialects.openai_chat.errors import detail_of
 from headgate.llm.dialects.openai_chat.media import audio_of, images_of, written_audio, written_image
 from headgate.llm.dialects.openai_chat.request_encoding import thinking_block
+from headgate.llm.dialects.openai_chat.think_tags import ThinkTags
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.names import DialectName
 from headgate.llm.stand_ins import freeform_text, told_as
@@ -221,6 +222,12 @@ def _parts(message: wire.Answer, answer_id: str, memo: Memo) -> list[Part]:
     parts: list[Part] = _thinking_parts(message)
     content = message.content
     if isinstance(content, str):
+        if memo.think_tags:
+            tags = ThinkTags()
+            thoughts, texts = zip(tags.feed(content), tags.close(), strict=True)
+            content = "".join(texts)
+            if thought := "".join(thoughts):
+                parts.append(ThinkingPart(thought))
         if content:
             parts.append(TextPart(content))
     else:

@@ -47,6 +47,7 @@ from headgate.llm.dialects.openai_chat import wire
 from headgate.llm.dialects.openai_chat.annotations import CITATIONS_MAX, citations_of, logprobs_of, pages_of
 from headgate.llm.dialects.openai_chat.media import audio_of, images_of
 from headgate.llm.dialects.openai_chat.response import failure_of, finish_of, made_call_id, thinking_text, usage_of
+from headgate.llm.dialects.openai_chat.think_tags import ThinkTags
 from headgate.llm.errors import UpstreamError
 from headgate.llm.framing.frame import Frame
 from headgate.llm.usage import NO_USAGE
@@ -192,6 +193,7 @@ class _ChoiceDecoder:
         "_next",
         "_open",
         "_refused",
+        "_tags",
         "answer_id",
         "finished",
     )
@@ -209,6 +211,7 @@ class _ChoiceDecoder:
         self._length = 0  # of the message's text so far
         self._begins = 0  # where in it the last text part began
         self._heard: list[str] = []
+        self._tags = ThinkTags() if memo.think_tags else None
 
     def take(self, choice: wire.Choice, events: list[StreamEvent], pages: Sequence[str] = ()) -> None:
         """What one chunk says of this choice."""
@@ -229,7 +232,9 @@ class _ChoiceDecoder:
             self._on_reasoning(delta, events)
         content = delta.content
         if content:
-            if isinstance(content, str):
+            if self._tags is not None and isinstance(content, str):
+                self._on_tagged(self._tags.feed(content), events)
+            elif isinstance(content, str):
                 self._on_text(content, events)
             else:
                 self._on_content_parts(content, events)
@@ -256,6 +261,13 @@ class _ChoiceDecoder:
             self._begins = self._length
         self._length += len(text)
         events.append(TextDelta(index, text))
+
+    def _on_tagged(self, said: tuple[str, str], events: list[StreamEvent]) -> None:
+        thought, text = said
+        if thought:
+            events.append(ThinkingDelta(self._part(ThinkingStart, events), thought))
+        if text:
+            self._on_text(text, events)
 
     def _on_media(self, delta: wire.Answer, events: list[StreamEvent]) -> None:
         audio = delta.audio
@@ -401,6 +413,8 @@ class _ChoiceDecoder:
         if self.finished:
             return
         self.finished = True
+        if self._tags is not None:
+            self._on_tagged(self._tags.close(), events)
         if self._heard:
             index = self._part(TextStart, events)
             events.append(TextDelta(index, "".join(self._heard)))
