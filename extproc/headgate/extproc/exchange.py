@@ -67,7 +67,9 @@ class Exchange:
             self.crashes += 1
             log.exception("session_crashed", session=type(session).__name__, at=type(event).__name__)
             actions = session.crash(event)
-        if actions and type(actions[-1]) is CountPrompt:
+        if not actions:
+            return ()
+        if type(actions[-1]) is CountPrompt:
             self.pending_count = actions[-1]
             actions = actions[:-1]
-        return tuple(map(encode, actions))
+        return [encode(action) for action in actions]

@@ -75,15 +75,14 @@ _COUNTED: Final = tuple(_KEYS[member] for member in Usage.__struct_fields__ if m
 def counts(usage: Usage, *, estimated: bool) -> dict[str, Value]:
     """What is known of an answer's usage; nothing where that is nothing."""
     *told, apart = msgspec.structs.astuple(usage)
-    counted: dict[str, int] = {key: tokens for key, tokens in zip(_COUNTED, told, strict=True) if tokens is not None}
-    if apart:
-        counted.update(apart)
-    if not counted:
-        return {}
-    if min(counted.values()) < 0 or max(counted.values()) > _TOKENS_MAX:
-        # Envoy drops a charge that is no count; a provider's nonsense must not make the rest free.
-        counted = {key: min(max(tokens, 0), _TOKENS_MAX) for key, tokens in counted.items()}
-    return {**counted, keys.USAGE_SOURCE: keys.USAGE_ESTIMATED if estimated else keys.USAGE_REPORTED}
+    counted: dict[str, Value] = {}
+    for key, tokens in (*zip(_COUNTED, told, strict=True), *apart):
+        if tokens is not None:
+            # Envoy drops a charge that is no count; a provider's nonsense must not make the rest free.
+            counted[key] = tokens if 0 <= tokens <= _TOKENS_MAX else min(max(tokens, 0), _TOKENS_MAX)
+    if counted:
+        counted[keys.USAGE_SOURCE] = keys.USAGE_ESTIMATED if estimated else keys.USAGE_REPORTED
+    return counted
 
 
 def plain(text: str) -> str:

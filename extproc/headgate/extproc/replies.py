@@ -38,6 +38,8 @@ _FIRST: Final = b"\x0a"
 _SECOND: Final = b"\x12"
 _THIRD: Final = b"\x1a"
 
+_HEADER_PHASES: Final = (Phase.REQUEST_HEADERS, Phase.RESPONSE_HEADERS)
+_TRAILER_PHASES: Final = (Phase.REQUEST_TRAILERS, Phase.RESPONSE_TRAILERS)
 _PHASES: Final = {phase: bytes((phase << 3 | 2,)) for phase in Phase}
 _NUMBER: Final = b"\x11"  # Value.number_value
 _TEXT: Final = b"\x1a"  # Value.string_value
@@ -120,10 +122,10 @@ def _encode_trailers(change: Change) -> bytes:
 
 def _encode_change(change: Change) -> bytes:
     phase, body = change.phase, change.body
-    if phase in (Phase.REQUEST_TRAILERS, Phase.RESPONSE_TRAILERS):
+    if phase in _TRAILER_PHASES:
         return _encode_trailers(change)
     common = b""
-    if body is not None and phase in (Phase.REQUEST_HEADERS, Phase.RESPONSE_HEADERS):
+    if body is not None and phase in _HEADER_PHASES:
         common = _STATUS_CONTINUE_AND_REPLACE
     if change.set_headers or change.remove_headers:
         common += _sized(_HEADER_MUTATION, _mutation(change.set_headers, change.remove_headers))
@@ -218,20 +220,19 @@ def _key(name: str) -> bytes:
 
 def _value(value: Value) -> bytes:
     """A `Value` with its tag as an entry's second field."""
-    match value:
-        case bool():
-            encoded = b"\x20\x01" if value else b"\x20\x00"
-        case str():
-            encoded = _sized(_TEXT, value.encode())
-        case int() | float():
-            encoded = _NUMBER + _pack_double(value)
-        case None:
-            encoded = b"\x08\x00"
-        case tuple():
-            # ListValue.values has the tag 0x0a where an entry's value has 0x12.
-            encoded = _sized(_LIST, b"".join([_FIRST + _value(each)[1:] for each in value]))
-        case _:
-            encoded = _sized(_STRUCT, _struct(value))
+    if isinstance(value, str):
+        encoded = _sized(_TEXT, value.encode())
+    elif isinstance(value, tuple):
+        # ListValue.values has the tag 0x0a where an entry's value has 0x12.
+        encoded = _sized(_LIST, b"".join([_FIRST + _value(each)[1:] for each in value]))
+    elif value is None:
+        encoded = b"\x08\x00"
+    elif isinstance(value, bool):
+        encoded = b"\x20\x01" if value else b"\x20\x00"
+    elif isinstance(value, int | float):
+        encoded = _NUMBER + _pack_double(value)
+    else:
+        encoded = _sized(_STRUCT, _struct(value))
     return _sized(_SECOND, encoded)
 
 

@@ -57,9 +57,12 @@ from headgate.llm.usage import NO_USAGE, Usage
 
 CONTENT_LENGTH: Final = "content-length"
 CONTENT_ENCODING: Final = "content-encoding"
-_RESPONSE_PHASES: Final = (Phase.RESPONSE_HEADERS, Phase.RESPONSE_BODY)
-_DUPLEX: Final = BodyMode.FULL_DUPLEX_STREAMED
 _ATTRIBUTE_PREFIX: Final = "request.headers['"
+
+# As names of this module: to look up a member of an enum costs ten times as much.
+_REQUEST_HEADERS, _RESPONSE_HEADERS, _REQUEST_BODY, _RESPONSE_BODY, _REQUEST_TRAILERS, _RESPONSE_TRAILERS = Phase
+_NONE, _STREAMED, _BUFFERED, _, _DUPLEX, _ = BodyMode
+_RESPONSE_PHASES: Final = (_RESPONSE_HEADERS, _RESPONSE_BODY)
 
 
 class Progress(Enum):
@@ -74,7 +77,8 @@ class Progress(Enum):
     DONE = auto()
 
 
-_NOT_UNDER_WAY: Final = (Progress.REQUEST, Progress.DONE)
+_REQUEST, _WAITING, _ANSWERING, _DONE = Progress
+_NOT_UNDER_WAY: Final = (_REQUEST, _DONE)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -142,9 +146,9 @@ class UpstreamSession:
         self._provider_headers: Headers = NO_HEADERS
         self._saw_request_headers = False
         self._saw_response_headers = False
-        self._request_mode = BodyMode.BUFFERED
-        self._response_mode = BodyMode.BUFFERED
-        self._progress = Progress.REQUEST
+        self._request_mode = _BUFFERED
+        self._response_mode = _BUFFERED
+        self._progress = _REQUEST
         self._body = BodyBuffer(facts.body_bytes_max)
         self._response_bytes = 0
         self._plan: Plan | None = None
@@ -190,7 +194,7 @@ class UpstreamSession:
             usage=NO_USAGE if translation is None else translation.usage,
             status=self._status,
             error=self._error,
-            complete=self._progress is Progress.DONE,
+            complete=self._progress is _DONE,
             first_seconds=self._pace.first_seconds,
         )
 
@@ -200,7 +204,7 @@ class UpstreamSession:
         """How bodies are sent: the first event of a stream tells it."""
         if first.request_body_mode is not None:
             self._request_mode = first.request_body_mode
-            self._response_mode = first.response_body_mode or BodyMode.NONE
+            self._response_mode = first.response_body_mode or _NONE
 
     def _on_request_headers(self, event: RequestHeaders) -> Actions:
         self._saw_request_headers = True
@@ -209,12 +213,12 @@ class UpstreamSession:
         if self._endpoint is None:
             self._endpoint = _endpoint_of(event.headers)
         if event.end_of_stream:
-            return self._sent(Phase.REQUEST_HEADERS, self._translate(b""))
+            return self._sent(_REQUEST_HEADERS, self._translate(b""))
         if self._request_mode is _DUPLEX:
             return NOTHING
-        if self._request_mode is BodyMode.NONE:
+        if self._request_mode is _NONE:
             raise AssertionError("the filter must send request bodies to a translating processor")
-        return (Continue(Phase.REQUEST_HEADERS),)
+        return (Continue(_REQUEST_HEADERS),)
 
     def _on_request_body(self, event: RequestBody) -> Actions:
         if not self._saw_request_headers:
@@ -223,15 +227,15 @@ class UpstreamSession:
             if self._endpoint is None:
                 self._endpoint = _endpoint_of(self._original_headers)
         self._body.add(event.body)
-        if not event.end_of_stream and self._request_mode is not BodyMode.BUFFERED:
+        if not event.end_of_stream and self._request_mode is not _BUFFERED:
             return self._swallowed_request_chunk()
-        return self._sent(Phase.REQUEST_BODY, self._translate(self._body.take()))
+        return self._sent(_REQUEST_BODY, self._translate(self._body.take()))
 
     def _sent(self, phase: Phase, request: UpstreamRequest) -> Actions:
         if request.local is not None:
             assert self._endpoint is not None, "it was translated"
             return (CountPrompt(self._endpoint.name, request.request_model, b"", request.local.chat),)
-        if self._request_mode is _DUPLEX and phase is Phase.REQUEST_BODY:
+        if self._request_mode is _DUPLEX and phase is _REQUEST_BODY:
             return self._duplex_request(request, end_of_stream=True)
         return (self._change_request(phase, request),)
 
@@ -240,7 +244,7 @@ class UpstreamSession:
         request = self._request
         assert request is not None, "it was translated"
         assert request.local is not None, "a count was asked for"
-        self._progress = Progress.DONE
+        self._progress = _DONE
         if event.tokens is None:
             self._status, self._error = INTERNAL_ERROR.status, INTERNAL_ERROR.code
             return reject(self._endpoint, INTERNAL_ERROR)
@@ -255,15 +259,15 @@ class UpstreamSession:
         )
 
     def _on_request_trailers(self) -> Actions:
-        if self._progress is Progress.REQUEST and self._request_mode is _DUPLEX:
+        if self._progress is _REQUEST and self._request_mode is _DUPLEX:
             request = self._translate(self._body.take())
-            return (*self._duplex_request(request, end_of_stream=False), Continue(Phase.REQUEST_TRAILERS))
-        return (Continue(Phase.REQUEST_TRAILERS),)
+            return (*self._duplex_request(request, end_of_stream=False), Continue(_REQUEST_TRAILERS))
+        return (Continue(_REQUEST_TRAILERS),)
 
     def _swallowed_request_chunk(self) -> Actions:
         if self._request_mode is _DUPLEX:
             return NOTHING
-        return (Change(phase=Phase.REQUEST_BODY, body=b""),)
+        return (Change(phase=_REQUEST_BODY, body=b""),)
 
     def _translate(self, body: bytes) -> UpstreamRequest:
         if self._endpoint is None:
@@ -278,7 +282,7 @@ class UpstreamSession:
             self._pace = UNTIMED
         if self._tap is not None:
             self._tap.stream = request.stream
-        self._progress = Progress.WAITING
+        self._progress = _WAITING
         return request
 
     def _change_request(self, phase: Phase, request: UpstreamRequest) -> Change:
@@ -292,18 +296,18 @@ class UpstreamSession:
                 {":path": request.path, **request.headers, CONTENT_LENGTH: str(len(request.body))},
             ),
             remove_headers=_there(self._original_headers, request.remove_headers),
-            body=request.body if phase is Phase.REQUEST_BODY or request.body else None,
+            body=request.body if phase is _REQUEST_BODY or request.body else None,
             metadata=metadata,
         )
 
     def _duplex_request(self, request: UpstreamRequest, *, end_of_stream: bool) -> Actions:
         change = Change(
-            phase=Phase.REQUEST_HEADERS,
+            phase=_REQUEST_HEADERS,
             set_headers={":path": request.path, **request.headers},
             remove_headers=(*request.remove_headers, CONTENT_LENGTH),
             metadata=self._request_metadata(request),
         )
-        return (change, Chunk(phase=Phase.REQUEST_BODY, body=request.body, end_of_stream=end_of_stream))
+        return (change, Chunk(phase=_REQUEST_BODY, body=request.body, end_of_stream=end_of_stream))
 
     def _request_metadata(self, request: UpstreamRequest) -> Namespaces:
         """Who serves this attempt: published at once, so that a request that never ends is still accounted for. Where
@@ -317,33 +321,33 @@ class UpstreamSession:
     # Response
 
     def _on_response_headers(self, event: ResponseHeaders) -> Actions:
-        if self._progress is not Progress.WAITING:
-            return (Continue(Phase.RESPONSE_HEADERS),)  # an answer of Envoy's own, before the provider was asked
+        if self._progress is not _WAITING:
+            return (Continue(_RESPONSE_HEADERS),)  # an answer of Envoy's own, before the provider was asked
         self._saw_response_headers = True
         self._provider_headers = event.headers
         status = event.headers.get(":status", "")
         translation = self._open(int(status) if status.isdecimal() else 0, event.headers)
         if event.end_of_stream:
             body = translation.close()
-            return (self._change_response(Phase.RESPONSE_HEADERS, body, ended=True),)
+            return (self._change_response(_RESPONSE_HEADERS, body, ended=True),)
         # The body decides whether this is an answer at all: hold what can be held.
         if self._response_mode is _DUPLEX:
             if not translation.streamed or translation.hold():
                 return NOTHING
-        elif not translation.streamed and self._response_mode is not BodyMode.STREAMED:
-            return (Continue(Phase.RESPONSE_HEADERS),)
+        elif not translation.streamed and self._response_mode is not _STREAMED:
+            return (Continue(_RESPONSE_HEADERS),)
         return (self._begin(translation),)
 
     def _begin(self, translation: ResponseTranslation) -> Change:
         """The headers of an answer whose body goes out piece by piece."""
-        self._progress = Progress.ANSWERING
+        self._progress = _ANSWERING
         set_headers, remove_headers = self._response_headers(translation)
-        overridden = translation.streamed and self._response_mode is BodyMode.BUFFERED
+        overridden = translation.streamed and self._response_mode is _BUFFERED
         return Change(
-            phase=Phase.RESPONSE_HEADERS,
+            phase=_RESPONSE_HEADERS,
             set_headers=set_headers,
             remove_headers=(*remove_headers, CONTENT_LENGTH),
-            response_body_mode=BodyMode.STREAMED if overridden else None,
+            response_body_mode=_STREAMED if overridden else None,
         )
 
     def _on_response_body(self, event: ResponseBody) -> Actions:
@@ -365,22 +369,22 @@ class UpstreamSession:
         body += translation.close()
         if self._response_mode is _DUPLEX:
             return self._end_duplex_response(body, end_of_stream=True)
-        return (self._change_response(Phase.RESPONSE_BODY, body, ended=True),)
+        return (self._change_response(_RESPONSE_BODY, body, ended=True),)
 
     def _on_response_trailers(self) -> Actions:
-        last = Continue(Phase.RESPONSE_TRAILERS)
+        last = Continue(_RESPONSE_TRAILERS)
         translation = self._translation
         if translation is None or self._progress in _NOT_UNDER_WAY:
             return (last,)
         body = translation.close()
         if self._response_mode is _DUPLEX:
             return (*self._end_duplex_response(body, end_of_stream=False), last)
-        self._progress = Progress.DONE
-        return (Change(phase=Phase.RESPONSE_TRAILERS, metadata=self._final_metadata(translation)),)
+        self._progress = _DONE
+        return (Change(phase=_RESPONSE_TRAILERS, metadata=self._final_metadata(translation)),)
 
     def _whole_response(self) -> bool:
         """A buffered body is whole even where trailers follow it; not so once it has been switched to streaming."""
-        return self._response_mode is BodyMode.BUFFERED and self._progress is not Progress.ANSWERING
+        return self._response_mode is _BUFFERED and self._progress is not _ANSWERING
 
     def _open(self, status: int, headers: Headers) -> ResponseTranslation:
         request = self._request
@@ -417,9 +421,9 @@ class UpstreamSession:
         if body:
             news = self._pace.told(news, translation)
         if not duplex:
-            return (Change(phase=Phase.RESPONSE_BODY, body=body, metadata=news),)
-        chunk = Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=False, metadata=news)
-        return (chunk,) if self._progress is Progress.ANSWERING else (self._begin(translation), chunk)
+            return (Change(phase=_RESPONSE_BODY, body=body, metadata=news),)
+        chunk = Chunk(phase=_RESPONSE_BODY, body=body, end_of_stream=False, metadata=news)
+        return (chunk,) if self._progress is _ANSWERING else (self._begin(translation), chunk)
 
     def _news(self, translation: ResponseTranslation) -> Namespaces:
         """Usage as soon as it is known: a client that hangs up before the end owes what it used."""
@@ -435,14 +439,14 @@ class UpstreamSession:
         assert translation is not None
         if self._tap is not None:
             self._tap.answered(body)
-        answering = self._progress is Progress.ANSWERING
+        answering = self._progress is _ANSWERING
         if ended:
-            self._progress = Progress.DONE
+            self._progress = _DONE
         metadata = self._pace.told(self._final_metadata(translation), translation, ended=ended)
         if answering or not self._saw_response_headers:
             return Change(phase=phase, body=body, metadata=metadata)
         set_headers, remove_headers = self._response_headers(translation)
-        replaced = body if body or phase is Phase.RESPONSE_BODY else None
+        replaced = body if body or phase is _RESPONSE_BODY else None
         if replaced is not None:
             set_headers[CONTENT_LENGTH] = str(len(replaced))
         return Change(
@@ -457,17 +461,17 @@ class UpstreamSession:
         metadata = self._pace.told(self._final_metadata(translation), translation, ended=True)
         if self._facts.as_text and not translation.streamed and self._request is not None:
             metadata = with_text(metadata, self._facts, self._request)
-        answering = self._progress is Progress.ANSWERING
-        self._progress = Progress.DONE
-        chunk = Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=end_of_stream, metadata=metadata)
+        answering = self._progress is _ANSWERING
+        self._progress = _DONE
+        chunk = Chunk(phase=_RESPONSE_BODY, body=body, end_of_stream=end_of_stream, metadata=metadata)
         if answering:
             return (chunk,)
         if translation.streamed:
-            head, self._progress = self._begin(translation), Progress.DONE
+            head, self._progress = self._begin(translation), _DONE
             return (head, chunk)
         set_headers, remove_headers = self._response_headers(translation)
         set_headers[CONTENT_LENGTH] = str(len(body))
-        return (Change(phase=Phase.RESPONSE_HEADERS, set_headers=set_headers, remove_headers=remove_headers), chunk)
+        return (Change(phase=_RESPONSE_HEADERS, set_headers=set_headers, remove_headers=remove_headers), chunk)
 
     def _final_metadata(self, translation: ResponseTranslation) -> Namespaces:
         ours = counts(translation.usage, estimated=translation.estimated)
@@ -482,37 +486,37 @@ class UpstreamSession:
 
     def _after_the_end(self, event: ResponseBody) -> Actions:
         """Envoy's own answer passes; what a provider sends after we gave up on it is swallowed."""
-        if self._progress is Progress.REQUEST:
-            return (Continue(Phase.RESPONSE_BODY),)
+        if self._progress is _REQUEST:
+            return (Continue(_RESPONSE_BODY),)
         if self._response_mode is _DUPLEX:
             return NOTHING
         del event
-        return (Change(phase=Phase.RESPONSE_BODY, body=b""),)
+        return (Change(phase=_RESPONSE_BODY, body=b""),)
 
     def _fail(self, detail: ErrorDetail, phase: Phase) -> Actions:
-        progress, self._progress = self._progress, Progress.DONE
+        progress, self._progress = self._progress, _DONE
         self._error = detail.code or str(detail.kind)
-        if progress in (Progress.ANSWERING, Progress.DONE):
+        if progress in (_ANSWERING, _DONE):
             return self._fail_late(detail, phase)
         self._status = detail.status
-        if phase is Phase.RESPONSE_BODY and not self._saw_response_headers:
+        if phase is _RESPONSE_BODY and not self._saw_response_headers:
             # The headers have passed this filter unseen: an answer of Envoy's own would only cut the provider's off.
             return (Change(phase=phase, body=encode_error(self._endpoint, detail)),)
         duplex = self._response_mode is _DUPLEX
-        changeable = phase in _RESPONSE_PHASES or (duplex and phase is Phase.RESPONSE_TRAILERS)
+        changeable = phase in _RESPONSE_PHASES or (duplex and phase is _RESPONSE_TRAILERS)
         if self._request_mode is _DUPLEX or not changeable:
             return (reject(self._endpoint, detail),)
         # Not an answer of Envoy's own: those are never retried, and another backend may do better.
         body = encode_error(self._endpoint, detail)
         set_headers = {**JSON_HEADERS, ":status": str(detail.status), CONTENT_LENGTH: str(len(body))}
-        if duplex and phase is not Phase.RESPONSE_HEADERS:
-            headers = Change(phase=Phase.RESPONSE_HEADERS, set_headers=set_headers, remove_headers=(CONTENT_ENCODING,))
+        if duplex and phase is not _RESPONSE_HEADERS:
+            headers = Change(phase=_RESPONSE_HEADERS, set_headers=set_headers, remove_headers=(CONTENT_ENCODING,))
             return (headers, *_last_piece(phase, body))
         return (Change(phase=phase, set_headers=set_headers, remove_headers=(CONTENT_ENCODING,), body=body),)
 
     def _fail_late(self, detail: ErrorDetail, phase: Phase) -> Actions:
         duplex = self._response_mode is _DUPLEX
-        if phase is not Phase.RESPONSE_BODY and not (duplex and phase is Phase.RESPONSE_TRAILERS):
+        if phase is not _RESPONSE_BODY and not (duplex and phase is _RESPONSE_TRAILERS):
             return (Continue(phase),)
         translation = self._translation
         streamed = translation is not None and translation.streamed
@@ -525,10 +529,10 @@ class UpstreamSession:
 
 def _last_piece(phase: Phase, body: bytes, metadata: Namespaces = NO_NAMESPACES) -> Actions:
     """The end of a full-duplex answer: at the end of its body, or at the trailers that follow it."""
-    if phase is Phase.RESPONSE_TRAILERS:
+    if phase is _RESPONSE_TRAILERS:
         return (
-            Chunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=False, metadata=metadata),
-            Continue(Phase.RESPONSE_TRAILERS),
+            Chunk(phase=_RESPONSE_BODY, body=body, end_of_stream=False, metadata=metadata),
+            Continue(_RESPONSE_TRAILERS),
         )
     return (Chunk(phase=phase, body=body, end_of_stream=True, metadata=metadata),)
 
@@ -546,17 +550,17 @@ def _there(known: Headers, names: Iterable[str]) -> tuple[str, ...]:
 def _phase_of(event: Event) -> Phase:
     match event:
         case RequestHeaders():
-            return Phase.REQUEST_HEADERS
+            return _REQUEST_HEADERS
         case RequestBody() | PromptCounted():
-            return Phase.REQUEST_BODY
+            return _REQUEST_BODY
         case RequestTrailers():
-            return Phase.REQUEST_TRAILERS
+            return _REQUEST_TRAILERS
         case ResponseHeaders():
-            return Phase.RESPONSE_HEADERS
+            return _RESPONSE_HEADERS
         case ResponseBody():
-            return Phase.RESPONSE_BODY
+            return _RESPONSE_BODY
         case ResponseTrailers():
-            return Phase.RESPONSE_TRAILERS
+            return _RESPONSE_TRAILERS
         case _:
             assert_never(event)
 

@@ -38,13 +38,17 @@ REMEMBERED_BYTES_MAX: Final = 512
 """Of a message to remember: clients' paths and providers' request ids travel in it."""
 
 # Tags of ProcessingRequest: field number and wire type.
-_HEADERS: Final = (b"\x12", b"\x1a")  # of the request, of the response
-_RESPONSE_BODY: Final = b"\x2a"
-_BODIES: Final = (_RESPONSE_BODY, b"\x22")  # of the response, of the request
+_REQUEST_HEADERS: Final = 0x12
+_RESPONSE_HEADERS: Final = 0x1A
+_REQUEST_BODY: Final = 0x22
+_RESPONSE_BODY: Final = 0x2A
 _BODY: Final = b"\x0a"
 _END_OF_STREAM: Final = b"\x10\x01"
 _NO_METADATA: Final = b"\x42\x00"
 """An empty `metadata_context`, which Envoy adds to every message when no namespace is forwarded."""
+_LAST_OF_RESPONSE: Final = bytes((_RESPONSE_BODY, len(_END_OF_STREAM))) + _END_OF_STREAM + _NO_METADATA
+"""The end of an answer whose bytes have all come, which HTTP/1 tells by itself."""
+_LAST: Final = ResponseBody(b"")
 
 
 class WireError(Exception):
@@ -53,8 +57,10 @@ class WireError(Exception):
 
 def decode(data: bytes) -> Event:
     """One `ProcessingRequest`. `WireError` if it is none, or of a kind that does not exist."""
-    tag = data[:1]
-    if tag in _BODIES:
+    if data == _LAST_OF_RESPONSE:
+        return _LAST
+    tag = data[0] if data else 0
+    if tag in (_RESPONSE_BODY, _REQUEST_BODY):
         # By far the most hold nothing but a body, and whether it is the last of it: known by how such ones begin.
         after = len(data) - 2 if data.endswith(_NO_METADATA) else len(data)
         ended = data.endswith(_END_OF_STREAM, 0, after)
@@ -62,19 +68,19 @@ def decode(data: bytes) -> Event:
         if head and data.startswith(head):
             body = data[len(head) : after - 2 if ended else after]
             return ResponseBody(body, ended) if tag == _RESPONSE_BODY else RequestBody(body, ended)
-    elif tag in _HEADERS and len(data) <= REMEMBERED_BYTES_MAX:
+    elif tag in (_REQUEST_HEADERS, _RESPONSE_HEADERS) and len(data) <= REMEMBERED_BYTES_MAX:
         return _remembered(data)
     return _decode(data)
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
-def _body_head(tag: bytes, size: int, ended: bool) -> bytes:
+def _body_head(tag: int, size: int, ended: bool) -> bytes:
     """What stands before the body in a message of that size which holds nothing else; empty where none has it."""
     message = _within(size)
     if message == (2 if ended else 0):
-        return tag + length(message)  # a body of nothing is not written
+        return bytes((tag,)) + length(message)  # a body of nothing is not written
     body = _within(message - 2 if ended else message)
-    return b"" if body < 0 else b"".join((tag, length(message), _BODY, length(body)))
+    return b"" if body < 0 else b"".join((bytes((tag,)), length(message), _BODY, length(body)))
 
 
 def _within(size: int) -> int:

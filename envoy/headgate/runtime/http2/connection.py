@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 from headgate.runtime.http2 import frames
-from headgate.runtime.http2.frames import ErrorCode, FrameType, GrpcStatus, Setting, message_header
+from headgate.runtime.http2.frames import ErrorCode, FrameType, GrpcStatus, Setting
 from headgate.runtime.http2.header_blocks import HeaderBlockError, HeaderDecoder
 
 HEADER_LIST_BYTES_MAX: Final = 256 * 1024
@@ -40,6 +40,7 @@ _TOO_LARGE: Final = (frames.FRAME_BYTES_MAX + 1) << 8
 """The least that a header begins with of a frame that is longer than we take."""
 _unpack_header: Final = frames.HEADER.unpack_from
 _unpack_prefix: Final = frames.MESSAGE_PREFIX.unpack_from
+_pack_message_header: Final = frames.MESSAGE_HEADER.pack
 
 _REPLENISH_AT: Final = 2**29
 """Consumed bytes after which a window is filled up again."""
@@ -170,14 +171,13 @@ class Connection:
                 break
             kind = sized & 0xFF
             stream_id &= _STREAM_ID_MAX
-            payload = data[start:position]
             if self._block is not None or kind > _HEADERS:
-                self._on_frame(kind, flags, stream_id, payload, events)
+                self._on_frame(kind, flags, stream_id, data[start:position], events)
             elif kind == _HEADERS:
-                self._on_headers(flags, stream_id, payload, events)
+                self._on_headers(flags, stream_id, data[start:position], events)
             else:
                 consumed += position - start
-                self._on_data(flags, stream_id, payload, events)
+                self._on_data(flags, stream_id, data, start, position, events)
         self._consumed += consumed
         if self._consumed >= _REPLENISH_AT:
             self._output.append(frames.window_update(0, self._consumed))
@@ -198,13 +198,14 @@ class Connection:
         if self._block is not None and kind != FrameType.CONTINUATION:
             raise self._failure(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
         match kind:
+            case FrameType.RST_STREAM:  # first: Envoy ends every stream with one
+                if len(payload) != 4:
+                    raise self._failure(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM")
+                self._forget(stream_id, events)
             case FrameType.CONTINUATION:
                 self._on_continuation(flags, stream_id, payload, events)
             case FrameType.WINDOW_UPDATE:
                 self._on_window_update(stream_id, payload, events)
-            case FrameType.RST_STREAM:
-                self._require(len(payload) == 4, ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM")
-                self._forget(stream_id, events)
             case FrameType.SETTINGS:
                 self._on_settings(flags, stream_id, payload)
             case FrameType.PING:
@@ -216,8 +217,9 @@ class Connection:
             case _:
                 pass  # PRIORITY, GOAWAY (the peer closes when its streams are done) and unknown kinds ask nothing of us
 
-    def _on_data(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        size = len(payload)
+    def _on_data(self, flags: int, stream_id: int, data: bytes, start: int, end: int, events: list[Event]) -> None:
+        """A frame whose payload is `data[start:end]`."""
+        size = end - start
         stream = self._streams.get(stream_id)
         if stream is None:
             self._require(0 < stream_id <= self._last_stream_id, ErrorCode.PROTOCOL_ERROR, "DATA on an idle stream")
@@ -229,6 +231,12 @@ class Connection:
         if stream.consumed >= _REPLENISH_AT:
             self._output.append(frames.window_update(stream_id, stream.consumed))
             stream.consumed = 0
+        if not flags and size >= _PREFIX_BYTES and stream.gathered is None:
+            compressed, length = _unpack_prefix(data, start)
+            if length == size - _PREFIX_BYTES and not compressed and length <= self._message_bytes_max:
+                events.append(Message(stream_id, data[start + _PREFIX_BYTES : end]))  # as nearly all frames
+                return
+        payload = data[start:end]
         if flags & frames.PADDED:
             payload = self._unpad(payload)
         if size and not self._gather(stream_id, stream, payload, events):
@@ -276,7 +284,8 @@ class Connection:
         return False
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        self._require(stream_id % 2 == 1, ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that is not the client's")
+        if stream_id % 2 == 0:
+            raise self._failure(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that is not the client's")
         if flags & frames.PADDED:
             payload = self._unpad(payload)
         if flags & frames.PRIORITY:
@@ -386,7 +395,7 @@ class Connection:
         if fits and stream.pending is None:
             stream.send_window -= size
             self._send_window -= size
-            self._output += (message_header(stream_id, len(data)), data)
+            self._output += (_pack_message_header(size << 8, 0, stream_id, 0, size - _PREFIX_BYTES), data)
             return
         if stream.pending is None:
             stream.pending = deque()

@@ -145,14 +145,8 @@ def trailers(status: GrpcStatus, message: str) -> bytes:
 
 OK_TRAILERS: Final = trailers(GrpcStatus.OK, "")
 
-_DATA: Final = Struct(">IBIBI")
-_PREFIX_BYTES: Final = MESSAGE_PREFIX.size
-
-
-def message_header(stream_id: int, size: int) -> bytes:
-    """What comes before a message of this size that leaves in one DATA frame: frame header and gRPC's prefix."""
-    return _DATA.pack(size + _PREFIX_BYTES << 8, 0, stream_id, 0, size)
-
+MESSAGE_HEADER: Final = Struct(">IBIBI")
+"""What comes before a message that leaves in one DATA frame, whose kind and flags are 0: `HEADER` and `MESSAGE_PREFIX`."""
 
 # A frame's header up to the stream, for blocks that are always the same.
 _ANSWER_HEADERS: Final = frame_header(FrameType.HEADERS, END_HEADERS, 0, len(RESPONSE_HEADERS))[:5]
@@ -172,5 +166,6 @@ def ok_trailers(stream_id: int) -> bytes:
 def answer(stream_id: int, message: bytes) -> bytes:
     """All of a successful unary call's answer: response headers, the message in one frame, trailers."""
     stream = stream_id.to_bytes(4, "big")
-    data = message_header(stream_id, len(message))
+    size = len(message)
+    data = MESSAGE_HEADER.pack(size + MESSAGE_PREFIX.size << 8, 0, stream_id, 0, size)
     return b"".join((_ANSWER_HEADERS, stream, RESPONSE_HEADERS, data, message, _ANSWER_TRAILERS, stream, OK_TRAILERS))

@@ -49,7 +49,8 @@ class Replies:
 
     def send(self, message: bytes) -> None:
         self._connection.send_message(self._stream_id, message)
-        self._link.wrote()
+        if not self._link.reading:
+            self._link.wrote()
 
     def answer(self, message: bytes) -> None:
         """The only message of the call, and its end: what `send` and `end` would do, for less."""
@@ -89,7 +90,8 @@ class _Link(asyncio.Protocol):
         self._connection = Connection(message_bytes_max=MESSAGE_BYTES_MAX)
         self._calls: dict[int, Call] = {}
         self._transport: asyncio.Transport | None = None
-        self._reading = False
+        self.reading = False
+        """What is queued meanwhile leaves when the read is done."""
         self._flush_scheduled = False
 
     @property
@@ -109,7 +111,7 @@ class _Link(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        self._reading = True
+        self.reading = True
         try:
             for event in self._connection.receive(data):
                 if type(event) is Message:  # first: most events are
@@ -125,7 +127,7 @@ class _Link(asyncio.Protocol):
             self.close()
             return
         finally:
-            self._reading = False
+            self.reading = False
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -155,7 +157,7 @@ class _Link(asyncio.Protocol):
 
     def wrote(self) -> None:
         """Something was queued; inside a read it leaves when the read is done, else when this turn of the loop is."""
-        if not self._reading and not self._flush_scheduled:
+        if not self.reading and not self._flush_scheduled:
             self._flush_scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
 
