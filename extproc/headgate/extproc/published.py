@@ -1,6 +1,6 @@
 """What is told of an attempt in metadata that users read: who serves it, what its answer came to, how fast it was."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -100,13 +100,13 @@ def marked(marks: Marks) -> dict[str, Value]:
     return ours
 
 
-def with_text(told: Namespaces, facts: BackendFacts, request: UpstreamRequest) -> Namespaces:
-    """`told` of an answer, where that is usage with all that was told of its request, as one text too: the access log
-    writes a line from it for less than from the values."""
+def with_text(told: Namespaces, before: Mapping[str, Value]) -> Namespaces:
+    """`told` of an answer, where that is usage with all that was told of its request `before`, as one text too: the
+    access log writes a line from it for less than from the values."""
     ours = told.get(keys.NAMESPACE)
     if ours is None or keys.USAGE_SOURCE not in ours:
         return told
-    said = {**names(facts, request), **ours}
+    said = {**before, **ours}
     if keys.MODEL_NAME_OVERRIDE in said:  # the line has it from the route
         return told
     text = msgspec.json.encode(said)

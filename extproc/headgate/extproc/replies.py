@@ -81,13 +81,15 @@ _LENGTHS: Final = tuple(map(_varint, range(_LENGTHS_MADE)))
 
 
 def _sized(tag: bytes, payload: bytes) -> bytes:
-    return tag + length(len(payload)) + payload
+    size = len(payload)
+    return tag + (_LENGTHS[size] if size < _LENGTHS_MADE else _varint(size)) + payload
 
 
 def _within(tags: tuple[bytes, ...], head: bytes, size: int) -> bytes:
     """What stands before `size` bytes that follow `head`, in fields of these tags, the innermost first."""
     for tag in tags:
-        head = tag + length(len(head) + size) + head
+        inside = len(head) + size
+        head = tag + (_LENGTHS[inside] if inside < _LENGTHS_MADE else _varint(inside)) + head
     return head
 
 

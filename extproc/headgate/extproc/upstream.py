@@ -23,6 +23,7 @@ from headgate.extproc.answers import INTERNAL_ERROR, JSON_HEADERS, encode_error,
 from headgate.extproc.body_buffer import BodyBuffer
 from headgate.extproc.content_encoding import ContentDecoder, content_decoder
 from headgate.extproc.events import (
+    EMPTY,
     NO_HEADERS,
     NO_NAMESPACES,
     NOTHING,
@@ -45,6 +46,7 @@ from headgate.extproc.events import (
     ResponseBody,
     ResponseHeaders,
     ResponseTrailers,
+    Value,
 )
 from headgate.extproc.published import UNTIMED, Clock, Pace, counts, marked, names, parameters, plain, with_text
 from headgate.extproc.tap import Tap, is_sampled
@@ -111,6 +113,7 @@ class UpstreamSession:
         "_endpoint",
         "_error",
         "_facts",
+        "_names",
         "_original_headers",
         "_pace",
         "_plan",
@@ -158,6 +161,7 @@ class UpstreamSession:
         self._status = 0
         self._error = ""
         self._published = NO_USAGE
+        self._names: Mapping[str, Value] = EMPTY
 
     def receive(self, event: Event) -> Actions:
         """What to tell Envoy. Clients' and providers' errors are answers; any other exception is a bug: see `crash`."""
@@ -312,7 +316,7 @@ class UpstreamSession:
     def _request_metadata(self, request: UpstreamRequest) -> Namespaces:
         """Who serves this attempt: published at once, so that a request that never ends is still accounted for. Where
         it is traced, Envoy has the processor know, and its spans say how the answer is to be drawn."""
-        ours = names(self._facts, request)
+        ours = self._names = names(self._facts, request)
         trace = self._original_headers.get("traceparent")
         if trace and is_sampled(trace) and (said := parameters(request)):
             return {keys.NAMESPACE: ours, keys.INTERNAL: {keys.INTERNAL_PARAMETERS: said}}
@@ -459,8 +463,8 @@ class UpstreamSession:
         if self._tap is not None:
             self._tap.answered(body)
         metadata = self._pace.told(self._final_metadata(translation), translation, ended=True)
-        if self._facts.as_text and not translation.streamed and self._request is not None:
-            metadata = with_text(metadata, self._facts, self._request)
+        if self._facts.as_text and not translation.streamed:
+            metadata = with_text(metadata, self._names)
         answering = self._progress is _ANSWERING
         self._progress = _DONE
         chunk = Chunk(phase=_RESPONSE_BODY, body=body, end_of_stream=end_of_stream, metadata=metadata)

@@ -74,7 +74,10 @@ _NO_SUCH_MEMBER: Final = "answers of this dialect have no such member"
 
 def losses_of(answer: ChatResponse, unsaid: Unsaid, extras: frozenset[str]) -> tuple[Loss, ...]:
     """The losses of a whole answer, each once. `extras`: members of other dialects that this one's answers repeat."""
-    found = dict.fromkeys([matter for matter in _matters(answer) if matter in unsaid])
+    matters = _matters(answer)
+    if not matters and not answer.extras:
+        return ()
+    found = dict.fromkeys([matter for matter in matters if matter in unsaid])
     return (*(Loss(matter, "dropped", unsaid[matter]) for matter in found), *_unknown_members(answer.extras, extras))
 
 
@@ -157,15 +160,18 @@ def _matters_of(event: StreamEvent) -> Iterator[Matter]:
             pass
 
 
-def _matters(answer: ChatResponse | Alternative) -> Iterator[Matter]:
+def _matters(answer: ChatResponse | Alternative) -> list[Matter]:
+    found: list[Matter] = []
     for part in answer.parts:
-        yield from _of_part(part)
+        if type(part) is not TextPart or part.citations:  # most answers are a text
+            found += _of_part(part)
     if answer.logprobs:
-        yield Matter.LOGPROBS
+        found.append(Matter.LOGPROBS)
     if isinstance(answer, ChatResponse) and answer.alternatives:
-        yield Matter.ALTERNATIVES
+        found.append(Matter.ALTERNATIVES)
         for alternative in answer.alternatives:
-            yield from _matters(alternative)
+            found += _matters(alternative)
+    return found
 
 
 def _of_part(part: Part) -> Sequence[Matter]:

@@ -221,11 +221,7 @@ REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
 
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The provider's, under any of its names; else empty."""
-    for name in REQUEST_ID_HEADERS:
-        found = headers.get(name)
-        if found:
-            return found
-    return ""
+    return next(filter(None, map(headers.get, REQUEST_ID_HEADERS)), "")
 
 
 def response_headers(

@@ -12,7 +12,7 @@ from headgate.llm.dialects.anthropic import wire
 
 def citations_of(cited: Iterable[wire.Citation] | None) -> tuple[Citation, ...]:
     """What a text block's citations say."""
-    return tuple(citation_of(each) for each in cited or ())
+    return tuple(map(citation_of, cited)) if cited else ()
 
 
 def citation_of(cited: wire.Citation) -> Citation:

@@ -366,6 +366,8 @@ TOP_P_WITH_THINKING_MIN: Final = 0.95
 
 
 def _encode_stop(request: ChatRequest, settings: Settings, losses: list[Loss]) -> None:
+    if not request.stop:
+        return
     settings.stop = [text for text in request.stop if text.strip()]
     if len(settings.stop) != len(request.stop):
         losses.append(Loss("stop", "dropped", "stop sequences of white space are refused by this dialect"))

@@ -397,7 +397,7 @@ def _message(parts: Sequence[Part], made: _Made) -> dict[str, Any]:
             case _:
                 assert_never(part)
     said = texts or not (calls or refusals or audio)
-    message: dict[str, Any] = {"content": "".join(part.text for part in texts) if said else None}
+    message: dict[str, Any] = {"content": "".join([part.text for part in texts]) if said else None}
     message["role"] = "assistant"
     if refusals:
         message["refusal"] = "".join(refusals)
