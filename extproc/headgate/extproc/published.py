@@ -90,6 +90,11 @@ def plain(text: str) -> str:
     return text if text.isprintable() else "".join(each for each in text if each >= " " and each != "\x7f")
 
 
+def is_plain(path: str) -> bool:
+    """Whether JSON takes it as it is: where not, Envoy has to escape it, which it cannot in a text."""
+    return path.isascii() and path.isprintable() and '"' not in path and "\\" not in path
+
+
 def marked(marks: Marks) -> dict[str, Value]:
     """What an answer says of itself."""
     ours: dict[str, Value] = {}

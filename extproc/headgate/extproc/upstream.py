@@ -48,7 +48,18 @@ from headgate.extproc.events import (
     ResponseTrailers,
     Value,
 )
-from headgate.extproc.published import UNTIMED, Clock, Pace, counts, marked, names, parameters, plain, with_text
+from headgate.extproc.published import (
+    UNTIMED,
+    Clock,
+    Pace,
+    counts,
+    is_plain,
+    marked,
+    names,
+    parameters,
+    plain,
+    with_text,
+)
 from headgate.extproc.tap import Tap, is_sampled
 from headgate.llm import planning
 from headgate.llm.endpoints import Endpoint, lookup
@@ -317,10 +328,13 @@ class UpstreamSession:
         """Who serves this attempt: published at once, so that a request that never ends is still accounted for. Where
         it is traced, Envoy has the processor know, and its spans say how the answer is to be drawn."""
         ours = self._names = names(self._facts, request)
+        internal: dict[str, Value] = {}
+        if self._facts.announced and self._saw_request_headers:  # the path is replaced
+            internal[keys.INTERNAL_PATH] = self._original_headers[":path"]
         trace = self._original_headers.get("traceparent")
         if trace and is_sampled(trace) and (said := parameters(request)):
-            return {keys.NAMESPACE: ours, keys.INTERNAL: {keys.INTERNAL_PARAMETERS: said}}
-        return {keys.NAMESPACE: ours}
+            internal[keys.INTERNAL_PARAMETERS] = said
+        return {keys.NAMESPACE: ours, keys.INTERNAL: internal} if internal else {keys.NAMESPACE: ours}
 
     # Response
 
@@ -463,7 +477,7 @@ class UpstreamSession:
         if self._tap is not None:
             self._tap.answered(body)
         metadata = self._pace.told(self._final_metadata(translation), translation, ended=True)
-        if self._facts.as_text and not translation.streamed:
+        if self._facts.as_text and not translation.streamed and is_plain(self._original_headers.get(":path", "")):
             metadata = with_text(metadata, self._names)
         answering = self._progress is _ANSWERING
         self._progress = _DONE

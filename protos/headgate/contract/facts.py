@@ -68,7 +68,8 @@ class BackendFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     route: str = ""
     """`<ns>/<name>` of the AIGatewayRoute."""
     announced: bool = False
-    """Envoy's routes say who serves, and as which model: that of `model`, else the client's. The stream need not."""
+    """Envoy's routes say who serves, and as which model: that of `model`, else the client's. The stream need not; but
+    it tells the client's path (`metadata.INTERNAL_PATH`), since there may be no script that does."""
     as_text: bool = False
     """What is published of an answer that is no stream is also said as one text (`metadata.INTERNAL_FACTS`)."""
     headers: HeaderMutation = HeaderMutation()

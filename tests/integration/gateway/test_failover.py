@@ -207,6 +207,25 @@ def test_three_providers_are_tried_in_order(stage: Stage) -> None:
     assert entry["backend"] == "default/second/route/failover/rule/6/ref/2"
 
 
+@pytest.mark.parametrize("model", ["gpt", "claude"])
+def test_clients_do_not_have_a_backend_asked_again(stage: Stage, model: str) -> None:
+    """What stands for later attempts is left out where a rule has none."""
+    provider = stage["openai" if model == "gpt" else "anthropic"]
+    provider.answer(Failure(503))
+    asks = {
+        "x-envoy-retry-on": "5xx,retriable-4xx",
+        "x-envoy-max-retries": "2",
+        "x-envoy-retriable-status-codes": "503",
+        "x-envoy-hedge-on-per-try-timeout": "true",
+        "x-envoy-upstream-rq-per-try-timeout-ms": "1",
+    }
+    answer = stage.http.post(
+        f"{stage.url}/v1/chat/completions", json={"model": model, "messages": MESSAGES}, headers=asks
+    )
+    assert answer.status_code == 503
+    assert len(provider.requests) == 1
+
+
 def test_one_attempts_mutations_do_not_reach_the_next(stage: Stage) -> None:
     stage["openai"].answer(Failure(500))
     body = {"model": "mutated-first", "messages": MESSAGES}

@@ -192,13 +192,17 @@ def test_short_scripts_are_chosen_only_where_they_are_all_that_is_needed(case: s
     for route in (entry for entry in everything(case) if upstream.SCRIPT in entry.get("typed_per_filter_config", {})):
         action, configs = route["route"], route["typed_per_filter_config"]
         short = configs[upstream.SCRIPT].get("name")
-        keeper = short == upstream.KEEPER
-        assert any(name.startswith("headgate.ext_proc/") for name in configs) or not keeper
+        processed = any(name.startswith("headgate.ext_proc/") for name in configs)
+        if short == upstream.KEEPER:
+            assert processed
+        elif processed:  # no script at all: nobody keeps the path for another attempt
+            assert "cluster" in action
+            assert not action.get("retry_policy")
         for name in groups.get(action.get("cluster_specifier_plugin"), [action.get("cluster")]):
             names = set(re.findall(r'\["(\w+)"\]=', told[name]))
             assert f'["host"]="{action["host_rewrite_literal"]}"' in told[name]
             assert "managed" not in names
-            if not keeper:
+            if not processed:
                 usage = {"include_usage"} if short == upstream.ASKER else set[str]()
                 assert names <= {"host", "prefix", "translate", "alone"} | usage
                 assert "prefix" not in names or '["prefix"]="/v1"' in told[name]

@@ -173,6 +173,24 @@ def test_a_whole_answer_is_told_as_text_as_well() -> None:
     assert said({"type": "error", "error": {"type": "x", "message": "y"}}, status=400)[1] is None
 
 
+@pytest.mark.parametrize(
+    ("query", "as_text"),
+    [("", True), ("?q=a b~", True), ('?q="', False), ("?q=\\", False), ("?q=\xe9", False), ("?\x7f", False)],
+)
+def test_the_clients_path_is_told_where_it_may_be_that_no_script_does(query: str, as_text: bool) -> None:
+    """With no text for the log's line where that would have to escape it."""
+    path = f"/v1/chat/completions{query}"
+    exchange = Exchange(open_upstream(backend(announced=True, as_text=True)), "answer", path)
+    assert exchange.request(encoded()).headers[":path"] == "/v1/messages"
+    seen = exchange.response((json.dumps(ANSWER).encode(),))
+    assert seen.metadata["headgate"]["path"] == path
+    assert ("facts" in seen.metadata["headgate"]) == as_text
+
+
+def test_the_clients_path_is_not_told_where_a_script_does() -> None:
+    assert "headgate" not in Exchange(open_upstream(backend()), "answer").request(encoded()).metadata
+
+
 @pytest.mark.parametrize(("told", "published"), [(-5, 0), (10**30, 2**31 - 1)])
 def test_a_usage_that_is_no_count_is_published_as_one(told: int, published: int) -> None:
     """Envoy drops a charge that it cannot write as an unsigned number."""

@@ -32,7 +32,7 @@ from headgate.compiler.lanes import CLASSES, ClassesServed, Lane, PathClass, cla
 from headgate.compiler.lower import limits, tracing
 from headgate.compiler.lower.filters import brought, extraction, published, security, steered
 from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
-from headgate.compiler.lower.upstream import KEEPER, SCRIPT, chosen, filter_name, short_native, unchanged
+from headgate.compiler.lower.upstream import KEEPER, SCRIPT, UNTOUCHED, chosen, filter_name, short_native, unchanged
 from headgate.compiler.lower.wire import (
     add_header,
     duration,
@@ -116,18 +116,22 @@ def served_classes(rule: ir.Rule, options: Options) -> Iterator[Served]:
             lanes=lanes,
             backends=backends,
             translated=translated,
-            short_script=_short_script(path_class, backends, options),
+            short_script=_short_script(rule, path_class, backends, options),
             reading=extraction.reading(rule, path_class, options, processor_alone=translated),
             told=b"" if traced is None else tracing.route_metadata(path_class.endpoint, traced.convention),
         )
 
 
-def _short_script(path_class: PathClass, backends: Sequence[tuple[ir.Backend, Lane]], options: Options) -> str:
+def _short_script(
+    rule: ir.Rule, path_class: PathClass, backends: Sequence[tuple[ir.Backend, Lane]], options: Options
+) -> str:
     if options.envoy_gateway or options.path_root != "/":  # short scripts publish no names and know no root
         return ""
     if all(backend.alone and lane is Lane.NATIVE and unchanged(backend, path_class) for backend, lane in backends):
         return short_native(backends[0][0])  # several backends have their scripts say who serves
     kept = all(lane is Lane.EXTPROC and not backend.managed_headers for backend, lane in backends)
+    if kept and rule.retry is None and len(backends) == 1 and published.by_route(backends[0][0], options):
+        return UNTOUCHED  # asked once; the processor tells the client's path
     return KEEPER if kept else ""
 
 

@@ -89,7 +89,7 @@ UNTOUCHED = "untouched"
 ASKER = "asking"
 KEEPER = "translated"
 """The names of short scripts. A route chooses the first where streams are to end with their usage and all else is
-unchanged, the second where the processor writes all of the request."""
+unchanged, the second where the processor writes all of the request, for backends that may be asked again."""
 AZURE_V1_PREFIX = "/openai/v1"
 FORWARDED = (":path", headers.ORIGINAL_PATH, ":status", "content-type", "content-encoding", "anthropic-version")
 FORWARDED_PREFIX = "x-amzn-"
@@ -270,7 +270,7 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
     service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
     service.envoy_grpc.skip_envoy_headers = True  # nobody reads Envoy's own of the stream
     traced = backend.captured or options.tracing is not None
-    internal = (metadata.INTERNAL,) if traced or published.as_text(backend, options) else ()
+    internal = (metadata.INTERNAL,) if traced or published.by_route(backend, options) else ()
     namespaces = [metadata.NAMESPACE, *internal]
     return ExternalProcessor(
         grpc_service=service,

@@ -146,7 +146,7 @@ def trailers(status: GrpcStatus, message: str) -> bytes:
 OK_TRAILERS: Final = trailers(GrpcStatus.OK, "")
 
 MESSAGE_HEADER: Final = Struct(">IBIBI")
-"""What comes before a message that leaves in one DATA frame, whose kind and flags are 0: `HEADER` and `MESSAGE_PREFIX`."""
+"""What comes before a message in one DATA frame, whose kind and flags are 0: `HEADER` and `MESSAGE_PREFIX`."""
 
 # A frame's header up to the stream, for blocks that are always the same.
 _ANSWER_HEADERS: Final = frame_header(FrameType.HEADERS, END_HEADERS, 0, len(RESPONSE_HEADERS))[:5]

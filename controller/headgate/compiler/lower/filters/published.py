@@ -41,10 +41,10 @@ def by_route(backend: ir.Backend, options: Options) -> bool:
 def as_text(backend: ir.Backend, options: Options) -> bool:
     """Whether the processor also says what it publishes as text, for the access log's line (`telemetry.short_line`).
 
-    Not below a root, where no script sees to it that the line needs no escapes (`translated.lua`).
+    It does not where the client's path would have to be escaped there.
     """
     read = bool(options.access_log) and not options.collects and backend.known
-    return read and by_route(backend, options) and options.path_root == "/"
+    return read and by_route(backend, options)
 
 
 def publisher() -> HttpFilter:
