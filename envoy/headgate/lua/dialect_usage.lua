@@ -10,6 +10,9 @@
 --
 -- chats = {{word, event, word}}: a stream with the first word and not the last is cut, and ended by the event (usage.lua).
 --
+-- Where requests are traced: names, of usage.lua's: id (absent where an answer has none), reason, behind, words; and processed, true
+-- where the processor may serve an attempt, and so names its answer.
+--
 -- The last member "usage" with counts counts: text and the arguments of calls have their quotes escaped, or come before it.
 -- What is kept of what has passed is an unfinished usage, at most HELD_BYTES_MAX of it, or the start of its name.
 
@@ -25,6 +28,9 @@ local EDGE_BYTES = 24
 -- Where a class of paths is more than chats: what turns out to be one is counted by this.
 local TEXT = { '"text":' }
 
+-- Of what a chat calls itself, and why it ended: half of it may have come.
+local NAME_BYTES, BEHIND_BYTES = 128, 40
+
 local CONTEXTS_MAX = 4096
 local contexts, contexts_known = {}, 0
 
@@ -35,6 +41,9 @@ local function context_of(h)
   if context then return context end
   if contexts_known == CONTEXTS_MAX then contexts, contexts_known = {}, 0 end
   context = loadstring("return " .. told)()
+  local words = {}
+  for _, pair in ipairs(context.names and context.names.words or {}) do words[pair[1]] = pair[2] end
+  if context.names then context.names.words = words end
   contexts[told], contexts_known = context, contexts_known + 1
   return context
 end
@@ -142,6 +151,38 @@ local function pace(h, first)
   metadata:set("io.envoy.ai_gateway", "token_latency_itl", (h:timestamp() - first) / (output - 1))
 end
 
+-- Why a chat ended, as telemetry calls it; nothing where the text does not say.
+local function reason_in(names, text)
+  local from = 1
+  while true do
+    local first, last = text:find(names.reason, from, true)
+    if not first then return nil end
+    local word = text:match('^%s*:%s*"([%a_]+)"', last + 1)
+    if word and text:sub(math.max(first - BEHIND_BYTES, 1), first - 1):find(names.behind[1]) then return names.words[word] or "stop" end
+    from = last + 1
+  end
+end
+
+-- Publishes what a chat calls itself, and why it ended; `known` is what was found, and what a later chunk may complete.
+local function name(h, context, known, chunk)
+  local metadata, names = h:streamInfo():dynamicMetadata(), context.names
+  if not known.rest then
+    local published = context.processed and metadata:get("io.envoy.ai_gateway") or {}
+    known.rest, known.foreign = "", published.lane == "extproc"
+  end
+  if known.foreign then return end
+  local text = known.rest .. chunk
+  local at = names.id and not known.id and text:find(names.id, 1, true)
+  if at then known.id = text:match('^"%a+"%s*:%s*"([^"\\%c]+)"', at) end
+  if not known.reason then
+    known.reason = reason_in(names, text)
+    -- what does not say why it ended is no chat
+    if known.reason then metadata:set("io.envoy.ai_gateway", "finish_reasons", { known.reason }) end
+    if known.reason and known.id then metadata:set("io.envoy.ai_gateway", "response_id", known.id) end
+  end
+  known.rest = text:sub(-NAME_BYTES)
+end
+
 function envoy_on_response(h)
   local headers = h:headers()
   if headers:get(":status") ~= "200" then return end
@@ -154,10 +195,12 @@ function envoy_on_response(h)
   local chats = kind:lower():find("stream", 1, true) and context.chats
   local begins, cut, ends = unpack(chats and chats[1] or {})
   local begun, said, edge = false, false, ""
+  local known = {}
   for chunk in h:bodyChunks() do
     local size = chunk:length()
     if size > 0 then
       local text, found = chunk:getBytes(0, size), false
+      if context.names then name(h, context, known, text) end
       if asked and not first then
         first = h:timestamp()
         h:streamInfo():dynamicMetadata():set("io.envoy.ai_gateway", "token_latency_ttft", math.max(first - asked, 0))

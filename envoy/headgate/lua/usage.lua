@@ -6,8 +6,11 @@
 --                 hides  true where the gateway forced stream_options.include_usage: the chunk that it brought is kept from
 --                        a client that did not ask for it
 --                 tells  true where the access log's line is written from what is published here, see `tell`
---                 names  list of {why a chat ended as its dialect says, as telemetry does}, where requests are traced: what the
---                        answer calls itself and why it ended are published as well
+--                 names  where requests are traced: what a chat calls itself and why it ended are published as well. A table of
+--                        id, the member that has its name; reason, how the member ends that says why, and behind, list of patterns
+--                        one of which is before that; words, list of {why as its dialect says, as telemetry does}; called, list of
+--                        words one of which makes "stop" a call; done, where a reason says only why it broke off: {the word that
+--                        says of a stream that it did not, of a whole answer}
 --                 processed  true where the processor may serve an attempt: it publishes what it has counted, which is more
 --                 page   the JSON that answers for a web page, in the client's dialect
 --                 text   list of what stands before an answer's text, but for spaces and its quote; absent where an answer has none
@@ -56,7 +59,7 @@ local QUOTE, NEWLINE, RETURN, BACKSLASH = 34, 10, 13, 92
 -- Of what the cluster tells: a path may be longer.
 local TOLD_BYTES_MAX = 256
 -- Of choices, and of the name of one thing in an answer: what is kept, as half of it may have come.
-local REASONS_MAX, NAME_BYTES = 16, 128
+local REASONS_MAX, NAME_BYTES, BEHIND_BYTES = 16, 128, 40
 local COMMENT = "^:[^\r\n]*%s*$"
 -- Within so much of an answer its first list begins, and what the objects of a list of images begin with.
 local OPENING_BYTES = 1024
@@ -91,9 +94,11 @@ local function chats_of(said, texts)
 end
 
 local function names_of(said)
-  local names = said and {}
-  for _, pair in ipairs(said or {}) do names[pair[1]] = pair[2] end
-  return names
+  if not said then return nil end
+  local words = {}
+  for _, pair in ipairs(said.words) do words[pair[1]] = pair[2] end
+  said.words = words
+  return said
 end
 
 local contexts, contexts_known = {}, 0
@@ -233,9 +238,7 @@ local function tell(metadata, state)
   if state.ttft then said = said .. ',"token_latency_ttft":' .. state.ttft end
   if state.itl then said = said .. ',"token_latency_itl":' .. state.itl end
   if state.id then said = said .. ',"response_id":"' .. state.id .. '"' end
-  if state.reasons and state.reasons[1] then
-    said = said .. ',"finish_reasons":["' .. table.concat(state.reasons, '","') .. '"]'
-  end
+  if state.ended then said = said .. ',"finish_reasons":["' .. state.ended .. '"]' end
   metadata:set("headgate", "facts", said .. ',"usage_source":"' .. source .. '"')
   state.untold = nil
 end
@@ -459,34 +462,64 @@ local function ask_origin(state, text)
   state.before = seen:sub(-BACKGROUND_BYTES)
 end
 
+-- Whether any of the words is in the text.
+local function holds(text, words)
+  for _, word in ipairs(words or {}) do
+    if find(text, word, 1, true) then return true end
+  end
+  return false
+end
+
+-- Whether one of the patterns is before a place.
+local function stands_behind(patterns, text, place)
+  local before = text:sub(math.max(place - BEHIND_BYTES, 1), place - 1)
+  for _, pattern in ipairs(patterns) do
+    if find(before, pattern) then return true end
+  end
+  return false
+end
+
+-- Takes the reasons of a text, as telemetry calls them; gives behind which place none is.
+local function reasons_in(state, names, text)
+  local reasons, from, done = state.reasons, 1, 1
+  while #reasons < REASONS_MAX do
+    local first, last = find(text, names.reason, from, true)
+    if not first then break end
+    local word, after = match(text, '^%s*:%s*"([%a_]+)"()', last + 1)
+    if word and stands_behind(names.behind, text, first) then
+      local reason = names.words[word] or "stop"
+      reasons[#reasons + 1] = reason == "stop" and state.called and "tool_call" or reason
+    end
+    from, done = after or last + 1, after or done
+  end
+  return done
+end
+
 -- Publishes what a chat calls itself, and why it ended. The processor does that of what it serves.
 local function name(h, state, text)
-  local metadata = h:streamInfo():dynamicMetadata()
+  local metadata, names = h:streamInfo():dynamicMetadata(), state.context.names
   if not state.reasons then
     local published = state.context.processed and metadata:get(NAMESPACE) or {}
     state.reasons, state.unnamed, state.foreign = {}, "", published.lane == "extproc"
   end
   if state.foreign then return end
-  local reasons, known = state.reasons, #state.reasons
   text = state.unnamed .. text
   -- words are found as they are: a pattern is tried at every byte, which costs five times all of this
-  local called = not state.id and find(text, '"id"', 1, true)
-  if called then
-    state.id = match(text, '^"id"%s*:%s*"([^"\\%c]+)"', called)
+  local at = not state.id and find(text, names.id, 1, true)
+  if at then
+    state.id = match(text, '^"%a+"%s*:%s*"([^"\\%c]+)"', at)
     if state.id then metadata:set(NAMESPACE, "response_id", state.id) end
   end
-  local from, done = 1, 1
-  while #reasons < REASONS_MAX do
-    local first, last = find(text, '_reason"', from, true)
-    if not first then break end
-    local word, after = match(text, '^%s*:%s*"([%l_]+)"()', last + 1)
-    local kind = match(text:sub(math.max(first - 7, 1), first - 1), '"(%l+)$')
-    if word and (kind == "finish" or kind == "stop") then reasons[#reasons + 1] = state.context.names[word] or "stop" end
-    from, done = after or last + 1, after or done
+  state.called = state.called or holds(text, names.called)
+  local read, reasons = reasons_in(state, names, text), state.reasons
+  if names.done then
+    state.done = state.done or find(text, names.done[state.streamed and 1 or 2], 1, true) ~= nil
+    if state.done and not reasons[1] then reasons = { state.called and "tool_call" or "stop" } end
   end
-  if #reasons > known then metadata:set(NAMESPACE, "finish_reasons", reasons) end
-  state.untold = state.untold or state.id ~= nil or #reasons > known
-  state.unnamed = text:sub(math.max(done, #text - NAME_BYTES + 1))
+  local ended = reasons[1] and table.concat(reasons, '","')
+  if ended ~= state.ended then metadata:set(NAMESPACE, "finish_reasons", reasons) end
+  state.untold = state.untold or state.id ~= nil or ended ~= state.ended
+  state.ended, state.unnamed = ended, text:sub(math.max(read, #text - NAME_BYTES + 1))
 end
 
 -- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.

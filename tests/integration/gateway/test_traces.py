@@ -13,11 +13,19 @@ from support import manifests
 from support.manifests import backend, ref, route, rule
 from support.otlp import CLIENT, ERROR, SERVER, OtlpReceiver, Span, spans_of_json
 from support.ports import free_port
-from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider, ToolUse
+from support.providers import ANTHROPIC, BEDROCK, OPENAI, Answer, Delivery, Failure, Provider, ToolUse
+from support.providers.cohere_api import COHERE
+from support.providers.gemini_api import GEMINI
 from support.stage import Stage
 from support.waiting import wait_until
 
 SERVICE = "shop"
+CREDENTIALS = "[default]\naws_access_key_id = AKID\naws_secret_access_key = secret\n"
+AWS = {
+    **manifests.target("AIServiceBackend", "bedrock"),
+    "type": "AWSCredentials",
+    "awsCredentials": {"region": "us-east-1", "credentialsFile": {"secretRef": {"name": "aws"}}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +37,25 @@ def receiver() -> Iterator[OtlpReceiver]:
 @pytest.fixture(scope="module")
 def running(receiver: OtlpReceiver) -> Iterator[Stage]:
     providers = {"openai": Provider(OPENAI, key="sk-o"), "second": Provider(OPENAI, key="sk-2")}
-    with Stage(**providers, anthropic=Provider(ANTHROPIC, key="sk-a")) as stage:
+    native = {"gemini": Provider(GEMINI, key="sk-g"), "cohere": Provider(COHERE, key="sk-c")}
+    native["bedrock"] = Provider(BEDROCK, key="AKID:secret")
+    with Stage(**providers, **native, anthropic=Provider(ANTHROPIC, key="sk-a")) as stage:
         documents = [
             *manifests.gateway({"port": stage.port}),
             *backend("openai", stage["openai"].port, key="sk-o"),
             *backend("second", stage["second"].port, key="sk-2"),
             *backend("anthropic", stage["anthropic"].port, "Anthropic", key="sk-a"),
+            *backend("gemini", stage["gemini"].port, "Gemini", key="sk-g"),
+            *backend("cohere", stage["cohere"].port, "Cohere", key="sk-c"),
+            *backend("bedrock", stage["bedrock"].port, "AWSBedrock"),
+            manifests.secret("aws", credentials=CREDENTIALS),
+            manifests.document(f"{manifests.AI}/v1beta1", "BackendSecurityPolicy", "bedrock", AWS),
             route(
                 "r",
                 [
                     rule("gpt", ref("openai")),
                     rule("claude", ref("anthropic")),
+                    *(rule(name, ref(name)) for name in ("gemini", "cohere", "bedrock")),
                     rule("two", ref("openai"), ref("second", priority=1)),
                     rule("mixed", ref("openai"), ref("anthropic", priority=1)),
                     rule("renamed", ref("openai", modelNameOverride="real")),
@@ -225,27 +241,44 @@ def test_every_front(stage: Stage, receiver: OtlpReceiver, front: str, model: st
 
 
 NATIVE = {
-    "gpt": ("openai", "/v1/chat/completions", "chatcmpl-1"),
-    "claude": ("anthropic", "/v1/messages", "msg_1"),
+    "chat": ("gpt", "openai", "chatcmpl-1"),
+    "messages": ("claude", "anthropic", "msg_1"),
+    "responses": ("gpt", "openai", "resp_1"),
+    "gemini": ("gemini", "gemini", "answer-1"),
+    "cohere": ("cohere", "cohere", "a-1"),
+    "converse": ("bedrock", "bedrock", None),
 }
+"""Model, provider and what its answer calls itself, by the dialect of both."""
+STREAMED = {":generateContent": ":streamGenerateContent?alt=sse", "/converse": "/converse-stream"}
 
 
-@pytest.mark.parametrize("streams", [False, True])
-@pytest.mark.parametrize("cut", ["events", "bytes", "whole"])
-@pytest.mark.parametrize("model", NATIVE)
+@pytest.mark.parametrize("ended", ["stop", "length", "tool_call"])
+@pytest.mark.parametrize(("streams", "cut"), [(False, "bytes"), (True, "bytes"), (True, "whole")])
+@pytest.mark.parametrize("front", NATIVE)
 def test_what_a_relayed_chat_calls_itself(
-    stage: Stage, receiver: OtlpReceiver, model: str, cut: Literal["events", "bytes", "whole"], streams: bool
+    stage: Stage,
+    receiver: OtlpReceiver,
+    front: str,
+    cut: Literal["bytes", "whole"],
+    streams: bool,
+    ended: str,
 ) -> None:
-    provider, path, called = NATIVE[model]
+    model, provider, called = NATIVE[front]
+    path, body, _ = FRONTS[front]
+    if "{}" not in path:
+        body = {"model": model, "stream": streams, **body}
+    elif streams:
+        path = next(path.replace(way, streamed) for way, streamed in STREAMED.items() if way in path)
     asked = Asked()
-    text = '"id":"mine","finish_reason":"length","stop_reason":"max_tokens"'
-    stage[provider].answer(Answer(text=text, tools=(ToolUse("lookup"),), delivery=Delivery(cut=cut)))
-    body = {"model": model, "stream": streams, **CHAT}
-    answer = stage.post(path, body, traceparent=asked.traceparent, anthropic_version="2023-06-01")
+    text = '"id":"mine","finish_reason":"length","stop_reason":"max_tokens","incomplete_details":{"reason":"no"}'
+    tools = (ToolUse("lookup"),) if ended == "tool_call" else ()
+    stop: Literal["", "length"] = "length" if ended == "length" else ""
+    stage[provider].answer(Answer(text=text, tools=tools, stop=stop, delivery=Delivery(cut=cut)))
+    answer = stage.post(path.format(model), body, traceparent=asked.traceparent, anthropic_version="2023-06-01")
     assert answer.status_code == 200, answer.text
     request = the_request(list(receiver.trace(asked.trace, 2)), asked)
     assert request["headgate.lane"] == "native"
-    assert (request["gen_ai.response.id"], request["gen_ai.response.finish_reasons"]) == (called, ["tool_call"])
+    assert (request["gen_ai.response.id"], request["gen_ai.response.finish_reasons"]) == (called, [ended])
 
 
 def test_keys_in_paths_are_not_told(stage: Stage, receiver: OtlpReceiver) -> None:

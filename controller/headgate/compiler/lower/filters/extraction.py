@@ -14,6 +14,7 @@ installed disabled.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 from envoy.config.core.v3.base_pb2 import HeaderValue
@@ -52,9 +53,12 @@ from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 from headgate.contract.facts import RouterFacts
 from headgate.llm.canonical import FinishReason
-from headgate.llm.dialects.anthropic.response import STOP_REASONS
+from headgate.llm.dialects.anthropic import response as anthropic
+from headgate.llm.dialects.bedrock_converse import response as bedrock_converse
+from headgate.llm.dialects.cohere import response as cohere
 from headgate.llm.dialects.dialect import ReplyContext
-from headgate.llm.dialects.openai_chat.response import FINISH_REASONS
+from headgate.llm.dialects.gemini import response as gemini
+from headgate.llm.dialects.openai_chat import response as openai_chat
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import PathFacts
 from headgate.llm.error_bodies import error_body
@@ -252,11 +256,43 @@ _TEXT: Mapping[DialectName, Sequence[str]] = {
 """What stands before the text of an answer, but for spaces and a quote. In no other answer is text counted."""
 
 
-_REASONS: Mapping[DialectName, Mapping[str, FinishReason]] = {
-    DialectName.OPENAI_CHAT: FINISH_REASONS,
-    DialectName.ANTHROPIC_MESSAGES: STOP_REASONS,
+class _Named(NamedTuple):
+    """Where an answer says what it is called and why it ended, as `usage.lua` reads it (`names`)."""
+
+    id: str
+    reason: str
+    behind: Sequence[str]
+    words: Mapping[str, FinishReason]
+    called: Sequence[str] = ()
+    done: Sequence[str] = ()
+
+
+_BROKEN_OFF = {"max_output_tokens": FinishReason.LENGTH, "content_filter": FinishReason.REFUSAL}
+_NAMED: Mapping[DialectName, _Named] = {
+    DialectName.OPENAI_CHAT: _Named('"id"', '_reason"', ('"finish$',), openai_chat.FINISH_REASONS),
+    DialectName.ANTHROPIC_MESSAGES: _Named('"id"', '_reason"', ('"stop$',), anthropic.STOP_REASONS),
+    DialectName.OPENAI_RESPONSES: _Named(
+        '"id"',
+        'reason"',
+        ('"incomplete_details"%s*:%s*{%s*"$',),
+        _BROKEN_OFF,
+        called=('"function_call"', '"custom_tool_call"'),
+        done=('"response.completed"', '"completed"'),
+    ),
+    DialectName.GEMINI: _Named(
+        '"responseId"', 'Reason"', ('"finish$', '"block$'), gemini.FINISH_REASONS, called=('"functionCall"',)
+    ),
+    DialectName.COHERE: _Named('"id"', '_reason"', ('"finish$',), cohere.FINISH_REASONS),
+    DialectName.BEDROCK_CONVERSE: _Named("", 'Reason"', ('"stop$',), bedrock_converse.STOP_REASONS),
 }
-"""Why a chat ends, of the dialects whose answers are named where they are traced."""
+"""Of the dialects of chats."""
+
+
+def _names(dialect: DialectName) -> dict[str, lua.Value] | None:
+    if (found := _NAMED.get(dialect)) is None:
+        return None
+    told = {key: value for key, value in found._asdict().items() if value}
+    return {**told, "words": [[word, FINISH_WORDS[reason]] for word, reason in found.words.items()]}
 
 
 @lru_cache(maxsize=64)
@@ -316,10 +352,10 @@ def _usage_script(
             context["texts"] = [_TEXT[each] for each in spoken]
     if name == "usage":
         context["page"] = _page(dialect)
-        if processed:
-            context["processed"] = True
-        if traced and text is not None and (reasons := _REASONS.get(text)):
-            context["names"] = [[word, FINISH_WORDS[reason]] for word, reason in reasons.items()]
+    if processed and (name == "usage" or traced):
+        context["processed"] = True
+    if traced and (named := text or streams) is not None and (names := _names(named)):
+        context["names"] = names
     if counts := [(cost.key, cost.expression) for cost in costs if not is_computed(cost)]:
         context["costs"] = counts
     if hides:
@@ -364,6 +400,7 @@ def reading(rule: ir.Rule, path_class: PathClass, options: Options, *, processor
             text=text,
             streams=streams,
             processed=processed,
+            traced=options.tracing is not None,
         )
     chats = path_class.name in ("chat", "openai")
     hides = chats and any(backend.include_usage for backend in rule.backends)

@@ -28,7 +28,7 @@ from headgate.llm.usage import NO_USAGE, Usage
 Members = dict[str, Any]
 T = TypeVar("T")
 
-_REASONS: Final = {
+FINISH_REASONS: Final = {
     "COMPLETE": FinishReason.STOP,
     "STOP_SEQUENCE": FinishReason.STOP_SEQUENCE,
     "MAX_TOKENS": FinishReason.LENGTH,
@@ -52,7 +52,7 @@ _encode = msgspec.json.Encoder().encode
 
 def finish_of(word: str | None, memo: Memo, *, called: bool) -> tuple[FinishReason, str]:
     """The reason and the stop sequence: this dialect does not tell which, but one alone needs no telling."""
-    reason = _REASONS.get(word or "", FinishReason.STOP)
+    reason = FINISH_REASONS.get(word or "", FinishReason.STOP)
     if reason is FinishReason.STOP and called:
         return FinishReason.TOOL_CALLS, ""
     if reason is FinishReason.TOOL_CALLS and not called:
