@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from headgate.collector.counters import Counts
 from headgate.collector.wire import METHOD, read_message
-from headgate.ledger.joining import Joiner, Settings
+from headgate.ledger.joining import Fetched, Joiner, Settings
 from headgate.ledger.record import UsageRecord
 from headgate.runtime.http2.frames import GrpcStatus
 from headgate.runtime.http2.server import Call, Replies, Services
@@ -22,6 +22,7 @@ class AccessLogService:
     def __init__(self, settings: Settings, counts: Counts) -> None:
         self.settings = settings
         self.counts = counts
+        self.fetched = Fetched()
         self._subscribers: list[Subscriber] = []
         self._calls: set[_Stream] = set()
 
@@ -81,7 +82,7 @@ class _Stream:
             return
         counts.entries += len(entries)
         if self._joiner is None or node:
-            self._joiner = Joiner(node, self._service.settings)
+            self._joiner = Joiner(node, self._service.settings, self._service.fetched)
         joiner = self._joiner
         joiner.settings = self._service.settings
         records = [record for entry in entries if (record := joiner.feed(entry)) is not None]

@@ -23,6 +23,8 @@ ATTEMPTS_MAX: Final = 32
 """Of one request: Envoy's retries are bounded by policies, but those are the user's."""
 TEAM: Final = "team"
 """The label that names a team, where the price table does not know the client's."""
+FETCHED_MAX: Final = 10_000
+"""Responses made in the background that are remembered: clients ask for one again within minutes."""
 _NANOS_PER_MS: Final = 1e6
 _STORED_RESPONSE: Final = re.compile(r"/responses/([^/?]+)(?:\?|$)")
 """The path of a response that is fetched by its id."""
@@ -48,6 +50,9 @@ _KNOWN: Final = frozenset(
 """What is published and is no cost. What is sold at prices of its own has no field: it is among the costs."""
 
 
+_UNCOUNTED: Final = _KNOWN - frozenset(metadata.USAGE_KEYS) - {metadata.USAGE_SOURCE}
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What entries alone do not tell."""
 
@@ -61,11 +66,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 PLAIN: Final = Settings()
 
 
-class Joiner:
-    """Turns the entries of one Envoy into records."""
+class Fetched:
+    """Which responses that were made in the background have told what they used: each tells it whenever it is fetched.
 
-    def __init__(self, node: str, settings: Settings) -> None:
+    Forgets the oldest, and all when its process ends: a store knows their records again by their ids.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[int, str]] = {}
+
+    def first_told(self, entry: Entry) -> Entry:
+        """The entry; if its response has told before, without what it used."""
+        if not (name := _fetched_id(entry)):
+            return entry
+        this = (entry.started_ns, entry.peer)
+        if self._told.setdefault(name, this) == this:
+            if len(self._told) > FETCHED_MAX:
+                del self._told[next(iter(self._told))]
+            return entry
+        published = {key: value for key, value in entry.published.items() if key in _UNCOUNTED}
+        return msgspec.structs.replace(entry, published=published)
+
+
+class Joiner:
+    """Turns the entries of one Envoy into records; `fetched` is all that its collector has heard of."""
+
+    def __init__(self, node: str, settings: Settings, fetched: Fetched | None = None) -> None:
         self._node = node
+        self._fetched = fetched or Fetched()
         self.settings = settings
         self._waiting: dict[tuple[str, str], list[Attempt]] = {}
         self.orphans = 0
@@ -77,6 +105,7 @@ class Joiner:
         if entry.attempt:
             self._wait(key, _attempt(entry, str(error_kind(entry)), _ms(entry.duration_ns)))
             return None
+        entry = self._fetched.first_told(entry) if entry.method == "GET" else entry
         earlier = self._waiting.pop(key, None) if self._waiting else None
         return make_record(entry, node=self._node, settings=self.settings, earlier=tuple(earlier or ()))
 
@@ -106,15 +135,17 @@ def _ms(nanoseconds: int) -> float:
 
 
 def record_id(node: str, entry: Entry) -> str:
-    """Names the request: which moment, which Envoy, which connection. In the order of time, as databases like keys.
+    """Names the request: which moment, which Envoy, which connection. In the order of time, as databases like keys."""
+    return _fetched_id(entry) or f"{entry.started_ns:016x}{_place(node, entry.peer)}"
 
-    A response that was made in the background tells what it used when it is fetched, each time: there the response is
-    named.
-    """
+
+def _fetched_id(entry: Entry) -> str:
+    """Names a response that was made in the background, and tells now what it used; empty for all other requests."""
     told = entry.method == "GET" and metadata.TOTAL_TOKENS in entry.published
-    if told and (stored := _STORED_RESPONSE.search(entry.path)):
-        return blake2b(f"{service_of(entry.cluster)}\n{stored[1]}".encode(), digest_size=16).hexdigest()
-    return f"{entry.started_ns:016x}{_place(node, entry.peer)}"
+    stored = _STORED_RESPONSE.search(entry.path) if told else None
+    if stored is None:
+        return ""
+    return blake2b(f"{service_of(entry.cluster)}\n{stored[1]}".encode(), digest_size=16).hexdigest()
 
 
 @lru_cache(maxsize=4096)

@@ -4,7 +4,15 @@ import msgspec
 import pytest
 from headgate.contract import metadata
 from headgate.ledger.entry import Entry
-from headgate.ledger.joining import WAITING_MAX, Joiner, Settings, make_record, route_and_operation
+from headgate.ledger.joining import (
+    FETCHED_MAX,
+    WAITING_MAX,
+    Fetched,
+    Joiner,
+    Settings,
+    make_record,
+    route_and_operation,
+)
 from headgate.ledger.prices import parse_prices
 from headgate.ledger.record import Lane, Tokens, UsageSource
 
@@ -201,3 +209,50 @@ def test_names_of_routes() -> None:
     assert route_and_operation("ns/r/rule/3/chat/match/0") == ("ns/r", "chat")
     assert route_and_operation("ns/r/rule/3/match/0") == ("ns/r", "")
     assert route_and_operation("headgate/unknown-model") == ("", "")
+
+
+def background(name: str, number: int, **changes: object) -> Entry:
+    said = {**served().published, metadata.USAGE_SOURCE: "reported", "llm_cost": 5.0, metadata.ROUTE_NAME: "default/r"}
+    return served(
+        **{"method": "GET", "path": f"/v1/responses/{name}", "started_ns": number, "published": said, **changes}
+    )
+
+
+def test_a_background_response_counts_once_however_often_it_is_fetched() -> None:
+    """By whichever worker of Envoy's, and of whichever connection."""
+    fetched = Fetched()
+    here, there = Joiner("e", Settings(), fetched), Joiner("e", Settings(), fetched)
+    first, again, other = (
+        here.feed(background("r1", 1)),
+        there.feed(background("r1", 2)),
+        here.feed(background("r2", 3)),
+    )
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert (first.tokens, first.costs) == (other.tokens, other.costs) == (COUNTED, (("llm_cost", 5),))
+    assert (again.tokens, again.costs, again.usage_source) == (Tokens(), (), UsageSource.NONE)
+    assert again.route == "default/r"
+    assert len({first.id, again.id, other.id}) == 3, "a fetch that counts nothing is a request of its own"
+    twice = there.feed(background("r1", 1))
+    assert twice is not None
+    assert (twice.id, twice.tokens) == (first.id, COUNTED), "the same entry is the same record"
+
+
+def test_what_is_still_made_counts_nothing() -> None:
+    joiner = Joiner("e", Settings())
+    waiting = joiner.feed(background("r1", 1, published={metadata.USAGE_SOURCE: "none"}))
+    made = joiner.feed(background("r1", 2))
+    assert waiting is not None
+    assert made is not None
+    assert (waiting.tokens, made.tokens) == (Tokens(), COUNTED)
+
+
+def test_responses_that_are_remembered_are_bounded() -> None:
+    joiner = Joiner("e", Settings())
+    for number in range(FETCHED_MAX + 1):
+        joiner.feed(background(f"r{number}", number))
+    newest, oldest = joiner.feed(background(f"r{FETCHED_MAX}", -1)), joiner.feed(background("r0", -2))
+    assert newest is not None
+    assert oldest is not None
+    assert (newest.tokens, oldest.tokens) == (Tokens(), COUNTED)
