@@ -1,12 +1,15 @@
--- Tells of one model what its list tells: the answer to GET /v1/models/{id}, in OpenAI's words or in Anthropic's. The route
--- that runs it answers for models that there are none of.
+-- Tells of one model what its list tells: the answer to GET /v1/models/{id}, in OpenAI's words, Anthropic's or Google's. The
+-- route that runs it answers for models that there are none of.
 --
 -- filter_context: path       string, what stands before the model
---                 anthropic  boolean, whether only Anthropic's clients ask there; else the header anthropic-version tells
+--                 words      string, "anthropic" or "google": whose clients alone ask there; "" where OpenAI's do, and
+--                            Anthropic's, which the header anthropic-version tells
 --                 models     string, a line for each model: its name, owner, moment in Unix seconds and moment in words, all
---                            but the number as JSON, with tabs between
+--                            but the number as JSON, with tabs between; for Google's words its name and a tab
 --
 -- Runs last of the listener's filters: who may not ask has been answered.
+
+local METHODS = '["generateContent","streamGenerateContent","countTokens"]'
 
 local function unescaped(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
@@ -27,9 +30,11 @@ function envoy_on_request(h)
   local name, line = found(models, asked)
   if not name then name, line = found(models, unescaped(asked)) end
   if not name then return end
+  local words, body = context:get("words"), nil
   local owner, created, moment = line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)$")
-  local body
-  if context:get("anthropic") or headers:get("anthropic-version") then
+  if words == "google" then
+    body = '{"name":"models/' .. name:sub(2) .. ',"supportedGenerationMethods":' .. METHODS .. "}"
+  elseif words == "anthropic" or headers:get("anthropic-version") then
     body = '{"id":' .. name .. ',"type":"model","display_name":' .. name .. ',"created_at":' .. moment .. "}"
   else
     body = '{"id":' .. name .. ',"created":' .. created .. ',"object":"model","owned_by":' .. owner .. "}"

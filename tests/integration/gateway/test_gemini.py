@@ -129,6 +129,27 @@ def test_google_client_raises_what_the_provider_said(stage: Stage, client: Any, 
     assert (raised.value.code, raised.value.status, raised.value.message) == (429, "RESOURCE_EXHAUSTED", "slower")
 
 
+def test_google_client_is_told_of_a_model_alone(client: Any) -> None:
+    """LlamaIndex asks for it before it begins."""
+    assert client.models.get(model="gemini-3-flash").name == "models/gemini-3-flash"
+    with pytest.raises(ClientError, match="There is nothing at GET"):
+        client.models.get(model="nothing")
+
+
+def test_a_key_in_a_query_is_not_told_again(stage: Stage) -> None:
+    for answer in (
+        stage.http.get(f"{stage.url}/v1beta/nothing?key=of-mine"),
+        stage.http.get(f"{stage.url}/v1/messages?key=of-mine"),
+        stage.post("/v1beta/models/nothing:generateContent?key=of-mine", {"contents": []}),
+        stage.post("/chat/completions?key=of-mine", {"model": "gpt"}),
+    ):
+        assert answer.status_code in (404, 405)
+        assert "of-mine" not in answer.text
+    assert answer.json()["error"]["message"].startswith(
+        "The model 'gpt' does not exist here, or not at POST /chat/comp"
+    )
+
+
 def test_google_client_is_told_of_an_unknown_model(client: Any) -> None:
     raised: Any
     with pytest.raises(ClientError) as raised:

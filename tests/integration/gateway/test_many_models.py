@@ -85,7 +85,7 @@ def test_a_canary_takes_what_it_asks_for_and_no_more(many: tuple[Stage, str], pa
 def test_what_nobody_serves_is_refused(many: tuple[Stage, str], path: str, model: str) -> None:
     answer = post(many, path, model)
     assert answer.status_code == 404, answer.text
-    assert "does not exist here, or is not served" in answer.text
+    assert "does not exist here, or not at POST" in answer.text
     assert not any(many[0][name].requests for name in ("openai", "second", "anthropic"))
 
 
@@ -105,10 +105,21 @@ def test_each_model_alone_is_told_as_in_the_list(
             assert answer.headers["content-type"] == "application/json"
 
 
+@pytest.mark.parametrize("path", ["/v1beta", "/gemini/v1beta", "/gemini/v1"])
+def test_each_model_alone_is_told_as_in_googles_list(many: tuple[Stage, str], path: str) -> None:
+    stage, root = many
+    base = f"{stage.url}{root}{path}/models"
+    listed = stage.http.get(base).json()["models"]
+    for name in (*NAMES[:2], ODD):
+        for written in (quote(name, safe=""), quote(name, safe="/:")):
+            told = stage.http.get(f"{base}/{written}?key=k").json()
+            assert told == next(each for each in listed if each["name"] == f"models/{name}")
+
+
 @pytest.mark.parametrize("path", ["openai", "openai-1/", "openai-1%0a", "%22", "openai-1%5c", ".*", ""])
 def test_a_model_that_there_is_none_of_is_not_found(many: tuple[Stage, str], path: str) -> None:
     stage, root = many
-    for base in ("/v1/models", "/anthropic/v1/models"):
+    for base in ("/v1/models", "/anthropic/v1/models", "/v1beta/models"):
         answer = stage.http.get(f"{stage.url}{root}{base}/{path}")
         assert answer.status_code == 404, answer.text
         assert "There is nothing at GET" in answer.json()["error"]["message"]

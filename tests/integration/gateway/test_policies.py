@@ -262,6 +262,13 @@ def test_a_model_alone_is_told_however_its_name_is_written(stage: Stage, written
     assert answer.json() in listed
 
 
+@pytest.mark.parametrize("written", [quote(ODD), quote(ODD, safe=""), quote(ODD, safe="/:@")])
+def test_a_model_alone_is_told_to_googles_clients(stage: Stage, written: str) -> None:
+    answer = stage.http.get(f"{stage.url}/v1beta/models/{written}")
+    assert answer.json()["name"] == f"models/{ODD}"
+    assert answer.json() in stage.http.get(f"{stage.url}/v1beta/models").json()["models"]
+
+
 @pytest.mark.parametrize("path", ["/v1/models", "/anthropic/v1/models", "/v1/models/gpt", "/v1beta/models"])
 def test_models_can_be_asked_for_by_head(stage: Stage, path: str) -> None:
     answer, told = stage.http.head(stage.url + path), stage.http.get(stage.url + path)

@@ -392,7 +392,9 @@ def _answers(served: Iterable[KnownRule], place: _Place) -> _Answers:
     listing, root = _common(place.configs, reads=False), place.options.path_root
     models = {
         path: b"".join(_with_common(each, listing) for each in listed)
-        for path, listed in models_listed((known.rule for known in served), root, alone=False).first.items()
+        for path, listed in models_listed(
+            (known.rule for known in served), root, alone=False, scripted=False
+        ).first.items()
     }
     forms = replies.form_routes(root) if place.options.extproc_sockets else []
     named = replies.path_model_routes(root)

@@ -257,7 +257,7 @@ def _own_routes(host: ir.VirtualHost, options: Options, *, ai: bool) -> _Own:
     first += replies.form_routes(options.path_root) if options.extproc_sockets else []
     first += replies.error_routes()
     alone = all(exact_model(match) is not None for rule in host.all_rules for match in rule.matches)
-    listing = models.models_listed(host.all_rules, options.path_root, alone=alone)
+    listing = models.models_listed(host.all_rules, options.path_root, alone=alone, scripted=True)
     awaiting = replies.awaiting_routes(options.path_root)
     return _Own(listing, awaiting, first, replies.last_routes(known_paths(options.path_root)))
 

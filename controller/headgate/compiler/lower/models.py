@@ -1,8 +1,8 @@
 """What clients are told of the models there are: lists in every dialect, and each model alone.
 
-A list is a direct response. So is a model alone, for each dialect: three routes, and with many models they were a fifth
-of what Envoy makes anew when any of them changes. So where nothing else could be got at such a path, one route and a
-script (`model.lua`) answer for all.
+A list is a direct response. So is a model alone, in OpenAI's words and Anthropic's: with many models they were a fifth of
+what Envoy makes anew when any of them changes. So where nothing else could be got at such a path, one route and a script
+(`model.lua`) answer for all; and to Google's clients wherever the listener has that script.
 """
 
 import json
@@ -133,13 +133,16 @@ def _bedrock_list(models: Sequence[Model]) -> str:
     return f'{{"modelSummaries":[{",".join(map(_bedrock_model, models))}]}}'
 
 
+_GOOGLE_ASKS = (
+    (MODELS, (_GET, _GOOGLE)),
+    *((path, (_GET,)) for path in ("/v1beta/models", "/gemini/v1beta/models", "/gemini/v1/models")),
+)
 _OTHER_LISTS = (
-    (("/v1beta/models", "/gemini/v1beta/models", "/gemini/v1/models"), _google_list),
     (("/cohere/v1/models",), _cohere_list),
     (("/foundation-models", "/bedrock/foundation-models"), _bedrock_list),
 )
-"""Lists in the words of Google's, Cohere's and AWS's clients, and where those ask. Of one model alone nothing is told,
-which with many models is most of what lists weigh: so these few stand before what else is got."""
+"""Lists in the words of Cohere's and AWS's clients, and where those ask. Of one model alone nothing is told, which with
+many models is most of what lists weigh: so these few stand before what else is got."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,32 +155,46 @@ class Listing:
     """Tried when nothing else took it."""
 
 
-def models_listed(rules: Iterable[ir.Rule], root: str, *, alone: bool) -> Listing:
-    """`GET /v1/models`, `/v1/models/{id}`, other dialects. `alone` says that nothing else could be got there."""
+def models_listed(rules: Iterable[ir.Rule], root: str, *, alone: bool, scripted: bool) -> Listing:
+    """`GET /v1/models`, `/v1/models/{id}`, other dialects. `alone` says that nothing else could be got there, `scripted`
+    that the listener has the script."""
     models = models_of(rules)
     paths = (path_under(MODELS, root), path_under(ANTHROPIC_MODELS, root))
     found = [_both("", root, _openai_list(models), _anthropic_list(models))]
     if not alone:
         found += [_one_model(model, root) for model in models]
-    google = direct(_NAME, RouteMatch(path=paths[0], headers=[_GET, _GOOGLE]), 200, _google_list(models))
-    first = {paths[0]: [listed([google]), *(own for own, _ in found)], paths[1]: [each for _, each in found]}
+    google = [_to_google(models, path_under(path, root), asking, scripted=scripted) for path, asking in _GOOGLE_ASKS]
+    first = {paths[0]: [google.pop(0), *(own for own, _ in found)], paths[1]: [each for _, each in found]}
     others = [
         direct(_NAME, RouteMatch(path=path_under(path, root), headers=[_GET]), 200, text)
         for paths_of, write in _OTHER_LISTS
         for text in (write(models),)
         for path in paths_of
     ]
-    first["/"] = [listed(others)]
-    last = {path: listed([_by_script(path, root, models)]) for path in paths} if alone and models else {}
+    first["/"] = [*google, listed(others)]
+    last: dict[str, bytes] = {}
+    if alone and models:
+        lines = "".join(map(_line, models))
+        words = {paths[0]: "", paths[1]: "anthropic"}
+        last = {path: listed([_by_script(path, lines, words[path])]) for path in paths}
     return Listing(first=first, last=last)
 
 
-def _by_script(path: str, root: str, models: Sequence[Model]) -> Route:
-    """Each model alone, below a path of lists."""
-    route = refuse(_NAME, 404, NOTHING_THERE, RouteMatch(prefix=f"{path}/", headers=[_GET]))
-    spoken = path == path_under(ANTHROPIC_MODELS, root)
-    config = extraction.told_of_models(f"{path}/", "".join(map(_line, models)), anthropic=spoken)
-    route.typed_per_filter_config[extraction.USAGE_SCRIPT].CopyFrom(config)
+def _to_google(models: Sequence[Model], path: str, asking: Sequence[HeaderMatcher], *, scripted: bool) -> bytes:
+    """The list and each model alone in Google's words."""
+    routes = [direct(_NAME, RouteMatch(path=path, headers=asking), 200, _google_list(models))]
+    if scripted and models:
+        names = "".join(f"{_text(name)}\t\n" for name, _, _ in models)
+        routes.append(_by_script(path, names, "google", asking))
+    return listed(routes)
+
+
+def _by_script(path: str, models: str, words: str, asking: Sequence[HeaderMatcher] = (_GET,)) -> Route:
+    """Each model alone, below a path of lists; `models` and `words` as `model.lua` reads them."""
+    route = refuse(_NAME, 404, NOTHING_THERE, RouteMatch(prefix=f"{path}/", headers=asking))
+    route.typed_per_filter_config[extraction.USAGE_SCRIPT].CopyFrom(
+        extraction.told_of_models(f"{path}/", models, words=words)
+    )
     return route
 
 

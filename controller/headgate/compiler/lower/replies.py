@@ -414,7 +414,7 @@ def error_routes() -> list[Route]:
 
 def refuse_method(name: str, match: RouteMatch, allowed: str) -> Route:
     """405 for every method but the one allowed, which the answer names."""
-    text = f"%REQ(:METHOD)% is not served at %REQ(:PATH)%, only {allowed}."
+    text = f"%REQ(:METHOD)% is not served at %PATH(NQ)%, only {allowed}."
     result = refuse(name, 405, text, match)
     result.response_headers_to_add.append(set_header("allow", allowed))
     return result
@@ -435,7 +435,8 @@ def method_route() -> Route:
     return refuse_method("headgate/method", _not_posted(RouteMatch(prefix="/", headers=[named])), "POST")
 
 
-NOTHING_THERE = "There is nothing at %REQ(:METHOD)% %REQ(:PATH)%."
+NOTHING_THERE = "There is nothing at %REQ(:METHOD)% %PATH(NQ)%."
+"""Without the query, which may have a key."""
 
 
 def last_routes(known_paths: Iterable[str]) -> list[Route]:

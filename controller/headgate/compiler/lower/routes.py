@@ -488,7 +488,7 @@ def answered(text: str, status: int) -> DirectResponseAction:
 
 
 UNKNOWN_MODEL = (
-    "The model '%DYNAMIC_METADATA(headgate:model)%' does not exist here, or is not served at this path. "
+    "The model '%DYNAMIC_METADATA(headgate:model)%' does not exist here, or not at %REQ(:METHOD)% %PATH(NQ)%. "
     "GET /v1/models lists what there is."
 )
 

@@ -446,10 +446,9 @@ def shared_costs(rules: Iterable[ir.Rule]) -> tuple[tuple[str, Any], ...]:
     return ((COSTS, found[0]), (COST_TRAILERS, found[1])) if found is not None else ()
 
 
-def told_of_models(path: str, models: str, *, anthropic: bool) -> Any:
-    """Per-route config that answers for each model below a path, in Anthropic's words alone or as it is asked;
-    `models` as `model.lua` reads it."""
-    context = {"path": path, "models": models, "anthropic": anthropic}
+def told_of_models(path: str, models: str, *, words: str) -> Any:
+    """Per-route config that answers for each model below a path; `models` and `words` as `model.lua` reads them."""
+    context = {"path": path, "models": models, "words": words}
     return packed(LuaPerRoute(name="model", filter_context=struct(context)))
 
 
