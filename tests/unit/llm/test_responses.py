@@ -109,6 +109,39 @@ def test_openais_reasoning_comes_back_to_it(client: DialectName) -> None:
     assert json.loads(request.body)["input"][1] == thought
 
 
+def test_a_thought_without_a_signature_can_be_sent_back() -> None:
+    """Clients that keep the conversation themselves send back only what has encrypted content."""
+    asked: dict[str, Any] = {"model": "deepseek-reasoner", "input": [{"role": "user", "content": "When?"}]}
+    call = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    said = {"role": "assistant", "content": None, "reasoning_content": "A clock.", "tool_calls": [call]}
+    choice = {"index": 0, "finish_reason": "tool_calls", "message": said}
+    told = _answer(RESPONSES, CHAT, asked, {"id": "c1", "choices": [choice]})
+    thought = told["output"][0]
+    assert thought["encrypted_content"]
+    asked["input"] += [*told["output"], {"type": "function_call_output", "call_id": "t1", "output": "noon"}]
+
+    back = bridge(RESPONSES, CHAT).translate_request(json.dumps(asked).encode(), {}).body
+    del thought["encrypted_content"]
+
+    assert back == bridge(RESPONSES, CHAT).translate_request(json.dumps(asked).encode(), {}).body
+    assert json.loads(back)["messages"][1]["tool_calls"]
+
+
+@pytest.mark.parametrize("thought", [{}, {"encrypted_content": "hg1."}])
+def test_an_empty_thought_says_nothing(thought: dict[str, str]) -> None:
+    history: Any = [
+        {"role": "user", "content": "When?"},
+        {"type": "reasoning", "id": "rs_1", "summary": [], **thought},
+        {"role": "user", "content": "Now?"},
+    ]
+    body = json.dumps({"model": "claude-sonnet-4-5", "input": history}).encode()
+
+    request = bridge(RESPONSES, ANTHROPIC).translate_request(body, {})
+
+    said = [block["text"] for turn in json.loads(request.body)["messages"] for block in turn["content"]]
+    assert said == ["When?", "Now?"]
+
+
 def test_an_answer_repeats_what_was_asked() -> None:
     tools = [{"type": "function", "name": "f", "parameters": {"type": "object"}}, {"type": "mcp", "server_label": "m"}]
     asked: dict[str, Any] = {

@@ -1,8 +1,8 @@
 """What clients are told of the models there are: lists in every dialect, and each model alone.
 
-A list is a direct response. So is a model alone, in OpenAI's words and Anthropic's: with many models they were a fifth of
-what Envoy makes anew when any of them changes. So where nothing else could be got at such a path, one route and a script
-(`model.lua`) answer for all; and to Google's clients wherever the listener has that script.
+A list is a direct response. So is a model alone, in OpenAI's words and Anthropic's: with many models they were a fifth
+of what Envoy makes anew when any of them changes. So where nothing else could be got at such a path, one route and a
+script (`model.lua`) answer for all; and to Google's clients wherever the listener has that script.
 """
 
 import json
@@ -156,8 +156,8 @@ class Listing:
 
 
 def models_listed(rules: Iterable[ir.Rule], root: str, *, alone: bool, scripted: bool) -> Listing:
-    """`GET /v1/models`, `/v1/models/{id}`, other dialects. `alone` says that nothing else could be got there, `scripted`
-    that the listener has the script."""
+    """`GET /v1/models`, `/v1/models/{id}`, other dialects. `alone` says that nothing else could be got there,
+    `scripted` that the listener has the script."""
     models = models_of(rules)
     paths = (path_under(MODELS, root), path_under(ANTHROPIC_MODELS, root))
     found = [_both("", root, _openai_list(models), _anthropic_list(models))]

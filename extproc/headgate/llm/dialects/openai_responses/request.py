@@ -388,7 +388,9 @@ def _reasoning_parts(item: wire.Item, raw: Callable[[], msgspec.Raw]) -> Sequenc
         # Without a signature the text is all that others can be given.
         return (ThinkingPart(text),) if text else (OpaquePart(NAME, "reasoning", raw()),)
     signature, redacted = opened
-    return (RedactedThinkingPart(redacted),) if redacted else (ThinkingPart(text, signature),)
+    if redacted:
+        return (RedactedThinkingPart(redacted),)
+    return (ThinkingPart(text, signature),) if text or signature else ()
 
 
 def _content(content: str | list[wire.ContentPart], path: str, role: Role) -> list[Part]:

@@ -346,8 +346,9 @@ def _item(part: Part, head: ResponseHead, place: int) -> bytes | None:
 
 
 def sealed(signature: str) -> str:
-    """A signature as `encrypted_content`; empty where there is none."""
-    return wire.sealed_signature(signature) if signature else ""
+    """A signature as `encrypted_content`, also where there is none: some clients that keep the conversation themselves
+    (Microsoft's Agent Framework) refuse to go on after what has nothing encrypted."""
+    return wire.sealed_signature(signature)
 
 
 def text_part(text: str, citations: Sequence[Citation], logprobs: Sequence[TokenLogprob]) -> Members:
