@@ -48,9 +48,8 @@ _KNOWN: Final = frozenset(
     }
 )
 """What is published and is no cost. What is sold at prices of its own has no field: it is among the costs."""
-
-
-_UNCOUNTED: Final = _KNOWN - frozenset(metadata.USAGE_KEYS) - {metadata.USAGE_SOURCE}
+_NAMES: Final = _KNOWN - frozenset(metadata.USAGE_KEYS) - {metadata.USAGE_SOURCE}
+"""Of those, what says nothing of what was used."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +83,7 @@ class Fetched:
             if len(self._told) > FETCHED_MAX:
                 del self._told[next(iter(self._told))]
             return entry
-        published = {key: value for key, value in entry.published.items() if key in _UNCOUNTED}
+        published = {key: value for key, value in entry.published.items() if key in _NAMES}
         return msgspec.structs.replace(entry, published=published)
 
 
