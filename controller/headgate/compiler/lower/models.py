@@ -73,6 +73,12 @@ def _line(model: Model) -> str:
     return f"{_text(name)}\t{_text(owner)}\t{created}\t{_text(_moment(created))}\n"
 
 
+@lru_cache(maxsize=65_536)
+def _named(model: Model) -> str:
+    """Likewise where the script tells of nothing but names."""
+    return f"{_text(model[0])}\t\n"
+
+
 def _openai_list(models: Sequence[Model]) -> str:
     return f'{{"data":[{",".join(map(_openai_model, models))}],"object":"list"}}'
 
@@ -163,7 +169,9 @@ def models_listed(rules: Iterable[ir.Rule], root: str, *, alone: bool, scripted:
     found = [_both("", root, _openai_list(models), _anthropic_list(models))]
     if not alone:
         found += [_one_model(model, root) for model in models]
-    google = [_to_google(models, path_under(path, root), asking, scripted=scripted) for path, asking in _GOOGLE_ASKS]
+    names = "".join(map(_named, models)) if scripted else ""
+    text = _google_list(models)
+    google = [_to_google(text, names, path_under(path, root), asking) for path, asking in _GOOGLE_ASKS]
     first = {paths[0]: [google.pop(0), *(own for own, _ in found)], paths[1]: [each for _, each in found]}
     others = [
         direct(_NAME, RouteMatch(path=path_under(path, root), headers=[_GET]), 200, text)
@@ -180,11 +188,10 @@ def models_listed(rules: Iterable[ir.Rule], root: str, *, alone: bool, scripted:
     return Listing(first=first, last=last)
 
 
-def _to_google(models: Sequence[Model], path: str, asking: Sequence[HeaderMatcher], *, scripted: bool) -> bytes:
-    """The list and each model alone in Google's words."""
-    routes = [direct(_NAME, RouteMatch(path=path, headers=asking), 200, _google_list(models))]
-    if scripted and models:
-        names = "".join(f"{_text(name)}\t\n" for name, _, _ in models)
+def _to_google(text: str, names: str, path: str, asking: Sequence[HeaderMatcher]) -> bytes:
+    """The list in Google's words and, of these names, each model alone."""
+    routes = [direct(_NAME, RouteMatch(path=path, headers=asking), 200, text)]
+    if names:
         routes.append(_by_script(path, names, "google", asking))
     return listed(routes)
 
