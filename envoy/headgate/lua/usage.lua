@@ -80,6 +80,8 @@ local function text_of(said)
     local word, quoted = unquoted(start)
     starts[index] = { word = word, quoted = quoted }
   end
+  -- where there are deltas, they are all of a stream: its other events say again what they said
+  starts.streamed = starts[1].word == 'delta":' and 1 or #starts
   return starts
 end
 
@@ -363,7 +365,7 @@ local function count(h, state, text)
   local starts = state.chat and state.chat.text or state.context.text
   if not starts then return end
   local at = state.rest and math.max(#text - state.rest + 1, 1) or 1
-  for index = 1, #starts do state.written = state.written + written_behind(starts[index], text, at) end
+  for index = 1, state.streamed and starts.streamed or #starts do state.written = state.written + written_behind(starts[index], text, at) end
   if state.written - state.told >= NEWS_BYTES then estimate(h, state) end
 end
 

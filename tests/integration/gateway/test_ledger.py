@@ -250,6 +250,41 @@ def test_stream_whose_provider_reports_nothing(stage: Stage, ledger: LedgerFile)
     assert row["total_tokens"] == row["input_tokens"] + 100 > 110
 
 
+def test_whole_response_whose_provider_reports_nothing(stage: Stage, ledger: LedgerFile) -> None:
+    before = len(ledger.rows())
+    content: list[dict[str, object]] = [{"type": "output_text", "text": "w" * 400, "annotations": []}]
+    output: list[dict[str, object]] = [{"type": "message", "role": "assistant", "content": content}]
+    answer: dict[str, object] = {
+        "id": "r",
+        "object": "response",
+        "output": output,
+        "text": {"format": {"type": "text"}},
+        "usage": None,
+    }
+    stage["openai"].answer(Raw(body=json.dumps(answer, indent=2).encode()))
+    assert stage.post("/v1/responses", {"model": "gpt", "input": "Hello!"}).status_code == 200
+    row = ledger.wait(before + 1)[-1]
+    assert (row["usage_source"], row["output_tokens"]) == ("estimated", 100)
+
+
+def test_streamed_response_that_is_cut_is_counted_once(stage: Stage, ledger: LedgerFile) -> None:
+    before = len(ledger.rows())
+    part = {"type": "output_text", "text": "w" * 400}
+    item = {"type": "message", "content": [part]}
+    events: list[dict[str, object]] = [
+        {"type": "response.created", "response": {"output": []}},
+        {"type": "response.output_text.delta", "delta": "w" * 400},
+        {"type": "response.output_text.done", "text": "w" * 400},
+        {"type": "response.content_part.done", "part": part},
+        {"type": "response.output_item.done", "item": item},
+    ]
+    body = tuple(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
+    stage["openai"].answer(Raw(body=body, content_type="text/event-stream"))
+    assert stage.post("/v1/responses", {"model": "gpt", "input": "Hello!", "stream": True}).status_code == 200
+    row = ledger.wait(before + 1)[-1]
+    assert (row["usage_source"], row["output_tokens"]) == ("estimated", 100)
+
+
 def test_what_the_gateway_answers_itself(stage: Stage, ledger: LedgerFile) -> None:
     before = len(ledger.rows())
     assert stage.chat("nobody-serves-this").status_code == 404
