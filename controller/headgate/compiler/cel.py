@@ -91,8 +91,10 @@ def lower_cost(expression: str, *, route: str, overrides: Sequence[tuple[str, st
     return _TOKEN.sub(replace, expression).replace(")%", ") %")
 
 
-def prompt_estimate() -> str:
-    """Envoy's CEL for a prompt's tokens before they are served: those counted, else a quarter of the body's bytes."""
+def prompt_estimate(*, counted: bool) -> str:
+    """Envoy's CEL for a prompt's tokens before they are served: those `counted`, else a quarter of the body's bytes."""
+    if not counted:
+        return f"({_PROMPT_BYTES})"
     key = metadata.PROMPT_TOKENS
     return f"({_HAS_PUBLISHED} && '{key}' in {_PUBLISHED} ? uint({_PUBLISHED}['{key}']) : {_PROMPT_BYTES})"
 
@@ -100,22 +102,20 @@ def prompt_estimate() -> str:
 def output_estimate(default: int) -> str:
     """Envoy's CEL for the most tokens that a request may be answered with: what it says itself, else `default`."""
     values = f"metadata.filter_metadata['{metadata.INTERNAL}']"
-    asked = f"{values}['{metadata.INTERNAL_MAX_TOKENS}']"
     known = f"'{metadata.INTERNAL}' in metadata.filter_metadata && '{metadata.INTERNAL_MAX_TOKENS}' in {values}"
-    # A number outside would be an error, and with it the whole limit would be gone.
-    bounded = f"({asked} >= 0.0 && {asked} <= {ESTIMATE_MAX}.0 ? uint({asked}) : {ESTIMATE_MAX}u)"
-    return f"({known} ? {bounded} : {default}u)"
+    return f"({known} ? uint({values}['{metadata.INTERNAL_MAX_TOKENS}']) : {default}u)"
 
 
 ESTIMATE_MAX = 100_000_000
-"""Tokens that a request may say it may be answered with; more, less than none, or no number at all counts as this."""
+"""Tokens that a request may say it may be answered with; more, or less than none, counts as this (`request.lua`)."""
 HITS_MAX = 1_000_000_000
 """Envoy's: it drops a descriptor that is to add more."""
 
 
-def lower_estimate(expression: str, *, route: str, backend: str, model: str, output_default: int) -> str:
-    """Envoy's CEL for what a cost may come to, before a request is served: by `backend`, under its name `model`."""
-    prompt, output = prompt_estimate(), output_estimate(output_default)
+def lower_estimate(expression: str, *, route: str, backend: str, model: str, output_default: int, counted: bool) -> str:
+    """Envoy's CEL for what a cost may come to, before a request is served: by `backend`, under its name `model`.
+    `counted` says whether prompts are."""
+    prompt, output = prompt_estimate(counted=counted), output_estimate(output_default)
     counts = {
         metadata.INPUT_TOKENS: prompt,
         metadata.OUTPUT_TOKENS: output,

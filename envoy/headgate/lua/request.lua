@@ -8,7 +8,7 @@
 --
 -- Of a request to speak, which alone has a voice, it also tells how many characters are to be spoken: that is what many ask money for.
 --
--- filter_context: reserves  true where limits reserve by how long an answer may be
+-- filter_context: length_max  where limits reserve by how long an answer may be: the most that this may be
 --
 -- Loops of bytes are compiled, and cost a tenth of a pattern.
 
@@ -24,7 +24,7 @@ local byte, find, sub = string.byte, string.find, string.sub
 local WANTED = { model = "model", stream = "stream" }
 local WANTED_INSIDE = { stream_options = { include_usage = "include_usage" } }
 local LENGTHS = { "maxOutputTokens", "max_output_tokens", "max_tokens", "max_completion_tokens" }
-local lengths
+local length_max
 
 -- By byte: what stands for itself in a string, what may stand after a backslash, and so on.
 local PLAIN, SPACE, DIGIT, HEX, ESCAPED = {}, {}, {}, {}, {}
@@ -246,8 +246,8 @@ end
 local function is_json(kind)
   kind = kind:lower()
   if kind == "application/json" then return true end
-  local rest = kind:match("^application/json(.*)$") or kind:match("^application/[%l%d.+-]+%+json(.*)$")
-  return rest ~= nil and find(rest, "^%s*;") ~= nil or rest == ""
+  kind = kind:gsub("%s*;.*$", "")
+  return kind == "application/json" or find(kind, "^application/[%l%d.+-]+%+json$") ~= nil
 end
 
 local function refuse(h, why)
@@ -271,10 +271,12 @@ local function publish(h, metadata, found, named)
     if found.stream ~= nil then metadata:set("headgate", "stream", found.stream) end
   end
   if found.include_usage ~= nil then metadata:set("headgate", "include_usage", found.include_usage) end
-  if not lengths then return end
+  if not length_max then return end
   local length
   for _, name in ipairs(LENGTHS) do length = tonumber(found[name]) or length end
-  if length then metadata:set("headgate", "max_tokens", length) end
+  if not length then return end
+  -- a limit whose estimate is no count would not be asked at all: what is none counts as the most
+  metadata:set("headgate", "max_tokens", length >= 0 and length <= length_max and length or length_max)
 end
 
 -- How many characters the member has whose name ends at a place; nil where it is no text.
@@ -292,14 +294,14 @@ end
 
 -- Asked once, since an interpreter runs one filter's script: whether lengths are wanted too.
 local function ask(h)
-  lengths = h:filterContext():get("reserves") == true
-  if not lengths then return end
+  length_max = h:filterContext():get("length_max") or false
+  if not length_max then return end
   for index = 2, #LENGTHS do WANTED[LENGTHS[index]] = LENGTHS[index] end
   WANTED_INSIDE.generationConfig = { maxOutputTokens = LENGTHS[1] }
 end
 
 local function run(h)
-  if lengths == nil then ask(h) end
+  if length_max == nil then ask(h) end
   local headers = h:headers()
   local kind, named = headers:get("content-type"), headers:get("x-ai-eg-model")
   local found, why, text

@@ -195,6 +195,7 @@ def _set_estimate(limit: RateLimit, limit_rule: ir.LimitRule, rule: ir.Rule, bac
         backend=first.name if first else "",
         model=first.model or "" if first else "",
         output_default=limit_rule.reserved_output_tokens,
+        counted=rule.counts_prompts,
     )
     limit.hits_addend.format = cel.formatted(expression)
 

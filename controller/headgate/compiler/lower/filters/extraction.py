@@ -99,7 +99,7 @@ def request_fields(options: Options, *, max_tokens: bool = False) -> HttpFilter:
     """
     message = Lua(default_source_code=script("request", options.lua_directory))
     if max_tokens:
-        overlay.lua_filter_context(message, {"reserves": True})
+        overlay.lua_filter_context(message, {"length_max": cel.ESTIMATE_MAX})
     return http_filter(REQUEST, message)
 
 
