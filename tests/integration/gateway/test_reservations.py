@@ -284,6 +284,7 @@ def test_limits_of_one_request_are_reserved_together(stage: Stage) -> None:
 
 
 def test_an_answer_without_a_maximum_is_reserved_by_the_policys(stage: Stage) -> None:
+    before = let_in_unasked(stage)
     stage["openai"].answer(Answer(usage=FULL, delivery=WHILE_ALL_WAIT))
 
     async def run() -> list[int]:
@@ -293,4 +294,5 @@ def test_an_answer_without_a_maximum_is_reserved_by_the_policys(stage: Stage) ->
             calls = [client.post(url, content=body("both", max_tokens=None), headers=sent) for _ in range(30)]
             return [answer.status_code for answer in await asyncio.gather(*calls)]
 
-    assert asyncio.run(run()).count(200) == BUDGET // ESTIMATE
+    admitted = asyncio.run(run()).count(200)
+    assert _fits(ESTIMATE * admitted, ESTIMATE * (let_in_unasked(stage) - before))
