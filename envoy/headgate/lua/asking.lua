@@ -1,13 +1,13 @@
 -- What is left of upstream.lua where a route and its only backend need no other path, host or header, but streams must end
--- with their usage: asks for it (stream_options.include_usage), and sees to it that a request names one model.
+-- with their usage: asks for it (stream_options.include_usage).
 --
--- The body is JSON by now, or was refused. Takes no filter_context and reads no metadata: both together cost as much as all of
--- this. A body that speaks of no stream is not walked.
+-- The body is JSON that names one model by now, or was refused (request.lua). Takes no filter_context and reads no metadata: both
+-- together cost as much as all of this. A body that speaks of no stream is not walked.
 
 -- As in upstream.lua, so that a request is not refused on one route and served on another.
 local MEMBERS_MAX = 1000
 local USAGE_PATHS = { ["/v1/chat/completions"] = true, ["/v1/completions"] = true }
-local OURS = { model = true, stream = true, stream_options = true }
+local OURS = { stream = true, stream_options = true }
 
 -- The last position up to i that is not JSON white space.
 local function trimmed(s, i)
@@ -98,14 +98,12 @@ local function run(h)
   if not body then return end
   local text = body:getBytes(0, body:length())
   local lower = text:lower()
-  local _, first = lower:find('"model"', 1, true)
-  -- \u006. can spell the letters of "model", \u007. those of "stream"
-  if not ((first and lower:find('"model"', first, true)) or lower:find('"stream"', 1, true)
-    or lower:find("\\u006", 1, true) or lower:find("\\u007", 1, true)) then return end
+  -- \u006. and \u007. can spell its letters
+  if not (lower:find('"stream"', 1, true) or lower:find("\\u006", 1, true) or lower:find("\\u007", 1, true)) then return end
   -- asked for late: of what is no stream nearly no request comes here, and headers cost as much as the rest
   local headers = h:headers()
   local kind, path = headers:get("content-type"), headers:get(":path")
-  if kind and not kind:lower():find("json", 1, true) then return end
+  if kind and not kind:lower():find("^application/.*json") then return end
   local found, close = members(text)
   if not found then return refuse(h, "the request body " .. close) end
   local stream = found.stream and text:sub(found.stream.first, found.stream.last)

@@ -18,6 +18,8 @@
 --                  io.envoy.ai_gateway; the model is added
 -- The filter after this one strips credentials and internal headers, and sets and removes the backend's own headers.
 --
+-- A body is JSON that names one model by now, unless it is a form's, or was refused (request.lua).
+--
 -- Rules: Envoy shares request headers between attempts, so everything here starts from the client's originals: the attempt
 -- that is first to change any keeps them all in dynamic metadata, and every later one restores them. Headers and context
 -- are dead once h:body() has yielded; an error must answer, or the request would pass unmodified.
@@ -31,7 +33,7 @@ local USAGE_PATHS = { ["/v1/chat/completions"] = true, ["/v1/completions"] = tru
 -- What Azure serves below a deployment.
 local DEPLOYED = { ["/chat"] = true, ["/completions"] = true, ["/embeddings"] = true, ["/images"] = true, ["/audio"] = true }
 -- What we read of a body. Some providers take these names in any case, and would see another value than we do.
-local OURS = { model = true, stream = true, stream_options = true }
+local OURS = { stream = true, stream_options = true }
 
 local function json_string(text)
   return '"' .. (text:gsub('[%z\1-\31\\"]', function(c) return string.format("\\u%04x", c:byte()) end)) .. '"'
@@ -149,30 +151,29 @@ local function replacements(changes)
 end
 
 -- Whether the text has the quoted word more often than that.
-local function more_than(count, lower, quoted)
+local function more_than(count, text, quoted)
   local position = 0
   for _ = 0, count do
-    _, position = lower:find(quoted, position + 1, true)
+    _, position = text:find(quoted, position + 1, true)
     if not position then return false end
   end
   return true
 end
 
--- Whether the text may name a model twice, or a stream where we saw none. A second "model" would let the provider serve
--- another model than the one that was authorised and routed; a "stream" that we do not see (of a backend whose streams must
--- end with usage), a stream that nobody pays for.
+-- Whether the text may say "stream" where we saw none: a stream without usage (of a backend whose streams must end with it) is one
+-- that nobody pays for. `stream` is nil where that does not matter.
 local function unusual(text, stream)
+  if not stream then return false end
   local lower = text:lower()
-  -- \u006. can spell the letters of "model"
-  return more_than(1, lower, '"model"') or lower:find("\\u006", 1, true)
-    or (stream ~= nil and more_than(stream.seen and 1 or 0, lower, '"stream"'))
+  -- \u006. and \u007. can spell its letters
+  return more_than(stream.seen and 1 or 0, lower, '"stream"') or lower:find("\\u006", 1, true) or lower:find("\\u007", 1, true)
 end
 
--- The body with another model, without walking it; nil where that takes a walk. The body is JSON that has a model, or it would
--- not be here: so where its name stands in the text but once, there is the member.
+-- The body with another model, without walking it; nil where that takes a walk. The body has a model, or it would not be here: so
+-- where its name stands in the text but once, there is the member.
 local function with_model(text, changes)
   if not changes.model or changes.include_usage or #changes.set > 0 or #changes.remove > 0 then return nil end
-  if unusual(text, changes.stream) then return nil end
+  if unusual(text, changes.stream) or more_than(1, text, '"model"') then return nil end
   local _, last = text:find('"model"', 1, true)
   local first = last and text:match('^%s*:%s*()"', last + 1)
   local finish = first and text:find('["\\]', first + 1)
@@ -348,8 +349,8 @@ local function run(h)
     sent_path, missing = provider_path(backend, path, bare, backend.model or (seen and seen.model))
     if not sent_path then return refuse(h, missing) end
   end
-  local kind = headers:get("content-type") or "json"
-  local json = not translated and kind:lower():find("json", 1, true) ~= nil
+  local kind = headers:get("content-type") or "application/json"
+  local json = not translated and kind:lower():find("^application/.*json") ~= nil
   local stream = nil
   if backend.include_usage and not translated and streams_usage(bare) then
     stream = { seen = seen.stream ~= nil, value = seen.stream or false }
@@ -364,7 +365,7 @@ local function run(h)
   end
   if kept or root or sent_path ~= path then headers:replace(":path", sent_path) end
   if backend.host then headers:replace("host", backend.host) end
-  local body = json and h:body()
+  local body = json and (rewrites or stream) and h:body()
   if not body then return end
   local text = body:getBytes(0, body:length())
   if not rewrites then return guard(h, text, stream) end

@@ -35,6 +35,9 @@ BAD = [
     ("model in capitals", b'{"model":"GPT","messages":[]}', 404, "GPT"),
     ("two models", b'{"model":"%s","model":"gpt","messages":[]}', 400, "model"),
     ("two models, the other first", b'{"model":"mystery","messages":[],"model":"%s"}', 400, "model"),
+    ("two models, one in capitals", b'{"model":"%s","messages":[],"MODEL":"gpt"}', 400, "'MODEL'"),
+    ("two models, one escaped", b'{"model":"%s","messages":[],"mod\\u0065l":"gpt"}', 400, "escaped"),
+    ("two models, streamed", b'{"model":"%s","stream":true,"messages":[],"model":"gpt"}', 400, "model"),
 ]
 
 

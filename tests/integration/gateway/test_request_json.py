@@ -5,10 +5,12 @@ Most ask for a model that there is none of: a body that is read is answered 404,
 
 import json
 import random
+import re
 from collections.abc import Iterator
 
 import msgspec
 import pytest
+from headgate.compiler.lower.filters.extraction import JSON_TYPES
 from support.stage import Stage
 
 pytestmark = pytest.mark.envoy
@@ -150,6 +152,27 @@ def _mutations(count: int) -> Iterator[bytes]:
 def test_bodies_with_damage_are_judged_as_a_parser_judges_them(stage: Stage) -> None:
     for body in _mutations(1500):
         assert _refused(stage, body) != _is_json(body), body
+
+
+def _types() -> Iterator[str]:
+    """What a client may call its body, some of it JSON; the same in each run."""
+    chance = random.Random(11)
+    ends = ("", ";", " ; charset=utf-8", ";json", " json", "x", "-seq", "+json", "/json", ",")
+    for _ in range(120):
+        kind = chance.choice(("application/",) * 5 + ("text/", "application", "x-application/"))
+        kind += chance.choice(("", "", "", "vnd.api+", "a.b-1+", "+", "_+", "x-")) + "json" + chance.choice(ends)
+        yield chance.choice((kind, kind, kind.upper(), kind.title()))
+
+
+def test_the_script_and_the_routes_know_the_same_types(stage: Stage) -> None:
+    """The script reads what it takes for JSON, and a route tells what it takes for something else."""
+    found: set[bool] = set()
+    for kind in _types():
+        known = re.fullmatch(JSON_TYPES, kind) is not None
+        answer = stage.post(CHAT, content=_body(b"1"), content_type=kind)
+        assert answer.status_code == (404 if known else 415), (kind, answer.text)
+        found.add(known)
+    assert found == {True, False}
 
 
 def test_a_member_is_read_wherever_it_stands_and_however_it_is_written(stage: Stage) -> None:
