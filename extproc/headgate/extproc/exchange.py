@@ -72,4 +72,4 @@ class Exchange:
         if type(actions[-1]) is CountPrompt:
             self.pending_count = actions[-1]
             actions = actions[:-1]
-        return [encode(action) for action in actions]
+        return tuple(map(encode, actions))

@@ -379,7 +379,7 @@ class UpstreamSession:
             self._response_bytes += len(event.body)
             if self._response_bytes > self._facts.body_bytes_max:
                 raise UpstreamError(f"the provider's answer is larger than {self._facts.body_bytes_max} bytes")
-        body = translation.feed(self._decoder.feed(event.body))
+        body = translation.feed(self._decoder.feed(event.body)) if event.body else b""
         ended = event.end_of_stream or self._whole_response()
         if not ended:
             return self._response_chunk(translation, body)

@@ -43,4 +43,7 @@ NO_MARKS: Final = Marks()
 
 def marks_of(response: ChatResponse) -> Marks:
     """Of an answer that came whole."""
-    return Marks(response.id, (response.finish_reason, *(each.finish_reason for each in response.alternatives)))
+    reasons = (response.finish_reason,)
+    if response.alternatives:
+        reasons += tuple([each.finish_reason for each in response.alternatives])
+    return Marks(response.id, reasons)

@@ -160,7 +160,8 @@ class Connection:
             data = self._input + data
         events: list[Event] = []
         position, size, consumed = 0, len(data), 0
-        while size - position >= _HEADER_BYTES:
+        last = size - _HEADER_BYTES
+        while position <= last:
             sized, flags, stream_id = _unpack_header(data, position)
             if sized >= _TOO_LARGE:
                 raise self._failure(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {sized >> 8} bytes")

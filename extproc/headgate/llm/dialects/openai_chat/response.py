@@ -305,11 +305,11 @@ def _thinking_parts(message: wire.Answer) -> list[Part]:
 def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
     """The client's whole answer."""
     created = context.created if response.created is None else response.created
-    first = Alternative(parts=response.parts, finish_reason=response.finish_reason, logprobs=response.logprobs)
-    answers = (first, *response.alternatives)
     made = _Made(response.id, created, context.stand_ins)
-    choices = [_choice(answer, place, made) for place, answer in enumerate(answers)]
-    google = response.extras.get(DialectName.GEMINI, {})
+    choices = [_choice(response, 0, made)]
+    if response.alternatives:
+        choices += [_choice(answer, place, made) for place, answer in enumerate(response.alternatives, 1)]
+    google = response.extras.get(DialectName.GEMINI, {}) if response.extras else {}
     for name, raw in google.items():
         if name in _GOOGLE_MEMBERS:
             choices[0]["message"][_GOOGLE_MEMBERS[name]] = raw
@@ -339,7 +339,7 @@ class _Made(NamedTuple):
     stand_ins: StandIns
 
 
-def _choice(answer: Alternative, place: int, made: _Made) -> dict[str, Any]:
+def _choice(answer: ChatResponse | Alternative, place: int, made: _Made) -> dict[str, Any]:
     return {
         "finish_reason": FINISH_WORDS[answer.finish_reason],
         "index": place,
