@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from headgate.compiler.cel import ESTIMATE_MAX
 from headgate.compiler.compile import Compiled, compile_world
 from headgate.compiler.lanes import TRANSLATED
 from headgate.compiler.lower import upstream
@@ -83,7 +84,9 @@ def test_an_estimate_always_ends_in_a_number() -> None:
     estimates = [entry["hits_addend"] for entry in moments if not entry.get("apply_on_stream_done")]
     formats = [estimate["format"] for estimate in estimates if "number" not in estimate]
     assert formats
-    assert all(">= 0.0 &&" in estimate and "100000000u" in estimate for estimate in formats)
+    assert all("'max_tokens' in" in estimate and "u)" in estimate for estimate in formats)
+    contexts = [entry["filter_context"] for entry in everything("limits") if "default_source_code" in entry]
+    assert [context for context in contexts if context.get("length_max") == ESTIMATE_MAX]
 
 
 def test_identity_for_limits_comes_from_metadata() -> None:
