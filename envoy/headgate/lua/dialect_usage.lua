@@ -213,7 +213,7 @@ function envoy_on_response(h)
       held, found = read(h, held .. text)
       reported = reported or found
       if #held > HELD_BYTES_MAX then held = "" end
-      if not reported and written - told >= NEWS_BYTES then
+      if not reported and written - told >= (chats and told == 0 and 1 or NEWS_BYTES) then
         estimate(h, written, bytes)
         told = written
       end

@@ -49,7 +49,7 @@ local COUNT_MAX = 2147483647
 local BYTES_PER_TOKEN = 4
 -- No longer is what says that an answer was made in the background, but for spaces.
 local BACKGROUND, BACKGROUND_BYTES = '"background"%s*:%s*true', 24
--- So much is written before an estimate is published again.
+-- So much is written before an estimate is published again; the first words of a stream are, as its client may leave.
 local NEWS_BYTES = 256
 -- No word that begins or ends a stream is longer.
 local EDGE_BYTES = 24
@@ -284,6 +284,7 @@ local function publish(h, state, object)
     counts.output_tokens = math.max(counts.output_tokens, state.reported)
     known.output_tokens, known.total_tokens, state.estimated, first = nil, nil, nil, true
   end
+  if state.guessed and counts.input_tokens then known.input_tokens, state.guessed = nil, nil end
   if first then
     -- What the processor has counted of an answer that broke off is more than its client is told.
     local published = state.context.processed and metadata:get(NAMESPACE) or {}
@@ -324,7 +325,10 @@ local function estimate(h, state)
     state.reported, state.estimated = known.output_tokens or 0, true
     -- counted before admission, where the route asks for it
     local prompt = state.prompt or prompt_of(state.began)
-    if prompt and not known.input_tokens then set(metadata, state, "input_tokens", prompt) end
+    if prompt and not known.input_tokens then
+      state.guessed = true
+      set(metadata, state, "input_tokens", prompt)
+    end
     state.source = "estimated"
     metadata:set(NAMESPACE, "usage_source", "estimated")
   end
@@ -366,7 +370,8 @@ local function count(h, state, text)
   if not starts then return end
   local at = state.rest and math.max(#text - state.rest + 1, 1) or 1
   for index = 1, state.streamed and starts.streamed or #starts do state.written = state.written + written_behind(starts[index], text, at) end
-  if state.written - state.told >= NEWS_BYTES then estimate(h, state) end
+  local news = state.streamed and state.told == 0 and 1 or NEWS_BYTES
+  if state.written - state.told >= news then estimate(h, state) end
 end
 
 -- Looks in a piece of a stream for its end, and first for what it is a stream of.

@@ -90,7 +90,7 @@ class StreamTranslation:
         self._bytes_max = bytes_max
         self._held: Held | None = None
         self._prompt = request.prompt_tokens
-        self._news_bytes = _NEWS_BYTES
+        self._news_bytes = 1
         self.reported: Usage = NO_USAGE
         """What the provider said, and the client is told."""
         self._written = Written(counter_of(request.request_model))
@@ -219,7 +219,7 @@ class StreamTranslation:
             parts.append(feed(event))
         if reports:
             self._written.clear()
-            self._news_bytes = _NEWS_BYTES
+            self._news_bytes = 1
             self.usage, self.estimated = self.reported, False
         elif self._written.bytes >= self._news_bytes:
             self._estimate(over=False)

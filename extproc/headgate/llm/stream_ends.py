@@ -45,7 +45,7 @@ HELD_BYTES_MAX: Final = 65_536
 
 
 NEWS_TOKENS: Final = 64
-"""So much is written before an estimate is made again: it is published for clients that leave early."""
+"""So much is written before an estimate is made again, after that of the first words: it is published for clients that leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +148,12 @@ class Overheard:
 
     def counted(self, reported: Usage, before: Usage, prompt: int, *, over: bool) -> tuple[Usage, bool]:
         """The usage, and whether some of it is estimated. `before` is what was told last: of small news nothing is told
-        until it is `over`."""
+        until it is `over`, but of the first."""
         if not self._written.bytes:
             return reported, False
         told = (before.output or 0) - (reported.output or 0)
-        if not over and self._written.tokens(over=False) - told < NEWS_TOKENS:
-            estimated = told > 0
-            return (before if estimated else reported), estimated
+        if not over and 0 < told and self._written.tokens(over=False) - told < NEWS_TOKENS:
+            return before, True
         return completed(reported, prompt, self._written.tokens(over=over)), True
 
     def _give_up(self) -> None:

@@ -17,6 +17,7 @@ USED = Usage(input=100, output=20)
 DELAY_SECONDS = 0.12
 SLOW = Delivery(delay_seconds=DELAY_SECONDS, pause_seconds=0.01)
 LEFT = Delivery(hang_after_bytes=100)
+LEFT_AFTER_A_WORD = Answer(text="first " * 40, pieces=20, delivery=Delivery(hang_after_bytes=1_500))
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
 
 
@@ -28,8 +29,8 @@ class Asked:
     route: str = "native"
     path: str = "/v1/chat/completions"
     stream: bool = False
-    leaves: bool = False
-    """The client goes when the answer has begun."""
+    leaves: bytes = b""
+    """The client goes when it has this of the answer."""
     answers: Mapping[str, Answer | Failure] = field(default_factory=dict[str, Answer | Failure])
     backend: str
     ref: str = "0/ref/0"
@@ -65,10 +66,28 @@ CASES = {
     "left": Asked(
         model="gpt",
         stream=True,
-        leaves=True,
+        leaves=b"{",
         answers={"openai": Answer(delivery=LEFT)},
         backend="openai",
         source="none",
+    ),
+    "left after a word": Asked(
+        model="gpt",
+        stream=True,
+        leaves=b"first",
+        answers={"openai": LEFT_AFTER_A_WORD},
+        backend="openai",
+        source="estimated",
+    ),
+    "left after a word, translated": Asked(
+        model="claude",
+        stream=True,
+        leaves=b"first",
+        answers={"anthropic": LEFT_AFTER_A_WORD},
+        backend="anthropic",
+        ref="1/ref/0",
+        lane="extproc",
+        source="estimated",
     ),
     "refused": Asked(model="gpt", answers={"openai": Failure(400)}, backend="openai", source="none"),
     "the next backend": Asked(
@@ -109,8 +128,10 @@ def _ask(stage: Stage, name: str, asked: Asked) -> str:
     path = f"{asked.path}?case={name.replace(' ', '-')}"
     body = {"model": asked.model, "messages": MESSAGES, "max_tokens": 9, "stream": asked.stream}
     with stage.http.stream("POST", stage.url + path, json=body, headers={"anthropic-version": "2023-06-01"}) as answer:
-        for _ in answer.iter_raw():
-            if asked.leaves:
+        seen = b""
+        for piece in answer.iter_raw():
+            seen += piece
+            if asked.leaves and asked.leaves in seen:
                 break
     return path
 
@@ -168,6 +189,15 @@ def test_it_says_how_fast_a_stream_was(published: Mapping[str, Mapping[str, Any]
 def test_a_stream_that_its_client_left_was_timed(published: Mapping[str, Mapping[str, Any]]) -> None:
     assert published["left"]["token_latency_ttft"] >= 0
     assert "token_latency_itl" not in published["left"]
+
+
+@pytest.mark.parametrize("name", ["left after a word", "left after a word, translated"])
+def test_what_a_client_left_at_once_is_counted(published: Mapping[str, Mapping[str, Any]], name: str) -> None:
+    """Else whoever hangs up early asks for nothing."""
+    said = published[name]
+    assert said["input_tokens"] > 0
+    assert said["output_tokens"] > 0
+    assert said["total_tokens"] == said["input_tokens"] + said["output_tokens"]
 
 
 @pytest.mark.parametrize("name", ["whole", "whole, translated", "refused"])
@@ -246,3 +276,20 @@ def test_a_line_says_the_same_however_it_is_written(
     written = stage.access_log_path.read_text().splitlines()
     by_text = [json.loads(line)["path"] for line in written if line.startswith('{"time"')]
     assert {path for path in by_text if path in paths} == {path + asked for path in as_text}
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("model", ["gpt", "claude"])
+def test_what_a_provider_counts_replaces_what_was_estimated(stage: Stage, model: str, streamed: bool) -> None:
+    """Also of a prompt whose bytes are many more than its tokens, such as an image, and of an answer in many pieces."""
+    path = f"/v1/chat/completions?long-{model}-{streamed}"
+    for provider in ("openai", "anthropic"):
+        stage[provider].answer(Answer(usage=USED, text="word " * 40_000, pieces=20, delivery=SLOW))
+    messages = [{"role": "user", "content": "Hello! " * 1_000}]
+    asked_for = {"stream": True, "stream_options": {"include_usage": True}} if streamed else {}
+    body = {"model": model, "messages": messages, **asked_for}
+    assert stage.http.post(stage.url + path, json=body).status_code == 200
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    said = entry["metadata"]
+    assert (said["input_tokens"], said["output_tokens"], said["total_tokens"]) == (100, 20, 120)
+    assert said["usage_source"] == "reported"
