@@ -75,6 +75,7 @@ CALLS = (ToolUse("weather", '{"city":"Bern"}', "call_1"), ToolUse("weather", '{"
 CALLED = (("weather", {"city": "Bern"}), ("weather", {"city": "Genève"}))
 USED = Used(input=100, output=20, cached=60)
 COSTS = {"input": "InputToken", "output": "OutputToken", "cached": "CachedInputToken"}
+PAID = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5, "usage_source": "reported"}
 THINKER = Back("openai", "OpenAI", "gpt-5.6-sol", vendor="OpenAI")
 """A backend that speaks chat and responses, and a model of it that reasons with tools in responses alone."""
 BUDGETED = ("converse", "gemini", "cohere")
@@ -267,6 +268,22 @@ def test_a_provider_that_is_busy(stage: Stage, clients: Mapping[str, Front], fro
     stage[BACKS[back].provider].answer(Failure(429, "slow down"))
     with pytest.raises(clients[front].limited, match="slow down"):
         clients[front].ask(back)
+
+
+@cells
+def test_what_the_provider_counts_is_what_is_paid(stage: Stage, front: str, back: str) -> None:
+    """However much has passed before it said so: less than was estimated until then."""
+    text = "It is sunny and has been for days. " * 1_000
+    stage[BACKS[back].provider].answer(Answer(text=text, pieces=40, usage=Used(input=3, output=2)))
+    client = CLIENTS[DialectName(front)]
+    path = (client.stream_path or client.path).replace("asked", back)
+    path += f"{'&' if '?' in path else '?'}paid={front}-{back}"
+    body = client.streamed.replace(b"asked", back.encode())
+    assert stage.post(path, content=body, anthropic_version="2023-06-01").status_code == 200
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    said = entry["metadata"]
+    assert {name: said.get(name) for name in PAID} == PAID
+    assert (said["input"], said["output"]) == (3, 2)
 
 
 @cells
