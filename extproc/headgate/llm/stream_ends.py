@@ -45,7 +45,7 @@ HELD_BYTES_MAX: Final = 65_536
 
 
 NEWS_TOKENS: Final = 64
-"""So much is written before an estimate is made again, after that of the first words: it is published for clients that leave."""
+"""So much is written, after the first words, before an estimate is made again: it is published for clients that leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class Overheard:
         if not self._written.bytes:
             return reported, False
         told = (before.output or 0) - (reported.output or 0)
-        if not over and 0 < told and self._written.tokens(over=False) - told < NEWS_TOKENS:
+        if not over and told > 0 and self._written.tokens(over=False) - told < NEWS_TOKENS:
             return before, True
         return completed(reported, prompt, self._written.tokens(over=over)), True
 
