@@ -45,7 +45,7 @@ HELD_BYTES_MAX: Final = 65_536
 
 
 NEWS_TOKENS: Final = 64
-"""So much is written, after the first words, before an estimate is made again: it is published for clients that leave."""
+"""So much is written, after the first words, before an estimate is made again: it is published for who leaves early."""
 
 
 @dataclass(frozen=True, slots=True)
