@@ -152,7 +152,7 @@ spec:
 
 def _rule(backend: str, models: str) -> str:
     matches = f"matches: [{{headers: [{{name: x-ai-eg-model, type: RegularExpression, value: '{models}'}}]}}]\n    "
-    return f"  - {matches if models else ''}backendRefs: [{{name: {backend}}}]\n"
+    return f"  - {matches if models else ''}backendRefs: [{{name: {backend}}}]\n    timeouts: {{request: 30m}}\n"
 
 
 def _demo_backends(socket: Path) -> str:

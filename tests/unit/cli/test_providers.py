@@ -75,3 +75,12 @@ def test_a_base_url_with_a_path_is_kept() -> None:
     assert "prefix: 'claude/v1'" in text
     text = providers.manifests(found("OPENAI_API_KEY", OPENAI_BASE_URL="https://x.test/api/v3"), port=1)
     assert "prefix: 'api/v3'" in text
+
+
+def test_agents_may_take_their_time(tmp_path: Path) -> None:
+    """A minute, which rules give by default, cuts the streams of models that think."""
+    (tmp_path / "gateway.yaml").write_text(providers.manifests(found(*KEYS), port=8080))
+    routes = load([tmp_path], environment=KEYS).world.ai_gateway_routes.values()
+    timeouts = [rule.timeouts for route in routes for rule in route.spec.rules]
+    assert timeouts
+    assert all(each is not None and each.request == "30m" for each in timeouts)
