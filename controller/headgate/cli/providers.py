@@ -112,7 +112,7 @@ def manifests(found: Found, *, port: int, demo_socket: Path = Path()) -> str:
         return "---\n".join(documents)
     alone = len(found.used) == 1
     rules = [_rule(provider.name, "" if alone else provider.models) for provider, _ in found.used]
-    documents += [_backend(provider, url) for provider, url in found.used]
+    documents += [_PATIENCE, *(_backend(provider, url) for provider, url in found.used)]
     return "---\n".join([*documents, _route("".join(rules))])
 
 
@@ -130,6 +130,16 @@ spec:
   listeners:
   - {{name: http, protocol: HTTP, port: {port}}}
 """
+
+_PATIENCE: Final = """\
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: ClientTrafficPolicy
+metadata: {name: headgate}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: headgate}]
+  timeout: {http: {streamIdleTimeout: 30m}}
+"""
+"""Models that think may be silent for longer than the five minutes that a listener waits by default."""
 
 _DEMO_RULES: Final = """\
   - matches: [{headers: [{name: x-ai-eg-model, value: demo}]}, {headers: [{name: x-ai-eg-model, value: demo-mini}]}]

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from headgate.cli.start_error import StartError
 from headgate.compiler.compile import compile_world
 from headgate.compiler.options import Options
 from headgate.controller.sources.files import load
+from headgate.pb import overlay
 
 KEYS = {
     "OPENAI_API_KEY": "sk-o",
@@ -78,9 +80,12 @@ def test_a_base_url_with_a_path_is_kept() -> None:
 
 
 def test_agents_may_take_their_time(tmp_path: Path) -> None:
-    """A minute, which rules give by default, cuts the streams of models that think."""
+    """A minute, which rules give by default, cuts the streams of models that think; five silent ones end requests."""
     (tmp_path / "gateway.yaml").write_text(providers.manifests(found(*KEYS), port=8080))
-    routes = load([tmp_path], environment=KEYS).world.ai_gateway_routes.values()
-    timeouts = [rule.timeouts for route in routes for rule in route.spec.rules]
+    world = load([tmp_path], environment=KEYS).world
+    timeouts = [rule.timeouts for route in world.ai_gateway_routes.values() for rule in route.spec.rules]
     assert timeouts
     assert all(each is not None and each.request == "30m" for each in timeouts)
+    compiled = compile_world(world, Options(extproc_sockets=("/x.sock",)))
+    (listener,) = compiled.resources["type.googleapis.com/envoy.config.listener.v3.Listener"].values()
+    assert '"stream_idle_timeout": "1800s"' in json.dumps(overlay.to_dict(listener))
