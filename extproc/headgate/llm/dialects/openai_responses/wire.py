@@ -390,8 +390,9 @@ def unsealed(encrypted: str) -> tuple[str, str] | None:
 
 
 def signature_of(item_id: str | None, encrypted: str | None) -> str:
-    """OpenAI's encrypted reasoning as a signature. It is bound to its item's id, so that must come back as well."""
-    return f"{item_id or ''}:{encrypted}" if encrypted else ""
+    """OpenAI's encrypted reasoning as a signature. It is bound to its item's id, so that must come back as well.
+    Nothing, sealed by a gateway behind this one, is none."""
+    return f"{item_id or ''}:{encrypted}" if encrypted and encrypted != _SIGNED else ""
 
 
 def reasoning_of(signature: str) -> tuple[str, str] | None:
