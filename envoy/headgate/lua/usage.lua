@@ -520,8 +520,8 @@ local function name(h, state, text)
   state.called = state.called or holds(text, names.called)
   local read, reasons = reasons_in(state, names, text), state.reasons
   if names.done then
-    state.done = state.done or find(text, names.done[state.streamed and 1 or 2], 1, true) ~= nil
-    if state.done and not reasons[1] then reasons = { state.called and "tool_call" or "stop" } end
+    state.whole = state.whole or find(text, names.done[state.streamed and 1 or 2], 1, true) ~= nil
+    if state.whole and not reasons[1] then reasons = { state.called and "tool_call" or "stop" } end
   end
   local ended = reasons[1] and table.concat(reasons, '","')
   if ended ~= state.ended then metadata:set(NAMESPACE, "finish_reasons", reasons) end

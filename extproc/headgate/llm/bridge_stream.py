@@ -219,7 +219,7 @@ class StreamTranslation:
             parts.append(feed(event))
         if reports:
             self._written.clear()
-            self._news_bytes = 1
+            self._news_bytes = 1  # the first words are told at once
             self.usage, self.estimated = self.reported, False
         elif self._written.bytes >= self._news_bytes:
             self._estimate(over=False)

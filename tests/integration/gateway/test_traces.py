@@ -281,6 +281,24 @@ def test_what_a_relayed_chat_calls_itself(
     assert (request["gen_ai.response.id"], request["gen_ai.response.finish_reasons"]) == (called, [ended])
 
 
+@pytest.mark.parametrize("front", [front for front in NATIVE if front != "converse"])
+def test_a_relayed_chat_that_was_cut_says_no_reason(stage: Stage, receiver: OtlpReceiver, front: str) -> None:
+    model, provider, _ = NATIVE[front]
+    path, body, _ = FRONTS[front]
+    if "{}" in path:
+        path = next(path.replace(way, streamed) for way, streamed in STREAMED.items() if way in path)
+    else:
+        body = {"model": model, "stream": True, **body}
+    asked = Asked()
+    cut = Delivery(end_after_bytes=3_000)
+    stage[provider].answer(Answer(text="word " * 4_000, pieces=400, delivery=cut))
+    answer = stage.post(path.format(model), body, traceparent=asked.traceparent, anthropic_version="2023-06-01")
+    assert answer.status_code == 200, answer.text
+    request = the_request(list(receiver.trace(asked.trace, 2)), asked)
+    assert request["headgate.lane"] == "native"
+    assert "gen_ai.response.finish_reasons" not in request.attributes
+
+
 def test_keys_in_paths_are_not_told(stage: Stage, receiver: OtlpReceiver) -> None:
     asked = Asked()
     chat(stage, asked, "gpt", path="/v1/chat/completions?key=sk-in-the-path")
