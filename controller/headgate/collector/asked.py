@@ -13,9 +13,22 @@ class Asked(NamedTuple):
     operation: str = ""
     streams: bool = False
     """The path itself says that the answer is a stream."""
+    prompts: bool = False
+    """Who is asked reads a prompt, and has it paid."""
 
 
 _NOTHING = Asked()
+_PROMPTED = frozenset(
+    {
+        Operation.CHAT,
+        Operation.GENERATE_CONTENT,
+        Operation.MESSAGES,
+        Operation.RESPONSES,
+        Operation.COMPLETION,
+        Operation.EMBEDDINGS,
+        Operation.RERANK,
+    }
+)
 
 
 @lru_cache(maxsize=4096)
@@ -24,4 +37,5 @@ def asked_of(path: str) -> Asked:
     endpoint = lookup(path)
     if endpoint is None or endpoint.operation is Operation.MODELS:
         return _NOTHING
-    return Asked(str(endpoint.operation), endpoint.stream is StreamRule.ALWAYS)
+    operation = endpoint.operation
+    return Asked(str(operation), endpoint.stream is StreamRule.ALWAYS, operation in _PROMPTED)

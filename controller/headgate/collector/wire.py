@@ -63,6 +63,7 @@ def _entry(entry: HTTPAccessLogEntry, root: str) -> Entry:
         path=path,
         operation=asked.operation,
         streams=asked.streams,
+        prompts=asked.prompts,
         status=response.response_code.value,
         details=response.response_code_details,
         flags=_flags(common.response_flags) if common.HasField("response_flags") else (),

@@ -43,7 +43,13 @@ _ESTIMATED = (
 )
 
 
-_PROMPT_BYTES = "uint(request.size) / 4u + 1u"
+_INTERNAL = f"metadata.filter_metadata['{metadata.INTERNAL}']"
+_HAS_INTERNAL = f"'{metadata.INTERNAL}' in metadata.filter_metadata"
+_FILES = (
+    f"({_HAS_INTERNAL} && '{metadata.INTERNAL_FILES}' in {_INTERNAL}"
+    f" ? uint({_INTERNAL}['{metadata.INTERNAL_FILES}']) : 0u)"
+)
+_PROMPT_BYTES = f"(uint(request.size) - {_FILES}) / 4u + 1u"
 """A body without content-length has been buffered by then; no other size is known than what has been received."""
 
 
@@ -66,7 +72,7 @@ def quoted(text: str) -> str:
 
 
 def _model_expression(overrides: Sequence[tuple[str, str]]) -> str:
-    expression = f"metadata.filter_metadata['{metadata.INTERNAL}'].{metadata.INTERNAL_MODEL}"
+    expression = f"{_INTERNAL}.{metadata.INTERNAL_MODEL}"
     for cluster, model in reversed(overrides):
         expression = f"(xds.cluster_name == {quoted(cluster)} ? {quoted(model)} : {expression})"
     return expression
@@ -101,9 +107,8 @@ def prompt_estimate(*, counted: bool) -> str:
 
 def output_estimate(default: int) -> str:
     """Envoy's CEL for the most tokens that a request may be answered with: what it says itself, else `default`."""
-    values = f"metadata.filter_metadata['{metadata.INTERNAL}']"
-    known = f"'{metadata.INTERNAL}' in metadata.filter_metadata && '{metadata.INTERNAL_MAX_TOKENS}' in {values}"
-    return f"({known} ? uint({values}['{metadata.INTERNAL_MAX_TOKENS}']) : {default}u)"
+    known = f"{_HAS_INTERNAL} && '{metadata.INTERNAL_MAX_TOKENS}' in {_INTERNAL}"
+    return f"({known} ? uint({_INTERNAL}['{metadata.INTERNAL_MAX_TOKENS}']) : {default}u)"
 
 
 ESTIMATE_MAX = 100_000_000

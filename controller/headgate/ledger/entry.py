@@ -29,6 +29,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What it asks for, where telemetry has a name for that."""
     streams: bool = False
     """It says that the answer is a stream."""
+    prompts: bool = False
+    """It brings a prompt that its provider asks money for, whatever it answers."""
     status: int = 0
     details: str = ""
     flags: tuple[str, ...] = ()

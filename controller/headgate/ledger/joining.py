@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from headgate.contract import metadata
 from headgate.ledger.entry import Entry, Value
-from headgate.ledger.errors import error_kind
+from headgate.ledger.errors import ErrorKind, error_kind
 from headgate.ledger.prices import NO_PRICES, PriceTable
 from headgate.ledger.record import NO_TOKENS, Attempt, Labels, Lane, Tokens, UsageRecord, UsageSource
 
@@ -189,10 +189,28 @@ def _count(values: Mapping[str, Value], key: str) -> int | None:
     return int(value) if isinstance(value, float) else None
 
 
-def _tokens(entry: Entry) -> Tokens:
+def _prompt(entry: Entry) -> int:
+    """What the request's body comes to but for its files: as reservations and charges have it."""
+    files = _count(entry.internal, metadata.INTERNAL_FILES) or 0
+    return max(entry.request_bytes - files, 0) // 4 + 1
+
+
+def _left_waiting(entry: Entry) -> bool:
+    """Whether a client that left before a word came back left a provider that had its prompt, and bills it."""
+    return entry.prompts and bool(entry.upstream) and entry.request_bytes > 0 and entry.status < 400
+
+
+def _used(entry: Entry, error: str) -> tuple[Tokens, UsageSource]:
+    """What was counted, and by whom."""
     published = entry.published
+    estimated = published.get(metadata.USAGE_SOURCE) == UsageSource.ESTIMATED
     if metadata.INPUT_TOKENS not in published and metadata.OUTPUT_TOKENS not in published:
-        return NO_TOKENS
+        if error == ErrorKind.CLIENT_GONE and _left_waiting(entry):
+            prompt = _count(published, metadata.PROMPT_TOKENS) or _prompt(entry)
+            return Tokens(input=prompt, output=0, total=prompt), UsageSource.ESTIMATED
+        if published.keys().isdisjoint(metadata.APART_KEYS) and not estimated:
+            return NO_TOKENS, UsageSource.NONE
+        return NO_TOKENS, UsageSource.ESTIMATED if estimated else UsageSource.REPORTED
     found = Tokens(
         input=_count(published, metadata.INPUT_TOKENS),
         cached_input=_count(published, metadata.CACHED_INPUT_TOKENS),
@@ -201,19 +219,13 @@ def _tokens(entry: Entry) -> Tokens:
         reasoning=_count(published, metadata.REASONING_TOKENS),
         total=_count(published, metadata.TOTAL_TOKENS),
     )
-    if published.get(metadata.USAGE_SOURCE) != UsageSource.ESTIMATED or found.input is not None:
-        return found
-    # A script that estimates an answer does not see its prompt: as reservations and charges have it.
-    prompt = entry.request_bytes // 4 + 1
-    return msgspec.structs.replace(found, input=prompt, total=prompt + (found.output or 0))
-
-
-def _source(entry: Entry, tokens: Tokens) -> UsageSource:
-    said = entry.published.get(metadata.USAGE_SOURCE)
-    if said == UsageSource.ESTIMATED:
-        return UsageSource.ESTIMATED
-    counted = tokens != NO_TOKENS or not entry.published.keys().isdisjoint(metadata.APART_KEYS)
-    return UsageSource.REPORTED if counted else UsageSource.NONE
+    if not estimated:
+        return found, UsageSource.REPORTED
+    if found.input is None:
+        # A script that estimates an answer does not see its prompt.
+        prompt = _prompt(entry)
+        found = msgspec.structs.replace(found, input=prompt, total=prompt + (found.output or 0))
+    return found, UsageSource.ESTIMATED
 
 
 def _labels(entry: Entry, attributes: Labels) -> Labels:
@@ -238,7 +250,8 @@ def make_record(
     published, internal = entry.published, entry.internal
     route, path_class = route_and_operation(entry.route)
     operation = entry.operation or _operation(path_class, entry.path)
-    tokens, error = _tokens(entry), str(error_kind(entry))
+    error = str(error_kind(entry))
+    tokens, source = _used(entry, error)
     model = _text(internal, metadata.INTERNAL_MODEL)
     client = _text(internal, metadata.INTERNAL_CLIENT)
     labels = _labels(entry, settings.attributes)
@@ -272,7 +285,7 @@ def make_record(
         flags=entry.flags,
         attempts=_attempts(entry, earlier, error),
         tokens=tokens,
-        usage_source=_source(entry, tokens),
+        usage_source=source,
         costs=_costs(published),
         duration_ms=_ms(entry.duration_ns),
         upstream_ms=None if entry.first_upstream_ns is None else _ms(entry.first_upstream_ns),

@@ -122,13 +122,15 @@ local function holds(word, before, text)
   return text:find(word, 1, true) ~= nil or (before .. text:sub(1, EDGE_BYTES)):find(word, 1, true) ~= nil
 end
 
-local function estimate(h, written, bytes)
+-- What a request's body of so many bytes comes to but for its files.
+local function prompt_of(h, bytes)
+  local request = h:streamInfo():dynamicMetadata():get("headgate") or {}
+  return math.floor((bytes - (request.files or 0)) / BYTES_PER_TOKEN) + 1
+end
+
+local function estimate(h, written, prompt)
   local metadata, output = h:streamInfo():dynamicMetadata(), math.ceil(written / BYTES_PER_TOKEN)
-  local counts = { output_tokens = output }
-  if bytes then
-    counts.input_tokens = math.floor(bytes / BYTES_PER_TOKEN) + 1
-    counts.total_tokens = counts.input_tokens + output
-  end
+  local counts = { output_tokens = output, input_tokens = prompt, total_tokens = prompt and prompt + output }
   metadata:set("io.envoy.ai_gateway", "usage_source", "estimated")
   for name, count in pairs(counts) do metadata:set("io.envoy.ai_gateway", name, count) end
   for _, cost in ipairs(context_of(h).costs or {}) do
@@ -188,7 +190,7 @@ function envoy_on_response(h)
   if headers:get(":status") ~= "200" then return end
   local held, reported, written, told = "", false, 0, 0
   local asked, first = asked_at(h, headers), nil
-  local bytes = (headers:get("x-headgate-began") or ""):match("%+(%d+)$")
+  local bytes, prompt = (headers:get("x-headgate-began") or ""):match("%+(%d+)$"), nil
   local context = context_of(h)
   local starts = context.text
   local kind = h:headers():get("content-type") or ""
@@ -214,7 +216,8 @@ function envoy_on_response(h)
       reported = reported or found
       if #held > HELD_BYTES_MAX then held = "" end
       if not reported and written - told >= (chats and told == 0 and 1 or NEWS_BYTES) then
-        estimate(h, written, bytes)
+        prompt = prompt or bytes and prompt_of(h, bytes)
+        estimate(h, written, prompt)
         told = written
       end
     elseif ends and (begun or not said) then
@@ -222,6 +225,6 @@ function envoy_on_response(h)
       if published.lane ~= "extproc" then chunk:setBytes(cut) end
     end
   end
-  if not reported and written > told then estimate(h, written, bytes) end
+  if not reported and written > told then estimate(h, written, prompt or bytes and prompt_of(h, bytes)) end
   if first then pace(h, first) end
 end

@@ -7,6 +7,7 @@
 -- name that is escaped, or in another case, as "model".
 --
 -- Of a request to speak, which alone has a voice, it also tells how many characters are to be spoken: that is what many ask money for.
+-- And of one with images or other files in it, how much of its body is no text: that a quarter of it would come to, as a prompt does.
 --
 -- filter_context: length_max  where limits reserve by how long an answer may be: the most that this may be
 --
@@ -26,13 +27,19 @@ local WANTED_INSIDE = { stream_options = { include_usage = "include_usage" } }
 local LENGTHS = { "maxOutputTokens", "max_output_tokens", "max_tokens", "max_completion_tokens" }
 local length_max
 
--- By byte: what stands for itself in a string, what may stand after a backslash, and so on.
-local PLAIN, SPACE, DIGIT, HEX, ESCAPED = {}, {}, {}, {}, {}
+-- Files come as base64, by itself or in a data URL, under these names. From here on a text of nothing else is one, and counts
+-- as this much (765 tokens, as the processor counts them), whatever its size.
+local FILE_NAMES = { url = true, image_url = true, document_url = true, data = true, file_data = true, bytes = true }
+local FILE_BYTES_MIN, FILE_BYTES = 8192, 3060
+
+-- By byte: what stands for itself in a string, what may stand after a backslash, in a file, and so on.
+local PLAIN, SPACE, DIGIT, HEX, ESCAPED, FILE = {}, {}, {}, {}, {}, {}
 for code = 0, 255 do
   PLAIN[code] = code >= 32 and code < 128 and code ~= 34 and code ~= 92
   SPACE[code] = code == 32 or (code >= 9 and code <= 13 and code ~= 11 and code ~= 12)
   DIGIT[code] = code >= 48 and code <= 57
   HEX[code] = tonumber(string.char(code), 16)
+  FILE[code] = find(string.char(code), "^[%w+/=_:;,.-]") ~= nil
 end
 for letter, meant in pairs({ ['"'] = '"', ["\\"] = "\\", ["/"] = "/", b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }) do
   ESCAPED[byte(letter)] = meant
@@ -70,11 +77,23 @@ local function escaped_end(s, i)
   return low and low >= 0xDC00 and low <= 0xDFFF and i + 12 or nil
 end
 
--- Where a string ends that begins before a place, and whether anything in it is escaped; nil where it is none.
+-- Where a string ends that begins before a place, whether anything in it is escaped, and whether it may be a file; nil where it
+-- is none.
 local function string_end(s, i)
-  local escaped = false
+  local escaped, code = false, byte(s, i)
   while true do
-    local code = byte(s, i)
+    while FILE[code] do
+      i = i + 1
+      code = byte(s, i)
+    end
+    -- some libraries escape slashes
+    if code ~= 92 or byte(s, i + 1) ~= 47 then break end
+    escaped, i = true, i + 2
+    code = byte(s, i)
+  end
+  if code == 34 then return i, escaped, true end
+  while true do
+    code = byte(s, i)
     while PLAIN[code] do
       i = i + 1
       code = byte(s, i)
@@ -153,13 +172,15 @@ local function text_of(s, first, last, escaped)
   return escaped and unescaped(text) or text
 end
 
--- What follows a scalar, and what it says, if that is `wanted` (nil for null); nil where there is none.
+-- What follows a scalar, what it says, if that is `wanted` (nil for null), and how long it is if it may be a file; nil where
+-- there is none.
 local function scalar(s, i, wanted)
   local code = byte(s, i)
   if code == 34 then
-    local last, escaped = string_end(s, i + 1)
+    local last, escaped, file = string_end(s, i + 1)
     if not last then return nil end
-    return last + 1, wanted and text_of(s, i + 1, last - 1, escaped)
+    file = file and last - i > FILE_BYTES_MIN and last - i - 1
+    return last + 1, wanted and text_of(s, i + 1, last - 1, escaped), file
   end
   local word = WORDS[code]
   if word then
@@ -188,6 +209,7 @@ end
 local function read(s)
   local i, depth, in_object, objects = find(s, "^\239\187\191") and 4 or 1, 0, false, {}
   local found, seen, parent, wanted = {}, { members = 0 }, nil, nil
+  local name_first, name_last = 1, 0
   while true do
     i = skip(s, i)
     local code, open = byte(s, i), false
@@ -199,10 +221,11 @@ local function read(s)
       i = skip(s, i + 1)
       open = byte(s, i) ~= (in_object and 125 or 93)
     else
-      local value
-      i, value = scalar(s, i, wanted)
+      local value, file
+      i, value, file = scalar(s, i, wanted)
       if not i then return nil, BROKEN end
       if wanted then found[wanted] = value end
+      if file and FILE_NAMES[sub(s, name_first, name_last)] then found.files = (found.files or 0) + file - FILE_BYTES end
       i = skip(s, i)
     end
     -- after a value: what it ends, and what follows
@@ -227,6 +250,7 @@ local function read(s)
       local last, escaped
       if byte(s, i) == 34 then last, escaped = string_end(s, i + 1) end
       if not last then return nil, BROKEN end
+      name_first, name_last = i + 1, last - 1
       if depth == 1 then
         parent = text_of(s, i + 1, last - 1, escaped)
         local wrong = name_wrong(seen, parent, escaped)
@@ -271,6 +295,7 @@ local function publish(h, metadata, found, named)
     if found.stream ~= nil then metadata:set("headgate", "stream", found.stream) end
   end
   if found.include_usage ~= nil then metadata:set("headgate", "include_usage", found.include_usage) end
+  if found.files then metadata:set("headgate", "files", found.files) end
   if not length_max then return end
   local length
   for _, name in ipairs(LENGTHS) do length = tonumber(found[name]) or length end

@@ -125,10 +125,10 @@ local function asked_at(h, told)
   return ago and h:timestamp() - ago
 end
 
--- What the request's body comes to, as reservations and charges have it.
-local function prompt_of(told)
+-- What the request's body comes to but for its files, as reservations and charges have it.
+local function prompt_of(told, files)
   local bytes = match(told or "", "%+(%d+)$")
-  return bytes and math.floor(bytes / BYTES_PER_TOKEN) + 1
+  return bytes and math.floor((bytes - (files or 0)) / BYTES_PER_TOKEN) + 1
 end
 
 -- Parts of a count, on either side, that may have a price of their own.
@@ -317,17 +317,16 @@ local function estimate(h, state)
   if state.asked == nil then
     local request, published = metadata:get("headgate"), metadata:get(NAMESPACE) or {}
     state.asked = request ~= nil and request.model ~= nil and published.lane ~= "extproc"
-    state.prompt = published.prompt_tokens
+    -- counted before admission, where the route asks for it
+    state.prompt = published.prompt_tokens or prompt_of(state.began, request and request.files)
   end
   if not state.asked then return end
   state.published = true
   if not state.estimated then
     state.reported, state.estimated = known.output_tokens or 0, true
-    -- counted before admission, where the route asks for it
-    local prompt = state.prompt or prompt_of(state.began)
-    if prompt and not known.input_tokens then
+    if state.prompt and not known.input_tokens then
       state.guessed = true
-      set(metadata, state, "input_tokens", prompt)
+      set(metadata, state, "input_tokens", state.prompt)
     end
     state.source = "estimated"
     metadata:set(NAMESPACE, "usage_source", "estimated")

@@ -37,6 +37,7 @@ from headgate.llm import multipart, relay
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
 from headgate.llm.endpoints import Body, Endpoint, StreamRule, lookup, path_facts
 from headgate.llm.errors import ErrorDetail, RequestError, TranslationError
+from headgate.llm.estimates import BYTES_PER_TOKEN, FILE_TOKENS
 
 _PATH: Final = ":path"
 _CONTENT_TYPE: Final = "content-type"
@@ -160,24 +161,24 @@ class RouterSession:
         path = self._path
         if endpoint.model_in_path:
             facts = path_facts(endpoint, path)
-            model, stream = facts.model, facts.stream
+            model, stream, files = facts.model, facts.stream, 0
         else:
-            model, stream = read_route(endpoint, self._headers.get(_CONTENT_TYPE, ""), plain)
+            model, stream, files = read_route(endpoint, self._headers.get(_CONTENT_TYPE, ""), plain)
         if _CONTROL.search(model):
             raise RequestError("must be one line of text", path="model")  # no header can carry it
         duplex = self._mode is BodyMode.FULL_DUPLEX_STREAMED
+        internal: dict[str, Value] = {
+            keys.INTERNAL_MODEL: model,
+            keys.INTERNAL_STREAM: stream,
+            keys.INTERNAL_PATH: path,
+        }
+        if files > 0 and plain is body:  # of what was compressed, Envoy knows the smaller size
+            internal[keys.INTERNAL_FILES] = files
         change = Change(
             phase=Phase.REQUEST_HEADERS if duplex else Phase.REQUEST_BODY,
             set_headers={header_names.MODEL: model, **_paths(path)},
             clear_route_cache=True,
-            metadata={
-                keys.INTERNAL: {
-                    keys.INTERNAL_MODEL: model,
-                    keys.INTERNAL_STREAM: stream,
-                    keys.INTERNAL_PATH: path,
-                },
-                keys.NAMESPACE: {keys.MODEL_NAME_OVERRIDE: model},
-            },
+            metadata={keys.INTERNAL: internal, keys.NAMESPACE: {keys.MODEL_NAME_OVERRIDE: model}},
         )
         self._held = body if duplex else None
         if self._facts.count_prompt and endpoint.body is Body.JSON:
@@ -207,24 +208,27 @@ class RouterSession:
         return (change, Chunk(phase=Phase.REQUEST_BODY, body=held, end_of_stream=True))
 
 
-def read_route(endpoint: Endpoint, content_type: str, body: bytes) -> tuple[str, bool]:
-    """Model and stream flag of a request. RequestError: no model, or not the body that the endpoint takes."""
+def read_route(endpoint: Endpoint, content_type: str, body: bytes) -> tuple[str, bool, int]:
+    """Model and stream flag of a request, and how much of a form is no text (`metadata.INTERNAL_FILES`). RequestError:
+    no model, or not the body that the endpoint takes."""
     if multipart.reads_form(endpoint, content_type):
         form = multipart.decode_form(body, content_type)
-        return multipart.read_model(form), endpoint.stream is StreamRule.FLAG and multipart.read_stream(form)
+        files = [field.value_end - field.value_start for field in form.fields if field.file]
+        stream = endpoint.stream is StreamRule.FLAG and multipart.read_stream(form)
+        return multipart.read_model(form), stream, sum(files) - len(files) * FILE_TOKENS * BYTES_PER_TOKEN
     if multipart.is_multipart(content_type):
         raise RequestError(f"{endpoint.path} takes JSON, not multipart/form-data")
     members = relay.decode_object(body)
     model = relay.read_model_at(members, endpoint.model_member)
     match endpoint.stream:
         case StreamRule.FLAG:
-            return model, relay.read_stream(members)
+            return model, relay.read_stream(members), 0
         case StreamRule.SSE_FORMAT:
-            return model, members.raw("stream_format") == _JSON_SSE
+            return model, members.raw("stream_format") == _JSON_SSE, 0
         case StreamRule.NEVER:
-            return model, False
+            return model, False, 0
         case StreamRule.ALWAYS:
-            return model, True
+            return model, True, 0
         case _:
             assert_never(endpoint.stream)
 

@@ -4,6 +4,7 @@ Bytes are counted as they pass. At a stream's end its text is counted instead, w
 in a process that counts prompts, of OpenAI's models. Others would be read for a stranger's counts.
 """
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -34,6 +35,12 @@ from headgate.llm.usage import Usage
 BYTES_PER_TOKEN: Final = 4
 FILE_TOKENS: Final = 765
 """For each image, document or sound that comes along as base64, whatever its size."""
+FILE_BYTES_MIN: Final = 8_192
+"""What is shorter, where nobody decodes it, is no file: it may be any text."""
+_FILE_MEMBER: Final = re.compile(
+    rb'"(?:url|image_url|document_url|data|file_data|bytes)"\s*:\s*"([\w+/=:;,.\\-]{%d,})"' % FILE_BYTES_MIN, re.ASCII
+)
+"""As `request.lua` finds them: base64, by itself or in a data URL."""
 KEPT_BYTES_MAX: Final = 65_536
 """Of text kept to be counted at a stream's end; what is beyond is a quarter of its bytes. Protects memory, and the
 event loop: so much takes 3 ms."""
@@ -65,6 +72,12 @@ def prompt_tokens(request: ChatRequest, body_bytes: int) -> int:
                     body_bytes -= len(file.source.data)
                     files += 1
     return max(body_bytes, 0) // BYTES_PER_TOKEN + 1 + files * FILE_TOKENS
+
+
+def relayed_prompt_tokens(body: bytes) -> int:
+    """The same of a body that nobody decodes: files are known by the names of their members."""
+    files = [len(file) for file in _FILE_MEMBER.findall(body)] if len(body) >= FILE_BYTES_MIN else []
+    return (len(body) - sum(files)) // BYTES_PER_TOKEN + 1 + len(files) * FILE_TOKENS
 
 
 class Written:

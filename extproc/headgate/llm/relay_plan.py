@@ -15,7 +15,7 @@ from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import Endpoint, PathFacts, StreamRule, path_facts
 from headgate.llm.error_bodies import error_response
 from headgate.llm.errors import ErrorDetail, UpstreamError, kind_of_status
-from headgate.llm.estimates import BYTES_PER_TOKEN
+from headgate.llm.estimates import relayed_prompt_tokens
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
 from headgate.llm.hosts.host import Asked, Host
 from headgate.llm.marks import NO_MARKS, Marks
@@ -84,7 +84,7 @@ class RelayPlan:
             stream=stream,
             memo=memo,
             client_path=path,
-            prompt_tokens=len(body) // BYTES_PER_TOKEN + 1,
+            prompt_tokens=relayed_prompt_tokens(body),
         )
 
     def open_response(

@@ -237,7 +237,8 @@ def test_client_that_hangs_up(stage: Stage, ledger: LedgerFile) -> None:
     with httpx.stream("POST", f"{stage.url}/v1/chat/completions", json=body) as response:
         next(response.iter_raw())
     row = ledger.wait(before + 1)[-1]
-    assert (row["error"], row["usage_source"], row["input_tokens"]) == ("client_gone", "none", None)
+    assert (row["error"], row["usage_source"], row["output_tokens"]) == ("client_gone", "estimated", 0)
+    assert row["input_tokens"] == row["total_tokens"] == row["request_bytes"] // 4 + 1
 
 
 def test_stream_whose_provider_reports_nothing(stage: Stage, ledger: LedgerFile) -> None:

@@ -203,6 +203,40 @@ def test_a_client_that_leaves_pays_its_reservation(stage: Stage) -> None:
         wait_left(stage, "leaves", "strict", BUDGET - count * ESTIMATE)
 
 
+FILE = "data:image/png;base64," + "iVBORw0KGgo/" * 2_000 + "=="
+FILE_TOKENS = 765
+BY_ITSELF = {"type": "input_audio", "input_audio": {"data": FILE, "format": "wav"}}
+IN_URL = {"type": "image_url", "image_url": {"url": FILE}}
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("part", [BY_ITSELF, IN_URL])
+def test_a_file_is_reserved_as_a_file(stage: Stage, part: dict[str, Any], escaped: bool) -> None:
+    """A quarter of its bytes would be six times the budget."""
+    said = {"model": "strict", "stream": True, "max_tokens": OUTPUT, "messages": [{"role": "user", "content": [part]}]}
+    content = json.dumps(said)
+    content = (content.replace("/", "\\/") if escaped else content).encode()
+    file_bytes = len(FILE) + escaped * FILE.count("/")
+    reserved = (len(content) - file_bytes) // 4 + 1 + FILE_TOKENS + OUTPUT
+    user = f"sends-{part['type']}-{escaped}"
+    leave(stage, user, content, Delivery(delay_seconds=NEVER))
+    wait_left(stage, user, "strict", BUDGET - reserved)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param({"type": "text", "text": FILE}, id="a file's bytes where a text stands"),
+        pytest.param({"type": "image_url", "image_url": {"url": FILE + " and text"}}, id="a text where a file stands"),
+    ],
+)
+def test_a_text_is_no_file(stage: Stage, part: dict[str, Any]) -> None:
+    """Who hides a prompt in what counts as a file would be let in by less than it costs."""
+    said = {"model": "strict", "max_tokens": OUTPUT, "messages": [{"role": "user", "content": [part]}]}
+    refused = stage.post("/v1/chat/completions", content=json.dumps(said).encode(), x_user="hides")
+    assert refused.status_code == 429
+
+
 def test_a_counted_prompt_is_reserved_by_its_tokens(stage: Stage) -> None:
     """Of 60 tokens by its bytes it has 40: routes that ask for it have prompts counted."""
     asked = body("counted")

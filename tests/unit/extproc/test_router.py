@@ -4,6 +4,7 @@ import gzip
 import json
 
 import pytest
+from headgate.contract import metadata
 from headgate.contract.facts import RouterFacts
 from headgate.extproc.events import (
     Actions,
@@ -133,6 +134,15 @@ def test_a_prompt_that_cannot_be_counted_goes_on_without_a_number() -> None:
     (change,) = session.receive(PromptCounted(None))
     assert isinstance(change, Change)
     assert change.metadata["io.envoy.ai_gateway"] == {"model_name_override": "gpt-x"}
+
+
+@pytest.mark.parametrize(("audio_bytes", "told"), [(10_000, 10_000 - 3_060), (2, None)])
+def test_a_file_of_a_form_is_no_text(audio_bytes: int, told: int | None) -> None:
+    """A quarter of the body is what limits reserve; a file counts as 765 tokens."""
+    form = MULTIPART.replace(b"xx", b"x" * audio_bytes)
+    _, (change,) = route(form, "/v1/audio/transcriptions", "multipart/form-data; boundary=b")
+    assert isinstance(change, Change)
+    assert change.metadata[metadata.INTERNAL].get(metadata.INTERNAL_FILES) == told
 
 
 def test_a_multipart_body_has_no_prompt_to_count() -> None:

@@ -138,6 +138,47 @@ def test_stream_that_broke_off_keeps_what_is_known() -> None:
     assert record.ttft_ms == 9.0
 
 
+LEFT: dict[str, object] = {
+    "published": {},
+    "prompts": True,
+    "upstream": "10.0.0.9:443",
+    "status": 0,
+    "request_bytes": 400,
+    "flags": ("downstream_connection_termination",),
+}
+
+
+def test_a_client_that_leaves_before_the_first_word_pays_its_prompt() -> None:
+    record = make_record(served(**LEFT))
+    assert (record.tokens, record.usage_source) == (Tokens(input=101, output=0, total=101), UsageSource.ESTIMATED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "prompt"),
+    [
+        ({"internal": {metadata.INTERNAL_FILES: 200.0}}, 51),
+        ({"published": {metadata.PROMPT_TOKENS: 33.0, metadata.USAGE_SOURCE: "none"}}, 33),
+    ],
+)
+def test_such_a_prompt_is_what_is_known_of_it(changes: dict[str, object], prompt: int) -> None:
+    assert make_record(served(**{**LEFT, **changes})).tokens.input == prompt
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"upstream": ""}, id="no provider was reached"),
+        pytest.param({"prompts": False}, id="no prompt is paid"),
+        pytest.param({"status": 400}, id="its provider refused it"),
+        pytest.param({"request_bytes": 0}, id="nothing was sent"),
+        pytest.param({"flags": ("upstream_connection_termination",), "status": 503}, id="its provider left"),
+    ],
+)
+def test_who_has_had_no_prompt_is_paid_none(changes: dict[str, object]) -> None:
+    record = make_record(served(**{**LEFT, **changes}))
+    assert (record.tokens, record.usage_source) == (Tokens(), UsageSource.NONE)
+
+
 @pytest.mark.parametrize(("status", "attempts"), [(500, 1), (429, 0)])
 def test_a_refusal_or_a_failure_has_no_first_token(status: int, attempts: int) -> None:
     internal = {metadata.INTERNAL_STREAM: True}

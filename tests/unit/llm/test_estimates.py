@@ -34,6 +34,34 @@ def chunk(content: str | None = None, usage: dict[str, int] | None = None, finis
     return f"data: {json.dumps(body if usage is None else {**body, 'usage': usage})}\n\n".encode()
 
 
+FILE = "data:image/png;base64," + "iVBORw0KGgo/" * 2_000
+
+
+@pytest.mark.parametrize("slash", ["/", "\\/"])
+@pytest.mark.parametrize("backend", ["openai-chat", "anthropic-messages"])
+def test_a_file_counts_as_one_whatever_its_size(backend: str, slash: str) -> None:
+    endpoint = endpoint_named("chat-completions")
+    assert endpoint is not None
+    content = [{"type": "image_url", "image_url": {"url": FILE}}, {"type": "text", "text": "What is it?"}]
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": content}]})
+    sent = body.replace("/", slash).encode()
+    request = plan(endpoint, BackendFacts(name="b", dialect=backend)).translate_request(sent, {})
+    text_tokens = (len(body) - len(FILE)) // 4 + 1
+    assert text_tokens + 765 <= request.prompt_tokens < text_tokens + 765 + 1_000 * (slash != "/") + 10
+
+
+def test_a_text_is_no_file() -> None:
+    endpoint = endpoint_named("chat-completions")
+    assert endpoint is not None
+    content = [
+        {"type": "text", "text": FILE},
+        {"type": "image_url", "image_url": {"url": "https://x/" + "a b" * 9_000}},
+    ]
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": content}]}).encode()
+    request = plan(endpoint, BackendFacts(name="b", dialect="openai-chat")).translate_request(body, {})
+    assert request.prompt_tokens == len(body) // 4 + 1
+
+
 DONE = b"data: [DONE]\n\n"
 REPORTED = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
