@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from anthropic import beta_tool
 from support.providers import Answer, ToolUse
 from support.stage import Stage
 
@@ -103,3 +104,23 @@ def test_a_backends_mark_has_claude_cache_what_openais_clients_say(stage: Stage)
     assert first["cache_control"] == second["cache_control"] == {"type": "ephemeral"}
     assert second["tools"] == first["tools"]
     assert second["messages"][: len(first["messages"])] == first["messages"]
+
+
+def test_anthropics_tool_runner_goes_on_without_the_thread_that_only_anthropic_keeps(stage: Stage) -> None:
+    """It begins a thread by itself, and would send the second turn without the first."""
+    stage["openai"].answer(
+        Answer(text="", tools=(ToolUse("weather", '{"city": "Bern"}', "call_1"),)), Answer(text="Sun.")
+    )
+    runner = stage.anthropic().beta.messages.tool_runner(
+        model="gpt", max_tokens=100, messages=[{"role": "user", "content": "Weather?"}], tools=[weather]
+    )
+    (said,) = runner.until_done().content
+    assert said.type == "text"
+    assert said.text == "Sun."
+    assert [message["role"] for message in stage["openai"].last.json["messages"]] == ["user", "assistant", "tool"]
+
+
+@beta_tool
+def weather(city: str) -> str:
+    """Weather of a city."""
+    return f"Sun in {city}."

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from headgate.contract.facts import BackendFacts
 from headgate.llm.endpoints import lookup
+from headgate.llm.error_bodies import error_body
+from headgate.llm.errors import RequestError
 from headgate.llm.exchange import Plan, UpstreamRequest
 from headgate.llm.planning import plan
 from support.chat_goldens import CREATED
@@ -252,3 +254,30 @@ def test_a_turn_of_which_nothing_is_left_is_left_out() -> None:
 
     assert [message["role"] for message in json.loads(request.body)["messages"]] == ["user", "user"]
     assert any("web_search_call" in loss.reason for loss in request.losses)
+
+
+# --- what only one provider keeps
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"dialect": "openai-chat"},
+        {**_BEDROCK, "model": "anthropic.claude-haiku-4-5-v1"},
+        {"dialect": "anthropic-messages", "host": "bedrock"},
+        {"dialect": "anthropic-messages", "host": "vertex"},
+    ],
+)
+def test_a_thread_is_refused_where_anthropic_does_not_keep_it(facts: dict[str, Any]) -> None:
+    """Else: the second turn comes without the first. By this word Anthropic's SDKs send the whole conversation."""
+    chosen = _plan("/v1/messages", **facts)
+    with pytest.raises(RequestError) as refused:
+        _asked(chosen, _messages(("user", "Hi"), thread={"type": "create"}))
+    error = json.loads(error_body("anthropic-messages", refused.value))["error"]
+    assert error["details"] == {"error_code": "thread_unsupported_request"}
+    assert _asked(chosen, _messages(("user", "Hi"), thread=None)).body
+
+
+def test_anthropics_own_api_is_sent_threads() -> None:
+    chosen = _plan("/v1/messages", dialect="anthropic-messages")
+    assert b'"thread"' in _asked(chosen, _messages(("user", "Hi"), thread={"type": "create"})).body

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 from headgate.contract.facts import BackendFacts
+from headgate.llm.dialects.anthropic.errors import refuse_thread
 from headgate.llm.dialects.bedrock_converse.errors import decode_error, decode_exception
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import MODEL_PLACEHOLDER, Endpoint
@@ -76,6 +77,7 @@ def envelope(endpoint: Endpoint, facts: BackendFacts, asked: Asked, body: bytes)
     if endpoint.operation is not Operation.MESSAGES:
         return body
     source = decode_object(body)
+    refuse_thread(source.raw("thread"))
     own = facts.version if facts.version.startswith("bedrock-") else ANTHROPIC_VERSION
     set_members = {} if source.raw("anthropic_version") else {"anthropic_version": msgspec.json.encode(own)}
     betas = known_betas(asked.headers.get("anthropic-beta", "").split(","))

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 from headgate.contract.facts import BackendFacts
+from headgate.llm.dialects.anthropic.errors import refuse_thread
 from headgate.llm.endpoints import MODEL_PLACEHOLDER, Endpoint
 from headgate.llm.errors import RequestError
 from headgate.llm.hosts.host import Asked
@@ -60,4 +61,6 @@ def envelope(endpoint: Endpoint, facts: BackendFacts, asked: Asked, body: bytes)
     if endpoint.operation is Operation.COUNT_TOKENS:
         set_members["model"] = msgspec.json.encode(_ALIASES.sub("", asked.model))
         return patch_object(decode_object(body), set_members=set_members)
-    return patch_object(decode_object(body), set_members=set_members, remove=("model",))
+    source = decode_object(body)
+    refuse_thread(source.raw("thread"))
+    return patch_object(source, set_members=set_members, remove=("model",))

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 import msgspec
-from headgate.llm.errors import ErrorDetail, ErrorKind, kind_of_status
+from headgate.llm.errors import ErrorDetail, ErrorKind, RequestError, kind_of_status
 
 QUOTED_CHARACTERS_MAX: Final = 1_000
 """Of a body that is no error of this dialect, at most this much is quoted."""
@@ -41,6 +41,9 @@ _STATUSES: Final[Mapping[str, int]] = MappingProxyType(
     }
 )
 """Of errors inside a stream, which come without a status."""
+
+THREAD_UNSUPPORTED: Final = "thread_unsupported_request"
+"""Anthropic's word, by which its SDKs know to send the whole conversation again, and from then on."""
 
 _OUT_OF_CREDIT: Final = "credit balance is too low"
 """Anthropic says so in an `invalid_request_error` of status 400."""
@@ -108,7 +111,17 @@ def _unreadable(status: int, body: bytes, request_id: str) -> ErrorDetail:
 
 def encode_error(detail: ErrorDetail) -> bytes:
     """See `ChatDialect.encode_error`."""
-    body: dict[str, object] = {"type": "error", "error": {"type": type_of(detail), "message": detail.message}}
+    error: dict[str, object] = {"type": type_of(detail), "message": detail.message}
+    if detail.code == THREAD_UNSUPPORTED:
+        error["details"] = {"error_code": detail.code}
+    body: dict[str, object] = {"type": "error", "error": error}
     if detail.request_id:
         body["request_id"] = detail.request_id
     return msgspec.json.encode(body)
+
+
+def refuse_thread(thread: msgspec.Raw | bytes | None) -> None:
+    """RequestError where a request begins or continues a thread: only Anthropic's own API keeps those."""
+    if thread and bytes(thread) != b"null":
+        reason = "conversations are kept at Anthropic, which this backend is not: send the whole one in `messages`"
+        raise RequestError(reason, path="thread", code=THREAD_UNSUPPORTED)

@@ -35,6 +35,7 @@ from headgate.llm.canonical import (
 )
 from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.anthropic.citations import citations_of
+from headgate.llm.dialects.anthropic.errors import refuse_thread
 from headgate.llm.dialects.anthropic.settings import reasoning_of
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
@@ -53,6 +54,7 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
         raise RequestError("must hold at least one message", path="messages", code="invalid_value")
     if request.max_tokens < 1:
         raise RequestError("must be at least 1", path="max_tokens", code="invalid_value")
+    refuse_thread(members.get("thread"))
     extras = {name: raw for name, raw in members.items() if name not in wire.REQUEST_MEMBERS}
     messages = tuple([_decode_message(message, f"messages[{i}]", extras) for i, message in enumerate(request.messages)])
     if request.system:
