@@ -66,7 +66,7 @@ CHAINS: Mapping[str, list[Config]] = {
     ],
 }
 """Not here, because Envoy 1.40 crashes now and then (a body of some 100 KB must meet a connection that is being made):
-request headers skipped, and full-duplex request bodies. See extproc/README.md."""
+request headers skipped, and full-duplex request bodies. See extproc/DECISIONS.md."""
 FULL = ("buffered", "override", "duplex answer")
 """Where the processor is free to change everything about an answer, but for its length in the last: Envoy takes that
 away."""
