@@ -1,4 +1,4 @@
-"""Fixtures of the tests that need a Kubernetes API; how to use them is in `tests/README.md`.
+"""Fixtures of the tests that need a Kubernetes API; how to use them is in `README.md` here.
 
 `make cluster` runs these tests with an API server and Envoy Gateway of its own. A plain `pytest` skips them and says
 so, since it has neither; with KUBECONFIG set, those that need only an API server run there.
