@@ -380,7 +380,9 @@ def test_spans_say_what_the_store_says(traces: Mapping[str, Sequence[Span]], led
         for span in requests:
             in_spans[str(span["gen_ai.original.model"])] += int(str(span[attribute] or 0))
         for row in rows:
-            in_rows[row["original_model"]] += row[column] or 0
+            # a prompt whose client left before a word came back is guessed for the books alone
+            left_at_once = row["usage_source"] == "estimated" and not row["output_tokens"]
+            in_rows[row["original_model"]] += 0 if left_at_once else row[column] or 0
         assert +in_spans == +in_rows, attribute
 
 
