@@ -200,9 +200,11 @@ class Backend(Hashed):
     nothing is priced, nor are prompts counted."""
     include_usage: bool = False
     losses: Literal["report", "reject", "emulate"] = "report"
+    """What the processor does with what the backend's dialect cannot say."""
     models: tuple[ModelRow, ...] = ()
     """What its models take, where its policy says so."""
-    """What the processor does with what the backend's dialect cannot say."""
+    response_model: Literal["provider", "requested"] = "provider"
+    """Which model the answers to chats name."""
     forced_by: str = ""
     """What has the processor serve chats of the backend's own dialect too: a policy, the capture of content."""
     captured: bool = False

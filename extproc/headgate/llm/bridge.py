@@ -130,6 +130,7 @@ class BridgePlan:
             body=mutate_body(facts.body, self._host.envelope(target_endpoint, facts, asked, encoded.body)),
             original_model=request.model,
             request_model=model,
+            shown_model=request.model if facts.response_model == "requested" else "",
             stream=request.stream,
             memo=encoded.memo,
             client_path=path,
@@ -159,7 +160,7 @@ class BridgePlan:
             )
         include_usage = request.memo.include_usage or self.facts.include_usage
         context = ReplyContext(
-            model=request.request_model,
+            model=request.shown_model or request.request_model,
             created=created,
             include_usage=include_usage,
             request_id=request_id_of(headers),
@@ -307,6 +308,8 @@ class WholeTranslation:
             self.usage = completed(self.usage, self._request.prompt_tokens, tokens_of(written))
         if response.model:
             self.response_model = response.model
+        if self._request.shown_model:
+            response = msgspec.structs.replace(response, model=self._request.shown_model)
         client = self._client
         streamed = self._request.stream
         unsaid = {**client.unsaid, **client.unsaid_streamed} if streamed else client.unsaid

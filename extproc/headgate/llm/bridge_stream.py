@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
 from headgate.llm.answer_losses import StreamLosses
 from headgate.llm.canonical import (
     Finish,
@@ -60,6 +61,7 @@ class StreamTranslation:
         "_news_bytes",
         "_opened",
         "_prompt",
+        "_shown_model",
         "_written",
         "estimated",
         "headers",
@@ -90,6 +92,7 @@ class StreamTranslation:
         self._bytes_max = bytes_max
         self._held: Held | None = None
         self._prompt = request.prompt_tokens
+        self._shown_model = request.shown_model
         self._news_bytes = 1
         self.reported: Usage = NO_USAGE
         """What the provider said, and the client is told."""
@@ -202,6 +205,8 @@ class StreamTranslation:
                     self._held.over = True
             elif kind is UsageUpdate or kind is Start:
                 reports |= self._note(event)
+                if self._shown_model and isinstance(event, Start):
+                    event = msgspec.structs.replace(event, model=self._shown_model)
             elif kind is StreamFailure:
                 assert isinstance(event, StreamFailure)
                 parts.append(self._fail(event.error))

@@ -34,6 +34,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """As the client named it."""
     request_model: str
     """As we sent it."""
+    shown_model: str = ""
+    """What the client is told has answered, whatever the provider says; empty: what it says."""
     stream: bool
     memo: Memo = NO_MEMO
     client_path: PathFacts = NO_PATH

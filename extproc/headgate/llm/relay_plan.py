@@ -22,6 +22,7 @@ from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import DialectName, Operation
 from headgate.llm.operations.reader import RelayReader
+from headgate.llm.operations.renaming import renaming_reader
 from headgate.llm.operations.table import relay_reader
 from headgate.llm.relay_stream import RelayedStream, UnwrappedTranslation
 from headgate.llm.usage import NO_USAGE, Usage
@@ -81,6 +82,7 @@ class RelayPlan:
             body=self._host.envelope(self.endpoint, facts, asked, patched),
             original_model=original_model,
             request_model=model,
+            shown_model=original_model if facts.response_model == "requested" else "",
             stream=stream,
             memo=memo,
             client_path=path,
@@ -104,15 +106,21 @@ class RelayPlan:
         # What came decides: some servers do not stream where they were asked to, some stream where it was not seen.
         stream = content_type == EVENT_STREAM or (request.stream and not content_type)
         if framing is not None and content_type in (framing.content_type, "") and request.stream:
-            reader = relay_reader(self.endpoint, stream=True, hide_usage=False)
+            reader = self._reader(request, stream=True, hide_usage=False)
             return UnwrappedTranslation(request, reader, framing, DIALECTS[self.endpoint.dialect])
         shown = request.memo.include_usage or self.facts.include_usage
-        reader = relay_reader(self.endpoint, stream=stream, hide_usage=not shown)
+        reader = self._reader(request, stream=stream, hide_usage=not shown)
         chat = DIALECTS.get(self.endpoint.dialect) if content_type == EVENT_STREAM and request.stream else None
         if chat is None or not chat.backend:
             counts = self.endpoint.operation in COUNTING
             return RelayTranslation(request, reader, {header_names.COUNT_SOURCE: "provider"} if counts else {})
         return RelayedStream(request, reader, chat)
+
+    def _reader(self, request: UpstreamRequest, *, stream: bool, hide_usage: bool) -> RelayReader:
+        reader = relay_reader(self.endpoint, stream=stream, hide_usage=hide_usage)
+        if not request.shown_model:
+            return reader
+        return renaming_reader(reader, self.endpoint.dialect, request.shown_model, stream=stream)
 
     def _translate_error(
         self, request: UpstreamRequest, status: int, headers: Mapping[str, str], decode_error: DecodeError

@@ -48,7 +48,7 @@ class RelayedStream:
 
     @property
     def response_model(self) -> str:
-        return self._reader.response_model or self._request.request_model
+        return self._reader.response_model or self._heard.model or self._request.request_model
 
     @property
     def marks(self) -> Marks:
@@ -132,7 +132,7 @@ class UnwrappedTranslation:
 
     @property
     def response_model(self) -> str:
-        return self._reader.response_model or self._request.request_model
+        return self._reader.response_model or self._heard.model or self._request.request_model
 
     @property
     def marks(self) -> Marks:

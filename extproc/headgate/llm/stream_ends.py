@@ -103,7 +103,7 @@ class Held:
 class Overheard:
     """A stream that is relayed, and read on the way. Never fails: what cannot be read is not read on."""
 
-    __slots__ = ("_decoder", "_frames", "_readable", "_written", "failure", "held", "marks")
+    __slots__ = ("_decoder", "_frames", "_readable", "_written", "failure", "held", "marks", "model")
 
     def __init__(self, dialect: ChatDialect, model: str) -> None:
         self._frames = dialect.frames()
@@ -114,6 +114,8 @@ class Overheard:
         """What the provider said of its failing."""
         self.held: Held | None = None
         self.marks: Marks = NO_MARKS
+        self.model = ""
+        """As the provider calls it; empty where it has not."""
 
     @property
     def cut(self) -> bool:
@@ -165,14 +167,20 @@ class Overheard:
         if self.held is not None:
             self.held.wait()
 
+    def _reported(self, event: Start | UsageUpdate, usage: Usage) -> None:
+        self.marks = self.marks.after(event)
+        if usage.output is not None:
+            self._written.clear()
+
     def _note(self, event: StreamEvent) -> None:
         match event:
             case StreamFailure(error=error):
                 self.failure = error
-            case Start(usage=usage) | UsageUpdate(usage=usage):
-                self.marks = self.marks.after(event)
-                if usage.output is not None:
-                    self._written.clear()
+            case Start(usage=usage, model=model):
+                self.model = model or self.model
+                self._reported(event, usage)
+            case UsageUpdate(usage=usage):
+                self._reported(event, usage)
             case Ping():
                 self._wait()
             case _:

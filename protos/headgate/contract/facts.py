@@ -79,6 +79,8 @@ class BackendFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     losses: Literal["report", "reject", "emulate"] = "report"
     models: tuple[ModelRow, ...] = ()
     """What its models take, where the policy says so."""
+    response_model: Literal["provider", "requested"] = "provider"
+    """Which model a chat's answer names to its client: as the provider calls it, or as the client asked for it."""
     body_bytes_max: int = 52_428_800
     """Largest request or non-streamed response body in bytes; above it 413 or 502."""
 

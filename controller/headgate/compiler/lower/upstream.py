@@ -156,6 +156,7 @@ def backend_facts(backend: Backend, route: str, options: Options) -> facts.Backe
         include_usage=backend.include_usage,
         losses=backend.losses,
         models=backend.models,
+        response_model=backend.response_model,
         body_bytes_max=options.body_bytes_max,
     )
 

@@ -277,7 +277,7 @@ def _ai_backend(
         return None
     found, credential = usable
     header_set, header_remove, body_set, body_remove = _mutations(backend, ref)
-    forced_by, losses = _translation(scope, backend)
+    policy = _policy(scope, backend)
     return ir.Backend(
         name=f"{route.metadata.namespace}/{ref.name}/route/{route.metadata.name}/rule/{rule}/ref/{index}",
         service=str(backend.name),
@@ -299,9 +299,10 @@ def _ai_backend(
         header_remove=header_remove,
         body_set=body_set,
         body_remove=body_remove,
-        losses=losses,
-        models=_models(_policy(scope, backend)),
-        forced_by=forced_by,
+        losses="report" if policy is None else _LOSSES[policy.spec.losses],
+        models=_models(policy),
+        response_model="requested" if _names_requested(policy) else "provider",
+        forced_by=_forced_by(scope, policy),
         http2=found.http2,
     )
 
@@ -328,17 +329,23 @@ def _spoken(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tuple[Schema,
     return DIALECTS_DECLARED.get(said.dialect, schema), "" if said.vendor == "Auto" else said.vendor
 
 
-def _translation(
-    scope: Scope, backend: ai_gateway.AIServiceBackend
-) -> tuple[str, Literal["report", "reject", "emulate"]]:
-    """The policy that forces the processor, if one does, and what becomes of losses."""
-    policy = _policy(scope, backend)
+def _names_requested(policy: headgate.TranslationPolicy | None) -> bool:
+    return policy is not None and policy.spec.response_model == "Requested"
+
+
+def _forced_by(scope: Scope, policy: headgate.TranslationPolicy | None) -> str:
+    """The policy that forces the processor, if one does, and why where it does not say so outright."""
     if policy is None:
-        return "", "report"
-    forced_by = f"{policy.kind} {policy.name}" if policy.spec.lane == "ExtProc" else ""
-    if forced_by and not scope.options.extproc_sockets:
-        scope.report.error(policy, "spec.lane", "this installation runs no processor", remedy="lane: Auto")
-    return forced_by, _LOSSES[policy.spec.losses]
+        return ""
+    field, remedy, why = "lane", "lane: Auto", ""
+    if policy.spec.lane != "ExtProc":
+        if not _names_requested(policy):
+            return ""
+        field, remedy = "responseModel", "responseModel: Provider"
+        why = ": answers name the model that was asked for"
+    if not scope.options.extproc_sockets:
+        scope.report.error(policy, f"spec.{field}", "this installation runs no processor", remedy=remedy)
+    return f"{policy.kind} {policy.name}{why}"
 
 
 def _models(policy: headgate.TranslationPolicy | None) -> tuple[ModelRow, ...]:

@@ -133,6 +133,10 @@ class TranslationPolicySpec(Struct, frozen=True, kw_only=True):
     """What becomes of that in a request which the backend's dialect cannot say. `Report`: it is left out, and the
     answer's header `x-headgate-losses` says so. `Reject`: the request is refused, with its place. `Emulate`: what other
     means can do is done so (a JSON schema by a forced tool), and all is reported."""
+    response_model: Literal["Provider", "Requested"] = "Provider"
+    """Which model the answers to chats name. `Provider`: as the backend calls it. `Requested`: as the client asked for
+    it, for clients that compare the two; chats go through the processor then. Records and prices go by the backend's
+    name either way."""
     backend: TranslationBackend = TranslationBackend()
     """What the backends speak, where their schema and host name do not tell."""
     models: Annotated[tuple[TranslationModel, ...], msgspec.Meta(max_length=64)] = ()

@@ -45,6 +45,7 @@ class _GeminiAnswer(msgspec.Struct, rename="camel"):
     response_id: str | None = None
     candidates: list[_Candidate] | None = None
     prompt_feedback: _Feedback | None = None
+    model_version: str | None = None
 
 
 class _ConverseBlock(msgspec.Struct, rename="camel"):
@@ -79,8 +80,12 @@ _decode_converse = msgspec.json.Decoder(_ConverseAnswer).decode
 _decode_cohere = msgspec.json.Decoder(_CohereAnswer).decode
 
 
-def _of_gemini(data: bytes) -> Marks:
+def _of_gemini(data: bytes) -> tuple[Marks, str]:
     answer = _decode_gemini(data)
+    return _gemini_marks(answer), answer.model_version or ""
+
+
+def _gemini_marks(answer: _GeminiAnswer) -> Marks:
     name, candidates = answer.response_id or "", answer.candidates or []
     if not candidates:
         blocked = answer.prompt_feedback is not None and answer.prompt_feedback.block_reason
@@ -97,22 +102,22 @@ def _of_gemini(data: bytes) -> Marks:
     )
 
 
-def _of_converse(data: bytes) -> Marks:
+def _of_converse(data: bytes) -> tuple[Marks, str]:
     answer = _decode_converse(data)
     message = answer.output.message if answer.output is not None else None
     if message is None or message.content is None:
-        return NO_MARKS
+        return NO_MARKS, ""
     called = any(present(block.tool_use) for block in message.content)
     reason = bedrock_converse.finish_reason_of(answer.stop_reason, called_tools=called, memo=NO_MEMO)
-    return Marks(reasons=(reason,))
+    return Marks(reasons=(reason,)), ""
 
 
-def _of_cohere(data: bytes) -> Marks:
+def _of_cohere(data: bytes) -> tuple[Marks, str]:
     answer = _decode_cohere(data)
     if answer.message is None or cohere.failure_of(answer.finish_reason) is not None:
-        return NO_MARKS
+        return NO_MARKS, ""
     reason, _ = cohere.finish_of(answer.finish_reason, NO_MEMO, called=bool(answer.message.tool_calls))
-    return Marks(answer.id or "", (reason,))
+    return Marks(answer.id or "", (reason,)), ""
 
 
 _READERS: Final = MappingProxyType(
@@ -128,17 +133,16 @@ class ChatMarks:
     """No usage: it would be told twice."""
 
     usage: Usage = NO_USAGE
-    response_model = ""
-
-    __slots__ = ("_read", "marks")
+    __slots__ = ("_read", "marks", "response_model")
 
     def __init__(self, dialect: DialectName) -> None:
-        self._read: Callable[[bytes], Marks] = _READERS[dialect]
+        self._read: Callable[[bytes], tuple[Marks, str]] = _READERS[dialect]
         self.marks: Marks = NO_MARKS
+        self.response_model = ""
 
     def read(self, data: bytes) -> None:
         """A whole answer."""
-        self.marks = self._read(data)
+        self.marks, self.response_model = self._read(data)
 
     def is_wanted(self, data: bytes) -> bool:
         """Streams are read by `Overheard`."""

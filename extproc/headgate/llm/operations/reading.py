@@ -140,31 +140,19 @@ class StreamReader:
             _read(self._source, data)
 
 
-class HidingStreamReader:
-    """Passes whole events, but for those the client did not ask for.
+class EventTexts:
+    """Passes whole events of a stream, each as `passed` has it.
 
-    Bytes of an event are held until it is complete, then go out as they came. An event larger than `EVENT_BYTES_MAX` is
-    let go unread.
+    Bytes of an event are held until it is complete. An event larger than `EVENT_BYTES_MAX` is let go as it came.
     """
 
-    marks: Marks = NO_MARKS
+    __slots__ = ("_begun", "_held", "_passed", "_searched")
 
-    __slots__ = ("_begun", "_held", "_is_hidden", "_searched", "_source")
-
-    def __init__(self, source: UsageSource, is_hidden: Callable[[bytes], bool]) -> None:
-        self._source = source
-        self._is_hidden = is_hidden
+    def __init__(self, passed: Callable[[bytes], bytes]) -> None:
+        self._passed = passed
         self._begun = False
         self._held = bytearray()
         self._searched = 0
-
-    @property
-    def usage(self) -> Usage:
-        return self._source.usage
-
-    @property
-    def response_model(self) -> str:
-        return self._source.response_model
 
     def feed(self, data: bytes) -> bytes:
         """The events that are complete now."""
@@ -176,9 +164,7 @@ class HidingStreamReader:
         while (end := _EVENT_END.search(held, position)) is not None:
             if end.end() == len(held) and end.group() == _CUT_END:
                 break  # its line feed belongs to this event, and is on its way
-            event = bytes(held[taken : end.end()])
-            if not self._hides(event):
-                passed += event
+            passed += self._pass(bytes(held[taken : end.end()]))
             taken = position = end.end()
         del held[:taken]
         if len(held) > EVENT_BYTES_MAX:
@@ -191,21 +177,54 @@ class HidingStreamReader:
         """What is left: an event whose blank line never came."""
         rest = bytes(self._held)
         self._held.clear()
-        return b"" if self._hides(rest) else rest
+        return self._pass(rest)
 
-    def _hides(self, event: bytes) -> bool:
-        if not self._begun:
-            self._begun = True
-            event = event.removeprefix(BOM_UTF8)
-        data = _data_of(event)
+    def _pass(self, event: bytes) -> bytes:
+        if self._begun:
+            return self._passed(event)
+        self._begun = True
+        mark = BOM_UTF8 if event.startswith(BOM_UTF8) else b""
+        return mark + self._passed(event.removeprefix(BOM_UTF8))
+
+
+class HidingStreamReader:
+    """Passes whole events as they came, but for those the client did not ask for."""
+
+    marks: Marks = NO_MARKS
+
+    __slots__ = ("_events", "_is_hidden", "_source")
+
+    def __init__(self, source: UsageSource, is_hidden: Callable[[bytes], bool]) -> None:
+        self._source = source
+        self._is_hidden = is_hidden
+        self._events = EventTexts(self._shown)
+
+    @property
+    def usage(self) -> Usage:
+        return self._source.usage
+
+    @property
+    def response_model(self) -> str:
+        return self._source.response_model
+
+    def feed(self, data: bytes) -> bytes:
+        """The events that are complete now."""
+        return self._events.feed(data)
+
+    def close(self) -> bytes:
+        """What is left: an event whose blank line never came."""
+        return self._events.close()
+
+    def _shown(self, event: bytes) -> bytes:
+        data = data_of(event)
         if not data:
-            return False
+            return event
         if self._source.is_wanted(data):
             _read(self._source, data)
-        return self._is_hidden(data)
+        return b"" if self._is_hidden(data) else event
 
 
-def _data_of(event: bytes) -> bytes:
+def data_of(event: bytes) -> bytes:
     """The data of an event's text; the common one has a single line."""
     lines = [line[5:].removeprefix(b" ") for line in _LINE_END.split(event) if line.startswith(b"data:")]
     return lines[0] if len(lines) == 1 else b"\n".join(lines)
