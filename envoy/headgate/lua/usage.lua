@@ -285,19 +285,22 @@ local function publish(h, state, object)
     known.output_tokens, known.total_tokens, state.estimated, first = nil, nil, nil, true
   end
   if state.guessed and counts.input_tokens then known.input_tokens, state.guessed = nil, nil end
+  local named = state.model
   if first then
-    -- What the processor has counted of an answer that broke off is more than its client is told.
+    -- What the processor has counted of an answer that broke off is more than its client is told; and it knows which model
+    -- answered where the client is told another.
     local published = state.context.processed and metadata:get(NAMESPACE) or {}
     local processed = published.lane == "extproc"
     for name in pairs(processed and counts or {}) do known[name] = published[name] end
+    if processed then named = published.response_model or named end
     if not (processed and published.usage_source == "estimated") then
       state.source = "reported"
       metadata:set(NAMESPACE, "usage_source", "reported")
     end
   end
-  if first and state.model then
-    state.said_model = state.model
-    metadata:set(NAMESPACE, "response_model", state.model)
+  if first and named then
+    state.said_model = named
+    metadata:set(NAMESPACE, "response_model", named)
   end
   for name, count in pairs(counts) do
     if count >= (known[name] or -1) then set(metadata, state, name, count) end
