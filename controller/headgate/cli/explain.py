@@ -81,6 +81,8 @@ def rule_lines(rule: ir.Rule) -> Iterator[str]:
         yield f"  limit: {words.limit(limit)}"
     for cost in rule.costs:
         yield f"  cost {cost.key} = {cost.expression}"
+    if rule.hash_keys:
+        yield f"  backends chosen by {words.hash_keys(rule.hash_keys)}"
     if not rule.backends:
         yield f"  no usable backend: answers {503 if rule.unavailable else 404 if rule.ai else 500}"
     elif rule.unresolved_weight:

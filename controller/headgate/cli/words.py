@@ -97,3 +97,8 @@ def auth(auth: ir.Auth) -> str:
     parts += [f"JWT {provider.name}" for provider in auth.jwt]
     parts += ["CORS"] if auth.cors is not None else []
     return f"{', '.join(parts) or 'none'} ({auth.name})"
+
+
+def hash_keys(keys: tuple[ir.HashKey, ...]) -> str:
+    """What requests that go to one backend agree in."""
+    return " and ".join("the client's address" if key.kind == "source_ip" else f"{key.kind} {key.name}" for key in keys)

@@ -147,6 +147,25 @@ RETRIES_MAX = 1024
 request that fails at the same time would not fail over."""
 
 
+@dataclass(frozen=True, slots=True)
+class HashKey:
+    """Something of a request, by which it finds its backend."""
+
+    kind: Literal["source_ip", "header", "cookie", "query"]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Balancing:
+    """How an endpoint of a backend is chosen."""
+
+    kind: Literal["least_request", "random", "round_robin", "hash"] = "least_request"
+    table_size: int = 0
+
+
+LEAST_REQUEST = Balancing()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
     """Circuit breaker thresholds; 0 keeps Envoy's default, which is 1,024 of the first three."""
@@ -210,6 +229,7 @@ class Backend(Hashed):
     captured: bool = False
     """Whether the processor captures content, for which it is told of the trace."""
     breaker: Breaker = Breaker()
+    balancing: Balancing = LEAST_REQUEST
     health_check: HealthCheck | None = None
     outlier: OutlierDetection | None = None
     connect_timeout_seconds: float = 10.0
@@ -421,6 +441,8 @@ class Rule(Hashed):
     costs: tuple[Cost, ...] = ()
     limits: tuple[LimitRule, ...] = ()
     local_limit: LocalLimit | None = None
+    hash_keys: tuple[HashKey, ...] = ()
+    """Requests that agree in all of these go to one backend."""
     auth: Auth | None = None
     request_headers: HeaderEdit | None = None
     response_headers: HeaderEdit | None = None

@@ -22,7 +22,7 @@ class Needs:
     counts: bool = False
     """Prompts are counted before they are admitted."""
     steered: bool = False
-    """The rate limit service may choose the backend."""
+    """The backend is chosen after the rate limit service was asked, or authentication."""
     selected: tuple[str, ...] = ()
     """Headers that limits select by."""
     queries: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ def needs_of(rules: Iterable[ir.Rule], clients: Collection[str]) -> Needs:
         limited=any(rule.limits for rule in listed),
         reserves=limits.reserves(listed),
         counts=any(rule.counts_prompts for rule in listed),
-        steered=any(steered.is_steered(rule.backends) for rule in listed),
+        steered=steered.chooses_late(listed),
         selected=limits.selector_headers(listed),
         queries=limits.selector_queries(listed),
         clients=tuple(sorted(clients)),

@@ -143,6 +143,23 @@ def _protocol(backend: ir.Backend) -> HttpProtocolOptions:
     return options
 
 
+_POLICIES = {
+    "least_request": Cluster.LEAST_REQUEST,
+    "random": Cluster.RANDOM,
+    "round_robin": Cluster.ROUND_ROBIN,
+    "hash": Cluster.MAGLEV,
+}
+
+
+def _balance(cluster: Cluster, backend: ir.Backend, *, one_endpoint: bool) -> None:
+    if one_endpoint:  # there is nothing to choose, and a table for it takes memory
+        cluster.lb_policy = Cluster.LEAST_REQUEST
+        return
+    cluster.lb_policy = _POLICIES[backend.balancing.kind]
+    if backend.balancing.kind == "hash":
+        cluster.maglev_lb_config.table_size.value = backend.balancing.table_size
+
+
 @lru_cache(maxsize=65_536)
 def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluster:
     """The cluster of one backend of a rule. The result is shared: it must not be changed."""
@@ -152,8 +169,8 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
         type=Cluster.STRICT_DNS if dns else Cluster.STATIC,
         connect_timeout=duration(backend.connect_timeout_seconds),
         load_assignment=_load_assignment(backend.name, backend.endpoints),
-        lb_policy=Cluster.LEAST_REQUEST,
     )
+    _balance(cluster, backend, one_endpoint=len(backend.endpoints) == 1 and not dns)
     if dns:
         cluster.dns_lookup_family = Cluster.V4_PREFERRED
     protocol = _protocol(backend)

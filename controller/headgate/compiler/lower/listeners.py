@@ -228,7 +228,9 @@ def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter
         yield extraction.prompt_counter(options)
     if _limited(listener) and options.limits:  # refuses before any backend is chosen; charges when the stream is done
         yield ratelimit(options, reserves=reserves)
-    if any(steered.is_steered(rule.backends) for rule in rules):  # begins with the backend that the limits answered
+    if steered.chooses_late(
+        rules
+    ):  # begins with the backend that the limits answered, or that a client's name comes to
         yield steered.follower(options)
     if any(rule.local_limit for rule in rules):  # refuses too, but by this Envoy alone
         yield limits.local_filter(rules)

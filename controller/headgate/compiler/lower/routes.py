@@ -262,6 +262,7 @@ def specifier_name(backends: tuple[ir.Backend, ...]) -> str:
 def specifier(backends: tuple[ir.Backend, ...]) -> ClusterSpecifierPlugin:
     """Chooses by priority, attempt by attempt, and by weight within a priority."""
     message = PriorityGroupClusterSpecifier()
+    message.use_hash_policy.value = True  # of routes that have one
     if any(backend.steered for backend in backends):
         message.override_metadata_namespace = limits.METADATA
     for index, group in enumerate(_groups(backends)):
@@ -297,9 +298,24 @@ def common_retry(rules: Iterable[ir.Rule]) -> bytes:
     return max(sorted(found), key=found.__getitem__, default=b"")
 
 
+def _hash_policy(key: ir.HashKey) -> RouteAction.HashPolicy:
+    policy = RouteAction.HashPolicy()
+    match key.kind:
+        case "source_ip":
+            policy.connection_properties.source_ip = True
+        case "header":
+            policy.header.header_name = key.name
+        case "query":
+            policy.query_parameter.name = key.name
+        case "cookie":
+            policy.cookie.name = key.name
+    return policy
+
+
 def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...], shared: Shared) -> RouteAction:
     action = RouteAction()
     groups = _set_cluster(action, backends)
+    action.hash_policy.extend(map(_hash_policy, rule.hash_keys))
     if rule.request_seconds is not None:
         action.timeout.CopyFrom(duration(rule.request_seconds))
     policy = _retry(rule, groups)
@@ -323,8 +339,8 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
         route.route.host_rewrite_literal = served.common_host
         configs[SCRIPT].CopyFrom(chosen(served.short_script))
     chosen_among = served.chosen_among
-    if steered.is_steered(chosen_among):
-        configs[steered.FILTER].CopyFrom(steered.per_route())
+    if (chosen_late := steered.per_route(rule, chosen_among)) is not None:
+        configs[steered.FILTER].CopyFrom(chosen_late)
     if rule.counts_prompts:
         configs[extraction.COUNTER].CopyFrom(extraction.counted())
     if rule.limits and options.limits:

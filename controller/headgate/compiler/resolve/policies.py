@@ -1,6 +1,8 @@
 """Policies: what they ask of a rule or a listener. The policy closest to a rule decides alone; nothing is merged."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final, Literal
 
 from headgate.compiler import cel, ir
 from headgate.compiler.resolve.credentials import secret_value
@@ -186,6 +188,37 @@ def retry(policy: policies.BackendTrafficPolicy) -> ir.Retry | None:
     )
 
 
+def hash_keys(policy: policies.BackendTrafficPolicy | None) -> tuple[ir.HashKey, ...]:
+    """By what requests find their backend."""
+    balancer = policy.spec.load_balancer if policy is not None else None
+    if balancer is None or balancer.consistent_hash is None:
+        return ()
+    asked = balancer.consistent_hash
+    match asked.type:
+        case "SourceIP":
+            return (ir.HashKey("source_ip"),)
+        case "Header":
+            return (ir.HashKey("header", asked.header.name.lower()),) if asked.header is not None else ()
+        case "Headers":
+            return tuple(ir.HashKey("header", header.name.lower()) for header in asked.headers)
+        case "Cookie":
+            return (ir.HashKey("cookie", asked.cookie.name),) if asked.cookie is not None else ()
+        case "QueryParams":
+            return tuple(ir.HashKey("query", parameter.name) for parameter in asked.query_params)
+
+
+_BALANCING: Final[Mapping[str, Literal["least_request", "random", "round_robin"]]] = {
+    "LeastRequest": "least_request",
+    "Random": "random",
+    "RoundRobin": "round_robin",
+}
+
+
+def _balancing(balancer: policies.LoadBalancer) -> ir.Balancing:
+    asked = balancer.consistent_hash
+    return ir.Balancing(_BALANCING[balancer.type]) if asked is None else ir.Balancing("hash", asked.table_size)
+
+
 def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir.Backend:
     """The backend with what the policy says of connections to it."""
     spec = policy.spec
@@ -203,6 +236,8 @@ def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir
         )
     if spec.timeout is not None and spec.timeout.tcp is not None and spec.timeout.tcp.connect_timeout:
         backend = replace(backend, connect_timeout_seconds=duration_seconds(spec.timeout.tcp.connect_timeout))
+    if spec.load_balancer is not None:
+        backend = replace(backend, balancing=_balancing(spec.load_balancer))
     health = spec.health_check
     if health is not None and health.active is not None and health.active.http is not None:
         active = health.active

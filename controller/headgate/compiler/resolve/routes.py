@@ -147,6 +147,7 @@ def _ai_rule(
     found = (*policy_limits(scope, targets, usable), *quota_limits(scope, usable))
     added, costs = with_costs(found, costs)
     limits, matches = (*applied.limits, *added), _ai_matches(scope, rule)
+    _check_hash_keys(scope, applied.traffic, targets)
     counts_prompts = _counts_prompts(scope, route, limits)
     captured = captures_content(scope, place.config)
     backends = tuple(
@@ -182,6 +183,7 @@ def _ai_rule(
         costs=costs,
         limits=limits,
         local_limit=applied.local_limit,
+        hash_keys=policies.hash_keys(applied.traffic),
         auth=applied.auth,
         direct=direct,
         counts_prompts=counts_prompts,
@@ -189,6 +191,22 @@ def _ai_rule(
         owned_by=rule.models_owned_by,
         models_created=_unix_seconds(created),
     )
+
+
+def _check_hash_keys(
+    scope: Scope, traffic: "policies.policies.BackendTrafficPolicy | None", targets: tuple[Target, ...]
+) -> None:
+    """What is taken out of requests before their backend is chosen."""
+    security = next((scope.security[target] for target in targets if target in scope.security), None)
+    keys = security.spec.api_key_auth if security is not None else None
+    taken = (
+        {name.lower() for source in keys.extract_from for name in source.headers} if keys is not None else set[str]()
+    )
+    for key in policies.hash_keys(traffic):
+        if key.kind == "header" and key.name in taken and traffic is not None:
+            message = f"{key.name} holds keys, and is taken out before a backend is chosen: requests go to any"
+            remedy = "forwardClientIDHeader in the SecurityPolicy, and that header here"
+            scope.report.warning(traffic, "spec.loadBalancer.consistentHash", message, remedy=remedy)
 
 
 def _usable(
@@ -433,6 +451,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             retry=_http_retry(rule, applied.retry),
             limits=(*applied.limits, *requests),
             local_limit=applied.local_limit,
+            hash_keys=policies.hash_keys(applied.traffic),
             auth=applied.auth,
             request_headers=found.request,
             response_headers=found.response,

@@ -5,6 +5,7 @@ Bounds and defaults: https://gateway.envoyproxy.io/docs/api/extension_types/ (v1
 
 import re
 from collections.abc import Iterator, Mapping
+from math import isqrt
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -256,6 +257,84 @@ class HealthCheck(Struct, frozen=True, kw_only=True):
     unsupported: ClassVar[Mapping[str, str]] = {"panicThreshold": "endpoints left out stay so"}
 
 
+def _is_prime(number: int) -> bool:
+    return number == 2 or (number % 2 > 0 and all(number % divisor for divisor in range(3, isqrt(number) + 1, 2)))
+
+
+class NamedKey(Struct, frozen=True, kw_only=True):
+    """What of a request is taken."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    """Its name."""
+
+
+class CookieKey(Struct, frozen=True, kw_only=True):
+    """A cookie."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    """Its name."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "ttl": "clients are given no cookie: it is one that they send",
+        "attributes": "clients are given no cookie: it is one that they send",
+    }
+
+
+class ConsistentHash(Struct, frozen=True, kw_only=True):
+    """Requests that agree in this go to one backend, as long as backends and weights stay as they are."""
+
+    type: Literal["SourceIP", "Header", "Headers", "Cookie", "QueryParams"]
+    """What requests agree in. What a request lacks makes it go anywhere."""
+    header: NamedKey | None = None
+    """For type Header."""
+    headers: tuple[NamedKey, ...] = ()
+    """For type Headers: all of them together."""
+    cookie: CookieKey | None = None
+    """For type Cookie."""
+    query_params: tuple[NamedKey, ...] = ()
+    """For type QueryParams: all of them together."""
+    table_size: Annotated[int, msgspec.Meta(ge=2, le=5_000_011)] = 65_537
+    """Entries of the table by which a backend's endpoints are found; a prime number."""
+
+    def violations(self) -> Iterator[Violation]:
+        given = {
+            "Header": self.header,
+            "Headers": self.headers,
+            "Cookie": self.cookie,
+            "QueryParams": self.query_params,
+        }
+        if self.type in given and not given[self.type]:
+            field = self.type[0].lower() + self.type[1:]
+            example = (
+                f"{field}: {{name: x-client}}"
+                if self.type in ("Header", "Cookie")
+                else f"{field}: [{{name: x-client}}]"
+            )
+            yield Violation(f"If consistent hash type is {self.type}, the {field} field must be set.", field, example)
+        if not _is_prime(self.table_size):
+            yield Violation("only a prime number makes a table", "tableSize", "tableSize: 65537")
+
+
+class LoadBalancer(Struct, frozen=True, kw_only=True):
+    """Which of several backends of one priority, and which endpoint of a backend, a request goes to."""
+
+    type: Literal["ConsistentHash", "LeastRequest", "Random", "RoundRobin"]
+    """`ConsistentHash` chooses backends by `consistentHash`, in shares as their weights say. With the others they are
+    drawn by weight, and the type says how endpoints of a backend are."""
+    consistent_hash: ConsistentHash | None = None
+    """For type ConsistentHash."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "slowStart": "a new endpoint gets its whole share at once",
+        "zoneAware": "zones are not told apart",
+        "endpointOverride": "requests name no endpoints",
+    }
+
+    def violations(self) -> Iterator[Violation]:
+        if (self.type == "ConsistentHash") != (self.consistent_hash is not None):
+            message = "If LoadBalancer type is consistentHash, consistentHash field needs to be set."
+            example = "consistentHash: {type: Header, header: {name: x-client}}"
+            yield Violation(message, "consistentHash", example)
+
+
 class BackendTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
     """How requests are sent to backends."""
 
@@ -269,8 +348,10 @@ class BackendTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
     """How much a backend is given at a time."""
     health_check: HealthCheck | None = None
     """Looks after backends."""
+    load_balancer: LoadBalancer | None = None
+    """Which backend and endpoint a request goes to. When absent, backends are drawn by weight, and the endpoint with
+    the fewest requests is chosen."""
     unsupported: ClassVar[Mapping[str, str]] = {
-        "loadBalancer": "the endpoint with the fewest requests is chosen",
         "connection": "bodies up to the bound of the listener are buffered",
         "requestBuffer": "bufferLimit of a ClientTrafficPolicy bounds bodies",
         "admissionControl": "requests are admitted by limits only",

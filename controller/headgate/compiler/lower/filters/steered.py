@@ -1,10 +1,13 @@
-"""Backends that the rate limit service chooses (`headgate.contract.steering`).
+"""Backends that are chosen once all is known: Envoy chooses one when it first has the route, before anybody was asked.
 
-    rate limit filter ──> dynamic metadata ──> the route's cluster specifier, once the route is looked up again
+    rate limit filter ──> dynamic metadata ──┐
+    authentication ─────> a client's header ─┴─> the route's cluster specifier, once the route is looked up again
 
-Only routes whose backends have limits of their own turn the script on: it costs others nothing.
+Only routes turn a script on whose backends have limits of their own (`headgate.contract.steering`), or are found by a
+header: it costs others nothing.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
@@ -15,6 +18,8 @@ from headgate.compiler.lower.wire import http_filter, packed, script
 from headgate.compiler.options import Options
 
 FILTER = "headgate.lua/steered"
+_STEERED = "steered"
+_HASHED = "hashed"
 
 
 def is_steered(backends: tuple[ir.Backend, ...]) -> bool:
@@ -22,12 +27,28 @@ def is_steered(backends: tuple[ir.Backend, ...]) -> bool:
     return len(backends) > 1 and any(backend.steered for backend in backends)
 
 
+def _is_hashed(rule: ir.Rule, backends: tuple[ir.Backend, ...]) -> bool:
+    return len(backends) > 1 and any(key.kind == "header" for key in rule.hash_keys)
+
+
+def chooses_late(rules: Iterable[ir.Rule]) -> bool:
+    """Whether a route of the rules turns `follower` on."""
+    return any(is_steered(rule.backends) or _is_hashed(rule, rule.backends) for rule in rules)
+
+
 def follower(options: Options) -> HttpFilter:
-    """Follows what the rate limit service said, on the routes that turn it on."""
-    return http_filter(FILTER, Lua(source_codes={"steered": script("steered", options.lua_directory)}))
+    """Has the backend chosen again, on the routes that turn it on."""
+    scripts = {name: script(name, options.lua_directory) for name in (_STEERED, _HASHED)}
+    return http_filter(FILTER, Lua(source_codes=scripts))
 
 
-@lru_cache(maxsize=1)
-def per_route() -> Any:
-    """Per-route config that turns `follower` on."""
-    return packed(LuaPerRoute(name="steered"))
+def per_route(rule: ir.Rule, backends: tuple[ir.Backend, ...]) -> Any | None:
+    """Per-route config that turns `follower` on; None for routes that have no use for it."""
+    if _is_hashed(rule, backends):
+        return _turned_on(_HASHED)
+    return _turned_on(_STEERED) if is_steered(backends) else None
+
+
+@lru_cache(maxsize=2)
+def _turned_on(name: str) -> Any:
+    return packed(LuaPerRoute(name=name))
