@@ -50,8 +50,8 @@ class BridgePlan:
         "_framing",
         "_host",
         "_provider",
-        "_reasoning",
         "_remove_headers",
+        "_responses",
         "_set_headers",
         "_targets",
         "_vendor",
@@ -70,12 +70,12 @@ class BridgePlan:
         targets: tuple[Endpoint, Endpoint],
         client: ChatDialect,
         provider: ChatDialect,
-        reasoning: "BridgePlan | None" = None,
+        responses: "BridgePlan | None" = None,
     ) -> None:
-        """`reasoning`: to another API of the backend's, for those of its models that reason with tools only there."""
+        """`responses`: to another API of the backend's, for what its models do only there."""
         self.endpoint = endpoint
         self.facts = facts
-        self._reasoning = reasoning
+        self._responses = responses
         self._host = host
         self._targets = targets
         self._client = client
@@ -99,9 +99,9 @@ class BridgePlan:
             body = inflate_request(body, bytes_max=facts.body_bytes_max)
         path = path_facts(self.endpoint, headers.get(header_names.ORIGINAL_PATH) or headers.get(":path", ""))
         request = self._client.decode_request(body, path)
-        if self._reasoning is not None and reasons_with_tools(request, facts):
+        if self._responses is not None and belongs_to_responses(request, facts):
             return msgspec.structs.replace(
-                self._reasoning._encoded(request, path, len(body), headers), asked=self._reasoning
+                self._responses._encoded(request, path, len(body), headers), asked=self._responses
             )
         return self._encoded(request, path, len(body), headers)
 
@@ -185,9 +185,11 @@ class BridgePlan:
         return self.facts.body_bytes_max
 
 
-def reasons_with_tools(request: ChatRequest, backend: BackendFacts) -> bool:
-    """Whether a model that does both in OpenAI's responses API alone is to reason, and may call functions."""
+def belongs_to_responses(request: ChatRequest, backend: BackendFacts) -> bool:
+    """Whether OpenAI's responses API alone serves the model, or does so where it reasons and may call functions."""
     facts = openai_facts(backend.model or request.model, backend.models)
+    if facts.responses_only:
+        return True
     if not request.tools or facts.tools_while_reasoning:
         return False
     wanted = request.reasoning

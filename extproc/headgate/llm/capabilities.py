@@ -215,6 +215,10 @@ class OpenAIFacts:
     """`temperature`, `top_p` other than 1 are taken."""
     penalties: bool = True
     """`frequency_penalty`, `presence_penalty` are taken."""
+    reasoning_required: bool = False
+    """While it thinks it refuses a history with calls whose turns bear no reasoning."""
+    responses_only: bool = False
+    """OpenAI serves it in its responses API alone; chat completions answer 404."""
     tools_while_reasoning: bool = True
     """Functions may be offered while it reasons; else only with the effort `none`."""
     stop_max: int = 1_000
@@ -251,6 +255,10 @@ def _openai_reasoning(
     )
 
 
+def _responses_only(*efforts: str, output_tokens_max: int = 128_000) -> OpenAIFacts:
+    return replace(_openai_reasoning(*efforts, output_tokens_max=output_tokens_max), responses_only=True)
+
+
 def _openai_classic(output_tokens_max: int | None = None) -> OpenAIFacts:
     return OpenAIFacts(
         max_completion_tokens=True,
@@ -269,11 +277,17 @@ _ALWAYS_REASONING: Final = replace(_GPT_5_6, efforts=_LOW_TO_MAX)
 _THINKING_SWITCH: Final = OpenAIFacts(
     thinking=frozenset(("enabled", "disabled")), reasoning_history="reasoning_content"
 )
-_KIMI: Final = OpenAIFacts(reasoning_history="reasoning_content", sampling=False, penalties=False)
+_GLM: Final = replace(_THINKING_SWITCH, output_tokens_max=131_072)
+_KIMI: Final = OpenAIFacts(
+    reasoning_history="reasoning_content", reasoning_required=True, sampling=False, penalties=False
+)
 """<https://platform.kimi.ai/docs/api/chat>: how its newer models choose tokens is fixed."""
 _GROK: Final = OpenAIFacts(penalties=False, stop_max=0)
 """Grok that reasons. <https://docs.x.ai/docs/guides/reasoning>: it refuses penalties and stop sequences."""
 _MISTRAL: Final = OpenAIFacts(efforts=("none", "high"))
+"""Small 4, Medium 3.5 and after; others refuse an effort."""
+_CHAT_LATEST: Final = _openai_reasoning("medium", output_tokens_max=16_384)
+"""Decides for itself how much to reason."""
 
 _SEARCHING: Final = OpenAIFacts(
     max_completion_tokens=True,
@@ -294,12 +308,18 @@ OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("gpt-4o-mini-audio", replace(_openai_classic(16_384), audio=True)),
     ("gpt-oss", OpenAIFacts(efforts=_LOW_TO_HIGH)),
     ("gpt-5-chat", _openai_classic(16_384)),
-    ("gpt-5.1-chat", _openai_classic(16_384)),
-    ("gpt-5.2-chat", _openai_classic(16_384)),
-    ("gpt-5.1-codex-max", _openai_reasoning("none", "low", "medium", "high", "xhigh")),
+    ("gpt-5.1-chat", _CHAT_LATEST),
+    ("gpt-5.2-chat", _CHAT_LATEST),
+    ("gpt-5.1-codex-max", _responses_only(*_LOW_TO_HIGH, "xhigh")),
+    ("gpt-5.1-codex", _responses_only(*_LOW_TO_HIGH)),
+    ("gpt-5.2-codex", _responses_only(*_LOW_TO_HIGH, "xhigh")),
+    ("gpt-5.3-codex", _responses_only("none", *_LOW_TO_HIGH, "xhigh")),
     ("gpt-5.1", _openai_reasoning("none", "low", "medium", "high")),
-    ("gpt-5-codex", _openai_reasoning(*_LOW_TO_HIGH)),
-    ("gpt-5-pro", _openai_reasoning("high")),
+    ("gpt-5-codex", _responses_only(*_LOW_TO_HIGH)),
+    ("gpt-5-pro", _responses_only("high", output_tokens_max=272_000)),
+    ("gpt-5.2-pro", _responses_only("medium", "high", "xhigh")),
+    ("gpt-5.4-pro", _responses_only("medium", "high", "xhigh")),
+    ("gpt-5.5-pro", _responses_only("medium", "high", "xhigh")),
     ("gpt-5.3-chat", _openai_classic(16_384)),
     ("gpt-5.2", _openai_reasoning("none", *_LOW_TO_HIGH, "xhigh")),
     ("gpt-5.3", _openai_reasoning("none", *_LOW_TO_HIGH, "xhigh")),
@@ -312,10 +332,13 @@ OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("gpt-6.2", _ALWAYS_REASONING),
     ("gpt-6", _GPT_5_6),
     ("gpt-7", _GPT_5_6),  # newer than this table: what the newest family takes
+    ("deep-research", _responses_only("medium", output_tokens_max=100_000)),
+    ("o1-pro", _responses_only(*_LOW_TO_HIGH, output_tokens_max=100_000)),
+    ("o3-pro", _responses_only(*_LOW_TO_HIGH, output_tokens_max=100_000)),
     ("o1", _openai_reasoning(*_LOW_TO_HIGH, output_tokens_max=100_000)),
     ("o3", _openai_reasoning(*_LOW_TO_HIGH, output_tokens_max=100_000)),
     ("o4-mini", _openai_reasoning(*_LOW_TO_HIGH, output_tokens_max=100_000)),
-    ("codex-", _openai_reasoning(*_LOW_TO_HIGH)),
+    ("codex-", _responses_only(*_LOW_TO_HIGH, output_tokens_max=100_000)),
     ("gpt-4.1", _openai_classic(32_768)),
     ("gpt-4o-2024-05-13", _openai_classic(4_096)),
     ("gpt-4o", _openai_classic(16_384)),
@@ -326,22 +349,36 @@ OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("chatgpt-", _openai_classic()),
     ("non-reasoning", OpenAIFacts()),  # Grok, from 4-fast to 4.20: reasons or does not, by its name
     ("grok-3-mini", replace(_GROK, efforts=("low", "high"))),
+    ("grok-4.20-multi-agent", replace(_GROK, efforts=(*_LOW_TO_HIGH, "xhigh"))),
     ("grok-4.20", _GROK),
     ("grok-4.1", _GROK),
     ("grok-4.3", replace(_GROK, efforts=("none", *_LOW_TO_HIGH))),
     ("grok-4.", replace(_GROK, efforts=_LOW_TO_HIGH)),
     ("grok-4", _GROK),
     ("grok-code", _GROK),
+    ("grok-build", _GROK),
+    ("mistral-small-24", OpenAIFacts()),
+    ("mistral-small-25", OpenAIFacts()),
+    ("mistral-medium-25", OpenAIFacts()),
+    ("mistral-medium-latest", OpenAIFacts()),  # was 2508 still in June 2026
     ("mistral-small", _MISTRAL),
     ("mistral-medium", _MISTRAL),
     ("gemini-2.5", OpenAIFacts(efforts=("none", *_LOW_TO_HIGH))),
     ("gemini-3", OpenAIFacts(efforts=("minimal", *_LOW_TO_HIGH))),
-    ("deepseek", replace(_THINKING_SWITCH, efforts=("low", "high", "max"))),
-    ("glm-", _THINKING_SWITCH),
-    ("kimi-k2-", _THINKING_SWITCH),
+    ("deepseek", replace(_THINKING_SWITCH, efforts=("low", "high", "max"), reasoning_required=True)),
+    ("glm-4.5v", replace(_GLM, output_tokens_max=16_384)),
+    ("glm-4.5", replace(_GLM, output_tokens_max=98_304)),
+    ("glm-4.6v", replace(_GLM, output_tokens_max=32_768)),
+    ("glm-5.2", replace(_GLM, efforts=("high", "max"))),
+    ("glm-5.3", replace(_GLM, efforts=("low", "high", "max"), thinking=frozenset(("enabled",)))),  # it always thinks
+    ("glm-", _GLM),
+    ("kimi-k2-", replace(_THINKING_SWITCH, reasoning_required=True)),
     ("kimi-k2.7", _KIMI),
     ("kimi-k2", replace(_KIMI, thinking=_THINKING_SWITCH.thinking)),
     ("kimi-", replace(_KIMI, efforts=("low", "high", "max"))),
+    ("solar-pro2", OpenAIFacts(efforts=("minimal", "high"))),
+    ("solar-pro3", OpenAIFacts(efforts=_LOW_TO_HIGH)),
+    ("solar-pro", OpenAIFacts(efforts=("none", "minimal", *_LOW_TO_MAX))),  # 4: does not reason unless told to
     ("minimax-m3", OpenAIFacts(thinking=frozenset(("disabled",)))),  # else it decides
     (
         "claude",  # behind a gateway that speaks OpenAI's dialect
@@ -403,6 +440,7 @@ _GEMINI_3_FLASH: Final = _gemini_3("minimal", *_LOW_TO_HIGH)
 
 GEMINI: Final[tuple[tuple[str, GeminiFacts], ...]] = (
     ("gemini-3-pro-image", _gemini_3()),
+    ("gemini-3.1-flash-image", _gemini_3("minimal", "high")),
     ("gemini-3-pro", _gemini_3("low", "high")),
     ("gemini-3-flash", _GEMINI_3_FLASH),
     ("flash-image", GeminiFacts(json_schema=True)),

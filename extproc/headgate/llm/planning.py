@@ -129,22 +129,22 @@ def _make_plan(endpoint: Endpoint, facts: BackendFacts) -> Plan:
     if family is not None:
         return family.plan(endpoint, spoken_with(DialectName(facts.dialect)), facts, host)
     dialect = DialectName(facts.dialect)
-    reasoning = None
+    responses = None
     if dialect is DialectName.OPENAI_CHAT and _has_responses(facts, host):
-        reasoning = _bridge(endpoint, facts, host, DialectName.OPENAI_RESPONSES)
-    return _bridge(endpoint, facts, host, dialect, reasoning)
+        responses = _bridge(endpoint, facts, host, DialectName.OPENAI_RESPONSES)
+    return _bridge(endpoint, facts, host, dialect, responses)
 
 
 def _has_responses(facts: BackendFacts, host: Host) -> bool:
-    """Whether the models that reason with tools in the responses API alone are served there as well: OpenAI's and
-    Azure's. <https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses>: since its version of March 2025."""
+    """Whether what models do in the responses API alone is served there as well: OpenAI's and Azure's.
+    <https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses>: since its version of March 2025."""
     if host.name is HostName.AZURE:
         return facts.version >= "2025-03"  # "v1" as well
     return facts.vendor == "OpenAI"
 
 
 def _bridge(
-    endpoint: Endpoint, facts: BackendFacts, host: Host, dialect: DialectName, reasoning: BridgePlan | None = None
+    endpoint: Endpoint, facts: BackendFacts, host: Host, dialect: DialectName, responses: BridgePlan | None = None
 ) -> BridgePlan:
     return BridgePlan(
         endpoint,
@@ -153,7 +153,7 @@ def _bridge(
         targets=(_CHAT_ENDPOINTS[False][dialect], _CHAT_ENDPOINTS[True][dialect]),
         client=DIALECTS[endpoint.dialect],
         provider=DIALECTS[dialect],
-        reasoning=reasoning,
+        responses=responses,
     )
 
 

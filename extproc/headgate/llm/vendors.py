@@ -37,6 +37,8 @@ class Vendor:
     """Messages may have a `name`."""
     tool_choices: frozenset[str] = frozenset(("none", "auto", "required", "named"))
     """Of `tool_choice`; `named` is an object."""
+    forces_while_thinking: bool = True
+    """A call can be forced of a model that thinks; else it is told not to think, as those models do by themselves."""
     usage_unasked: bool = False
     """Streams end with usage by themselves, and `stream_options` is refused."""
     reasoning: Literal["", "enable_thinking", "reasoning"] = ""
@@ -88,6 +90,7 @@ VENDORS: Final = (
         refuses=frozenset(("n",)),
         renamed=_MAX_TOKENS,
         reasoning_history="reasoning_content",
+        forces_while_thinking=False,
     ),
     # <https://docs.x.ai/docs/api-reference>
     Vendor(name="xAI", hosts=("api.x.ai",), lacks=_COUNT, refuses=frozenset(("logit_bias",))),
@@ -175,6 +178,7 @@ VENDORS: Final = (
         renamed=_MAX_TOKENS,
         reasoning="enable_thinking",
         reasoning_history="reasoning_content",
+        forces_while_thinking=False,
     ),
     Vendor(
         # <https://platform.minimax.io/docs/api-reference/text-openai-api>. What most of its models think stands in the
@@ -196,8 +200,14 @@ VENDORS: Final = (
         renamed=_MAX_TOKENS,
         usage_unasked=True,
     ),
-    # <https://deepinfra.com/docs/openai_api>
-    Vendor(name="DeepInfra", hosts=("api.deepinfra.com",), lacks=_RESPONSES, renamed=_MAX_TOKENS),
+    Vendor(
+        # <https://deepinfra.com/docs/openai_api>, `.../docs/advanced/function_calling`
+        name="DeepInfra",
+        hosts=("api.deepinfra.com",),
+        lacks=_RESPONSES,
+        renamed=_MAX_TOKENS,
+        tool_choices=frozenset(("none", "auto")),
+    ),
     # <https://docs.baseten.co/development/model-apis/overview>
     Vendor(name="Baseten", hosts=("inference.baseten.co",), lacks=_RESPONSES, renamed=_MAX_TOKENS),
     # <https://docs.tokenfactory.nebius.com>
@@ -223,6 +233,30 @@ VENDORS: Final = (
         lacks=_RESPONSES,
         renamed=_MAX_TOKENS,
     ),
+    Vendor(
+        # <https://docs.snowflake.com/en/user-guide/snowflake-cortex/cortex-rest-api>: at `/api/v2/cortex/v1`. It does
+        # not heed `max_tokens`, and writes 4,096 then.
+        name="Snowflake",
+        hosts=("snowflakecomputing.com",),
+        lacks=_RESPONSES | _COMPLETIONS,
+        renamed=_MAX_COMPLETION_TOKENS,
+    ),
+    # <https://console.upstage.ai/docs/capabilities/generate/chat>
+    Vendor(name="Upstage", hosts=("api.upstage.ai",), lacks=_COUNT | _COMPLETIONS),
+    Vendor(
+        # <https://vercel.com/docs/ai-gateway/sdks-and-apis/openai-chat-completions>: one member for every model.
+        name="Vercel",
+        hosts=("ai-gateway.vercel.sh",),
+        lacks=_COUNT | _COMPLETIONS,
+        reasoning="reasoning",
+        reasoning_history="reasoning",
+    ),
+    # <https://docs.ai21.com/reference/jamba-1-6-api-ref>: at `/studio/v1`.
+    Vendor(name="AI21", hosts=("api.ai21.com",), lacks=_RESPONSES | _COMPLETIONS, renamed=_MAX_TOKENS),
+    # <https://docs.oracle.com/en-us/iaas/Content/generative-ai/openai-compatible-api.htm>: at `/openai/v1`.
+    Vendor(name="OCI", hosts=("oci.oraclecloud.com",), lacks=_COUNT | _COMPLETIONS),
+    # <https://www.ibm.com/docs/en/watsonx/saas?topic=generation-inferencing-gateway-models>: at `/ml/gateway/v1`.
+    Vendor(name="Watsonx", hosts=("ml.cloud.ibm.com",), lacks=_RESPONSES),
 )
 
 BY_NAME: Final = MappingProxyType({vendor.name: vendor for vendor in VENDORS})

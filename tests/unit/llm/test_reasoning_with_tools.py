@@ -1,4 +1,5 @@
-"""Models that reason with tools in OpenAI's responses API alone are asked there, also of a backend that speaks chat."""
+"""What OpenAI's models do in its responses API alone (some all, some to reason with tools) is asked there, also of a
+backend that speaks chat."""
 
 import json
 from typing import Any, Final
@@ -41,6 +42,10 @@ WHERE: Final[list[tuple[dict[str, Any], dict[str, Any], str]]] = [
     ({}, {"tools": TOOLS, "thinking": OFF}, "/v1/chat/completions"),
     ({}, {}, "/v1/chat/completions"),
     ({"model": "gpt-5.2"}, {"tools": TOOLS}, "/v1/chat/completions"),
+    ({"model": "gpt-5-pro"}, {}, "/v1/responses"),
+    ({"model": "gpt-5.2-codex"}, {"stream": True}, "/v1/responses"),
+    ({"model": "o3-pro-2025-06-10"}, {}, "/v1/responses"),
+    ({"model": "gpt-5-pro", "vendor": ""}, {}, "/v1/chat/completions"),
     ({"vendor": ""}, {"tools": TOOLS}, "/v1/chat/completions"),
     ({"vendor": "", "host": "azure", "version": "v1"}, {"tools": TOOLS}, "/openai/v1/responses"),
     (

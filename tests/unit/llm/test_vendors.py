@@ -23,6 +23,9 @@ from headgate.llm.vendors import VENDORS, vendor_at, vendor_named
         ("api.openai.com", "OpenAI"),
         ("api.perplexity.ai", "Perplexity"),
         ("ws-1.ap-southeast-1.maas.aliyuncs.com", "DashScope"),
+        ("acme-eu.snowflakecomputing.com", "Snowflake"),
+        ("inference.generativeai.us-chicago-1.oci.oraclecloud.com", "OCI"),
+        ("us-south.ml.cloud.ibm.com", "Watsonx"),
         ("vllm.default.svc", ""),
     ],
 )
@@ -119,6 +122,81 @@ def test_a_choice_that_a_vendor_does_not_give_is_reported(
     assert reported == losses
 
 
+@pytest.mark.parametrize(
+    ("vendor", "model", "off"),
+    [
+        ("DeepSeek", "deepseek-v4-pro", {"thinking": {"type": "disabled"}}),
+        ("DashScope", "qwen3.8-max", {"enable_thinking": False}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("asked", "losses"),
+    [
+        ({}, []),
+        ({"thinking": {"type": "disabled"}}, []),
+        ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, ["thinking.budget_tokens"]),
+        ({"output_config": {"effort": "high"}}, ["output_config.effort"]),
+    ],
+)
+def test_a_forced_call_is_kept_where_it_excludes_thinking(
+    vendor: str, model: str, off: dict[str, Any], asked: dict[str, Any], losses: list[str]
+) -> None:
+    """Whose models think by themselves: they answer 400 to a call that is forced, asked to think or not."""
+    body, reported = _chat(vendor, model, tools=TOOLS, tool_choice={"type": "any"}, **{"max_tokens": 4000, **asked})
+
+    assert body["tool_choice"] == "required"
+    said = ("thinking", "enable_thinking", "thinking_budget", "reasoning_effort")
+    assert {name: body[name] for name in said if name in body} == off
+    assert set(losses) <= set(reported)
+    assert bool(losses) == bool(reported)
+
+
+def test_a_call_that_is_not_forced_leaves_them_thinking() -> None:
+    body, _ = _chat("DeepSeek", "deepseek-v4-pro", tools=TOOLS, tool_choice={"type": "auto"})
+
+    assert "thinking" not in body
+
+
+CALLED: Any = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello."},
+    {"role": "user", "content": "Look."},
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "call_1", "name": "look", "input": {}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "A map."}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "model", "reasoning"),
+    [
+        ("DeepSeek", "deepseek-v4-pro", " "),
+        ("Moonshot", "kimi-k2.6", " "),
+        ("Moonshot", "kimi-k3", " "),
+        ("ZAI", "glm-5.3", None),
+        ("", "llama-4", None),
+    ],
+)
+def test_a_turn_without_reasoning_bears_a_space_where_reasoning_is_asked_for(
+    vendor: str, model: str, reasoning: str | None
+) -> None:
+    """In a conversation with calls: what another model has said before, and of clients that keep no thoughts."""
+    body, losses = _chat(vendor, model, messages=CALLED)
+
+    turns = [message for message in body["messages"] if message["role"] == "assistant"]
+    assert [turn.get("reasoning_content") for turn in turns] == [reasoning, reasoning]
+    assert losses == []
+    body, _ = _chat(vendor, model, messages=CALLED[:3])
+    assert "reasoning_content" not in body["messages"][1]
+
+
+def test_reasoning_that_is_there_goes_back() -> None:
+    thought = {"type": "thinking", "thinking": "A map?", "signature": ""}
+    history = [*CALLED[:3], {"role": "assistant", "content": [thought, *CALLED[3]["content"]]}, CALLED[4]]
+    body, _ = _chat("DeepSeek", "deepseek-v4-pro", messages=history)
+
+    assert body["messages"][3]["reasoning_content"] == "A map?"
+
+
 def test_only_openai_itself_is_told_which_tools_are_allowed() -> None:
     tools = [{"type": "function", "name": name} for name in ("look", "go")]
     choice = {"type": "allowed_tools", "mode": "required", "tools": tools[:1]}
@@ -170,6 +248,17 @@ def test_names_of_messages_are_left_out_where_they_are_refused() -> None:
             {"thinking": {"type": "enabled"}, "reasoning_effort": "high"},
         ),
         ("Mistral", "mistral-small-latest", {"output_config": {"effort": "high"}}, {"reasoning_effort": "high"}),
+        ("Mistral", "mistral-small-2506", {"output_config": {"effort": "high"}}, {}),
+        (
+            "ZAI",
+            "glm-5.3",
+            {"output_config": {"effort": "medium"}},
+            {"thinking": {"type": "enabled"}, "reasoning_effort": "low"},
+        ),
+        ("ZAI", "glm-5.3", {"thinking": {"type": "disabled"}}, {}),
+        ("ZAI", "glm-5.1", {"thinking": {"type": "disabled"}}, {"thinking": {"type": "disabled"}}),
+        ("Upstage", "solar-pro3", {"output_config": {"effort": "max"}}, {"reasoning_effort": "high"}),
+        ("Vercel", "any", {"output_config": {"effort": "high"}}, {"reasoning": {"effort": "high"}}),
         ("Moonshot", "kimi-k3", {"output_config": {"effort": "medium"}}, {"reasoning_effort": "low"}),
         ("MiniMax", "MiniMax-M3", {"thinking": {"type": "disabled"}}, {"thinking": {"type": "disabled"}}),
         ("MiniMax", "MiniMax-M3", {"output_config": {"effort": "high"}}, {}),

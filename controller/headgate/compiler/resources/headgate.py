@@ -61,6 +61,12 @@ class TranslationBackend(Struct, frozen=True, kw_only=True):
         "GitHubModels",
         "Cloudflare",
         "Databricks",
+        "Snowflake",
+        "Upstage",
+        "Vercel",
+        "AI21",
+        "OCI",
+        "Watsonx",
     ] = "Auto"
     """Whose server speaks OpenAI's dialect: decides which of OpenAI's paths it lacks (they are translated to chat
     completions) and which parameters it refuses. `Auto`: as the host name tells. `ChatCompletions`: a server of which

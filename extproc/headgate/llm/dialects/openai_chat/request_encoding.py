@@ -66,6 +66,9 @@ from headgate.llm.vendors import Vendor
 RESULT_FOLLOWS: Final = "The result follows in the next user message."
 """Stands in a tool message whose result holds nothing but media."""
 
+NO_REASONING: Final = " "
+"""Of a turn whose reasoning nobody has: another provider's, or its client keeps none. Empty is refused as well."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -86,6 +89,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     add_limits(body, request, facts, losses)
     add_sampling(body, request, facts, losses)
     _add_reasoning(body, request.reasoning, facts, target.vendor, losses)
+    _keep_choice(body, request.reasoning, target.vendor, losses)
     keep_tools(body, facts, losses)
     add_response_format(body, request)
     add_identity(body, request, facts, losses)
@@ -158,6 +162,21 @@ def _add_reasoning(
             assert_never(vendor.reasoning)
 
 
+def _keep_choice(body: Members, reasoning: Reasoning | None, vendor: Vendor, losses: list[Loss]) -> None:
+    """A call that is forced excludes thinking at some vendors, whose models think by themselves: the call is kept."""
+    if vendor.forces_while_thinking or body.get("tool_choice") in (None, "auto", "none"):
+        return
+    if reasoning is not None and reasoning.mode != "disabled" and reasoning.effort != "none":
+        path = "output_config.effort" if reasoning.effort else "thinking"
+        losses.append(Loss(path, "dropped", "a tool is forced, which excludes thinking here"))
+    for name in ("reasoning_effort", "thinking_budget"):
+        body.pop(name, None)
+    if vendor.reasoning == "enable_thinking":
+        body["enable_thinking"] = False
+    else:
+        body["thinking"] = {"type": "disabled"}
+
+
 def _as_vendor_takes_it(body: Members, vendor: Vendor, losses: list[Loss]) -> Members:
     """The body with the vendor's names, without what it refuses."""
     if not (vendor.refuses or vendor.renamed):
@@ -169,7 +188,7 @@ def _as_vendor_takes_it(body: Members, vendor: Vendor, losses: list[Loss]) -> Me
 class _Messages:
     """Writes the messages of one request, holding media of tool results back until their user turn."""
 
-    __slots__ = ("_call_id", "_facts", "_held", "_losses", "_result", "_vendor")
+    __slots__ = ("_call_id", "_facts", "_held", "_losses", "_reasoned", "_result", "_vendor")
 
     def __init__(self, facts: OpenAIFacts, vendor: Vendor, losses: list[Loss]) -> None:
         self._facts = facts
@@ -178,8 +197,12 @@ class _Messages:
         self._call_id = short_call_id if vendor.short_call_ids else provider_call_id
         self._held: list[Members] = []
         self._result: list[Members] = []
+        self._reasoned = False
 
     def encode(self, messages: Sequence[Message]) -> list[Members]:
+        self._reasoned = self._facts.reasoning_required and any(
+            type(part) is ToolCallPart for message in messages for part in message.parts
+        )
         for message in messages:
             match message.role:
                 case "system" | "developer":
@@ -296,6 +319,8 @@ class _Messages:
             encoded["tool_calls"] = calls
         if thoughts:
             self._add_thoughts(encoded, thoughts)
+        if self._reasoned:
+            encoded.setdefault("reasoning_content", NO_REASONING)
         self._result.append(self._named(encoded, message))
 
     def _add_thoughts(
