@@ -5,8 +5,10 @@ from typing import Any
 
 import openai.types.responses
 import pytest
+from headgate.llm.canonical import FinishReason
 from headgate.llm.dialects.openai_responses import DIALECT
-from headgate.llm.errors import RequestError
+from headgate.llm.errors import RequestError, UpstreamError
+from headgate.llm.exchange import ResponseTranslation
 from headgate.llm.names import DialectName
 from support.chat_goldens import CREATED, bridge
 
@@ -178,6 +180,56 @@ def test_a_conversation_is_not_shortened_and_who_can_do_so_is_told() -> None:
         DIALECT.decode_request(json.dumps(asked).encode())
 
     assert refused.value.path == "input[1]"
+
+
+def _provided(stream: bool, **members: Any) -> ResponseTranslation:
+    """What a Messages client gets of a response, fed and not yet closed."""
+    plan = bridge(ANTHROPIC, RESPONSES)
+    asked = {"model": "m", "max_tokens": 9, "stream": stream, "messages": [{"role": "user", "content": "Hi"}]}
+    request = plan.translate_request(json.dumps(asked).encode(), {})
+    kind = "text/event-stream" if stream else "application/json"
+    translation = plan.open_response(request, 200, {"content-type": kind}, CREATED)
+    answer: dict[str, Any] = {"id": "resp_1", "object": "response", "model": "m", "output": [], **members}
+    event = {"type": f"response.{answer['status']}", "response": answer}
+    translation.feed(f"data: {json.dumps(event)}\n\n".encode() if stream else json.dumps(answer).encode())
+    return translation
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_sold_at_a_price_of_its_own_is_counted(stream: bool) -> None:
+    usage: dict[str, Any] = {
+        "input_tokens": 20,
+        "input_tokens_details": {"cached_tokens": 2, "audio_tokens": 7, "image_tokens": 5},
+        "output_tokens": 9,
+        "output_tokens_details": {"reasoning_tokens": 1, "image_tokens": 4},
+        "total_tokens": 29,
+    }
+    translation = _provided(stream, status="completed", usage=usage)
+    translation.close()
+    counts = {"audio_input_tokens": 7, "image_input_tokens": 5, "image_output_tokens": 4}
+    assert dict(translation.usage.apart) == counts
+    assert (translation.usage.input, translation.usage.cached_input, translation.usage.reasoning) == (20, 2, 1)
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_response_that_failed_is_no_answer(status: str) -> None:
+    """Whole it can fail over; of a stream it is the client's error event."""
+    with pytest.raises(UpstreamError):
+        _provided(stream=False, status=status).close()
+    translation = _provided(stream=True, status=status)
+    assert translation.close() == b""
+    assert translation.marks.reasons == ()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [("max_output_tokens", FinishReason.LENGTH), ("content_filter", FinishReason.REFUSAL)],
+)
+def test_why_a_response_is_incomplete_is_told(stream: bool, reason: str, finish: FinishReason) -> None:
+    translation = _provided(stream, status="incomplete", incomplete_details={"reason": reason})
+    translation.close()
+    assert translation.marks.reasons == (finish,)
 
 
 def test_a_filtered_answer_is_incomplete() -> None:

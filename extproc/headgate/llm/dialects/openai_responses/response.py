@@ -33,7 +33,7 @@ from headgate.llm.canonical import (
 )
 from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.dialects.openai_chat.annotations import encode_logprobs
-from headgate.llm.dialects.openai_chat.response import service_tier_word
+from headgate.llm.dialects.openai_chat.response import apart_of, service_tier_word
 from headgate.llm.dialects.openai_responses import client_tools, wire
 from headgate.llm.dialects.openai_responses.echo import DEFAULT
 from headgate.llm.dialects.openai_responses.errors import failure_code, failure_of
@@ -56,7 +56,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         answer = wire.decode_answer(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamError(f"the provider's answer is not a response: {error}") from None
-    if answer.error or answer.status == "failed":
+    if answer.error or answer.status in ("failed", "cancelled"):
         failure = failure_of(answer.error)
         raise UpstreamError(failure.message, status=failure.status, kind=failure.kind)
     if answer.output is None:
@@ -185,6 +185,7 @@ def usage_of(usage: wire.AnswerUsage | None) -> Usage:
         output=usage.output_tokens,
         total=usage.total_tokens,
         reasoning=None if written is None else written.reasoning_tokens,
+        apart=apart_of(given, written),
     )
 
 

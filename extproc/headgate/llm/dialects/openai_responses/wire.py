@@ -10,7 +10,14 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 import msgspec
-from headgate.llm.dialects.openai_chat.wire import ABSENT, CacheBreakpoint, ErrorBody, StreamOptions
+from headgate.llm.dialects.openai_chat.wire import (
+    ABSENT,
+    CacheBreakpoint,
+    CompletionTokensDetails,
+    ErrorBody,
+    PromptTokensDetails,
+    StreamOptions,
+)
 from headgate.llm.unknown_members import Told
 
 # --- request ---------------------------------------------------------------------------------------------------------
@@ -303,22 +310,12 @@ class AnswerItem(msgspec.Struct, frozen=True):
     output_format: str | None = None
 
 
-class InputDetails(msgspec.Struct, frozen=True):
-    cached_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class OutputDetails(msgspec.Struct, frozen=True):
-    reasoning_tokens: int | None = None
-
-
 class AnswerUsage(msgspec.Struct, frozen=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
     total_tokens: int | None = None
-    input_tokens_details: InputDetails | None = None
-    output_tokens_details: OutputDetails | None = None
+    input_tokens_details: PromptTokensDetails | None = None
+    output_tokens_details: CompletionTokensDetails | None = None
 
 
 class Incomplete(msgspec.Struct, frozen=True):
