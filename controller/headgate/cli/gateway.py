@@ -24,6 +24,7 @@ from headgate.cli.run_options import RunOptions
 from headgate.cli.servers import COLLECTOR, RATELIMIT, HeaderAttributes, HeldOutput, Server, demo_child, servers
 from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
+from headgate.cli.unchecked import tell_unchecked
 from headgate.contract.otel import Batches, batches
 from headgate.runtime.envoy import EnvoyAdmin, EnvoyMissingError, EnvoyOptions, envoy_child, find_envoy
 from headgate.runtime.logging import event_log
@@ -131,7 +132,9 @@ class Gateway:
         if plan.welcome is not None and urls:
             self._console.welcome(plan.welcome(urls[0]))
         self._start_the_rest(plan)
+        unchecked = asyncio.create_task(tell_unchecked(envoy, self._limited))
         await self._stop.wait()
+        unchecked.cancel()
         self._ready = False
         await self._drain(envoy)
 
@@ -370,6 +373,13 @@ class Gateway:
     def refused(self, refusal: "Refusal") -> None:
         """Envoy refused something that the compiler let through."""
         self._console.problem(str(refusal))
+
+    def _limited(self) -> bool:
+        """Whether Envoy asks the rate limit service of anything."""
+        from headgate.cli.listeners import refers_to_cluster
+        from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
+
+        return self._accepted is not None and refers_to_cluster(self._accepted, RATELIMIT_CLUSTER)
 
     def _served(self) -> "Sequence[Address]":
         """Addresses of the listeners that Envoy accepted."""

@@ -123,6 +123,7 @@ def _compiler_options(options: RunOptions, state: StateDirectory, environment: M
         listen_address=options.listen_address,
         extproc_sockets=tuple(map(str, state.extproc_sockets(options.workers))),
         ratelimit_socket=str(state.ratelimit_socket),
+        ratelimit_failure_deny=options.ratelimit_fail_closed,
         lua_directory=str(lua.directory()),
         path_root=options.root_prefix,
         secrets_directory=str(state.files),

@@ -36,6 +36,8 @@ class RunOptions:
     workers: int = 1
     concurrency: int | None = None
     redis_url: str = ""
+    ratelimit_fail_closed: bool = False
+    """Whether a limit that cannot be checked refuses."""
     admin_port: int | None = None
     log_level: LogLevel = LogLevel.WARNING
     log_format: LogFormat = LogFormat.TEXT
@@ -120,6 +122,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--concurrency", type=_whole(1), metavar="N", help="Envoy's worker threads (default: one per CPU)")
     redis = "count limits in Redis (default: HEADGATE_REDIS_URL, else in memory)"
     add("--redis-url", metavar="URL", default="", help=redis)
+    closed = (
+        "without the rate limit service or its Redis, answer 500 to what is limited (default: let it in, and say so)"
+    )
+    add("--ratelimit-fail-closed", action="store_true", help=closed)
     state = "folder for sockets and files (default: a temporary one, removed at the end)"
     add("--state-dir", type=Path, metavar="FOLDER", help=state)
     root = "path that all endpoints live under (default %(default)s)"
@@ -197,6 +203,7 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         workers=options.workers,
         concurrency=options.concurrency,
         redis_url=options.redis_url,
+        ratelimit_fail_closed=options.ratelimit_fail_closed,
         admin_port=_admin_port(options),
         log_level=LogLevel(options.log_level),
         log_format=LogFormat(options.log_format),

@@ -294,9 +294,11 @@ class EnvoyAdmin:
         except EnvoyAdminError:
             return False
 
-    async def stats(self, pattern: str) -> Mapping[str, int]:
-        """Counters and gauges whose name matches the regular expression. Raises EnvoyAdminError."""
-        answer = msgspec.json.decode(await self.request(f"/stats?format=json&filter={pattern}"), type=_Stats)
+    async def stats(self, pattern: str, *, used: bool = False) -> Mapping[str, int]:
+        """Counters and gauges whose name matches the regular expression; with `used` those that were ever written,
+        which costs Envoy a third. Raises EnvoyAdminError."""
+        path = f"/stats?format=json{'&usedonly' if used else ''}&filter={pattern}"
+        answer = msgspec.json.decode(await self.request(path), type=_Stats)
         return {stat.name: stat.value for stat in answer.stats if stat.name}
 
     async def requests_active(self) -> int:

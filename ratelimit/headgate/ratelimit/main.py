@@ -100,7 +100,7 @@ def _add_counters_arguments(parser: argparse.ArgumentParser) -> None:
         help="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (default: HEADGATE_REDIS_URL, else "
         "memory is used)",
     )
-    add("--redis-timeout-seconds", type=float, default=0.5, help="per call (default %(default)s)")
+    add("--redis-timeout-seconds", type=float, default=2.0, help="per call (default %(default)s)")
     add("--redis-per-second-url", default="", help="another Redis, for limits per second; as --redis-url")
     add("--redis-per-second-timeout-seconds", type=float, default=0.0, help="0: as the other's")
     add("--redis-gather-seconds", type=float, default=0.0, help="how long a busy service waits for company; 0: 1 ms")

@@ -1,7 +1,9 @@
 """What Prometheus and Grafana are given: rules load and fire when they should, and all metrics and labels are real."""
 
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator, Mapping
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -219,7 +221,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Labels:
         def complete() -> str | None:
             text = httpx.get(f"{admin}/metrics").text
             found = Page(text)
-            settled = found.sum("headgate_requests_total") == 8 and found.sum(
+            settled = found.sum("headgate_requests_total") == 9 and found.sum(
                 "headgate_extproc_attempts_incomplete_total"
             )
             return text if settled else None
@@ -258,6 +260,10 @@ def _happen(stage: Stage) -> None:
     stage["openai"].answer(Answer())
     for _ in range(4):
         ask("gpt")
+    (limiter,) = stage.gateway.processes()["ratelimit"]
+    os.kill(limiter, signal.SIGSTOP)
+    ask("gpt")  # let in once Envoy has waited long enough
+    os.kill(limiter, signal.SIGCONT)
 
 
 def _labels(text: str) -> Labels:

@@ -28,6 +28,9 @@ from headgate.contract import metadata
 from headgate.llm.provider_names import compat_provider_name
 
 RATELIMIT_CLUSTER = "headgate-ratelimit"
+KEEPALIVE_SECONDS = 5.0
+"""To servers on other machines: one that is gone without a word would have each request wait for its answer, until TCP
+gives the connection up after a quarter of an hour."""
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 WINDOW_BYTES_MAX = 2_147_483_647
 """HTTP/2 windows of connections to our own servers; to Envoy, also what a stream may hold before filters must wait.
@@ -195,9 +198,12 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
     return cluster
 
 
-def _service_cluster(name: str, endpoints: tuple[ir.Endpoint, ...]) -> Cluster:
+def _service_cluster(name: str, endpoints: tuple[ir.Endpoint, ...], *, keepalive_seconds: float = 0) -> Cluster:
     protocol = HttpProtocolOptions()
     http2 = protocol.explicit_http_config.http2_protocol_options
+    if keepalive_seconds:
+        http2.connection_keepalive.interval.CopyFrom(duration(keepalive_seconds))
+        http2.connection_keepalive.timeout.CopyFrom(duration(keepalive_seconds))
     http2.initial_stream_window_size.value = WINDOW_BYTES_MAX
     http2.initial_connection_window_size.value = WINDOW_BYTES_MAX
     dns = any(endpoint.is_dns for endpoint in endpoints)
@@ -234,7 +240,7 @@ def _as_envoy_gateways_envoy() -> TransportSocket:
 
 def _remote_cluster(name: str, address: str) -> Cluster:
     host, _, port = address.rpartition(":")
-    cluster = _service_cluster(name, (ir.Endpoint(host, int(port), is_dns=True),))
+    cluster = _service_cluster(name, (ir.Endpoint(host, int(port), is_dns=True),), keepalive_seconds=KEEPALIVE_SECONDS)
     cluster.dns_lookup_family = Cluster.V4_PREFERRED
     cluster.transport_socket.CopyFrom(_as_envoy_gateways_envoy())
     return cluster

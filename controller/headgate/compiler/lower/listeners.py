@@ -43,7 +43,9 @@ from headgate.contract import headers
 from headgate.pb import overlay
 from headgate.pb.body_size_limit_pb2 import BodySizeLimit
 
-RATELIMIT_TIMEOUT_SECONDS = 0.25
+RATELIMIT_TIMEOUT_SECONDS = 5.0
+"""A limiter that is slow slows requests; only where it does not answer at all are they let in, or refused. More than it
+takes for its Redis (`--redis-timeout-seconds`, to connect and to be answered): it says itself what is gone."""
 RATELIMIT_UNAVAILABLE = 500
 FOREIGN_STAGE = 10
 """Of `rate_limits` in routes: Envoy's last, which nobody else uses."""
