@@ -3,7 +3,7 @@
 Run as `make reference`; a test fails where the committed file is not what this writes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from headgate.cli.admin import declare
@@ -18,7 +18,7 @@ TARGET = Path(__file__).with_name("metrics.md")
 BEGIN, END = "<!-- metrics: written by `make reference` -->\n", "<!-- end -->\n"
 
 
-def registries() -> Mapping[str, Registry]:
+def registries() -> dict[str, Registry]:
     """What each process declares; what it shares with the others once."""
     collector, controller, run, shared = (Registry() for _ in range(4))
     Metering(collector)

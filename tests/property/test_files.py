@@ -104,7 +104,7 @@ def test_any_bytes_of_json(content: bytes) -> None:
 @relaxed
 @given(kind=st.sampled_from(KINDS), tree=trees, metadata=trees)
 def test_any_object(kind: object, tree: object, metadata: object) -> None:
-    row = KINDS[KINDS.index(kind)]  # pyright: ignore[reportArgumentType]
+    row = KINDS[KINDS.index(kind)]
     api_version = f"{row.group}/{row.served[0]}" if row.group else row.served[0]
     raw = {"apiVersion": api_version, "kind": row.name, "metadata": metadata, "spec": tree, "data": tree}
     reading = read_object(raw, NOWHERE)

@@ -30,7 +30,7 @@ def statuses(draw: st.DrawFn) -> Status:
 def built(decision: Decision) -> RateLimitResponse:
     response = RateLimitResponse(overall_code=decision.code.value)  # pyright: ignore[reportArgumentType]
     for status in decision.statuses:
-        message = response.statuses.add(code=status.code.value, limit_remaining=min(status.remaining, UINT32_MAX))  # pyright: ignore[reportArgumentType]
+        message = response.statuses.add(code=status.code.value, limit_remaining=min(status.remaining, UINT32_MAX))
         if status.rule is not None and status.op is not None and status.rule.unit is not None:
             message.current_limit.requests_per_unit = min(status.rule.amount, UINT32_MAX)
             known = status.rule.unit is not Unit.LIFETIME  # ours alone: the protocol has no such unit

@@ -16,10 +16,10 @@ from headgate.ledger.errors import BY_FLAG, ErrorKind
 from headgate.llm import openinference
 from headgate.runtime.otlp.wire import STATUS_ERROR, limit
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
+from opentelemetry.semconv._incubating.attributes import (
     gen_ai_attributes as gen_ai,
 )
-from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
+from opentelemetry.semconv._incubating.attributes import (
     session_attributes,
 )
 from opentelemetry.semconv.attributes import error_attributes, exception_attributes

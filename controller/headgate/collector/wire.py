@@ -10,7 +10,7 @@ from envoy.data.accesslog.v3.accesslog_pb2 import (
     AccessLogCommon,
     HTTPAccessLogEntry,
     ResponseFlags,
-    UpstreamEnd,  # pyright: ignore[reportAttributeAccessIssue]
+    UpstreamEnd,
 )
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from google.protobuf.duration_pb2 import Duration

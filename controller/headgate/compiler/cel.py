@@ -167,7 +167,7 @@ def _evaluate(expression: str) -> str | None:
 
     try:
         environment = celpy.Environment()
-        program = environment.program(environment.compile(expression))  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        program = environment.program(environment.compile(expression))  # pyright: ignore[reportUnknownMemberType]
         values = {name: celtypes.StringType("dummy") for name in ("model", "backend", "route_name")}
         counts = {key: celtypes.UintType(0) for key in metadata.USAGE_KEYS}
         result = program.evaluate({**values, **counts})

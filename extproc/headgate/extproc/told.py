@@ -8,7 +8,7 @@ from headgate.extproc.upstream import Report
 from headgate.llm import openinference
 from headgate.llm.content import Answered, Asked, Json
 from headgate.runtime.otlp.values import Value
-from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
+from opentelemetry.semconv._incubating.attributes import (
     gen_ai_attributes as gen_ai,
 )
 from opentelemetry.semconv.attributes import error_attributes, exception_attributes

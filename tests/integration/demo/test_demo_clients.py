@@ -81,7 +81,7 @@ def test_an_address_in_use_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_openai_chat_whole_and_streamed_say_the_same(openai_client: openai.OpenAI) -> None:
-    whole = openai_client.chat.completions.create(model="demo", messages=[{"role": "user", "content": "hello"}])  # pyright: ignore[reportCallIssue, reportArgumentType]
+    whole = openai_client.chat.completions.create(model="demo", messages=[{"role": "user", "content": "hello"}])
     text = whole.choices[0].message.content
     assert text
     assert "demo" in text

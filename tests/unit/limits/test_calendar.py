@@ -11,7 +11,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 
 def at(*fields: int, fold: int = 0) -> int:
-    return int(datetime(*fields, tzinfo=BERLIN, fold=fold).timestamp())  # type: ignore[arg-type, misc]
+    return int(datetime(*fields, tzinfo=BERLIN, fold=fold).timestamp())
 
 
 @pytest.mark.parametrize(

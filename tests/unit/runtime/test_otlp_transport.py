@@ -54,7 +54,7 @@ class Receiver:
     def destination(self, **changes: object) -> Destination:
         found = parse_endpoint(self.url, Protocol.HTTP)
         assert found is not None
-        return Destination(receiver=replace(found, **changes))  # pyright: ignore[reportArgumentType]
+        return Destination(receiver=replace(found, **changes))
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ async def test_who_ends_asks_once(receiver: Receiver) -> None:
 
 
 def batches(**changes: object) -> Batches:
-    return replace(Batches(seconds=0.01), **changes)  # pyright: ignore[reportArgumentType]
+    return replace(Batches(seconds=0.01), **changes)
 
 
 async def test_batches_and_queue(receiver: Receiver) -> None:

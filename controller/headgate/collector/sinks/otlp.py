@@ -11,7 +11,7 @@ from headgate.ledger.record import UsageRecord
 from headgate.runtime.otlp.transport import SendError, Transport, open_transport
 from headgate.runtime.otlp.values import LogRecord, Value
 from headgate.runtime.otlp.wire import encode_logs
-from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
+from opentelemetry.semconv._incubating.attributes import (
     gen_ai_attributes as gen_ai,
 )
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, url_attributes

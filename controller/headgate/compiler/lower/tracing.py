@@ -59,10 +59,10 @@ from headgate.llm import openinference
 from headgate.llm.endpoints import Body, Endpoint, endpoint_named, paths
 from headgate.llm.names import DialectName, Operation
 from headgate.llm.provider_names import otel_provider_name
-from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
+from opentelemetry.semconv._incubating.attributes import (
     gen_ai_attributes as gen_ai,
 )
-from opentelemetry.semconv._incubating.attributes import (  # pyright: ignore[reportMissingTypeStubs]
+from opentelemetry.semconv._incubating.attributes import (
     session_attributes,
 )
 from opentelemetry.semconv.attributes import error_attributes

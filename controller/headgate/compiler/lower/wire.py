@@ -57,7 +57,7 @@ def told(values: Mapping[str, lua.Value]) -> dict[str, Json]:
 
 def struct(values: Mapping[str, Json]) -> Struct:
     result = Struct()
-    result.update(values)  # pyright: ignore[reportArgumentType]  # the stub knows no nested sequences
+    result.update(values)
     return result
 
 

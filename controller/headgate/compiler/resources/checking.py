@@ -208,7 +208,7 @@ def _check_integer(value: object, type_: inspect.IntType, path: str, findings: F
 def _members(value: object, path: str, findings: Findings) -> Mapping[str, object] | None:
     if isinstance(value, dict):
         members: dict[str, object] = value  # pyright: ignore[reportUnknownVariableType]
-        return members  # pyright: ignore[reportUnknownVariableType]
+        return members
     findings.error(path, f"must be an object, is {_show(value)}", "its fields, indented below it")
     return None
 

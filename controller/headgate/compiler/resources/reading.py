@@ -129,7 +129,7 @@ def _kind_of(raw: object) -> tuple[Kind | None, Finding | None]:
     if not isinstance(raw, dict):
         return None, Finding("", "is not an object", "apiVersion, kind, metadata and spec")
     api_version, name = (raw.get(field) for field in ("apiVersion", "kind"))  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if not raw.keys() & {"apiVersion", "kind", "metadata", "spec"}:  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    if not raw.keys() & {"apiVersion", "kind", "metadata", "spec"}:
         return None, Finding("", "is no object of Kubernetes, and is left out", warning=True)
     if not isinstance(api_version, str) or not api_version:
         return None, Finding("apiVersion", "required, and missing", "apiVersion: group/version")

@@ -240,7 +240,7 @@ def _objects(value: object) -> Iterator[tuple[str, object]]:
             for index, entry in enumerate(entries):
                 yield f"items[{index}]", entry
             return
-    yield "", value  # pyright: ignore[reportUnknownArgumentType]
+    yield "", value
 
 
 def _expand_variables(raw: object, environment: Mapping[str, str]) -> tuple[object, list[tuple[str, str]]]:

@@ -185,7 +185,7 @@ async def connect(kubeconfig: Path | None = None, context: str = "") -> Kubernet
     # Authorities made by installers often lack extensions that Python 3.13 asks for by default; Kubernetes does not.
     configuration.disable_strict_ssl_verification = True
     try:
-        return KubernetesClient(cast(_LibraryClient, client.ApiClient(configuration)), str(configuration.host))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        return KubernetesClient(cast(_LibraryClient, client.ApiClient(configuration)), str(configuration.host))
     except (OSError, ValueError) as error:
         raise AccessError(f"the certificates of the Kubernetes API cannot be used: {error}") from error
 

@@ -124,7 +124,7 @@ def _references(resource: Resource) -> Iterator[Key]:
         elif isinstance(value, tuple):
             pending.extend(value)  # pyright: ignore[reportUnknownArgumentType]
         elif isinstance(value, Mapping):
-            pending.extend(value.values())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+            pending.extend(value.values())  # pyright: ignore[reportUnknownArgumentType]
 
 
 class KubernetesWorld:

@@ -177,7 +177,7 @@ def pack(command: tuple[str | int | float, ...]) -> bytes:
     return _pack_command(command)
 
 
-_pack_command: Final = cast("Callable[[tuple[str | int | float, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
+_pack_command: Final = cast("Callable[[tuple[str | int | float, ...]], bytes]", hiredis.pack_command)
 
 
 def error_kind(message: str) -> str:
