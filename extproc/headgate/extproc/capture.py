@@ -14,9 +14,9 @@ from headgate.contract.openinference import NOTHING_HIDDEN, Hiding, hiding
 from headgate.contract.otel import NO_LIMITS, Batches, Convention, Destination, Limits, Signal
 from headgate.extproc.hiding import hide
 from headgate.extproc.redaction import PLAIN, Rules, bounded, redact
+from headgate.extproc.report import Report
 from headgate.extproc.tap import Tap
 from headgate.extproc.told import Told, exception_attributes_of, gen_ai_attributes, openinference_attributes
-from headgate.extproc.upstream import Report
 from headgate.llm import openinference
 from headgate.llm.content import Answered, Asked, Json, answered, asked
 from headgate.llm.dialects.table import DIALECTS

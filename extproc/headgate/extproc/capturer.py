@@ -7,8 +7,8 @@ from typing import Final, TypeVar
 
 from headgate.contract.otel import SCOPE, Signal
 from headgate.extproc.capture import Capture, Captured, CaptureSettings, event_of, span_of
+from headgate.extproc.report import Report
 from headgate.extproc.tap import Tap
-from headgate.extproc.upstream import Report
 from headgate.runtime.logging import event_log
 from headgate.runtime.otlp.sender import Sender
 from headgate.runtime.otlp.wire import encode_logs, encode_spans

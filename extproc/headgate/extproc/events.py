@@ -11,7 +11,7 @@ Final, so that `type(event) is` tells them apart, for a third of what a class pa
 from collections.abc import Mapping
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Final, final
+from typing import Final, assert_never, final
 
 import msgspec
 from headgate.llm.canonical import ChatRequest
@@ -119,6 +119,25 @@ class PromptCounted(msgspec.Struct, frozen=True, gc=False):
 Event = (
     RequestHeaders | RequestBody | RequestTrailers | ResponseHeaders | ResponseBody | ResponseTrailers | PromptCounted
 )
+
+
+def phase_of(event: Event) -> Phase:
+    """Where in the request it belongs."""
+    match event:
+        case RequestHeaders():
+            return Phase.REQUEST_HEADERS
+        case RequestBody() | PromptCounted():
+            return Phase.REQUEST_BODY
+        case RequestTrailers():
+            return Phase.REQUEST_TRAILERS
+        case ResponseHeaders():
+            return Phase.RESPONSE_HEADERS
+        case ResponseBody():
+            return Phase.RESPONSE_BODY
+        case ResponseTrailers():
+            return Phase.RESPONSE_TRAILERS
+        case _:
+            assert_never(event)
 
 
 @final

@@ -10,9 +10,10 @@ from typing import Final
 from headgate.extproc.events import CountPrompt, Event, PromptCounted
 from headgate.extproc.published import Clock
 from headgate.extproc.replies import encode
+from headgate.extproc.report import Report
 from headgate.extproc.session import Session, open_session
 from headgate.extproc.tap import Tap
-from headgate.extproc.upstream import Report, UpstreamSession
+from headgate.extproc.upstream import UpstreamSession
 from headgate.extproc.wire import decode
 from headgate.llm.usage import TokenCount
 from headgate.runtime.logging import event_log

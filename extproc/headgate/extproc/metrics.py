@@ -4,7 +4,7 @@
 
 from functools import cache
 
-from headgate.extproc.upstream import Report
+from headgate.extproc.report import Report
 from headgate.llm.endpoints import Endpoint
 from headgate.runtime import process_metrics
 from headgate.runtime.metrics import Description, Kind, Registry

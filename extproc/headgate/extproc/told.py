@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from headgate.extproc.upstream import Report
+from headgate.extproc.report import Report
 from headgate.llm import openinference
 from headgate.llm.content import Answered, Asked, Json
 from headgate.runtime.otlp.values import Value

@@ -13,13 +13,13 @@ Rule: `content-length` is removed or set wherever a body is replaced.
 
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
-from typing import Final, assert_never
+from typing import Final
 
-import msgspec
 from headgate.contract import headers as header_names
 from headgate.contract import metadata as keys
 from headgate.contract.facts import BackendFacts
 from headgate.extproc.answers import INTERNAL_ERROR, JSON_HEADERS, encode_error, encode_error_event, reject
+from headgate.extproc.attributes import headers_of, status_of
 from headgate.extproc.body_buffer import BodyBuffer
 from headgate.extproc.content_encoding import ContentDecoder, content_decoder
 from headgate.extproc.events import (
@@ -47,6 +47,7 @@ from headgate.extproc.events import (
     ResponseHeaders,
     ResponseTrailers,
     Value,
+    phase_of,
 )
 from headgate.extproc.published import (
     UNTIMED,
@@ -60,17 +61,17 @@ from headgate.extproc.published import (
     plain,
     with_text,
 )
+from headgate.extproc.report import Report
 from headgate.extproc.tap import Tap, is_sampled
 from headgate.llm import planning
 from headgate.llm.endpoints import Endpoint, lookup
 from headgate.llm.errors import ErrorDetail, RequestError, TranslationError, UpstreamError
 from headgate.llm.exchange import Plan, ResponseTranslation, UpstreamRequest
 from headgate.llm.losses import format_losses
-from headgate.llm.usage import NO_USAGE, Usage
+from headgate.llm.usage import NO_USAGE
 
 CONTENT_LENGTH: Final = "content-length"
 CONTENT_ENCODING: Final = "content-encoding"
-_ATTRIBUTE_PREFIX: Final = "request.headers['"
 
 # As names of this module: to look up a member of an enum costs ten times as much.
 _REQUEST_HEADERS, _RESPONSE_HEADERS, _REQUEST_BODY, _RESPONSE_BODY, _REQUEST_TRAILERS, _RESPONSE_TRAILERS = Phase
@@ -92,25 +93,6 @@ class Progress(Enum):
 
 _REQUEST, _WAITING, _ANSWERING, _DONE = Progress
 _NOT_UNDER_WAY: Final = (_REQUEST, _DONE)
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What an attempt came to, for metrics and logs."""
-
-    facts: BackendFacts
-    endpoint: Endpoint | None
-    original_model: str
-    request_model: str
-    response_model: str
-    usage: Usage
-    status: int
-    """What the client gets; 0 if the stream ended before that was known."""
-    error: str
-    """Why we answered in the provider's place; empty if we did not."""
-    complete: bool
-    """The answer was seen to its end."""
-    first_seconds: float | None = None
-    """From the stream's beginning to the first piece of a streamed answer."""
 
 
 class UpstreamSession:
@@ -191,11 +173,11 @@ class UpstreamSession:
                 return self._on_request_trailers()
             return (self._answer_count(event),)
         except TranslationError as error:
-            return self._fail(error.detail(), _phase_of(event))
+            return self._fail(error.detail(), phase_of(event))
 
     def crash(self, event: Event) -> Actions:
         """The answer to a client whose request hit a bug of ours at `event`."""
-        return self._fail(INTERNAL_ERROR, _phase_of(event))
+        return self._fail(INTERNAL_ERROR, phase_of(event))
 
     def report(self) -> Report:
         """What is known of this attempt; final when the stream has ended."""
@@ -238,7 +220,7 @@ class UpstreamSession:
     def _on_request_body(self, event: RequestBody) -> Actions:
         if not self._saw_request_headers:
             self._read_modes(event.context)
-            self._original_headers = _headers_of(event.context) or self._original_headers
+            self._original_headers = headers_of(event.context) or self._original_headers
             if self._endpoint is None:
                 self._endpoint = _endpoint_of(self._original_headers)
         self._body.add(event.body)
@@ -373,7 +355,7 @@ class UpstreamSession:
             return self._after_the_end(event)
         translation = self._translation
         if translation is None:
-            translation = self._open(_status_of(event.context), NO_HEADERS)
+            translation = self._open(status_of(event.context), NO_HEADERS)
         assert self._decoder is not None
         if not translation.streamed:
             self._response_bytes += len(event.body)
@@ -565,46 +547,6 @@ def _there(known: Headers, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(names) if CONTENT_ENCODING in known else tuple([name for name in names if name != CONTENT_ENCODING])
 
 
-def _phase_of(event: Event) -> Phase:
-    match event:
-        case RequestHeaders():
-            return _REQUEST_HEADERS
-        case RequestBody() | PromptCounted():
-            return _REQUEST_BODY
-        case RequestTrailers():
-            return _REQUEST_TRAILERS
-        case ResponseHeaders():
-            return _RESPONSE_HEADERS
-        case ResponseBody():
-            return _RESPONSE_BODY
-        case ResponseTrailers():
-            return _RESPONSE_TRAILERS
-        case _:
-            assert_never(event)
-
-
 def _endpoint_of(headers: Headers) -> Endpoint | None:
     """By the client's path: the router's copy of it where there is one, since Lua may have written the provider's."""
     return lookup(headers.get(header_names.ORIGINAL_PATH) or headers.get(":path", ""))
-
-
-def _headers_of(context: Context) -> Headers:
-    """Request headers that came as attributes: `request.path`, `request.headers['name']`."""
-    found: dict[str, str] = {}
-    for name, value in context.attributes.items():
-        if not isinstance(value, str):
-            continue
-        if name == "request.path":
-            found[":path"] = value
-        elif name.startswith(_ATTRIBUTE_PREFIX):
-            found[name[len(_ATTRIBUTE_PREFIX) : -2]] = value
-    original = context.metadata.get(keys.INTERNAL, {}).get(keys.INTERNAL_PATH)
-    if isinstance(original, str):
-        found[":path"] = original
-    return found
-
-
-def _status_of(context: Context) -> int:
-    """The provider's status where header messages are skipped; 0 if it was not asked for or is not known."""
-    code = context.attributes.get("response.code")
-    return int(code) if isinstance(code, int | float) else 0

@@ -8,8 +8,8 @@ from headgate.contract.openinference import Hiding
 from headgate.contract.otel import Convention
 from headgate.extproc.capture import Capture, Captured, event_of, span_of
 from headgate.extproc.redaction import make_rules
+from headgate.extproc.report import Report
 from headgate.extproc.tap import Tap
-from headgate.extproc.upstream import Report
 from headgate.llm.endpoints import endpoint_named
 from headgate.llm.usage import Usage
 from headgate.runtime.otlp.values import Span

@@ -1,7 +1,7 @@
 """The processor's own health."""
 
 from headgate.extproc.metrics import ROUTER, UPSTREAM, Metrics
-from headgate.extproc.upstream import Report
+from headgate.extproc.report import Report
 from headgate.llm.endpoints import Endpoint, endpoint_named
 from headgate.llm.usage import NO_USAGE
 from support.ext_proc_streams import backend
