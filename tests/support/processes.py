@@ -7,7 +7,6 @@ some seconds is good to a few parts in a thousand. Memory is resident (RSS) and 
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -206,10 +205,6 @@ class CpuMeter:
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = dict(pids)
         self._start = {name: cpu_seconds(pid) for name, pid in self._pids.items()}
-        self._started_at = time.monotonic()
 
     def used(self) -> dict[str, float]:
         return {name: cpu_seconds(pid) - self._start[name] for name, pid in self._pids.items()}
-
-    def elapsed_seconds(self) -> float:
-        return time.monotonic() - self._started_at

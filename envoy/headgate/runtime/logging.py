@@ -74,10 +74,6 @@ class EventLog:
         """An error with the trace of the exception being handled: for bugs, not for what users or providers do."""
         self.logger.error(event, exc_info=True, extra={_FIELDS: fields})
 
-    def debug_enabled(self) -> bool:
-        """Whether building expensive debug fields is worth it."""
-        return self.logger.isEnabledFor(logging.DEBUG)
-
     def _write(self, level: int, event: str, fields: Mapping[str, object]) -> None:
         if self.logger.isEnabledFor(level):
             self.logger.log(level, event, extra={_FIELDS: fields})

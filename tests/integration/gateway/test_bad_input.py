@@ -12,7 +12,6 @@ from support.stage import Stage
 pytestmark = pytest.mark.envoy
 
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
-IMAGELESS: Any = [{"role": "user", "content": [{"type": "image"}]}]
 CHAT = "/v1/chat/completions"
 SPOKEN = "/v1/messages"
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from headgate.controller.xds.references import Reference
 from headgate.controller.xds.resource_types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
-from headgate.controller.xds.snapshot import EMPTY, SnapshotTaker, dangling, make_snapshot, take_snapshot
+from headgate.controller.xds.snapshot import EMPTY, SnapshotTaker, dangling, make_snapshot
 from headgate.controller.xds.withhold import withhold
 from headgate.pb import priority_group_pb2
 from support.ads import cluster_json, cluster_route_json, listener_json, reply_route_json, snapshot_of
@@ -77,7 +77,7 @@ def test_a_type_that_is_not_served_is_refused() -> None:
     with pytest.raises(ValueError, match="not served"):
         make_snapshot([(Reference("type.googleapis.com/x", "a"), cluster("a")[1])])
     with pytest.raises(ValueError, match="not served"):
-        take_snapshot({"type.googleapis.com/x": {"a": priority_group_pb2.ClusterWeight()}})
+        SnapshotTaker().take({"type.googleapis.com/x": {"a": priority_group_pb2.ClusterWeight()}})
 
 
 def test_nothing_is_withheld_when_nothing_was_refused() -> None:

@@ -26,7 +26,6 @@ from headgate.extproc.upstream import UpstreamSession
 from support.ext_proc_streams import MODES, OPENAI_REQUEST, Exchange, Mode, backend, open_upstream
 
 BODY = json.dumps(OPENAI_REQUEST).encode()
-ANTHROPIC_BODY = json.dumps({**OPENAI_REQUEST, "max_tokens": 5}).encode()
 STREAM_BODY = json.dumps({**OPENAI_REQUEST, "stream": True}).encode()
 ANSWER = json.dumps(
     {

@@ -21,14 +21,6 @@ class TokenCounter:
     def __call__(self, text: str) -> int:
         return self._count(text)
 
-    def wait_until_exact(self, timeout_seconds: float = 30.0) -> None:
-        """Loads the vocabulary if need be; raises TimeoutError."""
-        self._load_in_background()
-        assert self._thread
-        self._thread.join(timeout_seconds)
-        if self._thread.is_alive():
-            raise TimeoutError("the vocabulary is still loading")
-
     def _estimate_and_load(self, text: str) -> int:
         self._load_in_background()
         return -(-len(text.encode(errors="replace")) // BYTES_PER_TOKEN)

@@ -49,7 +49,6 @@ from headgate.contract import headers, metadata
 from headgate.pb import overlay
 from headgate.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
 
-_PRIORITY_GROUP = "envoy.router.cluster_specifier_plugin.priority_group"
 DEFAULT_RETRY_ON = "5xx,reset,connect-failure,retriable-status-codes"
 DEFAULT_RETRY_CODES = (429,)
 PAGE = HeaderMatcher(name="content-type", string_match=StringMatcher(prefix="text/html", ignore_case=True))

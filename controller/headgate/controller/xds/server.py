@@ -70,11 +70,6 @@ class AdsServer:
         for stream in tuple(self._streams):
             stream.publish(snapshot)
 
-    @property
-    def stream_count(self) -> int:
-        """How many Envoys are connected."""
-        return len(self._streams)
-
     async def _stream(self, request_iterator: object, context: _Context) -> None:
         """One Envoy, until it goes."""
         del request_iterator

@@ -97,11 +97,6 @@ class SnapshotTaker:
         return message, Resource(name=reference.name, version=version, body=body, references=references(message))
 
 
-def take_snapshot(messages: Mapping[str, Mapping[str, Message]]) -> Snapshot:
-    """One snapshot of `messages` (type URL → name → message)."""
-    return SnapshotTaker().take(messages)
-
-
 def make_snapshot(resources: Iterable[tuple[Reference, Resource]]) -> Snapshot:
     """A snapshot of `resources`; raises ValueError for a type that is not served."""
     by_type: dict[str, dict[str, Resource]] = {row.url: {} for row in RESOURCE_TYPES}
