@@ -30,6 +30,8 @@ def _documents(stage: Stage) -> list[manifests.Document]:
     accounts = [ref(name) for name in ACCOUNTS]
     for name in ("drawn", "user", "client", "all", "query", "cookie", "address"):
         documents.append(route(name, [rule(name, *accounts, ref("last", priority=1))]))
+    documents.append(route("kept", [{"backendRefs": accounts}]))
+    documents.append(_hashed("kept", type="Header", header={"name": "X-User"}))
     documents.append(_hashed("user", type="Header", header={"name": "X-User"}))
     documents.append(_hashed("client", type="Header", header={"name": "x-client"}))
     documents += [
@@ -118,3 +120,14 @@ def test_or_a_query_or_a_cookie(stage: Stage) -> None:
     for found in (by_query, by_cookie):
         assert all(len(accounts) == 1 for accounts in found.values()), found
         assert {account for accounts in found.values() for account in accounts} == set(ACCOUNTS)
+
+
+def test_what_an_account_keeps_is_found_there(stage: Stage) -> None:
+    """By a rule without a model that has the same backends."""
+    found = {user: ask(stage, "user", {"x-user": user}) for user in map(str, range(6))}
+    assert set(found.values()) == set(ACCOUNTS)
+    for user, account in found.items():
+        before = asked(stage)
+        stage.http.get(f"{stage.url}/v1/responses/resp_1", headers={"x-user": user})
+        assert asked(stage) - before == Counter([account])
+    stage.forget()  # this provider keeps none
