@@ -142,6 +142,8 @@ def _facts(rule: ir.Rule) -> Iterator[tuple[str, str]]:
         yield "local limit", f"{rule.local_limit.requests} in {rule.local_limit.unit_seconds} s"
     for cost in rule.costs:
         yield f"cost {cost.key}", cost.expression
+    if rule.hash_keys:
+        yield "backends chosen by", words.hash_keys(rule.hash_keys)
     if rule.retry is not None:
         yield "retries", f"{rule.retry.count} on {rule.retry.on}"
     if rule.request_seconds is not None:

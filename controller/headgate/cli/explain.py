@@ -95,14 +95,20 @@ def rule_lines(rule: ir.Rule) -> Iterator[str]:
 
 
 def _lanes(backend: ir.Backend) -> Iterator[str]:
+    """A backend's lanes with their filters, and below each the paths that take it, by reason."""
+    paths: dict[Lane | None, dict[str, list[str]]] = {Lane.NATIVE: {}, Lane.EXTPROC: {}, None: {}}
     for path_class in CLASSES:
         lane = lane_of(path_class, backend)
         if lane is None and path_class not in CHATS:
             continue
         if lane is Lane.NATIVE and path_class.translated_only:
             continue
-        filters = f"; filters: {', '.join(_filters(backend, lane))}" if lane is not None else ""
-        yield f"{words.path(path_class)}: {lane or 'not served'} ({reason(path_class, backend)}){filters}"
+        paths[lane].setdefault(reason(path_class, backend), []).append(words.path(path_class))
+    for lane, reasons in paths.items():
+        if reasons:
+            yield "not served:" if lane is None else f"{lane}, filters: {', '.join(_filters(backend, lane))}"
+        for why, these in reasons.items():
+            yield f"  {', '.join(these)}: {why}"
 
 
 def _filters(backend: ir.Backend, lane: Lane) -> Iterator[str]:
