@@ -256,6 +256,15 @@ def test_a_turn_of_which_nothing_is_left_is_left_out() -> None:
     assert any("web_search_call" in loss.reason for loss in request.losses)
 
 
+def test_a_thought_that_came_unsigned_may_come_back_with_null() -> None:
+    """As Haystack sends what it streamed: it is refused as any other wrong type else."""
+    thought = {"type": "thinking", "thinking": "Noon?", "signature": None}
+    turns = _messages(("user", "Hi"), ("assistant", [thought, {"type": "text", "text": "Noon."}]), ("user", "So?"))
+    request = _asked(_plan("/v1/messages", dialect="openai-chat"), turns)
+
+    assert json.loads(request.body)["messages"][1]["content"] == "Noon."
+
+
 # --- what only one provider keeps
 
 

@@ -124,7 +124,7 @@ def _decode_call(block: wire.ToolUseBlock, path: str) -> ToolCallPart:
 def _decode_block(block: wire.RareBlock, path: str, beyond: Beyond) -> Iterator[Part]:
     match block:
         case wire.ThinkingBlock():
-            yield ThinkingPart(block.thinking, block.signature)
+            yield ThinkingPart(block.thinking, block.signature or "")
         case wire.RedactedThinkingBlock():
             yield RedactedThinkingPart(block.data)
         case wire.ImageBlock() | wire.DocumentBlock() | wire.SearchResultBlock():

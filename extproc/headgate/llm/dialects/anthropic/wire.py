@@ -90,7 +90,8 @@ class SearchResultBlock(Told, frozen=True, tag_field="type", tag="search_result"
 
 class ThinkingBlock(Told, frozen=True, tag_field="type", tag="thinking"):
     thinking: str
-    signature: str = ""
+    signature: str | None = ""
+    """Some clients send null for what came unsigned."""
 
 
 class RedactedThinkingBlock(Told, frozen=True, tag_field="type", tag="redacted_thinking"):
