@@ -256,6 +256,14 @@ def test_boto3_raises_what_the_gateway_itself_refuses(stage: Stage, aws: Any) ->
         aws.converse(modelId="gpt:1", messages=[])
 
 
+def test_boto3_is_told_what_is_not_served(stage: Stage, aws: Any) -> None:
+    content = [{"text": {"text": "Hi"}}]
+    with pytest.raises(aws.exceptions.ResourceNotFoundException, match="There is nothing at POST /guardrail/"):
+        aws.apply_guardrail(guardrailIdentifier="g", guardrailVersion="1", source="INPUT", content=content)
+    with pytest.raises(aws.exceptions.ClientError, match="There is nothing at GET /async-invoke"):
+        aws.list_async_invokes()
+
+
 def test_boto3_learns_of_a_cut_stream(stage: Stage, aws: Any) -> None:
     stage["openai"].answer(Answer(text="word " * 30, pieces=9, delivery=Delivery(end_after_bytes=700)))
     answer = aws.converse_stream(modelId="gpt:1", messages=CONVERSATION)

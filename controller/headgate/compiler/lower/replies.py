@@ -159,7 +159,7 @@ _Format = Callable[[str], SubstitutionFormatString]
 _FORMATS: tuple[tuple[str, _Format], ...] = (
     ("(/anthropic/|/v1/messages).*", _anthropic_format),
     ("(/gemini)?/v1(beta/|/models/.*Content)", _google_format),
-    ("(/bedrock/|/model/).*", _bedrock_format),
+    ("/(bedrock/|model/|guardrail/|async-invoke).*", _bedrock_format),
     ("(/cohere)?/v2/.*", _bare_format),
 )
 """Dialects but OpenAI's, told by what the client's path begins with."""
