@@ -8,7 +8,7 @@
 --                 client_header    the header that clients send it in; "" where a filter of others knows it
 
 local function trimmed(text)
-  return text:match("^%s*(.-)%s*$")
+  return text:match("%S.*%S") or text:match("%S") or ""
 end
 
 local function brought(h, context)

@@ -23,7 +23,7 @@ local COUNT_MAX = 2147483647
 local BYTES_PER_TOKEN = 4
 local NEWS_BYTES = 256
 -- No word that begins or ends a stream is longer.
-local COMMENT = "^:[^\r\n]*%s*$"
+local COMMENT = "^:[^\r\n]*[\r\n]*$"
 local EDGE_BYTES = 24
 -- Where a class of paths is more than chats: what turns out to be one is counted by this.
 local TEXT = { '"text":' }
@@ -96,11 +96,12 @@ local function read(h, text)
   while true do
     local from, to = text:find(NAME, position, true)
     if not from then return text:sub(-#NAME + 1), found end
-    local object, after = text:match("^%s*:%s*(%b{})()", to + 1)
+    local rest = text:sub(to + 1, to + HELD_BYTES_MAX)
+    local object, after = rest:match("^%s*:%s*(%b{})()")
     if object then
       found = publish(h, object) or found
-      position = after
-    elseif text:find("^%s*:?%s*$", to + 1) or text:find("^%s*:%s*{", to + 1) then
+      position = to + after
+    elseif to + #rest == #text and (rest:find("^%s*$") or rest:find("^%s*:%s*$") or rest:find("^%s*:%s*{")) then
       return text:sub(from), found
     else
       position = to + 1

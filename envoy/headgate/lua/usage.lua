@@ -60,7 +60,7 @@ local QUOTE, NEWLINE, RETURN, BACKSLASH = 34, 10, 13, 92
 local TOLD_BYTES_MAX = 256
 -- Of choices, and of the name of one thing in an answer: what is kept, as half of it may have come.
 local REASONS_MAX, NAME_BYTES, BEHIND_BYTES = 16, 128, 40
-local COMMENT = "^:[^\r\n]*%s*$"
+local COMMENT = "^:[^\r\n]*[\r\n]*$"
 -- Within so much of an answer its first list begins, and what the objects of a list of images begin with.
 local OPENING_BYTES = 1024
 local FIRST_MEMBER = '^%s*{[^%[{]*%[%s*{%s*("[%l%d_]+")'
@@ -531,6 +531,27 @@ local function name(h, state, text)
   state.ended, state.unnamed = ended, text:sub(math.max(read, #text - NAME_BYTES + 1))
 end
 
+-- The object that begins at a place, whatever its texts hold, if it ends within what may be usage.
+local function object_at(text, open)
+  if #text - open > USAGE_BYTES_MAX then text, open = text:sub(open, open + USAGE_BYTES_MAX), 1 end
+  local at, depth = open, 0
+  while true do
+    local code = byte(text, at)
+    if code == 123 then
+      depth = depth + 1
+    elseif code == 125 then
+      depth = depth - 1
+      if depth == 0 then return text:sub(open, at) end
+    else
+      at = find(text, '["\\]', at + 1)
+      while at and byte(text, at) == BACKSLASH do at = find(text, '["\\]', at + 2) end
+      if not at then return nil end
+    end
+    at = find(text, '[{}"]', at + 1)
+    if not at then return nil end
+  end
+end
+
 -- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.
 local function read(h, state, text, ended)
   if state.fetched then ask_origin(state, text) end
@@ -544,15 +565,18 @@ local function read(h, state, text, ended)
     if not first then break end
     at = last + 1
     if byte(text, first - 1) == QUOTE then
-      local object = match(text, '^%a*"%s*:%s*(%b{})', at)
+      local open = match(text, '^%a*"%s*:%s*(){', at)
+      local object = open and object_at(text, open)
       if object then
         publish(h, state, object)
         state.rest = #text - first
       elseif not ended and #text - first < USAGE_BYTES_MAX
-        and (find(text, '^%a*"?%s*:?%s*$', at) or find(text, '^%a*"%s*:%s*{', at)) then
+        and (open or find(text, '^%a*"?%s*$', at) or find(text, '^%a*"%s*:%s*$', at)) then
         state.kept = text:sub(first - 1)
         return
       end
+      -- no byte is looked at twice: an object that is too long is not looked through for others
+      if open then at = open + (object and #object or USAGE_BYTES_MAX) end
     end
   end
   local quote = not ended and find(text, '"', math.max(at, #text - 5), true)

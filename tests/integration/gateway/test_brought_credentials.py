@@ -7,6 +7,7 @@ import httpx
 import pytest
 from support import manifests
 from support.manifests import AI, Document, backend, document, ref, route, rule, secret, target
+from support.processes import cpu_seconds
 from support.providers import ANTHROPIC, OPENAI, Failure, Provider
 from support.stage import Stage
 
@@ -105,6 +106,15 @@ def test_without_one_the_configured_key_is_used(stage: Stage) -> None:
 def test_another_header_may_be_named(stage: Stage) -> None:
     assert chat(stage, "named", x_api_key="sk-theirs").status_code == 200
     assert stage["theirs"].last.header("authorization") == "Bearer sk-theirs"
+
+
+def test_spaces_in_a_key_take_no_time(stage: Stage) -> None:
+    """10 seconds of a worker of Envoy's, once; a provider refuses so long a header."""
+    (envoy,) = stage.gateway.processes()["envoy"]
+    before = cpu_seconds(envoy)
+    assert chat(stage, "theirs", x_aigw_api_key=f"sk{' ' * 50_000}theirs").status_code == 400
+    assert cpu_seconds(envoy) - before < 1.0
+    stage.forget()
 
 
 def test_a_missing_key_is_answered_in_the_client_s_dialect(stage: Stage) -> None:

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from support.processes import cpu_seconds
 from support.providers import Answer, Raw
 from support.stage import Stage
 
@@ -12,6 +13,8 @@ pytestmark = pytest.mark.envoy
 
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
 CHAT = "/v1/chat/completions"
+LINEAR_SECONDS = 1.0
+"""Of Envoy's CPU: what takes 0.01 to 0.1 s where each byte is looked at once, and 8 to 17 where it is not."""
 
 
 def _body(model: str, **more: Any) -> bytes:
@@ -163,6 +166,57 @@ def test_a_million_members_cost_no_memory(stage: Stage, model: str) -> None:
     assert answer.status_code == 400
     assert "members" in answer.json()["error"]["message"]
     assert not stage["openai"].requests
+
+
+def test_a_long_content_type_takes_no_time(stage: Stage) -> None:
+    """Envoy takes headers of 60 KB, and whoever holds one of its workers stops all that it serves."""
+    before = _envoy_seconds(stage)
+    answer = stage.post(CHAT, content=_body("gpt"), content_type=f"application/json{' ' * 50_000}x")
+    assert answer.status_code == 415
+    assert _envoy_seconds(stage) - before < LINEAR_SECONDS
+
+
+DEEP = b'{"usage":' * 900 + b"%s" + b"}" * 900
+ECHOED = {
+    "braces in texts": b'{"usage":{"a":"{{\\\\"}}',
+    "long ones": b'{"usage":{"a":"%s"}}' % (b"p" * 8100),
+    "in each other": DEEP % b"{}",
+    "in each other, and long": DEEP % (b'{"a":"%s"}' % (b"p" * 9000)),
+}
+"""What looks like usage in what clients send: OpenAI's Responses say a request's tools again."""
+
+
+@pytest.mark.parametrize("name", ECHOED)
+def test_what_looks_like_usage_takes_no_time_and_hides_none(stage: Stage, name: str) -> None:
+    item = ECHOED[name]
+    many = b",".join([item] * (1_000_000 // len(item)))
+    counted = b'"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8}'
+    stage["openai"].answer(Raw(body=b'{"id":"c","choices":[],"tools":[%s],%s}' % (many, counted)))
+    path = f"{CHAT}?looks={name.replace(' ', '-')}"
+    before = _envoy_seconds(stage)
+    assert stage.chat("priced", path=path).status_code == 200
+    assert _envoy_seconds(stage) - before < LINEAR_SECONDS
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    assert entry["metadata"]["total"] == 8
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b": " + b" " * 60_000 + b"\nx\n\n", "text/event-stream"),
+        ((b'"usage' + b" " * 7000 + b'x",') * 14, "application/json"),
+    ],
+    ids=["a comment", "a word"],
+)
+def test_spaces_of_a_provider_take_no_time(stage: Stage, body: bytes, kind: str) -> None:
+    stage["openai"].answer(Raw(body=body, content_type=kind))
+    before = _envoy_seconds(stage)
+    assert stage.chat("priced", stream="event" in kind).status_code == 200
+    assert _envoy_seconds(stage) - before < LINEAR_SECONDS
+
+
+def _envoy_seconds(stage: Stage) -> float:
+    return sum(map(cpu_seconds, stage.gateway.processes()["envoy"]))
 
 
 def _status(stage: Stage, path: str, body: bytes) -> int:
