@@ -214,7 +214,7 @@ def _lines(reading: Reading) -> Iterator[str]:
     labels = tuple(map(prometheus_label, described.labels))
     edges = (*map(number, described.bounds), "+Inf")
     for values, value in reading.values.items():
-        known = [f'{label}="{_escaped(text)}"' for label, text in zip(labels, values, strict=True) if text]
+        known = [f'{label}="{escaped(text)}"' for label, text in zip(labels, values, strict=True) if text]
         if isinstance(value, Distribution):
             yield from _histogram(name, known, edges, value)
         else:
@@ -234,5 +234,6 @@ def _braced(labels: list[str]) -> str:
     return f"{{{','.join(labels)}}}" if labels else ""
 
 
-def _escaped(value: str) -> str:
+def escaped(value: str) -> str:
+    """As a label's value stands in Prometheus' text."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -13,7 +13,7 @@ from typing import Final
 from headgate.limits.algorithms.counting import Part
 from headgate.limits.engine import Decision, Moment, Status
 from headgate.limits.warnings import crossed
-from headgate.runtime.metrics import Description, Distribution, Kind, Reading
+from headgate.runtime.metrics import Description, Distribution, Kind, Reading, escaped
 
 RULES_MAX: Final = 10_000
 """Rules with counters of their own; the rest share one named `other`. Bounds what `detailed_metric` can make."""
@@ -238,7 +238,7 @@ class Metrics:
 @lru_cache(maxsize=RULES_MAX + 1)
 def _labels(domain: str, key: str) -> str:
     named = zip(_RULE_LABELS, _levels(domain, key), strict=True)
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in named if value or name != "key2")
+    return ",".join(f'{name}="{escaped(value)}"' for name, value in named if value or name != "key2")
 
 
 def _levels(domain: str, key: str) -> tuple[str, str, str, str]:
@@ -255,7 +255,3 @@ def _dotted(name: str) -> str:
     """Of a name in Prometheus' form: `ratelimit_service_…`, `headgate_ratelimit_…`."""
     first, second, rest = name.split("_", 2)
     return f"{first}.{second}.{rest}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 from headgate.limits.algorithms.counting import Part
@@ -12,24 +11,8 @@ from headgate.ratelimit.storages import Storage
 from headgate.ratelimit.storages.memory import MemoryStorage
 from headgate.ratelimit.storages.redis.storage import RedisStorage
 from support.redis import RedisServer
-from support.redis_topologies import RedisCluster
 
 NOW = 1_700_000_000
-
-
-FIXTURES = {"redis": "redis_server", "cluster": "redis_cluster"}
-
-
-@pytest.fixture(params=["memory", *(pytest.param(each, marks=pytest.mark.redis) for each in FIXTURES)])
-async def storage(request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
-    made: Storage
-    if request.param == "memory":
-        made = MemoryStorage()
-    else:
-        server: RedisServer | RedisCluster = request.getfixturevalue(FIXTURES[request.param])
-        made = RedisStorage(server.url, timeout_seconds=5.0)
-    yield made
-    await made.close()
 
 
 def op(key: str, hits: int = 1, *, limit: int = 10, now: int = NOW, part: Part = Part.NONE) -> FixedWindowOp:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,10 +11,8 @@ from headgate.limits.algorithms.fixed_window import plan_window
 from headgate.limits.algorithms.pooled_window import SPANS, Pool, PooledOp, bounds_of, plan_pooled
 from headgate.limits.engine import Outcome, Transaction
 from headgate.ratelimit.storages import Storage
-from headgate.ratelimit.storages.memory import MemoryStorage
 from headgate.ratelimit.storages.redis.storage import RedisStorage
 from support.redis import RedisServer
-from support.redis_topologies import RedisCluster
 
 START = 1_700_000_040
 CAPACITY = 1000
@@ -24,23 +22,6 @@ POOLS = (
     Pool(name="low two", rank=2, minimum=10, maximum=70),
 )
 NAMES = (*(pool.name for pool in POOLS), "")
-
-
-@pytest.fixture(
-    params=["memory", pytest.param("redis", marks=pytest.mark.redis), pytest.param("cluster", marks=pytest.mark.redis)]
-)
-async def storage(request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
-    made: Storage
-    if request.param == "memory":
-        made = MemoryStorage()
-    elif request.param == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
-        made = RedisStorage(server.url, timeout_seconds=5.0)
-    else:
-        cluster: RedisCluster = request.getfixturevalue("redis_cluster")
-        made = RedisStorage(cluster.url, timeout_seconds=5.0)
-    yield made
-    await made.close()
 
 
 def op(

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,33 +10,16 @@ from headgate.limits.algorithms.counting import Part
 from headgate.limits.algorithms.fixed_window import FixedWindowOp, plan_window
 from headgate.limits.engine import HOLD, Code, Transaction, decide_request, plan_request
 from headgate.ratelimit.storages import Storage
-from headgate.ratelimit.storages.memory import MemoryStorage
 from headgate.ratelimit.storages.redis.address import parse_url
 from headgate.ratelimit.storages.redis.lane import LaneSettings
 from headgate.ratelimit.storages.redis.nodes import open_nodes
 from headgate.ratelimit.storages.redis.outstanding import Outstanding
 from headgate.ratelimit.storages.redis.storage import RedisStorage
 from support.redis import RedisServer
-from support.redis_topologies import RedisCluster
 from support.stream_schedule import BUDGETS, CLIENTS, SNAPSHOT, Call, Schedule, request_of
 
 NOW = 1_700_000_000
 STEPS = 4000
-
-
-FIXTURES = {"redis": "redis_server", "cluster": "redis_cluster"}
-
-
-@pytest.fixture(params=["memory", *(pytest.param(each, marks=pytest.mark.redis) for each in FIXTURES)])
-async def storage(request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
-    made: Storage
-    if request.param == "memory":
-        made = MemoryStorage()
-    else:
-        server: RedisServer | RedisCluster = request.getfixturevalue(FIXTURES[request.param])
-        made = RedisStorage(server.url, timeout_seconds=5.0)
-    yield made
-    await made.close()
 
 
 def op(hits: int, part: Part, *, now: int = NOW, limit: int = 100, lenient: bool = False) -> FixedWindowOp:

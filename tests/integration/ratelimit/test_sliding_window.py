@@ -1,32 +1,15 @@
 """Sliding windows, alike in every storage, next to an oracle that keeps the hits of each window."""
 
 import random
-from collections.abc import AsyncIterator
 
-import pytest
 from headgate.limits.algorithms.counting import Part
 from headgate.limits.algorithms.fixed_window import plan_window
 from headgate.limits.engine import Transaction
 from headgate.ratelimit.storages import Storage
-from headgate.ratelimit.storages.memory import MemoryStorage
-from headgate.ratelimit.storages.redis.storage import RedisStorage
-from support.redis import RedisServer
 
 SECONDS = 60
 LIMIT = 100
 START = 1_700_000_000 // SECONDS * SECONDS
-
-
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
-async def storage(request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
-    made: Storage
-    if request.param == "memory":
-        made = MemoryStorage()
-    else:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        made = RedisStorage(server.url, timeout_seconds=5.0)
-    yield made
-    await made.close()
 
 
 async def ask(storage: Storage, hits: int, now: int, *, key: str = "k_") -> tuple[int, bool]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -10,45 +9,10 @@ from headgate.limits.algorithms.fixed_window import FixedWindowOp, plan_window
 from headgate.limits.engine import Outcome, Transaction
 from headgate.limits.units import COUNT_MAX
 from headgate.ratelimit.storages import Storage, StorageError
-from headgate.ratelimit.storages.memory import MemoryStorage
-from headgate.ratelimit.storages.redis.storage import RedisStorage
 from support.naive_limiter import Asked, Limit, NaiveLimiter
-from support.redis import RedisServer
-from support.redis_topologies import RedisCluster
 from support.waiting import BUSY_SECONDS
 
 NOW = 1_700_000_000
-
-
-REDIS = pytest.param("redis", marks=pytest.mark.redis)
-CLUSTER = pytest.param("cluster", marks=pytest.mark.redis)
-
-
-def make(request: pytest.FixtureRequest) -> Storage:
-    match request.param:
-        case "memory":
-            return MemoryStorage()
-        case "redis":
-            server: RedisServer = request.getfixturevalue("redis_server")
-            return RedisStorage(server.url, timeout_seconds=5.0)
-        case _:
-            cluster: RedisCluster = request.getfixturevalue("redis_cluster")
-            return RedisStorage(cluster.url, timeout_seconds=5.0)
-
-
-@pytest.fixture(params=["memory", REDIS, CLUSTER])
-async def storage(request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
-    made = make(request)
-    yield made
-    await made.close()
-
-
-@pytest.fixture(params=["memory", REDIS])
-async def ordered_storage(request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
-    """In a cluster, what another request has taken for a moment may refuse one that would fit."""
-    made = make(request)
-    yield made
-    await made.close()
 
 
 def op(key: str, hits: int = 1, *, limit: int = 10, refuses: bool = True, seconds: int = 60) -> FixedWindowOp:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 
 import pytest
@@ -23,25 +23,10 @@ from headgate.limits.engine import (
 )
 from headgate.limits.matching import Snapshot, build_snapshot
 from headgate.ratelimit.storages import Storage
-from headgate.ratelimit.storages.memory import MemoryStorage
 from headgate.ratelimit.storages.redis.storage import RedisStorage
 from support.redis import RedisServer
-from support.redis_topologies import RedisCluster
 
 NOW = 1_760_000_000.0
-FIXTURES = {"redis": "redis_server", "cluster": "redis_cluster"}
-
-
-@pytest.fixture(params=["memory", *(pytest.param(each, marks=pytest.mark.redis) for each in FIXTURES)])
-async def storage(request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
-    made: Storage
-    if request.param == "memory":
-        made = MemoryStorage()
-    else:
-        server: RedisServer | RedisCluster = request.getfixturevalue(FIXTURES[request.param])
-        made = RedisStorage(server.url, timeout_seconds=5.0)
-    yield made
-    await made.close()
 
 
 def op(
