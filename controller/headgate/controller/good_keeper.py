@@ -6,7 +6,6 @@ written. Every replica reads them when it starts, and remembers by itself from t
 
 import asyncio
 import json
-import random
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -17,6 +16,7 @@ from headgate.compiler.resources.reading import read_object
 from headgate.compiler.resources.writing import write_object
 from headgate.controller.sources.kubernetes.client import ApiError, ApiServer, UnreachableError
 from headgate.runtime.logging import event_log
+from headgate.runtime.pauses import retry_seconds
 
 log = event_log("controller")
 
@@ -77,9 +77,8 @@ class GoodKeeper:
                 failures = 0
             except (ApiError, UnreachableError) as error:
                 log.warning("last_good_unwritten", problem=str(error))
-                first, most = RETRY_SECONDS
-                await asyncio.sleep(min(first * 2 ** min(failures, 8), most) * random.uniform(0.5, 1.0))
                 failures += 1
+                await asyncio.sleep(retry_seconds(failures, *RETRY_SECONDS))
                 self._changed.set()
 
     @property

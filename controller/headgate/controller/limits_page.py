@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Final
 
 from aiohttp import web
+from headgate.runtime.pauses import wait_at_most
 
 WAIT_SECONDS_MAX: Final = 30
 _WAIT: Final = re.compile(r"\bwait=(\d{1,3})\b")
@@ -35,16 +36,9 @@ class LimitsPage:
         """Answers one request."""
         if request.headers.get("If-None-Match") == self._tag and self._tag:
             found = _WAIT.search(request.headers.get("Prefer", ""))
-            await self._wait(min(int(found[1]), WAIT_SECONDS_MAX) if found else 0)
+            await wait_at_most(self._changed, min(int(found[1]), WAIT_SECONDS_MAX) if found else 0)
             if request.headers["If-None-Match"] == self._tag:
                 return web.Response(status=304, headers={"ETag": self._tag})
         if self._text is None:
             return web.Response(status=503, text="not all objects were read yet\n")
         return web.Response(text=self._text, content_type="application/yaml", headers={"ETag": self._tag})
-
-    async def _wait(self, seconds: int) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return

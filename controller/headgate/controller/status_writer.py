@@ -7,7 +7,6 @@ A key is in the queue once; a worker takes what is wanted when its turn comes.
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from headgate.controller.status import (
     shared,
 )
 from headgate.runtime.logging import event_log
+from headgate.runtime.pauses import retry_seconds
 
 log = event_log("controller")
 
@@ -234,8 +234,7 @@ class StatusWriter:
 
     def _later(self, key: Key, at_least: float = 0.0) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        first, most = RETRY_SECONDS
-        wait = max(at_least, min(first * 2 ** min(failures - 1, 16), most) * random.uniform(0.5, 1.0))
+        wait = max(at_least, retry_seconds(failures, *RETRY_SECONDS))
         if (timer := self._waiting.pop(key, None)) is not None:
             timer.cancel()
         self._waiting[key] = asyncio.get_running_loop().call_later(wait, self._enqueue, key)

@@ -8,12 +8,12 @@ noticed through its folder, because editors and mounts replace files instead of 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from headgate.controller.sources.folders import walk
 from headgate.runtime.logging import event_log
+from headgate.runtime.pauses import wait_at_most
 
 log = event_log("controller")
 
@@ -54,9 +54,7 @@ async def watch(paths: Sequence[Path], since: Fingerprint) -> AsyncGenerator[Non
     pause_seconds, seen = _FIRST_LOOK_SECONDS, since
     try:
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_seconds):
-                    await noticed.wait()
+            await wait_at_most(noticed, pause_seconds)
             noticed.clear()
             before = seen
             seen, cpu_seconds = await asyncio.to_thread(_look, paths)

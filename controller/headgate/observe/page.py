@@ -21,6 +21,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from headgate.observe.feed import Cursor, Seen
+from headgate.runtime.pauses import wait_at_most
 
 WATCHERS_MAX: Final = 16
 """Pages at a time: each is asked for everything once a second."""
@@ -155,14 +156,7 @@ class ObservePage:
             written = b"".join(_event(name, data, cursor) for name, data in news.items()) or b": still here\n\n"
             async with asyncio.timeout(WRITE_SECONDS_MAX):
                 await response.write(written)
-            await self._pause()
-
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(self._period_seconds):
-                await self._ending.wait()
-        except TimeoutError:
-            return
+            await wait_at_most(self._ending, self._period_seconds)
 
 
 async def _now(read: Callable[[], object]) -> object:

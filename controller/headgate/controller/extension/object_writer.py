@@ -7,7 +7,6 @@ way in (by a webhook) is not fought over. What is to go, the API server collects
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +18,7 @@ from headgate.compiler.world import World
 from headgate.controller.sources.kubernetes.client import APPLY, ApiError, ApiServer, UnreachableError
 from headgate.controller.sources.kubernetes.discovery import Discovery
 from headgate.runtime.logging import event_log
+from headgate.runtime.pauses import retry_seconds, wait_at_most
 
 log = event_log("controller")
 
@@ -90,16 +90,8 @@ class ObjectWriter:
                 failures = 0
                 continue
             failures += 1
-            first, most = RETRY_SECONDS
-            await self._pause(min(first * 2 ** min(failures - 1, 8), most) * random.uniform(0.5, 1.0))
+            await wait_at_most(self._changed, retry_seconds(failures, *RETRY_SECONDS))
             self._changed.set()
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return
 
     async def _write_all(self) -> bool:
         """Whether everything is as it should be, as far as it is for us to write."""

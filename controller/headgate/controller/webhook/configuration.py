@@ -9,6 +9,7 @@ import msgspec
 from headgate.controller.certificates.authority import CA, Data
 from headgate.controller.sources.kubernetes.client import ApiError, ApiServer, UnreachableError
 from headgate.runtime.logging import event_log
+from headgate.runtime.pauses import wait_at_most
 
 log = event_log("controller")
 
@@ -53,11 +54,7 @@ class WebhookConfiguration:
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
-            try:
-                async with asyncio.timeout(RECHECK_SECONDS):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+            await wait_at_most(self._changed, RECHECK_SECONDS)
             self._changed.clear()
             try:
                 await self._tell()

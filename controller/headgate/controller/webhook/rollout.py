@@ -21,6 +21,7 @@ from headgate.controller.extension.workloads import Workload, workloads
 from headgate.controller.sources.kubernetes.client import ApiError, ApiServer, UnreachableError
 from headgate.controller.webhook.configuration import STRATEGIC
 from headgate.runtime.logging import event_log
+from headgate.runtime.pauses import wait_at_most
 
 log = event_log("controller")
 
@@ -69,11 +70,7 @@ class PodRollout:
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
-            try:
-                async with asyncio.timeout(RECHECK_SECONDS):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+            await wait_at_most(self._changed, RECHECK_SECONDS)
             self._changed.clear()
             for namespace in self._namespaces if self._wanted else ():
                 try:

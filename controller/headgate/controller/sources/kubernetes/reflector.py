@@ -35,6 +35,7 @@ from headgate.controller.sources.kubernetes.watching import (
 )
 from headgate.controller.sources.kubernetes.world import Collection, Entry, KubernetesWorld, older, read_entry
 from headgate.runtime.logging import event_log
+from headgate.runtime.pauses import retry_seconds
 
 log = event_log("controller")
 
@@ -70,9 +71,8 @@ class Backoff:
 
     def failed(self, at_least: float = 0.0) -> float:
         """How long to wait now."""
-        wait = min(self.first_seconds * 2**self._failures, self.most_seconds)
-        self._failures = min(self._failures + 1, 16)
-        return max(at_least, wait * random.uniform(0.5, 1.0))
+        self._failures += 1
+        return max(at_least, retry_seconds(self._failures, self.first_seconds, self.most_seconds))
 
     def worked(self) -> None:
         self._failures = 0
