@@ -1,6 +1,6 @@
 """Policies: what they ask of a rule or a listener. The policy closest to a rule decides alone; nothing is merged."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -102,6 +102,17 @@ def reservation(scope: Scope, policy: Resource) -> tuple[str, int]:
     return RESERVATIONS[mode], int(output)
 
 
+def _selected(
+    scope: Scope, policy: policies.BackendTrafficPolicy, field: str, rule: rate_limits.RateLimitRule
+) -> Iterator[tuple[str, tuple[ir.Selector, ...]]]:
+    """What a rule's limits, one for each of its selectors, are called behind its name, and whom they choose."""
+    for number, condition in enumerate(rule.client_selectors or (None,)):
+        place = f"{field}.clientSelectors[{number}]"
+        chosen = selectors(scope, policy, place, condition) if condition is not None else ()
+        if chosen is not None:
+            yield f"/selector/{number}" if len(rule.client_selectors) > 1 else "", chosen
+
+
 def limits(
     scope: Scope, policy: policies.BackendTrafficPolicy, route: str, known: tuple[ir.Cost, ...]
 ) -> tuple[ir.LimitRule, ...]:
@@ -127,12 +138,7 @@ def limits(
         # What a request may cost is known of our costs only, and a limit that also counts requests stays as it is.
         estimated = request == 0 and response in {cost.key for cost in known}
         owner = str(policy.name) if rule.shared else f"{policy.name}/route/{route}"
-        for number, condition in enumerate(rule.client_selectors or (None,)):
-            place = f"{field}.clientSelectors[{number}]"
-            chosen = selectors(scope, policy, place, condition) if condition is not None else ()
-            if chosen is None:
-                continue
-            suffix = f"/selector/{number}" if len(rule.client_selectors) > 1 else ""
+        for suffix, chosen in _selected(scope, policy, field, rule):
             found.append(
                 ir.LimitRule(
                     name=f"{owner}/rule/{index}{suffix}",

@@ -68,6 +68,11 @@ class _Applied:
     traffic: "policies.policies.BackendTrafficPolicy | None" = None
     closed: bool = False
 
+    def upon(self, backends: tuple[ir.Backend, ...]) -> tuple[ir.Backend, ...]:
+        """With what the policy of traffic asks of connections to them."""
+        traffic = self.traffic
+        return backends if traffic is None else tuple(policies.to_backend(traffic, backend) for backend in backends)
+
 
 def _apply(
     scope: Scope,
@@ -161,8 +166,7 @@ def _ai_rule(
         )
         for each in with_managed_headers(usable)
     )
-    if applied.traffic is not None:
-        backends = tuple(policies.to_backend(applied.traffic, backend) for backend in backends)
+    backends = applied.upon(backends)
     _check_served(scope, route, f"spec.rules[{index}].backendRefs", backends)
     unresolved = bool(rule.backend_refs) and not backends and not unavailable
     direct = CLOSED if applied.closed else UNRESOLVED if unresolved else None
@@ -428,11 +432,9 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
         requests = tuple(each.limit for each in policy_limits(scope, targets, ()) if not each.expression)
         found = _filters(scope, route, index, place)
         resolved = (http_backend(scope, route, (index, n), ref) for n, ref in enumerate(rule.backend_refs))
-        backends = tuple(backend for backend in resolved if backend is not None)
+        backends = applied.upon(tuple(backend for backend in resolved if backend is not None))
         present = {backend.name.rpartition("/")[2] for backend in backends}
         missing = sum(ref.weight for n, ref in enumerate(rule.backend_refs) if str(n) not in present)
-        if applied.traffic is not None:
-            backends = tuple(policies.to_backend(applied.traffic, backend) for backend in backends)
         request, backend_request = _timeouts(rule.timeouts)
         rewrite = found.rewrite
         if found.host_of_backend and backends:
