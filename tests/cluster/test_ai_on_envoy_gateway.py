@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, Self
 
@@ -28,6 +28,37 @@ async def stage(share_stage: Callable[..., AiStage]) -> AsyncIterator[AiStage]:
     async with share_stage(**standard_providers()) as made:
         yield made
         assert made.problems() == []
+
+
+async def test_a_client_finds_its_backend_again(stage: AiStage) -> None:
+    """By the header in which Envoy Gateway tells who a client is: what a provider keeps is in one account."""
+    await stage.standard()
+    both = [manifests.ref("first"), manifests.ref("second")]
+    target = manifests.target("HTTPRoute", "kept")
+    balancer = {"type": "ConsistentHash", "consistentHash": {"type": "Header", "header": {"name": "x-client"}}}
+    clients = {f"client-{number}": f"sk-{number}" for number in range(8)}
+    await stage.apply(
+        manifests.document(ENVOY, "BackendTrafficPolicy", "kept", {**target, "loadBalancer": balancer}),
+        *manifests.api_keys("clients", target, clients, forwardClientIDHeader="x-client"),
+        manifests.route("kept", [manifests.rule("kept", *both)]),
+    )
+
+    def ask(key: str) -> Awaitable[httpx.Response]:
+        asked = {"model": "kept", "messages": [{"role": "user", "content": "Hello!"}]}
+        return stage.http.post("/v1/chat/completions", json=asked, headers={"authorization": f"Bearer {key}"})
+
+    await stage.until(lambda answer: answer.status_code == 401, lambda: ask("nobody's"))
+    await stage.until(lambda answer: answer.status_code == 200, lambda: ask("sk-0"))
+    accounts = [stage.providers[name] for name in ("first", "second")]
+    found: set[int] = set()
+    for key in clients.values():
+        before = [len(account.requests) for account in accounts]
+        for _ in range(4):
+            assert (await ask(key)).status_code == 200
+        grown = [len(account.requests) - count for account, count in zip(accounts, before, strict=True)]
+        assert sorted(grown) == [0, 4], key
+        found.add(grown.index(4))
+    assert found == {0, 1}
 
 
 async def test_clients_of_any_dialect_reach_their_models(stage: AiStage) -> None:
