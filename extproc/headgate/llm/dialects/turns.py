@@ -1,10 +1,11 @@
-"""What dialects that have no word for it make of instructions in mid-conversation, and of an answer begun for the
-model."""
+"""What dialects that have no word for it make of instructions in mid-conversation, of results that come late, and of an
+answer begun for the model."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from headgate.llm.canonical import Message, TextPart
+from headgate.llm.canonical import Message, TextPart, ToolCallPart, ToolResultPart
 from headgate.llm.losses import Loss
 
 GO_ON: Final = "Go on from exactly where you stopped."
@@ -26,6 +27,45 @@ def inlined(message: Message, losses: list[Loss]) -> Message:
         elif part.text and not part.text.isspace():
             parts.append(msgspec.structs.replace(part, text=_INSTRUCTIONS.format(part.text)))
     return Message("user", tuple(parts), path=message.path)
+
+
+def results_at_calls(messages: Sequence[Message]) -> Sequence[Message]:
+    """The messages with the results of calls right behind them, where others stand between (which Responses take, say);
+    the same ones where none do."""
+    result: list[Message] = []
+    waiting: list[Message] = []
+    pending: set[str] = set()
+    moved = False
+    for message in messages:
+        if message.role == "assistant":
+            result += waiting
+            waiting = []
+            pending = {part.id for part in message.parts if type(part) is ToolCallPart}
+        elif pending:
+            answered = {part.call_id for part in message.parts if type(part) is ToolResultPart} & pending
+            pending -= answered
+            if not answered:
+                waiting.append(message)
+                continue
+            if waiting:
+                moved = True
+                message, rest = _without_results(message)
+                waiting += rest
+            result.append(message)
+            if not pending:
+                result += waiting
+                waiting = []
+            continue
+        result.append(message)
+    return [*result, *waiting] if moved else messages
+
+
+def _without_results(message: Message) -> tuple[Message, Sequence[Message]]:
+    """The results of a turn; and the rest, if there is any."""
+    results = tuple(part for part in message.parts if type(part) is ToolResultPart)
+    rest = tuple(part for part in message.parts if type(part) is not ToolResultPart)
+    replace = msgspec.structs.replace
+    return replace(message, parts=results), [replace(message, parts=rest)] if rest else ()
 
 
 def report_begun(path: str, losses: list[Loss]) -> None:

@@ -34,6 +34,7 @@ from headgate.llm.canonical import (
 from headgate.llm.capabilities import claude_facts
 from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.anthropic.settings import encode_settings, provider_name
+from headgate.llm.dialects.cache_marks import last_marks
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
 from headgate.llm.dialects.turns import GO_ON, inlined, report_begun
 from headgate.llm.dialects.unsaid import report_cited_history
@@ -45,6 +46,7 @@ from headgate.llm.signatures import ELSEWHERE, is_claudes
 def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     """See `ChatDialect.encode_request`."""
     losses: list[Loss] = []
+    request = last_marks(request, losses)
     turns = _Turns(losses)
     for message in _cite_all_or_none(request, losses):
         turns.take(message)

@@ -44,6 +44,7 @@ from headgate.llm.dialects.bedrock_converse.media import (
     text_blob,
 )
 from headgate.llm.dialects.bedrock_converse.settings import ToolNames, encode_settings
+from headgate.llm.dialects.cache_marks import last_marks
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
 from headgate.llm.dialects.turns import GO_ON, inlined, report_begun
 from headgate.llm.dialects.unsaid import report_cited_history
@@ -60,6 +61,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     """See `ChatDialect.encode_request`."""
     losses: list[Loss] = []
+    request = last_marks(request, losses)
     names = ToolNames()
     facts = converse_facts(target.model)
     turns = _Turns(losses, names, facts.cache_points, cites=facts.claude)

@@ -57,6 +57,7 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
 )
 from headgate.llm.dialects.openai_chat.think_tags import tagged
 from headgate.llm.dialects.speech import PCM
+from headgate.llm.dialects.turns import results_at_calls
 from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
@@ -78,7 +79,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     losses: list[Loss] = []
     body: Members = {
         "model": target.model,
-        "messages": _Messages(facts, target.vendor, losses).encode(request.messages),
+        "messages": _Messages(facts, target.vendor, losses).encode(results_at_calls(request.messages)),
     }
     report_uncited(request.messages, losses)
     report_cited_history(request.messages, losses)
@@ -319,6 +320,8 @@ class _Messages:
             encoded["tool_calls"] = calls
         if thoughts:
             self._add_thoughts(encoded, thoughts)
+            if encoded == {"role": "assistant", "content": ""}:
+                return  # nothing is left of it, either
         if self._reasoned:
             encoded.setdefault("reasoning_content", NO_REASONING)
         self._result.append(self._named(encoded, message))
