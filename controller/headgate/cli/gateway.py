@@ -239,8 +239,8 @@ class Gateway:
         if (socket := plan.demo_socket) is not None:
             await _until(lambda: _accepts_unix(socket))
         for server in self._servers:
-            if self._supervisor.get(server.spec.name) is not None:
-                await _until(lambda server=server: _accepts_unix(server.socket))
+            if server.spec.name != COLLECTOR and self._supervisor.get(server.spec.name) is not None:
+                await _until(lambda server=server: _speaks(server.socket))
 
     async def _unless_a_child_dies(self, start: Coroutine[None, None, None]) -> None:
         """Runs the start; a child that dies meanwhile, or too much time, ends it."""
@@ -419,7 +419,7 @@ async def _accepts_unix(socket: Path) -> bool:
 
 
 async def _speaks(socket: Path) -> bool:
-    """Whether a server of gRPC has greeted us: the kernel takes connections before a process does."""
+    """Whether a server of gRPC greets us: the kernel takes connections before a process does."""
     try:
         reader, writer = await asyncio.open_unix_connection(str(socket))
     except OSError:

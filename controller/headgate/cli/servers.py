@@ -42,7 +42,8 @@ NO_ATTRIBUTES: Final = HeaderAttributes()
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A child that listens on a socket, and the Envoy cluster that stands for it."""
+    """A child that serves a socket of ours, and the Envoy cluster that stands for it. While a child restarts, Envoy is not
+    refused but waits: of what comes meanwhile nothing fails, passes a limit unchecked or is lost."""
 
     spec: ChildSpec
     socket: Path
@@ -77,25 +78,27 @@ def demo_child(socket: Path) -> ChildSpec:
 
 
 def _processor(index: int, socket: Path, options: RunOptions, state: StateDirectory) -> ChildSpec:
-    arguments = ("--address", f"unix:{socket}", "--drain-seconds", _DRAIN_SECONDS)
+    listening = state.listen(socket)
+    arguments = ("--address", f"fd:{listening}", "--drain-seconds", _DRAIN_SECONDS)
     if options.capture_rules is not None:
         arguments += ("--capture-rules", str(options.capture_rules))
     spec = _ours(f"extproc-{index}", "headgate.extproc.main", arguments, options, state)
     captures = otel.captured_content(os.environ)
     console = (captures.spans and _to_console(Signal.TRACES)) or (captures.events and _to_console(Signal.LOGS))
-    return replace(spec, inherit_stdout=console or _to_console(Signal.METRICS))
+    return replace(spec, inherit_stdout=console or _to_console(Signal.METRICS), descriptors=(listening,))
 
 
 def _ratelimit(options: RunOptions, state: StateDirectory) -> ChildSpec:
-    arguments = ["--address", f"unix:{state.ratelimit_socket}", "--config", str(state.limits)]
+    listening = state.listen(state.ratelimit_socket)
+    arguments = ["--address", f"fd:{listening}", "--config", str(state.limits)]
     arguments += ["--drain-seconds", _DRAIN_SECONDS]
     spec = _ours(RATELIMIT, "headgate.ratelimit.main", tuple(arguments), options, state)
     variables = {**os.environ, REDIS_VARIABLE: options.redis_url}
-    return replace(spec, environment=variables, inherit_stdout=_to_console(Signal.METRICS))
+    inherit = _to_console(Signal.METRICS)
+    return replace(spec, environment=variables, inherit_stdout=inherit, descriptors=(listening,))
 
 
 def _collector(options: RunOptions, state: StateDirectory, attributes: HeaderAttributes) -> ChildSpec:
-    """Listens on a socket that is ours: while it restarts, Envoy is not refused but waits, and nothing is lost."""
     listening = state.listen(state.collector_socket)
     arguments = ["--address", f"fd:{listening}", "--spool", str(state.spool)]
     arguments += ["--request-header-attributes", ",".join(":".join(pair) for pair in attributes.records)]

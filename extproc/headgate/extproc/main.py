@@ -84,7 +84,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="headgate-extproc", description="Translates between LLM APIs for Envoy (ext_proc)."
     )
-    parser.add_argument("--address", required=True, help="unix:/path or host:port to serve gRPC on")
+    parser.add_argument("--address", required=True, help="unix:/path, host:port or fd:N to serve gRPC on")
     add_admin_arguments(parser, "/metrics and /health")
     add_metrics_arguments(parser)
     parser.add_argument(

@@ -50,7 +50,7 @@ async def serve(
             # What is imported now lives as long as the process: take it out of every later collection.
             gc.collect()
             gc.freeze()
-            bound = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+            bound = address if address.startswith(("unix:", "fd:")) else f"{address.rpartition(':')[0]}:{port}"
             log.info("serving", address=bound, admin_port=admin_port)
             await stop.wait()
             health.shut_down()

@@ -59,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="headgate-ratelimit", description="Envoy's rate limit service.")
     parser.epilog = f"{FROM_ENVIRONMENT}, as the first argument, reads envoyproxy/ratelimit's environment variables."
     add = parser.add_argument
-    add("--address", default="127.0.0.1:8081", help="unix:/path or host:port (default %(default)s)")
+    add("--address", default="127.0.0.1:8081", help="unix:/path, host:port or fd:N (default %(default)s)")
     server_tls.add_arguments(parser)
     add("--tls-client-name", default="", help="a name that clients' certificates must have, besides")
     add("--workers", type=int, default=1, help="processes behind the address; they share a Redis")

@@ -449,6 +449,18 @@ def test_a_killed_child_is_started_again(run_gateway: Run, kind: str) -> None:
     assert gateway.stop() == 0
 
 
+@pytest.mark.parametrize(("kind", "path"), [("extproc", "extproc-0.sock"), ("ratelimit", "ratelimit.sock")])
+def test_while_a_server_restarts_its_socket_waits_for_it(run_gateway: Run, kind: str, path: str) -> None:
+    gateway = run_gateway(None, "--port", str(free_port()), "--workers", "1")
+    (pid,) = wait_until(lambda: gateway.processes().get(kind), f"{kind} to run")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not alive(pid), f"{kind} to be gone")
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(BUSY_SECONDS)
+        caller.connect(str(gateway.state_path / path))
+        assert caller.recv(1), "nobody answered"
+
+
 @contextmanager
 def own_gateway(temporary: Path) -> Generator[subprocess.Popen[bytes]]:
     """A gateway with a state folder of its own below `temporary`, killed at the end if it still runs."""
