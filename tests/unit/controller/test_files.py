@@ -263,6 +263,19 @@ def test_a_named_path_that_is_gone_may_come_back(tmp_path: Path, named: str) -> 
     assert hosts(read(path, previous=after)) == {"a": "new.example.com"}
 
 
+def test_folders_in_which_nothing_is_left_are_about_to_be_written(tmp_path: Path) -> None:
+    """`rm -r config`, and `git clone` or `cp -r` that takes its time: what they held stays in force until then."""
+    folder = tmp_path / "config"
+    folder.mkdir()
+    before = read(write(folder, a=backend("a"), b=backend("b")))
+    for name in "ab":
+        (folder / f"{name}.yaml").unlink()
+    after = read(folder, previous=read(folder, previous=before))
+    assert hosts(after) == hosts(before)
+    assert said(after) == [f"config:0: holds no file any more, as if it were about to be written{STAYS}"]
+    assert names(read(write(folder, c=backend("c")), previous=after)) == ["c"]
+
+
 def test_an_object_that_moved_to_another_file_is_followed(tmp_path: Path) -> None:
     write(tmp_path, a=backend("a"))
     before = read(tmp_path)

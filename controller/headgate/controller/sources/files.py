@@ -79,8 +79,15 @@ def load(
     gathering = _Gathering(previous, beside=beside)
     for path in paths:
         if not path.exists():
-            gathering.miss(path)
-    for path in find_files(paths, gathering.diagnostics):
+            gathering.miss(path, "no such file or folder")
+    empty: list[Diagnostic] = []
+    files = find_files(paths, empty)
+    if files or previous is None or not previous.resources:
+        gathering.diagnostics += empty
+    else:  # nothing at all is left: who wants that ends the gateway
+        for path in filter(Path.exists, paths):
+            gathering.miss(path, "holds no file any more, as if it were about to be written")
+    for path in files:
         gathering.read_file(path, environment)
     return gathering.finish()
 
@@ -99,9 +106,8 @@ class _Gathering:
         self._broken_files: set[str] = set()
         self._emptied: dict[str, Diagnostic] = {}
 
-    def miss(self, path: Path) -> None:
-        """Remembers that a path that was named is not there: an editor may be about to write it again."""
-        message = "no such file or folder"
+    def miss(self, path: Path, message: str) -> None:
+        """Remembers that a path that was named is not there, or empty: somebody may be about to write it again."""
         self.diagnostics.append(Diagnostic(severity=Severity.ERROR, message=message, file=str(path)))
         self._broken_files.add(str(path))
         if self._previous is not None:
