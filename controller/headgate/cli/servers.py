@@ -42,8 +42,11 @@ NO_ATTRIBUTES: Final = HeaderAttributes()
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A child that serves a socket of ours, and the Envoy cluster that stands for it. While a child restarts, Envoy is not
-    refused but waits: of what comes meanwhile nothing fails, passes a limit unchecked or is lost."""
+    """A child that serves a socket of ours, and the Envoy cluster that stands for it.
+
+    While a child restarts, Envoy is not refused but waits: nothing that comes meanwhile fails, passes a limit unchecked
+    or is lost.
+    """
 
     spec: ChildSpec
     socket: Path
