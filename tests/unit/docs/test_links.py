@@ -30,3 +30,10 @@ def _anchors(page: Path) -> set[str]:
     """What the headings of a page are called in links, as GitHub names them."""
     headings = _HEADING.findall(_FENCED.sub("", page.read_text()))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_source_file_a_page_names_is_there() -> None:
+    sources = [path for room in _ROOMS for path in (REPOSITORY / room).rglob("*.py")]
+    there = {"/".join(path.parts[-depth:]) for path in sources for depth in range(1, len(path.parts))}
+    named = {(page.name, name) for page in PAGES for name in re.findall(r"`([\w./-]+\.py)`", page.read_text())}
+    assert not {each for each in named if each[1] not in there}
