@@ -41,6 +41,13 @@ ERROR_BODY_BYTES_MAX: Final = 1_048_576
 """An error's body is read up to here; what comes after cannot be part of a message."""
 
 
+def own_headers(provider: ChatDialect, host: Host, version: str) -> dict[str, str]:
+    """What a provider of this dialect must be sent, whoever asks (`anthropic-version`), with a backend's `version`."""
+    sent = {name: value for name, value in provider.request_headers.items() if name not in host.headers_in_body}
+    configured = host.name is HostName.DIRECT and DATED_VERSION.fullmatch(version) is not None
+    return dict.fromkeys(sent, version) if configured else sent
+
+
 class BridgePlan:
     """An endpoint of one chat dialect served by a backend of another."""
 
@@ -83,12 +90,7 @@ class BridgePlan:
         self._vendor = vendor_named(facts.vendor)
         self._decode_error = host.decode_error or provider.decode_error
         self._framing = host.framings.get(provider.name) or Framing(provider.stream_type(NO_PATH), provider.frames)
-        sent = provider.request_headers.items()
-        own = {name: value for name, value in sent if name not in host.headers_in_body}
-        if host.name is HostName.DIRECT and DATED_VERSION.fullmatch(facts.version):
-            # The dialect's own version header, where it has one, carries the configured version.
-            for name in provider.request_headers:
-                own[name] = facts.version
+        own = own_headers(provider, host, facts.version)
         set_headers, remove_headers = mutate_headers(facts, {"content-type": JSON, **own}, client.client_headers)
         self._set_headers, self._remove_headers = set_headers, (*remove_headers, "content-encoding")
 

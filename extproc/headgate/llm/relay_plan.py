@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
 from headgate.llm import multipart, relay
-from headgate.llm.bridge import DATED_VERSION, ErrorTranslation, response_headers
+from headgate.llm.bridge import ErrorTranslation, own_headers, response_headers
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
 from headgate.llm.dialects.dialect import EVENT_STREAM, Memo
 from headgate.llm.dialects.table import DIALECTS
@@ -37,8 +37,6 @@ QUOTED_BYTES_MAX: Final = 1_000
 
 _USAGE_ON_REQUEST: Final = frozenset((DialectName.OPENAI_CHAT, DialectName.OPENAI_COMPLETIONS))
 """Streams that carry usage only if `stream_options.include_usage` asks for it."""
-
-_ANTHROPIC_VERSION: Final = "2023-06-01"
 
 COUNTING: Final = frozenset((Operation.COUNT_TOKENS, Operation.RESPONSES_INPUT_TOKENS, Operation.TOKENIZE))
 """Operations whose answers say who has counted."""
@@ -172,12 +170,11 @@ class RelayPlan:
         return f"{path}&{kept}" if kept else path
 
     def _dialect_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        if "anthropic-version" in self._host.headers_in_body:
+        spoken = DIALECTS.get(self.endpoint.dialect)
+        if spoken is None or not headers:
             return {}
-        if self.endpoint.dialect is DialectName.ANTHROPIC_MESSAGES and "anthropic-version" not in headers and headers:
-            dated = DATED_VERSION.fullmatch(self.facts.version) is not None
-            return {"anthropic-version": self.facts.version if dated else _ANTHROPIC_VERSION}
-        return {}
+        own = own_headers(spoken, self._host, self.facts.version)
+        return {name: value for name, value in own.items() if name not in headers}
 
 
 def _other_parameters(query: str, *, of: str) -> str:

@@ -40,6 +40,17 @@ def test_every_operation_is_relayed(stage: Stage, path: str, model: str, name: s
     assert received.json == {"model": model, **body}
 
 
+@pytest.mark.parametrize(
+    ("sent", "received"), [({}, "2023-06-01"), ({"anthropic_version": "2023-01-01"}, "2023-01-01")]
+)
+def test_claude_is_told_a_version_where_the_client_tells_none(
+    stage: Stage, sent: dict[str, Any], received: str
+) -> None:
+    body = {"model": "claude", "messages": MESSAGES, "max_tokens": 9}
+    assert stage.post("/v1/messages", body, **sent).status_code == 200
+    assert stage["anthropic"].last.header("anthropic-version") == received
+
+
 def test_bytes_are_relayed_unchanged_both_ways(stage: Stage) -> None:
     odd_answer = b'{ "choices" : [], "n" : 1.0e0,\n "x":"\\u00e9" }'
     stage["openai"].answer(Raw(body=odd_answer))

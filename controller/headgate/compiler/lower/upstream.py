@@ -4,8 +4,9 @@ Order, with reasons:
 1. lua: sets host and path, rewrites the body (native lane); starts from the client's originals, because Envoy shares
    request headers between attempts. Where there is nothing to change a route chooses a script of 5 us less.
 2. header_mutation: strips credentials and internal headers, before anything outside of Envoy sees them; then sets the
-   backend's own, and asks for an identity-encoded answer, which is all that usage can be read from. Of the answer it
-   strips what a provider says of its own origin.
+   backend's own, adds what its dialect wants and the client did not say (`anthropic-version`), and asks for an
+   identity-encoded answer, which is all that usage can be read from. Of the answer it strips what a provider says of
+   its own origin.
 3. ext_proc, named after the backend's dialect (`filter_name`): translates. Installed disabled: a route whose clients
    speak another dialect enables it. (Installed enabled and disabled by a route, it costs a request 3 us.)
 4. lua, where requests may bring their own credential: puts it into the backend's header, or answers 401.
@@ -44,6 +45,7 @@ from headgate.compiler.lower import tracing
 from headgate.compiler.lower.filters import brought, published
 from headgate.compiler.lower.wire import (
     Json,
+    add_header_if_absent,
     ads,
     duration,
     extension,
@@ -58,6 +60,7 @@ from headgate.compiler.lower.wire import (
 )
 from headgate.compiler.options import Options
 from headgate.contract import facts, headers, metadata
+from headgate.llm.bridge import own_headers
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.hosts.azure import VERSIONLESS
 from headgate.llm.hosts.table import HOSTS
@@ -284,7 +287,7 @@ def processor(backend: Backend, route: str, options: Options) -> ExternalProcess
 
 
 @lru_cache(maxsize=4096)
-def _headers(backend_set: Pairs, backend_remove: tuple[str, ...], *, keeps_model: bool) -> HttpFilter:
+def _headers(backend_set: Pairs, backend_remove: tuple[str, ...], expected: Pairs, *, keeps_model: bool) -> HttpFilter:
     message = HeaderMutation()
     mutations = message.mutations.request_mutations
     for name in (*STRIPPED, *backend_remove):
@@ -294,6 +297,8 @@ def _headers(backend_set: Pairs, backend_remove: tuple[str, ...], *, keeps_model
     mutations.add().remove_on_match.key_matcher.prefix = headers.FORWARDED_PREFIX
     for name, value in backend_set:
         mutations.add().append.CopyFrom(set_header(name, literal(value)))
+    for name, value in expected:
+        mutations.add().append.CopyFrom(add_header_if_absent(name, value))
     mutations.add().append.CopyFrom(set_header("accept-encoding", "identity"))
     for name in STRIPPED_ANSWER:
         message.mutations.response_mutations.add(remove=name)
@@ -308,7 +313,16 @@ def _attempt_headers(backend: Backend, options: Options) -> HttpFilter:
     removed = tuple(name for name in backend.header_remove if name != "host") + tracing.withheld(options.tracing)
     # Envoy Gateway's limits and its users' access logs read the model's header when the answer is over (compat): gone,
     # nothing would be charged. Envoy keeps one set of request headers, so the provider is told too.
-    return _headers(own, removed, keeps_model=options.envoy_gateway)
+    return _headers(own, removed, _expected(backend), keeps_model=options.envoy_gateway)
+
+
+def _expected(backend: Backend) -> Pairs:
+    """What the backend's dialect wants from every client, for those that do not send it."""
+    spoken = DIALECTS.get(backend.dialect) if backend.dialect is not None else None
+    if spoken is None or backend.host is not HostName.DIRECT:
+        return ()  # of other hosts the processor writes it
+    sent = own_headers(spoken, HOSTS[backend.host], backend.version)
+    return tuple(pair for pair in sent.items() if pair[0] not in backend.header_remove)
 
 
 @lru_cache(maxsize=4096)
