@@ -50,6 +50,30 @@ def test_an_agent_has_calls_of_its_own_tools_and_sends_them_back(stage: Stage) -
     assert [block["tool_use_id"] for block in turns[2]["content"]] == ["call_1", "call_2"]
 
 
+def test_the_shell_and_patches_of_openais_clients_are_called_and_answered(stage: Stage) -> None:
+    """As its Agents SDK asks for them with `ShellTool` and `ApplyPatchTool`, and runs them itself."""
+    client = stage.openai()
+    tools: Any = [{"type": "shell"}, {"type": "apply_patch"}]
+    made = json.dumps({"type": "create_file", "path": "a.py", "diff": "+x"})
+    calls = (ToolUse("shell", '{"commands": ["ls"]}', "call_1"), ToolUse("apply_patch", made, "call_2"))
+    stage["anthropic"].answer(Answer(text="", tools=calls), Answer(text="Done."))
+    with client.responses.stream(model="claude", input="Mend it.", tools=tools) as stream:
+        final = stream.get_final_response()
+    items: dict[str, Any] = {item.type: item for item in final.output}
+    assert items["shell_call"].action.commands == ["ls"]
+    assert items["apply_patch_call"].operation.path == "a.py"
+    printed = {"stdout": "a.py", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}
+    results: Any = [
+        {"type": "shell_call_output", "call_id": "call_1", "output": [printed]},
+        {"type": "apply_patch_call_output", "call_id": "call_2", "status": "completed", "output": "made"},
+    ]
+    said: Any = [*ASKED, *(item.to_dict() for item in final.output), *results]
+    assert client.responses.create(model="claude", input=said, tools=tools).output_text == "Done."
+    turns = stage["anthropic"].last.json["messages"]
+    assert [block["name"] for block in turns[1]["content"]] == ["shell", "apply_patch"]
+    assert [block["tool_use_id"] for block in turns[2]["content"]] == ["call_1", "call_2"]
+
+
 def test_a_chat_client_has_the_text_of_a_custom_tools_call(stage: Stage) -> None:
     stage["anthropic"].answer(Answer(text="", tools=USED.tools[:1]), Answer(text="", tools=USED.tools[:1]))
     completions, messages = stage.openai().chat.completions, ASKED
