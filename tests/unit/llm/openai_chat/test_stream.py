@@ -130,9 +130,7 @@ TWO_CALLS = [
             START, ToolCallStart(0, "1", "get"), ArgumentsDelta(0, "{"), ArgumentsDelta(0, "}"), PartStop(0),
             Finish(FinishReason.TOOL_CALLS),
         ]),
-        ([piece({}, index=0, id="1", name="get")], [
-            START, ToolCallStart(0, "1", "get"), PartStop(0), Finish(FinishReason.TOOL_CALLS),
-        ]),
+        ([piece({}, index=0, id="1", name="get")], ONE_CALL),
         ([piece({"a": 1}, index=0, id="1", name="get")], [
             START, ToolCallStart(0, "1", "get"), ArgumentsDelta(0, '{"a":1}'), PartStop(0),
             Finish(FinishReason.TOOL_CALLS),
@@ -145,8 +143,13 @@ TWO_CALLS = [
             START, ToolCallStart(0, "call_c_0", "get"), ArgumentsDelta(0, "{}"), PartStop(0),
             Finish(FinishReason.TOOL_CALLS),
         ]),
-        ([piece(index=0, id="1", name="get")], [
-            START, ToolCallStart(0, "1", "get"), PartStop(0), Finish(FinishReason.TOOL_CALLS),
+        ([piece(index=0, id="1", name="get")], ONE_CALL),
+        ([piece(" ", index=0, id="1", name="get")], [
+            START, ToolCallStart(0, "1", "get"), ArgumentsDelta(0, " "), *ONE_CALL[2:],
+        ]),
+        ([piece("", index=0, id="1", name="get"), piece("", index=1, id="2", name="put")], [
+            *ONE_CALL[:3], ToolCallStart(1, "2", "put"), ArgumentsDelta(1, "{}"), PartStop(0), PartStop(1),
+            Finish(FinishReason.TOOL_CALLS),
         ]),
         ([{"function_call": {"name": "get", "arguments": ""}}, {"function_call": {"arguments": "{}"}}], [
             START, ToolCallStart(0, "call_c_0", "get"), ArgumentsDelta(0, "{}"), PartStop(0),
@@ -156,6 +159,11 @@ TWO_CALLS = [
 )  # fmt: skip
 def test_tool_calls_in_every_split(deltas: list[dict[str, Any]], events: list[StreamEvent]) -> None:
     assert decode(*(chunk(delta) for delta in deltas), chunk({}, "stop"), DONE) == events
+
+
+def test_a_call_that_the_limit_cut_gets_no_arguments_that_nobody_gave() -> None:
+    events = decode(chunk(piece("", index=0, id="1", name="get")), chunk({}, "length"), DONE)
+    assert events == [START, ToolCallStart(0, "1", "get"), PartStop(0), Finish(FinishReason.LENGTH)]
 
 
 def test_a_renamed_tool_has_its_own_name_again() -> None:

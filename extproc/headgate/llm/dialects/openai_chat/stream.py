@@ -67,7 +67,7 @@ _encode = msgspec.json.Encoder().encode
 class _Call:
     """A tool call being read."""
 
-    __slots__ = ("id", "index", "key", "name", "pending")
+    __slots__ = ("id", "index", "key", "name", "pending", "said")
 
     def __init__(self, key: int) -> None:
         self.key = key
@@ -75,6 +75,7 @@ class _Call:
         self.name = ""
         self.index = -1  # of the canonical part; -1 until it is told
         self.pending = ""  # arguments that came before the name
+        self.said = False  # something that is no white space has come of the arguments
 
 
 class ChatStreamDecoder:
@@ -332,6 +333,7 @@ class _ChoiceDecoder:
         if not arguments:
             return
         text = arguments if isinstance(arguments, str) else _encode(arguments).decode()
+        call.said = call.said or not text.isspace()
         if call.index >= 0:
             events.append(ArgumentsDelta(call.index, text))
         elif call.name:
@@ -395,6 +397,16 @@ class _ChoiceDecoder:
             events.append(PartStop(self._open))
             self._kind = None
 
+    def _fill_calls(self, choice: wire.Choice, events: list[StreamEvent]) -> None:
+        """A call without arguments has none; one that the limit cut may be missing some."""
+        if choice.finish_reason == "length":
+            return
+        for call in self._calls:
+            if call.name and not call.said:
+                if call.index < 0:
+                    self._tell_call(call, events)
+                events.append(ArgumentsDelta(call.index, "{}"))
+
     def stop_parts(self, events: list[StreamEvent]) -> bool:
         """Stops what is open; whether any tool was called."""
         self._stop_open(events)
@@ -420,6 +432,7 @@ class _ChoiceDecoder:
             events.append(TextDelta(index, "".join(self._heard)))
         if pages and self._kind is TextStart:
             events.extend(CitationDelta(self._open, citation) for citation in pages_of(pages[:CITATIONS_MAX]))
+        self._fill_calls(choice, events)
         called = self.stop_parts(events)
         reason, stop_sequence = finish_of(choice, self._memo, called=called, refused=self._refused)
         events.append(Finish(reason, stop_sequence))
