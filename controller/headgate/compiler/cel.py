@@ -45,12 +45,10 @@ _ESTIMATED = (
 
 _INTERNAL = f"metadata.filter_metadata['{metadata.INTERNAL}']"
 _HAS_INTERNAL = f"'{metadata.INTERNAL}' in metadata.filter_metadata"
-_FILES = (
-    f"({_HAS_INTERNAL} && '{metadata.INTERNAL_FILES}' in {_INTERNAL}"
-    f" ? uint({_INTERNAL}['{metadata.INTERNAL_FILES}']) : 0u)"
+_PROMPT_BYTES = (
+    f"uint({_HAS_INTERNAL} && '{metadata.INTERNAL_TEXT_BYTES}' in {_INTERNAL}"
+    f" ? {_INTERNAL}['{metadata.INTERNAL_TEXT_BYTES}'] : request.size) / 4u + 1u"
 )
-_PROMPT_BYTES = f"(uint(request.size) - {_FILES}) / 4u + 1u"
-"""A body without content-length has been buffered by then; no other size is known than what has been received."""
 
 
 def usage_expression(key: str) -> str:

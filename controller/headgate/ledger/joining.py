@@ -190,9 +190,9 @@ def _count(values: Mapping[str, Value], key: str) -> int | None:
 
 
 def _prompt(entry: Entry) -> int:
-    """What the request's body comes to but for its files: as reservations and charges have it."""
-    files = _count(entry.internal, metadata.INTERNAL_FILES) or 0
-    return max(entry.request_bytes - files, 0) // 4 + 1
+    """What the request's body comes to, as reservations and charges have it."""
+    text_bytes = _count(entry.internal, metadata.INTERNAL_TEXT_BYTES)
+    return (entry.request_bytes if text_bytes is None else text_bytes) // 4 + 1
 
 
 def _left_waiting(entry: Entry) -> bool:

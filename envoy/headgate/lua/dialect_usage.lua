@@ -123,10 +123,10 @@ local function holds(word, before, text)
   return text:find(word, 1, true) ~= nil or (before .. text:sub(1, EDGE_BYTES)):find(word, 1, true) ~= nil
 end
 
--- What a request's body of so many bytes comes to but for its files.
+-- What a request's body comes to of which so many bytes were received.
 local function prompt_of(h, bytes)
   local request = h:streamInfo():dynamicMetadata():get("headgate") or {}
-  return math.floor((bytes - (request.files or 0)) / BYTES_PER_TOKEN) + 1
+  return math.floor((request.text_bytes or bytes) / BYTES_PER_TOKEN) + 1
 end
 
 local function estimate(h, written, prompt)

@@ -7,7 +7,8 @@
 -- name that is escaped, or in another case, as "model".
 --
 -- Of a request to speak, which alone has a voice, it also tells how many characters are to be spoken: that is what many ask money for.
--- And of one with images or other files in it, how much of its body is no text: that a quarter of it would come to, as a prompt does.
+-- And of one with images or other files in it, or whose length is not known, as of what was compressed, how much of its body is text:
+-- a quarter of that is what its prompt comes to.
 --
 -- filter_context: length_max  where limits reserve by how long an answer may be: the most that this may be
 --
@@ -282,7 +283,7 @@ local function refuse(h, why)
 end
 
 -- Publishes what was found. Of a path that names a model, whose header is there, that counts and not the body's.
-local function publish(h, metadata, found, named)
+local function publish(h, metadata, found, named, bytes)
   local model = found.model
   if not named then
     if type(model) == "string" then
@@ -298,7 +299,9 @@ local function publish(h, metadata, found, named)
     if found.stream ~= nil then metadata:set("headgate", "stream", found.stream) end
   end
   if found.include_usage ~= nil then metadata:set("headgate", "include_usage", found.include_usage) end
-  if found.files then metadata:set("headgate", "files", found.files) end
+  if found.files or not h:headers():get("content-length") then
+    metadata:set("headgate", "text_bytes", bytes - (found.files or 0))
+  end
   if not length_max then return end
   local length
   for _, name in ipairs(LENGTHS) do length = tonumber(found[name]) or length end
@@ -345,7 +348,7 @@ local function run(h)
   local metadata = h:streamInfo():dynamicMetadata()
   local characters = found and found.voice and found.input and characters_of(text, found.input)
   if characters then metadata:set(NAMESPACE, "characters", characters) end
-  if found then publish(h, metadata, found, named) else metadata:set("headgate", "error", "json") end
+  if found then publish(h, metadata, found, named, #text) else metadata:set("headgate", "error", "json") end
   h:clearRouteCache()
 end
 

@@ -125,10 +125,10 @@ local function asked_at(h, told)
   return ago and h:timestamp() - ago
 end
 
--- What the request's body comes to but for its files, as reservations and charges have it.
-local function prompt_of(told, files)
-  local bytes = match(told or "", "%+(%d+)$")
-  return bytes and math.floor((bytes - (files or 0)) / BYTES_PER_TOKEN) + 1
+-- What the request's body comes to, as reservations and charges have it: of what is told of its text, else of what was received.
+local function prompt_of(told, text_bytes)
+  local bytes = text_bytes or match(told or "", "%+(%d+)$")
+  return bytes and math.floor(bytes / BYTES_PER_TOKEN) + 1
 end
 
 -- Parts of a count, on either side, that may have a price of their own.
@@ -321,7 +321,7 @@ local function estimate(h, state)
     local request, published = metadata:get("headgate"), metadata:get(NAMESPACE) or {}
     state.asked = request ~= nil and request.model ~= nil and published.lane ~= "extproc"
     -- counted before admission, where the route asks for it
-    state.prompt = published.prompt_tokens or prompt_of(state.began, request and request.files)
+    state.prompt = published.prompt_tokens or prompt_of(state.began, request and request.text_bytes)
   end
   if not state.asked then return end
   state.published = true

@@ -161,9 +161,9 @@ class RouterSession:
         path = self._path
         if endpoint.model_in_path:
             facts = path_facts(endpoint, path)
-            model, stream, files = facts.model, facts.stream, 0
+            model, stream, text_bytes = facts.model, facts.stream, None
         else:
-            model, stream, files = read_route(endpoint, self._headers.get(_CONTENT_TYPE, ""), plain)
+            model, stream, text_bytes = read_route(endpoint, self._headers.get(_CONTENT_TYPE, ""), plain)
         if _CONTROL.search(model):
             raise RequestError("must be one line of text", path="model")  # no header can carry it
         duplex = self._mode is BodyMode.FULL_DUPLEX_STREAMED
@@ -172,8 +172,8 @@ class RouterSession:
             keys.INTERNAL_STREAM: stream,
             keys.INTERNAL_PATH: path,
         }
-        if files > 0 and plain is body:  # of what was compressed, Envoy knows the smaller size
-            internal[keys.INTERNAL_FILES] = files
+        if text_bytes is not None:
+            internal[keys.INTERNAL_TEXT_BYTES] = text_bytes
         change = Change(
             phase=Phase.REQUEST_HEADERS if duplex else Phase.REQUEST_BODY,
             set_headers={header_names.MODEL: model, **_paths(path)},
@@ -208,27 +208,30 @@ class RouterSession:
         return (change, Chunk(phase=Phase.REQUEST_BODY, body=held, end_of_stream=True))
 
 
-def read_route(endpoint: Endpoint, content_type: str, body: bytes) -> tuple[str, bool, int]:
-    """Model and stream flag of a request, and how much of a form is no text (`metadata.INTERNAL_FILES`). RequestError:
-    no model, or not the body that the endpoint takes."""
+def read_route(endpoint: Endpoint, content_type: str, body: bytes) -> tuple[str, bool, int | None]:
+    """Model and stream flag of a request, and how much of a form is text (`metadata.INTERNAL_TEXT_BYTES`).
+
+    RequestError: no model, or not the body that the endpoint takes.
+    """
     if multipart.reads_form(endpoint, content_type):
         form = multipart.decode_form(body, content_type)
         files = [field.value_end - field.value_start for field in form.fields if field.file]
         stream = endpoint.stream is StreamRule.FLAG and multipart.read_stream(form)
-        return multipart.read_model(form), stream, sum(files) - len(files) * FILE_TOKENS * BYTES_PER_TOKEN
+        no_text = sum(files) - len(files) * FILE_TOKENS * BYTES_PER_TOKEN
+        return multipart.read_model(form), stream, len(body) - max(no_text, 0)
     if multipart.is_multipart(content_type):
         raise RequestError(f"{endpoint.path} takes JSON, not multipart/form-data")
     members = relay.decode_object(body)
     model = relay.read_model_at(members, endpoint.model_member)
     match endpoint.stream:
         case StreamRule.FLAG:
-            return model, relay.read_stream(members), 0
+            return model, relay.read_stream(members), None
         case StreamRule.SSE_FORMAT:
-            return model, members.raw("stream_format") == _JSON_SSE, 0
+            return model, members.raw("stream_format") == _JSON_SSE, None
         case StreamRule.NEVER:
-            return model, False, 0
+            return model, False, None
         case StreamRule.ALWAYS:
-            return model, True, 0
+            return model, True, None
         case _:
             assert_never(endpoint.stream)
 

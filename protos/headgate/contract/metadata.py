@@ -11,9 +11,9 @@ INTERNAL_MODEL: Final = "model"
 INTERNAL_STREAM: Final = "stream"
 INTERNAL_PATH: Final = "path"
 INTERNAL_MAX_TOKENS: Final = "max_tokens"
-INTERNAL_FILES: Final = "files"
-"""Bytes of a request's body that are no text, where files come in it; less 3,060 for each, which is what one counts as:
-a prompt is guessed to be a quarter of the rest."""
+INTERNAL_TEXT_BYTES: Final = "text_bytes"
+"""Bytes of a request's body that are text, a file in it as 3,060, where that is not what was received: files come in
+it, or it has no length, as what was compressed. A prompt is guessed to be a quarter."""
 INTERNAL_CLIENT: Final = "client"
 INTERNAL_FACTS: Final = "facts"
 """What a script or the processor published of an answer in `NAMESPACE`, as members of a JSON object with a comma

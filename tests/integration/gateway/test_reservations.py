@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import http.client
 import json
 from collections.abc import Iterator
@@ -184,12 +185,13 @@ def test_more_than_was_reserved_is_charged(stage: Stage) -> None:
     wait_left(stage, "more", "strict", BUDGET - 350)
 
 
-def leave(stage: Stage, user: str, content: bytes, delivery: Delivery) -> None:
+def leave(stage: Stage, user: str, content: bytes, delivery: Delivery, **more: str) -> None:
     """A client that hangs up once the provider has its request, or its own answer has begun."""
     stage["openai"].answer(Answer(usage=FULL, delivery=delivery))
     received = len(stage["openai"].requests)
     with contextlib.closing(http.client.HTTPConnection(urlsplit(stage.url).netloc, timeout=BUSY_SECONDS)) as client:
-        client.request("POST", "/v1/chat/completions", content, {"content-type": "application/json", "x-user": user})
+        sent = {"content-type": "application/json", "x-user": user, **more}
+        client.request("POST", "/v1/chat/completions", content, sent)
         stage["openai"].wait_for_requests(received + 1)
         if delivery.hang_after_bytes:
             client.getresponse().read(1)
@@ -201,6 +203,23 @@ def test_a_client_that_leaves_pays_its_reservation(stage: Stage) -> None:
         leave(stage, "leaves", body("strict"), delivery)
         wait_until(lambda calls=calls: stage.calls("headgate-ratelimit") == calls + 2, "the settlement")
         wait_left(stage, "leaves", "strict", BUDGET - count * ESTIMATE)
+
+
+@pytest.mark.parametrize("delivery", [Delivery(delay_seconds=NEVER), Delivery(hang_after_bytes=600)])
+@pytest.mark.parametrize("file", [False, True])
+def test_what_is_compressed_is_reserved_by_what_it_holds(stage: Stage, delivery: Delivery, file: bool) -> None:
+    """It would be a hundredth; and less than the file in it, which is no number that a limit can be asked for."""
+    content = body("strict")
+    if file:
+        content = content.replace(
+            b'"messages": [', b'"messages": [{"role": "user", "content": [%s]}, ' % json.dumps(IN_URL).encode()
+        )
+    reserved = len(content) // 4 + 1 + OUTPUT
+    if file:
+        reserved = (len(content) - len(FILE)) // 4 + 1 + FILE_TOKENS + OUTPUT
+    user = f"compresses-{file}-{delivery.hang_after_bytes}"
+    leave(stage, user, gzip.compress(content), delivery, **{"content-encoding": "gzip"})
+    wait_left(stage, user, "strict", BUDGET - reserved)
 
 
 FILE = "data:image/png;base64," + "iVBORw0KGgo/" * 2_000 + "=="

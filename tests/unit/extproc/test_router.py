@@ -69,8 +69,9 @@ def test_model_and_stream_are_read_and_published(
     assert change.set_headers == {"x-ai-eg-model": model, "x-ai-eg-original-path": path, "x-envoy-original-path": path}
     assert change.clear_route_cache
     assert change.body is None
+    text = {"text_bytes": len(body)} if body is MULTIPART else {}
     assert change.metadata == {
-        "headgate": {"model": model, "stream": stream, "path": path},
+        "headgate": {"model": model, "stream": stream, "path": path, **text},
         "io.envoy.ai_gateway": {"model_name_override": model},
     }
 
@@ -136,13 +137,13 @@ def test_a_prompt_that_cannot_be_counted_goes_on_without_a_number() -> None:
     assert change.metadata["io.envoy.ai_gateway"] == {"model_name_override": "gpt-x"}
 
 
-@pytest.mark.parametrize(("audio_bytes", "told"), [(10_000, 10_000 - 3_060), (2, None)])
-def test_a_file_of_a_form_is_no_text(audio_bytes: int, told: int | None) -> None:
+@pytest.mark.parametrize(("audio_bytes", "no_text"), [(10_000, 10_000 - 3_060), (2, 0)])
+def test_a_file_of_a_form_is_no_text(audio_bytes: int, no_text: int) -> None:
     """A quarter of the body is what limits reserve; a file counts as 765 tokens."""
     form = MULTIPART.replace(b"xx", b"x" * audio_bytes)
     _, (change,) = route(form, "/v1/audio/transcriptions", "multipart/form-data; boundary=b")
     assert isinstance(change, Change)
-    assert change.metadata[metadata.INTERNAL].get(metadata.INTERNAL_FILES) == told
+    assert change.metadata[metadata.INTERNAL].get(metadata.INTERNAL_TEXT_BYTES) == len(form) - no_text
 
 
 def test_a_multipart_body_has_no_prompt_to_count() -> None:

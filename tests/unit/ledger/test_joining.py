@@ -156,7 +156,8 @@ def test_a_client_that_leaves_before_the_first_word_pays_its_prompt() -> None:
 @pytest.mark.parametrize(
     ("changes", "prompt"),
     [
-        ({"internal": {metadata.INTERNAL_FILES: 200.0}}, 51),
+        ({"internal": {metadata.INTERNAL_TEXT_BYTES: 200.0}}, 51),
+        ({"internal": {metadata.INTERNAL_TEXT_BYTES: 4000.0}}, 1001),
         ({"published": {metadata.PROMPT_TOKENS: 33.0, metadata.USAGE_SOURCE: "none"}}, 33),
     ],
 )
