@@ -17,6 +17,7 @@ from headgate.compiler.resources import (
     limit_policy,
     policies,
     quota,
+    security_policy,
 )
 from headgate.compiler.resources.kinds import BY_NAME, KINDS
 from headgate.compiler.resources.metadata import Key, Name, Resource, Source
@@ -72,7 +73,7 @@ class World:
     backend_tls_policies: Mapping[Name, backend_tls.BackendTLSPolicy] = field(default_factory=_none)
     backends: Mapping[Name, envoy_gateway.Backend] = field(default_factory=_none)
     backend_traffic_policies: Mapping[Name, policies.BackendTrafficPolicy] = field(default_factory=_none)
-    security_policies: Mapping[Name, policies.SecurityPolicy] = field(default_factory=_none)
+    security_policies: Mapping[Name, security_policy.SecurityPolicy] = field(default_factory=_none)
     client_traffic_policies: Mapping[Name, policies.ClientTrafficPolicy] = field(default_factory=_none)
     http_route_filters: Mapping[Name, envoy_gateway.HTTPRouteFilter] = field(default_factory=_none)
     envoy_proxies: Mapping[Name, envoy_gateway.EnvoyProxy] = field(default_factory=_none)

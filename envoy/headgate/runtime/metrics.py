@@ -9,7 +9,7 @@ Bounds: a family has at most `series_max` label sets. What comes beyond is count
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -129,6 +129,10 @@ class Reading:
 
     description: Description
     values: Mapping[Labels, Value]
+
+
+Read = Callable[[], AsyncIterator[Reading]]
+"""All that there is to tell now."""
 
 
 class Registry:

@@ -6,19 +6,17 @@ Who is not asked imports nothing of OpenTelemetry's.
 import argparse
 import os
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
 from headgate.contract import otel
 from headgate.runtime.logging import event_log
-from headgate.runtime.metrics import Reading, Registry
+from headgate.runtime.metrics import Read, Reading, Registry
 
 log = event_log("otlp")
 
-Read = Callable[[], AsyncIterator[Reading]]
-"""All that there is to tell now."""
 PROCESS: Final = "headgate.process"
 """Attribute of the resource: what the process does."""
 INSTANCE: Final = "service.instance.id"

@@ -34,8 +34,8 @@ from headgate.runtime.admin_server import add_arguments as add_admin_arguments
 from headgate.runtime.http2.health import Health
 from headgate.runtime.http2.server import Server
 from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging
-from headgate.runtime.metrics import Reading, Registry
-from headgate.runtime.metrics_export import MetricsExportError, Read, exported
+from headgate.runtime.metrics import Read, Reading, Registry
+from headgate.runtime.metrics_export import MetricsExportError, exported
 from headgate.runtime.metrics_export import add_arguments as add_metrics_arguments
 from headgate.runtime.signals import stop_event
 from headgate.runtime.supervisor import ChildStartError

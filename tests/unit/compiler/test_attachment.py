@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from headgate.compiler.options import Options
-from headgate.compiler.resolve.attachment import Parent, attach
+from headgate.compiler.resolve.attachment import attach
 from headgate.compiler.resolve.memory import Memory
+from headgate.compiler.resolve.parent import Parent
 from headgate.controller.sources.files import load
 from support import manifests
 from support.manifests import Document

@@ -8,35 +8,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
+from headgate.compiler.resolve.memory import Memory
+from headgate.compiler.resolve.parent import Parent
 from headgate.compiler.resources import ai_gateway, gateway_api
 from headgate.compiler.resources.metadata import Key, Name
 from headgate.compiler.world import World
 
-if TYPE_CHECKING:
-    from headgate.compiler.resolve.memory import Memory
-
 Route = ai_gateway.AIGatewayRoute | gateway_api.HTTPRoute
 ROUTE_KINDS = ((gateway_api.GROUP, "HTTPRoute"), (ai_gateway.GROUP, "AIGatewayRoute"))
 """Kinds that a listener can serve, with their groups."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parent:
-    """What became of one parentRef of a route."""
-
-    index: int
-    reference: gateway_api.ParentReference
-    gateway: Name
-    """The Gateway that it names, whether or not there is one."""
-    foreign: bool = False
-    """Another controller's: nothing is said of it."""
-    listeners: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Listeners that take the route, each with the hostnames that both have; empty where `reason` says why not."""
-    reason: str = ""
-    message: str = ""
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +31,7 @@ class Attachments:
 
 
 def attach(
-    world: World, gateways: Mapping[Name, gateway_api.Gateway], memory: "Memory", *, plain: bool = True
+    world: World, gateways: Mapping[Name, gateway_api.Gateway], memory: Memory, *, plain: bool = True
 ) -> Attachments:
     """Attaches the routes of the world to `gateways`, which are those that are ours; `plain` HTTPRoutes too."""
     parents: dict[Key, tuple[Parent, ...]] = {}

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from headgate.compiler import ir
 from headgate.compiler.options import Options
-from headgate.compiler.resolve.attachment import Parent
+from headgate.compiler.resolve.parent import Parent
 from headgate.compiler.resolve.report import Found, Report
 from headgate.compiler.resources.metadata import Resource
 from headgate.compiler.world import World

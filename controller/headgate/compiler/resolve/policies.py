@@ -8,7 +8,7 @@ from headgate.compiler import cel, ir
 from headgate.compiler.resolve.credentials import secret_value
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resolve.selecting import selectors
-from headgate.compiler.resources import ai_gateway, gateway_api, policies, rate_limits
+from headgate.compiler.resources import ai_gateway, gateway_api, policies, rate_limits, security_policy
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.resources.quantities import duration_seconds, quantity_bytes
 from headgate.compiler.world import Target
@@ -268,7 +268,9 @@ def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir
     return backend
 
 
-def _api_keys(scope: Scope, policy: policies.SecurityPolicy, spec: policies.APIKeyAuth) -> ir.ApiKeys | None:
+def _api_keys(
+    scope: Scope, policy: security_policy.SecurityPolicy, spec: security_policy.APIKeyAuth
+) -> ir.ApiKeys | None:
     """The client keys of a policy: each Secret's keys are client names, its values their keys."""
     found: dict[str, Secret] = {}
     for index, ref in enumerate(spec.credential_refs):
@@ -297,7 +299,7 @@ def _api_keys(scope: Scope, policy: policies.SecurityPolicy, spec: policies.APIK
 
 
 def _jwks(
-    scope: Scope, policy: policies.SecurityPolicy, index: int, provider: policies.JWTProvider
+    scope: Scope, policy: security_policy.SecurityPolicy, index: int, provider: security_policy.JWTProvider
 ) -> tuple[str, str] | None:
     """(inline keys, URI); None, reported, where neither can be had."""
     if provider.remote_jwks is not None:
@@ -309,7 +311,7 @@ def _jwks(
     if local.value_ref is not None:
         found = scope.world.config_maps.get(Name(policy.metadata.namespace, local.value_ref.name))
         text = (found.data.get("jwks") or next(iter(found.data.values()), "")) if found is not None else ""
-        if policies.is_key_set(text):
+        if security_policy.is_key_set(text):
             return text, ""
     field = f"spec.jwt.providers[{index}].localJWKS.valueRef"
     message = "there is no such ConfigMap with a set of keys (JWKS) under jwks"
@@ -317,7 +319,9 @@ def _jwks(
     return None
 
 
-def _jwt(scope: Scope, policy: policies.SecurityPolicy, spec: policies.JWT) -> tuple[ir.JwtProvider, ...] | None:
+def _jwt(
+    scope: Scope, policy: security_policy.SecurityPolicy, spec: security_policy.JWT
+) -> tuple[ir.JwtProvider, ...] | None:
     found: list[ir.JwtProvider] = []
     for index, provider in enumerate(spec.providers):
         keys = _jwks(scope, policy, index, provider)
@@ -345,7 +349,7 @@ def _origin(origin: str) -> ir.TextMatch:
     return ir.TextMatch("origin", ir.MatchKind.REGEX, pattern)
 
 
-def auth(scope: Scope, policy: policies.SecurityPolicy) -> ir.Auth | None:
+def auth(scope: Scope, policy: security_policy.SecurityPolicy) -> ir.Auth | None:
     """What a SecurityPolicy asks; None, reported, where it cannot be enforced: what it guards must then stay closed."""
     spec = policy.spec
     keys = _api_keys(scope, policy, spec.api_key_auth) if spec.api_key_auth is not None else None

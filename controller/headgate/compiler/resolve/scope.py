@@ -9,7 +9,16 @@ from headgate.compiler.options import Mode, Options
 from headgate.compiler.resolve.attachment import Attachments, attach
 from headgate.compiler.resolve.memory import Memory
 from headgate.compiler.resolve.report import Found, Report
-from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, headgate, policies, quota
+from headgate.compiler.resources import (
+    ai_gateway,
+    backend_tls,
+    envoy_gateway,
+    gateway_api,
+    headgate,
+    policies,
+    quota,
+    security_policy,
+)
 from headgate.compiler.resources.kinds import BY_NAME
 from headgate.compiler.resources.metadata import Key, Name, Resource
 from headgate.compiler.world import Target, World
@@ -40,7 +49,7 @@ class Scope:
     quotas: Mapping[Target, tuple[quota.QuotaPolicy, ...]] = field(init=False)
     """QuotaPolicies by the AIServiceBackend they target, by name."""
     traffic: Mapping[Target, policies.BackendTrafficPolicy] = field(init=False)
-    security: Mapping[Target, policies.SecurityPolicy] = field(init=False)
+    security: Mapping[Target, security_policy.SecurityPolicy] = field(init=False)
     client: Mapping[Target, policies.ClientTrafficPolicy] = field(init=False)
     broken: frozenset[Target] = field(init=False)
     """Targets of policies that were read and are not valid: what they guard must not stand open."""
@@ -139,7 +148,7 @@ def selected(world: World, policy: Resource, spec: policies.PolicySpec) -> Itera
                 yield f"spec.targetSelectors[{index}]", target
 
 
-P = TypeVar("P", policies.BackendTrafficPolicy, policies.SecurityPolicy, policies.ClientTrafficPolicy)
+P = TypeVar("P", policies.BackendTrafficPolicy, security_policy.SecurityPolicy, policies.ClientTrafficPolicy)
 
 
 def _targets(scope: Scope, found: Mapping[Name, P]) -> Iterator[tuple[Target, P]]:

@@ -14,6 +14,7 @@ from headgate.compiler.resources import (
     limit_policy,
     policies,
     quota,
+    security_policy,
 )
 from headgate.compiler.resources.metadata import Resource
 
@@ -42,7 +43,7 @@ KINDS: Final = (
     Kind(_GATEWAY, "BackendTLSPolicy", ("v1", "v1alpha3"), backend_tls.BackendTLSPolicy, "backend_tls_policies"),
     Kind(_ENVOY, "Backend", ("v1alpha1",), envoy_gateway.Backend, "backends"),
     Kind(_ENVOY, "BackendTrafficPolicy", ("v1alpha1",), policies.BackendTrafficPolicy, "backend_traffic_policies"),
-    Kind(_ENVOY, "SecurityPolicy", ("v1alpha1",), policies.SecurityPolicy, "security_policies"),
+    Kind(_ENVOY, "SecurityPolicy", ("v1alpha1",), security_policy.SecurityPolicy, "security_policies"),
     Kind(_ENVOY, "ClientTrafficPolicy", ("v1alpha1",), policies.ClientTrafficPolicy, "client_traffic_policies"),
     Kind(_ENVOY, "HTTPRouteFilter", ("v1alpha1",), envoy_gateway.HTTPRouteFilter, "http_route_filters"),
     Kind(_ENVOY, "EnvoyProxy", ("v1alpha1",), envoy_gateway.EnvoyProxy, "envoy_proxies"),

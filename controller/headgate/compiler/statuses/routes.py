@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from headgate.compiler.conditions import ObjectStatus
 from headgate.compiler.options import Mode
-from headgate.compiler.resolve.attachment import Parent
+from headgate.compiler.resolve.parent import Parent
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import gateway_api
 from headgate.compiler.resources.metadata import Name

@@ -15,8 +15,7 @@ from typing import Final
 
 from headgate.contract import otel
 from headgate.runtime.logging import event_log
-from headgate.runtime.metrics import Distribution, Kind, Labels, Reading, Value
-from headgate.runtime.metrics_export import Read
+from headgate.runtime.metrics import Distribution, Kind, Labels, Read, Reading, Value
 from headgate.runtime.otlp.transport import SendError, Transport, send_patiently
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue

@@ -1,0 +1,195 @@
+"""Envoy Gateway's SecurityPolicy, group `gateway.envoyproxy.io`: who may ask.
+
+Bounds and defaults: https://gateway.envoyproxy.io/docs/api/extension_types/ (v1.8).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from headgate.compiler.resources.gateway_api import LocalObjectReference, SecretReference
+from headgate.compiler.resources.metadata import Resource, Struct, Violation
+from headgate.compiler.resources.policies import PORTS, PolicySpec
+from headgate.compiler.resources.quantities import Duration, HeaderName, Origin
+
+_URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?:[/?][!-~]*)?", re.ASCII)
+"""Of HTTP, as Envoy takes it."""
+
+
+class ExtractFrom(Struct, frozen=True, kw_only=True):
+    """Where a request carries its key: exactly one of the fields."""
+
+    headers: tuple[HeaderName, ...] = ()
+    """Headers; of `Authorization`, what follows `Bearer `."""
+    params: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
+    """Query parameters."""
+    cookies: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
+    """Cookies."""
+
+    def violations(self) -> Iterator[Violation]:
+        if sum(bool(names) for names in (self.headers, self.params, self.cookies)) != 1:
+            remedy = "headers: [x-api-key]"
+            yield Violation("exactly one of headers, params, or cookies must be specified", remedy=remedy)
+
+
+class APIKeyAuth(Struct, frozen=True, kw_only=True):
+    """Lets in requests that carry a known key."""
+
+    credential_refs: tuple[SecretReference, ...]
+    """Secrets; each entry is a client's name and its key."""
+    extract_from: Annotated[tuple[ExtractFrom, ...], msgspec.Meta(min_length=1)]
+    """Where a request carries its key; the first that has one counts."""
+    forward_client_id_header: HeaderName = msgspec.field(name="forwardClientIDHeader", default="")
+    """Header that tells limits, and backends, the client's name."""
+    sanitize: bool = False
+    """Removes the key before the request goes on."""
+
+
+class RemoteJWKS(Struct, frozen=True, kw_only=True):
+    """Keys of an issuer, fetched."""
+
+    uri: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    """Where they are: an `https` URL, whose certificate the system's CAs must vouch for, or an `http` one, whose answer
+    anyone on the way can forge."""
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "cacheDuration": "keys are kept for 5 minutes",
+        "failedRefetchDuration": "a failed fetch is tried again after a second",
+        "backendSettings": "keys are fetched with Envoy's defaults",
+        "backendRefs": "keys are fetched from the host of the URI",
+    }
+    refused: ClassVar[Mapping[str, str]] = {"backendRef": "uri alone"}
+
+    def violations(self) -> Iterator[Violation]:
+        url = _URL.fullmatch(self.uri)
+        if url is None or int(url["port"] or 1) not in PORTS:
+            yield Violation("must be the URL of a key set", "uri", "https://issuer.example/.well-known/jwks.json")
+
+
+class LocalJWKS(Struct, frozen=True, kw_only=True):
+    """Keys of an issuer, given."""
+
+    type: Literal["Inline", "ValueRef"] = "Inline"
+    """Where they are written."""
+    inline: str | None = None
+    """The keys, as JSON."""
+    value_ref: LocalObjectReference | None = None
+    """A ConfigMap: its key `jwks`, else its first key."""
+
+    def violations(self) -> Iterator[Violation]:
+        inline, value_ref = self.inline is not None, self.value_ref is not None
+        if (self.type == "Inline", self.type == "ValueRef") != (inline, value_ref):
+            yield Violation("Exactly one of inline or valueRef must be set with the appropriate type.")
+        if self.inline is not None and not is_key_set(self.inline):
+            yield Violation(NO_KEY_SET, "inline", KEY_SET)
+
+
+NO_KEY_SET = "is no set of keys (JWKS)"
+KEY_SET = '{"keys": [{"kty": "RSA", ...}]}'
+
+
+def is_key_set(text: str) -> bool:
+    """Whether it has the form of one, with at least one key in it."""
+    try:
+        keys = msgspec.json.decode(text, type=_KeySet).keys
+    except msgspec.DecodeError:
+        return False
+    return bool(keys)
+
+
+class _Key(msgspec.Struct):
+    kty: Literal["RSA", "EC", "oct", "OKP"]
+
+
+class _KeySet(msgspec.Struct):
+    keys: tuple[_Key, ...]
+
+
+class ClaimToHeader(Struct, frozen=True, kw_only=True):
+    """Tells limits and backends a claim."""
+
+    header: HeaderName
+    """Header that carries it."""
+    claim: Annotated[str, msgspec.Meta(min_length=1)]
+    """The claim; dots go into objects."""
+
+
+class JWTProvider(Struct, frozen=True, kw_only=True):
+    """Whose tokens are accepted."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    """Names the provider."""
+    issuer: Annotated[str, msgspec.Meta(max_length=253)] = ""
+    """What `iss` must be; not looked at when absent."""
+    audiences: Annotated[tuple[str, ...], msgspec.Meta(max_length=8)] = ()
+    """What `aud` may be; not looked at when empty."""
+    remote_jwks: RemoteJWKS | None = msgspec.field(name="remoteJWKS", default=None)
+    """Its keys, fetched."""
+    local_jwks: LocalJWKS | None = msgspec.field(name="localJWKS", default=None)
+    """Its keys, given."""
+    claim_to_headers: tuple[ClaimToHeader, ...] = ()
+    """Claims that limits and backends are told."""
+    unsupported: ClassVar[Mapping[str, str]] = {"recomputeRoute": "routes do not depend on claims"}
+    refused: ClassVar[Mapping[str, str]] = {
+        "extractFrom": "remove it: a token comes in Authorization: Bearer",
+    }
+
+    def violations(self) -> Iterator[Violation]:
+        if self.remote_jwks is None and self.local_jwks is None:
+            yield Violation("either remoteJWKS or localJWKS must be specified.")
+        if self.remote_jwks is not None and self.local_jwks is not None:
+            yield Violation("remoteJWKS and localJWKS cannot both be specified.")
+
+
+class JWT(Struct, frozen=True, kw_only=True):
+    """Lets in requests that carry a valid token."""
+
+    providers: Annotated[tuple[JWTProvider, ...], msgspec.Meta(min_length=1, max_length=16)]
+    """Whose tokens are accepted."""
+    optional: bool = False
+    """Lets in requests without a token too; a bad token is still refused."""
+    refused: ClassVar[Mapping[str, str]] = {"failOpen": "optional, which lets in requests without a token"}
+
+
+class CORS(Struct, frozen=True, kw_only=True):
+    """Lets browsers call from other origins."""
+
+    allow_origins: tuple[Origin, ...] = ()
+    """Origins, with `*` for any."""
+    allow_methods: tuple[HeaderName, ...] = ()
+    """Methods."""
+    allow_headers: tuple[HeaderName, ...] = ()
+    """Request headers."""
+    expose_headers: tuple[HeaderName, ...] = ()
+    """Response headers that the page may read."""
+    max_age: Duration = ""
+    """How long a browser may remember the answer."""
+    allow_credentials: bool = False
+    """Whether requests may carry cookies."""
+
+
+class SecurityPolicySpec(PolicySpec, frozen=True, kw_only=True):
+    """Who may send requests."""
+
+    api_key_auth: APIKeyAuth | None = None
+    """Lets in requests that carry a known key."""
+    jwt: JWT | None = None
+    """Lets in requests that carry a valid token."""
+    cors: CORS | None = None
+    """Lets browsers call from other origins."""
+    refused: ClassVar[Mapping[str, str]] = {
+        "authorization": "remove it: clients are told apart by limits and routes only",
+        "basicAuth": "apiKeyAuth or jwt",
+        "csrf": "remove it: use cors",
+        "extAuth": "apiKeyAuth or jwt",
+        "oidc": "jwt",
+    }
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "mergeType": "the policy of the more specific target replaces the other",
+    }
+
+
+class SecurityPolicy(Resource, frozen=True, kw_only=True):
+    """Authenticates the clients of a Gateway or route."""
+
+    spec: SecurityPolicySpec
