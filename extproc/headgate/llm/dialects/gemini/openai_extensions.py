@@ -5,6 +5,7 @@ of type `google_search` and `enterprise_search`. Further: Google's own `extra_bo
 `cached_content`), `modalities`, `audio`.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -66,7 +67,8 @@ def read_extensions(request: ChatRequest, losses: list[Loss]) -> Extensions:
             top_level["cachedContent"] = msgspec.json.decode(members[name])
     if "cachedContent" in google:
         top_level["cachedContent"] = google["cachedContent"]
-    losses.extend(Loss(name, "dropped", _UNKNOWN) for name in members if name not in _KNOWN)
+    unknown = (name for name in members if name not in _KNOWN and not _OF_GOOGLE_SEARCH.match(name))
+    losses.extend(Loss(name, "dropped", _UNKNOWN) for name in unknown)
     modalities = _modalities(members)
     speaks = "AUDIO" in modalities
     audio = _audio(members, losses)
@@ -98,6 +100,9 @@ _KNOWN: Final = frozenset(
         "audio",
     )
 )
+
+_OF_GOOGLE_SEARCH: Final = re.compile(r"tools\[\d+\]\.google_search\.")
+"""The path of a setting of `google_search`, all of which `google_tool` passes on."""
 
 
 def _object(members: Mapping[str, msgspec.Raw], name: str) -> dict[str, Any]:
