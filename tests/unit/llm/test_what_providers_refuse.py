@@ -290,3 +290,45 @@ def test_a_thread_is_refused_where_anthropic_does_not_keep_it(facts: dict[str, A
 def test_anthropics_own_api_is_sent_threads() -> None:
     chosen = _plan("/v1/messages", dialect="anthropic-messages")
     assert b'"thread"' in _asked(chosen, _messages(("user", "Hi"), thread={"type": "create"})).body
+
+
+# --- nothing left to say
+
+SOUND = [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]
+IMAGE = [{"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}]
+VOICE_FILE = [{"type": "file", "file": {"file_id": "file-1"}}]
+
+
+@pytest.mark.parametrize("instructed", [False, True])
+@pytest.mark.parametrize(
+    ("dialect", "content", "why"),
+    [
+        ("anthropic-messages", SOUND, "this dialect takes no audio"),
+        ("bedrock-converse", IMAGE, "this dialect takes no URLs: send the bytes"),
+        ("cohere", SOUND, "this dialect takes no audio"),
+        ("gemini", VOICE_FILE, ""),
+    ],
+)
+def test_a_conversation_of_which_nothing_is_left_is_refused_with_why(
+    dialect: str, content: Any, why: str, *, instructed: bool
+) -> None:
+    turns: list[tuple[str, Any]] = [("system", "Be brief."), ("user", content)]
+    chosen = _plan("/v1/chat/completions", dialect=dialect, model="m")
+
+    with pytest.raises(RequestError) as refused:
+        _asked(chosen, _messages(*turns[not instructed :]))
+
+    detail = refused.value.detail()
+    assert detail.status == 422
+    assert detail.message.startswith(f"messages[{int(instructed)}]")
+    assert why in detail.message
+
+
+@pytest.mark.parametrize("dialect", ["anthropic-messages", "bedrock-converse", "cohere"])
+def test_what_is_left_of_a_conversation_is_asked(dialect: str) -> None:
+    chosen = _plan("/v1/chat/completions", dialect=dialect, model="m")
+
+    request = _asked(chosen, _messages(("user", [*SOUND, *VOICE_FILE, {"type": "text", "text": "Hi"}])))
+
+    assert b"Hi" in request.body
+    assert request.losses

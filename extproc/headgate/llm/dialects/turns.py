@@ -1,11 +1,12 @@
-"""What dialects that have no word for it make of instructions in mid-conversation, of results that come late, and of an
-answer begun for the model."""
+"""What dialects that have no word for it make of instructions in mid-conversation, of results that come late, of an
+answer begun for the model, and of a conversation they can say nothing of."""
 
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 from headgate.llm.canonical import Message, TextPart, ToolCallPart, ToolResultPart
+from headgate.llm.errors import UnsupportedTranslation
 from headgate.llm.losses import Loss
 
 GO_ON: Final = "Go on from exactly where you stopped."
@@ -66,6 +67,15 @@ def _without_results(message: Message) -> tuple[Message, Sequence[Message]]:
     rest = tuple(part for part in message.parts if type(part) is not ToolResultPart)
     replace = msgspec.structs.replace
     return replace(message, parts=results), [replace(message, parts=rest)] if rest else ()
+
+
+def refuse_lost(losses: Sequence[Loss]) -> None:
+    """UnsupportedTranslation for a conversation of whose turns nothing is left, with why.
+
+    A provider would refuse it without saying why, or answer the instructions."""
+    for loss in losses:
+        if loss.action == "dropped":
+            raise UnsupportedTranslation(f"{loss.reason}, and nothing else is left to be answered", path=loss.path)
 
 
 def report_begun(path: str, losses: list[Loss]) -> None:

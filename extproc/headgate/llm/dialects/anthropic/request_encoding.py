@@ -36,7 +36,7 @@ from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.anthropic.settings import encode_settings, provider_name
 from headgate.llm.dialects.cache_marks import last_marks
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
-from headgate.llm.dialects.turns import GO_ON, inlined, report_begun
+from headgate.llm.dialects.turns import GO_ON, inlined, refuse_lost, report_begun
 from headgate.llm.dialects.unsaid import report_cited_history
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -50,6 +50,8 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     turns = _Turns(losses)
     for message in _cite_all_or_none(request, losses):
         turns.take(message)
+    if not turns.turns:
+        refuse_lost(losses)
     settings = encode_settings(request, target, losses, calls=turns.calls, unsigned_loop=turns.unsigned_loop())
     report_cited_history(request.messages, losses)
     if not claude_facts(target.model, target.models).prefill:

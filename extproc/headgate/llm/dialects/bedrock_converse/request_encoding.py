@@ -46,7 +46,7 @@ from headgate.llm.dialects.bedrock_converse.media import (
 from headgate.llm.dialects.bedrock_converse.settings import ToolNames, encode_settings
 from headgate.llm.dialects.cache_marks import last_marks
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
-from headgate.llm.dialects.turns import GO_ON, inlined, report_begun
+from headgate.llm.dialects.turns import GO_ON, inlined, refuse_lost, report_begun
 from headgate.llm.dialects.unsaid import report_cited_history
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -67,6 +67,8 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     turns = _Turns(losses, names, facts.cache_points, cites=facts.claude)
     for message in request.messages:
         turns.take(message)
+    if not turns.turns:
+        refuse_lost(losses)
     settings = encode_settings(
         request, target, losses, names=names, calls=turns.calls, unsigned_loop=turns.unsigned_loop()
     )

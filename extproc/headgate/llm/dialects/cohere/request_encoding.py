@@ -31,7 +31,7 @@ from headgate.llm.capabilities import CohereFacts, cohere_facts
 from headgate.llm.dialects.cohere.citations import document_id, written_citations, written_document
 from headgate.llm.dialects.cohere.settings import add_settings
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
-from headgate.llm.dialects.turns import results_at_calls
+from headgate.llm.dialects.turns import refuse_lost, results_at_calls
 from headgate.llm.dialects.unsaid import report_cache_points
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -49,6 +49,8 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     messages = _Messages(facts, losses)
     for message in results_at_calls(request.messages):
         messages.add(message)
+    if all(each["role"] == "system" for each in messages.result):
+        refuse_lost(losses)
     report_cache_points(request, losses)
     body: Members = {"model": target.model, "messages": messages.result}
     if messages.documents:

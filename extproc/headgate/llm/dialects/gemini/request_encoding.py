@@ -42,7 +42,7 @@ from headgate.llm.dialects.gemini.settings import (
 )
 from headgate.llm.dialects.gemini.signatures import SKIP
 from headgate.llm.dialects.speech import answer_format
-from headgate.llm.dialects.turns import GO_ON, inlined, report_begun
+from headgate.llm.dialects.turns import GO_ON, inlined, refuse_lost, report_begun
 from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -61,6 +61,8 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     for message in request.messages:
         contents.take(message)
     body: Members = {}
+    if not contents.turns:
+        refuse_lost(losses)
     system, turns = contents.result()
     if system:
         body["systemInstruction"] = {"parts": system}
@@ -88,7 +90,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
 class _Contents:
     """Writes the turns of one request. Feed every message in order, then read `result`."""
 
-    __slots__ = ("_facts", "_losses", "_names", "_resolutions", "_system", "_target", "_turns")
+    __slots__ = ("_facts", "_losses", "_names", "_resolutions", "_system", "_target", "turns")
 
     def __init__(self, facts: GeminiFacts, target: Target, losses: list[Loss]) -> None:
         self._facts = facts
@@ -97,7 +99,7 @@ class _Contents:
         self._resolutions = part_resolutions(facts, target)
         self._names: dict[str, str] = {}  # of calls, by id
         self._system: list[Members] = []
-        self._turns: list[tuple[str, list[Members]]] = []
+        self.turns: list[tuple[str, list[Members]]] = []
 
     def take(self, message: Message) -> None:
         match message.role:
@@ -119,7 +121,7 @@ class _Contents:
 
     def result(self) -> tuple[list[Members], list[Members]]:
         """The parts of `systemInstruction`, and `contents`; there must be one."""
-        turns, system = self._turns, self._system
+        turns, system = self.turns, self._system
         if not turns and system:
             self._losses.append(Loss("messages", "changed", "instructions alone become a user turn: there must be one"))
             turns, system = [("user", system)], []
@@ -131,13 +133,13 @@ class _Contents:
     def _add(self, role: str, parts: list[Members]) -> None:
         if not parts:
             return
-        if self._turns and self._turns[-1][0] == role:
-            self._turns[-1][1].extend(parts)
+        if self.turns and self.turns[-1][0] == role:
+            self.turns[-1][1].extend(parts)
         else:
-            self._turns.append((role, parts))
+            self.turns.append((role, parts))
 
     def _take_system(self, message: Message) -> None:
-        if self._turns:
+        if self.turns:
             said = inlined(message, self._losses)
             self._add("user", [{"text": part.text} for part in said.parts if type(part) is TextPart])
             return
