@@ -4,9 +4,12 @@ import http.client
 import json
 from typing import Any
 
+import anthropic
+import httpx
+import openai
 import pytest
 from support.processes import cpu_seconds
-from support.providers import Answer, Raw
+from support.providers import ANTHROPIC, Answer, Provider, Raw
 from support.stage import Stage
 
 pytestmark = pytest.mark.envoy
@@ -123,6 +126,22 @@ def test_a_translated_answer_is_never_a_redirection(stage: Stage, status: int) -
     answer = stage.chat("claude")
     assert answer.status_code == 502
     assert str(status) in answer.json()["error"]["message"]
+
+
+def test_no_provider_sends_a_client_with_its_key_elsewhere(stage: Stage) -> None:
+    """Clients follow redirections with the body, and libraries leave `x-api-key` in."""
+    with Provider(ANTHROPIC, key="sk-elsewhere") as elsewhere:
+        moved = Raw(status=307, body=b"{}", headers={"location": f"{elsewhere.url}/v1/messages"})
+        stage["anthropic"].answer(moved)
+        with pytest.raises(anthropic.APIStatusError, match="307"):
+            stage.anthropic().messages.create(model="claude", max_tokens=9, messages=MESSAGES)
+        stage["openai"].answer(moved)
+        with pytest.raises(openai.APIStatusError, match="307"):
+            stage.openai().chat.completions.create(model="gpt", messages=MESSAGES)
+        with httpx.Client(follow_redirects=True) as client:
+            sent = {"x-api-key": "client-key", "content-type": "application/json"}
+            assert client.post(f"{stage.url}{CHAT}", content=_body("gpt"), headers=sent).status_code == 307
+        assert not elsewhere.requests
 
 
 def test_a_redirection_fails_over(stage: Stage) -> None:

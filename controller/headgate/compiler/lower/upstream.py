@@ -125,10 +125,13 @@ STRIPPED_ANSWER = (
     "access-control-allow-origin",
     "alt-svc",
     "clear-site-data",
+    "location",
     "set-cookie",
     "strict-transport-security",
 )
-"""What no client sees: it speaks of the provider's origin, and a client would take it for the gateway's."""
+"""What no client sees: it speaks of the provider's origin, and a client would take it for the gateway's. And where to
+ask instead: official clients go there with the whole body, and HTTP libraries take `authorization` away on that way,
+but not `x-api-key`, which is a key for the gateway."""
 
 
 def filter_name(backend: Backend) -> str:
