@@ -26,7 +26,7 @@ local NEWS_BYTES = 256
 local COMMENT = "^:[^\r\n]*[\r\n]*$"
 local EDGE_BYTES = 24
 -- Where a class of paths is more than chats: what turns out to be one is counted by this.
-local TEXT = { '"text":' }
+local TEXT = { '"text":', '"arguments":' }
 
 -- Of what a chat calls itself, and why it ended: half of it may have come.
 local NAME_BYTES, BEHIND_BYTES = 128, 40
@@ -109,11 +109,35 @@ local function read(h, text)
   end
 end
 
--- Bytes of text in a piece of an answer, behind any of the patterns. A quote inside of it ends it here.
+-- Where the text in quotes ends that begins at a place; half of it may have come.
+local function text_end(text, at)
+  while true do
+    local quote = text:find('"', at, true)
+    if not quote then return #text + 1 end
+    local before = quote - 1
+    while text:byte(before) == 92 do before = before - 1 end
+    if (quote - before) % 2 == 1 then return quote end
+    at = quote + 1
+  end
+end
+
+-- Bytes of what a model writes in a piece of an answer: behind any of the words, which end with {} before an object.
 local function written_in(text, starts)
   local total = 0
   for _, start in ipairs(starts) do
-    for words in text:gmatch(start .. '%s*"([^"]*)') do total = total + #words end
+    local member = start:match("^(.*){}$")
+    local at = 1
+    while true do
+      local _, last = text:find(member or start, at, true)
+      if not last then break end
+      at = text:match(member and "^%s*{()" or '^%s*"()', last + 1)
+      if at then
+        local ended = member and (text:match("^%b{}()", at - 1) or #text + 2) - 1 or text_end(text, at)
+        total, at = total + ended - at, ended
+      else
+        at = last + 1
+      end
+    end
   end
   return total
 end

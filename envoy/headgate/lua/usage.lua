@@ -13,7 +13,8 @@
 --                        says of a stream that it did not, of a whole answer}
 --                 processed  true where the processor may serve an attempt: it publishes what it has counted, which is more
 --                 page   the JSON that answers for a web page, in the client's dialect
---                 text   list of what stands before an answer's text, but for spaces and its quote; absent where an answer has none
+--                 text   list of what stands before what a model writes, but for spaces and its quote, or before {} where that is an
+--                        object; absent where an answer has no text
 --                 texts  the same for each of `chats`, where they differ
 --                 chats  list of {word, event, words…}: a stream that holds the first word is a chat, and whole if it holds one of
 --                        the others; else the event ends it, in the client's dialect. What a model writes can hide a cut, no more
@@ -55,7 +56,7 @@ local NEWS_BYTES = 256
 local EDGE_BYTES = 24
 local CONTEXTS_MAX = 4096
 local NAMESPACE = "io.envoy.ai_gateway"
-local QUOTE, NEWLINE, RETURN, BACKSLASH = 34, 10, 13, 92
+local QUOTE, NEWLINE, RETURN, BACKSLASH, BRACE = 34, 10, 13, 92, 123
 -- Of what the cluster tells: a path may be longer.
 local TOLD_BYTES_MAX = 256
 -- Of choices, and of the name of one thing in an answer: what is kept, as half of it may have come.
@@ -65,7 +66,7 @@ local COMMENT = "^:[^\r\n]*[\r\n]*$"
 local OPENING_BYTES = 1024
 local FIRST_MEMBER = '^%s*{[^%[{]*%[%s*{%s*("[%l%d_]+")'
 local IMAGE_MEMBERS = { ['"b64_json"'] = true, ['"url"'] = true, ['"revised_prompt"'] = true }
-local byte, find, match = string.byte, string.find, string.match
+local byte, find, match, sub = string.byte, string.find, string.match, string.sub
 
 -- A word without the quote before it, and whether there was one.
 local function unquoted(word)
@@ -78,7 +79,8 @@ local function text_of(said)
   local starts = {}
   for index, start in ipairs(said) do
     local word, quoted = unquoted(start)
-    starts[index] = { word = word, quoted = quoted }
+    local member = match(word, "^(.*){}$")
+    starts[index] = { word = member or word, quoted = quoted, object = member ~= nil }
   end
   -- where there are deltas, they are all of a stream: its other events say again what they said
   starts.streamed = starts[1].word == 'delta":' and 1 or #starts
@@ -134,14 +136,48 @@ end
 -- Parts of a count, on either side, that may have a price of their own.
 local PARTS = { audio_tokens = true, image_tokens = true }
 
--- The whole numbers of an object, by name; and whether any of them are parts.
-local function numbers_of(object)
-  local found, parts = {}, false
-  for name, digits in object:gmatch('"([%w_]+)"%s*:%s*(%d+)%s*[,}]') do
-    if not found[name] then found[name] = math.min(tonumber(digits), COUNT_MAX) end
-    if digits ~= "0" and PARTS[name] then parts = true end
+-- Where a run of spaces ends that begins at a place.
+local function skip(text, at)
+  local code = byte(text, at)
+  while code == 32 or (code and code >= 9 and code <= 13) do
+    at = at + 1
+    code = byte(text, at)
   end
-  return found, parts
+  return at, code
+end
+
+-- The text in quotes that ends at a place, but for spaces, and begins behind another.
+local function name_before(text, last, from)
+  while last > from and byte(text, last) <= 32 do last = last - 1 end
+  if byte(text, last) ~= QUOTE then return nil end
+  local first = last - 1
+  while first > from and byte(text, first) ~= QUOTE do first = first - 1 end
+  return sub(text, first + 1, last - 1)
+end
+
+-- The whole numbers of an object, by name; and whether any of them are parts. What follows a colon is looked at: a pattern, tried
+-- at each quote, costs four times this.
+local function numbers_of(object)
+  local found, parts, from = {}, false, 1
+  while true do
+    local colon = find(object, ":", from, true)
+    if not colon then return found, parts end
+    local at, code = skip(object, colon + 1)
+    local count, first = 0, at
+    while code and code >= 48 and code <= 57 do
+      count, at = math.min(count * 10 + code - 48, COUNT_MAX), at + 1
+      code = byte(object, at)
+    end
+    if at > first then
+      at, code = skip(object, at)
+      local name = (code == 44 or code == 125) and name_before(object, colon - 1, from)
+      if name then
+        found[name] = found[name] or count
+        parts = parts or (count > 0 and PARTS[name] == true)
+      end
+    end
+    from = colon + 1
+  end
 end
 
 local function sum(first, second, third)
@@ -338,8 +374,23 @@ local function estimate(h, state)
   if known.input_tokens then set(metadata, state, "total_tokens", known.input_tokens + known.output_tokens) end
 end
 
--- How long the text is that stands behind a word, from a place on. A quote inside of a text ends it here: an estimate need not
--- look further.
+-- Where what is written from a place on ends: a text before its quote, an object before its brace. Half of it may have come.
+local function written_end(text, at, object)
+  if object then
+    local _, last = find(text, "^%b{}", at - 1)
+    return last or #text + 1
+  end
+  while true do
+    local quote = find(text, '"', at, true)
+    if not quote then return #text + 1 end
+    local before = quote - 1
+    while byte(text, before) == BACKSLASH do before = before - 1 end
+    if (quote - before) % 2 == 1 then return quote end
+    at = quote + 1
+  end
+end
+
+-- How much is written behind a word, from a place on.
 local function written_behind(start, text, at)
   local word, written = start.word, 0
   while true do
@@ -347,10 +398,10 @@ local function written_behind(start, text, at)
     if not first then return written end
     at = last + 1
     if not start.quoted or byte(text, first - 1) == QUOTE then
-      local opened = byte(text, at) == QUOTE and at + 1 or match(text, '^%s*"()', at)
-      if opened then
-        local closed = find(text, '"', opened, true) or #text + 1
-        written, at = written + closed - opened, closed + 1
+      local after, code = skip(text, at)
+      if code == (start.object and BRACE or QUOTE) then
+        at = written_end(text, after + 1, start.object)
+        written = written + at - after - 1
       end
     end
   end

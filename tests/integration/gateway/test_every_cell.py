@@ -1,6 +1,7 @@
 """Every front in front of every back, through the real Envoy: official clients ask, whole and streamed, and providers
 hold each request to their own SDK's types. One gateway; a rule, and a model, for each back."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -99,6 +100,27 @@ STOPPED_BY_LIMIT = {
     "bedrock-converse": "max_tokens",
     "cohere": "MAX_TOKENS",
 }
+
+
+WHERE = {"where": 'the "old" town, ' * 500}
+SAID = json.dumps(WHERE)
+FUNCTION = {"name": "weather", "arguments": SAID}
+CALLED_ALONE = {
+    ("openai-chat", "chat"): {
+        "choices": [{"index": 0, "message": {"content": None, "tool_calls": [{"id": "c", "function": FUNCTION}]}}]
+    },
+    ("openai-responses", "responses"): {"output": [{"type": "function_call", "call_id": "c", **FUNCTION}]},
+    ("anthropic-messages", "anthropic"): {
+        "content": [{"type": "tool_use", "id": "c", "name": "weather", "input": WHERE}]
+    },
+    ("gemini", "gemini"): {
+        "candidates": [{"content": {"parts": [{"functionCall": {"name": "weather", "args": WHERE}}]}}]
+    },
+    ("bedrock-converse", "converse"): {
+        "output": {"message": {"content": [{"toolUse": {"toolUseId": "c", "name": "weather", "input": WHERE}}]}}
+    },
+}
+"""Whole answers in their own dialect that hold a call and nothing else, not even their usage."""
 
 
 def _policies(name: str, back: Back) -> Iterator[Document]:
@@ -302,6 +324,33 @@ def test_a_stream_that_ends_before_its_end_ends_with_an_error(stage: Stage, fron
         (entry,) = stage.access(lambda entry: entry["path"] == path)
         assert entry["metadata"]["output_tokens"] > 100
         assert entry["metadata"]["usage_source"] == "estimated"
+
+
+@pytest.mark.parametrize(
+    ("front", "back", "streamed"),
+    [
+        *((*cell, False) for cell in CALLED_ALONE),
+        ("openai-chat", "chat", True),
+        ("anthropic-messages", "anthropic", True),
+        ("gemini", "gemini", True),
+        ("bedrock-converse", "converse", True),
+        ("cohere", "cohere", True),
+    ],
+)
+def test_a_call_is_counted_where_nobody_reports_it(stage: Stage, front: str, back: str, streamed: bool) -> None:
+    """Natively: its arguments, quotes and all, are what the model has written."""
+    called = Answer(tools=(ToolUse("weather", SAID),), text="", usage=USED, delivery=Delivery(end_after_bytes=7_000))
+    answer = called if streamed else Raw(body=json.dumps(CALLED_ALONE[front, back]).encode())
+    stage[BACKS[back].provider].answer(answer)
+    client = CLIENTS[DialectName(front)]
+    path = ((streamed and client.stream_path) or client.path).replace("asked", back)
+    path += f"{'&' if '?' in path else '?'}called={front}-{streamed}"
+    body = (client.streamed if streamed else client.minimal).replace(b"asked", back.encode())
+    assert stage.post(path, content=body, anthropic_version="2023-06-01").status_code == 200
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    assert entry["metadata"]["usage_source"] == "estimated"
+    written = 7_000 if streamed else len(SAID)
+    assert written // 12 < entry["metadata"]["output_tokens"] < written // 2
 
 
 @cells

@@ -247,13 +247,14 @@ def _page(dialect: DialectName) -> str:
 _TEXT: Mapping[DialectName, Sequence[str]] = {
     DialectName.OPENAI_CHAT: ('content":', '"arguments":'),
     DialectName.OPENAI_COMPLETIONS: ('"text":',),
-    DialectName.OPENAI_RESPONSES: ('"delta":', '"text":'),
-    DialectName.ANTHROPIC_MESSAGES: ('"text":', '"thinking":', '"partial_json":'),
-    DialectName.GEMINI: ('"text":',),
-    DialectName.BEDROCK_CONVERSE: ('"text":',),
-    DialectName.COHERE: ('"text":',),
+    DialectName.OPENAI_RESPONSES: ('"delta":', '"text":', '"arguments":'),
+    DialectName.ANTHROPIC_MESSAGES: ('"text":', '"thinking":', '"partial_json":', '"input":{}'),
+    DialectName.GEMINI: ('"text":', '"args":{}'),
+    DialectName.BEDROCK_CONVERSE: ('"text":', '"input":', '"input":{}'),
+    DialectName.COHERE: ('"text":', '"arguments":'),
 }
-"""What stands before the text of an answer, but for spaces and a quote. In no other answer is text counted."""
+"""What stands before what a model writes, but for spaces and a quote; before `{}`, where that is an object. In no other
+answer is text counted."""
 
 
 class _Named(NamedTuple):
