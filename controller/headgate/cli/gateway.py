@@ -26,7 +26,7 @@ from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
 from headgate.cli.unchecked import tell_unchecked
 from headgate.contract.otel import Batches, batches
-from headgate.runtime.envoy import EnvoyAdmin, EnvoyMissingError, EnvoyOptions, envoy_child, find_envoy
+from headgate.runtime.envoy import EnvoyAdmin, EnvoyAdminError, EnvoyMissingError, EnvoyOptions, envoy_child, find_envoy
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import Registry
 from headgate.runtime.metrics_export import MetricsExportError, exported, read_of
@@ -287,12 +287,20 @@ class Gateway:
     async def _drain(self, envoy: EnvoyAdmin) -> None:
         """Lets requests end, and be told of; a second signal cuts it short."""
         log.info("draining", drain_seconds=self._options.drain_seconds)
+        with suppress(EnvoyAdminError):
+            self._tell_awaited(await envoy.requests_active())
         draining = asyncio.create_task(self._let_requests_end(envoy))
         hurried = asyncio.create_task(self._hurry.wait())
         await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
         for task in (draining, hurried):
             task.cancel()
         await self._supervisor.stop(["envoy"])
+
+    def _tell_awaited(self, active: int) -> None:
+        seconds = self._options.drain_seconds
+        if active and seconds:
+            requests = "1 request under way has" if active == 1 else f"{active} requests under way have"
+            self._console.progress(f"{requests} {seconds:g} s to end; a second signal ends at once")
 
     async def _let_requests_end(self, envoy: EnvoyAdmin) -> None:
         await envoy.drain(self._options.drain_seconds)

@@ -363,8 +363,18 @@ class EnvoyAdmin:
                 while await self.requests_active() > 0:  # noqa: ASYNC110
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
-            return False
+            return await self._cut(seconds)
         except EnvoyAdminError as error:
             log.warning("envoy_not_drained", error=str(error))
             return False
         return True
+
+    async def _cut(self, seconds: float) -> bool:
+        """Tells of the requests that had no time to end; whether there are none."""
+        try:
+            active = await self.requests_active()
+        except EnvoyAdminError:
+            return False
+        if active:
+            log.warning("requests_cut", requests=active, waited_seconds=seconds)
+        return not active

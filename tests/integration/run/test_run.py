@@ -521,3 +521,17 @@ def test_a_request_in_flight_ends_before_the_gateway(run_gateway: Run, start_pro
     assert first.startswith(b"data: ")
     assert rest.rstrip().endswith(b"data: [DONE]")
     assert gateway.child.wait() == 0
+
+
+def test_what_the_end_waits_for_and_what_it_cuts_is_told(run_gateway: Run, start_provider: StartProvider) -> None:
+    provider = start_provider(OPENAI)
+    provider.answer(Answer(text="word " * 50, pieces=20, delivery=Delivery(hang_after_bytes=1500)))
+    gateway = run_gateway(config(free_port(), provider, "m"), "--drain-seconds", "0.5")
+    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello!"}]}
+    with httpx.stream("POST", f"{gateway.url}/v1/chat/completions", json=body, timeout=BUSY_SECONDS) as response:
+        pieces = response.iter_bytes()
+        next(pieces)
+        gateway.child.signal(signal.SIGTERM)
+        assert gateway.child.wait() == 0
+    assert "1 request under way has 0.5 s to end" in gateway.child.stdout
+    assert "requests_cut requests=1 waited_seconds=0.5" in gateway.child.stderr
