@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from headgate.compiler.reading import read_object
 from headgate.compiler.resources.kinds import KINDS
 from headgate.compiler.resources.metadata import NOWHERE
-from headgate.compiler.resources.reading import read_object
 from headgate.controller.sources.files import load
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

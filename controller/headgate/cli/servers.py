@@ -61,8 +61,8 @@ def servers(
     Imports the compiler's names, so call it after the first build.
     """
     from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
+    from headgate.compiler.lower.filters.extraction import EXTPROC_CLUSTER
     from headgate.compiler.lower.filters.telemetry import COLLECTOR_CLUSTER
-    from headgate.compiler.lower.upstream import EXTPROC_CLUSTER
 
     processors = [
         Server(_processor(index, socket, options, state), socket, EXTPROC_CLUSTER)

@@ -20,11 +20,11 @@ from headgate.controller.election import Election
 from headgate.controller.events import EventRecorder
 from headgate.controller.good_keeper import GoodKeeper
 from headgate.controller.metrics import ControllerMetrics
-from headgate.controller.modes import StartError
 from headgate.controller.sources.kubernetes.client import AccessError, ApiServer, connect
 from headgate.controller.sources.kubernetes.discovery import Discovery
 from headgate.controller.sources.kubernetes.source import KubernetesSource, Scope
 from headgate.controller.sources.kubernetes.world import View
+from headgate.controller.start_error import StartError
 from headgate.controller.status_writer import StatusWriter
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import Registry

@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 from headgate.compiler.last_good import Good
+from headgate.compiler.reading import read_object
 from headgate.compiler.resources.metadata import NOWHERE, Key, Resource
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.resources.writing import write_object
 from headgate.controller.sources.kubernetes.client import ApiError, ApiServer, UnreachableError
 from headgate.runtime.logging import event_log

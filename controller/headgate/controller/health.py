@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 from headgate.controller.limits_page import LimitsPage
 from headgate.controller.metrics import ControllerMetrics
-from headgate.controller.modes import StartError
+from headgate.controller.start_error import StartError
 from headgate.runtime import process_metrics
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import CONTENT_TYPE, Registry

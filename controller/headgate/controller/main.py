@@ -17,8 +17,9 @@ from typing import Final
 
 from headgate.compiler.options import Mode
 from headgate.controller.credentials import settings
-from headgate.controller.modes import StartError, arguments, envoys, upstream
+from headgate.controller.modes import arguments, envoys, upstream
 from headgate.controller.modes import files as files_mode
+from headgate.controller.start_error import StartError
 from headgate.runtime.garbage import collect_rarely
 from headgate.runtime.grpc_server import AddressInUseError
 from headgate.runtime.logging import LogFormat, LogLevel, event_log, set_up_logging

@@ -2,8 +2,8 @@
 
 import pytest
 from headgate.compiler.conditions import Severity
+from headgate.compiler.reading import read_object
 from headgate.compiler.resources.metadata import NOWHERE
-from headgate.compiler.resources.reading import read_object
 from support.crd_cases import READ, UNREAD, Case
 
 NOT_IMPLEMENTED = ("not supported, and not safe to ignore", "is not supported yet")

@@ -9,9 +9,9 @@ from headgate.cli.explain import program_lines
 from headgate.compiler.compile import Compiled, compile_world
 from headgate.compiler.envoy_gateway.clusters import ai_cluster
 from headgate.compiler.options import Mode, Options
+from headgate.compiler.reading import read_object
 from headgate.compiler.resolve.scope import CONFIG_ANNOTATION
 from headgate.compiler.resources.metadata import NOWHERE
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import make_world
 from support import manifests
 from support.manifests import AI, GATEWAY_API, Document, document, ref, route, rule

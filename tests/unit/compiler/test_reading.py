@@ -5,10 +5,10 @@ from typing import cast
 
 import pytest
 from headgate.compiler.conditions import Severity
+from headgate.compiler.reading import Reading, read_object
 from headgate.compiler.resources import ai_gateway, core, envoy_gateway, gateway_api, policies, rate_limits
 from headgate.compiler.resources.kinds import KINDS
 from headgate.compiler.resources.metadata import NOWHERE, Key, Name, Source
-from headgate.compiler.resources.reading import Reading, read_object
 from headgate.compiler.world import Target
 
 EMPTY: dict[str, object] = {}

@@ -13,10 +13,10 @@ from headgate.compiler.conditions import ObjectStatus
 from headgate.compiler.envoy_gateway.routes import Problem
 from headgate.compiler.last_good import compile_settled
 from headgate.compiler.options import Mode, Options
+from headgate.compiler.reading import read_object
 from headgate.compiler.resolve.leaving import UPSTREAMS
 from headgate.compiler.resolve.scope import CONFIG_ANNOTATION
 from headgate.compiler.resources.metadata import NOWHERE
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import World, make_world
 from headgate.controller.extension.hooked import with_hooks, with_problems
 from headgate.controller.extension.liveness import REMEDY, Hooks

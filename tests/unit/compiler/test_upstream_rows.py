@@ -7,9 +7,9 @@ import pytest
 from headgate.compiler import ir
 from headgate.compiler.compile import Compiled, compile_world
 from headgate.compiler.options import Options
+from headgate.compiler.reading import read_object
 from headgate.compiler.resolve.scope import CONFIG_ANNOTATION
 from headgate.compiler.resources.metadata import NOWHERE
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import make_world
 from headgate.pb import overlay
 from support import manifests

@@ -2,8 +2,8 @@
 
 from random import Random
 
+from headgate.compiler.reading import read_object
 from headgate.compiler.resources.metadata import NOWHERE, Key, Name, Resource
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import Rejected, Target, World, make_world
 
 

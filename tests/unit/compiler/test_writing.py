@@ -5,8 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from headgate.compiler.reading import read_object
 from headgate.compiler.resources.metadata import NOWHERE, Resource
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.resources.writing import write_object
 from headgate.compiler.world import World
 from headgate.controller.sources.files import load

@@ -7,8 +7,8 @@ from collections import deque
 
 import pytest
 from headgate.compiler.last_good import Good
+from headgate.compiler.reading import read_object
 from headgate.compiler.resources.metadata import NOWHERE
-from headgate.compiler.resources.reading import read_object
 from headgate.controller import good_keeper as module
 from headgate.controller.good_keeper import DATA, GoodKeeper
 from support import manifests

@@ -16,10 +16,10 @@ from typing import TypeAlias, cast
 import msgspec
 from headgate.compiler.envoy_gateway.names import GENERATED, INPUTS, NOT_FOUND, PREFIX, PRIORITIES
 from headgate.compiler.envoy_gateway.rules import Rules
+from headgate.compiler.reading import read_object
 from headgate.compiler.resolve.scope import Scope, granted
 from headgate.compiler.resources import ai_gateway, envoy_gateway, gateway_api
 from headgate.compiler.resources.metadata import NOWHERE, Name, Resource
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import World
 
 Json: TypeAlias = "str | int | bool | Sequence[Json] | Mapping[str, Json] | None"

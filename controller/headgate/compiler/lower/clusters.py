@@ -20,8 +20,9 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 from headgate.compiler import ir
 from headgate.compiler.lower import tracing
 from headgate.compiler.lower.filters import telemetry
+from headgate.compiler.lower.filters.extraction import EXTPROC_CLUSTER
 from headgate.compiler.lower.filters.security import jwks_host_and_port
-from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, upstream_filters
+from headgate.compiler.lower.upstream import upstream_filters
 from headgate.compiler.lower.wire import duration, packed, pipe, socket_address, upstream_tls
 from headgate.compiler.options import Options
 from headgate.contract import metadata

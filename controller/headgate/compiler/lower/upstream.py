@@ -43,6 +43,7 @@ from headgate.compiler.ir import Backend, Credential, CredentialKind, Pairs
 from headgate.compiler.lanes import TRANSLATED, Lane, PathClass, paths_in, speaker_of
 from headgate.compiler.lower import tracing
 from headgate.compiler.lower.filters import brought, published
+from headgate.compiler.lower.filters.extraction import EXTPROC_CLUSTER, MESSAGE_TIMEOUT_SECONDS
 from headgate.compiler.lower.wire import (
     Json,
     add_header_if_absent,
@@ -68,7 +69,6 @@ from headgate.llm.hosts.vertex import publisher_path
 from headgate.llm.names import DialectName, HostName
 from headgate.pb import overlay
 
-EXTPROC_CLUSTER = "headgate-extproc"
 # The request's headers are sent although nothing in them is needed: that holds the headers back until the body is
 # translated. Skipped, they run ahead to the codec, and Envoy 1.40 sends the untranslated body or, when a body of some
 # 100 KB meets a cluster without a ready connection, dies of a segmentation fault (full duplex bodies: the same).
@@ -85,7 +85,6 @@ MODE = ProcessingMode(
     response_trailer_mode=ProcessingMode.SEND,  # Envoy insists; few answers have any
 )
 """Two messages of the request, and the answer's headers and pieces as they come."""
-MESSAGE_TIMEOUT_SECONDS = 10.0
 SCRIPT = "headgate.lua/upstream"
 UNTOUCHED = "untouched"
 """Instead of a script, where a route's backend gets the request unchanged."""

@@ -2,7 +2,3 @@
 
 `run` serves until `stop` is set and returns; it raises `StartError` where it cannot start.
 """
-
-
-class StartError(Exception):
-    """Why the controller cannot start, in one line for the user."""

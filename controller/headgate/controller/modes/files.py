@@ -14,9 +14,9 @@ from headgate.controller.credentials.settings import settings
 from headgate.controller.health import serve_health
 from headgate.controller.loop import Build
 from headgate.controller.metrics import ControllerMetrics
-from headgate.controller.modes import StartError
 from headgate.controller.modes.arguments import health_address
 from headgate.controller.modes.envoys import LogObserver, compiler_options
+from headgate.controller.start_error import StartError
 from headgate.controller.xds.snapshot import Snapshot
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import Registry

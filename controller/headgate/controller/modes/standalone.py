@@ -26,11 +26,11 @@ from headgate.controller.control_plane import ControlPlane
 from headgate.controller.health import serve_health
 from headgate.controller.limits_page import LimitsPage
 from headgate.controller.loop import Build
-from headgate.controller.modes import StartError
 from headgate.controller.modes.arguments import health_address
 from headgate.controller.modes.envoys import LogObserver, compiler_options
 from headgate.controller.programmed import refused_objects
 from headgate.controller.sources.kubernetes.gateway_api import BundleVersion
+from headgate.controller.start_error import StartError
 from headgate.controller.status import with_programmed
 from headgate.controller.store import Refusal
 from headgate.controller.watch import merged

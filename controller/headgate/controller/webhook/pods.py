@@ -13,8 +13,8 @@ from headgate.compiler.resources.metadata import Name
 from headgate.compiler.world import World
 from headgate.controller.certificates.keeper import CertificateKeeper
 from headgate.controller.cluster import Cluster
-from headgate.controller.modes import StartError
 from headgate.controller.sources.kubernetes.client import ApiError, ApiServer, UnreachableError
+from headgate.controller.start_error import StartError
 from headgate.controller.webhook.configuration import WebhookConfiguration
 from headgate.controller.webhook.rollout import PodRollout
 from headgate.controller.webhook.server import WebhookServer

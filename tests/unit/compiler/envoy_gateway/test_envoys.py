@@ -10,8 +10,8 @@ from headgate.compiler.envoy_gateway.routes import Problem
 from headgate.compiler.envoy_gateway.rules import known_rules
 from headgate.compiler.envoy_gateway.sidecar import RUNTIME_GUARD
 from headgate.compiler.options import Mode, Options
+from headgate.compiler.reading import read_object
 from headgate.compiler.resources.metadata import NOWHERE, Name
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import make_world
 from support import manifests
 

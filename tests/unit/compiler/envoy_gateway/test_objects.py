@@ -16,9 +16,9 @@ from headgate.compiler.envoy_gateway.objects import (
 )
 from headgate.compiler.envoy_gateway.rules import known_rules
 from headgate.compiler.options import Mode, Options
+from headgate.compiler.reading import read_object
 from headgate.compiler.resources import ai_gateway
 from headgate.compiler.resources.metadata import NOWHERE, Name
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import World, make_world
 from support import manifests
 

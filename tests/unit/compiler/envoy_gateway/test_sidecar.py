@@ -21,10 +21,10 @@ from headgate.compiler.envoy_gateway.sidecar import (
     wanted_processors,
 )
 from headgate.compiler.options import Mode, Options
+from headgate.compiler.reading import read_object
 from headgate.compiler.resolve.scope import CONFIG_ANNOTATION
 from headgate.compiler.resources.ai_gateway import GatewayConfigExtProcKubernetes as Settings
 from headgate.compiler.resources.metadata import NOWHERE, Name
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import make_world
 from support import manifests
 

@@ -35,9 +35,9 @@ from headgate.compiler.lower.filters.security import IDENTITY
 from headgate.compiler.lower.routes import WITHHELD
 from headgate.compiler.lower.wire import http_filter, packed, struct
 from headgate.compiler.options import Mode, Options
+from headgate.compiler.reading import read_object
 from headgate.compiler.resolve.scope import CONFIG_ANNOTATION
 from headgate.compiler.resources.metadata import NOWHERE
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import make_world
 from headgate.contract import headers
 from headgate.contract.otel import CAPTURE_VARIABLE

@@ -5,8 +5,8 @@ from typing import Any, cast
 import pytest
 from headgate.compiler.conditions import ObjectStatus
 from headgate.compiler.envoy_gateway.routes import Problem
+from headgate.compiler.reading import read_object
 from headgate.compiler.resources.metadata import NOWHERE, Key
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import World, make_world
 from headgate.controller.extension.hooked import with_hooks, with_problems
 from headgate.controller.extension.liveness import PATIENCE_SECONDS, Heard, HookLiveness, Hooks

@@ -9,8 +9,8 @@ from headgate.compiler.compile import compile_world
 from headgate.compiler.envoy_gateway.objects import Wanted, wanted_objects
 from headgate.compiler.envoy_gateway.rules import known_rules
 from headgate.compiler.options import Mode, Options
+from headgate.compiler.reading import read_object
 from headgate.compiler.resources.metadata import NOWHERE, Resource
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import World, make_world
 from headgate.controller.extension.object_writer import ObjectWriter
 from headgate.controller.sources.kubernetes.client import ApiError

@@ -37,7 +37,6 @@ from headgate.compiler import cel, ir
 from headgate.compiler.lanes import CLASSES, OPENAI, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import published, telemetry
-from headgate.compiler.lower.upstream import EXTPROC_CLUSTER, MESSAGE_TIMEOUT_SECONDS
 from headgate.compiler.lower.wire import (
     add_header_if_absent,
     duration,
@@ -68,6 +67,9 @@ from headgate.llm.names import DialectName, HostName
 from headgate.llm.stream_ends import CUT, STREAM_ENDS
 from headgate.pb import overlay
 
+EXTPROC_CLUSTER = "headgate-extproc"
+MESSAGE_TIMEOUT_SECONDS = 10.0
+"""Of the processor, here and in the clusters of backends."""
 REQUEST = "envoy.filters.http.json_to_metadata"
 ANSWER_HEADERS = "headgate.header_mutation/model"
 """This and `REQUEST` are called as what did their work before: beside Envoy Gateway routes switch filters on by name,

@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 import msgspec
 from headgate.compiler.conditions import Diagnostic, diagnostic_order
 from headgate.compiler.exchanges import secret_name
+from headgate.compiler.reading import read_object
 from headgate.compiler.resources.ai_gateway import BackendSecurityPolicy
 from headgate.compiler.resources.kinds import ENVOY_GATEWAYS
 from headgate.compiler.resources.metadata import NOWHERE, Key, Resource, Struct
-from headgate.compiler.resources.reading import read_object
 from headgate.compiler.world import Rejected, World, make_world
 from headgate.controller.sources.kubernetes.watching import Raw, metadata_of
 
