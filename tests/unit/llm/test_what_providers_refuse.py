@@ -332,3 +332,25 @@ def test_what_is_left_of_a_conversation_is_asked(dialect: str) -> None:
 
     assert b"Hi" in request.body
     assert request.losses
+
+
+# --- who asks
+
+
+@pytest.mark.parametrize(
+    ("user", "sent"),
+    [
+        ("a1b2", True),
+        ("team@night", True),
+        ("ada@example.com", False),
+        ("ada.l@mail.example.co.uk", False),
+        ("+41 (31) 555-01 02", False),
+        pytest.param(
+            "a@" + ".a" * 200_000 + "@", True, id="what an address is looked for in, byte by byte, for minutes"
+        ),
+    ],
+)
+def test_a_person_is_no_user_id_of_claude(user: str, *, sent: bool) -> None:
+    request = _asked(_plan("/v1/chat/completions", dialect="anthropic-messages"), _messages(("user", "Hi"), user=user))
+    assert (json.loads(request.body).get("metadata") == {"user_id": user}) is sent
+    assert [loss.path for loss in request.losses] == ([] if sent else ["user"])

@@ -115,7 +115,7 @@ def _cites(messages: Sequence[Message]) -> bool:
     return False
 
 
-_PERSONAL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|\+?[\d\s().-]{7,}")
+_PERSONAL: Final = re.compile(r"[^@\s]+@[^@\s.]+\.[^@\s]+|\+?[\d\s().-]{7,}")
 """An e-mail address or a telephone number: the API refuses them as `user_id`."""
 
 
