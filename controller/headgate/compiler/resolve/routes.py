@@ -315,24 +315,26 @@ def _path(modifier: gateway_api.HTTPPathModifier | None) -> tuple[str, str | Non
     return "", modifier.replace_prefix_match or "/"
 
 
-def _listener(scope: Scope, place: Attachment) -> gateway_api.Listener:
-    listeners = scope.world.gateways[place.gateway].spec.listeners
-    return next(listener for listener in listeners if listener.name == place.listener)
+def _listener(scope: Scope, place: Attachment) -> gateway_api.Listener | None:
+    """None of a route that hangs on none: it is looked at all the same, for what is wrong with it."""
+    gateway = scope.world.gateways.get(place.gateway)
+    listeners = () if gateway is None else gateway.spec.listeners
+    return next((listener for listener in listeners if listener.name == place.listener), None)
 
 
-def _redirect_port(found: gateway_api.HTTPRequestRedirectFilter, listener: gateway_api.Listener) -> int | None:
+def _redirect_port(found: gateway_api.HTTPRequestRedirectFilter, listener: gateway_api.Listener | None) -> int | None:
     """The port to name, where the filter names none: that of its scheme, else the listener's (compat).
 
     Without one Envoy takes the host as it is: the filter's, or the request's with the port that the client named.
     """
-    if found.port is not None or listener.port == _SCHEME_PORTS[listener.protocol.lower()]:
+    if listener is None or found.port is not None or listener.port == _SCHEME_PORTS[listener.protocol.lower()]:
         return found.port
     if found.scheme:
         return None if found.hostname else _SCHEME_PORTS[found.scheme]
     return listener.port if found.hostname else None
 
 
-def _redirect(found: gateway_api.HTTPRequestRedirectFilter, listener: gateway_api.Listener) -> ir.Redirect:
+def _redirect(found: gateway_api.HTTPRequestRedirectFilter, listener: gateway_api.Listener | None) -> ir.Redirect:
     path, prefix = _path(found.path)
     return ir.Redirect(
         scheme=found.scheme or "",
