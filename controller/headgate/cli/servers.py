@@ -44,8 +44,8 @@ NO_ATTRIBUTES: Final = HeaderAttributes()
 class Server:
     """A child that serves a socket of ours, and the Envoy cluster that stands for it.
 
-    While a child restarts, Envoy is not refused but waits: nothing that comes meanwhile fails, passes a limit unchecked
-    or is lost.
+    While a child restarts, Envoy is not refused but waits, 5 s for a limit and 10 s for a translation: what comes
+    meanwhile does not fail, pass a limit unchecked or get lost.
     """
 
     spec: ChildSpec

@@ -200,12 +200,12 @@ def _left_waiting(entry: Entry) -> bool:
     return entry.prompts and bool(entry.upstream) and entry.request_bytes > 0 and entry.status < 400
 
 
-def _used(entry: Entry, error: str) -> tuple[Tokens, UsageSource]:
-    """What was counted, and by whom."""
+def _used(entry: Entry, error: str, *, waiting: bool) -> tuple[Tokens, UsageSource]:
+    """What was counted, and by whom; `waiting`: an attempt had not ended when the request did."""
     published = entry.published
     estimated = published.get(metadata.USAGE_SOURCE) == UsageSource.ESTIMATED
     if metadata.INPUT_TOKENS not in published and metadata.OUTPUT_TOKENS not in published:
-        if error == ErrorKind.CLIENT_GONE and _left_waiting(entry):
+        if waiting and error == ErrorKind.CLIENT_GONE and _left_waiting(entry):
             prompt = _count(published, metadata.PROMPT_TOKENS) or _prompt(entry)
             return Tokens(input=prompt, output=0, total=prompt), UsageSource.ESTIMATED
         if published.keys().isdisjoint(metadata.APART_KEYS) and not estimated:
@@ -251,7 +251,7 @@ def make_record(
     route, path_class = route_and_operation(entry.route)
     operation = entry.operation or _operation(path_class, entry.path)
     error = str(error_kind(entry))
-    tokens, source = _used(entry, error)
+    tokens, source = _used(entry, error, waiting=len(earlier) < entry.attempts)
     model = _text(internal, metadata.INTERNAL_MODEL)
     client = _text(internal, metadata.INTERNAL_CLIENT)
     labels = _labels(entry, settings.attributes)

@@ -90,6 +90,25 @@ local function publish(h, usage)
   return true
 end
 
+-- The object that begins at a place, whatever its texts hold (usage.lua); nil where it does not end.
+local function object_at(text, open)
+  local at, depth = open, 0
+  while at do
+    local code = text:byte(at)
+    if code == 123 then
+      depth = depth + 1
+    elseif code == 125 then
+      depth = depth - 1
+      if depth == 0 then return text:sub(open, at) end
+    else
+      at = text:find('["\\]', at + 1)
+      while at and text:byte(at) == 92 do at = text:find('["\\]', at + 2) end
+      if not at then return nil end
+    end
+    at = text:find('[{}"]', at + 1)
+  end
+end
+
 -- Publishes every whole usage of the text; gives what a later chunk may complete, and whether there was one.
 local function read(h, text)
   local position, found = 1, false
@@ -97,10 +116,11 @@ local function read(h, text)
     local from, to = text:find(NAME, position, true)
     if not from then return text:sub(-#NAME + 1), found end
     local rest = text:sub(to + 1, to + HELD_BYTES_MAX)
-    local object, after = rest:match("^%s*:%s*(%b{})()")
+    local open = rest:match("^%s*:%s*(){")
+    local object = open and object_at(rest, open)
     if object then
       found = publish(h, object) or found
-      position = to + after
+      position = to + open + #object
     elseif to + #rest == #text and (rest:find("^%s*$") or rest:find("^%s*:%s*$") or rest:find("^%s*:%s*{")) then
       return text:sub(from), found
     else

@@ -21,7 +21,7 @@ local MEMBERS_MAX = 1000
 local MODEL_BYTES_MAX = 8192
 local NAMESPACE = "io.envoy.ai_gateway"
 local BROKEN = "is not valid JSON"
-local byte, find, sub = string.byte, string.find, string.sub
+local byte, find, match, sub = string.byte, string.find, string.match, string.sub
 
 -- What is wanted of the top level, and of objects there. Where several say how long an answer may be, the last of `LENGTHS` counts.
 local WANTED = { model = "model", stream = "stream" }
@@ -32,7 +32,7 @@ local length_max
 -- Files come as base64, by itself or in a data URL, under these names. From here on a text of nothing else is one, and counts
 -- as this much (765 tokens, as the processor counts them), whatever its size.
 local FILE_NAMES = { url = true, image_url = true, document_url = true, data = true, file_data = true, bytes = true }
-local FILE_BYTES_MIN, FILE_BYTES = 8192, 3060
+local FILE_BYTES_MIN, FILE_BYTES, MEDIA_TYPE_BYTES_MAX = 8192, 3060, 128
 
 -- By byte: what stands for itself in a string, what may stand after a backslash, in a file, and so on.
 local PLAIN, SPACE, DIGIT, HEX, ESCAPED, FILE = {}, {}, {}, {}, {}, {}
@@ -41,7 +41,7 @@ for code = 0, 255 do
   SPACE[code] = code == 32 or (code >= 9 and code <= 13 and code ~= 11 and code ~= 12)
   DIGIT[code] = code >= 48 and code <= 57
   HEX[code] = tonumber(string.char(code), 16)
-  FILE[code] = find(string.char(code), "^[%w+/=_:;,.-]") ~= nil
+  FILE[code] = find(string.char(code), "^[%w+/=_-]") ~= nil
 end
 for letter, meant in pairs({ ['"'] = '"', ["\\"] = "\\", ["/"] = "/", b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }) do
   ESCAPED[byte(letter)] = meant
@@ -79,18 +79,30 @@ local function escaped_end(s, i)
   return low and low >= 0xDC00 and low <= 0xDFFF and i + 12 or nil
 end
 
+-- Where the base64 of a data URL begins whose scheme ends before a place, and whether a slash before is escaped; nil where it has none.
+local function data_start(s, i)
+  local slash, first = match(sub(s, i - 4, i + MEDIA_TYPE_BYTES_MAX), "^data:[%w_.-]+(\\?/)[%w+.;=_-]*;base64,()")
+  return first and i - 5 + first, slash == "\\/"
+end
+
 -- Where a string ends that begins before a place, whether anything in it is escaped, and whether it may be a file; nil where it
 -- is none.
 local function string_end(s, i)
-  local escaped, code = false, byte(s, i)
+  local first, escaped, code = i, false, byte(s, i)
   while true do
     while FILE[code] do
       i = i + 1
       code = byte(s, i)
     end
-    -- some libraries escape slashes
-    if code ~= 92 or byte(s, i + 1) ~= 47 then break end
-    escaped, i = true, i + 2
+    if code == 92 and byte(s, i + 1) == 47 then -- some libraries escape slashes
+      escaped, i = true, i + 2
+    elseif code == 58 and i == first + 4 then
+      local start, slash = data_start(s, i)
+      if not start then break end
+      escaped, i = slash, start
+    else
+      break
+    end
     code = byte(s, i)
   end
   if code == 34 then return i, escaped, true end

@@ -38,7 +38,9 @@ FILE_TOKENS: Final = 765
 FILE_BYTES_MIN: Final = 8_192
 """What is shorter, where nobody decodes it, is no file: it may be any text."""
 _FILE_MEMBER: Final = re.compile(
-    rb'"(?:url|image_url|document_url|data|file_data|bytes)"\s*:\s*"([\w+/=:;,.\\-]{%d,})"' % FILE_BYTES_MIN, re.ASCII
+    rb'"(?:url|image_url|document_url|data|file_data|bytes)"\s*:\s*'
+    rb'"((?:data:[\w.-]+\\?/[\w+.;=-]*;base64,)?[\w+/=\\-]{%d,})"' % FILE_BYTES_MIN,
+    re.ASCII,
 )
 """As `request.lua` finds them: base64, by itself or in a data URL."""
 KEPT_BYTES_MAX: Final = 65_536

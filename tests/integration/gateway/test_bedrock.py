@@ -279,16 +279,17 @@ def test_boto3_at_bedrock_passes_natively_and_is_signed_anew(stage: Stage, aws: 
     assert stage["bedrock"].last.path.endswith("%3A0/converse-stream")
 
 
-def test_what_a_tool_is_called_with_hides_no_usage(stage: Stage) -> None:
+@pytest.mark.parametrize("more_bytes", [0, 3_000, 5_000])
+def test_what_a_tool_is_called_with_hides_no_usage(stage: Stage, more_bytes: int) -> None:
     """Bedrock says a call's input as JSON: what a client has a model call may look like usage that does not end."""
-    called = {"toolUse": {"toolUseId": "1", "name": "f", "input": {"usage": {"a": "{" * 20}, "b": "b" * 5000}}}
+    called = {"toolUse": {"toolUseId": "1", "name": "f", "input": {"usage": {"a": "{" * 20}, "b": "b" * more_bytes}}}
     answer: Any = {
         "output": {"message": {"role": "assistant", "content": [called]}},
         "stopReason": "tool_use",
         "usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7},
     }
     stage["bedrock"].answer(Raw(body=json.dumps(answer).encode()))
-    path = "/model/nova/converse?hides=usage"
+    path = f"/model/nova/converse?hides={more_bytes}"
     assert stage.post(path, {"messages": CONVERSATION}).status_code == 200
     (entry,) = stage.access(lambda entry: entry["path"] == path)
     assert entry["metadata"]["total_tokens"] == 7

@@ -75,7 +75,7 @@ BACKS = {
 CALLS = (ToolUse("weather", '{"city":"Bern"}', "call_1"), ToolUse("weather", '{"city":"Genève"}', "call_2"))
 CALLED = (("weather", {"city": "Bern"}), ("weather", {"city": "Genève"}))
 USED = Used(input=100, output=20, cached=60)
-COSTS = {"input": "InputToken", "output": "OutputToken", "cached": "CachedInputToken"}
+COSTS = {"input": "InputToken", "output": "OutputToken", "total": "TotalToken", "cached": "CachedInputToken"}
 PAID = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5, "usage_source": "reported"}
 THINKER = Back("openai", "OpenAI", "gpt-5.6-sol", vendor="OpenAI")
 """A backend that speaks chat and responses, and a model of it that reasons with tools in responses alone."""
@@ -305,7 +305,7 @@ def test_what_the_provider_counts_is_what_is_paid(stage: Stage, front: str, back
     (entry,) = stage.access(lambda entry: entry["path"] == path)
     said = entry["metadata"]
     assert {name: said.get(name) for name in PAID} == PAID
-    assert (said["input"], said["output"]) == (3, 2)
+    assert (said["input"], said["output"], said["total"]) == (3, 2, 5)
 
 
 @cells

@@ -247,6 +247,7 @@ def test_a_file_is_reserved_as_a_file(stage: Stage, part: dict[str, Any], escape
     [
         pytest.param({"type": "text", "text": FILE}, id="a file's bytes where a text stands"),
         pytest.param({"type": "image_url", "image_url": {"url": FILE + " and text"}}, id="a text where a file stands"),
+        pytest.param({"type": "image_url", "image_url": {"url": "and,more," * 2_000}}, id="words with commas between"),
     ],
 )
 def test_a_text_is_no_file(stage: Stage, part: dict[str, Any]) -> None:

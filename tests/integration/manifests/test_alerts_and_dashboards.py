@@ -262,8 +262,10 @@ def _happen(stage: Stage) -> None:
         ask("gpt")
     (limiter,) = stage.gateway.processes()["ratelimit"]
     os.kill(limiter, signal.SIGSTOP)
-    ask("gpt")  # let in once Envoy has waited long enough
-    os.kill(limiter, signal.SIGCONT)
+    try:
+        ask("gpt")  # let in once Envoy has waited long enough
+    finally:
+        os.kill(limiter, signal.SIGCONT)
 
 
 def _labels(text: str) -> Labels:

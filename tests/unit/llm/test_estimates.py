@@ -55,7 +55,7 @@ def test_a_text_is_no_file() -> None:
     assert endpoint is not None
     content = [
         {"type": "text", "text": FILE},
-        {"type": "image_url", "image_url": {"url": "https://x/" + "a b" * 9_000}},
+        {"type": "image_url", "image_url": {"url": "https://x/" + "a,b" * 9_000}},
     ]
     body = json.dumps({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": content}]}).encode()
     request = plan(endpoint, BackendFacts(name="b", dialect="openai-chat")).translate_request(body, {})

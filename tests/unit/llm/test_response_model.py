@@ -151,3 +151,10 @@ def test_an_error_is_left_alone() -> None:
 def test_every_dialect_is_looked_at() -> None:
     clients: Sequence[DialectName] = tuple(CLIENTS)
     assert set(clients) == set(DIALECTS)
+
+
+def test_a_list_in_one_event_of_a_stream_is_no_fault() -> None:
+    """Nobody streams so; but a provider may say anything."""
+    answer = _open(DialectName.OPENAI_CHAT, DialectName.OPENAI_CHAT, stream=True)
+    received = _received(answer, [b'data: [{"model":"a"},{"model":"b"}]\n\n', b"data: [DONE]\n\n"])
+    assert received.startswith(b"data: [")

@@ -354,3 +354,10 @@ def test_a_person_is_no_user_id_of_claude(user: str, *, sent: bool) -> None:
     request = _asked(_plan("/v1/chat/completions", dialect="anthropic-messages"), _messages(("user", "Hi"), user=user))
     assert (json.loads(request.body).get("metadata") == {"user_id": user}) is sent
     assert [loss.path for loss in request.losses] == ([] if sent else ["user"])
+
+
+def test_instructions_alone_are_sent_though_their_author_has_a_name() -> None:
+    body = {"model": "m", "messages": [{"role": "system", "name": "boss", "content": "Say hi."}]}
+    request = _asked(_plan("/v1/chat/completions", dialect="cohere"), body)
+    assert json.loads(request.body)["messages"][0]["role"] == "system"
+    assert [loss.path for loss in request.losses] == ["messages[0].name"]

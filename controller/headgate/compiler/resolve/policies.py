@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final
 
 from headgate.compiler import cel, ir
 from headgate.compiler.resolve.credentials import secret_value
@@ -213,16 +213,37 @@ def hash_keys(policy: policies.BackendTrafficPolicy | None) -> tuple[ir.HashKey,
             return tuple(ir.HashKey("query", parameter.name) for parameter in asked.query_params)
 
 
-_BALANCING: Final[Mapping[str, Literal["least_request", "random", "round_robin"]]] = {
-    "LeastRequest": "least_request",
-    "Random": "random",
-    "RoundRobin": "round_robin",
+_BALANCING: Final[Mapping[str, ir.Balancing]] = {
+    "LeastRequest": ir.LEAST_REQUEST,
+    "Random": ir.Balancing("random"),
+    "RoundRobin": ir.Balancing("round_robin"),
 }
 
 
 def _balancing(balancer: policies.LoadBalancer) -> ir.Balancing:
-    asked = balancer.consistent_hash
-    return ir.Balancing(_BALANCING[balancer.type]) if asked is None else ir.Balancing("hash", asked.table_size)
+    if balancer.consistent_hash is not None:
+        return ir.Balancing("hash", balancer.consistent_hash.table_size)
+    return _BALANCING.get(balancer.type, ir.LEAST_REQUEST)
+
+
+def check_balancer(scope: Scope, policy: policies.BackendTrafficPolicy | None, targets: tuple[Target, ...]) -> None:
+    """What of a policy's load balancer comes to nothing: types that are not served, and headers that are taken out of
+    requests before their backend is chosen."""
+    if policy is None or policy.spec.load_balancer is None:
+        return
+    balancer = policy.spec.load_balancer
+    if balancer.consistent_hash is None and balancer.type not in _BALANCING:
+        message = f"{balancer.type} is not supported: the endpoint with the fewest requests is chosen"
+        scope.report.warning(policy, "spec.loadBalancer.type", message, remedy="type: LeastRequest")
+    security = next((scope.security[target] for target in targets if target in scope.security), None)
+    if security is None or security.spec.api_key_auth is None:
+        return
+    taken = {name.lower() for source in security.spec.api_key_auth.extract_from for name in source.headers}
+    for key in hash_keys(policy):
+        if key.kind == "header" and key.name in taken:
+            message = f"{key.name} holds keys, and is taken out before a backend is chosen: requests go to any"
+            remedy = "forwardClientIDHeader in the SecurityPolicy, and that header here"
+            scope.report.warning(policy, "spec.loadBalancer.consistentHash", message, remedy=remedy)
 
 
 def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir.Backend:

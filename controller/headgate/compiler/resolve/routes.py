@@ -152,7 +152,7 @@ def _ai_rule(
     found = (*policy_limits(scope, targets, usable), *quota_limits(scope, usable))
     added, costs = with_costs(found, costs)
     limits, matches = (*applied.limits, *added), _ai_matches(scope, rule)
-    _check_hash_keys(scope, applied.traffic, targets)
+    policies.check_balancer(scope, applied.traffic, targets)
     counts_prompts = _counts_prompts(scope, route, limits)
     captured = captures_content(scope, place.config)
     backends = tuple(
@@ -195,22 +195,6 @@ def _ai_rule(
         owned_by=rule.models_owned_by,
         models_created=_unix_seconds(created),
     )
-
-
-def _check_hash_keys(
-    scope: Scope, traffic: "policies.policies.BackendTrafficPolicy | None", targets: tuple[Target, ...]
-) -> None:
-    """What is taken out of requests before their backend is chosen."""
-    security = next((scope.security[target] for target in targets if target in scope.security), None)
-    keys = security.spec.api_key_auth if security is not None else None
-    taken = (
-        {name.lower() for source in keys.extract_from for name in source.headers} if keys is not None else set[str]()
-    )
-    for key in policies.hash_keys(traffic):
-        if key.kind == "header" and key.name in taken and traffic is not None:
-            message = f"{key.name} holds keys, and is taken out before a backend is chosen: requests go to any"
-            remedy = "forwardClientIDHeader in the SecurityPolicy, and that header here"
-            scope.report.warning(traffic, "spec.loadBalancer.consistentHash", message, remedy=remedy)
 
 
 def _usable(
@@ -430,6 +414,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
     for index, rule in enumerate(route.spec.rules):
         applied = _apply(scope, route, rule.name, place, ())
         targets = policies.route_targets(route, rule.name, place.gateway, place.listener)
+        policies.check_balancer(scope, applied.traffic, targets)
         # no usage is read here, so there is nothing to charge
         requests = tuple(each.limit for each in policy_limits(scope, targets, ()) if not each.expression)
         found = _filters(scope, route, index, place)

@@ -16,7 +16,7 @@ from headgate.compiler.resources.gateway_api import (
     PolicyTargetReference,
 )
 from headgate.compiler.resources.metadata import Name63, Resource, Struct, Violation
-from headgate.compiler.resources.quantities import Duration, Group, Quantity, quantity_bytes
+from headgate.compiler.resources.quantities import Duration, Group, HeaderName, Quantity, quantity_bytes
 from headgate.compiler.resources.rate_limits import UINT32_MAX, RateLimitSpec, UInt32
 
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
@@ -256,17 +256,24 @@ def _is_prime(number: int) -> bool:
     return number == 2 or (number % 2 > 0 and all(number % divisor for divisor in range(3, isqrt(number) + 1, 2)))
 
 
-class NamedKey(Struct, frozen=True, kw_only=True):
-    """What of a request is taken."""
+class HeaderKey(Struct, frozen=True, kw_only=True):
+    """A header."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    name: HeaderName
+    """Its name."""
+
+
+class QueryKey(Struct, frozen=True, kw_only=True):
+    """A query parameter."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern="^[!-~]+$")]
     """Its name."""
 
 
 class CookieKey(Struct, frozen=True, kw_only=True):
     """A cookie."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern="^[!-~]+$")]
     """Its name."""
     unsupported: ClassVar[Mapping[str, str]] = {
         "ttl": "clients are given no cookie: it is one that they send",
@@ -279,13 +286,13 @@ class ConsistentHash(Struct, frozen=True, kw_only=True):
 
     type: Literal["SourceIP", "Header", "Headers", "Cookie", "QueryParams"]
     """What requests agree in. What a request lacks makes it go anywhere."""
-    header: NamedKey | None = None
+    header: HeaderKey | None = None
     """For type Header."""
-    headers: tuple[NamedKey, ...] = ()
+    headers: tuple[HeaderKey, ...] = ()
     """For type Headers: all of them together."""
     cookie: CookieKey | None = None
     """For type Cookie."""
-    query_params: tuple[NamedKey, ...] = ()
+    query_params: tuple[QueryKey, ...] = ()
     """For type QueryParams: all of them together."""
     table_size: Annotated[int, msgspec.Meta(ge=2, le=5_000_011)] = 65_537
     """Entries of the table by which a backend's endpoints are found; a prime number."""
@@ -312,15 +319,17 @@ class ConsistentHash(Struct, frozen=True, kw_only=True):
 class LoadBalancer(Struct, frozen=True, kw_only=True):
     """Which of several backends of one priority, and which endpoint of a backend, a request goes to."""
 
-    type: Literal["ConsistentHash", "LeastRequest", "Random", "RoundRobin"]
+    type: Literal["ConsistentHash", "LeastRequest", "Random", "RoundRobin", "BackendUtilization", "DynamicModule"]
     """`ConsistentHash` chooses backends by `consistentHash`, in shares as their weights say. With the others they are
-    drawn by weight, and the type says how endpoints of a backend are."""
+    drawn by weight, and the type says how endpoints of a backend are; the last two are taken for `LeastRequest`."""
     consistent_hash: ConsistentHash | None = None
     """For type ConsistentHash."""
     unsupported: ClassVar[Mapping[str, str]] = {
         "slowStart": "a new endpoint gets its whole share at once",
         "zoneAware": "zones are not told apart",
         "endpointOverride": "requests name no endpoints",
+        "backendUtilization": "what endpoints say of their load is not read",
+        "dynamicModule": "modules are not loaded",
     }
 
     def violations(self) -> Iterator[Violation]:

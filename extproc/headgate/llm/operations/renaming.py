@@ -74,7 +74,7 @@ class _Name:
             answers = msgspec.json.decode(data, type=list[msgspec.Raw])
         except msgspec.DecodeError:
             return data
-        return b"[%b]" % b",\n".join(self.put(bytes(answer)) for answer in answers)
+        return b"[%b]" % b",".join(self.put(bytes(answer)) for answer in answers)
 
     def put_into_event(self, event: bytes) -> bytes:
         """The same event's text with the name."""

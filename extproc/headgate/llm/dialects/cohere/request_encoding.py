@@ -49,7 +49,8 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     messages = _Messages(facts, losses)
     for message in results_at_calls(request.messages):
         messages.add(message)
-    if all(each["role"] == "system" for each in messages.result):
+    asks = any(message.role in ("user", "assistant") for message in request.messages)
+    if asks and all(each["role"] == "system" for each in messages.result):
         refuse_lost(losses)
     report_cache_points(request, losses)
     body: Members = {"model": target.model, "messages": messages.result}
