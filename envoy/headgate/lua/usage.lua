@@ -133,7 +133,6 @@ local function prompt_of(told, text_bytes)
   return bytes and math.floor(bytes / BYTES_PER_TOKEN) + 1
 end
 
-local COUNTS = { "input_tokens", "output_tokens", "total_tokens", "cached_input_tokens", "cache_creation_input_tokens", "reasoning_tokens" }
 -- Parts of a count, on either side, that may have a price of their own.
 local PARTS = { audio_tokens = true, image_tokens = true }
 
@@ -310,21 +309,6 @@ local function set(metadata, state, name, count)
   end
 end
 
--- Takes what the processor has counted in place of what its client is told: it knows more of an answer that broke off, and what it
--- guessed until its provider told is put right.
-local function take(metadata, state, counts, published)
-  for _, name in ipairs(COUNTS) do
-    local count = published[name]
-    if count then counts[name], state.counts[name] = nil, count end
-    for _, cost in ipairs(count and state.context.costs or {}) do
-      if cost[2] == name and state.done[cost[1]] ~= count then
-        metadata:set(NAMESPACE, cost[1], count)
-        state.done[cost[1]], state.untold = count, true
-      end
-    end
-  end
-end
-
 -- Publishes the counts of an object that are new, and the costs that they are.
 local function publish(h, state, object)
   if state.fetched then return end
@@ -337,16 +321,20 @@ local function publish(h, state, object)
     known.output_tokens, known.total_tokens, state.estimated, first = nil, nil, nil, true
   end
   if state.guessed and counts.input_tokens then known.input_tokens, state.guessed = nil, nil end
-  local named, output = state.model, counts.output_tokens
-  if first or state.foreign_counts then
+  local named = state.model
+  if first or state.guesses then
+    -- What the processor has counted of an answer that broke off is more than its client is told; and it knows which model
+    -- answered where the client is told another. What it guessed until its provider told is no more.
     local published = state.context.processed and metadata:get(NAMESPACE) or {}
-    state.foreign_counts = published.lane == "extproc"
-    if state.foreign_counts then
-      take(metadata, state, counts, published)
-      -- the client may be told another
-      named = published.response_model or named
+    local estimated = published.usage_source == "estimated"
+    state.counted = published.lane == "extproc"
+    if state.guesses and not estimated then
+      known.input_tokens, known.output_tokens, known.total_tokens = published.input_tokens, published.output_tokens, published.total_tokens
     end
-    if first and not (state.foreign_counts and published.usage_source == "estimated") then
+    for name in pairs(state.counted and counts or {}) do known[name] = published[name] end
+    state.guesses = state.counted and estimated
+    if state.counted then named = published.response_model or named end
+    if first and not state.guesses then
       state.source = "reported"
       metadata:set(NAMESPACE, "usage_source", "reported")
     end
@@ -358,10 +346,9 @@ local function publish(h, state, object)
   for name, count in pairs(counts) do
     if count >= (known[name] or -1) then set(metadata, state, name, count) end
   end
-  local counted = counts.total_tokens or (state.foreign_counts and known.total_tokens)
-  local total = not counted and sum(known.input_tokens, known.output_tokens)
+  local total = not counts.total_tokens and sum(known.input_tokens, known.output_tokens)
   if total and total > (known.total_tokens or -1) then set(metadata, state, "total_tokens", total) end
-  if output then pace(h, state) end
+  if counts.output_tokens then pace(h, state) end
   -- of a stream there is more to come
   if state.context.tells and not state.streamed then tell(metadata, state) end
 end
@@ -489,7 +476,9 @@ local function settle(h, state)
   for _, cost in ipairs(costs) do
     -- of a prompt that nobody counted the cost is known to the charge alone
     local unknown = estimated and not published[cost[2]]
-    if not state.done[cost[1]] and not unknown then
+    -- what the processor guessed until its provider told is put right
+    local guessed = state.counted and published[cost[2]] and published[cost[2]] ~= state.done[cost[1]]
+    if guessed or (not state.done[cost[1]] and not unknown) then
       state.done[cost[1]], state.untold = published[cost[2]] or 0, true
       metadata:set(NAMESPACE, cost[1], state.done[cost[1]])
     end
