@@ -124,7 +124,8 @@ local function read(h, text)
     elseif to + #rest == #text and (rest:find("^%s*$") or rest:find("^%s*:%s*$") or rest:find("^%s*:%s*{")) then
       return text:sub(from), found
     else
-      position = to + 1
+      -- no byte is looked at twice: an object that is too long is not looked through for others
+      position = to + (open and open + HELD_BYTES_MAX or 1)
     end
   end
 end

@@ -13,6 +13,7 @@ from botocore.config import Config
 from support.bedrock_sdk import EventStreamError
 from support.eventstream import CONTENT_TYPE, event, exception
 from support.manifests import AI, Document, backend, document, gateway, ref, route, rule, secret, target
+from support.processes import cpu_seconds
 from support.providers import ANTHROPIC, BEDROCK, OPENAI, Answer, Delivery, Failure, Provider, Raw, ToolUse, Usage
 from support.stage import Stage
 
@@ -277,6 +278,26 @@ def test_boto3_at_bedrock_passes_natively_and_is_signed_anew(stage: Stage, aws: 
     events = read(aws.converse_stream(modelId="nova", messages=CONVERSATION))
     assert deltas(events, "text") == "Hello"
     assert stage["bedrock"].last.path.endswith("%3A0/converse-stream")
+
+
+def test_what_looks_like_usage_takes_no_time(stage: Stage) -> None:
+    """1 MB of it, each in the other: a worker of Envoy's looks at no byte twice."""
+    nested = json.loads('{"usage":' * 900 + "{}" + "}" * 900)
+    called = {"toolUse": {"toolUseId": "1", "name": "f", "input": {"many": [nested] * 100}}}
+    answer: Any = {
+        "output": {"message": {"role": "assistant", "content": [called]}},
+        "stopReason": "tool_use",
+        "usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7},
+    }
+    stage["bedrock"].answer(Raw(body=json.dumps(answer, separators=(",", ":")).encode()))
+    path = "/model/nova/converse?looks=deep"
+    before = sum(map(cpu_seconds, stage.gateway.processes()["envoy"]))
+    assert stage.post(path, {"messages": CONVERSATION}).status_code == 200
+    assert (
+        sum(map(cpu_seconds, stage.gateway.processes()["envoy"])) - before < 1
+    )  # 0.1; 4 where bytes are looked at anew
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    assert entry["metadata"]["total_tokens"] == 7
 
 
 @pytest.mark.parametrize("more_bytes", [0, 3_000, 5_000])

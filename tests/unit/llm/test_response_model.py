@@ -153,8 +153,11 @@ def test_every_dialect_is_looked_at() -> None:
     assert set(clients) == set(DIALECTS)
 
 
-def test_a_list_in_one_event_of_a_stream_is_no_fault() -> None:
+@pytest.mark.parametrize(
+    "event", [b'data: [{"model":"a"},{"model":"b"}]\n\n', b'data: [{"model":"a"},\ndata: {"model":"b"}]\n\n']
+)
+def test_a_list_in_one_event_of_a_stream_is_no_fault(event: bytes) -> None:
     """Nobody streams so; but a provider may say anything."""
     answer = _open(DialectName.OPENAI_CHAT, DialectName.OPENAI_CHAT, stream=True)
-    received = _received(answer, [b'data: [{"model":"a"},{"model":"b"}]\n\n', b"data: [DONE]\n\n"])
+    received = _received(answer, [event, b"data: [DONE]\n\n"])
     assert received.startswith(b"data: [")

@@ -100,7 +100,7 @@ def _request_filters(needs: Needs, options: Options) -> Iterator[HttpFilter]:
         yield extraction.prompt_counter(options)
     if needs.limited and options.limits:
         yield _renamed(ratelimit(options, reserves=needs.reserves), LIMITS)
-    if needs.steered:
+    if needs.chooses_late:
         yield _renamed(steered.follower(options), steered.FILTER)
 
 

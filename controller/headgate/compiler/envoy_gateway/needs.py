@@ -21,7 +21,7 @@ class Needs:
     """Limits that must know which request they are asked about."""
     counts: bool = False
     """Prompts are counted before they are admitted."""
-    steered: bool = False
+    chooses_late: bool = False
     """The backend is chosen after the rate limit service was asked, or authentication."""
     selected: tuple[str, ...] = ()
     """Headers that limits select by."""
@@ -40,7 +40,7 @@ def needs_of(rules: Iterable[ir.Rule], clients: Collection[str]) -> Needs:
         limited=any(rule.limits for rule in listed),
         reserves=limits.reserves(listed),
         counts=any(rule.counts_prompts for rule in listed),
-        steered=steered.chooses_late(listed),
+        chooses_late=steered.chooses_late(listed),
         selected=limits.selector_headers(listed),
         queries=limits.selector_queries(listed),
         clients=tuple(sorted(clients)),

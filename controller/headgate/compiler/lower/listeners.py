@@ -230,9 +230,8 @@ def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter
         yield extraction.prompt_counter(options)
     if _limited(listener) and options.limits:  # refuses before any backend is chosen; charges when the stream is done
         yield ratelimit(options, reserves=reserves)
-    if steered.chooses_late(
-        rules
-    ):  # begins with the backend that the limits answered, or that a client's name comes to
+    # begins with the backend that the limits answered, or that a client's name comes to
+    if steered.chooses_late(rules):
         yield steered.follower(options)
     if any(rule.local_limit for rule in rules):  # refuses too, but by this Envoy alone
         yield limits.local_filter(rules)

@@ -84,23 +84,23 @@ class _Name:
             return event
         lines = event.splitlines(keepends=True)
         places = [place for place, line in enumerate(lines) if line.startswith(b"data:")]
-        for place, text in zip(places, named.split(b"\n"), strict=True):  # names hold no line break
+        texts = named.split(b"\n")
+        if len(texts) != len(places):  # a list over several lines, which nobody streams
+            return event
+        for place, text in zip(places, texts, strict=True):
             line = lines[place]
             field = b"data: " if line.startswith(b"data: ") else b"data:"
             lines[place] = field + text + line[len(line.rstrip(b"\r\n")) :]
         return b"".join(lines)
 
 
-class RenamingReader:
-    """A whole answer: held to its end, for its name may stand anywhere. A larger one than is held passes as it came."""
+class _Renaming:
+    """What the provider said is what `reader` has read."""
 
-    __slots__ = ("_held", "_name", "_reader", "_size")
+    __slots__ = ("_reader",)
 
-    def __init__(self, reader: RelayReader, name: _Name) -> None:
+    def __init__(self, reader: RelayReader) -> None:
         self._reader = reader
-        self._name = name
-        self._held: list[bytes] = []
-        self._size = 0
 
     @property
     def usage(self) -> Usage:
@@ -113,6 +113,18 @@ class RenamingReader:
     @property
     def marks(self) -> Marks:
         return self._reader.marks
+
+
+class RenamingReader(_Renaming):
+    """A whole answer: held to its end, for its name may stand anywhere. A larger one than is held passes as it came."""
+
+    __slots__ = ("_held", "_name", "_size")
+
+    def __init__(self, reader: RelayReader, name: _Name) -> None:
+        super().__init__(reader)
+        self._name = name
+        self._held: list[bytes] = []
+        self._size = 0
 
     def feed(self, data: bytes) -> bytes:
         """Nothing yet, as a rule."""
@@ -132,26 +144,14 @@ class RenamingReader:
         return body
 
 
-class RenamingStreamReader:
+class RenamingStreamReader(_Renaming):
     """A stream, event by event."""
 
-    __slots__ = ("_events", "_reader")
+    __slots__ = ("_events",)
 
     def __init__(self, reader: RelayReader, name: _Name) -> None:
-        self._reader = reader
+        super().__init__(reader)
         self._events = EventTexts(name.put_into_event)
-
-    @property
-    def usage(self) -> Usage:
-        return self._reader.usage
-
-    @property
-    def response_model(self) -> str:
-        return self._reader.response_model
-
-    @property
-    def marks(self) -> Marks:
-        return self._reader.marks
 
     def feed(self, data: bytes) -> bytes:
         """The events that are complete now."""
