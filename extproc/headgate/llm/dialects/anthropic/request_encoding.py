@@ -142,14 +142,17 @@ PDF: Final = "application/pdf"
 TEXT_TYPES: Final = frozenset(("text/plain", "text/markdown", "text/csv", "text/html", "application/json"))
 
 
-class _Turns(msgspec.Struct, gc=False):
+class _Turns:
     """Collects messages into the API's shape. Feed every message in order, then read `result`."""
 
-    losses: list[Loss]
-    system: list[wire.TextBlock] = []
-    turns: list[tuple[str, list[wire.Block]]] = []
-    calls: dict[str, None] = {}
-    """Names of the tools that the history calls, in order."""
+    __slots__ = ("calls", "losses", "system", "turns")
+
+    def __init__(self, losses: list[Loss]) -> None:
+        self.losses = losses
+        self.system: list[wire.TextBlock] = []
+        self.turns: list[tuple[str, list[wire.Block]]] = []
+        self.calls: dict[str, None] = {}
+        """Names of the tools that the history calls, in order."""
 
     def take(self, message: Message) -> None:
         match message.role:
@@ -329,9 +332,9 @@ def _encode_document_source(
         case Base64Source(media_type=media_type, data=data):
             if media_type in ("", PDF):
                 return wire.Base64Source(PDF, data)
-            text = _text_of(data) if media_type in TEXT_TYPES else None
-            if text is not None:
-                return wire.TextSource(text)
+            decoded = _text_of(data) if media_type in TEXT_TYPES else None
+            if decoded is not None:
+                return wire.TextSource(decoded)
             losses.append(Loss(path, "dropped", f"this dialect takes no document of type {media_type}"))
             return None
         case FileSource():

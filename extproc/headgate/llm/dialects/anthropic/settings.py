@@ -6,6 +6,7 @@ so that a request another API takes is not refused for a combination its client 
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -51,13 +52,14 @@ def provider_name(name: str) -> str:
     return taken_name(name, TOOL_NAME_CHARACTERS_MAX)
 
 
-class Settings(msgspec.Struct, gc=False):
+@dataclass(slots=True)
+class Settings:
     """The members of a wire request that are not turns."""
 
     max_tokens: int
-    tools: list[wire.Tool] = []
+    tools: list[wire.Tool] = field(default_factory=list[wire.Tool])
     tool_choice: wire.ToolChoice | None = None
-    stop: list[str] = []
+    stop: list[str] = field(default_factory=list[str])
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -65,7 +67,7 @@ class Settings(msgspec.Struct, gc=False):
     output_config: wire.OutputConfig | None = None
     service_tier: str | None = None
     json_tool: str = ""
-    tool_names: dict[str, str] = {}
+    tool_names: dict[str, str] = field(default_factory=dict[str, str])
     """Of tools whose name is not taken: the name sent to the client's."""
 
 

@@ -264,8 +264,9 @@ def _assistant_parts(message: wire.AssistantMessage, index: int) -> tuple[Part, 
     for position, call in enumerate(message.tool_calls or ()):
         parts.append(_tool_call(call, f"messages[{index}].tool_calls[{position}]"))
     if message.function_call is not None:
-        call = message.function_call
-        parts.append(ToolCallPart(_legacy_id(index), call.name, _arguments(call, f"messages[{index}].function_call")))
+        legacy = message.function_call
+        arguments = _arguments(legacy, f"messages[{index}].function_call")
+        parts.append(ToolCallPart(_legacy_id(index), legacy.name, arguments))
     return tuple(parts)
 
 
