@@ -234,7 +234,7 @@ class WebSearchTool(Value, frozen=True, tag="web_search"):
 
 
 class OpaqueTool(Value, frozen=True, tag="opaque"):
-    """A tool the provider runs that has no like elsewhere (`code_interpreter`, `computer_20250124`)."""
+    """A tool the provider runs that has no like elsewhere (`code_interpreter`, `web_fetch_20250910`)."""
 
     dialect: DialectName
     kind: str
@@ -259,7 +259,9 @@ class ToolChoice(Value, frozen=True):
     """With `auto` or `required`: only these functions; empty means all."""
 
 
-StandInKind: TypeAlias = Literal["function", "custom", "tool_search", "shell", "local_shell", "apply_patch"]
+StandInKind: TypeAlias = Literal[
+    "function", "custom", "tool_search", "shell", "local_shell", "apply_patch", "client_tool"
+]
 
 
 class StandIn(Value, frozen=True):
@@ -271,7 +273,8 @@ class StandIn(Value, frozen=True):
     """The group of tools that it is of."""
     kind: StandInKind = "function"
     """A custom tool takes a text, not arguments. A search finds tools for the client, which adds them. The others are
-    OpenAI's own tools that a client runs (`openai_responses.client_tools`)."""
+    OpenAI's own tools that a client runs (`openai_responses.client_tools`), and Anthropic's (`client_tool`:
+    `anthropic.client_tools`, and with a namespace `anthropic.toolsets`)."""
     grammar: bool = False
     """The text must follow a grammar."""
     path: str = ""

@@ -1,14 +1,14 @@
-"""Functions that stand for tools of OpenAI's which no other dialect has.
+"""Functions that stand for tools which only their client's dialect has.
 
 A custom tool takes a text: here a function with one argument, `input`. Tools of a namespace (agents send one for each
 MCP server) are functions whose names begin with it. A search that the client itself runs (agents find an MCP
 server's tools so) is a function too; what it found is offered from then on. So are the shell and the patches that a
-client runs. Clients are told of calls as calls of their own tools.
+client runs, and Anthropic's tools whose schemas its models know. Clients are told of calls as calls of their own tools.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 from headgate.llm.canonical import FunctionTool, StandIn, StandIns
@@ -28,6 +28,12 @@ _SEARCH_SCHEMA: Final = msgspec.Raw(
 _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
+
+
+def object_schema(required: Iterable[str], **members: Mapping[str, Any]) -> msgspec.Raw:
+    """The schema of a function's arguments: an object of these members, and no others."""
+    schema = {"type": "object", "properties": members, "required": [*required], "additionalProperties": False}
+    return msgspec.Raw(_encode(schema))
 
 
 def function_name(name: str, namespace: str | None) -> str:

@@ -1,10 +1,12 @@
-"""Tools that only OpenAI's clients have (freeform ones, and one namespace for each MCP server), Claude behind them."""
+"""Tools that only OpenAI's clients have (freeform ones, and one namespace for each MCP server), Claude behind them; and
+tools that only Claude knows, OpenAI's models behind them."""
 
 import json
 from typing import Any
 
 import pytest
 from anthropic import beta_tool
+from anthropic.lib.tools import BetaAbstractMemoryTool
 from support.providers import Answer, ToolUse
 from support.stage import Stage
 
@@ -142,6 +144,89 @@ def test_anthropics_tool_runner_goes_on_without_the_thread_that_only_anthropic_k
     assert said.type == "text"
     assert said.text == "Sun."
     assert [message["role"] for message in stage["openai"].last.json["messages"]] == ["user", "assistant", "tool"]
+
+
+class Memory(BetaAbstractMemoryTool):
+    """Says what it was asked for, by each command's type."""
+
+    def view(self, command: Any) -> str:
+        return f"view {command.path}"
+
+    def create(self, command: Any) -> str:
+        return f"create {command.path}: {command.file_text}"
+
+    def str_replace(self, command: Any) -> str:
+        return f"str_replace {command.path}"
+
+    def insert(self, command: Any) -> str:
+        return f"insert {command.path}"
+
+    def delete(self, command: Any) -> str:
+        return f"delete {command.path}"
+
+    def rename(self, command: Any) -> str:
+        return f"rename {command.old_path} {command.new_path}"
+
+    def clear_all_memory(self) -> str:
+        return "clear"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_anthropics_tool_runner_keeps_a_memory_for_another_model(stage: Stage, stream: bool) -> None:
+    """Its memory is a tool whose schema Claude knows; here a function tells it to the model."""
+    made = {"command": "create", "path": "/memories/a.md", "file_text": "Tea."}
+    moved = {"command": "rename", "old_path": "/memories/a.md", "new_path": "/memories/b.md"}
+    stage["openai"].answer(
+        Answer(text="", tools=(ToolUse("memory", json.dumps(made), "call_1"),)),
+        Answer(text="", tools=(ToolUse("memory", json.dumps(moved), "call_2"),)),
+        Answer(text="Kept."),
+    )
+    runner: Any = stage.anthropic().beta.messages.tool_runner(
+        model="gpt", max_tokens=100, messages=[{"role": "user", "content": "Keep it."}], tools=[Memory()], stream=stream
+    )
+    (said,) = runner.until_done().content
+    assert said.text == "Kept."
+    sent = stage["openai"].last.json
+    assert [tool["function"]["name"] for tool in sent["tools"]] == ["memory"]
+    results = [message["content"] for message in sent["messages"] if message["role"] == "tool"]
+    assert results == ["create /memories/a.md: Tea.", "rename /memories/a.md /memories/b.md"]
+
+
+def test_the_tools_that_claude_knows_are_called_by_another_model(stage: Stage) -> None:
+    tools: Any = [
+        {"type": "bash_20250124", "name": "bash"},
+        {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool"},
+        {"type": "computer_toolset_20260801"},
+    ]
+    view = {"command": "view", "path": "/a.py"}
+    calls = (
+        ToolUse("bash", '{"command": "ls"}', "call_1"),
+        ToolUse("str_replace_based_edit_tool", json.dumps(view), "call_2"),
+        ToolUse("computer__left_click", '{"coordinate": [3, 4]}', "call_3"),
+    )
+    stage["openai"].answer(Answer(text="", tools=calls), Answer(text="Done."))
+    messages = stage.anthropic().messages
+    asked: Any = {"model": "gpt", "max_tokens": 100, "tools": tools}
+    with messages.stream(**asked, messages=ASKED) as stream:
+        final = stream.get_final_message()
+    used: list[Any] = [block for block in final.content if block.type == "tool_use"]
+    assert [(block.name, block.toolset_name) for block in used] == [
+        ("bash", None),
+        ("str_replace_based_edit_tool", None),
+        ("left_click", "computer"),
+    ]
+    assert [block.input for block in used] == [{"command": "ls"}, view, {"coordinate": [3, 4]}]
+    results: Any = [{"type": "tool_result", "tool_use_id": block.id, "content": "ok"} for block in used]
+    turns: Any = [
+        *ASKED,
+        {"role": "assistant", "content": [block.to_dict() for block in final.content]},
+        {"role": "user", "content": results},
+    ]
+    said: Any = messages.create(**asked, messages=turns)
+    assert said.content[0].text == "Done."
+    sent = stage["openai"].last.json["messages"]
+    names = [call["function"]["name"] for message in sent for call in message.get("tool_calls", ())]
+    assert names == [call.name for call in calls]
 
 
 @beta_tool

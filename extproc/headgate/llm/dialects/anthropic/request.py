@@ -21,6 +21,8 @@ from headgate.llm.canonical import (
     ResponseFormat,
     Sampling,
     Source,
+    StandIn,
+    StandIns,
     TextPart,
     TextSource,
     ThinkingPart,
@@ -33,13 +35,14 @@ from headgate.llm.canonical import (
     UserLocation,
     WebSearchTool,
 )
-from headgate.llm.dialects.anthropic import wire
+from headgate.llm.dialects.anthropic import client_tools, toolsets, wire
 from headgate.llm.dialects.anthropic.citations import citations_of
 from headgate.llm.dialects.anthropic.errors import refuse_thread
 from headgate.llm.dialects.anthropic.settings import reasoning_of
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.errors import RequestError
 from headgate.llm.names import DialectName
+from headgate.llm.stand_ins import function_name
 from headgate.llm.strict import decode_strict, text_of
 
 NAME: Final = DialectName.ANTHROPIC_MESSAGES
@@ -61,11 +64,13 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
         messages = (Message("system", _decode_system(request.system), path="system"), *messages)
     output = request.output_config
     output_format = output.format if output is not None and output.format is not None else request.output_format
+    tools, stand_ins = _decode_tools(request.tools or (), members, extras)
     choice, parallel = _decode_tool_choice(request.tool_choice)
     return ChatRequest(
         model=request.model,
         messages=messages,
-        tools=_decode_tools(request.tools or (), members, extras),
+        tools=tools,
+        stand_ins=stand_ins,
         tool_choice=choice,
         parallel_tool_calls=parallel,
         response_format=None if output_format is None else _decode_format(output_format),
@@ -118,7 +123,8 @@ def _decode_call(block: wire.ToolUseBlock, path: str) -> ToolCallPart:
     arguments = text_of(block.input, path)
     if not arguments.startswith("{"):
         raise RequestError("must be an object", path=path, code="invalid_value")
-    return ToolCallPart(block.id, block.name, arguments, _decode_cache(block.cache_control))
+    name = function_name(block.name, block.toolset_name)
+    return ToolCallPart(block.id, name, arguments, _decode_cache(block.cache_control))
 
 
 def _decode_block(block: wire.RareBlock, path: str, beyond: Beyond) -> Iterator[Part]:
@@ -214,16 +220,46 @@ def _decode_cache(control: wire.CacheControl | None) -> CachePoint | None:
     return None if control is None else CachePoint(control.ttl or "")
 
 
-def _decode_tools(tools: Sequence[wire.Tool], members: dict[str, msgspec.Raw], beyond: Beyond) -> tuple[Tool, ...]:
+def _decode_tools(
+    tools: Sequence[wire.Tool], members: dict[str, msgspec.Raw], beyond: Beyond
+) -> tuple[tuple[Tool, ...], StandIns]:
     result: list[Tool] = []
+    stand_ins: StandIns = {}
     for i, tool in enumerate(tools):
-        if (tool.type or "").startswith(WEB_SEARCH):
-            result.append(
-                _decode_search(tool, wire.RAW_LIST_DECODER.decode(members["tools"])[i], f"tools[{i}]", beyond)
-            )
+        path = f"tools[{i}]"
+        if tool.type in (None, "custom"):
+            result.append(_decode_tool(tool, path, beyond))
+        elif tool.type.startswith(WEB_SEARCH):
+            result.append(_decode_search(tool, wire.RAW_LIST_DECODER.decode(members["tools"])[i], path, beyond))
+        elif toolsets.family_of(tool):
+            result.extend(_decode_toolset(tool, path, beyond, stand_ins))
+        elif (function := client_tools.function_of(tool, _decode_cache(tool.cache_control), path)) is not None:
+            result.append(function)
+            stand_ins[function.name] = StandIn(function.name, kind="client_tool", path=path)
+            _tell_beyond(tool, path, (*_BEYOND_FUNCTIONS, "strict"), beyond)
         else:
-            result.append(_decode_tool(tool, f"tools[{i}]", beyond))
-    return tuple(result)
+            result.append(OpaqueTool(NAME, tool.type))
+    return tuple(result), stand_ins
+
+
+def _decode_toolset(tool: wire.Tool, path: str, beyond: Beyond, stand_ins: StandIns) -> Iterator[FunctionTool]:
+    family = toolsets.family_of(tool)
+    offered = [*toolsets.members_of(tool, family)]
+    cache = _decode_cache(tool.cache_control)
+    for member in offered:
+        name = function_name(member.name, family)
+        stand_ins[name] = StandIn(member.name, family, "client_tool", path=path)
+        last = cache if member is offered[-1] else None
+        yield FunctionTool(name, member.description, member.parameters, cache=last, path=path)
+    beyond.update((f"{path}.{member}", _TRUE) for member in toolsets.unsaid_of(tool, family))
+
+
+_BEYOND_FUNCTIONS: Final = ("defer_loading", "allowed_callers", "input_examples", "eager_input_streaming")
+"""What this API can say of a tool and others cannot."""
+
+
+def _tell_beyond(tool: wire.Tool, path: str, names: Sequence[str], beyond: Beyond) -> None:
+    beyond.update((f"{path}.{name}", _TRUE) for name in names if getattr(tool, name))
 
 
 WEB_SEARCH: Final = "web_search_"
@@ -231,9 +267,7 @@ WEB_SEARCH: Final = "web_search_"
 
 
 def _decode_search(tool: wire.Tool, raw: msgspec.Raw, path: str, beyond: Beyond) -> WebSearchTool:
-    for name in ("defer_loading", "allowed_callers", "cache_control"):
-        if getattr(tool, name):
-            beyond[f"{path}.{name}"] = _TRUE
+    _tell_beyond(tool, path, ("defer_loading", "allowed_callers", "cache_control"), beyond)
     where = tool.user_location
     location = None
     if where is not None:
@@ -258,17 +292,13 @@ def _check_object(schema: bytes, path: str) -> None:
         raise RequestError("must be an object", path=path, code="invalid_value")
 
 
-def _decode_tool(tool: wire.Tool, path: str, beyond: Beyond) -> Tool:
-    if tool.type not in (None, "custom"):
-        return OpaqueTool(NAME, tool.type or "")
+def _decode_tool(tool: wire.Tool, path: str, beyond: Beyond) -> FunctionTool:
     if not tool.name:
         raise RequestError("this member is required", path=f"{path}.name", code="invalid_value")
     schema = bytes(tool.input_schema)
     if schema:
         _check_object(schema, f"{path}.input_schema")
-    for name in ("defer_loading", "allowed_callers", "input_examples", "eager_input_streaming"):
-        if getattr(tool, name):
-            beyond[f"{path}.{name}"] = _TRUE
+    _tell_beyond(tool, path, _BEYOND_FUNCTIONS, beyond)
     parameters = msgspec.Raw(schema) if schema else None
     return FunctionTool(tool.name, tool.description or "", parameters, tool.strict, _decode_cache(tool.cache_control))
 

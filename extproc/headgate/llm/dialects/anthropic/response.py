@@ -13,6 +13,7 @@ from headgate.llm.canonical import (
     Part,
     RedactedThinkingPart,
     RefusalPart,
+    StandIns,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -23,6 +24,7 @@ from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.dialects.sent_text import text_sent
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
+from headgate.llm.stand_ins import told_as
 from headgate.llm.usage import NO_USAGE, Apart, Usage, apart
 
 STOP_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
@@ -142,7 +144,7 @@ def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
         type="message",
         role="assistant",
         model=response.model or context.model,
-        content=list(_encode_parts(response)),
+        content=list(_encode_parts(response, context.stand_ins)),
         stop_reason=STOP_REASON_WORDS[response.finish_reason],
         stop_sequence=response.stop_sequence or None,
         usage=written_usage(response.usage),
@@ -171,7 +173,7 @@ def written_usage(usage: Usage) -> wire.WrittenUsage:
     )
 
 
-def _encode_parts(response: ChatResponse) -> Iterator[wire.WrittenBlock]:
+def _encode_parts(response: ChatResponse, stand_ins: StandIns) -> Iterator[wire.WrittenBlock]:
     for part in response.parts:
         match part:
             case TextPart(text=text, citations=citations):
@@ -181,7 +183,8 @@ def _encode_parts(response: ChatResponse) -> Iterator[wire.WrittenBlock]:
                 if text:
                     yield wire.WrittenText(text)
             case ToolCallPart():
-                yield wire.WrittenToolUse(part.id, part.name, object_of(part.arguments))
+                tool = told_as(stand_ins, part.name)
+                yield wire.WrittenToolUse(part.id, tool.name, object_of(part.arguments), tool.namespace or None)
             case ThinkingPart():
                 yield wire.ThinkingBlock(part.text, part.signature)
             case RedactedThinkingPart():

@@ -51,6 +51,7 @@ from headgate.llm.dialects.sent_text import text_sent
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.framing.frame import Frame
 from headgate.llm.names import DialectName
+from headgate.llm.stand_ins import told_as
 from headgate.llm.usage import NO_USAGE, Usage
 
 HELD_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -309,6 +310,7 @@ _PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
 _ERROR: Final = b'event: error\ndata: {"type":"error","error":{"type":%b,"message":%b}}\n\n'
 
 _TEXT_BLOCK: Final = b'{"type":"text","text":""}'
+_NO_INPUT: Final = msgspec.Raw(b"{}")
 _THINKING_BLOCK: Final = b'{"type":"thinking","thinking":"","signature":""}'
 
 
@@ -445,7 +447,8 @@ class StreamEncoder:
     def _open_call(self, start: ToolCallStart) -> bytes:
         self._open = start.index
         self._arguments = []
-        block = b'{"type":"tool_use","id":%b,"name":%b,"input":{}}' % (_encode(start.id), _encode(start.name))
+        tool = told_as(self._context.stand_ins, start.name)
+        block = _encode(wire.WrittenToolUse(start.id, tool.name, _NO_INPUT, tool.namespace or None))
         return _BLOCK_START % (self._block, block)
 
     def _feed_tool_start(self, event: ToolCallStart) -> bytes:

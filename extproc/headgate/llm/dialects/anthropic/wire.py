@@ -112,6 +112,8 @@ class ToolUseBlock(Told, frozen=True, tag_field="type", tag="tool_use", omit_def
     cache_control: CacheControl | None = None
     caller: Caller | None = None
     """Read of a history, never written."""
+    toolset_name: str | None = None
+    """As `caller`: the family of the toolset that the tool is of."""
 
 
 # What only Anthropic's own servers make and take back. Their content is not read: a request is decoded only to leave
@@ -212,10 +214,15 @@ class UserLocation(Told, frozen=True, omit_defaults=True):
     timezone: str | None = None
 
 
+class ToolsetMember(Told, frozen=True):
+    enabled: bool | None = None
+    defer_loading: bool | None = None
+
+
 class Tool(Told, frozen=True, omit_defaults=True):
     """A custom tool (`type` absent or `custom`), or one that Anthropic runs or defines (any other `type`)."""
 
-    kinds: ClassVar = ("custom", "web_search_")
+    kinds: ClassVar = ("custom", "web_search_", "bash_", "text_editor_", "memory_", "computer_", "browser_toolset_")
     name: str = ""
     description: str | None = None
     input_schema: msgspec.Raw = ABSENT
@@ -227,10 +234,19 @@ class Tool(Told, frozen=True, omit_defaults=True):
     input_examples: list[msgspec.Raw] | None = None
     eager_input_streaming: bool | None = None
     max_uses: int | None = None
-    """This and what follows: of the web search."""
+    """This and the next three: of the web search."""
     allowed_domains: list[str] | None = None
     blocked_domains: list[str] | None = None
     user_location: UserLocation | None = None
+    max_characters: int | None = None
+    """Of the editor."""
+    display_width_px: int | None = None
+    """This and the next three: of the computer."""
+    display_height_px: int | None = None
+    display_number: int | None = None
+    enable_zoom: bool | None = None
+    configs: dict[str, ToolsetMember | None] | None = None
+    """Of a toolset: by the names of its members."""
 
 
 class AutoChoice(Told, frozen=True, tag_field="type", tag="auto", omit_defaults=True):
@@ -417,10 +433,11 @@ class WrittenText(msgspec.Struct, frozen=True, tag_field="type", tag="text", omi
     citations: list[WrittenCitation] | None = None
 
 
-class WrittenToolUse(msgspec.Struct, frozen=True, tag_field="type", tag="tool_use"):
+class WrittenToolUse(msgspec.Struct, frozen=True, tag_field="type", tag="tool_use", omit_defaults=True):
     id: str
     name: str
     input: msgspec.Raw
+    toolset_name: str | None = None
 
 
 WrittenBlock = WrittenText | WrittenToolUse | ThinkingBlock | RedactedThinkingBlock

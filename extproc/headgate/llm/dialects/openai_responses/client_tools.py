@@ -6,8 +6,8 @@ or `operation` holds. Calls reach the client as its own items, and what it did g
 Sources: <https://developers.openai.com/api/docs/guides/tools-shell>, `.../tools-local-shell`, `.../tools-apply-patch`.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
 import msgspec
 from headgate.llm.canonical import FunctionTool, StandInKind, TextPart, ToolResultPart
@@ -15,6 +15,7 @@ from headgate.llm.dialects.openai_chat.wire import present
 from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.dialects.openai_responses.wire import Members
 from headgate.llm.errors import RequestError
+from headgate.llm.stand_ins import object_schema
 from msgspec.structs import replace
 
 _T = TypeVar("_T")
@@ -31,20 +32,15 @@ _TEXTS: Final = {"type": "array", "items": _TEXT}
 _COUNT: Final = {"type": "integer"}
 
 
-def _schema(required: Iterable[str], **members: Any) -> msgspec.Raw:
-    schema = {"type": "object", "properties": members, "required": [*required], "additionalProperties": False}
-    return msgspec.Raw(_encode(schema))
-
-
 _FUNCTIONS: Final[Mapping[str, tuple[str, msgspec.Raw]]] = {
     SHELL: (
         "Runs shell commands on the user's machine, and gives what each printed and how it ended.",
-        _schema(("commands",), commands=_TEXTS, timeout_ms=_COUNT, max_output_length=_COUNT),
+        object_schema(("commands",), commands=_TEXTS, timeout_ms=_COUNT, max_output_length=_COUNT),
     ),
     LOCAL_SHELL: (
         "Runs one program on the user's machine, and gives what it printed. `command` holds the program and its"
         ' arguments; for a line of shell it is ["bash", "-lc", line].',
-        _schema(
+        object_schema(
             ("command",),
             command=_TEXTS,
             env={"type": "object", "additionalProperties": _TEXT},
@@ -59,7 +55,7 @@ _FUNCTIONS: Final[Mapping[str, tuple[str, msgspec.Raw]]] = {
         " `@@ ` and a line of the file above the place, such as the head of a function, begins each change; then some"
         " three lines of context before it and after it, each behind a space, lines to be removed behind `-` and lines"
         " to be added behind `+`. To delete one there is no `diff`.",
-        _schema(
+        object_schema(
             ("type", "path"),
             type={"type": "string", "enum": ["create_file", "update_file", "delete_file"]},
             path=_TEXT,

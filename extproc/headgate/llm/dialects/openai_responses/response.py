@@ -213,6 +213,7 @@ class Call:
 
 _CALL_PREFIXES: Final[Mapping[StandInKind, str]] = {
     "function": "fc",
+    "client_tool": "fc",
     "custom": "ctc",
     "tool_search": "tsc",
     "shell": "sh",
