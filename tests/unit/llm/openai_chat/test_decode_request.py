@@ -376,17 +376,46 @@ def test_reasoning(members: dict[str, Any], expected: Reasoning | None) -> None:
 
 
 def test_what_nobody_else_knows_travels_as_extras() -> None:
-    request = decode(store=True, metadata={"a": "b"}, verbosity="low", prompt_cache_key="k", guided_json={"a": 1})
+    request = decode(store=True, metadata={"a": "b"}, verbosity="low", prompt_cache_key="k", guided_regex="a+")
     assert {name: bytes(value) for name, value in request.extras[CHAT].items()} == {
         "store": b"true",
         "metadata": b'{"a": "b"}',
         "verbosity": b'"low"',
         "prompt_cache_key": b'"k"',
-        "guided_json": b'{"a": 1}',
+        "guided_regex": b'"a+"',
     }
     both = decode(user="u", safety_identifier="s")
     assert (both.user, bytes(both.extras[CHAT]["safety_identifier"])) == ("u", b'"s"')
     assert decode(safety_identifier="s").user == "s"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"guided_json": {"type": "object"}},
+        {"guided_json": '{"type": "object"}'},
+        {"structured_outputs": {"json": {"type": "object"}, "regex": None}},
+        {"structured_outputs": {"json": '{"type": "object"}'}, "response_format": {"type": "text"}},
+    ],
+)
+def test_vllms_words_for_a_schema_are_a_format_of_the_answer(members: dict[str, Any]) -> None:
+    request = decode(**members)
+    wanted = request.response_format
+    assert wanted is not None
+    assert (wanted.kind, bytes(wanted.schema or b"")) == ("json_schema", b'{"type": "object"}')
+    assert request.extras == {}
+
+
+def test_vllms_other_rules_stay_what_nobody_else_knows() -> None:
+    assert decode(structured_outputs={"json_object": True}).response_format == ResponseFormat("json_object")
+    beyond: list[Any] = [{"choice": ["a"]}, {"json": {}, "choice": ["a"]}, {}]
+    for rules in beyond:
+        request = decode(structured_outputs=rules)
+        assert request.response_format is None
+        assert set(request.extras[CHAT]) == {"structured_outputs"}
+    both = decode(guided_json={}, response_format={"type": "json_object"})
+    assert both.response_format == ResponseFormat("json_object")
+    assert set(both.extras[CHAT]) == {"guided_json"}
 
 
 WRONG_BODIES: list[tuple[dict[str, Any], str, str]] = [
@@ -395,6 +424,21 @@ WRONG_BODIES: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "m"}, "messages", "required"),
     ({"model": "m", "messages": []}, "messages", "at least one"),
     ({"model": 1, "messages": []}, "model", "expected `str`"),
+    (
+        {"model": "m", "messages": [{"role": "user", "content": "x"}], "guided_json": "{"},
+        "guided_json",
+        "must be a JSON schema object",
+    ),
+    (
+        {"model": "m", "messages": [{"role": "user", "content": "x"}], "guided_json": [1]},
+        "guided_json",
+        "must be a JSON schema object",
+    ),
+    (
+        {"model": "m", "messages": [{"role": "user", "content": "x"}], "structured_outputs": {"json": 1}},
+        "structured_outputs.json",
+        "must be a JSON schema object",
+    ),
     ({"model": "m", "messages": [{"content": "x"}]}, "messages[0].role", "required"),
     ({"model": "m", "messages": [{"role": "bot", "content": "x"}]}, "messages[0].role", "must be system"),
     ({"model": "m", "messages": [{"role": "user"}]}, "messages[0].content", "required"),

@@ -1,7 +1,7 @@
 """What OpenAI's clients say beyond OpenAI's API for the sake of Gemini.
 
-compat: `safetySettings`, `generationConfig.media_resolution`, `guided_choice`, `guided_regex`, `guided_json`, and tools
-of type `google_search` and `enterprise_search`. Further: Google's own `extra_body.google` (`thinking_config`,
+compat: `safetySettings`, `generationConfig.media_resolution`, `guided_choice`, `guided_regex`, and tools of type
+`google_search` and `enterprise_search`. Further: Google's own `extra_body.google` (`thinking_config`,
 `cached_content`), `modalities`, `audio`.
 """
 
@@ -136,8 +136,7 @@ def _guided(members: Mapping[str, msgspec.Raw]) -> Guided | None:
     if name == "guided_regex":
         schema = {"type": "STRING", "pattern": value}
         return Guided(name, {"responseMimeType": "application/json", "responseSchema": schema})
-    schema = msgspec.json.decode(value) if isinstance(value, str) else value
-    return Guided(name, {"responseMimeType": "application/json", "responseJsonSchema": schema})
+    return Guided(name, {})  # beside a `response_format`, or it would be one
 
 
 def _modalities(members: Mapping[str, msgspec.Raw]) -> tuple[str, ...]:

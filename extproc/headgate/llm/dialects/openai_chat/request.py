@@ -69,6 +69,7 @@ _DEFAULT_EXTRAS: Final = {"store": b"false", "modalities": b'["text"]', "metadat
 """Defaults spelled out."""
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _decode_error_member = msgspec.json.Decoder(wire.ToolError).decode
 
 
@@ -88,7 +89,7 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
         stand_ins=stand_ins,
         tool_choice=_tool_choice(chat),
         parallel_tool_calls=chat.parallel_tool_calls,
-        response_format=_response_format(chat.response_format),
+        response_format=_response_format(chat.response_format) or _guided(extras),
         sampling=_sampling(chat),
         stop=_stop(chat.stop),
         max_tokens=_max_tokens(chat),
@@ -474,6 +475,34 @@ def _response_format(response_format: wire.ResponseFormatObject | None) -> Respo
             )
         case _:
             raise RequestError("must be text, json_object or json_schema", path="response_format.type")
+
+
+def _guided(extras: dict[str, msgspec.Raw]) -> ResponseFormat | None:
+    """compat: what vLLM's clients say of the answer's JSON (`guided_json`; since 0.12 in `structured_outputs`). What
+    else they hold it to (choices, patterns, grammars) is no JSON and stays among the extras."""
+    if "guided_json" in extras:
+        return _guided_schema(extras.pop("guided_json"), "guided_json")
+    raw = bytes(extras.get("structured_outputs", b""))
+    rules = _decode_object(raw) if raw.startswith(b"{") else {}
+    said = {name for name, value in rules.items() if wire.present(value)}
+    if said == {"json"}:
+        del extras["structured_outputs"]
+        return _guided_schema(rules["json"], "structured_outputs.json")
+    if said == {"json_object"} and bytes(rules["json_object"]) == b"true":
+        del extras["structured_outputs"]
+        return ResponseFormat("json_object")
+    return None
+
+
+def _guided_schema(raw: msgspec.Raw, path: str) -> ResponseFormat:
+    """A schema, or its text."""
+    if bytes(raw).startswith(b'"'):
+        raw = msgspec.Raw(_decode_text(raw).encode())
+        try:
+            _decode_object(raw)
+        except (msgspec.DecodeError, RecursionError):
+            raise RequestError("must be a JSON schema object", path=path, code="invalid_value") from None
+    return ResponseFormat("json_schema", schema=_schema(raw, path))
 
 
 def _schema(schema: msgspec.Raw, path: str) -> msgspec.Raw | None:
