@@ -22,6 +22,7 @@ from headgate.llm.endpoints import NO_PATH, Endpoint, PathFacts, path_facts
 from headgate.llm.errors import ErrorDetail, UnsupportedTranslation, UpstreamError
 from headgate.llm.estimates import completed, prompt_tokens, tokens_of, written_by
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
+from headgate.llm.framing.surrogates import whole_characters
 from headgate.llm.hosts.host import Asked, Framing, Host
 from headgate.llm.losses import Loss, format_losses, in_words_of
 from headgate.llm.marks import NO_MARKS, Marks, marks_of
@@ -404,8 +405,8 @@ def read_whole(chunks: Sequence[bytes], bytes_max: int) -> bytes:
     """A provider's whole answer, inflated if it came compressed. UpstreamError if that is broken or too large."""
     body = _join(chunks)
     if not body.startswith(GZIP_MAGIC):
-        return body
+        return whole_characters(body)
     try:
-        return Inflater(bytes_max=bytes_max).feed(body)
+        return whole_characters(Inflater(bytes_max=bytes_max).feed(body))
     except ValueError as error:
         raise UpstreamError(f"the provider's answer is not valid gzip: {error}") from None

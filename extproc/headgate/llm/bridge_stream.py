@@ -21,6 +21,7 @@ from headgate.llm.estimates import BYTES_PER_TOKEN, TEXTUAL, Written, completed
 from headgate.llm.exchange import UpstreamRequest
 from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import COMMENT
+from headgate.llm.framing.surrogates import Halves, may_have_halves
 from headgate.llm.hosts.host import Framing
 from headgate.llm.losses import Loss
 from headgate.llm.marks import NO_MARKS, Marks
@@ -53,6 +54,7 @@ class StreamTranslation:
         "_encoder",
         "_ended",
         "_frames",
+        "_halves",
         "_held",
         "_inflater",
         "_keep_alive",
@@ -87,6 +89,7 @@ class StreamTranslation:
         self._decoder = provider.stream_decoder(request.memo)
         self._encoder = client.stream_encoder(context)
         self._ended = False
+        self._halves = Halves()
         self._opened = False
         self._inflater: Inflater | None = None
         self._bytes_max = bytes_max
@@ -184,6 +187,8 @@ class StreamTranslation:
             if self._held is not None:
                 self._held.wait()
             return self._keep_alive
+        if may_have_halves(frame.data):
+            frame = Frame(self._halves.feed(frame.data), frame.event, frame.failure)
         try:
             said = self._encode(self._decoder.feed(frame))
         except StreamFailed:
