@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from headgate.contract.facts import BackendFacts
+from headgate.llm.canonical import Message, TextPart, ToolCallPart, ToolResultPart
+from headgate.llm.dialects.turns import results_at_calls
 from headgate.llm.endpoints import lookup
 from headgate.llm.planning import plan
 
@@ -47,6 +49,45 @@ def _order(facts: BackendFacts, items: list[Any]) -> list[str]:
 )
 def test_results_stand_behind_their_calls(facts: BackendFacts, items: list[Any], order: list[str]) -> None:
     assert _order(facts, items) == order
+
+
+@pytest.mark.parametrize(
+    ("turns", "order"),
+    [
+        (["call a", "call b", "a", "b"], ["call a", "a", "call b", "b"]),
+        (["call a", "call b", "b", "a"], ["call a", "a", "call b", "b"]),
+        (["call a", "Wait.", "call b", "b", "a", "Go on."], ["call a", "a", "Wait.", "call b", "b", "Go on."]),
+        (["call a", "a", "call b", "b"], ["call a", "a", "call b", "b"]),
+        (["call a", "a", "call a", "a", "Go on."], ["call a", "a", "call a", "a", "Go on."]),
+        (["call a", "Wait.", "b", "a"], ["call a", "a", "Wait.", "b"]),
+    ],
+)
+def test_calls_of_turns_of_their_own_have_their_own_results(turns: list[str], order: list[str]) -> None:
+    assert [_told(each) for each in results_at_calls([_turn(each) for each in turns])] == order
+
+
+def test_results_in_their_places_cost_no_copy() -> None:
+    messages = [_turn(each) for each in ("Go.", "call a", "a", "call b", "b", "Go on.")]
+    assert results_at_calls(messages) is messages
+
+
+def _turn(said: str) -> Message:
+    if said.startswith("call "):
+        return Message("assistant", (ToolCallPart(said[5:], "look", "{}"),))
+    part = ToolResultPart(said) if len(said) == 1 else TextPart(said)
+    return Message("user", (part,))
+
+
+def _told(message: Message) -> str:
+    match message.parts[0]:
+        case ToolCallPart(id=call_id):
+            return f"call {call_id}"
+        case ToolResultPart(call_id=call_id):
+            return call_id
+        case TextPart(text=text):
+            return text
+        case part:
+            raise AssertionError(part)
 
 
 def test_what_is_said_beside_a_late_result_is_said_after_it() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from headgate.llm.canonical import Message, TextPart, ToolCallPart, ToolResultPart
+from headgate.llm.canonical import Message, Part, TextPart, ToolCallPart, ToolResultPart
 from headgate.llm.errors import UnsupportedTranslation
 from headgate.llm.losses import Loss
 
@@ -31,42 +31,50 @@ def inlined(message: Message, losses: list[Loss]) -> Message:
 
 
 def results_at_calls(messages: Sequence[Message]) -> Sequence[Message]:
-    """The messages with the results of calls right behind them, where others stand between (which Responses take, say);
-    the same ones where none do."""
-    result: list[Message] = []
-    waiting: list[Message] = []
-    pending: set[str] = set()
-    moved = False
-    for message in messages:
+    """The messages with the results of calls right behind them, where others stand between (which Responses take, say;
+    or parallel calls, told in turns of their own); the same ones where none do."""
+    return _moved(messages) if _have_late_results(messages) else messages
+
+
+def _have_late_results(messages: Sequence[Message]) -> bool:
+    calls: dict[str, int] = {}
+    last = -1
+    """The assistant's turn that nothing but results has followed."""
+    for index, message in enumerate(messages):
         if message.role == "assistant":
-            result += waiting
-            waiting = []
-            pending = {part.id for part in message.parts if type(part) is ToolCallPart}
-        elif pending:
-            answered = {part.call_id for part in message.parts if type(part) is ToolResultPart} & pending
-            pending -= answered
-            if not answered:
-                waiting.append(message)
-                continue
-            if waiting:
-                moved = True
-                message, rest = _without_results(message)
-                waiting += rest
-            result.append(message)
-            if not pending:
-                result += waiting
-                waiting = []
+            calls.update((part.id, index) for part in message.parts if type(part) is ToolCallPart)
+            last = index
             continue
-        result.append(message)
-    return [*result, *waiting] if moved else messages
+        if calls:
+            found = [calls.get(part.call_id) for part in message.parts if type(part) is ToolResultPart]
+            if any(turn is not None and turn != last for turn in found):
+                return True
+            if len(found) == len(message.parts):
+                continue
+        last = -1
+    return False
 
 
-def _without_results(message: Message) -> tuple[Message, Sequence[Message]]:
-    """The results of a turn; and the rest, if there is any."""
-    results = tuple(part for part in message.parts if type(part) is ToolResultPart)
-    rest = tuple(part for part in message.parts if type(part) is not ToolResultPart)
-    replace = msgspec.structs.replace
-    return replace(message, parts=results), [replace(message, parts=rest)] if rest else ()
+def _moved(messages: Sequence[Message]) -> Sequence[Message]:
+    calls: dict[str, int] = {}
+    turns: list[list[Message]] = []
+    for index, message in enumerate(messages):
+        if message.role == "assistant":
+            calls.update((part.id, index) for part in message.parts if type(part) is ToolCallPart)
+            turns.append([message])
+            continue
+        rest: list[Part] = []
+        results: dict[int, list[Part]] = {}
+        for part in message.parts:
+            turn = calls.get(part.call_id) if type(part) is ToolResultPart else None
+            (rest if turn is None else results.setdefault(turn, [])).append(part)
+        for turn, parts in results.items():
+            turns[turn].append(msgspec.structs.replace(message, parts=tuple(parts)))
+        if results:
+            turns.append([msgspec.structs.replace(message, parts=tuple(rest))] if rest else [])
+        else:
+            turns.append([message])
+    return [message for turn in turns for message in turn]
 
 
 def refuse_lost(losses: Sequence[Loss]) -> None:
