@@ -123,6 +123,8 @@ def test_a_model_that_there_is_none_of_is_not_found(many: tuple[Stage, str], pat
         answer = stage.http.get(f"{stage.url}{root}{base}/{path}")
         assert answer.status_code == 404, answer.text
         assert "There is nothing at GET" in answer.json()["error"]["message"]
+        code = answer.json()["error"].get("code")
+        assert base.startswith("/anthropic") or code == (404 if base == "/v1beta/models" else "model_not_found")
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/openai-1", "/anthropic/v1/models/openai-1"])

@@ -28,6 +28,7 @@ _GOOGLE = HeaderMatcher(name="x-goog-api-client", present_match=True)
 MODELS = "/v1/models"
 ANTHROPIC_MODELS = f"/anthropic{MODELS}"
 _NAME = "headgate/models"
+_NO_MODEL = f"{NOTHING_THERE} GET /v1/models lists what there is."
 _PATH_SAFE = "/!$&'()*+,;=:@~"
 """What a path may have as it is, beside letters, digits, `-`, `.` and `_` (RFC 3986)."""
 
@@ -198,7 +199,7 @@ def _to_google(text: str, names: str, path: str, asking: Sequence[HeaderMatcher]
 
 def _by_script(path: str, models: str, words: str, asking: Sequence[HeaderMatcher] = (_GET,)) -> Route:
     """Each model alone, below a path of lists; `models` and `words` as `model.lua` reads them."""
-    route = refuse(_NAME, 404, NOTHING_THERE, RouteMatch(prefix=f"{path}/", headers=asking))
+    route = refuse(_NAME, 404, _NO_MODEL, RouteMatch(prefix=f"{path}/", headers=asking))
     route.typed_per_filter_config[extraction.USAGE_SCRIPT].CopyFrom(
         extraction.told_of_models(f"{path}/", models, words=words)
     )

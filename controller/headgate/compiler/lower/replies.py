@@ -76,9 +76,11 @@ _HAS_MODEL = (
     f"response.code == 404 && '{metadata.INTERNAL}' in metadata.filter_metadata"
     f" && '{metadata.INTERNAL_MODEL}' in metadata.filter_metadata['{metadata.INTERNAL}']"
 )
+_ASKS_FOR_MODEL = "response.code == 404 && request.method == 'GET' && request.path.contains('/v1/models/')"
 _OPENAI_CODES = (
     ("response.code == 401", "invalid_api_key"),
     (_HAS_MODEL, "model_not_found"),
+    (_ASKS_FOR_MODEL, "model_not_found"),
     ("response.code == 404", "not_found"),
     ("response.code == 405", "method_not_allowed"),
     ("response.code == 413", "request_too_large"),
@@ -437,6 +439,7 @@ def method_route() -> Route:
 
 NOTHING_THERE = "There is nothing at %REQ(:METHOD)% %PATH(NQ)%."
 """Without the query, which may have a key."""
+_NO_RULE = f"{NOTHING_THERE} What names no model is served by a rule without one (an HTTPRoute)."
 
 
 def last_routes(known_paths: Iterable[str]) -> list[Route]:
@@ -448,7 +451,7 @@ def last_routes(known_paths: Iterable[str]) -> list[Route]:
         match = RouteMatch(path=path, headers=[HeaderMatcher(name=":method", string_match=StringMatcher(exact="POST"))])
         result.append(refuse("headgate/no-model", 400, _NO_MODEL, match))
         result.append(refuse_method("headgate/not-posted", _not_posted(RouteMatch(path=path)), "POST"))
-    result.append(refuse("headgate/unknown-path", 404, NOTHING_THERE, RouteMatch(prefix="/")))
+    result.append(refuse("headgate/unknown-path", 404, _NO_RULE, RouteMatch(prefix="/")))
     return result
 
 
