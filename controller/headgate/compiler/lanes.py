@@ -14,7 +14,7 @@ from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import endpoint_named
 from headgate.llm.hosts.table import HOSTS
 from headgate.llm.names import DialectName, HostName
-from headgate.llm.planning import CHAT_OPERATIONS, lane_for
+from headgate.llm.planning import CHAT_OPERATIONS, OPENAI_API, lane_for
 from headgate.llm.planning import Lane as CoreLane
 from headgate.llm.vendors import vendor_named
 
@@ -22,22 +22,6 @@ from headgate.llm.vendors import vendor_named
 class Lane(StrEnum):
     NATIVE = "native"
     EXTPROC = "extproc"
-
-
-OPENAI = frozenset(
-    {
-        DialectName.OPENAI_CHAT,
-        DialectName.OPENAI_COMPLETIONS,
-        DialectName.OPENAI_EMBEDDINGS,
-        DialectName.OPENAI_RESPONSES,
-        DialectName.OPENAI_IMAGES,
-        DialectName.OPENAI_AUDIO,
-        DialectName.OPENAI_MODERATIONS,
-        DialectName.VLLM_TOKENIZE,
-        DialectName.JINA_RERANK,
-    }
-)
-"""What a backend declared as OpenAI speaks; it answers 404 itself for what it lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,8 +381,8 @@ def _speaks(speaker: Speaker, dialect: DialectName | None) -> bool:
         return False
     if dialect is None:
         return speaker.dialect in _OTHERS
-    if dialect in OPENAI:
-        return speaker.dialect in OPENAI
+    if dialect in OPENAI_API:
+        return speaker.dialect in OPENAI_API
     return speaker.dialect == dialect
 
 

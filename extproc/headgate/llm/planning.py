@@ -22,6 +22,7 @@ from headgate.llm.vendors import vendor_named
 
 __all__ = [
     "CHAT_OPERATIONS",
+    "OPENAI_API",
     "Lane",
     "Plan",
     "ResponseTranslation",
@@ -37,7 +38,7 @@ __all__ = [
 PLANS_MAX: Final = 4096
 """Distinct (endpoint, backend) pairs kept planned per process; bounds memory when configurations come and go."""
 
-_OPENAI_API: Final = frozenset(
+OPENAI_API: Final = frozenset(
     (
         DialectName.OPENAI_CHAT,
         DialectName.OPENAI_COMPLETIONS,
@@ -52,7 +53,7 @@ _OPENAI_API: Final = frozenset(
 )
 """A backend that speaks one of OpenAI's dialects is taken to serve the whole API; its 404 tells otherwise."""
 
-_RESPONSES_API: Final = _OPENAI_API - {DialectName.OPENAI_CHAT, DialectName.OPENAI_COMPLETIONS}
+_RESPONSES_API: Final = OPENAI_API - {DialectName.OPENAI_CHAT, DialectName.OPENAI_COMPLETIONS}
 """A backend that is said to speak responses has no other chat."""
 
 CHAT_OPERATIONS: Final = frozenset(
@@ -80,7 +81,7 @@ def spoken_with(dialect: DialectName) -> frozenset[DialectName]:
     """The dialects that a backend of this dialect serves as they are."""
     if dialect is DialectName.OPENAI_RESPONSES:
         return _RESPONSES_API
-    return _OPENAI_API if dialect in _OPENAI_API else frozenset((dialect,))
+    return OPENAI_API if dialect in OPENAI_API else frozenset((dialect,))
 
 
 def lane_for(

@@ -8,8 +8,7 @@ operation: `canonical` has its values, a module per dialect its wire structs and
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 from headgate.llm.dialects.dialect import Target
@@ -80,9 +79,6 @@ class Codec(Generic[Q, A]):
     say it."""
     decode_response: Callable[[bytes, Answered[Q]], A] | None = None
     """The provider's answer. UpstreamError if it is not one."""
-
-
-NO_PATHS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def required_model(model: str | None) -> str:

@@ -34,7 +34,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.any_pb2 import Any
 from headgate import lua
 from headgate.compiler import cel, ir
-from headgate.compiler.lanes import CLASSES, OPENAI, Lane, PathClass, lane_of
+from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import published, telemetry
 from headgate.compiler.lower.wire import (
@@ -64,6 +64,7 @@ from headgate.llm.error_bodies import error_body
 from headgate.llm.errors import UpstreamError
 from headgate.llm.marks import FINISH_WORDS
 from headgate.llm.names import DialectName, HostName
+from headgate.llm.planning import OPENAI_API
 from headgate.llm.stream_ends import CUT, STREAM_ENDS
 from headgate.pb import overlay
 
@@ -407,7 +408,7 @@ def reading(rule: ir.Rule, path_class: PathClass, options: Options, *, processor
         )
     chats = path_class.name in ("chat", "openai")
     hides = chats and any(backend.include_usage for backend in rule.backends)
-    spoken = DialectName.OPENAI_CHAT if dialect in OPENAI else dialect
+    spoken = DialectName.OPENAI_CHAT if dialect in OPENAI_API else dialect
     told = not processed and tells(rule, path_class, options)
     return _usage_script(
         "usage",
