@@ -2,7 +2,11 @@
 
 Source: RFC 7578 and RFC 2046 5.1. The boundary and every part but `model` keep their bytes, so the client's
 `content-type` header stays valid. Bounded: `PARTS_MAX` parts, `HEADERS_BYTES_MAX` per part's headers,
-`FIELD_BYTES_MAX` per field that is read; a file part of any size is only searched for the delimiter, once.
+`FIELD_BYTES_MAX` per field that is read; a file part of any size is only searched for the delimiter.
+
+Refused is whatever parsers of forms disagree about, or the provider could read another model than the one that was
+routed and counted: a parameter or header given twice, headers that are folded or that end in half of a line break, a
+boundary that also occurs elsewhere (some take a line feed alone for a line break), `model` in another case.
 """
 
 import re
@@ -16,11 +20,16 @@ PARTS_MAX: Final = 256
 """Parts of one body: protects the time spent on bodies made of nothing but delimiters."""
 HEADERS_BYTES_MAX: Final = 16 * 1024
 FIELD_BYTES_MAX: Final = 4 * 1024
-BOUNDARY_BYTES_MAX: Final = 70
-"""RFC 2046 5.1.1."""
 
-_PARAMETER: Final = re.compile(r';\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))')
+# What repeats never gives back (`++`), so that no text is read twice.
+_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_PARAMETER: Final = re.compile(rf';\s*+(?:({_TOKEN})\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^;\s",]*+))\s*+)?')
 _ESCAPED: Final = re.compile(r"\\(.)")
+_HEADER: Final = re.compile(rf"({_TOKEN}):([^\r\n]*+)")
+_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")
+"""RFC 2046 5.1.1."""
+_EXACT: Final = ("model", "stream")
+"""Fields that we read, and that some servers find in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +85,21 @@ def decode_form(body: bytes, content_type: str) -> Form:
     delimiter = b"--" + _boundary(content_type)
     fields: list[FormField] = []
     position = _first_delimiter(body, delimiter)
-    parts = 0
-    while True:
-        ending = body[position : position + 2]
-        if ending == b"--":
-            return Form(body, tuple(fields))
+    while body[position : position + 2] != b"--":
         line_end = _skip_padding(body, position)
         if body[line_end : line_end + 2] != b"\r\n":
-            raise RequestError("the multipart body is malformed: a delimiter is not followed by a line break")
-        parts += 1
-        if parts > PARTS_MAX:
+            raise _malformed("a delimiter is not followed by a line break")
+        if len(fields) == PARTS_MAX:
             raise RequestError(f"the multipart body has more than {PARTS_MAX} parts")
-        headers_start = line_end + 2
-        value_start, headers = _read_headers(body, headers_start)
+        value_start, name, file = _read_headers(body, line_end + 2)
         value_end = body.find(b"\r\n" + delimiter, value_start - 2)
         if value_end < 0:
-            raise RequestError("the multipart body is malformed: it ends before its closing delimiter")
-        disposition = headers.get("content-disposition", "")
-        name, file = _disposition(disposition)
-        if name is not None:
-            fields.append(FormField(name, file, value_start, max(value_start, value_end)))
+            raise _malformed("it ends before its closing delimiter")
+        fields.append(FormField(name, file, value_start, max(value_start, value_end)))
         position = value_end + 2 + len(delimiter)
+    if body.count(delimiter) != len(fields) + 1:
+        raise _malformed("its boundary also occurs where no part begins")
+    return Form(body, tuple(fields))
 
 
 def override_model(form: Form, model: str) -> bytes:
@@ -137,12 +140,16 @@ def reads_form(endpoint: Endpoint, content_type: str) -> bool:
             return False
 
 
+def _malformed(why: str) -> RequestError:
+    return RequestError(f"the multipart body is malformed: {why}")
+
+
 def _boundary(content_type: str) -> bytes:
     if not is_multipart(content_type):
         raise RequestError("the content type must be multipart/form-data")
-    boundary = _parameters(content_type).get("boundary", "")
-    if not boundary or len(boundary) > BOUNDARY_BYTES_MAX or not boundary.isascii():
-        raise RequestError("the content type multipart/form-data needs a boundary of 1 to 70 ASCII characters")
+    boundary = (_parameters(content_type) or {}).get("boundary", "")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise RequestError("the content type multipart/form-data needs one boundary, of 1 to 70 ASCII characters")
     return boundary.encode()
 
 
@@ -151,35 +158,49 @@ def _first_delimiter(body: bytes, delimiter: bytes) -> int:
         return len(delimiter)
     found = body.find(b"\r\n" + delimiter)
     if found < 0:
-        raise RequestError("the multipart body is malformed: its boundary does not occur")
+        raise _malformed("its boundary does not occur")
     return found + 2 + len(delimiter)
 
 
-def _read_headers(body: bytes, start: int) -> tuple[int, dict[str, str]]:
-    if body[start : start + 2] == b"\r\n":
-        return start + 2, {}
+def _read_headers(body: bytes, start: int) -> tuple[int, str, bool]:
+    """Where the value of a part begins, how its field is called, and whether it is a file."""
     end = body.find(b"\r\n\r\n", start, start + HEADERS_BYTES_MAX)
     if end < 0:
-        raise RequestError("the multipart body is malformed: the headers of a part do not end")
+        raise _malformed("the headers of a part do not end")
     headers: dict[str, str] = {}
     for line in body[start:end].decode("utf-8", "replace").split("\r\n"):
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    return end + 4, headers
+        header = _HEADER.fullmatch(line)
+        if header is None or header[1].lower() in headers:
+            raise _malformed("a part has a header that is none, or twice")
+        headers[header[1].lower()] = header[2].strip()
+    return end + 4, *_disposition(headers.get("content-disposition", ""))
 
 
-def _disposition(value: str) -> tuple[str | None, bool]:
-    if value.partition(";")[0].strip().lower() != "form-data":
-        return None, False
-    parameters = _parameters(value)
-    return parameters.get("name"), "filename" in parameters or "filename*" in parameters
+def _disposition(value: str) -> tuple[str, bool]:
+    """The name of a field, and whether it is a file."""
+    kind, parameters = value.partition(";")[0].strip().lower(), _parameters(value)
+    if kind != "form-data" or parameters is None or "name" not in parameters or "name*" in parameters:
+        raise _malformed("each part needs a header content-disposition: form-data with one name")
+    name = parameters["name"]
+    if name not in _EXACT and (exact := name.strip().lower()) in _EXACT:
+        raise RequestError(f"this form field must be written {exact!r}", path=name)
+    return name, "filename" in parameters or "filename*" in parameters
 
 
-def _parameters(value: str) -> dict[str, str]:
+def _parameters(value: str) -> dict[str, str] | None:
+    """What follows the first `;` of a header's value; None where that is malformed, or names one twice."""
     found: dict[str, str] = {}
-    for match in _PARAMETER.finditer(value):
-        quoted = match.group(2)
-        found[match.group(1).lower()] = match.group(3) if quoted is None else _ESCAPED.sub(r"\1", quoted)
+    position = len(value.partition(";")[0])
+    while position < len(value):
+        parameter = _PARAMETER.match(value, position)
+        if parameter is None:
+            return None
+        name, quoted, plain = parameter.groups()
+        if name is not None:
+            if name.lower() in found:
+                return None
+            found[name.lower()] = plain if quoted is None else _ESCAPED.sub(r"\1", quoted)
+        position = parameter.end()
     return found
 
 

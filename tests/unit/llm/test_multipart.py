@@ -1,5 +1,7 @@
 """Form fields out of uploads, and the model override in place."""
 
+import time
+
 import pytest
 from headgate.llm.errors import RequestError
 from headgate.llm.multipart import decode_form, override_model, read_model, read_stream
@@ -56,6 +58,9 @@ def test_what_httpx_sends_is_understood() -> None:
         (b"--xYz\r\nHeader: " + b"x" * 20_000 + b"\r\n\r\n\r\n--xYz--", CONTENT_TYPE),
         (b"--xYz\r\n\r\n\r\n" * 300 + b"--xYz--", CONTENT_TYPE),
         (b"", CONTENT_TYPE),
+        (BODY, CONTENT_TYPE + "; boundary=other"),
+        (BODY, "multipart/form-data; boundary=xYz,boundary=other"),
+        (BODY, "multipart/form-data; boundary=xYz, other"),
     ],
 )
 def test_malformed_bodies_are_refused(body: bytes, content_type: str) -> None:
@@ -78,3 +83,46 @@ def test_the_model_must_be_one_short_text_field(part: bytes) -> None:
     form = decode_form(b"--xYz\r\nContent-Disposition: " + part + b"\r\n--xYz--\r\n", CONTENT_TYPE)
     with pytest.raises(RequestError):
         read_model(form)
+
+
+def _form(*parts: bytes) -> bytes:
+    return b"".join(b"--xYz\r\n" + part + b"\r\n" for part in parts) + b"--xYz--\r\n"
+
+
+MODEL = b'Content-Disposition: form-data; name="model"\r\n\r\n'
+FILE = b'Content-Disposition: form-data; name="file"; filename="a"\r\n'
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"Content-Disposition: form-data; name=\"x\"\r\n" + MODEL + b"dear",
+        b'Content-Disposition: form-data; name="x"; name="model"\r\n\r\ndear',
+        b"Content-Disposition: form-data; name=\"x\"; name*=utf-8''model\r\n\r\ndear",
+        b'Content-Disposition: form-data;\r\n name="model"\r\n\r\ndear',
+        b'X: y\nContent-Disposition: form-data; name="model"\r\n\r\ndear',
+        b'Content-Disposition : form-data; name="model"\r\n\r\ndear',
+        b'Content-Disposition: attachment; name="model"\r\n\r\ndear',
+        b'Content-Disposition: form-data; name="Model"\r\n\r\ndear',
+        b'Content-Disposition: form-data; name="model "\r\n\r\ndear',
+        FILE + b"\r\nRIFF\n--xYz\n" + MODEL.replace(b"\r", b"") + b"dear\n",
+        FILE + b"\r\nRIFF\r--xYz\r" + MODEL.replace(b"\n", b"") + b"dear\r",
+    ],
+)
+def test_a_second_model_that_some_servers_would_read_is_refused(part: bytes) -> None:
+    assert read_model(decode_form(_form(MODEL + b"cheap"), CONTENT_TYPE)) == "cheap"
+    with pytest.raises(RequestError):
+        decode_form(_form(MODEL + b"cheap", part), CONTENT_TYPE)
+
+
+def test_a_model_behind_the_end_is_refused() -> None:
+    with pytest.raises(RequestError, match="boundary"):
+        decode_form(_form(MODEL + b"cheap") + _form(MODEL + b"dear"), CONTENT_TYPE)
+
+
+def test_spaces_in_a_content_type_take_no_time() -> None:
+    started = time.process_time()
+    for odd in ("; a=b" + " " * 60_000 + "x", ";" + " " * 60_000 + "\"", ";a=" * 20_000, ';a="\\' * 20_000):
+        with pytest.raises(RequestError):
+            decode_form(BODY, CONTENT_TYPE + odd)
+    assert time.process_time() - started < 1.0
