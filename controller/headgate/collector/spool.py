@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from headgate.collector.private_files import make_private
 from headgate.ledger.record import UsageRecord
 
 _NANOS_PER_MICRO: Final = 1_000
@@ -36,8 +37,8 @@ class Spool:
     """Bounded by `bytes_max`; beyond it nothing is taken."""
 
     def __init__(self, path: Path, *, bytes_max: int) -> None:
-        """Makes the file, and a missing folder for us alone. Raises OSError."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Makes the file, and a missing folder, for us alone. Raises OSError."""
+        make_private(path)
         self._file = path.open("a+b")
         self._bytes_max = bytes_max
         self._size = self._file.seek(0, 2)

@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from headgate.collector.private_files import make_private
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
@@ -34,12 +35,12 @@ def url_of(given: str) -> str:
 
 
 def open_engine(given: str) -> Engine:
-    """The engine for a URL or path; nothing is connected yet, but a missing folder of a file is made, for us
+    """The engine for a URL or path; nothing is connected yet, but a missing file and its folder are made, for us
     alone. Raises StoreError."""
     url = url_of(given)
     try:
         if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(Path(url.removeprefix("sqlite:///")))  # its journal becomes as the file is
             engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
             event.listen(engine, "connect", _tune_sqlite)
             return engine
@@ -51,7 +52,7 @@ def open_engine(given: str) -> Engine:
     except ModuleNotFoundError:
         raise StoreError("Postgres needs psycopg: pip install 'headgate[postgres]'") from None
     except OSError as error:
-        raise StoreError(f"cannot make the folder of {url}: {error.strerror}") from error
+        raise StoreError(f"cannot make {url}: {error.strerror}") from error
 
 
 def _tune_sqlite(connection: sqlite3.Connection, record: object) -> None:
