@@ -12,6 +12,7 @@ from headgate.collector.counters import SpanCounts
 from headgate.collector.spans_from_envoy import joined, mend, spans_of
 from headgate.contract import otel
 from headgate.contract.otel import Signal
+from headgate.pb.received import parse
 from headgate.runtime.http2.frames import GrpcStatus
 from headgate.runtime.http2.server import Call, Replies, Services
 from headgate.runtime.logging import event_log
@@ -43,7 +44,7 @@ class SpanService:
 
     def take(self, data: bytes) -> None:
         """Raises DecodeError."""
-        message = ExportTraceServiceRequest.FromString(data)
+        message = parse(ExportTraceServiceRequest, data)
         count = spans_of(message)
         self._received += count
         self._sender.offer(message, len(data), count)

@@ -14,10 +14,12 @@ from envoy.data.accesslog.v3.accesslog_pb2 import (
 )
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 from headgate.collector.asked import asked_of
 from headgate.contract import metadata
 from headgate.ledger.entry import Entry, Value
+from headgate.pb.received import parse
 
 SERVICE: Final = "envoy.service.accesslog.v3.AccessLogService"
 METHOD: Final = f"/{SERVICE}/StreamAccessLogs"
@@ -34,8 +36,8 @@ def read_message(data: bytes, root: str = "") -> tuple[str, list[Entry]]:
     `root` is the path below which clients ask, without `/` at its end.
     """
     try:
-        message = StreamAccessLogsMessage.FromString(data)
-    except Exception as error:  # upb's own class, which no module exports
+        message = parse(StreamAccessLogsMessage, data)
+    except DecodeError as error:
         raise ValueError(f"not an access log message: {error}") from error
     node = message.identifier.node.id if message.HasField("identifier") else ""
     return node, [_entry(entry, root) for entry in message.http_logs.log_entry]

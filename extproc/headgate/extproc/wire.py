@@ -28,6 +28,7 @@ from headgate.extproc.events import (
     Value,
 )
 from headgate.extproc.replies import length
+from headgate.pb.received import parse
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 METHOD: Final = "Process"
@@ -95,9 +96,8 @@ def _remembered(data: bytes) -> Event:
 
 
 def _decode(data: bytes) -> Event:
-    message: Any = pb.ProcessingRequest()
     try:
-        message.ParseFromString(data)
+        message: Any = parse(pb.ProcessingRequest, data)
     except DecodeError as error:
         raise WireError(str(error)) from error
     context = _context(message)

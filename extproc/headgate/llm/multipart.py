@@ -22,10 +22,10 @@ HEADERS_BYTES_MAX: Final = 16 * 1024
 FIELD_BYTES_MAX: Final = 4 * 1024
 
 # What repeats never gives back (`++`), so that no text is read twice.
-_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-_PARAMETER: Final = re.compile(rf';\s*+(?:({_TOKEN})\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^;\s",]*+))\s*+)?')
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_PARAMETER: Final = re.compile(rf';\s*+(?:({_WORD})\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^;\s",]*+))\s*+)?')
 _ESCAPED: Final = re.compile(r"\\(.)")
-_HEADER: Final = re.compile(rf"({_TOKEN}):([^\r\n]*+)")
+_HEADER: Final = re.compile(rf"({_WORD}):([^\r\n]*+)")
 _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 """RFC 2046 5.1.1."""
 _EXACT: Final = ("model", "stream")

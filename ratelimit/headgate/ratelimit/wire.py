@@ -24,6 +24,7 @@ from headgate.limits.config import TOO_MANY
 from headgate.limits.engine import Code, Decision, LimitOverride, LimitRequest, Moment, RequestDescriptor, Status
 from headgate.limits.units import COUNT_MAX, Unit
 from headgate.pb import overlay_pb2
+from headgate.pb.received import parse
 
 SERVICE: Final = "envoy.service.ratelimit.v3.RateLimitService"
 METHOD: Final = "ShouldRateLimit"
@@ -57,7 +58,7 @@ class WireError(Exception):
 def decode_request(body: bytes, moment_text: str | None = None) -> LimitRequest:
     """A serialized RateLimitRequest; `moment_text` is the value of `x-headgate-moment`. Raises WireError."""
     try:
-        message = RateLimitRequest.FromString(body)
+        message = parse(RateLimitRequest, body)
     except DecodeError as error:
         raise WireError("not a RateLimitRequest") from error
     if not message.domain:
@@ -173,7 +174,7 @@ def encode_decision(
 
 def _request_metadata(body: bytes, decision: Decision) -> dict[str, Any]:
     """What was asked, and the metadata of limits that have room, as envoyproxy/ratelimit tells it."""
-    message = RateLimitRequest.FromString(body)
+    message = parse(RateLimitRequest, body)
     told: dict[str, Any] = {"domain": message.domain, "descriptors": [_told(each) for each in message.descriptors]}
     if message.hits_addend:
         told["hitsAddend"] = float(message.hits_addend)

@@ -165,7 +165,9 @@ class Provider:
             method=request.method,
             path=request.rel_url.raw_path,
             query=request.rel_url.raw_query_string,
-            headers=tuple((name.decode().lower(), value.decode()) for name, value in request.raw_headers),
+            headers=tuple(
+                (name.decode().lower(), value.decode(errors="replace")) for name, value in request.raw_headers
+            ),
             body=await request.read(),
         )
         judged = tuple(header for header in received.headers if header[0] not in self._tolerated)
