@@ -222,7 +222,8 @@ def test_the_tools_that_claude_knows_are_called_by_another_model(stage: Stage) -
         {"role": "assistant", "content": [block.to_dict() for block in final.content]},
         {"role": "user", "content": results},
     ]
-    said: Any = messages.create(**asked, messages=turns)
+    create: Any = messages.create
+    said = create(**asked, messages=turns)
     assert said.content[0].text == "Done."
     sent = stage["openai"].last.json["messages"]
     names = [call["function"]["name"] for message in sent for call in message.get("tool_calls", ())]
