@@ -4,7 +4,7 @@ The manifests are what a user would write; keys stay in the environment and are 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from headgate.cli.start_error import StartError
 
 DEMO: Final = "demo"
-_AZURE_VERSION: Final = "2025-01-01-preview"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +31,11 @@ class Provider:
     models: str
     """Regular expression of the models it is asked for when it is not the only one; empty for all the others."""
     example_model: str
+    version_variable: str = ""
+    """Version of the API, where it has several."""
+    version_default: str = ""
+    header_variables: tuple[tuple[str, str], ...] = ()
+    """(variable, header that is sent with its value)"""
 
 
 PROVIDERS: Final = (
@@ -58,6 +62,7 @@ PROVIDERS: Final = (
         policy_field="apiKey",
         models="",
         example_model="gpt-5-mini",
+        header_variables=(("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project")),
     ),
     Provider(
         name="azure",
@@ -70,22 +75,34 @@ PROVIDERS: Final = (
         policy_field="azureAPIKey",
         models="",
         example_model="YOUR-DEPLOYMENT",
+        version_variable="OPENAI_API_VERSION",
+        version_default="2025-01-01-preview",
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """A provider with a key, and what else its variables say."""
+
+    provider: Provider
+    url: str
+    """Base URL."""
+    version: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Providers with a key, in the order in which they are asked, and what to tell about them."""
 
-    used: tuple[tuple[Provider, str], ...]
-    """(provider, base URL)"""
+    used: tuple[Used, ...]
     told: tuple[str, ...]
 
 
 def find(environment: Mapping[str, str]) -> Found:
     """Looks for keys. Raises StartError for a key without the URL it needs, or a URL that is none."""
-    used: list[tuple[Provider, str]] = []
+    used: list[Used] = []
     told: list[str] = []
     for provider in PROVIDERS:
         if not environment.get(provider.key_variable):
@@ -95,11 +112,13 @@ def find(environment: Mapping[str, str]) -> Found:
             raise StartError(f"{provider.key_variable} is set, but {provider.url_variable} is not")
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
             raise StartError(f"{provider.url_variable} is not a URL: {url}")
-        if any(not other.models for other, _ in used) and not provider.models:
+        if any(not other.provider.models for other in used) and not provider.models:
             # Both would be asked for any model; a file can say which model is whose.
-            told.append(f"{provider.key_variable} found, not used: {used[-1][0].title} takes its models")
+            told.append(f"{provider.key_variable} found, not used: {used[-1].provider.title} takes its models")
             continue
-        used.append((provider, url))
+        version = environment.get(provider.version_variable) or provider.version_default
+        said = ((header, environment.get(variable, "").strip()) for variable, header in provider.header_variables)
+        used.append(Used(provider, url, version, tuple(each for each in said if each[1])))
         told.append(f"{provider.key_variable} found: {provider.title} at {url}")
     return Found(tuple(used), tuple(told))
 
@@ -111,8 +130,8 @@ def manifests(found: Found, *, port: int, demo_socket: Path = Path()) -> str:
         documents += [_demo_backends(demo_socket), _route(_DEMO_RULES)]
         return "---\n".join(documents)
     alone = len(found.used) == 1
-    rules = [_rule(provider.name, "" if alone else provider.models) for provider, _ in found.used]
-    documents += [_PATIENCE, *(_backend(provider, url) for provider, url in found.used)]
+    rules = [_rule(each.provider.name, "" if alone else each.provider.models) for each in found.used]
+    documents += [_PATIENCE, *map(_backend, found.used)]
     return "---\n".join([*documents, _route("".join(rules))])
 
 
@@ -166,12 +185,14 @@ def _rule(backend: str, models: str) -> str:
 
 
 def _demo_backends(socket: Path) -> str:
-    backends = [_service(DEMO, "OpenAI", "", DEMO), _service("demo-claude", "Anthropic", "", DEMO)]
+    backends = [_service(DEMO, "OpenAI", DEMO), _service("demo-claude", "Anthropic", DEMO)]
     return "---\n".join([_at(DEMO, f"unix: {{path: {json.dumps(str(socket))}}}"), *backends])
 
 
-def _service(name: str, schema: str, prefix: str, backend: str) -> str:
-    more = f", prefix: '{prefix}'" if prefix else ""
+def _service(name: str, schema: str, backend: str, *, more: str = "", headers: Sequence[tuple[str, str]] = ()) -> str:
+    """`more` are further fields of the schema."""
+    listed = ", ".join(f"{{name: {header}, value: {json.dumps(value)}}}" for header, value in headers)
+    mutation = f"  headerMutation: {{set: [{listed}]}}\n" if listed else ""
     return f"""\
 apiVersion: aigateway.envoyproxy.io/v1beta1
 kind: AIServiceBackend
@@ -179,7 +200,7 @@ metadata: {{name: {name}}}
 spec:
   schema: {{name: {schema}{more}}}
   backendRef: {{group: gateway.envoyproxy.io, kind: Backend, name: {backend}}}
-"""
+{mutation}"""
 
 
 def _endpoint(name: str, host: str, port: int) -> str:
@@ -196,16 +217,21 @@ spec: {{endpoints: [{{{endpoint}}}]}}
 """
 
 
-def _backend(provider: Provider, url: str) -> str:
-    parts = urlsplit(url)
+def _backend(used: Used) -> str:
+    provider, parts = used.provider, urlsplit(used.url)
     host, tls = parts.hostname or "", parts.scheme == "https"
-    prefix = _prefix(provider, parts.path.strip("/"))
     documents = [
         _endpoint(provider.name, host, parts.port or (443 if tls else 80)),
-        _service_of(provider, prefix),
+        _service(provider.name, provider.schema, provider.name, more=_schema_fields(used), headers=used.headers),
         _policy(provider),
     ]
     return "---\n".join(documents + ([_tls(provider.name, host)] if tls else []))
+
+
+def _schema_fields(used: Used) -> str:
+    prefix = _prefix(used.provider, urlsplit(used.url).path.strip("/"))
+    said = (("prefix", prefix), ("version", used.version))
+    return "".join(f", {name}: {json.dumps(value)}" for name, value in said if value)
 
 
 def _prefix(provider: Provider, path: str) -> str:
@@ -217,13 +243,6 @@ def _prefix(provider: Provider, path: str) -> str:
             return f"{path}/v1"
         case _:
             return ""
-
-
-def _service_of(provider: Provider, prefix: str) -> str:
-    text = _service(provider.name, provider.schema, prefix, provider.name)
-    if provider.name == "azure":
-        return text.replace("{name: AzureOpenAI}", f"{{name: AzureOpenAI, version: '{_AZURE_VERSION}'}}")
-    return text
 
 
 def _policy(provider: Provider) -> str:

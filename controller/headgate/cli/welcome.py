@@ -17,7 +17,7 @@ def maker(found: Found) -> Callable[[str], str]:
 
 def example_model(found: Found) -> str:
     """A model that is served."""
-    return found.used[-1][0].example_model if found.used else DEMO
+    return found.used[-1].provider.example_model if found.used else DEMO
 
 
 def curl(url: str, model: str, *, key: str = "") -> str:

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from headgate.cli import providers
@@ -33,7 +34,7 @@ def test_what_is_found_is_named_with_its_url_and_without_its_key() -> None:
 
 def test_of_two_that_take_any_model_the_first_is_used_and_the_other_named() -> None:
     both = found("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT")
-    assert [provider.name for provider, _ in both.used] == ["openai"]
+    assert [each.provider.name for each in both.used] == ["openai"]
     assert both.told[1] == "AZURE_OPENAI_API_KEY found, not used: OpenAI takes its models"
 
 
@@ -74,9 +75,36 @@ def test_the_manifests_compile_without_a_word_and_hold_no_key(tmp_path: Path, na
 
 def test_a_base_url_with_a_path_is_kept() -> None:
     text = providers.manifests(found("ANTHROPIC_API_KEY", ANTHROPIC_BASE_URL="https://x.test/claude/"), port=1)
-    assert "prefix: 'claude/v1'" in text
+    assert 'prefix: "claude/v1"' in text
     text = providers.manifests(found("OPENAI_API_KEY", OPENAI_BASE_URL="https://x.test/api/v3"), port=1)
-    assert "prefix: 'api/v3'" in text
+    assert 'prefix: "api/v3"' in text
+
+
+def backend_of(tmp_path: Path, *names: str, **more: str) -> Any:
+    (tmp_path / "gateway.yaml").write_text(providers.manifests(found(*names, **more), port=8080))
+    loaded = load([tmp_path], environment=KEYS)
+    assert loaded.diagnostics == ()
+    (backend,) = loaded.world.ai_service_backends.values()
+    return backend.spec
+
+
+def test_openais_organization_and_project_are_named(tmp_path: Path) -> None:
+    """The account's, as its key is: whatever a client says."""
+    spec = backend_of(tmp_path, "OPENAI_API_KEY", OPENAI_ORG_ID="org-1", OPENAI_PROJECT_ID='proj "2"\n')
+    sent = {header.name: header.value for header in spec.header_mutation.set}
+    assert sent == {"OpenAI-Organization": "org-1", "OpenAI-Project": 'proj "2"'}
+    assert backend_of(tmp_path, "OPENAI_API_KEY", OPENAI_ORG_ID="").header_mutation is None
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [({}, "2025-01-01-preview"), ({"OPENAI_API_VERSION": "2024-10-21"}, "2024-10-21")],
+)
+def test_azures_version_is_the_one_that_its_clients_are_told(
+    tmp_path: Path, said: Mapping[str, str], version: str
+) -> None:
+    names = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT")
+    assert backend_of(tmp_path, *names, **said).schema.version == version
 
 
 def test_agents_may_take_their_time(tmp_path: Path) -> None:
