@@ -147,6 +147,30 @@ def test_a_version_of_openais_and_anthropics_api_is_no_path(schema: str, fields:
     assert asked.prefix == prefix
 
 
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("bedrock-runtime.us-west-2.amazonaws.com", "us-west-2"),
+        ("bedrock-runtime-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("vpce-0a1b-2c3d.bedrock-runtime.eu-central-1.vpce.amazonaws.com", "eu-central-1"),
+        ("bedrock-runtime.ap-southeast-2.api.aws", "ap-southeast-2"),
+        ("bedrock-agent-runtime.us-west-2.amazonaws.com", "us-west-2"),
+        ("bedrock-runtime.us-west-2.amazonaws.com.example.test", "us-east-1"),
+        ("bedrock.internal.test", "us-east-1"),
+    ],
+)
+def test_requests_are_signed_for_the_region_of_their_host(host: str, region: str) -> None:
+    """data-plane.md 7: so one policy does for backends of several regions."""
+    documents = backend("b", 1, "AWSBedrock")
+    documents[0]["spec"] = {"endpoints": [{"fqdn": {"hostname": host, "port": 443}}]}
+    aws = {**target("AIServiceBackend", "b"), "type": "AWSCredentials", "awsCredentials": {"region": "us-east-1"}}
+    signs = document(f"{AI}/v1beta1", "BackendSecurityPolicy", "p", aws)
+    found = compiled(*documents, signs, route("r", [rule("m", ref("b"))]))
+    (asked,) = served(found).backends
+    assert asked.credential is not None
+    assert asked.credential.region == region
+
+
 def test_a_backend_without_weight_is_not_asked() -> None:
     """1.3.2."""
     documents = (*backend("a", 1), *backend("b", 2))

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal
 
 from headgate.compiler import ir
-from headgate.compiler.resolve.credentials import backend_credential, cloud_place, policy_credential
+from headgate.compiler.resolve.credentials import backend_credential, cloud_place, policy_credential, signed_at
 from headgate.compiler.resolve.scope import Scope, grant_remedy, granted, similar
 from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, headgate
 from headgate.compiler.resources.metadata import Name, Resource
@@ -386,7 +386,9 @@ def _service(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tuple[Addres
     where = Name(target.namespace or backend.metadata.namespace, target.name)
     found = address(scope, backend, "spec.backendRef", where)
     credential, allowed = backend_credential(scope, backend)
-    return (found, credential) if found is not None and allowed else None
+    if found is None or not allowed:
+        return None
+    return found, signed_at(credential, found.authority) if credential is not None else None
 
 
 def check_backends(scope: Scope) -> None:

@@ -1,5 +1,6 @@
 """Credentials: what authenticates the gateway to a backend, from policies, Secrets and requests."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -305,6 +306,17 @@ def backend_credential(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tu
         message = f"{broken[0].key} that gives it a credential is not valid"
         scope.report.error(backend, "metadata.name", message)
     return None, not broken
+
+
+_BEDROCK_HOST = re.compile(
+    r"(?:^|\.)bedrock(?:-agent)?-runtime(?:-fips)?\.([a-z0-9-]+)\.(?:(?:vpce\.)?amazonaws\.com(?:\.cn)?|api\.aws)$"
+)
+
+
+def signed_at(credential: ir.Credential, authority: str) -> ir.Credential:
+    """compat: requests are signed for the region that the host's name says, so one policy does for several regions."""
+    found = _BEDROCK_HOST.search(authority.partition(":")[0])
+    return credential if found is None or not credential.region else replace(credential, region=found[1])
 
 
 _GOOGLE_KEYS = frozenset(("Gemini", "GCPVertexAI"))

@@ -107,7 +107,7 @@ class AWSCredentials(Struct, frozen=True, kw_only=True):
     the pod, container, instance."""
 
     region: Annotated[str, msgspec.Meta(min_length=1)]
-    """Region of the service."""
+    """Region of the service, for hosts whose name says none: `bedrock-runtime.us-west-2.amazonaws.com` is us-west-2."""
     credentials_file: AWSCredentialsFile | None = None
     """Credentials in a file."""
     oidc_exchange_token: AWSOIDCExchangeToken | None = None
