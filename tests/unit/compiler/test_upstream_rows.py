@@ -148,6 +148,28 @@ def test_a_version_of_openais_and_anthropics_api_is_no_path(schema: str, fields:
 
 
 @pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        (" 0.5 ", "0.5"),
+        ('{"a":[1]}', '{"a":[1]}'),
+        ("null", "null"),
+        ('"1"', '"1"'),
+        ("flex", '"flex"'),
+        ("NaN", '"NaN"'),
+        ("-Infinity", '"-Infinity"'),
+        ("+5", '"+5"'),
+        ("", '""'),
+    ],
+)
+def test_a_member_that_is_set_is_json_and_any_other_text_a_text(written: str, sent: str) -> None:
+    """data-plane.md 4.4; what Python takes for a number and JSON does not would make a body that is none."""
+    mutation = {"set": [{"path": "m", "value": written}]}
+    found = compiled(*backend("b", 1, bodyMutation=mutation), route("r", [rule("m", ref("b"))]))
+    (asked,) = served(found).backends
+    assert asked.body_set == (("m", sent),)
+
+
+@pytest.mark.parametrize(
     ("host", "region"),
     [
         ("bedrock-runtime.us-west-2.amazonaws.com", "us-west-2"),

@@ -1,12 +1,12 @@
 """Backends: where they are, how they are verified, what authenticates the gateway to them, what they speak."""
 
 import ipaddress
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
+import msgspec
 from headgate.compiler import ir
 from headgate.compiler.resolve.credentials import backend_credential, cloud_place, policy_credential, signed_at
 from headgate.compiler.resolve.scope import Scope, grant_remedy, granted, similar
@@ -208,9 +208,9 @@ def _mutable(name: str) -> bool:
 def raw_json(value: str) -> str:
     """compat: a value that is JSON stays as it is, any other text becomes a JSON string."""
     try:
-        json.loads(value)
-    except ValueError:
-        return json.dumps(value, ensure_ascii=False)
+        msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return msgspec.json.encode(value).decode()
     return value.strip()
 
 
