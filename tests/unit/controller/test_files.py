@@ -8,6 +8,7 @@ import pytest
 from headgate.compiler.conditions import STAYS
 from headgate.compiler.resources.metadata import Name
 from headgate.controller.sources.files import Loaded, find_files, load
+from support import manifests
 
 
 def backend(name: str, host: str = "example.com") -> str:
@@ -108,7 +109,29 @@ def test_the_first_of_two_is_used(tmp_path: Path) -> None:
     write(tmp_path, a=backend("x", "first.example.com"), b=backend("x", "second.example.com"))
     loaded = read(tmp_path)
     assert hosts(loaded) == {"x": "first.example.com"}
-    assert said(loaded) == [f"b.yaml:1: declared before at {tmp_path / 'a.yaml'}:1; that one is used"]
+    assert said(loaded) == [f"b.yaml:1: declared otherwise at {tmp_path / 'a.yaml'}:1; that one is used"]
+
+
+def test_of_two_that_say_the_same_nothing_is_said(tmp_path: Path) -> None:
+    """Files may each bring the Gateway that they share, as `kubectl apply` takes them; until one of them changes."""
+    paths = write(tmp_path, a=backend("x") + "---\n" + secret("k"), b=f"{secret('k')}---\n# x\n{backend('x')}")
+    loaded = read(paths)
+    assert (names(loaded), said(loaded)) == (["x"], [])
+    write(tmp_path, b=secret("k") + "---\n" + backend("x", "other.com"))
+    changed = read(paths, previous=loaded)
+    assert hosts(changed) == {"x": "example.com"}
+    assert said(changed) == [f"b.yaml:6: declared otherwise at {tmp_path / 'a.yaml'}:1; that one is used"]
+    write(tmp_path, a=secret("k"))
+    assert (hosts(read(paths, previous=changed)), said(read(paths, previous=changed))) == ({"x": "other.com"}, [])
+
+
+def test_the_examples_go_together() -> None:
+    """But for two that say differently who may call."""
+    loaded = read(*sorted(manifests.EXAMPLES.glob("*.yaml")))
+    otherwise = [each for each in loaded.diagnostics if "declared otherwise" in each.message]
+    assert [(Path(each.file).name, each.key and each.key.kind) for each in otherwise] == [
+        ("token-limit.yaml", "SecurityPolicy")
+    ]
 
 
 def test_what_the_second_of_two_policies_was_to_guard_is_known(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class _Gathering:
         self.diagnostics.extend(read.diagnostics)
         for key, resource in read.resources:
             first = self._resources.setdefault(key, resource)
-            if first is not resource:
+            if first != resource:  # files that go together may each bring the Gateway that they share
                 self.diagnostics.append(_declared_twice(resource, first))
                 self._unused.append(_not_used(key, resource))
         for rejected in read.rejected:
@@ -299,8 +299,8 @@ def _emptied(path: Path) -> Diagnostic:
 def _declared_twice(resource: Resource, first: Resource) -> Diagnostic:
     return Diagnostic(
         severity=Severity.ERROR,
-        message=f"declared before at {first.source!r}; that one is used",
-        remedy="one of them, or another name",
+        message=f"declared otherwise at {first.source!r}; that one is used",
+        remedy="the same, one of them alone, or another name",
         file=resource.source.file,
         line=resource.source.line,
         key=resource.key,
