@@ -27,6 +27,8 @@
 -- estimated. It is published as the answer goes on, for a client that leaves, or a provider that breaks off, ends no answer. The
 -- prompt is not seen here: its cluster says in a header how many bytes the request has, a quarter of which is its tokens.
 --
+-- So is an answer that came compressed, which nobody asked for: it passes as it came, and counts as a text of its size.
+--
 -- Of a stream the time to its first piece is published with that, and when it ends the time between two tokens.
 --
 -- A stream that its provider ends before its end, or before anything but a comment, is ended by an error, so that no client takes
@@ -693,8 +695,29 @@ local function ends_event(text)
   return before == NEWLINE or (before == RETURN and byte(text, -3) == NEWLINE)
 end
 
+-- By the first byte of an answer: it is an object, an event or a comment, as nearly all are, and so came as it is.
+local PLAIN = { [123] = true, [100] = true, [101] = true, [58] = true }
+
+-- Whether an answer can be read: some providers compress what they were asked not to.
+local function is_readable(h, text)
+  local coding = not PLAIN[byte(text, 1)] and h:headers():get("content-encoding")
+  return not coding or coding:lower() == "identity"
+end
+
+-- A piece of one that cannot be: it passes, and is counted by its size.
+local function pass(h, state, text)
+  if state.asked_at then begin(h, state) end
+  if state.context.text then state.written = state.written + #text end
+  if not state.estimated or state.written - state.told >= NEWS_BYTES then estimate(h, state) end
+end
+
 -- A piece of an answer, which is the text of the chunk.
 local function piece(h, state, chunk, text)
+  if state.readable == nil then
+    state.readable = is_readable(h, text)
+    if not state.readable then state.held, state.over = nil, true end
+  end
+  if not state.readable then return pass(h, state, text) end
   if state.asked_at then begin(h, state) end
   local ended = state.streamed and ends_event(text)
   if state.context.names then name(h, state, text) end

@@ -277,6 +277,23 @@ def test_what_a_whole_answer_holds_is_counted_where_nobody_reports_it(stage: Sta
     assert (entry["metadata"]["usage_source"], entry["metadata"]["output"]) == ("estimated", 100)
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_an_answer_that_came_compressed_is_passed_on_and_counted(stage: Stage, streamed: bool) -> None:
+    """Nobody asked for it: what a provider compresses all the same is neither lost nor free."""
+    stage["openai"].answer(Answer(text="".join(map(str, range(500))), usage=USED, delivery=Delivery(gzip=True)))
+    path = f"/v1/chat/completions?compressed={streamed}"
+    answer = stage.chat("priced", path=path, stream=streamed)
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.text.endswith("data: [DONE]\n\n" if streamed else "}")
+    assert "498499" in answer.text or streamed
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    published = entry["metadata"]
+    assert published["usage_source"] == "estimated"
+    assert published["input"] > 0
+    assert published["output"] == -(-answer.num_bytes_downloaded // 4)
+    assert published["total"] == published["input"] + published["output"]
+
+
 def test_a_client_that_leaves_in_the_middle_owes_what_was_written(stage: Stage) -> None:
     hangs = Delivery(hang_after_bytes=len(CHAT))
     stage["openai"].answer(Raw(body=CHAT + CHAT, content_type="text/event-stream", delivery=hangs))
