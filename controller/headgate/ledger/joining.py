@@ -4,7 +4,6 @@ Envoy writes the entries of failed attempts while it retries, and the request's 
 so a request finds its attempts here already. What a request's own entry says stands for the last attempt.
 """
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
@@ -26,8 +25,6 @@ TEAM: Final = "team"
 FETCHED_MAX: Final = 10_000
 """Responses made in the background that are remembered: clients ask for one again within minutes."""
 _NANOS_PER_MS: Final = 1e6
-_STORED_RESPONSE: Final = re.compile(r"/responses/([^/?]+)(?:\?|$)")
-"""The path of a response that is fetched by its id."""
 _KNOWN: Final = frozenset(
     {
         *(key for key in metadata.USAGE_KEYS if key != metadata.AUDIO_SECONDS),
@@ -104,7 +101,7 @@ class Joiner:
         if entry.attempt:
             self._wait(key, _attempt(entry, str(error_kind(entry)), _ms(entry.duration_ns)))
             return None
-        entry = self._fetched.first_told(entry) if entry.method == "GET" else entry
+        entry = self._fetched.first_told(entry) if metadata.INTERNAL_FETCHED in entry.internal else entry
         earlier = self._waiting.pop(key, None) if self._waiting else None
         return make_record(entry, node=self._node, settings=self.settings, earlier=tuple(earlier or ()))
 
@@ -140,11 +137,10 @@ def record_id(node: str, entry: Entry) -> str:
 
 def _fetched_id(entry: Entry) -> str:
     """Names a response that was made in the background, and tells now what it used; empty for all other requests."""
-    told = entry.method == "GET" and metadata.TOTAL_TOKENS in entry.published
-    stored = _STORED_RESPONSE.search(entry.path) if told else None
-    if stored is None:
+    stored = _text(entry.internal, metadata.INTERNAL_FETCHED)
+    if not stored or metadata.TOTAL_TOKENS not in entry.published:
         return ""
-    return blake2b(f"{service_of(entry.cluster)}\n{stored[1]}".encode(), digest_size=16).hexdigest()
+    return blake2b(f"{service_of(entry.cluster)}\n{stored}".encode(), digest_size=16).hexdigest()
 
 
 @lru_cache(maxsize=4096)

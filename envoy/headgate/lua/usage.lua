@@ -52,6 +52,8 @@ local COUNT_MAX = 2147483647
 local BYTES_PER_TOKEN = 4
 -- No longer is what says that an answer was made in the background, but for spaces.
 local BACKGROUND, BACKGROUND_BYTES = '"background"%s*:%s*true', 24
+-- The id of a response, in the path that its cluster tells, without what follows it there.
+local RESPONSE = " %S*/responses/([^/?%s]+)"
 -- So much is written before an estimate is published again; the first words of a stream are, as its client may leave.
 local NEWS_BYTES = 256
 -- No word that begins or ends a stream is longer.
@@ -524,10 +526,15 @@ local function finish(h, state)
   if state.context.tells and state.untold then tell(h:streamInfo():dynamicMetadata(), state) end
 end
 
--- Looks in what is fetched for whether it was made in the background.
-local function ask_origin(state, text)
+-- Looks in what is fetched for whether it is a response that was made in the background. It tells what it used each time: by its
+-- id, which is told as well, it is counted once.
+local function ask_origin(h, state, text)
   local seen = (state.before or "") .. text
-  if find(seen, BACKGROUND) then state.fetched = false end
+  local id = find(seen, BACKGROUND) and match(state.began:sub(1, -3), RESPONSE)
+  if id then
+    state.fetched = false
+    h:streamInfo():dynamicMetadata():set("headgate", "fetched", id)
+  end
   state.before = seen:sub(-BACKGROUND_BYTES)
 end
 
@@ -614,7 +621,7 @@ end
 
 -- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.
 local function read(h, state, text, ended)
-  if state.fetched then ask_origin(state, text) end
+  if state.fetched then ask_origin(h, state, text) end
   if state.kept ~= "" then text = state.kept .. text end
   state.kept = ""
   local named = not state.model and find(text, '"model', 1, true)

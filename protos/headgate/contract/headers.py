@@ -112,6 +112,10 @@ GRPC_STREAM: Final = "x-headgate-stream"
 """Names the request, the same at both moments: the value to configure is `GRPC_STREAM_FORMAT`. Nothing of it comes from
 the client, who could otherwise settle what another has reserved."""
 GRPC_STREAM_FORMAT: Final = "%HOSTNAME%/%CONNECTION_ID%/%START_TIME(%s%9f)%"
+GRPC_FETCHED: Final = "x-headgate-fetched"
+"""The id of a stored answer that was fetched, where it tells what it used: the value to configure is
+`GRPC_FETCHED_FORMAT`. It tells that each time, and is charged once."""
+GRPC_FETCHED_FORMAT: Final = "%DYNAMIC_METADATA(headgate:fetched)%"
 GRPC_PATH: Final = "x-headgate-path"
 """The client's path, which tells the dialect of a refusal's body: the value to configure is `GRPC_PATH_FORMAT`."""
 GRPC_PATH_FORMAT: Final = "%REQ(:path)%"

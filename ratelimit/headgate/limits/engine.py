@@ -53,6 +53,12 @@ HOLD: Final = "headgate-hold_"
 SETTLED_SECONDS: Final = 60
 """How long a settlement is known for a repetition."""
 
+FETCHED: Final = "headgate-fetched_"
+"""What the keys of stored answers begin with that were charged, after the prefix."""
+
+FETCHED_SECONDS: Final = 24 * 3600
+"""How long it is known that a stored answer was charged: clients ask for one again within minutes."""
+
 
 class Moment(Enum):
     """When in a request's life it is asked."""
@@ -224,6 +230,23 @@ def plan_request(snapshot: Snapshot, request: LimitRequest, *, now: float, prefi
         if any(owned):
             return _choosing(choices, owned, parts, second, holder)
     return Plan(Transaction(tuple(ops), all_or_nothing, second, holder), tuple(parts))
+
+
+def plan_fetched(request: LimitRequest, answer: str, *, now: float, prefix: str = "") -> Transaction:
+    """Whether a stored answer is charged for the first time: applied where it is. `answer` is its id.
+
+    Who fetches one is told each time what it used. A bucket of one, which takes `FETCHED_SECONDS` to be full again,
+    knows its own end in every storage.
+    """
+    stem = f"{FETCHED}{request.domain}_{answer}_"
+    once = plan_bucket(stem, hits=1, amount=1, seconds=FETCHED_SECONDS, burst=1, refuses=True, now=now, prefix=prefix)
+    return Transaction((once,), True, int(now))
+
+
+def uncharged(settlement: LimitRequest) -> LimitRequest:
+    """A settlement that only gives back what its request reserved."""
+    descriptors = tuple([msgspec.structs.replace(each, hits=0) for each in settlement.descriptors])
+    return msgspec.structs.replace(settlement, descriptors=descriptors, interrupted=False)
 
 
 def _choosing(

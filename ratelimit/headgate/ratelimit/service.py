@@ -12,7 +12,18 @@ from typing import Final
 
 from headgate.contract import headers
 from headgate.limits.config import with_modes
-from headgate.limits.engine import HOLD, Decision, LimitRequest, Moment, Outcome, Plan, decide_request, plan_request
+from headgate.limits.engine import (
+    HOLD,
+    Decision,
+    LimitRequest,
+    Moment,
+    Outcome,
+    Plan,
+    decide_request,
+    plan_fetched,
+    plan_request,
+    uncharged,
+)
 from headgate.limits.matching import EMPTY, Snapshot, build_snapshot
 from headgate.limits.recent import Recent
 from headgate.limits.warnings import Told
@@ -140,6 +151,10 @@ class RateLimitService:
         asked = plan.transaction
         return self._storage.start(asked, trips) if asked.ops or asked.alternatives else _NOTHING
 
+    def start_fetched(self, request: LimitRequest, answer: str) -> "Outcome | asyncio.Future[Outcome]":
+        """Asks the storage whether a stored answer is charged for the first time (`engine.plan_fetched`)."""
+        return self._storage.start(plan_fetched(request, answer, now=self._clock(), prefix=self._key_prefix))
+
     def finish(self, plan: Plan, outcome: Outcome, moment: Moment) -> Decision:
         """Decides and counts."""
         decision = decide_request(plan, outcome)
@@ -194,16 +209,45 @@ class ShouldRateLimit:
             moment = self._headers.get(headers.GRPC_MOMENT)
             repeats = moment == wire.BEFORE_RESPONSE and len(message) <= wire.REPEATED_BYTES_MAX
             request = (wire.decode_again if repeats else wire.decode_request)(message, moment)
-            plan = service.plan(request, self._headers.get(headers.GRPC_STREAM, ""))
-            outcome = self.start(plan, request)
+            fetched = self._headers.get(headers.GRPC_FETCHED)
+            if fetched and request.moment is Moment.SETTLEMENT and any(each.hits for each in request.descriptors):
+                self._charge_once(request, fetched)
+            else:
+                self._decide(request)
         except (wire.WireError, StorageError) as error:
             self.fail(error)
+
+    def _charge_once(self, request: LimitRequest, answer: str) -> None:
+        """Decides about the settlement of a stored answer that was fetched, perhaps again."""
+        first = self._service.start_fetched(request, answer)
+        if isinstance(first, Outcome):
+            self._decide(request if first.applied else uncharged(request))
+            return
+        # Not `first`: a call that is left would cancel it, and what was used must be charged.
+        self._outcome = first.get_loop().create_future()
+        first.add_done_callback(partial(self._charge, request, self._outcome))
+
+    def _charge(
+        self, request: LimitRequest, waited: "asyncio.Future[Outcome]", first: "asyncio.Future[Outcome]"
+    ) -> None:
+        try:
+            self._decide(request if first.result().applied else uncharged(request))
+        except StorageError as error:
+            self.fail(error)
+        except Exception:  # the server's boundary, which for `receive` is in its caller
+            log.exception("call_failed")
+            self._replies.end(GrpcStatus.INTERNAL, "internal error")
+        if waited.cancelled():
+            self.closed()
+
+    def _decide(self, request: LimitRequest) -> None:
+        plan = self._service.plan(request, self._headers.get(headers.GRPC_STREAM, ""))
+        outcome = self.start(plan, request)
+        if isinstance(outcome, Outcome):
+            self._answer(plan, outcome, request.moment)
         else:
-            if isinstance(outcome, Outcome):
-                self._answer(plan, outcome, request.moment)
-            else:
-                self._outcome = outcome
-                outcome.add_done_callback(partial(self._continue, plan, request.moment))
+            self._outcome = outcome
+            outcome.add_done_callback(partial(self._continue, plan, request.moment))
 
     def _continue(self, plan: Plan, moment: Moment, outcome: "asyncio.Future[Outcome]") -> None:
         if outcome.cancelled():

@@ -65,6 +65,39 @@ def test_tokens_are_checked_before_and_charged_after(start: StartServer, storage
     assert (status.current_limit.requests_per_unit, status.limit_remaining) == (100, 0)
 
 
+def test_a_stored_answer_is_charged_once(start: StartServer, storage_arguments: tuple[str, ...]) -> None:
+    """However often it is fetched: each time it tells what it used."""
+    server = start(client_limits(100), *storage_arguments)
+
+    def fetch(name: str, moment: str = "200-", hits: int = 30) -> None:
+        server.ask(hits=hits, metadata=((headers.GRPC_MOMENT, moment), (headers.GRPC_FETCHED, name)))
+
+    def left() -> int:
+        return server.ask(hits=0, metadata=((headers.GRPC_MOMENT, "0-"),)).statuses[0].limit_remaining
+
+    fetch("resp_1", hits=0)  # it tells nothing yet
+    for _ in range(3):
+        fetch("resp_1")
+    assert left() == 70
+    fetch("resp_2")
+    fetch("resp_2", moment="200DC")
+    assert left() == 40
+
+
+def test_a_stored_answer_that_is_fetched_again_keeps_nothing_reserved(
+    start: StartServer, storage_arguments: tuple[str, ...]
+) -> None:
+    server = start(
+        client_limits(100).replace("requests_per_unit", "reserve: strict, requests_per_unit"), *storage_arguments
+    )
+    for number in range(3):
+        name = (headers.GRPC_STREAM, f"e/1/{number}")
+        server.ask(hits=50, metadata=((headers.GRPC_MOMENT, "0-"), name))
+        told = ((headers.GRPC_MOMENT, "200DC" if number == 1 else "200-"), name, (headers.GRPC_FETCHED, "resp_1"))
+        server.ask(hits=30, metadata=told)
+    assert server.ask(hits=0, metadata=((headers.GRPC_MOMENT, "0-"),)).statuses[0].limit_remaining == 70
+
+
 def test_a_refusal_speaks_the_dialect_of_the_path(start: StartServer) -> None:
     server = start(client_limits(0))
     response = server.ask(metadata=((headers.GRPC_PATH, "/anthropic/v1/messages"),))

@@ -97,22 +97,22 @@ def test_ids_are_in_the_order_of_time() -> None:
 
 
 def test_what_a_response_used_is_one_record_however_often_it_is_fetched() -> None:
-    def fetched(path: str, **changes: object) -> str:
-        return make_record(served(method="GET", path=path, **changes), node="envoy-1").id
+    def fetched(name: str, **changes: object) -> str:
+        internal = {metadata.INTERNAL_FETCHED: name}
+        return make_record(served(method="GET", internal=internal, **changes), node="envoy-1").id
 
-    once = fetched("/v1/responses/resp_1", started_ns=1)
-    assert fetched("/v1/responses/resp_1?stream=true", started_ns=2, peer="10.0.0.8:1") == once
+    once = fetched("resp_1", started_ns=1)
+    assert fetched("resp_1", started_ns=2, peer="10.0.0.8:1", path="/v1/responses/resp_1?stream=true") == once
     assert len(once) == len(make_record(served()).id)
     others = {
-        fetched("/v1/responses/resp_2"),
-        fetched("/v1/responses/resp_1", cluster="default/azure/route/r/rule/0/ref/0"),
-        fetched("/v1/responses/resp_1", started_ns=3, published={}),  # not done yet
-        fetched("/v1/responses/resp_1", started_ns=4, published={}),
+        fetched("resp_2"),
+        fetched("resp_1", cluster="default/azure/route/r/rule/0/ref/0"),
+        fetched("resp_1", started_ns=3, published={}),  # not done yet
+        fetched("resp_1", started_ns=4, published={}),
         make_record(served(path="/v1/responses", started_ns=5)).id,
-        make_record(served(path="/v1/responses/resp_1/cancel", started_ns=6)).id,
         once,
     }
-    assert len(others) == 7
+    assert len(others) == 6
 
 
 def test_published_counts_are_believed() -> None:
@@ -255,9 +255,8 @@ def test_names_of_routes() -> None:
 
 def background(name: str, number: int, **changes: object) -> Entry:
     said = {**served().published, metadata.USAGE_SOURCE: "reported", "llm_cost": 5.0, metadata.ROUTE_NAME: "default/r"}
-    return served(
-        **{"method": "GET", "path": f"/v1/responses/{name}", "started_ns": number, "published": said, **changes}
-    )
+    internal = {metadata.INTERNAL_FETCHED: name}
+    return served(**{"method": "GET", "internal": internal, "started_ns": number, "published": said, **changes})
 
 
 def test_a_background_response_counts_once_however_often_it_is_fetched() -> None:

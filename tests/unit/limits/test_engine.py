@@ -15,7 +15,9 @@ from headgate.limits.engine import (
     RequestDescriptor,
     decide_request,
     examine,
+    plan_fetched,
     plan_request,
+    uncharged,
 )
 from headgate.limits.matching import build_snapshot
 from headgate.limits.units import COUNT_MAX, UNIT_SECONDS, Unit
@@ -159,3 +161,20 @@ def test_a_limit_in_the_request_needs_a_known_domain() -> None:
 def test_hits_are_bounded(hits: int, counted: int) -> None:
     (op,) = plan(("minute", hits)).transaction.ops
     assert op.hits == counted
+
+
+def test_a_stored_answer_is_known_by_its_id_and_domain_for_a_day() -> None:
+    request = LimitRequest("d", (RequestDescriptor((("minute", "v"),), 7),), Moment.SETTLEMENT)
+    (once,) = plan_fetched(request, "resp_1", now=NOW, prefix="p:").ops
+    assert once.key.startswith("p:headgate-fetched_d_resp_1_")
+    assert (once.hits, once.limit, once.refuses, once.seconds) == (1, 1, True, 86_400)
+    later = plan_fetched(request, "resp_1", now=NOW + 3600, prefix="p:").ops[0]
+    assert later.key == once.key
+    assert plan_fetched(request, "resp_2", now=NOW, prefix="p:").ops[0].key != once.key
+
+
+def test_what_was_charged_before_gives_back_what_was_reserved() -> None:
+    request = LimitRequest("d", (RequestDescriptor((("minute", "v"),), 7),), Moment.SETTLEMENT, interrupted=True)
+    again = uncharged(request)
+    assert ([each.hits for each in again.descriptors], again.moment) == ([0], Moment.SETTLEMENT)
+    assert not again.interrupted, "or what it reserved would stay"

@@ -174,6 +174,7 @@ def ratelimit(options: Options, *, reserves: bool) -> HttpFilter:
     service.envoy_grpc.skip_envoy_headers = True  # nobody reads Envoy's own of the call
     service.initial_metadata.add(key=headers.GRPC_MOMENT, value=headers.GRPC_MOMENT_FORMAT)
     service.initial_metadata.add(key=headers.GRPC_PATH, value=headers.GRPC_PATH_FORMAT)
+    service.initial_metadata.add(key=headers.GRPC_FETCHED, value=headers.GRPC_FETCHED_FORMAT)
     if root := options.path_root.rstrip("/"):
         service.initial_metadata.add(key=headers.GRPC_ROOT, value=literal(root))
     if reserves:
