@@ -25,8 +25,9 @@ local NEWS_BYTES = 256
 -- No word that begins or ends a stream is longer.
 local COMMENT = "^:[^\r\n]*[\r\n]*$"
 local EDGE_BYTES = 24
--- Where a class of paths is more than chats: what turns out to be one is counted by this.
-local TEXT = { '"text":', '"arguments":' }
+-- Where a class of paths is more than chats: what turns out to be one is counted by this. A whole answer is one that says why it ended.
+local TEXT = { '"text":', '"thinking":', '"tool_plan":', '"arguments":' }
+local ENDED = '"finish_reason"'
 
 -- Of what a chat calls itself, and why it ended: half of it may have come.
 local NAME_BYTES, BEHIND_BYTES = 128, 40
@@ -243,6 +244,7 @@ function envoy_on_response(h)
   local chats = kind:lower():find("stream", 1, true) and context.chats
   local begins, cut, ends = unpack(chats and chats[1] or {})
   local begun, said, edge = false, false, ""
+  local several = not starts and context.chats ~= nil and not chats
   local known = {}
   for chunk in h:bodyChunks() do
     local size = chunk:length()
@@ -253,15 +255,15 @@ function envoy_on_response(h)
         first = h:timestamp()
         h:streamInfo():dynamicMetadata():set("io.envoy.ai_gateway", "token_latency_ttft", math.max(first - asked, 0))
       end
-      begun = begun or (begins and holds(begins, edge, text))
+      begun = begun or (begins and holds(begins, edge, text)) or (several and holds(ENDED, edge, text))
       said = said or not text:find(COMMENT)
-      if starts or begun then written = written + written_in(text, starts or TEXT) end
+      if starts or begun or several then written = written + written_in(text, starts or TEXT) end
       if begun and ends and holds(ends, edge, text) then ends = nil end
       edge = (#text < EDGE_BYTES and edge .. text or text):sub(-EDGE_BYTES)
       held, found = read(h, held .. text)
       reported = reported or found
       if #held > HELD_BYTES_MAX then held = "" end
-      if not reported and written - told >= (chats and told == 0 and 1 or NEWS_BYTES) then
+      if not reported and (begun or not several) and written - told >= (chats and told == 0 and 1 or NEWS_BYTES) then
         prompt = prompt or bytes and prompt_of(h, bytes)
         estimate(h, written, prompt)
         told = written
@@ -271,6 +273,6 @@ function envoy_on_response(h)
       if published.lane ~= "extproc" then chunk:setBytes(cut) end
     end
   end
-  if not reported and written > told then estimate(h, written, prompt or bytes and prompt_of(h, bytes)) end
+  if not reported and (begun or not several) and written > told then estimate(h, written, prompt or bytes and prompt_of(h, bytes)) end
   if first then pace(h, first) end
 end

@@ -16,7 +16,7 @@ INTERNAL_TEXT_BYTES: Final = "text_bytes"
 it, or it has no length, as what was compressed. A prompt is guessed to be a quarter."""
 INTERNAL_CLIENT: Final = "client"
 INTERNAL_FETCHED: Final = "fetched"
-"""The id of a response that was made in the background, where a request for it is told what it used, each time again."""
+"""The id of a response that was made in the background, where a request for it is told (again) what it used."""
 INTERNAL_FACTS: Final = "facts"
 """What a script or the processor published of an answer in `NAMESPACE`, as members of a JSON object with a comma
 before each. Not where the client's path is not JSON as it is: the line can escape nothing."""

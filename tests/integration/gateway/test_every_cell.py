@@ -119,6 +119,10 @@ CALLED_ALONE = {
     ("bedrock-converse", "converse"): {
         "output": {"message": {"content": [{"toolUse": {"toolUseId": "c", "name": "weather", "input": WHERE}}]}}
     },
+    ("cohere", "cohere"): {
+        "message": {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": FUNCTION}]},
+        "finish_reason": "TOOL_CALL",
+    },
 }
 """Whole answers in their own dialect that hold a call and nothing else, not even their usage."""
 

@@ -254,7 +254,7 @@ _TEXT: Mapping[DialectName, Sequence[str]] = {
     DialectName.ANTHROPIC_MESSAGES: ('"text":', '"thinking":', '"partial_json":', '"input":{}'),
     DialectName.GEMINI: ('"text":', '"args":{}'),
     DialectName.BEDROCK_CONVERSE: ('"text":', '"input":', '"input":{}'),
-    DialectName.COHERE: ('"text":', '"arguments":'),
+    DialectName.COHERE: ('"text":', '"thinking":', '"tool_plan":', '"arguments":'),
 }
 """What stands before what a model writes, but for spaces and a quote; before `{}`, where that is an object. In no other
 answer is text counted."""
