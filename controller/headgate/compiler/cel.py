@@ -104,9 +104,16 @@ def prompt_estimate(*, counted: bool) -> str:
 
 
 def output_estimate(default: int) -> str:
-    """Envoy's CEL for the most tokens that a request may be answered with: what it says itself, else `default`."""
+    """Envoy's CEL for the most tokens that a request may be answered with: what it says itself, else `default` for
+    each answer that it asks for."""
     known = f"{_HAS_INTERNAL} && '{metadata.INTERNAL_MAX_TOKENS}' in {_INTERNAL}"
-    return f"({known} ? uint({_INTERNAL}['{metadata.INTERNAL_MAX_TOKENS}']) : {default}u)"
+    otherwise = f"{default}u"
+    if default:
+        several = f"{_HAS_INTERNAL} && '{metadata.INTERNAL_CHOICES}' in {_INTERNAL}"
+        choices = f"uint({_INTERNAL}['{metadata.INTERNAL_CHOICES}'])"
+        most = f"({choices} > {ESTIMATE_MAX // default}u ? {ESTIMATE_MAX}u : {choices} * {default}u)"
+        otherwise = f"({several} ? {most} : {default}u)"
+    return f"({known} ? uint({_INTERNAL}['{metadata.INTERNAL_MAX_TOKENS}']) : {otherwise})"
 
 
 ESTIMATE_MAX = 100_000_000

@@ -23,10 +23,17 @@ local NAMESPACE = "io.envoy.ai_gateway"
 local BROKEN = "is not valid JSON"
 local byte, find, match, sub = string.byte, string.find, string.match, string.sub
 
--- What is wanted of the top level, and of objects there. Where several say how long an answer may be, the last of `LENGTHS` counts.
+-- What is wanted of the top level, and of objects there; of `LENGTHS` and `CHOICES` only where limits reserve. Of several the most
+-- counts: which of them a provider heeds is its own affair.
 local WANTED = { model = "model", stream = "stream" }
 local WANTED_INSIDE = { stream_options = { include_usage = "include_usage" } }
 local LENGTHS = { "maxOutputTokens", "max_output_tokens", "max_tokens", "max_completion_tokens" }
+local LENGTHS_INSIDE = {
+  generationConfig = { maxOutputTokens = LENGTHS[1], candidateCount = "n" },
+  generation_config = { max_output_tokens = LENGTHS[2], candidate_count = "n" },
+  inferenceConfig = { maxTokens = LENGTHS[3] },
+}
+local CHOICES, CHOICES_MAX = { "n", "best_of" }, 1000
 local length_max
 
 -- Files come as base64, by itself or in a data URL, under these names. From here on a text of nothing else is one, and counts
@@ -294,6 +301,23 @@ local function refuse(h, why)
   h:respond({ [":status"] = "400", ["content-type"] = "text/plain" }, "the request body " .. why)
 end
 
+-- Publishes how long all of the answer's choices may be together, or how many they are if nothing says how long.
+local function publish_length(metadata, found)
+  local choices, length = 1, nil
+  for _, name in ipairs(CHOICES) do choices = math.max(choices, tonumber(found[name]) or 1) end
+  choices = math.min(math.ceil(choices), CHOICES_MAX)
+  for _, name in ipairs(LENGTHS) do
+    local said = tonumber(found[name])
+    -- a limit whose estimate is no count would not be asked at all: what is none counts as the most
+    if said then length = math.max(length or 0, said >= 0 and said <= length_max and said or length_max) end
+  end
+  if length then
+    metadata:set("headgate", "max_tokens", math.min(length * choices, length_max))
+  elseif choices > 1 then
+    metadata:set("headgate", "choices", choices)
+  end
+end
+
 -- Publishes what was found. Of a path that names a model, whose header is there, that counts and not the body's.
 local function publish(h, metadata, found, named, bytes)
   local model = found.model
@@ -314,12 +338,7 @@ local function publish(h, metadata, found, named, bytes)
   if found.files or not h:headers():get("content-length") then
     metadata:set("headgate", "text_bytes", bytes - (found.files or 0))
   end
-  if not length_max then return end
-  local length
-  for _, name in ipairs(LENGTHS) do length = tonumber(found[name]) or length end
-  if not length then return end
-  -- a limit whose estimate is no count would not be asked at all: what is none counts as the most
-  metadata:set("headgate", "max_tokens", length >= 0 and length <= length_max and length or length_max)
+  if length_max then publish_length(metadata, found) end
 end
 
 -- How many characters the member has whose name ends at a place; nil where it is no text.
@@ -340,7 +359,8 @@ local function ask(h)
   length_max = h:filterContext():get("length_max") or false
   if not length_max then return end
   for index = 2, #LENGTHS do WANTED[LENGTHS[index]] = LENGTHS[index] end
-  WANTED_INSIDE.generationConfig = { maxOutputTokens = LENGTHS[1] }
+  for _, name in ipairs(CHOICES) do WANTED[name] = name end
+  for name, inside in pairs(LENGTHS_INSIDE) do WANTED_INSIDE[name] = inside end
 end
 
 local function run(h)

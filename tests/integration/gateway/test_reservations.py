@@ -310,6 +310,33 @@ def test_a_maximum_beyond_all_numbers_switches_no_limit_off(stage: Stage) -> Non
     stage.forget()
 
 
+@pytest.mark.parametrize(
+    ("model", "more", "reserved"),
+    [
+        ("strict", {"n": 5}, 5 * OUTPUT),
+        ("strict", {"max_completion_tokens": 1}, OUTPUT),
+        ("strict", {"max_completion_tokens": 300}, 300),
+        ("both", {"max_tokens": None, "n": 5}, 5 * OUTPUT),
+        ("both", {"max_tokens": None, "n": 1}, OUTPUT),
+    ],
+)
+def test_all_that_a_request_may_be_answered_with_is_reserved(
+    stage: Stage, model: str, more: dict[str, Any], reserved: int
+) -> None:
+    """Else a client reserves one short answer and is given many long ones."""
+    user = f"asks for {model} {more}"
+    leave(stage, user, body(model, **more), Delivery(delay_seconds=NEVER))
+    wait_left(stage, user, model, BUDGET - PROMPT - reserved)
+
+
+@pytest.mark.parametrize("more", [{"n": 10**30}, {"n": 1e300}, {"best_of": 999_999}])
+def test_no_number_of_answers_switches_a_limit_off(stage: Stage, more: dict[str, Any]) -> None:
+    stage["openai"].answer(Failure(400))
+    for model, own in (("strict", {}), ("both", {"max_tokens": None})):
+        assert ask(stage, f"absurd-{more}", model, **own, **more).status_code == 429
+    stage.forget()
+
+
 def test_a_lenient_limit_treats_one_client_as_a_check_does(stage: Stage) -> None:
     """While anything is left, a request is let in, whatever it may cost."""
     stage["openai"].answer(Answer(usage=Usage(input=900, output=99)))
