@@ -81,7 +81,7 @@ class Outlet:
     async def _run(self) -> None:
         while True:
             await self._wait()
-            if self._spool is not None and not self._spool.empty and not await self._replay(self._spool):
+            if self._spool is not None and not await self._replayed(self._spool):
                 self._spool_waiting()
             while self._waiting and not self._away:
                 await self._write_next()
@@ -132,8 +132,16 @@ class Outlet:
         else:
             self._keep(batch)
 
+    async def _replayed(self, spool: Spool) -> bool:
+        """False when the sink is away. What cannot be read now stays, and keeps nothing else from being written."""
+        try:
+            return await self._replay(spool)
+        except OSError as error:
+            self._tell_failed(error)
+            return True
+
     async def _replay(self, spool: Spool) -> bool:
-        """Whether all that was spooled is written."""
+        """Whether all that was spooled is written. Raises OSError."""
         while not spool.empty:
             records, length = spool.peek(self._pace.batch_max)
             if records and not await self._written(records):
@@ -178,8 +186,11 @@ class Outlet:
             try:
                 taken = self._spool.append(records)
             except OSError as error:
-                log.error("spool_failed", sink=self._sink.name, error=str(error.strerror))
+                self._tell_failed(error)
         self._counts.spooled += taken
         if taken < len(records):
             self._counts.dropped += len(records) - taken
             log.error("records_dropped", sink=self._sink.name, records=len(records) - taken)
+
+    def _tell_failed(self, error: OSError) -> None:
+        log.error("spool_failed", sink=self._sink.name, error=str(error.strerror))

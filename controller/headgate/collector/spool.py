@@ -5,7 +5,10 @@ the sink is back, and emptied when all of it is written. A process that starts f
 that were written already come again if we die in between: only idempotent sinks may have a spool.
 """
 
+import mmap
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -39,17 +42,19 @@ class Spool:
     def __init__(self, path: Path, *, bytes_max: int) -> None:
         """Makes the file, and a missing folder, for us alone. Raises OSError."""
         make_private(path)
-        self._file = path.open("a+b")
+        # without a buffer: it would keep what a full disk did not take, and offer it again with whatever is done next
+        self._file = path.open("a+b", buffering=0)
         self._bytes_max = bytes_max
-        self._size = self._file.seek(0, 2)
+        self._size = _whole_lines(self._file.fileno())
         self._done = 0
+        self._torn = self._size < self._file.seek(0, 2)
 
     @property
     def empty(self) -> bool:
         return self._done >= self._size
 
     def append(self, records: Sequence[UsageRecord]) -> int:
-        """How many were taken. Raises OSError when the disk is full."""
+        """How many were taken. Raises OSError, and has taken none, when the disk is full."""
         data = bytearray()
         taken = 0
         for record in records:
@@ -59,33 +64,48 @@ class Spool:
             data += encoded
             data += b"\n"
             taken += 1
-        self._file.seek(0, 2)
-        self._file.write(data)
-        self._file.flush()
+        if self._torn:
+            self._file.truncate(self._size)
+        self._torn = True
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+        self._torn = False
         self._size += len(data)
         return taken
 
     def peek(self, records_max: int) -> tuple[list[UsageRecord], int]:
-        """The oldest records, and what to give `pop` when they are written. A torn line is skipped."""
-        self._file.seek(self._done)
+        """The oldest records, and what to give `pop` when they are written. What is no record is
+        skipped. Raises OSError."""
         found: list[UsageRecord] = []
         length = 0
-        for line in self._file:
-            length += len(line)
-            try:
-                found.append(_record(line))
-            except msgspec.DecodeError:
-                continue
-            if len(found) >= records_max:
-                break
+        with os.fdopen(os.dup(self._file.fileno()), "rb") as lines:
+            lines.seek(self._done)
+            while len(found) < records_max and self._done + length < self._size:
+                line = lines.readline()
+                if not line:  # somebody has emptied the file
+                    length = self._size - self._done
+                    break
+                length += len(line)
+                with suppress(msgspec.DecodeError):
+                    found.append(_record(line))
         return found, length
 
     def pop(self, length: int) -> None:
-        """These bytes are done with."""
+        """These bytes are done with. Raises OSError."""
         self._done += length
         if self.empty:
             self._file.truncate(0)
             self._size = self._done = 0
+            self._torn = False
 
     def close(self) -> None:
         self._file.close()
+
+
+def _whole_lines(file: int) -> int:
+    """The bytes of all lines that have an end."""
+    if not os.fstat(file).st_size:
+        return 0
+    with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as whole:
+        return whole.rfind(b"\n") + 1

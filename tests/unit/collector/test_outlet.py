@@ -1,14 +1,18 @@
 """Between records and a sink: batches, bounds, and what happens while the sink is away."""
 
 import asyncio
-from collections.abc import Sequence
+import resource
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from headgate.collector.counters import SinkCounts
 from headgate.collector.outlet import Outlet, Pace
 from headgate.collector.sinks.sink import SinkError
 from headgate.collector.spool import Spool
 from headgate.ledger.record import UsageRecord
+from support.waiting import until
 
 
 def records(first: int, count: int) -> list[UsageRecord]:
@@ -100,9 +104,77 @@ def test_torn_line_costs_itself(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b'{"id":"torn')
     again = Spool(path, bytes_max=1 << 20)
     found, length = again.peek(10)
-    again.close()
     assert [record.id for record in found] == ["0", "1"]
-    assert length == path.stat().st_size
+    again.pop(length)
+    assert again.empty
+    assert path.stat().st_size == 0
+    again.close()
+
+
+def test_what_is_appended_after_a_torn_line_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_bytes(b'{"id":"torn')
+    spool = Spool(path, bytes_max=1 << 20)
+    spool.append(records(0, 2))
+    found, _ = spool.peek(10)
+    spool.close()
+    assert [record.id for record in found] == ["0", "1"]
+
+
+def test_a_file_that_somebody_emptied_holds_nothing(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s.jsonl", bytes_max=1 << 20)
+    spool.append(records(0, 5))
+    _, length = spool.peek(2)
+    spool.pop(length)
+    (tmp_path / "s.jsonl").write_bytes(b"")
+    found, length = spool.peek(2)
+    spool.pop(length)
+    assert (found, spool.empty) == ([], True)
+    spool.append(records(5, 1))
+    assert [record.id for record in spool.peek(2)[0]] == ["5"]
+    spool.close()
+
+
+@contextmanager
+def no_room_beyond(size: int) -> Generator[None]:
+    """Files of this process cannot grow larger, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_takes_no_part_of_a_record(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s.jsonl", bytes_max=1 << 20)
+    spool.append(records(0, 2))
+    with no_room_beyond((tmp_path / "s.jsonl").stat().st_size + 50), pytest.raises(OSError, match="large"):
+        spool.append(records(2, 5))
+    spool.append(records(7, 1))
+    found, length = spool.peek(10)
+    assert [record.id for record in found] == ["0", "1", "7"]
+    spool.pop(length)
+    assert spool.empty
+    spool.close()
+
+
+async def test_a_disk_that_was_full_keeps_nothing_from_a_sink_that_is_back(tmp_path: Path) -> None:
+    sink, counts = Kept(), SinkCounts()
+    sink.away = True
+    outlet = Outlet(sink, counts, Spool(tmp_path / "s.jsonl", bytes_max=1 << 20), pace=IMPATIENT)
+    outlet.offer(records(0, 10))
+    await until(lambda: counts.spooled == 10)
+    with no_room_beyond((tmp_path / "s.jsonl").stat().st_size + 50):
+        outlet.offer(records(10, 10))
+        await until(lambda: counts.dropped == 10)
+        failures = counts.failures
+        await until(lambda: counts.failures > failures + 2)
+    sink.away = False
+    outlet.offer(records(20, 10))
+    await until(lambda: counts.written == 20)
+    await outlet.close(5)
+    assert sink.ids == [*map(str, range(10)), *map(str, range(20, 30))]
 
 
 def test_what_an_older_collector_spooled_keeps_its_cost(tmp_path: Path) -> None:
