@@ -15,7 +15,7 @@ from headgate.collector.store.rollup import BOUNDS, bucket
 from headgate.collector.store.tables import EVENTS, HOURLY, metadata
 from headgate.collector.store.writing import write
 from headgate.ledger.record import Attempt, Tokens, UsageRecord, UsageSource
-from sqlalchemy import Engine, func, inspect, select, text
+from sqlalchemy import Engine, event, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 
@@ -302,3 +302,90 @@ def test_columns_hold_what_they_are_named_after(engine: Engine) -> None:
     assert (row["input_tokens"], row["output_tokens"], row["total_tokens"]) == (10, 1, 11)
     assert (row["request_bytes"], row["response_bytes"], row["cost_nanos"]) == (5, 6, 7)
     assert (row["lane"], row["usage_source"]) == ("local", "reported")
+
+
+def test_what_no_text_of_a_database_holds_is_replaced(engine: Engine) -> None:
+    """A client names the model, a provider its answer: one of them must not keep all others from being written."""
+    write(engine, [record(1, original_model="a\0b", response_model="c\0d", details="e\0f"), record(2)])
+    with engine.connect() as connection:
+        rows = connection.execute(select(EVENTS.c.original_model, EVENTS.c.response_model).order_by(EVENTS.c.id)).all()
+    assert [tuple(row) for row in rows] == [("a\ufffdb", "c\ufffdd"), ("m", "")]
+    assert {each.group for each in ask(engine, Question(by=("model",)))} == {("a\ufffdb",), ("m",)}
+
+
+def test_names_that_are_too_long_for_a_key_are_cut(engine: Engine) -> None:
+    """Of clients' making, so of any length: Postgres has keys of at most 2,704 bytes."""
+    made_up = ("client", "team", "original_model", "request_model")
+    # of letters that no compression makes small
+    names = {name: "".join(chr(0x4E00 + number % 977 * 7) for number in range(2600)) for name in made_up}
+    write(engine, [record(1, **names, service="s" * 317, provider="p" * 64, route="r" * 317), record(2)])
+    found = {str(each.group[0]) for each in ask(engine, Question(by=("model",)))}
+    assert "m" in found
+    (long,) = found - {"m"}
+    assert names["original_model"].startswith(long)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def none(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database without tables."""
+    sqlite = request.param == "sqlite"
+    found = open_engine(str(tmp_path / "usage.db") if sqlite else str(request.getfixturevalue("postgres")))
+    _drop_all(found)
+    yield found
+    _drop_all(found)
+    found.dispose()
+
+
+class _CutError(Exception):
+    """The process ends here."""
+
+
+def _migrate_cut(engine: Engine, statements: int) -> bool:
+    """Whether that many statements were enough."""
+    left = statements
+
+    def count(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise _CutError
+
+    event.listen(engine, "before_cursor_execute", count)
+    try:
+        migrate(engine)
+    except _CutError:
+        return False
+    finally:
+        event.remove(engine, "before_cursor_execute", count)
+    return True
+
+
+def test_a_migration_that_is_cut_short_is_made_again(none: Engine) -> None:
+    cuts = 0
+    while not _migrate_cut(none, cuts):
+        cuts += 4
+        assert not inspect(none).get_table_names(), f"left after {cuts} statements"
+    assert cuts > 10
+    assert write(none, [record(1)]) == 1
+
+
+def test_several_that_migrate_at_once(none: Engine) -> None:
+    engines = [open_engine(none.url.render_as_string(hide_password=False)) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for each in [pool.submit(migrate, engine) for engine in engines]:
+            each.result()
+    for engine in engines:
+        engine.dispose()
+    assert write(none, [record(1)]) == 1
+
+
+def test_tables_of_a_newer_version_are_left_alone_and_that_is_told(engine: Engine) -> None:
+    with engine.begin() as connection:
+        (known,) = connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    try:
+        with pytest.raises(StoreError, match="newer Headgate"):
+            migrate(engine)
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = :known"), {"known": known})

@@ -63,10 +63,12 @@ def _tune_sqlite(connection: sqlite3.Connection, record: object) -> None:
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:
-    """Makes or changes the tables; safe to be called by several processes at once. Raises StoreError."""
+    """Makes or changes the tables, wholly or not at all; safe to be called by several processes at once. Raises
+    StoreError."""
     # Imported here: asking needs no migrations.
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
@@ -77,11 +79,16 @@ def migrate(engine: Engine, revision: str = "head") -> None:
             command.upgrade(config, revision)
     except SQLAlchemyError as error:
         raise StoreError(f"cannot bring the tables up to date: {reason(error)}") from error
+    except CommandError as error:
+        raise StoreError(f"the tables are of a newer Headgate than this one ({error}): upgrade it") from None
 
 
 def _lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    else:
+        # Python's module begins no transaction before a statement that changes tables
+        connection.execute(text("BEGIN IMMEDIATE"))
 
 
 def reason(error: SQLAlchemyError) -> str:

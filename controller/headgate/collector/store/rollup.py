@@ -17,6 +17,9 @@ BOUNDS: Final = tuple(2 ** (i / 2) for i in range(BUCKETS - 1))
 """Upper ends of all buckets but the last, in milliseconds."""
 _DURATIONS: Final = len(SUMS)
 _TTFTS: Final = _DURATIONS + BUCKETS
+NAME_BYTES_MAX: Final = 256
+"""Of each text in a key that a client may make up. All of a row's texts are its key, which Postgres wants to be of at
+most 2,704 bytes; names of objects have 317."""
 _STRANGE: Final = frozenset({ErrorKind.NOT_FOUND, ErrorKind.BAD_REQUEST, ErrorKind.UNAUTHENTICATED})
 """In these a client may name any model: such names get no row, or a client could make as many as it likes."""
 
@@ -30,15 +33,21 @@ def key_of(record: UsageRecord) -> Key:
     strange = not record.attempts and record.error in _STRANGE
     return (
         record.started_ns // HOUR_NS,
-        record.client,
-        record.team,
-        "" if strange else record.original_model,
-        record.request_model if record.attempts else "",
+        _cut(record.client),
+        _cut(record.team),
+        "" if strange else _cut(record.original_model),
+        _cut(record.request_model) if record.attempts else "",
         record.service,
         record.provider,
         record.route,
         record.error,
     )
+
+
+def _cut(name: str) -> str:
+    if len(name) <= NAME_BYTES_MAX // 4:
+        return name
+    return name.encode()[:NAME_BYTES_MAX].decode(errors="ignore")
 
 
 def roll_up(records: Sequence[UsageRecord]) -> dict[Key, list[int]]:

@@ -4,9 +4,11 @@ The statements are written out, and rows are tuples: SQLAlchemy's own cost a rec
 take the same text but for the placeholder.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Final, get_type_hints
 
+import msgspec
 from headgate.collector.store.events import row_of
 from headgate.collector.store.rollup import roll_up
 from headgate.collector.store.tables import COUNTED, DIMENSIONS, EVENTS, HOURLY
@@ -35,9 +37,24 @@ _EVENTS: Final = {name: _event_statement(placeholder) for name, placeholder in _
 _SUMS: Final = {name: _sums_statement(placeholder) for name, placeholder in _PLACEHOLDERS.items()}
 
 
+_TEXTS: Final = tuple(name for name, type_ in get_type_hints(UsageRecord).items() if type_ is str)
+_TEXTS_OF: Final[Callable[[UsageRecord], tuple[str, ...]]] = attrgetter(*_TEXTS)
+_NOT_IN_TEXTS: Final = "\0"
+"""No text of Postgres holds it. A model's name may, which clients and providers make up."""
+_INSTEAD: Final = "\N{REPLACEMENT CHARACTER}"
+
+
+def _storable(record: UsageRecord) -> UsageRecord:
+    texts = _TEXTS_OF(record)
+    if _NOT_IN_TEXTS not in "".join(texts):
+        return record
+    changed = {name: text.replace(_NOT_IN_TEXTS, _INSTEAD) for name, text in zip(_TEXTS, texts, strict=True)}
+    return msgspec.structs.replace(record, **changed)
+
+
 def write(engine: Engine, records: Sequence[UsageRecord]) -> int:
     """How many of them were new. SQLAlchemyError when nothing was written."""
-    by_id = {record.id: record for record in records}  # of the same record twice, one
+    by_id = {record.id: _storable(record) for record in records}  # of the same record twice, one
     with engine.connect() as connection:
         if _written(connection, list(by_id.values())):
             return len(by_id)
