@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
         engine = open_engine(_database(options.ledger))
         try:
             answers = ask(engine, question)
+        except StoreError as error:
+            raise StoreError(f"{engine.url}: {error}") from None
         finally:
             engine.dispose()
     except (StoreError, _UsageError) as error:

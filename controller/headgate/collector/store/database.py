@@ -1,16 +1,28 @@
 """Opens the database of a URL, and brings its tables up to date."""
 
 import os
+import socket
 import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from weakref import WeakSet
 
 from headgate.collector.private_files import make_private
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 BUSY_SECONDS: Final = 10.0
 """How long SQLite waits for another process that writes."""
+_POSTGRES: Final[Mapping[str, int]] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""libpq's, where a URL does not say otherwise: its own wait for ever, or for hours, for a machine that has gone."""
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _LOCK: Final = 4_829_337_120
 """Any number: who migrates a Postgres holds it."""
@@ -46,7 +58,9 @@ def open_engine(given: str) -> Engine:
             return engine
         if not url.startswith("postgresql+psycopg://"):
             raise StoreError("usage is kept in SQLite (a path, or sqlite:///PATH) or in Postgres (postgresql://…)")
-        return create_engine(url, pool_size=2, pool_pre_ping=True)
+        said = make_url(url).query
+        options = {name: value for name, value in _POSTGRES.items() if name not in said}
+        return create_engine(url, pool_size=2, pool_pre_ping=True, connect_args=options)
     except (ArgumentError, NoSuchModuleError) as error:
         raise StoreError(f"not the URL of a database: {error}") from None
     except ModuleNotFoundError:
@@ -95,3 +109,25 @@ def reason(error: SQLAlchemyError) -> str:
     """What the database said, in one line and without the statement's values."""
     said = getattr(error, "orig", None) or error
     return str(said).strip().partition("\n")[0]
+
+
+class Sockets:
+    """The connections that an engine has to a Postgres."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._open: WeakSet[Any] = WeakSet()
+        if engine.dialect.name == "postgresql":
+            event.listen(engine, "do_connect", self._connect)
+
+    def _connect(self, dialect: Dialect, record: object, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        del record
+        connection = dialect.connect(*arguments, **options)
+        self._open.add(connection)
+        return connection
+
+    def shut_down(self) -> None:
+        """Has threads that wait for the database fail at once: Python cannot end them."""
+        for connection in self._open:
+            if not connection.closed:
+                with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as shared:
+                    shared.shutdown(socket.SHUT_RDWR)
