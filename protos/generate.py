@@ -108,6 +108,9 @@ TYPED_MODULES = (
     "envoy.extensions.upstreams.http.v3.http_protocol_options_pb2",
     # matching
     "envoy.extensions.common.matching.v3.extension_matcher_pb2",
+    "envoy.extensions.matching.common_inputs.network.v3.network_inputs_pb2",
+    "envoy.extensions.matching.input_matchers.ip.v3.ip_pb2",
+    "envoy.extensions.matching.input_matchers.metadata.v3.metadata_pb2",
     "envoy.type.matcher.v3.http_inputs_pb2",
     "xds.type.matcher.v3.http_inputs_pb2",
     "xds.type.matcher.v3.matcher_pb2",

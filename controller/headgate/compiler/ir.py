@@ -379,6 +379,48 @@ class JwtProvider:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A claim of a token and the values of which it must be one, or hold one (`listed`)."""
+
+    path: tuple[str, ...]
+    values: tuple[str, ...]
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationRule:
+    """Whether requests are let in of which all of it holds; what is empty is not asked."""
+
+    name: str
+    allows: bool
+    methods: tuple[str, ...] = ()
+    path: str = ""
+    """An expression for the path with its query."""
+    path_inverted: bool = False
+    ranges: tuple[str, ...] = ()
+    """Address ranges of clients."""
+    headers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(lower-case name, values of which it must have one)"""
+    provider: str = ""
+    """Whose token `claims` and `scopes` are looked for in."""
+    claims: tuple[Claim, ...] = ()
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorization:
+    """The first rule that matches decides, else `allows`."""
+
+    rules: tuple[AuthorizationRule, ...]
+    allows: bool
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether it can be decided only when the model is known."""
+        return any(name == headers.MODEL for rule in self.rules for name, _ in rule.headers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
     """What a SecurityPolicy asks of a request; `name` is the policy's."""
 
@@ -387,6 +429,12 @@ class Auth:
     jwt: tuple[JwtProvider, ...] = ()
     jwt_optional: bool = False
     cors: Cors | None = None
+    authorization: Authorization | None = None
+
+    @property
+    def guards(self) -> bool:
+        """Whether it refuses anybody."""
+        return bool(self.api_keys or self.jwt or self.authorization)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -272,8 +272,16 @@ def _closed(host: ir.VirtualHost, root: str) -> Iterator[Route]:
             return
 
 
-def set_virtual_host(result: VirtualHost, host: ir.VirtualHost, body_bytes_max: int, options: Options) -> None:
-    """All rules of one hostname; AI hosts also list their models and explain what they refuse."""
+def set_virtual_host(
+    result: VirtualHost,
+    host: ir.VirtualHost,
+    body_bytes_max: int,
+    options: Options,
+    *,
+    replaced: security.Configs = (),
+) -> None:
+    """All rules of one hostname; AI hosts also list their models and explain what they refuse. `replaced` is as of
+    `security.set_route_configs`."""
     result.request_body_buffer_limit.value = body_bytes_max
     result.include_request_attempt_count = True  # tells the upstream script a first attempt from a later one
     order = (*ranked(host.rules), *ranked(host.inherited))
@@ -281,7 +289,8 @@ def set_virtual_host(result: VirtualHost, host: ir.VirtualHost, body_bytes_max: 
     prices = extraction.shared_costs(rule for rule in host.all_rules if rule.ai)
     # plain routes of the host would have it too, and their pages are none of ours
     usage = extraction.shared_usage(host.all_rules, options) if all_ai else b""
-    shared = Shared(prices=bool(prices), reading=usage, retry=common_retry(host.all_rules), strips=all_ai)
+    retry = common_retry(host.all_rules)
+    shared = Shared(prices=bool(prices), reading=usage, retry=retry, strips=all_ai, replaced=replaced)
     if shared.strips:
         result.request_headers_to_remove.extend(WITHHELD)
     if shared.retry:

@@ -34,7 +34,15 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 from headgate.compiler import ir
 from headgate.compiler.lower import access_logs, limits, replies, tracing
 from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
-from headgate.compiler.lower.filters import brought, extraction, published, security, steered, telemetry
+from headgate.compiler.lower.filters import (
+    authorization,
+    brought,
+    extraction,
+    published,
+    security,
+    steered,
+    telemetry,
+)
 from headgate.compiler.lower.hosts import set_virtual_host
 from headgate.compiler.lower.routes import rule_choices, specifier, specifier_name
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, literal, packed, socket_address
@@ -71,7 +79,8 @@ def _body_bytes_max(listener: ir.Listener, options: Options) -> int:
 
 
 def _auth_by_route(listener: ir.Listener) -> bool:
-    return any(rule.auth is not None and (rule.auth.api_keys or rule.auth.jwt) for rule in _rules(listener))
+    own = any(rule.auth is not None for rule in _rules(listener))
+    return own and any(policy.guards for policy in _policies(listener))
 
 
 def _policies(listener: ir.Listener) -> list[ir.Auth]:
@@ -120,10 +129,16 @@ def _early_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
         yield security.listener_api_keys(listener.name)
     if listener.auth.jwt:
         yield security.jwt([listener.auth])
+    if listener.auth.authorization is not None and not listener.auth.authorization.asks_model:
+        yield authorization.listener_filter(listener.auth.authorization)
 
 
-def _route_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
+def _late_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
+    """Policies of routes, and what the listener's asks of the model: the route and the model are known by now."""
     if not _auth_by_route(listener):
+        asked = listener.auth.authorization if listener.auth is not None else None
+        if asked is not None and asked.asks_model:
+            yield authorization.listener_filter(asked)
         return
     policies = _policies(listener)
     for policy in policies:
@@ -132,6 +147,8 @@ def _route_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
     with_jwt = [policy for policy in policies if policy.jwt]
     if with_jwt:
         yield security.jwt(with_jwt)
+    if any(policy.authorization for policy in policies):
+        yield authorization.route_filter()
 
 
 def _identity(listener: ir.Listener, options: Options) -> Iterator[HttpFilter]:
@@ -220,8 +237,8 @@ def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter
         yield extraction.router_processor(options)
     if ai and _has_cors(listener):  # marks answers for browsers by the route's policy: the route is known only now
         yield security.cors(security.LATE_CORS)
-    # policies of routes, likewise
-    yield from _route_auth(listener)
+    # likewise
+    yield from _late_auth(listener)
     # after authentication, which sets the client's name; before limits, which count by it
     yield from _identity(listener, options)
     if any(brought.overrides(rule.backends) for rule in rules):
@@ -343,13 +360,11 @@ def route_configuration(listener: ir.Listener, options: Options) -> RouteConfigu
     limit = _body_bytes_max(listener, options)
     choices = {specifier_name(found): found for rule in _rules(listener) for found in rule_choices(rule, options)}
     result.cluster_specifier_plugins.extend(specifier(choices[name]) for name in sorted(choices))
+    auth, by_route = listener.auth, _auth_by_route(listener)
+    replaced = security.unasked(auth) if auth is not None and by_route else ()
     for host in listener.hosts:
         virtual = result.virtual_hosts.add(name=f"{listener.name}/{host.hostname}", domains=[host.hostname])
-        set_virtual_host(virtual, host, limit, options)
-    for virtual in result.virtual_hosts:
-        if listener.auth is not None:
-            by_route = _auth_by_route(listener)
-            for key, config in security.auth_configs(listener.auth):
-                if by_route or not key.startswith(security.ROUTE_API_KEYS):
-                    virtual.typed_per_filter_config[key].CopyFrom(config)
+        set_virtual_host(virtual, host, limit, options, replaced=replaced)
+        for key, config in security.host_configs(auth, by_route=by_route) if auth is not None else ():
+            virtual.typed_per_filter_config[key].CopyFrom(config)
     return result

@@ -72,10 +72,12 @@ _GOOGLE_STATUSES = (
     ("response.code == 504", "DEADLINE_EXCEEDED"),
     ("response.code >= 500", "INTERNAL"),
 )
-_HAS_MODEL = (
-    f"response.code == 404 && '{metadata.INTERNAL}' in metadata.filter_metadata"
+_MODEL_KNOWN = (
+    f"'{metadata.INTERNAL}' in metadata.filter_metadata"
     f" && '{metadata.INTERNAL_MODEL}' in metadata.filter_metadata['{metadata.INTERNAL}']"
 )
+_HAS_MODEL = f"response.code == 404 && {_MODEL_KNOWN}"
+_UNAUTHORIZED = "response.code_details.startsWith('rbac_access_denied')"
 _ASKS_FOR_MODEL = "response.code == 404 && request.method == 'GET' && request.path.contains('/v1/models/')"
 _OPENAI_CODES = (
     ("response.code == 401", "invalid_api_key"),
@@ -256,6 +258,13 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
             "Pages of %REQ(ORIGIN)% may not call this gateway: no policy for CORS here allows their origin.",
             403,
         ),
+        (
+            f"{_UNAUTHORIZED} && {_MODEL_KNOWN}",
+            f"This client may not use the model '%DYNAMIC_METADATA({metadata.INTERNAL}:{metadata.INTERNAL_MODEL})%' "
+            "at %REQ(:METHOD)% %PATH(NQ)%.",
+            0,
+        ),
+        (_UNAUTHORIZED, "This client may not ask for %REQ(:METHOD)% %PATH(NQ)%.", 0),
         ("request.method == 'CONNECT'", "CONNECT is not served: this gateway is no proxy.", 405),
         # Codex asks again by HTTP at once where it is told so with 426, else after five tries.
         (

@@ -146,6 +146,8 @@ class Shared(ir.Hashed):
     """Its retry policy, serialised: a route without one would retry by it."""
     strips: bool = False
     """It keeps `WITHHELD` from providers for all."""
+    replaced: security.Configs = ()
+    """As of `security.set_route_configs`."""
 
     __hash__ = ir.Hashed.kept_hash
 
@@ -369,11 +371,10 @@ def _header_edits(route: Route, rule: ir.Rule) -> None:
         route.response_headers_to_remove.extend(rule.response_headers.remove)
 
 
-def _route(rule: ir.Rule, name: str, match: RouteMatch) -> Route:
+def _route(rule: ir.Rule, name: str, match: RouteMatch, shared: Shared) -> Route:
     route = Route(name=name, match=match)
     _header_edits(route, rule)
-    for key, config in security.route_configs(rule):
-        route.typed_per_filter_config[key].CopyFrom(config)
+    security.set_route_configs(route.typed_per_filter_config, rule, shared.replaced)
     return route
 
 
@@ -399,7 +400,7 @@ def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how
     if rule.unavailable:
         where = route_match(match, how)
         _path_match(where, ir.MatchKind.PREFIX, options.path_root)
-        route = _route(rule, f"{rule.name}/unavailable/match/{index}", where)
+        route = _route(rule, f"{rule.name}/unavailable/match/{index}", where, how.shared)
         route.direct_response.CopyFrom(answered(rule.unavailable, 503))
         yield route
     found = _class_routes(rule, options, how.shared)
@@ -413,7 +414,7 @@ def _ai_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how
         else:
             _class_match(where, together, options.path_root)
         name = together[0].name if len(together) == 1 else metadata.SEVERAL_CLASSES
-        result = _route(rule, f"{rule.name}/{name}/match/{index}", where)
+        result = _route(rule, f"{rule.name}/{name}/match/{index}", where, how.shared)
         result.MergeFrom(route)
         _publish(result, rule, match, together[0], options)
         yield result
@@ -545,7 +546,7 @@ def _rewrite(action: RouteAction, rewrite: ir.Rewrite, match: ir.Match) -> None:
 def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> Iterator[Route]:
     where = route_match(match, Placement())
     _path_match(where, match.path_kind, match.path)
-    route = _route(rule, f"{rule.name}/match/{index}", where)
+    route = _route(rule, f"{rule.name}/match/{index}", where, how.shared)
     usable = _usable(rule)
     if rule.direct is not None:
         route.direct_response.status = rule.direct.status

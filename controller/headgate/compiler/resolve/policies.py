@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from headgate.compiler import cel, ir
+from headgate.compiler.resolve.authorizing import authorized
 from headgate.compiler.resolve.credentials import secret_value
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resolve.selecting import selectors
@@ -375,7 +376,10 @@ def auth(scope: Scope, policy: security_policy.SecurityPolicy) -> ir.Auth | None
     spec = policy.spec
     keys = _api_keys(scope, policy, spec.api_key_auth) if spec.api_key_auth is not None else None
     providers = _jwt(scope, policy, spec.jwt) if spec.jwt is not None else ()
+    allowed = authorized(scope, policy, spec.authorization) if spec.authorization is not None else None
     if (spec.api_key_auth is not None and keys is None) or providers is None:
+        return None
+    if spec.authorization is not None and allowed is None:
         return None
     cors = None
     if spec.cors is not None:
@@ -388,7 +392,14 @@ def auth(scope: Scope, policy: security_policy.SecurityPolicy) -> ir.Auth | None
             allow_credentials=spec.cors.allow_credentials,
         )
     optional = spec.jwt is not None and spec.jwt.optional
-    return ir.Auth(name=str(policy.name), api_keys=keys, jwt=providers, jwt_optional=optional, cors=cors)
+    return ir.Auth(
+        name=str(policy.name),
+        api_keys=keys,
+        jwt=providers,
+        jwt_optional=optional,
+        cors=cors,
+        authorization=allowed,
+    )
 
 
 def client_traffic(policy: policies.ClientTrafficPolicy | None) -> ir.ClientTraffic:

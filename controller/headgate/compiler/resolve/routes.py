@@ -15,7 +15,7 @@ from headgate.compiler.resolve.egress import by_proxy
 from headgate.compiler.resolve.limit_policies import policy_limits
 from headgate.compiler.resolve.quotas import quota_limits
 from headgate.compiler.resolve.scope import Scope
-from headgate.compiler.resources import ai_gateway, envoy_gateway, gateway_api
+from headgate.compiler.resources import ai_gateway, envoy_gateway, gateway_api, security_policy
 from headgate.compiler.resources.headers import HTTPHeaderFilter
 from headgate.compiler.resources.metadata import Name
 from headgate.compiler.resources.quantities import duration_seconds
@@ -90,6 +90,8 @@ def _apply(
     security = next((scope.security[target] for target in own if target in scope.security), None)
     auth = policies.auth(scope, security) if security is not None else None
     closed = closed or (security is not None and auth is None)
+    if security is not None:
+        _check_replaced(scope, route, security, targets[-2:])
     if traffic is None:
         return _Applied(auth=auth, closed=closed)
     http = traffic.spec.timeout.http if traffic.spec.timeout is not None else None
@@ -102,6 +104,21 @@ def _apply(
         traffic=traffic,
         closed=closed,
     )
+
+
+def _check_replaced(
+    scope: Scope,
+    route: ai_gateway.AIGatewayRoute | gateway_api.HTTPRoute,
+    own: security_policy.SecurityPolicy,
+    wider: tuple[Target, ...],
+) -> None:
+    """Whom a Gateway's policy would have turned away, and the route's own lets in."""
+    replaced = next((scope.security[target] for target in wider if target in scope.security), None)
+    if replaced is None or (replaced.spec.api_key_auth is None and replaced.spec.jwt is None):
+        return
+    if own.spec.api_key_auth is None and own.spec.jwt is None:
+        message = f"it replaces {replaced.name} of the Gateway, so nobody has to show a key or token at {route.name}"
+        scope.report.warning(own, "spec", message, remedy="apiKeyAuth or jwt of that policy, here too")
 
 
 def _applied_beside_envoy_gateway(scope: Scope, targets: tuple[Target, ...]) -> _Applied:

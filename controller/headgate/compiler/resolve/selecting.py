@@ -91,15 +91,19 @@ def _methods(methods: Sequence[_Method]) -> ir.Selector:
 
 
 def _path(path: _Typed) -> ir.Selector:
+    return ir.Selector(source="header::path", value=path_pattern(path), regex=True, invert=path.invert)
+
+
+def path_pattern(path: _Typed) -> str:
+    """The expression for a path with its query, whether or not it is to match."""
     escaped = re.escape(path.value.rstrip("/") if path.type == "PathPrefix" else path.value)
     match path.type:
         case "Exact":
-            pattern = rf"{escaped}(\?.*)?"
+            return rf"{escaped}(\?.*)?"
         case "PathPrefix":
-            pattern = rf"{escaped}([/?].*)?"
+            return rf"{escaped}([/?].*)?"
         case _:
-            pattern = rf"(?:{path.value})(\?.*)?"
-    return ir.Selector(source="header::path", value=pattern, regex=True, invert=path.invert)
+            return rf"(?:{path.value})(\?.*)?"
 
 
 def _query(parameter: _Valued) -> ir.Selector:

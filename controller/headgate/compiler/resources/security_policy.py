@@ -1,6 +1,6 @@
 """Envoy Gateway's SecurityPolicy, group `gateway.envoyproxy.io`: who may ask.
 
-Bounds and defaults: https://gateway.envoyproxy.io/docs/api/extension_types/ (v1.8).
+Bounds and defaults: https://gateway.envoyproxy.io/docs/api/extension_types/ (v1.9).
 """
 
 import re
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from headgate.compiler.resources.authorization import Authorization
 from headgate.compiler.resources.gateway_api import LocalObjectReference, SecretReference
 from headgate.compiler.resources.metadata import Resource, Struct, Violation
 from headgate.compiler.resources.policies import PORTS, PolicySpec
@@ -177,8 +178,9 @@ class SecurityPolicySpec(PolicySpec, frozen=True, kw_only=True):
     """Lets in requests that carry a valid token."""
     cors: CORS | None = None
     """Lets browsers call from other origins."""
+    authorization: Authorization | None = None
+    """Which clients may ask for what."""
     refused: ClassVar[Mapping[str, str]] = {
-        "authorization": "remove it: clients are told apart by limits and routes only",
         "basicAuth": "apiKeyAuth or jwt",
         "csrf": "remove it: use cors",
         "extAuth": "apiKeyAuth or jwt",
@@ -187,6 +189,13 @@ class SecurityPolicySpec(PolicySpec, frozen=True, kw_only=True):
     unsupported: ClassVar[Mapping[str, str]] = {
         "mergeType": "the policy of the more specific target replaces the other",
     }
+
+    def violations(self) -> Iterator[Violation]:
+        yield from super().violations()
+        rules = self.authorization.rules if self.authorization is not None else ()
+        asked = [rule.principal.jwt for rule in rules if rule.principal is not None]
+        if self.jwt is None and any(asked):
+            yield Violation("if authorization.rules.principal.jwt is used, jwt must be defined", "jwt")
 
 
 class SecurityPolicy(Resource, frozen=True, kw_only=True):

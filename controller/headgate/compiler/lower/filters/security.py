@@ -1,13 +1,14 @@
 """Who may call: API keys, JWTs, CORS.
 
 A listener's own policy runs before anything that buffers. Where a route brings its own policy, the route is known only
-after the body was read, so all authentication of that listener then runs there, route by route.
+after the body was read, so all authentication of that listener then runs there, route by route: a route's own policy
+replaces the listener's.
 
 API keys are delivered as an extension config of their own (ECDS): changing a key drains no listener.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -39,6 +40,7 @@ from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 from headgate.compiler import cel, ir
+from headgate.compiler.lower.filters import authorization
 from headgate.compiler.lower.limits import header_key, query_key
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, inline, packed, regex, set_header
 from headgate.contract import metadata
@@ -144,6 +146,7 @@ def _jwt_provider(provider: ir.JwtProvider) -> JwtProvider:
     result = JwtProvider(
         issuer=provider.issuer, audiences=provider.audiences, payload_in_metadata=provider.name, forward=False
     )
+    result.normalize_payload_in_metadata.space_delimited_claims.extend(authorization.SCOPE_CLAIMS)
     if provider.jwks_inline:
         result.local_jwks.CopyFrom(inline(provider.jwks_inline))
     else:
@@ -264,9 +267,18 @@ def auth_configs(auth: ir.Auth) -> tuple[tuple[str, Any], ...]:
         result.append((route_api_keys_name(auth), packed(delegate)))
     if auth.jwt:
         result.append((JWT, packed(PerRouteConfig(requirement_name=auth.name))))
+    if auth.authorization is not None:
+        result.append((authorization.FILTER, authorization.per_route(auth.authorization)))
     if auth.cors is not None:
         result.extend(_cors_configs(auth.cors))
     return tuple(result)
+
+
+def host_configs(auth: ir.Auth, *, by_route: bool) -> Iterator[tuple[str, Any]]:
+    """Config of a listener's policy for its virtual hosts."""
+    for name, config in auth_configs(auth):
+        if by_route or name in (JWT, CORS, LATE_CORS):  # the filters of the others have it themselves
+            yield name, config
 
 
 def host_cors(rules: Iterable[ir.Rule]) -> ir.Cors | None:
@@ -338,7 +350,29 @@ def reply_headers(policies: Sequence[tuple[str, ir.Cors | None]]) -> Iterator[He
         yield set_header(name, cel.formatted(expression))
 
 
-def route_configs(rule: ir.Rule) -> Iterator[tuple[str, Any]]:
-    """Per-route config of the rule's own policy."""
-    if rule.auth is not None:
-        yield from auth_configs(rule.auth)
+Configs = tuple[tuple[str, bytes], ...]
+"""Per-route config by the name of its filter, serialised."""
+
+
+@lru_cache(maxsize=256)
+def unasked(auth: ir.Auth) -> Configs:
+    """What a route of the policy's virtual host has in place of its config, where its own policy says nothing there."""
+    result: list[tuple[str, Any]] = []
+    if auth.api_keys is not None:
+        skipped = ExtensionWithMatcherPerRoute(xds_matcher=_skip_unless_asked())
+        result.append((route_api_keys_name(auth), packed(skipped)))
+    if auth.jwt:
+        result.append((JWT, packed(PerRouteConfig(disabled=True))))
+    if auth.authorization is not None:
+        result.append((authorization.FILTER, authorization.per_route(None)))
+    return tuple((name, config.SerializeToString(deterministic=True)) for name, config in result)
+
+
+def set_route_configs(configs: MutableMapping[str, Any], rule: ir.Rule, replaced: Configs) -> None:
+    """Per-route config of the rule's own policy; `replaced` is `unasked` of its virtual host's."""
+    if rule.auth is None:
+        return
+    for name, config in replaced:
+        configs[name].MergeFromString(config)
+    for name, config in auth_configs(rule.auth):
+        configs[name].CopyFrom(config)

@@ -1,0 +1,137 @@
+"""What a client that was let in may ask for: a policy's rules in order, as Envoy's RBAC filter tries them.
+
+A token's claims are in the metadata that its verification left there (`security.jwt`).
+"""
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+
+from envoy.config.core.v3.address_pb2 import CidrRange
+from envoy.config.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC, RBACPerRoute
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from envoy.extensions.matching.common_inputs.network.v3.network_inputs_pb2 import DynamicMetadataInput, SourceIPInput
+from envoy.extensions.matching.input_matchers.ip.v3.ip_pb2 import Ip
+from envoy.extensions.matching.input_matchers.metadata.v3.metadata_pb2 import Metadata
+from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
+from envoy.type.matcher.v3.value_pb2 import ValueMatcher
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+from headgate.compiler import ir
+from headgate.compiler.lower.wire import http_filter, packed
+from xds.core.v3.extension_pb2 import TypedExtensionConfig
+from xds.type.matcher.v3.matcher_pb2 import Matcher
+from xds.type.matcher.v3.string_pb2 import StringMatcher
+
+FILTER = "headgate.rbac"
+SCOPE_CLAIMS = ("scope", "scp")
+"""Claims that are a list of scopes, as a text with spaces; verification makes lists of them."""
+_CLAIMS = "envoy.filters.http.jwt_authn"
+"""Namespace of the metadata with tokens' claims, by provider."""
+
+_Predicate = Matcher.MatcherList.Predicate
+
+
+def listener_filter(authorization: ir.Authorization) -> HttpFilter:
+    """Asks every request of a listener."""
+    return http_filter(FILTER, _rbac(authorization))
+
+
+def route_filter() -> HttpFilter:
+    """Asks as the route says, or not."""
+    return http_filter(FILTER, RBAC())
+
+
+@lru_cache(maxsize=4096)
+def per_route(authorization: ir.Authorization | None) -> Any:
+    """Per-route config; None asks nothing."""
+    return packed(RBACPerRoute(rbac=_rbac(authorization)) if authorization is not None else RBACPerRoute())
+
+
+def _rbac(authorization: ir.Authorization) -> RBAC:
+    matcher = Matcher(on_no_match=_decision("default", allows=authorization.allows))
+    for rule in authorization.rules:
+        row = matcher.matcher_list.matchers.add(on_match=_decision(rule.name, allows=rule.allows))
+        row.predicate.CopyFrom(_all(list(_conditions(rule))))
+    return RBAC(matcher=matcher)
+
+
+def _decision(name: str, *, allows: bool) -> Matcher.OnMatch:
+    action = rbac_pb2.Action(name=name, action=rbac_pb2.RBAC.ALLOW if allows else rbac_pb2.RBAC.DENY)
+    return Matcher.OnMatch(action=_extension("action", action))
+
+
+def _conditions(rule: ir.AuthorizationRule) -> Iterator[_Predicate]:
+    if rule.methods:
+        yield _header(":method", rule.methods)
+    if rule.path:
+        wanted = StringMatcher()
+        wanted.safe_regex.google_re2.SetInParent()
+        wanted.safe_regex.regex = rule.path
+        found = _compared(HttpRequestHeaderMatchInput(header_name=":path"), wanted)
+        yield _Predicate(not_matcher=found) if rule.path_inverted else found
+    if rule.ranges:
+        yield _address(rule.ranges)
+    for scope in rule.scopes:
+        yield _any(_claim(rule.provider, (name,), scope, listed=True) for name in SCOPE_CLAIMS)
+    for claim in rule.claims:
+        yield _any(_claim(rule.provider, claim.path, value, listed=claim.listed) for value in claim.values)
+    for name, values in rule.headers:
+        yield _header(name, values)
+
+
+def _header(name: str, values: Iterable[str]) -> _Predicate:
+    taken = HttpRequestHeaderMatchInput(header_name=name)
+    return _any(_compared(taken, StringMatcher(exact=value)) for value in values)
+
+
+def _address(ranges: Iterable[str]) -> _Predicate:
+    wanted = Ip(stat_prefix="client")
+    for text in ranges:
+        network = ipaddress.ip_network(text, strict=False)
+        entry = CidrRange(address_prefix=str(network.network_address))
+        entry.prefix_len.value = network.prefixlen
+        wanted.cidr_ranges.append(entry)
+    return _asked(SourceIPInput(), wanted)
+
+
+def _claim(provider: str, path: Sequence[str], value: str, *, listed: bool) -> _Predicate:
+    taken = DynamicMetadataInput(filter=_CLAIMS)
+    for key in (provider, *path):
+        taken.path.add(key=key)
+    wanted = ValueMatcher()
+    text = wanted.list_match.one_of if listed else wanted
+    text.string_match.exact = value
+    return _asked(taken, Metadata(value=wanted))
+
+
+def _compared(taken: Message, wanted: StringMatcher) -> _Predicate:
+    result = _Predicate()
+    result.single_predicate.input.CopyFrom(_extension("input", taken))
+    result.single_predicate.value_match.CopyFrom(wanted)
+    return result
+
+
+def _asked(taken: Message, wanted: Message) -> _Predicate:
+    result = _Predicate()
+    result.single_predicate.input.CopyFrom(_extension("input", taken))
+    result.single_predicate.custom_match.CopyFrom(_extension("matcher", wanted))
+    return result
+
+
+def _extension(name: str, message: Message) -> TypedExtensionConfig:
+    return TypedExtensionConfig(name=name, typed_config=packed(message))
+
+
+def _all(found: Sequence[_Predicate]) -> _Predicate:
+    if len(found) == 1:
+        return found[0]
+    return _Predicate(and_matcher=_Predicate.PredicateList(predicate=found))
+
+
+def _any(predicates: Iterable[_Predicate]) -> _Predicate:
+    found = list(predicates)
+    if len(found) == 1:
+        return found[0]
+    return _Predicate(or_matcher=_Predicate.PredicateList(predicate=found))
