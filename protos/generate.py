@@ -60,6 +60,7 @@ TYPED_MODULES = (
     "envoy.extensions.filters.http.api_key_auth.v3.api_key_auth_pb2",
     "envoy.extensions.filters.http.aws_request_signing.v3.aws_request_signing_pb2",
     "envoy.extensions.filters.http.bandwidth_limit.v3.bandwidth_limit_pb2",
+    "envoy.extensions.filters.http.basic_auth.v3.basic_auth_pb2",
     "envoy.extensions.filters.http.buffer.v3.buffer_pb2",
     "envoy.extensions.filters.http.compressor.v3.compressor_pb2",
     "envoy.extensions.filters.http.cors.v3.cors_pb2",

@@ -368,6 +368,14 @@ class ApiKeys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BasicAuth:
+    """Users: (name, `{SHA}` and the hash of the password) pairs, and the header that says who it is."""
+
+    users: tuple[tuple[str, Secret], ...]
+    client_header: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JwtProvider:
     name: str
     issuer: str = ""
@@ -426,6 +434,7 @@ class Auth:
 
     name: str
     api_keys: ApiKeys | None = None
+    basic: BasicAuth | None = None
     jwt: tuple[JwtProvider, ...] = ()
     jwt_optional: bool = False
     cors: Cors | None = None
@@ -434,7 +443,12 @@ class Auth:
     @property
     def guards(self) -> bool:
         """Whether it refuses anybody."""
-        return bool(self.api_keys or self.jwt or self.authorization)
+        return bool(self.authenticates or self.authorization)
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether clients have to show who they are."""
+        return bool(self.api_keys or self.basic or self.jwt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -346,20 +346,20 @@ def test_a_rule_is_looked_at_beside_an_unsupported_field() -> None:
 
 def test_what_is_not_safe_to_ignore_is_refused_and_its_targets_are_known() -> None:
     target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "r", "sectionName": "s"}
-    raw = obj(ENVOY, "SecurityPolicy", {"targetRefs": [target, 7], "basicAuth": {}}, namespace="n")
+    raw = obj(ENVOY, "SecurityPolicy", {"targetRefs": [target, 7], "oidc": {}}, namespace="n")
     rejected = read(raw).rejected
     assert rejected is not None
     assert rejected.key == Key("gateway.envoyproxy.io", "SecurityPolicy", "n", "x")
     assert rejected.targets == (Target("gateway.networking.k8s.io", "HTTPRoute", "n", "r", "s"),)
     assert rejected.unclear  # one of the targets cannot be read
-    assert "spec.basicAuth: not supported, and not safe to ignore" in messages(raw)
+    assert "spec.oidc: not supported, and not safe to ignore" in messages(raw)
 
 
 @pytest.mark.parametrize(
     ("spec", "unclear"),
     [
-        ({"targetRefs": [{"group": "g", "kind": "Gateway", "name": "g"}], "basicAuth": {}}, False),
-        ({"targetSelectors": [{"kind": "HTTPRoute"}], "basicAuth": {}}, True),
+        ({"targetRefs": [{"group": "g", "kind": "Gateway", "name": "g"}], "oidc": {}}, False),
+        ({"targetSelectors": [{"kind": "HTTPRoute"}], "oidc": {}}, True),
         ({"targetRfs": []}, True),
         ("x", True),
     ],

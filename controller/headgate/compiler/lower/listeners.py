@@ -109,13 +109,21 @@ def _local_replies(options: Options, body_bytes_max: int, policies: _HostPolicie
 
 
 def _client_headers(policies: Sequence[ir.Auth]) -> list[str]:
-    return [policy.api_keys.client_header or security.CLIENT_HEADER for policy in policies if policy.api_keys]
+    return [
+        each.client_header or security.CLIENT_HEADER
+        for policy in policies
+        for each in (policy.api_keys, policy.basic)
+        if each is not None
+    ]
 
 
 def short_lines(listener: ir.Listener, options: Options) -> bool:
     """Whether lines of the listener can be written as text: they are ours, and no client chooses its own name."""
-    keys = [policy.api_keys for policy in _policies(listener) if policy.api_keys is not None]
-    named = all(not each.client_header and all(telemetry.is_plain(name) for name, _ in each.keys) for each in keys)
+    policies = _policies(listener)
+    chosen = any(header != security.CLIENT_HEADER for header in _client_headers(policies))
+    known = [name for policy in policies if policy.api_keys is not None for name, _ in policy.api_keys.keys]
+    known += [name for policy in policies if policy.basic is not None for name, _ in policy.basic.users]
+    named = not chosen and all(map(telemetry.is_plain, known))
     return named and listener.logs is None and bool(options.access_log) and not options.envoy_gateway
 
 
@@ -125,8 +133,7 @@ def _early_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
         yield security.cors(security.CORS)
     if listener.auth is None or _auth_by_route(listener):
         return
-    if listener.auth.api_keys is not None:
-        yield security.listener_api_keys(listener.name)
+    yield from security.listener_filters(listener.name, listener.auth)
     if listener.auth.jwt:
         yield security.jwt([listener.auth])
     if listener.auth.authorization is not None and not listener.auth.authorization.asks_model:
@@ -142,8 +149,7 @@ def _late_auth(listener: ir.Listener) -> Iterator[HttpFilter]:
         return
     policies = _policies(listener)
     for policy in policies:
-        if policy.api_keys is not None:
-            yield security.route_api_keys(policy)
+        yield from security.route_filters(policy)
     with_jwt = [policy for policy in policies if policy.jwt]
     if with_jwt:
         yield security.jwt(with_jwt)
@@ -364,7 +370,8 @@ def route_configuration(listener: ir.Listener, options: Options) -> RouteConfigu
     replaced = security.unasked(auth) if auth is not None and by_route else ()
     for host in listener.hosts:
         virtual = result.virtual_hosts.add(name=f"{listener.name}/{host.hostname}", domains=[host.hostname])
-        set_virtual_host(virtual, host, limit, options, replaced=replaced)
+        basic = auth is not None and auth.basic is not None
+        set_virtual_host(virtual, host, limit, options, replaced=replaced, basic=basic)
         for key, config in security.host_configs(auth, by_route=by_route) if auth is not None else ():
             virtual.typed_per_filter_config[key].CopyFrom(config)
     return result

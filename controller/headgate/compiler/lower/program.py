@@ -162,7 +162,9 @@ def lower_program(program: ir.Program, options: Options) -> Lowered:
             add(route_configuration(listener, by_listener[listener.name]))
             for certificate in listener.certificates:
                 add(_certificate_secret(certificate))
-            if listener.auth is not None and listener.auth.api_keys is not None:
-                add(security.api_keys_resource(listener.name, listener.auth.api_keys))
+            for config in (
+                security.listener_resources(listener.name, listener.auth) if listener.auth is not None else ()
+            ):
+                add(config)
     ordered = {url: {name: named[name] for name in sorted(named)} for url, named in found.items()}
     return Lowered(ordered, files)

@@ -248,6 +248,12 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
         # of all that answer so, only the upstream script (`brought.lua`) runs in Lua
         ("response.code == 401 && response.code_details == 'lua_response'", "%LOCAL_REPLY_BODY%", 0),
         (
+            "response.code_details.endsWith('_for_basic_auth')",
+            "No known user's name and password came with the request. Send them as 'Authorization: Basic BASE64', "
+            "which is NAME:PASSWORD in base64.",
+            0,
+        ),
+        (
             "response.code == 401",
             "No valid API key came with the request. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.",
             0,

@@ -148,6 +148,8 @@ class Shared(ir.Hashed):
     """It keeps `WITHHELD` from providers for all."""
     replaced: security.Configs = ()
     """As of `security.set_route_configs`."""
+    basic: bool = False
+    """Whether `authorization` is a password for the gateway, where a rule has no policy of its own."""
 
     __hash__ = ir.Hashed.kept_hash
 
@@ -547,6 +549,8 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
     where = route_match(match, Placement())
     _path_match(where, match.path_kind, match.path)
     route = _route(rule, f"{rule.name}/match/{index}", where, how.shared)
+    if rule.auth.basic is not None if rule.auth is not None else how.shared.basic:
+        route.request_headers_to_remove.append("authorization")  # of AI providers the script of their attempts does
     usable = _usable(rule)
     if rule.direct is not None:
         route.direct_response.status = rule.direct.status

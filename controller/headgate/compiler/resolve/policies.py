@@ -1,5 +1,6 @@
 """Policies: what they ask of a rule or a listener. The policy closest to a rule decides alone; nothing is merged."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
@@ -15,6 +16,9 @@ from headgate.compiler.resources.quantities import duration_seconds, quantity_by
 from headgate.compiler.world import Target
 from headgate.contract.secret import Secret
 
+HTPASSWD: Final = ".htpasswd"
+"""The key of a Secret with users."""
+_SHA: Final = re.compile(r"\{SHA\}[A-Za-z0-9+/]{27}=")
 RETRY_ON_DEFAULT = ("5xx", "reset", "connect-failure")
 UNIT_SECONDS = {
     "Second": 1,
@@ -320,6 +324,31 @@ def _api_keys(
     )
 
 
+def _basic_auth(
+    scope: Scope, policy: security_policy.SecurityPolicy, spec: security_policy.BasicAuth
+) -> ir.BasicAuth | None:
+    """The users of a policy; None, reported, where they cannot be had: Envoy takes all of them or none."""
+    field = "spec.basicAuth.users"
+    text = secret_value(scope, policy, field, spec.users, HTPASSWD)
+    if text is None:
+        return None
+    found: dict[str, Secret] = {}
+    for number, line in enumerate(text.reveal().splitlines(), start=1):
+        name, _, password = line.strip().partition(":")
+        if not line.strip() or line.startswith("#"):
+            continue
+        if not name or name in found or not _SHA.fullmatch(password):
+            message = f"line {number} of {HTPASSWD} is no user with the SHA-1 of a password, or its name is there twice"
+            remedy = "one line for each user, as htpasswd -s -n NAME writes it: NAME:{SHA}..."
+            scope.report.error(policy, field, message, remedy=remedy, reason="InvalidSecretRef")
+            return None
+        found[name] = Secret(password)
+    if not found:
+        scope.report.error(policy, field, f"{HTPASSWD} has no users", reason="InvalidSecretRef")
+        return None
+    return ir.BasicAuth(users=tuple(found.items()), client_header=spec.forward_username_header.lower())
+
+
 def _jwks(
     scope: Scope, policy: security_policy.SecurityPolicy, index: int, provider: security_policy.JWTProvider
 ) -> tuple[str, str] | None:
@@ -376,10 +405,11 @@ def auth(scope: Scope, policy: security_policy.SecurityPolicy) -> ir.Auth | None
     spec = policy.spec
     keys = _api_keys(scope, policy, spec.api_key_auth) if spec.api_key_auth is not None else None
     providers = _jwt(scope, policy, spec.jwt) if spec.jwt is not None else ()
+    basic = _basic_auth(scope, policy, spec.basic_auth) if spec.basic_auth is not None else None
     allowed = authorized(scope, policy, spec.authorization) if spec.authorization is not None else None
     if (spec.api_key_auth is not None and keys is None) or providers is None:
         return None
-    if spec.authorization is not None and allowed is None:
+    if (spec.basic_auth is not None and basic is None) or (spec.authorization is not None and allowed is None):
         return None
     cors = None
     if spec.cors is not None:
@@ -395,6 +425,7 @@ def auth(scope: Scope, policy: security_policy.SecurityPolicy) -> ir.Auth | None
     return ir.Auth(
         name=str(policy.name),
         api_keys=keys,
+        basic=basic,
         jwt=providers,
         jwt_optional=optional,
         cors=cors,

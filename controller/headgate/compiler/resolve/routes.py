@@ -114,11 +114,9 @@ def _check_replaced(
 ) -> None:
     """Whom a Gateway's policy would have turned away, and the route's own lets in."""
     replaced = next((scope.security[target] for target in wider if target in scope.security), None)
-    if replaced is None or (replaced.spec.api_key_auth is None and replaced.spec.jwt is None):
-        return
-    if own.spec.api_key_auth is None and own.spec.jwt is None:
-        message = f"it replaces {replaced.name} of the Gateway, so nobody has to show a key or token at {route.name}"
-        scope.report.warning(own, "spec", message, remedy="apiKeyAuth or jwt of that policy, here too")
+    if replaced is not None and replaced.spec.authenticates and not own.spec.authenticates:
+        message = f"it replaces {replaced.name} of the Gateway, so nobody has to show who he is at {route.name}"
+        scope.report.warning(own, "spec", message, remedy="apiKeyAuth, basicAuth or jwt of that policy, here too")
 
 
 def _applied_beside_envoy_gateway(scope: Scope, targets: tuple[Target, ...]) -> _Applied:

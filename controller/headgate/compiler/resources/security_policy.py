@@ -47,6 +47,16 @@ class APIKeyAuth(Struct, frozen=True, kw_only=True):
     """Removes the key before the request goes on."""
 
 
+class BasicAuth(Struct, frozen=True, kw_only=True):
+    """Lets in requests with a known user's name and password, as HTTP's Basic scheme sends them."""
+
+    users: SecretReference
+    """A Secret, whose `.htpasswd` has a line for each user: `name:{SHA}` and the password's SHA-1 in base64, as
+    `htpasswd -s` writes it."""
+    forward_username_header: HeaderName = ""
+    """Header that tells limits, authorization and backends the user's name."""
+
+
 class RemoteJWKS(Struct, frozen=True, kw_only=True):
     """Keys of an issuer, fetched."""
 
@@ -178,17 +188,23 @@ class SecurityPolicySpec(PolicySpec, frozen=True, kw_only=True):
     """Lets in requests that carry a valid token."""
     cors: CORS | None = None
     """Lets browsers call from other origins."""
+    basic_auth: BasicAuth | None = None
+    """Lets in requests with a known user's name and password. No backend is sent them."""
     authorization: Authorization | None = None
     """Which clients may ask for what."""
     refused: ClassVar[Mapping[str, str]] = {
-        "basicAuth": "apiKeyAuth or jwt",
         "csrf": "remove it: use cors",
-        "extAuth": "apiKeyAuth or jwt",
+        "extAuth": "apiKeyAuth, basicAuth or jwt",
         "oidc": "jwt",
     }
     unsupported: ClassVar[Mapping[str, str]] = {
         "mergeType": "the policy of the more specific target replaces the other",
     }
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether clients have to show who they are."""
+        return any(each is not None for each in (self.api_key_auth, self.basic_auth, self.jwt))
 
     def violations(self) -> Iterator[Violation]:
         yield from super().violations()

@@ -1,10 +1,10 @@
-"""Who may call: API keys, JWTs, CORS.
+"""Who may call: API keys, passwords, JWTs, CORS.
 
 A listener's own policy runs before anything that buffers. Where a route brings its own policy, the route is known only
 after the body was read, so all authentication of that listener then runs there, route by route: a route's own policy
 replaces the listener's.
 
-API keys are delivered as an extension config of their own (ECDS): changing a key drains no listener.
+API keys and users are delivered as extension configs of their own (ECDS): changing one drains no listener.
 """
 
 import re
@@ -27,6 +27,7 @@ from envoy.extensions.filters.http.api_key_auth.v3.api_key_auth_pb2 import (
     Forwarding,
     KeySource,
 )
+from envoy.extensions.filters.http.basic_auth.v3.basic_auth_pb2 import BasicAuth
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 from envoy.extensions.filters.http.header_to_metadata.v3.header_to_metadata_pb2 import Config as HeaderToMetadata
 from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import (
@@ -49,6 +50,8 @@ from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 API_KEYS = "headgate.api_key_auth/listener"
 ROUTE_API_KEYS = "headgate.api_key_auth/route"
+BASIC = "headgate.basic_auth/listener"
+ROUTE_BASIC = "headgate.basic_auth/route"
 JWT = "headgate.jwt_authn"
 CORS = "envoy.filters.http.cors"
 """Answers preflight requests, which carry no key: before authentication."""
@@ -56,7 +59,7 @@ LATE_CORS = "headgate.cors/late"
 """Marks answers: where the model is known. Until then the route is a direct response, which Envoy's CORS ignores."""
 IDENTITY = "headgate.header_to_metadata/identity"
 CLIENT_HEADER = "x-headgate-client"
-"""Where API key authentication leaves the client's name until it is in metadata; a client's own is overwritten."""
+"""Where authentication leaves the client's name until it is in metadata; a client's own is overwritten."""
 JWKS_TIMEOUT_SECONDS = 5.0
 
 
@@ -84,17 +87,33 @@ def api_keys(keys: ir.ApiKeys) -> ApiKeyAuth:
     return ApiKeyAuth(credentials=_credentials(keys), key_sources=_key_sources(keys), forwarding=_forwarding(keys))
 
 
-def api_keys_resource(listener: str, keys: ir.ApiKeys) -> TypedExtensionConfig:
-    """The listener's keys as an ECDS resource."""
-    return TypedExtensionConfig(name=api_keys_resource_name(listener), typed_config=packed(api_keys(keys)))
+def basic(auth: ir.BasicAuth) -> BasicAuth:
+    """Envoy's form of users."""
+    lines = "\n".join(f"{name}:{password.reveal()}" for name, password in auth.users)
+    return BasicAuth(users=inline(lines), forward_username_header=auth.client_header or CLIENT_HEADER)
 
 
-def listener_api_keys(listener: str) -> HttpFilter:
-    """The filter whose config `api_keys_resource` delivers; until it has come, requests wait."""
-    source = ExtensionConfigSource(
-        config_source=ads(), type_urls=[f"type.googleapis.com/{ApiKeyAuth.DESCRIPTOR.full_name}"]
-    )
-    return HttpFilter(name=api_keys_resource_name(listener), config_discovery=source)
+def listener_resources(listener: str, auth: ir.Auth) -> Iterator[TypedExtensionConfig]:
+    """The listener's keys and users as ECDS resources."""
+    if auth.api_keys is not None:
+        name = api_keys_resource_name(listener)
+        yield TypedExtensionConfig(name=name, typed_config=packed(api_keys(auth.api_keys)))
+    if auth.basic is not None:
+        yield TypedExtensionConfig(name=f"{BASIC}/{listener}", typed_config=packed(basic(auth.basic)))
+
+
+def listener_filters(listener: str, auth: ir.Auth) -> Iterator[HttpFilter]:
+    """The filters whose config `listener_resources` delivers; until it has come, requests wait."""
+    if auth.api_keys is not None:
+        yield _delivered(api_keys_resource_name(listener), ApiKeyAuth)
+    if auth.basic is not None:
+        yield _delivered(f"{BASIC}/{listener}", BasicAuth)
+
+
+def _delivered(name: str, message: type[Message]) -> HttpFilter:
+    types = [f"type.googleapis.com/{message.DESCRIPTOR.full_name}"]
+    source = ExtensionConfigSource(config_source=ads(), type_urls=types)
+    return HttpFilter(name=name, config_discovery=source)
 
 
 def _skip_unless_asked() -> Matcher:
@@ -116,20 +135,29 @@ def _matcher_extension(name: str, message: Message) -> MatcherExtension:
     return MatcherExtension(name=name, typed_config=packed(message))
 
 
-def route_api_keys(policy: ir.Auth) -> HttpFilter:
-    """Authentication by one policy's keys, run on the routes that name it.
+def route_filters(policy: ir.Auth) -> Iterator[HttpFilter]:
+    """Authentication by one policy's keys and users, run on the routes that name it.
 
     `match_delegate` asks the route when the request arrives here; a filter installed disabled would be decided on
     before the body, and so the route, is known.
     """
-    assert policy.api_keys is not None
-    delegate = ExtensionWithMatcher(xds_matcher=_skip_unless_asked())
-    delegate.extension_config.CopyFrom(extension("envoy.filters.http.api_key_auth", api_keys(policy.api_keys)))
-    return http_filter(route_api_keys_name(policy), delegate)
+    if policy.api_keys is not None:
+        found = extension("envoy.filters.http.api_key_auth", api_keys(policy.api_keys))
+        yield _delegated(f"{ROUTE_API_KEYS}/{policy.name}", found)
+    if policy.basic is not None:
+        found = extension("envoy.filters.http.basic_auth", basic(policy.basic))
+        yield _delegated(f"{ROUTE_BASIC}/{policy.name}", found)
 
 
-def route_api_keys_name(policy: ir.Auth) -> str:
-    return f"{ROUTE_API_KEYS}/{policy.name}"
+def _delegated(name: str, config: TypedExtensionConfig) -> HttpFilter:
+    return http_filter(name, ExtensionWithMatcher(xds_matcher=_skip_unless_asked(), extension_config=config))
+
+
+def _delegated_names(policy: ir.Auth) -> Iterator[str]:
+    if policy.api_keys is not None:
+        yield f"{ROUTE_API_KEYS}/{policy.name}"
+    if policy.basic is not None:
+        yield f"{ROUTE_BASIC}/{policy.name}"
 
 
 def jwks_host_and_port(uri: str) -> tuple[str, int]:
@@ -262,9 +290,8 @@ def identity(
 def auth_configs(auth: ir.Auth) -> tuple[tuple[str, Any], ...]:
     """Per-route config of one policy."""
     result: list[tuple[str, Any]] = []
-    if auth.api_keys is not None:
-        delegate = ExtensionWithMatcherPerRoute(xds_matcher=_never_skip())
-        result.append((route_api_keys_name(auth), packed(delegate)))
+    asked = packed(ExtensionWithMatcherPerRoute(xds_matcher=_never_skip()))
+    result.extend((name, asked) for name in _delegated_names(auth))
     if auth.jwt:
         result.append((JWT, packed(PerRouteConfig(requirement_name=auth.name))))
     if auth.authorization is not None:
@@ -358,9 +385,8 @@ Configs = tuple[tuple[str, bytes], ...]
 def unasked(auth: ir.Auth) -> Configs:
     """What a route of the policy's virtual host has in place of its config, where its own policy says nothing there."""
     result: list[tuple[str, Any]] = []
-    if auth.api_keys is not None:
-        skipped = ExtensionWithMatcherPerRoute(xds_matcher=_skip_unless_asked())
-        result.append((route_api_keys_name(auth), packed(skipped)))
+    skipped = packed(ExtensionWithMatcherPerRoute(xds_matcher=_skip_unless_asked()))
+    result.extend((name, skipped) for name in _delegated_names(auth))
     if auth.jwt:
         result.append((JWT, packed(PerRouteConfig(disabled=True))))
     if auth.authorization is not None:
