@@ -10,7 +10,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
 # a line per package while it is fetched, and whatever goes wrong
 SHOW = 2>&1 | awk '/^Collecting /{print "    " $$2; fflush(); next} /^Installing collected/{print "    installing them"; fflush(); next} /ERROR|error:/{print; fflush()}'
 
-.PHONY: bench-limits run test check lint unit golden integration cluster bench bench-peers bench-llm bench-telemetry bench-control protos image-test crds manifests kustomize reference format clean dev
+.PHONY: bench-limits run test check lint unit golden integration cluster bench bench-peers bench-llm bench-telemetry bench-control bench-processor protos image-test crds manifests kustomize reference format clean dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headgate needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -92,6 +92,10 @@ bench: $(DEV_STAMP)
 
 bench-llm: $(DEV_STAMP)
 	@PYTHONPATH=tests $(BIN)/python -m bench.llm $(ARGS)
+
+# Needs valgrind.
+bench-processor: $(DEV_STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m bench.processor $(ARGS)
 
 bench-peers: $(DEV_STAMP)
 	PYTHONPATH=tests $(BIN)/python -m bench --peers $(ARGS)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import zlib
 
 import pytest
@@ -263,6 +264,7 @@ def test_a_bug_is_logged_with_its_trace_and_answered(caplog: pytest.LogCaptureFi
     assert pb.ProcessingResponse.FromString(reply).immediate_response.status.code == 500
     assert "AssertionError: the filter must send request bodies" in caplog.text
     assert "session_crashed" in caplog.text
+    assert re.search(r'extproc/upstream\.py", line \d+, in _on_request_headers', caplog.text)
 
 
 def test_after_a_failed_request_envoys_answer_passes() -> None:
