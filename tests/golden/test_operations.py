@@ -13,6 +13,11 @@ from support.providers.checking import sdk_problems
 
 SDK_TYPES = {
     ("embeddings", "openai-chat"): "openai.types.embedding_create_params.EmbeddingCreateParams",
+    ("embeddings", "openai-chat@voyage"): "support.providers.operation_types.VoyageEmbed",
+    ("embeddings", "openai-chat@jina"): "support.providers.operation_types.JinaEmbed",
+    ("embeddings", "openai-chat@nvidia"): "support.providers.operation_types.NvidiaEmbed",
+    ("rerank", "openai-chat@voyage"): "support.providers.operation_types.VoyageRerank",
+    ("rerank", "openai-chat@tei"): "support.providers.operation_types.TeiRerank",
     ("embeddings", "cohere"): "support.providers.operation_types.CohereEmbed",
     ("embeddings", "gemini"): "support.providers.operation_types.GeminiEmbed",
 }
@@ -48,7 +53,7 @@ def test_request(operation: str, endpoint: str, path: Path, target: str, golden:
         "losses": request.losses,
     }
     golden(path.with_name(f"{path.stem}.to.{target}.json"), _pretty(written))
-    judged = SDK_TYPES.get((operation, target.partition("@")[0]))
+    judged = SDK_TYPES.get((operation, target)) or SDK_TYPES.get((operation, target.partition("@")[0]))
     if judged is not None:
         assert sdk_problems(judged, request.body) == []
     assert plan.translate_request(path.read_bytes(), headers).body == request.body

@@ -27,6 +27,9 @@ TARGETS: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {
     "embeddings": {
         "openai-chat@direct": {"dialect": "openai-chat", "model": "text-embedding-3-small"},
         "openai-chat@azure": {"dialect": "openai-chat", "model": "embed", "host": "azure", "version": "2024-10-21"},
+        "openai-chat@voyage": {"dialect": "openai-chat", "model": "voyage-4", "vendor": "Voyage"},
+        "openai-chat@jina": {"dialect": "openai-chat", "model": "jina-embeddings-v3", "vendor": "Jina"},
+        "openai-chat@nvidia": {"dialect": "openai-chat", "model": "nvidia/nv-embedqa-e5-v5", "vendor": "NVIDIA"},
         "gemini@direct": {"dialect": "gemini", "model": "gemini-embedding-001", "prefix": "/v1beta"},
         "gemini@vertex": {**_VERTEX, "model": "gemini-embedding-001"},
         "gemini@vertex-newest": {**_VERTEX, "model": "gemini-embedding-2"},
@@ -40,6 +43,8 @@ TARGETS: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {
     "rerank": {
         "cohere@direct": {"dialect": "cohere", "model": "rerank-v3.5", "prefix": "/v2"},
         "openai-chat@vllm": {"dialect": "openai-chat", "model": "bge-reranker-v2-m3", "vendor": "vLLM"},
+        "openai-chat@voyage": {"dialect": "openai-chat", "model": "rerank-2.5", "vendor": "Voyage"},
+        "openai-chat@tei": {"dialect": "openai-chat", "model": "any", "vendor": "TEI", "prefix": ""},
         "bedrock-converse@cohere": {**_BEDROCK, "model": "cohere.rerank-v3-5:0"},
         "bedrock-converse@amazon": {**_BEDROCK, "model": "amazon.rerank-v1:0"},
     },

@@ -490,12 +490,19 @@ def reason(path_class: PathClass, backend: Backend) -> str:
             return f"the form's model becomes {backend.model}"
         case Lane.EXTPROC if _is_relayed(path_class, speaker):
             return f"forced by {backend.forced_by}"
-        case Lane.EXTPROC if _speaks(speaker, path_class.dialect) and vendor_named(backend.vendor).lacks:
+        case Lane.EXTPROC if _lacks(path_class, backend):
             return f"{backend.vendor} does not serve {client}: translated to {spoken} and back"
+        case Lane.EXTPROC if _speaks(speaker, path_class.dialect) and backend.vendor:
+            return f"{backend.vendor} serves {client} in words of its own: translated to them and back"
         case Lane.EXTPROC:
             return f"{client} is translated to {spoken} and back"
         case None:
             return f"nothing translates {client} to {spoken} yet"
+
+
+def _lacks(path_class: PathClass, backend: Backend) -> bool:
+    row = endpoint_named(path_class.endpoint)
+    return row is not None and row.operation in vendor_named(backend.vendor).lacks
 
 
 def needs_processor(rule: Rule) -> bool:

@@ -93,7 +93,7 @@ def lane_for(
     if endpoint.local:
         return None
     family, lacking = FAMILIES.get(endpoint.operation), endpoint.operation in vendor_named(vendor).lacks
-    relayed = family is None or family.relays(endpoint, HostName(host))
+    relayed = family is None or family.relays(endpoint, HostName(host), vendor)
     if endpoint.dialect in spoken_with(name) and relayed and not lacking:
         return "relay"
     if family is not None:

@@ -257,6 +257,15 @@ VENDORS: Final = (
     Vendor(name="OCI", hosts=("oci.oraclecloud.com",), lacks=_COUNT | _COMPLETIONS),
     # <https://www.ibm.com/docs/en/watsonx/saas?topic=generation-inferencing-gateway-models>: at `/ml/gateway/v1`.
     Vendor(name="Watsonx", hosts=("ml.cloud.ibm.com",), lacks=_RESPONSES),
+    # What embeds and ranks alone. In which words: `operations/embeddings/openai_words`, `operations/rerank/vendors`.
+    # <https://docs.voyageai.com/reference>; MongoDB's keys are taken at a host name of theirs.
+    Vendor(name="Voyage", hosts=("api.voyageai.com", "ai.mongodb.com"), lacks=_RESPONSES | _COMPLETIONS),
+    # <https://api.jina.ai/redoc>. Its chat (DeepSearch) is at another host name.
+    Vendor(name="Jina", hosts=("api.jina.ai",), lacks=_RESPONSES | _COMPLETIONS),
+    # <https://huggingface.github.io/text-embeddings-inference>, with prefix `/`: it ranks at no other place.
+    Vendor(name="TEI", lacks=_RESPONSES | _COMPLETIONS),
+    # <https://michaelfeil.eu/infinity>, with prefix `/` unless it was started with another.
+    Vendor(name="Infinity", lacks=_RESPONSES | _COMPLETIONS),
 )
 
 BY_NAME: Final = MappingProxyType({vendor.name: vendor for vendor in VENDORS})

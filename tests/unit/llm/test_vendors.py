@@ -27,6 +27,7 @@ from headgate.llm.vendors import VENDORS, vendor_at, vendor_named
         ("inference.generativeai.us-chicago-1.oci.oraclecloud.com", "OCI"),
         ("us-south.ml.cloud.ibm.com", "Watsonx"),
         ("vllm.default.svc", ""),
+        ("api.voyageai.com", "Voyage"),
     ],
 )
 def test_a_host_name_tells_the_vendor(host: str, vendor: str) -> None:
@@ -53,6 +54,14 @@ def test_every_vendor_serves_chat() -> None:
         ("responses", "ChatCompletions", "bridge"),
         ("chat-completions", "Mistral", "relay"),
         ("embeddings", "Mistral", "relay"),
+        ("embeddings", "Infinity", "relay"),
+        ("embeddings", "TEI", "relay"),
+        ("embeddings", "Voyage", "bridge"),
+        ("jina-rerank", "Voyage", "bridge"),
+        ("jina-rerank", "TEI", "bridge"),
+        ("jina-rerank", "Jina", "relay"),
+        ("jina-rerank", "NVIDIA", "relay"),
+        ("chat-completions", "NVIDIA", "relay"),
     ],
 )
 def test_what_a_vendor_lacks_is_bridged(endpoint: str, vendor: str, lane: str) -> None:

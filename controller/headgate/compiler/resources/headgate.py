@@ -67,6 +67,10 @@ class TranslationBackend(Struct, frozen=True, kw_only=True):
         "AI21",
         "OCI",
         "Watsonx",
+        "Voyage",
+        "Jina",
+        "TEI",
+        "Infinity",
     ] = "Auto"
     """Whose server speaks OpenAI's dialect: decides which of OpenAI's paths it lacks (they are translated to chat
     completions) and which parameters it refuses. `Auto`: as the host name tells. `ChatCompletions`: a server of which

@@ -30,8 +30,8 @@ JSON: Final = "application/json"
 class Bridged(Protocol):
     """What planning asks of an operation."""
 
-    def relays(self, endpoint: Endpoint, host: HostName) -> bool:
-        """Whether that host serves the endpoint of its backend's own dialect."""
+    def relays(self, endpoint: Endpoint, host: HostName, vendor: str) -> bool:
+        """Whether that host, and a server of that vendor's, serves the endpoint of its backend's own dialect."""
         ...
 
     def serves(self, endpoint: Endpoint, spoken: frozenset[DialectName], *, lacking: bool) -> bool:
@@ -52,15 +52,17 @@ class Family(Generic[Q, A]):
     codecs: Mapping[DialectName, Codec[Q, A]]
     unlike: Mapping[HostName, frozenset[str]] = field(default_factory=dict[HostName, frozenset[str]])
     """Endpoints of a dialect that a host which serves the dialect has not: they are translated to what it has."""
+    vendors: Mapping[str, Codec[Q, A]] = field(default_factory=dict[str, Codec[Q, A]])
+    """Vendors that serve it otherwise than the dialects they speak."""
     choose: Callable[[Target, frozenset[DialectName]], Codec[Q, A] | None] | None = None
     """Where the backend's dialects do not decide it; None: the gateway answers itself."""
     here: "Local[Q, A] | None" = None
     answer_headers: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of answers that a provider gave."""
 
-    def relays(self, endpoint: Endpoint, host: HostName) -> bool:
+    def relays(self, endpoint: Endpoint, host: HostName, vendor: str) -> bool:
         """See `Bridged`."""
-        return endpoint.name not in self.unlike.get(host, frozenset())
+        return vendor not in self.vendors and endpoint.name not in self.unlike.get(host, frozenset())
 
     def serves(self, endpoint: Endpoint, spoken: frozenset[DialectName], *, lacking: bool) -> bool:
         """See `Bridged`."""
@@ -77,7 +79,7 @@ class Family(Generic[Q, A]):
         """How that target is asked; None: the gateway answers itself."""
         if self.choose is not None:
             return self.choose(target, spoken)
-        found = self._provider(spoken)
+        found = self.vendors.get(target.vendor.name) or self._provider(spoken)
         assert found is not None, "serves() was asked"
         return found
 

@@ -76,6 +76,8 @@ class Embeddings(Value, frozen=True):
     """What of the above is called otherwise in the client's body: for losses."""
     beyond: tuple[str, ...] = ()
     """Members that no other dialect has."""
+    own: Mapping[str, msgspec.Raw] = msgspec.field(default_factory=dict[str, msgspec.Raw])
+    """These as they came: to a vendor that has them they go so."""
 
     def path_of(self, name: str) -> str:
         """Where the client said it."""

@@ -11,5 +11,6 @@ from headgate.llm.operations.family import Family
 FAMILY: Final = Family(
     Embeddings,
     MappingProxyType({codec.dialect: codec for codec in (openai.CODEC, gemini.CODEC, cohere.CODEC, bedrock.CODEC)}),
+    vendors=openai.OF_VENDORS,
     unlike=MappingProxyType({HostName.VERTEX: frozenset(("embed-content", "batch-embed-contents"))}),
 )

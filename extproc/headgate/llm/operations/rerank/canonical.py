@@ -24,6 +24,8 @@ class Rerank(Value, frozen=True):
     """What of the above is called otherwise in the client's body."""
     beyond: tuple[str, ...] = ()
     """Members that no other dialect has."""
+    own: Mapping[str, msgspec.Raw] = msgspec.field(default_factory=dict[str, msgspec.Raw])
+    """These as they came: to a vendor that has them they go so."""
 
     def path_of(self, name: str) -> str:
         """Where the client said it."""
@@ -45,6 +47,8 @@ class Reranked(Value, frozen=True):
     search_units: int | None = None
     """What Cohere bills: a query with up to a hundred documents."""
     id: str = ""
+    listed_in: str = ""
+    """Where the provider lists the results, if not in `results`: its own clients look there."""
 
 
 def beyond_losses(request: Rerank) -> list[Loss]:

@@ -27,6 +27,8 @@ class Request(msgspec.Struct, frozen=True):
     documents: list[str | Document]
     model: str | None = None
     top_n: int | None = None
+    top_k: int | None = None
+    """Voyage's word for it."""
     max_tokens_per_doc: int | None = None
     return_documents: bool | None = None
 
@@ -61,17 +63,20 @@ def decode_request(body: bytes, _endpoint: Endpoint, _path: PathFacts) -> Rerank
     request, members = decode_strict(_REQUEST, body)
     if not request.documents:
         raise RequestError("must hold at least one document", path="documents", code="invalid_value")
-    if request.top_n is not None and request.top_n < 0:
-        raise RequestError("must not be negative", path="top_n", code="invalid_value")
+    top, top_path = (request.top_n, "top_n") if request.top_k is None else (request.top_k, "top_k")
+    if top is not None and top < 0:
+        raise RequestError("must not be negative", path=top_path, code="invalid_value")
+    beyond = {name: raw for name, raw in members.items() if name not in _KNOWN and bytes(raw) != b"null"}
     return Rerank(
         model=required_model(request.model),
         query=request.query,
         documents=tuple(item if isinstance(item, str) else item.text for item in request.documents),
-        top=request.top_n or None,  # vLLM: 0 is all
+        top=top or None,  # vLLM: 0 is all
         tokens_per_document=request.max_tokens_per_doc,
         with_documents=request.return_documents is not False,
-        paths={"top": "top_n", "tokens_per_document": "max_tokens_per_doc"},
-        beyond=tuple(name for name, raw in members.items() if name not in _KNOWN and bytes(raw) != b"null"),
+        paths={"top": top_path, "tokens_per_document": "max_tokens_per_doc"},
+        beyond=tuple(beyond),
+        own=beyond,
     )
 
 
@@ -109,7 +114,8 @@ def encode_response(answer: Reranked, answered: Answered[Rerank]) -> bytes:
         results.append({**said, "relevance_score": result.score})
     usage = {"total_tokens": answer.usage.total or 0, "prompt_tokens": answer.usage.input or 0}
     body = {"id": answer.id or answered.request_id, "model": answer.model or answered.model, "usage": usage}
-    return _ENCODE({**body, "results": results})
+    listed = {answer.listed_in: results} if answer.listed_in else {}
+    return _ENCODE({**body, **listed, "results": results})
 
 
 CODEC: Final = Codec(
