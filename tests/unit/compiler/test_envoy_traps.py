@@ -145,15 +145,20 @@ def test_the_client_spoofs_no_internal_header(case: str) -> None:
         assert all(prefix in text for prefix in headers.INTERNAL_PREFIXES)
 
 
-@every_case
-def test_every_attempt_strips_credentials_before_anyone_sees_them(case: str) -> None:
-    """Headers are shared between attempts; what follows in the list are the processor and the backend's own key."""
-    chains = [
+def _upstream_chains(case: str) -> list[list[Any]]:
+    """The filters of each AI cluster."""
+    return [
         entry["http_filters"]
         for entry in everything(case)
         if "explicit_http_config" in entry or "auto_config" in entry
         if "http_filters" in entry
     ]
+
+
+@every_case
+def test_every_attempt_strips_credentials_before_anyone_sees_them(case: str) -> None:
+    """Headers are shared between attempts; what follows in the list are the processor and the backend's own key."""
+    chains = _upstream_chains(case)
     assert chains or case == "http_routes"
     for chain in chains:
         assert [each["name"] for each in chain[:2]] == ["headgate.lua/upstream", "headgate.header_mutation/attempt"]
@@ -161,6 +166,20 @@ def test_every_attempt_strips_credentials_before_anyone_sees_them(case: str) -> 
         removed = [each["remove"] for each in mutations if "remove" in each]
         assert set(removed) >= {*headers.CREDENTIALS, headers.MODEL, *headers.INTERNAL}
         assert mutations[: len(removed)] == [{"remove": name} for name in removed]
+
+
+@every_case
+def test_an_answer_loses_names_of_ours_before_anything_of_ours_sees_it(case: str) -> None:
+    """What the processor and the filters after it say under such names is the gateway's own."""
+    stripped = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in headers.INTERNAL_PREFIXES]
+    for chain in _upstream_chains(case):
+        assert [each["name"] for each in chain[-2:]] == [
+            "headgate.header_mutation/answer",
+            "envoy.filters.http.upstream_codec",
+        ]
+        mutations = chain[-2]["typed_config"]["mutations"]
+        assert mutations["response_mutations"][: len(stripped)] == stripped
+        assert mutations["response_trailers_mutations"] == stripped
 
 
 @every_case

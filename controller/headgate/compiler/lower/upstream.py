@@ -5,13 +5,14 @@ Order, with reasons:
    request headers between attempts. Where there is nothing to change a route chooses a script of 5 us less.
 2. header_mutation: strips credentials and internal headers, before anything outside of Envoy sees them; then sets the
    backend's own, adds what its dialect wants and the client did not say (`anthropic-version`), and asks for an
-   identity-encoded answer, which is all that usage can be read from. Of the answer it strips what a provider says of
-   its own origin.
+   identity-encoded answer, which is all that usage can be read from.
 3. ext_proc, named after the backend's dialect (`filter_name`): translates. Installed disabled: a route whose clients
    speak another dialect enables it. (Installed enabled and disabled by a route, it costs a request 3 us.)
 4. lua, where requests may bring their own credential: puts it into the backend's header, or answers 401.
 5. credential injection or AWS signing: last, so that nothing can see or change it, and the signature covers the result.
-6. upstream_codec: required by Envoy.
+6. header_mutation, of answers alone: the first to see one, so that what bears a name of ours behind it was set by us.
+   It also strips what a provider says of its own origin.
+7. upstream_codec: required by Envoy.
 """
 
 from functools import lru_cache
@@ -302,11 +303,21 @@ def _headers(backend_set: Pairs, backend_remove: tuple[str, ...], expected: Pair
     for name, value in expected:
         mutations.add().append.CopyFrom(add_header_if_absent(name, value))
     mutations.add().append.CopyFrom(set_header("accept-encoding", "identity"))
-    for name in STRIPPED_ANSWER:
-        message.mutations.response_mutations.add(remove=name)
-    # for the script that times streams: it knows what time it is, and not when the attempt was asked
-    message.mutations.response_mutations.add().append.CopyFrom(set_header(headers.BEGAN, headers.BEGAN_FORMAT))
     return http_filter("headgate.header_mutation/attempt", message)
+
+
+@lru_cache(maxsize=1)
+def _answer_headers() -> HttpFilter:
+    message = HeaderMutation()
+    mutations = message.mutations
+    for stripped in (mutations.response_mutations, mutations.response_trailers_mutations):
+        for prefix in headers.INTERNAL_PREFIXES:
+            stripped.add().remove_on_match.key_matcher.prefix = prefix
+    for name in STRIPPED_ANSWER:
+        mutations.response_mutations.add(remove=name)
+    # for the script that times streams: it knows what time it is, and not when the attempt was asked
+    mutations.response_mutations.add().append.CopyFrom(set_header(headers.BEGAN, headers.BEGAN_FORMAT))
+    return http_filter("headgate.header_mutation/answer", message)
 
 
 def _attempt_headers(backend: Backend, options: Options) -> HttpFilter:
@@ -370,5 +381,5 @@ def upstream_filters(backend: Backend, route: str, options: Options) -> list[Htt
         result.append(brought.injector(backend.credential, backend.credential.override, options))
     if backend.credential is not None and (backend.credential.override is None or backend.credential.override.fallback):
         result.append(_credential(backend.credential, options.secrets_directory))
-    result.append(_codec())
+    result += (_answer_headers(), _codec())
     return result

@@ -107,13 +107,11 @@ def request_fields(options: Options, *, max_tokens: bool = False) -> HttpFilter:
 
 
 def answer_headers() -> HttpFilter:
-    """Reported losses into the answer's header.
+    """An answer without a request id gets Envoy's: the provider's own must come through, for its support asks for it.
 
-    An answer without a request id gets Envoy's: the provider's own must come through, for its support asks for it.
+    The header that a cluster writes for scripts goes.
     """
     message = HeaderMutation()
-    losses = set_header(headers.LOSSES, f"%DYNAMIC_METADATA({metadata.NAMESPACE}:{metadata.LOSSES})%")
-    message.mutations.response_mutations.add().append.CopyFrom(losses)
     request_id = add_header_if_absent("x-request-id", "%REQ(X-REQUEST-ID)%")
     message.mutations.response_mutations.add().append.CopyFrom(request_id)
     message.mutations.response_mutations.add(remove=headers.BEGAN)
