@@ -96,8 +96,30 @@ def _limits(scope: Scope, policy: LimitPolicy, service: str | None, pool: str = 
             continue
         if chosen is None or expression is None:
             continue
+        _check_money(scope, policy, field, rule)
         limit = _limit(policy, rule, service, chosen)
         yield Priced(_shared(policy, limit, pool) if rule is policy.spec.shared else limit, expression)
+
+
+CENT = 10_000
+"""Of a budget less is hardly meant."""
+PRICE_MIN = 1_000
+"""The cheapest models cost five times this."""
+
+
+def _check_money(scope: Scope, policy: LimitPolicy, field: str, rule: LimitPolicyRule) -> None:
+    """Amounts that look like dollars, and are millionths of them."""
+    if rule.unit != "usd":
+        return
+    said = {f"{field}.amount": (rule.amount, CENT, "")}
+    for index, price in enumerate(rule.prices):
+        place, of = f"{field}.prices[{index}]", " for a million tokens"
+        said[f"{place}.input"] = (price.input, PRICE_MIN, of)
+        said[f"{place}.output"] = (price.output, PRICE_MIN, of)
+    for place, (value, least, of) in said.items():
+        if 0 < value < least:
+            message = f"{value} is ${value / 1_000_000:f}{of}: it is in millionths of a dollar"
+            scope.report.warning(policy, place, message, remedy=f"{value * 1_000_000} for ${value}")
 
 
 def _shared(policy: LimitPolicy, limit: ir.LimitRule, pool: str) -> ir.LimitRule:
