@@ -107,19 +107,23 @@ def answer(decision: Decision, *, path: str | None, limit_headers: Sequence[str]
 
 
 def refusal_message(rule: Rule, reset_seconds: int) -> str:
-    """One sentence for people. It does not say what is counted (requests or tokens): a limit does not know."""
+    """One sentence for people. It does not say what is counted (requests or tokens): a limit does not know. A budget's
+    amount is left out: it is in millionths of a dollar."""
+    budget = rule.refusal_status == PAYMENT_REQUIRED
+    amount = "" if budget else f" of {rule.amount}"
     if rule.unit is Unit.LIFETIME:
-        return f"Limit {rule.label!r} of {rule.amount} in all is used up."
+        return f"{'Budget' if budget else 'Limit'} {rule.label!r}{amount and f'{amount} in all'} is used up."
     unit = "" if rule.unit is None else f" per {rule.unit.name.lower()}"
     unit_seconds = "second" if reset_seconds == 1 else "seconds"
     if rule.bounds:
         own = rule.bounds[rule.own]
         of = f"pool {own.name!r}" if own.name else "those who are in no pool"
         return (
-            f"What {of} may have of rate limit {rule.label!r} of {rule.amount}{unit} is used up: from {own.least} to "
-            f"{own.most}, as others need it. Try again within {reset_seconds} {unit_seconds}."
+            f"What {of} may have of {'budget' if budget else 'rate limit'} {rule.label!r}{amount}{unit} is used up: "
+            f"from {own.least} to {own.most}, as others need it. Try again within {reset_seconds} {unit_seconds}."
         )
-    return f"Rate limit {rule.label!r} of {rule.amount}{unit} is used up. Try again in {reset_seconds} {unit_seconds}."
+    what = "Budget" if budget else "Rate limit"
+    return f"{what} {rule.label!r}{amount}{unit} is used up. Try again in {reset_seconds} {unit_seconds}."
 
 
 def _reason(rule: Rule) -> _Reason:

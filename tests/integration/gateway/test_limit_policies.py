@@ -189,7 +189,7 @@ def test_money_that_is_used_up_is_402_and_stays_so(stage: Stage) -> None:
         ask(stage, "trial", key="sk-carol")
     assert refused.value.status_code == 402
     assert (refused.value.code, refused.value.type) == ("budget_exceeded", "insufficient_quota")
-    assert "Limit 'LimitPolicy/default/trial/all' of 60 in all is used up." in str(refused.value)
+    assert "Budget 'LimitPolicy/default/trial/all' is used up." in str(refused.value)
     assert "retry-after" not in refused.value.response.headers
     assert len(stage["openai"].requests) == 2, "a client does not try again"
 

@@ -11,6 +11,11 @@ from headgate.limits.units import Unit
 from headgate.ratelimit.answers import LIMIT_HEADERS, NO_ANSWER, Answer, answer
 from openai.types.shared import ErrorObject
 
+
+def _budget(unit: Unit) -> RateLimit:
+    return RateLimit(unit=unit, requests_per_unit=50_000_000, name="budget", refusal_status=402)
+
+
 LIMITS = build_snapshot(
     [
         Domain(
@@ -18,6 +23,8 @@ LIMITS = build_snapshot(
             descriptors=(
                 Descriptor(key="a", rate_limit=RateLimit(unit=Unit.MINUTE, requests_per_unit=10, name='the "a"')),
                 Descriptor(key="b", rate_limit=RateLimit(unit=Unit.MINUTE, requests_per_unit=20)),
+                Descriptor(key="usd", rate_limit=_budget(Unit.MINUTE)),
+                Descriptor(key="trial", rate_limit=_budget(Unit.LIFETIME)),
             ),
         )
     ]
@@ -37,6 +44,18 @@ def body(path: str) -> bytes:
     answered = answer(decision(10, "a"), path=path)
     assert dict(answered.headers) == {"content-type": "application/json", "retry-after": "1"}
     return answered.body
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("usd", "Budget 'budget' per minute is used up. Try again in 1 second."),
+        ("trial", "Budget 'budget' is used up."),
+    ],
+)
+def test_a_budget_is_not_told_in_millionths_of_a_dollar(key: str, said: str) -> None:
+    error = json.loads(answer(decision(50_000_000, key), path="/v1/chat/completions").body)["error"]
+    assert (error["code"], error["message"]) == ("budget_exceeded", said)
 
 
 @pytest.mark.parametrize(
