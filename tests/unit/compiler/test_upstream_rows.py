@@ -55,19 +55,22 @@ def test_a_backend_has_one_policy() -> None:
     assert not served(found).backends
 
 
-@pytest.mark.parametrize("granted", [False, True])
-def test_a_key_may_be_in_another_namespace_where_that_grants_it(granted: bool) -> None:
-    """2.6: the namespace of `secretRef` is honoured, and asks for a grant."""
+@pytest.mark.parametrize(
+    ("to", "granted"),
+    [([], False), ([{}], True), ([{"name": "k"}], True), ([{"name": "other"}], False), ([{"name": "other"}, {}], True)],
+    ids=["nothing", "all", "this one", "another one", "all and another one"],
+)
+def test_a_key_may_be_in_another_namespace_where_that_grants_it(to: list[Document], granted: bool) -> None:
+    """2.4, 2.6: the namespace of `secretRef` is honoured, and asks for a grant, whose name counts."""
     elsewhere = secret("k", apiKey="theirs")
     elsewhere["metadata"]["namespace"] = "keys"
     sources = [{"group": AI, "kind": "BackendSecurityPolicy", "namespace": "default"}]
-    grant = document(
-        f"{GATEWAY_API}/v1beta1", "ReferenceGrant", "g", {"from": sources, "to": [{"group": "", "kind": "Secret"}]}
-    )
+    secrets = [{"group": "", "kind": "Secret", **each} for each in to]
+    grant = document(f"{GATEWAY_API}/v1beta1", "ReferenceGrant", "g", {"from": sources, "to": secrets})
     grant["metadata"]["namespace"] = "keys"
     named = policy("p", {"name": "k", "namespace": "keys"})
     rest = (*backend("b", 1), elsewhere, named, route("r", [rule("m", ref("b"))]))
-    found = compiled(*rest, *([grant] if granted else []))
+    found = compiled(*rest, *([grant] if to else []))
     if granted:
         (asked,) = served(found).backends
         assert asked.credential is not None
