@@ -57,6 +57,8 @@ def test_every_vendor_serves_chat() -> None:
         ("embeddings", "Infinity", "relay"),
         ("embeddings", "TEI", "relay"),
         ("embeddings", "Voyage", "bridge"),
+        ("embeddings", "Jina", "relay"),
+        ("cohere-embed", "Jina", "bridge"),
         ("jina-rerank", "Voyage", "bridge"),
         ("jina-rerank", "TEI", "bridge"),
         ("jina-rerank", "Jina", "relay"),

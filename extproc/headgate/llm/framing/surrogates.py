@@ -19,7 +19,7 @@ _ALONE: Final = rb"\ufffd"
 
 def may_have_halves(data: bytes) -> bool:
     """Whether any such escape is in there, whole or half."""
-    return b"\\ud" in data or b"\\uD" in data
+    return b"\\u" in data and (b"\\ud" in data or b"\\uD" in data)  # one look in most events
 
 
 def whole_characters(body: bytes) -> bytes:

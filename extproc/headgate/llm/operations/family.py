@@ -54,6 +54,8 @@ class Family(Generic[Q, A]):
     """Endpoints of a dialect that a host which serves the dialect has not: they are translated to what it has."""
     vendors: Mapping[str, Codec[Q, A]] = field(default_factory=dict[str, Codec[Q, A]])
     """Vendors that serve it otherwise than the dialects they speak."""
+    relayed: frozenset[str] = frozenset()
+    """Vendors among these that take what clients of the dialect say as it is, too."""
     choose: Callable[[Target, frozenset[DialectName]], Codec[Q, A] | None] | None = None
     """Where the backend's dialects do not decide it; None: the gateway answers itself."""
     here: "Local[Q, A] | None" = None
@@ -62,7 +64,8 @@ class Family(Generic[Q, A]):
 
     def relays(self, endpoint: Endpoint, host: HostName, vendor: str) -> bool:
         """See `Bridged`."""
-        return vendor not in self.vendors and endpoint.name not in self.unlike.get(host, frozenset())
+        own_words = vendor in self.vendors and vendor not in self.relayed
+        return not own_words and endpoint.name not in self.unlike.get(host, frozenset())
 
     def serves(self, endpoint: Endpoint, spoken: frozenset[DialectName], *, lacking: bool) -> bool:
         """See `Bridged`."""

@@ -12,5 +12,6 @@ FAMILY: Final = Family(
     Embeddings,
     MappingProxyType({codec.dialect: codec for codec in (openai.CODEC, gemini.CODEC, cohere.CODEC, bedrock.CODEC)}),
     vendors=openai.OF_VENDORS,
+    relayed=frozenset(("Jina",)),  # and its own clients' images and files with it
     unlike=MappingProxyType({HostName.VERTEX: frozenset(("embed-content", "batch-embed-contents"))}),
 )
