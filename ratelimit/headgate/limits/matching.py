@@ -4,11 +4,13 @@ On each level a child for (key, value) wins over a wildcard child, that over a c
 tried in the order of the file. A rule counts only where the descriptor ends; a descriptor that goes on, or stops
 early, matches nothing. As in envoyproxy/ratelimit, the walk does not go back to try a second child.
 
-One difference: there ("a_b", "c") and ("a", "b_c") are one composite key, here they are two.
+Two differences: there ("a_b", "c") and ("a", "b_c") are one composite key, here they are two; and a counter's key is bounded
+(`STEM_MAX`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
@@ -16,6 +18,9 @@ import msgspec
 from headgate.limits.algorithms.pooled_window import POOL_ENTRY, Bounds, Pool, bounds_of
 from headgate.limits.config import TOO_MANY, ConfigError, Descriptor, Domain, Reserve
 from headgate.limits.units import UNIT_SECONDS, Unit
+
+STEM_MAX: Final = 512
+"""Characters of a counter's key: clients' headers are in it, of 8 KB each, and a million keys are kept."""
 
 Entries = tuple[tuple[str, str], ...]
 """A descriptor as Envoy sends it: (key, value) pairs."""
@@ -232,8 +237,13 @@ def _valued_key(rule: Rule, entries: Entries) -> str:
 
 
 def counter_stem(domain: str, entries: Sequence[tuple[str, str]]) -> str:
-    """`domain_key_value_key_value_`: envoyproxy/ratelimit's cache key up to the window's start."""
-    return f"{domain}_{'_'.join(map('_'.join, entries))}_"
+    """`domain_key_value_key_value_`: envoyproxy/ratelimit's cache key up to the window's start; of one longer than
+    `STEM_MAX` its beginning and its digest."""
+    stem = f"{domain}_{'_'.join(map('_'.join, entries))}_"
+    if len(stem) <= STEM_MAX:
+        return stem
+    digest = sha256(stem.encode()).hexdigest()
+    return f"{stem[: STEM_MAX - len(digest) - 1]}{digest}_"
 
 
 def _wildcard(wildcards: Iterable[_Wildcard], entry: tuple[str, str]) -> _Wildcard | None:

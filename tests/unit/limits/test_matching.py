@@ -3,7 +3,7 @@
 import pytest
 from headgate.limits.config import ConfigError
 from headgate.limits.config_text import parse_text
-from headgate.limits.matching import EMPTY, Entries, Match, Snapshot, build_snapshot, match_descriptor
+from headgate.limits.matching import EMPTY, STEM_MAX, Entries, Match, Snapshot, build_snapshot, match_descriptor
 
 
 def snapshot(text: str) -> Snapshot:
@@ -149,3 +149,13 @@ descriptors:
 def test_a_domain_is_defined_once() -> None:
     with pytest.raises(ConfigError, match="domain 'a' is defined twice"):
         snapshot("domain: a\n---\ndomain: a\n")
+
+
+def test_long_values_make_no_long_keys_and_do_not_meet() -> None:
+    """A million counters are kept, and a client may put 8 KB into each."""
+    stems = [found(MESSAGING, ("to_number", "é" * 8000 + end)).stem for end in ("1", "2", "1")]
+    assert {len(stem) for stem in stems} == {STEM_MAX}
+    assert stems[0] != stems[1]
+    assert stems[0] == stems[2]
+    longest = "1" * (STEM_MAX - len("d_to_number__"))
+    assert found(MESSAGING, ("to_number", longest)).stem == f"d_to_number_{longest}_"
