@@ -39,6 +39,7 @@ Page = Callable[[bytes], Awaitable[Reply]]
 _REASONS: Final[Mapping[int, str]] = {
     200: "OK",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     413: "Content Too Large",
@@ -150,6 +151,8 @@ class AdminServer:
         if answer is None:
             known = any(path == each for _, each in self._pages)
             raise _RefusedError(405 if known else 404, "no such method here" if known else "no such page")
+        if method == "POST" and _from_web_page(lines):
+            raise _RefusedError(403, "not for web pages")
         reply = await answer(await _body(reader, lines))
         return replace(reply, body_sent=method != "HEAD")
 
@@ -170,6 +173,11 @@ def _named(where: str) -> Generator[None]:
     except (OSError, OverflowError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise AddressInUseError(f"cannot listen on {where}: {reason}") from error
+
+
+def _from_web_page(lines: list[str]) -> bool:
+    """Browsers send an origin with what may change something; a page of any site may have them post to loopback."""
+    return any(line.lower().startswith("origin:") for line in lines)
 
 
 async def _body(reader: asyncio.StreamReader, lines: list[str]) -> bytes:

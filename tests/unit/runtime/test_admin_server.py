@@ -48,6 +48,12 @@ async def ask(port: int, request: bytes) -> tuple[str, str]:
         (b"GET /page HTTP/1.1\r\n\r\n", "200 OK", "<>"),
         (b"GET /page?x=1 HTTP/1.1\r\nHost: a\r\n\r\n", "200 OK", "<>"),
         (b"POST /page HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi", "200 OK", "<hi>"),
+        (
+            b"POST /page HTTP/1.1\r\norigin: http://a\r\ncontent-length: 2\r\n\r\nhi",
+            "403 Forbidden",
+            "not for web pages\n",
+        ),
+        (b"GET /page HTTP/1.1\r\nOrigin: http://a\r\n\r\n", "200 OK", "<>"),
         (b"PUT /page HTTP/1.1\r\n\r\n", "405 Method Not Allowed", "no such method here\n"),
         (b"GET /other HTTP/1.1\r\n\r\n", "404 Not Found", "no such page\n"),
         (b"nonsense\r\n\r\n", "400 Bad Request", "not an HTTP request\n"),
