@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headgate import lua
 from headgate.compiler.compile import Compiled, compile_world
 from headgate.compiler.conditions import Diagnostic, Severity, diagnostic_order
 from headgate.compiler.options import Options
@@ -24,7 +23,7 @@ def offline_options() -> Options:
     return Options(
         extproc_sockets=(f"{RUN_DIRECTORY}/extproc-0.sock",),
         ratelimit_socket=f"{RUN_DIRECTORY}/ratelimit.sock",
-        lua_directory=str(lua.directory()),
+        lua_directory=f"{RUN_DIRECTORY}/lua",
         secrets_directory=f"{RUN_DIRECTORY}/files",
         offline=True,
     )

@@ -119,12 +119,13 @@ def _compiler_options(options: RunOptions, state: StateDirectory, environment: M
     from headgate import lua
     from headgate.compiler.options import SYSTEM_CA_FILE, Options
 
+    lua.write(state.scripts)
     return Options(
         listen_address=options.listen_address,
         extproc_sockets=tuple(map(str, state.extproc_sockets(options.workers))),
         ratelimit_socket=str(state.ratelimit_socket),
         ratelimit_failure_deny=options.ratelimit_fail_closed,
-        lua_directory=str(lua.directory()),
+        lua_directory=str(state.scripts),
         path_root=options.root_prefix,
         secrets_directory=str(state.files),
         # a collector writes the lines itself

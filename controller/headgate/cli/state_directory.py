@@ -93,6 +93,11 @@ class StateDirectory:
         return self.path / "ratelimit"
 
     @property
+    def scripts(self) -> Path:
+        """The Lua that Envoy runs."""
+        return self.path / "lua"
+
+    @property
     def files(self) -> Path:
         """Files that Envoy reads by path."""
         return self.path / "files"

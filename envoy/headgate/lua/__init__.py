@@ -3,6 +3,8 @@
 Each script is one filter's whole code; what differs between clusters or routes comes in its `filter_context`, named in
 the script's first comment. A script decides nothing that the compiler could decide.
 
+A long script is several files in a folder of its name (`PARTS`), joined to one: inside Envoy Lua finds no other file.
+
 Envoy copies a context whenever a script asks for it, value by value. Where there is more than a few it is one text, an
 expression of Lua (`expression`), which the script reads once.
 """
@@ -18,17 +20,25 @@ from typing import TypeAlias
 Value: TypeAlias = "str | bytes | float | bool | Sequence[Value] | Mapping[str, Value] | None"
 
 
+PARTS: Mapping[str, Sequence[str]] = {
+    "usage": ("context", "counts", "publish", "estimate", "ends", "images", "names", "read", "trim", "answer"),
+}
+"""The files of each script that has several, in order: what one declares as local is known to those behind it."""
+
+
 @cache
 def source(name: str) -> str:
-    """The text of `<name>.lua`."""
-    return (files("headgate.lua") / f"{name}.lua").read_text(encoding="utf-8")
+    """The text of a script, as Envoy reads it."""
+    paths = [f"{name}/{part}.lua" for part in PARTS[name]] if name in PARTS else [f"{name}.lua"]
+    return "\n".join((files("headgate.lua") / path).read_text(encoding="utf-8") for path in paths)
 
 
 @cache
 def compact(name: str) -> str:
-    """The same without comment lines and indentation, to be embedded: most of what a cluster weighs."""
+    """The same without comments and indentation, to be embedded: most of what a cluster weighs. Lines keep their
+    numbers."""
     lines = (line.strip() for line in source(name).splitlines())
-    return "".join(f"{line}\n" for line in lines if line and not line.startswith("--"))
+    return "".join("\n" if line.startswith("--") else f"{line}\n" for line in lines)
 
 
 @cache
@@ -43,9 +53,12 @@ def by_virtual_host(name: str) -> str:
     return f'local VERSION = "{version(name)}"\n{compact("shared")}'
 
 
-def directory() -> Path:
-    """Where the scripts are installed, for an Envoy on the same machine."""
-    return Path(str(files("headgate.lua")))
+def write(directory: Path) -> None:
+    """Writes every script into a folder, for an Envoy on the same machine."""
+    directory.mkdir(parents=True, exist_ok=True)
+    installed = (path.name for path in files("headgate.lua").iterdir())
+    for name in (*PARTS, *(each.removesuffix(".lua") for each in installed if each.endswith(".lua"))):
+        (directory / f"{name}.lua").write_text(source(name), encoding="utf-8")
 
 
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")

@@ -16,7 +16,6 @@ from importlib import metadata as packages
 from typing import Final
 
 import grpc.aio
-from headgate import lua
 from headgate.compiler.compile import Compiled
 from headgate.compiler.conditions import Diagnostic, ObjectStatus, diagnostic_order
 from headgate.compiler.envoy_gateway.envoys import envoy_problems
@@ -84,7 +83,6 @@ def compiler_options(options: argparse.Namespace) -> Options:
     return Options(
         mode=Mode.ENVOY_GATEWAY,
         extproc_sockets=tuple(options.extproc_socket) or (SOCKET,),
-        lua_directory="" if options.lua_dir == str(lua.directory()) else options.lua_dir,
         path_root=options.root_prefix,
         access_log="",
         ratelimit_address=options.ratelimit_address,

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from headgate import lua
 from headgate.compiler.options import CONTROLLER_NAME, Mode, Options
 from headgate.contract.attributes import ATTRIBUTES_DEFAULT, parse_attributes
 from headgate.controller.loop import Build
@@ -42,9 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=False,
         metavar="BOOLEAN",
         help="all modes: without the rate limit service, what is limited is answered 500 instead of let through",
-    )
-    add(
-        "--lua-dir", default=str(lua.directory()), help="folder of the scripts; empty embeds them (default %(default)s)"
     )
     _add_header_attributes(add)
     add("--access-log", default="/dev/stdout", help="file for a line per request, empty for none")
@@ -106,7 +102,6 @@ def compiler_options(
         ratelimit_failure_deny=options.ratelimit_fail_closed,
         collector_socket=options.collector_socket,
         header_attributes=header_attributes(options),
-        lua_directory=options.lua_dir,
         secrets_directory=secrets_directory,
         access_log=options.access_log,
         span_attributes=_of_signal(options, options.span_request_header_attributes, ATTRIBUTES_DEFAULT),

@@ -1,0 +1,34 @@
+-- Whether a stream came to its end; one that did not is ended by an error.
+
+-- No word that begins or ends a stream is longer.
+local EDGE_BYTES = 24
+local COMMENT = "^:[^\r\n]*[\r\n]*$"
+
+-- Looks in a piece of a stream for its end, and first for what it is a stream of.
+local function seek(state, text)
+  if not state.chat then
+    state.said = state.said or not find(text, COMMENT)
+    recognise(state, text)
+    if not state.chat then return end
+  end
+  local ends = state.chat.ends
+  for index = 1, #ends do
+    if find(text, ends[index], 1, true) then state.over = true end
+  end
+end
+
+-- Likewise across the border to the piece before, where an event goes on.
+local function watch(state, text, ended)
+  if state.edge ~= "" then seek(state, state.edge .. text:sub(1, EDGE_BYTES)) end
+  seek(state, text)
+  state.edge = ended and "" or (#text < EDGE_BYTES and state.edge .. text or text):sub(-EDGE_BYTES)
+end
+
+-- At the last chunk, which is empty: ends a stream that holds no end; one that said nothing in the first of the dialects, whose
+-- event clients of all of them take for an error. Where the processor translates, it has said so itself.
+local function close(h, state, chunk)
+  local chat = state.chat or (not state.said and state.context.chats[1])
+  if state.over or not chat then return end
+  local published = state.context.processed and h:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
+  if published.lane ~= "extproc" then chunk:setBytes(chat.cut) end
+end

@@ -1,0 +1,72 @@
+-- Finds the usage and the model in an answer's text, piece by piece.
+
+-- An object "usage" with its details has some hundred bytes; a longer one is something else.
+local USAGE_BYTES_MAX = 8192
+-- No longer is what says that an answer was made in the background, but for spaces.
+local BACKGROUND, BACKGROUND_BYTES = '"background"%s*:%s*true', 24
+-- The id of a response, in the path that its cluster tells, without what follows it there.
+local RESPONSE = " %S*/responses/([^/?%s]+)"
+
+-- Looks in what is fetched for whether it is a response that was made in the background. It tells what it used each time: by its
+-- id, which is told as well, it is counted once.
+local function ask_origin(h, state, text)
+  local seen = (state.before or "") .. text
+  local id = find(seen, BACKGROUND) and match(state.began:sub(1, -3), RESPONSE)
+  if id then
+    state.fetched = false
+    h:streamInfo():dynamicMetadata():set("headgate", "fetched", id)
+  end
+  state.before = seen:sub(-BACKGROUND_BYTES)
+end
+
+-- The object that begins at a place, whatever its texts hold, if it ends within what may be usage.
+local function object_at(text, open)
+  if #text - open > USAGE_BYTES_MAX then text, open = text:sub(open, open + USAGE_BYTES_MAX), 1 end
+  local at, depth = open, 0
+  while true do
+    local code = byte(text, at)
+    if code == 123 then
+      depth = depth + 1
+    elseif code == 125 then
+      depth = depth - 1
+      if depth == 0 then return text:sub(open, at) end
+    else
+      at = find(text, '["\\]', at + 1)
+      while at and byte(text, at) == BACKSLASH do at = find(text, '["\\]', at + 2) end
+      if not at then return nil end
+    end
+    at = find(text, '[{}"]', at + 1)
+    if not at then return nil end
+  end
+end
+
+-- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.
+local function read(h, state, text, ended)
+  if state.fetched then ask_origin(h, state, text) end
+  if state.kept ~= "" then text = state.kept .. text end
+  state.kept = ""
+  local named = not state.model and find(text, '"model', 1, true)
+  if named then state.model = match(text, '^"model%a*"%s*:%s*"([^"\\%c]+)"', named) end
+  local at = 1
+  while true do
+    local first, last = find(text, "usage", at, true)
+    if not first then break end
+    at = last + 1
+    if byte(text, first - 1) == QUOTE then
+      local open = match(text, '^%a*"%s*:%s*(){', at)
+      local object = open and object_at(text, open)
+      if object then
+        publish(h, state, object)
+        state.rest = #text - first
+      elseif not ended and #text - first < USAGE_BYTES_MAX
+        and (open or find(text, '^%a*"?%s*$', at) or find(text, '^%a*"%s*:%s*$', at)) then
+        state.kept = text:sub(first - 1)
+        return
+      end
+      -- no byte is looked at twice: an object that is too long is not looked through for others
+      if open then at = open + (object and #object or USAGE_BYTES_MAX) end
+    end
+  end
+  local quote = not ended and find(text, '"', math.max(at, #text - 5), true)
+  if quote then state.kept = text:sub(quote) end
+end
