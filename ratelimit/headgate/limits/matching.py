@@ -4,8 +4,8 @@ On each level a child for (key, value) wins over a wildcard child, that over a c
 tried in the order of the file. A rule counts only where the descriptor ends; a descriptor that goes on, or stops
 early, matches nothing. As in envoyproxy/ratelimit, the walk does not go back to try a second child.
 
-Two differences: there ("a_b", "c") and ("a", "b_c") are one composite key, here they are two; and a counter's key is bounded
-(`STEM_MAX`).
+Two differences: there ("a_b", "c") and ("a", "b_c") are one composite key, here they are two; and a counter's key is
+bounded (`STEM_MAX`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
