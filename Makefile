@@ -10,7 +10,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
 # a line per package while it is fetched, and whatever goes wrong
 SHOW = 2>&1 | awk '/^Collecting /{print "    " $$2; fflush(); next} /^Installing collected/{print "    installing them"; fflush(); next} /ERROR|error:/{print; fflush()}'
 
-.PHONY: bench-limits run test check lint unit golden integration cluster bench bench-peers bench-llm bench-telemetry bench-control bench-processor protos image-test crds manifests kustomize reference format clean dev
+.PHONY: bench-limits run test check lint unit golden integration cluster bench bench-peers bench-llm bench-telemetry bench-control bench-processor protos compiled-test image-test crds manifests kustomize reference format clean dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headgate needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -61,6 +61,10 @@ cluster: $(DEV_STAMP)
 # BASE=python:3.13-slim-trixie takes that from a registry; without it the base is Debian's Python, by debootstrap.
 image-test: $(DEV_STAMP)
 	@PYTHONPATH=tests $(BIN)/python -m image $(ARGS)
+
+# The processor's tests on a wheel whose hot modules are compiled ahead of time (tests/compiled): needs a C compiler.
+compiled-test: $(DEV_STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m compiled $(ARGS)
 
 test: $(DEV_STAMP)
 	$(BIN)/pytest $(ARGS)
