@@ -16,6 +16,7 @@ from headgate.compiler.lower.limits import limit_rules
 from headgate.compiler.lower.program import Lowered, Resources, lower_program
 from headgate.compiler.lower.ratelimit import limits_text
 from headgate.compiler.options import Options
+from headgate.compiler.remembered import settle
 from headgate.compiler.resolve.credentials import wanted_exchanges
 from headgate.compiler.resolve.gateways import program
 from headgate.compiler.resolve.scope import Scope
@@ -59,6 +60,7 @@ def compile_world(world: World, options: Options) -> Compiled:
     resolved = program(scope)
     lowered = Lowered({}, {}) if options.envoy_gateway else lower_program(resolved, options)
     exchanges = tuple(wanted_exchanges(scope))
+    settle()
     return Compiled(
         program=resolved,
         resources=lowered.resources,

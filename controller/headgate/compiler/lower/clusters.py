@@ -25,6 +25,7 @@ from headgate.compiler.lower.filters.security import jwks_host_and_port
 from headgate.compiler.lower.upstream import upstream_filters
 from headgate.compiler.lower.wire import duration, packed, pipe, socket_address, upstream_tls
 from headgate.compiler.options import Options
+from headgate.compiler.remembered import remembered
 from headgate.contract import metadata
 from headgate.llm.provider_names import compat_provider_name
 
@@ -164,7 +165,7 @@ def _balance(cluster: Cluster, backend: ir.Backend, *, one_endpoint: bool) -> No
         cluster.maglev_lb_config.table_size.value = backend.balancing.table_size
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluster:
     """The cluster of one backend of a rule. The result is shared: it must not be changed."""
     dns = backend.proxy is None and any(endpoint.is_dns for endpoint in backend.endpoints)

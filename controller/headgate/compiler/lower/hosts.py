@@ -10,7 +10,6 @@ the same order, so the meaning is that of one list, and the cost does not grow w
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from heapq import merge
 from itertools import chain
 from operator import itemgetter
@@ -33,6 +32,7 @@ from headgate.compiler.lower.routes import (
 )
 from headgate.compiler.lower.wire import packed
 from headgate.compiler.options import Options
+from headgate.compiler.remembered import remembered
 from headgate.contract import headers
 from headgate.llm.endpoints import Body, paths
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
@@ -87,12 +87,12 @@ def route_list(listed: Iterable[bytes]) -> Matcher.OnMatch:
     return Matcher.OnMatch(action=TypedExtensionConfig(name="headgate/routes", typed_config=routes))
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _listed(rule: ir.Rule, match: ir.Match, index: int, options: Options, how: Placement) -> bytes:
     return replies.listed(rule_routes(rule, match, index, options, how))
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _entry(model: str, order: tuple[Ranked, ...], options: Options, how: Placement) -> bytes:
     """What a request for one model may take, as a serialised map of that alone; joined, such texts are one map."""
     own: list[bytes] = []
@@ -198,7 +198,7 @@ def _set_models(matcher: Matcher, entries: Iterable[bytes]) -> None:
     tree.exact_match_map.MergeFromString(b"".join(entries))
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _patterns(order: tuple[Ranked, ...], options: Options, shared: Shared) -> frozenset[str]:
     return frozenset(pattern for rule, _, _ in order for pattern in path_patterns(rule, options, shared))
 

@@ -13,7 +13,6 @@ that the upstream filters have changed by then, and a missing header would drop 
 """
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from itertools import chain
 
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
@@ -28,6 +27,7 @@ from headgate.compiler import cel, ir
 from headgate.compiler.lower.addresses import addresses
 from headgate.compiler.lower.wire import duration, http_filter, packed
 from headgate.compiler.options import Options
+from headgate.compiler.remembered import remembered
 from headgate.contract import metadata
 from headgate.contract.steering import BACKEND_ENTRY, Choice, encode_choice
 from headgate.limits.algorithms.pooled_window import POOL_ENTRY
@@ -217,7 +217,7 @@ def _limited(limit: ir.LimitRule, backends: tuple[ir.Backend, ...]) -> Iterator[
     yield from map(tuple, found.values())
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def per_route(rule: ir.Rule, backends: tuple[ir.Backend, ...] | None = None) -> RateLimitPerRoute:
     """What the rate limit filter does on a rule's routes: a check and, where a cost is due, a charge per limit.
 

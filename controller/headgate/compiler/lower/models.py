@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from urllib.parse import quote
 
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, RouteMatch
@@ -19,6 +18,7 @@ from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.replies import NOTHING_THERE, direct, listed, refuse, refuse_method
 from headgate.compiler.lower.routes import path_under
 from headgate.compiler.lower.wire import regex
+from headgate.compiler.remembered import remembered
 from headgate.contract import headers
 
 _GET = HeaderMatcher(name=":method", string_match=StringMatcher(safe_regex=regex("GET|HEAD")))
@@ -51,13 +51,13 @@ def _text(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _openai_model(model: Model) -> str:
     name, owner, created = model
     return _text({"id": name, "created": created, "object": "model", "owned_by": owner})
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _anthropic_model(model: Model) -> str:
     name, _, created = model
     return _text({"id": name, "type": "model", "display_name": name, "created_at": _moment(created)})
@@ -67,14 +67,14 @@ def _moment(created: int) -> str:
     return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _line(model: Model) -> str:
     """Of the text that the script looks models up in: JSON, so that no name has a tab or an end of line."""
     name, owner, created = model
     return f"{_text(name)}\t{_text(owner)}\t{created}\t{_text(_moment(created))}\n"
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _named(model: Model) -> str:
     """Likewise where the script tells of nothing but names."""
     return f"{_text(model[0])}\t\n"
@@ -101,7 +101,7 @@ def _both(below: str, root: str, openai: str, spoken: str) -> tuple[bytes, bytes
     return listed(own), listed([direct(_NAME, match, 200, spoken)])
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _one_model(model: Model, root: str) -> tuple[bytes, bytes]:
     """A name is asked for as it is and, where that differs, as clients write it into a path: with all escaped that may
     not stand there, or all that need not. (Envoy turns an escaped slash into one.)"""
@@ -111,7 +111,7 @@ def _one_model(model: Model, root: str) -> tuple[bytes, bytes]:
     return b"".join(own), b"".join(spoken)
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _google_model(model: Model) -> str:
     methods = ["generateContent", "streamGenerateContent", "countTokens"]
     return _text({"name": f"models/{model[0]}", "supportedGenerationMethods": methods})
@@ -121,7 +121,7 @@ def _google_list(models: Sequence[Model]) -> str:
     return f'{{"models":[{",".join(map(_google_model, models))}]}}'
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _cohere_model(model: Model) -> str:
     return _text({"name": model[0], "endpoints": ["chat"]})
 
@@ -130,7 +130,7 @@ def _cohere_list(models: Sequence[Model]) -> str:
     return f'{{"models":[{",".join(map(_cohere_model, models))}]}}'
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _bedrock_model(model: Model) -> str:
     name, owner, _ = model
     return _text({"modelId": name, "modelName": name, "providerName": owner, "responseStreamingSupported": True})

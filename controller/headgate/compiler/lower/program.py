@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
@@ -16,6 +15,7 @@ from headgate.compiler.lower.clusters import backend_cluster, jwks_cluster, serv
 from headgate.compiler.lower.filters import security
 from headgate.compiler.lower.listeners import port_listener, route_configuration, short_lines
 from headgate.compiler.options import Options
+from headgate.compiler.remembered import remembered
 from headgate.contract.otel import Tracing
 from headgate.contract.secret import Secret
 
@@ -58,7 +58,7 @@ def _unknown(program: ir.Program) -> frozenset[str]:
     return frozenset(backend.name for rule in rules for backend in rule.backends if not backend.known)
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _credential_secret(credential: ir.Credential) -> SdsSecret:
     secret = SdsSecret(name=credential.secret)
     secret.generic_secret.secret.inline_string = credential.value.reveal()
@@ -78,7 +78,7 @@ def _names(rule: ir.Rule) -> set[str]:
     return {backend.name for backend in rule.backends}
 
 
-@lru_cache(maxsize=32_768)
+@remembered
 def _upstreams(rule: ir.Rule, unknown: frozenset[str], options: Options) -> _Upstreams:
     """`unknown` are those of the rule's backends of which it is not known all somewhere (`_unknown`)."""
     backends = [replace(each, known=False) if each.name in unknown else each for each in rule.backends]

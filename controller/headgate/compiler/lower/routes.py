@@ -8,7 +8,6 @@ backend's filters; aggregate and composite clusters would skip them.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import compress
 from typing import Final
 
@@ -45,6 +44,7 @@ from headgate.compiler.lower.wire import (
     switched_on,
 )
 from headgate.compiler.options import Options
+from headgate.compiler.remembered import remembered
 from headgate.contract import headers, metadata
 from headgate.pb import overlay
 from headgate.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
@@ -261,7 +261,7 @@ def specifier_name(backends: tuple[ir.Backend, ...]) -> str:
     return "+".join((backends[0].name, *(backend.name.rpartition("/")[2] for backend in backends[1:])))
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def specifier(backends: tuple[ir.Backend, ...]) -> ClusterSpecifierPlugin:
     """Chooses by priority, attempt by attempt, and by weight within a priority."""
     message = PriorityGroupClusterSpecifier()
@@ -276,7 +276,7 @@ def specifier(backends: tuple[ir.Backend, ...]) -> ClusterSpecifierPlugin:
     return ClusterSpecifierPlugin(extension=extension(specifier_name(backends), message))
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def rule_choices(rule: ir.Rule, options: Options) -> frozenset[tuple[ir.Backend, ...]]:
     """The sets of backends that the rule's routes choose among."""
     usable = _usable(rule)
@@ -289,7 +289,7 @@ def _serialised(policy: RetryPolicy) -> bytes:
     return policy.SerializeToString(deterministic=True)
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _retried(rule: ir.Rule) -> bytes:
     policy = _retry(rule, len(_groups(_usable(rule))))
     return _serialised(policy) if policy is not None else b""
@@ -434,7 +434,7 @@ def _publish(route: Route, rule: ir.Rule, match: ir.Match, path_class: PathClass
         route.metadata.filter_metadata[metadata.INTERNAL].update({metadata.INTERNAL_NAMES: names})
 
 
-@lru_cache(maxsize=32_768)
+@remembered
 def _class_routes(
     rule: ir.Rule, options: Options, shared: Shared
 ) -> tuple[tuple[str, tuple[PathClass, ...], Route], ...]:
@@ -593,7 +593,7 @@ def _unresolved(route: Route, weight: int, usable: tuple[ir.Backend, ...]) -> Ro
     return result
 
 
-@lru_cache(maxsize=32_768)
+@remembered
 def rule_routes(rule: ir.Rule, match: ir.Match, index: int, options: Options, how: Placement) -> tuple[Route, ...]:
     """The routes of one match of a rule, in the order in which they are tried. Shared: they must not be changed."""
     if rule.ai:

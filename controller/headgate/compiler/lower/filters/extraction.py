@@ -49,6 +49,7 @@ from headgate.compiler.lower.wire import (
     told,
 )
 from headgate.compiler.options import Options
+from headgate.compiler.remembered import remembered
 from headgate.contract import headers, metadata
 from headgate.contract.facts import RouterFacts
 from headgate.llm.canonical import FinishReason
@@ -421,7 +422,7 @@ def reading(rule: ir.Rule, path_class: PathClass, options: Options, *, processor
     )
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def _costs(rule: ir.Rule) -> tuple[Any, Any]:
     keys = [cost.key for cost in rule.costs]
     trailers = HeaderMutationPerRoute()
@@ -460,7 +461,7 @@ def shared_usage(rules: Iterable[ir.Rule], options: Options) -> bytes:
     return max(sorted(found), key=found.__getitem__, default=b"")
 
 
-@lru_cache(maxsize=65_536)
+@remembered
 def _chats_read(rule: ir.Rule, options: Options) -> bytes:
     return reading(rule, CLASSES[0], options, processor_alone=False)
 

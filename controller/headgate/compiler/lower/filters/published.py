@@ -8,7 +8,6 @@ times of a stream, the scripts that read answers add (`usage.lua`), or the proce
 """
 
 import json
-from functools import lru_cache
 
 from envoy.extensions.filters.http.set_metadata.v3.set_metadata_pb2 import Config as SetMetadata
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
@@ -16,6 +15,7 @@ from google.protobuf.any_pb2 import Any
 from headgate.compiler import ir
 from headgate.compiler.lower.wire import http_filter, packed
 from headgate.compiler.options import Options
+from headgate.compiler.remembered import remembered
 from headgate.contract import metadata
 
 FILTER = "headgate.set_metadata/published"
@@ -52,7 +52,7 @@ def publisher() -> HttpFilter:
     return http_filter(FILTER, SetMetadata())
 
 
-@lru_cache(maxsize=16_384)
+@remembered
 def per_route(backend: ir.Backend, route: str, *, lane: str) -> Any:
     """Per-route config of `publisher` where no other backend can serve."""
     values = names(backend, route, lane)
