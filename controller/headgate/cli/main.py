@@ -96,10 +96,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         code = options.run(options)
         sys.stdout.flush()
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+        if error.errno not in (errno.EPIPE, errno.EIO, errno.ENOSPC):
             raise
-        # Who read our output (`| head`) has read enough, or there is no room for it. Python flushes once more at exit,
-        # which must not fail again.
+        # Who read our output (`| head`, a terminal) has read enough, or there is no room for it. Python flushes once
+        # more at exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == errno.ENOSPC:
             print(f"headgate: cannot write: {error.strerror}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """`headgate run`, as users start it: what it serves, how it fails, how it ends."""
 
+import fcntl
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import urllib.request
 from collections.abc import Callable, Generator, Mapping
@@ -18,6 +20,7 @@ import httpx
 import pytest
 from anthropic import Anthropic
 from headgate.cli import providers
+from headgate.cli.main import PIPE_CLOSED
 from openai import OpenAI
 from support.gateway import Gateway
 from support.ports import LOOPBACK, free_port
@@ -462,10 +465,11 @@ def test_while_a_server_restarts_its_socket_waits_for_it(run_gateway: Run, kind:
 
 
 @contextmanager
-def own_gateway(temporary: Path) -> Generator[subprocess.Popen[bytes]]:
-    """A gateway with a state folder of its own below `temporary`, killed at the end if it still runs."""
+def own_gateway(temporary: Path, *before: str) -> Generator[subprocess.Popen[bytes]]:
+    """A gateway with a state folder of its own below `temporary`, killed at the end if it still runs; `before` is a
+    program that starts it."""
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(temporary)}
-    command = [sys.executable, "-m", "headgate.cli.main", "run", "--port", str(free_port())]
+    command = [*before, sys.executable, "-m", "headgate.cli.main", "run", "--port", str(free_port())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         try:
             yield process
@@ -486,6 +490,57 @@ def test_a_signal_ends_it_with_0_and_leaves_nothing(short_path: Path, number: si
         assert process.stderr.read() == b""
     assert [pid for pid in family if alive(pid)] == []
     assert list(short_path.iterdir()) == []
+
+
+def test_a_terminal_that_is_closed_ends_it_in_order(short_path: Path, start_provider: StartProvider) -> None:
+    """As Ctrl-C does: a request under way ends, and nothing is left."""
+    provider = start_provider(OPENAI)
+    provider.answer(Answer(text="one two three four five six seven eight", delivery=Delivery(pause_seconds=0.1)))
+    port = free_port()
+    (short_path / "gateway.yaml").write_text(config(port, provider, "m"))
+    ours, theirs = os.openpty()
+    temporary = short_path / "t"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headgate.cli.main", "run", str(short_path / "gateway.yaml")],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(temporary)},
+        preexec_fn=_in_a_terminal_of_its_own,
+    )
+    os.close(theirs)
+    try:
+        told = b""
+        while b"ready " not in told:
+            told += os.read(ours, 4096)
+        family = descendants(process.pid)
+        body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello!"}]}
+        with httpx.stream("POST", f"http://{LOOPBACK}:{port}/v1/chat/completions", json=body, timeout=60) as response:
+            pieces = response.iter_bytes()
+            next(pieces)
+            os.close(ours)
+            assert b"".join(pieces).rstrip().endswith(b"data: [DONE]")
+        assert process.wait(BUSY_SECONDS) == PIPE_CLOSED
+    finally:
+        process.kill()
+    assert [pid for pid in family if alive(pid)] == []
+    assert list(temporary.iterdir()) == []
+
+
+def _in_a_terminal_of_its_own() -> None:
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_nohup_keeps_it(short_path: Path) -> None:
+    with own_gateway(short_path, "nohup") as process:
+        assert process.stdout is not None
+        while b"Ctrl-C" not in (line := process.stdout.readline()):
+            assert line
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(BUSY_SECONDS) == 0
 
 
 def test_a_signal_during_the_start_ends_it_with_0(short_path: Path) -> None:
