@@ -26,7 +26,7 @@ from headgate.llm.framing.frame import Frame
 from headgate.llm.framing.sse import COMMENT
 from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.names import DialectName
-from headgate.llm.usage import Usage
+from headgate.llm.usage import NO_USAGE, Usage
 from headgate.llm.vocabularies import counter_of
 
 CUT: Final = ErrorDetail(
@@ -103,12 +103,13 @@ class Held:
 class Overheard:
     """A stream that is relayed, and read on the way. Never fails: what cannot be read is not read on."""
 
-    __slots__ = ("_decoder", "_frames", "_readable", "_written", "failure", "held", "marks", "model")
+    __slots__ = ("_decoder", "_frames", "_readable", "_usage", "_written", "failure", "held", "marks", "model")
 
     def __init__(self, dialect: ChatDialect, model: str) -> None:
         self._frames = dialect.frames()
         self._decoder = dialect.stream_decoder(NO_MEMO)
         self._readable = True
+        self._usage = NO_USAGE
         self._written = Written(counter_of(model))
         self.failure: ErrorDetail | None = None
         """What the provider said of its failing."""
@@ -149,8 +150,11 @@ class Overheard:
                 self._note(event)
 
     def counted(self, reported: Usage, before: Usage, prompt: int, *, over: bool) -> tuple[Usage, bool]:
-        """The usage, and whether some of it is estimated. `before` is what was told last: of small news nothing is told
-        until it is `over`, but of the first."""
+        """The usage, and whether some of it is estimated. `reported` is what a reader of usage alone has found, if the
+        dialect has one. `before` is what was told last: of small news nothing is told until it is `over`, but of the
+        first."""
+        if reported is NO_USAGE:
+            reported = self._usage
         if not self._written.bytes:
             return reported, False
         told = (before.output or 0) - (reported.output or 0)
@@ -169,6 +173,7 @@ class Overheard:
 
     def _reported(self, event: Start | UsageUpdate, usage: Usage) -> None:
         self.marks = self.marks.after(event)
+        self._usage = self._usage.merge(usage)
         if usage.output is not None:
             self._written.clear()
 

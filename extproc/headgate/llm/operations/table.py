@@ -25,7 +25,7 @@ class _Row:
 
 
 def _decoded(dialect: DialectName) -> _Row:
-    """Of what Envoy counts."""
+    """Of chats in dialects without a reader of usage alone: streams are counted by their decoders (`Overheard`)."""
     return _Row(partial(ChatMarks, dialect))
 
 
