@@ -10,8 +10,9 @@
 --
 -- chats = {{word, event, word}}: a stream with the first word and not the last is cut, and ended by the event (usage.lua).
 --
--- Where requests are traced: names, of usage.lua's: id (absent where an answer has none), reason, behind, words; and processed, true
--- where the processor may serve an attempt, and so names its answer.
+-- processed: true where the processor may serve an attempt: it publishes what it has counted, which is more, and names its answer.
+--
+-- Where requests are traced: names, of usage.lua's: id (absent where an answer has none), reason, behind, words.
 --
 -- The last member "usage" with counts counts: text and the arguments of calls have their quotes escaped, or come before it.
 -- What is kept of what has passed is an unfinished usage, at most HELD_BYTES_MAX of it, or the start of its name.
@@ -71,9 +72,27 @@ local function counted(usage)
   end
 end
 
+-- What the processor has published of an answer that it serves; nil of others. It counts what the client's dialect cannot say.
+local function processed(h)
+  local published = context_of(h).processed and h:streamInfo():dynamicMetadata():get("io.envoy.ai_gateway") or {}
+  return published.lane == "extproc" and published or nil
+end
+
+local function publish_costs(h, counts)
+  local metadata = h:streamInfo():dynamicMetadata()
+  for _, cost in ipairs(context_of(h).costs or {}) do
+    metadata:set("io.envoy.ai_gateway", cost[1], math.min(counts[cost[2]] or 0, COUNT_MAX))
+  end
+end
+
 local function publish(h, usage)
   local input, output, cached, created = counted(usage)
   if not input then return false end
+  local known = processed(h)
+  if known and known.input_tokens then
+    publish_costs(h, known)
+    return true
+  end
   local counts = {
     input_tokens = input,
     output_tokens = output,
@@ -85,9 +104,7 @@ local function publish(h, usage)
   local metadata = h:streamInfo():dynamicMetadata()
   for name, count in pairs(counts) do metadata:set("io.envoy.ai_gateway", name, math.min(count, COUNT_MAX)) end
   metadata:set("io.envoy.ai_gateway", "usage_source", "reported")
-  for _, cost in ipairs(context_of(h).costs or {}) do
-    metadata:set("io.envoy.ai_gateway", cost[1], math.min(counts[cost[2]] or 0, COUNT_MAX))
-  end
+  publish_costs(h, counts)
   return true
 end
 
@@ -176,6 +193,11 @@ local function prompt_of(h, bytes)
 end
 
 local function estimate(h, written, prompt)
+  local known = processed(h)
+  if known then
+    if known.input_tokens then publish_costs(h, known) end
+    return
+  end
   local metadata, output = h:streamInfo():dynamicMetadata(), math.ceil(written / BYTES_PER_TOKEN)
   local counts = { output_tokens = output, input_tokens = prompt, total_tokens = prompt and prompt + output }
   metadata:set("io.envoy.ai_gateway", "usage_source", "estimated")

@@ -402,6 +402,38 @@ def test_what_was_used_is_counted_in_every_cell(stage: Stage, cut: Any) -> None:
     assert not wrong, "\n".join(f"{cell}: {counts}" for cell, counts in wrong.items())
 
 
+THOUGHT = Used(input=100, output=20, cached=60, reasoning=15)
+KEPT = Used(input=100, output=20, cached=60, cache_creation=30)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("front", "back", "used"),
+    [
+        *((front, back, THOUGHT) for front in ("cohere", "bedrock-converse") for back in ("responses", "gemini")),
+        ("cohere", "anthropic", KEPT),
+    ],
+)
+def test_what_the_clients_dialect_cannot_say_is_counted(
+    stage: Stage, front: str, back: str, used: Used, streamed: bool
+) -> None:
+    """The answer passes a script that reads the client's dialect, for the route's costs."""
+    stage[BACKS[back].provider].answer(Answer(text="Once", usage=used))
+    client = CLIENTS[DialectName(front)]
+    path = ((streamed and client.stream_path) or client.path).replace("asked", back)
+    path += f"{'&' if '?' in path else '?'}said={front}-{back}-{streamed}"
+    body = (client.streamed if streamed else client.minimal).replace(b"asked", back.encode())
+    assert stage.post(path, content=body).status_code == 200
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    said = entry["metadata"]
+    assert (said["input"], said["output"], said["total"], said["cached"]) == (100, 20, 120, 60)
+    assert (said.get("reasoning_tokens") or 0, said.get("cache_creation_input_tokens") or 0) == (
+        used.reasoning,
+        used.cache_creation,
+    )
+    assert said["usage_source"] == "reported"
+
+
 def _counts(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     metadata: dict[str, Any] = entry["metadata"] or {}
     return metadata.get("input"), metadata.get("output"), metadata.get("cached")

@@ -355,7 +355,7 @@ def _usage_script(
             context["texts"] = [_TEXT[each] for each in spoken]
     if name == "usage":
         context["page"] = _page(dialect)
-    if processed and (name == "usage" or traced):
+    if processed:
         context["processed"] = True
     if traced and (named := text or streams) is not None and (names := _names(named)):
         context["names"] = names
