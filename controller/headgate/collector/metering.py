@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from headgate.collector.asked import asked_of
+from headgate.ledger import batches
 from headgate.ledger.errors import model_known
 from headgate.ledger.joining import service_of
 from headgate.ledger.prices import unpriced
@@ -142,8 +143,9 @@ class Metering:
         """Counts them; a subscriber of the access log."""
         for record in records:
             self._count(record)
-            if operation := asked_of(record.path).operation:
-                self._time(record, operation)
+            operation = asked_of(record.path).operation
+            if operation or record.operation == batches.OPERATION:
+                self._time(record, operation or batches.OPERATION)
 
     # --- the gateway's own
 

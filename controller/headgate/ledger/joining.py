@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 from headgate.contract import metadata
+from headgate.ledger import batches
+from headgate.ledger.batches import batch_of
 from headgate.ledger.entry import Entry, Value
 from headgate.ledger.errors import ErrorKind, error_kind
 from headgate.ledger.prices import NO_PRICES, PriceTable
@@ -63,7 +65,8 @@ PLAIN: Final = Settings()
 
 
 class Fetched:
-    """Which responses that were made in the background have told what they used: each tells it whenever it is fetched.
+    """Which responses that were made in the background, and which batches, have told what they used: each tells it
+    whenever it is fetched.
 
     Forgets the oldest, and all when its process ends: a store knows their records again by their ids.
     """
@@ -81,7 +84,8 @@ class Fetched:
                 del self._told[next(iter(self._told))]
             return entry
         published = {key: value for key, value in entry.published.items() if key in _NAMES}
-        return msgspec.structs.replace(entry, published=published)
+        internal = {key: value for key, value in entry.internal.items() if key != metadata.INTERNAL_BATCH}
+        return msgspec.structs.replace(entry, published=published, internal=internal)
 
 
 class Joiner:
@@ -136,9 +140,10 @@ def record_id(node: str, entry: Entry) -> str:
 
 
 def _fetched_id(entry: Entry) -> str:
-    """Names a response that was made in the background, and tells now what it used; empty for all other requests."""
+    """Names what is stored, and tells now what it used (a response that was made in the background, a batch); empty for
+    all other requests."""
     stored = _text(entry.internal, metadata.INTERNAL_FETCHED)
-    if not stored or metadata.TOTAL_TOKENS not in entry.published:
+    if not stored or (metadata.TOTAL_TOKENS not in entry.published and batch_of(entry.internal) is None):
         return ""
     return blake2b(f"{service_of(entry.cluster)}\n{stored}".encode(), digest_size=16).hexdigest()
 
@@ -250,6 +255,12 @@ def make_record(
     tokens, source = _used(entry, error, waiting=len(earlier) < entry.attempts)
     model = _text(internal, metadata.INTERNAL_MODEL)
     client = _text(internal, metadata.INTERNAL_CLIENT)
+    response_model = _text(published, metadata.RESPONSE_MODEL)
+    batch = batch_of(internal) if metadata.INTERNAL_BATCH in internal else None
+    if batch is not None:
+        operation, tokens, source, response_model = batches.OPERATION, batch.tokens, UsageSource.REPORTED, batch.model
+    if metadata.INTERNAL_FETCHED in internal and source is not UsageSource.NONE:
+        model = model or response_model  # nobody asked for one, by which it would be found
     labels = _labels(entry, settings.attributes)
     stream = internal.get(metadata.INTERNAL_STREAM) is True or entry.streams
     record = UsageRecord(
@@ -272,7 +283,7 @@ def make_record(
         team=settings.prices.teams.get(client, "") or (dict(labels).get(TEAM, "") if labels else ""),
         original_model=model,
         request_model=_text(published, metadata.MODEL_NAME_OVERRIDE) or model,
-        response_model=_text(published, metadata.RESPONSE_MODEL),
+        response_model=response_model,
         response_id=_text(published, metadata.RESPONSE_ID),
         finish_reasons=_texts(published, metadata.FINISH_REASONS),
         status=entry.status,

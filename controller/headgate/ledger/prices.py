@@ -18,6 +18,10 @@ prices:
   characters: 15           # dollars per million characters that were spoken
   image: 0.04              # dollars, for each image of an answer
   web_search: 0.01         # dollars, for each search that Claude did
+- model: gpt-4o
+  batch: true              # what batches used, which no other row prices
+  input: 1.25
+  output: 5
 teams:
   research: [alice, ci]    # clients, as their API keys are named
 ```
@@ -36,6 +40,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 from headgate.contract import metadata
+from headgate.ledger.batches import OPERATION
 from headgate.ledger.record import Tokens, UsageRecord, UsageSource
 
 PICOS_PER_NANO: Final = 1_000
@@ -70,6 +75,7 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     characters: Decimal = Decimal(0)
     image: Decimal = Decimal(0)
     web_search: Decimal = Decimal(0)
+    batch: bool = False
     source: str = ""
     """Where the price is from, for whoever reads the table."""
 
@@ -85,6 +91,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     model: str
     service: str
+    batch: bool
     from_ns: int
     input: int
     cached_input: int
@@ -137,13 +144,13 @@ class PriceTable:
                 self._patterns.append((compile_regex(translate(row.model)), row))
             else:
                 self._exact.setdefault(row.model, []).append(row)
-        self._choices: dict[tuple[str, str, str], tuple[Price, ...]] = {}
+        self._choices: dict[tuple[bool, str, str, str], tuple[Price, ...]] = {}
 
     def price(self, record: UsageRecord) -> Price | None:
         """The row that counts for the request."""
         if not self._exact and not self._patterns:
             return None
-        key = (record.service, record.response_model, record.request_model)
+        key = (record.operation == OPERATION, record.service, record.response_model, record.request_model)
         found = self._choices.get(key)
         if found is None:
             if len(self._choices) >= _CHOICES_MAX:
@@ -160,12 +167,13 @@ class PriceTable:
             return None
         return Cost(row.cost_nanos(record.tokens, record.costs), row.name)
 
-    def _candidates(self, service: str, *models: str) -> Iterator[Price]:
+    def _candidates(self, batch: bool, service: str, *models: str) -> Iterator[Price]:
         """Best first."""
         names = [model for model in models if model]
         exact = [row for name in names for row in self._exact.get(name, ())]
         globs = [row for name in names for pattern, row in self._patterns if pattern.match(name)]
-        for rows in (exact, globs):
+        for found in (exact, globs):
+            rows = [row for row in found if row.batch == batch]
             yield from (row for row in rows if row.service == service)
             yield from (row for row in rows if not row.service)
 
@@ -218,9 +226,10 @@ def _price(index: int, row: _Row) -> Price:
     }
     midnight = datetime.datetime.combine(row.start, datetime.time(), datetime.UTC)
     return Price(
-        name=f"{row.service + ':' if row.service else ''}{row.model}@{row.start}",
+        name=f"{'batch:' if row.batch else ''}{row.service + ':' if row.service else ''}{row.model}@{row.start}",
         model=row.model,
         service=row.service,
+        batch=row.batch,
         from_ns=int(midnight.timestamp()) * 1_000_000_000,
         input=picos(row.input),
         cached_input=like(row.cached_input, row.input),

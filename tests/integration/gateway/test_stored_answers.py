@@ -9,7 +9,7 @@ import pytest
 from support import manifests
 from support.ledger import LedgerFile
 from support.manifests import Document, backend, ref, route, rule
-from support.providers import Provider, Raw
+from support.providers import Delivery, Provider, Raw
 from support.providers.operations_api import OperationsApi
 from support.redis import RedisServer
 from support.stage import Stage
@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.redis]
 
 BUDGET = 1000
 STORED = OperationsApi({"/v1/responses(/.*)?": "", "/v1/batches(/.*)?": ""})
+PRICES = "prices: [{model: gpt-5, input: 2, output: 10}, {model: gpt-5, batch: true, input: 1, output: 5}]"
 MADE = {"input_tokens": 60, "output_tokens": 40, "total_tokens": 100}
 
 
@@ -41,9 +42,11 @@ def running(
 ) -> Iterator[tuple[Stage, LedgerFile]]:
     redis_process.flush()
     ledger = LedgerFile(tmp_path_factory.mktemp("stored") / "usage.db")
+    prices = ledger.path.with_name("prices.yaml")
+    prices.write_text(PRICES)
     arguments = ("--redis-url", redis_process.url) if request.param == "redis" else ()
     with Stage(stored=Provider(STORED, key="sk-stored")) as stage:
-        yield stage.run(_documents(stage), "--ledger", str(ledger.path), *arguments), ledger
+        yield stage.run(_documents(stage), "--ledger", str(ledger.path), "--prices", str(prices), *arguments), ledger
 
 
 @pytest.fixture
@@ -112,3 +115,25 @@ def test_what_only_says_that_it_was_made_in_the_background_is_none(stage: Stage,
     stage["stored"].answer(Raw(body=json.dumps({"object": "list", "data": data}).encode()))
     assert _ask(stage, "lists", "GET", "responses?limit=3").status_code == 200
     assert _told(ledger, "responses?limit=3", 1) == [None]
+
+
+def test_a_batch_is_in_the_books_once_it_is_over_and_no_limit_is_charged(stage: Stage, ledger: LedgerFile) -> None:
+    """It may be of millions of tokens, and is sold at prices of its own."""
+    batch = {"id": "batch_1", "object": "batch", "status": "in_progress", "model": "gpt-5", "metadata": {"usage": "a}"}}
+    over = {**batch, "status": "completed", "usage": MADE}
+    split = json.dumps(over).encode()
+    stage["stored"].answer(
+        Raw(body=json.dumps({**batch, "usage": MADE}).encode()),
+        Raw(body=(split[:60], split[60:]), delivery=Delivery(pause_seconds=0.05)),
+        Raw(body=split),
+    )
+    for _ in range(4):
+        assert _ask(stage, "waits", "GET", "batches/batch_1").status_code == 200
+    assert _told(ledger, "batch_1", 4) == [None] * 3 + [100]
+    (row,) = [row for row in ledger.rows() if row["operation"] == "batch"]
+    assert (row["original_model"], row["request_model"], row["usage_source"]) == ("gpt-5", "gpt-5", "reported")
+    assert (row["price"], row["cost_nanos"]) == ("batch:gpt-5@1970-01-01", 60 * 1_000 + 40 * 5_000)
+    _wait_settled(stage, "waits", BUDGET)
+    stage["stored"].answer(Raw(body=json.dumps({"object": "list", "data": [over, over]}).encode()))
+    assert _ask(stage, "waits", "GET", "batches?limit=2").status_code == 200
+    assert _told(ledger, "batches?limit=2", 1) == [None]

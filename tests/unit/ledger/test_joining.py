@@ -297,3 +297,11 @@ def test_responses_that_are_remembered_are_bounded() -> None:
     assert newest is not None
     assert oldest is not None
     assert (newest.tokens, oldest.tokens) == (Tokens(), COUNTED)
+
+
+def test_a_background_response_is_found_by_the_model_that_answered() -> None:
+    """Who fetches it names none."""
+    said = {**served().published, metadata.RESPONSE_MODEL: "gpt-5-2025-08-07"}
+    record = Joiner("e", Settings()).feed(background("r1", 1, published=said))
+    assert record is not None
+    assert (record.original_model, record.request_model) == ("gpt-5-2025-08-07",) * 2

@@ -89,5 +89,6 @@ function envoy_on_response(h)
   end
   -- a provider that ends without an empty line is paid for all the same
   if state.held then read(h, state, table.concat(state.held), true) end
+  if state.batch then tell_batch(h, state) end
   finish(h, state)
 end

@@ -6,6 +6,8 @@ local USAGE_BYTES_MAX = 8192
 local BACKGROUND, BACKGROUND_BYTES = '"background"%s*:%s*true', 24
 -- The id of a response, in the path that its cluster tells, without what follows it there.
 local RESPONSE = " %S*/responses/([^/?%s]+)"
+-- Likewise of a batch. A longer one is not told.
+local BATCH, BATCH_BYTES_MAX = " %S*/batches/([^/?%s]+)", 16384
 
 -- Looks in what is fetched for whether it is a response that was made in the background. It tells what it used each time: by its
 -- id, which is told as well, it is counted once.
@@ -17,6 +19,16 @@ local function ask_origin(h, state, text)
     h:streamInfo():dynamicMetadata():set("headgate", "fetched", id)
   end
   state.before = seen:sub(-BACKGROUND_BYTES)
+  if state.batch == nil then state.batch = match(state.began:sub(1, -3), BATCH) and "" or false end
+  if state.batch then state.batch = #state.batch + #text <= BATCH_BYTES_MAX and state.batch .. text end
+end
+
+-- Tells the collector alone of a batch that tells what it used: it is sold at prices of its own, and no limit waits for it.
+local function tell_batch(h, state)
+  if not find(state.batch, '"usage"%s*:%s*{') then return end
+  local metadata = h:streamInfo():dynamicMetadata()
+  metadata:set("headgate", "fetched", match(state.began:sub(1, -3), BATCH))
+  metadata:set("headgate", "batch", state.batch)
 end
 
 -- The object that begins at a place, whatever its texts hold, if it ends within what may be usage.
