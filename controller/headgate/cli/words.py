@@ -95,6 +95,7 @@ def auth(auth: ir.Auth) -> str:
     """What a client must show."""
     parts = [f"{len(auth.api_keys.keys)} API keys"] if auth.api_keys is not None else []
     parts += [f"{len(auth.basic.users)} users"] if auth.basic is not None else []
+    parts += ["a service's consent"] if auth.external is not None else []
     parts += [f"JWT {provider.name}" for provider in auth.jwt]
     parts += [f"{len(auth.authorization.rules)} rules of authorization"] if auth.authorization is not None else []
     parts += ["CORS"] if auth.cors is not None else []

@@ -387,6 +387,24 @@ class JwtProvider:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExtAuth:
+    """A service that says whether a request is let in."""
+
+    backend: Backend
+    by_http: bool
+    path: str = ""
+    headers: tuple[str, ...] = ()
+    """What it is sent of the request's."""
+    headers_added: tuple[str, ...] = ()
+    """What a request goes on with of its answer's."""
+    body_bytes_max: int = 0
+    """0 for no body."""
+    timeout_seconds: float = 10.0
+    fail_open: bool = False
+    error_status: int = 403
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A claim of a token and the values of which it must be one, or hold one (`listed`)."""
 
@@ -438,6 +456,7 @@ class Auth:
     jwt: tuple[JwtProvider, ...] = ()
     jwt_optional: bool = False
     cors: Cors | None = None
+    external: ExtAuth | None = None
     authorization: Authorization | None = None
 
     @property
@@ -448,7 +467,7 @@ class Auth:
     @property
     def authenticates(self) -> bool:
         """Whether clients have to show who they are."""
-        return bool(self.api_keys or self.basic or self.jwt)
+        return bool(self.api_keys or self.basic or self.jwt or self.external)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -334,11 +334,11 @@ def test_files_for_beside_envoy_gateway_may_hold_what_it_serves(tmp_path: Path) 
     """Of its own kinds: what is wrong with ours is told all the same."""
     guard = (
         "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {name: guard}\n"
-        "spec:\n  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: g}]\n  extAuth: {grpc: {}}\n"
+        "spec:\n  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: g}]\n  oidc: {provider: {}}\n"
     )
     wrong = backend("wrong").replace("port: 443", "port: 70000")
     folder = write(tmp_path, guard=guard, wrong=wrong)
     alone, beside = load((folder,), environment={}), load((folder,), environment={}, beside=True)
-    assert {each.field for each in alone.diagnostics} == {"spec.extAuth", "spec.endpoints[0].fqdn.port"}
+    assert {each.field for each in alone.diagnostics} == {"spec.oidc", "spec.endpoints[0].fqdn.port"}
     assert {each.field for each in beside.diagnostics} == {"spec.endpoints[0].fqdn.port"}
     assert (len(alone.world.security_policies), len(beside.world.security_policies)) == (0, 1)

@@ -82,7 +82,7 @@ def _guard() -> dict[str, Any]:
         "apiVersion": "gateway.envoyproxy.io/v1alpha1",
         "kind": "SecurityPolicy",
         "metadata": {"name": "guard", "namespace": "team"},
-        "spec": {"targetRefs": [target], "extAuth": {"grpc": {}}, "fromTomorrow": {}},
+        "spec": {"targetRefs": [target], "oidc": {"provider": {}}, "fromTomorrow": {}},
     }
 
 
@@ -94,7 +94,7 @@ def test_what_envoy_gateway_serves_is_its_own_to_tell() -> None:
     world.put(GATEWAYS, verifying)
     world.put(SECURITY, _guard())
     alone, beside = world.view(), world.view(beside_envoy_gateway=True)
-    assert {each.field for each in alone.diagnostics} == {"spec.tls", "spec.extAuth", "spec.fromTomorrow"}
+    assert {each.field for each in alone.diagnostics} == {"spec.tls", "spec.oidc", "spec.fromTomorrow"}
     assert (len(alone.world.gateways), len(alone.world.security_policies), len(alone.world.rejected)) == (0, 0, 2)
     assert (len(beside.world.gateways), len(beside.world.security_policies), len(beside.world.rejected)) == (1, 1, 0)
     assert not beside.diagnostics

@@ -107,9 +107,12 @@ def _policies(listener: ir.Listener) -> Iterator[ir.Auth]:
                 yield rule.auth
 
 
-def _jwks_clusters(program: ir.Program, options: Options) -> Iterator[Cluster]:
+def _policy_clusters(program: ir.Program, options: Options) -> Iterator[Cluster]:
+    """Where keys of issuers are fetched, and who is asked whether requests are let in."""
     for listener in _listeners(program):
         for policy in _policies(listener):
+            if policy.external is not None:
+                yield backend_cluster(policy.external.backend, "", options)
             for provider in policy.jwt:
                 if provider.jwks_uri:
                     name = security.jwks_cluster_name(provider.jwks_uri)
@@ -140,7 +143,7 @@ def lower_program(program: ir.Program, options: Options) -> Lowered:
     def add(message: Cluster | SdsSecret | TypedExtensionConfig | Listener | RouteConfiguration) -> None:
         found[type_url(type(message))][message.name] = message
 
-    for cluster in (*service_clusters(options), *_jwks_clusters(program, options)):
+    for cluster in (*service_clusters(options), *_policy_clusters(program, options)):
         add(cluster)
     traced = sorted({each.tracing for each in by_listener.values() if each.tracing is not None}, key=repr)
     told = (log for each in _listeners(program) for log in (options.logs if each.logs is None else each.logs))

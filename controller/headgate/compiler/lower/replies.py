@@ -77,6 +77,8 @@ _MODEL_KNOWN = (
     f" && '{metadata.INTERNAL_MODEL}' in metadata.filter_metadata['{metadata.INTERNAL}']"
 )
 _HAS_MODEL = f"response.code == 404 && {_MODEL_KNOWN}"
+_DENIED = "response.code_details == 'ext_authz_denied'"
+_JSON_ANSWER = "response.headers['content-type'].startsWith('application/json')"
 _UNAUTHORIZED = "response.code_details.startsWith('rbac_access_denied')"
 _ASKS_FOR_MODEL = "response.code == 404 && request.method == 'GET' && request.path.contains('/v1/models/')"
 _OPENAI_CODES = (
@@ -247,6 +249,12 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
         ("response.code_details.startsWith('jwt_authn_access_denied')", "%LOCAL_REPLY_BODY%", 0),
         # of all that answer so, only the upstream script (`brought.lua`) runs in Lua
         ("response.code == 401 && response.code_details == 'lua_response'", "%LOCAL_REPLY_BODY%", 0),
+        (_DENIED, "The authorization service of this gateway refused the request. %LOCAL_REPLY_BODY%", 0),
+        (
+            "response.code_details == 'ext_authz_error'",
+            "The authorization service of this gateway cannot be asked at the moment; try again.",
+            0,
+        ),
         (
             "response.code_details.endsWith('_for_basic_auth')",
             "No known user's name and password came with the request. Send them as 'Authorization: Basic BASE64', "
@@ -295,6 +303,7 @@ def local_replies(options: Options, body_bytes_max: int, allowed: Sequence[Heade
     # a failed call names the processor's socket, and so may hold anything
     answered_by_processor = f"{_PROCESSOR_ANSWERED} && !{_PROCESSOR_FAILED}"
     result.mappers.append(_mapper(_cel(answered_by_processor), _verbatim()))
+    result.mappers.append(_mapper(_cel(f"{_DENIED} && {_JSON_ANSWER}"), _verbatim()))
     # our rate limit service answers in the client's dialect and names the limit; Envoy's filter knows one status
     limited = "response.code_details == 'request_rate_limited'"
     result.mappers.append(_mapper(_cel(f"{limited} && {_BUDGET_EXCEEDED}"), _verbatim(), PAYMENT_REQUIRED))

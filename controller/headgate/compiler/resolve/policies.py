@@ -8,6 +8,7 @@ from typing import Final
 from headgate.compiler import cel, ir
 from headgate.compiler.resolve.authorizing import authorized
 from headgate.compiler.resolve.credentials import secret_value
+from headgate.compiler.resolve.ext_auth import external
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resolve.selecting import selectors
 from headgate.compiler.resources import ai_gateway, gateway_api, policies, rate_limits, security_policy
@@ -409,7 +410,10 @@ def auth(scope: Scope, policy: security_policy.SecurityPolicy) -> ir.Auth | None
     allowed = authorized(scope, policy, spec.authorization) if spec.authorization is not None else None
     if (spec.api_key_auth is not None and keys is None) or providers is None:
         return None
+    asked = external(scope, policy, spec.ext_auth) if spec.ext_auth is not None else None
     if (spec.basic_auth is not None and basic is None) or (spec.authorization is not None and allowed is None):
+        return None
+    if spec.ext_auth is not None and asked is None:
         return None
     cors = None
     if spec.cors is not None:
@@ -429,6 +433,7 @@ def auth(scope: Scope, policy: security_policy.SecurityPolicy) -> ir.Auth | None
         jwt=providers,
         jwt_optional=optional,
         cors=cors,
+        external=asked,
         authorization=allowed,
     )
 

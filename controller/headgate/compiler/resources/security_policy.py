@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from headgate.compiler.resources.authorization import Authorization
+from headgate.compiler.resources.ext_auth import ExtAuth
 from headgate.compiler.resources.gateway_api import LocalObjectReference, SecretReference
 from headgate.compiler.resources.metadata import Resource, Struct, Violation
 from headgate.compiler.resources.policies import PORTS, PolicySpec
@@ -190,11 +191,12 @@ class SecurityPolicySpec(PolicySpec, frozen=True, kw_only=True):
     """Lets browsers call from other origins."""
     basic_auth: BasicAuth | None = None
     """Lets in requests with a known user's name and password. No backend is sent them."""
+    ext_auth: ExtAuth | None = None
+    """Has another service say whether a request is let in."""
     authorization: Authorization | None = None
     """Which clients may ask for what."""
     refused: ClassVar[Mapping[str, str]] = {
         "csrf": "remove it: use cors",
-        "extAuth": "apiKeyAuth, basicAuth or jwt",
         "oidc": "jwt",
     }
     unsupported: ClassVar[Mapping[str, str]] = {
@@ -204,7 +206,7 @@ class SecurityPolicySpec(PolicySpec, frozen=True, kw_only=True):
     @property
     def authenticates(self) -> bool:
         """Whether clients have to show who they are."""
-        return any(each is not None for each in (self.api_key_auth, self.basic_auth, self.jwt))
+        return any(each is not None for each in (self.api_key_auth, self.basic_auth, self.jwt, self.ext_auth))
 
     def violations(self) -> Iterator[Violation]:
         yield from super().violations()

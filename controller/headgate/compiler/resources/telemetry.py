@@ -25,7 +25,7 @@ class ReceiverReference(Struct, frozen=True, kw_only=True):
     name: Name253
     """Name of the object."""
     namespace: Namespace = ""
-    """Its namespace; the EnvoyProxy's when absent."""
+    """Its namespace; the referring object's when absent."""
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
     """Port of a Service."""
 

@@ -1,4 +1,4 @@
-"""Who may call: API keys, passwords, JWTs, CORS.
+"""Who may call: API keys, passwords, JWTs, other services, CORS.
 
 A listener's own policy runs before anything that buffers. Where a route brings its own policy, the route is known only
 after the body was read, so all authentication of that listener then runs there, route by route: a route's own policy
@@ -41,7 +41,7 @@ from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 from headgate.compiler import cel, ir
-from headgate.compiler.lower.filters import authorization
+from headgate.compiler.lower.filters import authorization, ext_auth
 from headgate.compiler.lower.limits import header_key, query_key
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, inline, packed, regex, set_header
 from headgate.contract import metadata
@@ -52,6 +52,8 @@ API_KEYS = "headgate.api_key_auth/listener"
 ROUTE_API_KEYS = "headgate.api_key_auth/route"
 BASIC = "headgate.basic_auth/listener"
 ROUTE_BASIC = "headgate.basic_auth/route"
+EXTERNAL = "headgate.ext_authz/listener"
+ROUTE_EXTERNAL = "headgate.ext_authz/route"
 JWT = "headgate.jwt_authn"
 CORS = "envoy.filters.http.cors"
 """Answers preflight requests, which carry no key: before authentication."""
@@ -103,7 +105,9 @@ def listener_resources(listener: str, auth: ir.Auth) -> Iterator[TypedExtensionC
 
 
 def listener_filters(listener: str, auth: ir.Auth) -> Iterator[HttpFilter]:
-    """The filters whose config `listener_resources` delivers; until it has come, requests wait."""
+    """Who is asked, and the filters whose config `listener_resources` delivers; until it has come, requests wait."""
+    if auth.external is not None:
+        yield http_filter(EXTERNAL, ext_auth.ext_authz(auth.external))
     if auth.api_keys is not None:
         yield _delivered(api_keys_resource_name(listener), ApiKeyAuth)
     if auth.basic is not None:
@@ -136,11 +140,14 @@ def _matcher_extension(name: str, message: Message) -> MatcherExtension:
 
 
 def route_filters(policy: ir.Auth) -> Iterator[HttpFilter]:
-    """Authentication by one policy's keys and users, run on the routes that name it.
+    """Authentication by one policy's service, keys and users, run on the routes that name it.
 
     `match_delegate` asks the route when the request arrives here; a filter installed disabled would be decided on
     before the body, and so the route, is known.
     """
+    if policy.external is not None:
+        found = extension("envoy.filters.http.ext_authz", ext_auth.ext_authz(policy.external))
+        yield _delegated(f"{ROUTE_EXTERNAL}/{policy.name}", found)
     if policy.api_keys is not None:
         found = extension("envoy.filters.http.api_key_auth", api_keys(policy.api_keys))
         yield _delegated(f"{ROUTE_API_KEYS}/{policy.name}", found)
@@ -154,6 +161,8 @@ def _delegated(name: str, config: TypedExtensionConfig) -> HttpFilter:
 
 
 def _delegated_names(policy: ir.Auth) -> Iterator[str]:
+    if policy.external is not None:
+        yield f"{ROUTE_EXTERNAL}/{policy.name}"
     if policy.api_keys is not None:
         yield f"{ROUTE_API_KEYS}/{policy.name}"
     if policy.basic is not None:
