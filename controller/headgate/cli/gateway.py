@@ -90,9 +90,10 @@ class Gateway:
     async def run(self) -> int:
         """Until a signal. Raises StartError; leaves nothing behind either way."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` wants it
-                loop.add_signal_handler(number, self._on_signal)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` wants it
+            loop.add_signal_handler(signal.SIGHUP, self._on_signal)
         try:
             async with exported(read_of(self._metrics), "run", told=True):
                 await self._live()

@@ -533,6 +533,16 @@ def _in_a_terminal_of_its_own() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
+def test_a_background_job_of_a_shell_ends_as_well(short_path: Path) -> None:
+    """Shells have their background jobs ignore SIGINT; who sends it nevertheless means it."""
+    with own_gateway(short_path, "sh", "-c", 'trap "" INT; exec "$@"', "sh") as process:
+        assert process.stdout is not None
+        while b"Ctrl-C" not in (line := process.stdout.readline()):
+            assert line
+        process.send_signal(signal.SIGINT)
+        assert process.wait(BUSY_SECONDS) == 0
+
+
 def test_nohup_keeps_it(short_path: Path) -> None:
     with own_gateway(short_path, "nohup") as process:
         assert process.stdout is not None
