@@ -15,10 +15,10 @@ import grpc
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from envoy.type.v3.http_status_pb2 import StatusCode
-from google.rpc.code_pb2 import PERMISSION_DENIED
 
 from support.ports import LOOPBACK
 
+PERMISSION_DENIED: int = grpc.StatusCode.PERMISSION_DENIED.value[0]
 METHOD = "/envoy.service.auth.v3.Authorization/Check"
 USER = "ann"
 JSON_ERROR = b'{"error": {"message": "pay first"}}'

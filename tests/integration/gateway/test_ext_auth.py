@@ -23,7 +23,7 @@ def _asked(name: str, at: Document, kind: str, service: str, *, more: Document |
     return document(f"{ENVOY_GATEWAY}/v1alpha1", "SecurityPolicy", name, policy)
 
 
-def _call(stage: Stage, model: str, path: str = "/v1/chat/completions", **headers: str) -> httpx.Response:
+def _call(stage: Stage, model: str, path: str = "/v1/chat/completions", **headers: Any) -> httpx.Response:
     return stage.post(path, {"model": model, "messages": MESSAGES, "max_tokens": 9}, **headers)
 
 
