@@ -549,8 +549,9 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
     where = route_match(match, Placement())
     _path_match(where, match.path_kind, match.path)
     route = _route(rule, f"{rule.name}/match/{index}", where, how.shared)
-    if rule.auth.basic is not None if rule.auth is not None else how.shared.basic:
-        route.request_headers_to_remove.append("authorization")  # of AI providers the script of their attempts does
+    asks_password = how.shared.basic if rule.auth is None else rule.auth.basic is not None
+    if asks_password:  # of AI requests the script of their attempts removes it
+        route.request_headers_to_remove.append("authorization")
     usable = _usable(rule)
     if rule.direct is not None:
         route.direct_response.status = rule.direct.status

@@ -3,7 +3,7 @@
 from headgate.compiler import ir
 from headgate.compiler.options import Mode
 from headgate.compiler.resolve.backends import Address, address
-from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
+from headgate.compiler.resolve.scope import Scope, service_address
 from headgate.compiler.resources import envoy_gateway, ext_auth, security_policy, telemetry
 from headgate.compiler.resources.metadata import Name
 from headgate.compiler.resources.quantities import duration_seconds
@@ -64,14 +64,9 @@ def _address(
     if scope.options.mode is Mode.FILES:
         scope.report.error(policy, field, "only a cluster has Services", remedy="kind: Backend")
         return None
-    if not granted(scope, policy, "", "Service", name):
-        message = f"may not refer to Service {name} in another namespace"
-        remedy = grant_remedy(policy, "", "Service", name)
-        scope.report.error(policy, field, message, remedy=remedy, reason="RefNotPermitted")
+    found = service_address(scope, policy, field, name, reference.port, example=9001)
+    if found is None:
         return None
-    if reference.port is None:
-        scope.report.error(policy, field, "a Service needs a port", remedy="port: 9001")
-        return None
-    host = f"{name.name}.{name.namespace}.svc"
-    endpoint = ir.Endpoint(host, reference.port, is_dns=True)
-    return Address(endpoints=(endpoint,), authority=f"{host}:{reference.port}", tls=None, http2=False, fallback=False)
+    host, port = found
+    endpoint = ir.Endpoint(host, port, is_dns=True)
+    return Address(endpoints=(endpoint,), authority=f"{host}:{port}", tls=None, http2=False, fallback=False)

@@ -262,3 +262,19 @@ def grant_remedy(
         f"a ReferenceGrant in namespace {target.namespace} from {group}/{kind} in namespace "
         f"{source.metadata.namespace} to {target_group or 'core'}/{target_kind}"
     )
+
+
+def service_address(
+    scope: Scope, source: Resource, field: str, target: Name, port: int | None, *, example: int
+) -> tuple[str, int] | None:
+    """Host and port of a Service of the cluster, for who asks it without knowing its endpoints; None, reported, where
+    `source` may not refer to it, or says no port."""
+    if not granted(scope, source, "", "Service", target):
+        message = f"may not refer to Service {target} in another namespace"
+        remedy = grant_remedy(source, "", "Service", target)
+        scope.report.error(source, field, message, remedy=remedy, reason="RefNotPermitted")
+        return None
+    if port is None:
+        scope.report.error(source, field, "a Service needs a port", remedy=f"port: {example}")
+        return None
+    return f"{target.name}.{target.namespace}.svc", port

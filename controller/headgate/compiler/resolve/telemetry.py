@@ -7,7 +7,7 @@ from headgate.compiler import ir
 from headgate.compiler.options import Mode
 from headgate.compiler.resolve import backends
 from headgate.compiler.resolve.envoy_proxies import at, proxies_of
-from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
+from headgate.compiler.resolve.scope import Scope, service_address
 from headgate.compiler.resources import envoy_gateway, gateway_api
 from headgate.compiler.resources import telemetry as said
 from headgate.compiler.resources.headers import HTTPHeader
@@ -110,17 +110,12 @@ def _service(
     if scope.options.mode is Mode.FILES:
         scope.report.warning(proxy, field, "ignored; only a cluster has Services", remedy="a Backend, or host and port")
         return None
-    if not granted(scope, proxy, "", "Service", name):
-        message = f"may not refer to Service {name} in another namespace"
-        remedy = grant_remedy(proxy, "", "Service", name)
-        scope.report.error(proxy, field, message, remedy=remedy, reason="RefNotPermitted")
+    found = service_address(scope, proxy, field, name, reference.port, example=4317)
+    if found is None:
         return None
-    if reference.port is None:
-        scope.report.error(proxy, field, "a Service needs a port", remedy="port: 4317")
-        return None
-    host = f"{name.name}.{name.namespace}.svc"
-    address = Address(host, reference.port)
-    return Exporter(protocol=Protocol.GRPC, authority=f"{host}:{reference.port}", addresses=(address,))
+    host, port = found
+    address = Address(host, port)
+    return Exporter(protocol=Protocol.GRPC, authority=f"{host}:{port}", addresses=(address,))
 
 
 def _headers(headers: Sequence[HTTPHeader]) -> tuple[tuple[str, Secret], ...]:
