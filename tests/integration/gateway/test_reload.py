@@ -155,8 +155,15 @@ def test_a_policy_that_broke_closes_all_models_until_it_is_mended(stage: Stage) 
     broken = api_keys("clients", at, {"alice": "same", "bob": "same"})
     assert live_seconds(stage, documents(stage, None, *broken), lambda: stage.chat("old").status_code >= 400) < 2
     mended = api_keys("clients", at, {"alice": "alice-key", "bob": "bob-key"})
-    assert live_seconds(stage, documents(stage, None, *mended), lambda: stage.chat("old").status_code == 401) < 2
-    assert stage.post("/v1/chat/completions", {"model": "old", "messages": MESSAGES}, x_api_key="bob-key").is_success
+
+    def opened() -> bool:  # for bob alone: a worker of Envoy's may still be closed where another is not
+        statuses = [stage.chat("old").status_code]
+        statuses.append(
+            stage.post("/v1/chat/completions", {"model": "old", "messages": MESSAGES}, x_api_key="bob-key").status_code
+        )
+        return statuses == [401, 200]
+
+    assert live_seconds(stage, documents(stage, None, *mended), opened) < 2
     assert "envoy_refused" not in stage.gateway.output
 
 
