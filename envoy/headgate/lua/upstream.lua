@@ -12,7 +12,7 @@
 --   models_path    string, what stands before the model in the paths of a dialect that names it there
 --   path_model     string, replaces the path's model
 --   include_usage  true to force stream_options.include_usage on streamed OpenAI requests
---   body_set       list of {name, raw JSON}; body_remove: list of names (top level)
+--   body_set       list of {name, raw JSON}; body_remove: list of names; body_within: list of {name, table of these three}
 --   managed        list of the header names that any backend of this rule sets or removes
 --   publish        table of what to tell of an attempt that the processor does not serve, in the metadata
 --                  io.envoy.ai_gateway; the model is added
@@ -49,8 +49,8 @@ local function trimmed(s, i)
 end
 
 -- Byte ranges of the top-level members of a JSON object: list, by name, position of the closing brace; or nil and why.
--- Walks once and trusts the inside of nested values.
-local function members(s)
+-- Walks once and trusts the inside of nested values. `inner` is true of an object within the body.
+local function members(s, inner)
   local i = s:match("^%s*{()")
   if not i then return nil, "the request body is not a JSON object" end
   local list, depth, at_key, by_name, current = {}, 1, true, {}, nil
@@ -68,9 +68,9 @@ local function members(s)
       end
       if depth == 1 and at_key then
         local name = s:sub(p + 1, q - 1)
-        if name:find("\\", 1, true) then return nil, "a top-level member name of the request body is escaped" end
+        if name:find("\\", 1, true) then return nil, "a member name of the request body is escaped" end
         if by_name[name] then return nil, "the request body has more than one member '" .. name .. "'" end
-        if OURS[name] == nil and OURS[name:lower()] then
+        if not inner and OURS[name] == nil and OURS[name:lower()] then
           return nil, "the request body's member '" .. name .. "' must be written '" .. name:lower() .. "'"
         end
         local value = s:match("^%s*:%s*()", q + 1)
@@ -115,6 +115,13 @@ local function apply(s, edits)
   return table.concat(out)
 end
 
+-- With members added before the closing brace as well.
+local function patched(s, edits, additions, list, close)
+  if #additions > 0 then edits[#edits + 1] = { close, close - 1, (#list > 0 and "," or "") .. table.concat(additions, ",") } end
+  if #edits == 0 then return s end
+  return apply(s, edits)
+end
+
 local function usage_edit(s, by_name, additions)
   local stream, options = by_name.stream, by_name.stream_options
   if not stream or not s:sub(stream.first, stream.last):match("^true$") then return nil end
@@ -122,7 +129,7 @@ local function usage_edit(s, by_name, additions)
     additions[#additions + 1] = '"stream_options":{"include_usage":true}'
     return nil
   end
-  local list, inner, close = members(s:sub(options.first, options.last))
+  local list, inner, close = members(s:sub(options.first, options.last), true)
   if not list then return { options.first, options.last, '{"include_usage":true}' } end
   local usage = inner.include_usage
   if usage then return { options.first + usage.first - 1, options.first + usage.last - 1, "true" } end
@@ -146,7 +153,7 @@ local function replacements(changes)
     values[name] = raw
   end
   if changes.model then set("model", json_string(changes.model)) end
-  for _, pair in ipairs(changes.set) do set(pair[1], pair[2]) end
+  for _, pair in ipairs(changes.body_set) do set(pair[1], pair[2]) end
   return values, order
 end
 
@@ -172,7 +179,7 @@ end
 -- The body with another model, without walking it; nil where that takes a walk. The body has a model, or it would not be here: so
 -- where its name stands in the text but once, there is the member.
 local function with_model(text, changes)
-  if not changes.model or changes.include_usage or #changes.set > 0 or #changes.remove > 0 then return nil end
+  if not changes.model or changes.include_usage or changes.edits then return nil end
   if unusual(text, changes.stream) or more_than(1, text, '"model"') then return nil end
   local _, last = text:find('"model"', 1, true)
   local first = last and text:match('^%s*:%s*()"', last + 1)
@@ -181,18 +188,49 @@ local function with_model(text, changes)
   return text:sub(1, first - 1) .. json_string(changes.model) .. text:sub(finish + 1)
 end
 
--- The rewritten body, or nil and why: members are removed first, then set, then usage is asked for.
-local function rewrite(s, changes)
-  local list, by_name, close = members(s)
+local function sets(changes)
+  if changes.body_set[1] then return true end
+  for _, pair in ipairs(changes.body_within) do
+    if sets(pair[2]) then return true end
+  end
+  return false
+end
+
+local rewrite
+
+-- The object with what changes within its members, which is said of objects alone: a list stays, anything else becomes one.
+local function within(s, changes, inner)
+  local list, by_name, close = members(s, inner)
+  if not list then return nil, by_name end
+  local edits, additions = {}, {}
+  for _, pair in ipairs(changes) do
+    local name, change = pair[1], pair[2]
+    local member = by_name[name]
+    local text = member and s:sub(member.first, member.last) or ""
+    local opening = text:sub(1, 1)
+    if opening ~= "{" then text = opening ~= "[" and sets(change) and "{}" or nil end
+    if text then
+      local out, why = rewrite(text, change, true)
+      if not out then return nil, why end
+      if member then edits[#edits + 1] = { member.first, member.last, out }
+      else additions[#additions + 1] = json_string(name) .. ":" .. out end
+    end
+  end
+  return patched(s, edits, additions, list, close)
+end
+
+-- The rewritten body, or nil and why: members are removed first, then set, then usage is asked for, then what is within changes.
+function rewrite(s, changes, inner)
+  local list, by_name, close = members(s, inner)
   if not list then return nil, by_name end
   local removes, any = {}, false
-  for _, name in ipairs(changes.remove) do
+  for _, name in ipairs(changes.body_remove) do
     removes[name] = true
     any = any or by_name[name] ~= nil
   end
   if any then
     s = without(s, list, removes)
-    list, by_name, close = members(s)
+    list, by_name, close = members(s, inner)
   end
   local values, order = replacements(changes)
   local edits, additions = {}, {}
@@ -204,9 +242,9 @@ local function rewrite(s, changes)
     if member then edits[#edits + 1] = { member.first, member.last, values[name] }
     else additions[#additions + 1] = json_string(name) .. ":" .. values[name] end
   end
-  if #additions > 0 then edits[#edits + 1] = { close, close - 1, (#list > 0 and "," or "") .. table.concat(additions, ",") } end
-  if #edits == 0 then return s end
-  return apply(s, edits)
+  s = patched(s, edits, additions, list, close)
+  if changes.body_within[1] then return within(s, changes.body_within, inner) end
+  return s
 end
 
 local function unescaped(text)
@@ -268,6 +306,14 @@ end
 
 local backends, backends_known = {}, 0
 
+-- Whether the operator changes bodies; what is not told is an empty list from here on, at any depth.
+local function edited(changes)
+  changes.body_set, changes.body_remove = changes.body_set or {}, changes.body_remove or {}
+  changes.body_within = changes.body_within or {}
+  for _, pair in ipairs(changes.body_within) do edited(pair[2]) end
+  return (changes.body_set[1] or changes.body_remove[1] or changes.body_within[1]) ~= nil
+end
+
 -- What the context says of the backend, read once.
 local function backend_of(context)
   local told = context:get("told") or context:get("key") -- of clusters of before, whose table stands beside it
@@ -275,8 +321,8 @@ local function backend_of(context)
   if backend then return backend end
   if backends_known == BACKENDS_MAX then backends, backends_known = {}, 0 end
   backend = context:get("backend") or loadstring("return " .. told)()
-  backend.set, backend.remove = backend.body_set or {}, backend.body_remove or {}
-  backend.rewrites = backend.model ~= nil or #backend.set > 0 or #backend.remove > 0
+  backend.edits = edited(backend)
+  backend.rewrites = backend.model ~= nil or backend.edits
   backend.translates = {}
   for _, path in ipairs(backend.translate or {}) do
     backend.translates[path] = true
@@ -369,8 +415,8 @@ local function run(h)
   if not body then return end
   local text = body:getBytes(0, body:length())
   if not rewrites then return guard(h, text, stream) end
-  local changes = { model = backend.model, set = backend.set, remove = backend.remove, include_usage = include_usage,
-    stream = stream }
+  local changes = { model = backend.model, edits = backend.edits, body_set = backend.body_set,
+    body_remove = backend.body_remove, body_within = backend.body_within, include_usage = include_usage, stream = stream }
   local out, why = with_model(text, changes), nil
   if not out then out, why = rewrite(text, changes) end
   if not out then return refuse(h, why) end

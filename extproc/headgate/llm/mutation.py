@@ -1,5 +1,4 @@
-"""What the operator changes in every request to a backend, after translation: headers and top-level members of the
-body.
+"""What the operator changes in every request to a backend, after translation: headers and members of the body.
 
 compat: `httpHeaderMutation`, `httpBodyMutation` (`data-plane.md` 4.3, 4.4).
 """
@@ -8,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from headgate.contract.facts import BackendFacts, BodyMutation
 from headgate.contract.headers import INTERNAL, INTERNAL_PREFIXES
-from headgate.llm.relay import decode_object, patch_object
+from headgate.llm.relay import decode_object, mutate_object
 
 
 def mutate_headers(
@@ -26,14 +25,10 @@ def mutate_headers(
 
 
 def mutate_body(mutation: BodyMutation, body: bytes) -> bytes:
-    """The provider's body with members removed, then set (a name in both is set)."""
-    if not mutation.set and not mutation.remove:
+    """The provider's body with what `BodyMutation` says."""
+    if not mutation.set and not mutation.remove and not mutation.within:
         return body
-    return patch_object(
-        decode_object(body),
-        set_members={name: value.encode() for name, value in mutation.set.items()},
-        remove=mutation.remove,
-    )
+    return mutate_object(decode_object(body), mutation, before={})
 
 
 def _is_mutable(name: str) -> bool:

@@ -106,16 +106,36 @@ def relay_request(
         set_members[MODEL] = _encode(model)
     if include_usage and source.raw(STREAM) == b"true":
         set_members[STREAM_OPTIONS] = _with_usage(source.raw(STREAM_OPTIONS))
-    remove: Collection[str] = ()
     if mutation is not None:
-        remove = mutation.remove
-        for name in remove:
-            set_members.pop(name, None)
-        for name, value in mutation.set.items():
-            set_members[name] = value.encode()
-    if not set_members and not remove:
-        return source.body
-    return patch_object(source, set_members=set_members, remove=remove)
+        return mutate_object(source, mutation, before=set_members)
+    return patch_object(source, set_members=set_members) if set_members else source.body
+
+
+def mutate_object(source: JsonObject, mutation: BodyMutation, *, before: Mapping[str, bytes]) -> bytes:
+    """The body with the operator's changes; `before` are members that the gateway sets, which the changes win over.
+    `RequestError` where a member that is changed within names one of its own twice."""
+    set_members = {name: value for name, value in before.items() if name not in mutation.remove}
+    set_members |= {name: value.encode() for name, value in mutation.set.items()}
+    body = source.body
+    if set_members or mutation.remove:
+        body = patch_object(source, set_members=set_members, remove=mutation.remove)
+    return _mutate_within(body, mutation.within) if mutation.within else body
+
+
+def _mutate_within(body: bytes, within: Mapping[str, BodyMutation]) -> bytes:
+    source = decode_object(body)
+    changed: dict[str, bytes] = {}
+    for name, inner in within.items():
+        raw = source.raw(name) or b""
+        if raw.startswith(b"{"):
+            changed[name] = mutate_object(decode_object(raw), inner, before={})
+        elif not raw.startswith(b"[") and _sets(inner):
+            changed[name] = mutate_object(decode_object(b"{}"), inner, before={})
+    return patch_object(source, set_members=changed)
+
+
+def _sets(mutation: BodyMutation) -> bool:
+    return bool(mutation.set) or any(map(_sets, mutation.within.values()))
 
 
 def asks_for_usage(source: JsonObject) -> bool:

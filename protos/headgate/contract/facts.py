@@ -16,10 +16,14 @@ class HeaderMutation(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class BodyMutation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Top-level members of the provider's body to set (name to raw JSON value) and to remove; removal comes first."""
+    """Members of a JSON object to set (name to raw JSON value) and to remove, then what changes within members.
+
+    Removal comes first: a name in both is set. A member that is set within one that is absent, or neither an object nor
+    a list, makes it an object; a list stays as it is."""
 
     set: dict[str, str] = {}
     remove: tuple[str, ...] = ()
+    within: dict[str, "BodyMutation"] = {}
 
 
 class ModelRow(msgspec.Struct, frozen=True, omit_defaults=True):

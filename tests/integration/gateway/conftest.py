@@ -33,6 +33,14 @@ def _backends(stage: Stage, refused_port: int) -> list[Document]:
             "remove": ["user", "logit_bias"],
         },
     }
+    within: dict[str, Any] = {
+        "set": [
+            {"path": r"metadata.team\.name", "value": "blue"},
+            {"path": "web_search_options.user_location.type", "value": "approximate"},
+            {"path": "web_search_options.user_location.approximate", "value": '{"city":"Oslo"}'},
+        ],
+        "remove": ["metadata.user", "stop.x", "prediction.y"],
+    }
     return [
         *backend("openai", openai, key="sk-openai"),
         *backend("second", stage["second"].port, key="sk-second"),
@@ -40,6 +48,7 @@ def _backends(stage: Stage, refused_port: int) -> list[Document]:
         *backend("azure", stage["azure"].port, "AzureOpenAI", key="sk-azure", schema_fields={"version": "2024-10-21"}),
         *backend("deployed", stage["deployed"].port, key="sk-deployed", schema_fields={"prefix": "/llm/api"}),
         *backend("mutated", openai, key="sk-openai", **mutated),
+        *backend("mutated-within", openai, key="sk-openai", bodyMutation=within),
         *backend("cached", anthropic, "Anthropic", key="sk-anthropic", bodyMutation=CACHED),
         *backend("refused", refused_port, key="sk-refused"),
         *backend("keyless", stage["second"].port),
@@ -55,6 +64,7 @@ def _native_rules() -> list[Document]:
         rule("renamed", ref("openai", modelNameOverride='real "model"')),
         rule("deployed", ref("deployed")),
         rule("mutated", ref("mutated")),
+        rule("mutated-within", ref("mutated-within")),
         rule("mutated-by-rule", ref("mutated", **route_mutation)),
         rule("slow", ref("openai"), timeouts={"request": "300ms"}),
         rule("slow-claude", ref("anthropic"), timeouts={"request": "300ms"}),

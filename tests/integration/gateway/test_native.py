@@ -182,6 +182,37 @@ def test_bodies_are_mutated_where_told_only(stage: Stage) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ({}, {}),
+        (
+            {"metadata": {"user": "u", "x": "}"}, "web_search_options": {"search_context_size": "low"}},
+            {"metadata": {"x": "}"}, "web_search_options": {"search_context_size": "low"}},
+        ),
+        ({"metadata": "a text", "stop": ["x"]}, {"stop": ["x"]}),
+    ],
+    ids=["absent", "objects", "others"],
+)
+def test_bodies_are_mutated_within_members(stage: Stage, sent: dict[str, Any], kept: dict[str, Any]) -> None:
+    body = {"model": "mutated-within", "messages": MESSAGES}
+    assert stage.post("/v1/chat/completions", {**body, **sent}).status_code == 200
+    located = {"user_location": {"type": "approximate", "approximate": {"city": "Oslo"}}}
+    assert stage["openai"].last.json == {
+        **body,
+        **kept,
+        "metadata": kept.get("metadata", {}) | {"team.name": "blue"},
+        "web_search_options": kept.get("web_search_options", {}) | located,
+    }
+
+
+def test_a_member_that_is_changed_within_names_each_of_its_own_once(stage: Stage) -> None:
+    content = b'{"model":"mutated-within","messages":[],"metadata":{"user":"a","user":"b"}}'
+    answer = stage.post("/v1/chat/completions", content=content)
+    assert answer.status_code == 400
+    assert "more than one member 'user'" in answer.json()["error"]["message"]
+
+
 def test_a_compressed_request_is_read(stage: Stage) -> None:
     body = json.dumps({"model": "renamed", "messages": MESSAGES}).encode()
     answer = stage.post("/v1/chat/completions", content=gzip.compress(body), content_encoding="gzip")

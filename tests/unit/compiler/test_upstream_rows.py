@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 from headgate.compiler import ir
+from headgate.compiler.body_paths import mutation_of
 from headgate.compiler.compile import Compiled, compile_world
 from headgate.compiler.options import Options
 from headgate.compiler.reading import read_object
 from headgate.compiler.resolve.scope import CONFIG_ANNOTATION
 from headgate.compiler.resources.metadata import NOWHERE
 from headgate.compiler.world import make_world
+from headgate.contract.facts import BodyMutation
 from headgate.pb import overlay
 from support import manifests
 from support.manifests import AI, GATEWAY_API, Document, backend, document, ref, route, rule, secret, target
@@ -131,6 +133,39 @@ def test_mutations_of_the_route_win_over_the_backends() -> None:
     assert dict(asked.header_set) == {"x-team": "route", "x-kept": "1"}
     assert set(asked.header_remove) == {"x-a", "x-b"}
     assert (dict(asked.body_set), set(asked.body_remove)) == ({"tier": '"auto"'}, {"user", "seed"})
+
+
+def test_a_path_goes_into_members() -> None:
+    """data-plane.md 4.4: dots descend, unless escaped."""
+    body = {
+        "set": [
+            {"path": "thinking.type", "value": "enabled"},
+            {"path": "thinking.budget.tokens", "value": "1"},
+            {"path": r"x\.y", "value": "true"},
+        ],
+        "remove": ["metadata.user", "seed"],
+    }
+    found = compiled(*backend("b", 1, bodyMutation=body), route("r", [rule("m", ref("b"))]))
+    (asked,) = served(found).backends
+    assert mutation_of(asked.body_set, asked.body_remove) == BodyMutation(
+        set={"x.y": "true"},
+        remove=("seed",),
+        within={
+            "thinking": BodyMutation(set={"type": '"enabled"'}, within={"budget": BodyMutation(set={"tokens": "1"})}),
+            "metadata": BodyMutation(remove=("user",)),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("messages.0.role", "steps into a list"), ("tools.-1", "steps into a list"), ("a..b", "an empty name")],
+)
+def test_a_path_that_names_no_member_is_told(path: str, said: str) -> None:
+    for mutation in ({"set": [{"path": path, "value": "1"}]}, {"remove": [path]}):
+        read = read_object(backend("b", 1, bodyMutation=mutation)[1], NOWHERE)
+        assert read.rejected
+        assert said in read.diagnostics[0].message
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,25 @@ def test_mutation_removes_then_sets_and_wins_over_the_override() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"o": {"a" : 1, "b":2},"m":1}', b'{"o": { "b":2,"c":{"d":true}},"m":1}'),
+        (b'{"o":{},"m":1}', b'{"o":{"c":{"d":true}},"m":1}'),
+        (b'{"m":1}', b'{"m":1,"o":{"c":{"d":true}}}'),
+        (b'{"m":1,"o":"text"}', b'{"m":1,"o":{"c":{"d":true}}}'),
+        (b'{"m":1,"o":[{"a":1}]}', b'{"m":1,"o":[{"a":1}]}'),
+        (b'{"m":1,"p":{"x":1},"o":null}', b'{"m":1,"p":{},"o":{"c":{"d":true}}}'),
+    ],
+)
+def test_mutation_goes_into_members(body: bytes, expected: bytes) -> None:
+    within = {
+        "o": BodyMutation(remove=("a",), within={"c": BodyMutation(set={"d": "true"})}),
+        "p": BodyMutation(remove=("x",), within={"y": BodyMutation(remove=("z",))}),
+    }
+    assert relay_request(decode_object(body), mutation=BodyMutation(within=within)) == expected
+
+
+@pytest.mark.parametrize(
     "remove", [("a",), ("b",), ("c",), ("a", "b"), ("b", "c"), ("a", "c"), ("a", "b", "c"), ("x",)]
 )
 def test_removal_leaves_valid_json(remove: tuple[str, ...]) -> None:

@@ -40,6 +40,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
 from headgate import lua
+from headgate.compiler.body_paths import mutation_of
 from headgate.compiler.ir import Backend, Credential, CredentialKind, Pairs
 from headgate.compiler.lanes import TRANSLATED, Lane, PathClass, paths_in, speaker_of
 from headgate.compiler.lower import tracing
@@ -158,7 +159,7 @@ def backend_facts(backend: Backend, route: str, options: Options) -> facts.Backe
         route=route,
         announced=published.by_route(backend, options),
         as_text=published.as_text(backend, options),
-        body=facts.BodyMutation(set=dict(backend.body_set), remove=backend.body_remove),
+        body=mutation_of(backend.body_set, backend.body_remove),
         include_usage=backend.include_usage,
         losses=backend.losses,
         models=backend.models,
@@ -206,13 +207,17 @@ def _lua_context(backend: Backend, route: str, options: Options) -> dict[str, Js
         "models_path": models_path,
         "path_model": backend.model if models_path else "",
         "include_usage": backend.include_usage,
-        "body_set": backend.body_set,
-        "body_remove": backend.body_remove,
+        **_body_context(mutation_of(backend.body_set, backend.body_remove)),
         "managed": backend.managed_headers,
     }
     if not published.by_route(backend, options):
         values["publish"] = published.names(backend, route, metadata.LANE_NATIVE)
     return told({name: value for name, value in values.items() if value})
+
+
+def _body_context(body: facts.BodyMutation) -> dict[str, lua.Value]:
+    within = tuple((name, _body_context(inner)) for name, inner in body.within.items())
+    return {"body_set": tuple(body.set.items()), "body_remove": body.remove, "body_within": within}
 
 
 def scripts_by_host(options: Options) -> bool:

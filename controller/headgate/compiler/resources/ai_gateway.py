@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from headgate.compiler import body_paths
 from headgate.compiler.resources.credentials import (
     APIKeyCredential,
     AWSCredentials,
@@ -53,14 +54,15 @@ class HTTPHeaderMutation(Struct, frozen=True, kw_only=True):
 
 
 class HTTPBodyField(Struct, frozen=True, kw_only=True):
-    """A top-level member of the body and its value."""
+    """A member of the body and its value."""
 
     path: Annotated[str, msgspec.Meta(min_length=1)]
-    """Name of the member."""
+    """Name of the member; `a.b` is `b` within the object `a`, which is made where there is none, `a\\.b` one name."""
     value: str
     """Its value, as JSON. A text that begins like no JSON value is taken as a text (compat)."""
 
     def violations(self) -> Iterator[Violation]:
+        yield from _path_violations(self.path, "path")
         text = self.value.strip()
         if not text.startswith(("{", "[", '"')):
             return
@@ -72,15 +74,22 @@ class HTTPBodyField(Struct, frozen=True, kw_only=True):
 
 
 class HTTPBodyMutation(Struct, frozen=True, kw_only=True):
-    """Changes top-level members of the JSON body that a backend gets."""
+    """Changes members of the JSON body that a backend gets."""
 
     set: Annotated[tuple[HTTPBodyField, ...], msgspec.Meta(max_length=16)] = ()
     """Members to set."""
     remove: Annotated[tuple[str, ...], msgspec.Meta(max_length=16)] = ()
-    """Members to remove."""
+    """Members to remove, named as in `set`."""
 
     def violations(self) -> Iterator[Violation]:
         yield from _duplicates("set", "path", [field.path for field in self.set])
+        for index, path in enumerate(self.remove):
+            yield from _path_violations(path, f"remove[{index}]")
+
+
+def _path_violations(path: str, field: str) -> Iterator[Violation]:
+    if problem := body_paths.wrong(path):
+        yield Violation(problem[0], field, problem[1])
 
 
 def _duplicates(list_field: str, key: str, values: list[str]) -> Iterator[Violation]:
