@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headgate.compiler.resources.kinds import KINDS, NOT_SUPPORTED, Kind
-from headgate.compiler.resources.metadata import ObjectMeta, Resource, Struct
+from headgate.compiler.resources.metadata import OWN_FIELDS, ObjectMeta, Resource, Struct
 from headgate.compiler.resources.quantities import PATTERN_MEANINGS
 from headgate.compiler.resources.schema import field_docs
 from msgspec import inspect
@@ -22,8 +22,8 @@ GROUP_TITLES = {
     "headgate.dev": "Headgate",
     "": "Kubernetes",
 }
-HEAD = frozenset({"apiVersion", "kind", "metadata", "status", "source"})
-"""Fields of every object, described once."""
+HEAD = frozenset({"apiVersion", "kind", "metadata", "status", *OWN_FIELDS})
+"""Fields of every object, described once, and what is none of the API."""
 
 INTRODUCTION = """\
 # Reference

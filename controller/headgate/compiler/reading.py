@@ -9,7 +9,7 @@ import binascii
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import msgspec
 from headgate.compiler.conditions import Diagnostic, Severity
@@ -17,6 +17,7 @@ from headgate.compiler.resources.checking import Finding, broken_rules, check, c
 from headgate.compiler.resources.gateway_api import ParentReference
 from headgate.compiler.resources.kinds import BY_NAME, DEPRECATED, ENVOY_GATEWAYS, KINDS, NOT_SUPPORTED, Kind
 from headgate.compiler.resources.metadata import Key, Resource, Source
+from headgate.compiler.resources.policy import MergedPolicy, Written
 from headgate.compiler.world import Rejected, Target
 from headgate.contract.secret import Secret
 
@@ -77,7 +78,12 @@ def _read(
             return None
     else:
         findings.extend(() if beside else broken_rules(resource))
-    return None if any(not each.warning for each in findings) else resource
+    if any(not each.warning for each in findings):
+        return None
+    if isinstance(resource, MergedPolicy):
+        spec = cast("Mapping[str, Mapping[str, object]]", kept)["spec"]
+        msgspec.structs.force_setattr(resource, "written", Written(spec))
+    return resource
 
 
 def _place(members: dict[str, object], kind: Kind) -> None:

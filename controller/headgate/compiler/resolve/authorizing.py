@@ -1,6 +1,6 @@
 """Authorization: what a SecurityPolicy's rules ask of a request."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
 from headgate.compiler import ir
@@ -10,14 +10,18 @@ from headgate.compiler.resources import authorization, security_policy
 
 
 def authorized(
-    scope: Scope, policy: security_policy.SecurityPolicy, spec: authorization.Authorization
+    scope: Scope,
+    policy: security_policy.SecurityPolicy,
+    spec: authorization.Authorization,
+    providers: Sequence[security_policy.JWTProvider],
 ) -> ir.Authorization | None:
-    """The rules of a policy; None, reported, where one cannot be asked: without it another would decide."""
+    """The rules of a policy; None, reported, where one cannot be asked: without it another would decide. `providers`
+    are those whose tokens are verified."""
     rules: list[ir.AuthorizationRule] = []
     whole = True
     for index, rule in enumerate(spec.rules):
         field = f"spec.authorization.rules[{index}]"
-        for message, place, remedy in _wrong(policy.spec, rule):
+        for message, place, remedy in _wrong(providers, rule):
             scope.report.error(policy, f"{field}.{place}", message, remedy=remedy)
             whole = False
         rules.append(_rule(rule, index))
@@ -25,7 +29,7 @@ def authorized(
 
 
 def _wrong(
-    spec: security_policy.SecurityPolicySpec, rule: authorization.AuthorizationRule
+    providers: Sequence[security_policy.JWTProvider], rule: authorization.AuthorizationRule
 ) -> Iterator[tuple[str, str, str]]:
     """(message, field, remedy)"""
     principal = rule.principal
@@ -35,7 +39,7 @@ def _wrong(
     for number, text in enumerate(principal.client_cidrs):
         if not _is_range(text):
             yield f"{text} is no address range", f"principal.clientCIDRs[{number}]", "like 10.0.0.0/8"
-    known = [provider.name for provider in spec.jwt.providers] if spec.jwt is not None else []
+    known = [provider.name for provider in providers]
     if principal.jwt is not None and principal.jwt.provider not in known:
         message = f"no provider of spec.jwt is called {principal.jwt.provider}"
         yield message, "principal.jwt.provider", f"one of {', '.join(known)}"

@@ -14,6 +14,7 @@ from headgate.compiler.resolve.capturing import check_capture
 from headgate.compiler.resolve.egress import check_proxy
 from headgate.compiler.resolve.leaving import check_leaving
 from headgate.compiler.resolve.limit_policies import check_limit_policies
+from headgate.compiler.resolve.merging import in_force
 from headgate.compiler.resolve.quotas import check_quotas
 from headgate.compiler.resolve.routes import CLOSED, Attachment, ai_rules, http_rules
 from headgate.compiler.resolve.scope import CONFIG_ANNOTATION, Scope, grant_remedy, granted, similar
@@ -149,7 +150,7 @@ def _listener(
     config = _config(scope, gateway)
     hosts = _hosts(_attached(scope, gateway, listener, config))
     targets = policies.gateway_targets(gateway.name, listener.name)
-    security = next((scope.security[target] for target in targets if target in scope.security), None)
+    security = in_force(scope, scope.security, targets)
     auth = policies.auth(scope, security) if security is not None else None
     if (security is not None and auth is None) or any(target in scope.broken for target in targets):
         hosts = _closed(hosts)

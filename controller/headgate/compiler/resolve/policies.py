@@ -1,4 +1,4 @@
-"""Policies: what they ask of a rule or a listener. The policy closest to a rule decides alone; nothing is merged."""
+"""Policies: what they ask of a rule or a listener. Which policy that is: `merging`."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ from headgate.compiler import cel, ir
 from headgate.compiler.resolve.authorizing import authorized
 from headgate.compiler.resolve.credentials import secret_value
 from headgate.compiler.resolve.ext_auth import external
+from headgate.compiler.resolve.merging import InForce
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resolve.selecting import selectors
 from headgate.compiler.resources import ai_gateway, gateway_api, policies, rate_limits, security_policy
@@ -232,16 +233,17 @@ def _balancing(balancer: policies.LoadBalancer) -> ir.Balancing:
     return _BALANCING.get(balancer.type, ir.LEAST_REQUEST)
 
 
-def check_balancer(scope: Scope, policy: policies.BackendTrafficPolicy | None, targets: tuple[Target, ...]) -> None:
+def check_balancer(
+    scope: Scope, policy: policies.BackendTrafficPolicy, security: security_policy.SecurityPolicy | None
+) -> None:
     """What of a policy's load balancer comes to nothing: types that are not served, and headers that are taken out of
-    requests before their backend is chosen."""
-    if policy is None or policy.spec.load_balancer is None:
+    requests, as `security` asks, before their backend is chosen."""
+    if policy.spec.load_balancer is None:
         return
     balancer = policy.spec.load_balancer
     if balancer.consistent_hash is None and balancer.type not in _BALANCING:
         message = f"{balancer.type} is not supported: the endpoint with the fewest requests is chosen"
         scope.report.warning(policy, "spec.loadBalancer.type", message, remedy="type: LeastRequest")
-    security = next((scope.security[target] for target in targets if target in scope.security), None)
     if security is None or security.spec.api_key_auth is None:
         return
     taken = {name.lower() for source in security.spec.api_key_auth.extract_from for name in source.headers}
@@ -401,16 +403,21 @@ def _origin(origin: str) -> ir.TextMatch:
     return ir.TextMatch("origin", ir.MatchKind.REGEX, pattern)
 
 
-def auth(scope: Scope, policy: security_policy.SecurityPolicy) -> ir.Auth | None:
+def auth(scope: Scope, found: InForce[security_policy.SecurityPolicy]) -> ir.Auth | None:
     """What a SecurityPolicy asks; None, reported, where it cannot be enforced: what it guards must then stay closed."""
-    spec = policy.spec
-    keys = _api_keys(scope, policy, spec.api_key_auth) if spec.api_key_auth is not None else None
-    providers = _jwt(scope, policy, spec.jwt) if spec.jwt is not None else ()
-    basic = _basic_auth(scope, policy, spec.basic_auth) if spec.basic_auth is not None else None
-    allowed = authorized(scope, policy, spec.authorization) if spec.authorization is not None else None
-    if (spec.api_key_auth is not None and keys is None) or providers is None:
+    spec, owner = found.policy.spec, found.owner
+    keys = None
+    if spec.api_key_auth is not None:
+        keys = _api_keys(scope, owner("apiKeyAuth", "credentialRefs"), spec.api_key_auth)
+    providers = _jwt(scope, owner("jwt"), spec.jwt) if spec.jwt is not None else ()
+    basic = _basic_auth(scope, owner("basicAuth"), spec.basic_auth) if spec.basic_auth is not None else None
+    allowed = None
+    if spec.authorization is not None:
+        known = spec.jwt.providers if spec.jwt is not None else ()
+        allowed = authorized(scope, owner("authorization", "rules"), spec.authorization, known)
+    if (spec.api_key_auth is not None and keys is None) or providers is None or found.broken:
         return None
-    asked = external(scope, policy, spec.ext_auth) if spec.ext_auth is not None else None
+    asked = external(scope, owner("extAuth"), spec.ext_auth) if spec.ext_auth is not None else None
     if (spec.basic_auth is not None and basic is None) or (spec.authorization is not None and allowed is None):
         return None
     if spec.ext_auth is not None and asked is None:
@@ -427,7 +434,7 @@ def auth(scope: Scope, policy: security_policy.SecurityPolicy) -> ir.Auth | None
         )
     optional = spec.jwt is not None and spec.jwt.optional
     return ir.Auth(
-        name=str(policy.name),
+        name=found.name,
         api_keys=keys,
         basic=basic,
         jwt=providers,

@@ -13,9 +13,11 @@ from headgate.compiler.resolve.costs import with_costs
 from headgate.compiler.resolve.credentials import asked
 from headgate.compiler.resolve.egress import by_proxy
 from headgate.compiler.resolve.limit_policies import policy_limits
+from headgate.compiler.resolve.merging import InForce, in_force
 from headgate.compiler.resolve.quotas import quota_limits
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import ai_gateway, envoy_gateway, gateway_api, security_policy
+from headgate.compiler.resources import policies as traffic_policies
 from headgate.compiler.resources.headers import HTTPHeaderFilter
 from headgate.compiler.resources.metadata import Name
 from headgate.compiler.resources.quantities import duration_seconds
@@ -65,7 +67,7 @@ class _Applied:
     local_limit: ir.LocalLimit | None = None
     retry: ir.Retry | None = None
     request_seconds: float | None = None
-    traffic: "policies.policies.BackendTrafficPolicy | None" = None
+    traffic: traffic_policies.BackendTrafficPolicy | None = None
     closed: bool = False
 
     def upon(self, backends: tuple[ir.Backend, ...]) -> tuple[ir.Backend, ...]:
@@ -82,27 +84,26 @@ def _apply(
     costs: tuple[ir.Cost, ...],
 ) -> _Applied:
     targets = policies.route_targets(route, section, place.gateway, place.listener)
+    own, wider = targets[:-2], targets[-2:]
+    traffic = in_force(scope, scope.traffic, targets, wider)
+    security = in_force(scope, scope.security, own, wider)
+    if traffic is not None:
+        asking = security or in_force(scope, scope.security, wider)
+        policies.check_balancer(scope, traffic.policy, asking.policy if asking is not None else None)
     if scope.options.envoy_gateway:
-        return _applied_beside_envoy_gateway(scope, targets)
-    own = targets[:-2]
-    closed = any(target in scope.broken for target in targets)
-    traffic = next((scope.traffic[target] for target in targets if target in scope.traffic), None)
-    security = next((scope.security[target] for target in own if target in scope.security), None)
+        return _applied_beside_envoy_gateway(traffic)
     auth = policies.auth(scope, security) if security is not None else None
-    closed = closed or (security is not None and auth is None)
-    if security is not None:
-        _check_replaced(scope, route, security, targets[-2:])
+    closed = any(target in scope.broken for target in targets) or (security is not None and auth is None)
+    if security is not None and security.parent is None:
+        _check_replaced(scope, route, security.policy, wider)
     if traffic is None:
         return _Applied(auth=auth, closed=closed)
-    http = traffic.spec.timeout.http if traffic.spec.timeout is not None else None
-    return _Applied(
+    return replace(
+        _applied_beside_envoy_gateway(traffic),
         auth=auth,
-        limits=policies.limits(scope, traffic, str(route.name), costs),
-        local_limit=policies.local_limit(scope, traffic),
-        retry=policies.retry(traffic),
-        request_seconds=policies.seconds(http.request_timeout) if http is not None else None,
-        traffic=traffic,
-        closed=closed,
+        limits=policies.limits(scope, traffic.owner("rateLimit", "global", "rules"), str(route.name), costs),
+        local_limit=policies.local_limit(scope, traffic.owner("rateLimit", "local", "rules")),
+        closed=closed or traffic.broken,
     )
 
 
@@ -116,19 +117,20 @@ def _check_replaced(
     replaced = next((scope.security[target] for target in wider if target in scope.security), None)
     if replaced is not None and replaced.spec.authenticates and not own.spec.authenticates:
         message = f"it replaces {replaced.name} of the Gateway, so nobody has to show who he is at {route.name}"
-        scope.report.warning(own, "spec", message, remedy="apiKeyAuth, basicAuth or jwt of that policy, here too")
+        remedy = "mergeType: StrategicMerge, or apiKeyAuth, basicAuth or jwt of that policy, here too"
+        scope.report.warning(own, "spec", message, remedy=remedy)
 
 
-def _applied_beside_envoy_gateway(scope: Scope, targets: tuple[Target, ...]) -> _Applied:
+def _applied_beside_envoy_gateway(traffic: InForce[traffic_policies.BackendTrafficPolicy] | None) -> _Applied:
     """Envoy Gateway authenticates and limits by itself; only what concerns attempts and connections is ours too."""
-    traffic = next((scope.traffic[target] for target in targets if target in scope.traffic), None)
     if traffic is None:
         return _Applied()
-    http = traffic.spec.timeout.http if traffic.spec.timeout is not None else None
+    spec = traffic.policy.spec
+    http = spec.timeout.http if spec.timeout is not None else None
     return _Applied(
-        retry=policies.retry(traffic),
+        retry=policies.retry(traffic.policy),
         request_seconds=policies.seconds(http.request_timeout) if http is not None else None,
-        traffic=traffic,
+        traffic=traffic.policy,
     )
 
 
@@ -167,7 +169,6 @@ def _ai_rule(
     found = (*policy_limits(scope, targets, usable), *quota_limits(scope, usable))
     added, costs = with_costs(found, costs)
     limits, matches = (*applied.limits, *added), _ai_matches(scope, rule)
-    policies.check_balancer(scope, applied.traffic, targets)
     counts_prompts = _counts_prompts(scope, route, limits)
     captured = captures_content(scope, place.config)
     backends = tuple(
@@ -429,7 +430,6 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
     for index, rule in enumerate(route.spec.rules):
         applied = _apply(scope, route, rule.name, place, ())
         targets = policies.route_targets(route, rule.name, place.gateway, place.listener)
-        policies.check_balancer(scope, applied.traffic, targets)
         # no usage is read here, so there is nothing to charge
         requests = tuple(each.limit for each in policy_limits(scope, targets, ()) if not each.expression)
         found = _filters(scope, route, index, place)

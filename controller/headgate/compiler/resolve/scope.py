@@ -21,6 +21,7 @@ from headgate.compiler.resources import (
 )
 from headgate.compiler.resources.kinds import BY_NAME
 from headgate.compiler.resources.metadata import Key, Name, Resource
+from headgate.compiler.resources.policy import PolicySpec
 from headgate.compiler.world import Target, World
 
 CONFIG_ANNOTATION: Final = "aigateway.envoyproxy.io/gateway-config"
@@ -127,7 +128,7 @@ def _tls(scope: Scope) -> Mapping[Name, tuple[backend_tls.BackendTLSPolicy, ...]
     return found
 
 
-def selected(world: World, policy: Resource, spec: policies.PolicySpec) -> Iterator[tuple[str, Target]]:
+def selected(world: World, policy: Resource, spec: PolicySpec) -> Iterator[tuple[str, Target]]:
     """What a policy applies to, each with the field that says so."""
     namespace = policy.metadata.namespace
     for index, target in enumerate(spec.targets):

@@ -13,14 +13,12 @@ from functools import cache
 from typing import Final
 
 import msgspec
-from headgate.compiler.resources.metadata import Resource, Struct
+from headgate.compiler.resources.metadata import OWN_FIELDS, Resource, Struct
 from headgate.compiler.resources.quantities import PATTERN_MEANINGS
 from msgspec import inspect
 
 VALUE_CHARACTERS_MAX: Final = 60
 """How much of a wrong value is repeated in a message."""
-_OWN_FIELDS: Final = frozenset({"source"})
-"""Fields of `Resource` that the API does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ def _check_struct(value: object, type_: inspect.StructType, path: str, findings:
     cls: type[object] = type_.cls
     assert issubclass(cls, Struct)
     errors_before = findings.errors
-    fields = {each.encode_name: each for each in type_.fields if each.name not in _OWN_FIELDS}
+    fields = {each.encode_name: each for each in type_.fields if each.name not in OWN_FIELDS}
     kept: dict[str, object] = {}
     for key, member in members.items():
         place = child_path(path, key)

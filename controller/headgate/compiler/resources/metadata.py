@@ -132,6 +132,10 @@ class ObjectMeta(Struct, frozen=True, kw_only=True):
     """Not used."""
 
 
+OWN_FIELDS: Final = frozenset({"source", "written"})
+"""Fields of resources that the API does not have."""
+
+
 class Resource(Struct, frozen=True, kw_only=True):
     """An object: its head, and where it was written."""
 

@@ -1,4 +1,4 @@
-"""Envoy Gateway's policies of traffic, group `gateway.envoyproxy.io`, and what all of its policies share.
+"""Envoy Gateway's policies of traffic, group `gateway.envoyproxy.io`.
 
 Bounds and defaults: https://gateway.envoyproxy.io/docs/api/extension_types/ (v1.8).
 """
@@ -8,67 +8,13 @@ from math import isqrt
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
-from headgate.compiler.resources.gateway_api import (
-    GROUP as GATEWAY_API_GROUP,
-)
-from headgate.compiler.resources.gateway_api import (
-    LabelSelectorRequirement,
-    PolicyTargetReference,
-)
-from headgate.compiler.resources.metadata import Name63, Resource, Struct, Violation
-from headgate.compiler.resources.quantities import Duration, Group, HeaderName, Quantity, quantity_bytes
+from headgate.compiler.resources.metadata import Resource, Struct, Violation
+from headgate.compiler.resources.policy import MergedPolicy, MergedPolicySpec, PolicySpec, TargetKinds
+from headgate.compiler.resources.quantities import Duration, HeaderName, Quantity, quantity_bytes
 from headgate.compiler.resources.rate_limits import UINT32_MAX, RateLimitSpec, UInt32
 
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
-TargetKinds = tuple[str, ...]
 PORTS = range(1, 65536)
-
-
-class TargetSelector(Struct, frozen=True, kw_only=True):
-    """Selects targets of a policy by label, in the policy's namespace."""
-
-    kind: Name63
-    """Kind of the targets."""
-    group: Group = GATEWAY_API_GROUP
-    """API group of the targets."""
-    match_labels: Mapping[str, str] = {}
-    """Labels with exactly these values."""
-    match_expressions: tuple[LabelSelectorRequirement, ...] = ()
-    """Conditions on labels."""
-    refused: ClassVar[Mapping[str, str]] = {"namespaces": "a policy in each namespace"}
-
-
-class PolicySpec(Struct, frozen=True, kw_only=True):
-    """What all policies share: what they apply to."""
-
-    target_kinds: ClassVar[TargetKinds] = ("Gateway", "HTTPRoute", "AIGatewayRoute")
-    """Kinds that the policy may target."""
-    target_ref: PolicyTargetReference | None = None
-    """The one target (the older form of `targetRefs`)."""
-    target_refs: tuple[PolicyTargetReference, ...] = ()
-    """The targets."""
-    target_selectors: tuple[TargetSelector, ...] = ()
-    """Selects targets by label."""
-
-    @property
-    def targets(self) -> tuple[PolicyTargetReference, ...]:
-        """`targetRef` and `targetRefs`."""
-        return (self.target_ref, *self.target_refs) if self.target_ref is not None else self.target_refs
-
-    def violations(self) -> Iterator[Violation]:
-        if self.target_ref is not None and self.target_refs:
-            yield Violation("either targetRef or targetRefs must be used", "targetRefs")
-        if not self.targets and not self.target_selectors:
-            yield Violation(
-                "either targetRef, targetRefs or targetSelectors must be used",
-                "targetRefs",
-                f"targetRefs: [{{group: {GATEWAY_API_GROUP}, kind: Gateway, name: ...}}]",
-            )
-        for index, target in enumerate(self.targets):
-            if target.kind not in self.target_kinds:
-                field = "targetRef.kind" if self.target_ref is target else f"targetRefs[{index}].kind"
-                kinds = "/".join(self.target_kinds)
-                yield Violation(f"this policy can only have a targetRef.kind of {kinds}", field, kinds)
 
 
 class RetryOn(Struct, frozen=True, kw_only=True):
@@ -339,7 +285,7 @@ class LoadBalancer(Struct, frozen=True, kw_only=True):
             yield Violation(message, "consistentHash", example)
 
 
-class BackendTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
+class BackendTrafficPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
     """How requests are sent to backends."""
 
     rate_limit: RateLimitSpec | None = None
@@ -366,7 +312,6 @@ class BackendTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
         "faultInjection": "no faults are injected",
         "http2": "Envoy's HTTP/2 defaults are used",
         "httpUpgrade": "connections are not upgraded",
-        "mergeType": "the policy of the more specific target replaces the other",
         "proxyProtocol": "the PROXY protocol is not spoken with backends",
         "responseOverride": "responses are not overridden",
         "routingType": "requests go to endpoints",
@@ -376,7 +321,7 @@ class BackendTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
     }
 
 
-class BackendTrafficPolicy(Resource, frozen=True, kw_only=True):
+class BackendTrafficPolicy(MergedPolicy, frozen=True, kw_only=True):
     """Limits, retries, timeouts and health of the backends of a Gateway or route."""
 
     spec: BackendTrafficPolicySpec

@@ -11,8 +11,9 @@ import msgspec
 from headgate.compiler.resources.authorization import Authorization
 from headgate.compiler.resources.ext_auth import ExtAuth
 from headgate.compiler.resources.gateway_api import LocalObjectReference, SecretReference
-from headgate.compiler.resources.metadata import Resource, Struct, Violation
-from headgate.compiler.resources.policies import PORTS, PolicySpec
+from headgate.compiler.resources.metadata import Struct, Violation
+from headgate.compiler.resources.policies import PORTS
+from headgate.compiler.resources.policy import MergedPolicy, MergedPolicySpec
 from headgate.compiler.resources.quantities import Duration, HeaderName, Origin
 
 _URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?:[/?][!-~]*)?", re.ASCII)
@@ -180,7 +181,7 @@ class CORS(Struct, frozen=True, kw_only=True):
     """Whether requests may carry cookies."""
 
 
-class SecurityPolicySpec(PolicySpec, frozen=True, kw_only=True):
+class SecurityPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
     """Who may send requests."""
 
     api_key_auth: APIKeyAuth | None = None
@@ -199,9 +200,6 @@ class SecurityPolicySpec(PolicySpec, frozen=True, kw_only=True):
         "csrf": "remove it: use cors",
         "oidc": "jwt",
     }
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "mergeType": "the policy of the more specific target replaces the other",
-    }
 
     @property
     def authenticates(self) -> bool:
@@ -216,7 +214,7 @@ class SecurityPolicySpec(PolicySpec, frozen=True, kw_only=True):
             yield Violation("if authorization.rules.principal.jwt is used, jwt must be defined", "jwt")
 
 
-class SecurityPolicy(Resource, frozen=True, kw_only=True):
+class SecurityPolicy(MergedPolicy, frozen=True, kw_only=True):
     """Authenticates the clients of a Gateway or route."""
 
     spec: SecurityPolicySpec

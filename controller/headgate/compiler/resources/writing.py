@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TypeAlias, TypeGuard
 
 import msgspec
-from headgate.compiler.resources.metadata import Resource
+from headgate.compiler.resources.metadata import OWN_FIELDS, Resource
 
 Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
 
@@ -12,14 +12,14 @@ Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | 
 def write_object(resource: Resource) -> dict[str, Plain]:
     """All that was said of the object but its status; what is a default is left out."""
     values = _struct(resource)
-    return {name: value for name, value in values.items() if name not in ("status", "source")}
+    return {name: value for name, value in values.items() if name != "status"}
 
 
 def _struct(value: msgspec.Struct) -> dict[str, Plain]:
     found: dict[str, Plain] = {}
     for field in msgspec.structs.fields(value):
         held = getattr(value, field.name)
-        if field.name == "source" or held == _default(field):
+        if field.name in OWN_FIELDS or held == _default(field):
             continue
         found[field.encode_name] = _plain(held)
     return found

@@ -19,7 +19,7 @@ from typing import Final
 from headgate.compiler.conditions import Diagnostic, Severity, diagnostic_order, stays
 from headgate.compiler.reading import read_object
 from headgate.compiler.resources.metadata import Key, Resource, Source
-from headgate.compiler.resources.policies import PolicySpec
+from headgate.compiler.resources.policy import PolicySpec
 from headgate.compiler.world import Rejected, Target, World, make_world
 from headgate.controller.sources.documents import Document, DocumentError, parse, split_documents
 from headgate.controller.sources.folders import SUFFIXES, walk
