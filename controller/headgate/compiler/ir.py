@@ -4,8 +4,11 @@
 that lowering one of them is a function that can be remembered. Times are seconds, sizes are bytes, names are unique.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cache
+from operator import attrgetter
 from typing import Literal
 
 from headgate.contract import headers
@@ -15,6 +18,11 @@ from headgate.contract.secret import Secret
 from headgate.llm.names import DialectName, HostName
 
 Pairs = tuple[tuple[str, str], ...]
+
+
+@cache
+def _members_of(kind: type) -> Callable[[object], tuple[object, ...]]:
+    return attrgetter(*(field.name for field in fields(kind)))
 
 
 class Hashed:
@@ -27,7 +35,7 @@ class Hashed:
         try:
             return self._hash
         except AttributeError:
-            made = hash(tuple(getattr(self, field.name) for field in fields(self)))  # pyright: ignore[reportArgumentType]
+            made = hash(_members_of(type(self))(self))
             object.__setattr__(self, "_hash", made)
             return made
 

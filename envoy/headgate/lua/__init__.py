@@ -70,6 +70,11 @@ def _quoted(text: str | bytes) -> str:
     return '"' + _UNSAFE.sub(lambda found: f"\\{ord(found[0]):03d}", data.decode("latin-1")) + '"'
 
 
+@lru_cache(maxsize=4096)  # likewise the lists of paths in them
+def _texts(texts: tuple[str, ...]) -> str:
+    return "{" + ",".join(map(_quoted, texts)) + "}"
+
+
 def expression(value: Value) -> str:
     """The value as Lua writes it; equal values have equal texts."""
     match value:
@@ -79,6 +84,8 @@ def expression(value: Value) -> str:
             return "nil"
         case bool():
             return "true" if value else "false"
+        case tuple() if set(map(type, value)) == {str}:
+            return _texts(value)
         case Mapping():
             return "{" + ",".join(f"[{_quoted(name)}]={expression(value[name])}" for name in sorted(value)) + "}"
         case Sequence():

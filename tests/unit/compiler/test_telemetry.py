@@ -8,7 +8,8 @@ import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from headgate.compiler import ir
 from headgate.compiler.compile import Compiled, compile_world
-from headgate.compiler.lower.program import lower_program, type_url
+from headgate.compiler.lower.program import lower_program
+from headgate.compiler.lower.wire import type_url
 from headgate.compiler.options import Mode, Options
 from headgate.contract.otel import Address, Protocol, Sampler, Tag
 from headgate.controller.sources.files import load

@@ -23,7 +23,7 @@ from headgate.compiler.lower.filters import telemetry
 from headgate.compiler.lower.filters.extraction import EXTPROC_CLUSTER
 from headgate.compiler.lower.filters.security import jwks_host_and_port
 from headgate.compiler.lower.upstream import upstream_filters
-from headgate.compiler.lower.wire import duration, packed, pipe, socket_address, upstream_tls
+from headgate.compiler.lower.wire import duration, packed, pipe, serialised, set_packed, socket_address, upstream_tls
 from headgate.compiler.options import Options
 from headgate.compiler.remembered import remembered
 from headgate.contract import metadata
@@ -51,15 +51,22 @@ def _address(endpoint: ir.Endpoint) -> Address:
     return pipe(endpoint.address) if endpoint.is_socket else socket_address(endpoint.address, endpoint.port)
 
 
-def _load_assignment(name: str, endpoints: tuple[ir.Endpoint, ...]) -> ClusterLoadAssignment:
-    result = ClusterLoadAssignment(cluster_name=name)
+@lru_cache(maxsize=4096)
+def _members(endpoints: tuple[ir.Endpoint, ...]) -> bytes:
+    """A ClusterLoadAssignment but for its cluster's name, serialised."""
+    result = ClusterLoadAssignment()
     locality = result.endpoints.add()
     for endpoint in endpoints:
         member = locality.lb_endpoints.add().endpoint
         member.address.CopyFrom(_address(endpoint))
         if endpoint.is_dns:
             member.hostname = endpoint.address
-    return result
+    return serialised(result)
+
+
+def _set_endpoints(cluster: Cluster, endpoints: tuple[ir.Endpoint, ...]) -> None:
+    cluster.load_assignment.cluster_name = cluster.name
+    cluster.load_assignment.MergeFromString(_members(endpoints))
 
 
 @lru_cache(maxsize=4096)
@@ -104,7 +111,9 @@ def _tunnelled(cluster: Cluster, proxy: ir.Endpoint) -> None:
             member.endpoint.address.socket_address.address = str(_NOWHERE[index])
 
 
-def _breakers(breaker: ir.Breaker) -> CircuitBreakers:
+@lru_cache(maxsize=4096)
+def _breakers(breaker: ir.Breaker) -> bytes:
+    """CircuitBreakers, serialised."""
     result = CircuitBreakers()
     threshold = result.thresholds.add()
     for field, value in (
@@ -115,7 +124,7 @@ def _breakers(breaker: ir.Breaker) -> CircuitBreakers:
         if value:
             getattr(threshold, field).value = value
     threshold.max_retries.value = breaker.retries_max
-    return result
+    return serialised(result)
 
 
 def _add_health(cluster: Cluster, backend: ir.Backend) -> None:
@@ -173,24 +182,24 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
         name=backend.name,
         type=Cluster.STRICT_DNS if dns else Cluster.STATIC,
         connect_timeout=duration(backend.connect_timeout_seconds),
-        load_assignment=_load_assignment(backend.name, backend.endpoints),
     )
+    _set_endpoints(cluster, backend.endpoints)
     _balance(cluster, backend, one_endpoint=len(backend.endpoints) == 1 and not dns)
     if dns:
         cluster.dns_lookup_family = Cluster.V4_PREFERRED
-    protocol = _protocol(backend)
+    protocol, filters = _protocol(backend), b""
     if backend.dialect is not None:
-        protocol.http_filters.extend(upstream_filters(backend, route, options))
+        filters = upstream_filters(backend, route, options)
         values = cluster.metadata.filter_metadata[metadata.RESOURCE]
         values[metadata.RESOURCE_BACKEND] = backend.name
         values[metadata.RESOURCE_PROVIDER] = compat_provider_name(backend.dialect, backend.host)
         if options.tracing is not None:
             tracing.describe(cluster, backend)
-    cluster.circuit_breakers.CopyFrom(_breakers(backend.breaker))
+    cluster.circuit_breakers.MergeFromString(_breakers(backend.breaker))
     if backend.breaker.requests_per_connection_max:
         limit = protocol.common_http_protocol_options.max_requests_per_connection
         limit.value = backend.breaker.requests_per_connection_max
-    cluster.typed_extension_protocol_options[_PROTOCOL_OPTIONS].CopyFrom(packed(protocol))
+    set_packed(cluster.typed_extension_protocol_options[_PROTOCOL_OPTIONS], protocol, filters)
     if backend.proxy is not None:
         _tunnelled(cluster, backend.proxy)
         cluster.transport_socket.CopyFrom(_through_proxy(backend.tls, options.ca_file))
@@ -213,9 +222,9 @@ def _service_cluster(name: str, endpoints: tuple[ir.Endpoint, ...], *, keepalive
         name=name,
         type=Cluster.STRICT_DNS if dns else Cluster.STATIC,
         connect_timeout=duration(1),
-        load_assignment=_load_assignment(name, endpoints),
         lb_policy=Cluster.LEAST_REQUEST,
     )
+    _set_endpoints(cluster, endpoints)
     cluster.per_connection_buffer_limit_bytes.value = 0  # unlimited, see WINDOW_BYTES_MAX
     threshold = cluster.circuit_breakers.thresholds.add()
     for field in (threshold.max_connections, threshold.max_pending_requests, threshold.max_requests):

@@ -14,6 +14,7 @@ from headgate.compiler.lower import otlp
 from headgate.compiler.lower.clusters import backend_cluster, jwks_cluster, service_clusters
 from headgate.compiler.lower.filters import security
 from headgate.compiler.lower.listeners import port_listener, route_configuration, short_lines
+from headgate.compiler.lower.wire import type_url
 from headgate.compiler.options import Options
 from headgate.compiler.remembered import remembered
 from headgate.contract.otel import Tracing
@@ -31,10 +32,6 @@ class Lowered:
 
     resources: Resources
     files: Mapping[str, Secret]
-
-
-def type_url(message: type[Message]) -> str:
-    return f"type.googleapis.com/{message.DESCRIPTOR.full_name}"
 
 
 def _listeners(program: ir.Program) -> Iterator[ir.Listener]:

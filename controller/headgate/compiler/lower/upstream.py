@@ -19,8 +19,6 @@ from functools import lru_cache
 
 import msgspec
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutationRules
-from envoy.config.core.v3.base_pb2 import HeaderValue
-from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.extensions.filters.http.aws_request_signing.v3.aws_request_signing_pb2 import AwsRequestSigning
 from envoy.extensions.filters.http.credential_injector.v3.credential_injector_pb2 import CredentialInjector
 from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import (
@@ -35,6 +33,7 @@ from envoy.extensions.filters.http.upstream_codec.v3.upstream_codec_pb2 import U
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.extensions.http.injected_credentials.generic.v3.generic_pb2 import Generic
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.any_pb2 import Any
 from google.protobuf.struct_pb2 import Struct
@@ -57,6 +56,7 @@ from headgate.compiler.lower.wire import (
     literal,
     packed,
     script,
+    serialised,
     set_header,
     struct,
     told,
@@ -230,17 +230,24 @@ def host_scripts() -> Struct:
     return struct({lua.version("upstream"): lua.compact("upstream")})
 
 
-def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
+@lru_cache(maxsize=16)
+def _scripts(options: Options, *, asks: bool) -> bytes:
+    """All of the script's filter but what it is told, serialised: it stands in each cluster."""
     if scripts_by_host(options):
         message = Lua(default_source_code=inline(lua.by_virtual_host("upstream")))
     else:
         message = Lua(default_source_code=script("upstream", options.lua_directory))
     if not options.envoy_gateway:  # no route chooses it there
-        for short in (ASKER, KEEPER) if backend.alone and backend.include_usage else (KEEPER,):
+        for short in (ASKER, KEEPER) if asks else (KEEPER,):
             message.source_codes[short].CopyFrom(script(short, options.lua_directory))
-    overlay.lua_filter_context(message, _lua_context(backend, route, options))
     overlay.lua_shared_vm(message, "headgate-upstream")
-    return http_filter(SCRIPT, message)
+    return serialised(message)
+
+
+def _lua(backend: Backend, route: str, options: Options) -> HttpFilter:
+    own = Lua()
+    overlay.lua_filter_context(own, _lua_context(backend, route, options))
+    return http_filter(SCRIPT, own, _scripts(options, asks=backend.alone and backend.include_usage))
 
 
 def short_native(backend: Backend) -> str:
@@ -261,7 +268,6 @@ def chosen(short: str) -> Any:
     return packed(LuaPerRoute(disabled=True) if short == UNTOUCHED else LuaPerRoute(name=short))
 
 
-@lru_cache(maxsize=256)
 def _forwarded(dialect: DialectName, host: HostName, *, traced: bool) -> HeaderForwardingRules:
     spoken, where = DIALECTS.get(dialect), HOSTS.get(host)
     request_id = () if spoken is None or not spoken.request_id_header else (spoken.request_id_header,)
@@ -274,28 +280,38 @@ def _forwarded(dialect: DialectName, host: HostName, *, traced: bool) -> HeaderF
     return rules
 
 
-def processor(backend: Backend, route: str, options: Options) -> ExternalProcessor:
-    """The translating processor of one backend; see `MODE`."""
-    assert backend.dialect is not None
-    known = literal(msgspec.json.encode(backend_facts(backend, route, options)).decode())
-    service = GrpcService(initial_metadata=[HeaderValue(key=headers.GRPC_BACKEND, value=known)])
-    service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
-    service.envoy_grpc.skip_envoy_headers = True  # nobody reads Envoy's own of the stream
-    traced = backend.captured or options.tracing is not None
-    internal = (metadata.INTERNAL,) if traced or published.by_route(backend, options) else ()
-    namespaces = [metadata.NAMESPACE, *internal]
-    return ExternalProcessor(
-        grpc_service=service,
+@lru_cache(maxsize=256)
+def _processing(dialect: DialectName, host: HostName, *, traced: bool, tells: bool) -> bytes:
+    """All of a processor's filter but whom it asks, serialised; see `MODE`. `tells`: beside what users read also what
+    is between filters of ours."""
+    namespaces = (metadata.NAMESPACE, metadata.INTERNAL) if tells else (metadata.NAMESPACE,)
+    message = ExternalProcessor(
         processing_mode=MODE,
-        forward_rules=_forwarded(backend.dialect, backend.host, traced=traced),
+        forward_rules=_forwarded(dialect, host, traced=traced),
         message_timeout=duration(MESSAGE_TIMEOUT_SECONDS),
         mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
         metadata_options=MetadataOptions(receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=namespaces)),
     )
+    return serialised(message)
+
+
+def _processor(backend: Backend, route: str, options: Options) -> HttpFilter:
+    """The translating processor of one backend."""
+    assert backend.dialect is not None
+    message = ExternalProcessor()
+    service = message.grpc_service
+    known = msgspec.json.encode(backend_facts(backend, route, options)).decode()
+    service.initial_metadata.add(key=headers.GRPC_BACKEND, value=literal(known))
+    service.envoy_grpc.cluster_name = EXTPROC_CLUSTER
+    service.envoy_grpc.skip_envoy_headers = True  # nobody reads Envoy's own of the stream
+    traced = backend.captured or options.tracing is not None
+    tells = traced or published.by_route(backend, options)
+    rest = _processing(backend.dialect, backend.host, traced=traced, tells=tells)
+    return http_filter(filter_name(backend), message, rest, disabled=True)
 
 
 @lru_cache(maxsize=4096)
-def _headers(backend_set: Pairs, backend_remove: tuple[str, ...], expected: Pairs, *, keeps_model: bool) -> HttpFilter:
+def _headers(backend_set: Pairs, backend_remove: tuple[str, ...], expected: Pairs, *, keeps_model: bool) -> bytes:
     message = HeaderMutation()
     mutations = message.mutations.request_mutations
     for name in (*STRIPPED, *backend_remove):
@@ -308,10 +324,9 @@ def _headers(backend_set: Pairs, backend_remove: tuple[str, ...], expected: Pair
     for name, value in expected:
         mutations.add().append.CopyFrom(add_header_if_absent(name, value))
     mutations.add().append.CopyFrom(set_header("accept-encoding", "identity"))
-    return http_filter("headgate.header_mutation/attempt", message)
+    return _listed(http_filter("headgate.header_mutation/attempt", message))
 
 
-@lru_cache(maxsize=1)
 def _answer_headers() -> HttpFilter:
     message = HeaderMutation()
     mutations = message.mutations
@@ -325,7 +340,7 @@ def _answer_headers() -> HttpFilter:
     return http_filter("headgate.header_mutation/answer", message)
 
 
-def _attempt_headers(backend: Backend, options: Options) -> HttpFilter:
+def _attempt_headers(backend: Backend, options: Options) -> bytes:
     # the script sets the host, and Envoy refuses a header_mutation that would
     own = tuple((name, value) for name, value in backend.header_set if name != "host")
     removed = tuple(name for name in backend.header_remove if name != "host") + tracing.withheld(options.tracing)
@@ -344,15 +359,15 @@ def _expected(backend: Backend) -> Pairs:
 
 
 @lru_cache(maxsize=4096)
-def _credential(credential: Credential, secrets_directory: str) -> HttpFilter:
+def _credential(credential: Credential, secrets_directory: str) -> bytes:
     if credential.kind in (CredentialKind.AWS, CredentialKind.AWS_CHAIN):
-        return _aws(credential, secrets_directory)
+        return _listed(_aws(credential, secrets_directory))
     generic = Generic(header=credential.header)
     generic.credential.CopyFrom(SdsSecretConfig(name=credential.secret, sds_config=ads()))
     # the attempt's other filters have stripped what the client sent: what is there is what the request brought for us
     message = CredentialInjector(overwrite=credential.override is None)
     message.credential.CopyFrom(extension("envoy.http.injected_credentials.generic", generic))
-    return http_filter("envoy.filters.http.credential_injector", message)
+    return _listed(http_filter("envoy.filters.http.credential_injector", message))
 
 
 def _aws(credential: Credential, secrets_directory: str) -> HttpFilter:
@@ -373,18 +388,25 @@ def _aws(credential: Credential, secrets_directory: str) -> HttpFilter:
 
 
 @lru_cache(maxsize=1)
-def _codec() -> HttpFilter:
-    return http_filter("envoy.filters.http.upstream_codec", UpstreamCodec())
+def _last() -> bytes:
+    codec = http_filter("envoy.filters.http.upstream_codec", UpstreamCodec())
+    return _listed(_answer_headers()) + _listed(codec)
 
 
-def upstream_filters(backend: Backend, route: str, options: Options) -> list[HttpFilter]:
-    """The filters of an AI backend, in the order of this module's docstring."""
-    result = [_lua(backend, route, options), _attempt_headers(backend, options)]
+def _listed(one: HttpFilter) -> bytes:
+    """The filter as a part of `HttpProtocolOptions`."""
+    return serialised(HttpProtocolOptions(http_filters=(one,)))
+
+
+def upstream_filters(backend: Backend, route: str, options: Options) -> bytes:
+    """The filters of an AI backend, in the order of this module's docstring, as a part of `HttpProtocolOptions`,
+    serialised: most of them are the same for thousands of backends."""
+    result = [_listed(_lua(backend, route, options)), _attempt_headers(backend, options)]
     if backend.dialect in TRANSLATED and options.extproc_sockets:
-        result.append(http_filter(filter_name(backend), processor(backend, route, options), disabled=True))
+        result.append(_listed(_processor(backend, route, options)))
     if backend.credential is not None and backend.credential.override is not None:
-        result.append(brought.injector(backend.credential, backend.credential.override, options))
+        result.append(_listed(brought.injector(backend.credential, backend.credential.override, options)))
     if backend.credential is not None and (backend.credential.override is None or backend.credential.override.fallback):
         result.append(_credential(backend.credential, options.secrets_directory))
-    result += (_answer_headers(), _codec())
-    return result
+    result.append(_last())
+    return b"".join(result)

@@ -21,20 +21,41 @@ from headgate import lua
 Json = str | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
+@cache
+def type_url(message: type[Message]) -> str:
+    return f"type.googleapis.com/{message.DESCRIPTOR.full_name}"
+
+
+def serialised(message: Message) -> bytes:
+    """Deterministic, so that equal configuration has equal bytes."""
+    return message.SerializeToString(deterministic=True)
+
+
+def set_packed(result: Any, message: Message, *parts: bytes) -> None:
+    """Puts the message into the Any, with serialised parts behind it: joined, parts are one message."""
+    result.type_url = type_url(type(message))
+    result.value = serialised(message) + b"".join(parts)
+
+
 def packed(message: Message) -> Any:
-    """The message in an Any; deterministic, so that equal configuration has equal bytes."""
+    """The message in an Any."""
     result = Any()
-    result.Pack(message, deterministic=True)
+    set_packed(result, message)
     return result
 
 
 def extension(name: str, message: Message) -> TypedExtensionConfig:
-    return TypedExtensionConfig(name=name, typed_config=packed(message))
+    result = TypedExtensionConfig(name=name)
+    set_packed(result.typed_config, message)
+    return result
 
 
-def http_filter(name: str, message: Message, *, disabled: bool = False) -> HttpFilter:
-    """`disabled` installs the filter switched off: a route's per-filter config switches it on."""
-    return HttpFilter(name=name, typed_config=packed(message), disabled=disabled)
+def http_filter(name: str, message: Message, *parts: bytes, disabled: bool = False) -> HttpFilter:
+    """`parts` are as of `set_packed`. `disabled` installs the filter switched off: a route's per-filter config switches
+    it on."""
+    result = HttpFilter(name=name, disabled=disabled)
+    set_packed(result.typed_config, message, *parts)
+    return result
 
 
 @cache
