@@ -26,6 +26,7 @@ from headgate.cli.start_error import StartError
 from headgate.cli.state_directory import StateDirectory
 from headgate.cli.unchecked import tell_unchecked
 from headgate.contract.otel import Batches, batches
+from headgate.runtime.answering import by_grpc
 from headgate.runtime.envoy import EnvoyAdmin, EnvoyAdminError, EnvoyMissingError, EnvoyOptions, envoy_child, find_envoy
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import Registry
@@ -242,7 +243,7 @@ class Gateway:
             await _until(lambda: _accepts_unix(socket))
         for server in self._servers:
             if server.spec.name != COLLECTOR and self._supervisor.get(server.spec.name) is not None:
-                await _until(lambda server=server: _speaks(server.socket))
+                await _until(by_grpc(server.socket))
 
     async def _unless_a_child_dies(self, start: Coroutine[None, None, None]) -> None:
         """Runs the start; a child that dies meanwhile, or too much time, ends it."""
@@ -289,13 +290,16 @@ class Gateway:
     async def _drain(self, envoy: EnvoyAdmin) -> None:
         """Lets requests end, and be told of; a second signal cuts it short."""
         log.info("draining", drain_seconds=self._options.drain_seconds)
-        with suppress(EnvoyAdminError):
+        try:
             self._tell_awaited(await envoy.requests_active())
-        draining = asyncio.create_task(self._let_requests_end(envoy))
-        hurried = asyncio.create_task(self._hurry.wait())
-        await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
-        for task in (draining, hurried):
-            task.cancel()
+        except EnvoyAdminError as error:  # it will say nothing more
+            log.warning("envoy_not_drained", error=str(error))
+        else:
+            draining = asyncio.create_task(self._let_requests_end(envoy))
+            hurried = asyncio.create_task(self._hurry.wait())
+            await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
+            for task in (draining, hurried):
+                task.cancel()
         await self._supervisor.stop(["envoy"])
 
     def _tell_awaited(self, active: int) -> None:
@@ -317,7 +321,7 @@ class Gateway:
         """Until a collector that is only starting takes what Envoy has sent: who calls is answered in turn."""
         for server in self._servers:
             if server.spec.name == COLLECTOR:
-                await _until(lambda server=server: _speaks(server.socket))
+                await _until(by_grpc(server.socket))
 
     # --- what the control plane tells (LoopObserver)
 
@@ -426,20 +430,6 @@ async def _accepts(host: str, port: int) -> bool:
 
 async def _accepts_unix(socket: Path) -> bool:
     return await _opens(asyncio.open_unix_connection(str(socket)))
-
-
-async def _speaks(socket: Path) -> bool:
-    """Whether a server of gRPC greets us: the kernel takes connections before a process does."""
-    try:
-        reader, writer = await asyncio.open_unix_connection(str(socket))
-    except OSError:
-        return False
-    try:
-        return bool(await reader.read(1))
-    except OSError:
-        return False
-    finally:
-        writer.close()
 
 
 async def _opens(connecting: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> bool:

@@ -15,6 +15,7 @@ from headgate.collector.settings import LEDGER_VARIABLE
 from headgate.contract import otel
 from headgate.contract.otel import Signal
 from headgate.ratelimit.settings import REDIS_VARIABLE
+from headgate.runtime.answering import by_grpc, by_http
 from headgate.runtime.supervisor import ChildSpec, relay_output
 
 STOP_SECONDS: Final = 10.0
@@ -77,7 +78,7 @@ def servers(
 def demo_child(socket: Path) -> ChildSpec:
     """The demo provider on a unix socket."""
     command = (sys.executable, "-m", "headgate.cli.demo", "--address", f"unix:{socket}")
-    return ChildSpec(name="demo", command=command, stop_seconds=STOP_SECONDS)
+    return ChildSpec(name="demo", command=command, answers=by_http(socket), stop_seconds=STOP_SECONDS)
 
 
 def _processor(index: int, socket: Path, options: RunOptions, state: StateDirectory) -> ChildSpec:
@@ -85,7 +86,7 @@ def _processor(index: int, socket: Path, options: RunOptions, state: StateDirect
     arguments = ("--address", f"fd:{listening}", "--drain-seconds", _DRAIN_SECONDS)
     if options.capture_rules is not None:
         arguments += ("--capture-rules", str(options.capture_rules))
-    spec = _ours(f"extproc-{index}", "headgate.extproc.main", arguments, options, state)
+    spec = _ours(f"extproc-{index}", "headgate.extproc.main", socket, arguments, options, state)
     captures = otel.captured_content(os.environ)
     console = (captures.spans and _to_console(Signal.TRACES)) or (captures.events and _to_console(Signal.LOGS))
     return replace(spec, inherit_stdout=console or _to_console(Signal.METRICS), descriptors=(listening,))
@@ -95,7 +96,7 @@ def _ratelimit(options: RunOptions, state: StateDirectory) -> ChildSpec:
     listening = state.listen(state.ratelimit_socket)
     arguments = ["--address", f"fd:{listening}", "--config", str(state.limits)]
     arguments += ["--drain-seconds", _DRAIN_SECONDS]
-    spec = _ours(RATELIMIT, "headgate.ratelimit.main", tuple(arguments), options, state)
+    spec = _ours(RATELIMIT, "headgate.ratelimit.main", state.ratelimit_socket, tuple(arguments), options, state)
     variables = {**os.environ, REDIS_VARIABLE: options.redis_url}
     inherit = _to_console(Signal.METRICS)
     return replace(spec, environment=variables, inherit_stdout=inherit, descriptors=(listening,))
@@ -114,7 +115,7 @@ def _collector(options: RunOptions, state: StateDirectory, attributes: HeaderAtt
     if options.prices is not None:
         arguments += ["--prices", str(options.prices)]
     return replace(
-        _ours(COLLECTOR, "headgate.collector.main", tuple(arguments), options, state),
+        _ours(COLLECTOR, "headgate.collector.main", state.collector_socket, tuple(arguments), options, state),
         # not on the command line, which everybody on this machine can read: a URL may hold a password
         environment={**os.environ, LEDGER_VARIABLE: "" if options.ledger is None else ledger_url(options, os.environ)},
         stop_seconds=_KEEP_SECONDS,
@@ -141,7 +142,9 @@ def ledger_url(options: RunOptions, environment: Mapping[str, str]) -> str:
     return url
 
 
-def _ours(name: str, module: str, arguments: tuple[str, ...], options: RunOptions, state: StateDirectory) -> ChildSpec:
+def _ours(
+    name: str, module: str, socket: Path, arguments: tuple[str, ...], options: RunOptions, state: StateDirectory
+) -> ChildSpec:
     program = f"import sys; from {module} import main; sys.exit(main())"
     logs = ["--log-level", options.log_level.value, "--log-format", options.log_format.value, "--variables-told"]
     if options.admin_port is not None:
@@ -150,6 +153,7 @@ def _ours(name: str, module: str, arguments: tuple[str, ...], options: RunOption
         name=name,
         command=(sys.executable, "-c", program, *arguments, *logs),
         on_line=relay_output,
+        answers=by_grpc(socket),
         stop_seconds=STOP_SECONDS,
     )
 

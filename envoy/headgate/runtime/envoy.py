@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 from headgate.contract.expressions import INSTRUCTIONS_MAX
 from headgate.contract.otel import Batches
+from headgate.runtime.answering import by_http
 from headgate.runtime.local_http import UnansweredError, ask
 from headgate.runtime.logging import LogLevel, event_log
 from headgate.runtime.supervisor import ChildSpec
@@ -246,6 +247,7 @@ def envoy_child(options: EnvoyOptions) -> ChildSpec:
         command=tuple(command),
         on_line=log_envoy_line,
         inherit_stdout=True,
+        answers=by_http(options.admin_socket, "/ready"),
         stop_seconds=5.0,
     )
 

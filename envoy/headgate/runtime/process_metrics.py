@@ -19,7 +19,7 @@ _SELF: Final = Path("/proc/self")
 def declare(registry: Registry) -> None:
     """Prometheus' own `process_*`, which every exporter has. Nothing where there is no /proc."""
     for name, unit, kind, help_, read in (
-        ("process.cpu", "s", Kind.COUNTER, "User and system CPU time spent.", _cpu_seconds),
+        ("process.cpu", "s", Kind.COUNTER, "User and system CPU time spent.", cpu_seconds),
         ("process.resident.memory", "By", Kind.GAUGE, "Resident memory.", _resident_bytes),
         ("process.open.fds", "", Kind.GAUGE, "Open file descriptors.", _open_files),
     ):
@@ -37,9 +37,11 @@ def _reader(read: Callable[[], float]) -> Callable[[], Mapping[Labels, float]]:
     return values
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds(pid: int | None = None) -> float:
+    """User and system time of a process, of this one by default, in steps of 10 ms. Raises OSError."""
     # the name in parentheses may hold anything, also spaces
-    fields = (_SELF / "stat").read_text().rpartition(")")[2].split()
+    stat = Path("/proc") / str(pid or "self") / "stat"
+    fields = stat.read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 

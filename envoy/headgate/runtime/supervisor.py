@@ -1,4 +1,4 @@
-"""Child processes: started, their output logged, restarted when they die, and never left behind.
+"""Child processes: started, their output logged, restarted when they die or hang, and never left behind.
 
 Each child leads its own process group, so a Ctrl-C in the terminal reaches only us and we decide the order of stopping.
 Where the system can (Linux), a child is killed by the kernel when we die without stopping it.
@@ -11,13 +11,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Final
 
 from headgate.runtime import die_with_parent
 from headgate.runtime.logging import event_log
+from headgate.runtime.process_metrics import cpu_seconds
+from headgate.runtime.silence import ASK_SECONDS, Silence
 
 log = event_log("supervisor")
 
@@ -25,12 +27,16 @@ BACKOFF_SECONDS_FIRST: Final = 0.1
 BACKOFF_SECONDS_MAX: Final = 10.0
 STEADY_SECONDS: Final = 20.0
 """A child that ran this long is healthy again: its next death starts from the first backoff."""
+HUNG_STOP_SECONDS: Final = 5.0
+"""From SIGTERM to SIGKILL for a child that says nothing even before."""
 _LINE_BYTES_MAX: Final = 64 * 1024
 """Longest line of output kept whole: protects us from a child that never ends its lines."""
 _POLL_SECONDS: Final = 0.02
 
 OutputLine = Callable[[str, str], None]
 """Takes (child's name, one line without its end)."""
+Answers = Callable[[], Awaitable[bool]]
+"""Asks a child something that each of its kind can answer at once; may take for ever, and raises nothing."""
 
 
 def log_output(child: str, line: str) -> None:
@@ -56,6 +62,8 @@ class ChildSpec:
     on_line: OutputLine = log_output
     """Takes the lines of standard error, and of standard output unless that is inherited."""
     inherit_stdout: bool = False
+    answers: Answers | None = None
+    """Whether it lives; None where nobody can ask. One that hangs (`silence`) is killed, and started again."""
     stop_seconds: float = 15.0
     """From SIGTERM to SIGKILL."""
     descriptors: tuple[int, ...] = ()
@@ -112,6 +120,8 @@ class Child:
         self.restarts = 0
         self._process = process
         self._started_at = time.monotonic()
+        self._answered = self._hung = False
+        """Of the process that runs now."""
         self._stopping = False
         self._stop_wanted = asyncio.Event()
         self._task = asyncio.create_task(self._keep_running())
@@ -125,15 +135,17 @@ class Child:
         return self._process.returncode is None
 
     async def stop(self) -> None:
-        """SIGTERM, then SIGKILL to the group after `stop_seconds`. Returns when the process is gone."""
+        """SIGTERM, then SIGKILL to the group after `stop_seconds`, sooner if it hangs. Returns when it is gone."""
         self._stopping = True
         self._stop_wanted.set()
+        hangs = self._answered and not await self._lives()
+        seconds = min(self.spec.stop_seconds, HUNG_STOP_SECONDS) if hangs else self.spec.stop_seconds
         self._signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(self.spec.stop_seconds):
+            async with asyncio.timeout(seconds):
                 await asyncio.shield(self._task)
         except TimeoutError:
-            log.warning("child_killed", child=self.spec.name, pid=self.pid, waited_seconds=self.spec.stop_seconds)
+            log.warning("child_killed", child=self.spec.name, pid=self.pid, waited_seconds=seconds, hung=hangs)
             self.kill()
             await self._task
         self.kill()
@@ -155,7 +167,7 @@ class Child:
                 return
             deaths = 1 if time.monotonic() - self._started_at > STEADY_SECONDS else deaths + 1
             log.warning(
-                "child_died",
+                "child_hung" if self._hung else "child_died",
                 child=self.spec.name,
                 pid=self.pid,
                 exit=exit_text(code),
@@ -171,13 +183,42 @@ class Child:
         readers = [
             asyncio.create_task(self._read(pipe)) for pipe in (self._process.stdout, self._process.stderr) if pipe
         ]
+        watch = asyncio.create_task(self._kill_if_hung())
         code = await _exit_code(self._process)
+        watch.cancel()
         # A grandchild may hold the pipe open: what it writes is not waited for.
         if readers:
             await asyncio.wait(readers, timeout=0.2)
         for reader in readers:
             reader.cancel()
         return code
+
+    async def _kill_if_hung(self) -> None:
+        """Asks until the process hangs, and kills it then."""
+        self._answered = self._hung = False
+        silence = Silence(starting=True)
+        while self.spec.answers is not None:
+            asked_at = time.monotonic()
+            answered = await self._lives()
+            if self._stopping:  # it drains, and answers nobody who asks anew
+                return
+            if answered:
+                if not self._answered:
+                    log.debug("child_answers", child=self.spec.name, pid=self.pid)
+                self._answered, silence = True, Silence()
+            elif silence.unanswered(_cpu_seconds(self.pid)):
+                self._hung = True
+                self.kill()
+                return
+            await asyncio.sleep(asked_at + ASK_SECONDS - time.monotonic())
+
+    async def _lives(self) -> bool:
+        """Whether it answers within a question's time."""
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                return self.spec.answers is None or await self.spec.answers()
+        except TimeoutError:
+            return False
 
     async def _restarted(self, wait_seconds: float) -> bool:
         """Waits, then starts the process again; False if it was told to stop or could not be started."""
@@ -281,6 +322,13 @@ async def _until_exit_or_poll(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+def _cpu_seconds(pid: int) -> float | None:
+    try:
+        return cpu_seconds(pid)
+    except OSError:  # it has ended, or there is no /proc
+        return None
 
 
 def exit_text(code: int) -> str:

@@ -21,6 +21,7 @@ from typing import Self
 from headgate.ratelimit.worker_pages import Worker, WorkerPages
 from headgate.runtime.addresses import AddressInUseError
 from headgate.runtime.admin_server import AdminServer, admin_address
+from headgate.runtime.answering import by_http
 from headgate.runtime.http2.server import BACKLOG
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics_export import exported, read_of
@@ -140,6 +141,7 @@ def _spec(options: argparse.Namespace, arguments: Sequence[str], index: int, own
         name=f"worker-{index}",
         command=(sys.executable, "-m", "headgate.ratelimit.main", *arguments, *told),
         on_line=relay_output,
+        answers=by_http(own.admin),
         stop_seconds=options.drain_seconds + 5,
         descriptors=(own.listener, own.signs),
     )
