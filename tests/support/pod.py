@@ -99,8 +99,9 @@ class Pod:
             if "startupProbe" in container:
                 self._passes(container, container["startupProbe"])
         for container in self._containers.values():
-            if "readinessProbe" in container:
-                self._passes(container, container["readinessProbe"])
+            for probe in ("readinessProbe", "livenessProbe"):
+                if probe in container:
+                    self._passes(container, container[probe])
 
     def close(self) -> Mapping[str, int]:
         """Hooks and SIGTERM, sidecars last and in the other order; the exit codes."""

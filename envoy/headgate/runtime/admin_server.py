@@ -86,10 +86,10 @@ def page(text: Callable[[], str], content_type: str = "text/plain; charset=utf-8
 
 
 class AdminServer:
-    """Serves `pages`, keyed by method and path; what can be got, without its body also by HEAD."""
+    """Serves `pages`, keyed by method and path, and `/healthz`, that it is there; by HEAD as well, without a body."""
 
     def __init__(self, pages: Mapping[tuple[str, str], Page]) -> None:
-        self._pages = pages
+        self._pages = {("GET", "/healthz"): page(lambda: "ok\n"), **pages}
         self._servers: list[asyncio.Server] = []
 
     async def open(self, address: AdminAddress) -> int | None:

@@ -1,7 +1,7 @@
 """The bootstrap of an Envoy in a pod of its own: xDS over mutual TLS, metrics and readiness on a port.
 
 What it shares with `headgate run` comes from `envoy.bootstrap`. The admin interface stays a unix socket, of which the
-port shows two pages. Keys and authorities are files that Envoy watches: a renewed certificate needs no restart.
+port shows some pages. Keys and authorities are files that Envoy watches: a renewed certificate needs no restart.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,8 @@ RUN_DIRECTORY: Final = Path("/run/headgate")
 CONFIGURATION_DIRECTORY: Final = "/etc/headgate/envoy"
 METRICS_PORT: Final = 19001
 _ADMIN_CLUSTER: Final = "headgate-admin"
-_PAGES: Final = ("/ready", "/stats/prometheus")
+_PAGES: Final = (("/ready", "/ready"), ("/stats/prometheus", "/stats/prometheus"), ("/healthz", "/hot_restart_version"))
+"""(path, page of the admin interface). The last is one that is always there: it tells that Envoy does not hang."""
 _TYPE: Final = "type.googleapis.com/envoy"
 
 
@@ -72,8 +73,11 @@ def _file(name: str) -> Json:
 
 
 def _pages() -> Json:
-    """A listener that shows two pages of the admin interface, and none that could change anything."""
-    routes = [{"match": {"path": path}, "route": {"cluster": _ADMIN_CLUSTER}} for path in _PAGES]
+    """A listener that shows some pages of the admin interface, and none that could change anything."""
+    routes = [
+        {"match": {"path": path}, "route": {"cluster": _ADMIN_CLUSTER, "prefix_rewrite": shown}}
+        for path, shown in _PAGES
+    ]
     router = {"@type": f"{_TYPE}.extensions.filters.http.router.v3.Router"}
     manager = {
         "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",

@@ -12,6 +12,18 @@
 http://{{ include "headgate.controller" . }}.{{ .Release.Namespace }}.svc:8082/limits
 {{- end }}
 
+{{- /* Whether a process of ours answers at all, at the named port: one that hangs is killed, and not asked to end for long. */}}
+{{- define "headgate.liveness" -}}
+livenessProbe:
+  httpGet:
+    path: /healthz
+    port: {{ . }}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 6
+  terminationGracePeriodSeconds: 5
+{{- end }}
+
 {{- /* A URL that is in a Secret, as a variable that our program reads: a list of the values and the variable. */}}
 {{- define "headgate.urlVariable" -}}
 {{- $said := index . 0 }}
@@ -186,6 +198,7 @@ spec:
             tcpSocket:
               port: grpc
             periodSeconds: 5
+          {{- include "headgate.liveness" "metrics" | nindent 10 }}
           securityContext:
             {{- toYaml $root.Values.controller.securityContext | nindent 12 }}
           resources:

@@ -82,6 +82,10 @@ async def test_answers(port: int, request_bytes: bytes, status: str, body: str) 
     assert await ask(port, request_bytes) == (f"HTTP/1.1 {status}", body)
 
 
+async def test_that_it_is_there_is_a_page_of_every_server(port: int) -> None:
+    assert await ask(port, b"GET /healthz HTTP/1.1\r\n\r\n") == ("HTTP/1.1 200 OK", "ok\n")
+
+
 async def test_head_has_no_body(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"HEAD /page HTTP/1.1\r\n\r\n")

@@ -226,6 +226,8 @@ def container_json(sidecar: Sidecar, settings: GatewayConfigExtProcKubernetes) -
         "args": _arguments(sidecar),
         "ports": [{"name": ADMIN_PORT_NAME, "containerPort": ADMIN_PORT}],
         "readinessProbe": {**probe, "periodSeconds": 10, "failureThreshold": 3},
+        # One that hangs is killed, and not asked to end for as long as Envoy is.
+        "livenessProbe": {**probe, "periodSeconds": 5, "failureThreshold": 6, "terminationGracePeriodSeconds": 5},
         "securityContext": settings.security_context or _SECURITY_CONTEXT,
         "volumeMounts": [_MOUNT, *settings.volume_mounts],
     }

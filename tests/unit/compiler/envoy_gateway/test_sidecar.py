@@ -72,6 +72,7 @@ def test_a_pod_gets_the_processor_its_volume_and_the_mount() -> None:
     assert container["restartPolicy"] == "Always"
     assert container["image"] == "registry/headgate:1"
     assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["livenessProbe"]["terminationGracePeriodSeconds"] == 5, "a pod of Envoy Gateway's has six minutes"
     assert {"name": VOLUME, "emptyDir": {}} in patched["spec"]["volumes"]
     assert {"name": VOLUME, "mountPath": DIRECTORY} in patched["spec"]["containers"][0]["volumeMounts"]
     assert patched["spec"]["imagePullSecrets"] == [{"name": "mine"}]
