@@ -11,6 +11,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Literal
 
+from headgate.compiler.clients import NO_POLICY, ClientTraffic
 from headgate.contract import headers
 from headgate.contract.facts import ModelRow
 from headgate.contract.otel import Exporter, Tracing
@@ -571,16 +572,6 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClientTraffic:
-    """A listener's ClientTrafficPolicy."""
-
-    body_bytes_max: int | None = None
-    request_received_seconds: float | None = None
-    idle_seconds: float | None = None
-    stream_idle_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessLog:
     """One access log: lines in a file (`path`), records by OTLP (`otlp`), or Envoy's own entries (`als`)."""
 
@@ -612,7 +603,7 @@ class Listener:
     certificates: tuple[Certificate, ...]
     hosts: tuple[VirtualHost, ...]
     auth: Auth | None = None
-    traffic: ClientTraffic = ClientTraffic()
+    traffic: ClientTraffic = NO_POLICY
     tracing: Tracing | None = None
     """How its requests are traced, where its Gateway's EnvoyProxy says so."""
     logs: tuple[AccessLog, ...] | None = None

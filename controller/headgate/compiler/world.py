@@ -10,6 +10,7 @@ from headgate.compiler.conditions import Diagnostic, diagnostic_order
 from headgate.compiler.resources import (
     ai_gateway,
     backend_tls,
+    client_traffic,
     core,
     envoy_gateway,
     gateway_api,
@@ -74,7 +75,7 @@ class World:
     backends: Mapping[Name, envoy_gateway.Backend] = field(default_factory=_none)
     backend_traffic_policies: Mapping[Name, policies.BackendTrafficPolicy] = field(default_factory=_none)
     security_policies: Mapping[Name, security_policy.SecurityPolicy] = field(default_factory=_none)
-    client_traffic_policies: Mapping[Name, policies.ClientTrafficPolicy] = field(default_factory=_none)
+    client_traffic_policies: Mapping[Name, client_traffic.ClientTrafficPolicy] = field(default_factory=_none)
     http_route_filters: Mapping[Name, envoy_gateway.HTTPRouteFilter] = field(default_factory=_none)
     envoy_proxies: Mapping[Name, envoy_gateway.EnvoyProxy] = field(default_factory=_none)
     ai_gateway_routes: Mapping[Name, ai_gateway.AIGatewayRoute] = field(default_factory=_none)

@@ -6,7 +6,15 @@ from typing import cast
 import pytest
 from headgate.compiler.conditions import Severity
 from headgate.compiler.reading import Reading, read_object
-from headgate.compiler.resources import ai_gateway, core, envoy_gateway, gateway_api, policies, rate_limits
+from headgate.compiler.resources import (
+    ai_gateway,
+    client_traffic,
+    core,
+    envoy_gateway,
+    gateway_api,
+    policies,
+    rate_limits,
+)
 from headgate.compiler.resources.kinds import KINDS
 from headgate.compiler.resources.metadata import NOWHERE, Key, Name, Source
 from headgate.compiler.world import Target
@@ -330,7 +338,7 @@ def test_an_unsupported_field_is_left_out_with_a_warning() -> None:
     target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g"}
     spec = {"targetRefs": [target], "http3": {}, "timeout": {"http": {"idleTimeout": "5s"}}}
     reading = read(obj(ENVOY, "ClientTrafficPolicy", spec))
-    assert isinstance(reading.resource, policies.ClientTrafficPolicy)
+    assert isinstance(reading.resource, client_traffic.ClientTrafficPolicy)
     assert reading.resource.spec.timeout is not None
     (diagnostic,) = reading.diagnostics
     assert (diagnostic.field, diagnostic.severity) == ("spec.http3", Severity.WARNING)

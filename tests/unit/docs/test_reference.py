@@ -23,6 +23,7 @@ CHECKED_WHEN_READ = frozenset(
         ("BackendTLSPolicyValidation", "well_known_ca_certificates"),
         ("LimitPolicySpec", "pooled_rule"),
         ("PolicySpec", "target_ref"),
+        ("ClientIPDetection", "direct_source_ip"),
         ("GatewayConfigSpec", "ext_proc"),
         ("GatewayConfigExtProc", "kubernetes"),
         ("Secret", "string_data"),

@@ -280,9 +280,10 @@ def set_virtual_host(
     *,
     replaced: security.Configs = (),
     basic: bool = False,
+    withheld: Sequence[str] = (),
 ) -> None:
     """All rules of one hostname; AI hosts also list their models and explain what they refuse. `replaced` and `basic`
-    are as in `Shared`."""
+    are as in `Shared`; `withheld` are further headers that no provider gets."""
     result.request_body_buffer_limit.value = body_bytes_max
     result.include_request_attempt_count = True  # tells the upstream script a first attempt from a later one
     order = (*ranked(host.rules), *ranked(host.inherited))
@@ -291,9 +292,17 @@ def set_virtual_host(
     # plain routes of the host would have it too, and their pages are none of ours
     usage = extraction.shared_usage(host.all_rules, options) if all_ai else b""
     retry = common_retry(host.all_rules)
-    shared = Shared(prices=bool(prices), reading=usage, retry=retry, strips=all_ai, replaced=replaced, basic=basic)
+    shared = Shared(
+        prices=bool(prices),
+        reading=usage,
+        retry=retry,
+        withheld=(*WITHHELD, *withheld),
+        strips=all_ai,
+        replaced=replaced,
+        basic=basic,
+    )
     if shared.strips:
-        result.request_headers_to_remove.extend(WITHHELD)
+        result.request_headers_to_remove.extend(shared.withheld)
     if shared.retry:
         result.retry_policy.MergeFromString(shared.retry)
     if usage:

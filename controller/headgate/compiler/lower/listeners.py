@@ -3,11 +3,10 @@
 The order is a table with its reasons. Names of filters are keys of per-route config, so they never change silently.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as Mutation
-from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch, ListenerFilter
@@ -29,10 +28,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
     HeaderMutation as EarlyHeaderMutation,
 )
-from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
-from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from headgate.compiler import ir
-from headgate.compiler.lower import access_logs, limits, replies, tracing
+from headgate.compiler.lower import access_logs, clients, limits, replies, server_tls, tracing
 from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
 from headgate.compiler.lower.filters import (
     authorization,
@@ -271,9 +268,10 @@ def _router(listener: ir.Listener, options: Options) -> HttpFilter:
     return http_filter("envoy.filters.http.router", message)
 
 
-def early_header_mutation(ignored: Sequence[str] = ()) -> EarlyHeaderMutation:
-    """A client's own copies of internal headers are removed before any filter runs, and `ignored` ones."""
-    message = EarlyHeaderMutation()
+def early_header_mutation(ignored: Sequence[str] = (), first: Iterable[Mutation] = ()) -> EarlyHeaderMutation:
+    """A client's own copies of internal headers are removed before any filter runs, and `ignored` ones; `first` is done
+    before that."""
+    message = EarlyHeaderMutation(mutations=first)
     for prefix in headers.INTERNAL_PREFIXES:
         mutation = Mutation()
         mutation.remove_on_match.key_matcher.prefix = prefix
@@ -285,23 +283,22 @@ def early_header_mutation(ignored: Sequence[str] = ()) -> EarlyHeaderMutation:
 
 def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnectionManager:
     traffic = listener.traffic
-    ignored = tracing.ignored(options.tracing)
+    early = early_header_mutation(tracing.ignored(options.tracing), clients.distrusted(traffic.address))
     manager = HttpConnectionManager(
         stat_prefix=listener.name.replace("/", "."),
         rds=Rds(config_source=ads(), route_config_name=listener.name),
         http_filters=http_filters(listener, options),
-        early_header_mutation_extensions=[extension("headgate/strip", early_header_mutation(ignored))],
+        early_header_mutation_extensions=[extension("headgate/strip", early)],
         local_reply_config=_local_replies(options, _body_bytes_max(listener, options), _host_policies(listener)),
         stream_idle_timeout=duration(traffic.stream_idle_seconds or STREAM_IDLE_SECONDS),
         request_timeout=duration(
             REQUEST_RECEIVED_SECONDS if traffic.request_received_seconds is None else traffic.request_received_seconds
         ),
-        skip_xff_append=False,
     )
+    clients.set_address(manager, traffic.address)
     manager.http2_protocol_options.initial_stream_window_size.value = UNSENT_BYTES_MAX
     # what asks for a tunnel has no body that ends, which other filters would wait for: here no route takes it, at once
     manager.upgrade_configs.add(upgrade_type="CONNECT").filters.append(_router(listener, options))
-    manager.use_remote_address.value = True
     manager.scheme_header_transformation.match_upstream = True
     manager.normalize_path.value = True
     manager.merge_slashes = True
@@ -313,19 +310,9 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
     if options.tracing is not None:
         manager.tracing.CopyFrom(tracing.connection_manager(options.tracing))
         manager.request_id_extension.CopyFrom(tracing.request_ids())
-    clients, ai = bool(_client_headers(_policies(listener))), any(rule.ai for rule in _rules(listener))
-    manager.access_log.extend(access_logs.requests(listener.logs, options, clients=clients, ai=ai))
+    named, ai = bool(_client_headers(_policies(listener))), any(rule.ai for rule in _rules(listener))
+    manager.access_log.extend(access_logs.requests(listener.logs, options, clients=named, ai=ai))
     return manager
-
-
-def _tls(listener: ir.Listener) -> TransportSocket:
-    context = DownstreamTlsContext()
-    context.common_tls_context.alpn_protocols.extend(["h2", "http/1.1"])
-    for certificate in listener.certificates:
-        context.common_tls_context.tls_certificate_sds_secret_configs.append(
-            SdsSecretConfig(name=certificate.name, sds_config=ads())
-        )
-    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 
 
 def _filter_chain(listener: ir.Listener, options: Options, *, tls: bool) -> FilterChain:
@@ -337,7 +324,7 @@ def _filter_chain(listener: ir.Listener, options: Options, *, tls: bool) -> Filt
     if tls:
         if listener.hostname != "*":
             result.filter_chain_match.CopyFrom(FilterChainMatch(server_names=[listener.hostname]))
-        result.transport_socket.CopyFrom(_tls(listener))
+        result.transport_socket.CopyFrom(server_tls.transport_socket(listener))
     return result
 
 
@@ -368,10 +355,11 @@ def route_configuration(listener: ir.Listener, options: Options) -> RouteConfigu
     result.cluster_specifier_plugins.extend(specifier(choices[name]) for name in sorted(choices))
     auth, by_route = listener.auth, _auth_by_route(listener)
     replaced = security.unasked(auth) if auth is not None and by_route else ()
+    withheld = [name for name in (listener.traffic.address.header,) if name]
     for host in listener.hosts:
         virtual = result.virtual_hosts.add(name=f"{listener.name}/{host.hostname}", domains=[host.hostname])
         basic = auth is not None and auth.basic is not None
-        set_virtual_host(virtual, host, limit, options, replaced=replaced, basic=basic)
+        set_virtual_host(virtual, host, limit, options, replaced=replaced, basic=basic, withheld=withheld)
         for key, config in security.host_configs(auth, by_route=by_route) if auth is not None else ():
             virtual.typed_per_filter_config[key].CopyFrom(config)
     return result

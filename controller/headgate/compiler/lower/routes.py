@@ -144,8 +144,10 @@ class Shared(ir.Hashed):
     """Its config of the script that reads answers, serialised."""
     retry: bytes = b""
     """Its retry policy, serialised: a route without one would retry by it."""
+    withheld: tuple[str, ...] = WITHHELD
+    """What is kept from providers."""
     strips: bool = False
-    """It keeps `WITHHELD` from providers for all."""
+    """It keeps that from them for all."""
     replaced: security.Configs = ()
     """As of `security.set_route_configs`."""
     basic: bool = False
@@ -461,7 +463,7 @@ def _served_route(rule: ir.Rule, served: Served, options: Options, shared: Share
     if served.told:
         route.metadata.MergeFromString(served.told)
     if not shared.strips:
-        route.request_headers_to_remove.extend(WITHHELD)
+        route.request_headers_to_remove.extend(shared.withheld)
     _filter_configs(route, rule, served, options, shared)
     return route
 

@@ -1,9 +1,10 @@
 """Small shapes of Envoy's API that every lowering module uses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from ipaddress import ip_network
 
-from envoy.config.core.v3.address_pb2 import Address, Pipe, SocketAddress
+from envoy.config.core.v3.address_pb2 import Address, CidrRange, Pipe, SocketAddress
 from envoy.config.core.v3.base_pb2 import DataSource, HeaderValueOption
 from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
@@ -91,6 +92,16 @@ def upstream_tls(server_name: str = "") -> UpstreamTlsContext:
 
 def socket_address(address: str, port: int) -> Address:
     return Address(socket_address=SocketAddress(address=address, port_value=port))
+
+
+def cidr_ranges(texts: Iterable[str]) -> list[CidrRange]:
+    """Ranges of addresses, like `10.0.0.0/8`."""
+    found: list[CidrRange] = []
+    for text in texts:
+        network = ip_network(text, strict=False)
+        found.append(CidrRange(address_prefix=str(network.network_address)))
+        found[-1].prefix_len.value = network.prefixlen
+    return found
 
 
 def pipe(path: str) -> Address:

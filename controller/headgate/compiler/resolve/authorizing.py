@@ -1,12 +1,12 @@
 """Authorization: what a SecurityPolicy's rules ask of a request."""
 
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_network
 
 from headgate.compiler import ir
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resolve.selecting import path_pattern
 from headgate.compiler.resources import authorization, security_policy
+from headgate.compiler.resources.quantities import is_address_range
 
 
 def authorized(
@@ -37,20 +37,12 @@ def _wrong(
         yield "the rule must say who asks", "principal", "principal: {clientCIDRs: [0.0.0.0/0]}"
         return
     for number, text in enumerate(principal.client_cidrs):
-        if not _is_range(text):
+        if not is_address_range(text):
             yield f"{text} is no address range", f"principal.clientCIDRs[{number}]", "like 10.0.0.0/8"
     known = [provider.name for provider in providers]
     if principal.jwt is not None and principal.jwt.provider not in known:
         message = f"no provider of spec.jwt is called {principal.jwt.provider}"
         yield message, "principal.jwt.provider", f"one of {', '.join(known)}"
-
-
-def _is_range(text: str) -> bool:
-    try:
-        ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return "/" in text
 
 
 def _rule(rule: authorization.AuthorizationRule, index: int) -> ir.AuthorizationRule:

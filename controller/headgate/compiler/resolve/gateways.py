@@ -7,10 +7,12 @@ from functools import partial
 from itertools import groupby
 
 from headgate.compiler import ir
+from headgate.compiler.clients import NO_POLICY
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.attachment import ROUTE_KINDS, Route
 from headgate.compiler.resolve.backends import check_backends
 from headgate.compiler.resolve.capturing import check_capture
+from headgate.compiler.resolve.client_traffic import agreed, client_policy, received
 from headgate.compiler.resolve.egress import check_proxy
 from headgate.compiler.resolve.leaving import check_leaving
 from headgate.compiler.resolve.limit_policies import check_limit_policies
@@ -152,9 +154,13 @@ def _listener(
     targets = policies.gateway_targets(gateway.name, listener.name)
     security = in_force(scope, scope.security, targets)
     auth = policies.auth(scope, security) if security is not None else None
-    if (security is not None and auth is None) or any(target in scope.broken for target in targets):
+    policy = client_policy(scope, gateway.name, listener.name)
+    traffic = received(scope, policy) if policy is not None else NO_POLICY
+    if (security is not None and auth is None) or traffic is None or any(target in scope.broken for target in targets):
         hosts = _closed(hosts)
-    traffic = next((scope.client[target] for target in targets if target in scope.client), None)
+    if not tls and traffic is not None and traffic.tls.clients is not None and policy is not None:
+        message = f"listener {listener.name} of {gateway.name} speaks no TLS, so its clients show no certificate"
+        scope.report.warning(policy, "spec.tls.clientValidation", message)
     told = telemetry(scope, gateway)
     return ir.Listener(
         name=f"{gateway.name}/{listener.name}",
@@ -162,7 +168,7 @@ def _listener(
         certificates=certificates,
         hosts=hosts,
         auth=auth,
-        traffic=policies.client_traffic(traffic),
+        traffic=traffic or NO_POLICY,
         tracing=told.tracing,
         logs=told.logs,
     )
@@ -328,12 +334,14 @@ def program(scope: Scope) -> ir.Program:
     check_quotas(scope)
     check_limit_policies(scope)
     return ir.Program(
-        ports=tuple(_port(number, ports[number]) for number in sorted(ports)),
+        ports=tuple(_port(scope, number, ports[number]) for number in sorted(ports)),
         listeners=tuple(sorted(placed.resolved.name for found in ports.values() for placed in found)),
     )
 
 
-def _port(number: int, found: list[_Placed]) -> ir.Port:
+def _port(scope: Scope, number: int, found: list[_Placed]) -> ir.Port:
     tls = found[0].written.protocol == "HTTPS"
     listeners = [placed.resolved for placed in found]
+    if not tls and not agreed(scope, number, [(placed.gateway.name, placed.resolved) for placed in found]):
+        listeners = [replace(listener, traffic=NO_POLICY) for listener in listeners]
     return ir.Port(number=number, tls=tls, listeners=tuple(listeners) if tls else _merged(listeners))

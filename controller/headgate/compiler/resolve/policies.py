@@ -14,7 +14,7 @@ from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resolve.selecting import selectors
 from headgate.compiler.resources import ai_gateway, gateway_api, policies, rate_limits, security_policy
 from headgate.compiler.resources.metadata import Name, Resource
-from headgate.compiler.resources.quantities import duration_seconds, quantity_bytes
+from headgate.compiler.resources.quantities import duration_seconds
 from headgate.compiler.world import Target
 from headgate.contract.secret import Secret
 
@@ -442,19 +442,4 @@ def auth(scope: Scope, found: InForce[security_policy.SecurityPolicy]) -> ir.Aut
         cors=cors,
         external=asked,
         authorization=allowed,
-    )
-
-
-def client_traffic(policy: policies.ClientTrafficPolicy | None) -> ir.ClientTraffic:
-    """A listener's bounds."""
-    if policy is None:
-        return ir.ClientTraffic()
-    connection, timeout = policy.spec.connection, policy.spec.timeout
-    http = timeout.http if timeout is not None and timeout.http is not None else policies.ClientHTTPTimeout()
-    limit = connection.buffer_limit if connection is not None else None
-    return ir.ClientTraffic(
-        body_bytes_max=quantity_bytes(limit) if limit is not None else None,
-        request_received_seconds=seconds(http.request_received_timeout),
-        idle_seconds=seconds(http.idle_timeout),
-        stream_idle_seconds=seconds(http.stream_idle_timeout),
     )

@@ -12,6 +12,7 @@ from headgate.compiler.resolve.report import Found, Report
 from headgate.compiler.resources import (
     ai_gateway,
     backend_tls,
+    client_traffic,
     envoy_gateway,
     gateway_api,
     headgate,
@@ -51,7 +52,7 @@ class Scope:
     """QuotaPolicies by the AIServiceBackend they target, by name."""
     traffic: Mapping[Target, policies.BackendTrafficPolicy] = field(init=False)
     security: Mapping[Target, security_policy.SecurityPolicy] = field(init=False)
-    client: Mapping[Target, policies.ClientTrafficPolicy] = field(init=False)
+    client: Mapping[Target, client_traffic.ClientTrafficPolicy] = field(init=False)
     broken: frozenset[Target] = field(init=False)
     """Targets of policies that were read and are not valid: what they guard must not stand open."""
 
@@ -73,7 +74,7 @@ class Scope:
         set_once(self, "traffic", dict(_targets(self, world.backend_traffic_policies)))
         set_once(self, "security", dict(_targets(self, world.security_policies)))
         set_once(self, "client", dict(_targets(self, world.client_traffic_policies)))
-        guards = {"SecurityPolicy", "BackendTrafficPolicy"}
+        guards = {"SecurityPolicy", "BackendTrafficPolicy", "ClientTrafficPolicy"}
         broken = (target for entry in world.rejected.values() if entry.key.kind in guards for target in entry.targets)
         set_once(self, "broken", frozenset(broken))
 
@@ -149,7 +150,7 @@ def selected(world: World, policy: Resource, spec: PolicySpec) -> Iterator[tuple
                 yield f"spec.targetSelectors[{index}]", target
 
 
-P = TypeVar("P", policies.BackendTrafficPolicy, security_policy.SecurityPolicy, policies.ClientTrafficPolicy)
+P = TypeVar("P", policies.BackendTrafficPolicy, security_policy.SecurityPolicy, client_traffic.ClientTrafficPolicy)
 
 
 def _targets(scope: Scope, found: Mapping[Name, P]) -> Iterator[tuple[Target, P]]:

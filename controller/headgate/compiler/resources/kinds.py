@@ -7,6 +7,7 @@ from typing import Final
 from headgate.compiler.resources import (
     ai_gateway,
     backend_tls,
+    client_traffic,
     core,
     envoy_gateway,
     gateway_api,
@@ -44,7 +45,7 @@ KINDS: Final = (
     Kind(_ENVOY, "Backend", ("v1alpha1",), envoy_gateway.Backend, "backends"),
     Kind(_ENVOY, "BackendTrafficPolicy", ("v1alpha1",), policies.BackendTrafficPolicy, "backend_traffic_policies"),
     Kind(_ENVOY, "SecurityPolicy", ("v1alpha1",), security_policy.SecurityPolicy, "security_policies"),
-    Kind(_ENVOY, "ClientTrafficPolicy", ("v1alpha1",), policies.ClientTrafficPolicy, "client_traffic_policies"),
+    Kind(_ENVOY, "ClientTrafficPolicy", ("v1alpha1",), client_traffic.ClientTrafficPolicy, "client_traffic_policies"),
     Kind(_ENVOY, "HTTPRouteFilter", ("v1alpha1",), envoy_gateway.HTTPRouteFilter, "http_route_filters"),
     Kind(_ENVOY, "EnvoyProxy", ("v1alpha1",), envoy_gateway.EnvoyProxy, "envoy_proxies"),
     Kind(_AI, "AIGatewayRoute", ("v1beta1", "v1alpha1"), ai_gateway.AIGatewayRoute, "ai_gateway_routes"),

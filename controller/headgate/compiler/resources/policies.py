@@ -8,10 +8,10 @@ from math import isqrt
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
-from headgate.compiler.resources.metadata import Resource, Struct, Violation
-from headgate.compiler.resources.policy import MergedPolicy, MergedPolicySpec, PolicySpec, TargetKinds
-from headgate.compiler.resources.quantities import Duration, HeaderName, Quantity, quantity_bytes
-from headgate.compiler.resources.rate_limits import UINT32_MAX, RateLimitSpec, UInt32
+from headgate.compiler.resources.metadata import Struct, Violation
+from headgate.compiler.resources.policy import MergedPolicy, MergedPolicySpec
+from headgate.compiler.resources.quantities import Duration, HeaderName
+from headgate.compiler.resources.rate_limits import RateLimitSpec, UInt32
 
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
 PORTS = range(1, 65536)
@@ -325,95 +325,3 @@ class BackendTrafficPolicy(MergedPolicy, frozen=True, kw_only=True):
     """Limits, retries, timeouts and health of the backends of a Gateway or route."""
 
     spec: BackendTrafficPolicySpec
-
-
-class ClientHTTPTimeout(Struct, frozen=True, kw_only=True):
-    """Timeouts of clients' requests."""
-
-    request_received_timeout: Duration = ""
-    """To receive a whole request."""
-    idle_timeout: Duration = ""
-    """A connection without a request."""
-    stream_idle_timeout: Duration = ""
-    """A request without a byte in either direction."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "requestHeadersReceivedTimeout": "use requestReceivedTimeout",
-    }
-
-
-class ClientTimeout(Struct, frozen=True, kw_only=True):
-    """Timeouts towards clients."""
-
-    http: ClientHTTPTimeout | None = None
-    """Of requests."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "tcp": "Envoy's defaults are used",
-    }
-
-
-class ClientConnection(Struct, frozen=True, kw_only=True):
-    """About clients' connections."""
-
-    buffer_limit: Quantity | None = None
-    """Largest request body; above it 413."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "connectionLimit": "connections are not counted",
-        "maxAcceptPerSocketEvent": "Envoy's default is used",
-        "socketBufferLimit": "the system's default is used",
-    }
-
-    def violations(self) -> Iterator[Violation]:
-        if self.buffer_limit is not None and quantity_bytes(self.buffer_limit) > UINT32_MAX:
-            yield Violation("is more than Envoy counts", "bufferLimit", "less than 4Gi")
-
-
-class ClientTls(Struct, frozen=True, kw_only=True):
-    """How TLS is spoken with clients."""
-
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "alpnProtocols": "HTTP/2 and HTTP/1.1 are offered",
-        "fingerprints": "no fingerprints are computed",
-        "session": "Envoy's defaults are used",
-    }
-    refused: ClassVar[Mapping[str, str]] = {
-        "minVersion": "remove it: TLS 1.2 and 1.3 are spoken, with Envoy's ciphers",
-        "maxVersion": "remove it: TLS 1.2 and 1.3 are spoken, with Envoy's ciphers",
-        "ciphers": "remove it: TLS 1.2 and 1.3 are spoken, with Envoy's ciphers",
-        "ecdhCurves": "remove it: TLS 1.2 and 1.3 are spoken, with Envoy's ciphers",
-        "signatureAlgorithms": "remove it: TLS 1.2 and 1.3 are spoken, with Envoy's ciphers",
-        "clientValidation": "remove it: client certificates are not verified",
-    }
-
-
-class ClientTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
-    """How requests are received from clients."""
-
-    target_kinds: ClassVar[TargetKinds] = ("Gateway",)
-    connection: ClientConnection | None = None
-    """About connections."""
-    timeout: ClientTimeout | None = None
-    """How long things may take."""
-    tls: ClientTls | None = None
-    """How TLS is spoken."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "clientIPDetection": "the client's address is the connection's",
-        "grpc": "gRPC-Web is not translated",
-        "headers": "Envoy's defaults are used",
-        "healthCheck": "the admin port answers /readyz",
-        "http1": "Envoy's HTTP/1 defaults are used",
-        "http2": "Envoy's HTTP/2 defaults are used",
-        "http3": "HTTP/3 is not spoken",
-        "path": "paths are normalised and slashes merged",
-        "scheme": "the scheme is kept",
-        "tcpKeepalive": "the system's defaults are used",
-    }
-    refused: ClassVar[Mapping[str, str]] = {
-        "enableProxyProtocol": "remove it: the PROXY protocol is not read",
-        "proxyProtocol": "remove it: the PROXY protocol is not read",
-    }
-
-
-class ClientTrafficPolicy(Resource, frozen=True, kw_only=True):
-    """Bounds and timeouts of the clients of a Gateway."""
-
-    spec: ClientTrafficPolicySpec

@@ -1,6 +1,7 @@
 """Numbers that the API writes as text: durations, sizes, and what is checked by pattern."""
 
 import re
+from ipaddress import ip_network
 from typing import Annotated, Final
 
 import msgspec
@@ -61,3 +62,12 @@ def quantity_bytes(quantity: str | int) -> int:
         return quantity
     number = quantity.rstrip("mkKMGTPEi")
     return int(float(number) * _QUANTITY_UNITS[quantity[len(number) :]])
+
+
+def is_address_range(text: str) -> bool:
+    """Whether it is a range of addresses, like `10.0.0.0/8`; an address alone is none."""
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return "/" in text

@@ -10,7 +10,15 @@ from headgate.compiler.conditions import ObjectStatus
 from headgate.compiler.options import Mode
 from headgate.compiler.resolve.report import Found
 from headgate.compiler.resolve.scope import Scope, selected
-from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, policies, security_policy
+from headgate.compiler.resources import (
+    ai_gateway,
+    backend_tls,
+    client_traffic,
+    envoy_gateway,
+    gateway_api,
+    policies,
+    security_policy,
+)
 from headgate.compiler.resources.metadata import Key, Name
 from headgate.compiler.statuses.form import Json, text, with_warnings
 from headgate.compiler.statuses.subject import Subject, rejected_subjects, subject
@@ -20,7 +28,7 @@ ANCESTORS_MAX: Final = 16
 """Gateway API's bound."""
 _GATEWAY: Final = (gateway_api.GROUP, "Gateway")
 KINDS: Final = ("BackendTrafficPolicy", "SecurityPolicy", "ClientTrafficPolicy")
-Policy = policies.BackendTrafficPolicy | security_policy.SecurityPolicy | policies.ClientTrafficPolicy
+Policy = policies.BackendTrafficPolicy | security_policy.SecurityPolicy | client_traffic.ClientTrafficPolicy
 
 
 def policy_statuses(scope: Scope) -> Iterator[ObjectStatus]:

@@ -3,11 +3,9 @@
 A token's claims are in the metadata that its verification left there (`security.jwt`).
 """
 
-import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC, RBACPerRoute
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
@@ -19,7 +17,7 @@ from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 from headgate.compiler import ir
-from headgate.compiler.lower.wire import http_filter, packed
+from headgate.compiler.lower.wire import cidr_ranges, http_filter, packed
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 from xds.type.matcher.v3.string_pb2 import StringMatcher
@@ -87,13 +85,7 @@ def _header(name: str, values: Iterable[str]) -> _Predicate:
 
 
 def _address(ranges: Iterable[str]) -> _Predicate:
-    wanted = Ip(stat_prefix="client")
-    for text in ranges:
-        network = ipaddress.ip_network(text, strict=False)
-        entry = CidrRange(address_prefix=str(network.network_address))
-        entry.prefix_len.value = network.prefixlen
-        wanted.cidr_ranges.append(entry)
-    return _asked(SourceIPInput(), wanted)
+    return _asked(SourceIPInput(), Ip(stat_prefix="client", cidr_ranges=cidr_ranges(ranges)))
 
 
 def _claim(provider: str, path: Sequence[str], value: str, *, listed: bool) -> _Predicate:
