@@ -1,11 +1,10 @@
-"""A grpc.aio server's life: listen, report health, drain, stop.
+"""What our grpc.aio servers share: bounds, listening, and health.
 
-    server = make_server()
-    add_ExternalProcessorServicer_to_server(servicer, server)
-    await serve_until_signal(server, address="unix:/run/x.sock", drain_seconds=10)
+    server, health = make_server(), Health()
+    server.add_generic_rpc_handlers((health.handler(),))
+    listen(server, "unix:/run/x.sock")
 
-Health is `grpc.health.v1.Health` for the empty service name and any name registered. On SIGTERM or SIGINT it turns to
-NOT_SERVING, new streams are refused (GOAWAY), running ones get `drain_seconds` to end, then they are cancelled.
+Health is `grpc.health.v1.Health`, for the empty service name and any name registered.
 """
 
 import asyncio
@@ -16,10 +15,6 @@ from typing import Final
 import grpc
 import grpc.aio
 from headgate.runtime.addresses import MESSAGE_BYTES_MAX, AddressInUseError
-from headgate.runtime.logging import event_log
-from headgate.runtime.signals import stop_event
-
-log = event_log("runtime")
 
 _OPTIONS: Final[Sequence[tuple[str, int]]] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -116,37 +111,3 @@ def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCreden
         return server.add_insecure_port(address)
     except RuntimeError as error:
         raise AddressInUseError(f"cannot listen on {address}: it is in use or not ours to bind") from error
-
-
-async def serve_until_signal(
-    server: grpc.aio.Server,
-    *,
-    address: str,
-    drain_seconds: float = 10.0,
-    services: Sequence[str] = (),
-) -> None:
-    """Serves on `address` until SIGTERM or SIGINT, then drains and returns. Raises `AddressInUseError`."""
-    await serve_until(server, stop_event(), address=address, drain_seconds=drain_seconds, services=services)
-
-
-async def serve_until(
-    server: grpc.aio.Server,
-    stop: asyncio.Event,
-    *,
-    address: str,
-    drain_seconds: float = 10.0,
-    services: Sequence[str] = (),
-) -> None:
-    """Like `serve_until_signal`, ended by `stop`."""
-    health = Health(services)
-    server.add_generic_rpc_handlers((health.handler(),))
-    listen(server, address)
-    await server.start()
-    log.info("server_listening", address=address)
-    try:
-        await stop.wait()
-        health.shut_down()
-        log.info("server_draining", address=address, drain_seconds=drain_seconds)
-    finally:
-        await server.stop(drain_seconds)
-    log.info("server_stopped", address=address)

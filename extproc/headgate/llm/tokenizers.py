@@ -112,12 +112,6 @@ def count_chat(request: ChatRequest, model: str) -> TokenCount:
     return TokenCount(total, counter.exact)
 
 
-def count_text(text: str, model: str) -> TokenCount:
-    """Tokens of one text for a model."""
-    encoding, exact = encoding_of(model)
-    return TokenCount(len(encoding.encode_ordinary(text)), exact)
-
-
 class _Counter:
     """Counts values of one prompt; `exact` turns false with the first one that can only be estimated."""
 

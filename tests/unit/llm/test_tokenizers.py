@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 from headgate.llm.dialects.openai_chat import DIALECT
 from headgate.llm.errors import RequestError
-from headgate.llm.tokenizers import TokenCount, count_chat, count_request, count_text
+from headgate.llm.tokenizers import TokenCount, count_chat, count_request, encoding_of
 
 
 def count(model: str = "gpt-4o", **members: Any) -> TokenCount:
     return count_chat(DIALECT.decode_request(json.dumps({"model": "m", **members}).encode()), model)
+
+
+def count_text(text: str, model: str) -> TokenCount:
+    encoding, exact = encoding_of(model)
+    return TokenCount(len(encoding.encode_ordinary(text)), exact)
 
 
 def test_texts() -> None:

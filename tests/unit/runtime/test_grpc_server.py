@@ -1,28 +1,32 @@
-import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
-from headgate.runtime.grpc_server import AddressInUseError, listen, make_server, serve_until
+from headgate.runtime.grpc_server import AddressInUseError, Health, listen, make_server
 
 CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
 
 
-async def started(address: str, stop: asyncio.Event) -> asyncio.Task[None]:
-    task = asyncio.create_task(
-        serve_until(make_server(), stop, address=address, drain_seconds=5, services=("known.Service",))
-    )
-    async with grpc.aio.insecure_channel(address) as channel:
+@asynccontextmanager
+async def serving(health: Health, path: Path) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a server on a unix socket, which is ready."""
+    server = make_server()
+    server.add_generic_rpc_handlers((health.handler(),))
+    listen(server, f"unix:{path}")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
         await channel.channel_ready()
-    return task
+        yield channel
+    await server.stop(None)
 
 
-async def test_health_answers_and_drains(tmp_path: Path) -> None:
-    address, stop = f"unix:{tmp_path}/s.sock", asyncio.Event()
-    task = await started(address, stop)
-    async with grpc.aio.insecure_channel(address) as channel:
+async def test_health_is_asked_and_watched(tmp_path: Path) -> None:
+    health = Health(("known.Service",))
+    async with serving(health, tmp_path / "s.sock") as channel:
         check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CHECK)
         assert await check(b"") == b"\x08\x01"
         assert await check(b"\x0a\x0dknown.Service") == b"\x08\x01"
@@ -32,10 +36,8 @@ async def test_health_answers_and_drains(tmp_path: Path) -> None:
         watcher: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(WATCH)
         watch = watcher(b"")
         assert await watch.read() == b"\x08\x01"
-        stop.set()
+        health.shut_down()
         assert await watch.read() == b"\x08\x02"
-        await task
-    assert not (tmp_path / "s.sock").exists()
 
 
 async def test_a_port_in_use_is_one_clear_error() -> None:
@@ -48,8 +50,7 @@ async def test_a_port_in_use_is_one_clear_error() -> None:
 
 
 async def test_a_stale_socket_file_is_replaced(tmp_path: Path) -> None:
-    path, stop = tmp_path / "s.sock", asyncio.Event()
+    path = tmp_path / "s.sock"
     path.touch()
-    task = await started(f"unix:{path}", stop)
-    stop.set()
-    await task
+    async with serving(Health(), path):
+        assert path.is_socket()

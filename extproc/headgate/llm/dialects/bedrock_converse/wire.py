@@ -232,12 +232,6 @@ READ_MEMBERS: Final = frozenset(Request.__struct_encode_fields__) - {"additional
 """Members that the canonical model takes in; of the first of them, what it knows (`settings`)."""
 
 
-class ThinkingField(msgspec.Struct, frozen=True, omit_defaults=True):
-    type: Literal["enabled", "disabled", "adaptive"]
-    budget_tokens: int | None = None
-    display: str | None = None
-
-
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
