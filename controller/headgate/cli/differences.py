@@ -169,7 +169,7 @@ def _backend(rule: ir.Rule, backend: ir.Backend) -> Iterator[tuple[str, str]]:
             if lane_of(each, backend) is lane and not (lane is Lane.NATIVE and each.translated_only)
         ]
         if paths:
-            yield f"{about} {lane}", ", ".join(paths)
+            yield f"{about} {lane}", ", ".join(dict.fromkeys(paths))
 
 
 def _resources(before: Compiled, after: Compiled) -> Resources:

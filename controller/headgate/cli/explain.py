@@ -108,7 +108,7 @@ def _lanes(backend: ir.Backend) -> Iterator[str]:
         if reasons:
             yield "not served:" if lane is None else f"{lane}, filters: {', '.join(_filters(backend, lane))}"
         for why, these in reasons.items():
-            yield f"  {', '.join(these)}: {why}"
+            yield f"  {', '.join(dict.fromkeys(these))}: {why}"
 
 
 def _filters(backend: ir.Backend, lane: Lane) -> Iterator[str]:

@@ -38,7 +38,11 @@ def _sign(text: ir.TextMatch) -> str:
 
 def path(path_class: PathClass) -> str:
     """A class of paths."""
-    return path_class.paths[0] if path_class.paths else f"{path_class.path} ({path_class.name})"
+    if path_class.paths:
+        return path_class.paths[0]
+    if path_class.kind is ir.MatchKind.PREFIX:
+        return f"{path_class.path} and below"
+    return f"others of {path_class.dialect}"
 
 
 _SOURCES: Final[Mapping[str, str]] = {

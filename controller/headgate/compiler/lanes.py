@@ -481,28 +481,29 @@ def _translatable(endpoint: str, dialect: DialectName, host: HostName, vendor: s
 
 def reason(path_class: PathClass, backend: Backend) -> str:
     """Why the lane is what it is, for `headgate explain`."""
-    client, spoken = path_class.dialect or "any other dialect", backend.dialect
-    speaker = speaker_of(backend)
-    match lane_of(path_class, backend):
-        case Lane.NATIVE:
-            return f"the client and the backend both speak {client}"
-        case Lane.EXTPROC if path_class.multipart:
-            return f"the form's model becomes {backend.model}"
-        case Lane.EXTPROC if _is_relayed(path_class, speaker):
-            return f"forced by {backend.forced_by}"
-        case Lane.EXTPROC if _lacks(path_class, backend):
-            return f"{backend.vendor} does not serve {client}: translated to {spoken} and back"
-        case Lane.EXTPROC if _speaks(speaker, path_class.dialect) and backend.vendor:
-            return f"{backend.vendor} serves {client} in words of its own: translated to them and back"
-        case Lane.EXTPROC:
-            return f"{client} is translated to {spoken} and back"
-        case None:
-            return f"nothing translates {client} to {spoken} yet"
+    client, spoken, speaker = path_class.dialect, backend.dialect, speaker_of(backend)
+    vendor = backend.vendor if spoken in OPENAI_API else ""
+    lane = lane_of(path_class, backend)
+    if lane is None:
+        return f"nothing translates {client or 'this path'} to {spoken} yet"
+    if lane is Lane.NATIVE:
+        return f"the client and the backend both speak {client}" if client else f"passed on to {spoken}'s own server"
+    if path_class.multipart:
+        return f"the form's model becomes {backend.model}"
+    if _is_relayed(path_class, speaker):
+        return f"forced by {backend.forced_by}"
+    if vendor and _lacks(path_class, vendor):
+        return f"{vendor} does not serve {client}: translated to {spoken} and back"
+    if path_class.model_inside and _speaks(speaker, client):
+        return "the processor reads the model, deep in the body"
+    if not _is_chat(path_class) and _speaks(speaker, client):
+        return f"{vendor or backend.host} has its own form of this: translated to it and back"
+    return f"{client} is translated to {spoken} and back"
 
 
-def _lacks(path_class: PathClass, backend: Backend) -> bool:
+def _lacks(path_class: PathClass, vendor: str) -> bool:
     row = endpoint_named(path_class.endpoint)
-    return row is not None and row.operation in vendor_named(backend.vendor).lacks
+    return row is not None and row.operation in vendor_named(vendor).lacks
 
 
 def needs_processor(rule: Rule) -> bool:

@@ -463,7 +463,10 @@ def method_route() -> Route:
 
 NOTHING_THERE = "There is nothing at %REQ(:METHOD)% %PATH(NQ)%."
 """Without the query, which may have a key."""
-_NO_RULE = f"{NOTHING_THERE} What names no model is served by a rule without one (an HTTPRoute)."
+_UNKNOWN_PATH = (
+    f"{NOTHING_THERE} Base URLs end with /v1 for OpenAI's clients and with /anthropic for Anthropic's; "
+    "GET /v1/models lists what there is."
+)
 
 
 def last_routes(known_paths: Iterable[str]) -> list[Route]:
@@ -475,7 +478,7 @@ def last_routes(known_paths: Iterable[str]) -> list[Route]:
         match = RouteMatch(path=path, headers=[HeaderMatcher(name=":method", string_match=StringMatcher(exact="POST"))])
         result.append(refuse("headgate/no-model", 400, _NO_MODEL, match))
         result.append(refuse_method("headgate/not-posted", _not_posted(RouteMatch(path=path)), "POST"))
-    result.append(refuse("headgate/unknown-path", 404, _NO_RULE, RouteMatch(prefix="/")))
+    result.append(refuse("headgate/unknown-path", 404, _UNKNOWN_PATH, RouteMatch(prefix="/")))
     return result
 
 
