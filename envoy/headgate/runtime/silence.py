@@ -9,7 +9,7 @@ from typing import Final
 
 ASK_SECONDS: Final = 1.0
 """How long after an answer the next question comes, and how long a question may take."""
-IDLE_QUESTIONS_MAX: Final = 4
+IDLE_QUESTIONS_MAX: Final = 9
 """So many in a row without an answer and without any CPU time: it is hung."""
 QUESTIONS_MAX: Final = 30
 """So many in a row without an answer: it is hung, whatever it computes."""

@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ WATCH = "/grpc.health.v1.Health/Watch"
 
 
 @asynccontextmanager
-async def serving(health: Health, path: Path) -> AsyncIterator[grpc.aio.Channel]:
+async def serving(health: Health, path: Path) -> AsyncGenerator[grpc.aio.Channel]:
     """A channel to a server on a unix socket, which is ready."""
     server = make_server()
     server.add_generic_rpc_handlers((health.handler(),))
