@@ -70,7 +70,8 @@ def quoted(text: str) -> str:
 
 
 def _model_expression(overrides: Sequence[tuple[str, str]]) -> str:
-    expression = f"{_INTERNAL}.{metadata.INTERNAL_MODEL}"
+    known = f"{_HAS_INTERNAL} && '{metadata.INTERNAL_MODEL}' in {_INTERNAL}"
+    expression = f"({known} ? {_INTERNAL}.{metadata.INTERNAL_MODEL} : '')"
     for cluster, model in reversed(overrides):
         expression = f"(xds.cluster_name == {quoted(cluster)} ? {quoted(model)} : {expression})"
     return expression

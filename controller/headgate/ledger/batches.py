@@ -1,4 +1,7 @@
-"""Batches in OpenAI's API: a batch that is over tells what all its requests used, whenever somebody asks for it."""
+"""Batches: one of OpenAI's that is over tells what all its requests used, whenever somebody asks for it.
+
+Of Anthropic's the file of results does, from which `usage/results.lua` makes the same.
+"""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -25,6 +28,8 @@ class Batch(msgspec.Struct, frozen=True):
 
 class _Cached(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
+    cache_creation_tokens: int | None = None
+    """Anthropic's."""
 
 
 class _Reasoned(msgspec.Struct, frozen=True):
@@ -64,6 +69,7 @@ def _read(text: str) -> Batch | None:
     tokens = Tokens(
         input=usage.input_tokens,
         cached_input=usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None,
+        cache_creation_input=usage.input_tokens_details.cache_creation_tokens if usage.input_tokens_details else None,
         output=usage.output_tokens,
         reasoning=usage.output_tokens_details.reasoning_tokens if usage.output_tokens_details else None,
         total=usage.total_tokens,

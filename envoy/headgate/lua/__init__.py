@@ -21,7 +21,19 @@ Value: TypeAlias = "str | bytes | float | bool | Sequence[Value] | Mapping[str, 
 
 
 PARTS: Mapping[str, Sequence[str]] = {
-    "usage": ("context", "counts", "publish", "estimate", "ends", "images", "names", "read", "trim", "answer"),
+    "usage": (
+        "context",
+        "counts",
+        "publish",
+        "estimate",
+        "ends",
+        "images",
+        "names",
+        "read",
+        "results",
+        "trim",
+        "answer",
+    ),
 }
 """The files of each script that has several, in order: what one declares as local is known to those behind it."""
 

@@ -30,6 +30,9 @@ local EDGE_BYTES = 24
 local TEXT = { '"text":', '"thinking":', '"tool_plan":', '"arguments":' }
 local ENDED = '"finish_reason"'
 
+-- By the first byte of an answer: it is an object, an event, a comment or a frame, and so came as it is.
+local PLAIN = { [123] = true, [100] = true, [101] = true, [58] = true, [0] = true }
+
 -- Of what a chat calls itself, and why it ended: half of it may have come.
 local NAME_BYTES, BEHIND_BYTES = 128, 40
 
@@ -210,7 +213,7 @@ end
 -- The moment at which the attempt of a stream was asked, in milliseconds: its headers, which have just come, say how long ago.
 local function asked_at(h, headers)
   if not (headers:get("content-type") or ""):find("stream", 1, true) then return nil end
-  local ago = (headers:get("x-headgate-began") or ""):match("^(%d+)%+")
+  local ago = (headers:get("x-headgate-began") or ""):match("^%u*%+?(%d+)%+")
   return ago and h:timestamp() - ago
 end
 
@@ -254,12 +257,19 @@ local function name(h, context, known, chunk)
   known.rest = text:sub(-NAME_BYTES)
 end
 
+-- Whether an answer can be read: some providers compress what they were asked not to. One that cannot is counted by its size.
+local function is_readable(h, text)
+  local coding = not PLAIN[text:byte(1)] and h:headers():get("content-encoding")
+  return not coding or coding:lower() == "identity"
+end
+
 function envoy_on_response(h)
   local headers = h:headers()
   if headers:get(":status") ~= "200" then return end
   local held, reported, written, told = "", false, 0, 0
   local asked, first = asked_at(h, headers), nil
-  local bytes, prompt = (headers:get("x-headgate-began") or ""):match("%+(%d+)$"), nil
+  local began = headers:get("x-headgate-began") or ""
+  local bytes, prompt = began:match("%+(%d+)$"), nil
   local context = context_of(h)
   local starts = context.text
   local kind = h:headers():get("content-type") or ""
@@ -267,24 +277,30 @@ function envoy_on_response(h)
   local begins, cut, ends = unpack(chats and chats[1] or {})
   local begun, said, edge = false, false, ""
   local several = not starts and context.chats ~= nil and not chats
-  local known = {}
+  local known, readable = {}, nil
   for chunk in h:bodyChunks() do
     local size = chunk:length()
     if size > 0 then
       local text, found = chunk:getBytes(0, size), false
-      if context.names then name(h, context, known, text) end
+      if readable == nil then readable = is_readable(h, text) end
+      if context.names and readable then name(h, context, known, text) end
       if asked and not first then
         first = h:timestamp()
         h:streamInfo():dynamicMetadata():set("io.envoy.ai_gateway", "token_latency_ttft", math.max(first - asked, 0))
       end
-      begun = begun or (begins and holds(begins, edge, text)) or (several and holds(ENDED, edge, text))
-      said = said or not text:find(COMMENT)
-      if starts or begun or several then written = written + written_in(text, starts or TEXT) end
-      if begun and ends and holds(ends, edge, text) then ends = nil end
-      edge = (#text < EDGE_BYTES and edge .. text or text):sub(-EDGE_BYTES)
-      held, found = read(h, held .. text)
-      reported = reported or found
-      if #held > HELD_BYTES_MAX then held = "" end
+      if not readable then
+        begun, ends = begun or starts ~= nil or chats ~= nil or (began:match("^.* ([^ ?]*)[^ ]*%+%d+$") or ""):sub(-5) == "/chat", nil
+        if begun then written = written + size end
+      else
+        begun = begun or (begins and holds(begins, edge, text)) or (several and holds(ENDED, edge, text))
+        said = said or not text:find(COMMENT)
+        if starts or begun or several then written = written + written_in(text, starts or TEXT) end
+        if begun and ends and holds(ends, edge, text) then ends = nil end
+        edge = (#text < EDGE_BYTES and edge .. text or text):sub(-EDGE_BYTES)
+        held, found = read(h, held .. text)
+        reported = reported or found
+        if #held > HELD_BYTES_MAX then held = "" end
+      end
       if not reported and (begun or not several) and written - told >= (chats and told == 0 and 1 or NEWS_BYTES) then
         prompt = prompt or bytes and prompt_of(h, bytes)
         estimate(h, written, prompt)

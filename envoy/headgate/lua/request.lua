@@ -226,6 +226,12 @@ local function name_wrong(seen, name, escaped)
   return "has more than one member 'model'"
 end
 
+-- Notes what a wanted member says. Of two of one name a provider may heed either: of numbers the larger counts.
+local function note(found, wanted, value)
+  local before = found[wanted]
+  if type(before) ~= "number" or (type(value) == "number" and value > before) then found[wanted] = value end
+end
+
 -- What is wanted of the text, by name; or nil and what is wrong with it.
 local function read(s)
   local i, depth, in_object, objects = find(s, "^\239\187\191") and 4 or 1, 0, false, {}
@@ -245,7 +251,7 @@ local function read(s)
       local value, file
       i, value, file = scalar(s, i, wanted)
       if not i then return nil, BROKEN end
-      if wanted then found[wanted] = value end
+      if wanted then note(found, wanted, value) end
       if file and FILE_NAMES[sub(s, name_first, name_last)] then found.files = (found.files or 0) + file - FILE_BYTES end
       i = skip(s, i)
     end

@@ -5,7 +5,9 @@
 function envoy_on_request(h)
   local headers, metadata = h:headers(), h:streamInfo():dynamicMetadata()
   if headers:get("x-envoy-attempt-count") ~= "1" then
-    local seen = metadata:get("headgate")
+    local seen, published = metadata:get("headgate"), metadata:get("io.envoy.ai_gateway")
+    -- of an earlier attempt
+    if published and published.losses then metadata:set("io.envoy.ai_gateway", "losses", "") end
     if seen and seen.path then
       headers:replace(":path", seen.path)
       return

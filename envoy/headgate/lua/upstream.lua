@@ -355,6 +355,12 @@ local function publish(metadata, backend, seen)
   if type(model) == "string" then metadata:set("io.envoy.ai_gateway", "model_name_override", model) end
 end
 
+-- What the processor could not say in an earlier attempt is not said of this one.
+local function forget_losses(metadata)
+  local published = metadata:get("io.envoy.ai_gateway")
+  if published and published.losses then metadata:set("io.envoy.ai_gateway", "losses", "") end
+end
+
 local function refuse(h, why)
   h:respond({ [":status"] = "400", ["content-type"] = "text/plain" }, why)
 end
@@ -374,6 +380,7 @@ local function run(h)
     metadata = h:streamInfo():dynamicMetadata()
     seen = metadata:get("headgate") or {}
   end
+  if not first then forget_losses(metadata) end
   local kept = not first and seen.path ~= nil
   local root = backend.root
   if kept then

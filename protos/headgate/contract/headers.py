@@ -22,9 +22,11 @@ LIMIT_WARNING: Final = "x-headgate-limit-warning"
 """Response header: limits that are nearly used up, as `<rule>;used=<per cent>%` items joined by `, `."""
 
 BEGAN: Final = "x-headgate-began"
-"""Response header between our filters: `<milliseconds from when the attempt was asked to its answer>+<the request's id>
-<the beginning of its path>+<bytes of its body>`."""
-BEGAN_FORMAT: Final = "%COMMON_DURATION(US_TX_BEG:US_RX_BEG:ms)%+%REQ(X-REQUEST-ID)% %REQ(:PATH):256%+%BYTES_RECEIVED%"
+"""Response header between our filters: `<the request's method>+<milliseconds from when the attempt was asked to its
+answer>+<the request's id> <the beginning of its path>+<bytes of its body>`."""
+BEGAN_FORMAT: Final = (
+    "%REQ(:METHOD)%+%COMMON_DURATION(US_TX_BEG:US_RX_BEG:ms)%+%REQ(X-REQUEST-ID)% %REQ(:PATH):256%+%BYTES_RECEIVED%"
+)
 
 INTERNAL_PREFIXES: Final = ("x-ai-eg-", "x-headgate-")
 """Headers a client may never send: stripped before any filter runs, and again before a provider sees them."""

@@ -292,3 +292,12 @@ def test_attempt_that_failed_has_a_line_of_its_own(stage: Stage) -> None:
     request = stage.access(lambda entry: entry["original_model"] == "native-native" and entry["attempt_count"] == 2)[-1]
     lines = stage.access(lambda entry: entry["request_id"] == request["request_id"], attempts=True)
     assert [(line["status"], line["backend"].split("/")[1]) for line in lines] == [(503, "openai")]
+
+
+def test_what_a_failed_attempt_lost_is_not_said_of_the_answer(stage: Stage) -> None:
+    stage["anthropic"].answer(Failure(503))
+    path = "/v1/chat/completions?lost=something"
+    assert stage.chat("translated-native", path=path, seed=7).status_code == 200
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    assert entry["attempt_count"] == 2
+    assert not entry["metadata"].get("losses")

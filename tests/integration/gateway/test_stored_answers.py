@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -18,8 +20,13 @@ from support.waiting import wait_until
 pytestmark = [pytest.mark.envoy, pytest.mark.redis]
 
 BUDGET = 1000
-STORED = OperationsApi({"/v1/responses(/.*)?": "", "/v1/batches(/.*)?": ""})
-PRICES = "prices: [{model: gpt-5, input: 2, output: 10}, {model: gpt-5, batch: true, input: 1, output: 5}]"
+STORED = OperationsApi({"/v1/(?i:responses)(/.*)?": "", "/v1/batches(/.*)?": ""})
+RESULTS = OperationsApi({"/v1/messages/batches/.*": ""}, credential_header="x-api-key", credential_format="{}")
+PRICES = """prices:
+- {model: gpt-5, input: 2, output: 10}
+- {model: gpt-5, batch: true, input: 1, output: 5}
+- {model: claude, batch: true, input: 1, cached_input: 0.1, cache_creation_input: 2, output: 5}
+"""
 MADE = {"input_tokens": 60, "output_tokens": 40, "total_tokens": 100}
 
 
@@ -31,7 +38,13 @@ def _documents(stage: Stage) -> list[Document]:
     return [
         *manifests.gateway({"port": stage.port}),
         *backend("stored", stage["stored"].port, key="sk-stored"),
-        route("stored", [rule("", ref("stored"))]),
+        route(
+            "stored",
+            [rule("", ref("stored"))],
+            **manifests.costs(named="model == 'gpt-5' ? 2u * total_tokens : total_tokens"),
+        ),
+        *backend("claude", stage["claude"].port, "Anthropic", key="sk-claude"),
+        route("claude", [rule("", ref("claude"))], hostnames=["claude.test"]),
         manifests.document("headgate.dev/v1alpha1", "LimitPolicy", "stored", spec),
     ]
 
@@ -45,7 +58,8 @@ def running(
     prices = ledger.path.with_name("prices.yaml")
     prices.write_text(PRICES)
     arguments = ("--redis-url", redis_process.url) if request.param == "redis" else ()
-    with Stage(stored=Provider(STORED, key="sk-stored")) as stage:
+    providers = {"stored": Provider(STORED, key="sk-stored"), "claude": Provider(RESULTS, key="sk-claude")}
+    with Stage(**providers) as stage:
         yield stage.run(_documents(stage), "--ledger", str(ledger.path), "--prices", str(prices), *arguments), ledger
 
 
@@ -101,6 +115,82 @@ def test_a_background_response_is_charged_once(stage: Stage, ledger: LedgerFile)
     _wait_settled(stage, "polls too", BUDGET)
 
 
+def _streamed(name: str, usage: object) -> Raw:
+    response = {
+        "id": name,
+        "object": "response",
+        "status": "queued",
+        "background": True,
+        "model": "gpt-5",
+        "usage": None,
+    }
+    ended = {**response, "status": "completed", "usage": usage}
+    events = (("created", response), ("output_text.delta", None), ("completed", ended))
+    body = tuple(
+        f"event: response.{kind}\ndata: {json.dumps({'type': f'response.{kind}', **_said(said)})}\n\n".encode()
+        for kind, said in events
+    )
+    return Raw(body=body, content_type="text/event-stream")
+
+
+def _said(response: object) -> dict[str, object]:
+    return {"delta": "words " * 20} if response is None else {"response": response}
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02])
+def test_one_that_was_streamed_and_then_fetched_is_charged_once(stage: Stage, ledger: LedgerFile, pause: float) -> None:
+    user, name = f"streams {pause}", f"resp_S{pause}"
+    streamed = replace(_streamed(name, MADE), delivery=Delivery(pause_seconds=pause))
+    stage["stored"].answer(streamed, _response(name, usage=MADE))
+    body = {"model": "gpt-5", "input": "a", "stream": True, "background": True}
+    assert stage.post(f"/v1/responses?for={name}", body, x_user=user).text.endswith("\n\n")
+    for _ in range(2):
+        assert _ask(stage, user, "GET", f"responses/{name}").status_code == 200
+    assert _told(ledger, name, 2) == [None, None]
+    assert _told(ledger, f"responses?for={name}", 1) == [100]
+    _wait_settled(stage, user, BUDGET - 100)
+
+
+@pytest.mark.parametrize("path", ["responses/resp_b", "batches/batch_b"])
+def test_what_is_fetched_with_a_body_was_counted_before(stage: Stage, ledger: LedgerFile, path: str) -> None:
+    """Else one stored answer could use up a budget that others share."""
+    said = {"id": "b", "object": "response", "status": "completed", "model": "gpt-5", "usage": MADE}
+    stage["stored"].answer(Raw(body=json.dumps(said).encode()))
+    headers = {"x-user": path, "content-type": "application/json"}
+    found = stage.http.request("GET", f"{stage.url}/v1/{path}", headers=headers, content=b"{}")
+    assert found.status_code == 200, found.text
+    _wait_settled(stage, path, BUDGET)
+    assert all(count is None for count in _told(ledger, path.partition("/")[2], 1))
+
+
+def test_a_request_cannot_say_that_another_response_was_fetched(stage: Stage, ledger: LedgerFile) -> None:
+    for number in range(3):
+        name = f"resp_i{number}"
+        stage["stored"].answer(_response(name, usage=MADE))
+        headers = {"x-user": "names", "x-request-id": "a /v1/responses/resp_1 b"}
+        assert stage.http.get(f"{stage.url}/v1/responses/{name}", headers=headers).status_code == 200
+    assert _told(ledger, "resp_i", 3) == [100] * 3
+    _wait_settled(stage, "names", BUDGET - 300)
+
+
+@pytest.mark.parametrize(
+    "path", ["Responses/resp_P1", "responses//resp_P2", "responses/resp%5FP3", "responses%2Fresp_P4"]
+)
+def test_another_spelling_of_the_path_is_not_free(stage: Stage, ledger: LedgerFile, path: str) -> None:
+    stage["stored"].answer(_response(path, usage=MADE))
+    for _ in range(2):
+        assert _ask(stage, path, "GET", path).status_code == 200
+    _wait_settled(stage, path, BUDGET - 100)
+
+
+def test_a_cost_that_names_the_model_is_charged_where_a_request_names_none(stage: Stage, ledger: LedgerFile) -> None:
+    stage["stored"].answer(_response("resp_n", usage=MADE))
+    assert _ask(stage, "names none", "GET", "responses/resp_n").status_code == 200
+    assert _told(ledger, "resp_n", 1) == [100]
+    (row,) = [row for row in ledger.rows() if row["path"].endswith("/resp_n")]
+    assert row["costs"]["named"] == 100
+
+
 def test_one_that_was_cancelled_and_then_fetched_is_charged_once(stage: Stage, ledger: LedgerFile) -> None:
     stage["stored"].answer(_response("resp_2", status="cancelled", usage=MADE))
     assert _ask(stage, "cancels", "POST", "responses/resp_2/cancel").status_code == 200
@@ -137,3 +227,52 @@ def test_a_batch_is_in_the_books_once_it_is_over_and_no_limit_is_charged(stage: 
     stage["stored"].answer(Raw(body=json.dumps({"object": "list", "data": [over, over]}).encode()))
     assert _ask(stage, "waits", "GET", "batches?limit=2").status_code == 200
     assert _told(ledger, "batches?limit=2", 1) == [None]
+
+
+def _result(number: int, model: str = "claude") -> bytes:
+    usage = {
+        "input_tokens": 10,
+        "cache_read_input_tokens": 3,
+        "cache_creation_input_tokens": 2,
+        "output_tokens": number,
+    }
+    said = {"type": "tool_use", "id": "t", "name": "n", "input": {"usage": {"output_tokens": 1}}}
+    message = {"id": "msg", "type": "message", "role": "assistant", "model": model, "content": [said], "usage": usage}
+    return json.dumps({"custom_id": str(number), "result": {"type": "succeeded", "message": message}}).encode() + b"\n"
+
+
+FAILED = b'{"custom_id":"x","result":{"type":"errored","error":{"type":"error","error":{"message":"no"}}}}\n'
+
+
+@pytest.mark.parametrize("cut", [7, 100_000])
+def test_the_results_of_a_batch_are_in_the_books_once(stage: Stage, ledger: LedgerFile, cut: int) -> None:
+    """Anthropic's batches do not tell what they used."""
+    results = FAILED + b"".join(map(_result, range(10, 13))) + FAILED
+    parts = tuple(results[start : start + cut] for start in range(0, len(results), cut))
+    stage["claude"].answer(Raw(body=parts, content_type="application/x-jsonl"))
+    path, name = f"/v1/messages/batches/msgbatch_{cut}/results", f"msgbatch_{cut}"
+    for _ in range(2):
+        found = stage.http.get(f"{stage.url}{path}", headers={"host": "claude.test"})
+        assert found.content == results
+    assert _told(ledger, name, 2) == [None, 3 * 15 + 33]
+    (row,) = [row for row in ledger.rows() if row["operation"] == "batch" and name in row["path"]]
+    assert (row["original_model"], row["cached_input_tokens"], row["cache_creation_input_tokens"]) == ("claude", 9, 6)
+    assert row["cost_nanos"] == 30 * 1_000 + 9 * 100 + 6 * 2_000 + 33 * 5_000
+
+
+def test_results_that_are_not_whole_or_of_several_models_say_so(stage: Stage, ledger: LedgerFile) -> None:
+    results = _result(10) + _result(11, "other")
+    stage["claude"].answer(
+        Raw(
+            body=(results[:300], results[300:]),
+            content_type="application/x-jsonl",
+            delivery=Delivery(abort_after_bytes=310),
+        ),
+        Raw(body=results, content_type="application/x-jsonl"),
+    )
+    for _ in range(2):
+        with suppress(httpx.HTTPError):
+            stage.http.get(f"{stage.url}/v1/messages/batches/msgbatch_m/results", headers={"host": "claude.test"})
+    assert _told(ledger, "msgbatch_m", 2) == [None, 2 * 15 + 21]
+    (row,) = [row for row in ledger.rows() if row["operation"] == "batch" and "msgbatch_m" in row["path"]]
+    assert (row["original_model"], row["cost_nanos"]) == ("", None)

@@ -299,6 +299,34 @@ def test_a_relayed_chat_that_was_cut_says_no_reason(stage: Stage, receiver: Otlp
     assert "gen_ai.response.finish_reasons" not in request.attributes
 
 
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("front", NATIVE)
+def test_a_relayed_chat_that_came_compressed_is_counted(
+    stage: Stage, receiver: OtlpReceiver, front: str, streams: bool
+) -> None:
+    """Nobody asked for it."""
+    model, provider, _ = NATIVE[front]
+    path, body, _ = FRONTS[front]
+    if "{}" not in path:
+        body = {"model": model, "stream": streams, **body}
+    elif streams:
+        path = next(path.replace(way, streamed) for way, streamed in STREAMED.items() if way in path)
+    asked = Asked()
+    stage[provider].answer(Answer(text="".join(map(str, range(500))), delivery=Delivery(gzip=True)))
+    answer = stage.post(path.format(model), body, traceparent=asked.traceparent, anthropic_version="2023-06-01")
+    assert answer.headers["content-encoding"] == "gzip"
+    request = the_request(list(receiver.trace(asked.trace, 2)), asked)
+    assert request["gen_ai.usage.output_tokens"] == -(-answer.num_bytes_downloaded // 4)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/gpt"])
+def test_a_list_of_models_is_no_answer_of_one(stage: Stage, receiver: OtlpReceiver, path: str) -> None:
+    asked = Asked()
+    assert stage.http.get(f"{stage.url}{path}", headers={"traceparent": asked.traceparent}).json()["object"]
+    request = the_request(list(receiver.trace(asked.trace, 1)), asked)
+    assert "gen_ai.response.id" not in request.attributes
+
+
 def test_keys_in_paths_are_not_told(stage: Stage, receiver: OtlpReceiver) -> None:
     asked = Asked()
     chat(stage, asked, "gpt", path="/v1/chat/completions?key=sk-in-the-path")

@@ -40,7 +40,7 @@ local function piece(h, state, chunk, text)
   if not state.readable then return pass(h, state, text) end
   if state.asked_at then begin(h, state) end
   local ended = state.streamed and ends_event(text)
-  if state.context.names then name(h, state, text) end
+  if state.context.names and state.began and not state.fetched then name(h, state, text) end
   if state.held then trim(h, state, chunk, text, ended) else read(h, state, text, ended) end
   if not state.over then watch(state, text, ended) end
   if not state.streamed and state.image ~= false then count_images(state, text) end
@@ -74,6 +74,8 @@ function envoy_on_response(h)
     request = h:streamInfo():dynamicMetadata():get("headgate")
     streamed = request ~= nil and request.stream == true
   elseif not streamed and not kind:find("[/+]json%f[^%w]") then
+    local batch = batch_of_results(headers)
+    if batch then return read_results(h, batch) end
     return refuse_page(h, kind)
   end
   local state = nothing_known(h, headers, streamed)

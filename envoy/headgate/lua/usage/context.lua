@@ -34,8 +34,9 @@
 -- A stream that its provider ends before its end, or before anything but a comment, is ended by an error, so that no client takes
 -- it for an answer. What is dropped with its connection is reset to the client: there is no place for an event then.
 --
--- What is fetched (a stored answer, a batch) was counted when it was asked for: an answer to a request without a body, as its cluster
--- says in that header, counts only where it was made in the background, whose first answer tells no usage.
+-- What is fetched (a stored answer, a batch) was counted when it was asked for: an answer to a GET, or to a request without a body,
+-- as its cluster says in that header, counts only where it was made in the background, whose first answer tells no usage, or whose
+-- stream was left.
 --
 -- Rule: of several counts of an answer the largest is right. Streams count up; and what a model or a client wrote into an
 -- answer (a tool's input, a schema) may look like usage, but can then not make an answer cheaper.

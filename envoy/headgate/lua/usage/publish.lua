@@ -3,10 +3,13 @@
 -- Of what the cluster tells: a path may be longer.
 local TOLD_BYTES_MAX = 256
 
+-- How it tells of a request of that method.
+local GET = 71
+
 -- The moment at which the attempt was asked, in milliseconds: the cluster says in the answer's headers, which have just come, how
 -- long ago it was.
 local function asked_at(h, told)
-  local ago = match(told or "", "^(%d+)%+")
+  local ago = match(told or "", "^%u*%+?(%d+)%+")
   return ago and h:timestamp() - ago
 end
 
@@ -21,8 +24,8 @@ end
 -- is over, what it is a stream of, and the end of a piece that an event goes on after; of one that is trimmed what is held of it.
 local function nothing_known(h, headers, streamed)
   local began = headers:get("x-headgate-began")
-  return { context = context_of(h), streamed = streamed, began = began, fetched = began and began:sub(-2) == "+0",
-    asked_at = streamed and asked_at(h, began) or nil, counts = {}, done = {}, kept = "", written = 0, told = 0, over = not streamed, edge = "" }
+  return { context = context_of(h), streamed = streamed, began = began, fetched = began and (byte(began) == GET or sub(began, -2) == "+0"),
+    asked_at = streamed and asked_at(h, began) or nil, opening = streamed and began and find(began, "/responses", 1, true) and "" or nil, counts = {}, done = {}, kept = "", written = 0, told = 0, over = not streamed, edge = "" }
 end
 
 -- Whether a text is JSON as it is. A loop of bytes is compiled, and costs a tenth of a pattern.
@@ -108,6 +111,7 @@ local function publish(h, state, object)
     if first and not state.guesses then
       state.source = "reported"
       metadata:set(NAMESPACE, "usage_source", "reported")
+      if state.stored then metadata:set("headgate", "fetched", state.stored) end
     end
   end
   if first and named then

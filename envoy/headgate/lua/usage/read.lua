@@ -4,22 +4,39 @@
 local USAGE_BYTES_MAX = 8192
 -- No longer is what says that an answer was made in the background, but for spaces.
 local BACKGROUND, BACKGROUND_BYTES = '"background"%s*:%s*true', 24
--- The id of a response, in the path that its cluster tells, without what follows it there.
-local RESPONSE = " %S*/responses/([^/?%s]+)"
--- Likewise of a batch. A longer one is not told.
-local BATCH, BATCH_BYTES_MAX = " %S*/batches/([^/?%s]+)", 16384
+-- The id of a response, in the path that its cluster tells; likewise of a batch. A longer batch is not told.
+local RESPONSE, BATCH, BATCH_BYTES_MAX = "/responses/+([^/]+)", "/batches/+([^/]+)", 16384
+-- How a streamed response begins, and within how much of it.
+local BEGINS, OPENING_BYTES = '"response"%s*:%s*{%s*"id"%s*:%s*"([^"\\%c]+)"', 16384
+
+-- The path that was asked for, as tolerant servers read it. What its cluster tells before it may be the client's words.
+local function path_of(began)
+  local path = match(began, "^.* ([^ ?]*)[^ ]*%+%d+$") or ""
+  return (path:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end):lower())
+end
+
+-- Looks in the first event of a streamed response for whether it is made in the background as well: it can be fetched, and
+-- then tells again what it used.
+local function ask_whether_stored(state, text, ended)
+  local opening = state.opening .. text
+  local begun = #opening >= OPENING_BYTES or (ended and find(opening, '"response"', 1, true) ~= nil)
+  state.opening = not begun and opening or nil
+  if not begun or not find(opening, BACKGROUND) then return end
+  local id = match(opening, BEGINS)
+  state.stored = id and id:lower()
+end
 
 -- Looks in what is fetched for whether it is a response that was made in the background. It tells what it used each time: by its
 -- id, which is told as well, it is counted once.
 local function ask_origin(h, state, text)
   local seen = (state.before or "") .. text
-  local id = find(seen, BACKGROUND) and match(state.began:sub(1, -3), RESPONSE)
+  local id = find(seen, BACKGROUND) and match(path_of(state.began), RESPONSE)
   if id then
     state.fetched = false
     h:streamInfo():dynamicMetadata():set("headgate", "fetched", id)
   end
   state.before = seen:sub(-BACKGROUND_BYTES)
-  if state.batch == nil then state.batch = match(state.began:sub(1, -3), BATCH) and "" or false end
+  if state.batch == nil then state.batch = match(path_of(state.began), BATCH) and "" or false end
   if state.batch then state.batch = #state.batch + #text <= BATCH_BYTES_MAX and state.batch .. text end
 end
 
@@ -27,7 +44,7 @@ end
 local function tell_batch(h, state)
   if not find(state.batch, '"usage"%s*:%s*{') then return end
   local metadata = h:streamInfo():dynamicMetadata()
-  metadata:set("headgate", "fetched", match(state.began:sub(1, -3), BATCH))
+  metadata:set("headgate", "fetched", match(path_of(state.began), BATCH))
   metadata:set("headgate", "batch", state.batch)
 end
 
@@ -55,6 +72,7 @@ end
 -- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.
 local function read(h, state, text, ended)
   if state.fetched then ask_origin(h, state, text) end
+  if state.opening then ask_whether_stored(state, text, ended) end
   if state.kept ~= "" then text = state.kept .. text end
   state.kept = ""
   local named = not state.model and find(text, '"model', 1, true)
