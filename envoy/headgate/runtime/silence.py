@@ -15,16 +15,10 @@ QUESTIONS_MAX: Final = 30
 """So many in a row without an answer: it is hung, whatever it computes."""
 
 
-STARTING_QUESTIONS_MAX: Final = 120
-"""So many of one that has answered none yet, and may wait for others: it is hung."""
-
-
 class Silence:
     """The questions since the last answer. Make a new one when an answer comes."""
 
-    def __init__(self, *, starting: bool = False) -> None:
-        """`starting`: there has been no answer."""
-        self._starting = starting
+    def __init__(self) -> None:
         self._questions = self._idle = 0
         self._cpu_seconds: float | None = None
 
@@ -34,6 +28,4 @@ class Silence:
         self._cpu_seconds = cpu_seconds
         self._questions += 1
         self._idle = self._idle + 1 if idle else 0
-        if self._starting:
-            return self._questions >= STARTING_QUESTIONS_MAX
         return self._idle >= IDLE_QUESTIONS_MAX or self._questions >= QUESTIONS_MAX

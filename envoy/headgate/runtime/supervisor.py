@@ -27,11 +27,14 @@ BACKOFF_SECONDS_FIRST: Final = 0.1
 BACKOFF_SECONDS_MAX: Final = 10.0
 STEADY_SECONDS: Final = 20.0
 """A child that ran this long is healthy again: its next death starts from the first backoff."""
+START_SECONDS_MAX: Final = 120.0
+"""A child that has not answered yet, and may wait for others, hangs after this."""
 HUNG_STOP_SECONDS: Final = 5.0
 """From SIGTERM to SIGKILL for a child that says nothing even before."""
 _LINE_BYTES_MAX: Final = 64 * 1024
 """Longest line of output kept whole: protects us from a child that never ends its lines."""
 _POLL_SECONDS: Final = 0.02
+_STARTING_POLL_SECONDS: Final = 0.1
 
 OutputLine = Callable[[str, str], None]
 """Takes (child's name, one line without its end)."""
@@ -196,7 +199,7 @@ class Child:
     async def _kill_if_hung(self) -> None:
         """Asks until the process hangs, and kills it then."""
         self._answered = self._hung = False
-        silence = Silence(starting=True)
+        silence = Silence()
         while self.spec.answers is not None:
             asked_at = time.monotonic()
             answered = await self._lives()
@@ -206,11 +209,18 @@ class Child:
                 if not self._answered:
                     log.debug("child_answers", child=self.spec.name, pid=self.pid)
                 self._answered, silence = True, Silence()
-            elif silence.unanswered(_cpu_seconds(self.pid)):
+            elif self._is_hung(silence):
                 self._hung = True
                 self.kill()
                 return
-            await asyncio.sleep(asked_at + ASK_SECONDS - time.monotonic())
+            pause = ASK_SECONDS if self._answered else _STARTING_POLL_SECONDS
+            await asyncio.sleep(asked_at + pause - time.monotonic())
+
+    def _is_hung(self, silence: Silence) -> bool:
+        """After one more question without an answer."""
+        if not self._answered:
+            return time.monotonic() - self._started_at > START_SECONDS_MAX
+        return silence.unanswered(_cpu_seconds(self.pid))
 
     async def _lives(self) -> bool:
         """Whether it answers within a question's time."""

@@ -1,11 +1,11 @@
 """When a process that does not answer counts as hung."""
 
-from headgate.runtime.silence import IDLE_QUESTIONS_MAX, QUESTIONS_MAX, STARTING_QUESTIONS_MAX, Silence
+from headgate.runtime.silence import IDLE_QUESTIONS_MAX, QUESTIONS_MAX, Silence
 
 
-def asked(*used: float | None, starting: bool = False) -> int:
+def asked(*used: float | None) -> int:
     """How many questions it takes until a process that has `used` so much at each is called hung; 0 for never."""
-    silence = Silence(starting=starting)
+    silence = Silence()
     return next((number for number, seconds in enumerate(used, 1) if silence.unanswered(seconds)), 0)
 
 
@@ -23,7 +23,3 @@ def test_a_little_computing_now_and_then_is_life() -> None:
 
 def test_without_proc_it_takes_long() -> None:
     assert asked(*[None] * 60) == QUESTIONS_MAX
-
-
-def test_one_that_starts_may_wait_for_others() -> None:
-    assert asked(*[0.5] * 200, starting=True) == STARTING_QUESTIONS_MAX
