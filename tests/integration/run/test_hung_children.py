@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -56,9 +57,10 @@ def test_while_one_processor_hangs_the_others_serve(run_gateway: Run) -> None:
     wait_until(lambda: gateway.output.count("child_answers child=extproc") == 2, "both to answer")
     assert [ask(gateway.url, "demo-claude") for _ in range(8)] == [200] * 8
     os.kill(pid, signal.SIGSTOP)
-    statuses = [ask(gateway.url, "demo-claude") for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda _: ask(gateway.url, "demo-claude"), range(16)))
     gateway.wait_output(rf"child_hung .*pid={pid} ")
-    assert statuses.count(200) >= 7, statuses
+    assert statuses.count(200) >= 8, statuses
     assert gateway.stop() == 0
 
 
