@@ -100,7 +100,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=Path,
         metavar="PATH",
-        help="YAML; without any, providers of keys in variables, or a demo",
+        help="a YAML or JSON file, or a folder of them; without any, the providers whose keys are in the environment, "
+        "else a demo",
     )
     listen_address = defaults.listen_address
     add(
@@ -108,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_ip_address,
         metavar="ADDRESS",
         default=listen_address,
-        help="of all listeners (default %(default)s; 0.0.0.0 for other machines as well)",
+        help="address to listen on (default %(default)s; 0.0.0.0 for other machines as well)",
     )
     add(
         "--port",
@@ -133,7 +134,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--log-level", choices=[*LogLevel], default=defaults.log_level, help="(default %(default)s)")
     add("--log-format", choices=[*LogFormat], default=defaults.log_format, help="(default %(default)s)")
     drain_seconds = defaults.drain_seconds
-    drain = "how long requests may take to end (default %(default)s)"
+    drain = "seconds that requests have to end at Ctrl-C (default %(default)s)"
     add("--drain-seconds", type=_seconds, metavar="N", default=drain_seconds, help=drain)
     _add_telemetry(parser)
     settings.add_arguments(parser)
@@ -149,9 +150,10 @@ _HEADER_ATTRIBUTES: Final = (
 
 
 def _add_telemetry(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("what is told of requests").add_argument
+    add = parser.add_argument_group("telemetry").add_argument
     add(
         "--admin-port",
+        metavar="PORT",
         type=_whole(0, PORT_MAX),
         help=f"port for /healthz, /readyz, /status and /metrics; none without it, {METRICS_PORT} with --metrics or "
         "--observe",
@@ -177,13 +179,18 @@ def _add_telemetry(parser: argparse.ArgumentParser) -> None:
         help="Envoy itself sends spans: less CPU, but numbers are text, attempts have no error.type, and neither "
         "http/json, compression, limits of attributes nor the console can be had",
     )
-    add("--prices", type=Path, metavar="PATH", help="YAML file of what tokens cost, for the ledger; followed")
+    add(
+        "--prices",
+        type=Path,
+        metavar="PATH",
+        help="YAML file of what tokens cost, for the ledger; read again when it changes",
+    )
     for kind, what, otherwise in _HEADER_ATTRIBUTES:
         variable = f"OTEL_AIGW_{kind.upper().replace('-', '_')}REQUEST_HEADER_ATTRIBUTES"
         add(
             f"--{kind}request-header-attributes",
             metavar="HEADER:ATTRIBUTE,…",
-            help=f"request headers that {what} (default {variable}, else {otherwise})",
+            help=f"request headers that {what} (default: {variable}, else {otherwise})",
         )
     add(
         "--capture-rules",

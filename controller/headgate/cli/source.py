@@ -25,11 +25,11 @@ def look_at(options: argparse.Namespace) -> Looked:
 def configuration_of(options: argparse.Namespace) -> Configuration:
     """What the command line names. Raises SourceError."""
     if names_cluster(options) and options.paths:
-        raise SourceError("either PATH or a cluster")
+        raise SourceError("PATH and a cluster at once: name one of them")
     if options.paths:
         return load_files(options.paths)
     if not names_cluster(options):
-        raise SourceError("a PATH, or --kubeconfig or --context for a cluster")
+        raise SourceError("nothing to look at: name a PATH, or a cluster by --kubeconfig or --context")
     return cluster_of(options)
 
 

@@ -27,17 +27,17 @@ def curl(url: str, model: str, *, key: str = "") -> str:
 
 
 _CURL = """curl {url}/v1/chat/completions -H 'content-type: application/json'{key} \\
-    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'"""
+  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'"""
 _TEXT = """
 Base URL for OpenAI clients: {url}/v1 (Anthropic clients: {url}/anthropic). Any API key will do.
 
-  {curl}
+{curl}
 
-  from openai import OpenAI
-  client = OpenAI(base_url="{url}/v1", api_key="any")
-  messages = [{{"role": "user", "content": "Hello!"}}]
-  for chunk in client.chat.completions.create(model="{model}", messages=messages, stream=True):
-      print(chunk.choices[0].delta.content or "" if chunk.choices else "", end="", flush=True)
+from openai import OpenAI  # pip install openai
+client = OpenAI(base_url="{url}/v1", api_key="any")
+messages = [{{"role": "user", "content": "Hello!"}}]
+for chunk in client.chat.completions.create(model="{model}", messages=messages, stream=True):
+    print(chunk.choices[0].delta.content or "" if chunk.choices else "", end="", flush=True)
 
 Ctrl-C stops everything.
 """

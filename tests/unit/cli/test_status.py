@@ -123,4 +123,4 @@ def test_no_cluster_is_said(tmp_path: Path, capsys: Captured) -> None:
     assert str(path) in capsys.readouterr().err
     assert main(["check", "--kubeconfig", str(path)]) == 2
     assert main(["explain"]) == 2
-    assert "a PATH, or --kubeconfig" in capsys.readouterr().err
+    assert "name a PATH, or a cluster" in capsys.readouterr().err
