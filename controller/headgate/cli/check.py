@@ -31,13 +31,15 @@ def run(options: argparse.Namespace) -> int:
     for diagnostic in looked.diagnostics:
         print(as_json(diagnostic) if options.format == "json" else diagnostic)
     print(summary(looked.diagnostics), file=sys.stderr)
+    if not looked.broken and not looked.compiled.program.ports:
+        print("nothing is served: no Gateway has a listener with a valid route", file=sys.stderr)
     return 1 if looked.broken or (options.strict and looked.diagnostics) else 0
 
 
 def as_json(diagnostic: Diagnostic) -> str:
     """The finding as a line of JSON, without what is not known."""
     fields = asdict(diagnostic) | {"object": str(diagnostic.key) if diagnostic.key is not None else ""}
-    del fields["key"]
+    del fields["key"], fields["follows"]
     return json.dumps({name: value for name, value in fields.items() if value}, ensure_ascii=False)
 
 

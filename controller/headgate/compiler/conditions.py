@@ -32,6 +32,8 @@ class Diagnostic:
     field: str = ""
     key: Key | None = None
     """The object, where it is known which."""
+    follows: bool = False
+    """Whether a diagnostic of another object says why: then it stands in the status of this one alone."""
 
     def __str__(self) -> str:
         """`file:line:column: error: Kind ns/name: field: message; try: remedy`, without what is not known."""
@@ -42,7 +44,13 @@ class Diagnostic:
 
 
 def diagnose(
-    resource: Resource, field: str, message: str, *, remedy: str = "", severity: Severity = Severity.ERROR
+    resource: Resource,
+    field: str,
+    message: str,
+    *,
+    remedy: str = "",
+    severity: Severity = Severity.ERROR,
+    follows: bool = False,
 ) -> Diagnostic:
     """A diagnostic about a field of an object, with the line that the field is on."""
     source: Source = resource.source
@@ -54,6 +62,7 @@ def diagnose(
         line=source.line_of(field),
         field=field,
         key=resource.key,
+        follows=follows,
     )
 
 

@@ -55,6 +55,51 @@ def test_a_good_configuration_passes(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr() == ("", "everything is in force\n")
 
 
+def test_where_nothing_would_be_served_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(tmp_path, "") == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "everything is in force",
+        "nothing is served: no Gateway has a listener with a valid route",
+    ]
+
+
+KEY = """\
+---
+apiVersion: aigateway.envoyproxy.io/v1beta1
+kind: BackendSecurityPolicy
+metadata: {name: openai}
+spec:
+  targetRefs: [{group: aigateway.envoyproxy.io, kind: AIServiceBackend, name: openai}]
+  type: APIKey
+  apiKey: {secretRef: {name: openai}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: openai}
+stringData: {apiKey: '${HEADGATE_TEST_UNSET}'}
+"""
+
+
+def test_a_variable_that_is_not_set_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(tmp_path, GOOD + KEY) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        f"{tmp_path}/gateway.yaml:47: error: Secret default/openai: stringData.apiKey: the environment has no variable "
+        "HEADGATE_TEST_UNSET, so the value is missing; try: export HEADGATE_TEST_UNSET=..., or the value itself"
+    ]
+    assert said.err == "1 error\n"
+    assert main(["status", str(tmp_path / "gateway.yaml")]) == 1
+    assert "Secret default/openai has no value under the key apiKey" in capsys.readouterr().out
+
+
+def test_a_backend_that_is_broken_is_not_to_be_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = GOOD[GOOD.index("---\napiVersion: aigateway.envoyproxy.io/v1beta1\nkind: AIServiceBackend") :]
+    text = GOOD.replace("name: OpenAI", "name: OpenAi") + other.replace("{name: openai}", "{name: other}", 1)
+    assert check(tmp_path, text) == 1
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "AIGatewayRoute" in line]
+    assert told.endswith("AIServiceBackend default/openai is not valid")
+
+
 def test_all_errors_are_said_with_their_places(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = GOOD.replace("port: 8080", "port: 0").replace("backendRef:", "backendref:")
     assert check(tmp_path, text) == 1

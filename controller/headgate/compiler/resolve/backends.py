@@ -155,7 +155,7 @@ def address(scope: Scope, source: Resource, field: str, name: Name) -> Address |
     if backend is None:
         broken = scope.world.is_rejected(*kind, name)
         message = f"Backend {name} is not valid" if broken else f"there is no Backend {name}"
-        remedy = similar(name, scope.world.backends)
+        remedy = "" if broken else similar(name, scope.world.backends)
         scope.report.error(source, field, message, remedy=remedy, reason="BackendNotFound")
         return None
     if backend.spec.type != "Endpoints":
@@ -241,7 +241,7 @@ def ai_backend(
     if backend is None:
         broken = scope.world.is_rejected(*kind, name)
         message = f"AIServiceBackend {name} is not valid" if broken else f"there is no AIServiceBackend {name}"
-        remedy = similar(name, scope.world.ai_service_backends)
+        remedy = "" if broken else similar(name, scope.world.ai_service_backends)
         scope.report.error(route, f"{field}.name", message, remedy=remedy, reason="BackendNotFound")
         return None
     if scope.options.envoy_gateway and not _reached(scope, route, backend, field):

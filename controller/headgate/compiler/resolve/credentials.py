@@ -50,8 +50,11 @@ def secret_value(
     value = secret.value(key)
     text = value.reveal().strip() if value is not None else ""
     if not text:
-        message = f"Secret {name} has no value under the key {key}"
-        scope.report.error(policy, field, message, remedy=f"stringData: {{{key}: ...}}", reason="InvalidSecretRef")
+        message, reason = f"Secret {name} has no value under the key {key}", "InvalidSecretRef"
+        if any(each.field == f"stringData.{key}" for each in scope.world.diagnostics.get(secret.key, ())):
+            scope.report.follow(policy, field, message, reason=reason)
+        else:
+            scope.report.error(policy, field, message, remedy=f"stringData: {{{key}: ...}}", reason=reason)
         return None
     return Secret(text)
 

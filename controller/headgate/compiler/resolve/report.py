@@ -42,6 +42,10 @@ class Report:
         """The object, or the part named, is not in force."""
         self._add(diagnose(resource, field, message, remedy=remedy), reason)
 
+    def follow(self, resource: Resource, field: str, message: str, *, reason: str) -> None:
+        """Likewise, where a diagnostic of another object says why."""
+        self._add(diagnose(resource, field, message, follows=True), reason)
+
     def warning(self, resource: Resource, field: str, message: str, *, remedy: str = "") -> None:
         """The object is in force, but not all of what its author may expect."""
         self._add(diagnose(resource, field, message, remedy=remedy, severity=Severity.WARNING), "")
@@ -69,7 +73,7 @@ class Report:
                 self._by_key[diagnostic.key].append(Found(diagnostic, reason))
 
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        return tuple(sorted(self._found, key=diagnostic_order))
+        return tuple(sorted((each for each in self._found if not each.follows), key=diagnostic_order))
 
     def found(self, key: Key) -> Sequence[Found]:
         """What was said of an object, by field."""

@@ -222,8 +222,10 @@ def read_document(
         locate = partial(_locate, document, path)
         source = Source(file, locate("") if path else line, locate)
         expanded, missing = _expand_variables(raw, environment)
-        diagnostics.extend(_missing_variable(field, name, source, path) for field, name in missing)
         reading = read_object(expanded, source, path=path, beside=beside)
+        read = reading.resource or reading.rejected
+        key = read.key if read is not None else None
+        diagnostics.extend(_missing_variable(field, name, source, key) for field, name in missing)
         diagnostics.extend(reading.diagnostics)
         if reading.resource is not None:
             resources.append((reading.resource.key, reading.resource))
@@ -270,14 +272,15 @@ def _expand_variables(raw: object, environment: Mapping[str, str]) -> tuple[obje
     return {**members, "stringData": expanded}, missing
 
 
-def _missing_variable(field: str, name: str, source: Source, path: str) -> Diagnostic:
+def _missing_variable(field: str, name: str, source: Source, key: Key | None) -> Diagnostic:
     return Diagnostic(
         severity=Severity.ERROR,
         message=f"the environment has no variable {name}, so the value is missing",
-        remedy=f"{name} set where the gateway is started, or the value itself",
+        remedy=f"export {name}=..., or the value itself",
         file=source.file,
         line=source.line_of(field),
-        field=f"{path}.{field}" if path else field,
+        field=field,
+        key=key,
     )
 
 
