@@ -73,6 +73,7 @@ def _entry(entry: HTTPAccessLogEntry, root: str) -> Entry:
         cluster=common.upstream_cluster,
         upstream=_address(common.upstream_remote_address) if common.HasField("upstream_remote_address") else "",
         provider=tags.get(metadata.TAG_PROVIDER, ""),
+        costs=tags.get(metadata.TAG_COSTS, ""),
         attempts=common.upstream_request_attempt_count,
         request_bytes=request.request_body_bytes,
         response_bytes=response.response_body_bytes,

@@ -40,6 +40,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     upstream: str = ""
     provider: str = ""
     """Whose backend it is, as telemetry calls it."""
+    costs: str = ""
+    """The costs of its route (`headgate.contract.metadata.INTERNAL_COSTS`)."""
     attempts: int = 0
     request_bytes: int = 0
     response_bytes: int = 0

@@ -13,6 +13,7 @@ import msgspec
 from headgate.contract import metadata
 from headgate.ledger import batches
 from headgate.ledger.batches import batch_of
+from headgate.ledger.costs import with_missing
 from headgate.ledger.entry import Entry, Value
 from headgate.ledger.errors import ErrorKind, error_kind
 from headgate.ledger.prices import NO_PRICES, PriceTable
@@ -303,6 +304,8 @@ def make_record(
         labels=labels,
     )
     _price(record, settings.prices)
+    if entry.costs and source is not UsageSource.NONE:
+        msgspec.structs.force_setattr(record, "costs", with_missing(record, entry.costs))
     return record
 
 

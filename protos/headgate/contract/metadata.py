@@ -27,6 +27,8 @@ INTERNAL_FACTS: Final = "facts"
 before each. Not where the client's path is not JSON as it is: the line can escape nothing."""
 INTERNAL_NAMES: Final = "names"
 """On routes: what the route publishes, likewise; see `filters.published.line`."""
+INTERNAL_COSTS: Final = "costs"
+"""On routes whose requests a collector hears of: their costs, a JSON list of `[key, expression]`."""
 INTERNAL_PARAMETERS: Final = "parameters"
 
 CREDENTIALS: Final = "headgate.credentials"
@@ -41,7 +43,9 @@ RESOURCE_PROVIDER: Final = "provider"
 
 TAG_PROVIDER: Final = "provider"
 TAG_FIRST_BODY: Final = "first_body_us"
-"""Tags of access-log entries: from a cluster's metadata, and microseconds until the first byte of the answer's body."""
+TAG_COSTS: Final = "costs"
+"""Tags of access-log entries: from a cluster's metadata, microseconds until the first byte of the answer's body, and a
+route's `INTERNAL_COSTS`."""
 
 # Keys in NAMESPACE; token counts are numbers. Input includes cached and cache-creation tokens.
 INPUT_TOKENS: Final = "input_tokens"

@@ -61,6 +61,13 @@ def running(ledger: LedgerFile) -> Iterator[Stage]:
                     rule("renamed", ref("openai", modelNameOverride="real")),
                 ],
             ),
+            route(
+                "priced",
+                [rule("priced", ref("openai", modelNameOverride="dear")), rule("priced-claude", ref("anthropic"))],
+                **manifests.costs(
+                    total="TotalToken", weighed="model == 'dear' ? 3u * output_tokens : 2u * output_tokens"
+                ),
+            ),
         ]
         stage.run(documents, "--ledger", str(ledger.path), "--prices", str(prices))
         yield stage
@@ -239,6 +246,24 @@ def test_client_that_hangs_up(stage: Stage, ledger: LedgerFile) -> None:
     row = ledger.wait(before + 1)[-1]
     assert (row["error"], row["usage_source"], row["output_tokens"]) == ("client_gone", "estimated", 0)
     assert row["input_tokens"] == row["total_tokens"] == row["request_bytes"] // 4 + 1
+
+
+@pytest.mark.parametrize(("model", "provider", "factor"), [("priced", "openai", 3), ("priced-claude", "anthropic", 2)])
+def test_client_that_hangs_up_has_all_costs(
+    stage: Stage, ledger: LedgerFile, model: str, provider: str, factor: int
+) -> None:
+    before = len(ledger.rows())
+    stage[provider].answer(Answer(text="word " * 400, pieces=40, delivery=Delivery(hang_after_bytes=3_000)))
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "Hello!"}]}
+    with httpx.stream("POST", f"{stage.url}/v1/chat/completions", json=body) as response:
+        seen = 0
+        for piece in response.iter_raw():
+            if (seen := seen + len(piece)) > 1_500:
+                break
+    row = ledger.wait(before + 1)[-1]
+    assert (row["error"], row["usage_source"]) == ("client_gone", "estimated")
+    assert row["output_tokens"] > 10
+    assert row["costs"] == {"total": row["total_tokens"], "weighed": factor * row["output_tokens"]}
 
 
 def test_stream_whose_provider_reports_nothing(stage: Stage, ledger: LedgerFile) -> None:

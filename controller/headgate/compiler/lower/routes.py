@@ -434,6 +434,8 @@ def _publish(route: Route, rule: ir.Rule, match: ir.Match, path_class: PathClass
     if extraction.tells(rule, path_class, options):
         names = published.line(backend, rule.route, lane=lane, model=ir.model_of(match))
         route.metadata.filter_metadata[metadata.INTERNAL].update({metadata.INTERNAL_NAMES: names})
+    if options.collects and rule.costs and extraction.may_lack_costs(rule, path_class):
+        route.metadata.filter_metadata[metadata.INTERNAL].update({metadata.INTERNAL_COSTS: extraction.as_text(rule)})
 
 
 @remembered

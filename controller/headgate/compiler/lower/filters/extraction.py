@@ -11,6 +11,7 @@ when the headers come, and which route a request takes is known only after its b
 installed disabled.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -464,6 +465,16 @@ def shared_usage(rules: Iterable[ir.Rule], options: Options) -> bytes:
 @remembered
 def _chats_read(rule: ir.Rule, options: Options) -> bytes:
     return reading(rule, CLASSES[0], options, processor_alone=False)
+
+
+def may_lack_costs(rule: ir.Rule, path_class: PathClass) -> bool:
+    """Whether a stream that its client left may lack costs: those that are computed, and all where the processor counts."""
+    return computes(rule) or any(lane_of(path_class, backend) is Lane.EXTPROC for backend in rule.backends)
+
+
+def as_text(rule: ir.Rule) -> str:
+    """The rule's costs for the collector, which computes what a stream that its client left could not tell."""
+    return json.dumps([[cost.key, cost.expression] for cost in rule.costs], separators=(",", ":"))
 
 
 def cost_configs(rule: ir.Rule, *, priced_by_host: bool) -> Iterator[tuple[str, Any]]:

@@ -156,6 +156,11 @@ def _tags() -> Iterator[CustomTag]:
     provider.metadata.metadata_key.key = metadata.RESOURCE
     provider.metadata.metadata_key.path.add(key=metadata.RESOURCE_PROVIDER)
     yield provider
+    costs = CustomTag(tag=metadata.TAG_COSTS)
+    costs.metadata.kind.route.SetInParent()
+    costs.metadata.metadata_key.key = metadata.INTERNAL
+    costs.metadata.metadata_key.path.add(key=metadata.INTERNAL_COSTS)
+    yield costs
     yield CustomTag(tag=metadata.TAG_FIRST_BODY, value="%COMMON_DURATION(DS_RX_BEG:US_RX_BODY_BEG:us)%")
 
 
