@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from headgate.runtime.pod_bootstrap import pod_bootstrap
+from headgate.runtime.pod_bootstrap import pod_bootstrap, pod_heap
 from support.kube import KubeProcess, tools_directory
 from support.ports import LOOPBACK, free_port
 from support.redis import RedisServer
@@ -125,7 +125,9 @@ def _envoy(port: int, volume: Path) -> Command:
     _, admin = bootstrap["static_resources"]["clusters"]
     bootstrap["static_resources"]["clusters"] = [admin]
     (volume / "envoy.json").write_text(json.dumps(bootstrap))
-    return ("envoy", "--config-path", f"{RUN}/envoy.json", "--service-node", "pod", "--disable-hot-restart")
+    heap = json.dumps(pod_heap(str(1 << 30)))
+    own = ("--config-yaml", heap, "--service-node", "pod", "--disable-hot-restart")
+    return ("envoy", "--config-path", f"{RUN}/envoy.json", *own)
 
 
 ROLES: dict[str, tuple[Callable[[int, Path], Command], str]] = {

@@ -163,6 +163,8 @@ class Pod:
                 return "pod"
             case {"valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}:
                 return self._namespace
+            case {"valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}}:
+                return str(1 << 30)
             case {"valueFrom": {"secretKeyRef": {"name": str(name), "key": str(key)}}}:
                 return self._secrets[name][key]
             case _:

@@ -152,6 +152,7 @@ class Gateway:
                 xds_socket=self._state.xds_socket,
                 concurrency=self._options.concurrency,
                 log_level=self._options.log_level,
+                heap_bytes_max=self._options.envoy_heap_bytes,
                 span_batches=_span_batches(self._options, self._environment),
             )
         except EnvoyMissingError as error:

@@ -3,8 +3,9 @@
 import argparse
 import ipaddress
 import math
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from headgate.controller.credentials import settings
 from headgate.ratelimit.settings import REDIS_VARIABLE
 from headgate.runtime.envoy import usable_cpus
 from headgate.runtime.logging import LogFormat, LogLevel
+from headgate.runtime.overload import heap_bytes_default
 
 DRAIN_SECONDS_DEFAULT = 10.0
 PORT_DEFAULT = 8080
@@ -22,6 +24,8 @@ STDOUT = "/dev/stdout"
 METRICS_PORT = 1064
 """compat: where Envoy AI Gateway's standalone command shows its metrics."""
 PORT_MAX = 65535
+HEAP_BYTES_MIN = 64 << 20
+"""What an Envoy needs that has much to know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,8 @@ class RunOptions:
     ratelimit_fail_closed: bool = False
     """Whether a limit that cannot be checked refuses."""
     admin_port: int | None = None
+    envoy_heap_bytes: int = field(default_factory=heap_bytes_default)
+    """Memory that Envoy may fill."""
     log_level: LogLevel = LogLevel.WARNING
     log_format: LogFormat = LogFormat.TEXT
     state_directory: Path | None = None
@@ -121,6 +127,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     workers = max(1, usable_cpus() // 2)
     add("--workers", type=_whole(1), metavar="N", default=workers, help="processor processes (default %(default)s)")
     add("--concurrency", type=_whole(1), metavar="N", help="Envoy's worker threads (default: one per CPU)")
+    heap = "memory that Envoy may fill, like 2Gi: then it cuts the largest requests (default: half of what there is)"
+    add("--envoy-memory", type=_size, metavar="SIZE", default=defaults.envoy_heap_bytes, help=heap)
     redis = "count limits in Redis (default: HEADGATE_REDIS_URL, else in memory)"
     add("--redis-url", metavar="URL", default="", help=redis)
     closed = (
@@ -209,6 +217,7 @@ def parse_options(options: argparse.Namespace) -> RunOptions:
         envoy=options.envoy,
         workers=options.workers,
         concurrency=options.concurrency,
+        envoy_heap_bytes=options.envoy_memory,
         redis_url=options.redis_url,
         ratelimit_fail_closed=options.ratelimit_fail_closed,
         admin_port=_admin_port(options),
@@ -246,6 +255,16 @@ def _whole(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
         return value
 
     return read
+
+
+def _size(text: str) -> int:
+    """The type of an option that is an amount of memory."""
+    # imported here: most do without, and wait for the start
+    from headgate.compiler.resources.quantities import QUANTITY_PATTERN, quantity_bytes
+
+    if not re.fullmatch(QUANTITY_PATTERN, text) or (found := quantity_bytes(text)) < HEAP_BYTES_MIN:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size of at least {HEAP_BYTES_MIN >> 20}Mi, like 512Mi or 2Gi")
+    return found
 
 
 def _ip_address(text: str) -> str:

@@ -22,6 +22,7 @@ from headgate.contract.otel import Batches
 from headgate.runtime.answering import by_http
 from headgate.runtime.local_http import UnansweredError, ask
 from headgate.runtime.logging import LogLevel, event_log
+from headgate.runtime.overload import heap_monitor, overload_manager
 from headgate.runtime.supervisor import ChildSpec
 
 log = event_log("envoy")
@@ -45,8 +46,6 @@ _HTTP2: Final[_Json] = {
         "explicit_http_config": {"http2_protocol_options": _EMPTY},
     }
 }
-_CONNECTIONS_MAX: Final = 50_000
-"""Downstream connections in all: protects the file descriptors of the process."""
 _ADMIN_TIMEOUT_SECONDS: Final = 5.0
 _ADMIN_BYTES_MAX: Final = 256 * 1024 * 1024
 """Its largest page has every metric of every cluster."""
@@ -90,6 +89,8 @@ class EnvoyOptions:
     """Worker threads; None is one per CPU this process may use."""
     log_level: LogLevel = LogLevel.WARNING
     """Ours; Envoy's own is one step less talkative: its debug log holds whole requests and configurations."""
+    heap_bytes_max: int = 0
+    """Memory that it may fill (`overload`); 0 where its command line says so."""
     span_batches: Batches = field(default_factory=Batches)
     """How spans are gathered, where requests are traced."""
 
@@ -123,6 +124,7 @@ def find_envoy(configured: str | None = None) -> Path:
 def bootstrap(options: EnvoyOptions) -> _Json:
     """The bootstrap configuration as JSON values."""
     ads: _Json = {"ads": _EMPTY, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+    heap = [heap_monitor(options.heap_bytes_max)] if options.heap_bytes_max else []
     return {
         "node": {"id": options.node_id, "cluster": NODE_CLUSTER},
         "admin": {"address": {"pipe": {"path": str(options.admin_socket), "mode": 0o600}}},
@@ -146,18 +148,7 @@ def bootstrap(options: EnvoyOptions) -> _Json:
         },
         "static_resources": {"clusters": [_xds_cluster(options)]},
         "layered_runtime": {"layers": [{"name": "headgate", "static_layer": _runtime(options.span_batches)}]},
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3"
-                        ".DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": _CONNECTIONS_MAX,
-                    },
-                }
-            ]
-        },
+        "overload_manager": overload_manager(*heap),
     }
 
 

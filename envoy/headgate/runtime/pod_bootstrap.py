@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from headgate.runtime.envoy import NODE_CLUSTER, XDS_CLUSTER, EnvoyOptions, bootstrap
+from headgate.runtime.overload import heap_monitor
 
 Json = Mapping[str, object]
 
@@ -22,7 +23,7 @@ _TYPE: Final = "type.googleapis.com/envoy"
 
 
 def pod_bootstrap(host: str, port: int) -> Json:
-    """`host` is the controller's name; Envoy is told its own with `--service-node`."""
+    """`host` is the controller's name; Envoy is told its own with `--service-node`, and what `pod_heap` says."""
     options = EnvoyOptions(
         binary=Path("envoy"), state_directory=RUN_DIRECTORY, xds_socket=RUN_DIRECTORY / "xds.sock", node_id=""
     )
@@ -32,6 +33,11 @@ def pod_bootstrap(host: str, port: int) -> Json:
     made["node"] = {"cluster": NODE_CLUSTER}
     made["static_resources"] = {"clusters": clusters, "listeners": [_pages()]}
     return made
+
+
+def pod_heap(bytes_max: str) -> Json:
+    """The rest of the bootstrap, for `--config-yaml`, which is merged with it: only a pod knows its memory."""
+    return {"overload_manager": {"resource_monitors": [heap_monitor(bytes_max)]}}
 
 
 def _cluster(name: str, type_: str, address: Json) -> Json:

@@ -18,13 +18,19 @@ from headgate.runtime.envoy import (
     log_envoy_line,
 )
 from headgate.runtime.logging import LogLevel
+from headgate.runtime.pod_bootstrap import pod_bootstrap, pod_heap
 from support.waiting import until
 
 
 def options(directory: Path, level: LogLevel = LogLevel.WARNING) -> EnvoyOptions:
     xds_socket = directory / "xds.sock"
     return EnvoyOptions(
-        binary=find_envoy(), state_directory=directory, xds_socket=xds_socket, concurrency=2, log_level=level
+        binary=find_envoy(),
+        state_directory=directory,
+        xds_socket=xds_socket,
+        concurrency=2,
+        log_level=level,
+        heap_bytes_max=1 << 30,
     )
 
 
@@ -32,6 +38,19 @@ def options(directory: Path, level: LogLevel = LogLevel.WARNING) -> EnvoyOptions
 def test_envoy_accepts_the_bootstrap(tmp_path: Path) -> None:
     spec = envoy_child(options(tmp_path))
     checked = subprocess.run([*spec.command, "--mode", "validate"], capture_output=True, text=True, timeout=30)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.envoy
+def test_envoy_accepts_the_bootstrap_of_pods(tmp_path: Path) -> None:
+    made = tmp_path / "envoy.json"
+    made.write_text(json.dumps(pod_bootstrap("localhost", 18000)).replace("/etc/headgate/envoy", str(tmp_path)))
+    for name in ("certificate", "authorities"):
+        (tmp_path / f"{name}.json").write_text('{"resources": []}')
+    command = [find_envoy(), "--config-path", made, "--config-yaml", json.dumps(pod_heap("1073741824"))]
+    checked = subprocess.run(
+        [*command, "--service-node", "pod", "--mode", "validate"], capture_output=True, text=True, timeout=30
+    )
     assert checked.returncode == 0, checked.stderr
 
 

@@ -1,0 +1,78 @@
+"""What bounds one Envoy: the memory that requests may fill, and connections.
+
+    heap   0.80  memory that nobody needs goes back to the system, idle connections are closed
+           0.85  the requests that hold most of it are cut, one after the other, up to 0.95: all of them
+           0.95  no new requests (503), no connection is kept for another one
+
+Without it a few clients that send large bodies slowly could have all memory of the machine: each body may be as large
+as the cap on bodies, and a connection brings many. The largest go first, so that the others are served on.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+CONNECTIONS_MAX: Final = 50_000
+"""Downstream connections in all: protects the file descriptors of the process."""
+HEAP_SHARE: Final = 0.5
+"""Of the memory of a machine that Envoy shares with our processes."""
+HEAP_MONITOR: Final = "envoy.resource_monitors.fixed_heap"
+_TRACKED_POWER: Final = 20
+"""Requests that hold less than 2^20 bytes are not told apart, and never cut."""
+_CGROUPS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""The container's limit, by the second and the first version of the kernel's interface."""
+_TYPE: Final = "type.googleapis.com/envoy.extensions.resource_monitors"
+
+_Json = Mapping[str, object]
+
+
+def heap_monitor(bytes_max: int | str) -> _Json:
+    """What `overload_manager` measures the heap by. Text is for who knows the number only later."""
+    config = {"@type": f"{_TYPE}.fixed_heap.v3.FixedHeapConfig", "max_heap_size_bytes": bytes_max}
+    return {"name": HEAP_MONITOR, "typed_config": config}
+
+
+def overload_manager(*monitors: _Json) -> _Json:
+    """The bootstrap's; one of the monitors has to be of the heap, in whatever way it comes there."""
+    connections = {
+        "name": "envoy.resource_monitors.global_downstream_max_connections",
+        "typed_config": {
+            "@type": f"{_TYPE}.downstream_connections.v3.DownstreamConnectionsConfig",
+            "max_active_downstream_connections": CONNECTIONS_MAX,
+        },
+    }
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [connections, *monitors],
+        "actions": [
+            _action("shrink_heap", threshold={"value": 0.8}),
+            _action("close_idle_http_connections", threshold={"value": 0.8}),
+            _action("reset_high_memory_stream", scaled={"scaling_threshold": 0.85, "saturation_threshold": 0.95}),
+            _action("stop_accepting_requests", threshold={"value": 0.9}),
+            _action("disable_http_keepalive", threshold={"value": 0.9}),
+        ],
+        "loadshed_points": [
+            {
+                "name": "envoy.load_shed_points.http1_server_abort_dispatch",
+                "triggers": [
+                    {"name": HEAP_MONITOR, "scaled": {"scaling_threshold": 0.95, "saturation_threshold": 1.0}}
+                ],
+            }
+        ],
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": _TRACKED_POWER},
+    }
+
+
+def _action(name: str, **trigger: _Json) -> _Json:
+    return {"name": f"envoy.overload_actions.{name}", "triggers": [{"name": HEAP_MONITOR, **trigger}]}
+
+
+def heap_bytes_default() -> int:
+    """A share of what this machine has, or its container."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in _CGROUPS:
+        with suppress(OSError, ValueError):  # "max" is no number: there is no limit
+            found.append(int(path.read_text()))
+    return int(min(found) * HEAP_SHARE)
