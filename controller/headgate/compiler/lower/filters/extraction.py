@@ -468,7 +468,7 @@ def _chats_read(rule: ir.Rule, options: Options) -> bytes:
 
 
 def may_lack_costs(rule: ir.Rule, path_class: PathClass) -> bool:
-    """Whether a stream that its client left may lack costs: those that are computed, and all where the processor counts."""
+    """Whether a stream that its client left may lack costs: those computed, and all where the processor counts."""
     return computes(rule) or any(lane_of(path_class, backend) is Lane.EXTPROC for backend in rule.backends)
 
 
