@@ -1,8 +1,9 @@
 """What bounds one Envoy: the memory that requests may fill, and connections.
 
     heap   0.80  memory that nobody needs goes back to the system, idle connections are closed
-           0.85  the requests that hold most of it are cut, one after the other, up to 0.95: all of them
-           0.95  no new requests (503), no connection is kept for another one
+           0.85  the requests that hold most of it are cut, one after the other, up to 0.95: all of them (HTTP/2)
+           0.90  no new requests (503), no connection is kept for another one
+           0.95  what HTTP/1.1 is still receiving is cut, more and more of it
 
 Without it a few clients that send large bodies slowly could have all memory of the machine: each body may be as large
 as the cap on bodies, and a connection brings many. The largest go first, so that the others are served on.
