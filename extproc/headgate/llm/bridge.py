@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
+from headgate.llm.answer_body import AnswerBody
 from headgate.llm.answer_losses import losses_of
 from headgate.llm.bridge_stream import HeaderEdits, StreamTranslation
 from headgate.llm.canonical import ChatRequest, ChatResponse, Reasoning
@@ -22,7 +23,6 @@ from headgate.llm.endpoints import NO_PATH, Endpoint, PathFacts, path_facts
 from headgate.llm.errors import ErrorDetail, UnsupportedTranslation, UpstreamError
 from headgate.llm.estimates import completed, prompt_tokens, tokens_of, written_by
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
-from headgate.llm.framing.surrogates import whole_characters
 from headgate.llm.hosts.host import Asked, Framing, Host
 from headgate.llm.losses import Loss, format_losses, in_words_of
 from headgate.llm.marks import NO_MARKS, Marks, marks_of
@@ -248,13 +248,11 @@ class WholeTranslation:
     """An answer that comes whole, for a client that asked for it whole or as a stream."""
 
     __slots__ = (
-        "_bytes_max",
-        "_chunks",
+        "_body",
         "_client",
         "_context",
         "_provider",
         "_request",
-        "_size",
         "estimated",
         "headers",
         "losses",
@@ -278,9 +276,7 @@ class WholeTranslation:
         self._provider = provider
         self._request = request
         self._context = context
-        self._bytes_max = bytes_max
-        self._chunks: list[bytes] = []
-        self._size = 0
+        self._body = AnswerBody(bytes_max)
         self.headers, self.remove_headers = edits
         self.losses = request.losses
         self.usage: Usage = NO_USAGE
@@ -295,17 +291,12 @@ class WholeTranslation:
 
     def feed(self, data: bytes) -> bytes:
         """Holds the data, up to the backend's bound."""
-        self._size += len(data)
-        if self._size > self._bytes_max:
-            raise UpstreamError(f"the provider's answer is larger than {self._bytes_max} bytes")
-        self._chunks.append(data)
+        self._body.add(data)
         return b""
 
     def close(self) -> bytes:
         """The whole answer in the client's dialect."""
-        body = read_whole(self._chunks, self._bytes_max)
-        self._chunks.clear()
-        response = self._provider.decode_response(body, self._request.memo)
+        response = self._provider.decode_response(self._body.take(), self._request.memo)
         self.usage, self.marks = response.usage, marks_of(response)
         if self.usage.input is None or self.usage.output is None:
             self.estimated = True
@@ -399,14 +390,3 @@ class ErrorTranslation:
 
 def _join(chunks: Sequence[bytes]) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def read_whole(chunks: Sequence[bytes], bytes_max: int) -> bytes:
-    """A provider's whole answer, inflated if it came compressed. UpstreamError if that is broken or too large."""
-    body = _join(chunks)
-    if not body.startswith(GZIP_MAGIC):
-        return whole_characters(body)
-    try:
-        return whole_characters(Inflater(bytes_max=bytes_max).feed(body))
-    except ValueError as error:
-        raise UpstreamError(f"the provider's answer is not valid gzip: {error}") from None

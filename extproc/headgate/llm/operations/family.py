@@ -6,7 +6,8 @@ from typing import Final, Generic, Protocol
 
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
-from headgate.llm.bridge import ErrorTranslation, read_whole, refuse_losses, request_id_of, response_headers
+from headgate.llm.answer_body import AnswerBody
+from headgate.llm.bridge import ErrorTranslation, refuse_losses, request_id_of, response_headers
 from headgate.llm.bridge_stream import HeaderEdits
 from headgate.llm.canonical import ChatRequest
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
@@ -236,10 +237,8 @@ class AnswerTranslation:
     marks: Marks = NO_MARKS  # no chat
 
     __slots__ = (
-        "_bytes_max",
-        "_chunks",
+        "_body",
         "_finish",
-        "_size",
         "estimated",
         "headers",
         "losses",
@@ -251,9 +250,7 @@ class AnswerTranslation:
 
     def __init__(self, finish: Finish, request: UpstreamRequest, bytes_max: int, edits: HeaderEdits) -> None:
         self._finish = finish
-        self._bytes_max = bytes_max
-        self._chunks: list[bytes] = []
-        self._size = 0
+        self._body = AnswerBody(bytes_max)
         self.headers, self.remove_headers = edits
         self.losses: Sequence[Loss] = request.losses
         self.usage: Usage = NO_USAGE
@@ -267,15 +264,11 @@ class AnswerTranslation:
 
     def feed(self, data: bytes) -> bytes:
         """Holds the data, up to the backend's bound."""
-        self._size += len(data)
-        if self._size > self._bytes_max:
-            raise UpstreamError(f"the provider's answer is larger than {self._bytes_max} bytes")
-        self._chunks.append(data)
+        self._body.add(data)
         return b""
 
     def close(self) -> bytes:
         """The whole answer in the client's dialect."""
-        body, self.usage, model = self._finish(read_whole(self._chunks, self._bytes_max))
-        self._chunks.clear()
+        body, self.usage, model = self._finish(self._body.take())
         self.response_model = model or self.response_model
         return body
