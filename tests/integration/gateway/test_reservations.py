@@ -321,6 +321,16 @@ def test_all_that_a_request_may_be_answered_with_is_reserved(
     wait_left(stage, user, model, BUDGET - PROMPT - reserved)
 
 
+@pytest.mark.parametrize(("first", "second"), [(300, 1), (1, 300)])
+def test_of_two_maxima_of_one_name_the_larger_is_reserved(stage: Stage, first: int, second: int) -> None:
+    """Which of them a provider heeds is its own affair."""
+    user = f"says {first} and {second}"
+    more = f',"max_tokens":{second}}}'.encode()
+    content = body("strict", stream=None, max_tokens=first).replace(b"a" * len(more), b"a", 1)
+    leave(stage, user, content[:-1] + more, Delivery(delay_seconds=NEVER))
+    wait_left(stage, user, "strict", BUDGET - PROMPT - 300)
+
+
 @pytest.mark.parametrize("more", [{"n": 10**30}, {"n": 1e300}, {"best_of": 999_999}])
 def test_no_number_of_answers_switches_a_limit_off(stage: Stage, more: dict[str, Any]) -> None:
     stage["openai"].answer(Failure(400))
