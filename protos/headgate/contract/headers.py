@@ -108,7 +108,7 @@ GRPC_ROUTER: Final = "x-headgate-router"
 
 # gRPC invocation metadata of a rate limit call. Envoy formats these values for each call.
 GRPC_MOMENT: Final = "x-headgate-moment"
-"""Whether the request is yet to be served (`0-`) or over: the value to configure is `GRPC_MOMENT_FORMAT`."""
+"""Whether the request is yet to be served (`0-`, `100-`) or over: the value to configure is `GRPC_MOMENT_FORMAT`."""
 GRPC_MOMENT_FORMAT: Final = "%RESPONSE_CODE%%RESPONSE_FLAGS%"
 GRPC_STREAM: Final = "x-headgate-stream"
 """Names the request, the same at both moments: the value to configure is `GRPC_STREAM_FORMAT`. Nothing of it comes from

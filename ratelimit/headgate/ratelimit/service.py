@@ -207,7 +207,7 @@ class ShouldRateLimit:
             self._asked = message
         try:
             moment = self._headers.get(headers.GRPC_MOMENT)
-            repeats = moment == wire.BEFORE_RESPONSE and len(message) <= wire.REPEATED_BYTES_MAX
+            repeats = moment in wire.BEFORE_RESPONSE and len(message) <= wire.REPEATED_BYTES_MAX
             request = (wire.decode_again if repeats else wire.decode_request)(message, moment)
             fetched = self._headers.get(headers.GRPC_FETCHED)
             if fetched and request.moment is Moment.SETTLEMENT and any(each.hits for each in request.descriptors):

@@ -4,7 +4,8 @@
 
 A request-time call and the call at stream end look alike on the wire. What tells them apart, best first:
 1. gRPC metadata `x-headgate-moment` with the value `%RESPONSE_CODE%%RESPONSE_FLAGS%`, which Envoy fills in for each
-   call: `0-` before there is a response, `200-`, `0DC`… at the end. Our compiler writes it.
+   call: `0-` before there is a response (`100-` where Envoy had to tell the client to go on with its body), `200-`,
+   `0DC`… at the end. Our compiler writes it.
 2. Otherwise, hits in every descriptor and not all of them zero are a settlement: Envoy sends hits per descriptor only
    where a configuration says so, and losing a charge is worse than counting a refused request (as envoyproxy/ratelimit
    does always).
@@ -29,7 +30,7 @@ from headgate.pb.received import parse
 SERVICE: Final = "envoy.service.ratelimit.v3.RateLimitService"
 METHOD: Final = "ShouldRateLimit"
 PATH: Final = f"/{SERVICE}/{METHOD}"
-BEFORE_RESPONSE: Final = "0-"
+BEFORE_RESPONSE: Final = frozenset(("0-", "100-"))
 """`x-headgate-moment` of a call at request time."""
 
 _NEGATIVE: Final = b"\x20\x01"
@@ -93,7 +94,7 @@ def _moment(
     text: str | None, messages: Iterable[RateLimitDescriptor], descriptors: Iterable[RequestDescriptor]
 ) -> Moment:
     if text is not None:
-        return Moment.ADMISSION if text == BEFORE_RESPONSE else Moment.SETTLEMENT
+        return Moment.ADMISSION if text in BEFORE_RESPONSE else Moment.SETTLEMENT
     explicit = all(message.HasField("hits_addend") for message in messages)
     charges = explicit and any(descriptor.hits for descriptor in descriptors)
     return Moment.SETTLEMENT if charges else Moment.ADMISSION
@@ -101,7 +102,7 @@ def _moment(
 
 def _interrupted(text: str | None) -> bool:
     """Whether the answer broke off: it has response flags, and is no answer of an error."""
-    if not text or text == BEFORE_RESPONSE:
+    if not text or text in BEFORE_RESPONSE:
         return False
     flags = text.lstrip("0123456789")
     code = int(text[: len(text) - len(flags)] or 0)

@@ -321,6 +321,23 @@ def test_all_that_a_request_may_be_answered_with_is_reserved(
     wait_left(stage, user, model, BUDGET - PROMPT - reserved)
 
 
+@pytest.mark.parametrize("model", ["strict", "lenient"])
+def test_a_client_that_waits_to_be_told_to_go_on_is_limited_as_others_are(stage: Stage, model: str) -> None:
+    """Its response is 100 when the limiter is asked."""
+    stage["openai"].answer(Answer(usage=FULL))
+    user, statuses = f"continues {model}", list[int]()
+    for _ in range(BUDGET // (PROMPT + OUTPUT) + 2):
+        with contextlib.closing(http.client.HTTPConnection(urlsplit(stage.url).netloc, timeout=BUSY_SECONDS)) as client:
+            sent = {"content-type": "application/json", "x-user": user, "expect": "100-continue"}
+            client.request("POST", "/v1/chat/completions", body(model), sent)
+            answer = client.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+    assert statuses[0] == 200
+    assert statuses[-1] == 429
+    wait_left(stage, user, model, 0)
+
+
 @pytest.mark.parametrize(("first", "second"), [(300, 1), (1, 300)])
 def test_of_two_maxima_of_one_name_the_larger_is_reserved(stage: Stage, first: int, second: int) -> None:
     """Which of them a provider heeds is its own affair."""

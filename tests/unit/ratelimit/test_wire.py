@@ -78,6 +78,8 @@ def test_a_request_that_comes_again_is_decoded_alike() -> None:
     ("text", "moment"),
     [
         ("0-", Moment.ADMISSION),
+        ("100-", Moment.ADMISSION),
+        ("100DC", Moment.SETTLEMENT),
         ("200-", Moment.SETTLEMENT),
         ("429RL", Moment.SETTLEMENT),
         ("0DC", Moment.SETTLEMENT),
@@ -190,6 +192,8 @@ def test_encodes_a_refusal_with_its_rule() -> None:
     ("moment", "interrupted"),
     [
         ("0-", False),
+        ("100-", False),
+        ("100DC", True),
         ("200-", False),
         ("200DC", True),
         ("0DC", True),
