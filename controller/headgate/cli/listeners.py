@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf.message import Message
+from headgate.contract.addresses import host_port
 from headgate.controller.xds.references import Reference
 from headgate.controller.xds.resource_types import CLUSTER, LISTENER
 from headgate.controller.xds.snapshot import Snapshot
@@ -27,8 +28,7 @@ class Address:
 
     @property
     def url(self) -> str:
-        host = f"[{self.reachable_host}]" if ":" in self.reachable_host else self.reachable_host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{host_port(self.reachable_host, self.port)}"
 
 
 def addresses(resources: Mapping[str, Mapping[str, Message]]) -> Mapping[str, Address]:

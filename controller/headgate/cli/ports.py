@@ -4,6 +4,8 @@ import errno
 import socket
 from collections.abc import Iterable
 
+from headgate.contract.addresses import host_port
+
 
 def unusable(addresses: Iterable[tuple[str, int]]) -> str | None:
     """Why the first address that cannot be listened on cannot, in one line; None if all can.
@@ -18,7 +20,7 @@ def unusable(addresses: Iterable[tuple[str, int]]) -> str | None:
                 probe.bind((host, port))
                 probe.listen(1)
         except OSError as error:
-            return f"cannot listen on {host}:{port}: {_reason(error)}"
+            return f"cannot listen on {host_port(host, port)}: {_reason(error)}"
     return None
 
 

@@ -1,5 +1,6 @@
 """What is printed after `ready` when nobody wrote a configuration: how to call it, ready to be pasted."""
 
+import shlex
 from collections.abc import Callable
 
 from headgate.cli.providers import DEMO, Found
@@ -23,10 +24,11 @@ def example_model(found: Found) -> str:
 def curl(url: str, model: str, *, key: str = "") -> str:
     """A command that asks for a chat; `key` is what is shown to the gateway."""
     shown = f' -H "authorization: Bearer {key}"' if key else ""
-    return _CURL.format(url=url, model=model, key=shown)
+    # (brackets of IPv6 mean something to zsh)
+    return _CURL.format(url=shlex.quote(f"{url}/v1/chat/completions"), model=model, key=shown)
 
 
-_CURL = """curl {url}/v1/chat/completions -H 'content-type: application/json'{key} \\
+_CURL = """curl {url} -H 'content-type: application/json'{key} \\
   -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'"""
 _TEXT = """
 Base URL for OpenAI clients: {url}/v1 (Anthropic clients: {url}/anthropic). Any API key will do.

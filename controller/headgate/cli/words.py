@@ -5,6 +5,7 @@ from typing import Final
 
 from headgate.compiler import ir
 from headgate.compiler.lanes import PathClass
+from headgate.contract.addresses import host_port
 from headgate.llm.names import HostName
 
 
@@ -17,8 +18,7 @@ def where(backend: ir.Backend) -> str:
 
 
 def _host_port(endpoint: ir.Endpoint) -> str:
-    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
-    return f"{host}:{endpoint.port}"
+    return host_port(endpoint.address, endpoint.port)
 
 
 def match(match: ir.Match) -> str:

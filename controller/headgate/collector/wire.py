@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 from headgate.collector.asked import asked_of
 from headgate.contract import metadata
+from headgate.contract.addresses import host_port
 from headgate.ledger.entry import Entry, Value
 from headgate.pb.received import parse
 
@@ -120,7 +121,7 @@ def _method(number: int) -> str:
 def _address(address: Address) -> str:
     socket = address.socket_address
     if socket.address:
-        return f"{socket.address}:{socket.port_value}"
+        return host_port(socket.address, socket.port_value)
     return address.pipe.path
 
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from headgate.contract.addresses import host_port
 from headgate.runtime.addresses import AddressInUseError
 from headgate.runtime.logging import event_log
 
@@ -100,7 +101,7 @@ class AdminServer:
             self._servers.append(server)
         if address.port is None:
             return None
-        with _named(f"{address.host}:{address.port}"):
+        with _named(host_port(address.host, address.port)):
             return await self.start(address.host, address.port)
 
     async def start(self, host: str, port: int) -> int:

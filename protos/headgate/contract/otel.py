@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from headgate.contract.addresses import host_port
 from headgate.contract.secret import Secret
 
 Pairs = tuple[tuple[str, str], ...]
@@ -99,8 +100,7 @@ class Exporter:
     def target(self) -> str:
         """`host:port` of its first address."""
         address = self.addresses[0]
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        return f"{host}:{address.port}"
+        return host_port(address.host, address.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from headgate.contract.addresses import host_port
 from headgate.runtime.logging import event_log
 
 log = event_log("ratelimit")
@@ -57,7 +58,9 @@ async def flush_to(sink: StatsdSink, counters: Callable[[], Mapping[str, int]], 
                 await _send(sink, lines_of(now, sent, sink.tags or {}))
         except OSError as error:  # TimeoutError is one
             if not reported:
-                log.warning("statsd_failed", sink=f"{sink.host}:{sink.port}", error=str(error) or "no answer in time")
+                log.warning(
+                    "statsd_failed", sink=host_port(sink.host, sink.port), error=str(error) or "no answer in time"
+                )
             reported = True
         else:
             sent, reported = now, False

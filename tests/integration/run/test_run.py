@@ -93,6 +93,21 @@ def test_what_is_printed_works_as_pasted(run_gateway: Run, tmp_path: Path) -> No
     assert "demo" in python.stdout.lower()
 
 
+def test_all_of_it_speaks_ipv6(run_gateway: Run) -> None:
+    """A gateway whose provider is a gateway, each with an address in brackets."""
+    first = run_gateway(None, "--port", str(free_port()), "--listen-address", "::1")
+    assert first.url.startswith("http://[::1]:")
+    pasted = re.search(r"curl .*\\\n.*", first.wait_output(r"(?s)curl .*Ctrl-C").group())
+    assert pasted is not None
+    command = pasted.group().replace("curl", "curl -sS", 1)
+    answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert json.loads(answer.stdout)["choices"], answer.stderr
+    environment = {"OPENAI_API_KEY": "any", "OPENAI_BASE_URL": f"{first.url}/v1"}
+    second = run_gateway(None, "--port", str(free_port()), "--listen-address", "::", environment=environment)
+    assert second.url.startswith("http://[::1]:")
+    assert ask(second.url)[0] == 200
+
+
 @pytest.mark.parametrize(
     ("key", "url", "api", "suffix", "title"),
     [
@@ -292,6 +307,16 @@ def test_a_port_in_use_is_one_clear_line() -> None:
         assert (
             one_line(failing("--port", str(port))) == f"headgate: cannot listen on 127.0.0.1:{port}: the port is in use"
         )
+
+
+def test_an_ipv6_port_in_use_is_told_in_brackets() -> None:
+    with socket.socket(socket.AF_INET6) as taken:
+        taken.bind(("::1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        ended = failing("--port", str(port), "--listen-address", "::1")
+    assert ended.returncode == 1
+    assert f"cannot listen on [::1]:{port}: the port is in use" in ended.stderr
 
 
 def test_an_admin_port_in_use_is_one_clear_line() -> None:

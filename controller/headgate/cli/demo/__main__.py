@@ -7,6 +7,7 @@ import sys
 
 from aiohttp import web
 from headgate.cli.demo.server import PAUSE_SECONDS, DemoServer
+from headgate.contract.addresses import host_port
 
 
 def _address(text: str) -> str:
@@ -31,7 +32,7 @@ async def _serve(address: str, pause_seconds: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     bound: str | tuple[str, int] = runner.addresses[0]
-    print(f"demo provider on {address if isinstance(bound, str) else f'http://{bound[0]}:{bound[1]}'}", flush=True)
+    print(f"demo provider on {address if isinstance(bound, str) else f'http://{host_port(*bound[:2])}'}", flush=True)
     await stop.wait()
     await runner.cleanup()
 

@@ -12,6 +12,7 @@ from headgate.compiler.resources import envoy_gateway, gateway_api
 from headgate.compiler.resources import telemetry as said
 from headgate.compiler.resources.headers import HTTPHeader
 from headgate.compiler.resources.metadata import Name
+from headgate.contract.addresses import host_port
 from headgate.contract.otel import Address, Exporter, Protocol, Sampler, Tag, Tracing
 from headgate.contract.secret import Secret
 
@@ -68,7 +69,7 @@ def _exporter(scope: Scope, proxy: envoy_gateway.EnvoyProxy, field: str, receive
     """The receiver, by gRPC; None, reported, where it cannot be told."""
     if not receiver.references and isinstance(receiver, said.HostReceiver) and receiver.host:
         address = Address(receiver.host, receiver.port)
-        authority = f"{address.host}:{address.port}"
+        authority = host_port(address.host, address.port)
         return Exporter(protocol=Protocol.GRPC, authority=authority, addresses=(address,))
     named = "backendRefs" if receiver.backend_refs else "backendRef"
     found = [

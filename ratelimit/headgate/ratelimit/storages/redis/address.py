@@ -16,6 +16,8 @@ from enum import Enum
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from headgate.contract.addresses import host_port
+
 
 class Topology(Enum):
     """What stands behind a URL."""
@@ -34,7 +36,7 @@ class Address:
     path: str = ""
 
     def __str__(self) -> str:
-        return self.path or f"{self.host}:{self.port}"
+        return self.path or host_port(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
