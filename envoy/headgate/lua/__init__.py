@@ -1,9 +1,10 @@
 """The Lua scripts that the compiler embeds in Envoy's filters, as package data.
 
 Each script is one filter's whole code; what differs between clusters or routes comes in its `filter_context`, named in
-the script's first comment. A script decides nothing that the compiler could decide.
+the first comment of the script, or of its folder. A script decides nothing that the compiler could decide.
 
-A long script is several files in a folder of its name (`PARTS`), joined to one: inside Envoy Lua finds no other file.
+A long script is several files (`PARTS`) joined to one, its own in a folder of its name: inside Envoy Lua finds no other
+file.
 
 Envoy copies a context whenever a script asks for it, value by value. Where there is more than a few it is one text, an
 expression of Lua (`expression`), which the script reads once.
@@ -22,18 +23,21 @@ Value: TypeAlias = "str | bytes | float | bool | Sequence[Value] | Mapping[str, 
 
 PARTS: Mapping[str, Sequence[str]] = {
     "usage": (
-        "context",
-        "counts",
-        "publish",
-        "estimate",
-        "ends",
-        "images",
-        "names",
-        "read",
-        "results",
-        "trim",
-        "answer",
+        "answers/contexts",
+        "answers/texts",
+        "usage/context",
+        "usage/counts",
+        "usage/publish",
+        "usage/estimate",
+        "usage/ends",
+        "usage/images",
+        "usage/names",
+        "usage/read",
+        "usage/results",
+        "usage/trim",
+        "usage/answer",
     ),
+    "dialect_usage": ("answers/contexts", "answers/texts", "dialect_usage/answer"),
 }
 """The files of each script that has several, in order: what one declares as local is known to those behind it."""
 
@@ -41,8 +45,8 @@ PARTS: Mapping[str, Sequence[str]] = {
 @cache
 def source(name: str) -> str:
     """The text of a script, as Envoy reads it."""
-    paths = [f"{name}/{part}.lua" for part in PARTS[name]] if name in PARTS else [f"{name}.lua"]
-    return "\n".join((files("headgate.lua") / path).read_text(encoding="utf-8") for path in paths)
+    parts = PARTS.get(name, (name,))
+    return "\n".join((files("headgate.lua") / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
 
 
 @cache

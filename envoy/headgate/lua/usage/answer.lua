@@ -18,13 +18,7 @@ end
 -- By the first byte of an answer: it is an object, an event or a comment, as nearly all are, and so came as it is.
 local PLAIN = { [123] = true, [100] = true, [101] = true, [58] = true }
 
--- Whether an answer can be read: some providers compress what they were asked not to.
-local function is_readable(h, text)
-  local coding = not PLAIN[byte(text, 1)] and h:headers():get("content-encoding")
-  return not coding or coding:lower() == "identity"
-end
-
--- A piece of one that cannot be: it passes, and is counted by its size.
+-- A piece of an answer that cannot be read: it passes, and is counted by its size.
 local function pass(h, state, text)
   if state.asked_at then begin(h, state) end
   if state.context.text then state.written = state.written + #text end
@@ -34,7 +28,7 @@ end
 -- A piece of an answer, which is the text of the chunk.
 local function piece(h, state, chunk, text)
   if state.readable == nil then
-    state.readable = is_readable(h, text)
+    state.readable = is_readable(h, PLAIN, text)
     if not state.readable then state.held, state.over = nil, true end
   end
   if not state.readable then return pass(h, state, text) end

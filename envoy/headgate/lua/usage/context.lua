@@ -44,14 +44,6 @@
 -- Costs: see upstream.lua. A piece of a stream is looked at in place where it ends an event and began with one, as nearly all do:
 -- nothing is joined or kept then. Words are looked for without a quote before them: pieces are full of quotes.
 
--- Of one answer. A provider's nonsense must not make a charge that Envoy cannot send, and so nothing of it.
-local COUNT_MAX = 2147483647
-local BYTES_PER_TOKEN = 4
-local CONTEXTS_MAX = 4096
-local NAMESPACE = "io.envoy.ai_gateway"
-local QUOTE, NEWLINE, RETURN, BACKSLASH, BRACE = 34, 10, 13, 92, 123
-local byte, find, match, sub = string.byte, string.find, string.match, string.sub
-
 -- A word without the quote before it, and whether there was one.
 local function unquoted(word)
   local rest = match(word, '^"(.*)')
@@ -81,25 +73,9 @@ local function chats_of(said, texts)
   return chats
 end
 
-local function names_of(said)
-  if not said then return nil end
-  local words = {}
-  for _, pair in ipairs(said.words) do words[pair[1]] = pair[2] end
-  said.words = words
-  return said
-end
-
-local contexts, contexts_known = {}, 0
-
--- What the context says, read once.
-local function context_of(h)
-  local told = h:filterContext():get("told")
-  local context = contexts[told]
-  if context then return context end
-  if contexts_known == CONTEXTS_MAX then contexts, contexts_known = {}, 0 end
-  local said = loadstring("return " .. told)()
-  context = { costs = said.costs or {}, hides = said.hides, tells = said.tells, processed = said.processed,
+local function read_context(said)
+  return { costs = said.costs or {}, hides = said.hides, tells = said.tells, processed = said.processed,
     names = names_of(said.names), page = said.page, text = text_of(said.text), chats = chats_of(said.chats, said.texts) }
-  contexts[told], contexts_known = context, contexts_known + 1
-  return context
 end
+
+local function context_of(h) return remembered(h, read_context) end

@@ -31,18 +31,9 @@ end
 
 -- Where what is written from a place on ends: a text before its quote, an object before its brace. Half of it may have come.
 local function written_end(text, at, object)
-  if object then
-    local _, last = find(text, "^%b{}", at - 1)
-    return last or #text + 1
-  end
-  while true do
-    local quote = find(text, '"', at, true)
-    if not quote then return #text + 1 end
-    local before = quote - 1
-    while byte(text, before) == BACKSLASH do before = before - 1 end
-    if (quote - before) % 2 == 1 then return quote end
-    at = quote + 1
-  end
+  if not object then return text_end(text, at) end
+  local _, last = find(text, "^%b{}", at - 1)
+  return last or #text + 1
 end
 
 -- How much is written behind a word, from a place on.

@@ -6,13 +6,6 @@ local TOLD_BYTES_MAX = 256
 -- How it tells of a request of that method.
 local GET = 71
 
--- The moment at which the attempt was asked, in milliseconds: the cluster says in the answer's headers, which have just come, how
--- long ago it was.
-local function asked_at(h, told)
-  local ago = match(told or "", "^%u*%+?(%d+)%+")
-  return ago and h:timestamp() - ago
-end
-
 -- What the request's body comes to, as reservations and charges have it: of what is told of its text, else of what was received.
 local function prompt_of(told, text_bytes)
   local bytes = text_bytes or match(told or "", "%+(%d+)$")

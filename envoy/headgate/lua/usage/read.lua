@@ -1,7 +1,5 @@
 -- Finds the usage and the model in an answer's text, piece by piece.
 
--- An object "usage" with its details has some hundred bytes; a longer one is something else.
-local USAGE_BYTES_MAX = 8192
 -- No longer is what says that an answer was made in the background, but for spaces.
 local BACKGROUND, BACKGROUND_BYTES = '"background"%s*:%s*true', 24
 -- The id of a response, in the path that its cluster tells; likewise of a batch. A longer batch is not told.
@@ -46,27 +44,6 @@ local function tell_batch(h, state)
   local metadata = h:streamInfo():dynamicMetadata()
   metadata:set("headgate", "fetched", match(path_of(state.began), BATCH))
   metadata:set("headgate", "batch", state.batch)
-end
-
--- The object that begins at a place, whatever its texts hold, if it ends within what may be usage.
-local function object_at(text, open)
-  if #text - open > USAGE_BYTES_MAX then text, open = text:sub(open, open + USAGE_BYTES_MAX), 1 end
-  local at, depth = open, 0
-  while true do
-    local code = byte(text, at)
-    if code == 123 then
-      depth = depth + 1
-    elseif code == 125 then
-      depth = depth - 1
-      if depth == 0 then return text:sub(open, at) end
-    else
-      at = find(text, '["\\]', at + 1)
-      while at and byte(text, at) == BACKSLASH do at = find(text, '["\\]', at + 2) end
-      if not at then return nil end
-    end
-    at = find(text, '[{}"]', at + 1)
-    if not at then return nil end
-  end
 end
 
 -- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.

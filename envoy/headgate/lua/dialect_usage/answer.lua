@@ -19,9 +19,6 @@
 
 local HELD_BYTES_MAX = 4096
 local NAME = '"usage"'
--- Of one answer. A provider's nonsense must not make a charge that Envoy cannot send, and so nothing of it.
-local COUNT_MAX = 2147483647
-local BYTES_PER_TOKEN = 4
 local NEWS_BYTES = 256
 -- No word that begins or ends a stream is longer.
 local COMMENT = "^:[^\r\n]*[\r\n]*$"
@@ -36,22 +33,12 @@ local PLAIN = { [123] = true, [100] = true, [101] = true, [58] = true, [0] = tru
 -- Of what a chat calls itself, and why it ended: half of it may have come.
 local NAME_BYTES, BEHIND_BYTES = 128, 40
 
-local CONTEXTS_MAX = 4096
-local contexts, contexts_known = {}, 0
-
--- What the context says, read once.
-local function context_of(h)
-  local told = h:filterContext():get("told")
-  local context = contexts[told]
-  if context then return context end
-  if contexts_known == CONTEXTS_MAX then contexts, contexts_known = {}, 0 end
-  context = loadstring("return " .. told)()
-  local words = {}
-  for _, pair in ipairs(context.names and context.names.words or {}) do words[pair[1]] = pair[2] end
-  if context.names then context.names.words = words end
-  contexts[told], contexts_known = context, contexts_known + 1
-  return context
+local function read_context(said)
+  said.names = names_of(said.names)
+  return said
 end
+
+local function context_of(h) return remembered(h, read_context) end
 
 local function number(object, name)
   return tonumber(object:match('"' .. name .. '"%s*:%s*(%d+)')) or 0
@@ -77,14 +64,14 @@ end
 
 -- What the processor has published of an answer that it serves; nil of others. It counts what the client's dialect cannot say.
 local function processed(h)
-  local published = context_of(h).processed and h:streamInfo():dynamicMetadata():get("io.envoy.ai_gateway") or {}
+  local published = context_of(h).processed and h:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
   return published.lane == "extproc" and published or nil
 end
 
 local function publish_costs(h, counts)
   local metadata = h:streamInfo():dynamicMetadata()
   for _, cost in ipairs(context_of(h).costs or {}) do
-    metadata:set("io.envoy.ai_gateway", cost[1], math.min(counts[cost[2]] or 0, COUNT_MAX))
+    metadata:set(NAMESPACE, cost[1], math.min(counts[cost[2]] or 0, COUNT_MAX))
   end
 end
 
@@ -105,29 +92,10 @@ local function publish(h, usage)
     reasoning_tokens = 0,
   }
   local metadata = h:streamInfo():dynamicMetadata()
-  for name, count in pairs(counts) do metadata:set("io.envoy.ai_gateway", name, math.min(count, COUNT_MAX)) end
-  metadata:set("io.envoy.ai_gateway", "usage_source", "reported")
+  for name, count in pairs(counts) do metadata:set(NAMESPACE, name, math.min(count, COUNT_MAX)) end
+  metadata:set(NAMESPACE, "usage_source", "reported")
   publish_costs(h, counts)
   return true
-end
-
--- The object that begins at a place, whatever its texts hold (usage.lua); nil where it does not end.
-local function object_at(text, open)
-  local at, depth = open, 0
-  while at do
-    local code = text:byte(at)
-    if code == 123 then
-      depth = depth + 1
-    elseif code == 125 then
-      depth = depth - 1
-      if depth == 0 then return text:sub(open, at) end
-    else
-      at = text:find('["\\]', at + 1)
-      while at and text:byte(at) == 92 do at = text:find('["\\]', at + 2) end
-      if not at then return nil end
-    end
-    at = text:find('[{}"]', at + 1)
-  end
 end
 
 -- Publishes every whole usage of the text; gives what a later chunk may complete, and whether there was one.
@@ -148,18 +116,6 @@ local function read(h, text)
       -- no byte is looked at twice: an object that is too long is not looked through for others
       position = to + (open and open + HELD_BYTES_MAX or 1)
     end
-  end
-end
-
--- Where the text in quotes ends that begins at a place; half of it may have come.
-local function text_end(text, at)
-  while true do
-    local quote = text:find('"', at, true)
-    if not quote then return #text + 1 end
-    local before = quote - 1
-    while text:byte(before) == 92 do before = before - 1 end
-    if (quote - before) % 2 == 1 then return quote end
-    at = quote + 1
   end
 end
 
@@ -203,26 +159,19 @@ local function estimate(h, written, prompt)
   end
   local metadata, output = h:streamInfo():dynamicMetadata(), math.ceil(written / BYTES_PER_TOKEN)
   local counts = { output_tokens = output, input_tokens = prompt, total_tokens = prompt and prompt + output }
-  metadata:set("io.envoy.ai_gateway", "usage_source", "estimated")
-  for name, count in pairs(counts) do metadata:set("io.envoy.ai_gateway", name, count) end
+  metadata:set(NAMESPACE, "usage_source", "estimated")
+  for name, count in pairs(counts) do metadata:set(NAMESPACE, name, count) end
   for _, cost in ipairs(context_of(h).costs or {}) do
-    if counts[cost[2]] then metadata:set("io.envoy.ai_gateway", cost[1], counts[cost[2]]) end
+    if counts[cost[2]] then metadata:set(NAMESPACE, cost[1], counts[cost[2]]) end
   end
-end
-
--- The moment at which the attempt of a stream was asked, in milliseconds: its headers, which have just come, say how long ago.
-local function asked_at(h, headers)
-  if not (headers:get("content-type") or ""):find("stream", 1, true) then return nil end
-  local ago = (headers:get("x-headgate-began") or ""):match("^%u*%+?(%d+)%+")
-  return ago and h:timestamp() - ago
 end
 
 -- At the end of a stream: publishes how long a token took, but for the first.
 local function pace(h, first)
   local metadata = h:streamInfo():dynamicMetadata()
-  local output = (metadata:get("io.envoy.ai_gateway") or {}).output_tokens or 0
+  local output = (metadata:get(NAMESPACE) or {}).output_tokens or 0
   if output < 2 then return end
-  metadata:set("io.envoy.ai_gateway", "token_latency_itl", (h:timestamp() - first) / (output - 1))
+  metadata:set(NAMESPACE, "token_latency_itl", (h:timestamp() - first) / (output - 1))
 end
 
 -- Why a chat ended, as telemetry calls it; nothing where the text does not say.
@@ -241,7 +190,7 @@ end
 local function name(h, context, known, chunk)
   local metadata, names = h:streamInfo():dynamicMetadata(), context.names
   if not known.rest then
-    local published = context.processed and metadata:get("io.envoy.ai_gateway") or {}
+    local published = context.processed and metadata:get(NAMESPACE) or {}
     known.rest, known.foreign = "", published.lane == "extproc"
   end
   if known.foreign then return end
@@ -251,29 +200,23 @@ local function name(h, context, known, chunk)
   if not known.reason then
     known.reason = reason_in(names, text)
     -- what does not say why it ended is no chat
-    if known.reason then metadata:set("io.envoy.ai_gateway", "finish_reasons", { known.reason }) end
-    if known.reason and known.id then metadata:set("io.envoy.ai_gateway", "response_id", known.id) end
+    if known.reason then metadata:set(NAMESPACE, "finish_reasons", { known.reason }) end
+    if known.reason and known.id then metadata:set(NAMESPACE, "response_id", known.id) end
   end
   known.rest = text:sub(-NAME_BYTES)
-end
-
--- Whether an answer can be read: some providers compress what they were asked not to. One that cannot is counted by its size.
-local function is_readable(h, text)
-  local coding = not PLAIN[text:byte(1)] and h:headers():get("content-encoding")
-  return not coding or coding:lower() == "identity"
 end
 
 function envoy_on_response(h)
   local headers = h:headers()
   if headers:get(":status") ~= "200" then return end
   local held, reported, written, told = "", false, 0, 0
-  local asked, first = asked_at(h, headers), nil
-  local began = headers:get("x-headgate-began") or ""
+  local began, kind = headers:get("x-headgate-began") or "", headers:get("content-type") or ""
+  local streamed = kind:lower():find("stream", 1, true) ~= nil
+  local asked, first = streamed and asked_at(h, began), nil
   local bytes, prompt = began:match("%+(%d+)$"), nil
   local context = context_of(h)
   local starts = context.text
-  local kind = h:headers():get("content-type") or ""
-  local chats = kind:lower():find("stream", 1, true) and context.chats
+  local chats = streamed and context.chats
   local begins, cut, ends = unpack(chats and chats[1] or {})
   local begun, said, edge = false, false, ""
   local several = not starts and context.chats ~= nil and not chats
@@ -282,11 +225,11 @@ function envoy_on_response(h)
     local size = chunk:length()
     if size > 0 then
       local text, found = chunk:getBytes(0, size), false
-      if readable == nil then readable = is_readable(h, text) end
+      if readable == nil then readable = is_readable(h, PLAIN, text) end
       if context.names and readable then name(h, context, known, text) end
       if asked and not first then
         first = h:timestamp()
-        h:streamInfo():dynamicMetadata():set("io.envoy.ai_gateway", "token_latency_ttft", math.max(first - asked, 0))
+        h:streamInfo():dynamicMetadata():set(NAMESPACE, "token_latency_ttft", math.max(first - asked, 0))
       end
       if not readable then
         begun, ends = begun or starts ~= nil or chats ~= nil or (began:match("^.* ([^ ?]*)[^ ]*%+%d+$") or ""):sub(-5) == "/chat", nil
@@ -307,7 +250,7 @@ function envoy_on_response(h)
         told = written
       end
     elseif ends and (begun or not said) then
-      local published = h:streamInfo():dynamicMetadata():get("io.envoy.ai_gateway") or {}
+      local published = h:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
       if published.lane ~= "extproc" then chunk:setBytes(cut) end
     end
   end
