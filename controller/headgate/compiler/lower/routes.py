@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Final
+from typing import Final, NamedTuple
 
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.route.v3.route_components_pb2 import (
@@ -27,7 +27,16 @@ from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from headgate.compiler import ir
-from headgate.compiler.lanes import CLASSES, ClassesServed, Lane, PathClass, classes_served, lane_of, speaker_of
+from headgate.compiler.lanes import (
+    CLASSES,
+    ClassesServed,
+    Lane,
+    PathClass,
+    Speaker,
+    classes_served,
+    lane_of,
+    speaker_of,
+)
 from headgate.compiler.lower import limits, tracing
 from headgate.compiler.lower.filters import brought, extraction, published, security, steered
 from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
@@ -40,6 +49,7 @@ from headgate.compiler.lower.wire import (
     literal,
     packed,
     regex,
+    serialised,
     set_header,
     switched_on,
 )
@@ -68,8 +78,6 @@ class Served:
     path_class: PathClass = field(compare=False)
     lanes: tuple[Lane | None, ...]
     """Of the rule's backends that are ever asked; None for one that cannot serve the class."""
-    backends: tuple[tuple[ir.Backend, Lane], ...] = field(compare=False)
-    """The others, each with its lane."""
     translated: bool
     """The processor serves this class for all of them."""
     short_script: str
@@ -79,20 +87,80 @@ class Served:
     told: bytes
     """What spans are told of the class, serialised (`tracing.route_metadata`)."""
 
-    @property
-    def chosen_among(self) -> tuple[ir.Backend, ...]:
-        return tuple(backend for backend, _ in self.backends)
 
-    @property
-    def processors(self) -> frozenset[str]:
-        """The names of the filters by which the processor takes part for some of the backends here."""
-        return frozenset(filter_name(backend) for backend, lane in self.backends if lane is Lane.EXTPROC)
+class _Manner(NamedTuple):
+    """All of a backend that decides how requests are routed to it: thousands of them are a few of these."""
 
-    @property
-    def common_host(self) -> str:
-        """The authority of all backends; empty where they have several."""
-        authorities = {backend.authority for backend, _ in self.backends}
-        return authorities.pop() if len(authorities) == 1 else ""
+    speaker: Speaker
+    prefix: str
+    asked: bool
+    edits_body: bool
+    manages_headers: bool
+    alone: bool
+    known: bool
+    include_usage: bool
+
+    def example(self) -> ir.Backend:
+        return ir.Backend(
+            name="",
+            service="",
+            endpoints=(),
+            weight=int(self.asked),
+            dialect=self.speaker.dialect,
+            host=self.speaker.host,
+            vendor=self.speaker.vendor,
+            prefix=self.prefix,
+            model="another" if self.speaker.renames else "",
+            forced_by="a policy" if self.speaker.forced else "",
+            body_remove=("member",) if self.edits_body else (),
+            managed_headers=("header",) if self.manages_headers else (),
+            alone=self.alone,
+            known=self.known,
+            include_usage=self.include_usage,
+        )
+
+
+class _Kind(NamedTuple):
+    """All of a rule that decides how its classes of paths are served, likewise."""
+
+    backends: tuple[_Manner, ...]
+    costs: tuple[ir.Cost, ...]
+    retry: ir.Retry | None
+    names_models: bool
+    """Each of its matches is for one model."""
+    counts_prompts: bool
+
+    def example(self) -> ir.Rule:
+        """A rule of this kind."""
+        model = ir.TextMatch(headers.MODEL, ir.MatchKind.EXACT, "model")
+        return ir.Rule(
+            name="",
+            route="",
+            ai=True,
+            matches=(ir.Match(headers=(model,) if self.names_models else ()),),
+            backends=tuple(each.example() for each in self.backends),
+            costs=self.costs,
+            retry=self.retry,
+            counts_prompts=self.counts_prompts,
+        )
+
+
+def _manner(backend: ir.Backend) -> _Manner:
+    return _Manner(
+        speaker_of(backend),
+        backend.prefix,
+        backend.weight > 0,
+        bool(backend.body_set or backend.body_remove),
+        bool(backend.managed_headers),
+        backend.alone,
+        backend.known,
+        backend.include_usage,
+    )
+
+
+def _kind(rule: ir.Rule) -> _Kind:
+    names_models = all(map(ir.model_of, rule.matches))
+    return _Kind(tuple(map(_manner, rule.backends)), rule.costs, rule.retry, names_models, rule.counts_prompts)
 
 
 def _usable(rule: ir.Rule) -> tuple[ir.Backend, ...]:
@@ -104,8 +172,17 @@ def _classes(usable: Iterable[ir.Backend], options: Options) -> ClassesServed:
     return classes_served(tuple(map(speaker_of, usable)), processor=bool(options.extproc_sockets))
 
 
-def served_classes(rule: ir.Rule, options: Options) -> Iterator[Served]:
+def served_classes(rule: ir.Rule, options: Options) -> tuple[Served, ...]:
     """What a rule serves, class by class; a pair that nothing can serve is left out."""
+    return _served(_kind(rule), options)
+
+
+@remembered
+def _served(kind: _Kind, options: Options) -> tuple[Served, ...]:
+    return tuple(_served_by(kind.example(), options))
+
+
+def _served_by(rule: ir.Rule, options: Options) -> Iterator[Served]:
     usable, traced = _usable(rule), options.tracing
     for path_class, lanes in _classes(usable, options):
         backends = tuple((backend, lane) for backend, lane in zip(usable, lanes, strict=True) if lane)
@@ -113,7 +190,6 @@ def served_classes(rule: ir.Rule, options: Options) -> Iterator[Served]:
         yield Served(
             path_class=path_class,
             lanes=lanes,
-            backends=backends,
             translated=translated,
             short_script=_short_script(rule, path_class, backends, options),
             reading=extraction.reading(rule, path_class, options, processor_alone=translated),
@@ -213,15 +289,21 @@ def route_match(match: ir.Match, how: Placement) -> RouteMatch:
     return result
 
 
-def _retry(rule: ir.Rule, groups: int) -> RetryPolicy | None:
-    retry = rule.retry
-    if retry is None and groups < 2:
-        return None
+def _retry(rule: ir.Rule, groups: int) -> bytes:
+    """The RetryPolicy of a rule with so many groups of backends, serialised; empty for none."""
+    if rule.retry is None and groups < 2:
+        return b""
+    pages_fail = rule.ai and all(map(_names_model, rule.matches))
+    return _retry_policy(rule.retry, rule.backend_request_seconds, groups, pages_fail=pages_fail)
+
+
+@remembered
+def _retry_policy(retry: ir.Retry | None, attempt_seconds: float | None, groups: int, *, pages_fail: bool) -> bytes:
     if retry is None:
         retry = ir.Retry(count=groups - 1, on=DEFAULT_RETRY_ON, status_codes=DEFAULT_RETRY_CODES)
     policy = RetryPolicy(retry_on=retry.on, retriable_status_codes=retry.status_codes)
     policy.num_retries.value = retry.count
-    per_try = retry.per_try_seconds or rule.backend_request_seconds
+    per_try = retry.per_try_seconds or attempt_seconds
     if per_try:
         policy.per_try_timeout.CopyFrom(duration(per_try))
     if retry.per_try_idle_seconds:
@@ -232,10 +314,10 @@ def _retry(rule: ir.Rule, groups: int) -> RetryPolicy | None:
             policy.retry_back_off.max_interval.CopyFrom(duration(retry.back_off_max_seconds))
     if groups > 1:
         overlay.refresh_cluster_on_retry(policy)
-        if rule.ai and "5xx" in retry.on.split(",") and all(map(_names_model, rule.matches)):
+        if pages_fail and "5xx" in retry.on.split(","):
             policy.retry_on += ",retriable-headers"
             policy.retriable_headers.append(PAGE)
-    return policy
+    return serialised(policy)
 
 
 def _names_model(match: ir.Match) -> bool:
@@ -287,14 +369,9 @@ def rule_choices(rule: ir.Rule, options: Options) -> frozenset[tuple[ir.Backend,
     return frozenset(backends for backends in found if len(backends) > 1)
 
 
-def _serialised(policy: RetryPolicy) -> bytes:
-    return policy.SerializeToString(deterministic=True)
-
-
 @remembered
 def _retried(rule: ir.Rule) -> bytes:
-    policy = _retry(rule, len(_groups(_usable(rule))))
-    return _serialised(policy) if policy is not None else b""
+    return _retry(rule, len(_groups(_usable(rule))))
 
 
 def common_retry(rules: Iterable[ir.Rule]) -> bytes:
@@ -317,33 +394,44 @@ def _hash_policy(key: ir.HashKey) -> RouteAction.HashPolicy:
     return policy
 
 
-def _action(rule: ir.Rule, backends: tuple[ir.Backend, ...], shared: Shared) -> RouteAction:
-    action = RouteAction()
+def _set_action(action: RouteAction, rule: ir.Rule, backends: tuple[ir.Backend, ...], shared: Shared) -> None:
     groups = _set_cluster(action, backends)
     action.hash_policy.extend(map(_hash_policy, rule.hash_keys))
     if rule.request_seconds is not None:
         action.timeout.CopyFrom(duration(rule.request_seconds))
     policy = _retry(rule, groups)
-    if policy is not None and _serialised(policy) != shared.retry:
-        action.retry_policy.CopyFrom(policy)
-    elif policy is None and shared.retry:
+    if policy and policy != shared.retry:
+        action.retry_policy.MergeFromString(policy)
+    elif not policy and shared.retry:
         action.retry_policy.SetInParent()
-    if policy is None and rule.backend_request_seconds:  # the only attempt is the request
+    if not policy and rule.backend_request_seconds:  # the only attempt is the request
         seconds = min(rule.request_seconds or rule.backend_request_seconds, rule.backend_request_seconds)
         action.timeout.CopyFrom(duration(seconds))
     if rule.local_limit is not None:
         action.rate_limits.append(limits.local_limit(rule))
-    return action
 
 
-def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Options, shared: Shared) -> None:
+def _processors(backends: Iterable[ir.Backend], lanes: Iterable[Lane]) -> frozenset[str]:
+    """The names of the filters by which the processor takes part for some of the backends."""
+    served = zip(backends, lanes, strict=True)
+    return frozenset(filter_name(backend) for backend, lane in served if lane is Lane.EXTPROC)
+
+
+def _common_host(backends: Iterable[ir.Backend]) -> str:
+    """The authority of all backends; empty where they have several."""
+    authorities = {backend.authority for backend in backends}
+    return authorities.pop() if len(authorities) == 1 else ""
+
+
+def _filter_configs(
+    route: Route, rule: ir.Rule, served: Served, chosen_among: tuple[ir.Backend, ...], options: Options, shared: Shared
+) -> None:
     configs = route.typed_per_filter_config
-    for name in sorted(served.processors):
+    for name in sorted(_processors(chosen_among, filter(None, served.lanes))):
         configs[name].CopyFrom(switched_on())  # the processor takes the endpoint from the path
-    if served.short_script and served.common_host:
-        route.route.host_rewrite_literal = served.common_host
+    if served.short_script and (host := _common_host(chosen_among)):
+        route.route.host_rewrite_literal = host
         configs[SCRIPT].CopyFrom(chosen(served.short_script))
-    chosen_among = served.chosen_among
     if (chosen_late := steered.per_route(rule, chosen_among)) is not None:
         configs[steered.FILTER].CopyFrom(chosen_late)
     if rule.counts_prompts:
@@ -351,7 +439,7 @@ def _filter_configs(route: Route, rule: ir.Rule, served: Served, options: Option
     if rule.limits and options.limits:
         config = packed(limits.per_route(rule, backends=chosen_among))
         configs[limits.filter_name(options)].CopyFrom(config)
-    if any(backend.credential is not None and backend.credential.override for backend, _ in served.backends):
+    if any(backend.credential is not None and backend.credential.override for backend in chosen_among):
         for name, config in brought.per_route(rule.backends):
             configs[name].CopyFrom(config)
     if served.reading != shared.reading:
@@ -443,15 +531,19 @@ def _class_routes(
     rule: ir.Rule, options: Options, shared: Shared
 ) -> tuple[tuple[str, tuple[PathClass, ...], Route], ...]:
     """What happens on the rule's routes, in order, with the classes of each, and the expression of several together."""
+    found = _together(_kind(rule), options)
+    routes = {served: _served_route(rule, served, options, shared) for served in {served for _, _, served in found}}
+    return tuple((pattern, together, routes[served]) for pattern, together, served in found)
+
+
+@remembered
+def _together(kind: _Kind, options: Options) -> tuple[tuple[str, tuple[PathClass, ...], Served], ...]:
+    """How the routes of such rules are told apart, and how each is served."""
     length_max = DEFAULT_LENGTH_MAX if options.envoy_gateway else LENGTH_MAX
-    routes: dict[Served, Route] = {}
-    result: list[tuple[str, tuple[PathClass, ...], Route]] = []
-    for served, together in _joined(tuple(served_classes(rule, options)), length_max):
-        if served not in routes:
-            routes[served] = _served_route(rule, served, options, shared)
-        pattern = _pattern_of(together, options.path_root) if len(together) > 1 else ""
-        result.append((pattern, together, routes[served]))
-    return tuple(result)
+    return tuple(
+        (_pattern_of(together, options.path_root) if len(together) > 1 else "", together, served)
+        for served, together in _joined(_served(kind, options), length_max)
+    )
 
 
 def path_patterns(rule: ir.Rule, options: Options, shared: Shared) -> tuple[str, ...]:
@@ -461,12 +553,14 @@ def path_patterns(rule: ir.Rule, options: Options, shared: Shared) -> tuple[str,
 
 def _served_route(rule: ir.Rule, served: Served, options: Options, shared: Shared) -> Route:
     """What happens on the routes of classes that are served so, without what is asked of a request."""
-    route = Route(route=_action(rule, served.chosen_among, shared))
+    chosen_among = tuple(compress(_usable(rule), served.lanes))
+    route = Route()
+    _set_action(route.route, rule, chosen_among, shared)
     if served.told:
         route.metadata.MergeFromString(served.told)
     if not shared.strips:
         route.request_headers_to_remove.extend(shared.withheld)
-    _filter_configs(route, rule, served, options, shared)
+    _filter_configs(route, rule, served, chosen_among, options, shared)
     return route
 
 
@@ -564,7 +658,7 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
     elif rule.redirect is not None:
         route.redirect.CopyFrom(_redirect(rule.redirect))
     elif usable:
-        route.route.CopyFrom(_action(rule, usable, how.shared))
+        _set_action(route.route, rule, usable, how.shared)
         if rule.rewrite is not None:
             _rewrite(route.route, rule.rewrite, match)
         if rule.limits:
