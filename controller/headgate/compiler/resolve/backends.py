@@ -381,7 +381,12 @@ def _model_row(model: headgate.TranslationModel) -> ModelRow:
 
 
 def _service(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tuple[Address, ir.Credential | None] | None:
-    """Where a backend is and what authenticates us to it; None, reported, where it cannot be served."""
+    """Where a backend is and what authenticates us to it; None, reported, where it cannot be served. Rules refer to one
+    backend by the hundred."""
+    return scope.once(("service", backend.name), lambda: _found_service(scope, backend))
+
+
+def _found_service(scope: Scope, backend: ai_gateway.AIServiceBackend) -> tuple[Address, ir.Credential | None] | None:
     target = backend.spec.backend_ref
     where = Name(target.namespace or backend.metadata.namespace, target.name)
     found = address(scope, backend, "spec.backendRef", where)

@@ -37,6 +37,8 @@ class Report:
         self._found: dict[Diagnostic, str] = {}
         self._by_key: defaultdict[Key, list[Found]] = defaultdict(list)
         self._record: list[Found] | None = None
+        self.count = 0
+        """How often anything was reported, the same again included."""
 
     def error(self, resource: Resource, field: str, message: str, *, remedy: str = "", reason: str = "Invalid") -> None:
         """The object, or the part named, is not in force."""
@@ -65,6 +67,7 @@ class Report:
             self._add(diagnostic, reason)
 
     def _add(self, diagnostic: Diagnostic, reason: str) -> None:
+        self.count += 1
         if self._record is not None:
             self._record.append(Found(diagnostic, reason))
         if diagnostic not in self._found:

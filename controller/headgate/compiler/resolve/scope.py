@@ -1,8 +1,8 @@
 """What every resolving function needs: the world, the installation's options, and where to report."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from headgate.compiler.conditions import Severity
 from headgate.compiler.options import Mode, Options
@@ -24,6 +24,8 @@ from headgate.compiler.resources.kinds import BY_NAME
 from headgate.compiler.resources.metadata import Key, Name, Resource
 from headgate.compiler.resources.policy import PolicySpec
 from headgate.compiler.world import Target, World
+
+T = TypeVar("T")
 
 CONFIG_ANNOTATION: Final = "aigateway.envoyproxy.io/gateway-config"
 """On a Gateway: the name of its GatewayConfig."""
@@ -55,6 +57,7 @@ class Scope:
     client: Mapping[Target, client_traffic.ClientTrafficPolicy] = field(init=False)
     broken: frozenset[Target] = field(init=False)
     """Targets of policies that were read and are not valid: what they guard must not stand open."""
+    _known: dict[object, object] = field(default_factory=dict[object, object], init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         world = self.world
@@ -77,6 +80,17 @@ class Scope:
         guards = {"SecurityPolicy", "BackendTrafficPolicy", "ClientTrafficPolicy"}
         broken = (target for entry in world.rejected.values() if entry.key.kind in guards for target in entry.targets)
         set_once(self, "broken", frozenset(broken))
+
+    def once(self, key: object, work: Callable[[], T]) -> T:
+        """What `work` gives for a key, made once; but each time where it reports something, which is said of whoever
+        asks."""
+        if key in self._known:
+            return cast("T", self._known[key])
+        before = self.report.count
+        made = work()
+        if self.report.count == before:
+            self._known[key] = made
+        return made
 
     def serves_class(self, name: str) -> bool:
         """Whether Gateways of a class are served: standalone only those of classes that name our controller."""
