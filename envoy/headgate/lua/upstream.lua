@@ -16,6 +16,9 @@
 --   managed        list of the header names that any backend of this rule sets or removes
 --   publish        table of what to tell of an attempt that the processor does not serve, in the metadata
 --                  io.envoy.ai_gateway; the model is added
+-- Or, of a route whose only backend needs nothing but another model in a body that is JSON and has one (a chat's):
+--   renames        true
+--   model          string, replaces the body's model
 -- The filter after this one strips credentials and internal headers, and sets and removes the backend's own headers.
 --
 -- A body is JSON that names one model by now, unless it is a form's, or was refused (request.lua).
@@ -372,8 +375,21 @@ local function guard(h, text, stream)
   if not list then refuse(h, why) end
 end
 
+-- What is left where a route tells only that the model becomes another.
+local function rename(h, backend)
+  local body = h:body()
+  if not body then return end
+  local text = body:getBytes(0, body:length())
+  local out, why = with_model(text, backend), nil
+  if not out then out, why = rewrite(text, backend) end
+  if not out then return refuse(h, why) end
+  if out ~= text then h:headers():replace("content-length", tostring(body:setBytes(out))) end
+end
+
 local function run(h)
-  local headers, backend = h:headers(), backend_of(h:filterContext())
+  local backend = backend_of(h:filterContext())
+  if backend.renames then return rename(h, backend) end
+  local headers = h:headers()
   local path = headers:get(":path")
   local first, seen, metadata = headers:get("x-envoy-attempt-count") == "1", nil, nil
   if not first or backend.include_usage or backend.azure_version or backend.publish then

@@ -92,6 +92,7 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
     }
     local = {"type": "Local", "local": {"rules": [{"limit": {"requests": 2, "unit": "Hour"}}]}}
     retry = {"numRetries": 2, "retryOn": {"triggers": ["retriable-status-codes"], "httpStatusCodes": [418]}}
+    renamed = rule("retried-renamed", ref("plain-openai", modelNameOverride="real"))
     return [
         *gateway({"port": stage.port}),
         document("v1", "ConfigMap", "ca", data={"ca.crt": certificate}),
@@ -108,7 +109,7 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
         traffic("local", "local", rateLimit=local),
         route("by-rule", [rule("by-rule", ref("plain-openai")), rule("another", ref("plain-openai"))]),
         traffic("by-rule", "by-rule", rateLimit=local),
-        route("retried", [rule("retried", ref("plain-openai")), rule("retried-claude", ref("claude"))]),
+        route("retried", [rule("retried", ref("plain-openai")), rule("retried-claude", ref("claude")), renamed]),
         traffic("retried", "retried", retry=retry),
         route("narrow", [rule("narrow", ref("plain-openai"))]),
         traffic("narrow", "narrow", circuitBreaker={"maxPendingRequests": 0, "maxParallelRequests": 1}),
@@ -230,12 +231,20 @@ def test_a_local_limit_counts_all_paths_of_a_rule_together(stage: Stage) -> None
     assert stage.chat("another").status_code == 200  # of the same policy, with tokens of its own
 
 
-@pytest.mark.parametrize(("model", "name"), [("retried", "openai"), ("retried-claude", "anthropic")])
-def test_one_provider_is_tried_again_as_told(stage: Stage, model: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "name", "sent"),
+    [
+        ("retried", "openai", "retried"),
+        ("retried-claude", "anthropic", "retried-claude"),
+        ("retried-renamed", "openai", "real"),
+    ],
+)
+def test_one_provider_is_tried_again_as_told(stage: Stage, model: str, name: str, sent: str) -> None:
     stage[name].answer(Failure(418), Failure(418), Answer())
     assert stage.chat(model).status_code == 200
     assert len(stage[name].requests) == 3
     assert len({request.body for request in stage[name].requests}) == 1
+    assert stage[name].last.model == sent
     stage[name].forget()
     stage[name].answer(Failure(500))
     assert stage.chat(model).status_code == 500

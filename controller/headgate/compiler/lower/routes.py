@@ -40,7 +40,17 @@ from headgate.compiler.lanes import (
 from headgate.compiler.lower import limits, tracing
 from headgate.compiler.lower.filters import brought, extraction, published, security, steered
 from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
-from headgate.compiler.lower.upstream import KEEPER, SCRIPT, UNTOUCHED, chosen, filter_name, short_native, unchanged
+from headgate.compiler.lower.upstream import (
+    KEEPER,
+    RENAMER,
+    SCRIPT,
+    UNTOUCHED,
+    chosen,
+    filter_name,
+    renamed,
+    short_native,
+    unchanged,
+)
 from headgate.compiler.lower.wire import (
     add_header,
     duration,
@@ -204,6 +214,8 @@ def _short_script(
         return ""
     if all(backend.alone and lane is Lane.NATIVE and unchanged(backend, path_class) for backend, lane in backends):
         return short_native(backends[0][0])  # several backends have their scripts say who serves
+    if all(backend.alone and lane is Lane.NATIVE and renamed(backend, path_class) for backend, lane in backends):
+        return RENAMER if all(map(ir.model_of, rule.matches)) else ""
     kept = all(lane is Lane.EXTPROC and not backend.managed_headers for backend, lane in backends)
     if kept and rule.retry is None and len(backends) == 1 and published.by_route(backends[0][0], options):
         return UNTOUCHED  # asked once; the processor tells the client's path
@@ -431,7 +443,8 @@ def _filter_configs(
         configs[name].CopyFrom(switched_on())  # the processor takes the endpoint from the path
     if served.short_script and (host := _common_host(chosen_among)):
         route.route.host_rewrite_literal = host
-        configs[SCRIPT].CopyFrom(chosen(served.short_script))
+        model = rule.backends[0].model if served.short_script == RENAMER else ""
+        configs[SCRIPT].CopyFrom(chosen(served.short_script, model))
     if (chosen_late := steered.per_route(rule, chosen_among)) is not None:
         configs[steered.FILTER].CopyFrom(chosen_late)
     if rule.counts_prompts:

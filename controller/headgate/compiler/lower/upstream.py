@@ -40,7 +40,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
 from headgate import lua
 from headgate.compiler.body_paths import mutation_of
-from headgate.compiler.ir import Backend, Credential, CredentialKind, Pairs
+from headgate.compiler.ir import Backend, Credential, CredentialKind, MatchKind, Pairs
 from headgate.compiler.lanes import TRANSLATED, Lane, PathClass, paths_in, speaker_of
 from headgate.compiler.lower import tracing
 from headgate.compiler.lower.filters import brought, published
@@ -94,6 +94,8 @@ ASKER = "asking"
 KEEPER = "translated"
 """The names of short scripts. A route chooses the first where streams are to end with their usage and all else is
 unchanged, the second where the processor writes all of the request, for backends that may be asked again."""
+RENAMER = "renaming"
+"""No script, but that a route tells the long one nothing but another model: it looks at no header then."""
 AZURE_V1_PREFIX = "/openai/v1"
 FORWARDED = (":path", headers.ORIGINAL_PATH, ":status", "content-type", "content-encoding", "anthropic-version")
 FORWARDED_PREFIX = "x-amzn-"
@@ -257,14 +259,31 @@ def short_native(backend: Backend) -> str:
 
 def unchanged(backend: Backend, path_class: PathClass) -> bool:
     """Whether a native request of this class reaches the backend with its own path, headers and body, but for usage."""
-    keeps_path = backend.prefix in ("", "/v1") and f"{path_class.path}/".startswith("/v1/")
-    edits = backend.model or backend.body_set or backend.body_remove or backend.managed_headers
-    return backend.dialect is not None and backend.host is HostName.DIRECT and keeps_path and not edits
+    return _keeps_path(backend, path_class) and not (backend.model or _edits(backend))
 
 
-@lru_cache(maxsize=3)
-def chosen(short: str) -> Any:
-    """Per-route config that chooses a short script, or none."""
+def renamed(backend: Backend, path_class: PathClass) -> bool:
+    """Whether all of it but its model does, and its body is JSON with a model, if a model is asked for: `request.lua`
+    has seen to it on such paths."""
+    is_json = path_class.kind is MatchKind.EXACT and not path_class.multipart
+    changes = backend.include_usage or _edits(backend)
+    return is_json and _keeps_path(backend, path_class) and bool(backend.model) and not changes
+
+
+def _keeps_path(backend: Backend, path_class: PathClass) -> bool:
+    keeps = backend.prefix in ("", "/v1") and f"{path_class.path}/".startswith("/v1/")
+    return backend.dialect is not None and backend.host is HostName.DIRECT and keeps
+
+
+def _edits(backend: Backend) -> bool:
+    return bool(backend.body_set or backend.body_remove or backend.managed_headers)
+
+
+@lru_cache(maxsize=4096)
+def chosen(short: str, model: str) -> Any:
+    """Per-route config that chooses a short script, or none; or tells the long one the `model` alone."""
+    if short == RENAMER:
+        return packed(LuaPerRoute(filter_context=struct(told({"renames": True, "model": model}))))
     return packed(LuaPerRoute(disabled=True) if short == UNTOUCHED else LuaPerRoute(name=short))
 
 
