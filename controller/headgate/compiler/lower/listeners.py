@@ -57,6 +57,12 @@ FOREIGN_STAGE = 10
 STREAM_IDLE_SECONDS = 300.0
 REQUEST_RECEIVED_SECONDS = 60.0
 """A client that sends its body more slowly than this is answered 408."""
+HEAD_RECEIVED_SECONDS = 10.0
+"""Likewise its head."""
+HANDSHAKE_SECONDS = 10.0
+"""A client that takes longer for TLS is let go."""
+STREAMS_MAX = 100
+"""Of one HTTP/2 connection at a time, as Envoy's documentation has it for edges: each may bring a body."""
 UNSENT_BYTES_MAX = 67_108_864
 """What an answer may be ahead of a client that reads slowly, before the provider has to wait.
 
@@ -296,7 +302,9 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
         ),
     )
     clients.set_address(manager, traffic.address)
+    manager.request_headers_timeout.CopyFrom(duration(HEAD_RECEIVED_SECONDS))
     manager.http2_protocol_options.initial_stream_window_size.value = UNSENT_BYTES_MAX
+    manager.http2_protocol_options.max_concurrent_streams.value = STREAMS_MAX
     # what asks for a tunnel has no body that ends, which other filters would wait for: here no route takes it, at once
     manager.upgrade_configs.add(upgrade_type="CONNECT").filters.append(_router(listener, options))
     manager.scheme_header_transformation.match_upstream = True
@@ -325,6 +333,7 @@ def _filter_chain(listener: ir.Listener, options: Options, *, tls: bool) -> Filt
         if listener.hostname != "*":
             result.filter_chain_match.CopyFrom(FilterChainMatch(server_names=[listener.hostname]))
         result.transport_socket.CopyFrom(server_tls.transport_socket(listener))
+        result.transport_socket_connect_timeout.CopyFrom(duration(HANDSHAKE_SECONDS))
     return result
 
 
