@@ -205,7 +205,7 @@ def _reasoning_name(reasoning: Reasoning | None) -> str:
     if reasoning is None:
         return ""
     if reasoning.effort:
-        return "reasoning_effort"
+        return reasoning.path or "reasoning_effort"
     return "thinking" if reasoning.budget_tokens is None else "thinking.budget_tokens"
 
 

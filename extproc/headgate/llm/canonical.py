@@ -307,6 +307,8 @@ class Reasoning(Value, frozen=True):
     """`none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max` or empty."""
     display: str = ""
     """`summarized`, `omitted` or empty."""
+    path: str = ""
+    """Where the effort stood, if its dialect has more places for it than one."""
 
 
 class Sampling(Value, frozen=True):

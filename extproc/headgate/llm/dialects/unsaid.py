@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from headgate.llm.canonical import ChatRequest, DocumentPart, FunctionTool, ImagePart, Message, Sampling, TextPart
+from headgate.llm.canonical import (
+    ChatRequest,
+    DocumentPart,
+    FunctionTool,
+    ImagePart,
+    Message,
+    Sampling,
+    TextPart,
+    ToolResultPart,
+)
 from headgate.llm.losses import Loss
 
 
@@ -12,10 +21,17 @@ def report_uncited(messages: Sequence[Message], losses: list[Loss]) -> None:
     """A loss for the documents that the answer shall cite, if there are any."""
     for message in messages:
         for index, part in enumerate(message.parts):
-            if type(part) is DocumentPart and part.cited:
+            inner = part.content if type(part) is ToolResultPart else (part,)
+            if any(type(each) is DocumentPart and each.cited for each in inner):
                 path = f"{message.path}.content[{index}].citations"
                 losses.append(Loss(path, "dropped", "answers of this dialect do not cite documents"))
                 return
+
+
+def report_names(messages: Sequence[Message], losses: list[Loss]) -> None:
+    """A loss for each name of a participant."""
+    named = (message for message in messages if message.name)
+    losses.extend(Loss(f"{each.path}.name", "dropped", "this dialect has no names of participants") for each in named)
 
 
 def report_cited_history(messages: Sequence[Message], losses: list[Loss]) -> None:

@@ -59,6 +59,7 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
         raise RequestError("must be at least 1", path="max_tokens", code="invalid_value")
     refuse_thread(members.get("thread"))
     extras = {name: raw for name, raw in members.items() if name not in wire.REQUEST_MEMBERS}
+    _tell_thinking(request.thinking, extras)
     messages = tuple([_decode_message(message, f"messages[{i}]", extras) for i, message in enumerate(request.messages)])
     if request.system:
         messages = (Message("system", _decode_system(request.system), path="system"), *messages)
@@ -92,6 +93,14 @@ Beyond = dict[str, msgspec.Raw]
 _TRUE: Final = msgspec.Raw(b"true")
 
 
+def _tell_thinking(thinking: wire.Thinking | None, beyond: Beyond) -> None:
+    """What only this API can say of thinking."""
+    if thinking is not None and thinking.type == "between_tools":
+        beyond["thinking.type"] = _TRUE
+    if thinking is not None and thinking.display not in (None, "summarized", "omitted"):
+        beyond["thinking.display"] = _TRUE
+
+
 def _decode_system(system: str | list[wire.TextBlock]) -> tuple[Part, ...]:
     if isinstance(system, str):
         return (TextPart(system),)
@@ -102,6 +111,10 @@ def _decode_message(message: wire.Message, path: str, beyond: Beyond) -> Message
     role = message.role
     if isinstance(message.content, str):
         return Message(role, (TextPart(message.content),), path=path)
+    if message.content is None:
+        if role != "system":
+            raise RequestError("this member is required", path=f"{path}.content", code="invalid_value")
+        return Message(role, (), path=path)
     parts: list[Part] = []
     for i, block in enumerate(message.content):
         if type(block) is wire.TextBlock:
@@ -161,7 +174,7 @@ def _decode_result_content(content: str | list[wire.ToolResultItem] | None) -> t
 def _decode_media(
     block: wire.ImageBlock | wire.DocumentBlock | wire.SearchResultBlock,
 ) -> Iterator[ImagePart | DocumentPart]:
-    cache = _decode_cache(block.cache_control)
+    cache = _decode_cache(block.cache_control) or _last_mark(block)
     match block:
         case wire.ImageBlock():
             yield ImagePart(_decode_source(block.source), cache=cache)
@@ -180,12 +193,22 @@ def _decode_media(
             assert_never(block)
 
 
+def _last_mark(block: wire.ImageBlock | wire.DocumentBlock | wire.SearchResultBlock) -> CachePoint | None:
+    """A mark on a text or an image inside ends a cached prefix with what holds it: elsewhere it is one piece."""
+    match block:
+        case wire.DocumentBlock(source=wire.ContentSource(content=list(inner))) | wire.SearchResultBlock(content=inner):
+            marks = [item.cache_control for item in inner if item.cache_control is not None]
+            return _decode_cache(marks[-1]) if marks else None
+        case _:
+            return None
+
+
 def _document(block: wire.DocumentBlock, source: DocumentSource) -> DocumentPart:
     return DocumentPart(
         source,
         title=block.title or "",
         context=block.context or "",
-        cache=_decode_cache(block.cache_control),
+        cache=_decode_cache(block.cache_control) or _last_mark(block),
         cited=_cited(block.citations),
     )
 
@@ -267,7 +290,7 @@ WEB_SEARCH: Final = "web_search_"
 
 
 def _decode_search(tool: wire.Tool, raw: msgspec.Raw, path: str, beyond: Beyond) -> WebSearchTool:
-    _tell_beyond(tool, path, ("defer_loading", "allowed_callers", "cache_control"), beyond)
+    _tell_beyond(tool, path, ("defer_loading", "allowed_callers", "cache_control", "strict"), beyond)
     where = tool.user_location
     location = None
     if where is not None:

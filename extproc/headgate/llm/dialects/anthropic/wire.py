@@ -168,6 +168,18 @@ class CompactionBlock(msgspec.Struct, frozen=True, tag_field="type", tag="compac
 class BrowserStateBlock(msgspec.Struct, frozen=True, tag_field="type", tag="browser_state"): ...
 
 
+class ToolAdditionBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_addition"): ...
+
+
+class ToolRemovalBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_removal"): ...
+
+
+class McpToolListingBlock(msgspec.Struct, frozen=True, tag_field="type", tag="mcp_tool_listing"): ...
+
+
+class FallbackBlock(msgspec.Struct, frozen=True, tag_field="type", tag="fallback"): ...
+
+
 OpaqueBlock = (
     ServerToolUseBlock
     | WebSearchResultBlock
@@ -183,6 +195,10 @@ OpaqueBlock = (
     | McpToolResultBlock
     | CompactionBlock
     | BrowserStateBlock
+    | ToolAdditionBlock
+    | ToolRemovalBlock
+    | McpToolListingBlock
+    | FallbackBlock
 )
 
 ToolResultItem = TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock | BrowserStateBlock
@@ -203,7 +219,8 @@ Block = TextBlock | ToolUseBlock | ToolResultBlock | RareBlock
 
 class Message(Told, frozen=True):
     role: Literal["user", "assistant", "system"]
-    content: str | list[Block]
+    content: str | list[Block] | None = None
+    """Only instructions may say nothing but settings."""
 
 
 class UserLocation(Told, frozen=True, omit_defaults=True):

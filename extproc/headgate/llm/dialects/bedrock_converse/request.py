@@ -96,7 +96,7 @@ def _decode_reasoning(fields: Fields, effort: str | None) -> Reasoning | None:
     if not effort:
         return fields.reasoning
     known = fields.reasoning or Reasoning()
-    return msgspec.structs.replace(known, effort=effort)
+    return msgspec.structs.replace(known, effort=effort, path="outputConfig.effort")
 
 
 def _decode_format(text_format: wire.TextFormat | None) -> ResponseFormat | None:

@@ -47,7 +47,7 @@ from headgate.llm.dialects.bedrock_converse.settings import ToolNames, encode_se
 from headgate.llm.dialects.cache_marks import last_marks
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
 from headgate.llm.dialects.turns import GO_ON, inlined, refuse_lost, report_begun
-from headgate.llm.dialects.unsaid import report_cited_history
+from headgate.llm.dialects.unsaid import report_cited_history, report_names
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 from headgate.llm.signatures import ELSEWHERE, is_claudes
@@ -73,6 +73,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
         request, target, losses, names=names, calls=turns.calls, unsigned_loop=turns.unsigned_loop()
     )
     report_cited_history(request.messages, losses)
+    report_names(request.messages, losses)
     if not (claude_facts(target.model, target.models).prefill if facts.claude else facts.prefill):
         turns.ask_to_go_on()
     system, messages = turns.result()

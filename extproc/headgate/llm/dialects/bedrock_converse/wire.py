@@ -50,6 +50,8 @@ class Media(_Struct, frozen=True):
 
     format: str
     source: Source
+    error: msgspec.Raw = ABSENT
+    """Why an answer's could not be made: comes back with it, and asks for nothing."""
 
 
 class CitationsConfig(_Struct, frozen=True):

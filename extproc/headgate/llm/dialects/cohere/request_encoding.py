@@ -32,7 +32,7 @@ from headgate.llm.dialects.cohere.citations import document_id, written_citation
 from headgate.llm.dialects.cohere.settings import add_settings
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
 from headgate.llm.dialects.turns import refuse_lost, results_at_calls
-from headgate.llm.dialects.unsaid import report_cache_points
+from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_names
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 
@@ -53,6 +53,8 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     if asks and all(each["role"] == "system" for each in messages.result):
         refuse_lost(losses)
     report_cache_points(request, losses)
+    report_cited_history([message for message in request.messages if message.role != "assistant"], losses)
+    report_names(request.messages, losses)
     body: Members = {"model": target.model, "messages": messages.result}
     if messages.documents:
         body["documents"] = messages.documents
@@ -74,8 +76,6 @@ class _Messages:
 
     def add(self, message: Message) -> None:
         """One turn, as the messages that say it."""
-        if message.name:
-            self._losses.append(Loss(f"{message.path}.name", "dropped", "this dialect has no names of participants"))
         match message.role:
             case "system" | "developer":
                 self._add_system(message)
@@ -172,6 +172,9 @@ class _Messages:
                 case _:
                     assert_never(part)
         encoded = _assistant(thoughts, texts, calls)
+        cited, said = sum(len(part.citations) for part in texts), len(encoded.get("citations", ())) if encoded else 0
+        if said < cited:
+            self._losses.append(Loss(f"{message.path}.citations", "dropped", "it cites documents, at places in a text"))
         if encoded is not None:
             self.result.append(encoded)
 

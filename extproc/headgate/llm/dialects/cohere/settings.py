@@ -142,6 +142,8 @@ def _add_thinking(body: Members, request: ChatRequest, facts: CohereFacts, losse
     if off:
         body["thinking"] = {"type": "disabled"}
         return
+    if reasoning.display == "omitted":
+        losses.append(Loss("thinking.display", "dropped", "this dialect shows what a model thinks"))
     thinking: Members = {"type": "enabled"}
     budget = reasoning.budget_tokens
     if budget is None and reasoning.effort:

@@ -205,6 +205,10 @@ class _Turns(msgspec.Struct, gc=False):
                 parts.append(ThinkingPart(part.text or "", signature))
         elif part.function_call is not None:
             call = part.function_call
+            if wire.present(call.partial_args):
+                self.beyond[f"{path}.functionCall.partialArgs"] = call.partial_args
+            if call.will_continue:
+                self.beyond[f"{path}.functionCall.willContinue"] = _TRUE
             arguments = wire.present(call.args) or b"{}"
             if not arguments.startswith(b"{"):
                 raise RequestError("must be an object", path=f"{path}.functionCall.args", code="invalid_value")
@@ -219,9 +223,7 @@ class _Turns(msgspec.Struct, gc=False):
             parts.extend(self._part(part, path))
 
     def _part(self, part: wire.Part, path: str) -> Iterator[Part]:
-        for name, raw in (("videoMetadata", part.video_metadata), ("partMetadata", part.part_metadata)):
-            if wire.present(raw):
-                self.beyond[f"{path}.{name}"] = raw
+        self._tell(part, wire.PART_SETTINGS, path)
         if part.text is not None:
             if part.text:
                 yield TextPart(part.text)
@@ -244,6 +246,18 @@ class _Turns(msgspec.Struct, gc=False):
             elif part.thought_signature is None and not part.thought:
                 raise RequestError("must hold text, data, a call or a response", path=path, code="invalid_value")
 
+    def _tell(self, part: wire.Media, settings: Sequence[tuple[str, str]], path: str) -> None:
+        """Notes what only this dialect can say of a part."""
+        for attribute, name in settings:
+            raw = getattr(part, attribute)
+            if wire.present(raw):
+                self.beyond[f"{path}.{name}"] = raw
+        if part.media_resolution is not None and not _is_detail(part):
+            self.beyond[f"{path}.mediaResolution"] = _TRUE
+        for member, data in (("inlineData", part.inline_data), ("fileData", part.file_data)):
+            if data is not None and data.display_name and not _is_document(data.mime_type):
+                self.beyond[f"{path}.{member}.displayName"] = _TRUE
+
     def _result(self, response: wire.FunctionResponse, path: str) -> ToolResultPart:
         by_id = (i for i, (call_id, _) in enumerate(self.calls) if response.id and call_id == response.id)
         by_name = (i for i, (_, name) in enumerate(self.calls) if name == response.name)
@@ -255,14 +269,15 @@ class _Turns(msgspec.Struct, gc=False):
         text, is_error = _response_text(response.response, f"{path}.response")
         content: list[ToolResultContent] = [TextPart(text)] if text else []
         for index, part in enumerate(response.parts or ()):
+            self._tell(part, wire.MEDIA_SETTINGS, f"{path}.parts[{index}]")
             if part.inline_data is not None:
                 blob = part.inline_data
                 source = Base64Source((blob.mime_type or "").lower(), _standard(blob.data))
-                content.append(_media(source, blob.mime_type or "", blob.display_name or "", ""))
+                content.append(_media(source, blob.mime_type or "", blob.display_name or "", _detail(part)))
             elif part.file_data is not None:
                 file = part.file_data
                 source = _file_source(file.file_uri)
-                content.append(_media(source, file.mime_type or "", file.display_name or "", ""))
+                content.append(_media(source, file.mime_type or "", file.display_name or "", _detail(part)))
             else:
                 where = f"{path}.parts[{index}]"
                 raise RequestError("must hold inlineData or fileData", path=where, code="invalid_value")
@@ -327,10 +342,30 @@ def _media(source: Source, media_type: str, title: str, detail: str) -> ImagePar
 _AUDIO_FORMATS: Final = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav"}
 
 
-def _detail(part: wire.Part) -> str:
+def _is_document(media_type: str | None) -> bool:
+    return (media_type or "").lower().partition("/")[0] not in ("image", "audio", "video")
+
+
+_DETAILS: Final = {
+    "MEDIA_RESOLUTION_LOW": "low",
+    "MEDIA_RESOLUTION_MEDIUM": "medium",
+    "MEDIA_RESOLUTION_HIGH": "high",
+    "MEDIA_RESOLUTION_ULTRA_HIGH": "high",
+}
+
+
+def _detail(part: wire.Media) -> str:
     level = part.media_resolution.level if part.media_resolution is not None else None
-    word = (level or "").removeprefix("MEDIA_RESOLUTION_").lower()
-    return {"low": "low", "medium": "medium", "high": "high", "ultra_high": "high"}.get(word, "")
+    return _DETAILS.get((level or "").upper(), "")
+
+
+def _is_detail(part: wire.Media) -> bool:
+    """Whether the resolution is said as the detail of an image, and says no more."""
+    asked, data = part.media_resolution, part.inline_data or part.file_data
+    if asked is None or asked.num_tokens is not None or data is None:
+        return False
+    known = (asked.level or "").upper() in ("MEDIA_RESOLUTION_LOW", "MEDIA_RESOLUTION_MEDIUM", "MEDIA_RESOLUTION_HIGH")
+    return known and (data.mime_type or "").lower().startswith("image/")
 
 
 # --- tools -----------------------------------------------------------------------------------------------------------
@@ -407,9 +442,13 @@ def _tool_choice(config: wire.ToolConfig | None, beyond: Beyond) -> ToolChoice |
         return None
     if wire.present(config.retrieval_config):
         beyond["toolConfig.retrievalConfig"] = config.retrieval_config
+    if config.include_server_side_tool_invocations:
+        beyond["toolConfig.includeServerSideToolInvocations"] = _TRUE
     calling = config.function_calling_config
     if calling is None:
         return None
+    if calling.stream_function_call_arguments:
+        beyond["toolConfig.functionCallingConfig.streamFunctionCallArguments"] = _TRUE
     names = tuple(calling.allowed_function_names or ())
     match (calling.mode or "").upper():
         case "" | "MODE_UNSPECIFIED":

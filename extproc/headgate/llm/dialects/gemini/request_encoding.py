@@ -43,7 +43,7 @@ from headgate.llm.dialects.gemini.settings import (
 from headgate.llm.dialects.gemini.signatures import SKIP
 from headgate.llm.dialects.speech import answer_format
 from headgate.llm.dialects.turns import GO_ON, inlined, refuse_lost, report_begun
-from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
+from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_names, report_uncited
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName, HostName
@@ -69,6 +69,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     body["contents"] = turns
     report_uncited(request.messages, losses)
     report_cited_history(request.messages, losses)
+    report_names(request.messages, losses)
     report_cache_points(request, losses)
     extensions = read_extensions(request, losses)
     tool_names = add_tools(body, request, facts, losses)
@@ -283,7 +284,8 @@ class _Contents:
         encoded = self._data(part.source, path, _type_of(part.source, "application/pdf"))
         if encoded is None:
             return []
-        return [{"text": part.context}, encoded] if part.context else [encoded]
+        about = "\n\n".join(filter(None, (part.title, part.context)))
+        return [{"text": about}, encoded] if about else [encoded]
 
     def _data(self, source: Base64Source | UrlSource | FileSource, path: str, media_type: str) -> Members | None:
         match source:

@@ -51,21 +51,7 @@ class FunctionCall(Said, frozen=True):
     name: str
     id: str | None = None
     args: msgspec.Raw = ABSENT
-
-
-class ResponseMedia(Said, frozen=True):
-    """A part of a function's response."""
-
-    inline_data: Blob | None = None
-    file_data: FileData | None = None
-
-
-class FunctionResponse(Said, frozen=True):
-    name: str
-    id: str | None = None
-    response: msgspec.Raw = ABSENT
-    parts: list[ResponseMedia] | None = None
-    scheduling: msgspec.Raw = ABSENT
+    partial_args: msgspec.Raw = ABSENT
     will_continue: bool | None = None
 
 
@@ -74,21 +60,60 @@ class PartResolution(Said, frozen=True):
     num_tokens: int | None = None
 
 
-class Part(Said, frozen=True):
+class Media(Said, frozen=True):
+    """What a part may hold beside its data: how Google shall look at it, and what it is."""
+
+    inline_data: Blob | None = None
+    file_data: FileData | None = None
+    media_resolution: PartResolution | None = None
+    media_processing: msgspec.Raw = ABSENT
+    video_metadata: msgspec.Raw = ABSENT
+    audio_metadata: msgspec.Raw = ABSENT
+    document_metadata: msgspec.Raw = ABSENT
+    spreadsheet_metadata: msgspec.Raw = ABSENT
+
+
+MEDIA_SETTINGS: Final = (
+    ("media_processing", "mediaProcessing"),
+    ("video_metadata", "videoMetadata"),
+    ("audio_metadata", "audioMetadata"),
+    ("document_metadata", "documentMetadata"),
+    ("spreadsheet_metadata", "spreadsheetMetadata"),
+)
+"""Of these: attribute, name on the wire."""
+
+
+class FunctionResponse(Said, frozen=True):
+    name: str
+    id: str | None = None
+    response: msgspec.Raw = ABSENT
+    parts: list[Media] | None = None
+    scheduling: msgspec.Raw = ABSENT
+    will_continue: bool | None = None
+
+
+class Part(Media, frozen=True):
     text: str | None = None
     thought: bool | None = None
     thought_signature: str | None = None
-    inline_data: Blob | None = None
-    file_data: FileData | None = None
     function_call: FunctionCall | None = None
     function_response: FunctionResponse | None = None
-    media_resolution: PartResolution | None = None
     executable_code: msgspec.Raw = ABSENT
     code_execution_result: msgspec.Raw = ABSENT
     tool_call: msgspec.Raw = ABSENT
     tool_response: msgspec.Raw = ABSENT
-    video_metadata: msgspec.Raw = ABSENT
     part_metadata: msgspec.Raw = ABSENT
+    speech_metadata: msgspec.Raw = ABSENT
+    audio_transcription: msgspec.Raw = ABSENT
+
+
+PART_SETTINGS: Final = (
+    *MEDIA_SETTINGS,
+    ("part_metadata", "partMetadata"),
+    ("speech_metadata", "speechMetadata"),
+    ("audio_transcription", "audioTranscription"),
+)
+"""Of these: attribute, name on the wire."""
 
 
 OPAQUE_PARTS: Final = (
@@ -326,6 +351,7 @@ OWN_NAMES: Final = MappingProxyType(
         "response_format": "generationConfig.responseMimeType",
         "thinking": "generationConfig.thinkingConfig",
         "thinking.budget_tokens": "generationConfig.thinkingConfig.thinkingBudget",
+        "thinking.display": "generationConfig.thinkingConfig.includeThoughts",
         "reasoning_effort": "generationConfig.thinkingConfig.thinkingLevel",
         "tool_choice": "toolConfig.functionCallingConfig",
         "content": "parts",

@@ -402,6 +402,8 @@ class _Messages:
                 file["file_data"] = _data_uri(source, "application/pdf")
             case FileSource(file_id=file_id) if "/" not in file_id:
                 file = {"file_id": file_id}
+                if part.title:
+                    self._drop(f"{path}.title", "an uploaded file has its own name")
             case FileSource():
                 return self._drop(path, "files uploaded to one provider are unknown to another")
             case TextSource(text=text):

@@ -65,15 +65,15 @@ _FUNCTIONS: Final[Mapping[str, tuple[str, msgspec.Raw]]] = {
 }
 
 
-def runs_at_client(environment: wire.Environment | None) -> bool:
+def runs_at_client(environment: wire.Environment | str | None) -> bool:
     """Whether a shell is the client's: the other kinds are containers of OpenAI's."""
-    return environment is None or environment.type == "local"
+    return environment is None or (isinstance(environment, wire.Environment) and environment.type == "local")
 
 
-def function_of(kind: str, environment: wire.Environment | None, path: str) -> FunctionTool:
+def function_of(kind: str, environment: wire.Environment | str | None, path: str) -> FunctionTool:
     """The function of such a tool, at a path."""
     description, parameters = _FUNCTIONS[kind]
-    skills = [] if environment is None else environment.skills or []
+    skills = (environment.skills or []) if isinstance(environment, wire.Environment) else []
     if skills:
         told = (f"- {skill.name} (in {skill.path}): {skill.description}" for skill in skills)
         description = "\n".join((description, "Skills, each in a folder that has a SKILL.md to be read first:", *told))

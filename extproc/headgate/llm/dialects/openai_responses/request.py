@@ -329,6 +329,7 @@ class _Items:
         if item.content is None:
             raise RequestError("this member is required", path=f"{path}.content", code="invalid_value")
         parts = _content(item.content, f"{path}.content", role)
+        _tell_details(item.content, f"{path}.content", self._members)
         if role == "assistant":
             for part in parts:
                 self._take_models(part, path)
@@ -418,6 +419,18 @@ def _part(part: wire.ContentPart, path: str, role: Role) -> Part:
             raise RequestError(f"must be {allowed}", path=f"{path}.type", code="invalid_value")
 
 
+def _tell_details(content: str | list[wire.ContentPart] | None, path: str, members: dict[str, msgspec.Raw]) -> None:
+    """How closely to look at a file: elsewhere that can be said of images alone."""
+    if not isinstance(content, list):
+        return
+    for index, part in enumerate(content):
+        if part.type == "input_file" and part.detail not in (None, "auto"):
+            members[f"{path}[{index}].detail"] = _TRUE
+
+
+_TRUE: Final = msgspec.Raw(b"true")
+
+
 def _marked(part: wire.ContentPart) -> CachePoint | None:
     point = part.prompt_cache_breakpoint
     return None if point is None else point_of(point.ttl)
@@ -465,6 +478,7 @@ def _output(raw: msgspec.Raw, path: str, members: dict[str, msgspec.Raw]) -> tup
     except msgspec.DecodeError:
         raise RequestError("must be a string or a list of content parts", path=path, code="invalid_value") from None
     members.update(unknown)
+    _tell_details(output, path, members)
     if isinstance(output, str):
         return (TextPart(output),) if output else ()
     result: list[ToolResultContent] = []

@@ -48,7 +48,12 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
 )
 from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.dialects.openai_responses.wire import Members
-from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
+from headgate.llm.dialects.unsaid import (
+    report_cache_points,
+    report_cited_history,
+    report_names,
+    report_uncited,
+)
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 
@@ -76,6 +81,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     body["input"] = _Input(losses).encode(rest)
     report_uncited(request.messages, losses)
     report_cited_history(request.messages, losses)
+    report_names(request.messages, losses)
     report_cache_points(request, losses)
     tool_names = _add_tools(body, request, losses)
     _add_limits(body, request, facts, losses)
@@ -122,8 +128,6 @@ class _Input:
                 self._add_assistant(message)
             else:
                 self._add_others(message)
-            if message.name:
-                self._losses.append(Loss(f"{message.path}.name", "dropped", "messages have no name in this dialect"))
         if messages and messages[-1].role == "assistant":
             reason = "this dialect answers after the last message, it does not go on with it"
             self._losses.append(Loss(messages[-1].path, "changed", reason))
@@ -220,7 +224,7 @@ class _Input:
             case ImagePart():
                 return self._image(part)
             case DocumentPart():
-                return self._document(part)
+                return self._document(part, path)
             case MediaPart():
                 return self._drop(path, f"this dialect takes no {part.kind}")
             case OpaquePart():
@@ -241,8 +245,10 @@ class _Input:
                 assert_never(part.source)
         return [encoded]
 
-    def _document(self, part: DocumentPart) -> list[Members]:
+    def _document(self, part: DocumentPart, path: str) -> list[Members]:
         encoded: Members = {"type": "input_file"}
+        if part.title and isinstance(part.source, UrlSource | FileSource):
+            self._drop(f"{path}.title", "files that are elsewhere have their own names")
         match part.source:
             case UrlSource(url=url):
                 encoded["file_url"] = url

@@ -209,8 +209,8 @@ class Tool(Told, frozen=True):
     """Of a namespace."""
     execution: str | None = None
     """Of a search for tools: who runs it."""
-    environment: Environment | None = None
-    """Of a shell."""
+    environment: Environment | str | None = None
+    """Of a shell; of the older tool for computers a word."""
     async_: bool | None = msgspec.field(default=None, name="async")
     allowed_callers: list[str] | None = None
     defer_loading: bool | None = None

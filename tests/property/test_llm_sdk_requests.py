@@ -1,0 +1,195 @@
+"""Every member, kind and word that the providers' own SDKs let a client say is carried, told as lost, or refused.
+
+The requests are made of the SDKs' types (`support.sdk_requests`), so what a new release of an SDK adds is asked for
+here without anybody writing it down. Each request says one thing more than the smallest one. Another value of that
+thing must change what is sent, or a loss must name the member of the request that it stands in. What may vanish or be
+refused is listed, with the reason.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import pytest
+from headgate.llm.errors import RequestError
+from headgate.llm.exchange import Plan
+from headgate.llm.names import DialectName
+from support.chat_goldens import CLIENTS, TARGETS, bridge, providers_for
+from support.sdk_requests import REQUESTS, SAMPLES, in_context
+from support.sdk_shapes import Place, Variant, Writer, leaves, replaced, value_at, written
+
+SAYS_NOTHING: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        # Whom to ask and whether to stream is the gateway's to say; padding against those who watch packets.
+        r"^(model|stream|stream_options\.include_obfuscation.*)$",
+        # What a value is follows from its other members.
+        r"(^|[.\]])(type|role|object)$",
+        r"\.source\.media_type$",
+        r"\.fileData\.mimeType$",
+        r"\.document\.format( .*)?$",
+        # Two words, or two kinds, for the same.
+        r" \S*(Developer|System)\w* = \S*(Developer|System)\w*$",
+        r"role system = developer$",
+        r"ContentPartTextParam = ChatCompletionContentPartRefusalParam$",
+        r"^tool_choice \w+ = \w*Custom\w*$",
+        r"EasyInputMessageParam = Message$",
+        r"LocalShellCallOutput = ResponseCustomToolCallOutputParam$",
+        r"web_search(_preview)?(_\d+)* = web_search",
+        r"WebSearch\w+ = \w*WebSearch",
+        r"^service_tier auto = (default|standard_only)$",
+        r"DocumentSource\.text = DocumentSource\.content$",
+        r"audio\.format mp3 = mpeg$",
+        # A search is called by one name. A label that no model reads.
+        r"^tools\[\d+\]\.name$",
+        r"(json_schema|jsonSchema|format)\.name$",
+        # A schema binds as much as the provider can bind a model.
+        r"(json_schema|format)\.strict( .*)?$",
+        # How long a mark for a cache holds, where none is needed.
+        r"(cache_control|prompt_cache_breakpoint)\.ttl( .*)?$",
+        # That there be a summary is asked for; its length is the provider's.
+        r"^reasoning\.(generate_)?summary( .*)?$",
+        # OpenAI's words on an item of an answer, which come back with it and ask for nothing.
+        r"^input\[\d+\]\.(id|status|phase|max_output_length)( .*)?$",
+        r"^input\[\d+\]\.(encrypted_content|environment\.skills.*|content\[\d+\]\.(logprobs|annotations).*)$",
+        # Texts that the model did not write cite nothing.
+        r"^system\[\d+\]\.citations",
+        r"^messages\[\d+\]\.content\[\d+\](\.content\[\d+\])?\.(source\.)?content\[\d+\]\.citations\[",
+        # With any other mode than ANY.
+        r"allowedFunctionNames\[\d+\]$",
+        # Nothing, where no token's likelihood is asked for.
+        r"^generationConfig\.logprobs$",
+        # Of what is not the model's; of instructions, which are text.
+        r"thoughtSignature$",
+        r"^systemInstruction\.parts\[\d+\]\.",
+        r"\.thought( .*)?$",
+        # A result belongs to the call whose id it bears.
+        r"^input\[\d+\]\.(name|namespace)$",
+        r"^input\[\d+\] FunctionCallOutput = \w+Output",
+        # A schema without a schema.
+        r"^response_format ResponseFormatJSONSchema = ResponseFormatJSONObject$",
+        # Why an answer's picture could not be made, sent back.
+        r"\.(image|audio)\.error\.message$",
+        # Where in a source the cited words stand.
+        r"citations\[\d+\]\.((start|end)_\w+|encrypted_index|search_result_index|type( .*)?)$",
+        r"citations\[\d+\] \w+Location\w* = \w+$",
+    )
+)
+"""Places, and pairs of words or kinds at a place, that may vanish."""
+
+SAYS_NOTHING_TO: Final = {
+    # It cites documents, asked to or not; and a signature is for those who check it.
+    DialectName.COHERE: re.compile(r"\.citations\.enabled( .*)?$|\.signature$"),
+}
+
+REFUSED: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        # A word that was made up, where another was to be tried.
+        r": invalid enum value '\w+x'$|^(function_call|tool_choice): must be auto, ",
+        r"\.mode: must be AUTO, |\.role: must be ",
+        # A place where this cannot stand; an answer to what nobody asked, an item that names no call.
+        r"\.functionCall: only the model|^systemInstruction\.parts\[0\]: instructions are text$",
+        r"^messages\[0\]\.name: no function_call|\.functionResponse\.name: no functionCall",
+        r"^input\[0\]\.call_id: must be given|^input\[0\]\.output: must be a string",
+        # What lives at the provider; what only it can do with a conversation.
+        r"^(conversation|previous_response_id|prompt|thread): .* kept at",
+        r"^input\[0\]: (items are kept at|OpenAI shortens)",
+        r"^background: ",
+        # Legacy completions.
+        r"^(prompt|n|suffix): ",
+    )
+)
+"""Refusals, as `path: reason`: what cannot be answered without."""
+
+OTHER_NAMES: Final = {
+    "safety_identifier": "user",
+    "max_completion_tokens": "max_tokens",
+    "prompt_cache_breakpoint": "cache_control",
+    "cachePoint": "cache_control",
+}
+"""Members that a loss names as their elder."""
+
+
+def _name(place: Place) -> str:
+    return next((str(step) for step in reversed(place) if isinstance(step, str)), "")
+
+
+def _heads(path: str) -> str:
+    return re.split(r"[.\[]", path)[0]
+
+
+class _Asked:
+    """What becomes of requests of one client to one provider."""
+
+    def __init__(self, dialect: DialectName, provider: DialectName, smallest: Any) -> None:
+        self.dialect = dialect
+        self.provider = provider
+        self.plan: Plan = bridge(dialect, provider, **next(iter(TARGETS[provider].values())))
+        self.refusals: set[str] = set()
+        least = self.sent(smallest)
+        assert least is not None, self.refusals
+        self.always = least[1]
+
+    def sent(self, document: Any) -> tuple[str, frozenset[str]] | None:
+        """All that is sent and told, and the paths of the losses; None where it is refused."""
+        body = json.dumps(in_context(self.dialect, document)).encode()
+        try:
+            request = self.plan.translate_request(body, {":path": CLIENTS[self.dialect].path})
+        except RequestError as error:
+            self.refusals.add(f"{error.path}: {error}")
+            return None
+        answered = (request.echo, request.memo, sorted(request.stand_ins.items()))
+        told = (request.body, request.path, answered, request.losses)
+        return repr(told), frozenset(loss.path for loss in request.losses)
+
+    def reported(self, place: Place, losses: frozenset[str]) -> bool:
+        path = written(place)
+        named = {*place, *(OTHER_NAMES.get(step, "") for step in place if isinstance(step, str))}
+        return any(
+            _heads(loss) == place[0] or loss in named or path.endswith(f".{loss}") for loss in losses - self.always
+        )
+
+
+def _says_nothing(path: str, provider: DialectName) -> bool:
+    also = SAYS_NOTHING_TO.get(provider)
+    return any(each.search(path) for each in SAYS_NOTHING) or (also is not None and also.search(path) is not None)
+
+
+def _silent(asked: _Asked, variants: Sequence[Variant], writer: Writer) -> Iterator[str]:
+    choices: dict[str, dict[str, str]] = defaultdict(dict)
+    for variant in variants:
+        result = asked.sent(variant.document)
+        if result is None or asked.reported(variant.place, result[1]):
+            continue
+        path = written(variant.place)
+        if variant.choice:
+            others = choices[json.dumps(replaced(variant.document, variant.place, "*"))]
+            same = others.setdefault(result[0], variant.choice)
+            if same != variant.choice and not _says_nothing(f"{path} {same} = {variant.choice}", asked.provider):
+                yield f"{path} {same} = {variant.choice}"
+        for leaf in leaves(value_at(variant.document, variant.place), variant.place):
+            value = value_at(variant.document, leaf)
+            if value in ({}, [], None) or _says_nothing(written(leaf), asked.provider):
+                continue
+            other = asked.sent(replaced(variant.document, leaf, writer.other(value, _name(leaf))))
+            if other is not None and other[0] == result[0]:
+                yield written(leaf)
+
+
+@pytest.mark.parametrize(
+    ("name", "provider"),
+    [
+        pytest.param(name, provider, id=f"{name}-{provider}")
+        for name, (dialect, _) in REQUESTS.items()
+        for provider in providers_for(dialect)
+    ],
+)
+def test_nothing_an_sdk_can_say_vanishes_in_silence(name: str, provider: DialectName) -> None:
+    dialect, shape = REQUESTS[name]
+    writer = Writer(SAMPLES[dialect])
+    asked = _Asked(dialect, provider, writer.smallest(shape))
+    assert list(dict.fromkeys(_silent(asked, list(writer.variants(shape)), writer))) == []
+    assert [each for each in asked.refusals if not any(known.search(each) for known in REFUSED)] == []
