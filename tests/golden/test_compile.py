@@ -64,8 +64,8 @@ def printed(found: Compiled) -> dict[str, Any]:
     result["RouteConfiguration"] = _once(result["RouteConfiguration"], set())
     for listener in result["Listener"].values():
         for chain in listener["filter_chains"]:
-            chain["filters"][0]["typed_config"].pop("access_log", None)
-            chain["filters"][0]["typed_config"].pop("local_reply_config", None)
+            chain["filters"][-1]["typed_config"].pop("access_log", None)
+            chain["filters"][-1]["typed_config"].pop("local_reply_config", None)
     return result
 
 

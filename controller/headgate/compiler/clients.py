@@ -71,15 +71,109 @@ class ServerTls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderEdits:
+    set: tuple[tuple[str, str], ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+    add_if_absent: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+    remove_matching: tuple[TextRule, ...] = ()
+    """By what their lower-case names are like."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientHeaders:
+    early: HeaderEdits | None = None
+    """Of requests, before anything looks at them."""
+    late: HeaderEdits | None = None
+    """Of answers, at last."""
+    underscores: Literal["Allow", "RejectRequest", "DropHeader"] = "Allow"
+    certificate: Literal["Sanitize", "ForwardOnly", "AppendForward", "SanitizeSet", "AlwaysForwardOnly"] = "Sanitize"
+    """What becomes of `x-forwarded-client-cert`."""
+    certificate_details: tuple[str, ...] = ()
+    strips_host_dot: bool = False
+    kibibytes_max: int = 0
+    """0 for Envoy's default."""
+    hides_limits: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http1:
+    trailers: bool = False
+    accepts_10: bool = False
+    ignored_upgrades: tuple[TextRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keepalive:
+    """Questions of HTTP/2 whether the other is still there."""
+
+    interval_seconds: float | None = None
+    timeout_seconds: float | None = None
+    jitter_percent: int = 15
+    idle_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http2:
+    streams_max: int | None = None
+    ends_stream: bool = False
+    """Whether a request that is none costs itself alone, and not its connection."""
+    keepalive: Keepalive | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connections:
+    """Bounds of connections; None for none."""
+
+    count_max: int | None = None
+    close_delay_seconds: float | None = None
+    seconds: float | None = None
+    ends_between_requests: bool = True
+    """How one ends that is too old."""
+    requests_max: int | None = None
+    stream_seconds: float | None = None
+    handshake_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpKeepalive:
+    """None is the system's default."""
+
+    probes: int | None = None
+    idle_seconds: int | None = None
+    interval_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Socket:
+    """What the listeners of a port share."""
+
+    keepalive: TcpKeepalive | None = None
+    proxy_protocol: Literal["", "required", "optional"] = ""
+    inspection_seconds: float | None = None
+    accepted_at_once: int | None = None
+    """0 for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTraffic:
     """How requests are received from the clients of a listener. None is Envoy's default, or ours."""
 
     body_bytes_max: int | None = None
     request_received_seconds: float | None = None
+    headers_received_seconds: float | None = None
     idle_seconds: float | None = None
     stream_idle_seconds: float | None = None
     address: ClientAddress = ClientAddress()
     tls: ServerTls = ServerTls()
+    headers: ClientHeaders = ClientHeaders()
+    escaped_slashes: Literal["RejectRequest", "UnescapeAndForward", "UnescapeAndRedirect"] = "UnescapeAndForward"
+    http1: Http1 = Http1()
+    http2: Http2 = Http2()
+    health_path: str = ""
+    """Where it is answered whether all is well."""
+    connections: Connections = Connections()
+    socket: Socket = Socket()
 
 
 NO_POLICY: Final = ClientTraffic()

@@ -47,7 +47,7 @@ def test_listeners_of_a_plain_port_are_received_alike_or_as_without_a_policy() -
     found = compiled(policy(section="one", **HOP), listeners=TWO)
     (listener,) = found.program.ports[0].listeners
     assert listener.traffic == NO_POLICY
-    assert any("not in force on port 80" in each for each in messages(found))
+    assert any("not in force on port 80, which listeners share" in each for each in messages(found))
 
 
 @pytest.mark.parametrize("policies", [[policy(**HOP)], [policy("a", "one", **HOP), policy("b", "two", **HOP)]])

@@ -8,7 +8,6 @@ from functools import lru_cache
 
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as Mutation
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
-from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.ratelimit.v3.rls_pb2 import RateLimitServiceConfig
@@ -193,8 +192,9 @@ def body_size_limit(body_bytes_max: int) -> HttpFilter:
     return http_filter("envoy.filters.http.body_size_limit", size)
 
 
-def ratelimit(options: Options, *, reserves: bool) -> HttpFilter:
-    """Asks the rate limit service; with `reserves` it tells which request it is about."""
+def ratelimit(options: Options, *, reserves: bool, told: bool = True) -> HttpFilter:
+    """Asks the rate limit service; with `reserves` it tells which request it is about, with `told` clients of their
+    limits."""
     service = GrpcService(timeout=duration(RATELIMIT_TIMEOUT_SECONDS))
     service.envoy_grpc.cluster_name = RATELIMIT_CLUSTER
     service.envoy_grpc.skip_envoy_headers = True  # nobody reads Envoy's own of the call
@@ -210,7 +210,7 @@ def ratelimit(options: Options, *, reserves: bool) -> HttpFilter:
         rate_limit_service=RateLimitServiceConfig(grpc_service=service, transport_api_version="V3"),
         failure_mode_deny=options.ratelimit_failure_deny,
         timeout=duration(RATELIMIT_TIMEOUT_SECONDS),
-        enable_x_ratelimit_headers=RateLimit.DRAFT_VERSION_03,
+        enable_x_ratelimit_headers=RateLimit.DRAFT_VERSION_03 if told else RateLimit.OFF,
         disable_x_envoy_ratelimited_header=True,
     )
     overlay.rate_limit_metadata(message, limits.METADATA)
@@ -230,6 +230,8 @@ def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter
     ai = any(rule.ai for rule in rules)
     reserves = limits.reserves(rules)
     body_bytes_max = _body_bytes_max(listener, options)
+    # who asks whether all is well need not be known
+    yield from clients.first_filters(listener.traffic)
     # a client we do not know is answered before its body is read
     yield from _early_auth(listener)
     if ai:  # what follows reads plain JSON
@@ -256,7 +258,7 @@ def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter
     if any(rule.counts_prompts for rule in rules):  # only for those who may ask; before limits, which reserve by it
         yield extraction.prompt_counter(options)
     if _limited(listener) and options.limits:  # refuses before any backend is chosen; charges when the stream is done
-        yield ratelimit(options, reserves=reserves)
+        yield ratelimit(options, reserves=reserves, told=not listener.traffic.headers.hides_limits)
     # begins with the backend that the limits answered, or that a client's name comes to
     if steered.chooses_late(rules):
         yield steered.follower(options)
@@ -289,7 +291,9 @@ def early_header_mutation(ignored: Sequence[str] = (), first: Iterable[Mutation]
 
 def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnectionManager:
     traffic = listener.traffic
-    early = early_header_mutation(tracing.ignored(options.tracing), clients.distrusted(traffic.address))
+    edits = traffic.headers.early
+    first = (*(clients.edits(edits) if edits is not None else ()), *clients.distrusted(traffic.address))
+    early = early_header_mutation(tracing.ignored(options.tracing), first)
     manager = HttpConnectionManager(
         stat_prefix=listener.name.replace("/", "."),
         rds=Rds(config_source=ads(), route_config_name=listener.name),
@@ -310,11 +314,8 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
     manager.scheme_header_transformation.match_upstream = True
     manager.normalize_path.value = True
     manager.merge_slashes = True
-    # Routes, limits and prefixes are decided by the path that providers see: some decode what we would have kept.
-    manager.path_with_escaped_slashes_action = HttpConnectionManager.UNESCAPE_AND_FORWARD
-    if traffic.idle_seconds is not None:
-        common = HttpProtocolOptions(idle_timeout=duration(traffic.idle_seconds))
-        manager.common_http_protocol_options.CopyFrom(common)
+    clients.set_protocols(manager, traffic)
+    clients.set_bounds(manager, traffic)
     if options.tracing is not None:
         manager.tracing.CopyFrom(tracing.connection_manager(options.tracing))
         manager.request_id_extension.CopyFrom(tracing.request_ids())
@@ -327,9 +328,14 @@ def _filter_chain(listener: ir.Listener, options: Options, *, tls: bool) -> Filt
     manager = _connection_manager(listener, options)
     result = FilterChain(
         name=listener.name,
-        filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))],
+        filters=[
+            *clients.network_filters(listener.name, listener.traffic),
+            Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)),
+        ],
     )
     if tls:
+        if (handshake := listener.traffic.connections.handshake_seconds) is not None:
+            result.transport_socket_connect_timeout.CopyFrom(duration(handshake))
         if listener.hostname != "*":
             result.filter_chain_match.CopyFrom(FilterChainMatch(server_names=[listener.hostname]))
         result.transport_socket.CopyFrom(server_tls.transport_socket(listener))
@@ -345,6 +351,7 @@ def port_listener(port: ir.Port, options: Mapping[str, Options]) -> Listener:
     address = next((options[listener.name].listen_address for listener in port.listeners), "")
     result = Listener(name=f"port-{port.number}", address=socket_address(address, port.number))
     result.per_connection_buffer_limit_bytes.value = UNSENT_BYTES_MAX
+    clients.set_socket(result, port.listeners[0].traffic.socket)
     if port.tls:
         inspector = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
         result.listener_filters.append(inspector)

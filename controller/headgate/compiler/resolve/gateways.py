@@ -12,7 +12,7 @@ from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.attachment import ROUTE_KINDS, Route
 from headgate.compiler.resolve.backends import check_backends
 from headgate.compiler.resolve.capturing import check_capture
-from headgate.compiler.resolve.client_traffic import agreed, client_policy, received
+from headgate.compiler.resolve.client_traffic import client_policy, received, together
 from headgate.compiler.resolve.egress import check_proxy
 from headgate.compiler.resolve.leaving import check_leaving
 from headgate.compiler.resolve.limit_policies import check_limit_policies
@@ -250,14 +250,14 @@ def _check_class(scope: Scope, gateway: gateway_api.Gateway) -> None:
         scope.report.warning(gateway, "spec.gatewayClassName", message, remedy=f"one of {known}" if known else "")
 
 
-def _merged(listeners: list[ir.Listener]) -> tuple[ir.Listener, ...]:
+def _merged(listeners: tuple[ir.Listener, ...]) -> tuple[ir.Listener, ...]:
     """Plain listeners of one port share one filter chain: their hosts are told apart by name, the rest by the first.
 
     What a listener asks of its clients moves to its rules where the listeners do not agree: it must not get lost, nor
     be asked of the others' clients. A rule that comes to a host by two of them counts as the more specific listener's.
     """
     if len(listeners) < 2:
-        return tuple(listeners)
+        return listeners
     agreed = len({listener.auth for listener in listeners}) == 1
     rules: defaultdict[str, dict[str, ir.Rule]] = defaultdict(dict)
     for listener in sorted(listeners, key=lambda each: _specificity(each.hostname)):
@@ -341,7 +341,5 @@ def program(scope: Scope) -> ir.Program:
 
 def _port(scope: Scope, number: int, found: list[_Placed]) -> ir.Port:
     tls = found[0].written.protocol == "HTTPS"
-    listeners = [placed.resolved for placed in found]
-    if not tls and not agreed(scope, number, [(placed.gateway.name, placed.resolved) for placed in found]):
-        listeners = [replace(listener, traffic=NO_POLICY) for listener in listeners]
-    return ir.Port(number=number, tls=tls, listeners=tuple(listeners) if tls else _merged(listeners))
+    listeners = together(scope, number, [(placed.gateway.name, placed.resolved) for placed in found], tls=tls)
+    return ir.Port(number=number, tls=tls, listeners=listeners if tls else _merged(listeners))

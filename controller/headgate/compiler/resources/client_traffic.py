@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
+from headgate.compiler.resources.client_connections import ClientConnection, ClientTimeout, ProxyProtocol, TcpKeepalive
+from headgate.compiler.resources.client_http import ClientHeaders, ClientHttp2, ClientPath, Http1, ListenerHealthCheck
 from headgate.compiler.resources.client_tls import ClientTls
 from headgate.compiler.resources.metadata import Resource, Struct, Violation
 from headgate.compiler.resources.policy import PolicySpec, TargetKinds
-from headgate.compiler.resources.quantities import Duration, Quantity, is_address_range, quantity_bytes
+from headgate.compiler.resources.quantities import is_address_range
 from headgate.compiler.resources.rate_limits import UINT32_MAX
 
 # --- who the client is
@@ -66,49 +68,6 @@ class ClientIPDetection(Struct, frozen=True, kw_only=True):
             yield Violation("exactly one of xForwardedFor, customHeader, or directSourceIP must be set")
 
 
-# --- bounds
-
-
-class ClientHTTPTimeout(Struct, frozen=True, kw_only=True):
-    """Timeouts of clients' requests."""
-
-    request_received_timeout: Duration = ""
-    """To receive a whole request."""
-    idle_timeout: Duration = ""
-    """A connection without a request."""
-    stream_idle_timeout: Duration = ""
-    """A request without a byte in either direction."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "requestHeadersReceivedTimeout": "use requestReceivedTimeout",
-    }
-
-
-class ClientTimeout(Struct, frozen=True, kw_only=True):
-    """Timeouts towards clients."""
-
-    http: ClientHTTPTimeout | None = None
-    """Of requests."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "tcp": "Envoy's defaults are used",
-    }
-
-
-class ClientConnection(Struct, frozen=True, kw_only=True):
-    """About clients' connections."""
-
-    buffer_limit: Quantity | None = None
-    """Largest request body; above it 413."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "connectionLimit": "connections are not counted",
-        "maxAcceptPerSocketEvent": "Envoy's default is used",
-        "socketBufferLimit": "the system's default is used",
-    }
-
-    def violations(self) -> Iterator[Violation]:
-        if self.buffer_limit is not None and quantity_bytes(self.buffer_limit) > UINT32_MAX:
-            yield Violation("is more than Envoy counts", "bufferLimit", "less than 4Gi")
-
-
 class ClientTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
     """How requests are received from clients."""
 
@@ -121,24 +80,30 @@ class ClientTrafficPolicySpec(PolicySpec, frozen=True, kw_only=True):
     """How long things may take."""
     tls: ClientTls | None = None
     """How TLS is spoken."""
+    headers: ClientHeaders | None = None
+    """About headers."""
+    path: ClientPath | None = None
+    """About the paths that clients ask for."""
+    http1: Http1 | None = None
+    """About HTTP/1."""
+    http2: ClientHttp2 | None = None
+    """About HTTP/2."""
+    health_check: ListenerHealthCheck | None = None
+    """Answers whether the gateway is well."""
+    tcp_keepalive: TcpKeepalive | None = None
+    """Asks clients that say nothing whether they are still there."""
+    proxy_protocol: ProxyProtocol | None = None
+    """Connections begin with the PROXY protocol."""
+    enable_proxy_protocol: bool = False
+    """The older form of `proxyProtocol: {}`."""
     unsupported: ClassVar[Mapping[str, str]] = {
         "grpc": "gRPC-Web is not translated",
-        "headers": "Envoy's defaults are used",
-        "healthCheck": "the admin port answers /readyz",
-        "http1": "Envoy's HTTP/1 defaults are used",
-        "http2": "Envoy's HTTP/2 defaults are used",
         "http3": "HTTP/3 is not spoken",
-        "path": "paths are normalised and slashes merged",
         "scheme": "backends are told the scheme that they are asked by",
-        "tcpKeepalive": "the system's defaults are used",
-    }
-    refused: ClassVar[Mapping[str, str]] = {
-        "enableProxyProtocol": "remove it: the PROXY protocol is not read",
-        "proxyProtocol": "remove it: the PROXY protocol is not read",
     }
 
 
 class ClientTrafficPolicy(Resource, frozen=True, kw_only=True):
-    """Bounds and timeouts of the clients of a Gateway."""
+    """How the clients of a Gateway are received."""
 
     spec: ClientTrafficPolicySpec
