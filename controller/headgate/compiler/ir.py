@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Literal
 
 from headgate.compiler.clients import NO_POLICY, ClientTraffic
+from headgate.compiler.upstreams import AS_ENVOY_DOES, Connections
 from headgate.contract import headers
 from headgate.contract.facts import ModelRow
 from headgate.contract.otel import Exporter, Tracing
@@ -141,6 +142,12 @@ class HealthCheck:
     timeout_seconds: float
     unhealthy_threshold: int
     healthy_threshold: int
+    method: str = "GET"
+    host: str = ""
+    """Empty for the backend's own."""
+    statuses: tuple[int, ...] = ()
+    """Of the healthy; 200 where there are none."""
+    jitter_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +156,11 @@ class OutlierDetection:
     interval_seconds: float
     base_ejection_seconds: float
     ejection_percent_max: int
+    consecutive_gateway_errors: int = 0
+    consecutive_local_failures: int = 0
+    """0 where failed connections count as failed requests."""
+    failure_percent: int | None = None
+    ejects_one: bool = False
 
 
 RETRIES_MAX = 1024
@@ -242,6 +254,7 @@ class Backend(Hashed):
     health_check: HealthCheck | None = None
     outlier: OutlierDetection | None = None
     connect_timeout_seconds: float = 10.0
+    connections: Connections = AS_ENVOY_DOES
     http2: bool = False
 
     __hash__ = Hashed.kept_hash

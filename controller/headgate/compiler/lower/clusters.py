@@ -16,9 +16,9 @@ from envoy.extensions.transport_sockets.http_11_proxy.v3.upstream_http_11_connec
 from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from google.protobuf.wrappers_pb2 import UInt32Value
 from headgate.compiler import ir
 from headgate.compiler.lower import tracing
+from headgate.compiler.lower.connections import add_health, set_common, set_connections
 from headgate.compiler.lower.filters import telemetry
 from headgate.compiler.lower.filters.extraction import EXTPROC_CLUSTER
 from headgate.compiler.lower.filters.security import jwks_host_and_port
@@ -26,6 +26,7 @@ from headgate.compiler.lower.upstream import upstream_filters
 from headgate.compiler.lower.wire import duration, packed, pipe, serialised, set_packed, socket_address, upstream_tls
 from headgate.compiler.options import Options
 from headgate.compiler.remembered import remembered
+from headgate.compiler.upstreams import AS_ENVOY_DOES
 from headgate.contract import metadata
 from headgate.llm.provider_names import compat_provider_name
 
@@ -127,24 +128,6 @@ def _breakers(breaker: ir.Breaker) -> bytes:
     return serialised(result)
 
 
-def _add_health(cluster: Cluster, backend: ir.Backend) -> None:
-    if backend.health_check is not None:
-        check = cluster.health_checks.add(
-            timeout=duration(backend.health_check.timeout_seconds),
-            interval=duration(backend.health_check.interval_seconds),
-            unhealthy_threshold=UInt32Value(value=backend.health_check.unhealthy_threshold),
-            healthy_threshold=UInt32Value(value=backend.health_check.healthy_threshold),
-        )
-        check.http_health_check.path = backend.health_check.path
-        check.http_health_check.host = backend.authority
-    if backend.outlier is not None:
-        outlier = cluster.outlier_detection
-        outlier.consecutive_5xx.value = backend.outlier.consecutive_5xx
-        outlier.interval.CopyFrom(duration(backend.outlier.interval_seconds))
-        outlier.base_ejection_time.CopyFrom(duration(backend.outlier.base_ejection_seconds))
-        outlier.max_ejection_percent.value = backend.outlier.ejection_percent_max
-
-
 def _protocol(backend: ir.Backend) -> HttpProtocolOptions:
     options = HttpProtocolOptions()
     if backend.tls is not None and backend.http2:
@@ -185,8 +168,6 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
     )
     _set_endpoints(cluster, backend.endpoints)
     _balance(cluster, backend, one_endpoint=len(backend.endpoints) == 1 and not dns)
-    if dns:
-        cluster.dns_lookup_family = Cluster.V4_PREFERRED
     protocol, filters = _protocol(backend), b""
     if backend.dialect is not None:
         filters = upstream_filters(backend, route, options)
@@ -196,6 +177,9 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
         if options.tracing is not None:
             tracing.describe(cluster, backend)
     cluster.circuit_breakers.MergeFromString(_breakers(backend.breaker))
+    set_connections(cluster, backend.connections, dns=dns)
+    if backend.connections != AS_ENVOY_DOES:
+        set_common(protocol.common_http_protocol_options, backend.connections)
     if backend.breaker.requests_per_connection_max:
         limit = protocol.common_http_protocol_options.max_requests_per_connection
         limit.value = backend.breaker.requests_per_connection_max
@@ -205,7 +189,7 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
         cluster.transport_socket.CopyFrom(_through_proxy(backend.tls, options.ca_file))
     elif backend.tls is not None:
         cluster.transport_socket.CopyFrom(_transport_socket(backend.tls, options.ca_file))
-    _add_health(cluster, backend)
+    add_health(cluster, backend)
     return cluster
 
 

@@ -8,13 +8,13 @@ from headgate.compiler.clients import (
     Http2,
     Keepalive,
     Socket,
-    TcpKeepalive,
     TextRule,
 )
+from headgate.compiler.resolve.connections import tcp_keepalive
 from headgate.compiler.resolve.policies import seconds
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import client_http, client_traffic
-from headgate.compiler.resources.quantities import duration_seconds, quantity_bytes
+from headgate.compiler.resources.quantities import quantity_bytes
 
 
 def headers(spec: client_http.ClientHeaders) -> ClientHeaders:
@@ -99,7 +99,6 @@ def connections(spec: client_traffic.ClientTrafficPolicySpec) -> Connections:
 
 def socket(spec: client_traffic.ClientTrafficPolicySpec) -> Socket:
     """What the listeners of a port share."""
-    keepalive = spec.tcp_keepalive
     tcp = spec.timeout.tcp if spec.timeout is not None else None
     proxy = ""
     if spec.proxy_protocol is not None:
@@ -107,18 +106,8 @@ def socket(spec: client_traffic.ClientTrafficPolicySpec) -> Socket:
     elif spec.enable_proxy_protocol:
         proxy = "required"
     return Socket(
-        keepalive=TcpKeepalive(
-            probes=keepalive.probes,
-            idle_seconds=_whole(keepalive.idle_time),
-            interval_seconds=_whole(keepalive.interval),
-        )
-        if keepalive is not None
-        else None,
+        keepalive=tcp_keepalive(spec.tcp_keepalive),
         proxy_protocol=proxy,
         inspection_seconds=seconds(tcp.connection_inspection_timeout) if tcp is not None else None,
         accepted_at_once=spec.connection.max_accept_per_socket_event if spec.connection is not None else None,
     )
-
-
-def _whole(duration: str) -> int | None:
-    return int(duration_seconds(duration)) if duration else None

@@ -26,6 +26,7 @@ FILLED_IN: Final[_Members] = {
         "maxPendingRequests": 1024,
         "maxParallelRequests": 1024,
         "maxParallelRetries": 1024,
+        "perEndpoint": {"maxConnections": 1024},
     },
     "healthCheck": {
         "active": {"timeout": "1s", "interval": "3s", "unhealthyThreshold": 3, "healthyThreshold": 1},
@@ -34,6 +35,9 @@ FILLED_IN: Final[_Members] = {
             "interval": "3s",
             "baseEjectionTime": "30s",
             "maxEjectionPercent": 10,
+            "consecutiveLocalOriginFailures": 5,
+            "splitExternalLocalOriginErrors": False,
+            "alwaysEjectOneEndpoint": False,
         },
     },
     "loadBalancer": {"consistentHash": {"tableSize": 65_537}},

@@ -7,6 +7,7 @@ from typing import Final
 
 from headgate.compiler import cel, ir
 from headgate.compiler.resolve.authorizing import authorized
+from headgate.compiler.resolve.connections import connections
 from headgate.compiler.resolve.credentials import secret_value
 from headgate.compiler.resolve.ext_auth import external
 from headgate.compiler.resolve.merging import InForce
@@ -257,6 +258,7 @@ def check_balancer(
 def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir.Backend:
     """The backend with what the policy says of connections to it."""
     spec = policy.spec
+    backend = replace(backend, connections=connections(spec))
     if spec.circuit_breaker is not None:
         breaker = spec.circuit_breaker
         backend = replace(
@@ -283,6 +285,10 @@ def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir
             timeout_seconds=duration_seconds(active.timeout),
             unhealthy_threshold=active.unhealthy_threshold,
             healthy_threshold=active.healthy_threshold,
+            method=active.http.method,
+            host=active.http.hostname or "",
+            statuses=active.http.expected_statuses,
+            jitter_seconds=seconds(active.initial_jitter),
         )
         backend = replace(backend, health_check=check)
     if health is not None and health.passive is not None:
@@ -292,6 +298,12 @@ def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir
             interval_seconds=duration_seconds(passive.interval),
             base_ejection_seconds=duration_seconds(passive.base_ejection_time),
             ejection_percent_max=passive.max_ejection_percent,
+            consecutive_gateway_errors=passive.consecutive_gateway_errors,
+            consecutive_local_failures=passive.consecutive_local_origin_failures
+            if passive.split_external_local_origin_errors
+            else 0,
+            failure_percent=passive.failure_percentage_threshold,
+            ejects_one=passive.always_eject_one_endpoint,
         )
         backend = replace(backend, outlier=outlier)
     return backend

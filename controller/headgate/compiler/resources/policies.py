@@ -8,9 +8,10 @@ from math import isqrt
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from headgate.compiler.resources.client_connections import TcpKeepalive
 from headgate.compiler.resources.metadata import Struct, Violation
 from headgate.compiler.resources.policy import MergedPolicy, MergedPolicySpec
-from headgate.compiler.resources.quantities import Duration, HeaderName
+from headgate.compiler.resources.quantities import Duration, HeaderName, Hostname
 from headgate.compiler.resources.rate_limits import RateLimitSpec, UInt32
 
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
@@ -87,10 +88,13 @@ class HTTPTimeout(Struct, frozen=True, kw_only=True):
 
     request_timeout: Duration = ""
     """The whole request, where its route does not say."""
+    connection_idle_timeout: Duration = ""
+    """A connection without a request; an hour when absent."""
+    max_connection_duration: Duration = ""
+    """How long a connection is used; then it ends between two requests."""
+    max_stream_duration: Duration = ""
+    """One attempt, with its whole answer; a stream of tokens too is cut off then."""
     unsupported: ClassVar[Mapping[str, str]] = {
-        "connectionIdleTimeout": "Envoy's default is used",
-        "maxConnectionDuration": "connections may grow old",
-        "maxStreamDuration": "use requestTimeout",
         "streamIdleTimeout": "use streamIdleTimeout of an AIGatewayRoute",
     }
 
@@ -102,6 +106,13 @@ class Timeout(Struct, frozen=True, kw_only=True):
     """Of connections."""
     http: HTTPTimeout | None = None
     """Of requests."""
+
+
+class PerEndpoint(Struct, frozen=True, kw_only=True):
+    """Bounds on what one endpoint of a backend is given at a time."""
+
+    max_connections: UInt32 = 1024
+    """Connections."""
 
 
 class CircuitBreaker(Struct, frozen=True, kw_only=True):
@@ -117,8 +128,9 @@ class CircuitBreaker(Struct, frozen=True, kw_only=True):
     """Retries; 1024 when absent."""
     max_requests_per_connection: UInt32 | None = None
     """Requests over the life of a connection."""
+    per_endpoint: PerEndpoint | None = None
+    """Bounds on what one endpoint is given."""
     unsupported: ClassVar[Mapping[str, str]] = {
-        "perEndpoint": "bounds are kept per backend",
         "retryBudget": "retries are bounded by maxParallelRetries",
     }
 
@@ -128,10 +140,13 @@ class HTTPActiveHealthChecker(Struct, frozen=True, kw_only=True):
 
     path: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
     """Path to ask."""
+    method: Literal["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] = "GET"
+    """By this method."""
+    hostname: Hostname | None = None
+    """Of this host; the backend's own when absent."""
+    expected_statuses: tuple[Status, ...] = ()
+    """Answers of the healthy; 200 when empty."""
     unsupported: ClassVar[Mapping[str, str]] = {
-        "method": "the check is a GET",
-        "hostname": "the check names the backend's host",
-        "expectedStatuses": "200 is healthy",
         "retriableStatuses": "any other status counts at once",
         "expectedResponse": "the body is not looked at",
         "requestBody": "the check has no body",
@@ -151,10 +166,11 @@ class ActiveHealthCheck(Struct, frozen=True, kw_only=True):
     """Failures in a row after which a backend is left out."""
     healthy_threshold: Annotated[int, msgspec.Meta(ge=1)] = 1
     """Successes in a row after which it is used again."""
+    initial_jitter: Duration = ""
+    """How long the first check waits at most, at random."""
     http: HTTPActiveHealthChecker | None = None
     """For type HTTP."""
     unsupported: ClassVar[Mapping[str, str]] = {
-        "initialJitter": "checks start at once",
         "tcp": "not supported",
         "grpc": "not supported",
         "overrides": "checks go to the backend's own address",
@@ -179,13 +195,16 @@ class PassiveHealthCheck(Struct, frozen=True, kw_only=True):
     """How long it is left out the first time."""
     max_ejection_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 10
     """How many endpoints of a backend may be left out at the same time."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "consecutiveGatewayErrors": "consecutive5XxErrors counts them",
-        "consecutiveLocalOriginFailures": "consecutive5XxErrors counts them",
-        "splitExternalLocalOriginErrors": "failed connections count as failed requests",
-        "failurePercentageThreshold": "failures are counted in a row",
-        "alwaysEjectOneEndpoint": "maxEjectionPercent decides",
-    }
+    consecutive_gateway_errors: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Answers 502, 503 and 504 in a row after which it is left out; 0 for never."""
+    split_external_local_origin_errors: bool = False
+    """Whether failed connections are counted apart, and not as failed requests."""
+    consecutive_local_origin_failures: Annotated[int, msgspec.Meta(ge=0)] = 5
+    """Failed connections in a row after which it is left out, where they are counted apart."""
+    failure_percentage_threshold: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    """Per cent of failures above which it is left out, where there are at least 5 endpoints with 50 requests each."""
+    always_eject_one_endpoint: bool = False
+    """Leaves one out whatever `maxEjectionPercent` says."""
 
 
 class HealthCheck(Struct, frozen=True, kw_only=True):
@@ -195,7 +214,8 @@ class HealthCheck(Struct, frozen=True, kw_only=True):
     """Asks them."""
     passive: PassiveHealthCheck | None = None
     """Watches what they answer."""
-    unsupported: ClassVar[Mapping[str, str]] = {"panicThreshold": "endpoints left out stay so"}
+    panic_threshold: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    """Per cent of healthy endpoints below which all are used; 50 when absent."""
 
 
 def _is_prime(number: int) -> bool:
@@ -285,6 +305,17 @@ class LoadBalancer(Struct, frozen=True, kw_only=True):
             yield Violation(message, "consistentHash", example)
 
 
+class Dns(Struct, frozen=True, kw_only=True):
+    """How names of backends are looked up."""
+
+    dns_refresh_rate: Duration = ""
+    """How often, where the answer's own time does not count; 30s when absent."""
+    respect_dns_ttl: bool = True
+    """Whether an answer holds as long as it says."""
+    lookup_family: Literal["IPv4", "IPv6", "IPv4Preferred", "IPv6Preferred", "IPv4AndIPv6"] = "IPv4Preferred"
+    """Which addresses are asked for."""
+
+
 class BackendTrafficPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
     """How requests are sent to backends."""
 
@@ -298,6 +329,10 @@ class BackendTrafficPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
     """How much a backend is given at a time."""
     health_check: HealthCheck | None = None
     """Looks after backends."""
+    tcp_keepalive: TcpKeepalive | None = None
+    """Asks backends that say nothing whether they are still there."""
+    dns: Dns | None = None
+    """How names are looked up."""
     load_balancer: LoadBalancer | None = None
     """Which backend and endpoint a request goes to. When absent, backends are drawn by weight, and the endpoint with
     the fewest requests is chosen."""
@@ -308,14 +343,12 @@ class BackendTrafficPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
         "bandwidthLimit": "bytes per second are not limited",
         "compression": "responses are not compressed",
         "compressor": "responses are not compressed",
-        "dns": "names are resolved with Envoy's defaults",
         "faultInjection": "no faults are injected",
         "http2": "Envoy's HTTP/2 defaults are used",
         "httpUpgrade": "connections are not upgraded",
         "proxyProtocol": "the PROXY protocol is not spoken with backends",
         "responseOverride": "responses are not overridden",
         "routingType": "requests go to endpoints",
-        "tcpKeepalive": "the system's defaults are used",
         "telemetry": "telemetry does not vary by policy",
         "useClientProtocol": "HTTP/1.1, or HTTP/2 where the backend asks for it",
     }
