@@ -334,12 +334,11 @@ def _filter_chain(listener: ir.Listener, options: Options, *, tls: bool) -> Filt
         ],
     )
     if tls:
-        if (handshake := listener.traffic.connections.handshake_seconds) is not None:
-            result.transport_socket_connect_timeout.CopyFrom(duration(handshake))
         if listener.hostname != "*":
             result.filter_chain_match.CopyFrom(FilterChainMatch(server_names=[listener.hostname]))
         result.transport_socket.CopyFrom(server_tls.transport_socket(listener))
-        result.transport_socket_connect_timeout.CopyFrom(duration(HANDSHAKE_SECONDS))
+        handshake = listener.traffic.connections.handshake_seconds or HANDSHAKE_SECONDS
+        result.transport_socket_connect_timeout.CopyFrom(duration(handshake))
     return result
 
 

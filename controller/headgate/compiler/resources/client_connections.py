@@ -76,7 +76,7 @@ class ClientHTTPTimeout(Struct, frozen=True, kw_only=True):
     request_received_timeout: Duration = ""
     """To receive a whole request."""
     request_headers_received_timeout: Duration = ""
-    """To receive its headers, from their first byte on."""
+    """To receive its headers, from their first byte on; 10s when absent."""
     idle_timeout: Duration = ""
     """A connection without a request."""
     stream_idle_timeout: Duration = ""
@@ -87,7 +87,7 @@ class ClientTCPTimeout(Struct, frozen=True, kw_only=True):
     """Timeouts of clients' connections."""
 
     tls_handshake_timeout: Duration = ""
-    """To agree on TLS."""
+    """To agree on TLS; 10s when absent."""
     connection_inspection_timeout: Duration = ""
     """To say the first words: the PROXY protocol, and TLS' name of the host. 15 s when absent."""
     unsupported: ClassVar[Mapping[str, str]] = {"idleTimeout": "use idleTimeout of http"}

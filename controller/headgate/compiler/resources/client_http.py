@@ -143,7 +143,7 @@ class ClientHttp2(Struct, frozen=True, kw_only=True):
     """About HTTP/2."""
 
     max_concurrent_streams: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647)] | None = None
-    """Requests that a connection may carry at a time."""
+    """Requests that a connection may carry at a time; 100 when absent."""
     on_invalid_message: Literal["TerminateConnection", "TerminateStream"] | None = None
     """What a request that is none costs: its connection, or itself."""
     connection_keepalive: Http2Keepalive | None = None
