@@ -8,10 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 import urllib.request
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,24 +65,30 @@ def failing(*arguments: str, environment: Mapping[str, str] | None = None) -> su
 # --- what it serves
 
 
-def test_without_a_path_the_demo_answers_the_official_clients(run_gateway: Run) -> None:
-    gateway = run_gateway(None, "--port", str(free_port()))
-    with OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Gateway]:
+    """A gateway without a path, for tests that leave it as it is."""
+    with tempfile.TemporaryDirectory(prefix="hg-") as directory:
+        gateway = Gateway(None, Path(directory), "--port", str(free_port()))
+        yield gateway
+        gateway.close()
+
+
+def test_without_a_path_the_demo_answers_the_official_clients(demo: Gateway) -> None:
+    with OpenAI(base_url=f"{demo.url}/v1", api_key="any", max_retries=0) as client:
         messages: Any = [{"role": "user", "content": "Hello!"}]
         chunks = list(client.chat.completions.create(model="demo", messages=messages, stream=True))
         text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert "demo" in text.lower()
-    with Anthropic(base_url=gateway.url, api_key="any", max_retries=0) as client:
+    with Anthropic(base_url=demo.url, api_key="any", max_retries=0) as client:
         answer = client.messages.create(model="demo", max_tokens=64, messages=messages)
     assert answer.content
-    assert (gateway.state_path / "demo.sock").is_socket(), "no port that somebody else may have taken"
-    assert gateway.stop() == 0
+    assert (demo.state_path / "demo.sock").is_socket(), "no port that somebody else may have taken"
 
 
-def test_what_is_printed_works_as_pasted(run_gateway: Run, tmp_path: Path) -> None:
-    gateway = run_gateway(None, "--port", str(free_port()))
-    gateway.wait_output("Ctrl-C")
-    printed = gateway.child.stdout
+def test_what_is_printed_works_as_pasted(demo: Gateway) -> None:
+    demo.wait_output("Ctrl-C")
+    printed = demo.child.stdout
     curl = re.search(r"curl .*\\\n.*", printed)
     assert curl is not None
     answer = subprocess.run(["bash", "-c", curl.group().replace("curl", "curl -sS", 1)], capture_output=True, text=True)
@@ -368,10 +375,9 @@ def test_a_key_without_its_endpoint_is_one_clear_line() -> None:
     assert line == "headgate: AZURE_OPENAI_API_KEY is set, but AZURE_OPENAI_ENDPOINT is not"
 
 
-def test_a_state_folder_in_use_is_one_clear_line(run_gateway: Run) -> None:
-    gateway = run_gateway(None, "--port", str(free_port()))
-    line = one_line(failing("--state-dir", str(gateway.state_path), "--port", str(free_port())))
-    assert line == f"headgate: another headgate uses the state folder {gateway.state_path}"
+def test_a_state_folder_in_use_is_one_clear_line(demo: Gateway) -> None:
+    line = one_line(failing("--state-dir", str(demo.state_path), "--port", str(free_port())))
+    assert line == f"headgate: another headgate uses the state folder {demo.state_path}"
 
 
 def test_files_that_serve_nothing_end_it_after_all_problems(tmp_path: Path) -> None:
@@ -456,13 +462,8 @@ def test_nothing_is_left_after_a_failed_start(tmp_path: Path) -> None:
 # --- how it lives and ends
 
 
-@pytest.mark.parametrize("kind", ["envoy", "extproc", "ratelimit", "demo"])
-def test_a_killed_child_is_started_again(run_gateway: Run, kind: str) -> None:
+def test_a_killed_child_is_started_again(run_gateway: Run) -> None:
     gateway = run_gateway(None, "--port", str(free_port()))
-    (pid, *_) = wait_until(lambda: gateway.processes().get(kind), f"{kind} to run")
-    os.kill(pid, signal.SIGKILL)
-    gateway.wait_output(rf"child_died child={kind}.*SIGKILL.*restart_in_seconds")
-    wait_until(lambda: [each for each in gateway.processes().get(kind, ()) if each != pid], f"{kind} to run again")
 
     def answers() -> bool:
         try:
@@ -470,20 +471,28 @@ def test_a_killed_child_is_started_again(run_gateway: Run, kind: str) -> None:
         except httpx.TransportError:
             return False
 
-    wait_until(answers, "the gateway to answer again")
+    for kind in ("envoy", "extproc", "ratelimit", "demo"):
+        (pid, *_) = wait_until(lambda kind=kind: gateway.processes().get(kind), f"{kind} to run")
+        os.kill(pid, signal.SIGKILL)
+        gateway.wait_output(rf"child_died child={kind}.*SIGKILL.*restart_in_seconds")
+        wait_until(
+            lambda kind=kind, pid=pid: [each for each in gateway.processes().get(kind, ()) if each != pid],
+            f"{kind} to run again",
+        )
+        wait_until(answers, f"the gateway to answer again after {kind} was killed")
     assert gateway.stop() == 0
 
 
-@pytest.mark.parametrize(("kind", "path"), [("extproc", "extproc-0.sock"), ("ratelimit", "ratelimit.sock")])
-def test_while_a_server_restarts_its_socket_waits_for_it(run_gateway: Run, kind: str, path: str) -> None:
+def test_while_a_server_restarts_its_socket_waits_for_it(run_gateway: Run) -> None:
     gateway = run_gateway(None, "--port", str(free_port()), "--workers", "1")
-    (pid,) = wait_until(lambda: gateway.processes().get(kind), f"{kind} to run")
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not alive(pid), f"{kind} to be gone")
-    with socket.socket(socket.AF_UNIX) as caller:
-        caller.settimeout(BUSY_SECONDS)
-        caller.connect(str(gateway.state_path / path))
-        assert caller.recv(1), "nobody answered"
+    for kind, path in (("extproc", "extproc-0.sock"), ("ratelimit", "ratelimit.sock")):
+        (pid,) = wait_until(lambda kind=kind: gateway.processes().get(kind), f"{kind} to run")
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: not alive(pid), f"{kind} to be gone")
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.settimeout(BUSY_SECONDS)
+            caller.connect(str(gateway.state_path / path))
+            assert caller.recv(1), f"nobody answered for {kind}"
 
 
 @contextmanager
