@@ -304,7 +304,7 @@ def make_record(
         labels=labels,
     )
     _price(record, settings.prices)
-    if entry.costs and source is not UsageSource.NONE:
+    if entry.costs and batch is None and source is not UsageSource.NONE:  # no limit is charged with a batch
         msgspec.structs.force_setattr(record, "costs", with_missing(record, entry.costs))
     return record
 

@@ -244,7 +244,7 @@ local function read(s)
       depth, in_object = depth + 1, code == 123
       if depth > DEPTH_MAX then return nil, "is nested more than " .. DEPTH_MAX .. " deep" end
       objects[depth] = in_object
-      if wanted then found[wanted] = nil end
+      if wanted and type(found[wanted]) ~= "number" then found[wanted] = nil end
       i = skip(s, i + 1)
       open = byte(s, i) ~= (in_object and 125 or 93)
     else

@@ -79,7 +79,8 @@ def _file(name: str) -> Json:
 
 
 def _pages() -> Json:
-    """A listener that shows some pages of the admin interface, and none that could change anything."""
+    """A listener that shows some pages of the admin interface, and none that could change anything. Who asks whether
+    Envoy lives is answered however much it has to do: no answer would be the end of all that it serves."""
     routes = [
         {"match": {"path": path}, "route": {"cluster": _ADMIN_CLUSTER, "prefix_rewrite": shown}}
         for path, shown in _PAGES
@@ -94,6 +95,8 @@ def _pages() -> Json:
     return {
         "name": "headgate-pages",
         "address": {"socket_address": {"address": "0.0.0.0", "port_value": METRICS_PORT}},
+        "bypass_overload_manager": True,
+        "ignore_global_conn_limit": True,
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],

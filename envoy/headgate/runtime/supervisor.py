@@ -31,6 +31,7 @@ START_SECONDS_MAX: Final = 120.0
 """A child that has not answered yet, and may wait for others, hangs after this."""
 HUNG_STOP_SECONDS: Final = 5.0
 """From SIGTERM to SIGKILL for a child that says nothing even before."""
+_QUESTIONS_AT_END: Final = 3
 _LINE_BYTES_MAX: Final = 64 * 1024
 """Longest line of output kept whole: protects us from a child that never ends its lines."""
 _POLL_SECONDS: Final = 0.02
@@ -141,7 +142,7 @@ class Child:
         """SIGTERM, then SIGKILL to the group after `stop_seconds`, sooner if it hangs. Returns when it is gone."""
         self._stopping = True
         self._stop_wanted.set()
-        hangs = self._answered and not await self._lives()
+        hangs = self._answered and await self._hangs()
         seconds = min(self.spec.stop_seconds, HUNG_STOP_SECONDS) if hangs else self.spec.stop_seconds
         self._signal(signal.SIGTERM)
         try:
@@ -221,6 +222,14 @@ class Child:
         if not self._answered:
             return time.monotonic() - self._started_at > START_SECONDS_MAX
         return silence.unanswered(_cpu_seconds(self.pid))
+
+    async def _hangs(self) -> bool:
+        """Whether it leaves some questions unanswered, and computes nothing meanwhile."""
+        before = _cpu_seconds(self.pid)
+        for _ in range(_QUESTIONS_AT_END):
+            if await self._lives():
+                return False
+        return _cpu_seconds(self.pid) == before
 
     async def _lives(self) -> bool:
         """Whether it answers within a question's time."""

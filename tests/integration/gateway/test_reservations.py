@@ -338,8 +338,8 @@ def test_a_client_that_waits_to_be_told_to_go_on_is_limited_as_others_are(stage:
     wait_left(stage, user, model, 0)
 
 
-@pytest.mark.parametrize(("first", "second"), [(300, 1), (1, 300)])
-def test_of_two_maxima_of_one_name_the_larger_is_reserved(stage: Stage, first: int, second: int) -> None:
+@pytest.mark.parametrize(("first", "second"), [(300, 1), (1, 300), (300, "null")])
+def test_of_two_maxima_of_one_name_the_larger_is_reserved(stage: Stage, first: int, second: int | str) -> None:
     """Which of them a provider heeds is its own affair."""
     user = f"says {first} and {second}"
     more = f',"max_tokens":{second}}}'.encode()

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from headgate.contract import metadata
 from headgate.ledger.batches import Batch, batch_of
@@ -65,6 +66,11 @@ def test_it_counts_once_however_often_it_is_fetched() -> None:
     assert (first.operation, again.operation) == ("batch", "openai")
     assert recorded(fetched(3)).id == first.id, "whoever tells it: a store keeps one"
     assert again.id != first.id
+
+
+def test_no_cost_of_a_route_is_charged_with_it() -> None:
+    entry = msgspec.structs.replace(fetched(), costs='[["llm_cost","total_tokens"]]')
+    assert recorded(entry).costs == ()
 
 
 def test_without_a_price_of_batches_it_has_none() -> None:

@@ -54,6 +54,13 @@ def test_envoy_accepts_the_bootstrap_of_pods(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+def test_whether_a_pod_lives_is_told_under_any_load() -> None:
+    """Else Envoy would be killed for what its clients do."""
+    (pages,) = json.loads(json.dumps(pod_bootstrap("localhost", 18000)))["static_resources"]["listeners"]
+    assert pages["bypass_overload_manager"]
+    assert pages["ignore_global_conn_limit"]
+
+
 def test_the_command_says_what_matters(tmp_path: Path) -> None:
     command = envoy_child(options(tmp_path, LogLevel.DEBUG)).command
     assert "--disable-hot-restart" in command

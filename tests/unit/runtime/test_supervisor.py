@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,17 @@ from support.waiting import BUSY_SECONDS
 
 PRINTER = "import sys, time; print('out', flush=True); print('err', file=sys.stderr, flush=True); time.sleep(60)"
 SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
+BUSY = """
+import signal, sys, time
+def keep(*_):
+    time.sleep(0.5)
+    print("kept", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, keep)
+print("up", flush=True)
+while True:
+    pass
+"""
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 
 
@@ -93,6 +105,42 @@ async def test_a_child_that_ignores_sigterm_is_killed(supervisor: Supervisor) ->
     child = supervisor.start(python(STUBBORN, lines, stop_seconds=0.1))
     await lines.until(lambda seen: len(seen) == 1)
     await supervisor.stop()
+    assert not alive(child.pid)
+
+
+def silenced(spec: ChildSpec, monkeypatch: pytest.MonkeyPatch) -> ChildSpec:
+    """One that answers once; a child that hangs at the end has little time."""
+    monkeypatch.setattr("headgate.runtime.supervisor.ASK_SECONDS", 0.2)
+    monkeypatch.setattr("headgate.runtime.supervisor.HUNG_STOP_SECONDS", 0.1)
+    answered = asyncio.Event()
+
+    async def answers() -> bool:
+        if answered.is_set():
+            await asyncio.Event().wait()
+        answered.set()
+        return True
+
+    return replace(spec, answers=answers)
+
+
+async def test_a_child_that_is_silent_but_busy_has_its_time_at_the_end(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = Lines()
+    supervisor.start(silenced(python(BUSY, lines), monkeypatch))
+    await lines.until(lambda seen: seen == ["up"])
+    await supervisor.stop()
+    assert lines.seen == ["up", "kept"]
+
+
+async def test_a_child_that_hangs_has_little_time_at_the_end(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = Lines()
+    child = supervisor.start(silenced(python(STUBBORN, lines, stop_seconds=10 * BUSY_SECONDS), monkeypatch))
+    await lines.until(lambda seen: seen == ["up"])
+    async with asyncio.timeout(BUSY_SECONDS):
+        await supervisor.stop()
     assert not alive(child.pid)
 
 

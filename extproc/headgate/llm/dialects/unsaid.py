@@ -21,11 +21,15 @@ def report_uncited(messages: Sequence[Message], losses: list[Loss]) -> None:
     """A loss for the documents that the answer shall cite, if there are any."""
     for message in messages:
         for index, part in enumerate(message.parts):
-            inner = part.content if type(part) is ToolResultPart else (part,)
-            if any(type(each) is DocumentPart and each.cited for each in inner):
-                path = f"{message.path}.content[{index}].citations"
-                losses.append(Loss(path, "dropped", "answers of this dialect do not cite documents"))
-                return
+            path = f"{message.path}.content[{index}]"
+            parts = [(path, part)]
+            if type(part) is ToolResultPart:
+                parts = [(f"{path}.content[{inner}]", each) for inner, each in enumerate(part.content)]
+            for place, each in parts:
+                if type(each) is DocumentPart and each.cited:
+                    reason = "answers of this dialect do not cite documents"
+                    losses.append(Loss(f"{place}.citations", "dropped", reason))
+                    return
 
 
 def report_names(messages: Sequence[Message], losses: list[Loss]) -> None:
