@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from headgate.contract.facts import BodyMutation
 
 _PIECES = re.compile(r"\\(.)|(\.)|(.)", re.DOTALL)
+NAMES_MAX = 32
+"""In a path: each is one more object within another, for us and for the script."""
 _INDEX = re.compile(r"-1|\d+")
 
 
@@ -32,6 +34,8 @@ def wrong(path: str) -> tuple[str, str] | None:
             f"path '{path}' has an empty name",
             "names with a dot between them; a dot that is part of a name as '\\.'",
         )
+    if len(names) > NAMES_MAX:
+        return f"path '{path[:40]}…' has {len(names)} names", f"at most {NAMES_MAX}"
     if any(_INDEX.fullmatch(name) for name in names[1:]):
         return f"path '{path}' steps into a list", f"'{names[0]}' with the whole list as its value"
     return None

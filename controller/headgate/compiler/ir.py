@@ -157,8 +157,8 @@ class OutlierDetection:
     base_ejection_seconds: float
     ejection_percent_max: int
     consecutive_gateway_errors: int = 0
-    consecutive_local_failures: int = 0
-    """0 where failed connections count as failed requests."""
+    consecutive_local_failures: int | None = None
+    """None where failed connections count as failed requests."""
     failure_percent: int | None = None
     ejects_one: bool = False
 

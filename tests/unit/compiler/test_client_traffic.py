@@ -1,5 +1,6 @@
 """ClientTrafficPolicies: what they come to on a listener, and that what is not valid lets nobody in."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from headgate.compiler.resources.metadata import NOWHERE
 from headgate.compiler.world import make_world
 from support import manifests
 from support.manifests import ENVOY_GATEWAY, Document, backend, document, ref, route, rule, target
+from support.tls import server_tls
 
 TWO = ({"name": "one", "port": 80}, {"name": "two", "port": 80, "hostname": "two.test"})
 TRUST: Document = {"caCertificateRefs": [{"kind": "ConfigMap", "name": "ca"}]}
@@ -47,6 +49,8 @@ def test_listeners_of_a_plain_port_are_received_alike_or_as_without_a_policy() -
     found = compiled(policy(section="one", **HOP), listeners=TWO)
     (listener,) = found.program.ports[0].listeners
     assert listener.traffic == NO_POLICY
+    shut = {host.hostname: host.rules[0].direct is not None for host in listener.hosts}
+    assert shut == {"*": True, "two.test": False}, "clients of the first would be its proxies"
     assert any("not in force on port 80, which listeners share" in each for each in messages(found))
 
 
@@ -70,10 +74,23 @@ def test_listeners_of_a_plain_port_that_agree_are_received_so(policies: list[Doc
         {"tls": {"clientValidation": {**TRUST, "mode": "RequireAny", "allowExpiredCertificate": True}}},
         {"tls": {"minVersion": "1.3", "maxVersion": "1.2"}},
         {"tls": {"ciphers": ["RC4-MD5"]}},
+        {"tls": {"clientValidation": {**TRUST, "certificateHashes": ["zz" * 32]}}},
+        {"tls": {"clientValidation": {**TRUST, "spkiHashes": ["!" * 43 + "="]}}},
+        {"http2": {"connectionKeepalive": {"idleInterval": "30s"}}},
+        {"http2": {"connectionKeepalive": {"timeout": "0s"}}},
+        {"connection": {"connectionLimit": {"value": 2**64}}},
     ],
 )
 def test_a_policy_that_is_not_valid_lets_nobody_in(spec: Document) -> None:
     assert closed(compiled(policy(**spec)))
+
+
+@pytest.mark.parametrize("text", ["", "-----BEGIN CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----\nAAAA"])
+def test_what_is_no_authority_lets_nobody_in(text: str) -> None:
+    """Envoy would refuse the whole port."""
+    found = compiled(policy(tls={"clientValidation": TRUST}), document("v1", "ConfigMap", "ca", data={"ca.crt": text}))
+    assert closed(found)
+    assert any("no ConfigMap default/ca with certificates" in each for each in messages(found))
 
 
 def test_authorities_of_another_namespace_have_to_be_granted() -> None:
@@ -83,8 +100,9 @@ def test_authorities_of_another_namespace_have_to_be_granted() -> None:
     assert any("may not refer to ConfigMap team/ca" in each for each in messages(found))
 
 
-def test_a_plain_listener_says_that_it_asks_for_no_certificate() -> None:
-    authority = document("v1", "ConfigMap", "ca", data={"ca.crt": "-----BEGIN CERTIFICATE-----"})
+def test_a_plain_listener_says_that_it_asks_for_no_certificate(tmp_path: Path) -> None:
+    _, certificate = server_tls(tmp_path, "ca.test")
+    authority = document("v1", "ConfigMap", "ca", data={"ca.crt": certificate})
     found = compiled(policy(tls={"clientValidation": TRUST}), authority)
     assert not closed(found)
     assert any("speaks no TLS" in each for each in messages(found))

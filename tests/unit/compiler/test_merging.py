@@ -207,12 +207,25 @@ def test_a_limit_of_the_gateway_stays_and_counts_with_the_others() -> None:
     assert (merged.request_seconds, merged.retry) == (9.0, other.retry)
 
 
-def test_a_limit_of_the_route_replaces_the_gateways() -> None:
+@pytest.mark.parametrize(("merge", "requests"), [("StrategicMerge", [3, 5]), ("JSONMerge", [3])])
+def test_limits_of_both_count_or_the_routes_alone(merge: str, requests: list[int]) -> None:
     policies = [
         traffic("shared", target("Gateway", "gateway"), rateLimit=_limit(5)),
-        traffic("own", target("AIGatewayRoute", "r"), mergeType="StrategicMerge", rateLimit=_limit(3)),
+        traffic("own", target("AIGatewayRoute", "r"), mergeType=merge, rateLimit=_limit(3)),
     ]
-    assert [limit.requests for limit in served_rule(compiled(*policies)).limits] == [3]
+    assert [limit.requests for limit in served_rule(compiled(*policies)).limits] == requests
+
+
+def test_another_balancer_takes_the_hash_of_the_gateway_away() -> None:
+    hashed = {"type": "ConsistentHash", "consistentHash": {"type": "SourceIP"}}
+    found = compiled(
+        traffic("shared", target("Gateway", "gateway"), loadBalancer=hashed),
+        traffic("own", target("AIGatewayRoute", "r"), mergeType="StrategicMerge", loadBalancer={"type": "RoundRobin"}),
+    )
+    merged, other = served_rule(found), served_rule(found, "s")
+    assert merged.direct is None
+    assert (merged.backends[0].balancing.kind, merged.hash_keys) == ("round_robin", ())
+    assert other.backends[0].balancing.kind == "hash"
 
 
 def test_what_an_api_server_fills_in_replaces_the_gateways_in_files_too() -> None:

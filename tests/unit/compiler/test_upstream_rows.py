@@ -159,7 +159,12 @@ def test_a_path_goes_into_members() -> None:
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("messages.0.role", "steps into a list"), ("tools.-1", "steps into a list"), ("a..b", "an empty name")],
+    [
+        ("messages.0.role", "steps into a list"),
+        ("tools.-1", "steps into a list"),
+        ("a..b", "an empty name"),
+        ("a." * 40 + "a", "has 41 names"),
+    ],
 )
 def test_a_path_that_names_no_member_is_told(path: str, said: str) -> None:
     for mutation in ({"set": [{"path": path, "value": "1"}]}, {"remove": [path]}):

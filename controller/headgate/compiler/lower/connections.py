@@ -84,7 +84,7 @@ def _set_outlier(message: OutlierDetection, outlier: ir.OutlierDetection) -> Non
     if outlier.consecutive_gateway_errors:
         message.consecutive_gateway_failure.value = outlier.consecutive_gateway_errors
         message.enforcing_consecutive_gateway_failure.value = 100
-    if outlier.consecutive_local_failures:
+    if outlier.consecutive_local_failures is not None:
         message.split_external_local_origin_errors = True
         message.consecutive_local_origin_failure.value = outlier.consecutive_local_failures
     if outlier.failure_percent is not None:

@@ -68,7 +68,7 @@ def http1(spec: client_http.Http1) -> Http1:
 
 def http2(spec: client_http.ClientHttp2) -> Http2:
     asked, keepalive = spec.connection_keepalive, None
-    if asked is not None:
+    if asked is not None and asked.timeout:  # without it, it asks for nothing
         keepalive = Keepalive(
             interval_seconds=seconds(asked.interval),
             timeout_seconds=seconds(asked.timeout),

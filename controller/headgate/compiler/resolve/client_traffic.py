@@ -9,6 +9,7 @@ from headgate.compiler.clients import NO_POLICY, ClientAddress, ClientTraffic, S
 from headgate.compiler.resolve.client_http import check_path, connections, headers, http1, http2, socket
 from headgate.compiler.resolve.client_tls import server_tls
 from headgate.compiler.resolve.policies import gateway_targets, seconds
+from headgate.compiler.resolve.routes import closed
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import client_http, client_traffic
 from headgate.compiler.resources.client_connections import ClientHTTPTimeout
@@ -27,7 +28,8 @@ def together(
 ) -> tuple[ir.Listener, ...]:
     """The listeners of a port, received as they can be together: plain ones are one to Envoy, those with TLS share the
     socket. Where they do not agree, no policy of theirs is in force, as far as it is about that, which each is told:
-    none may decide for the other's clients whom to believe."""
+    none may decide for the other's clients whom to believe. A listener that is to believe proxies serves nothing then:
+    with their addresses for its clients', what is allowed by address might be allowed to all."""
     listeners = tuple(listener for _, listener in found)
     shared = {listener.traffic.socket if tls else listener.traffic for listener in listeners}
     if len(shared) == 1:
@@ -39,10 +41,16 @@ def together(
         if policy is not None:
             message = f"{what}not in force on port {port}, which listeners share that do not agree in it: {names}"
             scope.report.error(policy, "spec", message, remedy="one policy for all of them, or a port for each")
-    return tuple(
-        replace(listener, traffic=replace(listener.traffic, socket=NO_POLICY.socket) if tls else NO_POLICY)
-        for listener in listeners
-    )
+    if tls:
+        return tuple(
+            replace(listener, traffic=replace(listener.traffic, socket=NO_POLICY.socket)) for listener in listeners
+        )
+    return tuple(map(_without_policy, listeners))
+
+
+def _without_policy(listener: ir.Listener) -> ir.Listener:
+    believes = listener.traffic.address != ClientAddress()
+    return replace(listener, traffic=NO_POLICY, hosts=closed(listener.hosts) if believes else listener.hosts)
 
 
 def received(scope: Scope, policy: client_traffic.ClientTrafficPolicy) -> ClientTraffic | None:

@@ -18,7 +18,7 @@ from headgate.compiler.resolve.leaving import check_leaving
 from headgate.compiler.resolve.limit_policies import check_limit_policies
 from headgate.compiler.resolve.merging import in_force
 from headgate.compiler.resolve.quotas import check_quotas
-from headgate.compiler.resolve.routes import CLOSED, Attachment, ai_rules, http_rules
+from headgate.compiler.resolve.routes import Attachment, ai_rules, closed, http_rules
 from headgate.compiler.resolve.scope import CONFIG_ANNOTATION, Scope, grant_remedy, granted, similar
 from headgate.compiler.resolve.telemetry import check_proxies, telemetry
 from headgate.compiler.resources import ai_gateway, gateway_api
@@ -124,15 +124,6 @@ def _resolved(scope: Scope, route: Route, place: Attachment) -> Iterator[ir.Rule
     return http_rules(scope, route, place)
 
 
-def _closed(hosts: tuple[ir.VirtualHost, ...]) -> tuple[ir.VirtualHost, ...]:
-    """The same hosts with every rule shut: the listener's own policy cannot be enforced."""
-
-    def shut(rules: tuple[ir.Rule, ...]) -> tuple[ir.Rule, ...]:
-        return tuple(replace(rule, ai=False, direct=CLOSED) for rule in rules)
-
-    return tuple(replace(host, rules=shut(host.rules), inherited=shut(host.inherited)) for host in hosts)
-
-
 def _listener(
     scope: Scope, gateway: gateway_api.Gateway, index: int, listener: gateway_api.Listener
 ) -> ir.Listener | None:
@@ -157,7 +148,7 @@ def _listener(
     policy = client_policy(scope, gateway.name, listener.name)
     traffic = received(scope, policy) if policy is not None else NO_POLICY
     if (security is not None and auth is None) or traffic is None or any(target in scope.broken for target in targets):
-        hosts = _closed(hosts)
+        hosts = closed(hosts)
     if not tls and traffic is not None and traffic.tls.clients is not None and policy is not None:
         message = f"listener {listener.name} of {gateway.name} speaks no TLS, so its clients show no certificate"
         scope.report.warning(policy, "spec.tls.clientValidation", message)

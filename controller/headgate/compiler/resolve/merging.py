@@ -1,8 +1,8 @@
 """`mergeType`: a route's policy over the closest one of its Gateway, as Envoy Gateway merges them.
 
-Objects are merged field by field, and lists replaced: in what is read here `StrategicMerge` and `JSONMerge` are the
-same. What a policy refers to is looked for in its own namespace, with its own grants, so each part has an owner: the
-policy that says something of it, the route's before the Gateway's.
+Objects are merged field by field, and lists replaced: in what is read here `StrategicMerge` and `JSONMerge` differ in
+nothing but global limits (`InForce.limiting`). What a policy refers to is looked for in its own namespace, with its own
+grants, so each part has an owner: the policy that says something of it, the route's before the Gateway's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,6 +44,7 @@ FILLED_IN: Final[_Members] = {
 }
 """compat: what an API server fills in where a policy has the object and says nothing of the field; so it counts as
 said, and replaces the Gateway's. In files it is the same."""
+_GLOBAL_RULES: Final = ("rateLimit", "global", "rules")
 _OWN: Final = frozenset({"targetRef", "targetRefs", "targetSelectors", "mergeType"})
 
 
@@ -62,6 +63,15 @@ class InForce(Generic[P]):
     def name(self) -> str:
         """Unique among those of a listener."""
         return str(self.policy.name) if self.parent is None else f"{self.policy.name}+{self.parent.name}"
+
+    @property
+    def limiting(self) -> tuple[P, ...]:
+        """Those whose global limits count, the closest first: with `StrategicMerge` both (compat: Envoy Gateway merges
+        their rules by name, and no two have one), else the one that has rules."""
+        closest = self.owner(*_GLOBAL_RULES)
+        if self.parent is None or closest is self.parent or self.policy.spec.merge_type != "StrategicMerge":
+            return (closest,)
+        return closest, self.parent
 
     def owner(self, *path: str) -> P:
         """The policy whose part of the spec that is, as on the wire."""
@@ -86,7 +96,11 @@ def in_force(
 
 def _merged(scope: Scope, own: P, parent: P) -> InForce[P]:
     theirs = {name: value for name, value in parent.written.spec.items() if name not in _OWN}
-    whole = msgspec.convert(_over(_filled_in(own.written.spec, FILLED_IN), theirs), type(own.spec))
+    merged = _over(_filled_in(own.written.spec, FILLED_IN), theirs)
+    balancer = merged.get("loadBalancer")
+    if _is_members(balancer) and balancer.get("type") != "ConsistentHash":  # nobody could merge it away
+        merged["loadBalancer"] = {name: value for name, value in balancer.items() if name != "consistentHash"}
+    whole = msgspec.convert(merged, type(own.spec))
     broken = False
     for finding in () if scope.options.envoy_gateway else broken_rules(whole, "spec"):
         message = f"merged with {parent.name}: {finding.message}"

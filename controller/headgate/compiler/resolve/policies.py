@@ -301,7 +301,7 @@ def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir
             consecutive_gateway_errors=passive.consecutive_gateway_errors,
             consecutive_local_failures=passive.consecutive_local_origin_failures
             if passive.split_external_local_origin_errors
-            else 0,
+            else None,
             failure_percent=passive.failure_percentage_threshold,
             ejects_one=passive.always_eject_one_endpoint,
         )

@@ -36,6 +36,15 @@ CLOSED = ir.DirectResponse(
 )
 
 
+def closed(hosts: tuple[ir.VirtualHost, ...]) -> tuple[ir.VirtualHost, ...]:
+    """The same hosts with every rule shut: the listener's own policy cannot be enforced."""
+
+    def shut(rules: tuple[ir.Rule, ...]) -> tuple[ir.Rule, ...]:
+        return tuple(replace(rule, ai=False, direct=CLOSED) for rule in rules)
+
+    return tuple(replace(host, rules=shut(host.rules), inherited=shut(host.inherited)) for host in hosts)
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """One route on one listener of a Gateway."""
@@ -101,7 +110,9 @@ def _apply(
     return replace(
         _applied_beside_envoy_gateway(traffic),
         auth=auth,
-        limits=policies.limits(scope, traffic.owner("rateLimit", "global", "rules"), str(route.name), costs),
+        limits=tuple(
+            limit for each in traffic.limiting for limit in policies.limits(scope, each, str(route.name), costs)
+        ),
         local_limit=policies.local_limit(scope, traffic.owner("rateLimit", "local", "rules")),
         closed=closed or traffic.broken,
     )

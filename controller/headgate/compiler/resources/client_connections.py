@@ -30,7 +30,7 @@ class TcpKeepalive(Struct, frozen=True, kw_only=True):
 class ConnectionLimit(Struct, frozen=True, kw_only=True):
     """Bounds of connections."""
 
-    value: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    value: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)] | None = None
     """How many a listener has at a time, of each Envoy; more are closed."""
     close_delay: Duration = ""
     """How long one that is too many stays open, so that its client does not come back at once."""

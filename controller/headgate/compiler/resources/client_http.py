@@ -133,8 +133,15 @@ class Http2Keepalive(Struct, frozen=True, kw_only=True):
     """Silence before a request is asked about too."""
 
     def violations(self) -> Iterator[Violation]:
-        if self.interval and not self.timeout:
+        if (self.interval or self.idle_interval) and not self.timeout:
             yield Violation("an interval needs a timeout", "timeout", "timeout: 5s")
+        for name, text in (
+            ("interval", self.interval),
+            ("timeout", self.timeout),
+            ("idleInterval", self.idle_interval),
+        ):
+            if text and duration_seconds(text) < 0.001:
+                yield Violation("is less than a millisecond", name, f"{name}: 5s")
         if self.interval and self.timeout and duration_seconds(self.timeout) >= duration_seconds(self.interval):
             yield Violation("timeout must be less than interval", "timeout")
 

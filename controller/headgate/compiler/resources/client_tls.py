@@ -37,6 +37,9 @@ class OtherName(StringMatch, frozen=True, kw_only=True):
     """The kind, as its object identifier."""
 
 
+_CERTIFICATE_HASH = r"^([0-9a-fA-F]{64}|[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){31})\Z"
+
+
 class SubjectAltNames(Struct, frozen=True, kw_only=True):
     """Names, of which a certificate must have one."""
 
@@ -73,9 +76,9 @@ class ClientValidation(Struct, frozen=True, kw_only=True):
         name="caCertificateRefs", default=()
     )
     """ConfigMaps or Secrets with `ca.crt`: the authorities that are trusted."""
-    spki_hashes: tuple[Annotated[str, msgspec.Meta(min_length=44, max_length=44)], ...] = ()
+    spki_hashes: tuple[Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]{43}=\Z")], ...] = ()
     """SHA-256 of public keys, in base64, of which it must have one."""
-    certificate_hashes: tuple[Annotated[str, msgspec.Meta(min_length=64, max_length=95)], ...] = ()
+    certificate_hashes: tuple[Annotated[str, msgspec.Meta(pattern=_CERTIFICATE_HASH)], ...] = ()
     """SHA-256 of certificates, in hexadecimal, of which it must be one."""
     subject_alt_names: SubjectAltNames | None = None
     """Names, of which it must have one."""

@@ -12,7 +12,7 @@ from headgate.compiler.resources.client_connections import TcpKeepalive
 from headgate.compiler.resources.metadata import Struct, Violation
 from headgate.compiler.resources.policy import MergedPolicy, MergedPolicySpec
 from headgate.compiler.resources.quantities import Duration, HeaderName, Hostname
-from headgate.compiler.resources.rate_limits import RateLimitSpec, UInt32
+from headgate.compiler.resources.rate_limits import UINT32_MAX, RateLimitSpec, UInt32
 
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
 PORTS = range(1, 65536)
@@ -162,9 +162,9 @@ class ActiveHealthCheck(Struct, frozen=True, kw_only=True):
     """How long an answer may take."""
     interval: Duration = "3s"
     """Time between checks."""
-    unhealthy_threshold: Annotated[int, msgspec.Meta(ge=1)] = 3
+    unhealthy_threshold: Annotated[int, msgspec.Meta(ge=1, le=UINT32_MAX)] = 3
     """Failures in a row after which a backend is left out."""
-    healthy_threshold: Annotated[int, msgspec.Meta(ge=1)] = 1
+    healthy_threshold: Annotated[int, msgspec.Meta(ge=1, le=UINT32_MAX)] = 1
     """Successes in a row after which it is used again."""
     initial_jitter: Duration = ""
     """How long the first check waits at most, at random."""
@@ -187,7 +187,7 @@ class ActiveHealthCheck(Struct, frozen=True, kw_only=True):
 class PassiveHealthCheck(Struct, frozen=True, kw_only=True):
     """Leaves out an endpoint that keeps failing."""
 
-    consecutive_5xx_errors: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="consecutive5XxErrors", default=5)
+    consecutive_5xx_errors: UInt32 = msgspec.field(name="consecutive5XxErrors", default=5)
     """Failures in a row after which it is left out."""
     interval: Duration = "3s"
     """How often it is looked at."""
@@ -195,11 +195,11 @@ class PassiveHealthCheck(Struct, frozen=True, kw_only=True):
     """How long it is left out the first time."""
     max_ejection_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 10
     """How many endpoints of a backend may be left out at the same time."""
-    consecutive_gateway_errors: Annotated[int, msgspec.Meta(ge=0)] = 0
+    consecutive_gateway_errors: UInt32 = 0
     """Answers 502, 503 and 504 in a row after which it is left out; 0 for never."""
     split_external_local_origin_errors: bool = False
     """Whether failed connections are counted apart, and not as failed requests."""
-    consecutive_local_origin_failures: Annotated[int, msgspec.Meta(ge=0)] = 5
+    consecutive_local_origin_failures: UInt32 = 5
     """Failed connections in a row after which it is left out, where they are counted apart."""
     failure_percentage_threshold: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
     """Per cent of failures above which it is left out, where there are at least 5 endpoints with 50 requests each."""

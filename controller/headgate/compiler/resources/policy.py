@@ -65,8 +65,8 @@ class MergedPolicySpec(PolicySpec, frozen=True, kw_only=True):
 
     merge_type: Literal["StrategicMerge", "JSONMerge"] | None = None
     """Merges a route's policy into the closest one of its Gateway: objects field by field, and lists, as a whole, take
-    the place of the Gateway's. What the Gateway's says and the route's does not stays in force. Both types are the same
-    here. When absent, a route's policy replaces its Gateway's."""
+    the place of the Gateway's; but with `StrategicMerge` global limits of both count. What the Gateway's says and the
+    route's does not stays in force. When absent, a route's policy replaces its Gateway's."""
 
     def violations(self) -> Iterator[Violation]:
         yield from super().violations()
