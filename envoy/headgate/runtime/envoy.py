@@ -90,7 +90,7 @@ class EnvoyOptions:
     log_level: LogLevel = LogLevel.WARNING
     """Ours; Envoy's own is one step less talkative: its debug log holds whole requests and configurations."""
     heap_bytes_max: int = 0
-    """Memory that it may fill (`overload`); 0 where its command line says so."""
+    """Memory that it may fill (`overload`); 0 is no bound."""
     span_batches: Batches = field(default_factory=Batches)
     """How spans are gathered, where requests are traced."""
 
@@ -124,8 +124,7 @@ def find_envoy(configured: str | None = None) -> Path:
 def bootstrap(options: EnvoyOptions) -> _Json:
     """The bootstrap configuration as JSON values."""
     ads: _Json = {"ads": _EMPTY, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
-    heap = [heap_monitor(options.heap_bytes_max)] if options.heap_bytes_max else []
-    return {
+    made: dict[str, object] = {
         "node": {"id": options.node_id, "cluster": NODE_CLUSTER},
         "admin": {"address": {"pipe": {"path": str(options.admin_socket), "mode": 0o600}}},
         "dynamic_resources": {
@@ -148,8 +147,10 @@ def bootstrap(options: EnvoyOptions) -> _Json:
         },
         "static_resources": {"clusters": [_xds_cluster(options)]},
         "layered_runtime": {"layers": [{"name": "headgate", "static_layer": _runtime(options.span_batches)}]},
-        "overload_manager": overload_manager(*heap),
     }
+    if options.heap_bytes_max:
+        made["overload_manager"] = overload_manager(heap_monitor(options.heap_bytes_max))
+    return made
 
 
 def _runtime(batches: Batches) -> _Json:

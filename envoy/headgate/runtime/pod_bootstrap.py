@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from headgate.runtime.envoy import NODE_CLUSTER, XDS_CLUSTER, EnvoyOptions, bootstrap
-from headgate.runtime.overload import heap_monitor
+from headgate.runtime.overload import heap_monitor, overload_manager
 
 Json = Mapping[str, object]
 
@@ -31,6 +31,7 @@ def pod_bootstrap(host: str, port: int) -> Json:
     admin = {"pipe": {"path": str(options.admin_socket)}}
     clusters = [_xds_cluster(host, port), _cluster(_ADMIN_CLUSTER, "STATIC", admin)]
     made["node"] = {"cluster": NODE_CLUSTER}
+    made["overload_manager"] = overload_manager()  # with the monitor that `pod_heap` adds
     made["static_resources"] = {"clusters": clusters, "listeners": [_pages()]}
     return made
 

@@ -64,13 +64,13 @@ def _native_rules() -> list[Document]:
         rule("renamed", ref("openai", modelNameOverride='real "model"')),
         rule("deployed", ref("deployed")),
         rule("mutated", ref("mutated")),
-        rule("mutated-within", ref("mutated-within")),
         rule("mutated-by-rule", ref("mutated", **route_mutation)),
         rule("slow", ref("openai"), timeouts={"request": "300ms"}),
         rule("slow-claude", ref("anthropic"), timeouts={"request": "300ms"}),
         rule("renamed-claude", ref("anthropic", modelNameOverride="claude-opus-5")),
         rule("renamed-azure", ref("azure", modelNameOverride="my deployment/1")),
         rule("cached-claude", ref("cached")),
+        rule("mutated-within", ref("mutated-within")),
     ]
 
 
