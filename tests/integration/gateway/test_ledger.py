@@ -169,6 +169,16 @@ APART: dict[str, tuple[str, str, Raw, dict[str, int], int]] = {
         {"image_output_tokens": 40, "images": 3},
         9 * 2_500 + 50 * 10_000 + 40 * 30_000 + 120_000_000,
     ),
+    "images that come one after the other": (
+        "/v1/images/generations",
+        "media",
+        Raw(
+            body=(b'{"created":1,"data":[{"b64_json":"A"}', b',{"b64_json":"A"}', b',{"b64_json":"A"}', b"]}"),
+            delivery=Delivery(pause_seconds=0.05),
+        ),
+        {"images": 3},
+        120_000_000,
+    ),
     "a speech": (
         "/v1/audio/speech",
         "media",

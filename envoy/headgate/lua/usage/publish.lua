@@ -18,7 +18,7 @@ end
 local function nothing_known(h, headers, streamed)
   local began = headers:get("x-headgate-began")
   return { context = context_of(h), streamed = streamed, began = began, fetched = began and (byte(began) == GET or sub(began, -2) == "+0"),
-    asked_at = streamed and asked_at(h, began) or nil, opening = streamed and began and find(began, "/responses", 1, true) and "" or nil, counts = {}, done = {}, kept = "", written = 0, told = 0, over = not streamed, edge = "" }
+    asked_at = streamed and asked_at(h, began) or nil, first_event = streamed and began and find(began, "/responses", 1, true) and "" or nil, counts = {}, done = {}, kept = "", written = 0, told = 0, over = not streamed, edge = "" }
 end
 
 -- Whether a text is JSON as it is. A loop of bytes is compiled, and costs a tenth of a pattern.

@@ -16,11 +16,11 @@ end
 -- Looks in the first event of a streamed response for whether it is made in the background as well: it can be fetched, and
 -- then tells again what it used.
 local function ask_whether_stored(state, text, ended)
-  local opening = state.opening .. text
-  local begun = #opening >= OPENING_BYTES or (ended and find(opening, '"response"', 1, true) ~= nil)
-  state.opening = not begun and opening or nil
-  if not begun or not find(opening, BACKGROUND) then return end
-  local id = match(opening, BEGINS)
+  local first = state.first_event .. text
+  local begun = #first >= OPENING_BYTES or (ended and find(first, '"response"', 1, true) ~= nil)
+  state.first_event = not begun and first or nil
+  if not begun or not find(first, BACKGROUND) then return end
+  local id = match(first, BEGINS)
   state.stored = id and id:lower()
 end
 
@@ -49,7 +49,7 @@ end
 -- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.
 local function read(h, state, text, ended)
   if state.fetched then ask_origin(h, state, text) end
-  if state.opening then ask_whether_stored(state, text, ended) end
+  if state.first_event then ask_whether_stored(state, text, ended) end
   if state.kept ~= "" then text = state.kept .. text end
   state.kept = ""
   local named = not state.model and find(text, '"model', 1, true)
