@@ -22,7 +22,7 @@ from support.promql import asked
 from support.promtool import PromtoolMissingError, find_promtool, promtool
 from support.providers import ANTHROPIC, OPENAI, Answer, Delivery, Failure, Provider
 from support.stage import Stage
-from support.waiting import wait_until
+from support.waiting import BUSY_SECONDS, wait_until
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 ALERTS = MANIFESTS / "alerts"
@@ -223,7 +223,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Labels:
         stage.post("/v1/chat/completions", BODY | {"model": "gpt"}, authorization="Bearer k-alice")  # is let in
 
         def complete() -> str | None:
-            text = httpx.get(f"{admin}/metrics").text
+            text = httpx.get(f"{admin}/metrics", timeout=BUSY_SECONDS).text  # waits for the limiter while it hangs
             found = Page(text)
             settled = found.sum("headgate_requests_total") == 9 and found.sum(
                 "headgate_extproc_attempts_incomplete_total"
