@@ -441,8 +441,10 @@ def _envoy(objects: list[Object], bootstrap: Object, directory: Path) -> Child:
     """With the arguments of the chart's Deployment."""
     (directory / "envoy.json").write_text(json.dumps(bootstrap))
     given: list[str] = container(found(objects, "Deployment", "headgate-envoy"), "envoy")["args"]
-    text = " ".join(given).replace("/etc/headgate/envoy", str(directory)).replace("$(POD_NAME)", "pod")
-    return Child([str(envoy_binary()), *text.split()], directory=directory, name="envoy")
+    known = {"/etc/headgate/envoy": str(directory), "$(POD_NAME)": "pod", "$(MEMORY_BYTES)": str(1 << 30)}
+    for name, value in known.items():
+        given = [each.replace(name, value) for each in given]
+    return Child([str(envoy_binary()), *given], directory=directory, name="envoy")
 
 
 async def _renewed(files: MountedSecret) -> None:

@@ -143,7 +143,8 @@ def headgate(capsys: pytest.CaptureFixture[str]) -> Headgate:
 
 
 READS = reads()
-FINE = (0, "", "everything is in force\n")
+FINE = (0, "", "everything is in force\nnothing is served: no Gateway has a listener with a valid route\n")
+"""Of a namespace without routes."""
 
 
 def _without(*resources: str) -> list[Rule]:

@@ -19,6 +19,7 @@ OTHER_CHANNELS = {
     "HTTPRoute.spec.rules[].retry",
     "HTTPRoute.spec.rules[].filters[].externalAuth",
     "EnvoyProxy.spec.lua",
+    "ClientTrafficPolicy.spec.headers.maxRequestHeaderLimit",
 }
 """Fields of Gateway API's experimental channel and of other versions of Envoy Gateway, which these CRDs may lack."""
 
