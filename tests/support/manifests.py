@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
+from headgate.cli import providers
 from headgate.contract.headers import MODEL
 
 from support.ports import LOOPBACK
+from support.providers import Provider
 
 Document: TypeAlias = dict[str, Any]
 
@@ -183,3 +185,11 @@ def example(name: str, *, port: int, providers: Mapping[str, int]) -> str:
                 pass
         found.append(each)
     return text(found)
+
+
+def openai_gateway(port: int, provider: Provider, model: str = "demo") -> str:
+    """A Gateway with one OpenAI backend, for `model` alone, as YAML: what `headgate run` makes of the environment."""
+    found = providers.find({"OPENAI_API_KEY": provider.key, "OPENAI_BASE_URL": f"{provider.url}/v1"})
+    made = providers.manifests(found, port=port).replace("${OPENAI_API_KEY}", provider.key)
+    match = f"matches: [{{headers: [{{name: x-ai-eg-model, value: {model}}}]}}]"
+    return made.replace("  - backendRefs", f"  - {match}\n    backendRefs")

@@ -12,7 +12,16 @@ from operator import attrgetter
 from typing import Literal
 
 from headgate.compiler.clients import NO_POLICY, ClientTraffic
-from headgate.compiler.upstreams import AS_ENVOY_DOES, Connections
+from headgate.compiler.upstreams import (
+    AS_ENVOY_DOES,
+    ENVOYS_BREAKER,
+    LEAST_REQUEST,
+    Balancing,
+    Breaker,
+    Connections,
+    HealthCheck,
+    OutlierDetection,
+)
 from headgate.contract import headers
 from headgate.contract.facts import ModelRow
 from headgate.contract.otel import Exporter, Tracing
@@ -135,67 +144,12 @@ class Credential:
     """Whether there is no value yet, but will be: the backend cannot be asked until then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthCheck:
-    path: str
-    interval_seconds: float
-    timeout_seconds: float
-    unhealthy_threshold: int
-    healthy_threshold: int
-    method: str = "GET"
-    host: str = ""
-    """Empty for the backend's own."""
-    statuses: tuple[int, ...] = ()
-    """Of the healthy; 200 where there are none."""
-    jitter_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutlierDetection:
-    consecutive_5xx: int
-    interval_seconds: float
-    base_ejection_seconds: float
-    ejection_percent_max: int
-    consecutive_gateway_errors: int = 0
-    consecutive_local_failures: int | None = None
-    """None where failed connections count as failed requests."""
-    failure_percent: int | None = None
-    ejects_one: bool = False
-
-
-RETRIES_MAX = 1024
-"""At a time and backend, as Envoy Gateway has it. Envoy's own default is 3: where the next provider is slow, the fourth
-request that fails at the same time would not fail over."""
-
-
 @dataclass(frozen=True, slots=True)
 class HashKey:
     """Something of a request, by which it finds its backend."""
 
     kind: Literal["source_ip", "header", "cookie", "query"]
     name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Balancing:
-    """How an endpoint of a backend is chosen."""
-
-    kind: Literal["least_request", "random", "round_robin", "hash"] = "least_request"
-    table_size: int = 0
-
-
-LEAST_REQUEST = Balancing()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Breaker:
-    """Circuit breaker thresholds; 0 keeps Envoy's default, which is 1,024 of the first three."""
-
-    connections_max: int = 0
-    pending_max: int = 0
-    requests_max: int = 0
-    retries_max: int = RETRIES_MAX
-    requests_per_connection_max: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +203,7 @@ class Backend(Hashed):
     """What has the processor serve chats of the backend's own dialect too: a policy, the capture of content."""
     captured: bool = False
     """Whether the processor captures content, for which it is told of the trace."""
-    breaker: Breaker = Breaker()
+    breaker: Breaker = ENVOYS_BREAKER
     balancing: Balancing = LEAST_REQUEST
     health_check: HealthCheck | None = None
     outlier: OutlierDetection | None = None

@@ -1,4 +1,5 @@
-"""What a BackendTrafficPolicy says of connections to a backend: part of the compiler's middle (`ir`)."""
+"""What a BackendTrafficPolicy says of a backend: how its endpoints are chosen and found well, and how connections to
+them are kept. Part of the compiler's middle (`ir`)."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -32,3 +33,61 @@ class Connections:
 
 
 AS_ENVOY_DOES: Final = Connections()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    path: str
+    interval_seconds: float
+    timeout_seconds: float
+    unhealthy_threshold: int
+    healthy_threshold: int
+    method: str = "GET"
+    host: str = ""
+    """Empty for the backend's own."""
+    statuses: tuple[int, ...] = ()
+    """Of the healthy; 200 where there are none."""
+    jitter_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutlierDetection:
+    consecutive_5xx: int
+    interval_seconds: float
+    base_ejection_seconds: float
+    ejection_percent_max: int
+    consecutive_gateway_errors: int = 0
+    consecutive_local_failures: int | None = None
+    """None where failed connections count as failed requests."""
+    failure_percent: int | None = None
+    ejects_one: bool = False
+
+
+RETRIES_MAX = 1024
+"""At a time and backend, as Envoy Gateway has it. Envoy's own default is 3: where the next provider is slow, the fourth
+request that fails at the same time would not fail over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balancing:
+    """How an endpoint of a backend is chosen."""
+
+    kind: Literal["least_request", "random", "round_robin", "hash"] = "least_request"
+    table_size: int = 0
+
+
+LEAST_REQUEST: Final = Balancing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """Circuit breaker thresholds; 0 keeps Envoy's default, which is 1,024 of the first three."""
+
+    connections_max: int = 0
+    pending_max: int = 0
+    requests_max: int = 0
+    retries_max: int = RETRIES_MAX
+    requests_per_connection_max: int = 0
+
+
+ENVOYS_BREAKER: Final = Breaker()

@@ -303,17 +303,18 @@ def make_record(
         losses=_text(published, metadata.LOSSES),
         labels=labels,
     )
-    _price(record, settings.prices)
-    if entry.costs and batch is None and source is not UsageSource.NONE:  # no limit is charged with a batch
-        msgspec.structs.force_setattr(record, "costs", with_missing(record, entry.costs))
+    _price(record, settings.prices, "" if batch is not None else entry.costs)  # no limit is charged with a batch
     return record
 
 
-def _price(record: UsageRecord, prices: PriceTable) -> None:
-    """Nobody else has the record yet, and a copy of it costs as much as making it did."""
+def _price(record: UsageRecord, prices: PriceTable, costs: str) -> None:
+    """What it cost, in money and by its route's `costs`. Nobody else has the record yet, and a copy of it costs as much
+    as making it did."""
     if (cost := prices.cost(record)) is not None:
         msgspec.structs.force_setattr(record, "cost_nanos", cost.nanos)
         msgspec.structs.force_setattr(record, "price", cost.price)
+    if costs and record.usage_source is not UsageSource.NONE:
+        msgspec.structs.force_setattr(record, "costs", with_missing(record, costs))
 
 
 def _lane(entry: Entry) -> Lane:

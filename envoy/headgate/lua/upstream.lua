@@ -375,15 +375,17 @@ local function guard(h, text, stream)
   if not list then refuse(h, why) end
 end
 
+local function change(h, body, text, changes)
+  local out, why = with_model(text, changes), nil
+  if not out then out, why = rewrite(text, changes) end
+  if not out then return refuse(h, why) end
+  if out ~= text then h:headers():replace("content-length", tostring(body:setBytes(out))) end
+end
+
 -- What is left where a route tells only that the model becomes another.
 local function rename(h, backend)
   local body = h:body()
-  if not body then return end
-  local text = body:getBytes(0, body:length())
-  local out, why = with_model(text, backend), nil
-  if not out then out, why = rewrite(text, backend) end
-  if not out then return refuse(h, why) end
-  if out ~= text then h:headers():replace("content-length", tostring(body:setBytes(out))) end
+  if body then change(h, body, body:getBytes(0, body:length()), backend) end
 end
 
 local function run(h)
@@ -440,10 +442,7 @@ local function run(h)
   if not rewrites then return guard(h, text, stream) end
   local changes = { model = backend.model, edits = backend.edits, body_set = backend.body_set,
     body_remove = backend.body_remove, body_within = backend.body_within, include_usage = include_usage, stream = stream }
-  local out, why = with_model(text, changes), nil
-  if not out then out, why = rewrite(text, changes) end
-  if not out then return refuse(h, why) end
-  if out ~= text then h:headers():replace("content-length", tostring(body:setBytes(out))) end
+  change(h, body, text, changes)
 end
 
 function envoy_on_request(h)

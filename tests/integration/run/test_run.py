@@ -1,6 +1,5 @@
-"""`headgate run`, as users start it: what it serves, how it fails, how it ends."""
+"""`headgate run`, as users start it: what it serves, and how it fails. How it ends: `test_ending`."""
 
-import fcntl
 import json
 import os
 import re
@@ -9,39 +8,27 @@ import socket
 import subprocess
 import sys
 import tempfile
-import termios
 import threading
-import urllib.request
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from anthropic import Anthropic
-from headgate.cli import providers
-from headgate.cli.main import PIPE_CLOSED
 from openai import OpenAI
 from support.gateway import Gateway
+from support.manifests import openai_gateway
 from support.ports import LOOPBACK, free_port
-from support.processes import alive, descendants
+from support.processes import alive
 from support.prometheus import Page, page_when
-from support.providers import ANTHROPIC, AZURE_OPENAI, OPENAI, Answer, Delivery, Provider
+from support.providers import ANTHROPIC, AZURE_OPENAI, OPENAI, Answer, Provider
 from support.waiting import BUSY_SECONDS, wait_until
 
 pytestmark = pytest.mark.envoy
 
 Run = Callable[..., Gateway]
 StartProvider = Callable[..., Provider]
-
-
-def config(port: int, provider: Provider, model: str = "demo") -> str:
-    """One OpenAI backend for `model`."""
-    found = providers.find({"OPENAI_API_KEY": provider.key, "OPENAI_BASE_URL": f"{provider.url}/v1"})
-    text = providers.manifests(found, port=port).replace("${OPENAI_API_KEY}", provider.key)
-    match = f"matches: [{{headers: [{{name: x-ai-eg-model, value: {model}}}]}}]"
-    return text.replace("  - backendRefs", f"  - {match}\n    backendRefs")
 
 
 def ask(url: str, model: str = "demo") -> tuple[int, str]:
@@ -223,21 +210,21 @@ def test_a_saved_change_is_live_and_a_broken_one_changes_nothing(
     provider = start_provider(OPENAI)
     provider.answer(Answer(text="hi"))
     port = free_port()
-    gateway = run_gateway(config(port, provider, "first"))
+    gateway = run_gateway(openai_gateway(port, provider, "first"))
     assert ask(gateway.url, "first")[0] == 200
     assert ask(gateway.url, "second")[0] == 404
-    gateway.write(config(port, provider, "second"))
+    gateway.write(openai_gateway(port, provider, "second"))
     wait_until(lambda: ask(gateway.url, "second")[0] == 200, "the change to be live")
-    broken = config(port, provider, "third").replace("parentRefs: [", "parentRefs: [[", 1)
+    broken = openai_gateway(port, provider, "third").replace("parentRefs: [", "parentRefs: [[", 1)
     gateway.write(broken)
     gateway.wait_output(r"gateway\.yaml:\d+:\d+: error: .*last good version stays in force")
     assert ask(gateway.url, "second")[0] == 200
-    dangling = config(port, provider, "third").replace("backendRefs: [{name: ", "backendRefs: [{name: no-")
-    assert dangling != config(port, provider, "third")
+    dangling = openai_gateway(port, provider, "third").replace("backendRefs: [{name: ", "backendRefs: [{name: no-")
+    assert dangling != openai_gateway(port, provider, "third")
     gateway.write(dangling)
     gateway.wait_output(r"gateway\.yaml:\d+: error: AIGatewayRoute .*no-.*last good version stays in force")
     assert [ask(gateway.url, model)[0] for model in ("second", "third")] == [200, 404]
-    gateway.write(config(port, provider, "third"))
+    gateway.write(openai_gateway(port, provider, "third"))
     wait_until(lambda: ask(gateway.url, "third")[0] == 200, "the mended change to be live")
     gateway.wait_output(r"solved: .*gateway\.yaml")
 
@@ -246,7 +233,7 @@ def test_a_new_listener_is_told_and_served(run_gateway: Run, start_provider: Sta
     provider = start_provider(OPENAI)
     provider.answer(Answer(text="hi"))
     first, second = free_port(), free_port()
-    text = config(first, provider, "m")
+    text = openai_gateway(first, provider, "m")
     gateway = run_gateway(text)
     gateway.write(text.replace("listeners:", f"listeners:\n  - {{name: more, protocol: HTTP, port: {second}}}"))
     gateway.wait_output(rf"ready  http://127\.0\.0\.1:{second}\n")
@@ -257,7 +244,7 @@ def test_changes_fail_no_request_in_flight(run_gateway: Run, start_provider: Sta
     provider = start_provider(OPENAI)
     provider.answer(Answer(text="hi"))
     port = free_port()
-    gateway = run_gateway(config(port, provider, "m"))
+    gateway = run_gateway(openai_gateway(port, provider, "m"))
     stop, statuses = threading.Event(), list[int]()
 
     def load() -> None:
@@ -271,7 +258,7 @@ def test_changes_fail_no_request_in_flight(run_gateway: Run, start_provider: Sta
         thread.start()
     for generation in range(5):
         name = f"backend-{generation}"
-        gateway.write(config(port, provider, "m").replace("name: openai}", f"name: {name}}}"))
+        gateway.write(openai_gateway(port, provider, "m").replace("name: openai}", f"name: {name}}}"))
         extra = f"probe-{generation}"
         gateway.write(_route_of(extra, name), "probe.yaml")
         wait_until(lambda extra=extra: ask(gateway.url, extra)[0] == 200, "the change to be live")
@@ -396,7 +383,7 @@ def test_streams_that_nobody_reads_harm_nobody(
     """A shell's `2>&-` closes a stream, so that the next file that is opened gets its number."""
     provider, port = start_provider(OPENAI), free_port()
     file, url = tmp_path / "gateway.yaml", f"http://{LOOPBACK}:{port}"
-    text = config(port, provider, "first").replace("---", "---\nkind: Unknown\n---", 1)
+    text = openai_gateway(port, provider, "first").replace("---", "---\nkind: Unknown\n---", 1)
     file.write_text(text)
     command = f"exec {sys.executable} -m headgate.cli.main run {file} --access-log '' {redirected}"
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(short_path)}
@@ -416,7 +403,7 @@ def test_a_file_as_standard_output_has_every_line_whole(
     """A shell's `>` does not append: what Envoy, which does, has written must not be written over."""
     provider, port = start_provider(OPENAI), free_port()
     file, told, url = tmp_path / "gateway.yaml", tmp_path / "told", f"http://{LOOPBACK}:{port}"
-    file.write_text(config(port, provider, "first"))
+    file.write_text(openai_gateway(port, provider, "first"))
     told.touch()
     command = f"exec {sys.executable} -m headgate.cli.main run {file} >{told} 2>&1"
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(short_path)}
@@ -430,7 +417,7 @@ def test_a_file_as_standard_output_has_every_line_whole(
             wait_until(lambda: f"ready  {url}" in told.read_text(), "the gateway to be ready")
             assert ask(url, "first")[0] == 200
             wait_until(lambda: models_told() == ["first"], "the request's line")
-            file.write_text(config(port, provider, "second"))
+            file.write_text(openai_gateway(port, provider, "second"))
             wait_until(lambda: "changed, live after" in told.read_text(), "the change to be told")
         finally:
             process.terminate()
@@ -493,141 +480,3 @@ def test_while_a_server_restarts_its_socket_waits_for_it(run_gateway: Run) -> No
             caller.settimeout(BUSY_SECONDS)
             caller.connect(str(gateway.state_path / path))
             assert caller.recv(1), f"nobody answered for {kind}"
-
-
-@contextmanager
-def own_gateway(temporary: Path, *before: str) -> Generator[subprocess.Popen[bytes]]:
-    """A gateway with a state folder of its own below `temporary`, killed at the end if it still runs; `before` is a
-    program that starts it."""
-    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(temporary)}
-    command = [*before, sys.executable, "-m", "headgate.cli.main", "run", "--port", str(free_port())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_0_and_leaves_nothing(short_path: Path, number: signal.Signals) -> None:
-    with own_gateway(short_path) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        while b"Ctrl-C" not in (line := process.stdout.readline()):
-            assert line
-        family = wait_until(lambda: found if len(found := descendants(process.pid)) >= 4 else None, "all children")
-        process.send_signal(number)
-        assert process.wait(BUSY_SECONDS) == 0
-        assert process.stderr.read() == b""
-    assert [pid for pid in family if alive(pid)] == []
-    assert list(short_path.iterdir()) == []
-
-
-def test_a_terminal_that_is_closed_ends_it_in_order(short_path: Path, start_provider: StartProvider) -> None:
-    """As Ctrl-C does: a request under way ends, and nothing is left."""
-    provider = start_provider(OPENAI)
-    provider.answer(Answer(text="one two three four five six seven eight", delivery=Delivery(pause_seconds=0.1)))
-    port = free_port()
-    (short_path / "gateway.yaml").write_text(config(port, provider, "m"))
-    ours, theirs = os.openpty()
-    temporary = short_path / "t"
-    temporary.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "headgate.cli.main", "run", str(short_path / "gateway.yaml")],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={"PATH": os.environ["PATH"], "TMPDIR": str(temporary)},
-        preexec_fn=_in_a_terminal_of_its_own,
-    )
-    os.close(theirs)
-    try:
-        told = b""
-        while b"ready " not in told:
-            told += os.read(ours, 4096)
-        family = descendants(process.pid)
-        body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello!"}]}
-        with httpx.stream("POST", f"http://{LOOPBACK}:{port}/v1/chat/completions", json=body, timeout=60) as response:
-            pieces = response.iter_bytes()
-            next(pieces)
-            os.close(ours)
-            assert b"".join(pieces).rstrip().endswith(b"data: [DONE]")
-        assert process.wait(BUSY_SECONDS) == PIPE_CLOSED
-    finally:
-        process.kill()
-    assert [pid for pid in family if alive(pid)] == []
-    assert list(temporary.iterdir()) == []
-
-
-def _in_a_terminal_of_its_own() -> None:
-    os.setsid()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-def test_a_background_job_of_a_shell_ends_as_well(short_path: Path) -> None:
-    """Shells have their background jobs ignore SIGINT; who sends it nevertheless means it."""
-    with own_gateway(short_path, "sh", "-c", 'trap "" INT; exec "$@"', "sh") as process:
-        assert process.stdout is not None
-        while b"Ctrl-C" not in (line := process.stdout.readline()):
-            assert line
-        process.send_signal(signal.SIGINT)
-        assert process.wait(BUSY_SECONDS) == 0
-
-
-def test_nohup_keeps_it(short_path: Path) -> None:
-    with own_gateway(short_path, "nohup") as process:
-        assert process.stdout is not None
-        while b"Ctrl-C" not in (line := process.stdout.readline()):
-            assert line
-        process.send_signal(signal.SIGHUP)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(BUSY_SECONDS) == 0
-
-
-def test_a_signal_during_the_start_ends_it_with_0(short_path: Path) -> None:
-    with own_gateway(short_path) as process:
-        family = wait_until(lambda: descendants(process.pid), "a child")
-        process.terminate()
-        assert process.wait(BUSY_SECONDS) == 0
-    assert [pid for pid in family if alive(pid)] == []
-    assert list(short_path.iterdir()) == []
-
-
-def test_nothing_outlives_a_killed_gateway(run_gateway: Run) -> None:
-    gateway = run_gateway(None, "--port", str(free_port()))
-    wait_until(lambda: gateway.processes().get("ratelimit"), "the limiter to run")
-    family = descendants(gateway.child.pid)
-    os.kill(gateway.child.pid, signal.SIGKILL)
-    gateway.child.wait()
-    wait_until(lambda: not [pid for pid in family if alive(pid)], "the children to be gone")
-
-
-def test_a_request_in_flight_ends_before_the_gateway(run_gateway: Run, start_provider: StartProvider) -> None:
-    provider = start_provider(OPENAI)
-    provider.answer(Answer(text="one two three four five six seven eight", delivery=Delivery(pause_seconds=0.1)))
-    gateway = run_gateway(config(free_port(), provider, "m"))
-    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello!"}]}
-    request = urllib.request.Request(
-        f"{gateway.url}/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=BUSY_SECONDS) as response:
-        first = response.readline()
-        gateway.child.signal(signal.SIGTERM)
-        rest = response.read()
-    assert first.startswith(b"data: ")
-    assert rest.rstrip().endswith(b"data: [DONE]")
-    assert gateway.child.wait() == 0
-
-
-def test_what_the_end_waits_for_and_what_it_cuts_is_told(run_gateway: Run, start_provider: StartProvider) -> None:
-    provider = start_provider(OPENAI)
-    provider.answer(Answer(text="word " * 50, pieces=20, delivery=Delivery(hang_after_bytes=1500)))
-    gateway = run_gateway(config(free_port(), provider, "m"), "--drain-seconds", "0.5")
-    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello!"}]}
-    with httpx.stream("POST", f"{gateway.url}/v1/chat/completions", json=body, timeout=BUSY_SECONDS) as response:
-        pieces = response.iter_bytes()
-        next(pieces)
-        gateway.child.signal(signal.SIGTERM)
-        assert gateway.child.wait() == 0
-    assert "1 request under way has 0.5 s to end" in gateway.child.stdout
-    assert "requests_cut requests=1 waited_seconds=0.5" in gateway.child.stderr

@@ -8,7 +8,8 @@ import pytest
 from envoy.config.route.v3.route_components_pb2 import RouteMatch
 from headgate.compiler import ir
 from headgate.compiler.lanes import CLASSES, TRANSLATED, PathClass
-from headgate.compiler.lower.routes import Placement, rule_routes, served_classes
+from headgate.compiler.lower.routes import Placement, rule_routes
+from headgate.compiler.lower.served import served_classes
 from headgate.compiler.matching import path_class_of
 from headgate.compiler.options import Options
 from headgate.contract import headers

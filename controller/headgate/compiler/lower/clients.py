@@ -19,6 +19,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.http.original_ip_detection.custom_header.v3.custom_header_pb2 import CustomHeaderConfig
 from envoy.extensions.http.original_ip_detection.xff.v3.xff_pb2 import XffConfig
 from headgate.compiler.clients import ClientAddress, ClientTraffic, HeaderEdits, Http1, Socket
+from headgate.compiler.lower.connections import set_lifetimes
 from headgate.compiler.lower.server_tls import text_matcher
 from headgate.compiler.lower.wire import (
     add_header,
@@ -121,15 +122,11 @@ def set_bounds(manager: HttpConnectionManager, traffic: ClientTraffic) -> None:
     bounds, common = traffic.connections, HttpProtocolOptions()
     if traffic.headers_received_seconds is not None:
         manager.request_headers_timeout.CopyFrom(duration(traffic.headers_received_seconds))
-    if traffic.idle_seconds is not None:
-        common.idle_timeout.CopyFrom(duration(traffic.idle_seconds))
+    set_lifetimes(common, idle=traffic.idle_seconds, connection=bounds.seconds, stream=bounds.stream_seconds)
     if bounds.seconds is not None:
-        common.max_connection_duration.CopyFrom(duration(bounds.seconds))
         manager.http1_safe_max_connection_duration = bounds.ends_between_requests
     if bounds.requests_max is not None:
         common.max_requests_per_connection.value = bounds.requests_max
-    if bounds.stream_seconds is not None:
-        common.max_stream_duration.CopyFrom(duration(bounds.stream_seconds))
     common.headers_with_underscores_action = _UNDERSCORES[traffic.headers.underscores]
     if common != HttpProtocolOptions():
         manager.common_http_protocol_options.CopyFrom(common)

@@ -16,9 +16,9 @@ from envoy.extensions.transport_sockets.http_11_proxy.v3.upstream_http_11_connec
 from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from headgate.compiler import ir
+from headgate.compiler import ir, upstreams
 from headgate.compiler.lower import tracing
-from headgate.compiler.lower.connections import add_health, set_common, set_connections
+from headgate.compiler.lower.connections import add_health, set_connections, set_lifetimes
 from headgate.compiler.lower.filters import telemetry
 from headgate.compiler.lower.filters.extraction import EXTPROC_CLUSTER
 from headgate.compiler.lower.filters.security import jwks_host_and_port
@@ -113,7 +113,7 @@ def _tunnelled(cluster: Cluster, proxy: ir.Endpoint) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _breakers(breaker: ir.Breaker) -> bytes:
+def _breakers(breaker: upstreams.Breaker) -> bytes:
     """CircuitBreakers, serialised."""
     result = CircuitBreakers()
     threshold = result.thresholds.add()
@@ -179,7 +179,12 @@ def backend_cluster(backend: ir.Backend, route: str, options: Options) -> Cluste
     cluster.circuit_breakers.MergeFromString(_breakers(backend.breaker))
     set_connections(cluster, backend.connections, dns=dns)
     if backend.connections != AS_ENVOY_DOES:
-        set_common(protocol.common_http_protocol_options, backend.connections)
+        set_lifetimes(
+            protocol.common_http_protocol_options,
+            idle=backend.connections.idle_seconds,
+            connection=backend.connections.seconds,
+            stream=backend.connections.stream_seconds,
+        )
     if backend.breaker.requests_per_connection_max:
         limit = protocol.common_http_protocol_options.max_requests_per_connection
         limit.value = backend.breaker.requests_per_connection_max

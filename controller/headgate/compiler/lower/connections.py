@@ -7,7 +7,7 @@ from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.core.v3.base_pb2 import RequestMethod
 from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from google.protobuf.wrappers_pb2 import UInt32Value
-from headgate.compiler import ir
+from headgate.compiler import ir, upstreams
 from headgate.compiler.lower.wire import duration
 from headgate.compiler.upstreams import Connections
 
@@ -20,14 +20,17 @@ _FAMILIES: Final = {
 }
 
 
-def set_common(options: HttpProtocolOptions, connections: Connections) -> None:
-    """How long connections last."""
-    if connections.idle_seconds is not None:
-        options.idle_timeout.CopyFrom(duration(connections.idle_seconds))
-    if connections.seconds is not None:
-        options.max_connection_duration.CopyFrom(duration(connections.seconds))
-    if connections.stream_seconds is not None:
-        options.max_stream_duration.CopyFrom(duration(connections.stream_seconds))
+def set_lifetimes(
+    options: HttpProtocolOptions, *, idle: float | None, connection: float | None, stream: float | None
+) -> None:
+    """How long connections and their streams last, on either side; None is Envoy's default."""
+    for message, seconds in (
+        (options.idle_timeout, idle),
+        (options.max_connection_duration, connection),
+        (options.max_stream_duration, stream),
+    ):
+        if seconds is not None:
+            message.CopyFrom(duration(seconds))
 
 
 def set_connections(cluster: Cluster, connections: Connections, *, dns: bool) -> None:
@@ -76,7 +79,7 @@ def add_health(cluster: Cluster, backend: ir.Backend) -> None:
         _set_outlier(cluster.outlier_detection, backend.outlier)
 
 
-def _set_outlier(message: OutlierDetection, outlier: ir.OutlierDetection) -> None:
+def _set_outlier(message: OutlierDetection, outlier: upstreams.OutlierDetection) -> None:
     message.consecutive_5xx.value = outlier.consecutive_5xx
     message.interval.CopyFrom(duration(outlier.interval_seconds))
     message.base_ejection_time.CopyFrom(duration(outlier.base_ejection_seconds))

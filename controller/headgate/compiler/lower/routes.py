@@ -7,9 +7,9 @@ backend's filters; aggregate and composite clusters would skip them.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import compress
-from typing import Final, NamedTuple
+from typing import Final
 
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.route.v3.route_components_pb2 import (
@@ -27,30 +27,12 @@ from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from headgate.compiler import ir
-from headgate.compiler.lanes import (
-    CLASSES,
-    ClassesServed,
-    Lane,
-    PathClass,
-    Speaker,
-    classes_served,
-    lane_of,
-    speaker_of,
-)
-from headgate.compiler.lower import limits, tracing
+from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
+from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import brought, extraction, published, security, steered
 from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
-from headgate.compiler.lower.upstream import (
-    KEEPER,
-    RENAMER,
-    SCRIPT,
-    UNTOUCHED,
-    chosen,
-    filter_name,
-    renamed,
-    short_native,
-    unchanged,
-)
+from headgate.compiler.lower.served import Kind, Served, classes_of, kind_of, served_by, usable_backends
+from headgate.compiler.lower.upstream import RENAMER, SCRIPT, chosen, filter_name
 from headgate.compiler.lower.wire import (
     add_header,
     duration,
@@ -78,148 +60,6 @@ where another can be asked.)"""
 
 WITHHELD = (*headers.CLIENT_ORIGIN, *headers.OVERRIDES)
 """What a client's request may have and AI providers never see, beside `upstream.STRIPPED`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """One class of paths of a rule, and all that its routes differ in from those of another class but for the paths:
-    classes whose `Served` are equal are served alike."""
-
-    path_class: PathClass = field(compare=False)
-    lanes: tuple[Lane | None, ...]
-    """Of the rule's backends that are ever asked; None for one that cannot serve the class."""
-    translated: bool
-    """The processor serves this class for all of them."""
-    short_script: str
-    """The script that is all that the backends need here, but for their host; else empty."""
-    reading: bytes
-    """How answers are read, serialised (`extraction.reading`)."""
-    told: bytes
-    """What spans are told of the class, serialised (`tracing.route_metadata`)."""
-
-
-class _Manner(NamedTuple):
-    """All of a backend that decides how requests are routed to it: thousands of them are a few of these."""
-
-    speaker: Speaker
-    prefix: str
-    asked: bool
-    edits_body: bool
-    manages_headers: bool
-    alone: bool
-    known: bool
-    include_usage: bool
-
-    def example(self) -> ir.Backend:
-        return ir.Backend(
-            name="",
-            service="",
-            endpoints=(),
-            weight=int(self.asked),
-            dialect=self.speaker.dialect,
-            host=self.speaker.host,
-            vendor=self.speaker.vendor,
-            prefix=self.prefix,
-            model="another" if self.speaker.renames else "",
-            forced_by="a policy" if self.speaker.forced else "",
-            body_remove=("member",) if self.edits_body else (),
-            managed_headers=("header",) if self.manages_headers else (),
-            alone=self.alone,
-            known=self.known,
-            include_usage=self.include_usage,
-        )
-
-
-class _Kind(NamedTuple):
-    """All of a rule that decides how its classes of paths are served, likewise."""
-
-    backends: tuple[_Manner, ...]
-    costs: tuple[ir.Cost, ...]
-    retry: ir.Retry | None
-    names_models: bool
-    """Each of its matches is for one model."""
-    counts_prompts: bool
-
-    def example(self) -> ir.Rule:
-        """A rule of this kind."""
-        model = ir.TextMatch(headers.MODEL, ir.MatchKind.EXACT, "model")
-        return ir.Rule(
-            name="",
-            route="",
-            ai=True,
-            matches=(ir.Match(headers=(model,) if self.names_models else ()),),
-            backends=tuple(each.example() for each in self.backends),
-            costs=self.costs,
-            retry=self.retry,
-            counts_prompts=self.counts_prompts,
-        )
-
-
-def _manner(backend: ir.Backend) -> _Manner:
-    return _Manner(
-        speaker_of(backend),
-        backend.prefix,
-        backend.weight > 0,
-        bool(backend.body_set or backend.body_remove),
-        bool(backend.managed_headers),
-        backend.alone,
-        backend.known,
-        backend.include_usage,
-    )
-
-
-def _kind(rule: ir.Rule) -> _Kind:
-    names_models = all(map(ir.model_of, rule.matches))
-    return _Kind(tuple(map(_manner, rule.backends)), rule.costs, rule.retry, names_models, rule.counts_prompts)
-
-
-def _usable(rule: ir.Rule) -> tuple[ir.Backend, ...]:
-    """The backends that are ever asked."""
-    return tuple(backend for backend in rule.backends if backend.weight > 0)
-
-
-def _classes(usable: Iterable[ir.Backend], options: Options) -> ClassesServed:
-    return classes_served(tuple(map(speaker_of, usable)), processor=bool(options.extproc_sockets))
-
-
-def served_classes(rule: ir.Rule, options: Options) -> tuple[Served, ...]:
-    """What a rule serves, class by class; a pair that nothing can serve is left out."""
-    return _served(_kind(rule), options)
-
-
-@remembered
-def _served(kind: _Kind, options: Options) -> tuple[Served, ...]:
-    return tuple(_served_by(kind.example(), options))
-
-
-def _served_by(rule: ir.Rule, options: Options) -> Iterator[Served]:
-    usable, traced = _usable(rule), options.tracing
-    for path_class, lanes in _classes(usable, options):
-        backends = tuple((backend, lane) for backend, lane in zip(usable, lanes, strict=True) if lane)
-        translated = all(lane is Lane.EXTPROC for _, lane in backends)
-        yield Served(
-            path_class=path_class,
-            lanes=lanes,
-            translated=translated,
-            short_script=_short_script(rule, path_class, backends, options),
-            reading=extraction.reading(rule, path_class, options, processor_alone=translated),
-            told=b"" if traced is None else tracing.route_metadata(path_class.endpoint, traced.convention),
-        )
-
-
-def _short_script(
-    rule: ir.Rule, path_class: PathClass, backends: Sequence[tuple[ir.Backend, Lane]], options: Options
-) -> str:
-    if options.envoy_gateway or options.path_root != "/":  # short scripts publish no names and know no root
-        return ""
-    if all(backend.alone and lane is Lane.NATIVE and unchanged(backend, path_class) for backend, lane in backends):
-        return short_native(backends[0][0])  # several backends have their scripts say who serves
-    if all(backend.alone and lane is Lane.NATIVE and renamed(backend, path_class) for backend, lane in backends):
-        return RENAMER if all(map(ir.model_of, rule.matches)) else ""
-    kept = all(lane is Lane.EXTPROC and not backend.managed_headers for backend, lane in backends)
-    if kept and rule.retry is None and len(backends) == 1 and published.by_route(backends[0][0], options):
-        return UNTOUCHED  # asked once; the processor tells the client's path
-    return KEEPER if kept else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,15 +215,15 @@ def specifier(backends: tuple[ir.Backend, ...]) -> ClusterSpecifierPlugin:
 @remembered
 def rule_choices(rule: ir.Rule, options: Options) -> frozenset[tuple[ir.Backend, ...]]:
     """The sets of backends that the rule's routes choose among."""
-    usable = _usable(rule)
-    lanes = {found for _, found in _classes(usable, options)} if rule.ai else {(Lane.NATIVE,) * len(usable)}
+    usable = usable_backends(rule)
+    lanes = {found for _, found in classes_of(usable, options)} if rule.ai else {(Lane.NATIVE,) * len(usable)}
     found = (tuple(compress(usable, each)) for each in lanes)
     return frozenset(backends for backends in found if len(backends) > 1)
 
 
 @remembered
 def _retried(rule: ir.Rule) -> bytes:
-    return _retry(rule, len(_groups(_usable(rule))))
+    return _retry(rule, len(_groups(usable_backends(rule))))
 
 
 def common_retry(rules: Iterable[ir.Rule]) -> bytes:
@@ -544,18 +384,18 @@ def _class_routes(
     rule: ir.Rule, options: Options, shared: Shared
 ) -> tuple[tuple[str, tuple[PathClass, ...], Route], ...]:
     """What happens on the rule's routes, in order, with the classes of each, and the expression of several together."""
-    found = _together(_kind(rule), options)
+    found = _together(kind_of(rule), options)
     routes = {served: _served_route(rule, served, options, shared) for served in {served for _, _, served in found}}
     return tuple((pattern, together, routes[served]) for pattern, together, served in found)
 
 
 @remembered
-def _together(kind: _Kind, options: Options) -> tuple[tuple[str, tuple[PathClass, ...], Served], ...]:
+def _together(kind: Kind, options: Options) -> tuple[tuple[str, tuple[PathClass, ...], Served], ...]:
     """How the routes of such rules are told apart, and how each is served."""
     length_max = DEFAULT_LENGTH_MAX if options.envoy_gateway else LENGTH_MAX
     return tuple(
         (_pattern_of(together, options.path_root) if len(together) > 1 else "", together, served)
-        for served, together in _joined(_served(kind, options), length_max)
+        for served, together in _joined(served_by(kind, options), length_max)
     )
 
 
@@ -566,7 +406,7 @@ def path_patterns(rule: ir.Rule, options: Options, shared: Shared) -> tuple[str,
 
 def _served_route(rule: ir.Rule, served: Served, options: Options, shared: Shared) -> Route:
     """What happens on the routes of classes that are served so, without what is asked of a request."""
-    chosen_among = tuple(compress(_usable(rule), served.lanes))
+    chosen_among = tuple(compress(usable_backends(rule), served.lanes))
     route = Route()
     _set_action(route.route, rule, chosen_among, shared)
     if served.told:
@@ -663,7 +503,7 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
     asks_password = how.shared.basic if rule.auth is None else rule.auth.basic is not None
     if asks_password:  # of AI requests the script of their attempts removes it
         route.request_headers_to_remove.append("authorization")
-    usable = _usable(rule)
+    usable = usable_backends(rule)
     if rule.direct is not None:
         route.direct_response.status = rule.direct.status
         if rule.direct.body:

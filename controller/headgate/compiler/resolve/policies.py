@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from headgate.compiler import cel, ir
+from headgate.compiler import cel, ir, upstreams
 from headgate.compiler.resolve.authorizing import authorized
 from headgate.compiler.resolve.connections import connections
 from headgate.compiler.resolve.credentials import secret_value
@@ -16,6 +16,7 @@ from headgate.compiler.resolve.selecting import selectors
 from headgate.compiler.resources import ai_gateway, gateway_api, policies, rate_limits, security_policy
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.resources.quantities import duration_seconds
+from headgate.compiler.upstreams import RETRIES_MAX
 from headgate.compiler.world import Target
 from headgate.contract.secret import Secret
 
@@ -221,17 +222,17 @@ def hash_keys(policy: policies.BackendTrafficPolicy | None) -> tuple[ir.HashKey,
             return tuple(ir.HashKey("query", parameter.name) for parameter in asked.query_params)
 
 
-_BALANCING: Final[Mapping[str, ir.Balancing]] = {
-    "LeastRequest": ir.LEAST_REQUEST,
-    "Random": ir.Balancing("random"),
-    "RoundRobin": ir.Balancing("round_robin"),
+_BALANCING: Final[Mapping[str, upstreams.Balancing]] = {
+    "LeastRequest": upstreams.LEAST_REQUEST,
+    "Random": upstreams.Balancing("random"),
+    "RoundRobin": upstreams.Balancing("round_robin"),
 }
 
 
-def _balancing(balancer: policies.LoadBalancer) -> ir.Balancing:
+def _balancing(balancer: policies.LoadBalancer) -> upstreams.Balancing:
     if balancer.consistent_hash is not None:
-        return ir.Balancing("hash", balancer.consistent_hash.table_size)
-    return _BALANCING.get(balancer.type, ir.LEAST_REQUEST)
+        return upstreams.Balancing("hash", balancer.consistent_hash.table_size)
+    return _BALANCING.get(balancer.type, upstreams.LEAST_REQUEST)
 
 
 def check_balancer(
@@ -263,11 +264,11 @@ def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir
         breaker = spec.circuit_breaker
         backend = replace(
             backend,
-            breaker=ir.Breaker(
+            breaker=upstreams.Breaker(
                 connections_max=breaker.max_connections or 0,
                 pending_max=breaker.max_pending_requests or 0,
                 requests_max=breaker.max_parallel_requests or 0,
-                retries_max=ir.RETRIES_MAX if breaker.max_parallel_retries is None else breaker.max_parallel_retries,
+                retries_max=RETRIES_MAX if breaker.max_parallel_retries is None else breaker.max_parallel_retries,
                 requests_per_connection_max=breaker.max_requests_per_connection or 0,
             ),
         )
@@ -279,7 +280,7 @@ def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir
     if health is not None and health.active is not None and health.active.http is not None:
         active = health.active
         assert active.http is not None
-        check = ir.HealthCheck(
+        check = upstreams.HealthCheck(
             path=active.http.path,
             interval_seconds=duration_seconds(active.interval),
             timeout_seconds=duration_seconds(active.timeout),
@@ -293,7 +294,7 @@ def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir
         backend = replace(backend, health_check=check)
     if health is not None and health.passive is not None:
         passive = health.passive
-        outlier = ir.OutlierDetection(
+        outlier = upstreams.OutlierDetection(
             consecutive_5xx=passive.consecutive_5xx_errors,
             interval_seconds=duration_seconds(passive.interval),
             base_ejection_seconds=duration_seconds(passive.base_ejection_time),
