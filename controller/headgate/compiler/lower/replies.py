@@ -386,7 +386,7 @@ def path_model_routes(root: str) -> list[Route]:
     return result
 
 
-_NO_MODEL = "The request body has no 'model'; it must name one. GET /v1/models lists what there is."
+_NO_MODEL = "The request body has no 'model' that is a text; it must name one. GET /v1/models lists what there is."
 _MOST_ASKED = ("/v1/chat/completions", "/v1/messages", "/v1/responses")
 
 
