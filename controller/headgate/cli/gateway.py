@@ -261,6 +261,7 @@ class Gateway:
                 raise StartError(f"Envoy did not take the configuration in {READY_SECONDS_MAX:g} s")
         finally:
             task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _unless_stopped(self, work: Awaitable[None]) -> bool:
         """Does `work`, but gives it up when a signal comes; returns whether it was done."""

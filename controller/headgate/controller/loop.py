@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from google.protobuf.message import Message
 from headgate.compiler import ir
@@ -28,6 +28,7 @@ from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import Registry
 
 log = event_log("controller")
+T = TypeVar("T")
 
 QUIET_SECONDS: Final = 0.02
 """Editors and `git checkout` write several files in a row: wait until nothing changed for this long."""
@@ -155,8 +156,8 @@ class ControllerLoop:
         started = time.monotonic()
         previous = self._store.wanted
         try:
-            build, snapshot, missing = await asyncio.to_thread(self._make)
-            await asyncio.to_thread(self._write, build)
+            build, snapshot, missing = await _in_a_thread(self._make)
+            await _in_a_thread(lambda: self._write(build))
         except Exception as error:
             self._error = str(error)
             self._metrics.built(time.monotonic() - started, failed=True)
@@ -264,6 +265,17 @@ class ControllerLoop:
         log.info("snapshot_published", version=snapshot.version, resources=snapshot.count())
         self._metrics.pushes.value += 1
         self._publish(snapshot)
+
+
+async def _in_a_thread(work: Callable[[], T]) -> T:
+    """Its result. A thread cannot be stopped: who is cancelled meanwhile goes on only once it has ended, so that
+    nothing is written into a folder that its owner has removed."""
+    running = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.gather(running, return_exceptions=True)
+        raise
 
 
 async def quiet_changes(changes: AsyncIterator[object]) -> AsyncGenerator[float]:

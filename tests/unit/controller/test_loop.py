@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,28 @@ async def test_a_build_that_fails_leaves_everything_as_it_is(bench: Bench) -> No
     bench.now = clusters("a")
     await bench.loop.build_now()
     assert bench.loop.status().error == ""
+
+
+async def test_who_gives_up_a_build_waits_for_what_it_writes(tmp_path: Path) -> None:
+    """Else the folder that is removed next would be there again."""
+    building, go_on = threading.Event(), threading.Event()
+
+    def build() -> Build:
+        building.set()
+        go_on.wait()
+        (tmp_path / "written").touch()
+        return clusters("a")
+
+    loop = ControllerLoop(build=build, publish=lambda _: None, observer=Recorder(), state_directory=tmp_path)
+    task = asyncio.create_task(loop.build_now())
+    await asyncio.to_thread(building.wait)
+    task.cancel()
+    done, _ = await asyncio.wait((task,), timeout=0.05)
+    go_on.set()
+    assert not done
+    await asyncio.wait((task,))
+    assert task.cancelled()
+    assert (tmp_path / "written").exists()
 
 
 async def test_changes_that_nobody_follows_any_more_are_told(bench: Bench) -> None:
