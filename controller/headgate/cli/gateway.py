@@ -9,6 +9,8 @@ configuration needs; the others after `ready`. Order of the end: requests, Envoy
 """
 
 import asyncio
+import os
+import resource
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -31,6 +33,8 @@ from headgate.runtime.envoy import EnvoyAdmin, EnvoyAdminError, EnvoyMissingErro
 from headgate.runtime.logging import event_log
 from headgate.runtime.metrics import Registry
 from headgate.runtime.metrics_export import MetricsExportError, exported, read_of
+from headgate.runtime.overload import connections_max
+from headgate.runtime.standstill import Standstill
 from headgate.runtime.supervisor import Child, ChildSpec, ChildStartError, Supervisor, exit_text
 
 if TYPE_CHECKING:
@@ -47,8 +51,14 @@ if TYPE_CHECKING:
 
 log = event_log("run")
 
-READY_SECONDS_MAX: Final = 60.0
-"""How long everything may take to come up; Envoy waits a while for names it cannot resolve."""
+STILL_SECONDS_MAX: Final = 60.0
+"""How long a start may wait while nothing computes (`Standstill`); Envoy waits a while for names it cannot resolve."""
+READY_SECONDS_MAX: Final = 600.0
+"""How long everything may take to come up, however slow the machine is."""
+CLIENTS_MIN: Final = 5_000
+"""Fewer that may be connected at once are told."""
+STARTING_TOLD_SECONDS: Final = 10.0
+"""How often a start that takes long tells what it waits for."""
 FLUSH_SECONDS: Final = 0.5
 """How long Envoy keeps spans for the collector, which gathers them as variables say."""
 COLLECTOR_SECONDS_MAX: Final = 20.0
@@ -83,6 +93,8 @@ class Gateway:
         """The hosts and ports where Envoy was ever told to listen."""
         self._accepted: Snapshot | None = None
         self._first_applied = asyncio.Event()
+        self._awaited = "the configuration to be compiled"
+        """What a start waits for."""
         self._ready = False
         self._told_ready: set[str] = set()
         self._stop = asyncio.Event()
@@ -145,6 +157,10 @@ class Gateway:
 
     def _start_envoy(self) -> Path:
         """Returns the socket of its admin interface."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        clients = connections_max(files)
+        if clients < CLIENTS_MIN:
+            self._console.progress(f"no more than {clients} connections at once: a process may open {files} files here")
         try:
             options = EnvoyOptions(
                 binary=find_envoy(self._options.envoy),
@@ -153,6 +169,7 @@ class Gateway:
                 concurrency=self._options.concurrency,
                 log_level=self._options.log_level,
                 heap_bytes_max=self._options.envoy_heap_bytes,
+                connections_max=clients,
                 span_batches=_span_batches(self._options, self._environment),
             )
         except EnvoyMissingError as error:
@@ -234,34 +251,52 @@ class Gateway:
         return ObservePage(self._observed)
 
     async def _serving(self, plan: Plan, envoy: EnvoyAdmin) -> None:
+        self._awaited = "Envoy to take the configuration"
         await self._first_applied.wait()
-        await _until(envoy.is_live)
+        await self._until("Envoy to be ready", envoy.is_live)
         if not self._served():
             raise StartError("nothing can be served: Envoy refused every listener")
         for address in self._served():
-            await _until(lambda address=address: _accepts(address.reachable_host, address.port))
+            await self._until(
+                f"Envoy to listen on {address.url}",
+                lambda address=address: _accepts(address.reachable_host, address.port),
+            )
         if (socket := plan.demo_socket) is not None:
-            await _until(lambda: _accepts_unix(socket))
+            await self._until("the demo provider", lambda: _accepts_unix(socket))
         for server in self._servers:
             if server.spec.name != COLLECTOR and self._supervisor.get(server.spec.name) is not None:
-                await _until(by_grpc(server.socket))
+                await self._until(f"{server.spec.name} to answer", by_grpc(server.socket))
+
+    async def _until(self, awaited: str, done: Callable[[], Awaitable[bool]]) -> None:
+        self._awaited = awaited
+        await _until(done)
 
     async def _unless_a_child_dies(self, start: Coroutine[None, None, None]) -> None:
-        """Runs the start; a child that dies meanwhile, or too much time, ends it."""
+        """Runs the start; a child that dies meanwhile ends it, or that nothing moves any more."""
         task = asyncio.create_task(start)
         death = self._supervisor.first_death
+        started_at = time.monotonic()
+        standstill = Standstill(started_at)
         try:
-            await asyncio.wait((task, death), timeout=READY_SECONDS_MAX, return_when=asyncio.FIRST_COMPLETED)
+            while not (task.done() or death.done()):
+                await asyncio.wait((task, death), timeout=STARTING_TOLD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if not (task.done() or death.done()):
+                    self._tell_start(standstill, time.monotonic() - started_at)
             if task.done():
                 task.result()
-            elif death.done():
+            else:
                 child, code = death.result()
                 raise StartError(_last_words(child, self._output.last_line(child), code))
-            else:
-                raise StartError(f"Envoy did not take the configuration in {READY_SECONDS_MAX:g} s")
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def _tell_start(self, standstill: Standstill, seconds: float) -> None:
+        """That it still starts; raises StartError where waiting longer is of no use."""
+        still = standstill.seconds(time.monotonic(), (os.getpid(), *(child.pid for child in self._supervisor)))
+        if still >= STILL_SECONDS_MAX or seconds >= READY_SECONDS_MAX:
+            raise StartError(f"not started in {seconds:.0f} s: it waited for {self._awaited}")
+        self._console.progress(f"still starting after {seconds:.0f} s: waiting for {self._awaited}")
 
     async def _unless_stopped(self, work: Awaitable[None]) -> bool:
         """Does `work`, but gives it up when a signal comes; returns whether it was done."""

@@ -22,7 +22,7 @@ from headgate.contract.otel import Batches
 from headgate.runtime.answering import by_http
 from headgate.runtime.local_http import UnansweredError, ask
 from headgate.runtime.logging import LogLevel, event_log
-from headgate.runtime.overload import heap_monitor, overload_manager
+from headgate.runtime.overload import CONNECTIONS_MAX, heap_monitor, overload_manager
 from headgate.runtime.supervisor import ChildSpec
 
 log = event_log("envoy")
@@ -91,6 +91,8 @@ class EnvoyOptions:
     """Ours; Envoy's own is one step less talkative: its debug log holds whole requests and configurations."""
     heap_bytes_max: int = 0
     """Memory that it may fill (`overload`); 0 is no bound."""
+    connections_max: int = CONNECTIONS_MAX
+    """Clients that may be connected at once, where memory is bounded."""
     span_batches: Batches = field(default_factory=Batches)
     """How spans are gathered, where requests are traced."""
 
@@ -149,7 +151,9 @@ def bootstrap(options: EnvoyOptions) -> _Json:
         "layered_runtime": {"layers": [{"name": "headgate", "static_layer": _runtime(options.span_batches)}]},
     }
     if options.heap_bytes_max:
-        made["overload_manager"] = overload_manager(heap_monitor(options.heap_bytes_max))
+        made["overload_manager"] = overload_manager(
+            heap_monitor(options.heap_bytes_max), connections=options.connections_max
+        )
     return made
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Final
 
 CONNECTIONS_MAX: Final = 50_000
-"""Downstream connections in all: protects the file descriptors of the process."""
+"""Downstream connections in all, where the process may open files enough (`connections_max`)."""
+_OWN_FILES: Final = 128
+"""Open files that Envoy needs whoever calls: listeners, a poll per worker, logs, the controller."""
 HEAP_SHARE: Final = 0.5
 """Of the memory of a machine that Envoy shares with our processes."""
 HEAP_MONITOR: Final = "envoy.resource_monitors.fixed_heap"
@@ -35,18 +37,28 @@ def heap_monitor(bytes_max: int | str) -> _Json:
     return {"name": HEAP_MONITOR, "typed_config": config}
 
 
-def overload_manager(*monitors: _Json) -> _Json:
+def connections_max(files: int) -> int:
+    """How many clients may be connected to a process that may open so many files (-1: any number); Envoy raises its
+    soft limit to the hard one itself.
+
+    Each may have a connection to a provider. At the limit of files Envoy would accept nobody, and ask no provider for
+    those whom it had accepted; above its own limit it closes what comes, and serves the others.
+    """
+    return min(CONNECTIONS_MAX, max(1, (files - _OWN_FILES) // 2)) if files >= 0 else CONNECTIONS_MAX
+
+
+def overload_manager(*monitors: _Json, connections: int = CONNECTIONS_MAX) -> _Json:
     """The bootstrap's; one of the monitors has to be of the heap, in whatever way it comes there."""
-    connections = {
+    of_connections = {
         "name": "envoy.resource_monitors.global_downstream_max_connections",
         "typed_config": {
             "@type": f"{_TYPE}.downstream_connections.v3.DownstreamConnectionsConfig",
-            "max_active_downstream_connections": CONNECTIONS_MAX,
+            "max_active_downstream_connections": connections,
         },
     }
     return {
         "refresh_interval": "0.25s",
-        "resource_monitors": [connections, *monitors],
+        "resource_monitors": [of_connections, *monitors],
         "actions": [
             _action("shrink_heap", threshold={"value": 0.8}),
             _action("close_idle_http_connections", threshold={"value": 0.8}),
