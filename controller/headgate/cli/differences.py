@@ -138,8 +138,8 @@ def _facts(rule: ir.Rule) -> Iterator[tuple[str, str]]:
         yield "authentication", words.auth(rule.auth)
     for limit in rule.limits:
         yield f"limit {limit.name}", words.limit(limit)
-    if rule.local_limit is not None:
-        yield "local limit", f"{rule.local_limit.requests} in {rule.local_limit.unit_seconds} s"
+    for limit in rule.local_limits:
+        yield f"local limit {limit.name}", words.local_limit(limit)
     for cost in rule.costs:
         yield f"cost {cost.key}", cost.expression
     if rule.hash_keys:

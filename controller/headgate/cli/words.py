@@ -70,11 +70,22 @@ def limit(limit: ir.LimitRule) -> str:
     return f"{amount} for {_who(limit)}; a request adds {limit.request_amount}{charged}{shadow}"
 
 
-def _who(limit: ir.LimitRule) -> str:
+def local_limit(limit: ir.LocalLimit) -> str:
+    """A limit that each Envoy keeps for itself."""
+    shadow = " (shadow)" if limit.shadow else ""
+    return f"{limit.requests} in {limit.unit_seconds} s for {_selected(limit)}{shadow}"
+
+
+def _selected(limit: ir.LimitRule | ir.LocalLimit) -> str:
     who = ", ".join(_selector(selector) for selector in limit.selectors if selector.source) or "all requests together"
     if limit.excluded:
         others = " or ".join(" and ".join(map(_selector, group)) for group in limit.excluded)
         who = f"{who} but {others}"
+    return who
+
+
+def _who(limit: ir.LimitRule) -> str:
+    who = _selected(limit)
     if (backend := limit.backend) is not None:
         model = (
             f" as {backend.model}"

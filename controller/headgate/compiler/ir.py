@@ -305,8 +305,17 @@ class LimitRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalLimit:
+    """A limit that each Envoy keeps for itself."""
+
+    name: str
+    """Unique in its rule."""
     requests: int
+    """More than none."""
     unit_seconds: int
+    selectors: tuple[Selector, ...] = ()
+    excluded: tuple[tuple[Selector, ...], ...] = ()
+    """Whom it does not count: requests that all selectors of one of these select."""
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -497,7 +506,7 @@ class Rule(Hashed):
     retry: Retry | None = None
     costs: tuple[Cost, ...] = ()
     limits: tuple[LimitRule, ...] = ()
-    local_limit: LocalLimit | None = None
+    local_limits: tuple[LocalLimit, ...] = ()
     hash_keys: tuple[HashKey, ...] = ()
     """Requests that agree in all of these go to one backend."""
     auth: Auth | None = None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from envoy.config.core.v3.http_service_pb2 import HttpService
     from envoy.config.route.v3.route_components_pb2 import RetryPolicy
     from envoy.extensions.access_loggers.open_telemetry.v3.logs_service_pb2 import OpenTelemetryAccessLogConfig
-    from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import RateLimitDescriptor
+    from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import LocalRateLimitDescriptor, RateLimitDescriptor
     from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
     from envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimit
     from google.protobuf.descriptor import Descriptor, FileDescriptor
@@ -45,6 +45,10 @@ OVERLAYS: Final = (
     Overlay("envoy.config.route.v3.RetryPolicy", overlay_pb2.RetryPolicy.DESCRIPTOR),
     Overlay("envoy.extensions.filters.http.lua.v3.Lua", overlay_pb2.Lua.DESCRIPTOR),
     Overlay("envoy.extensions.common.ratelimit.v3.RateLimitDescriptor", overlay_pb2.RateLimitDescriptor.DESCRIPTOR),
+    Overlay(
+        "envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor",
+        overlay_pb2.LocalRateLimitDescriptor.DESCRIPTOR,
+    ),
     Overlay("envoy.extensions.filters.http.ratelimit.v3.RateLimit", overlay_pb2.RateLimit.DESCRIPTOR),
     Overlay(
         "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
@@ -93,6 +97,11 @@ def is_negative_hits(descriptor: RateLimitDescriptor) -> bool:
 def negative_hits(descriptor: RateLimitDescriptor) -> None:
     """Makes a descriptor give hits back."""
     _merge(descriptor, overlay_pb2.RateLimitDescriptor(is_negative_hits=True))
+
+
+def local_shadow(descriptor: LocalRateLimitDescriptor) -> None:
+    """The bucket counts, and refuses nobody."""
+    _merge(descriptor, overlay_pb2.LocalRateLimitDescriptor(shadow_mode=True))
 
 
 def to_dict(message: Message) -> dict[str, Any]:

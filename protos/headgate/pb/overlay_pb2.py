@@ -26,7 +26,7 @@ from envoy.config.core.v3 import http_service_pb2 as envoy_dot_config_dot_core_d
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19headgate/pb/overlay.proto\x12\x10headgate.overlay\x1a\'envoy/config/core/v3/http_service.proto\x1a\x1cgoogle/protobuf/struct.proto\"/\n\x0bRetryPolicy\x12 \n\x18refresh_cluster_on_retry\x18\x0e \x01(\x08\"L\n\x03Lua\x12/\n\x0e\x66ilter_context\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0cshared_vm_id\x18\t \x01(\t\"/\n\x13RateLimitDescriptor\x12\x18\n\x10is_negative_hits\x18\x04 \x01(\x08\"\'\n\tRateLimit\x12\x1a\n\x12metadata_namespace\x18\x12 \x01(\t\"W\n\x1cOpenTelemetryAccessLogConfig\x12\x37\n\x0chttp_service\x18\x08 \x01(\x0b\x32!.envoy.config.core.v3.HttpServiceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19headgate/pb/overlay.proto\x12\x10headgate.overlay\x1a\'envoy/config/core/v3/http_service.proto\x1a\x1cgoogle/protobuf/struct.proto\"/\n\x0bRetryPolicy\x12 \n\x18refresh_cluster_on_retry\x18\x0e \x01(\x08\"L\n\x03Lua\x12/\n\x0e\x66ilter_context\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0cshared_vm_id\x18\t \x01(\t\"/\n\x13RateLimitDescriptor\x12\x18\n\x10is_negative_hits\x18\x04 \x01(\x08\"/\n\x18LocalRateLimitDescriptor\x12\x13\n\x0bshadow_mode\x18\x03 \x01(\x08\"\'\n\tRateLimit\x12\x1a\n\x12metadata_namespace\x18\x12 \x01(\t\"W\n\x1cOpenTelemetryAccessLogConfig\x12\x37\n\x0chttp_service\x18\x08 \x01(\x0b\x32!.envoy.config.core.v3.HttpServiceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,8 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LUA']._serialized_end=243
   _globals['_RATELIMITDESCRIPTOR']._serialized_start=245
   _globals['_RATELIMITDESCRIPTOR']._serialized_end=292
-  _globals['_RATELIMIT']._serialized_start=294
-  _globals['_RATELIMIT']._serialized_end=333
-  _globals['_OPENTELEMETRYACCESSLOGCONFIG']._serialized_start=335
-  _globals['_OPENTELEMETRYACCESSLOGCONFIG']._serialized_end=422
+  _globals['_LOCALRATELIMITDESCRIPTOR']._serialized_start=294
+  _globals['_LOCALRATELIMITDESCRIPTOR']._serialized_end=341
+  _globals['_RATELIMIT']._serialized_start=343
+  _globals['_RATELIMIT']._serialized_end=382
+  _globals['_OPENTELEMETRYACCESSLOGCONFIG']._serialized_start=384
+  _globals['_OPENTELEMETRYACCESSLOGCONFIG']._serialized_end=471
 # @@protoc_insertion_point(module_scope)

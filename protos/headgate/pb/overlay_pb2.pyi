@@ -27,6 +27,12 @@ class RateLimitDescriptor(_message.Message):
     is_negative_hits: bool
     def __init__(self, is_negative_hits: _Optional[bool] = ...) -> None: ...
 
+class LocalRateLimitDescriptor(_message.Message):
+    __slots__ = ("shadow_mode",)
+    SHADOW_MODE_FIELD_NUMBER: _ClassVar[int]
+    shadow_mode: bool
+    def __init__(self, shadow_mode: _Optional[bool] = ...) -> None: ...
+
 class RateLimit(_message.Message):
     __slots__ = ("metadata_namespace",)
     METADATA_NAMESPACE_FIELD_NUMBER: _ClassVar[int]

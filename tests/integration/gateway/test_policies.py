@@ -82,6 +82,10 @@ def _http_rules() -> list[Document]:
     ]
 
 
+def _by_header(name: str, value: str) -> Document:
+    return {"headers": [{"name": name, "value": value}]}
+
+
 def _documents(stage: Stage, certificate: str) -> list[Document]:
     cors = {
         "allowOrigins": [ORIGIN],
@@ -91,6 +95,28 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
         "maxAge": "10m",
     }
     local = {"type": "Local", "local": {"rules": [{"limit": {"requests": 2, "unit": "Hour"}}]}}
+    by_client = {
+        "local": {
+            "rules": [
+                {"clientSelectors": [_by_header("x-tier", "gold")], "limit": {"requests": 3, "unit": "Hour"}},
+                {
+                    "clientSelectors": [_by_header("x-tier", "free"), {"methods": [{"value": "PUT"}]}],
+                    "limit": {"requests": 7, "unit": "Hour"},
+                    "cost": {"request": {"from": "Number", "number": 5}},
+                },
+                {
+                    "clientSelectors": [{"headers": [{"name": "x-user", "type": "Distinct"}]}],
+                    "limit": {"requests": 2, "unit": "Hour"},
+                },
+                {
+                    "clientSelectors": [{"path": {"type": "RegularExpression", "value": "/v1/.*"}}],
+                    "limit": {"requests": 1, "unit": "Hour"},
+                    "shadowMode": True,
+                },
+            ]
+        }
+    }
+    others = {"local": {"rules": [*by_client["local"]["rules"][:3], {"limit": {"requests": 1, "unit": "Hour"}}]}}
     retry = {"numRetries": 2, "retryOn": {"triggers": ["retriable-status-codes"], "httpStatusCodes": [418]}}
     renamed = rule("retried-renamed", ref("plain-openai", modelNameOverride="real"))
     return [
@@ -107,6 +133,10 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
         route("free", [rule("gpt", ref("plain-openai")), rule(ODD, ref("plain-openai"))]),
         route("local", [rule("local", ref("plain-openai"))]),
         traffic("local", "local", rateLimit=local),
+        route("by-client", [rule("by-client", ref("plain-openai"))]),
+        traffic("by-client", "by-client", rateLimit=by_client),
+        route("others", [rule("others", ref("plain-openai"))]),
+        traffic("others", "others", rateLimit=others),
         route("by-rule", [rule("by-rule", ref("plain-openai")), rule("another", ref("plain-openai"))]),
         traffic("by-rule", "by-rule", rateLimit=local),
         route("retried", [rule("retried", ref("plain-openai")), rule("retried-claude", ref("claude")), renamed]),
@@ -229,6 +259,22 @@ def test_a_local_limit_counts_all_paths_of_a_rule_together(stage: Stage) -> None
     found = [stage.post(f"/v1/{path}", {"model": "by-rule", **body}).status_code for path, body in sent.items()]
     assert found == [200, 200, 429]
     assert stage.chat("another").status_code == 200  # of the same policy, with tokens of its own
+
+
+def test_local_limits_count_clients_apart(stage: Stage) -> None:
+    def sent(model: str, times: int, **headers: str) -> list[int]:
+        body = {"model": model, "messages": MESSAGES}
+        return [stage.post("/v1/chat/completions", body, **headers).status_code for _ in range(times)]
+
+    assert sent("by-client", 5) == [200] * 5, "nothing but the limit in shadow mode counts them"
+    assert sent("by-client", 4, **{"x-tier": "gold"}) == [200, 200, 200, 429]
+    assert sent("by-client", 2, **{"x-tier": "free"}) == [200, 429], "each is five of seven"
+    assert sent("by-client", 3, **{"x-user": "ann"}) == [200, 200, 429]
+    assert sent("by-client", 1, **{"x-user": "bob"}) == [200]
+    assert sent("by-client", 1, **{"x-user": "bob", "x-tier": "gold"}) == [429], "the strictest counts"
+    assert sent("others", 1, **{"x-user": "ann"}) == [200], "another route's policy, with counters of its own"
+    assert sent("others", 2) == [200, 429], "who is selected by no other rule"
+    assert sent("others", 1, **{"x-user": "ann"}) == [200]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from headgate.compiler.remembered import remembered
 from headgate.contract import metadata
 from headgate.contract.steering import BACKEND_ENTRY, Choice, encode_choice
 from headgate.limits.algorithms.pooled_window import POOL_ENTRY
+from headgate.pb import overlay
 
 DOMAIN = "headgate"
 METADATA = "headgate.ratelimit"
@@ -83,6 +84,24 @@ def _holds(selector: ir.Selector) -> str:
     return f"{negate}({known} && {value} == {cel.quoted(selector.value)})"
 
 
+def _unselected(group: Iterable[ir.Selector]) -> str:
+    """CEL: whether one of the selectors does not hold."""
+    return f"!({' && '.join(map(_holds, group))})"
+
+
+def selected(selectors: Iterable[ir.Selector]) -> Iterator[tuple[str, str]]:
+    """Key and value of the entries that `_selector_action` makes of those that hold; an empty value stands for any,
+    each counted apart."""
+    for selector in selectors:
+        if selector.key:
+            distinct = bool(selector.source) and selector.value is None
+            yield selector.key, "" if distinct else selector.key
+        elif selector.regex or selector.invert or selector.source == "range":
+            yield selector.source, "true"  # decided by Envoy, which sends whether it held
+        else:
+            yield selector.source, selector.value or ""
+
+
 def _selector_action(action: RateLimit.Action, selector: ir.Selector) -> None:
     if not selector.source:
         action.generic_key.descriptor_key = action.generic_key.descriptor_value = selector.key
@@ -124,7 +143,7 @@ def _literal(limit: RateLimit, key: str, value: str) -> None:
 
 def _conditions(rule: ir.LimitRule, model: str) -> list[str]:
     """What must hold beside the selectors; `model` is what the backend is asked for, empty for the client's own."""
-    found = [f"!({' && '.join(map(_holds, group))})" for group in rule.excluded]
+    found = list(map(_unselected, rule.excluded))
     if rule.backend is not None and not model:
         known, value = _values(metadata.INTERNAL_MODEL)
         if rule.backend.model:
@@ -267,62 +286,79 @@ LOCAL = "envoy.filters.http.local_ratelimit"
 LOCAL_STAGE = 1
 """Of the rate limits that a route has for the local filter: the service's filter reads those of stage 0."""
 UNLIMITED = 4_294_967_295
+CLIENTS_MAX = 10_000
+"""How many clients a local limit counts apart at a time: who was seen longest ago is forgotten, and starts anew."""
+OTHERS_KEY = "others"
 
 
-def _fill(bucket: TokenBucket, limit: ir.LocalLimit) -> None:
-    bucket.max_tokens = limit.requests
-    bucket.tokens_per_fill.value = limit.requests
-    bucket.fill_interval.CopyFrom(duration(limit.unit_seconds))
+def _fill(bucket: TokenBucket, requests: int, seconds: int) -> None:
+    bucket.max_tokens = requests
+    bucket.tokens_per_fill.value = requests
+    bucket.fill_interval.CopyFrom(duration(seconds))
 
 
 def local_filter(rules: Iterable[ir.Rule]) -> HttpFilter:
-    """A token bucket for each rule, in every Envoy by itself.
+    """Token buckets for the limits of each rule, in every Envoy by itself.
 
     A bucket in the config of a route would count each class of a rule's paths alone; here routes name their rule's.
     """
     message = LocalRateLimit(stat_prefix="local_ratelimit", stage=LOCAL_STAGE)
     # what no rule limits: the filter must have a bucket, and refuses without one
-    _fill(message.token_bucket, ir.LocalLimit(requests=UNLIMITED, unit_seconds=1))
+    _fill(message.token_bucket, UNLIMITED, 1)
     message.always_consume_default_token_bucket.value = False
+    message.max_dynamic_descriptors.value = CLIENTS_MAX
     for fraction in (message.filter_enabled, message.filter_enforced):
         fraction.default_value.numerator = 100
         fraction.runtime_key = "headgate.never.local_ratelimit"
-    found = {rule.name: rule.local_limit for rule in rules if rule.local_limit is not None}
+    found = {rule.name: rule for rule in rules if rule.local_limits}
     for name in sorted(found):
-        descriptor = message.descriptors.add()
-        descriptor.entries.add(key=RULE_KEY, value=name)
-        _fill(descriptor.token_bucket, found[name])
+        for limit in found[name].local_limits:
+            descriptor = message.descriptors.add()
+            descriptor.entries.add(key=RULE_KEY, value=_local_name(found[name], limit))
+            if limit.excluded:
+                descriptor.entries.add(key=OTHERS_KEY, value="true")
+            for key, value in selected(limit.selectors):
+                descriptor.entries.add(key=key, value=value)
+            _fill(descriptor.token_bucket, limit.requests, limit.unit_seconds)
+            if limit.shadow:
+                overlay.local_shadow(descriptor)
     return http_filter(LOCAL, message)
 
 
-def local_limit(rule: ir.Rule) -> RateLimit:
+def local_limits(rule: ir.Rule) -> Iterator[RateLimit]:
     """What the rule's routes say so that the local filter counts them together."""
-    result = RateLimit()
-    result.stage.value = LOCAL_STAGE
-    action = result.actions.add()
-    action.generic_key.descriptor_key = RULE_KEY
-    action.generic_key.descriptor_value = rule.name
-    return result
+    for limit in rule.local_limits:
+        result = RateLimit()
+        result.stage.value = LOCAL_STAGE
+        _literal(result, RULE_KEY, _local_name(rule, limit))
+        if limit.excluded:
+            _expression(result.actions.add(), OTHERS_KEY, " && ".join(map(_unselected, limit.excluded)))
+        for selector in limit.selectors:
+            _selector_action(result.actions.add(), selector)
+        yield result
+
+
+def _local_name(rule: ir.Rule, limit: ir.LocalLimit) -> str:
+    return f"{rule.name}/limit/{limit.name}"
+
+
+def _selectors(rules: Iterable[ir.Rule]) -> Iterator[ir.Selector]:
+    """Those of all limits, and of whom they leave out."""
+    for rule in rules:
+        for limit in (*rule.limits, *rule.local_limits):
+            yield from limit.selectors
+            yield from chain.from_iterable(limit.excluded)
 
 
 def selector_headers(rules: Iterable[ir.Rule]) -> tuple[str, ...]:
     """The request headers whose values limits need in metadata, sorted."""
-    return tuple(
-        sorted(
-            {
-                selector.source.removeprefix("header:")
-                for rule in rules
-                for limit in rule.limits
-                for selector in (*limit.selectors, *chain.from_iterable(limit.excluded))
-                if selector.source.startswith("header:")
-            }
-        )
-    )
+    sources = {selector.source for selector in _selectors(rules)}
+    return tuple(sorted(each.removeprefix("header:") for each in sources if each.startswith("header:")))
 
 
 def selector_queries(rules: Iterable[ir.Rule]) -> tuple[str, ...]:
     """The query parameters whose values limits need in metadata, sorted."""
-    sources = {selector.source for rule in rules for limit in rule.limits for selector in limit.selectors}
+    sources = {selector.source for selector in _selectors(rules)}
     return tuple(sorted(each.removeprefix(QUERY_PREFIX) for each in sources if each.startswith(QUERY_PREFIX)))
 
 

@@ -262,7 +262,7 @@ def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter
     # begins with the backend that the limits answered, or that a client's name comes to
     if steered.chooses_late(rules):
         yield steered.follower(options)
-    if any(rule.local_limit for rule in rules):  # refuses too, but by this Envoy alone
+    if any(rule.local_limits for rule in rules):  # refuses too, but by this Envoy alone
         yield limits.local_filter(rules)
     if ai:  # only of what is sent on
         yield published.publisher()

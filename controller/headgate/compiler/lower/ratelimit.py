@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headgate.compiler import ir
-from headgate.compiler.lower.limits import BACKEND_KEY, DOMAIN, MODEL_KEY, RULE_KEY
+from headgate.compiler.lower.limits import BACKEND_KEY, DOMAIN, MODEL_KEY, RULE_KEY, selected
 from headgate.limits.algorithms.pooled_window import Pool
 from headgate.limits.config import Descriptor, Domain, RateLimit, Reserve
 from headgate.limits.config_text import dump_text
@@ -17,17 +17,6 @@ Level = tuple[str, str]
 """Key and value of an entry; an empty value stands for any, each counted apart, `*` for any, counted together."""
 
 
-def _selected(selectors: Sequence[ir.Selector]) -> Iterator[Level]:
-    for selector in selectors:
-        if selector.key:
-            distinct = bool(selector.source) and selector.value is None
-            yield selector.key, "" if distinct else selector.key
-        elif selector.regex or selector.invert or selector.source == "range":
-            yield selector.source, "true"  # decided by Envoy, which sends whether it held
-        else:
-            yield selector.source, selector.value or ""
-
-
 def _levels(rule: ir.LimitRule) -> Iterator[Level]:
     if rule.backend is not None:
         yield BACKEND_KEY, rule.backend.service
@@ -36,7 +25,7 @@ def _levels(rule: ir.LimitRule) -> Iterator[Level]:
         yield MODEL_KEY, rule.backend.model or "*"
     else:
         yield RULE_KEY, rule.name
-    yield from _selected(rule.selectors)
+    yield from selected(rule.selectors)
 
 
 def _limit(rule: ir.LimitRule) -> RateLimit:

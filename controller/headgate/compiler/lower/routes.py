@@ -259,8 +259,7 @@ def _set_action(action: RouteAction, rule: ir.Rule, backends: tuple[ir.Backend, 
     if not policy and rule.backend_request_seconds:  # the only attempt is the request
         seconds = min(rule.request_seconds or rule.backend_request_seconds, rule.backend_request_seconds)
         action.timeout.CopyFrom(duration(seconds))
-    if rule.local_limit is not None:
-        action.rate_limits.append(limits.local_limit(rule))
+    action.rate_limits.extend(limits.local_limits(rule))
 
 
 def _processors(backends: Iterable[ir.Backend], lanes: Iterable[Lane]) -> frozenset[str]:

@@ -164,20 +164,42 @@ def limits(
     return tuple(found)
 
 
-def local_limit(scope: Scope, policy: policies.BackendTrafficPolicy) -> ir.LocalLimit | None:
-    """The local limit of a policy: one that counts every request."""
+def local_limits(scope: Scope, policy: policies.BackendTrafficPolicy) -> tuple[ir.LocalLimit, ...] | None:
+    """The local limits of a policy; None, reported, where one of them would hold nobody. As Envoy Gateway has it, a
+    rule without selectors counts the requests that no other rule selects.
+    """
     spec = policy.spec.rate_limit
     if spec is None or spec.local is None:
-        return None
-    found: ir.LocalLimit | None = None
+        return ()
+    found: list[ir.LocalLimit] = []
     for index, rule in enumerate(spec.local.rules):
-        if rule.client_selectors or found is not None:
-            message = "one local limit for all clients is supported"
-            field = f"spec.rateLimit.local.rules[{index}].clientSelectors"
-            scope.report.error(policy, field, message, remedy="rateLimit.global counts clients apart")
-            continue
-        found = ir.LocalLimit(requests=rule.limit.requests, unit_seconds=UNIT_SECONDS[rule.limit.unit])
-    return found
+        field = f"spec.rateLimit.local.rules[{index}]"
+        requests = _requests(rule)
+        if requests is None:
+            message = "an Envoy by itself has no bucket for that: it lets at least one request in"
+            remedy = "limit.requests of at least cost.request.number, which is at least 1"
+            scope.report.error(policy, field, message, remedy=remedy)
+            return None
+        for suffix, chosen in _selected(scope, policy, field, rule):
+            limit = ir.LocalLimit(
+                name=f"{index}{suffix}",
+                requests=requests,
+                unit_seconds=UNIT_SECONDS[rule.limit.unit],
+                selectors=chosen,
+                shadow=rule.shadow_mode,
+            )
+            found.append(limit)
+    others = tuple(limit.selectors for limit in found if limit.selectors)
+    return tuple(limit if limit.selectors else replace(limit, excluded=others) for limit in found)
+
+
+def _requests(rule: rate_limits.RateLimitRule) -> int | None:
+    """How many requests a local rule lets in: its bucket is filled whole, so a cost divides it."""
+    amount = _amount(rule.cost.request) if rule.cost is not None else None
+    cost = 1 if amount is None else amount
+    if isinstance(cost, str) or not 0 < cost <= rule.limit.requests:
+        return None
+    return rule.limit.requests // cost
 
 
 def retry(policy: policies.BackendTrafficPolicy) -> ir.Retry | None:

@@ -73,7 +73,7 @@ class _Applied:
 
     auth: ir.Auth | None = None
     limits: tuple[ir.LimitRule, ...] = ()
-    local_limit: ir.LocalLimit | None = None
+    local_limits: tuple[ir.LocalLimit, ...] = ()
     retry: ir.Retry | None = None
     request_seconds: float | None = None
     traffic: traffic_policies.BackendTrafficPolicy | None = None
@@ -107,14 +107,15 @@ def _apply(
         _check_replaced(scope, route, security.policy, wider)
     if traffic is None:
         return _Applied(auth=auth, closed=closed)
+    local = policies.local_limits(scope, traffic.owner("rateLimit", "local", "rules"))
     return replace(
         _applied_beside_envoy_gateway(traffic),
         auth=auth,
         limits=tuple(
             limit for each in traffic.limiting for limit in policies.limits(scope, each, str(route.name), costs)
         ),
-        local_limit=policies.local_limit(scope, traffic.owner("rateLimit", "local", "rules")),
-        closed=closed or traffic.broken,
+        local_limits=local or (),
+        closed=closed or traffic.broken or local is None,
     )
 
 
@@ -213,7 +214,7 @@ def _ai_rule(
         retry=_with_idle(applied.retry, rule, backends),
         costs=costs,
         limits=limits,
-        local_limit=applied.local_limit,
+        local_limits=applied.local_limits,
         hash_keys=policies.hash_keys(applied.traffic),
         auth=applied.auth,
         direct=direct,
@@ -465,7 +466,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             backend_request_seconds=backend_request,
             retry=_http_retry(rule, applied.retry),
             limits=(*applied.limits, *requests),
-            local_limit=applied.local_limit,
+            local_limits=applied.local_limits,
             hash_keys=policies.hash_keys(applied.traffic),
             auth=applied.auth,
             request_headers=found.request,
