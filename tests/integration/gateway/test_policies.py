@@ -1,7 +1,7 @@
 """Policies beside keys and token limits, and plain HTTPRoutes, in front of the real Envoy."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -262,19 +262,20 @@ def test_a_local_limit_counts_all_paths_of_a_rule_together(stage: Stage) -> None
 
 
 def test_local_limits_count_clients_apart(stage: Stage) -> None:
-    def sent(model: str, times: int, **headers: str) -> list[int]:
+    def sent(model: str, times: int, headers: Mapping[str, str] | None = None) -> list[int]:
         body = {"model": model, "messages": MESSAGES}
-        return [stage.post("/v1/chat/completions", body, **headers).status_code for _ in range(times)]
+        url = f"{stage.url}/v1/chat/completions"
+        return [stage.http.post(url, json=body, headers=headers).status_code for _ in range(times)]
 
     assert sent("by-client", 5) == [200] * 5, "nothing but the limit in shadow mode counts them"
-    assert sent("by-client", 4, **{"x-tier": "gold"}) == [200, 200, 200, 429]
-    assert sent("by-client", 2, **{"x-tier": "free"}) == [200, 429], "each is five of seven"
-    assert sent("by-client", 3, **{"x-user": "ann"}) == [200, 200, 429]
-    assert sent("by-client", 1, **{"x-user": "bob"}) == [200]
-    assert sent("by-client", 1, **{"x-user": "bob", "x-tier": "gold"}) == [429], "the strictest counts"
-    assert sent("others", 1, **{"x-user": "ann"}) == [200], "another route's policy, with counters of its own"
+    assert sent("by-client", 4, {"x-tier": "gold"}) == [200, 200, 200, 429]
+    assert sent("by-client", 2, {"x-tier": "free"}) == [200, 429], "each is five of seven"
+    assert sent("by-client", 3, {"x-user": "ann"}) == [200, 200, 429]
+    assert sent("by-client", 1, {"x-user": "bob"}) == [200]
+    assert sent("by-client", 1, {"x-user": "bob", "x-tier": "gold"}) == [429], "the strictest counts"
+    assert sent("others", 1, {"x-user": "ann"}) == [200], "another route's policy, with counters of its own"
     assert sent("others", 2) == [200, 429], "who is selected by no other rule"
-    assert sent("others", 1, **{"x-user": "ann"}) == [200]
+    assert sent("others", 1, {"x-user": "ann"}) == [200]
 
 
 @pytest.mark.parametrize(
