@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from cryptography import x509
 from headgate.compiler.clients import AltName, ClientCertificates, ServerTls, TextRule
 from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
 from headgate.compiler.resources import client_tls
@@ -101,6 +100,8 @@ def _text(scope: Scope, policy: ClientTrafficPolicy, field: str, ref: SecretRefe
 
 def _is_pem(text: str, key: str) -> bool:
     """Envoy would refuse the whole port with what it cannot read."""
+    from cryptography import x509  # imported here: few name such certificates, and a start is waited for
+
     try:
         if key == "ca.crt":
             return bool(x509.load_pem_x509_certificates(text.encode()))

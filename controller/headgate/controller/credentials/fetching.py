@@ -1,12 +1,17 @@
-"""The HTTP client of exchanges: bounded, without redirections, through the proxies that were asked for."""
+"""The HTTP client of exchanges: bounded, without redirections, through the proxies that were asked for.
+
+aiohttp is imported with the first call: it is a sixth of the start of `headgate run`, which mostly exchanges nothing.
+"""
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import aiohttp
 from headgate.contract.secret import Secret
 from headgate.controller.credentials.exchange import Answer, Call, ExchangeError, Party, host_of
+
+if TYPE_CHECKING:
+    import aiohttp
 
 CALL_SECONDS_MAX: Final = 10.0
 ANSWER_BYTES_MAX: Final = 1_048_576
@@ -41,6 +46,8 @@ class Fetcher:
 
     async def fetch(self, call: Call) -> Answer:
         """The answer, whatever its status. Raises ExchangeError where there is none."""
+        import aiohttp
+
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=CALL_SECONDS_MAX)
             self._session = aiohttp.ClientSession(timeout=timeout, trust_env=True)
@@ -66,7 +73,7 @@ class Fetcher:
             await asyncio.sleep(0)
 
 
-async def _bounded(response: aiohttp.ClientResponse, call: Call) -> bytes:
+async def _bounded(response: "aiohttp.ClientResponse", call: Call) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_chunked(65_536):
         body += chunk
@@ -80,7 +87,9 @@ def _plain(value: str | Secret) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, aiohttp.InvalidURL):
+    from aiohttp import InvalidURL
+
+    if isinstance(error, InvalidURL):
         return "this is no URL"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

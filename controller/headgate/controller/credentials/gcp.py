@@ -10,10 +10,6 @@ from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from headgate.compiler.exchanges import (
     GCP_PROJECT,
     GCP_REGION,
@@ -105,6 +101,12 @@ def signed(key: ServiceAccountKey, audience: str, now: float) -> Secret:
         "exp": int(now) + _ASSERTION_SECONDS,
     }
     text = f"{_base64(msgspec.json.encode(header))}.{_base64(msgspec.json.encode(claims))}"
+    # Imported here: most start without such a key.
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         private = load_pem_private_key(key.private_key.encode(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
