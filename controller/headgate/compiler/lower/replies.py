@@ -6,6 +6,7 @@ by the client's path. Answers that are already JSON (model lists, the processor'
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from typing import NamedTuple
 
 from envoy.config.accesslog.v3.accesslog_pb2 import (
     AccessLogFilter,
@@ -38,68 +39,90 @@ PROCESSOR_DETAILS = "headgate"
 _PROCESSOR_ANSWERED = f"response.code_details.contains('{PROCESSOR_DETAILS}')"
 _PROCESSOR_FAILED = "response.code_details.startsWith('ext_proc_error')"
 
+_SERVER_ERROR = 500
+"""As a status of a row, every one from there."""
+
+
+class _Row(NamedTuple):
+    """A value for a status, where the test in CEL, if there is one, holds."""
+
+    status: int
+    value: str
+    when: str = ""
+
+    @property
+    def test(self) -> str:
+        return f"response.code {'>=' if self.status == _SERVER_ERROR else '=='} {self.status}"
+
+    def may_hold(self, status: int) -> bool:
+        """For an answer's status; 0 is not known."""
+        return status in (0, self.status) or status >= self.status == _SERVER_ERROR
+
+
 _ANTHROPIC_TYPES = (
-    ("response.code == 401", "authentication_error"),
-    ("response.code == 403", "permission_error"),
-    ("response.code == 404", "not_found_error"),
-    ("response.code == 413", "request_too_large"),
-    ("response.code == 429", "rate_limit_error"),
-    ("response.code == 503", "overloaded_error"),
-    ("response.code == 504", "timeout_error"),
-    ("response.code >= 500", "api_error"),
+    _Row(401, "authentication_error"),
+    _Row(403, "permission_error"),
+    _Row(404, "not_found_error"),
+    _Row(413, "request_too_large"),
+    _Row(429, "rate_limit_error"),
+    _Row(503, "overloaded_error"),
+    _Row(504, "timeout_error"),
+    _Row(_SERVER_ERROR, "api_error"),
 )
 _BEDROCK_TYPES = (
-    ("response.code == 401", "UnrecognizedClientException"),
-    ("response.code == 403", "AccessDeniedException"),
-    ("response.code == 404", "ResourceNotFoundException"),
-    ("response.code == 429", "ThrottlingException"),
-    ("response.code == 503", "ServiceUnavailableException"),
-    ("response.code == 504", "ModelTimeoutException"),
-    ("response.code >= 500", "InternalServerException"),
+    _Row(401, "UnrecognizedClientException"),
+    _Row(403, "AccessDeniedException"),
+    _Row(404, "ResourceNotFoundException"),
+    _Row(429, "ThrottlingException"),
+    _Row(503, "ServiceUnavailableException"),
+    _Row(504, "ModelTimeoutException"),
+    _Row(_SERVER_ERROR, "InternalServerException"),
 )
 _OPENAI_TYPES = (
-    ("response.code == 401", "authentication_error"),
-    ("response.code == 403", "permission_error"),
-    ("response.code == 429", "rate_limit_error"),
-    ("response.code >= 500", "server_error"),
+    _Row(401, "authentication_error"),
+    _Row(403, "permission_error"),
+    _Row(429, "rate_limit_error"),
+    _Row(_SERVER_ERROR, "server_error"),
 )
 _GOOGLE_STATUSES = (
-    ("response.code == 401", "UNAUTHENTICATED"),
-    ("response.code == 403", "PERMISSION_DENIED"),
-    ("response.code == 404", "NOT_FOUND"),
-    ("response.code == 429", "RESOURCE_EXHAUSTED"),
-    ("response.code == 503", "UNAVAILABLE"),
-    ("response.code == 504", "DEADLINE_EXCEEDED"),
-    ("response.code >= 500", "INTERNAL"),
+    _Row(401, "UNAUTHENTICATED"),
+    _Row(403, "PERMISSION_DENIED"),
+    _Row(404, "NOT_FOUND"),
+    _Row(429, "RESOURCE_EXHAUSTED"),
+    _Row(503, "UNAVAILABLE"),
+    _Row(504, "DEADLINE_EXCEEDED"),
+    _Row(_SERVER_ERROR, "INTERNAL"),
 )
 _MODEL_KNOWN = (
     f"'{metadata.INTERNAL}' in metadata.filter_metadata"
     f" && '{metadata.INTERNAL_MODEL}' in metadata.filter_metadata['{metadata.INTERNAL}']"
 )
-_HAS_MODEL = f"response.code == 404 && {_MODEL_KNOWN}"
 _DENIED = "response.code_details == 'ext_authz_denied'"
 _JSON_ANSWER = "response.headers['content-type'].startsWith('application/json')"
 _UNAUTHORIZED = "response.code_details.startsWith('rbac_access_denied')"
-_ASKS_FOR_MODEL = "response.code == 404 && request.method == 'GET' && request.path.contains('/v1/models/')"
+_ASKS_FOR_MODEL = "request.method == 'GET' && request.path.contains('/v1/models/')"
 _OPENAI_CODES = (
-    ("response.code == 401", "invalid_api_key"),
-    (_HAS_MODEL, "model_not_found"),
-    (_ASKS_FOR_MODEL, "model_not_found"),
-    ("response.code == 404", "not_found"),
-    ("response.code == 405", "method_not_allowed"),
-    ("response.code == 413", "request_too_large"),
-    ("response.code == 429", "rate_limit_exceeded"),
-    ("response.code == 503", "service_unavailable"),
-    ("response.code == 504", "timeout"),
-    ("response.code >= 500", "internal_error"),
+    _Row(401, "invalid_api_key"),
+    _Row(404, "model_not_found", _MODEL_KNOWN),
+    _Row(404, "model_not_found", _ASKS_FOR_MODEL),
+    _Row(404, "not_found"),
+    _Row(405, "method_not_allowed"),
+    _Row(413, "request_too_large"),
+    _Row(429, "rate_limit_exceeded"),
+    _Row(503, "service_unavailable"),
+    _Row(504, "timeout"),
+    _Row(_SERVER_ERROR, "internal_error"),
 )
 
 
-def _choice(rows: Sequence[tuple[str, str]], otherwise: str) -> str:
-    expression = f"'{otherwise}'"
-    for condition, value in reversed(rows):
-        expression = f"{condition} ? '{value}' : {expression}"
-    return f"%CEL({expression})%"
+def _choice(rows: Sequence[_Row], otherwise: str, status: int) -> str:
+    """The value of the first row that holds: as it is where the answer's status tells it, else as CEL. Each expression
+    is half a millisecond of Envoy's at every change of a listener, and there is one for each of a hundred answers."""
+    result = f"'{otherwise}'"
+    for row in reversed([row for row in rows if row.may_hold(status)]):
+        test = " && ".join(filter(None, ("" if status else row.test, row.when)))
+        result = f"{test} ? '{row.value}' : {result}" if test else f"'{row.value}'"
+    return f"%CEL({result})%" if "?" in result else result.strip("'")
 
 
 def _client_path(pattern: str, root: str) -> str:
@@ -122,46 +145,52 @@ _BUDGET_EXCEEDED = (
 )
 
 
-def _bedrock_format(message: str) -> SubstitutionFormatString:
+def _bedrock_format(message: str, status: int) -> SubstitutionFormatString:
     """AWS's SDKs raise the class that `__type` names."""
-    body = {"__type": _choice(_BEDROCK_TYPES, "ValidationException"), "message": message}
+    body = {"__type": _choice(_BEDROCK_TYPES, "ValidationException", status), "message": message}
     return SubstitutionFormatString(json_format=struct(body), content_type="application/json")
 
 
-def _anthropic_format(message: str) -> SubstitutionFormatString:
-    error = {"type": _choice(_ANTHROPIC_TYPES, "invalid_request_error"), "message": message}
+def _anthropic_format(message: str, status: int) -> SubstitutionFormatString:
+    error = {"type": _choice(_ANTHROPIC_TYPES, "invalid_request_error", status), "message": message}
     body = {"type": "error", "error": error, "request_id": "%REQ(X-REQUEST-ID)%"}
     return SubstitutionFormatString(json_format=struct(body), content_type="application/json")
 
 
-def _openai_format(message: str) -> SubstitutionFormatString:
+def _openai_format(message: str, status: int) -> SubstitutionFormatString:
     error = {
         "message": message,
-        "type": _choice(_OPENAI_TYPES, "invalid_request_error"),
+        "type": _choice(_OPENAI_TYPES, "invalid_request_error", status),
         "param": None,
-        "code": _choice(_OPENAI_CODES, "invalid_request"),
+        "code": _choice(_OPENAI_CODES, "invalid_request", status),
     }
     return SubstitutionFormatString(json_format=struct({"error": error}), content_type="application/json")
 
 
-def _either_format(message: str) -> SubstitutionFormatString:
+def _either_format(message: str, status: int) -> SubstitutionFormatString:
     """OpenAI's error and Anthropic's in one: each client finds its own members."""
-    result = _openai_format(message)
+    result = _openai_format(message, status)
     result.json_format["type"] = "error"
     return result
 
 
-def _google_format(message: str) -> SubstitutionFormatString:
-    error = {"code": "%RESPONSE_CODE%", "message": message, "status": _choice(_GOOGLE_STATUSES, "INVALID_ARGUMENT")}
+def _google_format(message: str, status: int) -> SubstitutionFormatString:
+    error = {
+        "code": "%RESPONSE_CODE%",
+        "message": message,
+        "status": _choice(_GOOGLE_STATUSES, "INVALID_ARGUMENT", status),
+    }
     return SubstitutionFormatString(json_format=struct({"error": error}), content_type="application/json")
 
 
-def _bare_format(message: str) -> SubstitutionFormatString:
+def _bare_format(message: str, status: int) -> SubstitutionFormatString:
     """Cohere's errors."""
+    del status
     return SubstitutionFormatString(json_format=struct({"message": message}), content_type="application/json")
 
 
-_Format = Callable[[str], SubstitutionFormatString]
+_Format = Callable[[str, int], SubstitutionFormatString]
+"""Of a message, and of the answer's status where it is known, else 0."""
 _FORMATS: tuple[tuple[str, _Format], ...] = (
     ("(/anthropic/|/v1/messages).*", _anthropic_format),
     ("(/gemini)?/v1(beta/|/models/.*Content)", _google_format),
@@ -177,8 +206,8 @@ def _mappers(
     spoken: _Spoken, when: str, message: str, *, status: int = 0, otherwise: _Format = _openai_format
 ) -> list[ResponseMapper]:
     """What is said in each dialect where the condition holds; `otherwise` is for OpenAI's and for an unknown path."""
-    result = [_mapper(_cel(f"{when} && ({test})"), said(message), status) for test, said in spoken]
-    return [*result, _mapper(_cel(when), otherwise(message), status)]
+    result = [_mapper(_cel(f"{when} && ({test})"), said(message, status), status) for test, said in spoken]
+    return [*result, _mapper(_cel(when), otherwise(message, status), status)]
 
 
 def _verbatim() -> SubstitutionFormatString:
@@ -202,28 +231,28 @@ def _no_error() -> AccessLogFilter:
 
 
 WORDLESS = (
-    ("missing_host_header", "The request has no host header."),
-    ("path_normalization_failed", "The request's path is malformed, or leaves the root."),
-    ("absolute_path_rejected", "The request's path must start with '/'."),
-    ("missing_path_rejected", "The request has no path."),
-    ("low_version", "HTTP/1.0 is not served: use HTTP/1.1 or HTTP/2."),
-    ("route_not_found", "Nothing is served for the host %REQ(:AUTHORITY)%."),
-    ("cluster_not_found", "The backend of this model is being changed; try again."),
-    ("rate_limiter_error", "The limits of this gateway cannot be checked at the moment; try again."),
+    ("missing_host_header", "The request has no host header.", 400),
+    ("path_normalization_failed", "The request's path is malformed, or leaves the root.", 400),
+    ("absolute_path_rejected", "The request's path must start with '/'.", 404),
+    ("missing_path_rejected", "The request has no path.", 404),
+    ("low_version", "HTTP/1.0 is not served: use HTTP/1.1 or HTTP/2.", 426),
+    ("route_not_found", "Nothing is served for the host %REQ(:AUTHORITY)%.", 404),
+    ("cluster_not_found", "The backend of this model is being changed; try again.", 0),
+    ("rate_limiter_error", "The limits of this gateway cannot be checked at the moment; try again.", 0),
 )
-"""What Envoy refuses without a word, by the start of its details, and the words for it."""
+"""What Envoy refuses without a word, by the start of its details; the words for it; its status, or 0: any."""
 UNREADABLE = (
-    ("http1.content_length_and_chunked_not_allowed", "The request has both content-length and transfer-encoding."),
-    ("http1.invalid_transfer_encoding", "The request's transfer-encoding is not known; it may be chunked."),
-    ("http1.transfer_encoding_not_allowed", "The request must not have a transfer-encoding."),
-    ("http1.content_length_not_allowed", "The request must not have a content-length."),
-    ("http1.invalid_url", "The request's target is not a valid path or URL."),
-    ("http1.invalid_characters", "A header of the request has characters that are not allowed."),
-    ("http1.headers_too_large", "The request's headers are too large."),
-    ("http1.too_many_headers", "The request has too many headers."),
-    ("http1.codec_error", "The request is not valid HTTP/1.1: its head or its chunks are malformed."),
-    ("http1.", "The request is not valid HTTP/1.1 (%RESPONSE_CODE_DETAILS%)."),
-    ("http2.", "The request is not valid HTTP/2 (%RESPONSE_CODE_DETAILS%)."),
+    ("http1.content_length_and_chunked_not_allowed", "The request has both content-length and transfer-encoding.", 400),
+    ("http1.invalid_transfer_encoding", "The request's transfer-encoding is not known; it may be chunked.", 501),
+    ("http1.transfer_encoding_not_allowed", "The request must not have a transfer-encoding.", 400),
+    ("http1.content_length_not_allowed", "The request must not have a content-length.", 400),
+    ("http1.invalid_url", "The request's target is not a valid path or URL.", 400),
+    ("http1.invalid_characters", "A header of the request has characters that are not allowed.", 400),
+    ("http1.headers_too_large", "The request's headers are too large.", 431),
+    ("http1.too_many_headers", "The request has too many headers.", 431),
+    ("http1.codec_error", "The request is not valid HTTP/1.1: its head or its chunks are malformed.", 400),
+    ("http1.", "The request is not valid HTTP/1.1 (%RESPONSE_CODE_DETAILS%).", 0),
+    ("http2.", "The request is not valid HTTP/2 (%RESPONSE_CODE_DETAILS%).", 0),
 )
 """Likewise, what Envoy stops at while it reads the head, often before it has the path, which tells the dialect."""
 
@@ -237,7 +266,10 @@ def _mapper(filter_: AccessLogFilter, body_format: SubstitutionFormatString, sta
 
 
 def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, int], ...]:
-    """(when, message, status) where Envoy's own words would not help a client; a status of 0 keeps Envoy's."""
+    """(when, message, status) where Envoy's own words would not help a client; a status of 0 keeps Envoy's.
+
+    Where Envoy's is one alone, it is named all the same: see `_choice`.
+    """
     bounded = f"larger than the {options.body_bytes_max} bytes that can be translated"
     return (
         ("response.code_details == 'response_payload_too_large'", f"The provider's answer is {bounded}.", 502),
@@ -248,7 +280,7 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
         ),
         ("response.code_details.startsWith('jwt_authn_access_denied')", "%LOCAL_REPLY_BODY%", 0),
         # of all that answer so, only the upstream script (`brought.lua`) runs in Lua
-        ("response.code == 401 && response.code_details == 'lua_response'", "%LOCAL_REPLY_BODY%", 0),
+        ("response.code == 401 && response.code_details == 'lua_response'", "%LOCAL_REPLY_BODY%", 401),
         (_DENIED, "The authorization service of this gateway refused the request. %LOCAL_REPLY_BODY%", 0),
         (
             "response.code_details == 'ext_authz_error'",
@@ -259,12 +291,12 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
             "response.code_details.endsWith('_for_basic_auth')",
             "No known user's name and password came with the request. Send them as 'Authorization: Basic BASE64', "
             "which is NAME:PASSWORD in base64.",
-            0,
+            401,
         ),
         (
             "response.code == 401",
             "No valid API key came with the request. Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.",
-            0,
+            401,
         ),
         # only `security.preflight_route` has it so: where no policy has answered
         (
@@ -276,9 +308,9 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
             f"{_UNAUTHORIZED} && {_MODEL_KNOWN}",
             f"This client may not use the model '%DYNAMIC_METADATA({metadata.INTERNAL}:{metadata.INTERNAL_MODEL})%' "
             "at %REQ(:METHOD)% %PATH(NQ)%.",
-            0,
+            403,
         ),
-        (_UNAUTHORIZED, "This client may not ask for %REQ(:METHOD)% %PATH(NQ)%.", 0),
+        (_UNAUTHORIZED, "This client may not ask for %REQ(:METHOD)% %PATH(NQ)%.", 403),
         ("request.method == 'CONNECT'", "CONNECT is not served: this gateway is no proxy.", 405),
         # Codex asks again by HTTP at once where it is told so with 426, else after five tries.
         (
@@ -286,12 +318,12 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
             "WebSockets are not served here: send the request by HTTP.",
             426,
         ),
-        *((f"response.code_details.startsWith('{start}')", words, 0) for start, words in WORDLESS),
-        ("response.code == 413", f"The request body is larger than the {body_bytes_max} bytes allowed here.", 0),
+        *((f"response.code_details.startsWith('{start}')", words, status) for start, words, status in WORDLESS),
+        ("response.code == 413", f"The request body is larger than the {body_bytes_max} bytes allowed here.", 413),
         (
             "response.code == 429",
             "A rate limit of this gateway is reached. The header retry-after says in how many seconds to try again.",
-            0,
+            429,
         ),
     )
 
@@ -311,14 +343,14 @@ def local_replies(options: Options, body_bytes_max: int, allowed: Sequence[Heade
         limited = f"{limited} && {_REFUSED_BY_US}"
     result.mappers.append(_mapper(_cel(limited), _verbatim()))
     spoken = [(_client_path(pattern, options.path_root), said) for pattern, said in _FORMATS]
-    for start, words in UNREADABLE:
+    for start, words, status in UNREADABLE:
         when = f"response.code_details.startsWith('{start}')"
-        result.mappers.extend(_mappers(spoken, when, words, otherwise=_either_format))
+        result.mappers.extend(_mappers(spoken, when, words, status=status, otherwise=_either_format))
     for when, message, status in _messages(options, body_bytes_max):
         result.mappers.extend(_mappers(spoken, when, message, status=status))
     for test, said in spoken:
-        result.mappers.append(_mapper(_cel(test), said("%LOCAL_REPLY_BODY%")))
-    result.mappers.append(_mapper(_cel("true"), _openai_format("%LOCAL_REPLY_BODY%")))
+        result.mappers.append(_mapper(_cel(test), said("%LOCAL_REPLY_BODY%", 0)))
+    result.mappers.append(_mapper(_cel("true"), _openai_format("%LOCAL_REPLY_BODY%", 0)))
     for mapper in result.mappers:
         mapper.headers_to_add.extend(allowed)
     return result
