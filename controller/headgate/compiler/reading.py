@@ -22,8 +22,6 @@ from headgate.compiler.world import Rejected, Target
 from headgate.contract.secret import Secret
 
 DEFAULT_NAMESPACE: Final = "default"
-GUARDS: Final = frozenset({"SecurityPolicy"})
-"""Kinds of which nothing may be left out: it may be what their author counts on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +37,8 @@ def read_object(raw: object, source: Source, *, path: str = "", lenient: bool = 
     """Reads one object (not a list of them). `path` is where in its document it is: `items[3]`.
 
     `lenient` is for objects that an API server has checked: a field that is not known here belongs to a newer version
-    of their kind, and is no slip of the pen. Of what guards, it is an error all the same. `beside` is for objects
-    beside Envoy Gateway, which serves its kinds whole: of what we do not read of them nothing is said.
+    of their kind, and is no slip of the pen. In what guards (`Struct.guards`), it is an error all the same. `beside`
+    is for objects beside Envoy Gateway, which serves its kinds whole: of what we do not read of them nothing is said.
     """
     kind, finding = _kind_of(raw)
     if kind is None or not isinstance(raw, dict):
@@ -49,7 +47,7 @@ def read_object(raw: object, source: Source, *, path: str = "", lenient: bool = 
     key = _key_of(members, kind)
     findings: list[Finding] = [finding] if finding else []
     theirs = beside and (kind.group, kind.name) in ENVOY_GATEWAYS
-    resource = _read(members, kind, findings, lenient=lenient and kind.name not in GUARDS, beside=theirs)
+    resource = _read(members, kind, findings, lenient=lenient, beside=theirs)
     diagnostics = tuple(_diagnostic(each, source, path, key) for each in findings)
     if resource is not None:
         msgspec.structs.force_setattr(resource, "source", source)
@@ -241,11 +239,11 @@ def _rejected(members: Mapping[str, object], key: Key, source: Source) -> Reject
 def _readable_targets(members: Mapping[str, object], key: Key) -> tuple[tuple[Target, ...], bool]:
     """The targets that can be read, and whether there may be more.
 
-    Of a SecurityPolicy whose targets are selected by label, or cannot be read, every target that there may be counts:
-    it was to guard something, and nobody can tell that it was not this.
+    Of a policy that guards, whose targets are selected by label or cannot be read, every target that there may be
+    counts: it was to guard something, and nobody can tell that it was not this.
     """
-    guards = key.kind in GUARDS
     spec = members.get("spec")
+    guards = key.kind == "SecurityPolicy" or (key.kind == "ClientTrafficPolicy" and _asks_certificates(spec))
     if not isinstance(spec, dict):
         return (), guards
     written: dict[str, object] = spec  # pyright: ignore[reportUnknownVariableType]
@@ -262,6 +260,12 @@ def _readable_targets(members: Mapping[str, object], key: Key) -> tuple[tuple[Ta
         targets.append(Target(read.group, read.kind, key.namespace, read.name, read.section_name))
     unclear = guards and ("targetSelectors" in written or not targets or len(targets) < len(candidates))
     return tuple(targets), unclear
+
+
+def _asks_certificates(spec: object) -> bool:
+    """Whether a ClientTrafficPolicy lets in those alone who show a certificate."""
+    tls = spec.get("tls") if isinstance(spec, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return isinstance(tls, dict) and "clientValidation" in tls
 
 
 def _diagnostic(finding: Finding, source: Source, path: str, key: Key | None) -> Diagnostic:

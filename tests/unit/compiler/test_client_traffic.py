@@ -1,13 +1,15 @@
 """ClientTrafficPolicies: what they come to on a listener, and that what is not valid lets nobody in."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
-from headgate.compiler.clients import NO_POLICY, ClientAddress
+from headgate.compiler.clients import NO_POLICY, ClientAddress, ClientTraffic
 from headgate.compiler.compile import Compiled, compile_world
 from headgate.compiler.options import Options
 from headgate.compiler.reading import read_object
+from headgate.compiler.resolve.client_traffic import SAID
 from headgate.compiler.resources.metadata import NOWHERE
 from headgate.compiler.world import make_world
 from support import manifests
@@ -51,7 +53,25 @@ def test_listeners_of_a_plain_port_are_received_alike_or_as_without_a_policy() -
     assert listener.traffic == NO_POLICY
     shut = {host.hostname: host.rules[0].direct is not None for host in listener.hosts}
     assert shut == {"*": True, "two.test": False}, "clients of the first would be its proxies"
-    assert any("not in force on port 80, which listeners share" in each for each in messages(found))
+    (said,) = messages(found)
+    assert said == (
+        "what it says of clients' addresses is not in force on port 80, which listeners share that do not agree in it: "
+        "default/gateway/one, default/gateway/two; default/gateway/one serves nothing, for its clients would have the "
+        "addresses of its proxies"
+    )
+
+
+def test_what_listeners_of_a_plain_port_agree_in_is_in_force_and_the_rest_is_not() -> None:
+    one = policy("a", "one", **HOP, timeout={"http": {"idleTimeout": "7s"}})
+    found = compiled(one, policy("b", "two", **HOP), listeners=TWO)
+    (listener,) = found.program.ports[0].listeners
+    assert (listener.traffic.address, listener.traffic.idle_seconds) == (ClientAddress(trusted_hops=1), None)
+    assert not closed(found)
+    assert {each.partition(" is not")[0] for each in messages(found)} == {"what it says of idle connections"}
+
+
+def test_all_that_a_policy_says_can_be_disputed() -> None:
+    assert set(SAID) == {each.name for each in fields(ClientTraffic)}
 
 
 @pytest.mark.parametrize("policies", [[policy(**HOP)], [policy("a", "one", **HOP), policy("b", "two", **HOP)]])

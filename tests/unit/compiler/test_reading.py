@@ -17,7 +17,7 @@ from headgate.compiler.resources import (
 )
 from headgate.compiler.resources.kinds import KINDS
 from headgate.compiler.resources.metadata import NOWHERE, Key, Name, Source
-from headgate.compiler.world import Target
+from headgate.compiler.world import Rejected, Target
 
 EMPTY: dict[str, object] = {}
 GATEWAY = "gateway.networking.k8s.io/v1"
@@ -271,6 +271,50 @@ def test_an_api_servers_newer_field_is_left_out_with_a_warning_but_not_of_what_g
     assert reading.resource is None
     assert reading.rejected is not None
     assert reading.rejected.targets
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"tls": {"clientValidation": {"newIn2030": {}}}}, "spec.tls.clientValidation.newIn2030"),
+        (
+            {"tls": {"clientValidation": {"subjectAltNames": {"newIn2030": []}}}},
+            "spec.tls.clientValidation.subjectAltNames.newIn2030",
+        ),
+        ({"clientIPDetection": {"newIn2030": {}}}, "spec.clientIPDetection.newIn2030"),
+    ],
+)
+def test_of_what_says_whom_to_let_in_nothing_newer_is_left_out(spec: dict[str, object], field: str) -> None:
+    policy: dict[str, object] = {
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "ClientTrafficPolicy",
+        "metadata": {"name": "p"},
+        "spec": {"targetRefs": [{"group": "g", "kind": "Gateway", "name": "g"}], "newIn2030": {}, **spec},
+    }
+    reading = read_object(policy, NOWHERE, lenient=True)
+    assert reading.rejected is not None
+    assert reading.rejected.targets
+    said = {each.field: each.message for each in reading.diagnostics}
+    assert said[field] == "unknown field"
+    assert said["spec.newIn2030"] == "not known to this version, and left out"
+
+
+def test_a_broken_policy_that_asks_for_certificates_counts_for_whatever_it_may_select() -> None:
+    def rejected(tls: dict[str, object]) -> Rejected:
+        reading = read_object(
+            {
+                "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+                "kind": "ClientTrafficPolicy",
+                "metadata": {"name": "p"},
+                "spec": {"targetSelectors": [{"kind": "Gateway", "matchLabels": {"a": "b"}}], "tls": tls},
+            },
+            NOWHERE,
+        )
+        assert reading.rejected is not None
+        return reading.rejected
+
+    assert rejected({"clientValidation": {"newIn2030": 1}}).unclear
+    assert not rejected({"minVersion": "9"}).unclear
 
 
 def test_fields_of_upstreams_first_versions_cost_nothing() -> None:

@@ -23,11 +23,21 @@ from headgate.compiler.lower.filters import telemetry
 from headgate.compiler.lower.filters.extraction import EXTPROC_CLUSTER
 from headgate.compiler.lower.filters.security import jwks_host_and_port
 from headgate.compiler.lower.upstream import upstream_filters
-from headgate.compiler.lower.wire import duration, packed, pipe, serialised, set_packed, socket_address, upstream_tls
+from headgate.compiler.lower.wire import (
+    duration,
+    packed,
+    pipe,
+    require_name,
+    serialised,
+    set_packed,
+    socket_address,
+    upstream_tls,
+)
 from headgate.compiler.options import Options
 from headgate.compiler.remembered import remembered
 from headgate.compiler.upstreams import AS_ENVOY_DOES
 from headgate.contract import metadata
+from headgate.contract.addresses import is_address
 from headgate.llm.provider_names import compat_provider_name
 
 RATELIMIT_CLUSTER = "headgate-ratelimit"
@@ -79,9 +89,7 @@ def _transport_socket(tls: ir.UpstreamTls, ca_file: str) -> TransportSocket:
             validation.trusted_ca.inline_string = tls.ca_certificates
         else:
             validation.trusted_ca.filename = ca_file
-        name = validation.match_typed_subject_alt_names.add()
-        name.san_type = name.DNS
-        name.matcher.exact = tls.server_name
+        require_name(validation, tls.server_name)
         context.common_tls_context.validation_context.CopyFrom(validation)
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 
@@ -272,7 +280,7 @@ def jwks_cluster(name: str, uri: str, options: Options) -> Cluster:
     backend = ir.Backend(
         name=name,
         service=name,
-        endpoints=(ir.Endpoint(host, port, is_dns=True),),
+        endpoints=(ir.Endpoint(host, port, is_dns=not is_address(host)),),
         authority=host,
         tls=ir.UpstreamTls(server_name=host) if uri.startswith("https:") else None,
     )

@@ -15,7 +15,17 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SdsSecret
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from headgate.compiler.lower.filters.telemetry import COLLECTOR_CLUSTER
-from headgate.compiler.lower.wire import ads, duration, extension, http_filter, packed, socket_address, upstream_tls
+from headgate.compiler.lower.wire import (
+    ads,
+    duration,
+    extension,
+    http_filter,
+    packed,
+    require_name,
+    socket_address,
+    upstream_tls,
+)
+from headgate.contract.addresses import is_address
 from headgate.contract.otel import Exporter, Protocol
 
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -68,9 +78,7 @@ def _tls(exporter: Exporter, ca_file: str) -> TransportSocket:
     context = upstream_tls(name)
     validation = context.common_tls_context.validation_context
     validation.trusted_ca.filename = exporter.ca_file or ca_file
-    alternative = validation.match_typed_subject_alt_names.add()
-    alternative.san_type = alternative.IP_ADDRESS if _is_ip(name) else alternative.DNS
-    alternative.matcher.exact = name
+    require_name(validation, name)
     if exporter.certificate_file and exporter.key_file:
         certificate = context.common_tls_context.tls_certificates.add()
         certificate.certificate_chain.filename = exporter.certificate_file
@@ -80,14 +88,10 @@ def _tls(exporter: Exporter, ca_file: str) -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 
 
-def _is_ip(host: str) -> bool:
-    return host.replace(".", "").isdigit() or ":" in host
-
-
 def cluster(exporter: Exporter, ca_file: str) -> Cluster:
     """The receiver."""
     name = cluster_name(exporter)
-    dns = any(not _is_ip(address.host) for address in exporter.addresses)
+    dns = any(not is_address(address.host) for address in exporter.addresses)
     result = Cluster(name=name, type=Cluster.STRICT_DNS if dns else Cluster.STATIC)
     result.connect_timeout.CopyFrom(duration(CONNECT_SECONDS))
     result.per_connection_buffer_limit_bytes.value = UNSENT_BYTES_MAX

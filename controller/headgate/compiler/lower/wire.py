@@ -10,7 +10,7 @@ from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVe
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.route.v3.route_components_pb2 import FilterConfig
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
-from envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsParameters
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext, TlsParameters
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from google.protobuf.any_pb2 import Any
@@ -18,6 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from headgate import lua
+from headgate.contract.addresses import is_address
 
 Json = str | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -85,9 +86,16 @@ def struct(values: Mapping[str, Json]) -> Struct:
 
 def upstream_tls(server_name: str = "") -> UpstreamTlsContext:
     """TLS to a server, up to 1.3: by itself Envoy asks servers for no more than 1.2, and some take no less than 1.3."""
-    result = UpstreamTlsContext(sni=server_name)
+    result = UpstreamTlsContext(sni="" if is_address(server_name) else server_name)  # RFC 6066, section 3
     result.common_tls_context.tls_params.tls_maximum_protocol_version = TlsParameters.TLSv1_3
     return result
+
+
+def require_name(validation: CertificateValidationContext, name: str) -> None:
+    """The certificate must be for this name, or IP address."""
+    alternative = validation.match_typed_subject_alt_names.add()
+    alternative.san_type = alternative.IP_ADDRESS if is_address(name) else alternative.DNS
+    alternative.matcher.exact = name
 
 
 def socket_address(address: str, port: int) -> Address:

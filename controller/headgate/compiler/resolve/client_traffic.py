@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
 from headgate.compiler import ir
 from headgate.compiler.clients import NO_POLICY, ClientAddress, ClientTraffic, ServerTls
@@ -27,30 +27,55 @@ def together(
     scope: Scope, port: int, found: Sequence[tuple[Name, ir.Listener]], *, tls: bool
 ) -> tuple[ir.Listener, ...]:
     """The listeners of a port, received as they can be together: plain ones are one to Envoy, those with TLS share the
-    socket. Where they do not agree, no policy of theirs is in force, as far as it is about that, which each is told:
-    none may decide for the other's clients whom to believe. A listener that is to believe proxies serves nothing then:
-    with their addresses for its clients', what is allowed by address might be allowed to all."""
+    socket. In what they do not agree no policy of theirs is in force, which each is told (compat: none wins): none may
+    decide for the other's clients whom to believe. A listener that is to believe proxies, in which the others do not
+    agree, serves nothing: with their addresses for its clients', what is allowed by address might be allowed to all."""
     listeners = tuple(listener for _, listener in found)
-    shared = {listener.traffic.socket if tls else listener.traffic for listener in listeners}
-    if len(shared) == 1:
+    disputed = _disputed([listener.traffic for listener in listeners], ("socket",) if tls else _ALL)
+    if not disputed:
         return listeners
-    what = "what it says of sockets is " if tls else ""
     names = ", ".join(sorted(listener.name for listener in listeners))
-    for gateway, listener in found:
+    received = [_undisputed(listener, disputed) for listener in listeners]
+    for (gateway, listener), serves in zip(found, received, strict=True):
         policy = client_policy(scope, gateway, listener.name.rpartition("/")[2])
         if policy is not None:
-            message = f"{what}not in force on port {port}, which listeners share that do not agree in it: {names}"
+            what = f"what it says of {' and '.join(SAID[name] for name in disputed)}"
+            message = f"{what} is not in force on port {port}, which listeners share that do not agree in it: {names}"
+            if serves.hosts != listener.hosts:
+                message += f"; {listener.name} serves nothing, for its clients would have the addresses of its proxies"
             scope.report.error(policy, "spec", message, remedy="one policy for all of them, or a port for each")
-    if tls:
-        return tuple(
-            replace(listener, traffic=replace(listener.traffic, socket=NO_POLICY.socket)) for listener in listeners
-        )
-    return tuple(map(_without_policy, listeners))
+    return tuple(received)
 
 
-def _without_policy(listener: ir.Listener) -> ir.Listener:
-    believes = listener.traffic.address != ClientAddress()
-    return replace(listener, traffic=NO_POLICY, hosts=closed(listener.hosts) if believes else listener.hosts)
+SAID: Final = {
+    "body_bytes_max": "bodies",
+    "request_received_seconds": "requests' time",
+    "headers_received_seconds": "headers' time",
+    "idle_seconds": "idle connections",
+    "stream_idle_seconds": "idle streams",
+    "address": "clients' addresses",
+    "tls": "TLS",
+    "headers": "headers",
+    "escaped_slashes": "paths",
+    "http1": "HTTP/1",
+    "http2": "HTTP/2",
+    "health_path": "health checks",
+    "connections": "connections",
+    "socket": "sockets",
+}
+"""What a policy says, by where `ClientTraffic` has it, in words."""
+_ALL: Final = tuple(SAID)
+
+
+def _disputed(traffic: Sequence[ClientTraffic], names: Sequence[str]) -> list[str]:
+    return [name for name in names if len({getattr(each, name) for each in traffic}) > 1]
+
+
+def _undisputed(listener: ir.Listener, disputed: Sequence[str]) -> ir.Listener:
+    """As without a policy in what is disputed."""
+    traffic = replace(listener.traffic, **{name: getattr(NO_POLICY, name) for name in disputed})
+    shut = "address" in disputed and listener.traffic.address != ClientAddress()
+    return replace(listener, traffic=traffic, hosts=closed(listener.hosts) if shut else listener.hosts)
 
 
 def received(scope: Scope, policy: client_traffic.ClientTrafficPolicy) -> ClientTraffic | None:

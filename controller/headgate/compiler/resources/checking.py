@@ -113,6 +113,15 @@ def _check_struct(value: object, type_: inspect.StructType, path: str, findings:
         return value
     cls: type[object] = type_.cls
     assert issubclass(cls, Struct)
+    lenient, findings.lenient = findings.lenient, findings.lenient and not cls.guards
+    kept = _check_members(members, cls, type_, path, findings)
+    findings.lenient = lenient
+    return kept
+
+
+def _check_members(
+    members: Mapping[str, object], cls: type[Struct], type_: inspect.StructType, path: str, findings: Findings
+) -> object:
     errors_before = findings.errors
     fields = {each.encode_name: each for each in type_.fields if each.name not in OWN_FIELDS}
     kept: dict[str, object] = {}

@@ -67,6 +67,7 @@ class Crl(Struct, frozen=True, kw_only=True):
 class ClientValidation(Struct, frozen=True, kw_only=True):
     """Which certificate a client must show."""
 
+    guards: ClassVar[bool] = True
     mode: ValidationMode | None = None
     """`RequireAndVerify` when absent. `VerifyIfGiven` lets in who shows none, `RequireAny` takes any, and `Request`
     asks for one and lets all in."""

@@ -56,6 +56,7 @@ class DirectSourceIP(Struct, frozen=True, kw_only=True):
 class ClientIPDetection(Struct, frozen=True, kw_only=True):
     """Which address a client has, for authorization, limits and logs. Without it, its connection's."""
 
+    guards: ClassVar[bool] = True
     x_forwarded_for: XForwardedFor | None = None
     """By `x-forwarded-for`."""
     custom_header: CustomHeader | None = None

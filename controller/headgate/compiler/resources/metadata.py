@@ -91,6 +91,8 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Fields of the API that are accepted and ignored (wire name to what happens instead)."""
     refused: ClassVar[Mapping[str, str]] = {}
     """Fields of the API that make an object invalid, because ignoring them would not be safe (wire name to remedy)."""
+    guards: ClassVar[bool] = False
+    """Whether nothing in it, however deep, may be left out for not being known: its author may count on it."""
 
     def violations(self) -> Iterator[Violation]:
         """The rules that this struct breaks, not those of structs in it."""

@@ -15,8 +15,11 @@ from headgate.compiler.resources.metadata import Struct, Violation
 from headgate.compiler.resources.policies import PORTS
 from headgate.compiler.resources.policy import MergedPolicy, MergedPolicySpec
 from headgate.compiler.resources.quantities import Duration, HeaderName, Origin
+from headgate.contract.addresses import is_address
 
-_URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?:[/?][!-~]*)?", re.ASCII)
+_URL = re.compile(
+    r"https?://(?:[\w.-]+|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::(?P<port>\d{1,5}))?(?:[/?][!-~]*)?", re.ASCII
+)
 """Of HTTP, as Envoy takes it."""
 
 
@@ -59,6 +62,11 @@ class BasicAuth(Struct, frozen=True, kw_only=True):
     """Header that tells limits, authorization and backends the user's name."""
 
 
+def _is_host(bracketed: str | None) -> bool:
+    """Whether what brackets hold, if there are any, is an IPv6 address."""
+    return bracketed is None or (":" in bracketed and is_address(bracketed))
+
+
 class RemoteJWKS(Struct, frozen=True, kw_only=True):
     """Keys of an issuer, fetched."""
 
@@ -75,7 +83,7 @@ class RemoteJWKS(Struct, frozen=True, kw_only=True):
 
     def violations(self) -> Iterator[Violation]:
         url = _URL.fullmatch(self.uri)
-        if url is None or int(url["port"] or 1) not in PORTS:
+        if url is None or int(url["port"] or 1) not in PORTS or not _is_host(url["address"]):
             yield Violation("must be the URL of a key set", "uri", "https://issuer.example/.well-known/jwks.json")
 
 
@@ -217,4 +225,5 @@ class SecurityPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
 class SecurityPolicy(MergedPolicy, frozen=True, kw_only=True):
     """Authenticates the clients of a Gateway or route."""
 
+    guards: ClassVar[bool] = True
     spec: SecurityPolicySpec

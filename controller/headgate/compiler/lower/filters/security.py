@@ -10,6 +10,7 @@ API keys and users are delivered as extension configs of their own (ECDS): chang
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import lru_cache
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
@@ -45,6 +46,7 @@ from headgate.compiler.lower.filters import authorization, ext_auth
 from headgate.compiler.lower.limits import header_key, query_key
 from headgate.compiler.lower.wire import ads, duration, extension, http_filter, inline, packed, regex, set_header
 from headgate.contract import metadata
+from headgate.contract.addresses import is_address
 from xds.core.v3.extension_pb2 import TypedExtensionConfig as MatcherExtension
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
@@ -171,7 +173,8 @@ def _delegated_names(policy: ir.Auth) -> Iterator[str]:
 
 def jwks_host_and_port(uri: str) -> tuple[str, int]:
     parts = urlsplit(uri)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    host = parts.hostname or ""
+    return str(ip_address(host)) if is_address(host) else host, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def jwks_cluster_name(uri: str) -> str:
