@@ -503,6 +503,8 @@ class Rule(Hashed):
     """The route's creationTimestamp: the older wins between equal matches."""
     request_seconds: float | None = None
     backend_request_seconds: float | None = None
+    idle_seconds: float | None = None
+    """How long a request and its answer may be silent; None where its listener says."""
     retry: Retry | None = None
     costs: tuple[Cost, ...] = ()
     limits: tuple[LimitRule, ...] = ()

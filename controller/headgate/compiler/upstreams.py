@@ -37,7 +37,9 @@ AS_ENVOY_DOES: Final = Connections()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    path: str
+    """Of HTTP where there is a path, else of TCP."""
+
+    path: str = ""
     interval_seconds: float
     timeout_seconds: float
     unhealthy_threshold: int
@@ -47,6 +49,12 @@ class HealthCheck:
     """Empty for the backend's own."""
     statuses: tuple[int, ...] = ()
     """Of the healthy; 200 where there are none."""
+    retriable_statuses: tuple[int, ...] = ()
+    sent: bytes = b""
+    expected: bytes = b""
+    """What must come back; nothing where it is empty."""
+    port: int = 0
+    """0 for the endpoint's own."""
     jitter_seconds: float | None = None
 
 
@@ -88,6 +96,10 @@ class Breaker:
     requests_max: int = 0
     retries_max: int = RETRIES_MAX
     requests_per_connection_max: int = 0
+    retry_percent: float | None = None
+    """Of the requests under way and waiting, in place of `retries_max`."""
+    retries_min: int | None = None
+    """Allowed whatever `retry_percent` comes to; None for Envoy's 3."""
 
 
 ENVOYS_BREAKER: Final = Breaker()

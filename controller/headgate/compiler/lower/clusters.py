@@ -133,6 +133,10 @@ def _breakers(breaker: upstreams.Breaker) -> bytes:
         if value:
             getattr(threshold, field).value = value
     threshold.max_retries.value = breaker.retries_max
+    if breaker.retry_percent is not None:
+        threshold.retry_budget.budget_percent.value = breaker.retry_percent
+        if breaker.retries_min is not None:
+            threshold.retry_budget.min_retry_concurrency.value = breaker.retries_min
     return serialised(result)
 
 

@@ -5,6 +5,7 @@ from typing import Final
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.core.v3.base_pb2 import RequestMethod
+from envoy.config.core.v3.health_check_pb2 import HealthCheck
 from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from google.protobuf.wrappers_pb2 import UInt32Value
 from headgate.compiler import ir, upstreams
@@ -68,15 +69,42 @@ def add_health(cluster: Cluster, backend: ir.Backend) -> None:
         )
         if found.jitter_seconds is not None:
             check.initial_jitter.CopyFrom(duration(found.jitter_seconds))
-        check.http_health_check.path = found.path
-        check.http_health_check.host = found.host or backend.authority
-        if found.method != "GET":
-            method = RequestMethod.Value(found.method)
-            check.http_health_check.method = method  # pyright: ignore[reportAttributeAccessIssue]
-        for status in sorted(found.statuses):
-            check.http_health_check.expected_statuses.add(start=status, end=status + 1)
+        if found.path:
+            _set_http(check.http_health_check, found, backend.authority)
+        else:
+            _set_tcp(check.tcp_health_check, found)
+        if found.port:
+            for member in cluster.load_assignment.endpoints[0].lb_endpoints:
+                member.endpoint.health_check_config.port_value = found.port
     if backend.outlier is not None:
         _set_outlier(cluster.outlier_detection, backend.outlier)
+
+
+def _set_http(message: HealthCheck.HttpHealthCheck, check: upstreams.HealthCheck, authority: str) -> None:
+    message.path = check.path
+    message.host = check.host or authority
+    if check.method != "GET":
+        method = RequestMethod.Value(check.method)
+        message.method = method  # pyright: ignore[reportAttributeAccessIssue]
+    for ranges, statuses in (
+        (message.expected_statuses, check.statuses),
+        (message.retriable_statuses, check.retriable_statuses),
+    ):
+        for status in sorted(statuses):
+            ranges.add(start=status, end=status + 1)
+    if check.sent:
+        message.send.text = check.sent.hex()
+    if check.expected:
+        message.receive.add(text=check.expected.hex())
+
+
+def _set_tcp(message: HealthCheck.TcpHealthCheck, check: upstreams.HealthCheck) -> None:
+    message.SetInParent()
+    # (as text, which is hexadecimal: Envoy sends no `binary`)
+    if check.sent:
+        message.send.text = check.sent.hex()
+    if check.expected:
+        message.receive.add(text=check.expected.hex())
 
 
 def _set_outlier(message: OutlierDetection, outlier: upstreams.OutlierDetection) -> None:

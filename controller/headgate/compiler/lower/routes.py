@@ -251,6 +251,8 @@ def _set_action(action: RouteAction, rule: ir.Rule, backends: tuple[ir.Backend, 
     action.hash_policy.extend(map(_hash_policy, rule.hash_keys))
     if rule.request_seconds is not None:
         action.timeout.CopyFrom(duration(rule.request_seconds))
+    if rule.idle_seconds is not None:
+        action.idle_timeout.CopyFrom(duration(rule.idle_seconds))
     policy = _retry(rule, groups)
     if policy and policy != shared.retry:
         action.retry_policy.MergeFromString(policy)

@@ -278,42 +278,60 @@ def check_balancer(
             scope.report.warning(policy, "spec.loadBalancer.consistentHash", message, remedy=remedy)
 
 
+def _breaker(breaker: policies.CircuitBreaker) -> upstreams.Breaker:
+    budget = breaker.retry_budget
+    return upstreams.Breaker(
+        connections_max=breaker.max_connections or 0,
+        pending_max=breaker.max_pending_requests or 0,
+        requests_max=breaker.max_parallel_requests or 0,
+        retries_max=RETRIES_MAX if breaker.max_parallel_retries is None else breaker.max_parallel_retries,
+        requests_per_connection_max=breaker.max_requests_per_connection or 0,
+        retry_percent=100 * budget.percent.numerator / budget.percent.denominator if budget is not None else None,
+        retries_min=budget.min_retry_concurrency if budget is not None else None,
+    )
+
+
+def _health_check(active: policies.ActiveHealthCheck) -> upstreams.HealthCheck:
+    check = upstreams.HealthCheck(
+        interval_seconds=duration_seconds(active.interval),
+        timeout_seconds=duration_seconds(active.timeout),
+        unhealthy_threshold=active.unhealthy_threshold,
+        healthy_threshold=active.healthy_threshold,
+        jitter_seconds=seconds(active.initial_jitter),
+        port=active.overrides.port or 0 if active.overrides is not None else 0,
+    )
+    if (http := active.http) is not None:
+        return replace(
+            check,
+            path=http.path,
+            method=http.method,
+            host=http.hostname or "",
+            statuses=http.expected_statuses,
+            retriable_statuses=http.retriable_statuses,
+            sent=_data(http.request_body),
+            expected=_data(http.expected_response),
+        )
+    assert active.tcp is not None
+    return replace(check, sent=_data(active.tcp.send), expected=_data(active.tcp.receive))
+
+
+def _data(payload: policies.Payload | None) -> bytes:
+    return payload.data if payload is not None else b""
+
+
 def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir.Backend:
     """The backend with what the policy says of connections to it."""
     spec = policy.spec
     backend = replace(backend, connections=connections(spec))
     if spec.circuit_breaker is not None:
-        breaker = spec.circuit_breaker
-        backend = replace(
-            backend,
-            breaker=upstreams.Breaker(
-                connections_max=breaker.max_connections or 0,
-                pending_max=breaker.max_pending_requests or 0,
-                requests_max=breaker.max_parallel_requests or 0,
-                retries_max=RETRIES_MAX if breaker.max_parallel_retries is None else breaker.max_parallel_retries,
-                requests_per_connection_max=breaker.max_requests_per_connection or 0,
-            ),
-        )
+        backend = replace(backend, breaker=_breaker(spec.circuit_breaker))
     if spec.timeout is not None and spec.timeout.tcp is not None and spec.timeout.tcp.connect_timeout:
         backend = replace(backend, connect_timeout_seconds=duration_seconds(spec.timeout.tcp.connect_timeout))
     if spec.load_balancer is not None:
         backend = replace(backend, balancing=_balancing(spec.load_balancer))
     health = spec.health_check
-    if health is not None and health.active is not None and health.active.http is not None:
-        active = health.active
-        assert active.http is not None
-        check = upstreams.HealthCheck(
-            path=active.http.path,
-            interval_seconds=duration_seconds(active.interval),
-            timeout_seconds=duration_seconds(active.timeout),
-            unhealthy_threshold=active.unhealthy_threshold,
-            healthy_threshold=active.healthy_threshold,
-            method=active.http.method,
-            host=active.http.hostname or "",
-            statuses=active.http.expected_statuses,
-            jitter_seconds=seconds(active.initial_jitter),
-        )
-        backend = replace(backend, health_check=check)
+    if health is not None and health.active is not None:
+        backend = replace(backend, health_check=_health_check(health.active))
     if health is not None and health.passive is not None:
         passive = health.passive
         outlier = upstreams.OutlierDetection(

@@ -76,6 +76,7 @@ class _Applied:
     local_limits: tuple[ir.LocalLimit, ...] = ()
     retry: ir.Retry | None = None
     request_seconds: float | None = None
+    idle_seconds: float | None = None
     traffic: traffic_policies.BackendTrafficPolicy | None = None
     closed: bool = False
 
@@ -142,6 +143,7 @@ def _applied_beside_envoy_gateway(traffic: InForce[traffic_policies.BackendTraff
     return _Applied(
         retry=policies.retry(traffic.policy),
         request_seconds=policies.seconds(http.request_timeout) if http is not None else None,
+        idle_seconds=policies.seconds(http.stream_idle_timeout) if http is not None else None,
         traffic=traffic.policy,
     )
 
@@ -211,6 +213,7 @@ def _ai_rule(
         created=route.metadata.creation_timestamp,
         request_seconds=request,
         backend_request_seconds=backend_request,
+        idle_seconds=applied.idle_seconds,
         retry=_with_idle(applied.retry, rule, backends),
         costs=costs,
         limits=limits,
@@ -464,6 +467,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             created=route.metadata.creation_timestamp,
             request_seconds=request if request is not None else applied.request_seconds,
             backend_request_seconds=backend_request,
+            idle_seconds=applied.idle_seconds,
             retry=_http_retry(rule, applied.retry),
             limits=(*applied.limits, *requests),
             local_limits=applied.local_limits,

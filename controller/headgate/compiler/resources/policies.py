@@ -3,6 +3,7 @@
 Bounds and defaults: https://gateway.envoyproxy.io/docs/api/extension_types/ (v1.8).
 """
 
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from math import isqrt
 from typing import Annotated, ClassVar, Literal
@@ -16,6 +17,7 @@ from headgate.compiler.resources.rate_limits import UINT32_MAX, RateLimitSpec, U
 
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
 PORTS = range(1, 65536)
+INT32_MAX = 2_147_483_647
 
 
 class RetryOn(Struct, frozen=True, kw_only=True):
@@ -94,9 +96,9 @@ class HTTPTimeout(Struct, frozen=True, kw_only=True):
     """How long a connection is used; then it ends between two requests."""
     max_stream_duration: Duration = ""
     """One attempt, with its whole answer; a stream of tokens too is cut off then."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "streamIdleTimeout": "use streamIdleTimeout of an AIGatewayRoute",
-    }
+    stream_idle_timeout: Duration = ""
+    """How long a request and its answer may be silent; a ClientTrafficPolicy's where absent. An AIGatewayRoute's own
+    `streamIdleTimeout` is of an attempt, after which the next backend is asked."""
 
 
 class Timeout(Struct, frozen=True, kw_only=True):
@@ -115,6 +117,28 @@ class PerEndpoint(Struct, frozen=True, kw_only=True):
     """Connections."""
 
 
+class Fraction(Struct, frozen=True, kw_only=True):
+    """A part of a whole."""
+
+    numerator: Annotated[int, msgspec.Meta(ge=0, le=INT32_MAX)]
+    """The part."""
+    denominator: Annotated[int, msgspec.Meta(ge=1, le=INT32_MAX)] = 100
+    """The whole."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.numerator > self.denominator:
+            yield Violation("numerator must be less than or equal to denominator", "numerator", "numerator: 20")
+
+
+class RetryBudget(Struct, frozen=True, kw_only=True):
+    """Bounds the retries to a backend by the requests to it."""
+
+    percent: Fraction
+    """Retries of the requests that are under way or wait."""
+    min_retry_concurrency: Annotated[int, msgspec.Meta(ge=0, le=INT32_MAX)] | None = None
+    """As many are allowed in any case; 3 when absent."""
+
+
 class CircuitBreaker(Struct, frozen=True, kw_only=True):
     """Bounds on what one backend is given at a time."""
 
@@ -130,9 +154,35 @@ class CircuitBreaker(Struct, frozen=True, kw_only=True):
     """Requests over the life of a connection."""
     per_endpoint: PerEndpoint | None = None
     """Bounds on what one endpoint is given."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "retryBudget": "retries are bounded by maxParallelRetries",
-    }
+    retry_budget: RetryBudget | None = None
+    """Bounds retries in place of `maxParallelRetries`."""
+
+
+class Payload(Struct, frozen=True, kw_only=True):
+    """Bytes of a check."""
+
+    type: Literal["Text", "Binary"]
+    """How they are written."""
+    text: str | None = None
+    """For type Text."""
+    binary: str | None = None
+    """For type Binary, in base64."""
+
+    def violations(self) -> Iterator[Violation]:
+        given = {"Text": self.text, "Binary": self.binary}
+        if given[self.type] is None or sum(each is not None for each in given.values()) > 1:
+            field = self.type.lower()
+            yield Violation(f"If payload type is {self.type}, {field} field needs to be set.", field, f"{field}: ...")
+        elif not self.text:
+            try:
+                if not b64decode(self.binary or "", validate=True):
+                    yield Violation("there is nothing in it", self.type.lower())
+            except ValueError:
+                yield Violation("that is no base64", "binary", "binary: cG9uZw==")
+
+    @property
+    def data(self) -> bytes:
+        return self.text.encode() if self.text is not None else b64decode(self.binary or "")
 
 
 class HTTPActiveHealthChecker(Struct, frozen=True, kw_only=True):
@@ -146,18 +196,40 @@ class HTTPActiveHealthChecker(Struct, frozen=True, kw_only=True):
     """Of this host; the backend's own when absent."""
     expected_statuses: tuple[Status, ...] = ()
     """Answers of the healthy; 200 when empty."""
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "retriableStatuses": "any other status counts at once",
-        "expectedResponse": "the body is not looked at",
-        "requestBody": "the check has no body",
-    }
+    retriable_statuses: tuple[Status, ...] = ()
+    """Answers that count to `unhealthyThreshold`; any other makes a backend unhealthy at once."""
+    expected_response: Payload | None = None
+    """What the body of the healthy holds."""
+    request_body: Payload | None = None
+    """What is sent; for POST and PUT."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.request_body is not None and self.method not in ("POST", "PUT"):
+            message = "The requestBody field can only be set when method is POST or PUT."
+            yield Violation(message, "requestBody", "method: POST")
+
+
+class TCPActiveHealthChecker(Struct, frozen=True, kw_only=True):
+    """Opens a connection."""
+
+    send: Payload | None = None
+    """What is sent."""
+    receive: Payload | None = None
+    """What must come back; when absent, that a connection opens is enough."""
+
+
+class HealthCheckOverrides(Struct, frozen=True, kw_only=True):
+    """Where checks go."""
+
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] | None = None
+    """Port; the backend's own when absent."""
 
 
 class ActiveHealthCheck(Struct, frozen=True, kw_only=True):
     """Asks backends whether they are well."""
 
     type: Literal["HTTP", "TCP", "GRPC"]
-    """Only `HTTP`."""
+    """`HTTP` or `TCP`."""
     timeout: Duration = "1s"
     """How long an answer may take."""
     interval: Duration = "3s"
@@ -170,18 +242,22 @@ class ActiveHealthCheck(Struct, frozen=True, kw_only=True):
     """How long the first check waits at most, at random."""
     http: HTTPActiveHealthChecker | None = None
     """For type HTTP."""
+    tcp: TCPActiveHealthChecker | None = None
+    """For type TCP."""
+    overrides: HealthCheckOverrides | None = None
+    """Where checks go."""
     unsupported: ClassVar[Mapping[str, str]] = {
-        "tcp": "not supported",
-        "grpc": "not supported",
-        "overrides": "checks go to the backend's own address",
+        "grpc": "no provider of models speaks gRPC",
         "healthCheckLog": "checks are not logged",
     }
 
     def violations(self) -> Iterator[Violation]:
         if (self.type == "HTTP") != (self.http is not None):
             yield Violation("If Health Checker type is HTTP, http field needs to be set.", "http", "http: {path: /}")
-        if self.type != "HTTP":
-            yield Violation(f"type {self.type} is not supported", "type", "type: HTTP")
+        if (self.type == "TCP") != (self.tcp is not None):
+            yield Violation("If Health Checker type is TCP, tcp field needs to be set.", "tcp", "tcp: {}")
+        if self.type == "GRPC":
+            yield Violation("type GRPC is not supported", "type", "type: HTTP")
 
 
 class PassiveHealthCheck(Struct, frozen=True, kw_only=True):
