@@ -1,6 +1,7 @@
 """Policies: what they ask of a rule or a listener. Which policy that is: `merging`."""
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
@@ -316,7 +317,9 @@ def _health_check(active: policies.ActiveHealthCheck) -> upstreams.HealthCheck:
 
 
 def _data(payload: policies.Payload | None) -> bytes:
-    return payload.data if payload is not None else b""
+    if payload is None:
+        return b""
+    return payload.text.encode() if payload.text is not None else b64decode(payload.binary or "")
 
 
 def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir.Backend:

@@ -180,10 +180,6 @@ class Payload(Struct, frozen=True, kw_only=True):
             except ValueError:
                 yield Violation("that is no base64", "binary", "binary: cG9uZw==")
 
-    @property
-    def data(self) -> bytes:
-        return self.text.encode() if self.text is not None else b64decode(self.binary or "")
-
 
 class HTTPActiveHealthChecker(Struct, frozen=True, kw_only=True):
     """Asks a path."""
