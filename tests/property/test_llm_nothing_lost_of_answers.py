@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from headgate.llm.answer_losses import SAID_AS_CITATIONS, StreamLosses, losses_of
+from headgate.llm.answer_losses import StreamLosses, losses_of
 from headgate.llm.canonical import ChatResponse, Part, RefusalPart, TextPart, ThinkingPart
 from headgate.llm.dialects.dialect import NO_MEMO, ReplyContext
 from headgate.llm.dialects.table import DIALECTS
@@ -80,8 +80,6 @@ def _poorer(answer: ChatResponse) -> Iterator[Taken]:
 def _poorer_members(answer: ChatResponse) -> Iterator[Taken]:
     for dialect, members in answer.extras.items():
         for name, raw in members.items():
-            if name in SAID_AS_CITATIONS:
-                continue
             left = {each: raw for each, raw in members.items() if each != name}
             alone = ChatResponse(extras={dialect: {name: raw}})
             yield name, msgspec.structs.replace(answer, extras={dialect: left}), alone

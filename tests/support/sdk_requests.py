@@ -33,7 +33,7 @@ _OPENAI_FILE: Final = {
     "file_id": ("type", "detail", "filename"),
 }
 
-_READ: Final = Reader(
+READER: Final = Reader(
     needed={
         # What must be there in one of several forms.
         "File": frozenset(("file",)),
@@ -63,7 +63,7 @@ _OF_MEDIA: Final = (
     "spreadsheetMetadata",
 )
 _OF_DATA: Final = (*_OF_MEDIA, "thoughtSignature", "partMetadata", "speechMetadata", "audioTranscription")
-_GOOGLES: Final = Reader(
+READER_OF_GOOGLE: Final = Reader(
     needed={
         "Blob": frozenset(("data", "mimeType")),
         "FileData": frozenset(("fileUri", "mimeType")),
@@ -92,19 +92,19 @@ _GOOGLES: Final = Reader(
 )
 
 REQUESTS: Final[Mapping[str, tuple[DialectName, Shape]]] = {
-    "openai-chat": (DialectName.OPENAI_CHAT, _READ.shape_of(openai_chat.CompletionCreateParamsNonStreaming)),
+    "openai-chat": (DialectName.OPENAI_CHAT, READER.shape_of(openai_chat.CompletionCreateParamsNonStreaming)),
     "openai-responses": (
         DialectName.OPENAI_RESPONSES,
-        _READ.shape_of(openai_responses.ResponseCreateParamsNonStreaming),
+        READER.shape_of(openai_responses.ResponseCreateParamsNonStreaming),
     ),
     "openai-completions": (
         DialectName.OPENAI_COMPLETIONS,
-        _READ.shape_of(openai_completions.CompletionCreateParamsNonStreaming),
+        READER.shape_of(openai_completions.CompletionCreateParamsNonStreaming),
     ),
-    "anthropic-beta": (DialectName.ANTHROPIC_MESSAGES, _READ.shape_of(anthropic_beta.MessageCreateParamsNonStreaming)),
-    "gemini": (DialectName.GEMINI, _GOOGLES.shape_of(GenerateContentRequest)),
+    "anthropic-beta": (DialectName.ANTHROPIC_MESSAGES, READER.shape_of(anthropic_beta.MessageCreateParamsNonStreaming)),
+    "gemini": (DialectName.GEMINI, READER_OF_GOOGLE.shape_of(GenerateContentRequest)),
     "bedrock-converse": (DialectName.BEDROCK_CONVERSE, _converse()),
-    "cohere": (DialectName.COHERE, _READ.of_signature(V2Client.chat, ("request_options",))),
+    "cohere": (DialectName.COHERE, READER.of_signature(V2Client.chat, ("request_options",))),
 }
 
 _SCHEMA: Final[tuple[Any, Any]] = (

@@ -185,11 +185,10 @@ class Reader:
     def _of_model(self, declared: type[BaseModel]) -> Mapping[str, Member]:
         found: dict[str, Member] = {}
         needed = self.needed.get(declared.__name__, ())
-        hints = typing_extensions.get_type_hints(declared, include_extras=True)
         for name, info in declared.model_fields.items():
             generate: Any = declared.model_config.get("alias_generator")
-            alias = info.alias or _alias_of(hints[name]) or (generate(name) if generate else name)
-            shape = self.shape_of(hints[name])
+            alias = info.alias or _alias_of(info.metadata) or (generate(name) if generate else name)
+            shape = self.shape_of(info.annotation)
             tag = isinstance(shape, Words) and len(shape.words) == 1
             found[alias] = Member(shape, info.is_required() or tag or alias in needed)
         return found
@@ -204,9 +203,9 @@ def _says_required(hint: Any) -> bool:
     return typing.get_origin(hint) is typing_extensions.Required
 
 
-def _alias_of(hint: Any) -> str:
+def _alias_of(beside: Sequence[Any]) -> str:
     """Cohere's SDK names members of the wire beside their types."""
-    return next((str(each.alias) for each in getattr(hint, "__metadata__", ()) if getattr(each, "alias", None)), "")
+    return next((str(each.alias) for each in beside if getattr(each, "alias", None)), "")
 
 
 # --- botocore --------------------------------------------------------------------------------------------------------

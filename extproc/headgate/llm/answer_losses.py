@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
+import msgspec
 from headgate.llm.canonical import (
     Alternative,
     AnswerMembers,
@@ -36,6 +37,7 @@ from headgate.llm.canonical import (
     ToolCallStart,
 )
 from headgate.llm.losses import Loss
+from headgate.llm.names import DialectName
 
 
 class Matter(StrEnum):
@@ -59,6 +61,8 @@ class Matter(StrEnum):
     REASONING = "answer.reasoning"
     SIGNATURES = "answer.reasoning.signature"
     TOOL_CALLS = "answer.tool_calls"
+    TOP_LOGPROBS = "answer.logprobs.top"
+    """What else might have stood in a token's place."""
     VIDEO = "answer.video"
 
 
@@ -66,7 +70,18 @@ Unsaid = Mapping[Matter, str]
 """What a dialect's answers cannot say: the reason, for the client."""
 
 SAID_AS_CITATIONS: Final = frozenset(("groundingMetadata",))
-"""Members of one dialect's answers whose content is told in canonical words as well."""
+"""Members of one dialect's answers of which the most is told in canonical words as well."""
+
+SAID: Final = msgspec.Raw(b"true")
+"""For a member of an answer whose content nobody needs: that it is there."""
+
+_SAYS_NOTHING: Final = frozenset((b"", b"null", b"[]", b"{}", b"false"))
+
+
+def own_members(dialect: DialectName, *members: tuple[str, msgspec.Raw]) -> Extras:
+    """What only one dialect's answers say: its members that say anything, by what losses call them."""
+    found = {name: raw for name, raw in members if bytes(raw) not in _SAYS_NOTHING}
+    return {dialect: found} if found else {}
 
 
 _NO_SUCH_MEMBER: Final = "answers of this dialect have no such member"
@@ -83,8 +98,11 @@ def losses_of(answer: ChatResponse, unsaid: Unsaid, extras: frozenset[str]) -> t
 
 def _unknown_members(members: Extras, repeated: frozenset[str] = frozenset()) -> Iterator[Loss]:
     for each in members.values():
-        unknown = (name for name in each if name not in SAID_AS_CITATIONS and name not in repeated)
-        yield from (Loss(f"answer.{name}", "dropped", _NO_SUCH_MEMBER) for name in unknown)
+        for name in each:
+            if name in SAID_AS_CITATIONS and name not in repeated:
+                yield Loss(f"answer.{name}", "changed", "told as citations: its pages, not what was searched for")
+            elif name not in repeated:
+                yield Loss(f"answer.{name}", "dropped", _NO_SUCH_MEMBER)
 
 
 class StreamLosses:
@@ -127,6 +145,7 @@ _EVENTS: Final[Mapping[Matter, type[StreamEvent]]] = {
     Matter.REASONING: ThinkingStart,
     Matter.SIGNATURES: SignatureDelta,
     Matter.TOOL_CALLS: ToolCallStart,
+    Matter.TOP_LOGPROBS: LogprobsDelta,
     Matter.VIDEO: MediaOutput,
 }
 """The event that tells of each matter."""
@@ -148,8 +167,10 @@ def _matters_of(event: StreamEvent) -> Iterator[Matter]:
             yield _of_citation(citation)
         case RedactedThinking():
             yield Matter.ENCRYPTED_REASONING
-        case LogprobsDelta():
+        case LogprobsDelta(tokens=tokens):
             yield Matter.LOGPROBS
+            if any(token.top for token in tokens):
+                yield Matter.TOP_LOGPROBS
         case SignatureDelta():
             yield Matter.SIGNATURES
         case ThinkingStart():
@@ -167,6 +188,8 @@ def _matters(answer: ChatResponse | Alternative) -> list[Matter]:
             found += _of_part(part)
     if answer.logprobs:
         found.append(Matter.LOGPROBS)
+        if any(token.top for token in answer.logprobs):
+            found.append(Matter.TOP_LOGPROBS)
     if isinstance(answer, ChatResponse) and answer.alternatives:
         found.append(Matter.ALTERNATIVES)
         for alternative in answer.alternatives:

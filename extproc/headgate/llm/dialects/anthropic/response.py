@@ -1,11 +1,12 @@
 """A whole Messages answer to the canonical model, and back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 from headgate.contract import metadata as keys
+from headgate.llm.answer_losses import SAID, own_members
 from headgate.llm.canonical import (
     ChatResponse,
     FinishReason,
@@ -93,7 +94,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         raise UpstreamError(f"the provider's answer is no message: {error}") from None
     if answer.content is None:
         raise UpstreamError("the provider's answer is no message: it has no content")
-    parts = tuple(_decode_blocks(answer.content, memo))
+    parts = (*_decode_blocks(answer.content, memo), *refusals_of(answer.stop_details))
     called_tools = ToolCallPart in map(type, parts)
     reason = finish_reason_of(answer.stop_reason, called_tools=called_tools)
     if reason is FinishReason.TOOL_CALLS and memo.json_tool and not called_tools:
@@ -106,7 +107,50 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         stop_sequence=answer.stop_sequence or "",
         usage=usage_of(answer.usage),
         service_tier=(answer.usage.service_tier or "") if answer.usage is not None else "",
+        extras=own_members(
+            NAME,
+            *(member for block in answer.content for member in of_block(block)),
+            *of_message(answer.context_management, answer.input_transformations),
+            *of_stop(answer.stop_details),
+        ),
     )
+
+
+Told = Iterator[tuple[str, msgspec.Raw]]
+"""Members that only this dialect has."""
+
+
+def of_block(block: wire.AnswerBlock) -> Told:
+    """Of a call: which group of tools it is of, and that no model but a program asks for it."""
+    if block.toolset_name:
+        yield "tool_calls.toolset_name", SAID
+    if block.type == "tool_use" and block.caller is not None and block.caller.type != "direct":
+        yield "tool_calls.caller", SAID
+
+
+def of_message(edits: wire.AppliedEdits | None, transformations: Sequence[msgspec.Raw] | None) -> Told:
+    """What the provider took out of the conversation."""
+    if edits is not None and edits.applied_edits:
+        yield "context_management", SAID
+    if transformations:
+        yield "input_transformations", SAID
+
+
+def of_stop(details: wire.StopDetails | None) -> Told:
+    """Of a refusal, all but its words."""
+    if details is None:
+        return
+    for name in ("category", "recommended_model", "fallback_credit_token"):
+        if getattr(details, name):
+            yield f"stop_details.{name}", SAID
+
+
+def refusals_of(details: wire.StopDetails | None) -> Sequence[RefusalPart]:
+    """What the provider says of a refusal, in words."""
+    return (RefusalPart(details.explanation),) if details is not None and details.explanation else ()
+
+
+NAME: Final = DialectName.ANTHROPIC_MESSAGES
 
 
 def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]:
@@ -127,7 +171,7 @@ def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]
             case "redacted_thinking":
                 yield RedactedThinkingPart(block.data or "")
             case kind:
-                yield OpaquePart(DialectName.ANTHROPIC_MESSAGES, kind)
+                yield OpaquePart(NAME, kind)
 
 
 def _text_of(arguments: msgspec.Raw) -> str:

@@ -40,9 +40,14 @@ from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.anthropic.citations import citation_of, citations_of, written_citations
 from headgate.llm.dialects.anthropic.errors import kind_of_type, status_of_type, type_of
 from headgate.llm.dialects.anthropic.response import (
+    NAME,
     STOP_REASON_WORDS,
     finish_reason_of,
     message_id,
+    of_block,
+    of_message,
+    of_stop,
+    refusals_of,
     usage_of,
     written_usage,
 )
@@ -50,7 +55,6 @@ from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.dialects.sent_text import text_sent
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.framing.frame import Frame
-from headgate.llm.names import DialectName
 from headgate.llm.stand_ins import told_as
 from headgate.llm.usage import NO_USAGE, Usage
 
@@ -77,13 +81,25 @@ class _OpenBlock:
 class StreamDecoder:
     """See `dialect.StreamDecoder`. Blocks of kinds nobody knows, and their deltas, pass unread."""
 
-    __slots__ = ("_blocks", "_called_tools", "_finished", "_memo", "_next_index", "_started", "_stopped", "_usage")
+    __slots__ = (
+        "_blocks",
+        "_called_tools",
+        "_finished",
+        "_memo",
+        "_next_index",
+        "_own",
+        "_started",
+        "_stopped",
+        "_usage",
+    )
 
     def __init__(self, memo: Memo) -> None:
         self._memo = memo
         self._blocks: dict[int, _OpenBlock] = {}
         self._next_index = 0
         self._usage = wire.AnswerUsage()
+        self._own: dict[str, msgspec.Raw] = {}
+        """Members that only this dialect knows, until they are told at the end."""
         self._called_tools = False
         self._started = False
         self._finished = False
@@ -139,6 +155,7 @@ class StreamDecoder:
         message = event.message or wire.Answer()
         usage = self._merge_usage(message.usage)
         tier = message.usage.service_tier if message.usage is not None else None
+        self._own.update(of_message(message.context_management, message.input_transformations))
         return (Start(id=message.id, model=message.model, usage=usage, service_tier=tier or ""),)
 
     def _after_start(self, events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
@@ -165,7 +182,7 @@ class StreamDecoder:
                 return self._on_tool_start(event.index, block)
             case kind:
                 self._next_index += 1
-                return (OpaqueOutput(index, OpaquePart(DialectName.ANTHROPIC_MESSAGES, kind)),)
+                return (OpaqueOutput(index, OpaquePart(NAME, kind)),)
         self._next_index += 1
         self._blocks[event.index] = _OpenBlock(block.type, index)
         return events
@@ -176,6 +193,7 @@ class StreamDecoder:
         as_text = bool(self._memo.json_tool) and block.name == self._memo.json_tool
         opened = _OpenBlock("tool_use", index, as_text=as_text)
         self._blocks[wire_index] = opened
+        self._own.update(of_block(block))
         if not as_text:
             self._called_tools = True
         name = block.name or ""
@@ -232,7 +250,14 @@ class StreamDecoder:
             # A server that forgot to stop a block has stopped it now.
             events.extend(PartStop(opened.index) for opened in self._blocks.values())
             self._blocks.clear()
+            for part in refusals_of(delta.stop_details):
+                index = self._next_index
+                self._next_index += 1
+                events += (RefusalStart(index), RefusalDelta(index, part.text), PartStop(index))
             events.append(Finish(reason, delta.stop_sequence or ""))
+            self._own.update((*of_message(event.context_management, ()), *of_stop(delta.stop_details)))
+            if self._own:
+                events.append(AnswerMembers({NAME: self._own}))
         if event.usage is not None:
             events.append(UsageUpdate(self._merge_usage(event.usage)))
         return events

@@ -356,6 +356,12 @@ class AnswerUsage(msgspec.Struct, frozen=True):
     server_tool_use: ServerToolUse | None = None
 
 
+class AnswerCaller(msgspec.Struct, frozen=True):
+    """Who asks for a call: the model (`direct`), or a program that it wrote."""
+
+    type: str | None = None
+
+
 class AnswerBlock(msgspec.Struct, frozen=True):
     """A block of any kind; `type` says which members mean something."""
 
@@ -368,6 +374,23 @@ class AnswerBlock(msgspec.Struct, frozen=True):
     name: str | None = None
     input: msgspec.Raw = ABSENT
     citations: list[Citation] | None = None
+    toolset_name: str | None = None
+    caller: AnswerCaller | None = None
+
+
+class AppliedEdits(msgspec.Struct, frozen=True):
+    """What of the conversation the provider cleared before its model read it."""
+
+    applied_edits: list[msgspec.Raw] | None = None
+
+
+class StopDetails(msgspec.Struct, frozen=True):
+    """Why an answer was refused."""
+
+    explanation: str | None = None
+    category: str | None = None
+    recommended_model: str | None = None
+    fallback_credit_token: str | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -377,7 +400,10 @@ class Answer(msgspec.Struct, frozen=True):
     content: list[AnswerBlock] | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
+    stop_details: StopDetails | None = None
     usage: AnswerUsage | None = None
+    context_management: AppliedEdits | None = None
+    input_transformations: list[msgspec.Raw] | None = None
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -391,6 +417,7 @@ class Delta(msgspec.Struct, frozen=True):
     citation: Citation | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
+    stop_details: StopDetails | None = None
 
 
 class ErrorObject(msgspec.Struct, frozen=True):
@@ -407,6 +434,7 @@ class Event(msgspec.Struct, frozen=True):
     content_block: AnswerBlock | None = None
     message: Answer | None = None
     usage: AnswerUsage | None = None
+    context_management: AppliedEdits | None = None
     error: ErrorObject | None = None
 
 

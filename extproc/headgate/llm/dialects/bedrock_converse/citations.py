@@ -8,8 +8,9 @@ def decode_citation(said: wire.Citation) -> Citation:
     """What one citation says: its source's words, and where they stand."""
     location = said.location or wire.Location()
     span = location.document_char or location.document_page or location.document_chunk or wire.Span()
+    page = location.web.url if location.web is not None else None
     return Citation(
-        url=(location.web.url or "") if location.web is not None else "",
+        url=page or ((said.source or "") if span.document_index is None else ""),
         title=said.title or "",
         quote="".join(content.text or "" for content in said.source_content or ()),
         document=span.document_index,

@@ -19,6 +19,7 @@ from headgate.llm.canonical import (
     TextPart,
     ThinkingPart,
     ToolCallPart,
+    UrlSource,
 )
 from headgate.llm.dialects.bedrock_converse import wire
 from headgate.llm.dialects.bedrock_converse.citations import decode_citation, encode_citation
@@ -26,6 +27,7 @@ from headgate.llm.dialects.bedrock_converse.media import (
     AUDIO_TYPES,
     IMAGE_FORMATS,
     IMAGE_TYPES,
+    VIDEO_TYPES,
     blob_of_text,
     text_of_blob,
 )
@@ -130,8 +132,12 @@ def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]
             cited = block.citations_content
             text = "".join(content.text or "" for content in cited.content or ())
             yield TextPart(text, citations=tuple(decode_citation(each) for each in cited.citations or ()))
-        elif block.image is not None or block.audio is not None:
+        elif block.image is not None or block.audio is not None or block.video is not None:
             yield from _decode_media(block)
+        else:
+            for attribute, name in wire.OPAQUE_BLOCKS:
+                if getattr(block, attribute) is not wire.ABSENT:
+                    yield OpaquePart(DialectName.BEDROCK_CONVERSE, name)
 
 
 def _decode_call(call: wire.AnswerToolUse, memo: Memo) -> TextPart | ToolCallPart:
@@ -150,11 +156,30 @@ def _decode_reasoning(block: wire.AnswerReasoning) -> Iterator[Part]:
 
 
 def _decode_media(block: wire.AnswerBlock) -> Iterator[Part]:
-    if block.image is not None and block.image.source is not None and block.image.source.bytes:
-        yield image_of(block.image.format, block.image.source.bytes)
-    if block.audio is not None and block.audio.source is not None and block.audio.source.bytes:
-        word = block.audio.format or ""
-        yield MediaPart("audio", Base64Source(AUDIO_TYPES.get(word, ""), block.audio.source.bytes), word)
+    for media in (block.image, block.audio):
+        if media is not None and media.error is not None and media.error.message:
+            yield RefusalPart(media.error.message)
+    image = source_of(block.image, IMAGE_TYPES, "image/png")
+    if image is not None:
+        yield ImagePart(image)
+    audio = source_of(block.audio, AUDIO_TYPES)
+    if audio is not None and block.audio is not None:
+        yield MediaPart("audio", audio, block.audio.format or "")
+    video = source_of(block.video, VIDEO_TYPES)
+    if video is not None and block.video is not None:
+        yield MediaPart("video", video, block.video.format or "")
+
+
+def source_of(
+    media: wire.AnswerMedia | None, types: Mapping[str, str], other: str = ""
+) -> Base64Source | UrlSource | None:
+    """What was made, or where in S3 it is."""
+    if media is None or media.source is None:
+        return None
+    if media.source.bytes:
+        return Base64Source(types.get(media.format or "", other), media.source.bytes)
+    place = media.source.s3_location
+    return UrlSource(place.uri) if place is not None and place.uri else None
 
 
 def image_of(word: str | None, data: str) -> ImagePart:

@@ -285,13 +285,25 @@ class CitationsContent(_Answer, frozen=True):
     citations: list[Citation] | None = None
 
 
+class AnswerS3Location(_Answer, frozen=True):
+    uri: str | None = None
+
+
 class AnswerSource(_Answer, frozen=True):
     bytes: str | None = None
+    s3_location: AnswerS3Location | None = None
+
+
+class MediaError(_Answer, frozen=True):
+    """Why something could not be made."""
+
+    message: str | None = None
 
 
 class AnswerMedia(_Answer, frozen=True):
     format: str | None = None
     source: AnswerSource | None = None
+    error: MediaError | None = None
 
 
 class AnswerToolUse(_Answer, frozen=True):
@@ -322,6 +334,20 @@ class AnswerBlock(_Answer, frozen=True):
     citations_content: CitationsContent | None = None
     image: AnswerMedia | None = None
     audio: AnswerMedia | None = None
+    video: AnswerMedia | None = None
+    document: msgspec.Raw = ABSENT
+    guard_content: msgspec.Raw = ABSENT
+    search_result: msgspec.Raw = ABSENT
+    tool_result: msgspec.Raw = ABSENT
+
+
+OPAQUE_BLOCKS: Final = (
+    ("tool_result", "toolResult"),
+    ("search_result", "searchResult"),
+    ("document", "document"),
+    ("guard_content", "guardContent"),
+)
+"""Blocks of answers that only this dialect understands: attribute, name on the wire."""
 
 
 class AnswerMessage(_Answer, frozen=True):

@@ -23,6 +23,7 @@ _UNSAID: Final = MappingProxyType(
         Matter.MEDIA_URLS: "this dialect's answers are text and calls",
         Matter.PROVIDER_TOOLS: "another provider's own tools have no place here",
         Matter.SIGNATURES: "this dialect signs and encrypts no thoughts",
+        Matter.TOP_LOGPROBS: "this dialect tells the tokens that were chosen",
         Matter.VIDEO: "this dialect's answers are text and calls",
     }
 )

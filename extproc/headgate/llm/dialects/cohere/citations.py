@@ -88,7 +88,7 @@ def _citation(source: wire.Source, start: int | None, end: int | None) -> Citati
     known = source_id.startswith(_PREFIX) and place.isascii() and place.isdigit() and len(place) < 9
     return Citation(
         url=said.get("url", ""),
-        title=said.get("title", ""),
+        title=said.get("title") or ("" if known or "url" in said else source_id),
         quote=next((said[name] for name in _TEXTS if said.get(name)), ""),
         start=start,
         end=end,

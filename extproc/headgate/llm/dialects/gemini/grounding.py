@@ -17,6 +17,11 @@ CITATIONS_MAX: Final = 4_096
 _NO_SOURCE: Final = wire.Web()
 
 
+def _page_of(image: wire.Image | None) -> wire.Web:
+    """Where a picture that was found stands."""
+    return _NO_SOURCE if image is None else wire.Web(image.source_uri, image.title)
+
+
 def citations_of(
     raw: msgspec.Raw, texts: Mapping[int, str], *, one_text: bool = False
 ) -> dict[int, tuple[Citation, ...]]:
@@ -31,7 +36,8 @@ def citations_of(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     sources = [
-        chunk.web or chunk.retrieved_context or chunk.maps or _NO_SOURCE for chunk in metadata.grounding_chunks or ()
+        chunk.web or chunk.retrieved_context or chunk.maps or _page_of(chunk.image)
+        for chunk in metadata.grounding_chunks or ()
     ]
     found: dict[int, list[Citation]] = {}
     named: set[int] = set()

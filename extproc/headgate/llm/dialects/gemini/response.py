@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 from headgate.contract import metadata as keys
+from headgate.llm.answer_losses import SAID
 from headgate.llm.canonical import (
     Alternative,
     Base64Source,
@@ -187,7 +188,6 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
     if not answer.candidates:
         return _without_candidates(answer)
     first, *others = (_read(candidate, answer, memo, place) for place, candidate in enumerate(answer.candidates))
-    candidate = answer.candidates[0]
     return ChatResponse(
         id=answer.response_id or "",
         model=answer.model_version or "",
@@ -197,7 +197,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         alternatives=tuple(others),
         usage=usage_of(answer.usage_metadata),
         created=created_of(answer.create_time),
-        extras=extras_of(candidate),
+        extras=extras_of(answer, answer.candidates[0]),
     )
 
 
@@ -212,19 +212,29 @@ def _without_candidates(answer: wire.Answer) -> ChatResponse:
         finish_reason=FinishReason.REFUSAL,
         usage=usage_of(answer.usage_metadata),
         created=created_of(answer.create_time),
-        extras=extras_of(feedback),
+        extras=extras_of(answer, None),
     )
 
 
-def extras_of(said: wire.Candidate | wire.PromptFeedback) -> Extras:
+def extras_of(answer: wire.Answer, candidate: wire.Candidate | None) -> Extras:
     """What only this dialect says of an answer, or of a prompt that it does not answer."""
-    members = [("safetyRatings", said.safety_ratings)]
-    if isinstance(said, wire.Candidate):
+    members = [("modelStatus", answer.model_status)]
+    feedback = answer.prompt_feedback
+    if feedback is not None:
+        name = "safetyRatings" if candidate is None else "promptFeedback.safetyRatings"
+        members.append((name, feedback.safety_ratings))
+    if candidate is not None:
         members += (
-            ("groundingMetadata", said.grounding_metadata),
-            ("citationMetadata", said.citation_metadata),
-            ("urlContextMetadata", said.url_context_metadata),
+            ("safetyRatings", candidate.safety_ratings),
+            ("groundingMetadata", candidate.grounding_metadata),
+            ("citationMetadata", candidate.citation_metadata),
+            ("urlContextMetadata", candidate.url_context_metadata),
+            ("continuationToken", candidate.continuation_token),
         )
+        if candidate.finish_message and candidate.content is not None and candidate.content.parts:
+            members.append(("finishMessage", SAID))  # without a word it is told as the refusal
+    if all(raw is wire.ABSENT for _, raw in members):  # as nearly always
+        return {}
     found = {name: raw for name, raw in members if wire.present(raw) and text_sent(raw)}
     return {DialectName.GEMINI: found} if found else {}
 
@@ -301,7 +311,7 @@ def other_part(part: wire.AnswerPart, memo: Memo) -> ImagePart | MediaPart | Opa
         return heard(made, memo.audio_format) if isinstance(made, MediaPart) else made
     if part.file_data is not None:
         return _media(UrlSource(part.file_data.file_uri), part.file_data.mime_type or "image/png")
-    for attribute, name in wire.OPAQUE_PARTS:
+    for attribute, name in (*wire.OPAQUE_PARTS, ("function_response", "functionResponse")):
         raw: msgspec.Raw = getattr(part, attribute)
         if wire.present(raw):
             return OpaquePart(DialectName.GEMINI, name, raw)

@@ -178,7 +178,7 @@ class StreamDecoder:
         feedback = answer.prompt_feedback
         if not answer.candidates:
             if feedback is not None and feedback.block_reason:
-                self._keep(extras_of(feedback))
+                self._keep(extras_of(answer, None))
                 self._refuse(blocked_prompt(feedback), events)
             return None
         candidate = answer.candidates[0]
@@ -187,7 +187,7 @@ class StreamDecoder:
         if candidate.content is not None:
             for part in candidate.content.parts or ():
                 self._on_part(part, events)
-        self._keep(extras_of(candidate))
+        self._keep(extras_of(answer, candidate))
         if wire.present(candidate.grounding_metadata):
             self._grounding = candidate.grounding_metadata
         tokens = logprobs_of(candidate.logprobs_result)

@@ -226,6 +226,7 @@ class AnswerPart(Open, frozen=True):
     code_execution_result: msgspec.Raw = ABSENT
     tool_call: msgspec.Raw = ABSENT
     tool_response: msgspec.Raw = ABSENT
+    function_response: msgspec.Raw = ABSENT
 
 
 class AnswerContent(Open, frozen=True):
@@ -238,8 +239,14 @@ class Web(Open, frozen=True):
     text: str | None = None
 
 
+class Image(Open, frozen=True):
+    source_uri: str | None = None
+    title: str | None = None
+
+
 class GroundingChunk(Open, frozen=True):
     web: Web | None = None
+    image: Image | None = None
     retrieved_context: Web | None = None
     maps: Web | None = None
 
@@ -285,6 +292,7 @@ class Candidate(Open, frozen=True):
     citation_metadata: msgspec.Raw = ABSENT
     url_context_metadata: msgspec.Raw = ABSENT
     logprobs_result: LogprobsResult | None = None
+    continuation_token: msgspec.Raw = ABSENT
 
 
 class PromptFeedback(Open, frozen=True):
@@ -327,6 +335,7 @@ class Answer(Open, frozen=True):
     model_version: str | None = None
     response_id: str | None = None
     create_time: str | None = None
+    model_status: msgspec.Raw = ABSENT
     error: ErrorStatus | None = None
 
 

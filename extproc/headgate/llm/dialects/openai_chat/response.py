@@ -9,11 +9,13 @@ from typing import Any, Final, NamedTuple, assert_never
 
 import msgspec
 from headgate.contract import metadata as keys
+from headgate.llm.answer_losses import SAID, own_members
 from headgate.llm.canonical import (
     Alternative,
     ChatResponse,
     Citation,
     DocumentPart,
+    Extras,
     FinishReason,
     ImagePart,
     MediaPart,
@@ -43,7 +45,7 @@ from headgate.llm.dialects.openai_chat.request_encoding import thinking_block
 from headgate.llm.dialects.openai_chat.think_tags import ThinkTags
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.names import DialectName
-from headgate.llm.stand_ins import freeform_text, told_as
+from headgate.llm.stand_ins import freeform_arguments, freeform_text, told_as
 from headgate.llm.usage import NO_USAGE, Apart, Usage, apart
 
 FINISH_REASONS: Final = {
@@ -99,7 +101,15 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         usage=usage_of(completion),
         created=None if completion.created is None else int(completion.created),
         service_tier=completion.service_tier or "",
+        extras=extras_of(completion),
     )
+
+
+def extras_of(completion: wire.Completion) -> Extras:
+    """What only this dialect says of an answer."""
+    likely = [choice.logprobs for choice in completion.choices or () if choice.logprobs is not None]
+    refused = SAID if any(each.refusal for each in likely) else wire.ABSENT
+    return own_members(DialectName.OPENAI_CHAT, ("moderation", completion.moderation), ("logprobs.refusal", refused))
 
 
 def _answers(completion: wire.Completion, memo: Memo) -> Iterator[Alternative]:
@@ -263,6 +273,8 @@ def _media(message: wire.Answer, memo: Memo) -> Iterator[Part]:
 
 def _tool_call(call: wire.AnswerToolCall, answer_id: str, position: int, memo: Memo) -> ToolCallPart | None:
     call_id = call.id or made_call_id(answer_id, position)
+    if call.custom is not None and call.custom.name:
+        return ToolCallPart(call_id, call.custom.name, freeform_arguments(call.custom.input or ""))
     function = call.function
     if function is None or not function.name:
         return None

@@ -20,6 +20,7 @@ from typing import Final
 
 import msgspec
 from headgate.llm.canonical import (
+    AnswerMembers,
     ArgumentsDelta,
     CitationDelta,
     Finish,
@@ -46,10 +47,18 @@ from headgate.llm.dialects.dialect import Memo
 from headgate.llm.dialects.openai_chat import wire
 from headgate.llm.dialects.openai_chat.annotations import CITATIONS_MAX, citations_of, logprobs_of, pages_of
 from headgate.llm.dialects.openai_chat.media import audio_of, images_of
-from headgate.llm.dialects.openai_chat.response import failure_of, finish_of, made_call_id, thinking_text, usage_of
+from headgate.llm.dialects.openai_chat.response import (
+    extras_of,
+    failure_of,
+    finish_of,
+    made_call_id,
+    thinking_text,
+    usage_of,
+)
 from headgate.llm.dialects.openai_chat.think_tags import ThinkTags
 from headgate.llm.errors import UpstreamError
 from headgate.llm.framing.frame import Frame
+from headgate.llm.names import DialectName
 from headgate.llm.usage import NO_USAGE
 
 TOOL_CALLS_MAX: Final = 1_024
@@ -81,7 +90,7 @@ class _Call:
 class ChatStreamDecoder:
     """See `dialect.StreamDecoder`."""
 
-    __slots__ = ("_done", "_first", "_id", "_memo", "_others", "_pages", "_started")
+    __slots__ = ("_done", "_first", "_id", "_memo", "_others", "_own", "_pages", "_started")
 
     def __init__(self, memo: Memo) -> None:
         self._memo = memo
@@ -91,6 +100,8 @@ class ChatStreamDecoder:
         self._first = _ChoiceDecoder(memo)
         self._others: dict[int, _ChoiceDecoder] = {}
         self._pages: Sequence[str] = ()
+        self._own: dict[str, msgspec.Raw] = {}
+        """Members that only this dialect knows, until they are told at the end."""
 
     @property
     def complete(self) -> bool:
@@ -122,11 +133,18 @@ class ChatStreamDecoder:
             if not chunk.choices and usage is NO_USAGE:
                 return ()
             events.append(self._start(chunk))
+        beyond = chunk.moderation is not wire.ABSENT
         if chunk.choices:
             if chunk.citations:
                 self._pages = chunk.citations
             for choice in chunk.choices:
                 self._on_choice(choice, events)
+                beyond = beyond or choice.logprobs is not None
+        if beyond:
+            self._own.update(extras_of(chunk).get(DialectName.OPENAI_CHAT, {}))
+        if self._own and self._first.finished:
+            events.append(AnswerMembers({DialectName.OPENAI_CHAT: self._own}))
+            self._own = {}
         if usage is not NO_USAGE:
             events.append(UsageUpdate(usage))
         return events

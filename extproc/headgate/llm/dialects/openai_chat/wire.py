@@ -428,11 +428,17 @@ class AnswerFunction(msgspec.Struct, frozen=True):
     arguments: str | dict[str, msgspec.Raw] | None = None
 
 
+class AnswerCustomCall(msgspec.Struct, frozen=True):
+    name: str | None = None
+    input: str | None = None
+
+
 class AnswerToolCall(msgspec.Struct, frozen=True):
     index: int | None = None
     id: str | None = None
     type: str | None = None
     function: AnswerFunction | None = None
+    custom: AnswerCustomCall | None = None
 
 
 class AnswerAudio(msgspec.Struct, frozen=True):
@@ -482,6 +488,7 @@ class Logprob(msgspec.Struct, frozen=True):
 
 class Logprobs(msgspec.Struct, frozen=True):
     content: list[Logprob] | None = None
+    refusal: list[msgspec.Raw] | None = None
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -520,6 +527,7 @@ class Completion(msgspec.Struct, frozen=True):
     service_tier: str | None = None
     citations: list[str] | None = None
     """Perplexity, xAI: pages that the answer as a whole draws on."""
+    moderation: msgspec.Raw = ABSENT
     error: str | ErrorBody | None = None
     x_groq: GroqExtension | None = None
 

@@ -5,16 +5,18 @@ Written: parts become items; texts and refusals that follow each other are one m
 answer's id, so that a stream and a whole answer name them alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
 import msgspec
+from headgate.llm.answer_losses import SAID, own_members
 from headgate.llm.canonical import (
     Base64Source,
     ChatResponse,
     Citation,
     DocumentPart,
+    Extras,
     FinishReason,
     ImagePart,
     MediaPart,
@@ -75,7 +77,27 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         usage=usage_of(answer.usage),
         created=created_of(answer),
         service_tier=answer.service_tier or "",
+        extras=extras_of(answer),
     )
+
+
+def extras_of(answer: wire.Answer) -> Extras:
+    """What only this dialect says of an answer."""
+    members = [("moderation", answer.moderation), ("input_transformations", answer.input_transformations)]
+    for item in answer.output or ():
+        if item.type in _CALLS_AND_IMAGES:
+            members += [(name, SAID) for name, said in _beyond(item) if said]
+    return own_members(NAME, *members)
+
+
+_CALLS_AND_IMAGES: Final = frozenset(("function_call", "image_generation_call"))
+
+
+def _beyond(item: wire.AnswerItem) -> Iterator[tuple[str, bool]]:
+    yield "tool_calls.namespace", bool(item.namespace)
+    yield "tool_calls.async", bool(item.asynchronous)
+    yield "tool_calls.caller", item.caller is not None and item.caller.type != "direct"
+    yield "images.revised_prompt", bool(item.revised_prompt)
 
 
 def created_of(answer: wire.Answer) -> int | None:
@@ -340,7 +362,7 @@ def _item(part: Part, head: ResponseHead, place: int) -> bytes | None:
         case RedactedThinkingPart():
             return reasoning_item(head.item_id("rs", place), "", wire.sealed_redacted(part.data))
         case ImagePart(source=Base64Source() as source):
-            return image_item(head.item_id("ig", place), source.data)
+            return image_item(head.item_id("ig", place), source)
         case ImagePart() | DocumentPart() | MediaPart() | ToolResultPart() | OpaquePart() | TextPart() | RefusalPart():
             return None  # a provider's own blocks: the text around them says what was found
         case _:
@@ -413,6 +435,9 @@ def reasoning_item(item_id: str, text: str, encrypted: str) -> bytes:
     return _encode(item)
 
 
-def image_item(item_id: str, data: str) -> bytes:
+def image_item(item_id: str, source: Base64Source) -> bytes:
     """A picture that the model made."""
-    return _encode({"id": item_id, "type": "image_generation_call", "status": "completed", "result": data})
+    item: Members = {"id": item_id, "type": "image_generation_call", "status": "completed", "result": source.data}
+    if source.media_type.startswith("image/"):
+        item["output_format"] = source.media_type.removeprefix("image/")
+    return _encode(item)

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 from headgate.llm.canonical import (
+    AnswerMembers,
     ArgumentsDelta,
     CitationDelta,
     Finish,
@@ -38,6 +39,7 @@ from headgate.llm.dialects.openai_responses.response import (
     NAME,
     citation_of,
     created_of,
+    extras_of,
     finish_of,
     image_of,
     logprobs_of,
@@ -313,6 +315,9 @@ class ResponsesStreamDecoder:
         if event.type == "response.incomplete" and answer.status != "incomplete":
             answer = msgspec.structs.replace(answer, status="incomplete")
         events.append(Finish(finish_of(answer, called=bool(self._calls), refused=self._refused)))
+        extras = extras_of(answer)
+        if extras:
+            events.append(AnswerMembers(extras))
         usage = usage_of(answer.usage)
         if usage is not NO_USAGE:
             events.append(UsageUpdate(usage))

@@ -182,9 +182,9 @@ class ResponsesStreamEncoder:
                 return b""
             case RedactedThinking(data=data):
                 return self._whole_item("rs", lambda item_id: reasoning_item(item_id, "", wire.sealed_redacted(data)))
-            case MediaOutput(part=ImagePart(source=Base64Source(data=data))):
-                self._hold(data)
-                return self._whole_item("ig", lambda item_id: image_item(item_id, data))
+            case MediaOutput(part=ImagePart(source=Base64Source() as source)):
+                self._hold(source.data)
+                return self._whole_item("ig", lambda item_id: image_item(item_id, source))
             case MediaOutput() | OpaqueOutput() | OtherAnswer() | AnswerMembers():
                 return b""
             case Start():

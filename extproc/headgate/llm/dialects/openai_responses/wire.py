@@ -296,6 +296,12 @@ class AnswerPart(msgspec.Struct, frozen=True):
     logprobs: list[Logprob] | None = None
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks for a call: the model (`direct`), or a program that it wrote."""
+
+    type: str | None = None
+
+
 class AnswerItem(msgspec.Struct, frozen=True):
     type: str = ""
     id: str | None = None
@@ -308,6 +314,10 @@ class AnswerItem(msgspec.Struct, frozen=True):
     result: str | None = None
     """Of an image generation: base64."""
     output_format: str | None = None
+    revised_prompt: str | None = None
+    namespace: str | None = None
+    asynchronous: bool | None = msgspec.field(default=None, name="async")
+    caller: Caller | None = None
 
 
 class AnswerUsage(msgspec.Struct, frozen=True):
@@ -334,6 +344,8 @@ class Answer(msgspec.Struct, frozen=True):
     output: list[AnswerItem] | None = None
     usage: AnswerUsage | None = None
     service_tier: str | None = None
+    moderation: msgspec.Raw = ABSENT
+    input_transformations: msgspec.Raw = ABSENT
 
 
 class Event(msgspec.Struct, frozen=True):
