@@ -3,7 +3,13 @@
 import ssl
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 
 def server_tls(directory: Path, hostname: str) -> tuple[ssl.SSLContext, str]:
@@ -50,6 +56,19 @@ def mutual_tls(directory: Path) -> MutualTls:
         _openssl("x509", "-req", "-in", request, "-out", certificate, *signing)
         signed += (certificate, key)
     return MutualTls(ca, *signed)
+
+
+def revocations(directory: Path, *certificates: Path) -> str:
+    """The list of what an authority that `mutual_tls` has made in the folder has revoked, as PEM."""
+    ca = x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
+    key = load_pem_private_key((directory / "ca.key").read_bytes(), None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    now = datetime.now(UTC)
+    made = x509.CertificateRevocationListBuilder(ca.subject, now - timedelta(hours=1), now + timedelta(days=1))
+    for certificate in certificates:
+        serial = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
+        made = made.add_revoked_certificate(x509.RevokedCertificateBuilder(serial, now - timedelta(minutes=1)).build())
+    return made.sign(key, SHA256()).public_bytes(Encoding.PEM).decode()
 
 
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")

@@ -1,16 +1,30 @@
 """TLS with clients, in front of the real Envoy: which certificates they must show, and which versions are spoken."""
 
+import socket
 import ssl
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
-from support.manifests import ENVOY_GATEWAY, Document, backend, document, gateway, ref, route, rule, secret, target
+from support.manifests import (
+    ENVOY_GATEWAY,
+    GATEWAY_API,
+    Document,
+    backend,
+    document,
+    endpoint,
+    gateway,
+    ref,
+    route,
+    rule,
+    secret,
+    target,
+)
 from support.ports import LOOPBACK, free_ports
 from support.providers import OPENAI, Provider
 from support.stage import Stage
-from support.tls import MutualTls, mutual_tls
+from support.tls import MutualTls, mutual_tls, revocations
+from support.waiting import BUSY_SECONDS
 
 pytestmark = pytest.mark.envoy
 
@@ -25,6 +39,8 @@ POLICIES: dict[str, Document] = {
     "misnamed": {
         "clientValidation": {**TRUST, "subjectAltNames": {"dnsNames": [{"type": "Suffix", "value": ".test"}]}}
     },
+    "revoked": {"clientValidation": {**TRUST, "crl": {"refs": [{"kind": "ConfigMap", "name": "revoked"}]}}},
+    "others-revoked": {"clientValidation": {**TRUST, "crl": {"refs": [{"kind": "ConfigMap", "name": "others"}]}}},
     "absent": {"clientValidation": {"caCertificateRefs": [{"kind": "ConfigMap", "name": "absent"}]}},
     "newest": {"minVersion": "1.3", "alpnProtocols": ["http/1.1"]},
     "chosen": {
@@ -37,13 +53,23 @@ POLICIES: dict[str, Document] = {
     },
 }
 """What policies say of TLS, each at a listener of its name."""
+SPECS: dict[str, Document] = {
+    **{name: {"tls": tls} for name, tls in POLICIES.items()},
+    "hasty": {"timeout": {"tcp": {"tlsHandshakeTimeout": "300ms"}}},
+    "told": {
+        "tls": {"clientValidation": TRUST},
+        "headers": {"xForwardedClientCert": {"mode": "SanitizeSet", "certDetailsToAdd": ["Subject", "Cert"]}},
+    },
+}
+"""Whole policies, each at a listener of its name."""
 
 
 class Clients:
     """Clients of all kinds, asking at a listener."""
 
-    def __init__(self, ports: dict[str, int], known: MutualTls, stranger: MutualTls) -> None:
-        self._ports = ports
+    def __init__(self, stage: Stage, ports: dict[str, int], known: MutualTls, stranger: MutualTls) -> None:
+        self.stage = stage
+        self.ports = ports
         self._known = known
         self._stranger = stranger
 
@@ -57,8 +83,9 @@ class Clients:
     def ask(self, listener: str, who: str = "", *, context: ssl.SSLContext | None = None) -> int | None:
         """The status of the answer; None where there is none."""
         body = {"model": "gpt", "messages": [{"role": "user", "content": "Hello!"}]}
-        url = f"https://{LOOPBACK}:{self._ports[listener]}/v1/chat/completions"
-        with httpx.Client(verify=context or self.context(who)) as client:
+        url = f"https://{LOOPBACK}:{self.ports[listener]}/v1/chat/completions"
+        told = {"x-forwarded-client-cert": "Hash=0"}
+        with httpx.Client(verify=context or self.context(who), headers=told) as client:
             try:
                 return client.post(url, json=body).status_code
             except httpx.TransportError:
@@ -68,11 +95,19 @@ class Clients:
 @pytest.fixture(scope="module")
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
     known, stranger = (mutual_tls(tmp_path_factory.mktemp(name)) for name in ("known", "stranger"))
-    ports = dict(zip(POLICIES, free_ports(len(POLICIES)), strict=True))
+    folder = known.ca.parent
+    revoked = {"ca.crl": revocations(folder, known.client_certificate)}
+    others = {"ca.crl": revocations(folder, known.server_certificate)}
+    ports = dict(zip(SPECS, free_ports(len(SPECS)), strict=True))
+    plain = [{"group": ENVOY_GATEWAY, "kind": "Backend", "name": "plain"}]
+    pages = {
+        "parentRefs": [{"name": "gateway"}],
+        "rules": [{"matches": [{"path": {"value": "/pages"}}], "backendRefs": plain}],
+    }
     terminated = {"mode": "Terminate", "certificateRefs": [{"name": "server"}]}
     listeners = [{"name": name, "port": ports[name], "protocol": "HTTPS", "tls": terminated} for name in ports]
     certificate = {"tls.crt": known.server_certificate.read_text(), "tls.key": known.server_key.read_text()}
-    with Stage(openai=Provider(OPENAI, key="k")) as stage:
+    with Stage(openai=Provider(OPENAI, key="k"), plain=Provider(OPENAI, key="")) as stage:
         stage.run(
             [
                 *gateway(*listeners),
@@ -80,18 +115,22 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
                 secret("ca", **{"ca.crt": known.ca.read_text()}),
                 document("v1", "ConfigMap", "ca", data={"ca.crt": known.ca.read_text()}),
                 *backend("openai", stage["openai"].port, key="k"),
+                document("v1", "ConfigMap", "revoked", data=revoked),
+                document("v1", "ConfigMap", "others", data=others),
+                endpoint("plain", stage["plain"].port),
+                document(f"{GATEWAY_API}/v1", "HTTPRoute", "pages", pages),
                 route("models", [rule("gpt", ref("openai"))]),
-                *(_policy(name, tls) for name, tls in POLICIES.items()),
+                *(_policy(name, spec) for name, spec in SPECS.items()),
             ]
         )
-        yield Clients(ports, known, stranger)
+        yield Clients(stage, ports, known, stranger)
         stage.check()
 
 
-def _policy(listener: str, tls: Any) -> Document:
+def _policy(listener: str, spec: Document) -> Document:
     where = target("Gateway", "gateway")
     where["targetRefs"][0]["sectionName"] = listener
-    return document(f"{ENVOY_GATEWAY}/v1alpha1", "ClientTrafficPolicy", listener, {**where, "tls": tls})
+    return document(f"{ENVOY_GATEWAY}/v1alpha1", "ClientTrafficPolicy", listener, {**where, **spec})
 
 
 @pytest.mark.parametrize(
@@ -104,6 +143,8 @@ def _policy(listener: str, tls: Any) -> Document:
         ("any", None, 200, 200),
         ("named", None, 200, None),
         ("misnamed", None, None, None),
+        ("revoked", None, None, None),
+        ("others-revoked", None, 200, None),
         # whom to trust cannot be told: nobody is served
         ("absent", 500, 500, 500),
     ],
@@ -129,3 +170,23 @@ def test_a_session_is_made_as_the_policy_says(clients: Clients) -> None:
     small.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
     assert clients.ask("chosen", context=newest) is None
     assert clients.ask("chosen", context=small) is None
+
+
+def test_backends_of_http_routes_are_told_whose_certificate_it_is_and_providers_are_not(clients: Clients) -> None:
+    plain, openai = clients.stage["plain"], clients.stage["openai"]
+    openai.forget()
+    with httpx.Client(verify=clients.context("known"), headers={"x-forwarded-client-cert": "Hash=0"}) as client:
+        client.get(f"https://{LOOPBACK}:{clients.ports['told']}/pages/a")
+    told = plain.last.header("x-forwarded-client-cert") or ""
+    plain.forget()  # it knows no pages
+    assert "CN=client" in told
+    assert "BEGIN%20CERTIFICATE" in told
+    assert "Hash=0;" not in told
+    assert clients.ask("told", "known") == 200
+    assert openai.last.header("x-forwarded-client-cert") is None
+
+
+def test_who_does_not_agree_on_tls_in_time_is_cut(clients: Clients) -> None:
+    with socket.create_connection((LOOPBACK, clients.ports["hasty"]), timeout=BUSY_SECONDS) as silent:
+        assert silent.recv(1) == b""
+    assert clients.ask("hasty") == 200
