@@ -4,8 +4,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import httpx
@@ -26,7 +24,7 @@ from support.manifests import target as targeted
 from support.ports import LOOPBACK, free_ports
 from support.providers import OPENAI, Provider
 from support.stage import Stage
-from support.waiting import BUSY_SECONDS, wait_until
+from support.waiting import BUSY_SECONDS
 
 pytestmark = pytest.mark.envoy
 
@@ -74,11 +72,6 @@ BACKENDS: Document = {
     },
 }
 """What every cluster has, which all answers here show that Envoy takes."""
-CHECKS: Document = {
-    "panicThreshold": 0,
-    "active": {"type": "HTTP", "interval": "100ms", "unhealthyThreshold": 1, "http": {"path": "/well"}},
-}
-_BACKEND: Document = {"group": ENVOY_GATEWAY, "kind": "Backend"}
 
 
 def _document(kind: str, name: str, **spec: Any) -> Document:
@@ -97,12 +90,8 @@ def ports() -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def running(ports: dict[str, int], checked: "Checked") -> Iterator[Stage]:
-    well = {
-        "parentRefs": [{"name": "gateway"}],
-        "rules": [{"matches": [{"path": {"value": "/checked"}}], "backendRefs": [{**_BACKEND, "name": "checked"}]}],
-    }
-    plain = [{**_BACKEND, "name": "plain"}]
+def running(ports: dict[str, int]) -> Iterator[Stage]:
+    plain = [{"group": ENVOY_GATEWAY, "kind": "Backend", "name": "plain"}]
     pages = {
         "parentRefs": [{"name": "gateway"}],
         "rules": [{"matches": [{"path": {"value": "/pages"}}], "backendRefs": plain}],
@@ -115,9 +104,6 @@ def running(ports: dict[str, int], checked: "Checked") -> Iterator[Stage]:
                 endpoint("plain", stage["plain"].port),
                 route("models", [rule("gpt", ref("openai"))]),
                 document(f"{GATEWAY_API}/v1", "HTTPRoute", "pages", pages),
-                endpoint("checked", checked.port),
-                document(f"{GATEWAY_API}/v1", "HTTPRoute", "checked", well),
-                _document("BackendTrafficPolicy", "checked", **targeted("HTTPRoute", "checked"), healthCheck=CHECKS),
                 _document("BackendTrafficPolicy", "kept", **targeted("Gateway", "gateway"), **BACKENDS),
                 _document("SecurityPolicy", "addresses", **targeted("Gateway", "gateway"), authorization=CIDRS),
                 *(
@@ -128,38 +114,6 @@ def running(ports: dict[str, int], checked: "Checked") -> Iterator[Stage]:
             ]
         )
         yield stage
-
-
-class Checked:
-    """A server that is asked whether it is well, and says so until it is not; it answers all else."""
-
-    def __init__(self) -> None:
-        self.well = True
-        self.served = 0
-        checked = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if self.path != "/well":
-                    checked.served += 1
-                self.send_response(200 if checked.well or self.path != "/well" else 503)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                del format, args
-
-        self.server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-        self.port = self.server.server_address[1]
-        Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture(scope="module")
-def checked() -> Iterator[Checked]:
-    found = Checked()
-    yield found
-    found.server.shutdown()
-    found.server.server_close()
 
 
 @pytest.fixture
@@ -273,16 +227,3 @@ def test_trailers_of_a_client_harm_nothing(stage: Stage, ports: dict[str, int]) 
         request = head + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\nx-told: late\r\nauthorization: mine\r\n\r\n"
         assert b" 200 " in _raw(ports[name], request)
     assert [request.header("authorization") for request in stage["openai"].requests] == ["Bearer k", "Bearer k"]
-
-
-def test_a_backend_that_says_it_is_not_well_is_not_asked(stage: Stage, ports: dict[str, int], checked: Checked) -> None:
-    del stage
-    url = f"{_url(ports, 'default')}/checked"
-    wait_until(lambda: httpx.get(url).status_code == 200, "it to be found well")
-    checked.well = False
-    wait_until(lambda: httpx.get(url).status_code == 503, "it to be found not well")
-    before = checked.served
-    assert httpx.get(url).status_code == 503
-    assert checked.served == before
-    checked.well = True
-    wait_until(lambda: httpx.get(url).status_code == 200, "it to be found well again")

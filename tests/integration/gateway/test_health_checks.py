@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.manifests import Document, backend, gateway, ref, route, rule, traffic
-from support.ports import LOOPBACK
+from support.ports import LOOPBACK, free_port
 from support.providers import OPENAI, Answer, Delivery, Provider
 from support.stage import Stage
 from support.waiting import wait_until
@@ -64,6 +64,15 @@ def _documents(stage: Stage, http_port: int, tcp_port: int) -> list[Document]:
             route(name, [rule(name, ref("b"))]),
             traffic(name, name, healthCheck={"active": active, "panicThreshold": 0}),
         ]
+    dead: Document = {
+        "active": {"type": "TCP", "tcp": {}, "interval": "100ms", "unhealthyThreshold": 1},
+        "panicThreshold": 0,
+    }
+    documents += [
+        *backend("dead", free_port(), key="k"),
+        route("followed", [rule("followed", ref("dead", priority=0), ref("b", priority=1))]),
+        traffic("followed", "followed", healthCheck=dead),
+    ]
     silent = {"timeout": {"http": {"streamIdleTimeout": "300ms"}}}
     budget = {"circuitBreaker": {"retryBudget": {"percent": {"numerator": 20}, "minRetryConcurrency": 5}}}
     return [*documents, route("silent", [rule("silent", ref("b"))]), traffic("silent", "silent", **silent, **budget)]
@@ -87,6 +96,12 @@ def test_who_does_not_answer_as_the_well_do_is_left_out(stage: Stage, name: str)
     wanted = 200 if name in SERVED else 503
     wait_until(lambda: stage.chat(name).status_code == wanted, f"{name} to answer {wanted}")
     assert stage.chat(name).status_code == wanted
+
+
+def test_where_one_is_left_out_the_next_is_asked(stage: Stage) -> None:
+    unwell = {"envoy_cluster_name": "default/dead/route/followed/rule/0/ref/0"}
+    wait_until(lambda: stage.stat("envoy_cluster_health_check_failure", **unwell), "the dead one to be found so")
+    assert stage.chat("followed").status_code == 200
 
 
 def test_a_silent_request_ends(stage: Stage) -> None:

@@ -7,12 +7,16 @@ from headgate.compiler.resources.quantities import duration_seconds
 from headgate.compiler.upstreams import Connections, Lookup
 
 
-def connections(spec: policies.BackendTrafficPolicySpec) -> Connections:
-    """How connections to the backends of a policy are kept."""
+def connections(spec: policies.BackendTrafficPolicySpec, *, followed: bool) -> Connections:
+    """How connections to the backends of a policy are kept; `followed` where another is asked when one fails.
+
+    Envoy answers itself where it leaves out all endpoints of a backend, and asks no other: such a backend is tried.
+    """
     timeout = (
         spec.timeout.http if spec.timeout is not None and spec.timeout.http is not None else policies.HTTPTimeout()
     )
     breaker, health = spec.circuit_breaker, spec.health_check
+    panic = health.panic_threshold if health is not None else None
     per_endpoint = breaker.per_endpoint if breaker is not None else None
     return Connections(
         idle_seconds=_seconds(timeout.connection_idle_timeout),
@@ -21,7 +25,7 @@ def connections(spec: policies.BackendTrafficPolicySpec) -> Connections:
         per_endpoint_max=per_endpoint.max_connections if per_endpoint is not None else None,
         keepalive=tcp_keepalive(spec.tcp_keepalive),
         lookup=_lookup(spec.dns) if spec.dns is not None else Lookup(),
-        panic_percent=health.panic_threshold if health is not None else None,
+        panic_percent=max(1, panic) if panic is not None and followed else panic,
     )
 
 

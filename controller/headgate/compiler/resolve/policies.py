@@ -322,10 +322,10 @@ def _data(payload: policies.Payload | None) -> bytes:
     return payload.text.encode() if payload.text is not None else b64decode(payload.binary or "")
 
 
-def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend) -> ir.Backend:
-    """The backend with what the policy says of connections to it."""
+def to_backend(policy: policies.BackendTrafficPolicy, backend: ir.Backend, *, followed: bool) -> ir.Backend:
+    """The backend with what the policy says of connections to it; `followed` where its rule has others."""
     spec = policy.spec
-    backend = replace(backend, connections=connections(spec))
+    backend = replace(backend, connections=connections(spec, followed=followed))
     if spec.circuit_breaker is not None:
         backend = replace(backend, breaker=_breaker(spec.circuit_breaker))
     if spec.timeout is not None and spec.timeout.tcp is not None and spec.timeout.tcp.connect_timeout:

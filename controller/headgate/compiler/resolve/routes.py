@@ -83,7 +83,10 @@ class _Applied:
     def upon(self, backends: tuple[ir.Backend, ...]) -> tuple[ir.Backend, ...]:
         """With what the policy of traffic asks of connections to them."""
         traffic = self.traffic
-        return backends if traffic is None else tuple(policies.to_backend(traffic, backend) for backend in backends)
+        if traffic is None:
+            return backends
+        followed = len(backends) > 1
+        return tuple(policies.to_backend(traffic, backend, followed=followed) for backend in backends)
 
 
 def _apply(

@@ -287,7 +287,8 @@ class HealthCheck(Struct, frozen=True, kw_only=True):
     passive: PassiveHealthCheck | None = None
     """Watches what they answer."""
     panic_threshold: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
-    """Per cent of healthy endpoints below which all are used; 50 when absent."""
+    """Per cent of healthy endpoints below which all are used; 50 when absent. Where a rule has other backends, one
+    without a healthy endpoint is tried even at 0, for only an attempt that fails goes on to the next."""
 
 
 def _is_prime(number: int) -> bool:
