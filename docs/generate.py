@@ -139,6 +139,8 @@ def type_text(type_: inspect.Type) -> str:
             )
         case inspect.IntType():
             return "whole number" + interval(type_.ge, type_.le)
+        case inspect.FloatType():
+            return "number" + interval(type_.ge, type_.le)
         case inspect.BoolType():
             return "`true` or `false`"
         case inspect.LiteralType():
@@ -160,7 +162,7 @@ def length(least: int | None, most: int | None, unit: str) -> str:
     return f", {least}–{most}{unit}" if least else f", at most {most}{unit}"
 
 
-def interval(least: int | None, most: int | None) -> str:
+def interval(least: float | None, most: float | None) -> str:
     if least is not None and most is not None:
         return f", {least}–{most}"
     return f", at least {least}" if least is not None else ""
@@ -170,7 +172,7 @@ def default_text(default: object) -> str:
     match default:
         case bool():
             return f"`{str(default).lower()}`"
-        case str() | int() if default != "":
+        case str() | int() | float() if default != "":
             return f"`{default}`"
         case tuple() if default:
             return "`[{}]`"

@@ -74,6 +74,7 @@ TYPED_MODULES = (
     "envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2",
     "envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2",
     "envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2",
+    "envoy.extensions.filters.http.fault.v3.fault_pb2",
     "envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2",
     "envoy.extensions.filters.http.header_to_metadata.v3.header_to_metadata_pb2",
     "envoy.extensions.filters.http.health_check.v3.health_check_pb2",

@@ -331,6 +331,16 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What is done to some requests before a backend is asked; parts are millionths of the requests."""
+
+    delay_seconds: float = 0.0
+    delayed: int = 0
+    abort_status: int = 0
+    aborted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cors:
     allow_origins: tuple[TextMatch, ...]
     allow_methods: tuple[str, ...] = ()
@@ -509,6 +519,7 @@ class Rule(Hashed):
     costs: tuple[Cost, ...] = ()
     limits: tuple[LimitRule, ...] = ()
     local_limits: tuple[LocalLimit, ...] = ()
+    fault: Fault | None = None
     hash_keys: tuple[HashKey, ...] = ()
     """Requests that agree in all of these go to one backend."""
     auth: Auth | None = None

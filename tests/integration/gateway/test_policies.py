@@ -1,6 +1,7 @@
 """Policies beside keys and token limits, and plain HTTPRoutes, in front of the real Envoy."""
 
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -137,6 +138,10 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
         traffic("by-client", "by-client", rateLimit=by_client),
         route("others", [rule("others", ref("plain-openai"))]),
         traffic("others", "others", rateLimit=others),
+        route("faulty", [rule("faulty", ref("plain-openai"))]),
+        traffic("faulty", "faulty", faultInjection={"abort": {"httpStatus": 529}, "delay": {"fixedDelay": "50ms"}}),
+        route("rarely", [rule("rarely", ref("plain-openai"))]),
+        traffic("rarely", "rarely", faultInjection={"abort": {"httpStatus": 503, "percentage": 0}}),
         route("by-rule", [rule("by-rule", ref("plain-openai")), rule("another", ref("plain-openai"))]),
         traffic("by-rule", "by-rule", rateLimit=local),
         route("retried", [rule("retried", ref("plain-openai")), rule("retried-claude", ref("claude")), renamed]),
@@ -276,6 +281,15 @@ def test_local_limits_count_clients_apart(stage: Stage) -> None:
     assert sent("others", 1, {"x-user": "ann"}) == [200], "another route's policy, with counters of its own"
     assert sent("others", 2) == [200, 429], "who is selected by no other rule"
     assert sent("others", 1, {"x-user": "ann"}) == [200]
+
+
+def test_faults_are_injected_where_a_policy_says(stage: Stage) -> None:
+    began = time.monotonic()
+    refused = stage.chat("faulty")
+    assert (refused.status_code, refused.json()["error"]["message"]) == (529, "fault filter abort")
+    assert time.monotonic() - began > 0.05
+    assert stage.chat("rarely").status_code == 200
+    assert len(stage["openai"].requests) == 1
 
 
 @pytest.mark.parametrize(

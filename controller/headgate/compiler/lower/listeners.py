@@ -34,6 +34,7 @@ from headgate.compiler.lower.filters import (
     authorization,
     brought,
     extraction,
+    faults,
     published,
     security,
     steered,
@@ -264,6 +265,8 @@ def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter
         yield steered.follower(options)
     if any(rule.local_limits for rule in rules):  # refuses too, but by this Envoy alone
         yield limits.local_filter(rules)
+    if any(rule.fault for rule in rules):  # of what was let in
+        yield faults.injector()
     if ai:  # only of what is sent on
         yield published.publisher()
         # read the answer: last in the list, so first on the way back

@@ -226,6 +226,20 @@ def retry(policy: policies.BackendTrafficPolicy) -> ir.Retry | None:
     )
 
 
+def fault(policy: policies.BackendTrafficPolicy) -> ir.Fault | None:
+    """The faults that a policy injects."""
+    asked = policy.spec.fault_injection
+    if asked is None:
+        return None
+    delay, abort = asked.delay, asked.abort
+    return ir.Fault(
+        delay_seconds=duration_seconds(delay.fixed_delay) if delay is not None else 0.0,
+        delayed=round(delay.percentage * 10_000) if delay is not None else 0,
+        abort_status=abort.http_status if abort is not None else 0,
+        aborted=round(abort.percentage * 10_000) if abort is not None else 0,
+    )
+
+
 def hash_keys(policy: policies.BackendTrafficPolicy | None) -> tuple[ir.HashKey, ...]:
     """By what requests find their backend."""
     balancer = policy.spec.load_balancer if policy is not None else None

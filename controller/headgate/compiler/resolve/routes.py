@@ -74,6 +74,7 @@ class _Applied:
     auth: ir.Auth | None = None
     limits: tuple[ir.LimitRule, ...] = ()
     local_limits: tuple[ir.LocalLimit, ...] = ()
+    fault: ir.Fault | None = None
     retry: ir.Retry | None = None
     request_seconds: float | None = None
     idle_seconds: float | None = None
@@ -119,6 +120,7 @@ def _apply(
             limit for each in traffic.limiting for limit in policies.limits(scope, each, str(route.name), costs)
         ),
         local_limits=local or (),
+        fault=policies.fault(traffic.policy),
         closed=closed or traffic.broken or local is None,
     )
 
@@ -221,6 +223,7 @@ def _ai_rule(
         costs=costs,
         limits=limits,
         local_limits=applied.local_limits,
+        fault=applied.fault,
         hash_keys=policies.hash_keys(applied.traffic),
         auth=applied.auth,
         direct=direct,
@@ -474,6 +477,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             retry=_http_retry(rule, applied.retry),
             limits=(*applied.limits, *requests),
             local_limits=applied.local_limits,
+            fault=applied.fault,
             hash_keys=policies.hash_keys(applied.traffic),
             auth=applied.auth,
             request_headers=found.request,

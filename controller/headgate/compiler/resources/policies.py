@@ -389,6 +389,41 @@ class Dns(Struct, frozen=True, kw_only=True):
     """Which addresses are asked for."""
 
 
+Percentage = Annotated[float, msgspec.Meta(ge=0, le=100)]
+
+
+class FaultDelay(Struct, frozen=True, kw_only=True):
+    """Makes requests wait."""
+
+    fixed_delay: Duration
+    """How long."""
+    percentage: Percentage = 100.0
+    """Of how many; exact to 0.0001 per cent."""
+
+
+class FaultAbort(Struct, frozen=True, kw_only=True):
+    """Answers requests in place of a backend."""
+
+    http_status: Annotated[int, msgspec.Meta(ge=200, le=599)]
+    """With this status."""
+    percentage: Percentage = 100.0
+    """Of how many; exact to 0.0001 per cent."""
+    refused: ClassVar[Mapping[str, str]] = {"grpcStatus": "httpStatus"}
+
+
+class FaultInjection(Struct, frozen=True, kw_only=True):
+    """Faults for trying out what clients make of them. What is aborted asks no backend, so nothing fails over."""
+
+    delay: FaultDelay | None = None
+    """Makes requests wait."""
+    abort: FaultAbort | None = None
+    """Answers requests in place of a backend."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.delay is None and self.abort is None:
+            yield Violation("Delay and abort faults are set at least one.", "abort", "abort: {httpStatus: 503}")
+
+
 class BackendTrafficPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
     """How requests are sent to backends."""
 
@@ -409,6 +444,8 @@ class BackendTrafficPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
     load_balancer: LoadBalancer | None = None
     """Which backend and endpoint a request goes to. When absent, backends are drawn by weight, and the endpoint with
     the fewest requests is chosen."""
+    fault_injection: FaultInjection | None = None
+    """Faults for trying out what clients make of them."""
     unsupported: ClassVar[Mapping[str, str]] = {
         "connection": "bodies up to the bound of the listener are buffered",
         "requestBuffer": "bufferLimit of a ClientTrafficPolicy bounds bodies",
@@ -416,7 +453,6 @@ class BackendTrafficPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
         "bandwidthLimit": "bytes per second are not limited",
         "compression": "responses are not compressed",
         "compressor": "responses are not compressed",
-        "faultInjection": "no faults are injected",
         "http2": "Envoy's HTTP/2 defaults are used",
         "httpUpgrade": "connections are not upgraded",
         "proxyProtocol": "the PROXY protocol is not spoken with backends",
