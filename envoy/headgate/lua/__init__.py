@@ -32,6 +32,7 @@ PARTS: Mapping[str, Sequence[str]] = {
         "usage/ends",
         "usage/images",
         "usage/names",
+        "usage/places",
         "usage/read",
         "usage/results",
         "usage/trim",

@@ -236,7 +236,7 @@ def _result(number: int, model: str = "claude") -> bytes:
         "cache_creation_input_tokens": 2,
         "output_tokens": number,
     }
-    said = {"type": "tool_use", "id": "t", "name": "n", "input": {"usage": {"output_tokens": 1}}}
+    said = {"type": "tool_use", "id": "t", "name": "n", "input": {"usage": {"output_tokens": 999_999}}}
     message = {"id": "msg", "type": "message", "role": "assistant", "model": model, "content": [said], "usage": usage}
     return json.dumps({"custom_id": str(number), "result": {"type": "succeeded", "message": message}}).encode() + b"\n"
 

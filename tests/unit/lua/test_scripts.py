@@ -1,5 +1,7 @@
 """Scripts as Envoy gets them: joined from their parts, in a folder or embedded."""
 
+import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,27 @@ def test_all_scripts_are_written(tmp_path: Path) -> None:
     assert {path.stem: path.read_text() for path in (tmp_path / "scripts").iterdir()} == {
         name: lua.source(name) for name in NAMES
     }
+
+
+_TARGETS = re.compile(r"(?<![\w.])((?:[\w.\[\]#+ ]+,)*[\w. ]+)=(?!=)")
+_DECLARED = re.compile(r"^-- Sets members of `state` that another part has: ([\w, ]+)\.$", re.MULTILINE)
+
+
+def _members_set(text: str) -> set[str]:
+    """The members of `state` that a part sets."""
+    code = re.sub(r"--.*", "", text)
+    targets = (target.split()[-1] for found in _TARGETS.findall(code) for target in found.split(",") if target.strip())
+    return {target.removeprefix("state.") for target in targets if re.fullmatch(r"state\.\w+", target)}
+
+
+def test_parts_say_which_members_of_the_state_they_share() -> None:
+    """By its name alone a member would be two things, if two parts happened to choose the same."""
+    setters = defaultdict[str, set[str]](set)
+    for part in lua.PARTS["usage"]:
+        for member in _members_set((FOLDER / f"{part}.lua").read_text()):
+            setters[member].add(part)
+    assert {"kept", "written", "images"} < setters.keys()
+    for part in lua.PARTS["usage"]:
+        said = {name for found in _DECLARED.findall((FOLDER / f"{part}.lua").read_text()) for name in found.split(", ")}
+        shared = {name for name, parts in setters.items() if part in parts and len(parts) > 1}
+        assert said == shared, f"{part}.lua must say: Sets members of `state` that another part has: {sorted(shared)}"

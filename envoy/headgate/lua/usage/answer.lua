@@ -1,4 +1,5 @@
 -- An answer as it passes: what happens to it, in order.
+-- Sets members of `state` that another part has: held, held_bytes, over, place, rest, tail, written.
 
 local function finish(h, state)
   if state.images and state.images > 0 then publish_images(h, state) end
@@ -30,6 +31,7 @@ local function piece(h, state, chunk, text)
   if state.readable == nil then
     state.readable = is_readable(h, PLAIN, text)
     if not state.readable then state.held, state.over = nil, true end
+    if not state.streamed and byte(text, 1) == BRACKET then state.place = listed() end
   end
   if not state.readable then return pass(h, state, text) end
   if state.asked_at then begin(h, state) end
@@ -85,6 +87,7 @@ function envoy_on_response(h)
   end
   -- a provider that ends without an empty line is paid for all the same
   if state.held then read(h, state, table.concat(state.held), true) end
+  if state.place and streamed then judge(h, state, 0) end
   if state.batch then tell_batch(h, state) end
   finish(h, state)
 end

@@ -38,8 +38,8 @@
 -- as its cluster says in that header, counts only where it was made in the background, whose first answer tells no usage, or whose
 -- stream was left.
 --
--- Rule: of several counts of an answer the largest is right. Streams count up; and what a model or a client wrote into an
--- answer (a tool's input, a schema) may look like usage, but can then not make an answer cheaper.
+-- Rule: only what stands where a provider tells its usage is one (places.lua), and of several counts of an answer the largest is
+-- right: streams count up.
 --
 -- Costs: see upstream.lua. A piece of a stream is looked at in place where it ends an event and began with one, as nearly all do:
 -- nothing is joined or kept then. Words are looked for without a quote before them: pieces are full of quotes.

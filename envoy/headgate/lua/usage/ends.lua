@@ -1,4 +1,5 @@
 -- Whether a stream came to its end; one that did not is ended by an error.
+-- Sets members of `state` that another part has: over.
 
 -- No word that begins or ends a stream is longer.
 local EDGE_BYTES = 24

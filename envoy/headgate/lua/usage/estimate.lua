@@ -1,4 +1,5 @@
 -- Counts what nobody reports: the text in a model's answer, as it passes.
+-- Sets members of `state` that another part has: estimated, guessed, published, source, told, written.
 
 -- So much is written before an estimate is published again; the first words of a stream are, as its client may leave.
 local NEWS_BYTES = 256

@@ -1,4 +1,5 @@
 -- Counts the images of an answer.
+-- Sets members of `state` that another part has: source.
 
 -- Within so much of an answer its first list begins, and what the objects of a list of images begin with.
 local OPENING_BYTES = 1024

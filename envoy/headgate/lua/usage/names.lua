@@ -1,4 +1,5 @@
 -- What a chat calls itself and why it ended, where requests are traced.
+-- Sets members of `state` that another part has: untold.
 
 -- Of choices, and of the name of one thing in an answer: what is kept, as half of it may have come.
 local REASONS_MAX, NAME_BYTES, BEHIND_BYTES = 16, 128, 40

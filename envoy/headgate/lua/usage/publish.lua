@@ -1,4 +1,5 @@
 -- What is known of an answer, and publishing it: counts, the costs that they are, times, and the access log's line.
+-- Sets members of `state` that another part has: estimated, guessed, published, source, told, untold, written.
 
 -- Of what the cluster tells: a path may be longer.
 local TOLD_BYTES_MAX = 256

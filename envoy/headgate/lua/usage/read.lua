@@ -1,4 +1,5 @@
 -- Finds the usage and the model in an answer's text, piece by piece.
+-- Sets members of `state` that another part has: model.
 
 -- No longer is what says that an answer was made in the background, but for spaces.
 local BACKGROUND, BACKGROUND_BYTES = '"background"%s*:%s*true', 24
@@ -54,7 +55,7 @@ local function read(h, state, text, ended)
   state.kept = ""
   local named = not state.model and find(text, '"model', 1, true)
   if named then state.model = match(text, '^"model%a*"%s*:%s*"([^"\\%c]+)"', named) end
-  local at = 1
+  local at, followed, kept = 1, 1, nil
   while true do
     local first, last = find(text, "usage", at, true)
     if not first then break end
@@ -63,17 +64,18 @@ local function read(h, state, text, ended)
       local open = match(text, '^%a*"%s*:%s*(){', at)
       local object = open and object_at(text, open)
       if object then
-        publish(h, state, object)
-        state.rest = #text - first
+        followed = take(h, state, text, followed, first - 1, open + #object, object)
       elseif not ended and #text - first < USAGE_BYTES_MAX
         and (open or find(text, '^%a*"?%s*$', at) or find(text, '^%a*"%s*:%s*$', at)) then
-        state.kept = text:sub(first - 1)
-        return
+        kept = first - 1
+        break
       end
       -- no byte is looked at twice: an object that is too long is not looked through for others
       if open then at = open + (object and #object or USAGE_BYTES_MAX) end
     end
   end
-  local quote = not ended and find(text, '"', math.max(at, #text - 5), true)
-  if quote then state.kept = text:sub(quote) end
+  kept = kept or (not ended and find(text, '"u?s?a?g?e?$', math.max(at, #text - 5)))
+  if kept then state.kept = text:sub(kept) end
+  if state.place then pursue(h, state, text, followed, kept and kept - 1 or #text) end
+  if ended and state.place then judge(h, state, 0) end
 end

@@ -11,7 +11,7 @@ local function batch_of_results(headers)
   return match(path_of(began), RESULTS)
 end
 
--- Notes what a line, or its end, tells: of several counts the largest is right.
+-- Notes what a line, or its end, tells: the last is right, for what a model has written comes before it.
 local function note(line, text)
   local at = 1
   while true do
@@ -19,7 +19,8 @@ local function note(line, text)
     if not last then break end
     local open = match(text, "^%s*:%s*(){", last + 1)
     local object = open and object_at(text, open)
-    for name, count in pairs(object and counts_of(object) or {}) do line.counts[name] = math.max(line.counts[name] or 0, count) end
+    local counts = object and counts_of(object)
+    if counts and next(counts) then line.counts = counts end
     at = open and open + (object and #object or USAGE_BYTES_MAX) or last + 1
   end
   local named = not line.model and find(text, '"model"', 1, true)

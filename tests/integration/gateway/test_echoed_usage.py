@@ -1,0 +1,299 @@
+"""What looks like usage in what a client has said again, or a model has written, is none, in every dialect and lane.
+
+Of a budget that clients share it would take what nobody used.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from headgate.llm.names import DialectName
+from support import manifests
+from support.chat_goldens import CLIENTS
+from support.manifests import AI, Document, backend, document, ref, route, rule, secret, target
+from support.providers import Delivery, Provider, Raw
+from support.providers.operations_api import OperationsApi
+from support.stage import Stage
+
+pytestmark = pytest.mark.envoy
+
+AWS_FILE = "[default]\naws_access_key_id = AKID\naws_secret_access_key = secret\n"
+MANY = 999_999
+NAMES = (
+    *("input_tokens", "output_tokens", "total_tokens", "prompt_tokens", "completion_tokens"),
+    *("promptTokenCount", "totalTokenCount", "inputTokens", "outputTokens", "totalTokens"),
+)
+LIKE_USAGE: Mapping[str, Any] = {**dict.fromkeys(NAMES, MANY), "tokens": {"input_tokens": MANY, "output_tokens": MANY}}
+FORGED: Mapping[str, Any] = {
+    "usage": LIKE_USAGE,
+    "usageMetadata": LIKE_USAGE,
+    "model": "cheap",
+    "modelVersion": "cheap",
+    "inner": [{"usage": LIKE_USAGE}, {"usageMetadata": LIKE_USAGE, "a": '}"{\\'}],
+}
+TOOL: Mapping[str, Any] = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": FORGED}}
+USED = {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8}
+
+
+def _response(usage: object, status: str = "completed") -> dict[str, Any]:
+    texts = {"format": {"type": "json_schema", "name": "s", "schema": FORGED}}
+    said: dict[str, Any] = {
+        "id": "r",
+        "object": "response",
+        "created_at": 1,
+        "status": status,
+        "model": "told",
+        "output": [],
+    }
+    return {**said, "text": texts, "tools": [TOOL], "usage": usage, "metadata": {"a": '}"{'}}
+
+
+def _events(*values: Mapping[str, Any]) -> bytes:
+    return b"".join(f"event: {each.get('type', 'x')}\ndata: {json.dumps(each)}\n\n".encode() for each in values)
+
+
+CHAT_USED = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+CALL = {"id": "c", "index": 0, "type": "function", "function": {"name": "f", "arguments": json.dumps(FORGED)}}
+CHAT = {"id": "c", "object": "chat.completion", "created": 1, "model": "told"}
+CALLING = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+CLAUDE = {"id": "m", "type": "message", "role": "assistant", "model": "told"}
+CLAUDE_USED = {"input_tokens": 5, "output_tokens": 3}
+GEMINI = {
+    "candidates": [
+        {
+            "content": {"role": "model", "parts": [{"functionCall": {"name": "f", "args": FORGED}}]},
+            "finishReason": "STOP",
+        }
+    ],
+    "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 3, "totalTokenCount": 8},
+    "modelVersion": "told",
+}
+COHERE_USED = {
+    "billed_units": {"input_tokens": 5, "output_tokens": 3},
+    "tokens": {"input_tokens": 5, "output_tokens": 3},
+}
+CITED = [{"start": 0, "end": 1, "text": "a", "sources": [{"type": "document", "id": "d", "document": FORGED}]}]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    provider: DialectName
+    body: bytes
+    streamed: bool = False
+
+
+SAID: Mapping[str, Said] = {
+    "responses": Said(DialectName.OPENAI_RESPONSES, json.dumps(_response(USED)).encode()),
+    "responses, indented": Said(DialectName.OPENAI_RESPONSES, json.dumps(_response(USED), indent=2).encode()),
+    "responses, usage first": Said(
+        DialectName.OPENAI_RESPONSES, json.dumps({"usage": USED, **_response(USED)}).encode()
+    ),
+    "responses stream": Said(
+        DialectName.OPENAI_RESPONSES,
+        _events(
+            {"type": "response.created", "response": _response(None, "in_progress")},
+            {"type": "response.in_progress", "response": _response(None, "in_progress")},
+            {"type": "response.completed", "response": _response(USED), "sequence_number": 2},
+        ),
+        streamed=True,
+    ),
+    "chat": Said(
+        DialectName.OPENAI_CHAT,
+        json.dumps(
+            {**CHAT, "choices": [{"index": 0, "message": CALLING, "finish_reason": "tool_calls"}], "usage": CHAT_USED}
+        ).encode(),
+    ),
+    "chat stream": Said(
+        DialectName.OPENAI_CHAT,
+        _events(
+            {
+                **CHAT,
+                "object": "chat.completion.chunk",
+                "choices": [{"index": 0, "delta": CALLING, "finish_reason": None}],
+            },
+            {**CHAT, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+            {**CHAT, "choices": [], "usage": CHAT_USED},
+        )
+        + b"data: [DONE]\n\n",
+        streamed=True,
+    ),
+    "claude": Said(
+        DialectName.ANTHROPIC_MESSAGES,
+        json.dumps(
+            {
+                **CLAUDE,
+                "content": [{"type": "tool_use", "id": "t", "name": "f", "input": FORGED}],
+                "stop_reason": "tool_use",
+                "usage": CLAUDE_USED,
+            }
+        ).encode(),
+    ),
+    "claude stream": Said(
+        DialectName.ANTHROPIC_MESSAGES,
+        _events(
+            {
+                "type": "message_start",
+                "message": {**CLAUDE, "content": [], "usage": {"input_tokens": 5, "output_tokens": 1}},
+            },
+            {
+                "type": "content_block_start",
+                "index": 0,
+                "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+            },
+            {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "input_json_delta", "partial_json": json.dumps(FORGED)},
+            },
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 3}},
+            {"type": "message_stop"},
+        ),
+        streamed=True,
+    ),
+    "gemini": Said(DialectName.GEMINI, json.dumps(GEMINI).encode()),
+    "gemini stream": Said(DialectName.GEMINI, b"data: %s\n\n" % json.dumps(GEMINI).encode(), streamed=True),
+    "converse": Said(
+        DialectName.BEDROCK_CONVERSE,
+        json.dumps(
+            {
+                "metrics": {"latencyMs": 1},
+                "output": {
+                    "message": {
+                        "role": "assistant",
+                        "content": [{"toolUse": {"toolUseId": "t", "name": "f", "input": FORGED}}],
+                    }
+                },
+                "stopReason": "tool_use",
+                "usage": {"inputTokens": 5, "outputTokens": 3, "totalTokens": 8},
+            }
+        ).encode(),
+    ),
+    "cohere": Said(
+        DialectName.COHERE,
+        json.dumps(
+            {
+                "id": "c",
+                "message": {"role": "assistant", "content": [{"type": "text", "text": "a"}], "citations": CITED},
+                "finish_reason": "COMPLETE",
+                "usage": COHERE_USED,
+            }
+        ).encode(),
+    ),
+    "cohere stream": Said(
+        DialectName.COHERE,
+        _events(
+            {"type": "message-start", "id": "c", "delta": {"message": {"role": "assistant", "content": []}}},
+            {"type": "content-start", "index": 0, "delta": {"message": {"content": {"type": "text", "text": ""}}}},
+            {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": "a"}}}},
+            {"type": "content-end", "index": 0},
+            {"type": "citation-start", "index": 0, "delta": {"message": {"citations": CITED[0]}}},
+            {"type": "citation-end", "index": 0},
+            {"type": "message-end", "id": "c", "delta": {"finish_reason": "COMPLETE", "usage": COHERE_USED}},
+        ),
+        streamed=True,
+    ),
+}
+CASES = [(name, lane, cut) for name in SAID for lane in ("native", "translated") for cut in ("whole", "bytes")]
+SCHEMAS: Mapping[DialectName, str] = {
+    DialectName.OPENAI_CHAT: "OpenAI",
+    DialectName.OPENAI_RESPONSES: "OpenAI",
+    DialectName.ANTHROPIC_MESSAGES: "Anthropic",
+    DialectName.GEMINI: "Gemini",
+    DialectName.BEDROCK_CONVERSE: "AWSBedrock",
+    DialectName.COHERE: "Cohere",
+}
+ELSEWHERE: Mapping[DialectName, DialectName] = {
+    DialectName.OPENAI_CHAT: DialectName.OPENAI_RESPONSES,
+    DialectName.OPENAI_RESPONSES: DialectName.ANTHROPIC_MESSAGES,
+    DialectName.ANTHROPIC_MESSAGES: DialectName.GEMINI,
+    DialectName.GEMINI: DialectName.ANTHROPIC_MESSAGES,
+    DialectName.BEDROCK_CONVERSE: DialectName.ANTHROPIC_MESSAGES,
+    DialectName.COHERE: DialectName.OPENAI_RESPONSES,
+}
+"""A client of another dialect, where one has a translation that can say all of it."""
+
+
+class _Anything(OperationsApi):
+    """A provider that takes whatever comes."""
+
+    def problems(self, received: Any, key: str, allow_unknown: bool) -> list[str]:
+        del received, key, allow_unknown
+        return []
+
+
+def _documents(stage: Stage) -> list[Document]:
+    found = [*manifests.gateway({"port": stage.port}), secret("aws", credentials=AWS_FILE)]
+    for dialect, schema in SCHEMAS.items():
+        found += backend(dialect.value, stage["any"].port, schema, key="" if schema == "AWSBedrock" else "sk")
+    credentials = {"region": "us-east-1", "credentialsFile": {"secretRef": {"name": "aws"}}}
+    signing = {
+        **target("AIServiceBackend", "bedrock-converse"),
+        "type": "AWSCredentials",
+        "awsCredentials": credentials,
+    }
+    found.append(document(f"{AI}/v1beta1", "BackendSecurityPolicy", "bedrock-converse", signing))
+    declared = {**target("AIServiceBackend", "openai-responses"), "backend": {"dialect": "OpenAIResponses"}}
+    found.append(document("headgate.dev/v1alpha1", "TranslationPolicy", "openai-responses", declared))
+    rules = [rule(dialect.value, ref(dialect.value)) for dialect in SCHEMAS]
+    return [
+        *found,
+        route("models", rules, **manifests.costs(total="TotalToken", weighed="input_tokens + output_tokens")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with Stage(any=Provider(_Anything({}))) as stage:
+        yield stage.run(_documents(stage))
+        stage.check()
+
+
+def _ask(stage: Stage, name: str, lane: str, cut: Any) -> str:
+    """Has a client that has the forged tool, where its dialect says tools again, be answered; gives a mark."""
+    said = SAID[name]
+    kind = CLIENTS[said.provider].stream_type if said.streamed else "application/json"
+    stage["any"].answer(Raw(body=said.body, content_type=kind, delivery=Delivery(cut=cut)))
+    client = said.provider if lane == "native" else ELSEWHERE[said.provider]
+    row = CLIENTS[client]
+    path = (row.stream_path if said.streamed and row.stream_path else row.path).replace("asked", said.provider)
+    body = json.loads((row.streamed if said.streamed else row.minimal).replace(b"asked", said.provider.encode()))
+    if client is DialectName.OPENAI_RESPONSES:
+        body["tools"] = [TOOL]
+    mark = f"mark={name}-{lane}-{cut}".replace(" ", "-").replace(",", "")
+    answer = stage.post(f"{path}{'&' if '?' in path else '?'}{mark}", body, anthropic_version="2023-06-01")
+    assert answer.status_code == 200, answer.text
+    return mark
+
+
+@pytest.fixture(scope="module")
+def published(stage: Stage) -> Mapping[tuple[str, str, str], Mapping[str, Any]]:
+    """What was published of every answer."""
+    marks = {_ask(stage, *each): each for each in CASES}
+    entries = stage.access(lambda entry: "mark=" in entry["path"], len(CASES))
+    return {marks["mark=" + entry["path"].rpartition("mark=")[2]]: entry["metadata"] for entry in entries}
+
+
+@pytest.mark.parametrize(("name", "lane", "cut"), CASES)
+def test_only_usage_is_counted(published: Mapping[Any, Mapping[str, Any]], name: str, lane: str, cut: str) -> None:
+    found = published[name, lane, cut]
+    assert found["usage_source"] == "reported"
+    assert (found["input_tokens"], found["output_tokens"], found["total_tokens"]) == (5, 3, 8)
+    assert (found["total"], found["weighed"]) == (8, 8)
+    assert found.get("response_model", "told") in ("told", SAID[name].provider)
+
+
+BEGUN = _events({"type": "response.created", "response": {**_response(None, "in_progress"), "output": []}})
+
+
+def test_a_client_that_leaves_owes_nothing_that_nobody_used(stage: Stage) -> None:
+    stage["any"].answer(
+        Raw(body=BEGUN * 2, content_type="text/event-stream", delivery=Delivery(hang_after_bytes=len(BEGUN)))
+    )
+    body = {"model": "openai-responses", "input": "Hello!", "tools": [TOOL], "stream": True}
+    with stage.http.stream("POST", f"{stage.url}/v1/responses?left=early", json=body) as answer:
+        next(answer.iter_lines())
+    (entry,) = stage.access(lambda entry: "left=early" in entry["path"])
+    assert entry["metadata"].get("total", 0) < MANY
