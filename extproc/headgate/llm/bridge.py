@@ -24,7 +24,7 @@ from headgate.llm.errors import ErrorDetail, UnsupportedTranslation, UpstreamErr
 from headgate.llm.estimates import completed, prompt_tokens, tokens_of, written_by
 from headgate.llm.exchange import Lane, ResponseTranslation, UpstreamRequest
 from headgate.llm.hosts.host import Asked, Framing, Host
-from headgate.llm.losses import Loss, format_losses, in_words_of
+from headgate.llm.losses import Loss, format_losses, in_place, in_words_of
 from headgate.llm.marks import NO_MARKS, Marks, marks_of
 from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import HostName
@@ -104,11 +104,13 @@ class BridgePlan:
         request = self._client.decode_request(body, path)
         if self._responses is not None and belongs_to_responses(request, facts):
             return msgspec.structs.replace(
-                self._responses._encoded(request, path, len(body), headers), asked=self._responses
+                self._responses._encoded(request, path, body, headers), asked=self._responses
             )
-        return self._encoded(request, path, len(body), headers)
+        return self._encoded(request, path, body, headers)
 
-    def _encoded(self, request: ChatRequest, path: PathFacts, size: int, headers: Mapping[str, str]) -> UpstreamRequest:
+    def _encoded(
+        self, request: ChatRequest, path: PathFacts, body: bytes, headers: Mapping[str, str]
+    ) -> UpstreamRequest:
         facts = self.facts
         model = facts.model or request.model
         target = Target(
@@ -123,6 +125,7 @@ class BridgePlan:
         losses = (*stand_in_losses(request.stand_ins), *encoded.losses) if request.stand_ins else encoded.losses
         if losses:
             losses = in_words_of(losses, self._client.own_names, _reasoning_name(request.reasoning))
+            losses = in_place(losses, body, self._client.other_names)
             if facts.losses == "reject":
                 refuse_losses(losses)
         asked, target_endpoint = Asked(model, request.stream, headers), self._targets[request.stream]
@@ -140,7 +143,7 @@ class BridgePlan:
             echo=request.echo,
             stand_ins=request.stand_ins,
             losses=losses,
-            prompt_tokens=prompt_tokens(request, size),
+            prompt_tokens=prompt_tokens(request, len(body)),
             max_tokens=request.max_tokens,
             sampling=request.sampling,
         )

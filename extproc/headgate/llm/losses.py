@@ -46,6 +46,72 @@ def _named(path: str, names: Mapping[str, str], reasoning: str) -> str:
     return _WORD.sub(own, path)
 
 
+def in_place(losses: Sequence[Loss], body: bytes, other_names: Mapping[str, Sequence[str]]) -> tuple[Loss, ...]:
+    """The losses with paths that the client's body has, each once.
+
+    `other_names`: what else may stand for a member, as paths beside it. What a path says beyond the body is left out;
+    one of which the body has nothing stays as it is.
+    """
+    if not any("[" in loss.path or not other_names.keys().isdisjoint(loss.path.split(".")) for loss in losses):
+        return tuple(losses)
+    places = _Places(body, other_names)
+    return tuple(dict.fromkeys(msgspec.structs.replace(loss, path=places.found(loss.path)) for loss in losses))
+
+
+_Container = dict[str, msgspec.Raw] | list[msgspec.Raw]
+
+_STEPS = re.compile(r"[^.\[\]]+|\[\d+\]")
+_INDEX_DIGITS_MAX = 9
+_container = msgspec.json.Decoder(_Container).decode
+
+
+class _Places:
+    """Looks for paths in a body. What was opened for one path is not opened again for the next."""
+
+    __slots__ = ("_opened", "_other_names", "_whole")
+
+    def __init__(self, body: bytes, other_names: Mapping[str, Sequence[str]]) -> None:
+        self._whole = msgspec.Raw(body)
+        self._other_names = other_names
+        self._opened: dict[str, _Container | None] = {}
+
+    def found(self, path: str) -> str:
+        """The path as far as the body has it."""
+        return self._walk("", self._whole, path)[0] or path
+
+    def _walk(self, seen: str, at: msgspec.Raw, path: str) -> tuple[str, msgspec.Raw | None]:
+        """How far it goes from a place, and what stands at its end."""
+        for step in _STEPS.findall(path):
+            place, inner = self._step(seen, at, step)
+            if inner is None:
+                return seen, None
+            seen, at = place, inner
+        return seen, at
+
+    def _step(self, seen: str, at: msgspec.Raw, step: str) -> tuple[str, msgspec.Raw | None]:
+        inside = self._open(seen, at)
+        if isinstance(inside, list):
+            index = int(step[1:-1]) if step[0] == "[" and len(step) < _INDEX_DIGITS_MAX else len(inside)
+            return f"{seen}{step}", inside[index] if index < len(inside) else None
+        if inside is None:
+            return seen, None
+        if step in inside:
+            return f"{seen}.{step}" if seen else step, inside[step]
+        for name in self._other_names.get(step, ()):
+            place, inner = self._walk(seen, at, name)
+            if inner is not None:
+                return place, inner
+        return seen, None
+
+    def _open(self, seen: str, at: msgspec.Raw) -> _Container | None:
+        if seen not in self._opened:
+            try:
+                self._opened[seen] = _container(at)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self._opened[seen] = None
+        return self._opened[seen]
+
+
 def format_losses(losses: Sequence[Loss]) -> str:
     """The value of the response header `x-headgate-losses`: `path;reason` items joined by `, `, in printable ASCII."""
     shown = losses[:LOSSES_IN_HEADER_MAX]

@@ -172,6 +172,8 @@ class ChatDialect:
     """The content type of a stream, as a client gets it whose path said that, and as a provider sends it."""
     own_names: Mapping[str, str] = field(default_factory=dict[str, str])
     """What its clients call the canonical members that losses name, where that is not the same."""
+    other_names: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    """What else clients may have said it with, as paths beside the member: see `losses.in_place`."""
     unsaid: Unsaid = field(default_factory=dict[Matter, str])
     """What answers of other dialects may hold and a client of this one cannot be told, with the reason."""
     unsaid_streamed: Unsaid = field(default_factory=dict[Matter, str])

@@ -13,6 +13,7 @@ from headgate.llm.canonical import (
     Sampling,
     TextPart,
     ToolResultPart,
+    tool_path,
 )
 from headgate.llm.losses import Loss
 
@@ -70,17 +71,22 @@ def report_sampling(sampling: Sampling, losses: list[Loss], reason: str) -> None
 
 
 def report_cache_points(request: ChatRequest, losses: list[Loss], *, except_parts: bool = False) -> None:
-    """A loss for the marks for a cache, on parts or on tools, where providers cache whatever begins alike; with
+    """A loss for the first mark for a cache, on parts or on tools, where providers cache whatever begins alike; with
     `except_parts` not for those on texts, images and documents, which are said."""
-    if _marked(request, except_parts=except_parts):
-        losses.append(Loss("cache_control", "emulated", "providers of this dialect cache by prefix"))
+    place = _marked(request, except_parts=except_parts)
+    if place:
+        losses.append(Loss(f"{place}.cache_control", "emulated", "providers of this dialect cache by prefix"))
 
 
-def _marked(request: ChatRequest, *, except_parts: bool) -> bool:
+def _marked(request: ChatRequest, *, except_parts: bool) -> str:
+    """Where the first mark is."""
     for message in request.messages:
-        for part in message.parts:
+        for index, part in enumerate(message.parts):
             if getattr(part, "cache", None) is None:
                 continue
             if not (except_parts and isinstance(part, TextPart | ImagePart | DocumentPart)):
-                return True
-    return any(isinstance(tool, FunctionTool) and tool.cache is not None for tool in request.tools)
+                return f"{message.path}.content[{index}]"
+    for index, tool in enumerate(request.tools):
+        if isinstance(tool, FunctionTool) and tool.cache is not None:
+            return tool_path(tool, index)
+    return ""

@@ -9,7 +9,7 @@ from headgate.llm.dialects.cohere.request import decode_request
 from headgate.llm.dialects.cohere.request_encoding import encode_request
 from headgate.llm.dialects.cohere.response import decode_response, encode_response
 from headgate.llm.dialects.cohere.stream import StreamDecoder, StreamEncoder
-from headgate.llm.dialects.cohere.wire import OWN_NAMES
+from headgate.llm.dialects.cohere.wire import OTHER_NAMES, OWN_NAMES
 from headgate.llm.dialects.dialect import ChatDialect
 from headgate.llm.names import DialectName
 
@@ -42,5 +42,6 @@ DIALECT: Final = ChatDialect(
     request_id_header="x-debug-trace-id",
     client_headers=("x-client-name", "x-fern-language", "x-fern-sdk-name", "x-fern-sdk-version"),
     own_names=OWN_NAMES,
+    other_names=OTHER_NAMES,
     unsaid=_UNSAID,
 )

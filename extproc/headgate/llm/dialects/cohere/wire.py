@@ -221,3 +221,6 @@ OWN_NAMES: Final = MappingProxyType(
     }
 )
 """See `ChatDialect.own_names`."""
+
+OTHER_NAMES: Final = MappingProxyType({"strict": ("function.strict",)})
+"""See `ChatDialect.other_names`."""

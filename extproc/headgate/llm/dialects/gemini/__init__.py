@@ -9,7 +9,7 @@ from headgate.llm.dialects.gemini.errors import decode_error, encode_error
 from headgate.llm.dialects.gemini.request import decode_request, encode_request
 from headgate.llm.dialects.gemini.response import decode_response, encode_response
 from headgate.llm.dialects.gemini.stream import StreamDecoder, StreamEncoder, stream_type
-from headgate.llm.dialects.gemini.wire import OWN_NAMES
+from headgate.llm.dialects.gemini.wire import OTHER_NAMES, OWN_NAMES
 from headgate.llm.endpoints import NO_PATH, PathFacts
 from headgate.llm.names import DialectName
 
@@ -42,5 +42,6 @@ DIALECT: Final = ChatDialect(
     client_headers=("x-goog-api-client", "x-goog-user-project"),
     stream_type=_stream_type,
     own_names=OWN_NAMES,
+    other_names=OTHER_NAMES,
     unsaid=_UNSAID,
 )

@@ -368,3 +368,11 @@ OWN_NAMES: Final = MappingProxyType(
     }
 )
 """See `ChatDialect.own_names`."""
+
+OTHER_NAMES: Final = MappingProxyType(
+    {
+        "responseSchema": ("responseJsonSchema", "_responseJsonSchema"),
+        "blocked_domains": ("googleSearch.excludeDomains",),
+    }
+)
+"""See `ChatDialect.other_names`."""

@@ -10,6 +10,7 @@ from headgate.llm.dialects.openai_chat.request import decode_request, encode_req
 from headgate.llm.dialects.openai_chat.response import decode_response, encode_response
 from headgate.llm.dialects.openai_chat.stream import ChatStreamDecoder
 from headgate.llm.dialects.openai_chat.stream_encoding import ChatStreamEncoder
+from headgate.llm.dialects.openai_chat.wire import OTHER_NAMES
 from headgate.llm.names import DialectName
 
 _UNSAID: Final = MappingProxyType(
@@ -35,6 +36,7 @@ DIALECT: Final = ChatDialect(
     request_headers={},
     request_id_header="x-request-id",
     client_headers=("openai-organization", "openai-project", "openai-beta"),
+    other_names=OTHER_NAMES,
     unsaid=_UNSAID,
     answer_extras=frozenset(("groundingMetadata", "safetyRatings")),
 )

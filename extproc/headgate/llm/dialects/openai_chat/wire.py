@@ -8,6 +8,7 @@ Sources: OpenAI's API reference; vLLM, DeepSeek, OpenRouter, LiteLLM, Mistral, M
 members marked with their names.
 """
 
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal, TypeAlias, final
 
 import msgspec
@@ -568,3 +569,18 @@ def reasoning_of(content: str | ReasoningUnion | None, reasoning: str | None) ->
             return reasoning or "", "", inner.redacted_content or ""
         return text.text or "", text.signature or "", inner.redacted_content or ""
     return content or reasoning or "", "", ""
+
+
+OTHER_NAMES: Final = MappingProxyType(
+    {
+        "user": ("safety_identifier",),
+        "max_tokens": ("max_completion_tokens",),
+        "tool_choice": ("function_call",),
+        "tools": ("functions",),
+        "cache_control": ("prompt_cache_breakpoint",),
+        "title": ("file.filename",),
+        "strict": ("function.strict",),
+        "citations": ("annotations",),
+    }
+)
+"""See `ChatDialect.other_names`."""

@@ -9,7 +9,7 @@ from headgate.llm.dialects.openai_responses.errors import decode_error, encode_e
 from headgate.llm.dialects.openai_responses.request import decode_request, encode_request
 from headgate.llm.dialects.openai_responses.response import decode_response, encode_response
 from headgate.llm.dialects.openai_responses.stream import ResponsesStreamDecoder, ResponsesStreamEncoder
-from headgate.llm.dialects.openai_responses.wire import OWN_NAMES
+from headgate.llm.dialects.openai_responses.wire import OTHER_NAMES, OWN_NAMES
 from headgate.llm.names import DialectName
 
 _UNSAID: Final = MappingProxyType(
@@ -39,5 +39,6 @@ DIALECT: Final = ChatDialect(
     request_id_header="x-request-id",
     client_headers=("openai-organization", "openai-project", "openai-beta"),
     own_names=OWN_NAMES,
+    other_names=OTHER_NAMES,
     unsaid=_UNSAID,
 )

@@ -426,3 +426,14 @@ OWN_NAMES: Final = MappingProxyType(
     }
 )
 """See `ChatDialect.own_names`."""
+
+OTHER_NAMES: Final = MappingProxyType(
+    {
+        "user": ("safety_identifier",),
+        "top_logprobs": ("include",),
+        "thinking": ("reasoning.summary", "reasoning.generate_summary", "reasoning"),
+        "cache_control": ("prompt_cache_breakpoint",),
+        "title": ("filename",),
+    }
+)
+"""See `ChatDialect.other_names`."""
