@@ -7,6 +7,10 @@
 
 Without it a few clients that send large bodies slowly could have all memory of the machine: each body may be as large
 as the cap on bodies, and a connection brings many. The largest go first, so that the others are served on.
+
+A body that an HTTP/1.1 client holds back keeps its memory until the listener's time for requests is over: Envoy counts
+no body of HTTP/1.1 as its stream's, and has no action for that time. `reduce_timeouts` could end what is idle, but then
+also whoever waits for a model, so that one who fills the memory would end all their requests.
 """
 
 import os
