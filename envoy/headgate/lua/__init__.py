@@ -70,12 +70,22 @@ def by_virtual_host(name: str) -> str:
     return f'local VERSION = "{version(name)}"\n{compact("shared")}'
 
 
+IN_CLUSTERS = ("upstream",)
+"""Scripts that stand in each of thousands of clusters, for each of which Envoy compiles what it is given."""
+
+
 def write(directory: Path) -> None:
-    """Writes every script into a folder, for an Envoy on the same machine."""
+    """Writes every script into a folder, for an Envoy on the same machine. Those of clusters are read with the first
+    request (`later.lua`), from files of their own."""
     directory.mkdir(parents=True, exist_ok=True)
     installed = (path.name for path in files("headgate.lua").iterdir())
     for name in (*PARTS, *(each.removesuffix(".lua") for each in installed if each.endswith(".lua"))):
-        (directory / f"{name}.lua").write_text(source(name), encoding="utf-8")
+        text = compact(name)
+        if name in IN_CLUSTERS:
+            whole = directory / f"{name}.whole.lua"
+            whole.write_text(text, encoding="utf-8")
+            text = f"local PATH = {_quoted(str(whole.absolute()))}\n{compact('later')}"
+        (directory / f"{name}.lua").write_text(text, encoding="utf-8")
 
 
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")

@@ -1,6 +1,7 @@
-"""A script that stands once in a virtual host, run by the short one in its cluster, on the real Envoy."""
+"""A script that stands once, in a virtual host or a file, run by the short one in its cluster, on the real Envoy."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -25,14 +26,14 @@ def _script(said: str) -> str:
     return f"local calls = 0\nfunction envoy_on_request(h)\n{body}\nend"
 
 
-def _scripted_envoy(port: int, known: dict[str, str]) -> Config:
+def _scripted_envoy(port: int, source: Config, known: dict[str, str]) -> Config:
     """Requests pass the script; what it said comes back from a second listener."""
     said = {"header": {"key": "said", "value": "%REQ(x-said)%"}}
     answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200}, "response_headers_to_add": [said]}
     script = extension(
         NAME,
         "filters.http.lua.v3.Lua",
-        default_source_code={"inline_string": lua.by_virtual_host("upstream")},
+        default_source_code=source,
         filter_context={"told": TOLD},
         shared_vm_id="headgate-upstream",
     )
@@ -58,7 +59,32 @@ def test_a_cluster_runs_the_script_of_its_virtual_host(
     known: dict[str, str], said: list[str], start_envoy: Callable[..., EnvoyProcess]
 ) -> None:
     port = free_port()
-    start_envoy(_scripted_envoy(port, known))
-    answers = [httpx.get(f"http://{LOOPBACK}:{port}/") for _ in range(2)]
+    start_envoy(_scripted_envoy(port, {"inline_string": lua.by_virtual_host("upstream")}, known))
+    answers = _answers(port)
     assert [each.headers["said"] for each in answers if each.status_code == 200] == said
     assert {each.status_code for each in answers} == ({200} if said else {503})
+
+
+def test_a_cluster_runs_the_script_of_a_file(tmp_path: Path, start_envoy: Callable[..., EnvoyProcess]) -> None:
+    lua.write(tmp_path)
+    (tmp_path / "upstream.whole.lua").write_text(_script("whole"))
+    port = free_port()
+    start_envoy(_scripted_envoy(port, {"filename": str(tmp_path / "upstream.lua")}, {}))
+    assert [each.headers["said"] for each in _answers(port)] == ["whole1", "whole2"]
+
+
+def test_without_its_script_a_cluster_passes_nothing(tmp_path: Path, start_envoy: Callable[..., EnvoyProcess]) -> None:
+    lua.write(tmp_path)
+    whole = tmp_path / "upstream.whole.lua"
+    whole.unlink()
+    port = free_port()
+    start_envoy(_scripted_envoy(port, {"filename": str(tmp_path / "upstream.lua")}, {}))
+    assert {each.status_code for each in _answers(port)} == {503}
+    whole.write_text(_script("whole"))
+    assert _answers(port)[0].headers["said"] == "whole1"
+
+
+def _answers(port: int) -> list[httpx.Response]:
+    """Of two requests on one connection, which one of Envoy's threads serves."""
+    with httpx.Client() as client:
+        return [client.get(f"http://{LOOPBACK}:{port}/") for _ in range(2)]

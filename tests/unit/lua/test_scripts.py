@@ -31,10 +31,16 @@ def test_an_embedded_line_has_the_number_that_it_has_in_the_file(name: str) -> N
 
 
 def test_all_scripts_are_written(tmp_path: Path) -> None:
-    lua.write(tmp_path / "scripts")
-    assert {path.stem: path.read_text() for path in (tmp_path / "scripts").iterdir()} == {
-        name: lua.source(name) for name in NAMES
-    }
+    lua.write(tmp_path)
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    for name in NAMES:
+        assert texts[f"{name}.whole.lua" if name in lua.IN_CLUSTERS else f"{name}.lua"] == lua.compact(name)
+
+
+def test_a_script_of_clusters_names_the_file_that_has_it(tmp_path: Path) -> None:
+    lua.write(tmp_path)
+    for name in lua.IN_CLUSTERS:
+        assert f'"{tmp_path}/{name}.whole.lua"' in (tmp_path / f"{name}.lua").read_text()
 
 
 _TARGETS = re.compile(r"(?<![\w.])((?:[\w.\[\]#+ ]+,)*[\w. ]+)=(?!=)")
