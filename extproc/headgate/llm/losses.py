@@ -50,12 +50,21 @@ def in_place(losses: Sequence[Loss], body: bytes, other_names: Mapping[str, Sequ
     """The losses with paths that the client's body has, each once.
 
     `other_names`: what else may stand for a member, as paths beside it. What a path says beyond the body is left out;
-    one of which the body has nothing stays as it is.
+    one of which the body has nothing stays as it is. The body is opened only where a path may be another.
     """
-    if not any("[" in loss.path or not other_names.keys().isdisjoint(loss.path.split(".")) for loss in losses):
+    if not any(_may_be_another(loss.path, body, other_names) for loss in losses):
         return tuple(losses)
     places = _Places(body, other_names)
     return tuple(dict.fromkeys(msgspec.structs.replace(loss, path=places.found(loss.path)) for loss in losses))
+
+
+def _may_be_another(path: str, body: bytes, other_names: Mapping[str, Sequence[str]]) -> bool:
+    if path.endswith(".cache_control") and "cache_control" not in other_names:
+        return False  # of nearly every request of an agent: these marks stand where they are said to
+    if "[" in path:
+        return True
+    others = (name for word in path.split(".") for name in other_names.get(word, ()))
+    return any(b'"%b"' % name.rpartition(".")[2].encode() in body for name in others)
 
 
 _Container = dict[str, msgspec.Raw] | list[msgspec.Raw]

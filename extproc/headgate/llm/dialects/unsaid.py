@@ -85,7 +85,7 @@ def _marked(request: ChatRequest, *, except_parts: bool) -> str:
             if getattr(part, "cache", None) is None:
                 continue
             if not (except_parts and isinstance(part, TextPart | ImagePart | DocumentPart)):
-                return f"{message.path}.content[{index}]"
+                return f"{message.path}[{index}]" if message.path == "system" else f"{message.path}.content[{index}]"
     for index, tool in enumerate(request.tools):
         if isinstance(tool, FunctionTool) and tool.cache is not None:
             return tool_path(tool, index)
