@@ -301,7 +301,7 @@ def _breaker(breaker: policies.CircuitBreaker) -> upstreams.Breaker:
         requests_max=breaker.max_parallel_requests or 0,
         retries_max=RETRIES_MAX if breaker.max_parallel_retries is None else breaker.max_parallel_retries,
         requests_per_connection_max=breaker.max_requests_per_connection or 0,
-        retry_percent=100 * budget.percent.numerator / budget.percent.denominator if budget is not None else None,
+        retry_percent=100 * budget.percent.ratio if budget is not None else None,
         retries_min=budget.min_retry_concurrency if budget is not None else None,
     )
 

@@ -12,6 +12,7 @@ from headgate.compiler.resources.expressions import MATCH_TYPE, expression_viola
 from headgate.compiler.resources.headers import HTTPHeaderFilter
 from headgate.compiler.resources.metadata import Name63, Name253, Port, Resource, Struct, Violation
 from headgate.compiler.resources.quantities import (
+    INT32_MAX,
     Duration,
     Group,
     HeaderName,
@@ -432,7 +433,7 @@ class HTTPRouteRetry(Struct, frozen=True, kw_only=True):
 
     codes: tuple[Annotated[int, msgspec.Meta(ge=400, le=599)], ...] = ()
     """Statuses after which to try again; connection errors too in any case."""
-    attempts: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=INT32_MAX)] | None = None
     """How often to try again."""
     backoff: Duration = ""
     """Least time between attempts."""

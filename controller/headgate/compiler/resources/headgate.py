@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from headgate.compiler.resources.ai_gateway import GROUP as AI_GROUP
 from headgate.compiler.resources.metadata import Name63, Name253, Resource, Struct, Violation
-from headgate.compiler.resources.quantities import Group
+from headgate.compiler.resources.quantities import INT32_MAX, Group
 
 GROUP = "headgate.dev"
 
@@ -80,9 +80,9 @@ class TranslationBackend(Struct, frozen=True, kw_only=True):
 class ThinkingBudget(Struct, frozen=True, kw_only=True):
     """Tokens of thinking that a model takes."""
 
-    minimum: Annotated[int, msgspec.Meta(ge=0)]
+    minimum: Annotated[int, msgspec.Meta(ge=0, le=INT32_MAX)]
     """The least."""
-    maximum: Annotated[int, msgspec.Meta(ge=1)]
+    maximum: Annotated[int, msgspec.Meta(ge=1, le=INT32_MAX)]
     """The most."""
 
     def violations(self) -> Iterator[Violation]:
@@ -99,7 +99,7 @@ class TranslationModel(Struct, frozen=True, kw_only=True):
     like: Annotated[str, msgspec.Meta(max_length=253)] = ""
     """Name of a model that Headgate knows, whose facts are taken for this one's; what else is said here changes
     them."""
-    max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_output_tokens: Annotated[int, msgspec.Meta(ge=1, le=INT32_MAX)] | None = None
     """The most tokens it writes. Larger limits are lowered to it where the provider would refuse them; it is the limit
     where the provider insists on one and the client set none."""
     max_completion_tokens: bool | None = None
@@ -122,7 +122,7 @@ class TranslationModel(Struct, frozen=True, kw_only=True):
     """Whether it takes `temperature`, `top_p` and the like."""
     developer_role: bool | None = None
     """OpenAI's dialect: whether it knows messages of the role `developer`."""
-    stop_sequences: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    stop_sequences: Annotated[int, msgspec.Meta(ge=0, le=INT32_MAX)] | None = None
     """OpenAI's dialect: how many stop sequences it takes."""
     web_search: bool | None = None
     """Whether it searches the web by itself."""

@@ -12,12 +12,19 @@ import msgspec
 from headgate.compiler.resources.client_connections import TcpKeepalive
 from headgate.compiler.resources.metadata import Struct, Violation
 from headgate.compiler.resources.policy import MergedPolicy, MergedPolicySpec
-from headgate.compiler.resources.quantities import Duration, HeaderName, Hostname
+from headgate.compiler.resources.quantities import (
+    INT32_MAX,
+    Duration,
+    HeaderName,
+    Hostname,
+    duration_seconds,
+    not_positive,
+)
 from headgate.compiler.resources.rate_limits import UINT32_MAX, RateLimitSpec, UInt32
+from headgate.compiler.resources.telemetry import Fraction
 
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
 PORTS = range(1, 65536)
-INT32_MAX = 2_147_483_647
 
 
 class RetryOn(Struct, frozen=True, kw_only=True):
@@ -54,6 +61,10 @@ class BackOffPolicy(Struct, frozen=True, kw_only=True):
     max_interval: Duration = ""
     """The longest."""
 
+    def violations(self) -> Iterator[Violation]:
+        if self.max_interval and duration_seconds(self.max_interval) < duration_seconds(self.base_interval or "0s"):
+            yield Violation("must not be less than baseInterval", "maxInterval", f"maxInterval: {self.base_interval}")
+
 
 class PerRetryPolicy(Struct, frozen=True, kw_only=True):
     """About one attempt."""
@@ -67,7 +78,7 @@ class PerRetryPolicy(Struct, frozen=True, kw_only=True):
 class Retry(Struct, frozen=True, kw_only=True):
     """When a request is tried again, with the next backend of the rule."""
 
-    num_retries: Annotated[int, msgspec.Meta(ge=0)] = 2
+    num_retries: Annotated[int, msgspec.Meta(ge=0, le=INT32_MAX)] = 2
     """How often."""
     retry_on: RetryOn | None = None
     """What is tried again."""
@@ -83,6 +94,9 @@ class TCPTimeout(Struct, frozen=True, kw_only=True):
 
     connect_timeout: Duration = ""
     """To connect."""
+
+    def violations(self) -> Iterator[Violation]:
+        yield from not_positive(connectTimeout=self.connect_timeout)
 
 
 class HTTPTimeout(Struct, frozen=True, kw_only=True):
@@ -115,19 +129,6 @@ class PerEndpoint(Struct, frozen=True, kw_only=True):
 
     max_connections: UInt32 = 1024
     """Connections."""
-
-
-class Fraction(Struct, frozen=True, kw_only=True):
-    """A part of a whole."""
-
-    numerator: Annotated[int, msgspec.Meta(ge=0, le=INT32_MAX)]
-    """The part."""
-    denominator: Annotated[int, msgspec.Meta(ge=1, le=INT32_MAX)] = 100
-    """The whole."""
-
-    def violations(self) -> Iterator[Violation]:
-        if self.numerator > self.denominator:
-            yield Violation("numerator must be less than or equal to denominator", "numerator", "numerator: 20")
 
 
 class RetryBudget(Struct, frozen=True, kw_only=True):
@@ -254,6 +255,7 @@ class ActiveHealthCheck(Struct, frozen=True, kw_only=True):
             yield Violation("If Health Checker type is TCP, tcp field needs to be set.", "tcp", "tcp: {}")
         if self.type == "GRPC":
             yield Violation("type GRPC is not supported", "type", "type: HTTP")
+        yield from not_positive(timeout=self.timeout, interval=self.interval)
 
 
 class PassiveHealthCheck(Struct, frozen=True, kw_only=True):
@@ -277,6 +279,9 @@ class PassiveHealthCheck(Struct, frozen=True, kw_only=True):
     """Per cent of failures above which it is left out, where there are at least 5 endpoints with 50 requests each."""
     always_eject_one_endpoint: bool = False
     """Leaves one out whatever `maxEjectionPercent` says."""
+
+    def violations(self) -> Iterator[Violation]:
+        yield from not_positive(interval=self.interval, baseEjectionTime=self.base_ejection_time)
 
 
 class HealthCheck(Struct, frozen=True, kw_only=True):
@@ -399,6 +404,9 @@ class FaultDelay(Struct, frozen=True, kw_only=True):
     """How long."""
     percentage: Percentage = 100.0
     """Of how many; exact to 0.0001 per cent."""
+
+    def violations(self) -> Iterator[Violation]:
+        yield from not_positive(fixedDelay=self.fixed_delay)
 
 
 class FaultAbort(Struct, frozen=True, kw_only=True):

@@ -1,12 +1,19 @@
 """Numbers that the API writes as text: durations, sizes, and what is checked by pattern."""
 
 import re
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Annotated, Final
 
 import msgspec
-from headgate.compiler.resources.metadata import KIND_PATTERN, NAMESPACE_PATTERN, OBJECT_NAME_PATTERN
+from headgate.compiler.resources.metadata import (
+    KIND_PATTERN,
+    NAMESPACE_PATTERN,
+    OBJECT_NAME_PATTERN,
+    Violation,
+)
 
+INT32_MAX: Final = 2_147_483_647
 HOSTNAME_PATTERN: Final = OBJECT_NAME_PATTERN
 WILDCARD_HOSTNAME_PATTERN: Final = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z"
 DURATION_PATTERN: Final = r"^([0-9]{1,5}(h|m|s|ms)){1,4}\Z"
@@ -49,6 +56,13 @@ _QUANTITY_UNITS: Final = {"": 1.0, "m": 0.001} | {
     for power, letter in enumerate("KMGTPE", start=1)
 }
 _QUANTITY_UNITS["k"] = 1000.0
+
+
+def not_positive(**durations: str) -> Iterator[Violation]:
+    """Those of some durations, by their fields' names, that are nothing, where Envoy takes only more."""
+    for field, duration in durations.items():
+        if duration and not duration_seconds(duration):
+            yield Violation("must be more than nothing", field, f"{field}: 1s")
 
 
 def duration_seconds(duration: str) -> float:

@@ -7,6 +7,7 @@ import msgspec
 from headgate.compiler.resources.ai_gateway import GROUP
 from headgate.compiler.resources.expressions import expression_violations
 from headgate.compiler.resources.gateway_api import Method
+from headgate.compiler.resources.limit_policy import AMOUNT_MAX
 from headgate.compiler.resources.metadata import Name63, Name253, Resource, Struct, Violation
 from headgate.compiler.resources.quantities import Group
 
@@ -14,7 +15,7 @@ from headgate.compiler.resources.quantities import Group
 class QuotaValue(Struct, frozen=True, kw_only=True):
     """So much in so long."""
 
-    limit: Annotated[int, msgspec.Meta(ge=0)]
+    limit: Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX)]
     """How much."""
     duration: Literal["1s", "1m", "1h", "1d"]
     """In how long."""

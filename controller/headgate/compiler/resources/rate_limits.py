@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from headgate.compiler.cel import HITS_MAX
 from headgate.compiler.resources.expressions import expression_violations
 from headgate.compiler.resources.gateway_api import Method
 from headgate.compiler.resources.metadata import Struct, Violation
@@ -119,7 +120,7 @@ class CostSpecifier(Struct, frozen=True, kw_only=True):
 
     from_: Literal["Number", "Metadata"] = msgspec.field(name="from")
     """Which of the fields below is used."""
-    number: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    number: Annotated[int, msgspec.Meta(ge=0, le=HITS_MAX)] | None = None
     """A fixed number; 0 only checks."""
     metadata: CostMetadata | None = None
     """A number in dynamic metadata."""

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from headgate.compiler.resources.headers import HTTPHeader
 from headgate.compiler.resources.metadata import Name63, Name253, Struct, Violation
-from headgate.compiler.resources.quantities import Group, Namespace
+from headgate.compiler.resources.quantities import INT32_MAX, Group, Namespace
 
 PORT_DEFAULT = 4317
 SINK_FIELDS = {"ALS": "als", "File": "file", "OpenTelemetry": "openTelemetry"}
@@ -72,9 +72,9 @@ class HostReceiver(Receiver, frozen=True, kw_only=True):
 class Fraction(Struct, frozen=True, kw_only=True):
     """A share."""
 
-    numerator: Annotated[int, msgspec.Meta(ge=0)]
+    numerator: Annotated[int, msgspec.Meta(ge=0, le=INT32_MAX)]
     """What of `denominator` it is."""
-    denominator: Annotated[int, msgspec.Meta(ge=1)] = 100
+    denominator: Annotated[int, msgspec.Meta(ge=1, le=INT32_MAX)] = 100
     """The whole."""
 
     @property
