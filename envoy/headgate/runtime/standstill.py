@@ -1,6 +1,6 @@
 """How long processes have not moved, so that a slow machine is told from a wait for what never comes.
 
-A process moves while its first thread computes or waits for a CPU: on a busy machine it may get a hundredth of one.
+A process moves while its threads compute or wait for a CPU: on a busy machine they may get a hundredth of one.
 One that asks another whether it is ready, again and again, does neither for most of the time.
 """
 
@@ -14,12 +14,16 @@ MOVING_SHARE: Final = 0.25
 
 
 def wanted_seconds(pid: int) -> float:
-    """For how long in its life a process's first thread has had a CPU, or waited for one. Raises OSError.
+    """For how long in their lives a process's threads have had a CPU, or waited for one, together. Raises OSError.
 
     https://docs.kernel.org/scheduler/sched-stats.html
     """
-    ran, waited, _ = (Path("/proc") / str(pid) / "schedstat").read_text().split()
-    return (int(ran) + int(waited)) / 1e9
+    found = 0
+    for thread in (Path("/proc") / str(pid) / "task").iterdir():
+        with suppress(FileNotFoundError):  # it has ended
+            ran, waited, _ = (thread / "schedstat").read_text().split()
+            found += int(ran) + int(waited)
+    return found / 1e9
 
 
 class Standstill:

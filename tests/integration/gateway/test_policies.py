@@ -117,6 +117,11 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
             ]
         }
     }
+    by_path = {
+        "local": {
+            "rules": [{"clientSelectors": [{"path": {"value": "/v1"}}], "limit": {"requests": 1, "unit": "Hour"}}]
+        }
+    }
     others = {"local": {"rules": [*by_client["local"]["rules"][:3], {"limit": {"requests": 1, "unit": "Hour"}}]}}
     retry = {"numRetries": 2, "retryOn": {"triggers": ["retriable-status-codes"], "httpStatusCodes": [418]}}
     renamed = rule("retried-renamed", ref("plain-openai", modelNameOverride="real"))
@@ -142,6 +147,8 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
         traffic("faulty", "faulty", faultInjection={"abort": {"httpStatus": 529}, "delay": {"fixedDelay": "50ms"}}),
         route("rarely", [rule("rarely", ref("plain-openai"))]),
         traffic("rarely", "rarely", faultInjection={"abort": {"httpStatus": 503, "percentage": 0}}),
+        route("by-path", [rule("by-path", ref("plain-openai"))]),
+        traffic("by-path", "by-path", rateLimit=by_path),
         route("by-rule", [rule("by-rule", ref("plain-openai")), rule("another", ref("plain-openai"))]),
         traffic("by-rule", "by-rule", rateLimit=local),
         route("retried", [rule("retried", ref("plain-openai")), rule("retried-claude", ref("claude")), renamed]),
@@ -281,6 +288,14 @@ def test_local_limits_count_clients_apart(stage: Stage) -> None:
     assert sent("others", 1, {"x-user": "ann"}) == [200], "another route's policy, with counters of its own"
     assert sent("others", 2) == [200, 429], "who is selected by no other rule"
     assert sent("others", 1, {"x-user": "ann"}) == [200]
+
+
+def test_no_path_is_too_long_to_be_counted(stage: Stage) -> None:
+    """Envoy keeps no more than 8 KiB of a value for limits."""
+    body = {"model": "by-path", "messages": MESSAGES}
+    url = f"{stage.url}/v1/chat/completions"
+    sent = [stage.http.post(f"{url}{query}", json=body).status_code for query in ("", f"?a={9000 * 'a'}")]
+    assert sent == [200, 429]
 
 
 def test_faults_are_injected_where_a_policy_says(stage: Stage) -> None:

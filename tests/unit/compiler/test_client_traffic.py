@@ -126,3 +126,16 @@ def test_a_plain_listener_says_that_it_asks_for_no_certificate(tmp_path: Path) -
     found = compiled(policy(tls={"clientValidation": TRUST}), authority)
     assert not closed(found)
     assert any("speaks no TLS" in each for each in messages(found))
+
+
+def test_a_listener_that_its_own_policy_closes_closes_no_other() -> None:
+    """It goes along with what the others are received as: nobody is served there."""
+    absent = {"tls": {"clientValidation": {"caCertificateRefs": [{"kind": "Secret", "name": "absent"}]}}}
+    found = compiled(policy("all", **HOP), policy("bad", "two", **absent), listeners=TWO)
+    (listener,) = found.program.ports[0].listeners
+    assert {host.hostname: host.rules[0].direct is not None for host in listener.hosts} == {
+        "*": False,
+        "two.test": True,
+    }
+    assert listener.traffic.address != ClientAddress()
+    assert not [each for each in messages(found) if "not in force on port" in each]

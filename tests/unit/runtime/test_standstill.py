@@ -1,6 +1,7 @@
 """How long processes have not moved."""
 
 import os
+import threading
 
 from headgate.runtime.standstill import Standstill, wanted_seconds
 
@@ -40,3 +41,18 @@ def test_the_system_tells_how_long_a_process_wanted_a_cpu() -> None:
     before = wanted_seconds(os.getpid())
     sum(range(2_000_000))
     assert wanted_seconds(os.getpid()) > before
+
+
+def test_its_other_threads_count_too() -> None:
+    """A configuration is compiled in one."""
+    wanted: list[float] = []
+    before = wanted_seconds(os.getpid())
+
+    def compute() -> None:
+        sum(range(5_000_000))
+        wanted.append(wanted_seconds(os.getpid()))
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    thread.join()
+    assert wanted[0] - before > 0.02

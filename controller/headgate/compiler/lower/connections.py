@@ -75,7 +75,8 @@ def add_health(cluster: Cluster, backend: ir.Backend) -> None:
             _set_tcp(check.tcp_health_check, found)
         if found.port:
             for member in cluster.load_assignment.endpoints[0].lb_endpoints:
-                member.endpoint.health_check_config.port_value = found.port
+                if member.endpoint.address.HasField("socket_address"):
+                    member.endpoint.health_check_config.port_value = found.port
     if backend.outlier is not None:
         _set_outlier(cluster.outlier_detection, backend.outlier)
 

@@ -53,6 +53,8 @@ def header_key(name: str) -> str:
 
 
 QUERY_PREFIX = "query:"
+TOO_LONG = "-"
+"""What all clients are counted as together whose path is too long for Envoy's metadata (8 KiB)."""
 
 
 def query_key(name: str) -> str:
@@ -79,6 +81,9 @@ def _holds(selector: ir.Selector) -> str:
     known, value = _values(_metadata_key(selector.source))
     if selector.value is None:
         return f"({known})"
+    if selector.source == PATH and not selector.invert:
+        # one that is too long for metadata counts everywhere: nobody gets around a limit so
+        return f"(!({known}) || {value}.matches({cel.quoted('^(?:' + selector.value + ')$')}))"
     if selector.regex:
         return f"{negate}({known} && {value}.matches({cel.quoted('^(?:' + selector.value + ')$')}))"
     return f"{negate}({known} && {value} == {cel.quoted(selector.value)})"
@@ -119,6 +124,8 @@ def _selector_action(action: RateLimit.Action, selector: ir.Selector) -> None:
                 path=[MetadataKey.PathSegment(key=_metadata_key(selector.source))],
             )
         )
+        if selector.source.startswith(QUERY_PREFIX):  # of a path that is too long for metadata, which has been selected
+            action.metadata.default_value = TOO_LONG
     else:
         holds = _holds(selector)
         _expression(action, selector.key or selector.source, _chosen(holds, selector.key) if selector.key else holds)
@@ -282,6 +289,8 @@ def _check_and_charge(
         _set_amount(charge, limit.response_amount, rule, clusters, bounded=limit.what == "usd")
 
 
+PATH = header_key(":path")
+"""The source that is a request's path; selectors of it are expressions."""
 LOCAL = "envoy.filters.http.local_ratelimit"
 LOCAL_STAGE = 1
 """Of the rate limits that a route has for the local filter: the service's filter reads those of stage 0."""
@@ -310,18 +319,17 @@ def local_filter(rules: Iterable[ir.Rule]) -> HttpFilter:
     for fraction in (message.filter_enabled, message.filter_enforced):
         fraction.default_value.numerator = 100
         fraction.runtime_key = "headgate.never.local_ratelimit"
-    found = {rule.name: rule for rule in rules if rule.local_limits}
-    for name in sorted(found):
-        for limit in found[name].local_limits:
-            descriptor = message.descriptors.add()
-            descriptor.entries.add(key=RULE_KEY, value=_local_name(found[name], limit))
-            if limit.excluded:
-                descriptor.entries.add(key=OTHERS_KEY, value="true")
-            for key, value in selected(limit.selectors):
-                descriptor.entries.add(key=key, value=value)
-            _fill(descriptor.token_bucket, limit.requests, limit.unit_seconds)
-            if limit.shadow:
-                overlay.local_shadow(descriptor)
+    found = {_local_name(rule, limit): limit for rule in rules for limit in rule.local_limits}
+    for name, limit in sorted(found.items()):
+        descriptor = message.descriptors.add()
+        descriptor.entries.add(key=RULE_KEY, value=name)
+        if limit.excluded:
+            descriptor.entries.add(key=OTHERS_KEY, value="true")
+        for key, value in selected(limit.selectors):
+            descriptor.entries.add(key=key, value=value)
+        _fill(descriptor.token_bucket, limit.requests, limit.unit_seconds)
+        if limit.shadow:
+            overlay.local_shadow(descriptor)
     return http_filter(LOCAL, message)
 
 

@@ -1,6 +1,6 @@
 """ClientTrafficPolicies: how a listener receives requests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -30,8 +30,10 @@ def together(
     socket. In what they do not agree no policy of theirs is in force, which each is told (compat: none wins): none may
     decide for the other's clients whom to believe. A listener that is to believe proxies, in which the others do not
     agree, serves nothing: with their addresses for its clients', what is allowed by address might be allowed to all."""
+    shared = ("socket",) if tls else _ALL
+    found = tuple((gateway, listener) for (gateway, _), listener in zip(found, _aligned(found, shared), strict=True))
     listeners = tuple(listener for _, listener in found)
-    disputed = _disputed([listener.traffic for listener in listeners], ("socket",) if tls else _ALL)
+    disputed = _disputed([listener.traffic for listener in listeners], shared)
     if not disputed:
         return listeners
     names = ", ".join(sorted(listener.name for listener in listeners))
@@ -65,6 +67,17 @@ SAID: Final = {
 }
 """What a policy says, by where `ClientTraffic` has it, in words."""
 _ALL: Final = tuple(SAID)
+
+
+def _aligned(found: Sequence[tuple[Name, ir.Listener]], names: Sequence[str]) -> Iterator[ir.Listener]:
+    """The listeners, of which those that are closed ask for nothing: they go along with one that is open."""
+    opened = [listener for _, listener in found if listener.hosts != closed(listener.hosts)]
+    for _, listener in found:
+        if opened and listener not in opened:
+            taken = {name: getattr(opened[0].traffic, name) for name in names}
+            yield replace(listener, traffic=replace(listener.traffic, **taken))
+        else:
+            yield listener
 
 
 def _disputed(traffic: Sequence[ClientTraffic], names: Sequence[str]) -> list[str]:

@@ -183,7 +183,7 @@ def local_limits(scope: Scope, policy: policies.BackendTrafficPolicy) -> tuple[i
             return None
         for suffix, chosen in _selected(scope, policy, field, rule):
             limit = ir.LocalLimit(
-                name=f"{index}{suffix}",
+                name=f"{policy.name}/rule/{index}{suffix}",
                 requests=requests,
                 unit_seconds=UNIT_SECONDS[rule.limit.unit],
                 selectors=chosen,

@@ -75,7 +75,9 @@ def _header(header: _Valued) -> ir.Selector:
     name = header.name.lower()
     source = "model" if name == "x-ai-eg-model" else f"header:{name}"
     value = None if header.type == "Distinct" else header.value
-    return ir.Selector(source=source, value=value, regex=header.type == "RegularExpression", invert=header.invert)
+    # (as the value of a descriptor's entry an empty one would stand for any)
+    regex = header.type == "RegularExpression" or value == ""
+    return ir.Selector(source=source, value=value, regex=regex, invert=header.invert)
 
 
 def _methods(methods: Sequence[_Method]) -> ir.Selector:

@@ -219,7 +219,7 @@ class HealthCheckOverrides(Struct, frozen=True, kw_only=True):
     """Where checks go."""
 
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] | None = None
-    """Port; the backend's own when absent."""
+    """Port; the backend's own when absent. A unix socket has none, and is asked itself."""
 
 
 class ActiveHealthCheck(Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Limits of a BackendTrafficPolicy, group `gateway.envoyproxy.io`."""
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -52,6 +53,12 @@ class SourceMatch(Struct, frozen=True, kw_only=True):
     """`Exact` counts the whole range together, `Distinct` each address on its own."""
     invert: bool = False
     """Selects the requests that do not match."""
+
+    def violations(self) -> Iterator[Violation]:
+        try:
+            ip_network(self.value, strict=False)
+        except ValueError:
+            yield Violation(f"{self.value} is no address range", "value", "like 10.0.0.0/8")
 
 
 class PathMatch(Struct, frozen=True, kw_only=True):
