@@ -83,7 +83,9 @@ def write(directory: Path) -> None:
         text = compact(name)
         if name in IN_CLUSTERS:
             whole = directory / f"{name}.whole.lua"
-            whole.write_text(text, encoding="utf-8")
+            new = whole.with_suffix(".new")
+            new.write_text(text, encoding="utf-8")
+            new.replace(whole)
             text = f"local PATH = {_quoted(str(whole.absolute()))}\n{compact('later')}"
         (directory / f"{name}.lua").write_text(text, encoding="utf-8")
 

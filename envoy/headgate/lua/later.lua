@@ -8,13 +8,16 @@ local script
 function envoy_on_request(h)
   if not script then
     local chunk, reason = loadfile(PATH)
-    if not chunk then
-      h:logErr("later.lua: " .. reason)
+    local own, ran = envoy_on_request, false
+    envoy_on_request = nil
+    if chunk then ran, reason = pcall(chunk) end
+    script = ran and envoy_on_request -- the one that it declares
+    envoy_on_request = own
+    if not script then
+      h:logErr("later.lua: " .. (reason or "no script"))
       h:respond({ [":status"] = "503", ["content-type"] = "text/plain" }, "The backend of this model is being changed; try again.")
       return
     end
-    chunk()
-    script = envoy_on_request -- the one that it declares
   end
   return script(h)
 end

@@ -297,3 +297,11 @@ def test_a_client_that_leaves_owes_nothing_that_nobody_used(stage: Stage) -> Non
         next(answer.iter_lines())
     (entry,) = stage.access(lambda entry: "left=early" in entry["path"])
     assert entry["metadata"].get("total", 0) < MANY
+
+
+def test_brackets_that_never_opened_cost_no_more_than_their_bytes(stage: Stage) -> None:
+    closers = b"]" * 16_384
+    stage["any"].answer(Raw(body=(b"[", *(closers,) * 32)))
+    body = {"model": "openai-chat", "messages": [{"role": "user", "content": "Hello!"}]}
+    answer = stage.http.post(f"{stage.url}/v1/chat/completions", json=body)
+    assert len(answer.content) == 1 + 32 * len(closers)

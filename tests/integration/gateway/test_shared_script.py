@@ -80,6 +80,9 @@ def test_without_its_script_a_cluster_passes_nothing(tmp_path: Path, start_envoy
     port = free_port()
     start_envoy(_scripted_envoy(port, {"filename": str(tmp_path / "upstream.lua")}, {}))
     assert {each.status_code for each in _answers(port)} == {503}
+    for nothing in ("", "error('half of it')"):
+        whole.write_text(nothing)
+        assert {each.status_code for each in _answers(port)} == {503}
     whole.write_text(_script("whole"))
     assert _answers(port)[0].headers["said"] == "whole1"
 

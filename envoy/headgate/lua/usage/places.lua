@@ -12,7 +12,8 @@ local AT_ONCE = { [false] = "^(})%s*$", [true] = "^([}%]]+)\r?\n\r?\n" }
 -- Of a list of answers (Gemini's streams, asked for as JSON) all is followed, from the first byte: within so many brackets usage stands.
 local BRACKET, LISTED = 91, 2
 
-local function listed() return { listed = true, behind = "", closers = "", open = 0, most = math.huge } end
+-- (What closes what never opened is no JSON: it is followed no further.)
+local function listed() return { listed = true, behind = "", closers = "", open = 0, most = 0 } end
 
 -- Follows a text: what opens in it and what closes, but for what is in texts.
 local function follow(place, text)

@@ -74,7 +74,8 @@ local function read(h, state, text, ended)
       if open then at = open + (object and #object or USAGE_BYTES_MAX) end
     end
   end
-  kept = kept or (not ended and find(text, '"u?s?a?g?e?$', math.max(at, #text - 5)))
+  local edge = math.max(at, #text - 5)
+  kept = kept or (not ended and (find(text, '"u?s?a?g?e?$', edge) or (not state.model and find(text, '"m?o?d?e?l?$', edge))))
   if kept then state.kept = text:sub(kept) end
   if state.place then pursue(h, state, text, followed, kept and kept - 1 or #text) end
   if ended and state.place then judge(h, state, 0) end
