@@ -175,10 +175,11 @@ class _Run:
         for name, provider in self.stage.providers.items():
             provider.answer(self._answer(name))
         with ThreadPoolExecutor(AT_ONCE) as pool, httpx.Client(base_url=self.stage.url, timeout=60) as client:
-            ended = [pool.submit(self._ask, client, asked) for asked in self.asked]
+            asking = [pool.submit(self._ask, client, asked) for asked in self.asked]
+            ended = [each.result() for each in asking]
         for provider in self.stage.providers.values():
             provider.answer(Failure(400, "no"))
-        return [each.result() for each in ended]
+        return ended
 
 
 @pytest.fixture(scope="module", params=["memory", "redis"])
