@@ -76,12 +76,12 @@ local function read(h, state, text, ended)
   end
   local edge = math.max(at, #text - 5)
   kept = kept or (not ended and (find(text, '"u?s?a?g?e?$', edge) or (not state.model and find(text, '"m?o?d?e?l?$', edge))))
-  if kept then state.kept = text:sub(kept) end
   -- half of a name: another that a client wrote might stand behind it
   if not kept and not ended and not state.model and named and named >= at and #text - named < MODEL_BYTES
     and find(text, '^"model%a*"?%s*:?%s*"?[^"\\%c]*$', named) then
     kept = named
   end
+  if kept then state.kept = sub(text, kept) end
   if state.place then pursue(h, state, text, followed, kept and kept - 1 or #text) end
   if ended and state.place then judge(h, state, 0) end
 end
