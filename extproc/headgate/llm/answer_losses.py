@@ -5,9 +5,9 @@ things that an answer says or that a client must send back; not told are finer g
 source the cited words stand, details of the usage, which of the stop sequences it was).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from headgate.llm.canonical import (
@@ -75,12 +75,26 @@ SAID_AS_CITATIONS: Final = frozenset(("groundingMetadata",))
 SAID: Final = msgspec.Raw(b"true")
 """For a member of an answer whose content nobody needs: that it is there."""
 
-_SAYS_NOTHING: Final = frozenset((b"", b"null", b"[]", b"{}", b"false"))
+_SAYS_NOTHING: Final = frozenset((b"", b"null", b"[]", b"{}", b"false", b'""'))
+T = TypeVar("T")
+
+
+def says(member: msgspec.Raw) -> bool:
+    """Whether a member says anything."""
+    return bytes(member).translate(None, b" \t\r\n") not in _SAYS_NOTHING
+
+
+def opened(member: msgspec.Raw, decode: Callable[[msgspec.Raw], T]) -> T | None:
+    """A member that an answer can do without; None where it is not there, or of another kind than it should be."""
+    try:
+        return decode(member)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def own_members(dialect: DialectName, *members: tuple[str, msgspec.Raw]) -> Extras:
     """What only one dialect's answers say: its members that say anything, by what losses call them."""
-    found = {name: raw for name, raw in members if bytes(raw) not in _SAYS_NOTHING}
+    found = {name: raw for name, raw in members if says(raw)}
     return {dialect: found} if found else {}
 
 
@@ -100,7 +114,7 @@ def _unknown_members(members: Extras, repeated: frozenset[str] = frozenset()) ->
     for each in members.values():
         for name in each:
             if name in SAID_AS_CITATIONS and name not in repeated:
-                yield Loss(f"answer.{name}", "changed", "told as citations: its pages, not what was searched for")
+                yield Loss(f"answer.{name}", "changed", "of a search only its pages are told, as citations")
             elif name not in repeated:
                 yield Loss(f"answer.{name}", "dropped", _NO_SUCH_MEMBER)
 

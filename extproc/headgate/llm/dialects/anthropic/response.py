@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 from headgate.contract import metadata as keys
-from headgate.llm.answer_losses import SAID, own_members
+from headgate.llm.answer_losses import opened, own_members, says
 from headgate.llm.canonical import (
     ChatResponse,
     FinishReason,
@@ -94,7 +94,8 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         raise UpstreamError(f"the provider's answer is no message: {error}") from None
     if answer.content is None:
         raise UpstreamError("the provider's answer is no message: it has no content")
-    parts = (*_decode_blocks(answer.content, memo), *refusals_of(answer.stop_details))
+    details = stop_details(answer.stop_details)
+    parts = (*_decode_blocks(answer.content, memo), *refusals_of(details))
     called_tools = ToolCallPart in map(type, parts)
     reason = finish_reason_of(answer.stop_reason, called_tools=called_tools)
     if reason is FinishReason.TOOL_CALLS and memo.json_tool and not called_tools:
@@ -111,7 +112,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
             NAME,
             *(member for block in answer.content for member in of_block(block)),
             *of_message(answer.context_management, answer.input_transformations),
-            *of_stop(answer.stop_details),
+            *of_stop(details),
         ),
     )
 
@@ -122,34 +123,41 @@ Told = Iterator[tuple[str, msgspec.Raw]]
 
 def of_block(block: wire.AnswerBlock) -> Told:
     """Of a call: which group of tools it is of, and that no model but a program asks for it."""
-    if block.toolset_name:
-        yield "tool_calls.toolset_name", SAID
-    if block.type == "tool_use" and block.caller is not None and block.caller.type != "direct":
-        yield "tool_calls.caller", SAID
+    yield "tool_calls.toolset_name", block.toolset_name
+    if block.type == "tool_use" and says(block.caller):
+        caller = opened(block.caller, _CALLER)
+        if caller is None or caller.type != "direct":
+            yield "tool_calls.caller", block.caller
 
 
-def of_message(edits: wire.AppliedEdits | None, transformations: Sequence[msgspec.Raw] | None) -> Told:
+def of_message(edits: msgspec.Raw, transformations: msgspec.Raw = wire.ABSENT) -> Told:
     """What the provider took out of the conversation."""
-    if edits is not None and edits.applied_edits:
-        yield "context_management", SAID
-    if transformations:
-        yield "input_transformations", SAID
+    applied = opened(edits, _EDITS)
+    yield "context_management", applied.applied_edits if applied is not None else wire.ABSENT
+    yield "input_transformations", transformations
 
 
-def of_stop(details: wire.StopDetails | None) -> Told:
+def of_stop(details: wire.StopDetails) -> Told:
     """Of a refusal, all but its words."""
-    if details is None:
-        return
-    for name in ("category", "recommended_model", "fallback_credit_token"):
-        if getattr(details, name):
-            yield f"stop_details.{name}", SAID
+    yield "stop_details.category", details.category
+    yield "stop_details.recommended_model", details.recommended_model
+    yield "stop_details.fallback_credit_token", details.fallback_credit_token
 
 
-def refusals_of(details: wire.StopDetails | None) -> Sequence[RefusalPart]:
+def stop_details(member: msgspec.Raw) -> wire.StopDetails:
+    """Why an answer was refused, where that is said."""
+    return opened(member, _STOP_DETAILS) or _NOT_SAID
+
+
+def refusals_of(details: wire.StopDetails) -> Sequence[RefusalPart]:
     """What the provider says of a refusal, in words."""
-    return (RefusalPart(details.explanation),) if details is not None and details.explanation else ()
+    return (RefusalPart(details.explanation),) if details.explanation else ()
 
 
+_CALLER: Final = msgspec.json.Decoder(wire.AnswerCaller).decode
+_EDITS: Final = msgspec.json.Decoder(wire.AppliedEdits).decode
+_STOP_DETAILS: Final = msgspec.json.Decoder(wire.StopDetails).decode
+_NOT_SAID: Final = wire.StopDetails()
 NAME: Final = DialectName.ANTHROPIC_MESSAGES
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+from headgate.llm.answer_losses import own_members
 from headgate.llm.canonical import (
     AnswerMembers,
     ArgumentsDelta,
@@ -42,12 +43,14 @@ from headgate.llm.dialects.anthropic.errors import kind_of_type, status_of_type,
 from headgate.llm.dialects.anthropic.response import (
     NAME,
     STOP_REASON_WORDS,
+    Told,
     finish_reason_of,
     message_id,
     of_block,
     of_message,
     of_stop,
     refusals_of,
+    stop_details,
     usage_of,
     written_usage,
 )
@@ -155,7 +158,7 @@ class StreamDecoder:
         message = event.message or wire.Answer()
         usage = self._merge_usage(message.usage)
         tier = message.usage.service_tier if message.usage is not None else None
-        self._own.update(of_message(message.context_management, message.input_transformations))
+        self._keep(of_message(message.context_management, message.input_transformations))
         return (Start(id=message.id, model=message.model, usage=usage, service_tier=tier or ""),)
 
     def _after_start(self, events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
@@ -187,13 +190,16 @@ class StreamDecoder:
         self._blocks[event.index] = _OpenBlock(block.type, index)
         return events
 
+    def _keep(self, members: Told) -> None:
+        self._own.update(own_members(NAME, *members).get(NAME, {}))
+
     def _on_tool_start(self, wire_index: int, block: wire.AnswerBlock) -> Sequence[StreamEvent]:
         index = self._next_index
         self._next_index += 1
         as_text = bool(self._memo.json_tool) and block.name == self._memo.json_tool
         opened = _OpenBlock("tool_use", index, as_text=as_text)
         self._blocks[wire_index] = opened
-        self._own.update(of_block(block))
+        self._keep(of_block(block))
         if not as_text:
             self._called_tools = True
         name = block.name or ""
@@ -250,12 +256,14 @@ class StreamDecoder:
             # A server that forgot to stop a block has stopped it now.
             events.extend(PartStop(opened.index) for opened in self._blocks.values())
             self._blocks.clear()
-            for part in refusals_of(delta.stop_details):
+            details = stop_details(delta.stop_details)
+            for part in refusals_of(details):
                 index = self._next_index
                 self._next_index += 1
                 events += (RefusalStart(index), RefusalDelta(index, part.text), PartStop(index))
             events.append(Finish(reason, delta.stop_sequence or ""))
-            self._own.update((*of_message(event.context_management, ()), *of_stop(delta.stop_details)))
+            self._keep(of_message(event.context_management))
+            self._keep(of_stop(details))
             if self._own:
                 events.append(AnswerMembers({NAME: self._own}))
         if event.usage is not None:

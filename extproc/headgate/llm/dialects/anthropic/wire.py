@@ -374,23 +374,24 @@ class AnswerBlock(msgspec.Struct, frozen=True):
     name: str | None = None
     input: msgspec.Raw = ABSENT
     citations: list[Citation] | None = None
-    toolset_name: str | None = None
-    caller: AnswerCaller | None = None
+    toolset_name: msgspec.Raw = ABSENT
+    caller: msgspec.Raw = ABSENT
+    """See `AnswerCaller`."""
 
 
 class AppliedEdits(msgspec.Struct, frozen=True):
     """What of the conversation the provider cleared before its model read it."""
 
-    applied_edits: list[msgspec.Raw] | None = None
+    applied_edits: msgspec.Raw = ABSENT
 
 
 class StopDetails(msgspec.Struct, frozen=True):
     """Why an answer was refused."""
 
     explanation: str | None = None
-    category: str | None = None
-    recommended_model: str | None = None
-    fallback_credit_token: str | None = None
+    category: msgspec.Raw = ABSENT
+    recommended_model: msgspec.Raw = ABSENT
+    fallback_credit_token: msgspec.Raw = ABSENT
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -400,10 +401,12 @@ class Answer(msgspec.Struct, frozen=True):
     content: list[AnswerBlock] | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
-    stop_details: StopDetails | None = None
+    stop_details: msgspec.Raw = ABSENT
+    """See `StopDetails`."""
     usage: AnswerUsage | None = None
-    context_management: AppliedEdits | None = None
-    input_transformations: list[msgspec.Raw] | None = None
+    context_management: msgspec.Raw = ABSENT
+    """See `AppliedEdits`."""
+    input_transformations: msgspec.Raw = ABSENT
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -417,7 +420,7 @@ class Delta(msgspec.Struct, frozen=True):
     citation: Citation | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
-    stop_details: StopDetails | None = None
+    stop_details: msgspec.Raw = ABSENT
 
 
 class ErrorObject(msgspec.Struct, frozen=True):
@@ -434,7 +437,7 @@ class Event(msgspec.Struct, frozen=True):
     content_block: AnswerBlock | None = None
     message: Answer | None = None
     usage: AnswerUsage | None = None
-    context_management: AppliedEdits | None = None
+    context_management: msgspec.Raw = ABSENT
     error: ErrorObject | None = None
 
 

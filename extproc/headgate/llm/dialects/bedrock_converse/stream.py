@@ -14,11 +14,14 @@ from headgate.llm.canonical import (
     ArgumentsDelta,
     CitationDelta,
     Finish,
+    ImagePart,
     MediaOutput,
     OpaqueOutput,
     OpaquePart,
     PartStop,
     RedactedThinking,
+    RefusalDelta,
+    RefusalStart,
     SignatureDelta,
     Start,
     StreamEvent,
@@ -28,6 +31,7 @@ from headgate.llm.canonical import (
     ThinkingDelta,
     ThinkingStart,
     ToolCallStart,
+    UrlSource,
     UsageUpdate,
 )
 from headgate.llm.dialects.bedrock_converse import wire
@@ -51,12 +55,14 @@ class _OpenBlock:
     """A block the provider has open."""
 
     kind: str
-    """`text`, `thinking`, `redacted`, `call`, `json` (the emulated answer's call), `image`."""
+    """`text`, `thinking`, `redacted`, `call`, `json` (the emulated answer's call), `image`, `refusal`."""
     index: int
     """Of the canonical part."""
     said_arguments: bool = False
     format: str = ""
     blobs: list[str] = field(default_factory=list[str])
+    place: str = ""
+    """Of an image that stands elsewhere."""
 
 
 class StreamDecoder:
@@ -128,18 +134,23 @@ class StreamDecoder:
         if start.image is not None:
             self._open(wire_index, "image").format = start.image.format or ""
             return _NOTHING
+        if start.tool_result is not wire.ABSENT:
+            return self._opaque("toolResult")
         call = start.tool_use
         if call is None:
             return _NOTHING
         if call.type is not None:
-            self._next_index += 1
-            return (OpaqueOutput(self._next_index - 1, OpaquePart(DialectName.BEDROCK_CONVERSE, call.type)),)
+            return self._opaque(call.type)
         name = call.name or ""
         if self._memo.json_tool and name == self._memo.json_tool:
             return (TextStart(self._open(wire_index, "json").index),)
         self._called_tools = True
         index = self._open(wire_index, "call").index
         return (ToolCallStart(index, call.tool_use_id or "", self._memo.tool_names.get(name, name)),)
+
+    def _opaque(self, kind: str) -> Sequence[StreamEvent]:
+        self._next_index += 1
+        return (OpaqueOutput(self._next_index - 1, OpaquePart(DialectName.BEDROCK_CONVERSE, kind)),)
 
     def _on_delta(self, wire_index: int, delta: wire.BlockDelta | None) -> Sequence[StreamEvent]:
         if delta is None or self._finished:
@@ -154,8 +165,21 @@ class StreamDecoder:
         if delta.citation is not None:
             before, opened = self._ensure(wire_index, "text")
             return (*before, CitationDelta(opened.index, decode_citation(delta.citation)))
-        if delta.image is not None and delta.image.source is not None and delta.image.source.bytes:
-            self._hold(wire_index, "image", delta.image.source.bytes)
+        if delta.image is not None:
+            return self._on_image(wire_index, delta.image)
+        return _NOTHING
+
+    def _on_image(self, wire_index: int, image: wire.AnswerMedia) -> Sequence[StreamEvent]:
+        source, opened = image.source, self._blocks.get(wire_index)
+        if source is not None and source.bytes:
+            return self._hold(wire_index, "image", source.bytes)
+        if opened is None or opened.kind != "image":
+            return _NOTHING
+        if source is not None and source.s3_location is not None:
+            opened.place = source.s3_location.uri or ""
+        if image.error is not None and image.error.message:
+            opened.kind = "refusal"
+            return (RefusalStart(opened.index), RefusalDelta(opened.index, image.error.message))
         return _NOTHING
 
     def _ensure(self, wire_index: int, kind: str) -> tuple[Sequence[StreamEvent], _OpenBlock]:
@@ -210,6 +234,10 @@ class StreamDecoder:
         match opened.kind:
             case "redacted":
                 return (RedactedThinking(opened.index, text_of_blob(self._take_blobs(opened))),)
+            case "image" if opened.place:
+                return (MediaOutput(opened.index, ImagePart(UrlSource(opened.place))),)
+            case "image" if not opened.blobs:
+                return _NOTHING
             case "image":
                 return (MediaOutput(opened.index, image_of(opened.format, self._take_blobs(opened))),)
             case "call" | "json" if not opened.said_arguments:

@@ -380,6 +380,7 @@ class Answer(_Answer, frozen=True):
 
 class BlockStart(_Answer, frozen=True):
     tool_use: AnswerToolUse | None = None
+    tool_result: msgspec.Raw = ABSENT
     image: AnswerMedia | None = None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
+from headgate.llm.answer_losses import opened
 from headgate.llm.canonical import Citation
 from headgate.llm.dialects.gemini import wire
 
@@ -31,9 +32,8 @@ def citations_of(
     """
     if not texts:
         return {}
-    try:
-        metadata = wire.GROUNDING_DECODER.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    metadata = opened(raw, wire.GROUNDING_DECODER.decode)
+    if metadata is None:
         return {}
     sources = [
         chunk.web or chunk.retrieved_context or chunk.maps or _page_of(chunk.image)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 from headgate.contract import metadata as keys
-from headgate.llm.answer_losses import SAID
+from headgate.llm.answer_losses import SAID, own_members
 from headgate.llm.canonical import (
     Alternative,
     Base64Source,
@@ -235,8 +235,10 @@ def extras_of(answer: wire.Answer, candidate: wire.Candidate | None) -> Extras:
             members.append(("finishMessage", SAID))  # without a word it is told as the refusal
     if all(raw is wire.ABSENT for _, raw in members):  # as nearly always
         return {}
-    found = {name: raw for name, raw in members if wire.present(raw) and text_sent(raw)}
-    return {DialectName.GEMINI: found} if found else {}
+    found = own_members(DialectName.GEMINI, *members)
+    for raw in found.get(DialectName.GEMINI, {}).values():
+        text_sent(raw)  # clients of one dialect are told it as it is
+    return found
 
 
 def _read(candidate: wire.Candidate, answer: wire.Answer, memo: Memo, place: int) -> Alternative:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, assert_never
 
 import msgspec
 from headgate.contract import metadata as keys
-from headgate.llm.answer_losses import SAID, own_members
+from headgate.llm.answer_losses import opened, own_members
 from headgate.llm.canonical import (
     Alternative,
     ChatResponse,
@@ -107,9 +107,9 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
 
 def extras_of(completion: wire.Completion) -> Extras:
     """What only this dialect says of an answer."""
-    likely = [choice.logprobs for choice in completion.choices or () if choice.logprobs is not None]
-    refused = SAID if any(each.refusal for each in likely) else wire.ABSENT
-    return own_members(DialectName.OPENAI_CHAT, ("moderation", completion.moderation), ("logprobs.refusal", refused))
+    likely = (choice.logprobs for choice in completion.choices or () if choice.logprobs is not None)
+    refused = (("logprobs.refusal", each.refusal) for each in likely)
+    return own_members(DialectName.OPENAI_CHAT, ("moderation", completion.moderation), *refused)
 
 
 def _answers(completion: wire.Completion, memo: Memo) -> Iterator[Alternative]:
@@ -271,10 +271,14 @@ def _media(message: wire.Answer, memo: Memo) -> Iterator[Part]:
     yield from images_of(message.images or [])
 
 
+_CUSTOM_CALL: Final = msgspec.json.Decoder(wire.AnswerCustomCall).decode
+
+
 def _tool_call(call: wire.AnswerToolCall, answer_id: str, position: int, memo: Memo) -> ToolCallPart | None:
     call_id = call.id or made_call_id(answer_id, position)
-    if call.custom is not None and call.custom.name:
-        return ToolCallPart(call_id, call.custom.name, freeform_arguments(call.custom.input or ""))
+    custom = opened(call.custom, _CUSTOM_CALL) if call.custom is not wire.ABSENT else None
+    if custom is not None and custom.name:
+        return ToolCallPart(call_id, custom.name, freeform_arguments(custom.input or ""))
     function = call.function
     if function is None or not function.name:
         return None

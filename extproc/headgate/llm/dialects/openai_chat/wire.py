@@ -439,7 +439,8 @@ class AnswerToolCall(msgspec.Struct, frozen=True):
     id: str | None = None
     type: str | None = None
     function: AnswerFunction | None = None
-    custom: AnswerCustomCall | None = None
+    custom: msgspec.Raw = ABSENT
+    """See `AnswerCustomCall`."""
 
 
 class AnswerAudio(msgspec.Struct, frozen=True):
@@ -489,7 +490,7 @@ class Logprob(msgspec.Struct, frozen=True):
 
 class Logprobs(msgspec.Struct, frozen=True):
     content: list[Logprob] | None = None
-    refusal: list[msgspec.Raw] | None = None
+    refusal: msgspec.Raw = ABSENT
 
 
 class Choice(msgspec.Struct, frozen=True):

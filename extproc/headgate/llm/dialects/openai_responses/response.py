@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 import msgspec
-from headgate.llm.answer_losses import SAID, own_members
+from headgate.llm.answer_losses import opened, own_members, says
 from headgate.llm.canonical import (
     Base64Source,
     ChatResponse,
@@ -86,18 +86,24 @@ def extras_of(answer: wire.Answer) -> Extras:
     members = [("moderation", answer.moderation), ("input_transformations", answer.input_transformations)]
     for item in answer.output or ():
         if item.type in _CALLS_AND_IMAGES:
-            members += [(name, SAID) for name, said in _beyond(item) if said]
+            members += _beyond(item)
     return own_members(NAME, *members)
 
 
 _CALLS_AND_IMAGES: Final = frozenset(("function_call", "image_generation_call"))
 
 
-def _beyond(item: wire.AnswerItem) -> Iterator[tuple[str, bool]]:
-    yield "tool_calls.namespace", bool(item.namespace)
-    yield "tool_calls.async", bool(item.asynchronous)
-    yield "tool_calls.caller", item.caller is not None and item.caller.type != "direct"
-    yield "images.revised_prompt", bool(item.revised_prompt)
+_CALLER: Final = msgspec.json.Decoder(wire.Caller).decode
+
+
+def _beyond(item: wire.AnswerItem) -> Iterator[tuple[str, msgspec.Raw]]:
+    yield "tool_calls.namespace", item.namespace
+    yield "tool_calls.async", item.asynchronous
+    if says(item.caller):
+        caller = opened(item.caller, _CALLER)
+        if caller is None or caller.type != "direct":
+            yield "tool_calls.caller", item.caller
+    yield "images.revised_prompt", item.revised_prompt
 
 
 def created_of(answer: wire.Answer) -> int | None:

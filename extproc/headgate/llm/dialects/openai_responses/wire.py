@@ -314,10 +314,11 @@ class AnswerItem(msgspec.Struct, frozen=True):
     result: str | None = None
     """Of an image generation: base64."""
     output_format: str | None = None
-    revised_prompt: str | None = None
-    namespace: str | None = None
-    asynchronous: bool | None = msgspec.field(default=None, name="async")
-    caller: Caller | None = None
+    revised_prompt: msgspec.Raw = ABSENT
+    namespace: msgspec.Raw = ABSENT
+    asynchronous: msgspec.Raw = msgspec.field(default=ABSENT, name="async")
+    caller: msgspec.Raw = ABSENT
+    """See `Caller`."""
 
 
 class AnswerUsage(msgspec.Struct, frozen=True):
