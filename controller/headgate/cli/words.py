@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from headgate.compiler import ir
+from headgate.compiler import ir, upstreams
 from headgate.compiler.lanes import PathClass
 from headgate.contract.addresses import host_port
 from headgate.llm.names import HostName
@@ -117,6 +117,6 @@ def auth(auth: ir.Auth) -> str:
     return f"{', '.join(parts) or 'none'} ({auth.name})"
 
 
-def hash_keys(keys: tuple[ir.HashKey, ...]) -> str:
+def hash_keys(keys: tuple[upstreams.HashKey, ...]) -> str:
     """What requests that go to one backend agree in."""
     return " and ".join("the client's address" if key.kind == "source_ip" else f"{key.kind} {key.name}" for key in keys)

@@ -19,8 +19,10 @@ from headgate.compiler.upstreams import (
     Balancing,
     Breaker,
     Connections,
+    HashKey,
     HealthCheck,
     OutlierDetection,
+    Retry,
 )
 from headgate.contract import headers
 from headgate.contract.facts import ModelRow
@@ -142,14 +144,6 @@ class Credential:
     override: Override | None = None
     awaited: bool = False
     """Whether there is no value yet, but will be: the backend cannot be asked until then."""
-
-
-@dataclass(frozen=True, slots=True)
-class HashKey:
-    """Something of a request, by which it finds its backend."""
-
-    kind: Literal["source_ip", "header", "cookie", "query"]
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +302,7 @@ class LocalLimit:
     """A limit that each Envoy keeps for itself."""
 
     name: str
-    """Unique in its rule."""
+    """Unique in a rule of the API: `<ns>/<policy>/rule/<i>`."""
     requests: int
     """More than none."""
     unit_seconds: int
@@ -316,18 +310,6 @@ class LocalLimit:
     excluded: tuple[tuple[Selector, ...], ...] = ()
     """Whom it does not count: requests that all selectors of one of these select."""
     shadow: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
-    count: int
-    on: str
-    """Envoy's `retry_on` list."""
-    status_codes: tuple[int, ...] = ()
-    per_try_seconds: float | None = None
-    per_try_idle_seconds: float | None = None
-    back_off_base_seconds: float | None = None
-    back_off_max_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

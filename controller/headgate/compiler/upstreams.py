@@ -1,5 +1,5 @@
-"""What a BackendTrafficPolicy says of a backend: how its endpoints are chosen and found well, and how connections to
-them are kept. Part of the compiler's middle (`ir`)."""
+"""What a BackendTrafficPolicy says of a backend: how it and its endpoints are chosen and found well, how connections to
+them are kept, and when it is tried again. Part of the compiler's middle (`ir`)."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -103,3 +103,25 @@ class Breaker:
 
 
 ENVOYS_BREAKER: Final = Breaker()
+
+
+@dataclass(frozen=True, slots=True)
+class HashKey:
+    """Something of a request, by which it finds its backend."""
+
+    kind: Literal["source_ip", "header", "cookie", "query"]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """When the next backend is asked, or the same once more."""
+
+    count: int
+    on: str
+    """Envoy's `retry_on` list."""
+    status_codes: tuple[int, ...] = ()
+    per_try_seconds: float | None = None
+    per_try_idle_seconds: float | None = None
+    back_off_base_seconds: float | None = None
+    back_off_max_seconds: float | None = None

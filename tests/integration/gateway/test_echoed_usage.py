@@ -10,16 +10,14 @@ from typing import Any
 
 import pytest
 from headgate.llm.names import DialectName
-from support import manifests
 from support.chat_goldens import CLIENTS
-from support.manifests import AI, Document, backend, document, ref, route, rule, secret, target
-from support.providers import Delivery, Provider, Raw
-from support.providers.operations_api import OperationsApi
+from support.every_dialect import every_dialect
+from support.manifests import costs
+from support.providers import Delivery, Raw
 from support.stage import Stage
 
 pytestmark = pytest.mark.envoy
 
-AWS_FILE = "[default]\naws_access_key_id = AKID\naws_secret_access_key = secret\n"
 MANY = 999_999
 NAMES = (
     *("input_tokens", "output_tokens", "total_tokens", "prompt_tokens", "completion_tokens"),
@@ -197,14 +195,6 @@ SAID: Mapping[str, Said] = {
     ),
 }
 CASES = [(name, lane, cut) for name in SAID for lane in ("native", "translated") for cut in ("whole", "bytes")]
-SCHEMAS: Mapping[DialectName, str] = {
-    DialectName.OPENAI_CHAT: "OpenAI",
-    DialectName.OPENAI_RESPONSES: "OpenAI",
-    DialectName.ANTHROPIC_MESSAGES: "Anthropic",
-    DialectName.GEMINI: "Gemini",
-    DialectName.BEDROCK_CONVERSE: "AWSBedrock",
-    DialectName.COHERE: "Cohere",
-}
 ELSEWHERE: Mapping[DialectName, DialectName] = {
     DialectName.OPENAI_CHAT: DialectName.OPENAI_RESPONSES,
     DialectName.OPENAI_RESPONSES: DialectName.ANTHROPIC_MESSAGES,
@@ -216,38 +206,10 @@ ELSEWHERE: Mapping[DialectName, DialectName] = {
 """A client of another dialect, where one has a translation that can say all of it."""
 
 
-class _Anything(OperationsApi):
-    """A provider that takes whatever comes."""
-
-    def problems(self, received: Any, key: str, allow_unknown: bool) -> list[str]:
-        del received, key, allow_unknown
-        return []
-
-
-def _documents(stage: Stage) -> list[Document]:
-    found = [*manifests.gateway({"port": stage.port}), secret("aws", credentials=AWS_FILE)]
-    for dialect, schema in SCHEMAS.items():
-        found += backend(dialect.value, stage["any"].port, schema, key="" if schema == "AWSBedrock" else "sk")
-    credentials = {"region": "us-east-1", "credentialsFile": {"secretRef": {"name": "aws"}}}
-    signing = {
-        **target("AIServiceBackend", "bedrock-converse"),
-        "type": "AWSCredentials",
-        "awsCredentials": credentials,
-    }
-    found.append(document(f"{AI}/v1beta1", "BackendSecurityPolicy", "bedrock-converse", signing))
-    declared = {**target("AIServiceBackend", "openai-responses"), "backend": {"dialect": "OpenAIResponses"}}
-    found.append(document("headgate.dev/v1alpha1", "TranslationPolicy", "openai-responses", declared))
-    rules = [rule(dialect.value, ref(dialect.value)) for dialect in SCHEMAS]
-    return [
-        *found,
-        route("models", rules, **manifests.costs(total="TotalToken", weighed="input_tokens + output_tokens")),
-    ]
-
-
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    with Stage(any=Provider(_Anything({}))) as stage:
-        yield stage.run(_documents(stage))
+    with every_dialect(**costs(total="TotalToken", weighed="input_tokens + output_tokens")) as stage:
+        yield stage
         stage.check()
 
 

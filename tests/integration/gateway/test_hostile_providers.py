@@ -11,27 +11,17 @@ import pytest
 from headgate.llm.names import DialectName
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import manifests
 from support.arbitrary_json import JSON, replace_somewhere
 from support.chat_goldens import CLIENTS, cases
 from support.chat_streams import read_stream
+from support.every_dialect import SCHEMAS, every_dialect
 from support.hostile import WHOLE, endless, streams
-from support.manifests import AI, Document, backend, document, ref, route, rule, secret, target
 from support.processes import resident_bytes
-from support.providers import Provider, Raw
-from support.providers.operations_api import OperationsApi
+from support.providers import Raw
 from support.stage import Stage
 
 pytestmark = pytest.mark.envoy
 
-SCHEMAS: Mapping[DialectName, str] = {
-    DialectName.OPENAI_CHAT: "OpenAI",
-    DialectName.OPENAI_RESPONSES: "OpenAI",
-    DialectName.ANTHROPIC_MESSAGES: "Anthropic",
-    DialectName.GEMINI: "Gemini",
-    DialectName.BEDROCK_CONVERSE: "AWSBedrock",
-    DialectName.COHERE: "Cohere",
-}
 CLIENT_OF: Mapping[DialectName, DialectName] = {
     DialectName.OPENAI_CHAT: DialectName.ANTHROPIC_MESSAGES,
     DialectName.OPENAI_RESPONSES: DialectName.GEMINI,
@@ -43,37 +33,12 @@ CLIENT_OF: Mapping[DialectName, DialectName] = {
 """Who asks each provider here; every pair is asked without Envoy (`tests/unit/llm/test_hostile_providers.py`)."""
 GROWN_BYTES_MAX = 160 * 1024 * 1024
 """An event of 32 MB, its copy when it is joined, what Envoy has handed over of the next one, and what Python keeps."""
-AWS_FILE = "[default]\naws_access_key_id = AKID\naws_secret_access_key = secret\n"
-
-
-class _Anything(OperationsApi):
-    """A provider that takes whatever comes."""
-
-    def problems(self, received: Any, key: str, allow_unknown: bool) -> list[str]:
-        del received, key, allow_unknown
-        return []
-
-
-def _documents(stage: Stage) -> list[Document]:
-    found = [*manifests.gateway({"port": stage.port}), secret("aws", credentials=AWS_FILE)]
-    for dialect, schema in SCHEMAS.items():
-        found += backend(dialect.value, stage["any"].port, schema, key="" if schema == "AWSBedrock" else "sk")
-    credentials = {"region": "us-east-1", "credentialsFile": {"secretRef": {"name": "aws"}}}
-    signing = {
-        **target("AIServiceBackend", "bedrock-converse"),
-        "type": "AWSCredentials",
-        "awsCredentials": credentials,
-    }
-    found.append(document(f"{AI}/v1beta1", "BackendSecurityPolicy", "bedrock-converse", signing))
-    declared = {**target("AIServiceBackend", "openai-responses"), "backend": {"dialect": "OpenAIResponses"}}
-    found.append(document("headgate.dev/v1alpha1", "TranslationPolicy", "openai-responses", declared))
-    return [*found, route("models", [rule(dialect.value, ref(dialect.value)) for dialect in SCHEMAS])]
 
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    with Stage(any=Provider(_Anything({}))) as stage:
-        yield stage.run(_documents(stage))
+    with every_dialect() as stage:
+        yield stage
         stage.check()
 
 

@@ -87,15 +87,8 @@ def _by_header(name: str, value: str) -> Document:
     return {"headers": [{"name": name, "value": value}]}
 
 
-def _documents(stage: Stage, certificate: str) -> list[Document]:
-    cors = {
-        "allowOrigins": [ORIGIN],
-        "allowMethods": ["POST", "GET"],
-        "allowHeaders": ["content-type", "authorization"],
-        "exposeHeaders": ["retry-after"],
-        "maxAge": "10m",
-    }
-    local = {"type": "Local", "local": {"rules": [{"limit": {"requests": 2, "unit": "Hour"}}]}}
+def _limited() -> list[Document]:
+    """Routes with local limits that tell requests apart."""
     by_client = {
         "local": {
             "rules": [
@@ -123,6 +116,25 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
         }
     }
     others = {"local": {"rules": [*by_client["local"]["rules"][:3], {"limit": {"requests": 1, "unit": "Hour"}}]}}
+    return [
+        route("by-client", [rule("by-client", ref("plain-openai"))]),
+        traffic("by-client", "by-client", rateLimit=by_client),
+        route("others", [rule("others", ref("plain-openai"))]),
+        traffic("others", "others", rateLimit=others),
+        route("by-path", [rule("by-path", ref("plain-openai"))]),
+        traffic("by-path", "by-path", rateLimit=by_path),
+    ]
+
+
+def _documents(stage: Stage, certificate: str) -> list[Document]:
+    cors = {
+        "allowOrigins": [ORIGIN],
+        "allowMethods": ["POST", "GET"],
+        "allowHeaders": ["content-type", "authorization"],
+        "exposeHeaders": ["retry-after"],
+        "maxAge": "10m",
+    }
+    local = {"type": "Local", "local": {"rules": [{"limit": {"requests": 2, "unit": "Hour"}}]}}
     retry = {"numRetries": 2, "retryOn": {"triggers": ["retriable-status-codes"], "httpStatusCodes": [418]}}
     renamed = rule("retried-renamed", ref("plain-openai", modelNameOverride="real"))
     return [
@@ -139,16 +151,11 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
         route("free", [rule("gpt", ref("plain-openai")), rule(ODD, ref("plain-openai"))]),
         route("local", [rule("local", ref("plain-openai"))]),
         traffic("local", "local", rateLimit=local),
-        route("by-client", [rule("by-client", ref("plain-openai"))]),
-        traffic("by-client", "by-client", rateLimit=by_client),
-        route("others", [rule("others", ref("plain-openai"))]),
-        traffic("others", "others", rateLimit=others),
+        *_limited(),
         route("faulty", [rule("faulty", ref("plain-openai"))]),
         traffic("faulty", "faulty", faultInjection={"abort": {"httpStatus": 529}, "delay": {"fixedDelay": "50ms"}}),
         route("rarely", [rule("rarely", ref("plain-openai"))]),
         traffic("rarely", "rarely", faultInjection={"abort": {"httpStatus": 503, "percentage": 0}}),
-        route("by-path", [rule("by-path", ref("plain-openai"))]),
-        traffic("by-path", "by-path", rateLimit=by_path),
         route("by-rule", [rule("by-rule", ref("plain-openai")), rule("another", ref("plain-openai"))]),
         traffic("by-rule", "by-rule", rateLimit=local),
         route("retried", [rule("retried", ref("plain-openai")), rule("retried-claude", ref("claude")), renamed]),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
-from headgate.compiler import ir
+from headgate.compiler import ir, upstreams
 from headgate.compiler.lower import hosts
 from headgate.compiler.lower.hosts import set_virtual_host
 from headgate.compiler.options import Options
@@ -15,7 +15,9 @@ from xds.type.matcher.v3.matcher_pb2 import Matcher
 OPTIONS = Options(extproc_sockets=("/x.sock",), lua_directory="/lua")
 
 
-def rule(index: int, kind: ir.MatchKind, model: str, *, created: str = "", retry: ir.Retry | None = None) -> ir.Rule:
+def rule(
+    index: int, kind: ir.MatchKind, model: str, *, created: str = "", retry: upstreams.Retry | None = None
+) -> ir.Rule:
     backend = ir.Backend(
         name=f"ns/b/route/r{index}/rule/0/ref/0",
         service="ns/b",
@@ -180,7 +182,7 @@ def test_a_rule_that_asks_for_more_than_its_model_leaves_the_others_their_place(
 
 
 def test_the_retry_policy_that_most_rules_have_stands_once_and_binds_no_other_rule() -> None:
-    twice, once = (ir.Retry(count=count, on="5xx") for count in (2, 1))
+    twice, once = (upstreams.Retry(count=count, on="5xx") for count in (2, 1))
     kinds = (twice, twice, once, None)
     found = [rule(i, ir.MatchKind.EXACT, f"model-{i}", retry=retry) for i, retry in enumerate(kinds)]
     virtual = host(*found)

@@ -81,11 +81,12 @@ def _holds(selector: ir.Selector) -> str:
     known, value = _values(_metadata_key(selector.source))
     if selector.value is None:
         return f"({known})"
-    if selector.source == PATH and not selector.invert:
-        # one that is too long for metadata counts everywhere: nobody gets around a limit so
-        return f"(!({known}) || {value}.matches({cel.quoted('^(?:' + selector.value + ')$')}))"
     if selector.regex:
-        return f"{negate}({known} && {value}.matches({cel.quoted('^(?:' + selector.value + ')$')}))"
+        matches = f"{value}.matches({cel.quoted('^(?:' + selector.value + ')$')})"
+        if selector.source == PATH and not selector.invert:
+            # one that is too long for metadata counts everywhere: nobody gets around a limit so
+            return f"(!({known}) || {matches})"
+        return f"{negate}({known} && {matches})"
     return f"{negate}({known} && {value} == {cel.quoted(selector.value)})"
 
 

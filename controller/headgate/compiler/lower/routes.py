@@ -26,7 +26,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
-from headgate.compiler import ir
+from headgate.compiler import ir, upstreams
 from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import brought, extraction, faults, published, security, steered
@@ -150,9 +150,11 @@ def _retry(rule: ir.Rule, groups: int) -> bytes:
 
 
 @remembered
-def _retry_policy(retry: ir.Retry | None, attempt_seconds: float | None, groups: int, *, pages_fail: bool) -> bytes:
+def _retry_policy(
+    retry: upstreams.Retry | None, attempt_seconds: float | None, groups: int, *, pages_fail: bool
+) -> bytes:
     if retry is None:
-        retry = ir.Retry(count=groups - 1, on=DEFAULT_RETRY_ON, status_codes=DEFAULT_RETRY_CODES)
+        retry = upstreams.Retry(count=groups - 1, on=DEFAULT_RETRY_ON, status_codes=DEFAULT_RETRY_CODES)
     policy = RetryPolicy(retry_on=retry.on, retriable_status_codes=retry.status_codes)
     policy.num_retries.value = retry.count
     per_try = retry.per_try_seconds or attempt_seconds
@@ -232,7 +234,7 @@ def common_retry(rules: Iterable[ir.Rule]) -> bytes:
     return max(sorted(found), key=found.__getitem__, default=b"")
 
 
-def _hash_policy(key: ir.HashKey) -> RouteAction.HashPolicy:
+def _hash_policy(key: upstreams.HashKey) -> RouteAction.HashPolicy:
     policy = RouteAction.HashPolicy()
     match key.kind:
         case "source_ip":

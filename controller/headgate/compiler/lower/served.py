@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from headgate.compiler import ir
+from headgate.compiler import ir, upstreams
 from headgate.compiler.lanes import ClassesServed, Lane, PathClass, Speaker, classes_served, speaker_of
 from headgate.compiler.lower import tracing
 from headgate.compiler.lower.filters import extraction, published
@@ -73,7 +73,7 @@ class Kind(NamedTuple):
 
     backends: tuple[_Manner, ...]
     costs: tuple[ir.Cost, ...]
-    retry: ir.Retry | None
+    retry: upstreams.Retry | None
     names_models: bool
     """Each of its matches is for one model."""
     counts_prompts: bool

@@ -1,6 +1,6 @@
 """ClientTrafficPolicies: how a listener receives requests."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -9,7 +9,7 @@ from headgate.compiler.clients import NO_POLICY, ClientAddress, ClientTraffic, S
 from headgate.compiler.resolve.client_http import check_path, connections, headers, http1, http2, socket
 from headgate.compiler.resolve.client_tls import server_tls
 from headgate.compiler.resolve.policies import gateway_targets, seconds
-from headgate.compiler.resolve.routes import closed
+from headgate.compiler.resolve.routes import CLOSED, closed
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import client_http, client_traffic
 from headgate.compiler.resources.client_connections import ClientHTTPTimeout
@@ -31,14 +31,16 @@ def together(
     decide for the other's clients whom to believe. A listener that is to believe proxies, in which the others do not
     agree, serves nothing: with their addresses for its clients', what is allowed by address might be allowed to all."""
     shared = ("socket",) if tls else _ALL
-    found = tuple((gateway, listener) for (gateway, _), listener in zip(found, _aligned(found, shared), strict=True))
     listeners = tuple(listener for _, listener in found)
-    disputed = _disputed([listener.traffic for listener in listeners], shared)
+    disputed = _disputed(listeners, shared)
+    if disputed:
+        listeners = _aligned(listeners, shared)
+        disputed = _disputed(listeners, shared)
     if not disputed:
         return listeners
     names = ", ".join(sorted(listener.name for listener in listeners))
     received = [_undisputed(listener, disputed) for listener in listeners]
-    for (gateway, listener), serves in zip(found, received, strict=True):
+    for (gateway, _), listener, serves in zip(found, listeners, received, strict=True):
         policy = client_policy(scope, gateway, listener.name.rpartition("/")[2])
         if policy is not None:
             what = f"what it says of {' and '.join(SAID[name] for name in disputed)}"
@@ -69,19 +71,24 @@ SAID: Final = {
 _ALL: Final = tuple(SAID)
 
 
-def _aligned(found: Sequence[tuple[Name, ir.Listener]], names: Sequence[str]) -> Iterator[ir.Listener]:
-    """The listeners, of which those that are closed ask for nothing: they go along with one that is open."""
-    opened = [listener for _, listener in found if listener.hosts != closed(listener.hosts)]
-    for _, listener in found:
-        if opened and listener not in opened:
-            taken = {name: getattr(opened[0].traffic, name) for name in names}
-            yield replace(listener, traffic=replace(listener.traffic, **taken))
-        else:
-            yield listener
+def _aligned(listeners: Sequence[ir.Listener], names: Sequence[str]) -> tuple[ir.Listener, ...]:
+    """The listeners, of which those that serve nothing go along with one that does."""
+    leading = next(filter(_serves, listeners), None)
+    if leading is None:
+        return tuple(listeners)
+    taken = {name: getattr(leading.traffic, name) for name in names}
+    return tuple(
+        listener if _serves(listener) else replace(listener, traffic=replace(listener.traffic, **taken))
+        for listener in listeners
+    )
 
 
-def _disputed(traffic: Sequence[ClientTraffic], names: Sequence[str]) -> list[str]:
-    return [name for name in names if len({getattr(each, name) for each in traffic}) > 1]
+def _serves(listener: ir.Listener) -> bool:
+    return any(rule.direct != CLOSED for host in listener.hosts for rule in host.all_rules)
+
+
+def _disputed(listeners: Sequence[ir.Listener], names: Sequence[str]) -> list[str]:
+    return [name for name in names if len({getattr(each.traffic, name) for each in listeners}) > 1]
 
 
 def _undisputed(listener: ir.Listener, disputed: Sequence[str]) -> ir.Listener:

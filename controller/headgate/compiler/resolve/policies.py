@@ -166,8 +166,8 @@ def limits(
 
 
 def local_limits(scope: Scope, policy: policies.BackendTrafficPolicy) -> tuple[ir.LocalLimit, ...] | None:
-    """The local limits of a policy; None, reported, where one of them would hold nobody. As Envoy Gateway has it, a
-    rule without selectors counts the requests that no other rule selects.
+    """The local limits of a policy; None, reported, where one of them would let nobody in. As Envoy Gateway has it,
+    a rule without selectors counts the requests that no other rule selects.
     """
     spec = policy.spec.rate_limit
     if spec is None or spec.local is None:
@@ -203,7 +203,7 @@ def _requests(rule: rate_limits.RateLimitRule) -> int | None:
     return rule.limit.requests // cost
 
 
-def retry(policy: policies.BackendTrafficPolicy) -> ir.Retry | None:
+def retry(policy: policies.BackendTrafficPolicy) -> upstreams.Retry | None:
     """The retries of a policy; Envoy Gateway's defaults where it names none."""
     spec = policy.spec.retry
     if spec is None:
@@ -216,7 +216,7 @@ def retry(policy: policies.BackendTrafficPolicy) -> ir.Retry | None:
         triggers = (*triggers, "retriable-status-codes")
     per_retry = spec.per_retry or policies.PerRetryPolicy()
     back_off = per_retry.back_off or policies.BackOffPolicy()
-    return ir.Retry(
+    return upstreams.Retry(
         count=spec.num_retries,
         on=",".join(triggers),
         status_codes=codes,
@@ -240,7 +240,7 @@ def fault(policy: policies.BackendTrafficPolicy) -> ir.Fault | None:
     )
 
 
-def hash_keys(policy: policies.BackendTrafficPolicy | None) -> tuple[ir.HashKey, ...]:
+def hash_keys(policy: policies.BackendTrafficPolicy | None) -> tuple[upstreams.HashKey, ...]:
     """By what requests find their backend."""
     balancer = policy.spec.load_balancer if policy is not None else None
     if balancer is None or balancer.consistent_hash is None:
@@ -248,15 +248,15 @@ def hash_keys(policy: policies.BackendTrafficPolicy | None) -> tuple[ir.HashKey,
     asked = balancer.consistent_hash
     match asked.type:
         case "SourceIP":
-            return (ir.HashKey("source_ip"),)
+            return (upstreams.HashKey("source_ip"),)
         case "Header":
-            return (ir.HashKey("header", asked.header.name.lower()),) if asked.header is not None else ()
+            return (upstreams.HashKey("header", asked.header.name.lower()),) if asked.header is not None else ()
         case "Headers":
-            return tuple(ir.HashKey("header", header.name.lower()) for header in asked.headers)
+            return tuple(upstreams.HashKey("header", header.name.lower()) for header in asked.headers)
         case "Cookie":
-            return (ir.HashKey("cookie", asked.cookie.name),) if asked.cookie is not None else ()
+            return (upstreams.HashKey("cookie", asked.cookie.name),) if asked.cookie is not None else ()
         case "QueryParams":
-            return tuple(ir.HashKey("query", parameter.name) for parameter in asked.query_params)
+            return tuple(upstreams.HashKey("query", parameter.name) for parameter in asked.query_params)
 
 
 _BALANCING: Final[Mapping[str, upstreams.Balancing]] = {

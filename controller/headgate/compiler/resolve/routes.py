@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from headgate.compiler import ir
+from headgate.compiler import ir, upstreams
 from headgate.compiler.lanes import CHATS, lanes_of
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
@@ -75,7 +75,7 @@ class _Applied:
     limits: tuple[ir.LimitRule, ...] = ()
     local_limits: tuple[ir.LocalLimit, ...] = ()
     fault: ir.Fault | None = None
-    retry: ir.Retry | None = None
+    retry: upstreams.Retry | None = None
     request_seconds: float | None = None
     idle_seconds: float | None = None
     traffic: traffic_policies.BackendTrafficPolicy | None = None
@@ -284,25 +284,17 @@ def _check_served(scope: Scope, route: ai_gateway.AIGatewayRoute, place: str, ba
 
 
 def _with_idle(
-    retry: ir.Retry | None, rule: ai_gateway.AIGatewayRouteRule, backends: tuple[ir.Backend, ...]
-) -> ir.Retry | None:
+    retry: upstreams.Retry | None, rule: ai_gateway.AIGatewayRouteRule, backends: tuple[ir.Backend, ...]
+) -> upstreams.Retry | None:
     """compat: streamIdleTimeout is how long an attempt may be silent before the next one is tried."""
     idle = policies.seconds(rule.stream_idle_timeout)
     if not idle:
         return retry
     groups = len({backend.priority for backend in backends})
-    base = retry or ir.Retry(
+    base = retry or upstreams.Retry(
         count=max(1, groups - 1), on="5xx,reset,connect-failure,retriable-status-codes", status_codes=(429,)
     )
-    return ir.Retry(
-        count=base.count,
-        on=base.on,
-        status_codes=base.status_codes,
-        per_try_seconds=base.per_try_seconds,
-        per_try_idle_seconds=idle,
-        back_off_base_seconds=base.back_off_base_seconds,
-        back_off_max_seconds=base.back_off_max_seconds,
-    )
+    return replace(base, per_try_idle_seconds=idle)
 
 
 def _http_match(match: gateway_api.HTTPRouteMatch) -> ir.Match:
@@ -435,10 +427,10 @@ def _filters(scope: Scope, route: gateway_api.HTTPRoute, index: int, place: Atta
     return _Filters(request, response, redirect, rewrite, direct, host_of_backend)
 
 
-def _http_retry(rule: gateway_api.HTTPRouteRule, applied: ir.Retry | None) -> ir.Retry | None:
+def _http_retry(rule: gateway_api.HTTPRouteRule, applied: upstreams.Retry | None) -> upstreams.Retry | None:
     if rule.retry is None:
         return applied
-    return ir.Retry(
+    return upstreams.Retry(
         count=rule.retry.attempts or 1,
         on="reset,connect-failure" + (",retriable-status-codes" if rule.retry.codes else ",5xx"),
         status_codes=rule.retry.codes,

@@ -31,7 +31,7 @@ local function piece(h, state, chunk, text)
   if state.readable == nil then
     state.readable = is_readable(h, PLAIN, text)
     if not state.readable then state.held, state.over = nil, true end
-    if not state.streamed and byte(text, 1) == BRACKET then state.place = listed() end
+    if not state.streamed and find(text, "^%s*%[") then state.place = listed() end
   end
   if not state.readable then return pass(h, state, text) end
   if state.asked_at then begin(h, state) end
