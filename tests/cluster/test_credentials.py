@@ -105,12 +105,15 @@ async def test_the_leader_fetches_and_every_replica_serves(
         other = await kube.wait_for(by_token, lambda found: bool(found.get("data")), "the other token")
         for token, policy in ((made, "by-secret"), (other, "by-token")):
             assert [each["name"] for each in token["metadata"]["ownerReferences"]] == [policy]
-        assert (leader.status()["tokens"], follower.status()["tokens"]) == (2, 0)
+        await asyncio.to_thread(leader.wait_status, tokens=2)
+        assert follower.status()["tokens"] == 0
 
         # a Secret that is taken away comes back
         await kube.delete(by_secret)
         again = await kube.wait_for(by_secret, lambda found: bool(found.get("data")), "another token")
         assert again["metadata"]["uid"] != made["metadata"]["uid"]
+        # it knows that it wrote: stopped before the answer to its write, it never would
+        await asyncio.to_thread(leader.wait_status, tokens=3)
 
         # the new leader takes over what there is: it fetches nothing
         issued = len(identity.issued)
