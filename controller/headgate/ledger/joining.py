@@ -206,11 +206,14 @@ def _used(entry: Entry, error: str, *, waiting: bool) -> tuple[Tokens, UsageSour
     """What was counted, and by whom; `waiting`: an attempt had not ended when the request did."""
     published = entry.published
     estimated = published.get(metadata.USAGE_SOURCE) == UsageSource.ESTIMATED
-    if metadata.INPUT_TOKENS not in published and metadata.OUTPUT_TOKENS not in published:
+    taken_back = published.get(metadata.USAGE_SOURCE) == UsageSource.NONE and not any(
+        published.get(key) for key in metadata.USAGE_KEYS
+    )
+    if taken_back or (metadata.INPUT_TOKENS not in published and metadata.OUTPUT_TOKENS not in published):
         if waiting and error == ErrorKind.CLIENT_GONE and _left_waiting(entry):
             prompt = _count(published, metadata.PROMPT_TOKENS) or _prompt(entry)
             return Tokens(input=prompt, output=0, total=prompt), UsageSource.ESTIMATED
-        if published.keys().isdisjoint(metadata.APART_KEYS) and not estimated:
+        if not any(published.get(key) for key in metadata.APART_KEYS) and not estimated:
             return NO_TOKENS, UsageSource.NONE
         return NO_TOKENS, UsageSource.ESTIMATED if estimated else UsageSource.REPORTED
     found = Tokens(

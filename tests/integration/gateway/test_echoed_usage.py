@@ -267,3 +267,85 @@ def test_brackets_that_never_opened_cost_no_more_than_their_bytes(stage: Stage) 
     body = {"model": "openai-chat", "messages": [{"role": "user", "content": "Hello!"}]}
     answer = stage.http.post(f"{stage.url}/v1/chat/completions", json=body)
     assert len(answer.content) == 1 + 32 * len(closers)
+
+
+TEXT = "word " * 80
+HELD = {
+    DialectName.OPENAI_CHAT: {"choices": [{"index": 0, "message": {"role": "assistant", "content": TEXT}}]},
+    DialectName.OPENAI_RESPONSES: {"output": [{"type": "message", "content": [{"type": "output_text", "text": TEXT}]}]},
+    DialectName.ANTHROPIC_MESSAGES: {"content": [{"type": "text", "text": TEXT}]},
+    DialectName.GEMINI: {"candidates": [{"content": {"role": "model", "parts": [{"text": TEXT}]}}]},
+}
+
+
+def _told_of(stage: Stage, client: DialectName, mark: str, *pieces: bytes, hangs: bool = False) -> Mapping[str, Any]:
+    """What is published of a whole answer that comes in these pieces; with `hangs` its client leaves after them."""
+    hang = sum(map(len, pieces)) if hangs else None
+    delivery = Delivery(pause_seconds=0.05, hang_after_bytes=hang)
+    more = (b" " * 100,) if hangs else ()
+    stage["any"].answer(Raw(body=(*pieces, *more), delivery=delivery))
+    row = CLIENTS[client]
+    path = f"{stage.url}{row.path.replace('asked', client)}?{mark}"
+    headers = {"content-type": "application/json", "anthropic-version": "2023-06-01"}
+    content = row.minimal.replace(b"asked", client.encode())
+    with stage.http.stream("POST", path, content=content, headers=headers) as answer:
+        assert answer.status_code == 200
+        size = 0
+        for part in answer.iter_raw():
+            size += len(part)
+            if hangs and size == hang:
+                break
+    (entry,) = stage.access(lambda entry: entry["path"].endswith(mark))
+    return entry["metadata"]
+
+
+@pytest.mark.parametrize("client", HELD)
+@pytest.mark.parametrize("ending", ["at once", "later"])
+def test_what_is_taken_back_leaves_nothing_and_what_was_written_counts(
+    stage: Stage, client: DialectName, ending: str
+) -> None:
+    """The piece ends where what is none could be the usage, and no other follows."""
+    forged = json.dumps(LIKE_USAGE).encode()
+    head = json.dumps({"id": "r", "model": "told", **HELD[client]})[:-1].encode() + b',"x":[{"usage":' + forged
+    pieces = (head + b"}", b"]}") if ending == "at once" else (head + b',"b":{}}', b',{"y":"' + b"a" * 500, b'"}]}')
+    found = _told_of(stage, client, f"back={client}-{ending[0]}", *pieces)
+    assert found["usage_source"] == "estimated"
+    assert found["output_tokens"] == found["total"] - found["input_tokens"] == len(TEXT) // 4
+    assert 0 < found["input_tokens"] < 100
+    assert found["weighed"] == found["total_tokens"] == found["total"]
+
+
+@pytest.mark.parametrize("client", HELD)
+def test_what_is_taken_back_where_nothing_was_written_is_no_usage(stage: Stage, client: DialectName) -> None:
+    forged = b'{"x":[{"usage":' + json.dumps(LIKE_USAGE).encode()
+    found = _told_of(stage, client, f"none={client}", forged + b"}", b"]}")
+    assert found["usage_source"] == "none"
+    assert not found.get("total")
+    assert not found.get("weighed")
+    assert not found["total_tokens"]
+
+
+EARLY = {
+    DialectName.OPENAI_CHAT: {"usage": CHAT_USED},
+    DialectName.OPENAI_RESPONSES: {"usage": USED},
+    DialectName.ANTHROPIC_MESSAGES: {"usage": CLAUDE_USED},
+    DialectName.GEMINI: {"usageMetadata": GEMINI["usageMetadata"]},
+}
+
+
+@pytest.mark.parametrize("client", HELD)
+@pytest.mark.parametrize("leaves", [False, True])
+def test_usage_that_comes_early_counts_though_a_client_leaves(stage: Stage, client: DialectName, leaves: bool) -> None:
+    first = json.dumps({"id": "r", **EARLY[client], "inner": FORGED, **HELD[client]})[:-1].encode()
+    rest = json.dumps({"model": "told", "modelVersion": "told", "tools": [FORGED]})[1:].encode()
+    pieces = (first,) if leaves else (first, b"," + rest)
+    found = _told_of(stage, client, f"early={client}-{leaves}", *pieces, hangs=leaves)
+    assert found["usage_source"] == "reported"
+    assert (found["input_tokens"], found["output_tokens"], found["total_tokens"], found["total"]) == (5, 3, 8, 8)
+
+
+@pytest.mark.parametrize("client", HELD)
+def test_what_looks_like_usage_early_is_none(stage: Stage, client: DialectName) -> None:
+    first = json.dumps({"id": "r", "inner": FORGED, **HELD[client]})[:-1].encode()
+    found = _told_of(stage, client, f"early-forged={client}", first, b"," + json.dumps(EARLY[client])[1:].encode())
+    assert (found["usage_source"], found["total_tokens"], found["total"]) == ("reported", 8, 8)

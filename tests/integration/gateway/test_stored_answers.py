@@ -276,3 +276,48 @@ def test_results_that_are_not_whole_or_of_several_models_say_so(stage: Stage, le
     assert _told(ledger, "msgbatch_m", 2) == [None, 2 * 15 + 21]
     (row,) = [row for row in ledger.rows() if row["operation"] == "batch" and "msgbatch_m" in row["path"]]
     assert (row["original_model"], row["cost_nanos"]) == ("", None)
+
+
+TOOL = {"type": "function", "name": "f", "parameters": {"properties": {"background": True}}}
+"""A schema that anything satisfies, under a name that a client chose."""
+
+
+def test_a_client_that_speaks_of_the_background_pays_each_time(stage: Stage, ledger: LedgerFile) -> None:
+    """Some servers call all their answers alike: what they stream counts but once where it can be fetched again."""
+    said = {"id": "resp_same", "object": "response", "background": False, "model": "gpt-5", "tools": [TOOL]}
+    events = (
+        {"type": "response.created", "response": {**said, "status": "in_progress", "usage": None}},
+        {"type": "response.completed", "response": {**said, "status": "completed", "usage": MADE}},
+    )
+    body = b"".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in events)
+    stage["stored"].answer(Raw(body=body, content_type="text/event-stream"))
+    asked = {"model": "gpt-5", "input": "a", "stream": True, "tools": [TOOL]}
+    for _ in range(2):
+        assert stage.post("/v1/responses?for=resp_same", asked, x_user="says").status_code == 200
+    assert _told(ledger, "responses?for=resp_same", 2) == [100, 100]
+    _wait_settled(stage, "says", BUDGET - 200)
+
+
+@pytest.mark.parametrize("cut", ["whole", "bytes"])
+def test_one_whose_client_spoke_of_the_background_was_counted_when_it_was_made(
+    stage: Stage, ledger: LedgerFile, cut: Any
+) -> None:
+    name = f"resp_tool_{cut}"
+    made = _response(name, background=False, tools=[TOOL], usage=MADE)
+    stage["stored"].answer(replace(made, delivery=Delivery(cut=cut)))
+    assert _ask(stage, f"spoke {cut}", "GET", f"responses/{name}").status_code == 200
+    assert _told(ledger, name, 1) == [None]
+    _wait_settled(stage, f"spoke {cut}", BUDGET)
+
+
+@pytest.mark.parametrize("cut", ["whole", "bytes"])
+def test_one_that_was_made_in_the_background_is_known_behind_its_tools(
+    stage: Stage, ledger: LedgerFile, cut: Any
+) -> None:
+    name = f"resp_behind_{cut}"
+    said = {"id": name, "object": "response", "tools": [TOOL, {"a": '"\\'}], "background": True, "usage": MADE}
+    stage["stored"].answer(Raw(body=json.dumps(said).encode(), delivery=Delivery(cut=cut)))
+    for _ in range(2):
+        assert _ask(stage, f"behind {cut}", "GET", f"responses/{name}").status_code == 200
+    assert _told(ledger, name, 2) == [None, 100]
+    _wait_settled(stage, f"behind {cut}", BUDGET - 100)

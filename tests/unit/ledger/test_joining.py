@@ -128,6 +128,13 @@ def test_published_counts_are_believed() -> None:
     assert make_record(served(published=published, cluster="the/next/one")).lane is Lane.NATIVE
 
 
+def test_counts_that_were_taken_back_are_none() -> None:
+    """What looked like usage was none: a script can set a count to 0, and cannot remove it."""
+    counts = dict.fromkeys((*metadata.USAGE_KEYS, *metadata.APART_KEYS), 0.0)
+    record = make_record(served(published={**counts, metadata.USAGE_SOURCE: "none"}))
+    assert (record.tokens, record.usage_source) == (Tokens(), UsageSource.NONE)
+
+
 def test_stream_that_broke_off_keeps_what_is_known() -> None:
     published = {metadata.INPUT_TOKENS: 5.0, metadata.OUTPUT_TOKENS: 3.0, metadata.USAGE_SOURCE: "estimated"}
     internal = {metadata.INTERNAL_MODEL: "gpt", metadata.INTERNAL_STREAM: True}

@@ -37,9 +37,9 @@ local function asked_at(h, told)
   return ago and h:timestamp() - ago
 end
 
--- Whether an answer can be read: some providers compress what they were asked not to. `plain` is the first bytes of those that came
--- as they are.
-local function is_readable(h, plain, text)
-  local coding = not plain[byte(text, 1)] and h:headers():get("content-encoding")
+-- Whether an answer can be read that begins with such a byte: some providers compress what they were asked not to. `plain` is the
+-- first bytes of those that came as they are.
+local function is_readable(h, plain, code)
+  local coding = not plain[code] and h:headers():get("content-encoding")
   return not coding or coding:lower() == "identity"
 end

@@ -225,7 +225,7 @@ function envoy_on_response(h)
     local size = chunk:length()
     if size > 0 then
       local text, found = chunk:getBytes(0, size), false
-      if readable == nil then readable = is_readable(h, PLAIN, text) end
+      if readable == nil then readable = is_readable(h, PLAIN, byte(text, 1)) end
       if context.names and readable then name(h, context, known, text) end
       if asked and not first then
         first = h:timestamp()

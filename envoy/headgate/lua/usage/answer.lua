@@ -1,7 +1,8 @@
 -- An answer as it passes: what happens to it, in order.
--- Sets members of `state` that another part has: held, held_bytes, over, place, rest, tail, written.
+-- Sets members of `state` that another part has: asked_at, first_event, held, held_bytes, over, place, rest, tail, written.
 
 local function finish(h, state)
+  if state.certain and state.model and not state.said_model then say_model(h:streamInfo():dynamicMetadata(), state, state.model) end
   if state.images and state.images > 0 then publish_images(h, state) end
   if state.written > state.told then estimate(h, state) end
   if state.estimated then pace(h, state) end
@@ -16,8 +17,17 @@ local function ends_event(text)
   return before == NEWLINE or (before == RETURN and byte(text, -3) == NEWLINE)
 end
 
--- By the first byte of an answer: it is an object, an event or a comment, as nearly all are, and so came as it is.
+-- By the first byte of an answer: it is an event or a comment, or these or an object, as nearly all are, and so came as it is.
+local EVENTS = { [100] = true, [101] = true, [58] = true }
 local PLAIN = { [123] = true, [100] = true, [101] = true, [58] = true }
+
+-- With the first byte of an answer: some servers call their streams JSON, their JSON a stream, and either of them text.
+local function recast(state, code)
+  local streamed = code ~= BRACE and code ~= BRACKET and (state.streamed or EVENTS[code] == true)
+  if streamed == state.streamed then return end
+  state.streamed, state.over, state.held, state.asked_at = streamed, not streamed, nil, nil
+  state.first_event = streamed and opens_response(state.began)
+end
 
 -- A piece of an answer that cannot be read: it passes, and is counted by its size.
 local function pass(h, state, text)
@@ -29,9 +39,16 @@ end
 -- A piece of an answer, which is the text of the chunk.
 local function piece(h, state, chunk, text)
   if state.readable == nil then
-    state.readable = is_readable(h, PLAIN, text)
-    if not state.readable then state.held, state.over = nil, true end
-    if not state.streamed and find(text, "^%s*%[") then state.place = listed() end
+    local _, code = skip(text, 1)
+    -- some servers send empty lines while they think
+    if not code then return end
+    if state.doubtful and not PLAIN[code] and code ~= BRACKET then
+      state.other = true
+      return
+    end
+    state.readable = is_readable(h, PLAIN, code)
+    if state.readable then recast(state, code) else state.held, state.over = nil, true end
+    if not state.streamed and code == BRACKET then state.place = listed() end
   end
   if not state.readable then return pass(h, state, text) end
   if state.asked_at then begin(h, state) end
@@ -44,19 +61,46 @@ local function piece(h, state, chunk, text)
   state.rest = nil
 end
 
--- Answers 502 for a page, such as a wrong address or a proxy in between brings. Only where the request named a model: a file
--- may be a page. Some providers call their JSON or their streams a page.
-local function refuse_page(h, kind)
-  if not (kind:find("html", 1, true) or kind:find("xml", 1, true)) then return end
-  local request, page = h:streamInfo():dynamicMetadata():get("headgate"), context_of(h).page
-  if not request or request.model == nil then return end
-  local body = h:body()
-  local start = body and body:getBytes(0, math.min(body:length(), DONE_BYTES_MAX)):match("^%s*(.*)")
-  if not start or start:find("^[%[{]") or start:find("^%l+:") then return end
-  local headers = h:headers()
+-- Answers 502 for a page, such as a wrong address or a proxy in between brings. Some providers call their JSON or their streams a
+-- page: that is read.
+local function read_page(h, headers)
+  local state, body = nothing_known(h, headers, false), h:body()
+  if not body then return end
+  local text = body:getBytes(0, body:length())
+  local start = match(text:sub(1, DONE_BYTES_MAX), "^%s*(.*)")
+  if find(start, "^[%[{]") or find(start, "^%l+:") then
+    piece(h, state, body, text)
+    return finish(h, state)
+  end
   headers:replace(":status", "502")
   headers:replace("content-type", "application/json")
-  headers:replace("content-length", tostring(body:setBytes(page)))
+  headers:replace("content-length", tostring(body:setBytes(state.context.page)))
+end
+
+local function read_pieces(h, state)
+  for chunk in h:bodyChunks() do
+    local size = chunk:length()
+    if size > 0 then piece(h, state, chunk, chunk:getBytes(0, size)) else close(h, state, chunk) end
+    if state.other then return end
+  end
+  -- a provider that ends without an empty line is paid for all the same
+  if state.held then read(h, state, table.concat(state.held), true) end
+  if state.place and state.streamed then judge(h, state, 0) end
+  if state.batch then tell_batch(h, state) end
+  finish(h, state)
+end
+
+-- Reads what is called neither JSON nor a stream. Only where the request named a model: a file may be anything.
+local function read_other(h, headers, kind)
+  local batch = batch_of_results(headers)
+  if batch then return read_results(h, batch) end
+  if find(kind, "^audio/") or find(kind, "^image/") or find(kind, "^video/") then return end
+  local request = h:streamInfo():dynamicMetadata():get("headgate")
+  if not request or request.model == nil then return end
+  if find(kind, "html", 1, true) or find(kind, "xml", 1, true) then return read_page(h, headers) end
+  local state = nothing_known(h, headers, false)
+  state.doubtful = true
+  read_pieces(h, state)
 end
 
 function envoy_on_response(h)
@@ -70,9 +114,7 @@ function envoy_on_response(h)
     request = h:streamInfo():dynamicMetadata():get("headgate")
     streamed = request ~= nil and request.stream == true
   elseif not streamed and not kind:find("[/+]json%f[^%w]") then
-    local batch = batch_of_results(headers)
-    if batch then return read_results(h, batch) end
-    return refuse_page(h, kind)
+    return read_other(h, headers, kind)
   end
   local state = nothing_known(h, headers, streamed)
   if streamed and state.context.hides then
@@ -81,13 +123,5 @@ function envoy_on_response(h)
     state.asked_for = request ~= nil and request.include_usage == true
     state.held, state.held_bytes, state.tail = {}, 0, ""
   end
-  for chunk in h:bodyChunks() do
-    local size = chunk:length()
-    if size > 0 then piece(h, state, chunk, chunk:getBytes(0, size)) else close(h, state, chunk) end
-  end
-  -- a provider that ends without an empty line is paid for all the same
-  if state.held then read(h, state, table.concat(state.held), true) end
-  if state.place and streamed then judge(h, state, 0) end
-  if state.batch then tell_batch(h, state) end
-  finish(h, state)
+  read_pieces(h, state)
 end

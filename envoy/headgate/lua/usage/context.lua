@@ -27,6 +27,9 @@
 -- estimated. It is published as the answer goes on, for a client that leaves, or a provider that breaks off, ends no answer. The
 -- prompt is not seen here: its cluster says in a header how many bytes the request has, a quarter of which is its tokens.
 --
+-- Whether an answer is a stream is seen by how it begins, for some servers call their streams JSON, or their JSON text or a page; what
+-- else a request that named a model is answered with (audio, a transcript) is not read.
+--
 -- So is an answer that came compressed, which nobody asked for: it passes as it came, and counts as a text of its size.
 --
 -- Of a stream the time to its first piece is published with that, and when it ends the time between two tokens.

@@ -30,7 +30,7 @@ end
 local function publish_images(h, state)
   local metadata = h:streamInfo():dynamicMetadata()
   set(metadata, state, "images", state.images)
-  if state.source then return end
+  if state.published then return end
   state.source = "reported"
   metadata:set(NAMESPACE, "usage_source", state.source)
 end

@@ -1,7 +1,7 @@
 -- Where what looks like a usage stands. What a client has said again (a schema, in OpenAI's Responses) or a model wrote (a call's
 -- input) may look like one, but stands deeper. What closes behind it tells how deep: usage is near the end of its JSON, and what comes
 -- before it is not looked at.
--- Sets members of `state` that another part has: model, place, published, rest.
+-- Sets members of `state` that another part has: model, place, published, rest, source, written.
 
 -- How what a usage stands in closes behind it: a whole answer; an event of a stream, its response, message or extension, its first choice.
 local CLOSED = { [false] = { ["}"] = true }, [true] = { ["}"] = true, ["}}"] = true, ["}]}"] = true } }
@@ -12,7 +12,7 @@ local AT_ONCE = { [false] = "^(})%s*$", [true] = "^([}%]]+)\r?\n\r?\n" }
 -- Of a list of answers (Gemini's streams, asked for as JSON) all is followed, from the first byte: within so many brackets usage stands.
 local BRACKET, LISTED = 91, 2
 
--- (What closes what never opened is no JSON: it is followed no further.)
+-- (What closes what never opened is no JSON: it is followed no further; nor is what goes on behind all that usage stands in.)
 local function listed() return { listed = true, behind = "", closers = "", open = 0, most = 0 } end
 
 -- Follows a text: what opens in it and what closes, but for what is in texts.
@@ -27,7 +27,11 @@ local function follow(place, text)
     at = find(text, '[%[%]{}"]', at)
     if not at then return "" end
     local code = byte(text, at)
-    if code == QUOTE then
+    local goes_on = code ~= 93 and code ~= 125
+    if goes_on and not place.listed and #place.closers == place.most then
+      place.closers = place.closers .. "+"
+      return ""
+    elseif code == QUOTE then
       place.quoted = true
     elseif code == BRACE or code == BRACKET then
       place.open = place.open + 1
@@ -60,24 +64,32 @@ local function accept(h, state, object, rest, named)
   state.rest = rest
 end
 
--- Takes back what was published of what turned out to be none: the piece ended where it could have been one.
+-- Counts what seems to be the usage of a whole answer, before its end, as a client may leave; with what it takes to take it back.
+local function trust(h, state, place, text)
+  place.told, place.text, place.written = true, text, state.written
+  accept(h, state, place.object, 0, place.named)
+end
+
+-- Takes back what was published of what turned out to be none, as the piece ended where it could have been one; and counts what was
+-- written until then.
 local function take_back(h, state)
-  local metadata = h:streamInfo():dynamicMetadata()
+  local metadata, place = h:streamInfo():dynamicMetadata(), state.place
   for name in pairs(state.counts) do set(metadata, state, name, 0) end
-  state.counts, state.published = {}, nil
+  metadata:set(NAMESPACE, "usage_source", "none")
+  state.counts, state.published, state.source, state.written, state.rest = {}, nil, "none", place.written, nil
+  if state.context.tells then tell(metadata, state) end
+  count(h, state, place.text)
 end
 
 -- At the end of its event or answer: counts what stood where usage stands.
-local function judge(h, state, rest)
+local function judge(h, state, rest, text)
   local place = state.place
   local stands = CLOSED[state.streamed][place.closers] and place.open == 0 and not place.quoted
   if state.streamed then
     state.place = nil
     if stands then accept(h, state, place.object, rest, place.named) end
   elseif stands and not place.told then
-    -- a client may leave before the end
-    place.told = true
-    accept(h, state, place.object, rest, place.named)
+    trust(h, state, place, text)
   end
 end
 
@@ -102,12 +114,31 @@ local function pursue(h, state, text, from, to)
     if place.told then take_back(h, state) end
     state.place = nil
   elseif stop or (not state.streamed and not place.listed) then
-    judge(h, state, stop and #text - to + #behind - stop or 0)
+    judge(h, state, stop and #text - to + #behind - stop or 0, text)
   end
+end
+
+-- How deep a place in a text is that an answer begins with.
+local function depth_at(text, at)
+  local place = listed()
+  follow(place, sub(text, 1, at - 1))
+  return not place.quoted and place.open or nil
+end
+
+-- At the end of the first piece of a whole answer: of a usage there which more follows all that came before is at hand.
+local function look_before(h, state, text)
+  local place = state.place
+  if not place or not place.first or place.told then return end
+  if depth_at(text, place.first) == 1 then
+    state.certain = true
+    accept(h, state, place.object, 0, place.named)
+  end
+  state.place = nil
 end
 
 -- Takes up what looks like a usage, an object between two places; gives from where on is to be followed.
 local function take(h, state, text, followed, first, last, object)
+  if state.certain then return last end
   local named = byte(text, first + 6) == METADATA and named_behind(text, last) or nil
   local place = state.place
   if place then
@@ -124,11 +155,14 @@ local function take(h, state, text, followed, first, last, object)
   if place and place.told then take_back(h, state) end
   local behind, streamed = find(text, "}", last, true), state.streamed
   local closers = behind and match(text, AT_ONCE[streamed], behind)
-  if closers and CLOSED[streamed][closers] then
+  local at_once = closers and CLOSED[streamed][closers]
+  if at_once and streamed then
+    state.place = nil
     accept(h, state, object, #text - behind, named)
-    state.place = not streamed and { behind = "", fresh = true, told = true, closers = "", open = 0, most = CLOSERS_MAX[false] } or nil
-    return streamed and behind or last
+    return behind
   end
-  state.place = { object = object, named = named, behind = "", closers = "", open = 0, most = CLOSERS_MAX[streamed] }
+  place = { object = object, named = named, behind = "", closers = "", open = 0, most = CLOSERS_MAX[streamed], first = first, fresh = at_once }
+  state.place = place
+  if at_once then trust(h, state, place, text) end
   return last
 end

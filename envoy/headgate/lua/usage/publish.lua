@@ -1,5 +1,5 @@
 -- What is known of an answer, and publishing it: counts, the costs that they are, times, and the access log's line.
--- Sets members of `state` that another part has: estimated, guessed, published, source, told, untold, written.
+-- Sets members of `state` that another part has: asked_at, estimated, guessed, published, source, told, untold, written.
 
 -- Of what the cluster tells: a path may be longer.
 local TOLD_BYTES_MAX = 256
@@ -13,13 +13,17 @@ local function prompt_of(told, text_bytes)
   return bytes and math.floor(bytes / BYTES_PER_TOKEN) + 1
 end
 
+-- What has come of the first event of a stream that may be a response; nil of others.
+local function opens_response(began) return began and find(began, "/responses", 1, true) and "" or nil end
+
 -- What is known of an answer while it passes: its model, its counts, the costs that were published, the text of an
 -- unfinished object, how much was written since it was last counted, and how much of that was told. Of a stream also whether it
 -- is over, what it is a stream of, and the end of a piece that an event goes on after; of one that is trimmed what is held of it.
 local function nothing_known(h, headers, streamed)
   local began = headers:get("x-headgate-began")
   return { context = context_of(h), streamed = streamed, began = began, fetched = began and (byte(began) == GET or sub(began, -2) == "+0"),
-    asked_at = streamed and asked_at(h, began) or nil, first_event = streamed and began and find(began, "/responses", 1, true) and "" or nil, counts = {}, done = {}, kept = "", written = 0, told = 0, over = not streamed, edge = "" }
+    asked_at = streamed and asked_at(h, began) or nil, first_event = streamed and opens_response(began),
+    counts = {}, done = {}, kept = "", written = 0, told = 0, over = not streamed, edge = "" }
 end
 
 -- Whether a text is JSON as it is. A loop of bytes is compiled, and costs a tenth of a pattern.
@@ -77,6 +81,11 @@ local function set(metadata, state, name, count)
   end
 end
 
+local function say_model(metadata, state, model)
+  state.said_model, state.untold = model, true
+  metadata:set(NAMESPACE, "response_model", model)
+end
+
 -- Publishes the counts of an object that are new, and the costs that they are.
 local function publish(h, state, object)
   if state.fetched then return end
@@ -108,10 +117,7 @@ local function publish(h, state, object)
       if state.stored then metadata:set("headgate", "fetched", state.stored) end
     end
   end
-  if first and named then
-    state.said_model = named
-    metadata:set(NAMESPACE, "response_model", named)
-  end
+  if first and named then say_model(metadata, state, named) end
   for name, count in pairs(counts) do
     if count >= (known[name] or -1) then set(metadata, state, name, count) end
   end

@@ -1,7 +1,7 @@
 -- Finds the usage and the model in an answer's text, piece by piece.
--- Sets members of `state` that another part has: model.
+-- Sets members of `state` that another part has: first_event, model.
 
--- No longer is what says that an answer was made in the background, but for spaces.
+-- No longer is what says that an answer was made in the background, but for spaces. Elsewhere a client may have said it.
 local BACKGROUND, BACKGROUND_BYTES = '"background"%s*:%s*true', 24
 -- The id of a response, in the path that its cluster tells; likewise of a batch. A longer batch is not told.
 local RESPONSE, BATCH, BATCH_BYTES_MAX = "/responses/+([^/]+)", "/batches/+([^/]+)", 16384
@@ -14,13 +14,28 @@ local function path_of(began)
   return (path:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end):lower())
 end
 
+-- Whether a text goes on to say, within so many brackets, that an answer was made in the background; and what of it is not followed
+-- yet, as it may be the beginning of that.
+local function says_background(place, text, depth)
+  local from, at = 1, 1
+  while true do
+    local first, last = find(text, BACKGROUND, at)
+    if not first then break end
+    follow(place, sub(text, from, first - 1))
+    if place.open == depth and not place.quoted then return true end
+    from, at = first, last + 1
+  end
+  local edge = math.max(from, #text - BACKGROUND_BYTES + 1)
+  return false, follow(place, sub(text, from, edge - 1)) .. sub(text, edge)
+end
+
 -- Looks in the first event of a streamed response for whether it is made in the background as well: it can be fetched, and
 -- then tells again what it used.
 local function ask_whether_stored(state, text, ended)
   local first = state.first_event .. text
   local begun = #first >= OPENING_BYTES or (ended and find(first, '"response"', 1, true) ~= nil)
   state.first_event = not begun and first or nil
-  if not begun or not find(first, BACKGROUND) then return end
+  if not begun or not find(first, BACKGROUND) or not says_background(listed(), first, 2) then return end
   local id = match(first, BEGINS)
   state.stored = id and id:lower()
 end
@@ -28,13 +43,14 @@ end
 -- Looks in what is fetched for whether it is a response that was made in the background. It tells what it used each time: by its
 -- id, which is told as well, it is counted once.
 local function ask_origin(h, state, text)
-  local seen = (state.before or "") .. text
-  local id = find(seen, BACKGROUND) and match(path_of(state.began), RESPONSE)
+  state.origin = state.origin or listed()
+  local said, before = says_background(state.origin, (state.before or "") .. text, state.streamed and 2 or 1)
+  local id = said and match(path_of(state.began), RESPONSE)
   if id then
     state.fetched = false
     h:streamInfo():dynamicMetadata():set("headgate", "fetched", id)
   end
-  state.before = seen:sub(-BACKGROUND_BYTES)
+  state.before = before
   if state.batch == nil then state.batch = match(path_of(state.began), BATCH) and "" or false end
   if state.batch then state.batch = #state.batch + #text <= BATCH_BYTES_MAX and state.batch .. text end
 end
@@ -83,5 +99,9 @@ local function read(h, state, text, ended)
   end
   if kept then state.kept = sub(text, kept) end
   if state.place then pursue(h, state, text, followed, kept and kept - 1 or #text) end
-  if ended and state.place then judge(h, state, 0) end
+  if ended and state.place then judge(h, state, 0, text) end
+  if not state.streamed and not state.read_on then
+    state.read_on = true
+    if state.place and not state.place.listed then look_before(h, state, text) end
+  end
 end
