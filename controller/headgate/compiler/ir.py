@@ -483,7 +483,7 @@ class Rule(Hashed):
     """One rule of an AIGatewayRoute (`ai`) or HTTPRoute, ready to become Envoy routes."""
 
     name: str
-    """`<ns>/<route>/rule/<i>`"""
+    """Unique: `<ns>/<route>/rule/<i>` of an AIGatewayRoute, `httproute/<ns>/<route>/rule/<i>` of an HTTPRoute."""
     route: str
     """`<ns>/<route>`"""
     ai: bool

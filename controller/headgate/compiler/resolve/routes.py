@@ -7,7 +7,7 @@ from datetime import datetime
 from headgate.compiler import ir, upstreams
 from headgate.compiler.lanes import CHATS, lanes_of
 from headgate.compiler.resolve import policies
-from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
+from headgate.compiler.resolve.backends import PLAIN, ai_backend, http_backend, with_managed_headers
 from headgate.compiler.resolve.capturing import captures_content
 from headgate.compiler.resolve.costs import with_costs
 from headgate.compiler.resolve.credentials import asked
@@ -113,12 +113,11 @@ def _apply(
     if traffic is None:
         return _Applied(auth=auth, closed=closed)
     local = policies.local_limits(scope, traffic.owner("rateLimit", "local", "rules"))
+    counted = str(route.name) if isinstance(route, ai_gateway.AIGatewayRoute) else f"{PLAIN}/{route.name}"
     return replace(
         _applied_beside_envoy_gateway(traffic),
         auth=auth,
-        limits=tuple(
-            limit for each in traffic.limiting for limit in policies.limits(scope, each, str(route.name), costs)
-        ),
+        limits=tuple(limit for each in traffic.limiting for limit in policies.limits(scope, each, counted, costs)),
         local_limits=local or (),
         fault=policies.fault(traffic.policy),
         closed=closed or traffic.broken or local is None,
@@ -456,7 +455,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             path = rewrite or ir.Rewrite()
             rewrite = ir.Rewrite(hostname=backends[0].authority, path=path.path, path_prefix=path.path_prefix)
         yield ir.Rule(
-            name=f"{route.name}/rule/{index}",
+            name=f"{PLAIN}/{route.name}/rule/{index}",
             route=str(route.name),
             ai=False,
             matches=tuple(_http_match(match) for match in rule.matches or (gateway_api.HTTPRouteMatch(),)),
