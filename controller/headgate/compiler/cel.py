@@ -11,9 +11,10 @@ Every count reads 0 where it is unknown: an expression that yields nothing would
 """
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 
+from headgate.compiler.resources.cel_syntax import cel_problem, recursion_kept
+from headgate.compiler.resources.rate_limits import HITS_MAX
 from headgate.contract import metadata
 
 VARIABLES = ("model", "backend", "route_name", *metadata.USAGE_KEYS)
@@ -119,8 +120,6 @@ def output_estimate(default: int) -> str:
 
 ESTIMATE_MAX = 100_000_000
 """Tokens that a request may say it may be answered with; more, or less than none, counts as this (`request.lua`)."""
-HITS_MAX = 1_000_000_000
-"""Envoy's: it drops a descriptor that is to add more."""
 
 
 def lower_estimate(expression: str, *, route: str, backend: str, model: str, output_default: int, counted: bool) -> str:
@@ -158,17 +157,15 @@ def formatted(expression: str) -> str:
 
 def check_expression(expression: str) -> str | None:
     """What is wrong with a user's cost expression, or None: it is compiled and run once with zero counts."""
-    recursion_limit = sys.getrecursionlimit()
-    try:
+    if problem := cel_problem(expression):
+        return problem
+    with recursion_kept():
         return _evaluate(expression)
-    finally:
-        sys.setrecursionlimit(recursion_limit)  # the library raises it, for the whole process
 
 
 def _evaluate(expression: str) -> str | None:
     import celpy  # slow to import, and only routes with CEL costs need it
     from celpy import celtypes
-    from celpy.celparser import CELParseError
     from celpy.evaluation import CELEvalError
 
     try:
@@ -177,8 +174,6 @@ def _evaluate(expression: str) -> str | None:
         values = {name: celtypes.StringType("dummy") for name in ("model", "backend", "route_name")}
         counts = {key: celtypes.UintType(0) for key in metadata.USAGE_KEYS}
         result = program.evaluate({**values, **counts})
-    except CELParseError as error:
-        return f"is not a CEL expression: {error.args[0]}"
     except RecursionError:
         return "is nested too deeply"
     except CELEvalError as error:

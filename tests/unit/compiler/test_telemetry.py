@@ -28,6 +28,10 @@ NOT_IN_FORCE: list[tuple[Document, str]] = [
     ({"accessLog": {"settings": [{"sinks": [ALS_OF_TCP]}]}}, "TCP"),
     ({"accessLog": {"settings": [{"sinks": [{"type": "File"}]}]}}, "file field needs to be set"),
     ({"accessLog": {"settings": [{"type": "Listener", "sinks": [FILE]}]}}, "connections"),
+    ({"accessLog": {"settings": [{"format": {"text": "%NOPE%"}, "sinks": [FILE]}]}}, "format.text: is no format"),
+    ({"accessLog": {"settings": [{"format": {"json": {"a": "%REQ%"}}, "sinks": [FILE]}]}}, "json.a: is no format"),
+    ({"accessLog": {"settings": [{"matches": ["string(1) == '1'"], "sinks": [FILE]}]}}, "matches[0]: calls string"),
+    ({"tracing": {"provider": HOST, "tags": {"a": "100%"}}}, "tags.a: is no format"),
 ]
 
 

@@ -28,6 +28,7 @@ from headgate.compiler.lower.addresses import addresses
 from headgate.compiler.lower.wire import duration, http_filter, packed
 from headgate.compiler.options import Options
 from headgate.compiler.remembered import remembered
+from headgate.compiler.resources.rate_limits import HITS_MAX
 from headgate.contract import metadata
 from headgate.contract.steering import BACKEND_ENTRY, Choice, encode_choice
 from headgate.limits.algorithms.pooled_window import POOL_ENTRY
@@ -191,7 +192,7 @@ def _set_amount(
         return
     cost = str(amount) if isinstance(amount, int) else cost_expression(amount, rule)
     if bounded:  # Envoy drops a descriptor that is to add more
-        cost = f"(int({cost}) > {cel.HITS_MAX} ? {cel.HITS_MAX} : int({cost}))"
+        cost = f"(int({cost}) > {HITS_MAX} ? {HITS_MAX} : int({cost}))"
     if clusters:
         served = " || ".join(f"xds.cluster_name == {cel.quoted(cluster)}" for cluster in clusters)
         cost = f"({served} ? int({cost}) : 0)"

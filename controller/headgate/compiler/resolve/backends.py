@@ -19,7 +19,6 @@ from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.names import DialectName, HostName
 from headgate.llm.vendors import vendor_at
 
-
 PLAIN: Final = "httproute"
 """What names of an HTTPRoute's rules and their clusters begin with: an AIGatewayRoute may be called as it is."""
 

@@ -33,12 +33,13 @@ class _Re2(Protocol):
 
 def expression_violations(type: str, value: str | None) -> Iterator[Violation]:
     """What is wrong with `value` if `type` says that it is an expression."""
-    if type == MATCH_TYPE and value is not None and (wrong := _wrong_with(value)):
+    if type == MATCH_TYPE and value is not None and (wrong := wrong_with(value)):
         yield Violation(f"is no regular expression that Envoy takes: {wrong}", "value", "one in RE2's syntax")
 
 
 @lru_cache(maxsize=16_384)
-def _wrong_with(pattern: str) -> str:
+def wrong_with(pattern: str) -> str:
+    """Why Envoy would refuse that expression; empty where it would not."""
     if not pattern:
         return "it is empty"
     re2 = cast("_Re2", import_module("re2"))  # imported here: many configurations have no expression

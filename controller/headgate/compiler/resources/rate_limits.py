@@ -5,7 +5,6 @@ from ipaddress import ip_network
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
-from headgate.compiler.cel import HITS_MAX
 from headgate.compiler.resources.expressions import expression_violations
 from headgate.compiler.resources.gateway_api import Method
 from headgate.compiler.resources.metadata import Struct, Violation
@@ -13,6 +12,8 @@ from headgate.compiler.resources.quantities import HeaderName
 
 UINT32_MAX = 4_294_967_295
 UInt32 = Annotated[int, msgspec.Meta(ge=0, le=UINT32_MAX)]
+HITS_MAX = 1_000_000_000
+"""Envoy's: it drops a descriptor that is to add more."""
 
 
 class RateLimitHeader(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from headgate.compiler.resources.cel_syntax import cel_problem
+from headgate.compiler.resources.formats import format_violations
 from headgate.compiler.resources.headers import HTTPHeader
 from headgate.compiler.resources.metadata import Name63, Name253, Struct, Violation
 from headgate.compiler.resources.quantities import INT32_MAX, Group, Namespace
@@ -190,6 +192,8 @@ class ProxyTracing(Struct, frozen=True, kw_only=True):
     def violations(self) -> Iterator[Violation]:
         if self.sampling_rate is not None and self.sampling_fraction is not None:
             yield Violation("only one of samplingRate or samplingFraction can be specified", "samplingFraction")
+        for name, value in sorted(self.tags.items()):
+            yield from format_violations(f"tags.{name}", value)
 
 
 # --- access logs
@@ -210,6 +214,9 @@ class AccessLogFormat(Struct, frozen=True, kw_only=True):
             yield Violation("If AccessLogFormat type is Text, text field needs to be set.", "text")
         if self.type == "JSON" and self.json is None:
             yield Violation("If AccessLogFormat type is JSON, json field needs to be set.", "json")
+        yield from format_violations("text", self.text or "")
+        for name, value in sorted((self.json or {}).items()):
+            yield from format_violations(f"json.{name}", value)
 
 
 class FileSink(Struct, frozen=True, kw_only=True):
@@ -286,6 +293,11 @@ class AccessLogSetting(Struct, frozen=True, kw_only=True):
     """Where it goes."""
     type: Literal["Listener", "Route", "Upstream"] | None = None
     """`Upstream`: a line for each attempt at a backend; else one for each request."""
+
+    def violations(self) -> Iterator[Violation]:
+        for index, expression in enumerate(self.matches):
+            if problem := cel_problem(expression):
+                yield Violation(problem, f"matches[{index}]", "CEL over Envoy's attributes, like response.code >= 400")
 
 
 class ProxyAccessLog(Struct, frozen=True, kw_only=True):
