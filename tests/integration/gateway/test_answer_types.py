@@ -15,7 +15,7 @@ from support.stage import Stage
 
 pytestmark = pytest.mark.envoy
 
-RESPONSE = {"id": "r", "object": "response", "created_at": 1, "model": "told", "output": []}
+RESPONSE: dict[str, Any] = {"id": "r", "object": "response", "created_at": 1, "model": "told", "output": []}
 RESPONSE_USED = {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8}
 CHAT_USED = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
 MESSAGES: Any = [{"role": "user", "content": "Hello!"}]
