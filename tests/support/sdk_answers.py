@@ -62,10 +62,10 @@ _OWN_SAMPLES: Final[Mapping[DialectName, Samples]] = {
     },
 }
 
-_TEXT: Final = "Some words."
+TEXT: Final = "Some words."
 
 SAMPLES: Final[Mapping[DialectName, Samples]] = {
-    dialect: {**samples, "text": (_TEXT, "Other words."), **_OWN_SAMPLES.get(dialect, {})}
+    dialect: {**samples, "text": (TEXT, "Other words."), **_OWN_SAMPLES.get(dialect, {})}
     for dialect, samples in REQUEST_SAMPLES.items()
 }
 
@@ -77,18 +77,18 @@ def in_context(dialect: DialectName, document: Mapping[str, Any]) -> Mapping[str
         case DialectName.OPENAI_CHAT:
             for choice in whole["choices"]:
                 if "audio" not in choice["message"]:
-                    choice["message"].setdefault("content", _TEXT)
+                    choice["message"].setdefault("content", TEXT)
         case DialectName.COHERE:
-            whole["message"].setdefault("content", [{"type": "text", "text": _TEXT}])
+            whole["message"].setdefault("content", [{"type": "text", "text": TEXT}])
         case DialectName.BEDROCK_CONVERSE:
             for block in whole["output"].get("message", {}).get("content", ()):
                 if "citationsContent" in block:
-                    block["citationsContent"].setdefault("content", [{"text": _TEXT}])
+                    block["citationsContent"].setdefault("content", [{"text": TEXT}])
         case DialectName.GEMINI:
             if "usageMetadata" in whole:
                 whole["usageMetadata"].setdefault("promptTokenCount", 9)
             for candidate in whole["candidates"]:
-                candidate["content"]["parts"].append({"text": _TEXT})
+                candidate["content"]["parts"].append({"text": TEXT})
                 likely = candidate.get("logprobsResult", {})
                 likely.setdefault("chosenCandidates", [{"token": "a", "logProbability": -0.5}])
         case _:

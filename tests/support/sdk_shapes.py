@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any, Final, TypeAlias
 
@@ -88,6 +89,7 @@ _SCALARS: Final[Mapping[Any, Shape]] = {
     float: Scalar("number"),
     bool: Words((True, False)),
     bytes: Scalar("bytes"),
+    datetime: Scalar("string"),
     object: Scalar("any"),
     Any: Scalar("any"),
 }
@@ -241,6 +243,14 @@ def of_botocore(shape: Any) -> Shape:
             return Scalar("any")
 
 
+def events_of_botocore(shape: Any) -> Shape:
+    """The events of a stream, of which each stands alone; errors are left out."""
+    events: Mapping[str, Any] = shape.members
+    return OneOf(
+        tuple(_only(shape.name, name, each) for name, each in events.items() if not each.metadata.get("exception"))
+    )
+
+
 def _only(holder: str, name: str, shape: Any) -> Struct:
     return Struct(f"{holder}.{name}", "", lambda: {name: Member(of_botocore(shape), True)})
 
@@ -271,6 +281,9 @@ _OF_KINDS: Final[Mapping[str, tuple[Any, Any]]] = {
 }
 
 
+_ANY: Final = Scalar("any")
+
+
 @dataclass(frozen=True)
 class Variant:
     """A document that differs from the smallest at one place."""
@@ -287,9 +300,13 @@ class Writer:
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
 
+    def _has_sample(self, shape: Shape, name: str) -> bool:
+        """A text is no sample of what may be anything: it is something else there than elsewhere."""
+        return name in self._samples and not (shape == _ANY and isinstance(self._samples[name][0], str))
+
     def smallest(self, shape: Shape, name: str = "") -> Any:
         match shape:
-            case _ if name in self._samples:
+            case _ if self._has_sample(shape, name):
                 return self._samples[name][0]
             case Scalar(kind=kind):
                 return _OF_KINDS[kind][0]
@@ -318,7 +335,7 @@ class Writer:
     def variants(self, shape: Shape, name: str = "", within: tuple[str, ...] = ()) -> Iterator[Variant]:
         """Every variant; a struct that holds itself is opened once."""
         match shape:
-            case _ if name in self._samples:
+            case _ if self._has_sample(shape, name):
                 return
             case Scalar():
                 return

@@ -2,11 +2,12 @@
 
 An answer is never refused for it, whatever the backend's policy: it has been written and will be billed. Told are
 things that an answer says or that a client must send back; not told are finer grains of what is carried (where in a
-source the cited words stand, details of the usage, which of the stop sequences it was).
+source the cited words stand, details of the usage, which of the stop sequences or limits it was).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 import msgspec
@@ -69,8 +70,14 @@ class Matter(StrEnum):
 Unsaid = Mapping[Matter, str]
 """What a dialect's answers cannot say: the reason, for the client."""
 
-SAID_AS_CITATIONS: Final = frozenset(("groundingMetadata",))
-"""Members of one dialect's answers of which the most is told in canonical words as well."""
+_FINISH_REASON: Final = "finish_reason"
+_SAID_OTHERWISE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "groundingMetadata": "of a search only its pages are told, as citations",
+        _FINISH_REASON: "the provider ended with a word of its own; the nearest is told",
+    }
+)
+"""Members of one dialect's answers of which the most is told in canonical words as well: what is left out."""
 
 SAID: Final = msgspec.Raw(b"true")
 """For a member of an answer whose content nobody needs: that it is there."""
@@ -98,6 +105,13 @@ def own_members(dialect: DialectName, *members: tuple[str, msgspec.Raw]) -> Extr
     return {dialect: found} if found else {}
 
 
+def own_end(word: str | None, words: Container[str]) -> tuple[str, msgspec.Raw]:
+    """The member that tells of the word with which an answer ended, unless it is one of those that every dialect has
+    a word for."""
+    return _FINISH_REASON, SAID if word and word not in words else _SAYS_NOTHING_ITSELF
+
+
+_SAYS_NOTHING_ITSELF: Final = msgspec.Raw(b"null")
 _NO_SUCH_MEMBER: Final = "answers of this dialect have no such member"
 
 
@@ -113,10 +127,11 @@ def losses_of(answer: ChatResponse, unsaid: Unsaid, extras: frozenset[str]) -> t
 def _unknown_members(members: Extras, repeated: frozenset[str] = frozenset()) -> Iterator[Loss]:
     for each in members.values():
         for name in each:
-            if name in SAID_AS_CITATIONS and name not in repeated:
-                yield Loss(f"answer.{name}", "changed", "of a search only its pages are told, as citations")
-            elif name not in repeated:
-                yield Loss(f"answer.{name}", "dropped", _NO_SUCH_MEMBER)
+            if name in repeated:
+                continue
+            otherwise = _SAID_OTHERWISE.get(name)
+            action, reason = ("dropped", _NO_SUCH_MEMBER) if otherwise is None else ("changed", otherwise)
+            yield Loss(f"answer.{name}", action, reason)
 
 
 class StreamLosses:

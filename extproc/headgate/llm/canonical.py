@@ -354,7 +354,8 @@ class ChatRequest(Value, frozen=True, kw_only=True):
 
 
 class FinishReason(StrEnum):
-    """Why the model stopped. A reason nobody knows becomes `STOP` (`TOOL_CALLS` if it called tools), never an error."""
+    """Why the model stopped. A word that says more, or that nobody knows, is told as the nearest of these (`STOP`, or
+    `TOOL_CALLS` if it called tools), never as an error, and with a loss (`answer_losses.own_end`)."""
 
     STOP = "stop"
     STOP_SEQUENCE = "stop_sequence"

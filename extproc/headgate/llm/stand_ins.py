@@ -67,6 +67,31 @@ def freeform_arguments(text: str) -> str:
     return _encode({INPUT: text}).decode()
 
 
+class FreeformArguments:
+    """Writes those arguments from pieces of the text."""
+
+    __slots__ = ("_begun",)
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def feed(self, piece: str) -> str:
+        """What more there is of the arguments."""
+        said = _encode(piece)[1:-1].decode()
+        if self._begun:
+            return said
+        self._begun = True
+        return _BEGIN + said
+
+    def close(self) -> str:
+        """Their end."""
+        return _END if self._begun else _BEGIN + _END
+
+
+_BEGIN: Final = f'{{"{INPUT}":"'
+_END: Final = '"}'
+
+
 def freeform_text(arguments: str) -> str:
     """The text of a call: see `FreeformText`."""
     reader = FreeformText()

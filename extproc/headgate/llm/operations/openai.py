@@ -11,6 +11,7 @@ from headgate.contract import metadata as keys
 from headgate.llm.canonical import FinishReason
 from headgate.llm.dialects.openai_chat import wire
 from headgate.llm.dialects.openai_chat.response import FINISH_REASONS, apart_of, decode_usage
+from headgate.llm.dialects.openai_responses.response import CALLS, INCOMPLETE
 from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.usage import NO_USAGE, Usage, apart
 
@@ -124,14 +125,14 @@ def _ended(answer: _ResponseOrEvent) -> tuple[FinishReason, ...]:
     """Why a response ended; nothing of what is none."""
     if answer.status == "incomplete":
         reason = answer.incomplete_details.reason if answer.incomplete_details is not None else None
-        return (FinishReason.REFUSAL if reason == "content_filter" else FinishReason.LENGTH,)
+        return (INCOMPLETE.get(reason or "", FinishReason.LENGTH),)
     if answer.status != "completed":
         return ()
     try:
         items = _decode_items(answer.output)
     except msgspec.DecodeError:
         return ()
-    if any(item.type == "function_call" for item in items):
+    if any(item.type in CALLS for item in items):
         return (FinishReason.TOOL_CALLS,)
     refused = any(part.type == "refusal" for item in items for part in item.content or ())
     return (FinishReason.REFUSAL if refused else FinishReason.STOP,)

@@ -271,7 +271,7 @@ def test_chunks_that_say_nothing() -> None:
     [("length", FinishReason.LENGTH), ("content_filter", FinishReason.REFUSAL), ("?", FinishReason.STOP)],
 )
 def test_finish_reasons(finish: str, reason: FinishReason) -> None:
-    assert decode(chunk({"content": "x"}, finish))[-1] == Finish(reason)
+    assert Finish(reason) in decode(chunk({"content": "x"}, finish))
 
 
 def test_the_stop_sequence_where_it_is_told() -> None:

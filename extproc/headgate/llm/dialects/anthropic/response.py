@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 from headgate.contract import metadata as keys
-from headgate.llm.answer_losses import opened, own_members, says
+from headgate.llm.answer_losses import opened, own_end, own_members, says
 from headgate.llm.canonical import (
     ChatResponse,
     FinishReason,
@@ -35,18 +35,21 @@ STOP_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
         "max_tokens": FinishReason.LENGTH,
         "tool_use": FinishReason.TOOL_CALLS,
         "refusal": FinishReason.REFUSAL,
+        "compaction": FinishReason.PAUSE,
         "pause_turn": FinishReason.PAUSE,
         "model_context_window_exceeded": FinishReason.CONTEXT_WINDOW,
     }
 )
+_ENDS: Final = STOP_REASONS.keys() - {"compaction", "pause_turn"}
+"""No other dialect's clients send an answer back to have it go on."""
 
 STOP_REASON_WORDS: Final[Mapping[FinishReason, str]] = MappingProxyType(
-    {reason: word for word, reason in STOP_REASONS.items()}
+    {reason: word for word, reason in STOP_REASONS.items() if word != "compaction"}
 )
 
 
 def finish_reason_of(stop_reason: str | None, *, called_tools: bool) -> FinishReason:
-    """The canonical reason; one that nobody knows yet is an ordinary end."""
+    """The canonical reason; one that nobody knows yet is an ordinary end, and told (`own_end`)."""
     reason = STOP_REASONS.get(stop_reason or "")
     if reason is None:
         return FinishReason.TOOL_CALLS if called_tools else FinishReason.STOP
@@ -113,6 +116,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
             *(member for block in answer.content for member in of_block(block)),
             *of_message(answer.context_management, answer.input_transformations),
             *of_stop(details),
+            own_end(answer.stop_reason, _ENDS),
         ),
     )
 
@@ -142,6 +146,11 @@ def of_stop(details: wire.StopDetails) -> Told:
     yield "stop_details.category", details.category
     yield "stop_details.recommended_model", details.recommended_model
     yield "stop_details.fallback_credit_token", details.fallback_credit_token
+
+
+def of_end(stop_reason: str) -> Told:
+    """Of why a stream ended."""
+    yield own_end(stop_reason, _ENDS)
 
 
 def stop_details(member: msgspec.Raw) -> wire.StopDetails:

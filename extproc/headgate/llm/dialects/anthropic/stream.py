@@ -47,6 +47,7 @@ from headgate.llm.dialects.anthropic.response import (
     finish_reason_of,
     message_id,
     of_block,
+    of_end,
     of_message,
     of_stop,
     refusals_of,
@@ -262,8 +263,9 @@ class StreamDecoder:
                 self._next_index += 1
                 events += (RefusalStart(index), RefusalDelta(index, part.text), PartStop(index))
             events.append(Finish(reason, delta.stop_sequence or ""))
-            self._keep(of_message(event.context_management))
+            self._keep(of_message(event.context_management, event.input_transformations))
             self._keep(of_stop(details))
+            self._keep(of_end(delta.stop_reason))
             if self._own:
                 events.append(AnswerMembers({NAME: self._own}))
         if event.usage is not None:

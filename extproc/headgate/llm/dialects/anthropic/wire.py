@@ -438,6 +438,7 @@ class Event(msgspec.Struct, frozen=True):
     message: Answer | None = None
     usage: AnswerUsage | None = None
     context_management: msgspec.Raw = ABSENT
+    input_transformations: msgspec.Raw = ABSENT
     error: ErrorObject | None = None
 
 

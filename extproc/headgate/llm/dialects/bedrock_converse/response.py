@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from headgate.llm.answer_losses import own_end, own_members
 from headgate.llm.canonical import (
     Base64Source,
     ChatResponse,
@@ -38,8 +39,12 @@ from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
 from headgate.llm.usage import NO_USAGE, Usage
 
+_FAILURES: Final = frozenset(("malformed_model_output", "malformed_tool_use"))
+"""The model failed. With nothing said that is an error, which another attempt may mend; else an ordinary end."""
+
 STOP_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
     {
+        **dict.fromkeys(_FAILURES, FinishReason.STOP),
         "end_turn": FinishReason.STOP,
         "stop_sequence": FinishReason.STOP_SEQUENCE,
         "max_tokens": FinishReason.LENGTH,
@@ -49,6 +54,7 @@ STOP_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
         "model_context_window_exceeded": FinishReason.CONTEXT_WINDOW,
     }
 )
+_ENDS: Final = STOP_REASONS.keys() - _FAILURES
 
 STOP_REASON_WORDS: Final[Mapping[FinishReason, str]] = MappingProxyType(
     {
@@ -64,13 +70,18 @@ STOP_REASON_WORDS: Final[Mapping[FinishReason, str]] = MappingProxyType(
 
 
 def finish_reason_of(stop_reason: str | None, *, called_tools: bool, memo: Memo) -> FinishReason:
-    """The canonical reason; one that nobody knows yet is an ordinary end."""
+    """The canonical reason; one that nobody knows yet is an ordinary end, and told (`own_end`)."""
     reason = STOP_REASONS.get(stop_reason or "")
-    if reason is None:
+    if reason is None or stop_reason in _FAILURES:
         return FinishReason.TOOL_CALLS if called_tools else FinishReason.STOP
     if reason is FinishReason.TOOL_CALLS and memo.json_tool and not called_tools:
         return FinishReason.STOP
     return reason
+
+
+def failed_answer(stop_reason: str | None, *, said: bool) -> str:
+    """What is said of a model that failed before its first word; empty of others."""
+    return f"the model gave no answer: {stop_reason}" if stop_reason in _FAILURES and not said else ""
 
 
 def usage_of(counted: wire.Usage | None) -> Usage:
@@ -102,6 +113,9 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
     if message is None or message.content is None:
         raise UpstreamError("the provider's answer is no message: it has no content")
     parts = tuple(_decode_blocks(message.content, memo))
+    failure = failed_answer(answer.stop_reason, said=bool(parts))
+    if failure:
+        raise UpstreamError(failure)
     called_tools = any(isinstance(part, ToolCallPart) for part in parts)
     fields = answer.additional_model_response_fields
     return ChatResponse(
@@ -110,13 +124,13 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         stop_sequence=(fields.stop_sequence or "") if fields is not None else "",
         usage=usage_of(answer.usage),
         service_tier=(answer.service_tier.type or "") if answer.service_tier is not None else "",
-        extras=extras_of(answer.trace),
+        extras=extras_of(answer.trace, answer.stop_reason),
     )
 
 
-def extras_of(trace: msgspec.Raw) -> Extras:
+def extras_of(trace: msgspec.Raw, stop_reason: str | None) -> Extras:
     """What only this dialect says of an answer."""
-    return {DialectName.BEDROCK_CONVERSE: {"trace": trace}} if bytes(trace) not in (b"", b"null") else {}
+    return own_members(DialectName.BEDROCK_CONVERSE, ("trace", trace), own_end(stop_reason, _ENDS))
 
 
 def _decode_blocks(blocks: list[wire.AnswerBlock], memo: Memo) -> Iterator[Part]:

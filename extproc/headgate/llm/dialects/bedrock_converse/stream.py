@@ -38,9 +38,15 @@ from headgate.llm.dialects.bedrock_converse import wire
 from headgate.llm.dialects.bedrock_converse.citations import decode_citation
 from headgate.llm.dialects.bedrock_converse.errors import decode_exception
 from headgate.llm.dialects.bedrock_converse.media import join_blobs, text_of_blob
-from headgate.llm.dialects.bedrock_converse.response import extras_of, finish_reason_of, image_of, usage_of
+from headgate.llm.dialects.bedrock_converse.response import (
+    extras_of,
+    failed_answer,
+    finish_reason_of,
+    image_of,
+    usage_of,
+)
 from headgate.llm.dialects.dialect import Memo
-from headgate.llm.errors import UpstreamError
+from headgate.llm.errors import ErrorDetail, ErrorKind, UpstreamError
 from headgate.llm.framing.frame import Frame
 from headgate.llm.names import DialectName
 
@@ -257,15 +263,21 @@ class StreamDecoder:
         for wire_index in tuple(self._blocks):
             events.extend(self._on_stop(wire_index))
         self._finished = True
+        failure = failed_answer(event.stop_reason, said=self._next_index > 0)
+        if failure:
+            return (*events, StreamFailure(ErrorDetail(502, ErrorKind.INTERNAL, failure, type=event.stop_reason or "")))
         reason = finish_reason_of(event.stop_reason, called_tools=self._called_tools, memo=self._memo)
         fields = event.additional_model_response_fields
         events.append(Finish(reason, (fields.stop_sequence or "") if fields is not None else ""))
+        extras = extras_of(wire.ABSENT, event.stop_reason)
+        if extras:
+            events.append(AnswerMembers(extras))
         return events
 
     def _on_metadata(self, event: wire.MetadataEvent) -> Sequence[StreamEvent]:
         self._ended = self._finished
         events: list[StreamEvent] = []
-        extras = extras_of(event.trace)
+        extras = extras_of(event.trace, None)
         if extras and self._finished:
             events.append(AnswerMembers(extras))
         if event.usage is not None:

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
+from headgate.llm.answer_losses import own_end, own_members
 from headgate.llm.canonical import (
     ChatResponse,
     Citation,
+    Extras,
     FinishReason,
     Part,
     RefusalPart,
@@ -23,6 +25,7 @@ from headgate.llm.dialects.cohere import wire
 from headgate.llm.dialects.cohere.citations import citations_of, written_citations
 from headgate.llm.dialects.dialect import Memo, ReplyContext
 from headgate.llm.errors import ErrorDetail, ErrorKind, UpstreamError
+from headgate.llm.names import DialectName
 from headgate.llm.usage import NO_USAGE, Usage
 
 Members = dict[str, Any]
@@ -36,6 +39,7 @@ FINISH_REASONS: Final = {
     "ERROR_TOXIC": FinishReason.REFUSAL,
     "ERROR_LIMIT": FinishReason.CONTEXT_WINDOW,
 }
+_ENDS: Final = FINISH_REASONS.keys()
 _FAILURES: Final = {"ERROR": (502, ErrorKind.INTERNAL), "TIMEOUT": (504, ErrorKind.TIMEOUT)}
 FINISH_WORDS: Final = {
     FinishReason.STOP: "COMPLETE",
@@ -63,8 +67,8 @@ def finish_of(word: str | None, memo: Memo, *, called: bool) -> tuple[FinishReas
 
 
 def failure_of(word: str | None, message: str | None = None) -> ErrorDetail | None:
-    """What a finish reason says went wrong, if it does."""
-    failure = _FAILURES.get(word or "")
+    """What a finish reason says went wrong, or a message alone, if it does."""
+    failure = _FAILURES.get(word or ("ERROR" if message else ""))
     if failure is None:
         return None
     said = message or f"the provider could not finish its answer: {word}"
@@ -118,7 +122,13 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         stop_sequence=stop_sequence,
         logprobs=None if answer.logprobs is None else logprobs_of(answer.logprobs),
         usage=usage_of(answer.usage),
+        extras=extras_of(answer.finish_reason),
     )
+
+
+def extras_of(finish_reason: str | None) -> Extras:
+    """What only this dialect says of an answer."""
+    return own_members(DialectName.COHERE, own_end(finish_reason, _ENDS))
 
 
 def _parts(message: wire.AnswerMessage, answer_id: str) -> Iterator[Part]:

@@ -41,6 +41,7 @@ from headgate.llm.dialects.cohere.citations import citations_of, written_citatio
 from headgate.llm.dialects.cohere.response import (
     FINISH_WORDS,
     answer_id,
+    extras_of,
     failure_of,
     finish_of,
     items_of,
@@ -208,6 +209,9 @@ class StreamDecoder:
         self._ended = True
         reason, stop_sequence = finish_of(delta.finish_reason, self._memo, called=self._calls > 0)
         events.append(Finish(reason, stop_sequence))
+        extras = extras_of(delta.finish_reason)
+        if extras:
+            events.append(AnswerMembers(extras))
         if usage != NO_USAGE:
             events.append(UsageUpdate(usage))
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 from headgate.contract import metadata as keys
-from headgate.llm.answer_losses import SAID, own_members
+from headgate.llm.answer_losses import SAID, own_end, own_members
 from headgate.llm.canonical import (
     Alternative,
     Base64Source,
@@ -45,23 +45,6 @@ from headgate.llm.names import DialectName
 from headgate.llm.signatures import googles
 from headgate.llm.usage import NO_USAGE, Usage
 
-FINISH_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
-    {
-        "STOP": FinishReason.STOP,
-        "MAX_TOKENS": FinishReason.LENGTH,
-        "SAFETY": FinishReason.REFUSAL,
-        "BLOCKLIST": FinishReason.REFUSAL,
-        "PROHIBITED_CONTENT": FinishReason.REFUSAL,
-        "SPII": FinishReason.REFUSAL,
-        "IMAGE_SAFETY": FinishReason.REFUSAL,
-        "IMAGE_PROHIBITED_CONTENT": FinishReason.REFUSAL,
-        "RECITATION": FinishReason.REFUSAL,
-        "IMAGE_RECITATION": FinishReason.REFUSAL,
-        "LANGUAGE": FinishReason.REFUSAL,
-        "MODEL_ARMOR": FinishReason.REFUSAL,
-    }
-)
-
 FAILURES: Final = frozenset(
     (
         "MALFORMED_FUNCTION_CALL",
@@ -75,6 +58,29 @@ FAILURES: Final = frozenset(
     )
 )
 """The model failed. With nothing said that is an error, which another attempt may mend; else an ordinary end."""
+
+FINISH_REASONS: Final[Mapping[str, FinishReason]] = MappingProxyType(
+    {
+        **dict.fromkeys(FAILURES, FinishReason.STOP),
+        "FINISH_REASON_UNSPECIFIED": FinishReason.STOP,
+        "STOP": FinishReason.STOP,
+        "MAX_TOKENS": FinishReason.LENGTH,
+        "SAFETY": FinishReason.REFUSAL,
+        "BLOCKLIST": FinishReason.REFUSAL,
+        "PROHIBITED_CONTENT": FinishReason.REFUSAL,
+        "SPII": FinishReason.REFUSAL,
+        "IMAGE_SAFETY": FinishReason.REFUSAL,
+        "IMAGE_PROHIBITED_CONTENT": FinishReason.REFUSAL,
+        "RECITATION": FinishReason.REFUSAL,
+        "IMAGE_RECITATION": FinishReason.REFUSAL,
+        "LANGUAGE": FinishReason.REFUSAL,
+        "MODEL_ARMOR": FinishReason.REFUSAL,
+        "ESCALATION": FinishReason.REFUSAL,
+        "PUP_LIMITED_DISABLED": FinishReason.REFUSAL,
+        "CONTINUATION": FinishReason.LENGTH,
+    }
+)
+_ENDS: Final = FINISH_REASONS.keys() - FAILURES - {"CONTINUATION"}
 
 FINISH_WORDS: Final[Mapping[FinishReason, str]] = MappingProxyType(
     {
@@ -92,7 +98,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def finish_of(reason: str, *, called: bool) -> FinishReason:
-    """The canonical reason; one that nobody knows yet is an ordinary end."""
+    """The canonical reason; one that nobody knows yet is an ordinary end, and told (`own_end`)."""
     found = FINISH_REASONS.get(reason, FinishReason.STOP)
     return FinishReason.TOOL_CALLS if found is FinishReason.STOP and called else found
 
@@ -231,6 +237,8 @@ def extras_of(answer: wire.Answer, candidate: wire.Candidate | None) -> Extras:
             ("urlContextMetadata", candidate.url_context_metadata),
             ("continuationToken", candidate.continuation_token),
         )
+        if candidate.finish_reason and candidate.finish_reason not in _ENDS:
+            members.append(own_end(candidate.finish_reason, _ENDS))
         if candidate.finish_message and candidate.content is not None and candidate.content.parts:
             members.append(("finishMessage", SAID))  # without a word it is told as the refusal
     if all(raw is wire.ABSENT for _, raw in members):  # as nearly always

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+from headgate.llm.answer_losses import SAID
 from headgate.llm.canonical import (
     AnswerMembers,
     ArgumentsDelta,
@@ -295,6 +296,8 @@ class StreamDecoder:
             cited = citations_of(self._grounding, {0: self._text.getvalue()}, one_text=True)
             events.extend(CitationDelta(self._open, citation) for citation in cited.get(0, ()))
         self._stop_open(events)
+        if self._said and candidate.finish_message:
+            self._extras["finishMessage"] = SAID
         self._end(finish_of(reason, called=self._calls > 0), events)
         return None
 

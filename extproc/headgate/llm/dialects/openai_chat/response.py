@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, assert_never
 
 import msgspec
 from headgate.contract import metadata as keys
-from headgate.llm.answer_losses import opened, own_members
+from headgate.llm.answer_losses import opened, own_end, own_members
 from headgate.llm.canonical import (
     Alternative,
     ChatResponse,
@@ -60,7 +60,12 @@ FINISH_REASONS: Final = {
     "tool_use": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.REFUSAL,
     "sensitive": FinishReason.REFUSAL,  # GLM
+    "insufficient_system_resource": FinishReason.LENGTH,  # DeepSeek
+    "abort": FinishReason.LENGTH,  # vLLM, SGLang
 }
+_NEAREST: Final = frozenset(("insufficient_system_resource", "abort"))
+"""Cut off by the server: as unfinished as what a limit cut."""
+_ENDS: Final = FINISH_REASONS.keys() - _NEAREST
 FINISH_WORDS: Final = {
     FinishReason.STOP: "stop",
     FinishReason.STOP_SEQUENCE: "stop",
@@ -107,9 +112,13 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
 
 def extras_of(completion: wire.Completion) -> Extras:
     """What only this dialect says of an answer."""
-    likely = (choice.logprobs for choice in completion.choices or () if choice.logprobs is not None)
-    refused = (("logprobs.refusal", each.refusal) for each in likely)
-    return own_members(DialectName.OPENAI_CHAT, ("moderation", completion.moderation), *refused)
+    members = [("moderation", completion.moderation)]
+    for choice in completion.choices or ():
+        if choice.logprobs is not None:
+            members.append(("logprobs.refusal", choice.logprobs.refusal))
+        if choice.finish_reason:
+            members.append(own_end(choice.finish_reason, _ENDS))
+    return own_members(DialectName.OPENAI_CHAT, *members)
 
 
 def _answers(completion: wire.Completion, memo: Memo) -> Iterator[Alternative]:
@@ -271,12 +280,9 @@ def _media(message: wire.Answer, memo: Memo) -> Iterator[Part]:
     yield from images_of(message.images or [])
 
 
-_CUSTOM_CALL: Final = msgspec.json.Decoder(wire.AnswerCustomCall).decode
-
-
 def _tool_call(call: wire.AnswerToolCall, answer_id: str, position: int, memo: Memo) -> ToolCallPart | None:
     call_id = call.id or made_call_id(answer_id, position)
-    custom = opened(call.custom, _CUSTOM_CALL) if call.custom is not wire.ABSENT else None
+    custom = custom_of(call)
     if custom is not None and custom.name:
         return ToolCallPart(call_id, custom.name, freeform_arguments(custom.input or ""))
     function = call.function
@@ -284,6 +290,14 @@ def _tool_call(call: wire.AnswerToolCall, answer_id: str, position: int, memo: M
         return None
     name = memo.tool_names.get(function.name, function.name)
     return ToolCallPart(call_id, name, wire.arguments_text(function.arguments))
+
+
+def custom_of(call: wire.AnswerToolCall) -> wire.AnswerCustomCall | None:
+    """What is said of a custom tool's call, or a piece of it."""
+    return None if call.custom is wire.ABSENT else opened(call.custom, _CUSTOM_CALL)
+
+
+_CUSTOM_CALL: Final = msgspec.json.Decoder(wire.AnswerCustomCall).decode
 
 
 def made_call_id(answer_id: str, position: int) -> str:

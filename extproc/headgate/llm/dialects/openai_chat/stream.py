@@ -48,6 +48,7 @@ from headgate.llm.dialects.openai_chat import wire
 from headgate.llm.dialects.openai_chat.annotations import CITATIONS_MAX, citations_of, logprobs_of, pages_of
 from headgate.llm.dialects.openai_chat.media import audio_of, images_of
 from headgate.llm.dialects.openai_chat.response import (
+    custom_of,
     extras_of,
     failure_of,
     finish_of,
@@ -59,6 +60,7 @@ from headgate.llm.dialects.openai_chat.think_tags import ThinkTags
 from headgate.llm.errors import UpstreamError
 from headgate.llm.framing.frame import Frame
 from headgate.llm.names import DialectName
+from headgate.llm.stand_ins import FreeformArguments
 from headgate.llm.usage import NO_USAGE
 
 TOOL_CALLS_MAX: Final = 1_024
@@ -76,7 +78,7 @@ _encode = msgspec.json.Encoder().encode
 class _Call:
     """A tool call being read."""
 
-    __slots__ = ("id", "index", "key", "name", "pending", "said")
+    __slots__ = ("id", "index", "key", "name", "pending", "said", "text")
 
     def __init__(self, key: int) -> None:
         self.key = key
@@ -85,6 +87,7 @@ class _Call:
         self.index = -1  # of the canonical part; -1 until it is told
         self.pending = ""  # arguments that came before the name
         self.said = False  # something that is no white space has come of the arguments
+        self.text: FreeformArguments | None = None  # what writes the arguments of a custom tool's call
 
 
 class ChatStreamDecoder:
@@ -139,7 +142,7 @@ class ChatStreamDecoder:
                 self._pages = chunk.citations
             for choice in chunk.choices:
                 self._on_choice(choice, events)
-                beyond = beyond or choice.logprobs is not None
+                beyond = beyond or choice.logprobs is not None or bool(choice.finish_reason)
         if beyond:
             self._own.update(extras_of(chunk).get(DialectName.OPENAI_CHAT, {}))
         if self._own and self._first.finished:
@@ -258,9 +261,7 @@ class _ChoiceDecoder:
             else:
                 self._on_content_parts(content, events)
         if delta.refusal:
-            self._refused = True
-            index = self._part(RefusalStart, events)
-            events.append(RefusalDelta(index, delta.refusal))
+            self._on_refusal(delta.refusal, events)
         if delta.annotations and self._kind is TextStart:
             cited = citations_of(delta.annotations[:CITATIONS_MAX], self._begins)
             events.extend(CitationDelta(self._open, citation) for citation in cited)
@@ -307,8 +308,16 @@ class _ChoiceDecoder:
                 text = thinking_text(part)
                 if text:
                     events.append(ThinkingDelta(self._part(ThinkingStart, events), text))
+                if part.signature:
+                    self._on_signature(part.signature, events)
             elif part.text:
                 self._on_text(part.text, events)
+            elif part.refusal:
+                self._on_refusal(part.refusal, events)
+
+    def _on_refusal(self, text: str, events: list[StreamEvent]) -> None:
+        self._refused = True
+        events.append(RefusalDelta(self._part(RefusalStart, events), text))
 
     def _on_reasoning(self, delta: wire.Answer, events: list[StreamEvent]) -> None:
         text, signature, redacted = wire.reasoning_of(delta.reasoning_content, delta.reasoning)
@@ -339,6 +348,9 @@ class _ChoiceDecoder:
         events.append(RedactedThinking(self._take_index(), data))
 
     def _on_tool_call(self, piece: wire.AnswerToolCall, events: list[StreamEvent]) -> None:
+        if piece.custom is not wire.ABSENT:
+            self._on_custom_call(piece, events)
+            return
         call = self._call_of(piece, events)
         function = piece.function
         if piece.id and call.index < 0:
@@ -359,6 +371,20 @@ class _ChoiceDecoder:
             events.append(ArgumentsDelta(call.index, text))
         else:
             call.pending += text
+
+    def _on_custom_call(self, piece: wire.AnswerToolCall, events: list[StreamEvent]) -> None:
+        """A piece of a call of a tool that takes a text: told as of a function that does (`stand_ins`)."""
+        custom = custom_of(piece)
+        if custom is None:
+            return
+        piece = wire.AnswerToolCall(piece.index, piece.id, function=wire.AnswerFunction(custom.name))
+        call = self._call_of(piece, events)
+        call.id = call.id or piece.id or ""
+        if call.text is None:
+            call.text = FreeformArguments()
+        arguments = call.text.feed(custom.input) if custom.input else None
+        function = wire.AnswerFunction(custom.name, arguments)
+        self._on_tool_call(msgspec.structs.replace(piece, function=function), events)
 
     def _call_of(self, piece: wire.AnswerToolCall, events: list[StreamEvent]) -> _Call:
         """The call a piece belongs to: a new one if its index is new, or if another id and a name come for an old
@@ -416,14 +442,14 @@ class _ChoiceDecoder:
             self._kind = None
 
     def _fill_calls(self, choice: wire.Choice, events: list[StreamEvent]) -> None:
-        """A call without arguments has none; one that the limit cut may be missing some."""
-        if choice.finish_reason == "length":
-            return
+        """A call without arguments has none; one that the limit cut may be missing some. A text is as long as it
+        got."""
         for call in self._calls:
-            if call.name and not call.said:
-                if call.index < 0:
-                    self._tell_call(call, events)
-                events.append(ArgumentsDelta(call.index, "{}"))
+            if not call.name or (call.text is None and (call.said or choice.finish_reason == "length")):
+                continue
+            if call.index < 0:
+                self._tell_call(call, events)
+            events.append(ArgumentsDelta(call.index, "{}" if call.text is None else call.text.close()))
 
     def stop_parts(self, events: list[StreamEvent]) -> bool:
         """Stops what is open; whether any tool was called."""

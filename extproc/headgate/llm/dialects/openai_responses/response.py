@@ -7,10 +7,11 @@ answer's id, so that a stream and a whole answer name them alike.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, assert_never
 
 import msgspec
-from headgate.llm.answer_losses import opened, own_members, says
+from headgate.llm.answer_losses import opened, own_end, own_members, says
 from headgate.llm.canonical import (
     Base64Source,
     ChatResponse,
@@ -42,7 +43,7 @@ from headgate.llm.dialects.openai_responses.errors import failure_code, failure_
 from headgate.llm.dialects.openai_responses.wire import Members
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.names import DialectName
-from headgate.llm.stand_ins import freeform_text, told_as
+from headgate.llm.stand_ins import freeform_arguments, freeform_text, told_as
 from headgate.llm.usage import NO_USAGE, Usage
 
 NAME: Final = DialectName.OPENAI_RESPONSES
@@ -84,16 +85,22 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
 def extras_of(answer: wire.Answer) -> Extras:
     """What only this dialect says of an answer."""
     members = [("moderation", answer.moderation), ("input_transformations", answer.input_transformations)]
+    if answer.incomplete_details is not None:
+        members.append(own_end(answer.incomplete_details.reason, _ENDS))
     for item in answer.output or ():
         if item.type in _CALLS_AND_IMAGES:
             members += _beyond(item)
     return own_members(NAME, *members)
 
 
-_CALLS_AND_IMAGES: Final = frozenset(("function_call", "image_generation_call"))
+CALLS: Final = frozenset(("function_call", "custom_tool_call"))
+"""Of a client's tools. A call of one that takes a text is told as of a function that does (`stand_ins`)."""
+_CALLS_AND_IMAGES: Final = CALLS | {"image_generation_call"}
 
 
 _CALLER: Final = msgspec.json.Decoder(wire.Caller).decode
+_TEXT: Final = msgspec.json.Decoder(str).decode
+_ITEM_ERROR: Final = msgspec.json.Decoder(wire.ItemError | None).decode
 
 
 def _beyond(item: wire.AnswerItem) -> Iterator[tuple[str, msgspec.Raw]]:
@@ -116,7 +123,7 @@ def parts_of(item: wire.AnswerItem, memo: Memo) -> Sequence[Part]:
     match item.type:
         case "message":
             return [part for content in item.content or () if (part := _content_part(content)) is not None]
-        case "function_call":
+        case "function_call" | "custom_tool_call":
             return (tool_call_of(item, memo),)
         case "reasoning":
             text, signature = thinking_of(item)
@@ -144,9 +151,11 @@ def citation_of(annotation: wire.Annotation) -> Citation:
 
 
 def tool_call_of(item: wire.AnswerItem, memo: Memo) -> ToolCallPart:
-    """A function that the model calls."""
+    """A tool of the client's that the model calls."""
     name = item.name or ""
-    arguments = item.arguments or ""
+    arguments = item.arguments if isinstance(item.arguments, str) else ""
+    if item.type == "custom_tool_call":
+        arguments = freeform_arguments(opened(item.input, _TEXT) or "")
     call_id = item.call_id or item.id or ""
     return ToolCallPart(call_id, memo.tool_names.get(name, name), arguments if arguments.strip() else "{}")
 
@@ -158,10 +167,11 @@ def thinking_of(item: wire.AnswerItem) -> tuple[str, str]:
     return text, wire.signature_of(item.id, item.encrypted_content)
 
 
-def image_of(item: wire.AnswerItem) -> ImagePart | None:
-    """A picture that was made."""
+def image_of(item: wire.AnswerItem) -> ImagePart | RefusalPart | None:
+    """A picture that was made, or why it was not."""
     if not item.result:
-        return None
+        error = opened(item.error, _ITEM_ERROR) if item.error is not wire.ABSENT else None
+        return RefusalPart(error.message) if error is not None and error.message else None
     return ImagePart(Base64Source(f"image/{item.output_format or 'png'}", item.result))
 
 
@@ -186,11 +196,22 @@ def _logprobs_of(items: Sequence[wire.AnswerItem]) -> tuple[TokenLogprob, ...] |
     return tuple(found) or None
 
 
+INCOMPLETE: Final[Mapping[str, FinishReason]] = MappingProxyType(
+    {
+        "max_output_tokens": FinishReason.LENGTH,
+        "max_messages": FinishReason.LENGTH,
+        "content_filter": FinishReason.REFUSAL,
+        "steered": FinishReason.LENGTH,
+    }
+)
+_ENDS: Final = frozenset(("max_output_tokens", "content_filter"))
+
+
 def finish_of(answer: wire.Answer, *, called: bool, refused: bool) -> FinishReason:
-    """Why it ended."""
+    """Why it ended; whatever made it incomplete was a limit, if nobody knows it."""
     if answer.status == "incomplete":
         reason = answer.incomplete_details.reason if answer.incomplete_details is not None else None
-        return FinishReason.REFUSAL if reason == "content_filter" else FinishReason.LENGTH
+        return INCOMPLETE.get(reason or "", FinishReason.LENGTH)
     if called:
         return FinishReason.TOOL_CALLS
     return FinishReason.REFUSAL if refused else FinishReason.STOP

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
+from headgate.llm.answer_losses import SAID
 from headgate.llm.canonical import (
     AnswerMembers,
     ArgumentsDelta,
     CitationDelta,
     Finish,
+    ImagePart,
     LogprobsDelta,
     MediaOutput,
     OpaqueOutput,
@@ -20,6 +22,7 @@ from headgate.llm.canonical import (
     PartStop,
     Ping,
     RefusalDelta,
+    RefusalPart,
     RefusalStart,
     SignatureDelta,
     Start,
@@ -36,6 +39,7 @@ from headgate.llm.dialects.dialect import Memo
 from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.dialects.openai_responses.errors import event_failure, failure_of
 from headgate.llm.dialects.openai_responses.response import (
+    CALLS,
     NAME,
     citation_of,
     created_of,
@@ -50,6 +54,7 @@ from headgate.llm.dialects.openai_responses.response import (
 from headgate.llm.dialects.openai_responses.stream_encoding import ResponsesStreamEncoder
 from headgate.llm.errors import UpstreamError
 from headgate.llm.framing.frame import Frame
+from headgate.llm.stand_ins import FreeformArguments
 from headgate.llm.usage import NO_USAGE
 
 __all__ = ["ResponsesStreamDecoder", "ResponsesStreamEncoder"]
@@ -64,15 +69,17 @@ _STARTS: Final = {"text": TextStart, "refusal": RefusalStart, "thinking": Thinki
 
 
 class _Call:
-    """A function call being read."""
+    """A call being read."""
 
-    __slots__ = ("index", "said", "stopped")
+    __slots__ = ("index", "said", "stopped", "text")
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, text: FreeformArguments | None) -> None:
         self.index = index
         self.said = False
         """Arguments have been told."""
         self.stopped = False
+        self.text = text
+        """What writes the arguments of a custom tool's call."""
 
 
 class ResponsesStreamDecoder:
@@ -80,8 +87,10 @@ class ResponsesStreamDecoder:
 
     __slots__ = (
         "_calls",
+        "_cited",
         "_done",
         "_finished",
+        "_heard",
         "_memo",
         "_next",
         "_open",
@@ -102,10 +111,14 @@ class ResponsesStreamDecoder:
         """Kind, item, place and canonical index of the open part."""
         self._summary = 0
         """Paragraph of the open reasoning."""
+        self._cited = 0
+        """Citations of the open text."""
         self._calls: dict[int, _Call] = {}
         self._said: set[int] = set()
         """Items of which something was told."""
         self._refused = False
+        self._heard = False
+        """Sound came, which no request asks for: only that it did is told."""
 
     @property
     def complete(self) -> bool:
@@ -146,8 +159,8 @@ class ResponsesStreamDecoder:
         match event.type:
             case "response.output_text.delta":
                 self._on_text("text", event, events)
-            case "response.function_call_arguments.delta":
-                self._on_arguments(event.output_index, event.delta or "", events)
+            case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
+                self._on_arguments(event.output_index, event.piece, events)
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
                 self._on_thinking(event, events)
             case "response.refusal.delta":
@@ -161,6 +174,7 @@ class ResponsesStreamDecoder:
             case "response.output_text.annotation.added":
                 if event.annotation is not None:
                     index = self._part("text", event.output_index, event.content_index, events)
+                    self._cited += 1
                     events.append(CitationDelta(index, citation_of(event.annotation)))
             case "response.content_part.done":
                 self._on_part_done(event, events)
@@ -172,6 +186,8 @@ class ResponsesStreamDecoder:
             case "error":
                 self._finished = True
                 events.append(StreamFailure(event_failure(event)))
+            case "response.audio.delta" | "response.audio.transcript.delta":
+                self._heard = True
             case "keepalive":
                 events.append(Ping())
             case _:
@@ -195,28 +211,30 @@ class ResponsesStreamDecoder:
         )
 
     def _on_text(self, kind: Literal["text", "refusal"], event: wire.Event, events: list[StreamEvent]) -> None:
-        if not event.delta:
+        text = event.piece
+        if not text:
             return
         index = self._part(kind, event.output_index, event.content_index, events)
         if kind == "refusal":
-            events.append(RefusalDelta(index, event.delta))
+            events.append(RefusalDelta(index, text))
             return
-        events.append(TextDelta(index, event.delta))
+        events.append(TextDelta(index, text))
         if event.logprobs:
             events.append(LogprobsDelta(index, logprobs_of(event.logprobs)))
 
     def _on_thinking(self, event: wire.Event, events: list[StreamEvent]) -> None:
-        if not event.delta:
+        text = event.piece
+        if not text:
             return
         known = self._open
         index = self._part("thinking", event.output_index, 0, events)
         if known is not None and known is self._open and event.summary_index != self._summary:
             events.append(ThinkingDelta(index, "\n\n"))
         self._summary = event.summary_index
-        events.append(ThinkingDelta(index, event.delta))
+        events.append(ThinkingDelta(index, text))
 
     def _on_part_done(self, event: wire.Event, events: list[StreamEvent]) -> None:
-        """The end of a content part, and its text where no delta told it."""
+        """The end of a content part."""
         part = event.part
         if part is None:
             return
@@ -225,11 +243,14 @@ class ResponsesStreamDecoder:
             return
         if self._open is None or self._open[:3] != (kind, event.output_index, event.content_index):
             return
+        # what servers tell of a text only when it is whole
+        index, rest = self._open[3], (part.annotations or ())[self._cited :]
+        events.extend(CitationDelta(index, citation_of(annotation)) for annotation in rest)
         self._stop_open(events)
 
     def _on_item(self, event: wire.Event, events: list[StreamEvent]) -> None:
         item = event.item
-        if item is not None and item.type == "function_call":
+        if item is not None and item.type in CALLS:
             self._call(event.output_index, item, events)
 
     def _call(self, place: int, item: wire.AnswerItem, events: list[StreamEvent]) -> _Call:
@@ -239,7 +260,8 @@ class ResponsesStreamDecoder:
         if len(self._calls) >= ITEMS_MAX:
             raise UpstreamError(f"the provider streamed more than {ITEMS_MAX} tool calls")
         self._stop_open(events)
-        call = self._calls[place] = _Call(self._take_index())
+        text = FreeformArguments() if item.type == "custom_tool_call" else None
+        call = self._calls[place] = _Call(self._take_index(), text)
         part = tool_call_of(item, self._memo)
         self._note(place)
         events.append(ToolCallStart(call.index, part.id, part.name))
@@ -249,7 +271,7 @@ class ResponsesStreamDecoder:
         call = self._calls.get(place)
         if call is not None and text and not call.stopped:
             call.said = True
-            events.append(ArgumentsDelta(call.index, text))
+            events.append(ArgumentsDelta(call.index, text if call.text is None else call.text.feed(text)))
 
     def _on_item_done(self, event: wire.Event, events: list[StreamEvent]) -> None:
         if event.item is not None:
@@ -257,13 +279,8 @@ class ResponsesStreamDecoder:
 
     def _end_item(self, place: int, item: wire.AnswerItem, events: list[StreamEvent]) -> None:
         match item.type:
-            case "function_call":
-                call = self._call(place, item, events)
-                if not call.stopped:
-                    call.stopped = True
-                    if not call.said:
-                        events.append(ArgumentsDelta(call.index, tool_call_of(item, self._memo).arguments))
-                    events.append(PartStop(call.index))
+            case "function_call" | "custom_tool_call":
+                self._end_call(self._call(place, item, events), tool_call_of(item, self._memo).arguments, events)
             case "reasoning":
                 self._end_reasoning(place, item, events)
             case "message":
@@ -273,12 +290,25 @@ class ResponsesStreamDecoder:
             case "image_generation_call":
                 image = image_of(item)
                 self._stop_open(events)
-                if image is not None and self._note(place):
+                if isinstance(image, RefusalPart) and place not in self._said:
+                    events.append(RefusalDelta(self._part("refusal", place, 0, events), image.text))
+                    self._stop_open(events)
+                elif isinstance(image, ImagePart) and self._note(place):
                     events.append(MediaOutput(self._take_index(), image))
             case kind:
                 self._stop_open(events)
                 if self._note(place):
                     events.append(OpaqueOutput(self._take_index(), OpaquePart(NAME, kind)))
+
+    def _end_call(self, call: _Call, arguments: str, events: list[StreamEvent]) -> None:
+        if call.stopped:
+            return
+        call.stopped = True
+        if not call.said:
+            events.append(ArgumentsDelta(call.index, arguments))
+        elif call.text is not None:
+            events.append(ArgumentsDelta(call.index, call.text.close()))
+        events.append(PartStop(call.index))
 
     def _end_reasoning(self, place: int, item: wire.AnswerItem, events: list[StreamEvent]) -> None:
         text, signature = thinking_of(item)
@@ -298,6 +328,8 @@ class ResponsesStreamDecoder:
             elif content.text:
                 index = self._part("text", place, number, events)
                 events.append(TextDelta(index, content.text))
+                if content.logprobs:
+                    events.append(LogprobsDelta(index, logprobs_of(content.logprobs)))
                 events.extend(CitationDelta(index, citation_of(each)) for each in content.annotations or ())
 
     def _on_end(self, event: wire.Event, events: list[StreamEvent]) -> None:
@@ -305,7 +337,7 @@ class ResponsesStreamDecoder:
         if not self._started:
             self._on_created(event, events)
         for place, item in enumerate(answer.output or ()):
-            if place not in self._said:
+            if place not in self._said or item.type in CALLS:
                 self._end_item(place, item, events)
         self._stop_all(events)
         self._finished = True
@@ -316,6 +348,8 @@ class ResponsesStreamDecoder:
             answer = msgspec.structs.replace(answer, status="incomplete")
         events.append(Finish(finish_of(answer, called=bool(self._calls), refused=self._refused)))
         extras = extras_of(answer)
+        if self._heard:
+            extras = {NAME: {**extras.get(NAME, {}), "audio": SAID}}
         if extras:
             events.append(AnswerMembers(extras))
         usage = usage_of(answer.usage)
@@ -327,6 +361,8 @@ class ResponsesStreamDecoder:
         events: list[StreamEvent] = []
         if not self._started:
             events.append(Start())
+        for call in self._calls.values():
+            self._end_call(call, "{}" if call.text is None else call.text.close(), events)
         self._stop_all(events)
         self._done = True
         events.append(Finish(finish_of(wire.Answer(), called=bool(self._calls), refused=self._refused)))
@@ -340,7 +376,7 @@ class ResponsesStreamDecoder:
         self._stop_open(events)
         index = self._take_index()
         self._open = (kind, place, number, index)
-        self._summary = 0
+        self._summary = self._cited = 0
         self._note(place)
         self._refused = self._refused or kind == "refusal"
         events.append(_STARTS[kind](index))

@@ -310,15 +310,24 @@ class AnswerItem(msgspec.Struct, frozen=True):
     encrypted_content: str | None = None
     call_id: str | None = None
     name: str | None = None
-    arguments: str | None = None
+    arguments: str | dict[str, msgspec.Raw] | None = None
+    """A function's are text, a search's an object."""
+    input: msgspec.Raw = ABSENT
+    """Of a custom tool's call: its text."""
     result: str | None = None
     """Of an image generation: base64."""
+    error: msgspec.Raw = ABSENT
+    """Why there is none: see `ItemError`."""
     output_format: str | None = None
     revised_prompt: msgspec.Raw = ABSENT
     namespace: msgspec.Raw = ABSENT
     asynchronous: msgspec.Raw = msgspec.field(default=ABSENT, name="async")
     caller: msgspec.Raw = ABSENT
     """See `Caller`."""
+
+
+class ItemError(msgspec.Struct, frozen=True):
+    message: str | None = None
 
 
 class AnswerUsage(msgspec.Struct, frozen=True):
@@ -359,16 +368,19 @@ class Event(msgspec.Struct, frozen=True):
     output_index: int = 0
     content_index: int = 0
     summary_index: int = 0
-    delta: str | None = None
-    text: str | None = None
-    refusal: str | None = None
-    arguments: str | None = None
+    delta: str | dict[str, msgspec.Raw] | None = None
+    """An object of what a shell printed."""
     annotation: Annotation | None = None
     logprobs: list[Logprob] | None = None
     code: str | int | None = None
     message: str | None = None
     param: str | None = None
     error: str | ErrorBody | None = None
+
+    @property
+    def piece(self) -> str:
+        """A piece of a text, or of arguments."""
+        return self.delta if isinstance(self.delta, str) else ""
 
 
 decode_answer = msgspec.json.Decoder(Answer).decode
