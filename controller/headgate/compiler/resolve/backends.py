@@ -9,6 +9,7 @@ from typing import Final, Literal
 import msgspec
 from headgate.compiler import ir
 from headgate.compiler.resolve.credentials import backend_credential, cloud_place, policy_credential, signed_at
+from headgate.compiler.resolve.pem import are_certificates
 from headgate.compiler.resolve.scope import Scope, grant_remedy, granted, similar
 from headgate.compiler.resources import ai_gateway, backend_tls, envoy_gateway, gateway_api, headgate
 from headgate.compiler.resources.metadata import Name, Resource
@@ -101,6 +102,10 @@ def _certificates(scope: Scope, policy: Resource, refs: Iterable[gateway_api.Loc
             text = value.reveal() if value is not None else None
         if text is None:
             message = f"there is no {ref.kind} {name} with a key ca.crt"
+            scope.report.error(policy, f"{field}[{index}]", message, reason="InvalidCACertificateRef")
+            continue
+        if not are_certificates(text):
+            message = f"{ref.kind} {name} has no certificates as PEM under the key ca.crt"
             scope.report.error(policy, f"{field}[{index}]", message, reason="InvalidCACertificateRef")
             continue
         texts.append(text)

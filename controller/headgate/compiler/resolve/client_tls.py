@@ -1,16 +1,15 @@
 """TLS of a ClientTrafficPolicy: how it is spoken, and which certificates clients must show."""
 
-import re
 from collections.abc import Iterator, Sequence
 
 from headgate.compiler.clients import AltName, ClientCertificates, ServerTls, TextRule
+from headgate.compiler.resolve.pem import are_certificates, are_revocations
 from headgate.compiler.resolve.scope import Scope, grant_remedy, granted
 from headgate.compiler.resources import client_tls
 from headgate.compiler.resources.client_traffic import ClientTrafficPolicy
 from headgate.compiler.resources.gateway_api import SecretReference
 from headgate.compiler.resources.metadata import Name
 
-_CRL = re.compile("-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 FIELD = "spec.tls.clientValidation"
 
 
@@ -90,27 +89,12 @@ def _text(scope: Scope, policy: ClientTrafficPolicy, field: str, ref: SecretRefe
         scope.report.error(policy, field, message, remedy=remedy, reason="RefNotPermitted")
         return None
     text = _value(scope, ref, name, key)
-    if not _is_pem(text, key):
+    if not (are_certificates(text) if key == "ca.crt" else are_revocations(text)):
         what = "certificates" if key == "ca.crt" else "lists of what is revoked"
         message = f"there is no {ref.kind} {name} with {what} as PEM under the key {key}"
         scope.report.error(policy, field, message, reason="InvalidCACertificateRef")
         return None
     return text
-
-
-def _is_pem(text: str, key: str) -> bool:
-    """Envoy would refuse the whole port with what it cannot read."""
-    from cryptography import x509  # imported here: few name such certificates, and a start is waited for
-
-    try:
-        if key == "ca.crt":
-            return bool(x509.load_pem_x509_certificates(text.encode()))
-        blocks = _CRL.findall(text)
-        for block in blocks:
-            x509.load_pem_x509_crl(block.encode())
-        return bool(blocks)
-    except ValueError:
-        return False
 
 
 def _value(scope: Scope, ref: SecretReference, name: Name, key: str) -> str:

@@ -17,13 +17,13 @@ from headgate.compiler.resolve.egress import check_proxy
 from headgate.compiler.resolve.leaving import check_leaving
 from headgate.compiler.resolve.limit_policies import check_limit_policies
 from headgate.compiler.resolve.merging import in_force
+from headgate.compiler.resolve.pem import pair_problem
 from headgate.compiler.resolve.quotas import check_quotas
 from headgate.compiler.resolve.routes import Attachment, ai_rules, closed, http_rules
 from headgate.compiler.resolve.scope import CONFIG_ANNOTATION, Scope, grant_remedy, granted, similar
 from headgate.compiler.resolve.telemetry import check_proxies, telemetry
 from headgate.compiler.resources import ai_gateway, gateway_api
 from headgate.compiler.resources.metadata import Name
-from headgate.contract.secret import Secret
 
 
 def _certificates(
@@ -43,18 +43,16 @@ def _certificates(
         secret = scope.world.secrets.get(name)
         chain = secret.value("tls.crt") if secret is not None and (ref.group, ref.kind) == ("", "Secret") else None
         key = secret.value("tls.key") if secret is not None else None
-        if chain is None or key is None or not (_is_pem(chain, "CERTIFICATE") and _is_pem(key, "PRIVATE KEY")):
+        if chain is None or key is None:
             message = f"there is no Secret {name} with a certificate in tls.crt and its key in tls.key, both PEM"
             scope.report.error(gateway, field, message, reason="InvalidCertificateRef")
             continue
+        if problem := pair_problem(chain, key):
+            message, remedy = f"Secret {name}: {problem}", "a certificate in tls.crt and its key in tls.key, both PEM"
+            scope.report.error(gateway, field, message, remedy=remedy, reason="InvalidCertificateRef")
+            continue
         found.append(ir.Certificate(name=f"certificate/{name}", chain=chain.reveal(), key=key))
     return tuple(found)
-
-
-def _is_pem(text: Secret, what: str) -> bool:
-    """Whether a block of that kind is there. What is in it is for Envoy to say."""
-    revealed = text.reveal()
-    return "-----BEGIN " in revealed and f"{what}-----" in revealed
 
 
 def _specificity(hostname: str) -> tuple[int, int]:

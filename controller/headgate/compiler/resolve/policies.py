@@ -15,6 +15,7 @@ from headgate.compiler.resolve.merging import InForce
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resolve.selecting import selectors
 from headgate.compiler.resources import ai_gateway, gateway_api, policies, rate_limits, security_policy
+from headgate.compiler.resources.key_sets import is_key_set
 from headgate.compiler.resources.metadata import Name, Resource
 from headgate.compiler.resources.quantities import duration_seconds
 from headgate.compiler.upstreams import RETRIES_MAX
@@ -435,7 +436,7 @@ def _jwks(
     if local.value_ref is not None:
         found = scope.world.config_maps.get(Name(policy.metadata.namespace, local.value_ref.name))
         text = (found.data.get("jwks") or next(iter(found.data.values()), "")) if found is not None else ""
-        if security_policy.is_key_set(text):
+        if is_key_set(text):
             return text, ""
     field = f"spec.jwt.providers[{index}].localJWKS.valueRef"
     message = "there is no such ConfigMap with a set of keys (JWKS) under jwks"

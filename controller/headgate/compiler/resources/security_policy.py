@@ -11,6 +11,7 @@ import msgspec
 from headgate.compiler.resources.authorization import Authorization
 from headgate.compiler.resources.ext_auth import ExtAuth
 from headgate.compiler.resources.gateway_api import LocalObjectReference, SecretReference
+from headgate.compiler.resources.key_sets import is_key_set
 from headgate.compiler.resources.metadata import Struct, Violation
 from headgate.compiler.resources.policies import PORTS
 from headgate.compiler.resources.policy import MergedPolicy, MergedPolicySpec
@@ -105,25 +106,8 @@ class LocalJWKS(Struct, frozen=True, kw_only=True):
             yield Violation(NO_KEY_SET, "inline", KEY_SET)
 
 
-NO_KEY_SET = "is no set of keys (JWKS)"
+NO_KEY_SET = "is no set of keys (JWKS) with a key that Envoy takes"
 KEY_SET = '{"keys": [{"kty": "RSA", ...}]}'
-
-
-def is_key_set(text: str) -> bool:
-    """Whether it has the form of one, with at least one key in it."""
-    try:
-        keys = msgspec.json.decode(text, type=_KeySet).keys
-    except msgspec.DecodeError:
-        return False
-    return bool(keys)
-
-
-class _Key(msgspec.Struct):
-    kty: Literal["RSA", "EC", "oct", "OKP"]
-
-
-class _KeySet(msgspec.Struct):
-    keys: tuple[_Key, ...]
 
 
 class ClaimToHeader(Struct, frozen=True, kw_only=True):
