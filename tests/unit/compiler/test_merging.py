@@ -128,7 +128,9 @@ def test_a_service_that_the_route_names_fails_closed_unless_the_route_says_other
 
 
 def test_rules_may_name_providers_of_the_gateways_policy() -> None:
-    keys = {"inline": '{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'}
+    keys = {
+        "inline": '{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
+    }
     jwt = {"providers": [{"name": "corp", "localJWKS": keys}]}
     asked = {"rules": [{"action": "Allow", "principal": {"jwt": {"provider": "corp", "scopes": ["chat"]}}}]}
     found = compiled(shared(jwt=jwt), own(authorization=asked, cors={"allowOrigins": ["*"]}, jwt=jwt))
