@@ -294,6 +294,19 @@ local function read(s)
   end
 end
 
+-- What bodies may be said to be written in, with which they say what UTF-8 says of them: a provider that heeds what it is told may
+-- find other quotes, and so another model, in UTF-7.
+local CHARSETS = { ["=utf-8"] = true, ["=utf8"] = true, ["=us-ascii"] = true, ["=iso-8859-1"] = true }
+local ENCODED = "is said to be in another charset than UTF-8"
+
+local function in_utf8(kind)
+  for said in kind:gmatch("charset([^;]*)") do
+    if not CHARSETS[(said:gsub('[%s"]', ""))] then return false end
+  end
+  return true
+end
+
+-- Whether a content-type is JSON's.
 local function is_json(kind)
   kind = kind:lower()
   if kind == "application/json" then return true end
@@ -376,6 +389,8 @@ local function run(h)
   local found, why, text
   if kind and not is_json(kind) then
     why = BROKEN
+  elseif kind and not in_utf8(kind:lower()) then
+    why = ENCODED
   else
     local body = h:body()
     if not body then return end
