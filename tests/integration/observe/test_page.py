@@ -265,6 +265,71 @@ def test_it_fits(page: Page, width: int, scheme: str) -> None:
     assert page.evaluate("(jump => jump.scrollWidth <= jump.clientWidth)(document.querySelector('.jump'))")
 
 
+TALLEST = """
+Math.max(...[...document.querySelectorAll('#list summary, .limit')].map((each) => each.getBoundingClientRect().height))
+"""
+
+
+NAMES = {
+    "a script": "<script>window.owned=1</script>",
+    "an image": "<img src=x onerror=window.owned=1>",
+    "quotes": "\"'`--><svg onload=window.owned=1>\\",
+    "a template": "${window.owned=1}{{7*7}}",
+    "right to left": "\u202egnp.exe \u2066ab\u2067\u05d0\u05d1",
+    "10 kB": "w" * 10_240,
+    "10 kB of marks": "a\u0301\u0302\u0303" * 1_700,
+    "a prototype": "__proto__",
+    "words of the page": "hasOwnProperty constructor",
+}
+"""What clients, providers and operators may call things."""
+
+
+def test_names_are_text_and_leave_the_page_usable(browser: Chromium, shoot: Callable[[Page, str], None]) -> None:
+    with Stage(openai=Provider(OPENAI, key="sk-openai")) as stage:
+        named = {str(number): name for number, name in enumerate(NAMES.values()) if len(name) < 250}
+        counted = {"name": "team", "unit": "requests", "amount": 2, "window": "day", "per": ["header:x-team", "model"]}
+        documents = [
+            *manifests.gateway({"port": stage.port}),
+            *backend("openai", stage["openai"].port, key="sk-openai"),
+            *api_keys("clients", target("Gateway", "gateway"), {name: f"key-{n}" for n, name in named.items()}),
+            route("models", [rule(name, ref("openai")) for name in (*named.values(), "gpt")]),
+            document(
+                "headgate.dev/v1alpha1",
+                "LimitPolicy",
+                "few",
+                {**target("AIGatewayRoute", "models"), "rules": [counted]},
+            ),
+        ]
+        stage.run(documents, "--observe")
+        with opened(browser, address_of(stage)) as page:
+            for number, name in enumerate(NAMES.values()):
+                stage["openai"].answer(Answer(text=ANSWERED, usage=USAGE, model=name, headers={"x-request-id": "r"}))
+                key = f"key-{number if str(number) in named else 0}".encode()
+                headers = {
+                    b"authorization": b"Bearer " + key,
+                    b"x-team": name.encode()[:8000],
+                    b"content-type": b"application/json",
+                }
+                for model in (name, "gpt"):
+                    body = json.dumps({"model": model, "messages": [{"role": "user", "content": PROMPT}]})
+                    stage.http.post(f"{stage.url}/v1/chat/completions", content=body, headers=headers)
+            page.wait(f"document.querySelectorAll('#list li').length >= {len(NAMES)}")
+            page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            page.wait("document.querySelectorAll('#list .detail').length >= 5")
+            assert page.evaluate("window.owned === undefined")
+            assert (
+                page.evaluate("document.querySelectorAll('#list img, #list script, #limits img, main script').length")
+                == 0
+            )
+            assert page.evaluate("document.querySelectorAll('#limits [data-limit]').length") > 3
+            for width in (1280, 390):
+                page.view(width, 900, scheme="light", phone=width < 500)
+                assert page.evaluate(TOO_WIDE) == []
+                assert page.evaluate(TALLEST) < 400
+            page.view()
+            shoot(page, "names")
+
+
 CONTRAST = """
 (() => {
   const at = (name) => {
