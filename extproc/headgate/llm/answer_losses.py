@@ -82,17 +82,19 @@ _SAID_OTHERWISE: Final[Mapping[str, str]] = MappingProxyType(
 SAID: Final = msgspec.Raw(b"true")
 """For a member of an answer whose content nobody needs: that it is there."""
 
-_SAYS_NOTHING: Final = frozenset((b"", b"null", b"[]", b"{}", b"false", b'""'))
+_SAYS_NOTHING: Final = frozenset((b"null", b"[]", b"{}", b"false", b'""'))
 T = TypeVar("T")
 
 
 def says(member: msgspec.Raw) -> bool:
     """Whether a member says anything."""
-    return bytes(member).translate(None, b" \t\r\n") not in _SAYS_NOTHING
+    return bool(member) and bytes(member).translate(None, b" \t\r\n") not in _SAYS_NOTHING
 
 
 def opened(member: msgspec.Raw, decode: Callable[[msgspec.Raw], T]) -> T | None:
     """A member that an answer can do without; None where it is not there, or of another kind than it should be."""
+    if not member:  # as in nearly all answers
+        return None
     try:
         return decode(member)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

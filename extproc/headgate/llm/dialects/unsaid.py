@@ -35,8 +35,8 @@ def report_uncited(messages: Sequence[Message], losses: list[Loss]) -> None:
 
 def report_names(messages: Sequence[Message], losses: list[Loss]) -> None:
     """A loss for each name of a participant."""
-    named = (message for message in messages if message.name)
-    losses.extend(Loss(f"{each.path}.name", "dropped", "this dialect has no names of participants") for each in named)
+    reason = "this dialect has no names of participants"
+    losses += [Loss(f"{message.path}.name", "dropped", reason) for message in messages if message.name]
 
 
 def report_cited_history(messages: Sequence[Message], losses: list[Loss]) -> None:

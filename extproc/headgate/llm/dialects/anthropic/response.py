@@ -9,6 +9,7 @@ from headgate.contract import metadata as keys
 from headgate.llm.answer_losses import opened, own_end, own_members, says
 from headgate.llm.canonical import (
     ChatResponse,
+    Extras,
     FinishReason,
     OpaquePart,
     Part,
@@ -111,46 +112,52 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         stop_sequence=answer.stop_sequence or "",
         usage=usage_of(answer.usage),
         service_tier=(answer.usage.service_tier or "") if answer.usage is not None else "",
-        extras=own_members(
-            NAME,
-            *(member for block in answer.content for member in of_block(block)),
-            *of_message(answer.context_management, answer.input_transformations),
-            *of_stop(details),
-            own_end(answer.stop_reason, _ENDS),
-        ),
+        extras=_own_of(answer, details),
     )
 
 
-Told = Iterator[tuple[str, msgspec.Raw]]
+def _own_of(answer: wire.Answer, details: wire.StopDetails) -> Extras:
+    told = [member for block in answer.content or () for member in of_block(block)]
+    told += (*of_message(answer.context_management, answer.input_transformations), *of_stop(details))
+    if answer.stop_reason and answer.stop_reason not in _ENDS:
+        told += of_end(answer.stop_reason)
+    return own_members(NAME, *told) if told else {}
+
+
+Told = Sequence[tuple[str, msgspec.Raw]]
 """Members that only this dialect has."""
 
 
 def of_block(block: wire.AnswerBlock) -> Told:
     """Of a call: which group of tools it is of, and that no model but a program asks for it."""
-    yield "tool_calls.toolset_name", block.toolset_name
     if block.type == "tool_use" and says(block.caller):
         caller = opened(block.caller, _CALLER)
         if caller is None or caller.type != "direct":
-            yield "tool_calls.caller", block.caller
+            return (("tool_calls.toolset_name", block.toolset_name), ("tool_calls.caller", block.caller))
+    return (("tool_calls.toolset_name", block.toolset_name),) if block.toolset_name else ()
 
 
 def of_message(edits: msgspec.Raw, transformations: msgspec.Raw = wire.ABSENT) -> Told:
     """What the provider took out of the conversation."""
     applied = opened(edits, _EDITS)
-    yield "context_management", applied.applied_edits if applied is not None else wire.ABSENT
-    yield "input_transformations", transformations
+    found = (("context_management", applied.applied_edits),) if applied is not None else ()
+    return (*found, ("input_transformations", transformations)) if transformations else found
 
 
 def of_stop(details: wire.StopDetails) -> Told:
     """Of a refusal, all but its words."""
-    yield "stop_details.category", details.category
-    yield "stop_details.recommended_model", details.recommended_model
-    yield "stop_details.fallback_credit_token", details.fallback_credit_token
+    if details is _NOT_SAID:
+        return ()
+    return (
+        ("stop_details.category", details.category),
+        ("stop_details.recommended_model", details.recommended_model),
+        ("stop_details.fallback_credit_token", details.fallback_credit_token),
+    )
 
 
 def of_end(stop_reason: str) -> Told:
-    """Of why a stream ended."""
-    yield own_end(stop_reason, _ENDS)
+    """Of why it ended."""
+    return (own_end(stop_reason, _ENDS),)
 
 
 def stop_details(member: msgspec.Raw) -> wire.StopDetails:

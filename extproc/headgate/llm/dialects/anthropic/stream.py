@@ -192,7 +192,8 @@ class StreamDecoder:
         return events
 
     def _keep(self, members: Told) -> None:
-        self._own.update(own_members(NAME, *members).get(NAME, {}))
+        if members:
+            self._own.update(own_members(NAME, *members).get(NAME, {}))
 
     def _on_tool_start(self, wire_index: int, block: wire.AnswerBlock) -> Sequence[StreamEvent]:
         index = self._next_index

@@ -480,6 +480,8 @@ def _response_format(response_format: wire.ResponseFormatObject | None) -> Respo
 def _guided(extras: dict[str, msgspec.Raw]) -> ResponseFormat | None:
     """compat: what vLLM's clients say of the answer's JSON (`guided_json`; since 0.12 in `structured_outputs`). What
     else they hold it to (choices, patterns, grammars) is no JSON and stays among the extras."""
+    if not extras:
+        return None
     if "guided_json" in extras:
         return _guided_schema(extras.pop("guided_json"), "guided_json")
     raw = bytes(extras.get("structured_outputs", b""))
