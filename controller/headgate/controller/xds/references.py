@@ -5,8 +5,9 @@ types of each descriptor are computed once), and every `Any` is opened if its ty
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import cache, cached_property
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple
 
 from google.protobuf import descriptor_pool, message_factory
@@ -26,7 +27,6 @@ class Reference(NamedTuple):
 
 # The messages' attributes are known only to the protobuf runtime, hence Any.
 _Row = Callable[[Any], Iterator[Reference]]
-_Find = Callable[[set[Reference]], None]
 
 
 def _cluster(message: Any) -> Iterator[Reference]:
@@ -73,7 +73,7 @@ _ROWS: Final[Mapping[str, _Row]] = {
 def references(message: Message) -> frozenset[Reference]:
     """Every resource `message` refers to, at any depth."""
     found: set[Reference] = set()
-    _walk(message, found)
+    _walk(message, _plan(message.DESCRIPTOR), found)
     return frozenset(found)
 
 
@@ -90,58 +90,54 @@ class _Remembered:
     def __init__(self) -> None:
         self._known: dict[tuple[str, bytes], frozenset[Reference]] = {}
 
-    def add(self, kind: str, content: bytes, find: _Find, found: set[Reference]) -> None:
-        """Adds what `find` finds, or what it found for the same content before."""
+    def get(self, kind: str, content: bytes, read: Callable[[bytes], Message]) -> frozenset[Reference]:
+        """What the message refers to that `read` makes of the content, or what one of the same content did before."""
         key = (kind, sha256(content).digest())
         known = self._known.get(key)
         if known is None:
+            message = read(content)
+            fresh: set[Reference] = set()
+            _walk_fields(message, _plan(message.DESCRIPTOR), fresh)
             if len(self._known) >= _REMEMBERED_MAX:
                 self._known.clear()
-            fresh: set[Reference] = set()
-            find(fresh)
             known = self._known[key] = frozenset(fresh)
-        found |= known
+        return known
 
 
 _remembered: Final = _Remembered()
 
 
-def _walk(message: Message, found: set[Reference]) -> None:
-    plan = _plan(message.DESCRIPTOR)
-    match plan.kind:
-        case "any":
-            _walk_inside(message, found)
-        case "part":
-            content = message.SerializeToString(deterministic=True)
-            _remembered.add(_PART, content, partial(_walk_fields, message, plan), found)
-        case "other":
-            _walk_fields(message, plan, found)
+def _walk(message: Any, plan: "_Plan", found: set[Reference]) -> None:
+    if plan.kind == "other":
+        _walk_fields(message, plan, found)
+    elif plan.kind == "any":
+        type_url: str = message.type_url
+        inner_class = _class_inside(type_url)
+        if inner_class is not None:
+            found |= _remembered.get(type_url, message.value, inner_class.FromString)
+    else:
+        content = message.SerializeToString(deterministic=True)
+        found |= _remembered.get(_PART, content, lambda _: message)
 
 
-def _walk_fields(message: Message, plan: "_Plan", found: set[Reference]) -> None:
+def _walk_fields(message: Any, plan: "_Plan", found: set[Reference]) -> None:
     if plan.row is not None:
         found.update(plan.row(message))
-    for name, kind in plan.fields:
+    for name, kind, reach, inner in plan.fields:
         if kind is _SINGULAR:
             if message.HasField(name):
-                _walk(getattr(message, name), found)
+                _walk(reach(message), inner, found)
             continue
         children = getattr(message, name)
         for child in children if kind is _REPEATED else children.values():
-            _walk(child, found)
+            _walk(reach(child), inner, found)
 
 
+_STEPS_MAX: Final = 4
+"""A type may hold nothing but itself."""
 _SINGULAR: Final = "singular"
 _REPEATED: Final = "repeated"
 _MAP: Final = "map"
-
-
-def _walk_inside(message: Any, found: set[Reference]) -> None:
-    type_url: str = message.type_url
-    inner_class = _class_inside(type_url)
-    if inner_class is not None:
-        value: bytes = message.value
-        _remembered.add(type_url, value, lambda fresh: _walk(inner_class.FromString(value), fresh), found)
 
 
 @cache
@@ -161,22 +157,46 @@ def _message_class(full_name: str) -> type[Message] | None:
     return message_factory.GetMessageClass(descriptor)
 
 
-class _Plan(NamedTuple):
+class _Plan:
     """How messages of one type are walked."""
 
-    kind: Literal["any", "part", "other"]
-    row: _Row | None
-    fields: Sequence[tuple[str, str]]
-    """(name, how to iterate it) of the message fields below which a reference may be."""
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
+        name = descriptor.full_name
+        self.kind: Literal["any", "part", "other"] = "any" if name == _ANY else "part" if name == _PART else "other"
+        self.row = _ROWS.get(name)
+
+    @cached_property
+    def fields(self) -> "Sequence[tuple[str, str, Callable[[Any], Any], _Plan]]":
+        """(name, how to iterate it, what to walk of what it holds, how) of the message fields below which a reference
+        may be. Found late: types contain themselves."""
+        return [_field(field, held) for field, held in self.ways]
+
+    @cached_property
+    def ways(self) -> Sequence[tuple[FieldDescriptor, Descriptor]]:
+        """Those fields, and what they hold."""
+        fields = ((field, _message_field_type(field)) for field in self._descriptor.fields)
+        return [(field, held) for field, held in fields if held is not None and _may_refer(held)]
 
 
-@cache
-def _plan(descriptor: Descriptor) -> _Plan:
-    kinds: Mapping[str, Literal["any", "part"]] = {_ANY: "any", _PART: "part"}
-    name = descriptor.full_name
-    fields = ((field, _message_field_type(field)) for field in descriptor.fields)
-    entered = [(field.name, _kind(field)) for field, target in fields if target is not None and _may_refer(target)]
-    return _Plan(kinds.get(name, "other"), _ROWS.get(name), entered)
+def _field(field: FieldDescriptor, held: Descriptor) -> "tuple[str, str, Callable[[Any], Any], _Plan]":
+    """Messages that hold nothing but one on the way (`TypedExtensionConfig`) are passed through at once."""
+    kind, inner = _kind(field), _plan(held)
+    path = [field.name] if kind is _SINGULAR else []
+    while inner.kind == "other" and inner.row is None and len(inner.ways) == 1 and len(path) < _STEPS_MAX:
+        (way, beyond) = inner.ways[0]
+        if _kind(way) is not _SINGULAR:
+            break
+        path.append(way.name)
+        inner = _plan(beyond)
+    return field.name, kind, attrgetter(".".join(path)) if path else _itself, inner
+
+
+def _itself(message: Any) -> Any:
+    return message
+
+
+_plan: Final = cache(_Plan)
 
 
 def _kind(field: FieldDescriptor) -> str:

@@ -6,6 +6,7 @@ to an Envoy that already has it.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Final
 
@@ -27,7 +28,7 @@ class Resource:
     references: frozenset[Reference] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """A consistent set of resources. `resources` has an entry for every served type, keyed by name."""
 
@@ -42,6 +43,7 @@ class Snapshot:
         """How many resources there are in all."""
         return sum(map(len, self.resources.values()))
 
+    @cached_property
     def missing(self) -> frozenset[Reference]:
         """What is referred to and is not here."""
         referred = frozenset[Reference]().union(*(each.references for _, each in self))
@@ -117,7 +119,7 @@ EMPTY: Final = make_snapshot(())
 
 def dangling(snapshot: Snapshot, static_clusters: frozenset[str] = frozenset()) -> tuple[Dangling, ...]:
     """Every reference that does not resolve; `static_clusters` are those of Envoy's bootstrap."""
-    missing = {each for each in snapshot.missing() if each.name not in static_clusters}
+    missing = {each for each in snapshot.missing if each.name not in static_clusters}
     if not missing:
         return ()
     return tuple(

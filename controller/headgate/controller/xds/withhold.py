@@ -18,7 +18,7 @@ from headgate.controller.xds.snapshot import EMPTY, Resource, Snapshot, make_sna
 
 def withhold(wanted: Snapshot, accepted: Snapshot | None, refused: Mapping[Reference, frozenset[str]]) -> Snapshot:
     """`wanted` without the `refused` versions (reference → versions Envoy refused)."""
-    if not refused and not wanted.missing():
+    if not refused and not wanted.missing:
         return wanted
     last = accepted or EMPTY
     chosen: dict[Reference, Resource] = {}
