@@ -109,7 +109,9 @@ def test_models_are_listed_before_everything_else_where_they_are_listed_and_only
     virtual = host(*rules(8), rule(900, ir.MatchKind.REGEX, ".*"))
     others = [route for route in without_model(virtual, "DELETE", "/app") if route.name != "headgate/models"]
     in_other_words = without_model(virtual, "GET", "/app")[: -len(others)]
-    assert len(in_other_words) == len({str(route.match) for route in in_other_words}) == 6 + 3
+    assert (
+        len(in_other_words) == len({str(route.match) for route in in_other_words}) == 3 + 3
+    )  # Google's lists, Cohere's, Bedrock's; Google's models
     for path, count, more in (("/v1/models/model-1?x=1", 2, 2), ("/anthropic/v1/models", 1, 0)):
         found = without_model(virtual, "GET", path)
         listing, rest = found[: -len(others)], found[-len(others) :]
@@ -192,3 +194,13 @@ def test_the_retry_policy_that_most_rules_have_stands_once_and_binds_no_other_ru
     assert [action.HasField("retry_policy") for action in own] == [False, False, True, True]
     assert own[2].retry_policy.num_retries.value == 1
     assert not own[3].retry_policy.retry_on
+
+
+def test_where_a_known_model_is_not_served_it_is_told_so_by_its_name() -> None:
+    percent = rule(8, ir.MatchKind.EXACT, "100%", created="2026")
+    found = posted(host(*rules(8), percent)).matcher_tree.exact_match_map.map
+    last = listed(found["100%"])[-1]
+    assert last.match.prefix == "/"
+    assert not last.match.headers
+    text = last.direct_response.body_format.text_format_source.inline_string
+    assert text.startswith("The model '100%%' does not exist here, or not at POST %PATH(NQ)%.")

@@ -101,7 +101,7 @@ def _entry(model: str, order: tuple[Ranked, ...], options: Options, how: Placeme
         if _takes_all(rule, match, options, how):
             break
     else:
-        own.append(replies.unknown_model_listed())
+        own.append(replies.posted_model_listed(model))
     return _ModelMap(map={model: route_list(own)}).SerializeToString(deterministic=True)
 
 

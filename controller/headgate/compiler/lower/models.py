@@ -15,8 +15,9 @@ from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route, Rou
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from headgate.compiler import ir
 from headgate.compiler.lower.filters import extraction
+from headgate.compiler.lower.patterns import either
 from headgate.compiler.lower.replies import NOTHING_THERE, direct, listed, refuse, refuse_method
-from headgate.compiler.lower.routes import path_under
+from headgate.compiler.lower.routes import path_under, pattern_under
 from headgate.compiler.lower.wire import regex
 from headgate.compiler.remembered import remembered
 from headgate.contract import headers
@@ -140,16 +141,23 @@ def _bedrock_list(models: Sequence[Model]) -> str:
     return f'{{"modelSummaries":[{",".join(map(_bedrock_model, models))}]}}'
 
 
-_GOOGLE_ASKS = (
-    (MODELS, (_GET, _GOOGLE)),
-    *((path, (_GET,)) for path in ("/v1beta/models", "/gemini/v1beta/models", "/gemini/v1/models")),
-)
+_GOOGLE_PATHS = ("/v1beta/models", "/gemini/v1beta/models", "/gemini/v1/models")
 _OTHER_LISTS = (
     (("/cohere/v1/models",), _cohere_list),
     (("/foundation-models", "/bedrock/foundation-models"), _bedrock_list),
 )
 """Lists in the words of Cohere's and AWS's clients, and where those ask. Of one model alone nothing is told, which with
 many models is most of what lists weigh: so these few stand before what else is got."""
+
+
+def _listed_at(paths: Sequence[str], root: str, text: str, asking: Sequence[HeaderMatcher] = (_GET,)) -> Route:
+    """The same list at several paths, as one route: with 1,000 models it has 100 KB."""
+    match = RouteMatch(headers=asking)
+    if len(paths) == 1:
+        match.path = path_under(paths[0], root)
+    else:
+        match.safe_regex.CopyFrom(regex(pattern_under(either(tuple(paths)), root)))
+    return direct(_NAME, match, 200, text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,15 +180,10 @@ def models_listed(rules: Iterable[ir.Rule], root: str, *, alone: bool, scripted:
         found += [_one_model(model, root) for model in models]
     names = "".join(map(_named, models)) if scripted else ""
     text = _google_list(models)
-    google = [_to_google(text, names, path_under(path, root), asking) for path, asking in _GOOGLE_ASKS]
-    first = {paths[0]: [google.pop(0), *(own for own, _ in found)], paths[1]: [each for _, each in found]}
-    others = [
-        direct(_NAME, RouteMatch(path=path_under(path, root), headers=[_GET]), 200, text)
-        for paths_of, write in _OTHER_LISTS
-        for text in (write(models),)
-        for path in paths_of
-    ]
-    first["/"] = [*google, listed(others)]
+    google = _to_google((MODELS,), text, names, root, (_GET, _GOOGLE))
+    first = {paths[0]: [google, *(own for own, _ in found)], paths[1]: [each for _, each in found]}
+    others = listed(_listed_at(paths_of, root, write(models)) for paths_of, write in _OTHER_LISTS)
+    first["/"] = [_to_google(_GOOGLE_PATHS, text, names, root, (_GET,)), others]
     last: dict[str, bytes] = {}
     if alone and models:
         lines = "".join(map(_line, models))
@@ -189,11 +192,11 @@ def models_listed(rules: Iterable[ir.Rule], root: str, *, alone: bool, scripted:
     return Listing(first=first, last=last)
 
 
-def _to_google(text: str, names: str, path: str, asking: Sequence[HeaderMatcher]) -> bytes:
+def _to_google(paths: Sequence[str], text: str, names: str, root: str, asking: Sequence[HeaderMatcher]) -> bytes:
     """The list in Google's words and, of these names, each model alone."""
-    routes = [direct(_NAME, RouteMatch(path=path, headers=asking), 200, text)]
+    routes = [_listed_at(paths, root, text, asking)]
     if names:
-        routes.append(_by_script(path, names, "google", asking))
+        routes += [_by_script(path_under(path, root), names, "google", asking) for path in paths]
     return listed(routes)
 
 

@@ -27,8 +27,8 @@ from headgate.compiler.lanes import CLASSES
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import extraction
 from headgate.compiler.lower.filters.extraction import ERROR_JSON, ERROR_KEY, JSON_TYPES
-from headgate.compiler.lower.routes import UNKNOWN_MODEL, answered, metadata_matcher, path_under, pattern_under
-from headgate.compiler.lower.wire import inline, packed, regex, set_header, struct
+from headgate.compiler.lower.routes import answered, metadata_matcher, path_under, pattern_under, unknown_model
+from headgate.compiler.lower.wire import inline, literal, packed, regex, set_header, struct
 from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 from headgate.limits.config import PAYMENT_REQUIRED
@@ -501,11 +501,14 @@ _UNKNOWN_PATH = (
 )
 
 
+_UNKNOWN_MODEL = "headgate/unknown-model"
+
+
 def last_routes(known_paths: Iterable[str]) -> list[Route]:
     """What is told a request that no rule took: the unknown model first, then no model, then an unknown path."""
     result: list[Route] = []
     has_model = HeaderMatcher(name=headers.MODEL, present_match=True)
-    result.append(refuse("headgate/unknown-model", 404, UNKNOWN_MODEL, RouteMatch(prefix="/", headers=[has_model])))
+    result.append(refuse(_UNKNOWN_MODEL, 404, unknown_model(), RouteMatch(prefix="/", headers=[has_model])))
     for path in known_paths:
         match = RouteMatch(path=path, headers=[HeaderMatcher(name=":method", string_match=StringMatcher(exact="POST"))])
         result.append(refuse("headgate/no-model", 400, _NO_MODEL, match))
@@ -530,3 +533,8 @@ def listed(routes: Iterable[Route]) -> bytes:
 def unknown_model_listed() -> bytes:
     """Ends the routes of a known model, for paths that nothing serves it at."""
     return listed(last_routes(())[:1])
+
+
+def posted_model_listed(model: str) -> bytes:
+    """Likewise where the model and the method were looked up: it stands there for each of thousands."""
+    return listed([refuse(_UNKNOWN_MODEL, 404, unknown_model(literal(model), "POST"), RouteMatch(prefix="/"))])
