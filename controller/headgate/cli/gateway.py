@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -86,6 +87,8 @@ class Gateway:
         self._tokens: Tokens | None = None
         self._admin: AdminServer | None = None
         self._observed: Observed | None = None
+        self._built: Build | None = None
+        """The newest build."""
         self._servers: Sequence[Server] = ()
         self._addresses: Mapping[str, Address] = {}
         """What the newest build listens on, by the listener's name."""
@@ -202,13 +205,14 @@ class Gateway:
         await self._control_plane.start(f"unix:{self._state.xds_socket}")
         if plan.demo_socket is not None:
             self._start(demo_child(plan.demo_socket))
-        if self._options.admin_port is not None:
-            await self._start_admin(plan, envoy, self._options.admin_port)
         if not await self._control_plane.build_first(plan.watched):
             raise StartError(self._control_plane.status().error)
+        if self._options.admin_port is not None:  # now that Envoy has something to do
+            await self._start_admin(plan, envoy, self._options.admin_port)
         await self._serving(plan, envoy)
 
     async def _start_admin(self, plan: Plan, envoy: EnvoyAdmin, port: int) -> None:
+        await asyncio.to_thread(import_module, "headgate.cli.admin")  # 0.2 s, in which Envoy asks for its configuration
         from headgate.cli.admin import AdminServer
 
         assert self._control_plane is not None
@@ -248,6 +252,8 @@ class Gateway:
                 example_model=plan.example_model,
             )
         )
+        if self._built is not None:
+            self._observed.built(self._built)
         return ObservePage(self._observed)
 
     async def _serving(self, plan: Plan, envoy: EnvoyAdmin) -> None:
@@ -367,6 +373,7 @@ class Gateway:
         from headgate.cli.listeners import addresses, refers_to_cluster
 
         assert self._tokens is not None
+        self._built = build
         self._tokens.want(build.exchanges)
         self._console.problems(build.problems)
         if self._observed is not None:
