@@ -45,6 +45,10 @@ def _count(request: ChatRequest) -> int:
             count += 1
     for message in request.messages:
         for part in message.parts:
+            if type(part) is TextPart:  # as most are
+                if part.cache is not None:
+                    count += 1
+                continue
             if isinstance(part, _MARKED) and part.cache is not None:
                 count += 1
             if type(part) is ToolResultPart:
