@@ -20,9 +20,9 @@ SAYS_NOTHING: Final = tuple(
         # How it was served; what limits and prices do not know of usage.
         r"(^|[.])(service_tier|serviceTier\.type|trafficType|speed|inference_geo)$",
         r"^usage\.(completion|prompt)_tokens_details\.",
-        r"^usage\.(fallback_credit|iterations|cache_creation|server_tool_use|cacheDetails|billed_units)\b",
+        r"^usage\.(fallback_credit|iterations|cache_creation|server_tool_use\.web_fetch_requests|cacheDetails|billed_units)\b",
         r"^usage\.input_tokens_details\.cache_write_tokens_details\.",
-        r"^usage\.cached_tokens$|^tool_usage\.|^output\[0\]\.svg_usage\.",
+        r"^usage\.cached_tokens$|^tool_usage\.image_gen\.|^output\[0\]\.svg_usage\.",
         r"^usageMetadata\.(\w+Details\[|totalTokenCount$)",
         r"^candidates\[0\]\.tokenCount$",
         # Which of the stop sequences it was. Words that an SDK does not know yet: an ordinary picture.

@@ -403,6 +403,7 @@ class ChatResponse(Value, frozen=True, kw_only=True):
     created: int | None = None
     """Unix seconds, where the provider said."""
     service_tier: str = ""
+    """As what it was served, in OpenAI's words: `default`, `flex`, `priority`, `scale`; and `batch`."""
     extras: Extras = {}
 
 
@@ -530,6 +531,8 @@ class UsageUpdate(Value, frozen=True, tag="usage"):
     """What is known so far, cumulative: merge it into what was known."""
 
     usage: Usage
+    service_tier: str = ""
+    """As it was served after all."""
 
 
 class Finish(Value, frozen=True, tag="finish"):

@@ -11,7 +11,7 @@ from headgate.contract import metadata as keys
 from headgate.llm.canonical import FinishReason
 from headgate.llm.dialects.openai_chat import wire
 from headgate.llm.dialects.openai_chat.response import FINISH_REASONS, apart_of, decode_usage
-from headgate.llm.dialects.openai_responses.response import CALLS, INCOMPLETE
+from headgate.llm.dialects.openai_responses.response import CALLS, INCOMPLETE, searches_of
 from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.usage import NO_USAGE, Usage, apart
 
@@ -100,6 +100,7 @@ class _Incomplete(msgspec.Struct, frozen=True):
 class _Response(msgspec.Struct, frozen=True):
     model: str | None = None
     usage: _InputUsage | None = None
+    tool_usage: msgspec.Raw = wire.ABSENT
 
 
 class _ResponseOrEvent(msgspec.Struct, frozen=True):
@@ -107,6 +108,8 @@ class _ResponseOrEvent(msgspec.Struct, frozen=True):
     id: str | None = None
     model: str | None = None
     usage: _InputUsage | None = None
+    tool_usage: msgspec.Raw = wire.ABSENT
+    """Of a response, or of an event's."""
     response: _Response | None = None
     """The responses API's events carry the response so far."""
     input_tokens: int | None = None
@@ -154,9 +157,9 @@ class InputUsage:
         self.marks = Marks(answer.id or "", _ended(answer))
         response = answer.response
         self.response_model = (response.model if response is not None else answer.model) or self.response_model
-        usage = response.usage if response is not None else answer.usage
-        if usage is not None:
-            self.usage = self.usage.merge(_decode_input_usage(usage))
+        told = answer if response is None else response
+        if told.usage is not None:
+            self.usage = self.usage.merge(_decode_input_usage(told.usage, told.tool_usage))
         elif answer.input_tokens is not None:
             self.usage = self.usage.merge(Usage(input=answer.input_tokens))
 
@@ -165,7 +168,7 @@ class InputUsage:
         return b'"usage"' in data or (not self.response_model and b'"response"' in data)
 
 
-def _decode_input_usage(usage: _InputUsage) -> Usage:
+def _decode_input_usage(usage: _InputUsage, tool_usage: msgspec.Raw) -> Usage:
     given, written = usage.input_tokens_details, usage.output_tokens_details
     created = None
     if given is not None:
@@ -180,7 +183,7 @@ def _decode_input_usage(usage: _InputUsage) -> Usage:
         output=usage.output_tokens,
         total=usage.total_tokens,
         reasoning=None if written is None else written.reasoning_tokens,
-        apart=heard + apart_of(given or usage.input_token_details, written),
+        apart=heard + apart_of(given or usage.input_token_details, written) + searches_of(tool_usage),
     )
 
 

@@ -176,7 +176,7 @@ def test_members_come_in_upstreams_order() -> None:
         TextPart("a"),
         ToolCallPart("1", "f", "{}"),
         usage=Usage(10, 4, 2, 5, 15, 3),
-        service_tier="standard",
+        service_tier="default",
         finish_reason=FinishReason.TOOL_CALLS,
     )
     assert body == (

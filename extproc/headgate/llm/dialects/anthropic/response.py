@@ -57,6 +57,19 @@ def finish_reason_of(stop_reason: str | None, *, called_tools: bool) -> FinishRe
     return reason
 
 
+_STANDARD: Final = "standard"
+_SERVICE_TIERS: Final[Mapping[str, str]] = MappingProxyType(
+    {"default": _STANDARD, "priority": "priority", "scale": "priority", "batch": "batch"}
+)
+"""OpenAI's words to Anthropic's, whose priority is bought ahead. Others are left out."""
+
+
+def service_tier_of(counted: wire.AnswerUsage | None) -> str:
+    """As what it was served."""
+    tier = (counted.service_tier or "") if counted is not None else ""
+    return "default" if tier == _STANDARD else tier
+
+
 def usage_of(counted: wire.AnswerUsage | None) -> Usage:
     """Anthropic counts cached tokens beside the input; ours are part of it."""
     if counted is None:
@@ -111,7 +124,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         finish_reason=reason,
         stop_sequence=answer.stop_sequence or "",
         usage=usage_of(answer.usage),
-        service_tier=(answer.usage.service_tier or "") if answer.usage is not None else "",
+        service_tier=service_tier_of(answer.usage),
         extras=_own_of(answer, details),
     )
 
@@ -215,7 +228,7 @@ def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
         content=list(_encode_parts(response, context.stand_ins)),
         stop_reason=STOP_REASON_WORDS[response.finish_reason],
         stop_sequence=response.stop_sequence or None,
-        usage=written_usage(response.usage),
+        usage=written_usage(response.usage, response.service_tier),
     )
     return _ENCODER.encode(message)
 
@@ -228,7 +241,7 @@ def message_id(context: ReplyContext) -> str:
     return f"msg_{context.created:x}"
 
 
-def written_usage(usage: Usage) -> wire.WrittenUsage:
+def written_usage(usage: Usage, service_tier: str = "") -> wire.WrittenUsage:
     """Usage as Anthropic counts it: cached tokens beside the input. Tokens nobody counted are 0 where clients
     insist."""
     cached = usage.cached_input or 0
@@ -238,7 +251,14 @@ def written_usage(usage: Usage) -> wire.WrittenUsage:
         output_tokens=usage.output or 0,
         cache_creation_input_tokens=usage.cache_creation_input,
         cache_read_input_tokens=usage.cached_input,
+        server_tool_use=_searches(usage.apart) if usage.apart else msgspec.UNSET,
+        service_tier=_SERVICE_TIERS.get(service_tier, msgspec.UNSET),
     )
+
+
+def _searches(counted: Apart) -> wire.WrittenServerToolUse | msgspec.UnsetType:
+    searches = dict(counted).get(keys.WEB_SEARCHES)
+    return wire.WrittenServerToolUse(searches) if searches else msgspec.UNSET
 
 
 def _encode_parts(response: ChatResponse, stand_ins: StandIns) -> Iterator[wire.WrittenBlock]:

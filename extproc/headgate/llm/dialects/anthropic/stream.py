@@ -51,6 +51,7 @@ from headgate.llm.dialects.anthropic.response import (
     of_message,
     of_stop,
     refusals_of,
+    service_tier_of,
     stop_details,
     usage_of,
     written_usage,
@@ -158,9 +159,8 @@ class StreamDecoder:
         self._started = True
         message = event.message or wire.Answer()
         usage = self._merge_usage(message.usage)
-        tier = message.usage.service_tier if message.usage is not None else None
         self._keep(of_message(message.context_management, message.input_transformations))
-        return (Start(id=message.id, model=message.model, usage=usage, service_tier=tier or ""),)
+        return (Start(id=message.id, model=message.model, usage=usage, service_tier=service_tier_of(message.usage)),)
 
     def _after_start(self, events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
         """The events, after a start of our own if the provider left it out."""
@@ -449,7 +449,7 @@ class StreamEncoder:
         return _START % (
             _encode(event.id or message_id(self._context)),
             _encode(event.model or self._context.model),
-            _encode(written_usage(event.usage)),
+            _encode(written_usage(event.usage, event.service_tier)),
         )
 
     def _ensure_started(self) -> bytes:

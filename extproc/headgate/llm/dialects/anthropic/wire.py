@@ -451,11 +451,18 @@ EVENT_DECODER = msgspec.json.Decoder(Event)
 # --- answers we write ------------------------------------------------------------------------------------------------
 
 
+class WrittenServerToolUse(msgspec.Struct, frozen=True):
+    web_search_requests: int
+    web_fetch_requests: int = 0
+
+
 class WrittenUsage(msgspec.Struct, frozen=True):
     input_tokens: int
     output_tokens: int
     cache_creation_input_tokens: int | None
     cache_read_input_tokens: int | None
+    server_tool_use: WrittenServerToolUse | msgspec.UnsetType = msgspec.UNSET
+    service_tier: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class WrittenDocumentPlace(msgspec.Struct, frozen=True, tag_field="type", tag="char_location"):

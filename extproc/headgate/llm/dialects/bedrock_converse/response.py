@@ -123,7 +123,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         finish_reason=finish_reason_of(answer.stop_reason, called_tools=called_tools, memo=memo),
         stop_sequence=(fields.stop_sequence or "") if fields is not None else "",
         usage=usage_of(answer.usage),
-        service_tier=(answer.service_tier.type or "") if answer.service_tier is not None else "",
+        service_tier=service_tier_of(answer.service_tier),
         extras=extras_of(answer.trace, answer.stop_reason),
     )
 
@@ -215,8 +215,9 @@ def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
     }
     if response.stop_sequence:
         answer["additionalModelResponseFields"] = {"stop_sequence": response.stop_sequence}
-    if response.service_tier in SERVICE_TIERS:
-        answer["serviceTier"] = {"type": response.service_tier}
+    tier = SERVICE_TIERS.get(response.service_tier)
+    if tier:
+        answer["serviceTier"] = {"type": tier}
     return _ENCODER.encode(answer)
 
 
@@ -225,7 +226,16 @@ _ENCODER: Final = msgspec.json.Encoder()
 METRICS: Final[Mapping[str, int]] = {"latencyMs": 0}
 """The service's own measurement, which clients insist on; other providers tell none."""
 
-SERVICE_TIERS: Final = frozenset(("priority", "default", "flex", "reserved"))
+SERVICE_TIERS: Final[Mapping[str, str]] = MappingProxyType(
+    {"default": "default", "priority": "priority", "flex": "flex", "scale": "reserved"}
+)
+"""OpenAI's words to Bedrock's. Others are left out."""
+
+
+def service_tier_of(served: wire.AnswerServiceTier | None) -> str:
+    """As what it was served."""
+    tier = (served.type or "") if served is not None else ""
+    return "scale" if tier == "reserved" else tier
 
 
 def written_usage(usage: Usage) -> wire.WrittenUsage:

@@ -43,6 +43,7 @@ from headgate.llm.dialects.bedrock_converse.response import (
     failed_answer,
     finish_reason_of,
     image_of,
+    service_tier_of,
     usage_of,
 )
 from headgate.llm.dialects.dialect import Memo
@@ -280,8 +281,9 @@ class StreamDecoder:
         extras = extras_of(event.trace, None)
         if extras and self._finished:
             events.append(AnswerMembers(extras))
-        if event.usage is not None:
-            events.append(UsageUpdate(usage_of(event.usage)))
+        tier = service_tier_of(event.service_tier)
+        if event.usage is not None or tier:
+            events.append(UsageUpdate(usage_of(event.usage), tier))
         return self._after_start(events) if events else _NOTHING
 
 

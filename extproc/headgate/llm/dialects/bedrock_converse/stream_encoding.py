@@ -81,8 +81,9 @@ class StreamEncoder:
         if finish.stop_sequence:
             stop["additionalModelResponseFields"] = {"stop_sequence": finish.stop_sequence}
         metadata: dict[str, object] = {"usage": written_usage(self._usage), "metrics": METRICS}
-        if self._tier in SERVICE_TIERS:
-            metadata["serviceTier"] = {"type": self._tier}
+        tier = SERVICE_TIERS.get(self._tier)
+        if tier:
+            metadata["serviceTier"] = {"type": tier}
         return b"".join(
             (
                 self._write(self._order.close()),
@@ -130,6 +131,7 @@ class StreamEncoder:
                 return self._note_start(event)
             case UsageUpdate():
                 self._usage = self._usage.merge(event.usage)
+                self._tier = event.service_tier or self._tier
             case Finish():
                 self._finish = event
             case LogprobsDelta() | OpaqueOutput() | OtherAnswer() | AnswerMembers() | Ping() | StreamFailure():

@@ -144,6 +144,23 @@ def usage_of(counted: wire.UsageMetadata | None) -> Usage:
     )
 
 
+_TRAFFIC: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ON_DEMAND": "default",
+        "ON_DEMAND_PRIORITY": "priority",
+        "ON_DEMAND_FLEX": "flex",
+        "PROVISIONED_THROUGHPUT": "scale",
+    }
+)
+"""Vertex's words to OpenAI's."""
+_TRAFFIC_WORDS: Final[Mapping[str, str]] = MappingProxyType({tier: word for word, tier in _TRAFFIC.items()})
+
+
+def service_tier_of(counted: wire.UsageMetadata | None) -> str:
+    """As what it was served."""
+    return _TRAFFIC.get(counted.traffic_type or "", "") if counted is not None else ""
+
+
 _APART: Final = {
     "prompt": {"AUDIO": keys.AUDIO_INPUT_TOKENS, "IMAGE": keys.IMAGE_INPUT_TOKENS},
     "candidates": {"AUDIO": keys.AUDIO_OUTPUT_TOKENS, "IMAGE": keys.IMAGE_OUTPUT_TOKENS},
@@ -203,6 +220,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         alternatives=tuple(others),
         usage=usage_of(answer.usage_metadata),
         created=created_of(answer.create_time),
+        service_tier=service_tier_of(answer.usage_metadata),
         extras=extras_of(answer, answer.candidates[0]),
     )
 
@@ -369,7 +387,7 @@ def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
     """See `ChatDialect.encode_response`."""
     first = Alternative(parts=response.parts, finish_reason=response.finish_reason, logprobs=response.logprobs)
     candidates = [_candidate(each, place) for place, each in enumerate((first, *response.alternatives))]
-    body: Members = {"candidates": candidates, "usageMetadata": written_usage(response.usage)}
+    body: Members = {"candidates": candidates, "usageMetadata": written_usage(response.usage, response.service_tier)}
     body |= head_members(response.id, response.model, context)
     return _encode(body)
 
@@ -382,7 +400,7 @@ def head_members(answer_id: str, model: str, context: ReplyContext) -> Members:
     }
 
 
-def written_usage(usage: Usage) -> Members:
+def written_usage(usage: Usage, service_tier: str) -> Members:
     """Usage as Google counts it: thoughts beside the answer. Tokens nobody counted are left out."""
     written = usage.output
     if written is not None:
@@ -396,6 +414,7 @@ def written_usage(usage: Usage) -> Members:
         ("totalTokenCount", total),
         ("cachedContentTokenCount", usage.cached_input),
         ("thoughtsTokenCount", usage.reasoning),
+        ("trafficType", _TRAFFIC_WORDS.get(service_tier)),
     )
     return {name: value for name, value in members if value is not None}
 

@@ -63,6 +63,7 @@ from headgate.llm.dialects.gemini.response import (
     logprobs_of,
     made_call_id,
     other_part,
+    service_tier_of,
     usage_of,
     written_call,
     written_logprobs,
@@ -157,13 +158,14 @@ class StreamDecoder:
             self._started = True
             self._id = answer.response_id or ""
             model = answer.model_version or ""
-            events.append(Start(id=self._id, model=model, created=created_of(answer.create_time)))
+            tier = service_tier_of(answer.usage_metadata)
+            events.append(Start(self._id, model, created_of(answer.create_time), service_tier=tier))
         failure = None
         if not self._finished:
             failure = self._on_answer(answer, events)
         if answer.usage_metadata is not None and answer.usage_metadata != self._usage:
             self._usage = answer.usage_metadata
-            events.append(UsageUpdate(usage_of(self._usage)))
+            events.append(UsageUpdate(usage_of(self._usage), service_tier_of(self._usage)))
         if failure is not None:
             events.append(StreamFailure(failure))
         return events
@@ -342,6 +344,7 @@ class StreamEncoder:
         "_outer",
         "_signature",
         "_tail",
+        "_tier",
         "_usage",
         "_written",
     )
@@ -362,6 +365,7 @@ class StreamEncoder:
         self._logprobs: list[TokenLogprob] = []
         self._finish: Finish | None = None
         self._usage: Usage = NO_USAGE
+        self._tier = ""
         self._head = b'{"candidates":['
         self._tail = b""
         self._set_head("", "")
@@ -402,8 +406,10 @@ class StreamEncoder:
             case Start():
                 self._set_head(event.id, event.model)
                 self._usage = self._usage.merge(event.usage)
-            case UsageUpdate(usage=usage):
+                self._tier = event.service_tier
+            case UsageUpdate(usage=usage, service_tier=tier):
                 self._usage = self._usage.merge(usage)
+                self._tier = tier or self._tier
             case Finish():
                 self._finish = event
             case CitationDelta(citation=citation):
@@ -418,7 +424,7 @@ class StreamEncoder:
     def close(self) -> bytes:
         """Calls that nobody ended, then the finish reason with the usage."""
         rest = b"".join(other.end() for other in self._others.values())
-        return rest + self.end(written_usage(self._usage)) + (b"]" if self._array else b"")
+        return rest + self.end(written_usage(self._usage, self._tier)) + (b"]" if self._array else b"")
 
     def end(self, usage: Members | None = None) -> bytes:
         """The end of this candidate."""

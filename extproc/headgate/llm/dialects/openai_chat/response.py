@@ -75,15 +75,8 @@ FINISH_WORDS: Final = {
     FinishReason.PAUSE: "stop",
     FinishReason.CONTEXT_WINDOW: "length",
 }
-_SERVICE_TIERS: Final = {
-    "standard": "default",
-    "default": "default",
-    "auto": "auto",
-    "flex": "flex",
-    "scale": "scale",
-    "priority": "priority",
-}
-"""Tiers that OpenAI's clients know; another dialect's other tiers are left out."""
+_SERVICE_TIERS: Final = frozenset(("default", "auto", "flex", "scale", "priority"))
+"""Tiers that OpenAI's clients know; others are left out."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -380,7 +373,7 @@ def _choice(answer: ChatResponse | Alternative, place: int, made: _Made) -> dict
 
 def service_tier_word(tier: str) -> str:
     """A tier in OpenAI's words, or empty."""
-    return _SERVICE_TIERS.get(tier, "")
+    return tier if tier in _SERVICE_TIERS else ""
 
 
 def encode_usage(usage: Usage) -> dict[str, Any]:

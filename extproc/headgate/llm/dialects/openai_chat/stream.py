@@ -149,7 +149,7 @@ class ChatStreamDecoder:
             events.append(AnswerMembers({DialectName.OPENAI_CHAT: self._own}))
             self._own = {}
         if usage is not NO_USAGE:
-            events.append(UsageUpdate(usage))
+            events.append(UsageUpdate(usage, chunk.service_tier or ""))
         return events
 
     def close(self) -> Sequence[StreamEvent]:

@@ -71,6 +71,7 @@ class ChatStreamEncoder:
         "_id",
         "_images",
         "_length",
+        "_named",
         "_others",
         "_role",
         "_signatures",
@@ -96,6 +97,7 @@ class ChatStreamEncoder:
         self._images = 0
         self._sounded = False
         self._head = b'data: {"id":"","choices":['
+        self._named = b"]"  # when it was made and by whom
         self._tail = b"]}\n\n"
         self._role = b',"role":"assistant"'  # until the first delta went out
         self._tools: dict[int, int] = {}  # canonical index to the index of the call
@@ -132,8 +134,10 @@ class ChatStreamEncoder:
             case Start():
                 self._on_start(event)
                 return b""
-            case UsageUpdate(usage=usage):
+            case UsageUpdate(usage=usage, service_tier=tier):
                 self._usage = self._usage.merge(usage)
+                if tier:
+                    self._set_tail(tier)
                 return b""
             case Finish(reason=reason):
                 return self._on_finish(reason)
@@ -173,13 +177,15 @@ class ChatStreamEncoder:
     def _on_start(self, event: Start) -> None:
         self._head = b'data: {"id":' + _encode(event.id) + b',"choices":['
         created = self._context.created if event.created is None else event.created
-        tail = b'],"created":%d,"model":%b' % (created, _encode(event.model or self._context.model))
-        tier = service_tier_word(event.service_tier)
-        if tier:
-            tail += b',"service_tier":' + _encode(tier)
-        self._tail = tail + b',"object":"chat.completion.chunk"}\n\n'
+        self._named = b'],"created":%d,"model":%b' % (created, _encode(event.model or self._context.model))
+        self._set_tail(event.service_tier)
         self._id = event.id
         self._usage = self._usage.merge(event.usage)
+
+    def _set_tail(self, tier: str) -> None:
+        word = service_tier_word(tier)
+        served = b',"service_tier":' + _encode(word) if word else b""
+        self._tail = self._named + served + b',"object":"chat.completion.chunk"}\n\n'
 
     def _delta(self, before_role: bytes, after_role: bytes, finish: bytes = b"") -> bytes:
         """One chunk; members of the delta are written around `role`, which stands second. A member after it starts with

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final, assert_never
 
 import msgspec
+from headgate.contract import metadata as keys
 from headgate.llm.answer_losses import opened, own_end, own_members, says
 from headgate.llm.canonical import (
     Base64Source,
@@ -44,7 +45,7 @@ from headgate.llm.dialects.openai_responses.wire import Members
 from headgate.llm.errors import ErrorDetail, UpstreamError
 from headgate.llm.names import DialectName
 from headgate.llm.stand_ins import freeform_arguments, freeform_text, told_as
-from headgate.llm.usage import NO_USAGE, Usage
+from headgate.llm.usage import NO_USAGE, Apart, Usage, apart
 
 NAME: Final = DialectName.OPENAI_RESPONSES
 
@@ -75,7 +76,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
             refused=any(isinstance(part, RefusalPart) for part in parts),
         ),
         logprobs=_logprobs_of(answer.output),
-        usage=usage_of(answer.usage),
+        usage=usage_of(answer),
         created=created_of(answer),
         service_tier=answer.service_tier or "",
         extras=extras_of(answer),
@@ -217,10 +218,11 @@ def finish_of(answer: wire.Answer, *, called: bool, refused: bool) -> FinishReas
     return FinishReason.REFUSAL if refused else FinishReason.STOP
 
 
-def usage_of(usage: wire.AnswerUsage | None) -> Usage:
+def usage_of(answer: wire.Answer) -> Usage:
     """Usage in canonical terms; input tokens already include cached ones."""
+    usage, searches = answer.usage, searches_of(answer.tool_usage)
     if usage is None:
-        return NO_USAGE
+        return Usage(apart=searches) if searches else NO_USAGE
     given, written = usage.input_tokens_details, usage.output_tokens_details
     created = None
     if given is not None:
@@ -234,8 +236,18 @@ def usage_of(usage: wire.AnswerUsage | None) -> Usage:
         output=usage.output_tokens,
         total=usage.total_tokens,
         reasoning=None if written is None else written.reasoning_tokens,
-        apart=apart_of(given, written),
+        apart=apart_of(given, written) + searches,
     )
+
+
+def searches_of(tool_usage: msgspec.Raw) -> Apart:
+    """How often OpenAI searched the web, of what is sold at a price of its own."""
+    used = None if tool_usage is wire.ABSENT else opened(tool_usage, _TOOL_USAGE)
+    searches = None if used is None or used.web_search is None else used.web_search.num_requests
+    return apart(((keys.WEB_SEARCHES, searches),))
+
+
+_TOOL_USAGE: Final = msgspec.json.Decoder(wire.ToolUsage).decode
 
 
 # --- written ---------------------------------------------------------------------------------------------------------
@@ -246,9 +258,7 @@ def encode_response(response: ChatResponse, context: ReplyContext) -> bytes:
     head = ResponseHead(context, response.id, response.model, response.created, response.service_tier)
     refused = any(isinstance(part, RefusalPart) for part in response.parts)
     status, reason = outcome_of(response.finish_reason, refused=refused)
-    return head.response(
-        status, reason=reason, output=_items(response, head, status), usage=encode_usage(response.usage)
-    )
+    return head.response(status, reason=reason, output=_items(response, head, status), usage=response.usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +284,7 @@ _CALL_PREFIXES: Final[Mapping[StandInKind, str]] = {
 class ResponseHead:
     """What every response object of one answer says alike."""
 
-    __slots__ = ("_before", "_stand_ins", "_tail", "base")
+    __slots__ = ("_before", "_model", "_rest", "_stand_ins", "_tail", "base")
 
     def __init__(self, context: ReplyContext, answer_id: str, model: str, created: int | None, tier: str) -> None:
         bare = answer_id.removeprefix("resp_").removeprefix("chatcmpl-").removeprefix("msg_")
@@ -283,11 +293,17 @@ class ResponseHead:
         self._stand_ins = context.stand_ins
         at = context.created if created is None else created
         self._before = b'{"id":%b,"object":"response","created_at":%d' % (_encode(f"resp_{self.base}"), at)
-        tail: Members = {"model": model or context.model}
+        self._model = model or context.model
+        self._rest = b"," + (context.echo or DEFAULT) + b"}"
+        self.set_tier(tier)
+
+    def set_tier(self, tier: str) -> None:
+        """As what it is served."""
+        tail: Members = {"model": self._model}
         word = service_tier_word(tier)
         if word:
             tail["service_tier"] = word
-        self._tail = b"," + _encode(tail)[1:-1] + b"," + (context.echo or DEFAULT) + b"}"
+        self._tail = b"," + _encode(tail)[1:-1] + self._rest
 
     def item_id(self, prefix: str, place: int) -> str:
         """The id of an item, by its place in the output."""
@@ -305,7 +321,7 @@ class ResponseHead:
         reason: str = "",
         error: ErrorDetail | None = None,
         output: Sequence[bytes] = (),
-        usage: bytes = b"null",
+        usage: Usage = NO_USAGE,
     ) -> bytes:
         """A response object. `output`: items as JSON."""
         details = b'{"reason":%b}' % _encode(reason) if reason else b"null"
@@ -319,7 +335,8 @@ class ResponseHead:
                 b',"output":[',
                 b",".join(output),
                 b'],"usage":',
-                usage,
+                _encode_usage(usage),
+                _encode_tool_usage(usage) if usage.apart else b"",
                 self._tail,
             )
         )
@@ -337,7 +354,23 @@ def outcome_of(reason: FinishReason, *, refused: bool) -> tuple[str, str]:
             return "completed", ""
 
 
-def encode_usage(usage: Usage) -> bytes:
+def _encode_tool_usage(usage: Usage) -> bytes:
+    """The member `tool_usage`, with its comma, if anybody searched: every kind of tool has its counts there."""
+    searches = dict(usage.apart).get(keys.WEB_SEARCHES)
+    return b',"tool_usage":' + _encode({**_NO_TOOLS, "web_search": {"num_requests": searches}}) if searches else b""
+
+
+_NO_TOOLS: Final[Members] = {
+    "image_gen": {
+        "input_tokens": 0,
+        "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+        "output_tokens": 0,
+        "total_tokens": 0,
+    }
+}
+
+
+def _encode_usage(usage: Usage) -> bytes:
     """The member `usage`, with every count that clients insist on; `null` where nothing was counted."""
     if usage.input is None and usage.output is None:
         return b"null"

@@ -205,7 +205,7 @@ class ResponsesStreamDecoder:
                 id=answer.id or "",
                 model=answer.model or "",
                 created=created_of(answer),
-                usage=usage_of(answer.usage),
+                usage=usage_of(answer),
                 service_tier=answer.service_tier or "",
             )
         )
@@ -352,9 +352,9 @@ class ResponsesStreamDecoder:
             extras = {NAME: {**extras.get(NAME, {}), "audio": SAID}}
         if extras:
             events.append(AnswerMembers(extras))
-        usage = usage_of(answer.usage)
-        if usage is not NO_USAGE:
-            events.append(UsageUpdate(usage))
+        usage = usage_of(answer)
+        if usage is not NO_USAGE or answer.service_tier:
+            events.append(UsageUpdate(usage, answer.service_tier or ""))
 
     def _on_done(self) -> Sequence[StreamEvent]:
         """Some servers end as chat completions do."""

@@ -51,7 +51,6 @@ from headgate.llm.dialects.openai_responses.response import (
     ResponseHead,
     call_item,
     encode_citation,
-    encode_usage,
     image_item,
     message_item,
     outcome_of,
@@ -189,8 +188,10 @@ class ResponsesStreamEncoder:
                 return b""
             case Start():
                 return self._start(event)
-            case UsageUpdate(usage=usage):
+            case UsageUpdate(usage=usage, service_tier=tier):
                 self._usage = self._usage.merge(usage)
+                if tier and self._head is not None:
+                    self._head.set_tier(tier)
                 return b""
             case Finish():
                 self._finish = event
@@ -211,7 +212,7 @@ class ResponsesStreamEncoder:
         if not self._places:
             parts.append(self._open_message())
         parts.append(self._end_all(status))
-        response = head.response(status, reason=reason, output=self._items(), usage=encode_usage(self._usage))
+        response = head.response(status, reason=reason, output=self._items(), usage=self._usage)
         parts.append(self._event(f"response.{status}", b'"response":' + response))
         return b"".join(parts)
 
@@ -222,7 +223,7 @@ class ResponsesStreamEncoder:
         said = self._event("error", _encode({**members, "error": nested})[1:-1])
         if self._head is None:
             return said
-        response = self._head.response("failed", error=error, output=self._items(), usage=encode_usage(self._usage))
+        response = self._head.response("failed", error=error, output=self._items(), usage=self._usage)
         return said + self._event("response.failed", b'"response":' + response)
 
     # --- the response ------------------------------------------------------------------------------------------------

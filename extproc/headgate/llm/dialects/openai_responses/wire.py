@@ -338,6 +338,16 @@ class AnswerUsage(msgspec.Struct, frozen=True):
     output_tokens_details: CompletionTokensDetails | None = None
 
 
+class Searches(msgspec.Struct, frozen=True):
+    num_requests: int | None = None
+
+
+class ToolUsage(msgspec.Struct, frozen=True):
+    """What OpenAI's own tools used, beside the usage."""
+
+    web_search: Searches | None = None
+
+
 class Incomplete(msgspec.Struct, frozen=True):
     reason: str | None = None
 
@@ -356,6 +366,8 @@ class Answer(msgspec.Struct, frozen=True):
     service_tier: str | None = None
     moderation: msgspec.Raw = ABSENT
     input_transformations: msgspec.Raw = ABSENT
+    tool_usage: msgspec.Raw = ABSENT
+    """See `ToolUsage`."""
 
 
 class Event(msgspec.Struct, frozen=True):
