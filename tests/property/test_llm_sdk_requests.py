@@ -8,8 +8,6 @@ refused is listed, with the reason.
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import pytest
@@ -18,7 +16,8 @@ from headgate.llm.exchange import Plan
 from headgate.llm.names import DialectName
 from support.chat_goldens import CLIENTS, TARGETS, bridge, providers_for
 from support.sdk_requests import REQUESTS, SAMPLES, in_context
-from support.sdk_shapes import Place, Variant, Writer, leaves, replaced, value_at, written
+from support.sdk_shapes import Place, Writer, value_at, written
+from support.sdk_silence import silent
 
 SAYS_NOTHING: Final = tuple(
     re.compile(pattern)
@@ -108,10 +107,6 @@ ADDED: Final = re.compile(r"^(tools|toolConfig\.tools)$|^reasoning\.effort$")
 """Losses that name no member of the request: tools declared for a history's sake, an effort that an item changed."""
 
 
-def _name(place: Place) -> str:
-    return next((str(step) for step in reversed(place) if isinstance(step, str)), "")
-
-
 def _heads(path: str) -> str:
     return re.split(r"[.\[]", path)[0]
 
@@ -146,31 +141,9 @@ class _Asked:
             _heads(loss) == place[0] or loss in place or path.endswith(f".{loss}") for loss in losses - self.always
         )
 
-
-def _says_nothing(path: str, provider: DialectName) -> bool:
-    also = SAYS_NOTHING_TO.get(provider)
-    return any(each.search(path) for each in SAYS_NOTHING) or (also is not None and also.search(path) is not None)
-
-
-def _silent(asked: _Asked, variants: Sequence[Variant], writer: Writer) -> Iterator[str]:
-    choices: dict[str, dict[str, str]] = defaultdict(dict)
-    for variant in variants:
-        result = asked.sent(variant.document)
-        if result is None or asked.reported(variant.place, result[1]):
-            continue
-        path = written(variant.place)
-        if variant.choice:
-            others = choices[json.dumps(replaced(variant.document, variant.place, "*"))]
-            same = others.setdefault(result[0], variant.choice)
-            if same != variant.choice and not _says_nothing(f"{path} {same} = {variant.choice}", asked.provider):
-                yield f"{path} {same} = {variant.choice}"
-        for leaf in leaves(value_at(variant.document, variant.place), variant.place):
-            value = value_at(variant.document, leaf)
-            if value in ({}, [], None) or _says_nothing(written(leaf), asked.provider):
-                continue
-            other = asked.sent(replaced(variant.document, leaf, writer.other(value, _name(leaf))))
-            if other is not None and other[0] == result[0]:
-                yield written(leaf)
+    def says_nothing(self, path: str) -> bool:
+        also = SAYS_NOTHING_TO.get(self.provider)
+        return any(each.search(path) for each in SAYS_NOTHING) or (also is not None and also.search(path) is not None)
 
 
 _ROWS: Final = [
@@ -185,7 +158,7 @@ def test_nothing_an_sdk_can_say_vanishes_in_silence(name: str, provider: Dialect
     dialect, shape = REQUESTS[name]
     writer = Writer(SAMPLES[dialect])
     asked = _Asked(dialect, provider, writer.smallest(shape))
-    assert list(dict.fromkeys(_silent(asked, list(writer.variants(shape)), writer))) == []
+    assert list(dict.fromkeys(silent(asked, writer.variants(shape), writer))) == []
     assert [each for each in asked.refusals if not any(known.search(each) for known in REFUSED)] == []
 
 

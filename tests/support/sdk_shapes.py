@@ -104,6 +104,8 @@ class Reader:
     kinds: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict[str, Mapping[str, Collection[str]]])
     """By the name of a type: members of which exactly one is there, though it does not say so, and what may be there
     beside each."""
+    unsent: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    """By the name of a type: members that are of the SDK alone, and on no wire."""
 
     def shape_of(self, declared: Any) -> Shape:
         """The shape of a type."""
@@ -190,6 +192,8 @@ class Reader:
         for name, info in declared.model_fields.items():
             generate: Any = declared.model_config.get("alias_generator")
             alias = info.alias or _alias_of(info.metadata) or (generate(name) if generate else name)
+            if alias in self.unsent.get(declared.__name__, ()):
+                continue
             shape = self.shape_of(info.annotation)
             tag = isinstance(shape, Words) and len(shape.words) == 1
             found[alias] = Member(shape, info.is_required() or tag or alias in needed)

@@ -37,6 +37,11 @@ class CanonicalAnswer(Protocol):
     @property
     def usage(self) -> Usage: ...
 
+    @property
+    def losses(self) -> Sequence[Loss]:
+        """What it says and no other dialect can: told, never refused."""
+        ...
+
 
 Q = TypeVar("Q", bound=CanonicalRequest)
 A = TypeVar("A", bound=CanonicalAnswer)

@@ -1,6 +1,9 @@
 """What Cohere's answers tell of usage: tokens where they are told, else the units that are billed."""
 
+from typing import Final
+
 import msgspec
+from headgate.llm.losses import Loss
 from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.usage import NO_USAGE, Usage
 
@@ -20,6 +23,9 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
+
+
+WARNED: Final = Loss("answer.meta.warnings", "dropped", "answers of this dialect have no warnings")
 
 
 class RerankUsage:

@@ -21,7 +21,7 @@ from headgate.llm.losses import Loss
 from headgate.llm.marks import NO_MARKS, Marks
 from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import DialectName, HostName
-from headgate.llm.operations.codec import A, Answered, Codec, Q
+from headgate.llm.operations.codec import A, Answered, CanonicalAnswer, Codec, Q
 from headgate.llm.usage import NO_USAGE, Usage
 from headgate.llm.vendors import vendor_named
 
@@ -220,15 +220,15 @@ class OperationPlan(Generic[Q, A]):
         assert decode is not None
         assert encode is not None
 
-        def finish(body: bytes) -> tuple[bytes, Usage, str]:
+        def finish(body: bytes) -> tuple[bytes, A]:
             answer = decode(body, answered)
-            return encode(answer, answered), answer.usage, answer.model
+            return encode(answer, answered), answer
 
         return finish
 
 
-Finish = Callable[[bytes], tuple[bytes, Usage, str]]
-"""The provider's body: the client's, usage, the model as the provider named it."""
+Finish = Callable[[bytes], tuple[bytes, CanonicalAnswer]]
+"""The provider's body: the client's, and what it says."""
 
 
 class AnswerTranslation:
@@ -269,6 +269,8 @@ class AnswerTranslation:
 
     def close(self) -> bytes:
         """The whole answer in the client's dialect."""
-        body, self.usage, model = self._finish(self._body.take())
-        self.response_model = model or self.response_model
+        body, answer = self._finish(self._body.take())
+        self.usage = answer.usage
+        self.losses = (*self.losses, *answer.losses)
+        self.response_model = answer.model or self.response_model
         return body

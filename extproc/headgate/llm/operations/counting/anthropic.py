@@ -11,6 +11,7 @@ from headgate.llm.dialects.dialect import Target
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.endpoints import Endpoint, PathFacts
 from headgate.llm.hosts.bedrock import ANTHROPIC_VERSION
+from headgate.llm.losses import Loss
 from headgate.llm.members import decode_members, encode_members
 from headgate.llm.names import DialectName, HostName
 from headgate.llm.operations.codec import Answered, Codec, EncodedOperation
@@ -42,6 +43,8 @@ def encode_request(request: Count, target: Target) -> EncodedOperation:
     members, losses = encode_prompt(request, target, NAME, KEPT)
     if target.host is not HostName.BEDROCK:
         return EncodedOperation(endpoint("count-tokens"), _ENCODE({"model": target.model, **members}), losses)
+    own = request.chat.extras.get(NAME, {})
+    losses = (*losses, *(Loss(name, "dropped", "Bedrock counts nothing of it") for name in own))
     inner = _ENCODE({"anthropic_version": ANTHROPIC_VERSION, "max_tokens": 1, **members})
     body = {"input": {"invokeModel": {"body": base64.b64encode(inner).decode()}}}
     return EncodedOperation(endpoint("bedrock-count-tokens"), _ENCODE(body), losses, model=counted_name(target.model))

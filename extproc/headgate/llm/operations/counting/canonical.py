@@ -29,6 +29,7 @@ class Counted(Value, frozen=True):
 
     tokens: int
     model: str = ""
+    losses: tuple[Loss, ...] = ()
 
     @property
     def usage(self) -> Usage:

@@ -7,7 +7,7 @@ was used is told in the headers of the answer, and in Titan's body.
 from typing import Final
 
 import msgspec
-from headgate.llm.canonical import Base64Source, ImagePart, TextPart
+from headgate.llm.canonical import TextPart
 from headgate.llm.dialects.dialect import Target
 from headgate.llm.endpoints import Endpoint, PathFacts, endpoint_named
 from headgate.llm.errors import RequestError, UnsupportedTranslation, UpstreamError
@@ -20,7 +20,9 @@ from headgate.llm.operations.embeddings.canonical import (
     Embedded,
     Embeddings,
     Encoding,
+    File,
     Input,
+    InputPart,
     Purpose,
     as_vectors,
     beyond_losses,
@@ -38,7 +40,21 @@ _TITAN: Final = "titan-embed"
 _TITAN_IMAGE: Final = "titan-embed-image"
 _TITAN_FIRST: Final = "titan-embed-text-v1"
 _COHERE: Final = "cohere.embed"
+_COHERE_THIRD: Final = ("embed-english-v3", "embed-multilingual-v3")
 _NOVA: Final = "embeddings"
+
+_AT_BEDROCK: Final = frozenset(Encoding) - {Encoding.BASE64}
+_COHERE_3: Final = cohere.Words(own=frozenset(), encodings=_AT_BEDROCK, dimensions=False, mixed=False)
+"""<https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-embed-v3.html>"""
+_COHERE_4: Final = cohere.Words(
+    own=frozenset((cohere.MAX_TOKENS,)),
+    encodings=_AT_BEDROCK,
+    start="LEFT",
+    end="RIGHT",
+    images=False,
+    plain_urls=True,
+)
+"""<https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-embed-v4.html>"""
 
 # --- wire ------------------------------------------------------------------------------------------------------------
 
@@ -93,11 +109,11 @@ def decode_request(body: bytes, _endpoint: Endpoint, path: PathFacts) -> Embeddi
 
 def _from_titan(body: bytes, model: str) -> Embeddings:
     request, members = decode_strict(_TITAN_REQUEST, body)
-    parts: list[TextPart | ImagePart] = []
+    parts: list[InputPart] = []
     if request.input_text is not None:
         parts.append(TextPart(request.input_text))
     if request.input_image is not None:
-        parts.append(ImagePart(Base64Source("image/png", request.input_image)))
+        parts.append(File("image/png", data=request.input_image))
     if not parts:
         raise RequestError("a text or an image is required", path="inputText", code="invalid_value")
     config = request.embedding_config
@@ -120,7 +136,9 @@ def encode_request(request: Embeddings, target: Target) -> EncodedOperation:
     """See `Codec.encode_request`."""
     losses: list[Loss] = []
     if _COHERE in target.model:
-        body = cohere.members_of(request, losses)
+        body = cohere.members_of(
+            request, losses, _COHERE_3 if any(name in target.model for name in _COHERE_THIRD) else _COHERE_4
+        )
     elif _TITAN in target.model:
         body = _titan(request, target.model, losses)
     elif _NOVA in target.model and "nova" in target.model:
@@ -176,7 +194,7 @@ def _titan_image(request: Embeddings, given: Input) -> dict[str, object]:
         match part:
             case TextPart(text=text) if "inputText" not in body:
                 body["inputText"] = text
-            case ImagePart(source=Base64Source(data=data)) if "inputImage" not in body:
+            case File(kind="image", data=data) if data and "inputImage" not in body:
                 body["inputImage"] = data
             case _:
                 raise unsayable(given.path, "Titan embeds one text and one image that is in the request")
@@ -208,16 +226,29 @@ def _nova(request: Embeddings, losses: list[Loss]) -> dict[str, object]:
     if text is not None:
         parameters["text"] = {"truncationMode": (request.truncate or "end").upper(), "value": text}
     else:
-        parameters["image"] = _nova_image(given)
+        parameters |= _nova_file(given)
     return {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": parameters}
 
 
-def _nova_image(given: Input) -> dict[str, object]:
+_NOVA_FORMATS: Final = {"mpeg": "mp3", "x-wav": "wav", "quicktime": "mov", "x-matroska": "mkv", "": "png"}
+"""Of those that are called otherwise in media types."""
+_FILM: Final = {"embeddingMode": "AUDIO_VIDEO_COMBINED"}
+"""What is seen and what is heard of a film become one vector."""
+
+
+def _nova_file(given: Input) -> dict[str, object]:
     match given.parts:
-        case (ImagePart(source=Base64Source(media_type=media_type, data=data)),):
-            return {"format": media_type.rpartition("/")[2] or "png", "source": {"bytes": data}}
+        case (File(kind="image" | "audio" | "video" as kind, media_type=media_type, data=data, url=url),) if (
+            data or url.startswith("s3://")
+        ):
+            subtype = media_type.lower().partition("/")[2]
+            known = "mpeg" if kind == "video" and subtype == "mpeg" else _NOVA_FORMATS.get(subtype, subtype)
+            source = {"bytes": data} if data else {"s3Location": {"uri": url}}
+            return {kind: {"format": known, "source": source, **(_FILM if kind == "video" else {})}}
         case _:
-            raise unsayable(given.path, "Nova embeds one text, or one image that is in the request")
+            raise unsayable(
+                given.path, "Nova embeds one text, or one image, sound or film: in the request, or at s3://"
+            )
 
 
 # --- response --------------------------------------------------------------------------------------------------------

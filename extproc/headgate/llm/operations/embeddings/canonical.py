@@ -9,7 +9,7 @@ from sys import byteorder
 from typing import Final, TypeAlias
 
 import msgspec
-from headgate.llm.canonical import ImagePart, TextPart, Value
+from headgate.llm.canonical import Base64Source, FileSource, TextPart, UrlSource, Value
 from headgate.llm.errors import UpstreamError
 from headgate.llm.losses import Loss
 from headgate.llm.usage import NO_USAGE, Usage
@@ -46,7 +46,33 @@ class Tokens(Value, frozen=True, tag="tokens"):
     ids: tuple[int, ...]
 
 
-InputPart: TypeAlias = TextPart | ImagePart | Tokens
+class File(Value, frozen=True, tag="file"):
+    """An image, a sound, a film or a document: either its data or where it is."""
+
+    media_type: str = ""
+    """Empty where the sender did not say; an image then."""
+    data: str = ""
+    """Base64."""
+    url: str = ""
+
+    @property
+    def kind(self) -> str:
+        """`image`, `audio`, `video`, or what else its type begins with."""
+        return self.media_type.partition("/")[0].lower() or "image"
+
+
+InputPart: TypeAlias = TextPart | File | Tokens
+
+
+def image_of(source: Base64Source | UrlSource | FileSource) -> File | None:
+    """An image of a chat; None for one that was uploaded to a provider."""
+    match source:
+        case Base64Source(media_type=media_type, data=data):
+            return File(media_type, data=data)
+        case UrlSource(url=url):
+            return File(url=url)
+        case FileSource():
+            return None
 
 
 class Input(Value, frozen=True):
@@ -95,7 +121,10 @@ class Embedded(Value, frozen=True):
     model: str = ""
     usage: Usage = NO_USAGE
     id: str = ""
+    losses: tuple[Loss, ...] = ()
 
+
+SHORTENED: Final = Loss("answer.truncated", "dropped", "answers of this dialect cannot say that an input was cut off")
 
 _FLOATS: Final = msgspec.json.Decoder(list[float])
 _TEXT: Final = msgspec.json.Decoder(str)

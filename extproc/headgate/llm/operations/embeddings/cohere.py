@@ -4,11 +4,13 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 import msgspec
-from headgate.llm.canonical import Base64Source, ImagePart, TextPart, UrlSource
+from headgate.contract import metadata as keys
+from headgate.llm.canonical import TextPart
 from headgate.llm.dialects.dialect import Target
 from headgate.llm.dialects.openai_chat.data_uris import source_of
 from headgate.llm.endpoints import Endpoint, PathFacts, endpoint_named
@@ -16,20 +18,23 @@ from headgate.llm.errors import RequestError, UpstreamError
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
 from headgate.llm.operations.codec import Answered, Codec, EncodedOperation, required_model, unsayable
+from headgate.llm.operations.cohere import WARNED
 from headgate.llm.operations.embeddings.canonical import (
     Embedded,
     Embeddings,
     Encoding,
+    File,
     Input,
     InputPart,
     Purpose,
     Vectors,
     beyond_losses,
     checked,
+    image_of,
     vector_as,
 )
 from headgate.llm.strict import decode_strict
-from headgate.llm.usage import NO_USAGE, Usage
+from headgate.llm.usage import NO_USAGE, Usage, apart
 
 NAME: Final = DialectName.COHERE
 
@@ -48,7 +53,8 @@ class TextContent(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
 
 
 class ImageContent(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
-    image_url: ImageUrl
+    image_url: ImageUrl | str
+    """A text at Bedrock."""
 
 
 class MixedInput(msgspec.Struct, frozen=True):
@@ -67,7 +73,8 @@ class Request(msgspec.Struct, frozen=True):
     max_tokens: int | None = None
     output_dimension: int | None = None
     embedding_types: list[Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]] | None = None
-    truncate: Literal["NONE", "START", "END"] | None = None
+    truncate: Literal["NONE", "START", "END", "LEFT", "RIGHT"] | None = None
+    """The last two at Bedrock."""
 
 
 class _Billed(msgspec.Struct, frozen=True):
@@ -79,6 +86,7 @@ class _Billed(msgspec.Struct, frozen=True):
 class _Meta(msgspec.Struct, frozen=True):
     billed_units: _Billed | None = None
     tokens: _Billed | None = None
+    warnings: list[str] | None = None
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -111,6 +119,32 @@ _INPUT_TYPES: Final[Mapping[Purpose, str]] = MappingProxyType(
     }
 )
 
+MAX_TOKENS: Final = "max_tokens"
+
+_TRUNCATED: Final = MappingProxyType({"NONE": "none", "START": "start", "END": "end", "LEFT": "start", "RIGHT": "end"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What a host's models take of it."""
+
+    own: frozenset[str] = frozenset((MAX_TOKENS, "priority"))
+    """Members that no other dialect has."""
+    encodings: frozenset[Encoding] = frozenset(Encoding)
+    start: str = "START"
+    """What `truncate` calls it; likewise its end."""
+    end: str = "END"
+    dimensions: bool = True
+    images: bool = True
+    """Images have an `input_type` of their own."""
+    mixed: bool = True
+    """Texts and images become one vector."""
+    plain_urls: bool = False
+    """`image_url` is a text."""
+
+
+OWN: Final = Words()
+
 # --- request ---------------------------------------------------------------------------------------------------------
 
 
@@ -128,16 +162,17 @@ def from_wire(request: Request, model: str, members: Mapping[str, msgspec.Raw]) 
     encodings = tuple(Encoding(word) for word in dict.fromkeys(request.embedding_types or ("float",)))
     beyond = [name for name, raw in members.items() if name not in _KNOWN and bytes(raw) != b"null"]
     if request.max_tokens is not None:
-        beyond.append("max_tokens")
+        beyond.append(MAX_TOKENS)
     return Embeddings(
         model=model,
         inputs=inputs,
         dimensions=request.output_dimension,
         purpose=_PURPOSES.get(request.input_type or ""),
-        truncate=(request.truncate or "").lower(),
+        truncate=_TRUNCATED.get(request.truncate or "", ""),
         encodings=encodings,
         paths={"purpose": "input_type", "dimensions": "output_dimension", "encodings": "embedding_types"},
         beyond=tuple(beyond),
+        own={name: members[name] for name in beyond},
     )
 
 
@@ -153,8 +188,10 @@ def _inputs(request: Request) -> list[Input]:
     return [Input((TextPart(text),), f"texts[{index}]") for index, text in enumerate(request.texts or ())]
 
 
-def _image(url: str, path: str) -> ImagePart:
-    return ImagePart(source_of(url, path))
+def _image(url: str, path: str) -> File:
+    image = image_of(source_of(url, path))
+    assert image is not None, "it is data or a URL"
+    return image
 
 
 def _mixed(item: MixedInput, path: str) -> Input:
@@ -164,7 +201,8 @@ def _mixed(item: MixedInput, path: str) -> Input:
             case TextContent(text=text):
                 parts.append(TextPart(text))
             case ImageContent(image_url=image):
-                parts.append(_image(image.url, f"{path}.content[{index}].image_url.url"))
+                url, member = (image, "") if isinstance(image, str) else (image.url, ".url")
+                parts.append(_image(url, f"{path}.content[{index}].image_url{member}"))
     if not parts:
         raise RequestError("must hold at least one part", path=f"{path}.content", code="invalid_value")
     return Input(tuple(parts), path)
@@ -179,31 +217,35 @@ def encode_request(request: Embeddings, target: Target) -> EncodedOperation:
     return EncodedOperation(endpoint, _ENCODE(body), losses)
 
 
-def members_of(request: Embeddings, losses: list[Loss]) -> dict[str, object]:
+def members_of(request: Embeddings, losses: list[Loss], words: Words = OWN) -> dict[str, object]:
     """The body without its model: at Bedrock the path names it."""
+    own = {name: raw for name, raw in request.own.items() if name in words.own}
     if len(request.inputs) > INPUTS_MAX:
         raise unsayable(request.inputs[INPUTS_MAX].path, f"Cohere embeds at most {INPUTS_MAX} inputs a call")
-    losses.extend(beyond_losses(request))
+    losses.extend(loss for loss in beyond_losses(request) if loss.path not in own)
     if request.user:
         losses.append(Loss(request.path_of("user"), "dropped", "the provider's API has no such parameter"))
     if any(given.title for given in request.inputs):
         losses.append(Loss(request.path_of("title"), "dropped", "inputs have no titles here"))
-    body: dict[str, object] = {"input_type": _input_type(request, losses), **_write_inputs(request)}
-    if request.dimensions is not None:
+    body: dict[str, object] = {"input_type": _input_type(request, losses, words), **_write_inputs(request, words)}
+    if request.dimensions is not None and words.dimensions:
         body["output_dimension"] = request.dimensions
-    body["embedding_types"] = list(request.encodings)
+    elif request.dimensions is not None:
+        losses.append(Loss(request.path_of("dimensions"), "dropped", "the model has vectors of one size"))
+    asked = (encoding if encoding in words.encodings else Encoding.FLOAT for encoding in request.encodings)
+    body["embedding_types"] = list(dict.fromkeys(asked))
     if request.truncate:
-        body["truncate"] = request.truncate.upper()
-    return body
+        body["truncate"] = {"start": words.start, "end": words.end}.get(request.truncate, "NONE")
+    return {**body, **own}
 
 
-def _input_type(request: Embeddings, losses: list[Loss]) -> str:
+def _input_type(request: Embeddings, losses: list[Loss], words: Words) -> str:
     purposes = {request.purpose or given.purpose for given in request.inputs}
     if len(purposes) > 1:
         raise unsayable(request.path_of("purpose"), "all inputs of a call are embedded for one purpose")
     purpose = purposes.pop()
     if purpose is None:
-        if all(isinstance(given.parts[0], ImagePart) and len(given.parts) == 1 for given in request.inputs):
+        if words.images and all(_is_image(given) for given in request.inputs):
             return "image"
         said = "Cohere must be told what the vectors are for: search_document"
         losses.append(Loss(request.path_of("purpose"), "emulated", said))
@@ -214,31 +256,38 @@ def _input_type(request: Embeddings, losses: list[Loss]) -> str:
     return word
 
 
-def _write_inputs(request: Embeddings) -> dict[str, object]:
+def _is_image(given: Input) -> bool:
+    return len(given.parts) == 1 and isinstance(given.parts[0], File)
+
+
+def _write_inputs(request: Embeddings, words: Words) -> dict[str, object]:
     singles = [given.parts[0] for given in request.inputs if len(given.parts) == 1]
     if len(singles) == len(request.inputs):
         texts = [part.text for part in singles if isinstance(part, TextPart)]
         if len(texts) == len(singles):
             return {"texts": texts}
-        if all(isinstance(part, ImagePart) for part in singles):
+        if all(isinstance(part, File) for part in singles):
             return {"images": [_url(given.parts[0], given) for given in request.inputs]}
-    return {"inputs": [{"content": [_content(part, given) for part in given.parts]} for given in request.inputs]}
+    if not words.mixed:
+        raise unsayable(request.inputs[0].path, "the model embeds texts, or images, not both at once")
+    return {"inputs": [{"content": [_content(part, given, words) for part in given.parts]} for given in request.inputs]}
 
 
-def _content(part: InputPart, given: Input) -> dict[str, object]:
+def _content(part: InputPart, given: Input, words: Words) -> dict[str, object]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
-    return {"type": "image_url", "image_url": {"url": _url(part, given)}}
+    url = _url(part, given)
+    return {"type": "image_url", "image_url": url if words.plain_urls else {"url": url}}
 
 
 def _url(part: InputPart, given: Input) -> str:
     match part:
-        case ImagePart(source=Base64Source(media_type=media_type, data=data)):
-            return f"data:{media_type};base64,{data}"
-        case ImagePart(source=UrlSource(url=url)):
-            return url
-        case ImagePart():
+        case File(kind="image", media_type=media_type, data=data) if data:
+            return f"data:{media_type or 'image/png'};base64,{data}"
+        case File(kind="image"):
             raise unsayable(given.path, "Cohere embeds images that are in the request")
+        case File(media_type=media_type):
+            raise unsayable(given.path, f"Cohere embeds images, not {media_type}")
         case _:
             raise unsayable(given.path, "Cohere embeds text, not tokens")
 
@@ -258,7 +307,13 @@ def decode_response(body: bytes, answered: Answered[Embeddings]) -> Embedded:
     vectors: tuple[Vectors, ...] = tuple(
         {encoding: listed[index] for encoding, listed in known.items()} for index in range(count)
     )
-    return Embedded(checked(vectors, answered.request), usage=_usage(answer.meta), id=answer.id or "")
+    warned = answer.meta is not None and answer.meta.warnings
+    return Embedded(
+        checked(vectors, answered.request),
+        usage=_usage(answer.meta),
+        id=answer.id or "",
+        losses=(WARNED,) if warned else (),
+    )
 
 
 _ENCODINGS: Final = frozenset(str(encoding) for encoding in Encoding)
@@ -271,7 +326,8 @@ def _usage(meta: _Meta | None) -> Usage:
         counts = () if told is None else (told.input_tokens, told.image_tokens)
         if any(count is not None for count in counts):
             tokens = sum(int(count or 0) for count in counts)
-            return Usage(input=tokens, total=tokens)
+            seen = apart(((keys.IMAGE_INPUT_TOKENS, int(told.image_tokens or 0)),)) if told is not None else ()
+            return Usage(input=tokens, total=tokens, apart=seen)
     return NO_USAGE
 
 

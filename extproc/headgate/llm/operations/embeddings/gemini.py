@@ -2,26 +2,29 @@
 
 <https://ai.google.dev/api/embeddings>,
 <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api>. Vertex serves its newest
-models by an `embedContent` of its own, which takes one input, and the others by `predict`.
+models by an `embedContent` and a `batchEmbedContents` of its own, and the others by `predict`.
 """
 
-from collections.abc import Mapping
-from typing import Final, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
-from headgate.llm.canonical import Base64Source, ImagePart, TextPart, UrlSource
+from headgate.llm.canonical import TextPart
 from headgate.llm.dialects.dialect import Target
 from headgate.llm.dialects.gemini.proto_names import camel_body
-from headgate.llm.dialects.gemini.wire import Content, Open, Part, Said
+from headgate.llm.dialects.gemini.response import usage_of
+from headgate.llm.dialects.gemini.wire import ABSENT, Content, Open, Part, Said, UsageMetadata
 from headgate.llm.endpoints import Endpoint, PathFacts, endpoint_named
 from headgate.llm.errors import RequestError, UpstreamError
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName, HostName, Operation
 from headgate.llm.operations.codec import Answered, Codec, EncodedOperation, unsayable
 from headgate.llm.operations.embeddings.canonical import (
+    SHORTENED,
     Embedded,
     Embeddings,
     Encoding,
+    File,
     Input,
     InputPart,
     Purpose,
@@ -54,6 +57,8 @@ class EmbedConfig(Said, frozen=True):
     title: str | None = None
     output_dimensionality: int | None = None
     auto_truncate: bool | None = None
+    document_ocr: bool | None = None
+    audio_track_extraction: bool | None = None
 
 
 class EmbedContent(Said, frozen=True):
@@ -74,12 +79,9 @@ class _Vector(Open, frozen=True):
     values: msgspec.Raw
 
 
-class _Counted(Open, frozen=True):
-    prompt_token_count: int | None = None
-
-
 class _Statistics(msgspec.Struct, frozen=True):
     token_count: float | None = None
+    truncated: bool | None = None
 
 
 class _Predicted(msgspec.Struct, frozen=True):
@@ -95,7 +97,8 @@ class _Answer(Open, frozen=True):
     embedding: _Vector | None = None
     embeddings: list[_Vector] | None = None
     predictions: list[_Prediction] | None = None
-    usage_metadata: _Counted | None = None
+    usage_metadata: UsageMetadata | None = None
+    truncated: bool | None = None
 
 
 _SINGLE: Final = msgspec.json.Decoder(EmbedContent)
@@ -117,24 +120,34 @@ def decode_request(body: bytes, endpoint: Endpoint, path: PathFacts) -> Embeddin
         places = [f"requests[{index}]." for index in range(len(requests))]
     if not requests:
         raise RequestError("must hold at least one request", path="requests", code="invalid_value")
-    first = _config(requests[0])
-    for request, place in zip(requests, places, strict=True):
-        if _config(request).output_dimensionality != first.output_dimensionality:
-            where = f"{place}outputDimensionality"
-            raise unsayable(where, "all inputs of a call get vectors of one size")
+    read = [_Read(request, place) for request, place in zip(requests, places, strict=True)]
+    first = read[0]
+    for each in read:
+        for name in ("output_dimensionality", "auto_truncate", *_OWN):
+            if each.said(name) != first.said(name):
+                raise unsayable(each.path(name), "all inputs of a call are embedded alike")
+    shortened = first.said("auto_truncate")
+    own = {first.path(name): msgspec.Raw(_ENCODE(first.said(name))) for name in _OWN if first.said(name) is not None}
     return Embeddings(
         model=path.model,
-        inputs=tuple(_input(request, place) for request, place in zip(requests, places, strict=True)),
-        dimensions=first.output_dimensionality,
-        truncate="" if first.auto_truncate is None else ("end" if first.auto_truncate else "none"),
+        inputs=tuple(each.input() for each in read),
+        dimensions=first.said("output_dimensionality"),
+        truncate="" if shortened is None else ("end" if shortened else "none"),
         single=single,
         paths={
-            "purpose": f"{places[0]}taskType",
-            "title": f"{places[0]}title",
-            "dimensions": f"{places[0]}outputDimensionality",
-            "truncate": f"{places[0]}autoTruncate",
+            "purpose": first.path("task_type"),
+            "title": first.path("title"),
+            "dimensions": first.path("output_dimensionality"),
+            "truncate": first.path("auto_truncate"),
         },
+        beyond=(*own, *(path for each in read for path in each.unsaid())),
+        own=own,
     )
+
+
+_OWN: Final = ("document_ocr", "audio_track_extraction")
+"""How Google shall look at files."""
+_DATA: Final = frozenset(("text", "inline_data", "file_data"))
 
 
 def _read(decoder: msgspec.json.Decoder[T], body: bytes, kind: type[T]) -> T:
@@ -146,37 +159,67 @@ def _read(decoder: msgspec.json.Decoder[T], body: bytes, kind: type[T]) -> T:
     return decode_strict(decoder, camel_body(body, kind))[0]
 
 
-def _config(request: EmbedContent) -> EmbedConfig:
-    own = request.embed_content_config
-    if own is not None:
-        return own
-    return EmbedConfig(request.task_type, request.title, request.output_dimensionality, request.auto_truncate)
+class _Read:
+    """One request of a body, and where it stands there."""
+
+    __slots__ = ("_config", "_parts", "_place", "_request")
+
+    def __init__(self, request: EmbedContent, place: str) -> None:
+        self._request = request
+        self._place = place
+        self._config = request.embed_content_config or EmbedConfig()
+        self._parts = request.content.parts or []
+
+    def said(self, name: str) -> Any:
+        """A setting: the config has it at Vertex, the request at AI Studio."""
+        inside = getattr(self._config, name)
+        return getattr(self._request, name, None) if inside is None else inside
+
+    def path(self, name: str) -> str:
+        """Where it stands."""
+        config = "embedContentConfig." if getattr(self._config, name) is not None else ""
+        return f"{self._place}{config}{_camel(name)}"
+
+    def input(self) -> Input:
+        parts = tuple(_part(part, self._path_of(index)) for index, part in enumerate(self._parts))
+        if not parts:
+            raise RequestError("must hold at least one part", path=f"{self._place}content.parts", code="invalid_value")
+        purpose = purpose_of(self.said("task_type"), self.path("task_type"))
+        return Input(parts, f"{self._place}content", self.said("title") or "", purpose)
+
+    def unsaid(self) -> Iterator[str]:
+        """Members of parts beside their data, which no other dialect has."""
+        for index, part in enumerate(self._parts):
+            for name, member in zip(Part.__struct_fields__, Part.__struct_encode_fields__, strict=True):
+                if name not in _DATA and getattr(part, name) not in (None, ABSENT):
+                    yield f"{self._path_of(index)}.{member}"
+            for data, member in ((part.inline_data, "inlineData"), (part.file_data, "fileData")):
+                if data is not None and data.display_name:
+                    yield f"{self._path_of(index)}.{member}.displayName"
+
+    def _path_of(self, index: int) -> str:
+        return f"{self._place}content.parts[{index}]"
 
 
-def _input(request: EmbedContent, place: str) -> Input:
-    config = _config(request)
-    parts = tuple(
-        _part(part, f"{place}content.parts[{index}]") for index, part in enumerate(request.content.parts or ())
-    )
-    if not parts:
-        raise RequestError("must hold at least one part", path=f"{place}content.parts", code="invalid_value")
-    purpose = purpose_of(config.task_type, f"{place}taskType")
-    return Input(parts, f"{place}content", config.title or "", purpose)
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
 
 
 def _part(part: Part, path: str) -> InputPart:
     if part.text is not None:
         return TextPart(part.text)
     if part.inline_data is not None:
-        return ImagePart(Base64Source(part.inline_data.mime_type or "", part.inline_data.data))
+        return File(part.inline_data.mime_type or "", data=part.inline_data.data)
     if part.file_data is not None:
-        return ImagePart(UrlSource(part.file_data.file_uri))
+        return File(part.file_data.mime_type or "", url=part.file_data.file_uri)
     raise RequestError("must be text, inlineData or fileData", path=path, code="invalid_value")
 
 
 def encode_request(request: Embeddings, target: Target) -> EncodedOperation:
     """See `Codec.encode_request`."""
-    losses = beyond_losses(request)
+    own = _own(request) if target.host is HostName.VERTEX and not is_predicted(target.model) else {}
+    losses = [loss for loss in beyond_losses(request) if loss.path not in own]
     for encoding in request.encodings:
         if encoding not in (Encoding.FLOAT, Encoding.BASE64):
             raise unsayable(request.path_of("encodings"), f"Google's embeddings are floats, not {encoding}")
@@ -227,34 +270,50 @@ def _write_part(part: InputPart, given: Input) -> dict[str, object]:
     match part:
         case TextPart(text=text):
             return {"text": text}
-        case ImagePart(source=Base64Source(media_type=media_type, data=data)):
+        case File(media_type=media_type, data=data) if data:
             return {"inlineData": {"mimeType": media_type, "data": data}}
-        case ImagePart(source=UrlSource(url=url)) if url.startswith("gs://"):
-            return {"fileData": {"fileUri": url}}
-        case ImagePart():
-            raise unsayable(given.path, "Google embeds images that are in the request, or at gs://")
+        case File(media_type=media_type, url=url) if url.startswith("gs://"):
+            return {"fileData": {"mimeType": media_type, "fileUri": url} if media_type else {"fileUri": url}}
+        case File():
+            raise unsayable(given.path, "Google embeds files that are in the request, or at gs://")
         case _:
             raise unsayable(given.path, "Google embeds text, not tokens")
 
 
 def is_predicted(model: str) -> bool:
     """Whether Vertex serves the model by `predict`."""
-    return "gemini" not in model or model == "gemini-embedding-001"
+    return ("gemini" not in model and _MAAS not in model) or model == "gemini-embedding-001"
+
+
+_MAAS: Final = "maas"
+"""In the names of others' models that Vertex serves."""
+
+
+def _own(request: Embeddings) -> dict[str, msgspec.Raw]:
+    """What only Google's own clients say of a config, by its path in their body."""
+    return {path: raw for path, raw in request.own.items() if path.rpartition(".")[2] in _OWN_NAMES}
+
+
+_OWN_NAMES: Final = frozenset(_camel(name) for name in _OWN)
 
 
 def _encode_vertex(request: Embeddings, target: Target, losses: list[Loss]) -> EncodedOperation:
     if is_predicted(target.model):
         return _predict(request, losses)
-    given, *others = request.inputs
-    if others:
-        raise unsayable(others[0].path, f"{target.model} embeds one input a call at Vertex AI")
-    body = _embed_content(request, given, losses)
+    asked = [_with_config(request, _embed_content(request, given, losses)) for given in request.inputs]
+    if len(asked) == 1:
+        return EncodedOperation(_endpoint("embed-content"), _ENCODE(asked[0]), losses)
+    if _MAAS in target.model:
+        raise unsayable(request.inputs[1].path, f"{target.model} embeds one input a call at Vertex AI")
+    return EncodedOperation(_endpoint("batch-embed-contents"), _ENCODE({"requests": asked}), losses)
+
+
+def _with_config(request: Embeddings, body: dict[str, object]) -> dict[str, object]:
     config = {name: body.pop(name) for name in ("taskType", "title", "outputDimensionality") if name in body}
     if request.truncate:
         config["autoTruncate"] = request.truncate != "none"
-    if config:
-        body["embedContentConfig"] = config
-    return EncodedOperation(_endpoint("embed-content"), _ENCODE(body), losses)
+    config |= {path.rpartition(".")[2]: raw for path, raw in _own(request).items()}
+    return {**body, "embedContentConfig": config} if config else body
 
 
 def _predict(request: Embeddings, losses: list[Loss]) -> EncodedOperation:
@@ -289,24 +348,31 @@ def decode_response(body: bytes, answered: Answered[Embeddings]) -> Embedded:
         answer = _ANSWER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UpstreamError("the provider's answer holds no embeddings") from None
-    counted = answer.usage_metadata.prompt_token_count if answer.usage_metadata is not None else None
+    usage, shortened = _usage(answer.usage_metadata), bool(answer.truncated)
     if answer.predictions is not None:
         listed = [prediction.embeddings.values for prediction in answer.predictions]
-        counted = _sum(answer.predictions)
+        told = [each.embeddings.statistics for each in answer.predictions if each.embeddings.statistics is not None]
+        usage, shortened = _sum(told), any(each.truncated for each in told)
     elif answer.embeddings is not None:
         listed = [vector.values for vector in answer.embeddings]
     elif answer.embedding is not None:
         listed = [answer.embedding.values]
     else:
         raise UpstreamError("the provider's answer holds no embeddings")
-    usage = NO_USAGE if counted is None else Usage(input=counted, total=counted)
-    return Embedded(as_vectors(Encoding.FLOAT, listed, answered.request), usage=usage)
+    vectors = as_vectors(Encoding.FLOAT, listed, answered.request)
+    return Embedded(vectors, usage=usage, losses=(SHORTENED,) if shortened else ())
 
 
-def _sum(predictions: list[_Prediction]) -> int | None:
-    told = [each.embeddings.statistics.token_count for each in predictions if each.embeddings.statistics is not None]
-    counts = [int(count) for count in told if count is not None]
-    return sum(counts) if counts else None
+def _usage(told: UsageMetadata | None) -> Usage:
+    """With how much of it was pictures and sound, which have prices of their own."""
+    if told is None or told.prompt_token_count is None:
+        return NO_USAGE
+    return Usage(input=told.prompt_token_count, total=told.prompt_token_count, apart=usage_of(told).apart)
+
+
+def _sum(told: list[_Statistics]) -> Usage:
+    counts = [int(each.token_count) for each in told if each.token_count is not None]
+    return Usage(input=sum(counts), total=sum(counts)) if counts else NO_USAGE
 
 
 def encode_response(answer: Embedded, answered: Answered[Embeddings]) -> bytes:

@@ -30,6 +30,7 @@ from headgate.llm.operations.embeddings.canonical import (
     Vectors,
     beyond_losses,
     checked,
+    image_of,
     text_of,
     vector_as,
 )
@@ -215,9 +216,13 @@ def _conversation(model: str, messages: bytes) -> Input:
 def _user_parts(message: Message) -> list[InputPart]:
     parts: list[InputPart] = []
     for part in message.parts:
-        if not isinstance(part, TextPart | ImagePart):
+        image = image_of(part.source) if isinstance(part, ImagePart) else None
+        if isinstance(part, TextPart):
+            parts.append(part)
+        elif image is not None:
+            parts.append(image)
+        else:
             raise RequestError("embeds text and images only", path=message.path, code="invalid_value")
-        parts.append(part)
     return parts
 
 

@@ -49,6 +49,7 @@ class Reranked(Value, frozen=True):
     id: str = ""
     listed_in: str = ""
     """Where the provider lists the results, if not in `results`: its own clients look there."""
+    losses: tuple[Loss, ...] = ()
 
 
 def beyond_losses(request: Rerank) -> list[Loss]:

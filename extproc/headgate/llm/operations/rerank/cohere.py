@@ -8,6 +8,7 @@ from headgate.llm.endpoints import Endpoint, PathFacts, endpoint_named
 from headgate.llm.errors import RequestError, UpstreamError
 from headgate.llm.names import DialectName
 from headgate.llm.operations.codec import Answered, Codec, EncodedOperation, required_model
+from headgate.llm.operations.cohere import WARNED
 from headgate.llm.operations.rerank.canonical import Rerank, Reranked, Result, beyond_losses, checked, ranking_body
 from headgate.llm.strict import decode_strict
 from headgate.llm.usage import NO_USAGE, Usage
@@ -35,6 +36,7 @@ class _Units(msgspec.Struct, frozen=True):
 class _Meta(msgspec.Struct, frozen=True):
     billed_units: _Units | None = None
     tokens: _Units | None = None
+    warnings: list[str] | None = None
 
 
 class _Result(msgspec.Struct, frozen=True):
@@ -99,6 +101,7 @@ def decode_response(body: bytes, answered: Answered[Rerank]) -> Reranked:
         usage=_usage(meta.tokens or billed),
         search_units=units,
         id=answer.id or "",
+        losses=(WARNED,) if meta.warnings else (),
     )
 
 
