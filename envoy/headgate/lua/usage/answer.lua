@@ -72,6 +72,8 @@ local function read_page(h, headers)
     piece(h, state, body, text)
     return finish(h, state)
   end
+  -- those of before the body are out of scope
+  headers = h:headers()
   headers:replace(":status", "502")
   headers:replace("content-type", "application/json")
   headers:replace("content-length", tostring(body:setBytes(state.context.page)))
