@@ -475,7 +475,8 @@ class Rewrite:
 class DirectResponse:
     status: int
     body: str
-    content_type: str = "text/plain"
+    content_type: str = ""
+    """Of an answer that a user wrote, which is sent as it is; empty for ours, which speak the client's dialect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,9 @@ def _http_route(name: str, rules: list[Document], **spec: Any) -> Document:
     return document(f"{GATEWAY_API}/v1", "HTTPRoute", name, {"parentRefs": parents, "rules": rules, **spec})
 
 
+SAID: Document = {"group": ENVOY_GATEWAY, "kind": "HTTPRouteFilter", "name": "said"}
+
+
 def _http_rules() -> list[Document]:
     plain = [{"group": ENVOY_GATEWAY, "kind": "Backend", "name": "plain"}]
     exact = {"path": {"type": "Exact", "value": "/exact"}}
@@ -66,6 +69,7 @@ def _http_rules() -> list[Document]:
         {"matches": [{"path": {"value": "/old"}}], "backendRefs": plain, "filters": [rewrite]},
         {"matches": [{"path": {"value": "/moved"}}], "filters": [redirect]},
         {"matches": [{"path": {"value": "/secure"}}], "filters": [secure]},
+        {"matches": [{"path": {"value": "/said"}}], "filters": [{"type": "ExtensionRef", "extensionRef": SAID}]},
         {"matches": [{"path": {"value": "/slash/"}}], "backendRefs": plain},
         {"matches": [{"path": {"value": "/partly"}}], "backendRefs": [*plain, {**plain[0], "name": "absent"}]},
         {"matches": [{"path": {"value": "/nowhere"}}], "backendRefs": [{**plain[0], "name": "absent"}]},
@@ -164,6 +168,19 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
         traffic("narrow", "narrow", circuitBreaker={"maxPendingRequests": 0, "maxParallelRequests": 1}),
         document(f"{ENVOY_GATEWAY}/v1alpha1", "SecurityPolicy", "cors", {**target("Gateway", "gateway"), "cors": cors}),
         _http_route("plain", _http_rules()),
+        document("v1", "ConfigMap", "said", data={"another": "other words", "response.body": "<p>100% said</p>"}),
+        document(
+            f"{ENVOY_GATEWAY}/v1alpha1",
+            "HTTPRouteFilter",
+            "said",
+            {
+                "directResponse": {
+                    "statusCode": 418,
+                    "contentType": "text/html",
+                    "body": {"type": "ValueRef", "valueRef": {"group": "", "kind": "ConfigMap", "name": "said"}},
+                }
+            },
+        ),
     ]
 
 
@@ -421,6 +438,11 @@ def test_plain_routes_rewrite_and_redirect(plain: Stage) -> None:
     assert moved.headers["location"] == f"http://other.test:{plain.port}/moved/x"
     secure = plain.http.get(f"{plain.url}/secure/x?q=1")
     assert (secure.status_code, secure.headers["location"]) == (302, "https://127.0.0.1:443/secure/x?q=1")
+
+
+def test_an_answer_is_what_a_config_map_says(plain: Stage) -> None:
+    said = plain.http.get(f"{plain.url}/said")
+    assert (said.status_code, said.headers["content-type"], said.text) == (418, "text/html", "<p>100% said</p>")
 
 
 def test_a_slash_at_the_end_of_a_prefix_is_ignored(plain: Stage) -> None:

@@ -99,6 +99,8 @@ _MODEL_KNOWN = (
 )
 _DENIED = "response.code_details == 'ext_authz_denied'"
 _JSON_ANSWER = "response.headers['content-type'].startsWith('application/json')"
+_WRITTEN = "response.code_details == 'direct_response' && 'content-type' in response.headers"
+"""An HTTPRouteFilter's answer: ours get their content type with their dialect."""
 _UNAUTHORIZED = "response.code_details.startsWith('rbac_access_denied')"
 _ASKS_FOR_MODEL = "request.method == 'GET' && request.path.contains('/v1/models/')"
 _OPENAI_CODES = (
@@ -332,6 +334,7 @@ def local_replies(options: Options, body_bytes_max: int, allowed: Sequence[Heade
     """The mappers in order; the first whose filter holds decides. `allowed` lets browsers read what is said."""
     result = LocalReplyConfig()
     result.mappers.append(_mapper(_no_error(), _verbatim()))
+    result.mappers.append(_mapper(_cel(_WRITTEN), _verbatim()))
     # a failed call names the processor's socket, and so may hold anything
     answered_by_processor = f"{_PROCESSOR_ANSWERED} && !{_PROCESSOR_FAILED}"
     result.mappers.append(_mapper(_cel(answered_by_processor), _verbatim()))

@@ -515,6 +515,8 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
         route.direct_response.status = rule.direct.status
         if rule.direct.body:
             route.direct_response.body.inline_string = rule.direct.body
+        if rule.direct.content_type:
+            route.response_headers_to_add.append(set_header("content-type", literal(rule.direct.content_type)))
     elif rule.redirect is not None:
         route.redirect.CopyFrom(_redirect(rule.redirect))
     elif usable:

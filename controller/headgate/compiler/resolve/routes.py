@@ -28,6 +28,8 @@ AI_REQUEST_SECONDS = 60.0
 
 _SCHEME_PORTS = {"http": 80, "https": 443}
 _KINDS = {"Exact": ir.MatchKind.EXACT, "PathPrefix": ir.MatchKind.PREFIX, "RegularExpression": ir.MatchKind.REGEX}
+BODY_KEY = "response.body"
+"""compat: where a ConfigMap holds the body of an answer; else its first value is one."""
 UNRESOLVED = ir.DirectResponse(
     status=500, body="No backend of this route can be used; the status of the route says why, for its operator to mend."
 )
@@ -400,7 +402,8 @@ def _direct(
         text = direct.body.inline
     elif direct.body is not None and direct.body.value_ref is not None:
         config = scope.world.config_maps.get(Name(found.metadata.namespace, direct.body.value_ref.name))
-        text = next(iter(config.data.values()), "") if config is not None else ""
+        values: Mapping[str, str] = {} if config is None else config.data
+        text = values.get(BODY_KEY) or next(iter(values.values()), "")
         if config is None:
             message = f"there is no ConfigMap {direct.body.value_ref.name}"
             scope.report.error(found, "spec.directResponse.body.valueRef", message, reason="BackendNotFound")
