@@ -1,6 +1,6 @@
 """Rules: what AIGatewayRoutes and HTTPRoutes mean on one listener."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
