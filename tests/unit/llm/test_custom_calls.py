@@ -109,3 +109,13 @@ def test_a_text_is_told_as_it_comes() -> None:
     received, _ = translate_stream(CHAT, RESPONSES, [written(RESPONSES, events)])
 
     assert received.count(b'"tool_calls"') > len([*_pieces(PATCH)])
+
+
+def test_a_function_whose_call_names_no_custom_tool_is_called() -> None:
+    """As servers write it that leave no member out."""
+    function = {"index": 0, "id": "t1", "type": "function", "function": {"name": "f", "arguments": '{"a":'}}
+    rest = {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": "1}"}}
+    events = [_chat_call(**function, custom=None), _chat_call(**rest, custom=None), _chunk({}, "tool_calls")]
+    received, _ = translate_stream(DialectName.ANTHROPIC_MESSAGES, CHAT, [written(CHAT, events)])
+
+    assert [*read_stream(DialectName.ANTHROPIC_MESSAGES, received).calls] == [("t1", "f", '{"a":1}')]

@@ -348,8 +348,9 @@ class _ChoiceDecoder:
         events.append(RedactedThinking(self._take_index(), data))
 
     def _on_tool_call(self, piece: wire.AnswerToolCall, events: list[StreamEvent]) -> None:
-        if piece.custom is not wire.ABSENT:
-            self._on_custom_call(piece, events)
+        custom = custom_of(piece)
+        if custom is not None:
+            self._on_custom_call(piece, custom, events)
             return
         call = self._call_of(piece, events)
         function = piece.function
@@ -372,11 +373,10 @@ class _ChoiceDecoder:
         else:
             call.pending += text
 
-    def _on_custom_call(self, piece: wire.AnswerToolCall, events: list[StreamEvent]) -> None:
+    def _on_custom_call(
+        self, piece: wire.AnswerToolCall, custom: wire.AnswerCustomCall, events: list[StreamEvent]
+    ) -> None:
         """A piece of a call of a tool that takes a text: told as of a function that does (`stand_ins`)."""
-        custom = custom_of(piece)
-        if custom is None:
-            return
         piece = wire.AnswerToolCall(piece.index, piece.id, function=wire.AnswerFunction(custom.name))
         call = self._call_of(piece, events)
         call.id = call.id or piece.id or ""
