@@ -119,3 +119,21 @@ def test_a_function_whose_call_names_no_custom_tool_is_called() -> None:
     received, _ = translate_stream(DialectName.ANTHROPIC_MESSAGES, CHAT, [written(CHAT, events)])
 
     assert [*read_stream(DialectName.ANTHROPIC_MESSAGES, received).calls] == [("t1", "f", '{"a":1}')]
+
+
+def test_a_call_is_told_once_where_the_whole_response_has_other_places() -> None:
+    """Servers leave reasoning out of it."""
+    reasoning: Any = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm"}]}
+    call: Any = {"type": "function_call", "id": "fc_1", "call_id": "t1", "name": "f", "arguments": "{}"}
+    events = [
+        _event("output_item.added", 0, item={**reasoning, "summary": []}),
+        _event("reasoning_summary_text.delta", 0, summary_index=0, delta="Hm"),
+        _event("output_item.done", 0, item=reasoning),
+        _event("output_item.added", 1, item={**call, "arguments": ""}),
+        _event("function_call_arguments.delta", 1, delta="{}"),
+        _event("output_item.done", 1, item=call),
+        {"type": "response.completed", "response": {"status": "completed", "output": [call]}},
+    ]
+    received, _ = translate_stream(CHAT, RESPONSES, [written(RESPONSES, events)])
+
+    assert [*read_stream(CHAT, received).calls] == [("t1", "f", "{}")]

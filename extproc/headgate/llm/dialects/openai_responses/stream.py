@@ -337,7 +337,7 @@ class ResponsesStreamDecoder:
         if not self._started:
             self._on_created(event, events)
         for place, item in enumerate(answer.output or ()):
-            if place not in self._said or item.type in CALLS:
+            if place not in self._said or (place in self._calls and item.type in CALLS):
                 self._end_item(place, item, events)
         self._stop_all(events)
         self._finished = True
