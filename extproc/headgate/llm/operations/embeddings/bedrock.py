@@ -230,7 +230,18 @@ def _nova(request: Embeddings, losses: list[Loss]) -> dict[str, object]:
     return {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": parameters}
 
 
-_NOVA_FORMATS: Final = {"mpeg": "mp3", "x-wav": "wav", "quicktime": "mov", "x-matroska": "mkv", "": "png"}
+_NOVA_FORMATS: Final = {
+    "": "png",
+    "jpg": "jpeg",
+    "mpeg": "mp3",
+    "x-wav": "wav",
+    "wave": "wav",
+    "quicktime": "mov",
+    "x-matroska": "mkv",
+    "x-flv": "flv",
+    "x-ms-wmv": "wmv",
+    "3gpp": "3gp",
+}
 """Of those that are called otherwise in media types."""
 _FILM: Final = {"embeddingMode": "AUDIO_VIDEO_COMBINED"}
 """What is seen and what is heard of a film become one vector."""
