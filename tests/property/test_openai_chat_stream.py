@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from headgate.llm.canonical import (
+    AnswerMembers,
     ArgumentsDelta,
     Finish,
     FinishReason,
@@ -110,7 +111,7 @@ class Rules:
         if isinstance(event, Ping | StreamFailure):
             return
         assert self.started
-        if isinstance(event, UsageUpdate):
+        if isinstance(event, UsageUpdate | AnswerMembers):
             return
         assert not self.finished
         self._check_part(event)
