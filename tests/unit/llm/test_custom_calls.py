@@ -137,3 +137,17 @@ def test_a_call_is_told_once_where_the_whole_response_has_other_places() -> None
     received, _ = translate_stream(CHAT, RESPONSES, [written(RESPONSES, events)])
 
     assert [*read_stream(CHAT, received).calls] == [("t1", "f", "{}")]
+
+
+@pytest.mark.parametrize("client", [DialectName.ANTHROPIC_MESSAGES, DialectName.BEDROCK_CONVERSE, RESPONSES])
+def test_a_call_is_whole_where_a_text_follows(client: DialectName) -> None:
+    """Some dialects end a call where the next part begins."""
+    events = [
+        _chat_call(index=0, id="t1", type="custom", custom={"name": "sh", "input": "l"}),
+        _chat_call(index=0, custom={"input": "s"}),
+        _chunk({"content": "Done."}),
+        _chunk({}, "tool_calls"),
+    ]
+    received, _ = translate_stream(client, CHAT, [written(CHAT, events)])
+
+    assert [*read_stream(client, received).calls] == [("t1", "sh", '{"input":"ls"}')]

@@ -296,10 +296,10 @@ class _ChoiceDecoder:
                 self._heard.append(audio.transcript)
                 self._length += len(audio.transcript)
             if audio.data:
-                self._stop_open(events)
+                self._go_on(events)
                 events.append(MediaOutput(self._take_index(), audio_of(audio.data, self._memo.audio_format)))
         for image in images_of(delta.images or []):
-            self._stop_open(events)
+            self._go_on(events)
             events.append(MediaOutput(self._take_index(), image))
 
     def _on_content_parts(self, parts: Sequence[wire.AnswerPart], events: list[StreamEvent]) -> None:
@@ -344,7 +344,7 @@ class _ChoiceDecoder:
         self._stop_open(events)
 
     def _on_redacted(self, data: str, events: list[StreamEvent]) -> None:
-        self._stop_open(events)
+        self._go_on(events)
         events.append(RedactedThinking(self._take_index(), data))
 
     def _on_tool_call(self, piece: wire.AnswerToolCall, events: list[StreamEvent]) -> None:
@@ -381,6 +381,8 @@ class _ChoiceDecoder:
         call = self._call_of(piece, events)
         call.id = call.id or piece.id or ""
         if call.text is None:
+            if call.said:  # it ended
+                return
             call.text = FreeformArguments()
         arguments = call.text.feed(custom.input) if custom.input else None
         function = wire.AnswerFunction(custom.name, arguments)
@@ -425,7 +427,7 @@ class _ChoiceDecoder:
     def _part(self, kind: type[TextStart] | type[ThinkingStart] | type[RefusalStart], events: list[StreamEvent]) -> int:
         """The index of the open part of that kind, opened if need be."""
         if self._kind is not kind:
-            self._stop_open(events)
+            self._go_on(events)
             self._kind = kind
             self._open = self._take_index()
             events.append(kind(self._open))
@@ -435,6 +437,15 @@ class _ChoiceDecoder:
         index = self._next
         self._next += 1
         return index
+
+    def _go_on(self, events: list[StreamEvent]) -> None:
+        """Ends what is open where the model goes on with something that is no call; so its texts for custom tools,
+        which are no JSON until then."""
+        self._stop_open(events)
+        for call in self._calls:
+            if call.text is not None and call.index >= 0:
+                events.append(ArgumentsDelta(call.index, call.text.close()))
+                call.text, call.said = None, True
 
     def _stop_open(self, events: list[StreamEvent]) -> None:
         if self._kind is not None:
