@@ -99,8 +99,9 @@ local function event_end(text)
   return last, first and "" or match(sub(text, -2), "\n\r?$") or ""
 end
 
--- Follows what comes behind what looked like a usage, from a place to another.
-local function pursue(h, state, text, from, to)
+-- Follows what comes behind what looked like a usage, from a place to another; `over`: to all that has come. A whole answer is judged
+-- then alone: what is taken back is looked through again.
+local function pursue(h, state, text, from, to, over)
   local place = state.place
   if place.fresh then
     -- nearly always nothing follows
@@ -113,7 +114,7 @@ local function pursue(h, state, text, from, to)
   if #place.closers > place.most then
     if place.told then take_back(h, state) end
     state.place = nil
-  elseif stop or (not state.streamed and not place.listed) then
+  elseif stop or (over and not state.streamed and not place.listed) then
     judge(h, state, stop and #text - to + #behind - stop or 0, text)
   end
 end

@@ -98,7 +98,7 @@ local function read(h, state, text, ended)
     kept = named
   end
   if kept then state.kept = sub(text, kept) end
-  if state.place then pursue(h, state, text, followed, kept and kept - 1 or #text) end
+  if state.place then pursue(h, state, text, followed, kept and kept - 1 or #text, true) end
   if ended and state.place then judge(h, state, 0, text) end
   if not state.streamed and not state.read_on then
     state.read_on = true
