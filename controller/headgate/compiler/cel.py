@@ -73,9 +73,11 @@ def quoted(text: str) -> str:
 def _model_expression(overrides: Sequence[tuple[str, str]]) -> str:
     known = f"{_HAS_INTERNAL} && '{metadata.INTERNAL_MODEL}' in {_INTERNAL}"
     expression = f"({known} ? {_INTERNAL}.{metadata.INTERNAL_MODEL} : '')"
-    for cluster, model in reversed(overrides):
-        expression = f"(xds.cluster_name == {quoted(cluster)} ? {quoted(model)} : {expression})"
-    return expression
+    if not overrides:
+        return expression
+    # a table: Envoy takes nothing that is nested deeper than 32
+    table = ", ".join(f"{quoted(cluster)}: {quoted(model)}" for cluster, model in overrides)
+    return f"(xds.cluster_name in {{{table}}} ? {{{table}}}[xds.cluster_name] : {expression})"
 
 
 def lower_cost(expression: str, *, route: str, overrides: Sequence[tuple[str, str]]) -> str:

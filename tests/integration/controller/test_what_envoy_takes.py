@@ -20,10 +20,13 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import NameOID
+from headgate.compiler.cel import lower_cost
+from headgate.compiler.resolve.limit_policies import money
 from headgate.compiler.resolve.pem import pair_problem
 from headgate.compiler.resources.cel_syntax import FUNCTIONS, METHODS
 from headgate.compiler.resources.formats import COMMANDS, format_problem
 from headgate.compiler.resources.key_sets import is_key_set
+from headgate.compiler.resources.limit_policy import ModelPrice
 from headgate.contract.secret import Secret
 from headgate.runtime.envoy import find_envoy
 
@@ -139,6 +142,13 @@ def test_formats_that_we_take_envoy_takes(short_path: Path) -> None:
 def test_formats_that_we_refuse_envoy_refuses(text: str, short_path: Path) -> None:
     assert format_problem(text)
     assert not _takes_format(text, short_path)
+
+
+def test_costs_of_many_models_and_backends_envoy_takes(short_path: Path) -> None:
+    prices = [ModelPrice(model=f"m{number}", input=1, output=2) for number in range(63)]
+    overrides = [(f"c{number}", f"m{number}") for number in range(64)]
+    cost = lower_cost(money([*prices, ModelPrice(model="*", input=1, output=2)]), route="a/b", overrides=overrides)
+    assert _takes_format(f"%CEL(({cost} > 0u ? int({cost}) : 0))%", short_path)
 
 
 # --- sets of keys

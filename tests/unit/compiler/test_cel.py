@@ -48,9 +48,9 @@ def test_replaces_variables_but_not_texts_or_members() -> None:
 def test_model_is_the_override_of_the_cluster_that_served() -> None:
     found = lower_cost("model", route="a/b", overrides=(("c1", "m1"), ("c2", "it's")))
     assert found == (
-        "(xds.cluster_name == 'c1' ? 'm1' : (xds.cluster_name == 'c2' ? 'it\\'s' : "
+        "(xds.cluster_name in {'c1': 'm1', 'c2': 'it\\'s'} ? {'c1': 'm1', 'c2': 'it\\'s'}[xds.cluster_name] : "
         "('headgate' in metadata.filter_metadata && 'model' in metadata.filter_metadata['headgate'] ? "
-        "metadata.filter_metadata['headgate'].model : '')))"
+        "metadata.filter_metadata['headgate'].model : ''))"
     )
 
 

@@ -5,7 +5,7 @@ backends, as a target. A limit is one counter (for each whom it counts apart), w
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from headgate.compiler import cel, ir
@@ -190,15 +190,20 @@ def _expression(scope: Scope, policy: LimitPolicy, field: str, rule: LimitPolicy
 
 
 def money(prices: Sequence[ModelPrice]) -> str:
-    """CEL for what a request costs, in millionths of a dollar, rounded up: a model's own price before that of `*`."""
-    expression = "0u"
-    for price in (
-        *(each for each in prices if each.model == "*"),
-        *(each for each in reversed(prices) if each.model != "*"),
-    ):
-        cached = price.input if price.cached_input is None else price.cached_input
-        fresh = "(input_tokens > cached_input_tokens ? input_tokens - cached_input_tokens : 0u)"
-        total = f"{fresh} * {price.input}u + cached_input_tokens * {cached}u + output_tokens * {price.output}u"
-        cost = f"(({total} + 999999u) / 1000000u)"
-        expression = cost if price.model == "*" else f"(model == {cel.quoted(price.model)} ? {cost} : {expression})"
-    return expression
+    """CEL for what a request costs, in millionths of a dollar, rounded up: a model's own price before that of `*`.
+
+    Tables: Envoy takes nothing that is nested deeper than 32, as a question for each model would be.
+    """
+    others = next((each for each in reversed(prices) if each.model == "*"), ModelPrice(model="*", input=0, output=0))
+    own = {each.model: each for each in reversed(prices) if each.model != "*"}
+
+    def priced(price: Callable[[ModelPrice], int]) -> str:
+        if not own:
+            return f"{price(others)}u"
+        table = ", ".join(f"{cel.quoted(model)}: {price(own[model])}u" for model in sorted(own))
+        return f"(model in {{{table}}} ? {{{table}}}[model] : {price(others)}u)"
+
+    fresh = "(input_tokens > cached_input_tokens ? input_tokens - cached_input_tokens : 0u)"
+    read = priced(lambda each: each.input if each.cached_input is None else each.cached_input)
+    total = f"{fresh} * {priced(lambda each: each.input)} + cached_input_tokens * {read}"
+    return f"(({total} + output_tokens * {priced(lambda each: each.output)} + 999999u) / 1000000u)"
