@@ -248,6 +248,12 @@ PAIRS = {
     "no certificate": (_GARBAGE.format("CERTIFICATE"), _pem(_SERVER)),
     "half a certificate": (_OWN[:400], _pem(_SERVER)),
     "no second certificate": (_OWN + _GARBAGE.format("CERTIFICATE"), _pem(_SERVER)),
+    "two on one line": (_OWN.rstrip() + _OWN, _pem(_SERVER)),
+    "indented": (_OWN.replace("\n", "\n  "), _pem(_SERVER)),
+    "a mark of bytes before it": (f"\ufeff{_OWN}", _pem(_SERVER)),
+    "one that does not end": (f"{_OWN}-----BEGIN CERTIFICATE-----\n", _pem(_SERVER)),
+    "lines as Windows has them": (_OWN.replace("\n", "\r\n"), _pem(_SERVER).replace("\n", "\r\n")),
+    "no last line's end": (_OWN.rstrip(), _pem(_SERVER).rstrip()),
     "no key": (_OWN, _GARBAGE.format("PRIVATE KEY")),
 }
 

@@ -10,7 +10,17 @@ from typing import Final
 from headgate.contract.secret import Secret
 
 RSA_BITS_MIN: Final = 2048
+_MARK = re.compile(r"^-----(BEGIN|END) ([^\n-]+)-----[ \t\r]*$", re.MULTILINE)
 _CRL = re.compile(r"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+
+
+def _is_marked(text: str) -> bool:
+    """Whether each of its blocks begins and ends with a line, which Envoy asks for and `cryptography` does not."""
+    marks = [(found[1], found[2]) for found in _MARK.finditer(text)]
+    begun, ended = marks[::2], marks[1::2]
+    return len(marks) == text.count("-----BEGIN ") + text.count("-----END ") and [*zip(begun, ended, strict=False)] == [
+        (("BEGIN", what), ("END", what)) for _, what in begun
+    ]
 
 
 @lru_cache(maxsize=1024)
@@ -21,6 +31,9 @@ def pair_problem(chain: Secret, key: Secret) -> str:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+    for name, text in (("tls.crt", chain), ("tls.key", key)):
+        if not _is_marked(text.reveal()):
+            return f"{name} has -----BEGIN …----- or -----END …----- that is no line by itself, or one without the other"
     try:
         own = x509.load_pem_x509_certificates(chain.reveal().encode())[0].public_key()
     except (ValueError, UnsupportedAlgorithm):
@@ -48,7 +61,7 @@ def are_certificates(text: str) -> bool:
     from cryptography import x509
 
     try:
-        return bool(x509.load_pem_x509_certificates(text.encode()))
+        return _is_marked(text) and bool(x509.load_pem_x509_certificates(text.encode()))
     except ValueError:
         return False
 
