@@ -76,6 +76,7 @@ REFUSED = [
     '%COALESCE({"operators": ["NOPE"]})%',
     '%COALESCE({"operators": [{"command": "REQ"}]})%',
     "%COALESCE(x)%",
+    '%COALESCE({"operators": ["REQ(a)"]})%',
     "%CEL()%",
     "%CEL(1 +)%",
     "%CEL(string(1))%",
@@ -84,13 +85,14 @@ REFUSED = [
     "%CEL(size(1, 2))%",
     "%CEL('a'.lowerAscii())%",
     "%CEL(Foo{a: 1})%",
+    r"%CEL('a'.matches('\U00110000'))%",
 ]
 
 
 def _forms(name: str) -> list[str]:
     takes = COMMANDS[name]
     parameter = _PARAMETERS.get(name, "a")
-    given = [] if takes.parameter is None else [f"({parameter})"]
+    given = [f"({parameter if takes.parameter else ''})"]
     ends = ["", ":5"] if takes.length else [""]
     return [f"%{name}{start}{end}%" for start in (*([] if takes.needed else [""]), *given) for end in ends]
 
@@ -180,7 +182,11 @@ KEY_SETS: dict[str, list[dict[str, Json]]] = {
     "one of another kind, and RSA": [{"kty": "x"}, RSA],
     "one of another kind": [{"kty": "x"}],
     "no kind": [{"n": "a"}],
+    "RSA with null in what is not its": [RSA | dict.fromkeys(("alg", "crv", "x", "y", "k", "x5c", "use"))],
+    "RSA, n null": [RSA | {"n": None}],
     "EC": [EC],
+    "EC with null in what is not its": [EC | dict.fromkeys(("alg", "n", "e", "k"))],
+    "EC, curve null": [EC | {"crv": None}],
     "EC without curve": [{name: value for name, value in EC.items() if name != "crv"}],
     "EC for ES256": [EC | {"alg": "ES256"}],
     "EC for another curve's": [EC | {"alg": "ES384"}],

@@ -6,7 +6,7 @@ What it takes is held against it by a test; https://www.rfc-editor.org/rfc/rfc75
 
 from base64 import urlsafe_b64decode
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -15,14 +15,16 @@ _EC_CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
 
 class _Key(msgspec.Struct):
+    """A member of a kind that has no use for it may be anything: some write null in those."""
+
     kty: str
-    alg: str = ""
-    crv: str = ""
-    n: str = ""
-    e: str = ""
-    x: str = ""
-    y: str = ""
-    k: str = ""
+    alg: Any = ""
+    crv: Any = ""
+    n: Any = ""
+    e: Any = ""
+    x: Any = ""
+    y: Any = ""
+    k: Any = ""
 
 
 class _KeySet(msgspec.Struct):
@@ -42,6 +44,7 @@ def is_key_set(text: str) -> bool:
 def _is_taken(raw: msgspec.Raw) -> bool:
     try:
         key = msgspec.json.decode(raw, type=_Key)
+        key.alg = key.alg if isinstance(key.alg, str) else ""  # as if it were not there
         if key.kty == "RSA":
             return key.alg[:2] in ("", "RS", "PS") and _is_rsa(key)
         if key.kty == "EC":
@@ -65,20 +68,20 @@ def _is_ec(key: _Key) -> bool:
     if key.alg not in ("", *_EC_CURVES) or (key.alg and key.crv not in ("", wanted)):
         return False
     curves = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
-    curve = curves.get(key.crv or wanted)
+    curve = curves.get(key.crv or wanted) if isinstance(key.crv, str) else None
     if curve is None:
         return False
     ec.EllipticCurvePublicNumbers(_number(key.x), _number(key.y), curve).public_key()  # ValueError: not on it
     return True
 
 
-def _number(text: str) -> int:
+def _number(text: object) -> int:
     return int.from_bytes(_bytes(text), "big")
 
 
-def _bytes(text: str) -> bytes:
+def _bytes(text: object) -> bytes:
     """Raises ValueError where it is not base64url."""
-    if not text or set(text.rstrip("=")) - _ALPHABET:
+    if not isinstance(text, str) or not text or set(text.rstrip("=")) - _ALPHABET:
         raise ValueError
     bare = text.rstrip("=")
     return urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
