@@ -72,6 +72,8 @@ def cel_problem(expression: str) -> str:
         return f"is not a CEL expression: {where}"
     except RecursionError:
         return "is nested too deeply"
+    except ValueError:  # of a text with an escape for no character
+        return "is not a CEL expression: a text in it holds what is no character"
 
 
 def _problems(tree: "Tree[Token]") -> Iterator[str]:
