@@ -16,7 +16,7 @@ from headgate.compiler.resources.metadata import Violation
 _ALONE: Final = """
 ACCESS_LOG_TYPE BYTES_RECEIVED BYTES_RETRANSMITTED BYTES_SENT CONNECTION_ID CONNECTION_TERMINATION_DETAILS
 CUSTOM_FLAGS DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT
-DOWNSTREAM_DETECTED_CLOSE_TYPE DOWNSTREAM_DIRECT_LOCAL_ADDRESS DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID
+DOWNSTREAM_CX_RTT DOWNSTREAM_DETECTED_CLOSE_TYPE DOWNSTREAM_DIRECT_LOCAL_ADDRESS DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID
 DOWNSTREAM_DIRECT_LOCAL_PORT DOWNSTREAM_DIRECT_REMOTE_ADDRESS DOWNSTREAM_DIRECT_REMOTE_PORT
 DOWNSTREAM_HANDSHAKE_DURATION DOWNSTREAM_HEADER_BYTES_RECEIVED DOWNSTREAM_HEADER_BYTES_SENT DOWNSTREAM_LOCAL_ADDRESS
 DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID DOWNSTREAM_LOCAL_CLOSE_REASON DOWNSTREAM_LOCAL_DNS_SAN DOWNSTREAM_LOCAL_EMAIL_SAN
@@ -28,7 +28,7 @@ DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256 DOWNSTREAM_PEER_ISSUER_SERIAL DOWNSTREAM_
 DOWNSTREAM_PEER_SERIAL DOWNSTREAM_PEER_SUBJECT DOWNSTREAM_PEER_URI_SAN DOWNSTREAM_REMOTE_ADDRESS
 DOWNSTREAM_REMOTE_PORT DOWNSTREAM_TLS_CIPHER DOWNSTREAM_TLS_GROUP DOWNSTREAM_TLS_SESSION_ID DOWNSTREAM_TLS_VERSION
 DOWNSTREAM_TRANSPORT_FAILURE_REASON DOWNSTREAM_WIRE_BYTES_RECEIVED DOWNSTREAM_WIRE_BYTES_SENT DURATION
-FILTER_CHAIN_NAME GRPC_STATUS_NUMBER HOSTNAME LOCAL_REPLY_BODY PACKETS_RETRANSMITTED PROTOCOL REQUEST_DURATION
+FILTER_CHAIN_NAME GRPC_STATUS_NUMBER HOSTNAME LISTENER_NAME LOCAL_REPLY_BODY PACKETS_RETRANSMITTED PROTOCOL REQUEST_DURATION
 REQUEST_HEADERS_BYTES REQUEST_TX_DURATION RESPONSE_CODE RESPONSE_DURATION RESPONSE_FLAGS RESPONSE_FLAGS_LONG
 RESPONSE_HEADERS_BYTES RESPONSE_TRAILERS_BYTES RESPONSE_TX_DURATION ROUNDTRIP_DURATION ROUTE_NAME SPAN_ID STREAM_ID
 TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT TRACE_ID UNIQUE_ID UPSTREAM_CLUSTER UPSTREAM_CLUSTER_RAW
@@ -58,8 +58,8 @@ UPSTREAM_PEER_CERT_V_END UPSTREAM_PEER_CERT_V_START
 class _Takes(NamedTuple):
     """What a command takes."""
 
-    parameter: str | None = None
-    """An expression for it; None for none."""
+    parameter: str
+    """An expression for it; empty where only `()` may stand."""
     needed: bool = True
     """Whether the parameter is."""
     length: bool = False
@@ -72,7 +72,7 @@ def _all(names: str, takes: _Takes) -> dict[str, _Takes]:
 
 _HEADER: Final = r":?[!#$%&'*+\-.^_`|~0-9A-Za-z]*"
 COMMANDS: Final[Mapping[str, _Takes]] = {
-    **_all(_ALONE, _Takes(needed=False)),
+    **_all(_ALONE, _Takes("", needed=False)),
     **_all(_MASKED + _TIMES + "RESPONSE_CODE_DETAILS", _Takes(".*", needed=False)),
     **_all(
         "REQ REQUEST_HEADER RESP RESPONSE_HEADER RESPONSE_TRAILER TRAILER",
@@ -136,7 +136,7 @@ def _problem(name: str, parameter: str | None, *, length: bool) -> str:
         return f"is no format: Envoy has no command %{name}%"
     if parameter is None and takes.needed:
         return f"is no format: %{name}% needs a parameter, %{name}(…)%"
-    if parameter is not None and (takes.parameter is None or re.fullmatch(takes.parameter, parameter) is None):
+    if parameter is not None and re.fullmatch(takes.parameter, parameter) is None:
         return f"is no format: %{name}% does not take the parameter {parameter!r}"
     if length and not takes.length:
         return f"is no format: %{name}% takes no length"
@@ -153,7 +153,7 @@ def _alternatives_problem(parameter: str) -> str:
         listed = ()
     texts = [each if isinstance(each, str) else each.written for each in listed]
     texts = [f"%{text}%" for text in texts]
-    if not texts:
+    if not texts or any(isinstance(each, str) and "(" in each for each in listed):
         return (
             'is no format: %COALESCE% takes {"operators": [...]}, names of commands or objects with command and param'
         )
