@@ -33,7 +33,9 @@ def pair_problem(chain: Secret, key: Secret) -> str:
 
     for name, text in (("tls.crt", chain), ("tls.key", key)):
         if not _is_marked(text.reveal()):
-            return f"{name} has -----BEGIN …----- or -----END …----- that is no line by itself, or one without the other"
+            return (
+                f"{name} has -----BEGIN …----- or -----END …----- that is no line by itself, or one without the other"
+            )
     try:
         own = x509.load_pem_x509_certificates(chain.reveal().encode())[0].public_key()
     except (ValueError, UnsupportedAlgorithm):
