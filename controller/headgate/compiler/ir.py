@@ -484,7 +484,7 @@ class Rule(Hashed):
     """One rule of an AIGatewayRoute (`ai`) or HTTPRoute, ready to become Envoy routes."""
 
     name: str
-    """Unique: `<ns>/<route>/rule/<i>` of an AIGatewayRoute, `httproute/<ns>/<route>/rule/<i>` of an HTTPRoute."""
+    """Unique: `<ns>/<route>/rule/<i>` of an AIGatewayRoute, `HTTPRoute/<ns>/<route>/rule/<i>` of an HTTPRoute."""
     route: str
     """`<ns>/<route>`"""
     ai: bool

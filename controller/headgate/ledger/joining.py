@@ -156,8 +156,8 @@ def _place(node: str, peer: str) -> str:
 
 @lru_cache(maxsize=16_384)
 def route_and_operation(rule: str) -> tuple[str, str]:
-    """`<ns>/<route>` and the path class of Envoy's route name `<ns>/<route>/rule/<i>[/<class>]/match/<j>`."""
-    parts = rule.split("/")
+    """`<ns>/<route>` and the path class of Envoy's route name, `<ns>/<route>/rule/<i>[/<class>]/match/<j>`."""
+    parts = rule.removeprefix(metadata.PLAIN).split("/")
     if len(parts) < 4 or parts[2] != "rule":
         return "", ""
     return "/".join(parts[:2]), parts[4] if len(parts) > 4 and parts[4] != "match" else ""

@@ -115,5 +115,7 @@ APART_KEYS: Final = (
 )
 """What an answer tells that is sold at prices of its own."""
 
+PLAIN: Final = "HTTPRoute/"
+"""What names of an HTTPRoute's rules begin with: an AIGatewayRoute may be called as it is."""
 SEVERAL_CLASSES: Final = "translated"
 """In the names of routes that serve several classes of paths, which the processor tells apart."""

@@ -48,5 +48,5 @@ def test_routes_of_one_name_are_both_served(tmp_path: Path, hostnames: tuple[str
         for host in listener.hosts
         for rule in host.all_rules
     }
-    assert rules.keys() == {"default/r/rule/0", "httproute/default/r/rule/0"}
+    assert rules.keys() == {"default/r/rule/0", "HTTPRoute/default/r/rule/0"}
     assert len({limit.name for rule in rules.values() for limit in rule.limits}) == 2  # each counts alone

@@ -257,6 +257,7 @@ def test_what_a_route_of_several_classes_served_is_told_by_its_path() -> None:
 def test_names_of_routes() -> None:
     assert route_and_operation("ns/r/rule/3/chat/match/0") == ("ns/r", "chat")
     assert route_and_operation("ns/r/rule/3/match/0") == ("ns/r", "")
+    assert route_and_operation("HTTPRoute/ns/r/rule/3/match/0") == ("ns/r", "")
     assert route_and_operation("headgate/unknown-model") == ("", "")
 
 

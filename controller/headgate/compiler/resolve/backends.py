@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 from headgate.compiler import ir
@@ -19,9 +19,6 @@ from headgate.contract.headers import CREDENTIALS
 from headgate.llm.dialects.table import DIALECTS
 from headgate.llm.names import DialectName, HostName
 from headgate.llm.vendors import vendor_at
-
-PLAIN: Final = "httproute"
-"""What names of an HTTPRoute's rules and their clusters begin with: an AIGatewayRoute may be called as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,7 +446,7 @@ def http_backend(
     if found is None:
         return None
     return ir.Backend(
-        name=f"{PLAIN}/{route.name}/rule/{rule}/backend/{index}",
+        name=f"httproute/{route.name}/rule/{rule}/backend/{index}",
         service=f"{ref.namespace or route.metadata.namespace}/{ref.name}",
         endpoints=found.endpoints,
         weight=ref.weight,

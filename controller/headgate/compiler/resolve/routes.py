@@ -7,7 +7,7 @@ from datetime import datetime
 from headgate.compiler import ir, upstreams
 from headgate.compiler.lanes import CHATS, lanes_of
 from headgate.compiler.resolve import policies
-from headgate.compiler.resolve.backends import PLAIN, ai_backend, http_backend, with_managed_headers
+from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
 from headgate.compiler.resolve.capturing import captures_content
 from headgate.compiler.resolve.costs import with_costs
 from headgate.compiler.resolve.credentials import asked
@@ -22,6 +22,7 @@ from headgate.compiler.resources.headers import HTTPHeaderFilter
 from headgate.compiler.resources.metadata import Name
 from headgate.compiler.resources.quantities import duration_seconds
 from headgate.compiler.world import Target
+from headgate.contract import metadata
 
 AI_REQUEST_SECONDS = 60.0
 """compat: an AI rule without timeouts."""
@@ -115,7 +116,7 @@ def _apply(
     if traffic is None:
         return _Applied(auth=auth, closed=closed)
     local = policies.local_limits(scope, traffic.owner("rateLimit", "local", "rules"))
-    counted = str(route.name) if isinstance(route, ai_gateway.AIGatewayRoute) else f"{PLAIN}/{route.name}"
+    counted = str(route.name) if isinstance(route, ai_gateway.AIGatewayRoute) else f"{metadata.PLAIN}{route.name}"
     return replace(
         _applied_beside_envoy_gateway(traffic),
         auth=auth,
@@ -458,7 +459,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             path = rewrite or ir.Rewrite()
             rewrite = ir.Rewrite(hostname=backends[0].authority, path=path.path, path_prefix=path.path_prefix)
         yield ir.Rule(
-            name=f"{PLAIN}/{route.name}/rule/{index}",
+            name=f"{metadata.PLAIN}{route.name}/rule/{index}",
             route=str(route.name),
             ai=False,
             matches=tuple(_http_match(match) for match in rule.matches or (gateway_api.HTTPRouteMatch(),)),
