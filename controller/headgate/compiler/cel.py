@@ -159,10 +159,17 @@ def formatted(expression: str) -> str:
 
 def check_expression(expression: str) -> str | None:
     """What is wrong with a user's cost expression, or None: it is compiled and run once with zero counts."""
-    if problem := cel_problem(expression):
+    problem = cel_problem(expression) or cel_problem(_deepest(expression))
+    if problem:
         return problem
     with recursion_kept():
         return _evaluate(expression)
+
+
+def _deepest(expression: str) -> str:
+    """The expression as Envoy is given it, where most is put around it."""
+    lowered = lower_cost(expression, route="", overrides=(("", ""),)).replace(") %", ")%")
+    return f"(int({lowered}) > 0 ? 0 : int({lowered}))"
 
 
 def _evaluate(expression: str) -> str | None:

@@ -29,6 +29,7 @@ def test_accepts(expression: str) -> None:
         ("1.5", "yields a DoubleType"),
         ("(" * 500 + "1" + ")" * 500, "is nested too deeply"),
         ("", "is not a CEL expression"),
+        ("".join(f"model == 'm{n}' ? {n} : " for n in range(26)) + "0", "is nested too deeply"),
         ("size(string(total_tokens))", "calls string, and Envoy has"),
         ("[1, 2].exists(each, each > 1) ? 1 : 2", "calls .exists, and Envoy has"),
         ("model.matches('(') ? 1 : 2", "no regular expression that Envoy takes"),
