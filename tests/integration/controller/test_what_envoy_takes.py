@@ -183,6 +183,8 @@ KEY_SETS: dict[str, list[dict[str, Json]]] = {
     "RSA, n no base64": [RSA | {"n": "!!"}],
     "RSA, n of another base64": [RSA | {"n": "+/" + RSA["n"][2:]}],
     "RSA, n small": [RSA | {"n": "AQAB"}],
+    "RSA, e with padding that it has no use for": [RSA | {"e": "AQAB=="}],
+    "RSA, n of 16,385 bits": [RSA | {"n": _encoded((1 << 16_384) + 1)}],
     "RSA, e even": [RSA | {"e": "Ag"}],
     "RSA, e of 1": [RSA | {"e": "AQ"}],
     "RSA for HS256": [RSA | {"alg": "HS256"}],
@@ -206,6 +208,7 @@ KEY_SETS: dict[str, list[dict[str, Json]]] = {
     "OKP, short": [OKP | {"x": "AA"}],
     "OKP, for exchange": [OKP | {"crv": "X25519"}],
     "oct": [OCT | {"alg": "HS256"}],
+    "oct for another": [OCT | {"alg": "HS999"}],
     "oct without k": [{"kty": "oct"}],
     "none": [],
 }

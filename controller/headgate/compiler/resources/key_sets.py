@@ -51,14 +51,15 @@ def _is_taken(raw: msgspec.Raw) -> bool:
             return _is_ec(key)
         if key.kty == "OKP":
             return key.crv == "Ed25519" and key.alg in ("", "EdDSA") and len(_bytes(key.x)) == 32
-        return key.kty == "oct" and key.alg[:2] in ("", "HS") and bool(_bytes(key.k))
+        return key.kty == "oct" and key.alg in ("", "HS256", "HS384", "HS512") and bool(_bytes(key.k))
     except (msgspec.MsgspecError, ValueError):
         return False
 
 
 def _is_rsa(key: _Key) -> bool:
     modulus, exponent = _number(key.n), _number(key.e)
-    return modulus.bit_length() >= 512 and modulus % 2 == 1 and exponent % 2 == 1 and 3 <= exponent < 1 << 33
+    sized = 512 <= modulus.bit_length() <= 16_384 and 3 <= exponent < 1 << 33
+    return sized and modulus % 2 == 1 and exponent % 2 == 1
 
 
 def _is_ec(key: _Key) -> bool:
@@ -84,4 +85,6 @@ def _bytes(text: object) -> bytes:
     if not isinstance(text, str) or not text or set(text.rstrip("=")) - _ALPHABET:
         raise ValueError
     bare = text.rstrip("=")
+    if text != bare and len(text) % 4:
+        raise ValueError
     return urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
