@@ -244,7 +244,9 @@ def test_only_usage_is_counted(published: Mapping[Any, Mapping[str, Any]], name:
     assert found["usage_source"] == "reported"
     assert (found["input_tokens"], found["output_tokens"], found["total_tokens"]) == (5, 3, 8)
     assert (found["total"], found["weighed"]) == (8, 8)
-    assert found.get("response_model", "told") in ("told", SAID[name].provider)
+    # Gemini names its model behind its usage: in a later piece that is too late, and the first name may be any
+    if not (SAID[name].provider is DialectName.GEMINI and cut == "bytes"):
+        assert found.get("response_model", "told") in ("told", SAID[name].provider)
 
 
 BEGUN = _events({"type": "response.created", "response": {**_response(None, "in_progress"), "output": []}})
