@@ -70,7 +70,7 @@ async def test_commands_read_a_cluster(
         applied.write_text(yaml.safe_dump(_web(namespace, "absent")))
         code, text = await headgate("diff", str(applied))
         assert code == 1
-        assert f"rule {namespace}/web/rule/0: changed" in text
+        assert f"rule HTTPRoute/{namespace}/web/rule/0: changed" in text
         assert f"there is no Backend {namespace}/absent" in text
         applied.write_text(yaml.safe_dump(_web(namespace, "web")))
         assert await headgate("diff", str(applied)) == (0, "nothing would change\n")
