@@ -2,7 +2,9 @@
 -- Sets members of `state` that another part has: asked_at, first_event, held, held_bytes, over, place, rest, tail, written.
 
 local function finish(h, state)
-  if state.certain and state.model and not state.said_model then say_model(h:streamInfo():dynamicMetadata(), state, state.model) end
+  if (state.certain or state.model_late ~= nil) and state.model and not state.said_model then
+    say_model(h:streamInfo():dynamicMetadata(), state, state.model)
+  end
   if state.images and state.images > 0 then publish_images(h, state) end
   if state.written > state.told then estimate(h, state) end
   if state.estimated then pace(h, state) end

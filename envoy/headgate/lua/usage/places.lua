@@ -1,7 +1,7 @@
 -- Where what looks like a usage stands. What a client has said again (a schema, in OpenAI's Responses) or a model wrote (a call's
 -- input) may look like one, but stands deeper. What closes behind it tells how deep: usage is near the end of its JSON, and what comes
 -- before it is not looked at.
--- Sets members of `state` that another part has: model, place, published, rest, source, written.
+-- Sets members of `state` that another part has: model, model_late, place, published, rest, source, written.
 
 -- How what a usage stands in closes behind it: a whole answer; an event of a stream, its response, message or extension, its first choice.
 local CLOSED = { [false] = { ["}"] = true }, [true] = { ["}"] = true, ["}}"] = true, ["}]}"] = true } }
@@ -49,24 +49,25 @@ local function follow(place, text)
   return (#text - first) % 2 == 1 and "\\" or ""
 end
 
--- What Gemini calls the model, behind its usage; before that a model may have written another name.
+-- What Gemini calls the model, behind its usage; before that a model may have written another name. False: it is still to come.
 local METADATA, MODEL_BYTES = 77, 256
 local function named_behind(text, last)
   local behind = sub(text, last, last + MODEL_BYTES)
   local named = find(behind, '"modelVersion"', 1, true)
-  return named and match(behind, '^"%a+"%s*:%s*"([^"\\%c]+)"', named)
+  return named and match(behind, '^"%a+"%s*:%s*"([^"\\%c]+)"', named) or false
 end
 
--- Counts a usage, and what its answer or event wrote with it; so much of the piece follows those.
+-- Counts a usage, and what its answer or event wrote with it; so much of the piece follows those. A name that is still to come is told
+-- at the end, and what stood before the usage where none comes.
 local function accept(h, state, object, rest, named)
-  state.model = named or state.model
+  state.model, state.model_late = named or state.model, named == false or nil
   publish(h, state, object)
   state.rest = rest
 end
 
 -- Counts what seems to be the usage of a whole answer, before its end, as a client may leave; with what it takes to take it back.
 local function trust(h, state, place, text)
-  place.told, place.text, place.written = true, text, state.written
+  place.told, place.text, place.written, place.model = true, text, state.written, state.model
   accept(h, state, place.object, 0, place.named)
 end
 
@@ -77,6 +78,7 @@ local function take_back(h, state)
   for name in pairs(state.counts) do set(metadata, state, name, 0) end
   metadata:set(NAMESPACE, "usage_source", "none")
   state.counts, state.published, state.source, state.written, state.rest = {}, nil, "none", place.written, nil
+  state.model, state.model_late = place.model, nil
   if state.context.tells then tell(metadata, state) end
   count(h, state, place.text)
 end
@@ -140,7 +142,8 @@ end
 -- Takes up what looks like a usage, an object between two places; gives from where on is to be followed.
 local function take(h, state, text, followed, first, last, object)
   if state.certain then return last end
-  local named = byte(text, first + 6) == METADATA and named_behind(text, last) or nil
+  local named
+  if byte(text, first + 6) == METADATA then named = named_behind(text, last) end
   local place = state.place
   if place then
     place.fresh = nil

@@ -98,7 +98,7 @@ local function publish(h, state, object)
     known.output_tokens, known.total_tokens, state.estimated, first = nil, nil, nil, true
   end
   if state.guessed and counts.input_tokens then known.input_tokens, state.guessed = nil, nil end
-  local named = state.model
+  local named = not state.model_late and state.model or nil
   if first or state.guesses then
     -- What the processor has counted of an answer that broke off is more than its client is told; and it knows which model
     -- answered where the client is told another. What it guessed until its provider told is no more.

@@ -1,5 +1,5 @@
 -- Finds the usage and the model in an answer's text, piece by piece.
--- Sets members of `state` that another part has: first_event, model.
+-- Sets members of `state` that another part has: first_event, model, model_late.
 
 -- No longer is what says that an answer was made in the background, but for spaces. Elsewhere a client may have said it.
 local BACKGROUND, BACKGROUND_BYTES = '"background"%s*:%s*true', 24
@@ -63,14 +63,26 @@ local function tell_batch(h, state)
   metadata:set("headgate", "batch", state.batch)
 end
 
+-- Gemini's usage that is not judged yet and whose model is not named yet.
+local function awaiting(state)
+  local place = state.place
+  return place and not place.told and place.named == false and place or nil
+end
+
 -- Reads on in an answer's text. What may be the beginning of a usage is kept for the next piece, unless an event has ended.
 local function read(h, state, text, ended)
   if state.fetched then ask_origin(h, state, text) end
   if state.first_event then ask_whether_stored(state, text, ended) end
   if state.kept ~= "" then text = state.kept .. text end
   state.kept = ""
-  local named = not state.model and find(text, '"model', 1, true)
-  if named then state.model = match(text, '^"model%a*"%s*:%s*"([^"\\%c]+)"', named) end
+  local place = awaiting(state)
+  local named = (place or not state.model or state.model_late) and find(text, '"model', 1, true)
+  local model = named and match(text, '^"model%a*"%s*:%s*"([^"\\%c]+)"', named)
+  if model and place then
+    place.named = model
+  elseif model then
+    state.model, state.model_late = model, state.model_late and false
+  end
   local at, followed, kept = 1, 1, nil
   while true do
     local first, last = find(text, "usage", at, true)
@@ -91,11 +103,14 @@ local function read(h, state, text, ended)
     end
   end
   local edge = math.max(at, #text - 5)
-  kept = kept or (not ended and (find(text, '"u?s?a?g?e?$', edge) or (not state.model and find(text, '"m?o?d?e?l?$', edge))))
-  -- half of a name: another that a client wrote might stand behind it
-  if not kept and not ended and not state.model and named and named >= at and #text - named < MODEL_BYTES
-    and find(text, '^"model%a*"?%s*:?%s*"?[^"\\%c]*$', named) then
-    kept = named
+  if not kept and not ended then
+    if not state.model or state.model_late or awaiting(state) then
+      -- half of a name: another that a client wrote might stand behind it. It goes before what ends the piece, which may be its end
+      local half = find(text, '"model', at, true)
+      kept = half and #text - half < MODEL_BYTES and find(text, '^"model%a*"?%s*:?%s*"?[^"\\%c]*$', half)
+        or find(text, '"m?o?d?e?l?$', edge)
+    end
+    kept = kept or find(text, '"u?s?a?g?e?$', edge)
   end
   if kept then state.kept = sub(text, kept) end
   if state.place then pursue(h, state, text, followed, kept and kept - 1 or #text, true) end
