@@ -168,7 +168,7 @@ def check_expression(expression: str) -> str | None:
 
 def _deepest(expression: str) -> str:
     """The expression as Envoy is given it, where most is put around it."""
-    lowered = lower_cost(expression, route="", overrides=(("", ""),)).replace(") %", ")%")
+    lowered = lower_cost(expression, route="", overrides=(("", ""),))
     return f"(int({lowered}) > 0 ? 0 : int({lowered}))"
 
 

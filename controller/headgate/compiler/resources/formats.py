@@ -15,8 +15,7 @@ from headgate.compiler.resources.metadata import Violation
 
 _ALONE: Final = """
 ACCESS_LOG_TYPE BYTES_RECEIVED BYTES_RETRANSMITTED BYTES_SENT CONNECTION_ID CONNECTION_TERMINATION_DETAILS
-CUSTOM_FLAGS DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT
-DOWNSTREAM_CX_RTT
+CUSTOM_FLAGS DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT DOWNSTREAM_CX_RTT
 DOWNSTREAM_DETECTED_CLOSE_TYPE DOWNSTREAM_DIRECT_LOCAL_ADDRESS DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID
 DOWNSTREAM_DIRECT_LOCAL_PORT DOWNSTREAM_DIRECT_REMOTE_ADDRESS DOWNSTREAM_DIRECT_REMOTE_PORT
 DOWNSTREAM_HANDSHAKE_DURATION DOWNSTREAM_HEADER_BYTES_RECEIVED DOWNSTREAM_HEADER_BYTES_SENT DOWNSTREAM_LOCAL_ADDRESS
@@ -29,11 +28,10 @@ DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256 DOWNSTREAM_PEER_ISSUER_SERIAL DOWNSTREAM_
 DOWNSTREAM_PEER_SERIAL DOWNSTREAM_PEER_SUBJECT DOWNSTREAM_PEER_URI_SAN DOWNSTREAM_REMOTE_ADDRESS
 DOWNSTREAM_REMOTE_PORT DOWNSTREAM_TLS_CIPHER DOWNSTREAM_TLS_GROUP DOWNSTREAM_TLS_SESSION_ID DOWNSTREAM_TLS_VERSION
 DOWNSTREAM_TRANSPORT_FAILURE_REASON DOWNSTREAM_WIRE_BYTES_RECEIVED DOWNSTREAM_WIRE_BYTES_SENT DURATION
-FILTER_CHAIN_NAME GRPC_STATUS_NUMBER HOSTNAME LISTENER_NAME LOCAL_REPLY_BODY
-PACKETS_RETRANSMITTED PROTOCOL REQUEST_DURATION
-REQUEST_HEADERS_BYTES REQUEST_TX_DURATION RESPONSE_CODE RESPONSE_DURATION RESPONSE_FLAGS RESPONSE_FLAGS_LONG
-RESPONSE_HEADERS_BYTES RESPONSE_TRAILERS_BYTES RESPONSE_TX_DURATION ROUNDTRIP_DURATION ROUTE_NAME SPAN_ID STREAM_ID
-TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT TRACE_ID UNIQUE_ID UPSTREAM_CLUSTER UPSTREAM_CLUSTER_RAW
+FILTER_CHAIN_NAME GRPC_STATUS_NUMBER HOSTNAME LISTENER_NAME LOCAL_REPLY_BODY PACKETS_RETRANSMITTED PROTOCOL
+REQUEST_DURATION REQUEST_HEADERS_BYTES REQUEST_TX_DURATION RESPONSE_CODE RESPONSE_DURATION RESPONSE_FLAGS
+RESPONSE_FLAGS_LONG RESPONSE_HEADERS_BYTES RESPONSE_TRAILERS_BYTES RESPONSE_TX_DURATION ROUNDTRIP_DURATION ROUTE_NAME
+SPAN_ID STREAM_ID TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT TRACE_ID UNIQUE_ID UPSTREAM_CLUSTER UPSTREAM_CLUSTER_RAW
 UPSTREAM_CONNECTION_ID UPSTREAM_CONNECTION_IDS_ATTEMPTED UPSTREAM_CONNECTION_POOL_READY_DURATION
 UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT UPSTREAM_DETECTED_CLOSE_TYPE
 UPSTREAM_HEADER_BYTES_RECEIVED UPSTREAM_HEADER_BYTES_SENT UPSTREAM_HOST UPSTREAM_HOSTS_ATTEMPTED
@@ -114,7 +112,7 @@ _REMEDY: Final = "commands of Envoy's access log, like %REQ(HOST)%; a percent si
 def format_violations(field: str, text: str) -> Iterator[Violation]:
     """What is wrong with the format at a field."""
     if problem := format_problem(text):
-        yield Violation(problem, field, _REMEDY)
+        yield Violation(f"is no format: {problem}", field, _REMEDY)
 
 
 @lru_cache(maxsize=4096)
@@ -124,7 +122,7 @@ def format_problem(text: str) -> str:
     while at >= 0:
         found = _COMMAND.match(text, at)
         if found is None:
-            return f"is no format: no command stands at {text[at : at + 40]!r}"
+            return f"no command stands at {text[at : at + 40]!r}"
         name = found["name"]
         if name is not None and (problem := _problem(name, found["parameter"], length=found["length"] is not None)):
             return problem
@@ -135,15 +133,15 @@ def format_problem(text: str) -> str:
 def _problem(name: str, parameter: str | None, *, length: bool) -> str:
     takes = COMMANDS.get(name)
     if takes is None:
-        return f"is no format: Envoy has no command %{name}%"
+        return f"Envoy has no command %{name}%"
     if parameter is None and takes.needed:
-        return f"is no format: %{name}% needs a parameter, %{name}(…)%"
+        return f"%{name}% needs a parameter, %{name}(…)%"
     if parameter is not None and re.fullmatch(takes.parameter, parameter) is None:
-        return f"is no format: %{name}% does not take the parameter {parameter!r}"
+        return f"%{name}% does not take the parameter {parameter!r}"
     if length and not takes.length:
-        return f"is no format: %{name}% takes no length"
+        return f"%{name}% takes no length"
     if name in ("CEL", "TYPED_CEL") and (problem := cel_problem(parameter or "")):
-        return f"is no format: its expression {problem}"
+        return f"the expression in %{name}% {problem}"
     return _alternatives_problem(parameter or "") if name == "COALESCE" else ""
 
 
@@ -153,10 +151,7 @@ def _alternatives_problem(parameter: str) -> str:
         listed = msgspec.json.decode(parameter, type=_Alternatives).operators
     except msgspec.MsgspecError:
         listed = ()
-    texts = [each if isinstance(each, str) else each.written for each in listed]
-    texts = [f"%{text}%" for text in texts]
-    if not texts or any(isinstance(each, str) and "(" in each for each in listed):
-        return (
-            'is no format: %COALESCE% takes {"operators": [...]}, names of commands or objects with command and param'
-        )
+    if not listed or any(isinstance(each, str) and "(" in each for each in listed):
+        return '%COALESCE% takes {"operators": [...]}, names of commands or objects with command and param'
+    texts = (f"%{each if isinstance(each, str) else each.written}%" for each in listed)
     return next((problem for text in texts if (problem := format_problem(text))), "")
