@@ -300,7 +300,9 @@ local CHARSETS = { ["=utf-8"] = true, ["=utf8"] = true, ["=us-ascii"] = true, ["
 local ENCODED = "is said to be in another charset than UTF-8"
 
 local function in_utf8(kind)
-  for said in kind:gmatch("charset([^;]*)") do
+  -- nearly all say nothing of it
+  if not find(kind, "=", 1, true) then return true end
+  for said in kind:lower():gmatch("charset([^;]*)") do
     if not CHARSETS[(said:gsub('[%s"]', ""))] then return false end
   end
   return true
@@ -389,7 +391,7 @@ local function run(h)
   local found, why, text
   if kind and not is_json(kind) then
     why = BROKEN
-  elseif kind and not in_utf8(kind:lower()) then
+  elseif kind and not in_utf8(kind) then
     why = ENCODED
   else
     local body = h:body()
