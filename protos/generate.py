@@ -88,8 +88,10 @@ TYPED_MODULES = (
     "envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2",
     "envoy.extensions.filters.http.set_metadata.v3.set_metadata_pb2",
     "envoy.extensions.filters.http.upstream_codec.v3.upstream_codec_pb2",
+    "envoy.extensions.http.custom_response.local_response_policy.v3.local_response_policy_pb2",
     "envoy.extensions.http.injected_credentials.generic.v3.generic_pb2",
     "envoy.extensions.http.injected_credentials.oauth2.v3.oauth2_pb2",
+    "envoy.type.matcher.v3.status_code_input_pb2",
     # tracing
     "envoy.config.trace.v3.http_tracer_pb2",
     "envoy.config.trace.v3.opentelemetry_pb2",

@@ -11,7 +11,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Literal
 
-from headgate.compiler.clients import NO_POLICY, ClientTraffic
+from headgate.compiler.clients import NO_POLICY, ClientTraffic, TextRule
 from headgate.compiler.upstreams import (
     AS_ENVOY_DOES,
     ENVOYS_BREAKER,
@@ -323,6 +323,24 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseOverride:
+    """What a client gets in place of some answers; the headers of the answer are left out."""
+
+    statuses: tuple[str, ...] = ()
+    """What a status begins with, one of these; empty for any."""
+    headers: tuple[tuple[str, TextRule], ...] = ()
+    """Headers that the answer has, all of them."""
+    local: bool | None = None
+    """Whether the gateway itself must have answered; None where it does not matter."""
+    status: int = 0
+    """0 for the answer's own."""
+    body: str = ""
+    """In Envoy's format."""
+    sets: Pairs = ()
+    adds: Pairs = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cors:
     allow_origins: tuple[TextMatch, ...]
     allow_methods: tuple[str, ...] = ()
@@ -503,6 +521,8 @@ class Rule(Hashed):
     limits: tuple[LimitRule, ...] = ()
     local_limits: tuple[LocalLimit, ...] = ()
     fault: Fault | None = None
+    overrides: tuple[ResponseOverride, ...] = ()
+    """The first that holds of an answer replaces it."""
     hash_keys: tuple[HashKey, ...] = ()
     """Requests that agree in all of these go to one backend."""
     auth: Auth | None = None

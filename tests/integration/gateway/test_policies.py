@@ -50,8 +50,11 @@ def _http_route(name: str, rules: list[Document], **spec: Any) -> Document:
 SAID: Document = {"group": ENVOY_GATEWAY, "kind": "HTTPRouteFilter", "name": "said"}
 
 
+PLAIN: Document = {"group": ENVOY_GATEWAY, "kind": "Backend", "name": "plain"}
+
+
 def _http_rules() -> list[Document]:
-    plain = [{"group": ENVOY_GATEWAY, "kind": "Backend", "name": "plain"}]
+    plain = [PLAIN]
     exact = {"path": {"type": "Exact", "value": "/exact"}}
     rewrite = {
         "type": "URLRewrite",
@@ -159,6 +162,8 @@ def _documents(stage: Stage, certificate: str) -> list[Document]:
         route("faulty", [rule("faulty", ref("plain-openai"))]),
         traffic("faulty", "faulty", faultInjection={"abort": {"httpStatus": 529}, "delay": {"fixedDelay": "50ms"}}),
         route("rarely", [rule("rarely", ref("plain-openai"))]),
+        _http_route("faulty-plain", [{"matches": [{"path": {"value": "/faulty"}}], "backendRefs": [PLAIN]}]),
+        traffic("faulty-plain", "faulty-plain", faultInjection={"abort": {"httpStatus": 418}}),
         traffic("rarely", "rarely", faultInjection={"abort": {"httpStatus": 503, "percentage": 0}}),
         route("by-rule", [rule("by-rule", ref("plain-openai")), rule("another", ref("plain-openai"))]),
         traffic("by-rule", "by-rule", rateLimit=local),
@@ -327,6 +332,7 @@ def test_faults_are_injected_where_a_policy_says(stage: Stage) -> None:
     refused = stage.chat("faulty")
     assert (refused.status_code, refused.json()["error"]["message"]) == (529, "fault filter abort")
     assert time.monotonic() - began > 0.05
+    assert stage.http.get(f"{stage.url}/faulty").status_code == 418, "a plain route's too"
     assert stage.chat("rarely").status_code == 200
     assert len(stage["openai"].requests) == 1
 

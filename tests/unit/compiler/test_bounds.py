@@ -13,6 +13,8 @@ from support.manifests import traffic
 
 SERVERS = {"generation", "deletion_grace_period_seconds"}
 """Of the API server, which nobody reads."""
+NOTHING: dict[str, Any] = {}
+FAILED: dict[str, Any] = {"match": {"statusCodes": [{"type": "Value", "value": 503}]}}
 QUANTITIES = {"buffer_limit", "max_request_header_limit"}
 """Texts or numbers of bytes, whose bounds are checked with both."""
 
@@ -55,6 +57,24 @@ def test_every_number_has_a_bound(kind: Kind) -> None:
         ),
         ({"healthCheck": {"passive": {"baseEjectionTime": "0ms"}}}, "spec.healthCheck.passive.baseEjectionTime"),
         ({"faultInjection": {"delay": {"fixedDelay": "0s"}}}, "spec.faultInjection.delay.fixedDelay"),
+        (
+            {"responseOverride": [{**FAILED, "response": {"body": {"type": "Inline", "inline": "%NOPE%"}}}]},
+            "spec.responseOverride[0].response.body.inline",
+        ),
+        (
+            {"responseOverride": [{**FAILED, "response": {"contentType": "a\nb"}}]},
+            "spec.responseOverride[0].response.contentType",
+        ),
+        (
+            {
+                "responseOverride": [
+                    {**FAILED, "redirect": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/\n"}}}
+                ]
+            },
+            "spec.responseOverride[0].redirect.path.replaceFullPath",
+        ),
+        ({"responseOverride": [{"match": NOTHING, "response": NOTHING}]}, "spec.responseOverride[0].match.statusCodes"),
+        ({"responseOverride": [{**FAILED}]}, "spec.responseOverride[0].response"),
         (
             {"circuitBreaker": {"retryBudget": {"percent": {"numerator": 10**400}}}},
             "spec.circuitBreaker.retryBudget.percent.numerator",

@@ -35,6 +35,7 @@ from headgate.compiler.lower.filters import (
     brought,
     extraction,
     faults,
+    overrides,
     published,
     security,
     steered,
@@ -107,8 +108,11 @@ def _host_policies(listener: ir.Listener) -> _HostPolicies:
 
 
 @lru_cache(maxsize=256)
-def _local_replies(options: Options, body_bytes_max: int, policies: _HostPolicies) -> LocalReplyConfig:
-    return replies.local_replies(options, body_bytes_max, tuple(security.reply_headers(policies)))
+def _local_replies(
+    options: Options, body_bytes_max: int, policies: _HostPolicies, *, overridden: bool
+) -> LocalReplyConfig:
+    allowed = tuple(security.reply_headers(policies))
+    return replies.local_replies(options, body_bytes_max, allowed, overridden=overridden)
 
 
 def _client_headers(policies: Sequence[ir.Auth]) -> list[str]:
@@ -221,6 +225,10 @@ def ratelimit(options: Options, *, reserves: bool, told: bool = True) -> HttpFil
     return http_filter(limits.filter_name(options), message)
 
 
+def _overridden(listener: ir.Listener) -> bool:
+    return any(rule.overrides for rule in _rules(listener))
+
+
 def _limited(listener: ir.Listener) -> bool:
     return any(rule.limits for rule in _rules(listener))
 
@@ -233,6 +241,8 @@ def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter
     body_bytes_max = _body_bytes_max(listener, options)
     # who asks whether all is well need not be known
     yield from clients.first_filters(listener.traffic)
+    if _overridden(listener):  # last on the way back: of what all others have seen, and of what they answer
+        yield overrides.replacer()
     # a client we do not know is answered before its body is read
     yield from _early_auth(listener)
     if ai:  # what follows reads plain JSON
@@ -302,7 +312,9 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
         rds=Rds(config_source=ads(), route_config_name=listener.name),
         http_filters=http_filters(listener, options),
         early_header_mutation_extensions=[extension("headgate/strip", early)],
-        local_reply_config=_local_replies(options, _body_bytes_max(listener, options), _host_policies(listener)),
+        local_reply_config=_local_replies(
+            options, _body_bytes_max(listener, options), _host_policies(listener), overridden=_overridden(listener)
+        ),
         stream_idle_timeout=duration(traffic.stream_idle_seconds or STREAM_IDLE_SECONDS),
         request_timeout=duration(
             REQUEST_RECEIVED_SECONDS if traffic.request_received_seconds is None else traffic.request_received_seconds

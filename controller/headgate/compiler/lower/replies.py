@@ -25,7 +25,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from headgate.compiler.lanes import CLASSES
 from headgate.compiler.lower import limits
-from headgate.compiler.lower.filters import extraction
+from headgate.compiler.lower.filters import extraction, overrides
 from headgate.compiler.lower.filters.extraction import ERROR_JSON, ERROR_KEY, JSON_TYPES
 from headgate.compiler.lower.routes import answered, metadata_matcher, path_under, pattern_under, unknown_model
 from headgate.compiler.lower.wire import inline, literal, packed, regex, set_header, struct
@@ -330,11 +330,16 @@ def _messages(options: Options, body_bytes_max: int) -> tuple[tuple[str, str, in
     )
 
 
-def local_replies(options: Options, body_bytes_max: int, allowed: Sequence[HeaderValueOption] = ()) -> LocalReplyConfig:
-    """The mappers in order; the first whose filter holds decides. `allowed` lets browsers read what is said."""
+def local_replies(
+    options: Options, body_bytes_max: int, allowed: Sequence[HeaderValueOption] = (), *, overridden: bool = False
+) -> LocalReplyConfig:
+    """The mappers in order; the first whose filter holds decides. `allowed` lets browsers read what is said,
+    `overridden` says that a policy replaces some answers."""
     result = LocalReplyConfig()
     result.mappers.append(_mapper(_no_error(), _verbatim()))
     result.mappers.append(_mapper(_cel(_WRITTEN), _verbatim()))
+    if overridden:
+        result.mappers.append(_mapper(_cel(f"response.code_details == '{overrides.DETAILS}'"), _verbatim()))
     # a failed call names the processor's socket, and so may hold anything
     answered_by_processor = f"{_PROCESSOR_ANSWERED} && !{_PROCESSOR_FAILED}"
     result.mappers.append(_mapper(_cel(answered_by_processor), _verbatim()))

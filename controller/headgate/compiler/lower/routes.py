@@ -29,7 +29,7 @@ from envoy.type.v3.percent_pb2 import FractionalPercent
 from headgate.compiler import ir, upstreams
 from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
-from headgate.compiler.lower.filters import brought, extraction, faults, published, security, steered
+from headgate.compiler.lower.filters import brought, extraction, faults, overrides, published, security, steered
 from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
 from headgate.compiler.lower.served import Kind, Served, classes_of, kind_of, served_by, usable_backends
 from headgate.compiler.lower.upstream import RENAMER, SCRIPT, chosen, filter_name
@@ -290,8 +290,6 @@ def _filter_configs(
         configs[SCRIPT].CopyFrom(chosen(served.short_script, model))
     if (chosen_late := steered.per_route(rule, chosen_among)) is not None:
         configs[steered.FILTER].CopyFrom(chosen_late)
-    if rule.fault is not None:
-        configs[faults.FILTER].CopyFrom(faults.per_route(rule.fault))
     if rule.counts_prompts:
         configs[extraction.COUNTER].CopyFrom(extraction.counted())
     if rule.limits and options.limits:
@@ -324,7 +322,12 @@ def _header_edits(route: Route, rule: ir.Rule) -> None:
 def _route(rule: ir.Rule, name: str, match: RouteMatch, shared: Shared) -> Route:
     route = Route(name=name, match=match)
     _header_edits(route, rule)
-    security.set_route_configs(route.typed_per_filter_config, rule, shared.replaced)
+    configs = route.typed_per_filter_config
+    security.set_route_configs(configs, rule, shared.replaced)
+    if rule.fault is not None:
+        configs[faults.FILTER].CopyFrom(faults.per_route(rule.fault))
+    if rule.overrides:
+        configs[overrides.FILTER].CopyFrom(overrides.per_route(rule.overrides))
     return route
 
 

@@ -1,6 +1,6 @@
 """Rules: what AIGatewayRoutes and HTTPRoutes mean on one listener."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from headgate.compiler.resolve.credentials import asked
 from headgate.compiler.resolve.egress import by_proxy
 from headgate.compiler.resolve.limit_policies import policy_limits
 from headgate.compiler.resolve.merging import InForce, in_force
+from headgate.compiler.resolve.overriding import response_overrides, written_body
 from headgate.compiler.resolve.quotas import quota_limits
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources import ai_gateway, envoy_gateway, gateway_api, security_policy
@@ -29,8 +30,6 @@ AI_REQUEST_SECONDS = 60.0
 
 _SCHEME_PORTS = {"http": 80, "https": 443}
 _KINDS = {"Exact": ir.MatchKind.EXACT, "PathPrefix": ir.MatchKind.PREFIX, "RegularExpression": ir.MatchKind.REGEX}
-BODY_KEY = "response.body"
-"""compat: where a ConfigMap holds the body of an answer; else its first value is one."""
 UNRESOLVED = ir.DirectResponse(
     status=500, body="No backend of this route can be used; the status of the route says why, for its operator to mend."
 )
@@ -78,6 +77,7 @@ class _Applied:
     limits: tuple[ir.LimitRule, ...] = ()
     local_limits: tuple[ir.LocalLimit, ...] = ()
     fault: ir.Fault | None = None
+    overrides: tuple[ir.ResponseOverride, ...] = ()
     retry: upstreams.Retry | None = None
     request_seconds: float | None = None
     idle_seconds: float | None = None
@@ -123,6 +123,7 @@ def _apply(
         limits=tuple(limit for each in traffic.limiting for limit in policies.limits(scope, each, counted, costs)),
         local_limits=local or (),
         fault=policies.fault(traffic.policy),
+        overrides=response_overrides(scope, traffic.owner("responseOverride")),
         closed=closed or traffic.broken or local is None,
     )
 
@@ -226,6 +227,7 @@ def _ai_rule(
         limits=limits,
         local_limits=applied.local_limits,
         fault=applied.fault,
+        overrides=applied.overrides,
         hash_keys=policies.hash_keys(applied.traffic),
         auth=applied.auth,
         direct=direct,
@@ -398,16 +400,7 @@ def _extension(
 def _direct(
     scope: Scope, found: envoy_gateway.HTTPRouteFilter, direct: envoy_gateway.HTTPDirectResponseFilter
 ) -> ir.DirectResponse:
-    text = ""
-    if direct.body is not None and direct.body.inline is not None:
-        text = direct.body.inline
-    elif direct.body is not None and direct.body.value_ref is not None:
-        config = scope.world.config_maps.get(Name(found.metadata.namespace, direct.body.value_ref.name))
-        values: Mapping[str, str] = {} if config is None else config.data
-        text = values.get(BODY_KEY) or next(iter(values.values()), "")
-        if config is None:
-            message = f"there is no ConfigMap {direct.body.value_ref.name}"
-            scope.report.error(found, "spec.directResponse.body.valueRef", message, reason="BackendNotFound")
+    text = written_body(scope, found, "spec.directResponse.body", direct.body) or ""
     return ir.DirectResponse(status=direct.status_code, body=text, content_type=direct.content_type or "text/plain")
 
 
@@ -473,6 +466,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             limits=(*applied.limits, *requests),
             local_limits=applied.local_limits,
             fault=applied.fault,
+            overrides=applied.overrides,
             hash_keys=policies.hash_keys(applied.traffic),
             auth=applied.auth,
             request_headers=found.request,

@@ -16,6 +16,12 @@ _NAME = re.compile(HEADER_NAME_PATTERN)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
+def line_violations(field: str, text: str) -> Iterator[Violation]:
+    """Why a text can be no header's value."""
+    if _CONTROL.search(text):
+        yield Violation("holds control characters", field, "one line of text")
+
+
 class HTTPHeader(Struct, frozen=True, kw_only=True):
     """A header and its value."""
 
@@ -25,8 +31,7 @@ class HTTPHeader(Struct, frozen=True, kw_only=True):
     """Its value: one line of text."""
 
     def violations(self) -> Iterator[Violation]:
-        if _CONTROL.search(self.value):
-            yield Violation("holds control characters", "value", "one line of text")
+        yield from line_violations("value", self.value)
 
 
 def removal_violations(remove: Sequence[str]) -> Iterator[Violation]:

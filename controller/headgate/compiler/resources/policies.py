@@ -21,6 +21,7 @@ from headgate.compiler.resources.quantities import (
     not_positive,
 )
 from headgate.compiler.resources.rate_limits import UINT32_MAX, RateLimitSpec, UInt32
+from headgate.compiler.resources.response_override import ResponseOverride
 from headgate.compiler.resources.telemetry import Fraction
 
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
@@ -454,6 +455,9 @@ class BackendTrafficPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
     the fewest requests is chosen."""
     fault_injection: FaultInjection | None = None
     """Faults for trying out what clients make of them."""
+    response_override: tuple[ResponseOverride, ...] = ()
+    """Answers that are replaced; the first that matches counts. What is answered before a request's route is known,
+    like a model that nobody serves, stays as it is. Pages of other origins cannot read what replaces a backend's."""
     unsupported: ClassVar[Mapping[str, str]] = {
         "connection": "bodies up to the bound of the listener are buffered",
         "requestBuffer": "bufferLimit of a ClientTrafficPolicy bounds bodies",
@@ -464,7 +468,6 @@ class BackendTrafficPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
         "http2": "Envoy's HTTP/2 defaults are used",
         "httpUpgrade": "connections are not upgraded",
         "proxyProtocol": "the PROXY protocol is not spoken with backends",
-        "responseOverride": "responses are not overridden",
         "routingType": "requests go to endpoints",
         "telemetry": "telemetry does not vary by policy",
         "useClientProtocol": "HTTP/1.1, or HTTP/2 where the backend asks for it",

@@ -15,10 +15,9 @@ from envoy.extensions.matching.input_matchers.metadata.v3.metadata_pb2 import Me
 from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
 from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 from google.protobuf.any_pb2 import Any
-from google.protobuf.message import Message
 from headgate.compiler import ir
+from headgate.compiler.lower.predicates import Predicate, all_of, any_of, asked, compared, expression, named
 from headgate.compiler.lower.wire import cidr_ranges, http_filter, packed
-from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 from xds.type.matcher.v3.string_pb2 import StringMatcher
 
@@ -27,8 +26,6 @@ SCOPE_CLAIMS = ("scope", "scp")
 """Claims that are a list of scopes, as a text with spaces; verification makes lists of them."""
 _CLAIMS = "envoy.filters.http.jwt_authn"
 """Namespace of the metadata with tokens' claims, by provider."""
-
-_Predicate = Matcher.MatcherList.Predicate
 
 
 def listener_filter(authorization: ir.Authorization) -> HttpFilter:
@@ -51,79 +48,45 @@ def _rbac(authorization: ir.Authorization) -> RBAC:
     matcher = Matcher(on_no_match=_decision("default", allows=authorization.allows))
     for rule in authorization.rules:
         row = matcher.matcher_list.matchers.add(on_match=_decision(rule.name, allows=rule.allows))
-        row.predicate.CopyFrom(_all(list(_conditions(rule))))
+        row.predicate.CopyFrom(all_of(list(_conditions(rule))))
     return RBAC(matcher=matcher)
 
 
 def _decision(name: str, *, allows: bool) -> Matcher.OnMatch:
     action = rbac_pb2.Action(name=name, action=rbac_pb2.RBAC.ALLOW if allows else rbac_pb2.RBAC.DENY)
-    return Matcher.OnMatch(action=_extension("action", action))
+    return Matcher.OnMatch(action=named("action", action))
 
 
-def _conditions(rule: ir.AuthorizationRule) -> Iterator[_Predicate]:
+def _conditions(rule: ir.AuthorizationRule) -> Iterator[Predicate]:
     if rule.methods:
         yield _header(":method", rule.methods)
     if rule.path:
-        wanted = StringMatcher()
-        wanted.safe_regex.google_re2.SetInParent()
-        wanted.safe_regex.regex = rule.path
-        found = _compared(HttpRequestHeaderMatchInput(header_name=":path"), wanted)
-        yield _Predicate(not_matcher=found) if rule.path_inverted else found
+        found = compared(HttpRequestHeaderMatchInput(header_name=":path"), expression(rule.path))
+        yield Predicate(not_matcher=found) if rule.path_inverted else found
     if rule.ranges:
         yield _address(rule.ranges)
     for scope in rule.scopes:
-        yield _any(_claim(rule.provider, (name,), scope, listed=True) for name in SCOPE_CLAIMS)
+        yield any_of(_claim(rule.provider, (name,), scope, listed=True) for name in SCOPE_CLAIMS)
     for claim in rule.claims:
-        yield _any(_claim(rule.provider, claim.path, value, listed=claim.listed) for value in claim.values)
+        yield any_of(_claim(rule.provider, claim.path, value, listed=claim.listed) for value in claim.values)
     for name, values in rule.headers:
         yield _header(name, values)
 
 
-def _header(name: str, values: Iterable[str]) -> _Predicate:
+def _header(name: str, values: Iterable[str]) -> Predicate:
     taken = HttpRequestHeaderMatchInput(header_name=name)
-    return _any(_compared(taken, StringMatcher(exact=value)) for value in values)
+    return any_of(compared(taken, StringMatcher(exact=value)) for value in values)
 
 
-def _address(ranges: Iterable[str]) -> _Predicate:
-    return _asked(SourceIPInput(), Ip(stat_prefix="client", cidr_ranges=cidr_ranges(ranges)))
+def _address(ranges: Iterable[str]) -> Predicate:
+    return asked(SourceIPInput(), Ip(stat_prefix="client", cidr_ranges=cidr_ranges(ranges)))
 
 
-def _claim(provider: str, path: Sequence[str], value: str, *, listed: bool) -> _Predicate:
+def _claim(provider: str, path: Sequence[str], value: str, *, listed: bool) -> Predicate:
     taken = DynamicMetadataInput(filter=_CLAIMS)
     for key in (provider, *path):
         taken.path.add(key=key)
     wanted = ValueMatcher()
     text = wanted.list_match.one_of if listed else wanted
     text.string_match.exact = value
-    return _asked(taken, Metadata(value=wanted))
-
-
-def _compared(taken: Message, wanted: StringMatcher) -> _Predicate:
-    result = _Predicate()
-    result.single_predicate.input.CopyFrom(_extension("input", taken))
-    result.single_predicate.value_match.CopyFrom(wanted)
-    return result
-
-
-def _asked(taken: Message, wanted: Message) -> _Predicate:
-    result = _Predicate()
-    result.single_predicate.input.CopyFrom(_extension("input", taken))
-    result.single_predicate.custom_match.CopyFrom(_extension("matcher", wanted))
-    return result
-
-
-def _extension(name: str, message: Message) -> TypedExtensionConfig:
-    return TypedExtensionConfig(name=name, typed_config=packed(message))
-
-
-def _all(found: Sequence[_Predicate]) -> _Predicate:
-    if len(found) == 1:
-        return found[0]
-    return _Predicate(and_matcher=_Predicate.PredicateList(predicate=found))
-
-
-def _any(predicates: Iterable[_Predicate]) -> _Predicate:
-    found = list(predicates)
-    if len(found) == 1:
-        return found[0]
-    return _Predicate(or_matcher=_Predicate.PredicateList(predicate=found))
+    return asked(taken, Metadata(value=wanted))

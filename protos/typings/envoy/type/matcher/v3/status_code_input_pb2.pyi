@@ -1,0 +1,14 @@
+from udpa.annotations import status_pb2 as _status_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class HttpResponseStatusCodeMatchInput(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class HttpResponseStatusCodeClassMatchInput(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
