@@ -212,13 +212,14 @@ class ResponsesStreamDecoder:
 
     def _on_text(self, kind: Literal["text", "refusal"], event: wire.Event, events: list[StreamEvent]) -> None:
         text = event.piece
-        if not text:
+        if not text and not event.logprobs:  # (a token may be a piece of a character)
             return
         index = self._part(kind, event.output_index, event.content_index, events)
         if kind == "refusal":
             events.append(RefusalDelta(index, text))
             return
-        events.append(TextDelta(index, text))
+        if text:
+            events.append(TextDelta(index, text))
         if event.logprobs:
             events.append(LogprobsDelta(index, logprobs_of(event.logprobs)))
 

@@ -315,6 +315,10 @@ class ResponsesStreamEncoder:
         part = message.part
         self._hold(text)
         part.text.write(text)
+        return self._delta(part, text)
+
+    def _delta(self, part: _Part, text: str) -> bytes:
+        """A piece of a text, with what is known by then of the tokens before."""
         where, kind = self._delta_head
         said = where + b',"delta":' + _encode(text)
         if not part.refusal:
@@ -343,6 +347,7 @@ class ResponsesStreamEncoder:
             return b""
         part, message.part = message.part, None
         text = part.text.getvalue()
+        rest = self._delta(part, "") if part.told < len(part.logprobs) else b""
         where = self._where(message, part.number)
         if part.refusal:
             content: Members = {"type": "refusal", "refusal": text}
@@ -352,7 +357,7 @@ class ResponsesStreamEncoder:
             said = b',"text":' + _encode(text) + b',"logprobs":' + _encode(content["logprobs"])
             done = self._event("response.output_text.done", where + said)
         message.content.append(content)
-        return done + self._event("response.content_part.done", where + b',"part":' + _encode(content))
+        return rest + done + self._event("response.content_part.done", where + b',"part":' + _encode(content))
 
     def _end_message(self, status: str) -> bytes:
         message = self._message
