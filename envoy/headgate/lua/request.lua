@@ -283,7 +283,14 @@ local function read(s)
         local wrong = name_wrong(seen, parent, escaped)
         if wrong then return nil, wrong end
         wanted = WANTED[parent]
-        if parent == "input" then found.input = last elseif parent == "voice" then found.voice = true end
+        if parent == "input" then
+          found.input = last
+        elseif parent == "voice" then
+          found.voice = true
+        elseif parent == "prompt" then
+          found.prompts = found.prompts or {}
+          found.prompts[#found.prompts + 1] = last
+        end
       elseif depth == 2 and WANTED_INSIDE[parent] then
         wanted = WANTED_INSIDE[parent][text_of(s, i + 1, last - 1, escaped)]
       end
@@ -322,11 +329,34 @@ local function refuse(h, why)
   h:respond({ [":status"] = "400", ["content-type"] = "text/plain" }, "the request body " .. why)
 end
 
+-- How many prompts the member has whose name ends at a place: of a list of texts each, and of a list of lists of tokens.
+local function prompts_of(s, name_last)
+  local i, count = skip(s, skip(s, name_last + 1) + 1), 0
+  if byte(s, i) ~= 91 then return 1 end
+  repeat
+    i = skip(s, i + 1)
+    local code = byte(s, i)
+    if code == 34 then
+      i = string_end(s, i + 1)
+    elseif code == 91 then
+      i = find(s, "]", i, true)
+    else
+      break
+    end
+    count = count + 1
+    i = skip(s, i + 1)
+  until byte(s, i) ~= 44
+  return math.max(count, 1)
+end
+
 -- Publishes how long all of the answer's choices may be together, or how many they are if nothing says how long.
-local function publish_length(metadata, found)
+local function publish_length(metadata, found, text)
   local choices, length = 1, nil
   for _, name in ipairs(CHOICES) do choices = math.max(choices, tonumber(found[name]) or 1) end
   choices = math.min(math.ceil(choices), CHOICES_MAX)
+  local prompts = 1
+  for _, name_last in ipairs(found.prompts or {}) do prompts = math.max(prompts, prompts_of(text, name_last)) end
+  choices = choices * prompts
   for _, name in ipairs(LENGTHS) do
     local said = tonumber(found[name])
     -- a limit whose estimate is no count would not be asked at all: what is none counts as the most
@@ -340,7 +370,7 @@ local function publish_length(metadata, found)
 end
 
 -- Publishes what was found. Of a path that names a model, whose header is there, that counts and not the body's.
-local function publish(h, metadata, found, named, bytes)
+local function publish(h, metadata, found, named, text)
   local model = found.model
   if not named then
     if type(model) == "string" then
@@ -357,9 +387,9 @@ local function publish(h, metadata, found, named, bytes)
   end
   if found.include_usage ~= nil then metadata:set("headgate", "include_usage", found.include_usage) end
   if found.files or not h:headers():get("content-length") then
-    metadata:set("headgate", "text_bytes", bytes - (found.files or 0))
+    metadata:set("headgate", "text_bytes", #text - (found.files or 0))
   end
-  if length_max then publish_length(metadata, found) end
+  if length_max then publish_length(metadata, found, text) end
 end
 
 -- How many characters the member has whose name ends at a place; nil where it is no text.
@@ -403,7 +433,7 @@ local function run(h)
   local metadata = h:streamInfo():dynamicMetadata()
   local characters = found and found.voice and found.input and characters_of(text, found.input)
   if characters then metadata:set(NAMESPACE, "characters", characters) end
-  if found then publish(h, metadata, found, named, #text) else metadata:set("headgate", "error", "json") end
+  if found then publish(h, metadata, found, named, text) else metadata:set("headgate", "error", "json") end
   h:clearRouteCache()
 end
 

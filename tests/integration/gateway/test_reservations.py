@@ -175,13 +175,15 @@ def test_more_than_was_reserved_is_charged(stage: Stage) -> None:
     wait_left(stage, "more", "strict", BUDGET - 350)
 
 
-def leave(stage: Stage, user: str, content: bytes, delivery: Delivery, **more: str) -> None:
+def leave(
+    stage: Stage, user: str, content: bytes, delivery: Delivery, path: str = "/v1/chat/completions", **more: str
+) -> None:
     """A client that hangs up once the provider has its request, or its own answer has begun."""
     stage["openai"].answer(Answer(usage=FULL, delivery=delivery))
     received = len(stage["openai"].requests)
     with contextlib.closing(http.client.HTTPConnection(urlsplit(stage.url).netloc, timeout=BUSY_SECONDS)) as client:
         sent = {"content-type": "application/json", "x-user": user, **more}
-        client.request("POST", "/v1/chat/completions", content, sent)
+        client.request("POST", path, content, sent)
         stage["openai"].wait_for_requests(received + 1)
         if delivery.hang_after_bytes:
             client.getresponse().read(1)
@@ -319,6 +321,28 @@ def test_all_that_a_request_may_be_answered_with_is_reserved(
     user = f"asks for {model} {more}"
     leave(stage, user, body(model, **more), Delivery(delay_seconds=NEVER))
     wait_left(stage, user, model, BUDGET - PROMPT - reserved)
+
+
+@pytest.mark.parametrize(
+    ("model", "prompts", "more", "answers"),
+    [
+        ("strict", ["a", "]", ', "c'], {}, 3),
+        ("strict", [[1, 2], [3]], {"n": 2, "best_of": 3}, 6),
+        ("strict", [1, 2, 3], {}, 1),
+        ("strict", "a, b", {}, 1),
+        ("strict", [], {}, 1),
+        ("both", ["a", "b"], {"max_tokens": None}, 2),
+    ],
+)
+def test_each_prompt_of_a_list_is_answered(
+    stage: Stage, model: str, prompts: Any, more: dict[str, Any], answers: int
+) -> None:
+    fields = {"model": model, "stream": True, "max_tokens": OUTPUT, "prompt": prompts, **more}
+    content = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+    user = f"asks for {model} {prompts} {more}"
+    content += b" " * (BODY_BYTES - len(content))
+    leave(stage, user, content, Delivery(delay_seconds=NEVER), "/v1/completions")
+    wait_left(stage, user, model, BUDGET - PROMPT - answers * OUTPUT)
 
 
 @pytest.mark.parametrize("model", ["strict", "lenient"])
