@@ -177,6 +177,27 @@ async def test_what_somebody_deletes_of_ours_comes_back(stage: AiStage) -> None:
     await stage.served("fast")
 
 
+async def test_an_answer_that_a_policy_replaces_is_what_was_written(stage: AiStage) -> None:
+    """It is Envoy Gateway that replaces it, and what we answer ourselves is in the client's dialect as ever."""
+    await stage.standard()
+    body = {"type": "Inline", "inline": "as it was written"}
+    override = {"match": {"statusCodes": [{"type": "Value", "value": 418}]}, "response": {"body": body}}
+    target = manifests.target("HTTPRoute", "replaced")
+    await stage.apply(
+        manifests.document(ENVOY, "BackendTrafficPolicy", "replaced", {**target, "responseOverride": [override]}),
+        manifests.route("replaced", [manifests.rule("replaced", manifests.ref("first"))]),
+    )
+
+    async def ask(model: str) -> httpx.Response:
+        stage.providers["first"].answer(Failure(418))
+        asked = {"model": model, "messages": [{"role": "user", "content": "Hello!"}]}
+        return await stage.http.post("/v1/chat/completions", json=asked)
+
+    await stage.until(lambda answer: answer.text == "as it was written", lambda: ask("replaced"))
+    assert (await ask("replaced")).status_code == 418
+    assert (await ask("nobody's")).json()["error"]["code"] == "model_not_found"
+
+
 def _accepted_as_it_is(item: Object) -> bool:
     """Its newest version, not one of before."""
     found = condition(item, "Accepted")

@@ -134,20 +134,7 @@ def _facts(rule: ir.Rule) -> Iterator[tuple[str, str]]:
         yield "answer", f"{rule.direct.status} by the gateway itself"
     if rule.redirect is not None:
         yield "answer", f"redirection with {rule.redirect.status}"
-    if rule.auth is not None:
-        yield "authentication", words.auth(rule.auth)
-    for limit in rule.limits:
-        yield f"limit {limit.name}", words.limit(limit)
-    for limit in rule.local_limits:
-        yield f"local limit {limit.name}", words.local_limit(limit)
-    for cost in rule.costs:
-        yield f"cost {cost.key}", cost.expression
-    if rule.hash_keys:
-        yield "backends chosen by", words.hash_keys(rule.hash_keys)
-    if rule.retry is not None:
-        yield "retries", f"{rule.retry.count} on {rule.retry.on}"
-    if rule.request_seconds is not None:
-        yield "timeout", f"{rule.request_seconds:g} s"
+    yield from words.asked_of(rule)
     if rule.unresolved_weight:
         yield "leads nowhere", f"weight {rule.unresolved_weight}, answered 500"
     for backend in rule.backends:

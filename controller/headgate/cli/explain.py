@@ -75,14 +75,7 @@ def rule_lines(rule: ir.Rule) -> Iterator[str]:
     if rule.redirect is not None:
         yield f"  redirects with {rule.redirect.status}"
         return
-    if rule.auth is not None:
-        yield f"  authentication: {words.auth(rule.auth)}"
-    for limit in rule.limits:
-        yield f"  limit: {words.limit(limit)}"
-    for cost in rule.costs:
-        yield f"  cost {cost.key} = {cost.expression}"
-    if rule.hash_keys:
-        yield f"  backends chosen by {words.hash_keys(rule.hash_keys)}"
+    yield from _asked(rule)
     if not rule.backends:
         yield f"  no usable backend: answers {503 if rule.unavailable else 404 if rule.ai else 500}"
     elif rule.unresolved_weight:
@@ -92,6 +85,10 @@ def rule_lines(rule: ir.Rule) -> Iterator[str]:
             yield f"  priority {backend.priority}, weight {backend.weight}: {words.where(backend)}"
             if rule.ai:
                 yield from _indented(_lanes(backend), "    ")
+
+
+def _asked(rule: ir.Rule) -> Iterator[str]:
+    return (f"  {name}: {said}" for name, said in words.asked_of(rule))
 
 
 def _lanes(backend: ir.Backend) -> Iterator[str]:
@@ -153,8 +150,7 @@ def _served(rule: ir.Rule, request: Request) -> Iterator[str]:
         yield from rule_lines(rule)
         return
     path_class = path_class_of(request.path)
-    for limit in rule.limits:
-        yield f"  limit: {words.limit(limit)}"
+    yield from _asked(rule)
     attempt = 0
     for group in _groups(rule.backends):
         usable = [backend for backend in group if backend.weight and lane_of(path_class, backend) is not None]

@@ -1,6 +1,6 @@
 """How the commands put parts of the IR into words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from headgate.compiler import ir, upstreams
@@ -120,3 +120,41 @@ def auth(auth: ir.Auth) -> str:
 def hash_keys(keys: tuple[upstreams.HashKey, ...]) -> str:
     """What requests that go to one backend agree in."""
     return " and ".join("the client's address" if key.kind == "source_ip" else f"{key.kind} {key.name}" for key in keys)
+
+
+def asked_of(rule: ir.Rule) -> Iterator[tuple[str, str]]:
+    """What the policies of a rule ask, as (name, words)."""
+    if rule.auth is not None:
+        yield "authentication", auth(rule.auth)
+    for each in rule.limits:
+        yield f"limit {each.name}", limit(each)
+    for each in rule.local_limits:
+        yield f"local limit {each.name}", local_limit(each)
+    for cost in rule.costs:
+        yield f"cost {cost.key}", cost.expression
+    if rule.hash_keys:
+        yield "backends chosen by", hash_keys(rule.hash_keys)
+    if rule.retry is not None:
+        yield "retries", f"{rule.retry.count} on {rule.retry.on}"
+    if rule.request_seconds is not None:
+        yield "timeout", f"{rule.request_seconds:g} s"
+    if rule.fault is not None:
+        yield "faults", fault(rule.fault)
+    if rule.overrides:
+        yield "answers replaced", "; ".join(map(override, rule.overrides))
+
+
+def fault(fault: ir.Fault) -> str:
+    """What is done to requests that no backend is asked for."""
+    parts = [f"{fault.aborted / 10_000:g} % answered {fault.abort_status}"] if fault.aborted else []
+    parts += [f"{fault.delayed / 10_000:g} % wait {fault.delay_seconds:g} s"] if fault.delayed else []
+    return ", ".join(parts) or "none"
+
+
+def override(override: ir.ResponseOverride) -> str:
+    """Which answers are replaced, and their new status."""
+    statuses = ", ".join(f"{status:x<3}" for status in override.statuses) or "any status"
+    whose = {None: "", True: " of the gateway itself", False: " of backends"}[override.local]
+    named = " and ".join(name for name, _ in override.headers)
+    headers = f" with a certain {named}" if named else ""
+    return f"{statuses}{whose}{headers} {f'become {override.status}' if override.status else 'get another body'}"

@@ -56,6 +56,12 @@ def _documents(stage: Stage) -> list[manifests.Document]:
         "rules": [{"name": "yearly", "unit": "tokens", "amount": BUDGET, "window": "year", "countPrompts": True}],
     }
     documents.append(manifests.document("headgate.dev/v1alpha1", "LimitPolicy", "counted-too", spec))
+    documents.append(route("replaced", [rule("replaced", ref("openai"))], **manifests.costs(total="TotalToken")))
+    replaced = limits("replaced", "replaced", token_limit("total", BUDGET, BY_USER, unit="Year"))
+    replaced["metadata"]["annotations"] = {"headgate.dev/token-reservation": "strict"}
+    override = {"match": {"statusCodes": [{"value": 503}]}, "response": {"statusCode": 200}}
+    replaced["spec"]["responseOverride"] = [override]
+    documents.append(replaced)
     documents.append(route("both", [rule("both", ref("openai"))], **manifests.costs(total="TotalToken")))
     large, small = (token_limit("total", n, BY_USER, unit="Year") for n in (10 * BUDGET, BUDGET))
     policy = limits("both", "both", large, small)
@@ -321,6 +327,12 @@ def test_all_that_a_request_may_be_answered_with_is_reserved(
     user = f"asks for {model} {more}"
     leave(stage, user, body(model, **more), Delivery(delay_seconds=NEVER))
     wait_left(stage, user, model, BUDGET - PROMPT - reserved)
+
+
+def test_a_failure_that_a_policy_calls_a_success_costs_nothing(stage: Stage) -> None:
+    stage["openai"].answer(Failure(503))
+    assert ask(stage, "told all is well", "replaced").status_code == 200
+    wait_left(stage, "told all is well", "replaced", BUDGET)
 
 
 @pytest.mark.parametrize(

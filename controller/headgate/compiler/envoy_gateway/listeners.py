@@ -19,7 +19,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from headgate.compiler.envoy_gateway.needs import Needs
 from headgate.compiler.lower import access_logs, limits, replies
-from headgate.compiler.lower.filters import brought, extraction, security, steered, telemetry
+from headgate.compiler.lower.filters import brought, extraction, overrides, security, steered, telemetry
 from headgate.compiler.lower.listeners import (
     UNSENT_BYTES_MAX,
     body_size_limit,
@@ -160,7 +160,8 @@ def _both(first: AccessLogFilter, second: AccessLogFilter) -> AccessLogFilter:
 
 def _add_local_replies(manager: HttpConnectionManager, options: Options) -> None:
     """Errors in the client's dialect, on AI routes only."""
-    ours: LocalReplyConfig = replies.local_replies(options, options.body_bytes_max)
+    overridden = any(each.name.startswith(overrides.FILTER) for each in manager.http_filters)
+    ours: LocalReplyConfig = replies.local_replies(options, options.body_bytes_max, overridden=overridden)
     added = [_on_ai_routes(mapper) for mapper in ours.mappers]
     theirs = list(manager.local_reply_config.mappers)
     del manager.local_reply_config.mappers[:]
