@@ -198,6 +198,30 @@ async def test_an_answer_that_a_policy_replaces_is_what_was_written(stage: AiSta
     assert (await ask("nobody's")).json()["error"]["code"] == "model_not_found"
 
 
+async def test_what_a_filter_of_the_users_own_answers_as_json_is_left(stage: AiStage) -> None:
+    """Guards of prompts answer in the client's dialect themselves; what is no JSON becomes the message of an error."""
+    await stage.standard()
+    script = """
+function envoy_on_request(handle)
+  local guard = handle:headers():get("x-guard")
+  if guard then handle:respond({[":status"] = "451", ["content-type"] = guard}, '{"guard": "no"}') end
+end
+"""
+    spec = {**manifests.target("HTTPRoute", "guarded"), "lua": [{"type": "Inline", "inline": script}]}
+    await stage.apply(
+        manifests.document(ENVOY, "EnvoyExtensionPolicy", "guard", spec),
+        manifests.route("guarded", [manifests.rule("guarded", manifests.ref("first"))]),
+    )
+
+    def ask(guard: str) -> Awaitable[httpx.Response]:
+        asked = {"model": "guarded", "messages": [{"role": "user", "content": "Hello!"}]}
+        return stage.http.post("/v1/chat/completions", json=asked, headers={"x-guard": guard})
+
+    answer = await stage.until(lambda answer: answer.status_code == 451, lambda: ask("application/json"))
+    assert answer.json() == {"guard": "no"}
+    assert (await ask("text/plain")).json()["error"]["message"] == '{"guard": "no"}'
+
+
 def _accepted_as_it_is(item: Object) -> bool:
     """Its newest version, not one of before."""
     found = condition(item, "Accepted")

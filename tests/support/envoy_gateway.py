@@ -240,6 +240,8 @@ def _configuration(controller_name: str, options: EnvoyGatewayOptions) -> Object
         },
         "extensionApis": {"enableBackend": True, "enableEnvoyPatchPolicy": True},
     }
+    if not options.older:  # which does not know it: there scripts are on
+        config["extensionApis"]["enableLua"] = True
     if options.redis_url:
         config["rateLimit"] = {"backend": {"type": "Redis", "redis": {"url": options.redis_url}}}
     if options.extension_server:

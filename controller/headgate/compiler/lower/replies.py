@@ -33,10 +33,6 @@ from headgate.compiler.options import Options
 from headgate.contract import headers, metadata
 from headgate.limits.config import PAYMENT_REQUIRED
 
-PROCESSOR_DETAILS = "headgate"
-"""How the processor marks its own answers (`ImmediateResponse.details`): they are in the client's dialect already."""
-
-_PROCESSOR_ANSWERED = f"response.code_details.contains('{PROCESSOR_DETAILS}')"
 _PROCESSOR_FAILED = "response.code_details.startsWith('ext_proc_error')"
 
 _SERVER_ERROR = 500
@@ -98,7 +94,8 @@ _MODEL_KNOWN = (
     f" && '{metadata.INTERNAL_MODEL}' in metadata.filter_metadata['{metadata.INTERNAL}']"
 )
 _DENIED = "response.code_details == 'ext_authz_denied'"
-_JSON_ANSWER = "response.headers['content-type'].startsWith('application/json')"
+_JSON_ANSWER = "'content-type' in response.headers && response.headers['content-type'].startsWith('application/json')"
+"""What a service or filter that a user put here, or the processor, answers in words of its own."""
 _WRITTEN = "response.code_details == 'direct_response' && 'content-type' in response.headers"
 """An HTTPRouteFilter's answer: ours get their content type with their dialect."""
 _UNAUTHORIZED = "response.code_details.startsWith('rbac_access_denied')"
@@ -340,16 +337,13 @@ def local_replies(
     result.mappers.append(_mapper(_cel(_WRITTEN), _verbatim()))
     if overridden:
         result.mappers.append(_mapper(_cel(f"response.code_details == '{overrides.DETAILS}'"), _verbatim()))
-    # a failed call names the processor's socket, and so may hold anything
-    answered_by_processor = f"{_PROCESSOR_ANSWERED} && !{_PROCESSOR_FAILED}"
-    result.mappers.append(_mapper(_cel(answered_by_processor), _verbatim()))
-    result.mappers.append(_mapper(_cel(f"{_DENIED} && {_JSON_ANSWER}"), _verbatim()))
     # our rate limit service answers in the client's dialect and names the limit; Envoy's filter knows one status
     limited = "response.code_details == 'request_rate_limited'"
     result.mappers.append(_mapper(_cel(f"{limited} && {_BUDGET_EXCEEDED}"), _verbatim(), PAYMENT_REQUIRED))
     if options.envoy_gateway:  # whose own may have refused
         limited = f"{limited} && {_REFUSED_BY_US}"
     result.mappers.append(_mapper(_cel(limited), _verbatim()))
+    result.mappers.append(_mapper(_cel(_JSON_ANSWER), _verbatim()))
     spoken = [(_client_path(pattern, options.path_root), said) for pattern, said in _FORMATS]
     for start, words, status in UNREADABLE:
         when = f"response.code_details.startsWith('{start}')"
