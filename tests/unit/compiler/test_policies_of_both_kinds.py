@@ -75,25 +75,28 @@ def _compiled(folder: Path, *documents: Document) -> Compiled:
     return compiled
 
 
-def _served(compiled: Compiled) -> dict[str, bytes]:
-    """All of Envoy's configuration but the listeners' filters, which do nothing unless a route says so."""
+def _served(compiled: Compiled, *, listeners: bool) -> dict[str, bytes]:
+    """All of Envoy's configuration; without listeners where their filters do nothing unless a route says so."""
     return {
         f"{url} {name}": message.SerializeToString(deterministic=True)
         for url, found in compiled.resources.items()
         for name, message in found.items()
-        if not url.endswith("Listener")
+        if listeners or not url.endswith("Listener")
     }
 
 
 @pytest.mark.parametrize("ai", [True, False], ids=["AIGatewayRoute", "HTTPRoute"])
+@pytest.mark.parametrize("of_gateway", [True, False], ids=["of the Gateway", "of the route"])
 @pytest.mark.parametrize(("kind", "name"), CASES)
-def test_what_a_policy_asks_is_served(tmp_path: Path, kind: str, name: str, ai: bool) -> None:
+def test_what_a_policy_asks_is_served(tmp_path: Path, kind: str, name: str, of_gateway: bool, ai: bool) -> None:
     documents = list(_documents(ai))
     value = dict(TRAFFIC | SECURITY)[name]
-    spec = {**manifests.target("AIGatewayRoute" if ai else "HTTPRoute", "r"), name.partition(" ")[0]: value}
-    policy = document(f"{ENVOY_GATEWAY}/v1alpha1", kind, "p", spec)
+    at_route = manifests.target("AIGatewayRoute" if ai else "HTTPRoute", "r")
+    spec = {**(manifests.target("Gateway", manifests.GATEWAY) if of_gateway else at_route)}
+    policy = document(f"{ENVOY_GATEWAY}/v1alpha1", kind, "p", {**spec, name.partition(" ")[0]: value})
+    by_listener = of_gateway and kind == "SecurityPolicy"
     without, served = _compiled(tmp_path, *documents), _compiled(tmp_path, *documents, policy)
-    assert _served(served) != _served(without)
+    assert _served(served, listeners=by_listener) != _served(without, listeners=by_listener)
 
 
 @pytest.mark.parametrize(("kind", "spec", "given"), KINDS)
