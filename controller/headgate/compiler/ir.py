@@ -322,6 +322,11 @@ class Fault:
     aborted: int = 0
 
 
+BODILESS = (204, 304)
+"""Statuses of answers that end with their headers (RFC 9110 6.4.1): Envoy sends a body all the same, which a client
+would read as the next answer of its connection."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseOverride:
     """What a client gets in place of some answers; the headers of the answer are left out."""

@@ -20,7 +20,7 @@ from support.manifests import (
     target,
     traffic,
 )
-from support.providers import ANTHROPIC, OPENAI, Answer, Failure, Provider
+from support.providers import ANTHROPIC, OPENAI, Answer, Failure, Provider, Raw
 from support.stage import Stage
 
 pytestmark = pytest.mark.envoy
@@ -78,6 +78,11 @@ OVERRIDES: list[Document] = [
     },
     {"match": _statuses(402), "redirect": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/pay"}}},
     {"match": _statuses(429), "source": "Local", "response": {"body": {"type": "Inline", "inline": "slow down"}}},
+    {"match": _statuses(410), "response": {"statusCode": 204, "body": {"type": "Inline", "inline": "HTTP/1.1 200 OK"}}},
+    {
+        "match": {"responseHeaders": [_header("x-error-type", "Exact", "not modified")]},
+        "response": {"body": {"type": "Inline", "inline": "HTTP/1.1 200 OK"}},
+    },
     {"match": _statuses(409), "source": "Backend", "response": {"body": {"type": "Inline", "inline": "theirs"}}},
 ]
 
@@ -168,6 +173,15 @@ def test_a_client_is_sent_elsewhere(stage: Stage) -> None:
         stage["openai"].answer(Failure(status))
         answer = _ask(stage, "gpt")
         assert (answer.status_code, answer.headers["location"], answer.content) == (302, location, b"")
+
+
+def test_an_answer_that_has_no_body_is_given_none(stage: Stage) -> None:
+    """Else it would be read as the next answer of the client's connection."""
+    stage["openai"].answer(Failure(410), Raw(status=304, headers={"x-error-type": "not modified"}), Failure(409))
+    for status, text in ((204, ""), (304, ""), (409, "theirs")):
+        answer = _ask(stage, "gpt")
+        assert (answer.status_code, answer.text) == (status, text)
+    assert answer.headers["content-type"] == "text/plain"
 
 
 def test_whose_answer_it_is_counts(stage: Stage) -> None:

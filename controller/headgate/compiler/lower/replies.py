@@ -209,8 +209,9 @@ def _mappers(
     return [*result, _mapper(_cel(when), otherwise(message, status), status)]
 
 
-def _verbatim() -> SubstitutionFormatString:
-    return SubstitutionFormatString(text_format_source=inline("%LOCAL_REPLY_BODY%"), content_type="application/json")
+def _verbatim(content_type: str = "application/json") -> SubstitutionFormatString:
+    """What was said, of that type where it has none of its own."""
+    return SubstitutionFormatString(text_format_source=inline("%LOCAL_REPLY_BODY%"), content_type=content_type)
 
 
 def _cel(expression: str) -> AccessLogFilter:
@@ -333,10 +334,10 @@ def local_replies(
     """The mappers in order; the first whose filter holds decides. `allowed` lets browsers read what is said,
     `overridden` says that a policy replaces some answers."""
     result = LocalReplyConfig()
+    if overridden:
+        result.mappers.append(_mapper(_cel(f"response.code_details == '{overrides.DETAILS}'"), _verbatim("text/plain")))
     result.mappers.append(_mapper(_no_error(), _verbatim()))
     result.mappers.append(_mapper(_cel(_WRITTEN), _verbatim()))
-    if overridden:
-        result.mappers.append(_mapper(_cel(f"response.code_details == '{overrides.DETAILS}'"), _verbatim()))
     # our rate limit service answers in the client's dialect and names the limit; Envoy's filter knows one status
     limited = "response.code_details == 'request_rate_limited'"
     result.mappers.append(_mapper(_cel(f"{limited} && {_BUDGET_EXCEEDED}"), _verbatim(), PAYMENT_REQUIRED))

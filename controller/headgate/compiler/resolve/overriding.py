@@ -22,9 +22,15 @@ BODY_KEY: Final = "response.body"
 _LOCAL: Final[Mapping[str, bool | None]] = {"All": None, "Local": True, "Backend": False}
 
 
-def written_body(scope: Scope, owner: Resource, field: str, body: CustomResponseBody | None) -> str | None:
-    """The body that a user wrote, empty where there is none; None, reported, where it cannot be had."""
+def written_body(
+    scope: Scope, owner: Resource, field: str, body: CustomResponseBody | None, status: int | None
+) -> str | None:
+    """The body that a user wrote for a status, empty where there is none; None, reported, where it cannot be had."""
     if body is None:
+        return ""
+    if status in ir.BODILESS:
+        message = f"an answer with status {status} has no body: it is left out"
+        scope.report.warning(owner, field, message, remedy="statusCode: 200")
         return ""
     if body.value_ref is None:
         return body.inline or ""
@@ -56,7 +62,7 @@ def _overrides(scope: Scope, policy: BackendTrafficPolicy) -> Iterator[ir.Respon
 def _response(
     scope: Scope, policy: BackendTrafficPolicy, field: str, override: ResponseOverride, response: CustomResponse
 ) -> ir.ResponseOverride | None:
-    body = written_body(scope, policy, f"{field}.body", response.body)
+    body = written_body(scope, policy, f"{field}.body", response.body, response.status_code)
     if body is None:
         return None
     if problem := format_problem(body):

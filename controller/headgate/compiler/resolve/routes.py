@@ -400,7 +400,7 @@ def _extension(
 def _direct(
     scope: Scope, found: envoy_gateway.HTTPRouteFilter, direct: envoy_gateway.HTTPDirectResponseFilter
 ) -> ir.DirectResponse:
-    text = written_body(scope, found, "spec.directResponse.body", direct.body) or ""
+    text = written_body(scope, found, "spec.directResponse.body", direct.body, direct.status_code) or ""
     return ir.DirectResponse(status=direct.status_code, body=text, content_type=direct.content_type or "text/plain")
 
 

@@ -58,6 +58,11 @@ def _conditions(override: ir.ResponseOverride) -> Iterator[Predicate]:
         yield any_of(compared(taken, StringMatcher(prefix=code)) for code in override.statuses)
     for name, rule in override.headers:
         yield compared(HttpResponseHeaderMatchInput(header_name=name), _text(rule))
+    if override.body and not override.status:
+        bodiless = any_of(
+            compared(HttpResponseStatusCodeMatchInput(), StringMatcher(exact=str(code))) for code in ir.BODILESS
+        )
+        yield Predicate(not_matcher=bodiless)
     if override.local is not None:
         yield compared(HttpResponseLocalReplyMatchInput(), StringMatcher(exact="true" if override.local else "false"))
 
