@@ -131,7 +131,8 @@ def status_of(said: bytes) -> int:
 
 
 def spent(stage: Stage) -> int:
-    """By a request that costs nothing."""
+    """By a request that costs nothing, once all before it are settled: what they reserved counts until then."""
+    wait_until(lambda: stage.stat("headgate_ratelimit_reservations_outstanding") == 0, "all to be settled")
     said = exchange(stage, posted("/v1/chat/completions", chat(fail=1)))
     remaining = next(line for line in said.split(b"\r\n") if line.startswith(b"x-ratelimit-remaining"))
     return BUDGET - int(remaining.split(b":")[1])
