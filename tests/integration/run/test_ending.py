@@ -93,6 +93,7 @@ def test_a_terminal_that_is_closed_ends_it_in_order(short_path: Path, start_prov
 
 
 def _in_a_terminal_of_its_own() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that run under `nohup` hand down that it is ignored
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
