@@ -153,3 +153,76 @@ def test_what_is_written_counts_whatever_an_answer_is_called(stage: Stage) -> No
     found = {entry["path"].partition("?")[2]: entry["metadata"] for entry in entries}
     told = {mark: (found[mark]["usage_source"], found[mark].get("output_tokens")) for mark in marks}
     assert told == dict.fromkeys(marks, ("estimated", 100))
+
+
+def _chunk(choices: list[Any], **more: Any) -> bytes:
+    return _events({**CHAT, "object": "chat.completion.chunk", "choices": choices, **more})
+
+
+WORDS = _chunk([{"index": 0, "delta": SAID}])
+COUNTED = _chunk([], usage=CHAT_USED)
+
+
+@pytest.mark.parametrize("sized", [False, True], ids=["", "with a length"])
+@pytest.mark.parametrize("cut", ["events", "bytes", "whole"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_gateway_asked_for_is_kept_from_clients_whatever_a_stream_is_called(
+    stage: Stage, kind: str, cut: Any, sized: bool
+) -> None:
+    sent = (b"\n", WORDS, COUNTED, b"data: [DONE]\n\n")
+    length = {"content-length": str(len(b"".join(sent)))} if sized else {}
+    stage["any"].answer(Raw(body=sent, content_type=kind, headers=length, delivery=Delivery(cut=cut)))
+    mark = f"kept={KINDS.index(kind)}-{cut}-{sized}"
+    asked: Any = {"model": "openai-chat", "messages": MESSAGES, "stream": True}
+    answer = stage.post(f"/v1/chat/completions?{mark}", asked)
+    told = [line for line in answer.content.split(b"\n") if line]
+    assert told == [WORDS.strip(), b"data: [DONE]"]
+    (entry,) = stage.access(lambda entry: entry["path"].endswith(mark))
+    assert entry["metadata"]["total"] == 8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_client_asked_for_is_given_whatever_a_stream_is_called(stage: Stage, kind: str) -> None:
+    body = WORDS + COUNTED + b"data: [DONE]\n\n"
+    stage["any"].answer(Raw(body=body, content_type=kind))
+    asked: Any = {"model": "openai-chat", "messages": MESSAGES, "stream": True}
+    asked["stream_options"] = {"include_usage": True}
+    assert stage.post("/v1/chat/completions", asked).content == body
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"], ids=["no line", "a line", "a line of Windows"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dialect", TOLD)
+def test_a_stream_that_ends_behind_its_usage_without_an_empty_line_is_counted(
+    stage: Stage, dialect: DialectName, kind: str, end: bytes
+) -> None:
+    told, row = TOLD[dialect], CLIENTS[dialect]
+    body = told.stream.removesuffix(b"data: [DONE]\n\n").removesuffix(b"\n\n")
+    if dialect is DialectName.ANTHROPIC_MESSAGES:
+        body = body.partition(b"\n\nevent: message_stop")[0]
+    stage["any"].answer(Raw(body=body + end, content_type=kind))
+    path = ((row.stream_path) or row.path).replace("asked", dialect)
+    mark = f"ends={KINDS.index(kind)}-{dialect}-{len(end)}"
+    sent = row.streamed.replace(b"asked", dialect.encode())
+    stage.post(f"{path}{'&' if '?' in path else '?'}{mark}", content=sent, anthropic_version="2023-06-01")
+    (entry,) = stage.access(lambda entry: entry["path"].endswith(mark))
+    found = entry["metadata"]
+    assert (found["usage_source"], found["total"]) == ("reported", 8)
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
+@pytest.mark.parametrize("dialect", TOLD)
+def test_nothing_is_added_behind_the_length_that_a_client_was_told(
+    stage: Stage, dialect: DialectName, kind: str
+) -> None:
+    """The stream holds no end; what told so would be read as the next answer of its connection."""
+    row = CLIENTS[dialect]
+    body = TOLD[dialect].stream.partition(b"\n\n")[0] + b"\n\n"
+    stage["any"].answer(Raw(body=body, content_type=kind, headers={"content-length": str(len(body))}))
+    sent = row.streamed.replace(b"asked", dialect.encode())
+    path = (row.stream_path or row.path).replace("asked", dialect)
+    answer = stage.post(path, content=sent, anthropic_version="2023-06-01")
+    length = answer.headers.get("content-length")
+    assert length is None or len(answer.content) == int(length)
+    assert answer.content.startswith(body)
+    assert stage.post(path, content=sent, anthropic_version="2023-06-01").status_code == 200

@@ -1,7 +1,11 @@
 -- An answer as it passes: what happens to it, in order.
--- Sets members of `state` that another part has: asked_at, first_event, held, held_bytes, over, place, rest, tail, written.
+-- Sets members of `state` that another part has: asked_at, first_event, held, over, rest, sized, written.
 
 local function finish(h, state)
+  -- a provider that ends without an empty line is paid for all the same
+  if state.held then read(h, state, table.concat(state.held), true) end
+  if state.place and state.streamed then judge(h, state, 0) end
+  if state.batch then tell_batch(h, state) end
   if (state.certain or state.model_late ~= nil) and state.model and not state.said_model then
     say_model(h:streamInfo():dynamicMetadata(), state, state.model)
   end
@@ -23,12 +27,17 @@ end
 local EVENTS = { [100] = true, [101] = true, [58] = true }
 local PLAIN = { [123] = true, [100] = true, [101] = true, [58] = true }
 
--- With the first byte of an answer: some servers call their streams JSON, their JSON a stream, and either of them text.
-local function recast(state, code)
+-- With the first byte of an answer: some servers call their streams JSON, their JSON a stream, and either of them text. Its length
+-- may have been told by now.
+local function recast(h, state, code)
   local streamed = code ~= BRACE and code ~= BRACKET and (state.streamed or EVENTS[code] == true)
   if streamed == state.streamed then return end
   state.streamed, state.over, state.held, state.asked_at = streamed, not streamed, nil, nil
   state.first_event = streamed and opens_response(state.began)
+  if streamed and state.context.hides then
+    hold(state, h:streamInfo():dynamicMetadata():get("headgate"))
+    state.sized = h:headers():get("content-length") ~= nil
+  end
 end
 
 -- A piece of an answer that cannot be read: it passes, and is counted by its size.
@@ -49,7 +58,7 @@ local function piece(h, state, chunk, text)
       return
     end
     state.readable = is_readable(h, PLAIN, code)
-    if state.readable then recast(state, code) else state.held, state.over = nil, true end
+    if state.readable then recast(h, state, code) else state.held, state.over = nil, true end
     if not state.streamed and code == BRACKET then state.place = listed() end
   end
   if not state.readable then return pass(h, state, text) end
@@ -72,6 +81,7 @@ local function read_page(h, headers)
   local start = match(text:sub(1, DONE_BYTES_MAX), "^%s*(.*)")
   if find(start, "^[%[{]") or find(start, "^%l+:") then
     piece(h, state, body, text)
+    if state.held then body:setBytes(released(state, body:getBytes(0, body:length()))) end
     return finish(h, state)
   end
   -- those of before the body are out of scope
@@ -84,13 +94,14 @@ end
 local function read_pieces(h, state)
   for chunk in h:bodyChunks() do
     local size = chunk:length()
-    if size > 0 then piece(h, state, chunk, chunk:getBytes(0, size)) else close(h, state, chunk) end
+    if size > 0 then
+      piece(h, state, chunk, chunk:getBytes(0, size))
+    else
+      if state.held and state.held_bytes > 0 then chunk:setBytes(released(state, "")) end
+      close(h, state, chunk)
+    end
     if state.other then return end
   end
-  -- a provider that ends without an empty line is paid for all the same
-  if state.held then read(h, state, table.concat(state.held), true) end
-  if state.place and state.streamed then judge(h, state, 0) end
-  if state.batch then tell_batch(h, state) end
   finish(h, state)
 end
 
@@ -122,10 +133,8 @@ function envoy_on_response(h)
   end
   local state = nothing_known(h, headers, streamed)
   if streamed and state.context.hides then
-    request = request or h:streamInfo():dynamicMetadata():get("headgate")
     headers:remove("content-length")
-    state.asked_for = request ~= nil and request.include_usage == true
-    state.held, state.held_bytes, state.tail = {}, 0, ""
+    hold(state, request or h:streamInfo():dynamicMetadata():get("headgate"))
   end
   read_pieces(h, state)
 end

@@ -26,10 +26,11 @@ local function watch(state, text, ended)
 end
 
 -- At the last chunk, which is empty: ends a stream that holds no end; one that said nothing in the first of the dialects, whose
--- event clients of all of them take for an error. Where the processor translates, it has said so itself.
+-- event clients of all of them take for an error. Where the processor translates, it has said so itself. Where a length was told, what
+-- is behind it would be read as the next answer.
 local function close(h, state, chunk)
   local chat = state.chat or (not state.said and state.context.chats[1])
   if state.over or not chat then return end
   local published = state.context.processed and h:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
-  if published.lane ~= "extproc" then chunk:setBytes(chat.cut) end
+  if published.lane ~= "extproc" and not h:headers():get("content-length") then chunk:setBytes(chat.cut) end
 end

@@ -1,8 +1,28 @@
 -- Takes the chunk that the gateway asked for out of a stream.
--- Sets members of `state` that another part has: held, held_bytes, rest, tail.
+-- Sets members of `state` that another part has: held, held_bytes, rest.
 
 local HELD_BYTES_MAX = 1048576
 local DONE_BYTES_MAX = 64
+
+-- Begins to hold what is unfinished of a stream, for a request of which so much is known.
+local function hold(state, request)
+  state.asked_for = request ~= nil and request.include_usage == true
+  state.held, state.held_bytes, state.tail = {}, 0, ""
+end
+
+-- Whether an event is the chunk that the gateway asked for.
+local function is_forced(state, event)
+  return not state.asked_for and find(event, '"usage"%s*:%s*{') and find(event, '"choices"%s*:%s*%[%s*%]')
+end
+
+-- What a client is given in place of the forced chunk: as many empty lines, where the length of the answer has been told.
+local function instead(state, event) return state.sized and string.rep("\n", #event) or "" end
+
+-- The end of a stream, behind what has passed of it: what is held, which ends without an empty line.
+local function released(state, passed)
+  local rest = table.concat(state.held)
+  return passed .. (is_forced(state, rest) and instead(state, rest) or rest)
+end
 
 -- What may pass of the complete events in the text, and the unfinished rest.
 local function split(h, state, text)
@@ -11,9 +31,8 @@ local function split(h, state, text)
     local _, last = find(text, "\r?\n\r?\n", position)
     if not last then break end
     local event = text:sub(position, last)
-    local usage = find(event, '"usage"%s*:%s*{')
-    if usage then read(h, state, event, true) end
-    if state.asked_for or not usage or not find(event, '"choices"%s*:%s*%[%s*%]') then out[#out + 1] = event end
+    if find(event, '"usage"%s*:%s*{') then read(h, state, event, true) end
+    out[#out + 1] = is_forced(state, event) and instead(state, event) or event
     position = last + 1
   end
   return table.concat(out), text:sub(position)
