@@ -314,3 +314,42 @@ def test_what_a_tool_is_called_with_hides_no_usage(stage: Stage, more_bytes: int
     assert stage.post(path, {"messages": CONVERSATION}).status_code == 200
     (entry,) = stage.access(lambda entry: entry["path"] == path)
     assert entry["metadata"]["total_tokens"] == 7
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/model/nova/converse", {"messages": CONVERSATION}),
+        ("/v1/chat/completions", {"model": "nova", "messages": MESSAGES}),
+    ],
+    ids=["native", "translated"],
+)
+def test_what_is_kept_in_a_cache_for_an_hour_is_told_apart(stage: Stage, path: str, body: Any) -> None:
+    """It has a price of its own."""
+    answer: Any = {
+        "output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}},
+        "stopReason": "end_turn",
+        "usage": {
+            "inputTokens": 3,
+            "outputTokens": 4,
+            "totalTokens": 107,
+            "cacheReadInputTokens": 40,
+            "cacheWriteInputTokens": 60,
+            "cacheDetails": [{"inputTokens": 50, "ttl": "1h"}, {"ttl": "5m", "inputTokens": 10}],
+        },
+    }
+    stage["bedrock"].answer(Raw(body=json.dumps(answer).encode()))
+    path = f"{path}?kept=long"
+    assert stage.post(path, body).status_code == 200
+    (entry,) = stage.access(lambda entry: entry["path"] == path)
+    found = {name: entry["metadata"].get(name) for name in KEPT}
+    assert found == KEPT
+
+
+KEPT = {
+    "input_tokens": 103,
+    "cached_input_tokens": 40,
+    "cache_creation_input_tokens": 60,
+    "cache_creation_1h_input_tokens": 50,
+    "output_tokens": 4,
+}

@@ -49,12 +49,21 @@ local function plain(object)
   return (object:sub(2, -2):gsub("%b[]", ""):gsub("%b{}", ""))
 end
 
+-- Of what Converse wrote to a cache, what it keeps for an hour.
+local function kept_long(usage)
+  local details, total = usage:match('"cacheDetails"%s*:%s*(%b[])'), 0
+  for detail in (details or ""):gmatch("%b{}") do
+    if detail:find('"ttl"%s*:%s*"1h"') then total = total + number(detail, "inputTokens") end
+  end
+  return total > 0 and total or nil
+end
+
 -- Counts by name; nothing where the object has none. Input includes what was read from a cache or written to it.
 local function counted(usage)
   local own = plain(usage)
   if own:find('"inputTokens"', 1, true) then
     local cached, created = number(own, "cacheReadInputTokens"), number(own, "cacheWriteInputTokens")
-    return number(own, "inputTokens") + cached + created, number(own, "outputTokens"), cached, created
+    return number(own, "inputTokens") + cached + created, number(own, "outputTokens"), cached, created, kept_long(usage)
   end
   local said = usage:match('"tokens"%s*:%s*(%b{})') or usage:match('"billed_units"%s*:%s*(%b{})')
   if said then
@@ -76,7 +85,7 @@ local function publish_costs(h, counts)
 end
 
 local function publish(h, usage)
-  local input, output, cached, created = counted(usage)
+  local input, output, cached, created, long = counted(usage)
   if not input then return false end
   local known = processed(h)
   if known and known.input_tokens then
@@ -89,6 +98,7 @@ local function publish(h, usage)
     total_tokens = input + output,
     cached_input_tokens = cached,
     cache_creation_input_tokens = created,
+    cache_creation_1h_input_tokens = long,
     reasoning_tokens = 0,
   }
   local metadata = h:streamInfo():dynamicMetadata()

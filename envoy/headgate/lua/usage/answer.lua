@@ -1,5 +1,5 @@
 -- An answer as it passes: what happens to it, in order.
--- Sets members of `state` that another part has: asked_at, first_event, held, over, rest, sized, written.
+-- Sets members of `state` that another part has: asked_at, first_event, held, over, place, rest, written.
 
 local function finish(h, state)
   -- a provider that ends without an empty line is paid for all the same

@@ -1,5 +1,5 @@
 -- Takes the chunk that the gateway asked for out of a stream.
--- Sets members of `state` that another part has: held, held_bytes, rest.
+-- Sets members of `state` that another part has: held, rest.
 
 local HELD_BYTES_MAX = 1048576
 local DONE_BYTES_MAX = 64

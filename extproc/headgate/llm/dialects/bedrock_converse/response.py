@@ -1,10 +1,11 @@
 """A whole Converse answer to the canonical model, and back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from headgate.contract import metadata as keys
 from headgate.llm.answer_losses import own_end, own_members
 from headgate.llm.canonical import (
     Base64Source,
@@ -37,7 +38,11 @@ from headgate.llm.dialects.sent_text import text_sent
 from headgate.llm.dialects.speech import PCM
 from headgate.llm.errors import UpstreamError
 from headgate.llm.names import DialectName
-from headgate.llm.usage import NO_USAGE, Usage
+from headgate.llm.usage import NO_USAGE, Apart, Usage, apart
+
+_LONG: Final = "1h"
+_SHORT: Final = "5m"
+"""How long Bedrock keeps what it writes to a cache."""
 
 _FAILURES: Final = frozenset(("malformed_model_output", "malformed_tool_use"))
 """The model failed. With nothing said that is an error, which another attempt may mend; else an ordinary end."""
@@ -100,7 +105,14 @@ def usage_of(counted: wire.Usage | None) -> Usage:
         cache_creation_input=counted.cache_write_input_tokens,
         output=counted.output_tokens,
         total=(input_tokens or 0) + (counted.output_tokens or 0) if known else counted.total_tokens,
+        apart=_kept_long(counted.cache_details) if counted.cache_details else (),
     )
+
+
+def _kept_long(details: Sequence[wire.CacheDetail]) -> Apart:
+    """Of what was written to a cache, what is kept for an hour, which has a price of its own."""
+    long = sum(each.input_tokens or 0 for each in details if each.ttl == _LONG)
+    return apart(((keys.CACHE_CREATION_1H_INPUT_TOKENS, long),))
 
 
 def decode_response(body: bytes, memo: Memo) -> ChatResponse:
@@ -249,7 +261,17 @@ def written_usage(usage: Usage) -> wire.WrittenUsage:
         total_tokens=input_tokens + output_tokens if usage.total is None else usage.total,
         cache_read_input_tokens=usage.cached_input,
         cache_write_input_tokens=usage.cache_creation_input,
+        cache_details=_cache_details(usage) if usage.apart else (),
     )
+
+
+def _cache_details(usage: Usage) -> tuple[wire.CacheDetail, ...]:
+    """What is kept for how long, the longest first; nothing where nobody said that any is kept for an hour."""
+    long = dict(usage.apart).get(keys.CACHE_CREATION_1H_INPUT_TOKENS, 0)
+    if not long:
+        return ()
+    counts = ((_LONG, long), (_SHORT, (usage.cache_creation_input or 0) - long))
+    return tuple(wire.CacheDetail(ttl, count) for ttl, count in counts if count > 0)
 
 
 def _encode_parts(response: ChatResponse) -> Iterator[wire.WrittenBlock]:

@@ -241,12 +241,20 @@ class _Answer(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """What every struct of an answer is."""
 
 
+class CacheDetail(_Answer, frozen=True):
+    """Of what was written to a cache, how much is kept for so long: `5m` or `1h`."""
+
+    ttl: str | None = None
+    input_tokens: int | None = None
+
+
 class Usage(_Answer, frozen=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
     total_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_write_input_tokens: int | None = None
+    cache_details: list[CacheDetail] | None = None
 
 
 class WebLocation(_Answer, frozen=True):
@@ -455,6 +463,7 @@ class WrittenUsage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     total_tokens: int
     cache_read_input_tokens: int | None = None
     cache_write_input_tokens: int | None = None
+    cache_details: tuple[CacheDetail, ...] = ()
 
 
 OWN_NAMES: Final = MappingProxyType(
