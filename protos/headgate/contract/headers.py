@@ -83,6 +83,8 @@ OVERRIDES: Final = (
     "x-method-override",
     "x-original-url",
     "x-rewrite-url",
+    # A part of an answer may leave out what it used; any server may answer with all of it (RFC 9110, 14.2).
+    "range",
 )
 """Kept from providers: a server that honours them does something else than what was allowed and counted."""
 

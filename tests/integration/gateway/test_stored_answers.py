@@ -321,3 +321,14 @@ def test_one_that_was_made_in_the_background_is_known_behind_its_tools(
         assert _ask(stage, f"behind {cut}", "GET", f"responses/{name}").status_code == 200
     assert _told(ledger, name, 2) == [None, 100]
     _wait_settled(stage, f"behind {cut}", BUDGET - 100)
+
+
+def test_what_is_fetched_in_parts_is_fetched_whole(stage: Stage, ledger: LedgerFile) -> None:
+    """A part that leaves the usage out would be free."""
+    stage["stored"].answer(_response("resp_part", usage=MADE))
+    headers = {"x-user": "parts", "range": "bytes=0-99", "if-range": '"a"'}
+    found = stage.http.get(f"{stage.url}/v1/responses/resp_part", headers=headers)
+    assert (found.status_code, found.json()["usage"]) == (200, MADE)
+    assert stage["stored"].last.header("range") is None
+    assert _told(ledger, "resp_part", 1) == [100]
+    _wait_settled(stage, "parts", BUDGET - 100)
