@@ -33,6 +33,7 @@ PARTS: Mapping[str, Sequence[str]] = {
         "usage/images",
         "usage/names",
         "usage/places",
+        "usage/searches",
         "usage/read",
         "usage/results",
         "usage/trim",

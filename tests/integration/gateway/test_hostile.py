@@ -219,6 +219,27 @@ def test_what_looks_like_usage_takes_no_time_and_hides_none(stage: Stage, name: 
     assert entry["metadata"]["total"] == 8
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    "item",
+    [
+        b'{"tool_usage":{"web_search":{"num_requests":7}}}',
+        b'{"tool_usage":{"web_search":{"num_requests":7},"a":"%s"}}' % (b"p" * 2000),
+        b'{"tool_usage":' * 200 + b"{}" + b"}" * 200,
+    ],
+    ids=["short", "long", "in each other"],
+)
+def test_what_looks_like_searches_takes_no_time(stage: Stage, item: bytes, streamed: bool) -> None:
+    """A response says again what its client wrote in a schema."""
+    said = b'{"id":"r","object":"response","tools":[%s]}' % b",".join([item] * (1_000_000 // len(item)))
+    event = b'data: {"type":"response.completed","response":%s}\n\n' % said
+    kind = "text/event-stream" if streamed else "application/json"
+    stage["openai"].answer(Raw(body=event if streamed else said, content_type=kind))
+    before = _envoy_seconds(stage)
+    assert stage.post("/v1/responses", {"model": "gpt", "input": "a", "stream": streamed}).status_code == 200
+    assert _envoy_seconds(stage) - before < LINEAR_SECONDS
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -132,6 +133,39 @@ SEEN = {
     "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 6}, {"modality": "AUDIO", "tokenCount": 5}],
     "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 30}],
 }
+SPOKEN_OF = {"schema": {"tool_usage": {"web_search": {"num_requests": 99}}, "x": "\\"}}
+"""A schema of a client's, which the response says again, before what OpenAI says or behind it."""
+RESPONSE: dict[str, Any] = {
+    "id": "resp",
+    "object": "response",
+    "status": "completed",
+    "model": "gpt",
+    "output": [{"type": "message", "content": [{"type": "output_text", "text": '"tool_usage":{'}]}],
+    "text": {"format": SPOKEN_OF},
+    "tool_usage": {"image_gen": {"input_tokens": 0, "output_tokens": 0}, "web_search": {"num_requests": 3}},
+    "tools": [{"type": "function", "parameters": SPOKEN_OF}],
+    "usage": {"input_tokens": 10, "output_tokens": 20, "total_tokens": 30},
+    "metadata": {},
+}
+
+
+def _searched(cut: Literal["events", "bytes", "whole"]) -> Raw:
+    begun = {**RESPONSE, "status": "in_progress", "tool_usage": {"web_search": {"num_requests": 0}}, "usage": None}
+    events = (("created", begun), ("completed", RESPONSE))
+    body = tuple(
+        f"event: response.{name}\ndata: {json.dumps({'type': f'response.{name}', 'response': said})}\n\n".encode()
+        for name, said in events
+    )
+    return Raw(body=body, content_type="text/event-stream", delivery=Delivery(cut=cut))
+
+
+SEARCHED = {
+    "whole": Raw(body=json.dumps(RESPONSE, indent=1).encode()),
+    "in bytes": _json(**RESPONSE),
+    "streamed": _searched("events"),
+    "streamed at once": _searched("whole"),
+    "streamed in bytes": _searched("bytes"),
+}
 APART: dict[str, tuple[str, str, Raw, dict[str, int], int]] = {
     "audio of a chat": ("/v1/chat/completions", "gpt", SPOKEN, {"audio_output_tokens": 15}, 375_000),
     "an hour's cache": (
@@ -193,6 +227,23 @@ APART: dict[str, tuple[str, str, Raw, dict[str, int], int]] = {
         {"audio_input_tokens": 5, "image_output_tokens": 30},
         11 * 2_500 + 37 * 10_000 + 5 * 2_000 + 30 * 30_000,
     ),
+    **{
+        f"searches of a response, {how}": (
+            "/v1/responses",
+            "gpt",
+            answer,
+            {"web_searches": 3},
+            10 * 2_500 + 20 * 10_000 + 3 * 10_000_000,
+        )
+        for how, answer in SEARCHED.items()
+    },
+    "searches that a client speaks of": (
+        "/v1/responses",
+        "gpt",
+        _json(**{**RESPONSE, "tool_usage": None}),
+        {},
+        10 * 2_500 + 20 * 10_000,
+    ),
     "no image, but a list": (
         "/v1/embeddings",
         "media",
@@ -218,6 +269,8 @@ def test_what_is_sold_apart_has_its_price(stage: Stage, ledger: LedgerFile, name
         found = stage.post(
             path, content=b'{"model":"media", "voice" : "alloy","input": "h\\u00e9ll\xc3\xb6 \\"you\\""}'
         )
+    elif path.endswith("responses"):
+        found = stage.post(path, {"model": model, "input": "Hello!", "stream": "streamed" in name})
     else:
         found = stage.post(path, body, anthropic_version="2023-06-01")
     assert found.status_code == 200, found.text

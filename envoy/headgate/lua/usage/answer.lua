@@ -5,6 +5,7 @@ local function finish(h, state)
   -- a provider that ends without an empty line is paid for all the same
   if state.held then read(h, state, table.concat(state.held), true) end
   if state.place and state.streamed then judge(h, state, 0) end
+  if state.searches then judge_searches(h, state, state.unsought) end
   if state.batch then tell_batch(h, state) end
   if (state.certain or state.model_late ~= nil) and state.model and not state.said_model then
     say_model(h:streamInfo():dynamicMetadata(), state, state.model)
@@ -67,6 +68,7 @@ local function piece(h, state, chunk, text)
   if state.context.names and state.began and not state.fetched then name(h, state, text) end
   if state.held then trim(h, state, chunk, text, ended) else read(h, state, text, ended) end
   if not state.over then watch(state, text, ended) end
+  if state.unsought then seek_searches(h, state, text) end
   if not state.streamed and state.image ~= false then count_images(state, text) end
   count(h, state, text)
   state.rest = nil

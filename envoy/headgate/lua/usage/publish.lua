@@ -21,8 +21,9 @@ local function opens_response(began) return began and find(began, "/responses", 
 -- is over, what it is a stream of, and the end of a piece that an event goes on after; of one that is trimmed what is held of it.
 local function nothing_known(h, headers, streamed)
   local began = headers:get("x-headgate-began")
+  local opening = opens_response(began)
   return { context = context_of(h), streamed = streamed, began = began, fetched = began and (byte(began) == GET or sub(began, -2) == "+0"),
-    asked_at = streamed and asked_at(h, began) or nil, first_event = streamed and opens_response(began),
+    asked_at = streamed and asked_at(h, began) or nil, first_event = streamed and opening or nil, unsought = opening,
     counts = {}, done = {}, kept = "", written = 0, told = 0, over = not streamed, edge = "" }
 end
 
