@@ -34,6 +34,8 @@ from headgate.llm.usage import NO_USAGE, Usage
 from headgate.llm.vendors import vendor_named
 
 JSON: Final = "application/json"
+_CALLED_JSON: Final = frozenset(("", JSON, "text/plain"))
+"""Some servers say nothing of their JSON, some (Go's, by default) call it text."""
 
 DATED_VERSION: Final = re.compile(r"\d{4}-\d\d-\d\d")
 """What a version header may hold; a backend's `version` may also be a path's (`v1`)."""
@@ -181,14 +183,19 @@ class BridgePlan:
                 return StreamTranslation(streams, request, context, self._facts_bound(), (set_headers, remove_headers))
         else:
             set_headers["content-type"] = JSON
-        if content_type not in ("", JSON) and not content_type.endswith("+json"):
-            raise UpstreamError(f"the provider answered {status} with {content_type[:80]}, not with {JSON}")
+        require_json(status, content_type)
         return WholeTranslation(
             self._client, self._provider, request, context, self._facts_bound(), (set_headers, remove_headers)
         )
 
     def _facts_bound(self) -> int:
         return self.facts.body_bytes_max
+
+
+def require_json(status: int, content_type: str) -> None:
+    """UpstreamError for an answer that is called anything that is no JSON."""
+    if content_type not in _CALLED_JSON and not content_type.endswith("+json"):
+        raise UpstreamError(f"the provider answered {status} with {content_type[:80]}, not with {JSON}")
 
 
 def belongs_to_responses(request: ChatRequest, backend: BackendFacts) -> bool:

@@ -410,11 +410,25 @@ def test_html_is_a_clean_502(stage: Stage, status: int, streamed: bool) -> None:
     assert failed.json()["type"] == "error"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"id": 7}', b"\xff"])
-def test_nonsense_is_a_clean_502(stage: Stage, body: bytes) -> None:
-    stage["anthropic"].answer(Raw(body=body))
+@pytest.mark.parametrize("kind", ["application/json", "text/plain; charset=utf-8"])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"id": 7}', b"\xff", b"away"])
+def test_nonsense_is_a_clean_502(stage: Stage, body: bytes, kind: str) -> None:
+    stage["anthropic"].answer(Raw(body=body, content_type=kind))
     failed = stage.chat("claude")
     assert (failed.status_code, failed.json()["error"]["type"]) == (502, "server_error")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_json_that_its_provider_calls_text_is_read(stage: Stage, streamed: bool) -> None:
+    content = [{"type": "text", "text": "Hi"}]
+    usage = {"input_tokens": 5, "output_tokens": 3}
+    said = {"id": "m", "type": "message", "role": "assistant", "model": "c", "content": content, "usage": usage}
+    body = json.dumps({**said, "stop_reason": "end_turn"}).encode()
+    stage["anthropic"].answer(Raw(body=body, content_type="text/plain; charset=utf-8"))
+    answer = stage.chat("claude", stream=streamed)
+    assert answer.status_code == 200
+    assert '"content":"Hi"' in answer.text
+    assert answer.headers["content-type"] == ("text/event-stream" if streamed else "application/json")
 
 
 def test_a_silent_provider_is_a_504_in_the_clients_dialect(stage: Stage) -> None:

@@ -94,6 +94,14 @@ def test_html_with_status_200_is_the_providers_fault(body: bytes) -> None:
     assert failed.value.status == 502
 
 
+@pytest.mark.parametrize("kind", ["", "text/plain", "Text/Plain; charset=utf-8", "application/vnd.a+json"])
+def test_json_is_read_whatever_a_server_calls_it(kind: str) -> None:
+    out, headers, usage = _answer(_plan().translate_request(CHAT, {}), ANSWER, {"content-type": kind})
+    assert headers["content-type"] == "application/json"
+    assert b'"object":"chat.completion"' in out
+    assert usage.total
+
+
 def test_a_server_that_does_not_stream_is_streamed_for() -> None:
     request = _plan().translate_request(STREAMED, {})
 

@@ -7,7 +7,7 @@ from typing import Final, Generic, Protocol
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
 from headgate.llm.answer_body import AnswerBody
-from headgate.llm.bridge import ErrorTranslation, refuse_losses, request_id_of, response_headers
+from headgate.llm.bridge import ErrorTranslation, refuse_losses, request_id_of, require_json, response_headers
 from headgate.llm.bridge_stream import HeaderEdits
 from headgate.llm.canonical import ChatRequest
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
@@ -205,8 +205,7 @@ class OperationPlan(Generic[Q, A]):
         if not 200 <= status < 300:
             return ErrorTranslation(self._speaker, self._decode_error, request, (status, headers), edits)
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type not in ("", JSON) and not content_type.endswith("+json"):
-            raise UpstreamError(f"the provider answered {status} with {content_type[:80]}, not with {JSON}")
+        require_json(status, content_type)
         set_headers.update(self._family.answer_headers)
         asked = request.asked
         assert isinstance(asked, self._family.request), "a plan gets its own requests back"
