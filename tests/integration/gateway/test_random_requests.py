@@ -44,6 +44,8 @@ SCHEMAS = {
     "cohere": "Cohere",
     "bedrock": "AWSBedrock",
 }
+CALLED = (*("",) * 9, "text/plain; charset=utf-8", "application/json", "application/octet-stream")
+"""What providers call their answers, mostly what they are."""
 KEYS = {"openai": "sk-o", "second": "sk-2", "anthropic": "sk-a", "gemini": "sk-g", "cohere": "sk-c", "bedrock": ""}
 AWS_FILE = "[default]\naws_access_key_id = AKID\naws_secret_access_key = secret-of-aws\n"
 MODELS = [*SCHEMAS, *(f"{name}-second" for name in SCHEMAS)]
@@ -80,6 +82,7 @@ def _drawn(choose: random.Random, number: int) -> Asked:
         text="word " * choose.choice((1, 20, 400)),
         pieces=choose.choice((1, 3, 20)),
         usage=Usage(input=choose.randint(1, 500), output=choose.randint(1, 900)),
+        headers={"content-type": called} if (called := choose.choice(CALLED)) else {},
         delivery=delivery,
     )
     reply = Failure(choose.choice((400, 429, 500, 503)), "no") if ends == "fail" else answer
