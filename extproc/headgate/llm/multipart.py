@@ -6,10 +6,12 @@ Source: RFC 7578 and RFC 2046 5.1. The boundary and every part but `model` keep 
 
 Refused is whatever parsers of forms disagree about, or the provider could read another model than the one that was
 routed and counted: a parameter or header given twice, headers that are folded or that end in half of a line break, a
-boundary that also occurs elsewhere (some take a line feed alone for a line break), `model` in another case.
+boundary that also occurs elsewhere (some take a line feed alone for a line break), `model` in another case, in pieces
+(RFC 2231) or encoded.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,9 +25,13 @@ FIELD_BYTES_MAX: Final = 4 * 1024
 
 # What repeats never gives back (`++`), so that no text is read twice.
 _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-_PARAMETER: Final = re.compile(rf';\s*+(?:({_WORD})\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^;\s",]*+))\s*+)?')
+_PARAMETER: Final = re.compile(rf';[ \t]*+(?:({_WORD})[ \t]*+=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"|([^;\s",]*+))[ \t]*+)?')
 _ESCAPED: Final = re.compile(r"\\(.)")
-_HEADER: Final = re.compile(rf"({_WORD}):([^\r\n]*+)")
+_HEADER: Final = re.compile(rf"({_WORD}):([^\x00-\x08\x0a-\x1f\x7f]*+)")
+_END: Final = re.compile(rb"--[ \t]*+(?:\r\n|\Z)")
+_CHARSETS: Final = frozenset(("utf-8", "utf8", "us-ascii", "iso-8859-1"))
+_AS_THEY_ARE: Final = frozenset(("7bit", "8bit", "binary"))
+"""What a field that we read may be said to be written in. Java's clients say Latin-1."""
 _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 """RFC 2046 5.1.1."""
 _EXACT: Final = ("model", "stream")
@@ -97,6 +103,8 @@ def decode_form(body: bytes, content_type: str) -> Form:
             raise _malformed("it ends before its closing delimiter")
         fields.append(FormField(name, file, value_start, max(value_start, value_end)))
         position = value_end + 2 + len(delimiter)
+    if not _END.match(body, position):
+        raise _malformed("its last delimiter is not on a line of its own")
     if body.count(delimiter) != len(fields) + 1:
         raise _malformed("its boundary also occurs where no part begins")
     return Form(body, tuple(fields))
@@ -172,14 +180,29 @@ def _read_headers(body: bytes, start: int) -> tuple[int, str, bool]:
         header = _HEADER.fullmatch(line)
         if header is None or header[1].lower() in headers:
             raise _malformed("a part has a header that is none, or twice")
-        headers[header[1].lower()] = header[2].strip()
-    return end + 4, *_disposition(headers.get("content-disposition", ""))
+        headers[header[1].lower()] = header[2].strip(" \t")
+    name, file = _disposition(headers.get("content-disposition", ""))
+    if name in _EXACT and not _is_plain(headers):
+        raise RequestError("must be in UTF-8, not encoded further", path=name)
+    return end + 4, name, file
+
+
+def _is_plain(headers: Mapping[str, str]) -> bool:
+    """Whether nobody may decode the value of a part to something else."""
+    parameters = _parameters(headers.get("content-type", ""))
+    coding = headers.get("content-transfer-encoding", "binary").lower()
+    return parameters is not None and parameters.get("charset", "utf-8").lower() in _CHARSETS and coding in _AS_THEY_ARE
 
 
 def _disposition(value: str) -> tuple[str, bool]:
     """The name of a field, and whether it is a file."""
-    kind, parameters = value.partition(";")[0].strip().lower(), _parameters(value)
-    if kind != "form-data" or parameters is None or "name" not in parameters or "name*" in parameters:
+    kind, parameters = value.partition(";")[0].strip(" \t").lower(), _parameters(value)
+    if (
+        kind != "form-data"
+        or parameters is None
+        or "name" not in parameters
+        or any(each.startswith("name*") for each in parameters)
+    ):
         raise _malformed("each part needs a header content-disposition: form-data with one name")
     name = parameters["name"]
     if name not in _EXACT and (exact := name.strip().lower()) in _EXACT:

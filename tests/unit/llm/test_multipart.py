@@ -103,6 +103,11 @@ FILE = b'Content-Disposition: form-data; name="file"; filename="a"\r\n'
         b'X: y\nContent-Disposition: form-data; name="model"\r\n\r\ndear',
         b'Content-Disposition : form-data; name="model"\r\n\r\ndear',
         b'Content-Disposition: attachment; name="model"\r\n\r\ndear',
+        b'Content-Disposition: form-data; name="x"; \x0bx=";name=model"\r\n\r\ndear',
+        b'Content-Disposition: form-data; name="x"; x=\x0c";name=model"\r\n\r\ndear',
+        b'Content-Disposition: form-data; name="x"; \xc2\xa0x=";name=model"\r\n\r\ndear',
+        b'Content-Disposition: form-data; name\x00="x"; name=model\r\n\r\ndear',
+        b'Content-Disposition: form-data; name*0="mod"; name*1="el"; name=x\r\n\r\ndear',
         b'Content-Disposition: form-data; name="Model"\r\n\r\ndear',
         b'Content-Disposition: form-data; name="model "\r\n\r\ndear',
         FILE + b"\r\nRIFF\n--xYz\n" + MODEL.replace(b"\r", b"") + b"dear\n",
@@ -113,6 +118,46 @@ def test_a_second_model_that_some_servers_would_read_is_refused(part: bytes) -> 
     assert read_model(decode_form(_form(MODEL + b"cheap"), CONTENT_TYPE)) == "cheap"
     with pytest.raises(RequestError):
         decode_form(_form(MODEL + b"cheap", part), CONTENT_TYPE)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"Content-Type: text/plain; charset=utf-16",
+        b"content-type: text/plain;charset=unicode_escape",
+        b"Content-Type: text/plain; charset",
+        b"Content-Transfer-Encoding: base64",
+        b"Content-Transfer-Encoding: quoted-printable",
+    ],
+)
+def test_a_model_that_some_servers_would_decode_is_refused(header: bytes) -> None:
+    with pytest.raises(RequestError, match="UTF-8"):
+        decode_form(_form(header + b"\r\n" + MODEL + b"cheap"), CONTENT_TYPE)
+    other = header + b'\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nx'
+    assert read_model(decode_form(_form(MODEL + b"cheap", other), CONTENT_TYPE)) == "cheap"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"Content-Type: text/plain",
+        b'Content-Type: text/plain; charset="UTF-8"',
+        b"Content-Type: text/plain; charset=ISO-8859-1\r\nContent-Transfer-Encoding: 8bit",
+        b"Content-Length: 5",
+    ],
+)
+def test_a_model_that_says_that_it_is_text_is_read(header: bytes) -> None:
+    """As Java's clients do."""
+    assert read_model(decode_form(_form(header + b"\r\n" + MODEL + b"cheap"), CONTENT_TYPE)) == "cheap"
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n", b" \t\r\n", b"\r\nan epilogue"])
+def test_a_form_ends_with_a_delimiter_on_a_line_of_its_own(end: bytes) -> None:
+    body = _form(MODEL + b"cheap").removesuffix(b"\r\n")
+    assert read_model(decode_form(body + end, CONTENT_TYPE)) == "cheap"
+    for more in (b"x", b"-", b"\n", b" x\r\n"):
+        with pytest.raises(RequestError, match="delimiter"):
+            decode_form(body + more, CONTENT_TYPE)
 
 
 def test_a_model_behind_the_end_is_refused() -> None:
