@@ -6,8 +6,8 @@ Source: RFC 7578 and RFC 2046 5.1. The boundary and every part but `model` keep 
 
 Refused is whatever parsers of forms disagree about, or the provider could read another model than the one that was
 routed and counted: a parameter or header given twice, headers that are folded or that end in half of a line break, a
-boundary that also occurs elsewhere (some take a line feed alone for a line break), `model` in another case, in pieces
-(RFC 2231) or encoded.
+boundary that also occurs elsewhere (some take a line feed alone for a line break), `model` in another case or
+encoded, parameters that parts of forms do not have.
 """
 
 import re
@@ -26,6 +26,8 @@ FIELD_BYTES_MAX: Final = 4 * 1024
 # What repeats never gives back (`++`), so that no text is read twice.
 _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _PARAMETER: Final = re.compile(rf';[ \t]*+(?:({_WORD})[ \t]*+=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"|([^;\s",]*+))[ \t]*+)?')
+_PARAMETERS: Final = frozenset(("name", "filename", "filename*"))
+"""Of a part. In others some parsers find names: in what is quoted, or in pieces (RFC 2231)."""
 _ESCAPED: Final = re.compile(r"\\(.)")
 _HEADER: Final = re.compile(rf"({_WORD}):([^\x00-\x08\x0a-\x1f\x7f]*+)")
 _END: Final = re.compile(rb"--[ \t]*+(?:\r\n|\Z)")
@@ -197,14 +199,13 @@ def _is_plain(headers: Mapping[str, str]) -> bool:
 def _disposition(value: str) -> tuple[str, bool]:
     """The name of a field, and whether it is a file."""
     kind, parameters = value.partition(";")[0].strip(" \t").lower(), _parameters(value)
-    if (
-        kind != "form-data"
-        or parameters is None
-        or "name" not in parameters
-        or any(each.startswith("name*") for each in parameters)
-    ):
-        raise _malformed("each part needs a header content-disposition: form-data with one name")
+    if kind != "form-data" or parameters is None or "name" not in parameters or not parameters.keys() <= _PARAMETERS:
+        raise _malformed(
+            "each part needs a header content-disposition: form-data with one name, and at most a filename"
+        )
     name = parameters["name"]
+    if "=" in name:
+        raise _malformed("the name of a part has '=' in it")
     if name not in _EXACT and (exact := name.strip().lower()) in _EXACT:
         raise RequestError(f"this form field must be written {exact!r}", path=name)
     return name, "filename" in parameters or "filename*" in parameters

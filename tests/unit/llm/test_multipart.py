@@ -106,6 +106,8 @@ FILE = b'Content-Disposition: form-data; name="file"; filename="a"\r\n'
         b'Content-Disposition: form-data; name="x"; \x0bx=";name=model"\r\n\r\ndear',
         b'Content-Disposition: form-data; name="x"; x=\x0c";name=model"\r\n\r\ndear',
         b'Content-Disposition: form-data; name="x"; \xc2\xa0x=";name=model"\r\n\r\ndear',
+        b'Content-Disposition: form-data; name="x"; x=";name=model"\r\n\r\ndear',
+        b"Content-Disposition: form-data; name=model=\r\n\r\ndear",
         b'Content-Disposition: form-data; name\x00="x"; name=model\r\n\r\ndear',
         b'Content-Disposition: form-data; name*0="mod"; name*1="el"; name=x\r\n\r\ndear',
         b'Content-Disposition: form-data; name="Model"\r\n\r\ndear',
