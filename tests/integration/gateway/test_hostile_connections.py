@@ -6,23 +6,17 @@ from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
+from support.http2_frames import CONTINUATION, END_HEADERS, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame
 from support.stage import Stage
 from support.waiting import BUSY_SECONDS
 
 pytestmark = pytest.mark.envoy
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HEADERS, RST_STREAM, SETTINGS, PING, CONTINUATION = 1, 3, 4, 6, 9
-END_HEADERS = 4
 MAX_CONCURRENT_STREAMS = 3
 REQUEST = b"\x83\x86\x84\x41\x01a"
 """POST http://a/ by HPACK's static table."""
 FRAMES_MAX = 50_000
 """Far more than is let pass."""
-
-
-def _frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
-    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
 
 
 @pytest.fixture
@@ -34,7 +28,7 @@ def connection(stage: Stage) -> Iterator[socket.socket]:
 
 def _ended_under(connection: socket.socket, flood: Iterator[bytes]) -> bool:
     """Whether the other side ends the connection; its answers are not read before all of the flood is sent."""
-    connection.sendall(PREFACE + _frame(SETTINGS))
+    connection.sendall(PREFACE + frame(SETTINGS))
     try:
         for part in flood:
             connection.sendall(part)
@@ -49,23 +43,23 @@ def _ended_under(connection: socket.socket, flood: Iterator[bytes]) -> bool:
 
 def _resets() -> Iterator[bytes]:
     for stream in range(1, 2 * FRAMES_MAX, 2):
-        yield _frame(HEADERS, END_HEADERS, stream, REQUEST) + _frame(RST_STREAM, 0, stream, (8).to_bytes(4))
+        yield frame(HEADERS, END_HEADERS, stream, REQUEST) + frame(RST_STREAM, 0, stream, (8).to_bytes(4))
 
 
 def _continuations() -> Iterator[bytes]:
-    yield _frame(HEADERS, 0, 1, REQUEST)
+    yield frame(HEADERS, 0, 1, REQUEST)
     for _ in range(FRAMES_MAX):
-        yield _frame(CONTINUATION, 0, 1)
+        yield frame(CONTINUATION, 0, 1)
 
 
 def _pings() -> Iterator[bytes]:
     for _ in range(FRAMES_MAX):
-        yield _frame(PING, 0, 0, b"8 bytes.") * 8
+        yield frame(PING, 0, 0, b"8 bytes.") * 8
 
 
 def _settings() -> Iterator[bytes]:
     for _ in range(FRAMES_MAX):
-        yield _frame(SETTINGS) * 8
+        yield frame(SETTINGS) * 8
 
 
 @pytest.mark.parametrize("flood", [_resets, _continuations, _pings, _settings])
@@ -85,7 +79,7 @@ def test_a_head_that_never_ends_is_answered_408(connection: socket.socket) -> No
 
 
 def test_a_connection_brings_only_so_many_streams(connection: socket.socket) -> None:
-    connection.sendall(PREFACE + _frame(SETTINGS))
+    connection.sendall(PREFACE + frame(SETTINGS))
     reader = connection.makefile("rb")
     head = reader.read(9)
     assert head[3] == SETTINGS
