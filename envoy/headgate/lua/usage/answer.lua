@@ -99,8 +99,7 @@ local function read_pieces(h, state)
     if size > 0 then
       piece(h, state, chunk, chunk:getBytes(0, size))
     else
-      if state.held and state.held_bytes > 0 then chunk:setBytes(released(state, "")) end
-      close(h, state, chunk)
+      close(h, state, chunk, state.held and released(state, "") or "")
     end
     if state.other then return end
   end

@@ -25,12 +25,20 @@ local function watch(state, text, ended)
   state.edge = ended and "" or (#text < EDGE_BYTES and state.edge .. text or text):sub(-EDGE_BYTES)
 end
 
--- At the last chunk, which is empty: ends a stream that holds no end; one that said nothing in the first of the dialects, whose
--- event clients of all of them take for an error. Where the processor translates, it has said so itself. Where a length was told, what
--- is behind it would be read as the next answer.
-local function close(h, state, chunk)
+-- Whether the length of an answer was told. Of what is trimmed a header says how long its last piece was: `setBytes` sets it.
+local function sized(h, state)
+  if state.held then return state.sized end
+  return h:headers():get("content-length") ~= nil
+end
+
+-- At the last chunk, which is empty: what is still held of a stream passes, and one that holds no end is ended; one that said nothing
+-- in the first of the dialects, whose event clients of all of them take for an error. Where the processor translates, it has said so
+-- itself. Where a length was told, what is behind it would be read as the next answer.
+local function close(h, state, chunk, rest)
   local chat = state.chat or (not state.said and state.context.chats[1])
-  if state.over or not chat then return end
-  local published = state.context.processed and h:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
-  if published.lane ~= "extproc" and not h:headers():get("content-length") then chunk:setBytes(chat.cut) end
+  if not state.over and chat and not sized(h, state) then
+    local published = state.context.processed and h:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
+    if published.lane ~= "extproc" then rest = rest .. chat.cut end
+  end
+  if rest ~= "" then chunk:setBytes(rest) end
 end
