@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from headgate.compiler import ir, upstreams
+from headgate.compiler import answers, ir, upstreams
 from headgate.compiler.lanes import PathClass
 from headgate.contract.addresses import host_port
 from headgate.llm.names import HostName
@@ -144,14 +144,14 @@ def asked_of(rule: ir.Rule) -> Iterator[tuple[str, str]]:
         yield "answers replaced", "; ".join(map(override, rule.overrides))
 
 
-def fault(fault: ir.Fault) -> str:
-    """What is done to requests that no backend is asked for."""
+def fault(fault: answers.Fault) -> str:
+    """What is done to some requests before a backend is asked."""
     parts = [f"{fault.aborted / 10_000:g} % answered {fault.abort_status}"] if fault.aborted else []
     parts += [f"{fault.delayed / 10_000:g} % wait {fault.delay_seconds:g} s"] if fault.delayed else []
     return ", ".join(parts) or "none"
 
 
-def override(override: ir.ResponseOverride) -> str:
+def override(override: answers.ResponseOverride) -> str:
     """Which answers are replaced, and their new status."""
     statuses = ", ".join(f"{status:x<3}" for status in override.statuses) or "any status"
     whose = {None: "", True: " of the gateway itself", False: " of backends"}[override.local]

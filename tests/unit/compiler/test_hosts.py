@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from envoy.config.route.v3.route_components_pb2 import Route, RouteList, VirtualHost
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
-from headgate.compiler import ir, upstreams
+from headgate.compiler import answers, ir, upstreams
 from headgate.compiler.lower import hosts
 from headgate.compiler.lower.hosts import set_virtual_host
 from headgate.compiler.options import Options
@@ -148,7 +148,7 @@ def test_plain_rules_before_those_for_models_take_every_method() -> None:
         route="ns/plain",
         ai=False,
         matches=(ir.Match(path="/api"),),
-        direct=ir.DirectResponse(status=200, body=""),
+        direct=answers.DirectResponse(status=200, body=""),
     )
     names = [route.name for route in without_model(host(plain, *rules(8)), "DELETE")]
     assert names.index("ns/plain/rule/0/match/0") < names.index("headgate/method")

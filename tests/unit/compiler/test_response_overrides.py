@@ -1,4 +1,4 @@
-"""Answers that a policy replaces: statuses as beginnings, and what no policy can ask."""
+"""Answers that a policy replaces: ranges of statuses as what they begin with."""
 
 import pytest
 from headgate.compiler.resolve.overriding import prefixes

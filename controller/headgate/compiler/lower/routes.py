@@ -26,7 +26,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
-from headgate.compiler import ir, upstreams
+from headgate.compiler import answers, ir, upstreams
 from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
 from headgate.compiler.lower.filters import brought, extraction, faults, overrides, published, security, steered
@@ -472,7 +472,7 @@ def unknown_model(model: str = "%DYNAMIC_METADATA(headgate:model)%", method: str
     )
 
 
-def _redirect(redirect: ir.Redirect) -> RedirectAction:
+def _redirect(redirect: answers.Redirect) -> RedirectAction:
     action = RedirectAction(host_redirect=redirect.hostname, scheme_redirect=redirect.scheme)
     if redirect.path:
         action.path_redirect = redirect.path

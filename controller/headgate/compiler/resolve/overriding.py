@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from headgate.compiler import ir
+from headgate.compiler import answers
 from headgate.compiler.clients import TextRule
 from headgate.compiler.resolve.scope import Scope
 from headgate.compiler.resources.envoy_gateway import CustomResponseBody
@@ -28,7 +28,7 @@ def written_body(
     """The body that a user wrote for a status, empty where there is none; None, reported, where it cannot be had."""
     if body is None:
         return ""
-    if status in ir.BODILESS:
+    if status in answers.BODILESS:
         message = f"an answer with status {status} has no body: it is left out"
         scope.report.warning(owner, field, message, remedy="statusCode: 200")
         return ""
@@ -42,12 +42,12 @@ def written_body(
     return config.data.get(BODY_KEY) or next(iter(config.data.values()), "")
 
 
-def response_overrides(scope: Scope, policy: BackendTrafficPolicy) -> tuple[ir.ResponseOverride, ...]:
+def response_overrides(scope: Scope, policy: BackendTrafficPolicy) -> tuple[answers.ResponseOverride, ...]:
     """The answers that a policy replaces, without those of which cannot be said by what: these are reported."""
     return tuple(_overrides(scope, policy))
 
 
-def _overrides(scope: Scope, policy: BackendTrafficPolicy) -> Iterator[ir.ResponseOverride]:
+def _overrides(scope: Scope, policy: BackendTrafficPolicy) -> Iterator[answers.ResponseOverride]:
     for index, override in enumerate(policy.spec.response_override):
         field = f"spec.responseOverride[{index}]"
         if override.response is not None:
@@ -61,7 +61,7 @@ def _overrides(scope: Scope, policy: BackendTrafficPolicy) -> Iterator[ir.Respon
 
 def _response(
     scope: Scope, policy: BackendTrafficPolicy, field: str, override: ResponseOverride, response: CustomResponse
-) -> ir.ResponseOverride | None:
+) -> answers.ResponseOverride | None:
     body = written_body(scope, policy, f"{field}.body", response.body, response.status_code)
     if body is None:
         return None
@@ -70,7 +70,7 @@ def _response(
         return None
     edit = response.header
     content_type = (("content-type", response.content_type),) if response.content_type else ()
-    return ir.ResponseOverride(
+    return answers.ResponseOverride(
         statuses=tuple(_statuses(override.match)),
         headers=_headers(override.match),
         local=_LOCAL[override.source],
@@ -83,7 +83,7 @@ def _response(
 
 def _redirect(
     scope: Scope, policy: BackendTrafficPolicy, field: str, override: ResponseOverride, redirect: CustomRedirect
-) -> ir.ResponseOverride | None:
+) -> answers.ResponseOverride | None:
     path = redirect.path.replace_full_path if redirect.path is not None else None
     if path is None:  # what the client asked for may be rewritten
         message = "what it matches stays as it is: an address needs a path"
@@ -94,7 +94,7 @@ def _redirect(
         message = "what it matches stays as it is: an address with a scheme or a port needs a host"
         scope.report.warning(policy, field, message, remedy="hostname: www.example.com")
         return None
-    return ir.ResponseOverride(
+    return answers.ResponseOverride(
         statuses=tuple(_statuses(override.match)),
         headers=_headers(override.match),
         local=_LOCAL[override.source],

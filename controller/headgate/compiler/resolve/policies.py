@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from headgate.compiler import cel, ir, upstreams
+from headgate.compiler import answers, cel, ir, upstreams
 from headgate.compiler.resolve.authorizing import authorized
 from headgate.compiler.resolve.connections import connections
 from headgate.compiler.resolve.credentials import secret_value
@@ -227,13 +227,13 @@ def retry(policy: policies.BackendTrafficPolicy) -> upstreams.Retry | None:
     )
 
 
-def fault(policy: policies.BackendTrafficPolicy) -> ir.Fault | None:
+def fault(policy: policies.BackendTrafficPolicy) -> answers.Fault | None:
     """The faults that a policy injects."""
     asked = policy.spec.fault_injection
     if asked is None:
         return None
     delay, abort = asked.delay, asked.abort
-    return ir.Fault(
+    return answers.Fault(
         delay_seconds=duration_seconds(delay.fixed_delay) if delay is not None else 0.0,
         delayed=round(delay.percentage * 10_000) if delay is not None else 0,
         abort_status=abort.http_status if abort is not None else 0,

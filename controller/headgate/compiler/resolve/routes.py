@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from headgate.compiler import ir, upstreams
+from headgate.compiler import answers, ir, upstreams
 from headgate.compiler.lanes import CHATS, lanes_of
 from headgate.compiler.resolve import policies
 from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
@@ -30,10 +30,10 @@ AI_REQUEST_SECONDS = 60.0
 
 _SCHEME_PORTS = {"http": 80, "https": 443}
 _KINDS = {"Exact": ir.MatchKind.EXACT, "PathPrefix": ir.MatchKind.PREFIX, "RegularExpression": ir.MatchKind.REGEX}
-UNRESOLVED = ir.DirectResponse(
+UNRESOLVED = answers.DirectResponse(
     status=500, body="No backend of this route can be used; the status of the route says why, for its operator to mend."
 )
-CLOSED = ir.DirectResponse(
+CLOSED = answers.DirectResponse(
     status=500, body="This route's policy is not valid, so the gateway does not serve it; its operator must mend it."
 )
 
@@ -76,8 +76,8 @@ class _Applied:
     auth: ir.Auth | None = None
     limits: tuple[ir.LimitRule, ...] = ()
     local_limits: tuple[ir.LocalLimit, ...] = ()
-    fault: ir.Fault | None = None
-    overrides: tuple[ir.ResponseOverride, ...] = ()
+    fault: answers.Fault | None = None
+    overrides: tuple[answers.ResponseOverride, ...] = ()
     retry: upstreams.Retry | None = None
     request_seconds: float | None = None
     idle_seconds: float | None = None
@@ -351,9 +351,9 @@ def _redirect_port(found: gateway_api.HTTPRequestRedirectFilter, listener: gatew
     return listener.port if found.hostname else None
 
 
-def _redirect(found: gateway_api.HTTPRequestRedirectFilter, listener: gateway_api.Listener | None) -> ir.Redirect:
+def _redirect(found: gateway_api.HTTPRequestRedirectFilter, listener: gateway_api.Listener | None) -> answers.Redirect:
     path, prefix = _path(found.path)
-    return ir.Redirect(
+    return answers.Redirect(
         scheme=found.scheme or "",
         hostname=found.hostname,
         path=path,
@@ -367,15 +367,15 @@ def _redirect(found: gateway_api.HTTPRequestRedirectFilter, listener: gateway_ap
 class _Filters:
     request: ir.HeaderEdit | None = None
     response: ir.HeaderEdit | None = None
-    redirect: ir.Redirect | None = None
+    redirect: answers.Redirect | None = None
     rewrite: ir.Rewrite | None = None
-    direct: ir.DirectResponse | None = None
+    direct: answers.DirectResponse | None = None
     host_of_backend: bool = False
 
 
 def _extension(
     scope: Scope, route: gateway_api.HTTPRoute, field: str, ref: gateway_api.LocalObjectReference
-) -> tuple[ir.DirectResponse | None, bool]:
+) -> tuple[answers.DirectResponse | None, bool]:
     """(direct response, whether the host becomes the backend's) of an HTTPRouteFilter."""
     name = Name(route.metadata.namespace, ref.name)
     found = scope.world.http_route_filters.get(name) if ref.kind == "HTTPRouteFilter" else None
@@ -399,9 +399,11 @@ def _extension(
 
 def _direct(
     scope: Scope, found: envoy_gateway.HTTPRouteFilter, direct: envoy_gateway.HTTPDirectResponseFilter
-) -> ir.DirectResponse:
+) -> answers.DirectResponse:
     text = written_body(scope, found, "spec.directResponse.body", direct.body, direct.status_code) or ""
-    return ir.DirectResponse(status=direct.status_code, body=text, content_type=direct.content_type or "text/plain")
+    return answers.DirectResponse(
+        status=direct.status_code, body=text, content_type=direct.content_type or "text/plain"
+    )
 
 
 def _filters(scope: Scope, route: gateway_api.HTTPRoute, index: int, place: Attachment) -> _Filters:

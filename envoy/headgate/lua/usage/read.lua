@@ -1,6 +1,7 @@
 -- Finds the usage and the model in an answer's text, piece by piece.
 -- Sets members of `state` that another part has: first_event, model, model_late.
 
+local USAGE = '"usage"%s*:%s*{'
 -- No longer is what says that an answer was made in the background, but for spaces. Elsewhere a client may have said it.
 local BACKGROUND, BACKGROUND_BYTES = '"background"%s*:%s*true', 24
 -- The id of a response, in the path that its cluster tells; likewise of a batch. A longer batch is not told.
@@ -57,7 +58,7 @@ end
 
 -- Tells the collector alone of a batch that tells what it used: it is sold at prices of its own, and no limit waits for it.
 local function tell_batch(h, state)
-  if not find(state.batch, '"usage"%s*:%s*{') then return end
+  if not find(state.batch, USAGE) then return end
   local metadata = h:streamInfo():dynamicMetadata()
   metadata:set("headgate", "fetched", match(path_of(state.began), BATCH))
   metadata:set("headgate", "batch", state.batch)

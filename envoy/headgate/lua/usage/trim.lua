@@ -10,10 +10,8 @@ local function hold(state, request)
   state.held, state.held_bytes, state.tail = {}, 0, ""
 end
 
--- Whether an event is the chunk that the gateway asked for.
-local function is_forced(state, event)
-  return not state.asked_for and find(event, '"usage"%s*:%s*{') and find(event, '"choices"%s*:%s*%[%s*%]')
-end
+-- Whether an event that tells usage is the chunk that the gateway asked for.
+local function is_forced(state, event) return not state.asked_for and find(event, '"choices"%s*:%s*%[%s*%]') end
 
 -- What a client is given in place of the forced chunk: as many empty lines, where the length of the answer has been told.
 local function instead(state, event) return state.sized and string.rep("\n", #event) or "" end
@@ -21,7 +19,7 @@ local function instead(state, event) return state.sized and string.rep("\n", #ev
 -- The end of a stream, behind what has passed of it: what is held, which ends without an empty line.
 local function released(state, passed)
   local rest = table.concat(state.held)
-  return passed .. (is_forced(state, rest) and instead(state, rest) or rest)
+  return passed .. (find(rest, USAGE) and is_forced(state, rest) and instead(state, rest) or rest)
 end
 
 -- What may pass of the complete events in the text, and the unfinished rest.
@@ -31,8 +29,9 @@ local function split(h, state, text)
     local _, last = find(text, "\r?\n\r?\n", position)
     if not last then break end
     local event = text:sub(position, last)
-    if find(event, '"usage"%s*:%s*{') then read(h, state, event, true) end
-    out[#out + 1] = is_forced(state, event) and instead(state, event) or event
+    local usage = find(event, USAGE)
+    if usage then read(h, state, event, true) end
+    out[#out + 1] = usage and is_forced(state, event) and instead(state, event) or event
     position = last + 1
   end
   return table.concat(out), text:sub(position)
@@ -44,7 +43,7 @@ local function trim(h, state, chunk, text, ended)
   if held_bytes == 0 and ended then
     local usage = find(text, "usage", 1, true)
     -- whole events without usage: the bytes pass as they are
-    if not usage or not find(text, '"usage"%s*:%s*{', math.max(usage - 1, 1)) then return end
+    if not usage or not find(text, USAGE, math.max(usage - 1, 1)) then return end
   end
   if held_bytes + #text > HELD_BYTES_MAX then
     chunk:setBytes(table.concat(held) .. text)

@@ -10,7 +10,7 @@ from envoy.extensions.filters.http.fault.v3.fault_pb2 import FaultAbort, HTTPFau
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.any_pb2 import Any
-from headgate.compiler import ir
+from headgate.compiler import answers
 from headgate.compiler.lower.wire import duration, http_filter, packed
 
 FILTER = "envoy.filters.http.fault"
@@ -22,7 +22,7 @@ def injector() -> HttpFilter:
 
 
 @lru_cache(maxsize=256)
-def per_route(fault: ir.Fault) -> Any:
+def per_route(fault: answers.Fault) -> Any:
     """What is done on a route."""
     message = HTTPFault()
     if fault.delayed:

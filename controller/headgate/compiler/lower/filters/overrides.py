@@ -12,7 +12,7 @@ from envoy.extensions.http.custom_response.local_response_policy.v3.local_respon
 from envoy.type.matcher.v3.http_inputs_pb2 import HttpResponseHeaderMatchInput
 from envoy.type.matcher.v3.status_code_input_pb2 import HttpResponseStatusCodeMatchInput
 from google.protobuf.any_pb2 import Any
-from headgate.compiler import ir
+from headgate.compiler import answers
 from headgate.compiler.clients import TextRule
 from headgate.compiler.lower.predicates import Predicate, all_of, any_of, compared, expression, named
 from headgate.compiler.lower.wire import add_header, http_filter, inline, literal, packed, set_header
@@ -31,7 +31,7 @@ def replacer() -> HttpFilter:
 
 
 @lru_cache(maxsize=256)
-def per_route(overrides: tuple[ir.ResponseOverride, ...]) -> Any:
+def per_route(overrides: tuple[answers.ResponseOverride, ...]) -> Any:
     """What is replaced on a route."""
     message = CustomResponse()
     for override in overrides:
@@ -41,7 +41,7 @@ def per_route(overrides: tuple[ir.ResponseOverride, ...]) -> Any:
     return packed(message)
 
 
-def _replacement(override: ir.ResponseOverride) -> LocalResponsePolicy:
+def _replacement(override: answers.ResponseOverride) -> LocalResponsePolicy:
     message = LocalResponsePolicy()
     if override.body:
         message.body_format.text_format_source.CopyFrom(inline(override.body))
@@ -52,7 +52,7 @@ def _replacement(override: ir.ResponseOverride) -> LocalResponsePolicy:
     return message
 
 
-def _conditions(override: ir.ResponseOverride) -> Iterator[Predicate]:
+def _conditions(override: answers.ResponseOverride) -> Iterator[Predicate]:
     if override.statuses:
         taken = HttpResponseStatusCodeMatchInput()
         yield any_of(compared(taken, StringMatcher(prefix=code)) for code in override.statuses)
@@ -60,7 +60,7 @@ def _conditions(override: ir.ResponseOverride) -> Iterator[Predicate]:
         yield compared(HttpResponseHeaderMatchInput(header_name=name), _text(rule))
     if override.body and not override.status:
         bodiless = any_of(
-            compared(HttpResponseStatusCodeMatchInput(), StringMatcher(exact=str(code))) for code in ir.BODILESS
+            compared(HttpResponseStatusCodeMatchInput(), StringMatcher(exact=str(code))) for code in answers.BODILESS
         )
         yield Predicate(not_matcher=bodiless)
     if override.local is not None:

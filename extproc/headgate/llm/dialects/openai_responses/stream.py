@@ -212,7 +212,7 @@ class ResponsesStreamDecoder:
 
     def _on_text(self, kind: Literal["text", "refusal"], event: wire.Event, events: list[StreamEvent]) -> None:
         text = event.piece
-        if not text and not event.logprobs:  # (a token may be a piece of a character)
+        if not text and (kind == "refusal" or not event.logprobs):  # (a token may be a piece of a character)
             return
         index = self._part(kind, event.output_index, event.content_index, events)
         if kind == "refusal":
