@@ -139,6 +139,99 @@ def test_an_answer_begun_for_a_model_that_cannot_go_on_with_it(facts: dict[str, 
     assert any("go on" in loss.reason for loss in request.losses) is not goes_on
 
 
+# --- turns of nothing
+
+_REFUSE_BLANKS: list[dict[str, Any]] = [
+    {"dialect": "anthropic-messages", "model": "claude-haiku-4-5"},
+    {"dialect": "gemini", "model": "gemini-2.5-flash"},
+    {**_BEDROCK, "model": "anthropic.claude-haiku-4-5-v1"},
+    {**_BEDROCK, "model": "us.amazon.nova-pro-v1:0"},
+    {"dialect": "openai-responses", "model": "gpt-5"},
+    {"dialect": "cohere", "model": "command-a-03-2025"},
+]
+_SAID_NOTHING = "(The user said nothing.)"
+
+
+def _turns_of(request: UpstreamRequest) -> list[dict[str, Any]]:
+    body = json.loads(request.body)
+    turns = body.get("contents") or body.get("messages") or body["input"]
+    return [turn for turn in turns if turn["role"] != "system"]
+
+
+@pytest.mark.parametrize("facts", _REFUSE_BLANKS)
+@pytest.mark.parametrize("blank", ["", " \n", []])
+def test_the_last_word_stays_the_users_though_it_is_none(facts: dict[str, Any], blank: Any) -> None:
+    """Else the assistant's turn before it is the last, which a model goes on with as its own answer."""
+    asked = _messages(("user", "Hi"), ("assistant", "Hello"), ("user", blank))
+    request = _asked(_plan("/v1/chat/completions", **facts), asked)
+    last = _turns_of(request)[-1]
+
+    assert last["role"] == "user"
+    assert _SAID_NOTHING in json.dumps(last)
+    assert [(loss.path, loss.action) for loss in request.losses if "said nothing" in loss.reason] == [
+        ("messages[2]", "changed")
+    ]
+
+
+@pytest.mark.parametrize("facts", _REFUSE_BLANKS)
+def test_a_question_of_nothing_is_asked(facts: dict[str, Any]) -> None:
+    """OpenAI answers it; else: "at least one message is required"."""
+    request = _asked(_plan("/v1/chat/completions", **facts), _messages(("system", "Be kind."), ("user", "")))
+    (only,) = _turns_of(request)
+
+    assert only["role"] == "user"
+    assert _SAID_NOTHING in json.dumps(only)
+    assert b"Be kind." in request.body
+
+
+@pytest.mark.parametrize("facts", _REFUSE_BLANKS)
+def test_a_turn_of_nothing_is_left_out_and_told(facts: dict[str, Any]) -> None:
+    """Else: "text content blocks must be non-empty"."""
+    asked = _messages(("user", "Hi"), ("assistant", ""), ("user", "So?"))
+    request = _asked(_plan("/v1/chat/completions", **facts), asked)
+
+    assert {turn["role"] for turn in _turns_of(request)} == {"user"}
+    assert ("messages[1]", "emulated") in [(loss.path, loss.action) for loss in request.losses]
+
+
+def test_openai_is_sent_a_turn_of_nothing() -> None:
+    asked = _messages(("user", "Hi"), ("assistant", "Hello"), ("user", ""))
+    request = _asked(_plan("/v1/messages", dialect="openai-chat"), asked)
+
+    assert _turns_of(request)[-1] == {"role": "user", "content": ""}
+    assert not request.losses
+
+
+_FILE_OF_ANOTHER: dict[str, Any] = {"type": "file", "file": {"file_id": "file-1"}}
+
+
+@pytest.mark.parametrize("facts", [facts for facts in _REFUSE_BLANKS if facts["dialect"] != "openai-responses"])
+def test_a_last_turn_of_which_nothing_is_left_is_refused(facts: dict[str, Any]) -> None:
+    """Else the model would go on with the turn before it, or answer that once more."""
+    asked = _messages(("user", "Hi"), ("assistant", "Hello"), ("user", [_FILE_OF_ANOTHER]))
+
+    with pytest.raises(RequestError, match="nothing else is left to be answered") as refused:
+        _asked(_plan("/v1/chat/completions", **facts), asked)
+
+    assert refused.value.path.startswith("messages[2]")
+
+
+@pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses"])
+def test_a_film_alone_is_no_question_to_openai(dialect: str) -> None:
+    film: dict[str, Any] = {"inlineData": {"mimeType": "video/mp4", "data": "AAAA"}}
+    turns: list[dict[str, Any]] = [
+        {"role": "user", "parts": [{"text": "Hi"}]},
+        {"role": "model", "parts": [{"text": "Hello"}]},
+        {"role": "user", "parts": [film]},
+    ]
+    chosen = _plan(GEMINI_PATH, dialect=dialect, model="gpt-5")
+
+    with pytest.raises(RequestError, match="nothing else is left to be answered") as refused:
+        _asked(chosen, {"contents": turns}, GEMINI_PATH)
+
+    assert refused.value.path.startswith("contents[2]")
+
+
 @pytest.mark.parametrize(
     ("model", "goes_on"),
     [

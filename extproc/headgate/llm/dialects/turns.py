@@ -1,16 +1,20 @@
 """What dialects that have no word for it make of instructions in mid-conversation, of results that come late, of an
-answer begun for the model, and of a conversation they can say nothing of."""
+answer begun for the model, of turns of nothing, and of a question they can say nothing of."""
 
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from headgate.llm.canonical import Message, Part, TextPart, ToolCallPart, ToolResultPart
+from headgate.llm.canonical import Message, Part, RefusalPart, TextPart, ToolCallPart, ToolResultPart
 from headgate.llm.errors import UnsupportedTranslation
 from headgate.llm.losses import Loss
 
 GO_ON: Final = "Go on from exactly where you stopped."
 """Said for the user behind an answer that was begun for the model, where it cannot be gone on with."""
+
+SAID_NOTHING: Final = "(The user said nothing.)"
+"""Said for the user whose last turn is of nothing, where such a turn is refused. Without it the turn before would be
+the last, and a model would go on with its own words."""
 
 _INSTRUCTIONS: Final = "<system>\n{}\n</system>"
 
@@ -77,12 +81,40 @@ def _moved(messages: Sequence[Message]) -> Sequence[Message]:
     return [message for turn in turns for message in turn]
 
 
-def refuse_lost(losses: Sequence[Loss]) -> None:
-    """UnsupportedTranslation for a conversation of whose turns nothing is left, with why.
+def without_blanks(messages: Sequence[Message], losses: list[Loss]) -> Sequence[Message]:
+    """The messages without turns of nothing but blank text, which providers refuse: each is told; `SAID_NOTHING` stands
+    for the last one where it is the user's. The same ones where none is blank."""
+    blanks = [index for index, message in enumerate(messages) if _is_blank(message)]
+    if not blanks:
+        return messages
+    kept = list(messages)
+    if blanks[-1] == len(messages) - 1 and messages[-1].role == "user":
+        last = kept[blanks.pop()]
+        losses.append(Loss(last.path, "changed", f"a turn without text is refused: {SAID_NOTHING}"))
+        kept[-1] = msgspec.structs.replace(last, parts=(TextPart(SAID_NOTHING),))
+    for index in reversed(blanks):
+        losses.append(Loss(messages[index].path, "emulated", "a turn without text is refused: left out"))
+        del kept[index]
+    return kept
 
-    A provider would refuse it without saying why, or answer the instructions."""
+
+def _is_blank(message: Message) -> bool:
+    if message.role not in ("user", "assistant"):
+        return False
+    for part in message.parts:
+        if type(part) is not TextPart and type(part) is not RefusalPart:
+            return False
+        if part.text and not part.text.isspace():
+            return False
+    return True
+
+
+def refuse_lost(losses: Sequence[Loss], last: Message | None = None) -> None:
+    """UnsupportedTranslation for a conversation of whose turns, or of whose `last` turn, nothing is left, with why.
+
+    A provider would refuse it without saying why, answer the instructions, or go on with its own words."""
     for loss in losses:
-        if loss.action == "dropped":
+        if loss.action == "dropped" and (last is None or loss.path.startswith(last.path)):
             raise UnsupportedTranslation(f"{loss.reason}, and nothing else is left to be answered", path=loss.path)
 
 

@@ -36,7 +36,7 @@ from headgate.llm.dialects.anthropic import wire
 from headgate.llm.dialects.anthropic.settings import encode_settings, provider_name
 from headgate.llm.dialects.cache_marks import last_marks
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
-from headgate.llm.dialects.turns import GO_ON, inlined, refuse_lost, report_begun
+from headgate.llm.dialects.turns import GO_ON, inlined, refuse_lost, report_begun, without_blanks
 from headgate.llm.dialects.unsaid import report_cited_history, report_names
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -48,10 +48,10 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     losses: list[Loss] = []
     request = last_marks(request, losses)
     turns = _Turns(losses)
-    for message in _cite_all_or_none(request, losses):
+    for message in without_blanks(_cite_all_or_none(request, losses), losses):
         turns.take(message)
-    if not turns.turns:
-        refuse_lost(losses)
+    if turns.lost or not turns.turns:
+        refuse_lost(losses, turns.lost)
     settings = encode_settings(request, target, losses, calls=turns.calls, unsigned_loop=turns.unsigned_loop())
     report_cited_history(request.messages, losses)
     report_names(request.messages, losses)
@@ -146,12 +146,14 @@ TEXT_TYPES: Final = frozenset(("text/plain", "text/markdown", "text/csv", "text/
 class _Turns:
     """Collects messages into the API's shape. Feed every message in order, then read `result`."""
 
-    __slots__ = ("calls", "losses", "system", "turns")
+    __slots__ = ("calls", "losses", "lost", "system", "turns")
 
     def __init__(self, losses: list[Loss]) -> None:
         self.losses = losses
         self.system: list[wire.TextBlock] = []
         self.turns: list[tuple[str, list[wire.Block]]] = []
+        self.lost: Message | None = None
+        """The last message, where it is the user's and nothing of it is left behind a turn of the assistant's."""
         self.calls: dict[str, None] = {}
         """Names of the tools that the history calls, in order."""
 
@@ -192,6 +194,8 @@ class _Turns:
                 block = _encode_part(part, message.path, self.losses)
                 if block is not None:
                     blocks.append(block)
+        said = self.turns[-1][0] if self.turns else ""
+        self.lost = message if not blocks and (role, said) == ("user", "assistant") else None
         if not blocks:
             return
         if self.turns and self.turns[-1][0] == role:

@@ -46,7 +46,7 @@ from headgate.llm.dialects.bedrock_converse.media import (
 from headgate.llm.dialects.bedrock_converse.settings import ToolNames, encode_settings
 from headgate.llm.dialects.cache_marks import last_marks
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
-from headgate.llm.dialects.turns import GO_ON, inlined, refuse_lost, report_begun
+from headgate.llm.dialects.turns import GO_ON, inlined, refuse_lost, report_begun, without_blanks
 from headgate.llm.dialects.unsaid import report_cited_history, report_names
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -65,10 +65,10 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     names = ToolNames()
     facts = converse_facts(target.model)
     turns = _Turns(losses, names, facts.cache_points, cites=facts.claude)
-    for message in request.messages:
+    for message in without_blanks(request.messages, losses):
         turns.take(message)
-    if not turns.turns:
-        refuse_lost(losses)
+    if turns.lost or not turns.turns:
+        refuse_lost(losses, turns.lost)
     settings = encode_settings(
         request, target, losses, names=names, calls=turns.calls, unsigned_loop=turns.unsigned_loop()
     )
@@ -107,6 +107,8 @@ class _Turns(msgspec.Struct, gc=False):
     """The model cites documents."""
     system: list[wire.SystemBlock] = []
     turns: list[tuple[str, list[wire.ContentBlock]]] = []
+    lost: Message | None = None
+    """The last message, where it is the user's and nothing of it is left behind a turn of the assistant's."""
     calls: dict[str, None] = {}
     """Names of the tools that the history calls, in order, as the client knows them."""
     documents: dict[str, int] = {}
@@ -142,6 +144,8 @@ class _Turns(msgspec.Struct, gc=False):
                     blocks.append(wire.ContentBlock(text=part.text))
             else:
                 self._take_part(part, message.path, blocks)
+        said = self.turns[-1][0] if self.turns else ""
+        self.lost = message if not blocks and (role, said) == ("user", "assistant") else None
         if not blocks:
             return
         if _documents_alone(blocks):

@@ -31,7 +31,7 @@ from headgate.llm.capabilities import CohereFacts, cohere_facts
 from headgate.llm.dialects.cohere.citations import document_id, written_citations, written_document
 from headgate.llm.dialects.cohere.settings import add_settings
 from headgate.llm.dialects.dialect import EncodedRequest, Memo, Target
-from headgate.llm.dialects.turns import refuse_lost, results_at_calls
+from headgate.llm.dialects.turns import refuse_lost, results_at_calls, without_blanks
 from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_names
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -47,11 +47,11 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     losses: list[Loss] = []
     facts = cohere_facts(target.model, target.models)
     messages = _Messages(facts, losses)
-    for message in results_at_calls(request.messages):
+    for message in results_at_calls(without_blanks(request.messages, losses)):
         messages.add(message)
     asks = any(message.role in ("user", "assistant") for message in request.messages)
-    if asks and all(each["role"] == "system" for each in messages.result):
-        refuse_lost(losses)
+    if messages.lost or (asks and all(each["role"] == "system" for each in messages.result)):
+        refuse_lost(losses, messages.lost)
     report_cache_points(request, losses)
     report_cited_history([message for message in request.messages if message.role != "assistant"], losses)
     report_names(request.messages, losses)
@@ -72,10 +72,13 @@ class _Messages:
         self._losses = losses
         self._documents_seen = 0
         self.result: list[Members] = []
+        self.lost: Message | None = None
+        """The last message, where it is the user's and nothing of it is left behind a turn of the assistant's."""
         self.documents: list[Members] = []
 
     def add(self, message: Message) -> None:
         """One turn, as the messages that say it."""
+        before = len(self.result)
         match message.role:
             case "system" | "developer":
                 self._add_system(message)
@@ -83,6 +86,8 @@ class _Messages:
                 self._add_user(message)
             case "assistant":
                 self._add_assistant(message)
+        nothing = message.role == "user" and len(self.result) == before
+        self.lost = message if nothing and before and self.result[-1]["role"] == "assistant" else None
 
     def _add_system(self, message: Message) -> None:
         texts: list[Members] = []

@@ -42,7 +42,7 @@ from headgate.llm.dialects.gemini.settings import (
 )
 from headgate.llm.dialects.gemini.signatures import SKIP
 from headgate.llm.dialects.speech import answer_format
-from headgate.llm.dialects.turns import GO_ON, inlined, refuse_lost, report_begun
+from headgate.llm.dialects.turns import GO_ON, inlined, refuse_lost, report_begun, without_blanks
 from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_names, report_uncited
 from headgate.llm.errors import RequestError
 from headgate.llm.losses import Loss
@@ -58,11 +58,11 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     facts = gemini_facts(target.model, target.models)
     losses: list[Loss] = []
     contents = _Contents(facts, target, losses)
-    for message in request.messages:
+    for message in without_blanks(request.messages, losses):
         contents.take(message)
     body: Members = {}
-    if not contents.turns:
-        refuse_lost(losses)
+    if contents.lost or not contents.turns:
+        refuse_lost(losses, contents.lost)
     system, turns = contents.result()
     if system:
         body["systemInstruction"] = {"parts": system}
@@ -91,7 +91,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
 class _Contents:
     """Writes the turns of one request. Feed every message in order, then read `result`."""
 
-    __slots__ = ("_facts", "_losses", "_names", "_resolutions", "_system", "_target", "turns")
+    __slots__ = ("_facts", "_losses", "_names", "_resolutions", "_system", "_target", "lost", "turns")
 
     def __init__(self, facts: GeminiFacts, target: Target, losses: list[Loss]) -> None:
         self._facts = facts
@@ -101,6 +101,8 @@ class _Contents:
         self._names: dict[str, str] = {}  # of calls, by id
         self._system: list[Members] = []
         self.turns: list[tuple[str, list[Members]]] = []
+        self.lost: Message | None = None
+        """The last message, where it is the user's and nothing of it is left behind a turn of the assistant's."""
 
     def take(self, message: Message) -> None:
         match message.role:
@@ -115,8 +117,10 @@ class _Contents:
                     else:
                         parts.extend(self._user_part(part, f"{message.path}.content[{index}]"))
                 self._add("user", parts)
+                self.lost = message if not parts and self.turns and self.turns[-1][0] == "model" else None
             case "assistant":
                 self._add("model", self._model_parts(message))
+                self.lost = None
             case _:
                 assert_never(message.role)
 
@@ -143,6 +147,7 @@ class _Contents:
         if self.turns:
             said = inlined(message, self._losses)
             self._add("user", [{"text": part.text} for part in said.parts if type(part) is TextPart])
+            self.lost = None
             return
         for index, part in enumerate(message.parts):
             if type(part) is TextPart:

@@ -57,7 +57,7 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
 )
 from headgate.llm.dialects.openai_chat.think_tags import tagged
 from headgate.llm.dialects.speech import PCM
-from headgate.llm.dialects.turns import results_at_calls
+from headgate.llm.dialects.turns import refuse_lost, results_at_calls
 from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
@@ -186,6 +186,14 @@ def _as_vendor_takes_it(body: Members, vendor: Vendor, losses: list[Loss]) -> Me
     return {vendor.renamed.get(name, name): value for name, value in body.items() if name not in vendor.refuses}
 
 
+def _asks_nothing(messages: Sequence[Members]) -> bool:
+    """Behind what the assistant said the user says nothing."""
+    if len(messages) < 2:
+        return False
+    said, asked = messages[-2:]
+    return said["role"] == "assistant" and asked["role"] == "user" and asked["content"] == ""
+
+
 class _Messages:
     """Writes the messages of one request, holding media of tool results back until their user turn."""
 
@@ -217,6 +225,8 @@ class _Messages:
                 case _:
                     assert_never(message.role)
         self._release()
+        if messages and messages[-1].role == "user" and _asks_nothing(self._result):
+            refuse_lost(self._losses, messages[-1])
         if messages and messages[-1].role == "assistant":
             reason = "this dialect answers after the last message, it does not go on with it"
             self._losses.append(Loss(messages[-1].path, "changed", reason))

@@ -48,6 +48,7 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
 )
 from headgate.llm.dialects.openai_responses import wire
 from headgate.llm.dialects.openai_responses.wire import Members
+from headgate.llm.dialects.turns import refuse_lost, without_blanks
 from headgate.llm.dialects.unsaid import (
     report_cache_points,
     report_cited_history,
@@ -75,7 +76,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     facts = openai_facts(target.model, target.models)
     losses: list[Loss] = []
     body: Members = {"model": target.model}
-    instructions, rest = _instructions(request.messages)
+    instructions, rest = _instructions(without_blanks(request.messages, losses))
     if instructions:
         body["instructions"] = instructions
     body["input"] = _Input(losses).encode(rest)
@@ -110,6 +111,15 @@ def _instructions(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
     return "", messages
 
 
+def _is_assistants(items: Sequence[object]) -> bool:
+    """The last item is what the assistant said."""
+    match items[-1:]:
+        case [{"role": "assistant"}]:
+            return True
+        case _:
+            return False
+
+
 # --- input -----------------------------------------------------------------------------------------------------------
 
 
@@ -128,6 +138,8 @@ class _Input:
                 self._add_assistant(message)
             else:
                 self._add_others(message)
+        if messages and messages[-1].role == "user" and _is_assistants(self._result):
+            refuse_lost(self._losses, messages[-1])
         if messages and messages[-1].role == "assistant":
             reason = "this dialect answers after the last message, it does not go on with it"
             self._losses.append(Loss(messages[-1].path, "changed", reason))
