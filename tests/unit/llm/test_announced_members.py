@@ -131,3 +131,45 @@ def test_where_a_streamed_picture_stands_is_told() -> None:
 def test_a_tools_result_in_a_stream_is_told_as_lost() -> None:
     sent, losses = _streamed({"toolResult": [{"text": "x"}]}, start={"toolResult": {"toolUseId": "t"}})
     assert losses == ["answer.provider_tools"], sent
+
+
+_FAILED: dict[str, Any] = {
+    "type": "image_generation_call",
+    "id": "ig_1",
+    "status": "failed",
+    "result": None,
+    "error": {"code": "moderation_blocked", "message": "The picture was blocked."},
+}
+_TEXT: dict[str, Any] = {
+    "type": "message",
+    "id": "msg_1",
+    "role": "assistant",
+    "content": [{"type": "output_text", "text": "Here is the plan.", "annotations": []}],
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("output", "reason"), [([_TEXT, _FAILED], "end_turn"), ([_FAILED, _TEXT], "end_turn"), ([_FAILED], "refusal")]
+)
+def test_a_picture_that_was_not_made_refuses_nothing_beside_a_text(
+    output: list[dict[str, Any]], reason: str, streamed: bool
+) -> None:
+    plan, request = (stream_bridge if streamed else ask)(DialectName.ANTHROPIC_MESSAGES, DialectName.OPENAI_RESPONSES)
+    answer: dict[str, Any] = {"id": "r", "object": "response", "status": "completed", "model": "m", "output": output}
+    if streamed:
+        events: list[dict[str, Any]] = [{"type": "response.created", "response": {**answer, "output": []}}]
+        events += [
+            {"type": "response.output_item.done", "output_index": index, "item": item}
+            for index, item in enumerate(output)
+        ]
+        events += [{"type": "response.completed", "response": answer}]
+        body = b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in events)
+    else:
+        body = json.dumps(answer).encode()
+    kind = {"content-type": "text/event-stream" if streamed else "application/json"}
+    translation = plan.open_response(request, 200, kind, CREATED)
+    sent = translation.feed(body) + translation.close()
+
+    assert f'"stop_reason":"{reason}"'.encode() in sent
+    assert b"The picture was blocked." in sent

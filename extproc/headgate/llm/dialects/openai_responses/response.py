@@ -73,7 +73,7 @@ def decode_response(body: bytes, memo: Memo) -> ChatResponse:
         finish_reason=finish_of(
             answer,
             called=any(isinstance(part, ToolCallPart) for part in parts),
-            refused=any(isinstance(part, RefusalPart) for part in parts),
+            refused=_is_refused(answer.output, parts),
         ),
         logprobs=_logprobs_of(answer.output),
         usage=usage_of(answer),
@@ -92,6 +92,18 @@ def extras_of(answer: wire.Answer) -> Extras:
         if item.type in _CALLS_AND_IMAGES:
             members += _beyond(item)
     return own_members(NAME, *members)
+
+
+def _is_refused(items: Sequence[wire.AnswerItem], parts: Sequence[Part]) -> bool:
+    """The model refuses; a picture that was not made refuses nothing beside what is said."""
+    if any(content.type == "refusal" for item in items for content in _said(item)):
+        return True
+    failed = any(isinstance(part, RefusalPart) for part in parts)
+    return failed and not any(isinstance(part, TextPart | ImagePart) for part in parts)
+
+
+def _said(item: wire.AnswerItem) -> Sequence[wire.AnswerPart]:
+    return item.content or () if item.type == "message" else ()
 
 
 CALLS: Final = frozenset(("function_call", "custom_tool_call"))

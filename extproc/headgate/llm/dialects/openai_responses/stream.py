@@ -86,9 +86,11 @@ class ResponsesStreamDecoder:
     """See `dialect.StreamDecoder`."""
 
     __slots__ = (
+        "_answered",
         "_calls",
         "_cited",
         "_done",
+        "_failed",
         "_finished",
         "_heard",
         "_memo",
@@ -116,7 +118,11 @@ class ResponsesStreamDecoder:
         self._calls: dict[int, _Call] = {}
         self._said: set[int] = set()
         """Items of which something was told."""
+        self._answered = False
+        """A text or a picture was told."""
         self._refused = False
+        self._failed = False
+        """A picture was not made, which refuses nothing beside an answer."""
         self._heard = False
         """Sound came, which no request asks for: only that it did is told."""
 
@@ -216,6 +222,7 @@ class ResponsesStreamDecoder:
             return
         index = self._part(kind, event.output_index, event.content_index, events)
         if kind == "refusal":
+            self._refused = True
             events.append(RefusalDelta(index, text))
             return
         if text:
@@ -292,9 +299,11 @@ class ResponsesStreamDecoder:
                 image = image_of(item)
                 self._stop_open(events)
                 if isinstance(image, RefusalPart) and place not in self._said:
+                    self._failed = True
                     events.append(RefusalDelta(self._part("refusal", place, 0, events), image.text))
                     self._stop_open(events)
                 elif isinstance(image, ImagePart) and self._note(place):
+                    self._answered = True
                     events.append(MediaOutput(self._take_index(), image))
             case kind:
                 self._stop_open(events)
@@ -325,6 +334,7 @@ class ResponsesStreamDecoder:
     def _tell_message(self, place: int, item: wire.AnswerItem, events: list[StreamEvent]) -> None:
         for number, content in enumerate(item.content or ()):
             if content.type == "refusal" and content.refusal:
+                self._refused = True
                 events.append(RefusalDelta(self._part("refusal", place, number, events), content.refusal))
             elif content.text:
                 index = self._part("text", place, number, events)
@@ -347,7 +357,7 @@ class ResponsesStreamDecoder:
             return
         if event.type == "response.incomplete" and answer.status != "incomplete":
             answer = msgspec.structs.replace(answer, status="incomplete")
-        events.append(Finish(finish_of(answer, called=bool(self._calls), refused=self._refused)))
+        events.append(self._finish(answer))
         extras = extras_of(answer)
         if self._heard:
             extras = {NAME: {**extras.get(NAME, {}), "audio": SAID}}
@@ -366,8 +376,12 @@ class ResponsesStreamDecoder:
             self._end_call(call, "{}" if call.text is None else call.text.close(), events)
         self._stop_all(events)
         self._done = True
-        events.append(Finish(finish_of(wire.Answer(), called=bool(self._calls), refused=self._refused)))
+        events.append(self._finish(wire.Answer()))
         return events
+
+    def _finish(self, answer: wire.Answer) -> Finish:
+        refused = self._refused or (self._failed and not self._answered)
+        return Finish(finish_of(answer, called=bool(self._calls), refused=refused))
 
     def _part(self, kind: _Kind, place: int, number: int, events: list[StreamEvent]) -> int:
         """The canonical index of that part, opened if need be."""
@@ -379,7 +393,7 @@ class ResponsesStreamDecoder:
         self._open = (kind, place, number, index)
         self._summary = self._cited = 0
         self._note(place)
-        self._refused = self._refused or kind == "refusal"
+        self._answered = self._answered or kind == "text"
         events.append(_STARTS[kind](index))
         return index
 
