@@ -39,6 +39,9 @@ SAYS_NOTHING: Final = tuple(
         r"web_search(_preview)?(_\d+)* = web_search",
         r"WebSearch\w+ = \w*WebSearch",
         r"^service_tier auto = (default|standard_only)$",
+        r"^service_tier priority = fast$",
+        r"^serviceTier unspecified = standard$",
+        r"^speed$",
         r"DocumentSource\.text = DocumentSource\.content$",
         r"audio\.format mp3 = mpeg$",
         # A search is called by one name. A label that no model reads.
@@ -94,9 +97,9 @@ REFUSED: Final = tuple(
         r"^messages\[0\]\.name: no function_call|\.functionResponse\.name: no functionCall",
         r"^input\[0\]\.call_id: must be given|^input\[0\]\.output: must be a string",
         # What lives at the provider; what only it can do with a conversation.
-        r"^(conversation|previous_response_id|prompt|thread): .* kept at",
+        r"^(conversation|previous_response_id|prompt|thread|cachedContent): .* kept at",
         r"^input\[0\]: (items are kept at|OpenAI shortens)",
-        r"^background: ",
+        r"^(background|compaction): ",
         # Legacy completions.
         r"^(prompt|n|suffix): ",
     )

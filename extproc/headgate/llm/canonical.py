@@ -38,6 +38,8 @@ class CachePoint(Value, frozen=True):
     """A prompt prefix ends here and may be cached. `ttl` is `5m`, `1h` or empty for the provider's default."""
 
     ttl: str = ""
+    path: str = ""
+    """Where it stood, if not with what it marks."""
 
 
 class UrlSource(Value, frozen=True, tag="url"):

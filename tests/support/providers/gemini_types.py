@@ -23,6 +23,7 @@ class GenerateContentRequest(BaseModel):
     safety_settings: list[types.SafetySetting] | None = None
     cached_content: str | None = None
     labels: dict[str, str] | None = None
+    service_tier: types.ServiceTier | None = None
 
 
 DATA = (

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 from headgate.llm.canonical import (
+    CachePoint,
     ChatRequest,
     DocumentPart,
     FunctionTool,
@@ -75,18 +76,20 @@ def report_cache_points(request: ChatRequest, losses: list[Loss], *, except_part
     `except_parts` not for those on texts, images and documents, which are said."""
     place = _marked(request, except_parts=except_parts)
     if place:
-        losses.append(Loss(f"{place}.cache_control", "emulated", "providers of this dialect cache by prefix"))
+        losses.append(Loss(place, "emulated", "providers of this dialect cache by prefix"))
 
 
 def _marked(request: ChatRequest, *, except_parts: bool) -> str:
     """Where the first mark is."""
     for message in request.messages:
         for index, part in enumerate(message.parts):
-            if getattr(part, "cache", None) is None:
+            cache: CachePoint | None = getattr(part, "cache", None)
+            if cache is None:
                 continue
             if not (except_parts and isinstance(part, TextPart | ImagePart | DocumentPart)):
-                return f"{message.path}[{index}]" if message.path == "system" else f"{message.path}.content[{index}]"
+                content = "" if message.path == "system" else ".content"
+                return cache.path or f"{message.path}{content}[{index}].cache_control"
     for index, tool in enumerate(request.tools):
         if isinstance(tool, FunctionTool) and tool.cache is not None:
-            return tool_path(tool, index)
+            return f"{tool_path(tool, index)}.cache_control"
     return ""

@@ -9,7 +9,7 @@ from headgate.llm.dialects.anthropic.request import decode_request
 from headgate.llm.dialects.anthropic.request_encoding import encode_request
 from headgate.llm.dialects.anthropic.response import decode_response, encode_response
 from headgate.llm.dialects.anthropic.stream import StreamDecoder, StreamEncoder
-from headgate.llm.dialects.anthropic.wire import OWN_NAMES
+from headgate.llm.dialects.anthropic.wire import OTHER_NAMES, OWN_NAMES
 from headgate.llm.dialects.dialect import ChatDialect
 from headgate.llm.names import DialectName
 
@@ -41,5 +41,6 @@ DIALECT: Final = ChatDialect(
     request_id_header="request-id",
     client_headers=("anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access"),
     own_names=OWN_NAMES,
+    other_names=OTHER_NAMES,
     unsaid=_UNSAID,
 )

@@ -58,9 +58,12 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
     if request.max_tokens < 1:
         raise RequestError("must be at least 1", path="max_tokens", code="invalid_value")
     refuse_thread(members.get("thread"))
+    _refuse_compaction(members.get("compaction"))
     extras = {name: raw for name, raw in members.items() if name not in wire.REQUEST_MEMBERS}
     _tell_thinking(request.thinking, extras)
     messages = tuple([_decode_message(message, f"messages[{i}]", extras) for i, message in enumerate(request.messages)])
+    if request.cache_control is not None:
+        messages = _marked_last(messages, request.cache_control)
     if request.system:
         messages = (Message("system", _decode_system(request.system), path="system"), *messages)
     output = request.output_config
@@ -80,11 +83,34 @@ def decode_request(body: bytes, _path: PathFacts = NO_PATH) -> ChatRequest:
         max_tokens=request.max_tokens,
         reasoning=reasoning_of(request.thinking, output),
         user=(request.metadata.user_id or "") if request.metadata is not None else "",
-        service_tier=request.service_tier or "",
+        service_tier="fast" if request.speed == "fast" else request.service_tier or "",
         stream=bool(request.stream),
         include_usage=True,
         extras={NAME: extras} if extras else {},
     )
+
+
+def _refuse_compaction(compaction: msgspec.Raw | None) -> None:
+    """Without the member the conversation would be answered, not summed up."""
+    if compaction and bytes(compaction) != b"null":
+        reason = "conversations are summed up by Anthropic, which this backend is not: ask for a summary in `messages`"
+        raise RequestError(reason, path="compaction", code="unsupported_parameter")
+
+
+def _marked_last(messages: tuple[Message, ...], mark: wire.CacheControl) -> tuple[Message, ...]:
+    """The messages with the mark on the last block that takes one, unless that has its own."""
+    for turn in range(len(messages) - 1, -1, -1):
+        parts = messages[turn].parts
+        for place in range(len(parts) - 1, -1, -1):
+            part = parts[place]
+            if not isinstance(part, TextPart | ImagePart | DocumentPart | ToolCallPart | ToolResultPart):
+                continue
+            if part.cache is not None:
+                return messages
+            marked = msgspec.structs.replace(part, cache=CachePoint(mark.ttl or "", path="cache_control"))
+            message = msgspec.structs.replace(messages[turn], parts=(*parts[:place], marked, *parts[place + 1 :]))
+            return (*messages[:turn], message, *messages[turn + 1 :])
+    return messages
 
 
 Beyond = dict[str, msgspec.Raw]

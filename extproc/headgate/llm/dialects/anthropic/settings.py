@@ -377,6 +377,7 @@ def _encode_stop(request: ChatRequest, settings: Settings, losses: list[Loss]) -
 
 _SERVICE_TIERS: Final[Mapping[str, str | None]] = MappingProxyType(
     {"": None, "auto": None, "default": "standard_only", "standard_only": "standard_only", "priority": "auto"}
+    | {"fast": "auto"}
 )
 
 

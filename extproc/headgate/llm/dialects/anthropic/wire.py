@@ -323,6 +323,10 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     """The beta's name for `output_config.format`; read, never written."""
     metadata: Metadata | None = None
     service_tier: str | None = None
+    cache_control: CacheControl | None = None
+    """A mark on the last block that takes one; read, never written."""
+    speed: str | None = None
+    """`fast` or `standard`; read, never written."""
 
 
 REQUEST_MEMBERS = frozenset(Request.__struct_fields__)
@@ -520,3 +524,6 @@ OWN_NAMES: Final = MappingProxyType(
     }
 )
 """See `ChatDialect.own_names`."""
+
+OTHER_NAMES: Final = MappingProxyType({"service_tier": ("speed",)})
+"""See `ChatDialect.other_names`."""

@@ -351,6 +351,7 @@ _SERVICE_TIERS: Final[Mapping[str, str]] = MappingProxyType(
         "standard_only": "default",
         "flex": "flex",
         "priority": "priority",
+        "fast": "priority",
         "reserved": "reserved",
     }
 )

@@ -8,7 +8,8 @@
   clients write); any other is its JSON.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
@@ -71,6 +72,7 @@ def decode_request(body: bytes, path: PathFacts = NO_PATH) -> ChatRequest:
         raise RequestError("the path names no model", path="model", code="invalid_value")
     if not request.contents:
         raise RequestError("must hold at least one content", path="contents", code="invalid_value")
+    _refuse_cached(members.get("cachedContent"))
     beyond = {name: raw for name, raw in members.items() if name not in wire.REQUEST_MEMBERS and name != "model"}
     beyond |= {
         f"generationConfig.{name}": raw for name, raw in config_members.items() if name not in wire.CONFIG_MEMBERS
@@ -91,10 +93,22 @@ def decode_request(body: bytes, path: PathFacts = NO_PATH) -> ChatRequest:
         stop=tuple(config.stop_sequences or ()),
         max_tokens=_max_tokens(config),
         reasoning=_reasoning(config.thinking_config),
+        service_tier=_TIERS.get((request.service_tier or "").lower(), request.service_tier or ""),
         stream=path.stream,
         include_usage=True,
         extras={NAME: beyond} if beyond else {},
     )
+
+
+_TIERS: Final[Mapping[str, str]] = MappingProxyType({"unspecified": "", "standard": "default"})
+"""Google's words to OpenAI's, where they differ."""
+
+
+def _refuse_cached(cached: msgspec.Raw | None) -> None:
+    """Without it the beginning of the conversation would be missing."""
+    if cached and bytes(cached) not in (b"null", b'""'):
+        reason = "contents that are cached are kept at Google, which this backend is not: send them in `contents`"
+        raise RequestError(reason, path="cachedContent", code="unsupported_parameter")
 
 
 def _read(body: bytes) -> tuple[wire.Request, dict[str, msgspec.Raw], dict[str, msgspec.Raw]]:

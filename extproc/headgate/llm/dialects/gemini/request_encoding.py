@@ -39,6 +39,7 @@ from headgate.llm.dialects.gemini.settings import (
     function_name,
     generation_config,
     part_resolutions,
+    service_tier,
 )
 from headgate.llm.dialects.gemini.signatures import SKIP
 from headgate.llm.dialects.speech import answer_format
@@ -76,6 +77,9 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     config = generation_config(request, target, facts, extensions, losses)
     if config:
         body["generationConfig"] = config
+    tier = service_tier(request)
+    if tier:
+        body["serviceTier"] = tier
     for name, value in extensions.top_level.items():
         body[name] = [*body.get(name, []), *value] if name == "tools" else value
     wanted = extensions.audio_format

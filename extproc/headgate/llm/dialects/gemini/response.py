@@ -153,12 +153,16 @@ _TRAFFIC: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Vertex's words to OpenAI's."""
+_TIERS: Final[Mapping[str, str]] = MappingProxyType({"standard": "default", "priority": "priority", "flex": "flex"})
+"""AI Studio's."""
 _TRAFFIC_WORDS: Final[Mapping[str, str]] = MappingProxyType({tier: word for word, tier in _TRAFFIC.items()})
 
 
 def service_tier_of(counted: wire.UsageMetadata | None) -> str:
     """As what it was served."""
-    return _TRAFFIC.get(counted.traffic_type or "", "") if counted is not None else ""
+    if counted is None:
+        return ""
+    return _TRAFFIC.get(counted.traffic_type or "") or _TIERS.get((counted.service_tier or "").lower(), "")
 
 
 _APART: Final = {

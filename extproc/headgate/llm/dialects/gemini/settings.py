@@ -354,6 +354,14 @@ def _level(effort: str, facts: GeminiFacts, losses: list[Loss]) -> str:
 # --- the rest --------------------------------------------------------------------------------------------------------
 
 _PLAIN_TIERS: Final = frozenset(("", "auto", "default", "standard", "standard_only"))
+_TIERS: Final[Mapping[str, str]] = MappingProxyType({"flex": "flex", "priority": "priority", "fast": "priority"})
+"""Other providers' words to Google's."""
+
+
+def service_tier(request: ChatRequest) -> str:
+    """The member `serviceTier`; empty where nothing but the usual is asked for."""
+    return _TIERS.get(request.service_tier, "")
+
 
 _UNKNOWN: Final = "unknown to this dialect"
 
@@ -364,7 +372,7 @@ def _report_unsayable(request: ChatRequest, target: Target, losses: list[Loss]) 
         {
             "logit_bias": bias is not None and bytes(bias) != b"{}",
             "user": bool(request.user),
-            "service_tier": request.service_tier not in _PLAIN_TIERS,
+            "service_tier": request.service_tier not in _PLAIN_TIERS and not service_tier(request),
         }
     )
     losses.extend(Loss(path, "dropped", _UNKNOWN) for path, given in unsayable.items() if given)

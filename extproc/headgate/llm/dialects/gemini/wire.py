@@ -188,6 +188,7 @@ class Request(Open, frozen=True):
     tools: list[Tool] | None = None
     tool_config: ToolConfig | None = None
     generation_config: GenerationConfig | None = None
+    service_tier: str | None = None
 
 
 REQUEST_MEMBERS: Final = frozenset(Request.__struct_encode_fields__)
@@ -314,6 +315,7 @@ class UsageMetadata(Open, frozen=True):
     cached_content_token_count: int | None = None
     total_token_count: int | None = None
     traffic_type: str | None = None
+    service_tier: str | None = None
     prompt_tokens_details: list[ModalityCount] | None = None
     candidates_tokens_details: list[ModalityCount] | None = None
 
@@ -346,6 +348,7 @@ GROUNDING_DECODER: Final = msgspec.json.Decoder(GroundingMetadata)
 
 OWN_NAMES: Final = MappingProxyType(
     {
+        "service_tier": "serviceTier",
         "messages": "contents",
         "temperature": "generationConfig.temperature",
         "top_p": "generationConfig.topP",

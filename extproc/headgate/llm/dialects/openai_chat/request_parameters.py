@@ -278,7 +278,7 @@ def add_shared(body: Members, members: Mapping[str, msgspec.Raw], facts: OpenAIF
 
 _SERVICE_TIERS: Final = {"standard_only": "default", "standard": "default"}
 """Anthropic's words to OpenAI's, where they differ."""
-_KNOWN_TIERS: Final = frozenset(("auto", "default", "flex", "priority", "scale"))
+_KNOWN_TIERS: Final = frozenset(("auto", "default", "flex", "priority", "scale", "fast"))
 
 
 def add_identity(body: Members, request: ChatRequest, facts: OpenAIFacts, losses: list[Loss]) -> None:

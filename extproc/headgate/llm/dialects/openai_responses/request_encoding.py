@@ -64,7 +64,15 @@ OUTPUT_TOKENS_MIN: Final = 16
 """The API refuses a smaller limit."""
 
 CHAT_MEMBERS: Final = frozenset(
-    ("metadata", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "top_logprobs")
+    (
+        "metadata",
+        "store",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "top_logprobs",
+    )
 )
 """Members of chat completions that mean the same here."""
 
