@@ -126,6 +126,8 @@ def asked_of(rule: ir.Rule) -> Iterator[tuple[str, str]]:
     """What the policies of a rule ask, as (name, words)."""
     if rule.auth is not None:
         yield "authentication", auth(rule.auth)
+    if rule.filter_cors is not None:
+        yield "CORS", ", ".join(each.value for each in rule.filter_cors.allow_origins) or "no origin"
     for each in rule.limits:
         yield f"limit {each.name}", limit(each)
     for each in rule.local_limits:

@@ -25,7 +25,7 @@ from headgate.compiler.upstreams import (
     OutlierDetection,
     Retry,
 )
-from headgate.contract import headers
+from headgate.contract import headers, metadata
 from headgate.contract.facts import ModelRow
 from headgate.contract.otel import Exporter, Tracing
 from headgate.contract.secret import Secret
@@ -481,6 +481,8 @@ class Rule(Hashed):
     hash_keys: tuple[HashKey, ...] = ()
     """Requests that agree in all of these go to one backend."""
     auth: Auth | None = None
+    filter_cors: Cors | None = None
+    """Of a plain rule: what its own filter says, before the policy."""
     request_headers: HeaderEdit | None = None
     response_headers: HeaderEdit | None = None
     redirect: Redirect | None = None
@@ -493,6 +495,16 @@ class Rule(Hashed):
     owned_by: str = "Envoy AI Gateway"
     models_created: int = 0
     """Unix seconds, for `/v1/models`."""
+
+    @property
+    def plain(self) -> bool:
+        """It is an HTTPRoute's; a rule for models that cannot be served is no `ai`, but not plain either."""
+        return self.name.startswith(metadata.PLAIN)
+
+    @property
+    def cors(self) -> Cors | None:
+        """Which pages may call it, as far as its own filter or its policy says."""
+        return self.filter_cors or (self.auth.cors if self.auth is not None else None)
 
     __hash__ = Hashed.kept_hash
 

@@ -29,6 +29,7 @@ from headgate.compiler.lower.routes import (
     path_patterns,
     path_under,
     rule_routes,
+    served_paths,
 )
 from headgate.compiler.lower.wire import packed
 from headgate.compiler.options import Options
@@ -248,10 +249,11 @@ def set_by_method(matcher: Matcher, listing: Mapping[str, Iterable[bytes]], rest
     return posts
 
 
-def _own_routes(host: ir.VirtualHost, options: Options, *, ai: bool) -> _Own:
-    first = [security.preflight_route()]
-    if not ai:
-        return _Own(models.Listing(first={}, last={}), (), first, tuple(_closed(host, options.path_root)))
+def _own_routes(host: ir.VirtualHost, order: Sequence[Ranked], options: Options, how: Placement) -> _Own:
+    if not any(rule.ai for rule, _, _ in order):
+        last = (security.preflight_route(), *_closed(host, options.path_root))
+        return _Own(models.Listing(first={}, last={}), (), (), last)
+    first = [*_preflights(order, options, how), security.preflight_route()]
     first += models.models_not_allowed(options.path_root)
     first += replies.path_model_routes(options.path_root)
     first += replies.form_routes(options.path_root) if options.extproc_sockets else []
@@ -260,6 +262,24 @@ def _own_routes(host: ir.VirtualHost, options: Options, *, ai: bool) -> _Own:
     listing = models.models_listed(host.all_rules, options.path_root, alone=alone, scripted=True)
     awaiting = replies.awaiting_routes(options.path_root)
     return _Own(listing, awaiting, first, replies.last_routes(known_paths(options.path_root)))
+
+
+def _preflights(order: Sequence[Ranked], options: Options, how: Placement) -> Iterator[Route]:
+    """Where preflight requests go on a host with models and plain routes: to the path's own, as other requests do.
+    Routes of all paths come behind the paths of models."""
+    by_models = False
+    for rule, match, index in order:
+        if not rule.plain:
+            continue
+        if match.path == "/" and not by_models:
+            by_models = True
+            yield security.preflight_route("headgate/preflight/models", served_paths(options.path_root))
+        for route in rule_routes(rule, match, index, options, how):
+            if _may_take(route, "OPTIONS"):
+                asked = Route()
+                asked.CopyFrom(route)
+                security.only_preflights(asked.match)
+                yield asked
 
 
 def _closed(host: ir.VirtualHost, root: str) -> Iterator[Route]:
@@ -281,13 +301,15 @@ def set_virtual_host(
     replaced: security.Configs = (),
     basic: bool = False,
     withheld: Sequence[str] = (),
+    marks: bool = True,
 ) -> None:
     """All rules of one hostname; AI hosts also list their models and explain what they refuse. `replaced` and `basic`
-    are as in `Shared`; `withheld` are further headers that no provider gets."""
+    are as in `Shared`; `withheld` are further headers that no provider gets. The pages that may call its models are
+    its own to say (`marks`) where the listener's policy does not."""
     result.request_body_buffer_limit.value = body_bytes_max
     result.include_request_attempt_count = True  # tells the upstream script a first attempt from a later one
     order = (*ranked(host.rules), *ranked(host.inherited))
-    ai, all_ai = any(rule.ai for rule in host.all_rules), all(rule.ai for rule in host.all_rules)
+    all_ai = all(rule.ai for rule in host.all_rules)
     prices = extraction.shared_costs(rule for rule in host.all_rules if rule.ai)
     # plain routes of the host would have it too, and their pages are none of ours
     usage = extraction.shared_usage(host.all_rules, options) if all_ai else b""
@@ -300,6 +322,7 @@ def set_virtual_host(
         strips=all_ai,
         replaced=replaced,
         basic=basic,
+        marked=marks and security.host_cors(host.all_rules) is not None,
     )
     if shared.strips:
         result.request_headers_to_remove.extend(shared.withheld)
@@ -309,9 +332,9 @@ def set_virtual_host(
         result.typed_per_filter_config[extraction.USAGE_SCRIPT].MergeFromString(usage)
     for key, config in (*prices, *security.cors_config(host.all_rules)):
         result.typed_per_filter_config[key].CopyFrom(config)
-    own = _own_routes(host, options, ai=ai)
     model_known = any(exact_model(match) is not None for _, match, _ in order)
     how = Placement(shared=shared, model_known=model_known)
+    own = _own_routes(host, order, options, how)
     if model_known:
         _set_mapped(result.matcher, order, options, how, own)
     else:

@@ -95,7 +95,7 @@ def _policies(listener: ir.Listener) -> list[ir.Auth]:
 
 
 def _has_cors(listener: ir.Listener) -> bool:
-    return any(policy.cors for policy in _policies(listener))
+    return any(policy.cors for policy in _policies(listener)) or any(rule.cors for rule in _rules(listener))
 
 
 _HostPolicies = tuple[tuple[str, ir.Cors | None], ...]
@@ -104,7 +104,7 @@ _HostPolicies = tuple[tuple[str, ir.Cors | None], ...]
 
 def _host_policies(listener: ir.Listener) -> _HostPolicies:
     default = listener.auth.cors if listener.auth is not None else None
-    return tuple((host.hostname, security.host_cors(host.all_rules) or default) for host in listener.hosts)
+    return tuple((host.hostname, security.common_cors(host.all_rules) or default) for host in listener.hosts)
 
 
 @lru_cache(maxsize=256)
@@ -389,7 +389,8 @@ def route_configuration(listener: ir.Listener, options: Options) -> RouteConfigu
     for host in listener.hosts:
         virtual = result.virtual_hosts.add(name=f"{listener.name}/{host.hostname}", domains=[host.hostname])
         basic = auth is not None and auth.basic is not None
-        set_virtual_host(virtual, host, limit, options, replaced=replaced, basic=basic, withheld=withheld)
+        marks = auth is None or auth.cors is None
+        set_virtual_host(virtual, host, limit, options, replaced=replaced, basic=basic, withheld=withheld, marks=marks)
         for key, config in security.host_configs(auth, by_route=by_route) if auth is not None else ():
             virtual.typed_per_filter_config[key].CopyFrom(config)
     return result

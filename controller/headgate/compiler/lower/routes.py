@@ -7,7 +7,7 @@ backend's filters; aggregate and composite clusters would skip them.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Final
 
@@ -80,6 +80,8 @@ class Shared(ir.Hashed):
     """As of `security.set_route_configs`."""
     basic: bool = False
     """Whether `authorization` is a password for the gateway, where a rule has no policy of its own."""
+    marked: bool = False
+    """It lets pages call its models, and them alone."""
 
     __hash__ = ir.Hashed.kept_hash
 
@@ -323,7 +325,7 @@ def _route(rule: ir.Rule, name: str, match: RouteMatch, shared: Shared) -> Route
     route = Route(name=name, match=match)
     _header_edits(route, rule)
     configs = route.typed_per_filter_config
-    security.set_route_configs(configs, rule, shared.replaced)
+    security.set_route_configs(configs, rule, shared.replaced, marked=shared.marked)
     if rule.fault is not None:
         configs[faults.FILTER].CopyFrom(faults.per_route(rule.fault))
     if rule.overrides:
@@ -425,6 +427,14 @@ def _served_route(rule: ir.Rule, served: Served, options: Options, shared: Share
     return route
 
 
+def served_paths(root: str) -> RouteMatch:
+    """Whatever is known to be asked of models, and their lists."""
+    ends = {row.name: ".*" if row.kind is ir.MatchKind.PREFIX else "" for row in CLASSES if row.path != "/"}
+    known = [_PATTERNS[name] + end for name, end in ends.items()]
+    lists = r".*/v1(beta)?/models(/.*)?"
+    return RouteMatch(safe_regex=regex(pattern_under("|".join((*known, lists)), root)))
+
+
 def _class_match(where: RouteMatch, together: Sequence[PathClass], root: str) -> None:
     first = together[0]
     if len(together) > 1:
@@ -510,6 +520,8 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
     where = route_match(match, Placement())
     _path_match(where, match.path_kind, match.path)
     route = _route(rule, f"{rule.name}/match/{index}", where, how.shared)
+    if rule.plain and rule.cors is not None and match.method not in ("", "OPTIONS"):
+        yield _preflight(rule, match, index, how)
     asks_password = how.shared.basic if rule.auth is None else rule.auth.basic is not None
     if asks_password:  # of AI requests the script of their attempts removes it
         route.request_headers_to_remove.append("authorization")
@@ -535,6 +547,15 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
         route.direct_response.status = 500
         route.direct_response.body.inline_string = UNUSABLE
     yield route
+
+
+def _preflight(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> Route:
+    """Where it is asked whether a page may send what the match takes."""
+    where = route_match(replace(match, method=""), Placement())
+    _path_match(where, match.path_kind, match.path)
+    result = security.preflight_route(f"{rule.name}/preflight/match/{index}", where)
+    security.set_route_configs(result.typed_per_filter_config, rule, how.shared.replaced, marked=False)
+    return result
 
 
 UNUSABLE = "no backend of this route is usable"

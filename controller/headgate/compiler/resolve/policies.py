@@ -474,6 +474,23 @@ def _origin(origin: str) -> ir.TextMatch:
     return ir.TextMatch("origin", ir.MatchKind.REGEX, pattern)
 
 
+def cors(spec: security_policy.CORS | gateway_api.HTTPCORSFilter, max_age_seconds: int | None) -> ir.Cors:
+    """What a policy or a filter says of pages of other origins."""
+    return ir.Cors(
+        allow_origins=tuple(_origin(origin) for origin in spec.allow_origins),
+        allow_methods=_any_or_all(spec.allow_methods),
+        allow_headers=_any_or_all(spec.allow_headers),
+        expose_headers=spec.expose_headers,
+        max_age_seconds=max_age_seconds,
+        allow_credentials=spec.allow_credentials,
+    )
+
+
+def _any_or_all(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Among other names Envoy takes `*` for a name."""
+    return ("*",) if "*" in names else names
+
+
 def auth(scope: Scope, found: InForce[security_policy.SecurityPolicy]) -> ir.Auth | None:
     """What a SecurityPolicy asks; None, reported, where it cannot be enforced: what it guards must then stay closed."""
     spec, owner = found.policy.spec, found.owner
@@ -493,16 +510,9 @@ def auth(scope: Scope, found: InForce[security_policy.SecurityPolicy]) -> ir.Aut
         return None
     if spec.ext_auth is not None and asked is None:
         return None
-    cors = None
+    allowed_pages = None
     if spec.cors is not None:
-        cors = ir.Cors(
-            allow_origins=tuple(_origin(origin) for origin in spec.cors.allow_origins),
-            allow_methods=spec.cors.allow_methods,
-            allow_headers=spec.cors.allow_headers,
-            expose_headers=spec.cors.expose_headers,
-            max_age_seconds=int(duration_seconds(spec.cors.max_age)) if spec.cors.max_age else None,
-            allow_credentials=spec.cors.allow_credentials,
-        )
+        allowed_pages = cors(spec.cors, int(duration_seconds(spec.cors.max_age)) if spec.cors.max_age else None)
     optional = spec.jwt is not None and spec.jwt.optional
     return ir.Auth(
         name=found.name,
@@ -510,7 +520,7 @@ def auth(scope: Scope, found: InForce[security_policy.SecurityPolicy]) -> ir.Aut
         basic=basic,
         jwt=providers,
         jwt_optional=optional,
-        cors=cors,
+        cors=allowed_pages,
         external=asked,
         authorization=allowed,
     )

@@ -371,6 +371,7 @@ class _Filters:
     rewrite: ir.Rewrite | None = None
     direct: answers.DirectResponse | None = None
     host_of_backend: bool = False
+    cors: ir.Cors | None = None
 
 
 def _extension(
@@ -408,7 +409,7 @@ def _direct(
 
 def _filters(scope: Scope, route: gateway_api.HTTPRoute, index: int, place: Attachment) -> _Filters:
     rule = route.spec.rules[index]
-    request = response = redirect = rewrite = direct = None
+    request = response = redirect = rewrite = direct = cors = None
     host_of_backend = False
     for number, entry in enumerate(rule.filters):
         request = _edit(entry.request_header_modifier) or request
@@ -422,7 +423,9 @@ def _filters(scope: Scope, route: gateway_api.HTTPRoute, index: int, place: Atta
             field = f"spec.rules[{index}].filters[{number}].extensionRef"
             found, backend_host = _extension(scope, route, field, entry.extension_ref)
             direct, host_of_backend = found or direct, host_of_backend or backend_host
-    return _Filters(request, response, redirect, rewrite, direct, host_of_backend)
+        if entry.cors is not None:
+            cors = policies.cors(entry.cors, entry.cors.max_age)
+    return _Filters(request, response, redirect, rewrite, direct, host_of_backend, cors)
 
 
 def _http_retry(rule: gateway_api.HTTPRouteRule, applied: upstreams.Retry | None) -> upstreams.Retry | None:
@@ -471,6 +474,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             overrides=applied.overrides,
             hash_keys=policies.hash_keys(applied.traffic),
             auth=applied.auth,
+            filter_cors=found.cors,
             request_headers=found.request,
             response_headers=found.response,
             redirect=found.redirect,

@@ -18,6 +18,7 @@ from headgate.compiler.resources.quantities import (
     HeaderName,
     Hostname,
     Namespace,
+    Origin,
     SectionName,
     WildcardHostname,
     duration_seconds,
@@ -332,6 +333,23 @@ class HTTPURLRewriteFilter(Struct, frozen=True, kw_only=True):
     """Path that the backend is told."""
 
 
+class HTTPCORSFilter(Struct, frozen=True, kw_only=True):
+    """Lets browsers call from other origins."""
+
+    allow_origins: Annotated[tuple[Origin, ...], msgspec.Meta(max_length=64)] = ()
+    """Origins, with `*` for any, or for any part of one."""
+    allow_credentials: bool = False
+    """Whether requests may carry cookies."""
+    allow_methods: Annotated[tuple[HeaderName, ...], msgspec.Meta(max_length=9)] = ()
+    """Methods; `*` for any."""
+    allow_headers: Annotated[tuple[HeaderName, ...], msgspec.Meta(max_length=64)] = ()
+    """Request headers; `*` for any."""
+    expose_headers: Annotated[tuple[HeaderName, ...], msgspec.Meta(max_length=64)] = ()
+    """Response headers that the page may read; `*` for any."""
+    max_age: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] = 5
+    """Seconds that a browser may remember the answer."""
+
+
 class LocalObjectReference(Struct, frozen=True, kw_only=True):
     """Names an object in the same namespace."""
 
@@ -367,9 +385,10 @@ class HTTPRouteFilterEntry(Struct, frozen=True, kw_only=True):
     """Changes host and path."""
     extension_ref: LocalObjectReference | None = None
     """An HTTPRouteFilter."""
+    cors: HTTPCORSFilter | None = None
+    """Lets browsers call from other origins; comes before what a SecurityPolicy says of it."""
     unsupported: ClassVar[Mapping[str, str]] = {"requestMirror": "requests are not mirrored"}
     refused: ClassVar[Mapping[str, str]] = {
-        "cors": "cors of a SecurityPolicy",
         "externalAuth": "apiKeyAuth or jwt of a SecurityPolicy",
     }
 
@@ -380,6 +399,7 @@ class HTTPRouteFilterEntry(Struct, frozen=True, kw_only=True):
             "RequestRedirect": ("requestRedirect", self.request_redirect),
             "URLRewrite": ("urlRewrite", self.url_rewrite),
             "ExtensionRef": ("extensionRef", self.extension_ref),
+            "CORS": ("cors", self.cors),
         }
         for type_, (field, value) in fields.items():
             if self.type == type_ and value is None:

@@ -228,18 +228,37 @@ def cors(name: str) -> HttpFilter:
     return http_filter(name, Cors())
 
 
-def preflight_route() -> Route:
-    """A route for preflight requests, which the filter answers on the way; others find nothing at its end."""
-    names = ("origin", "access-control-request-method")
-    match = RouteMatch(prefix="/", headers=[HeaderMatcher(name=name, present_match=True) for name in names])
-    match.headers.add(name=":method").string_match.exact = "OPTIONS"
+def preflight_route(name: str = "headgate/preflight", match: RouteMatch | None = None) -> Route:
+    """A route for preflight requests to what `match` asks for besides the method (any path by default), which the
+    filter answers on the way; others find nothing at its end."""
     # No request has this header: clients' own are stripped. A cluster's name would have to be one that exists.
     nowhere = RouteAction(cluster_header="x-headgate-nowhere", cluster_not_found_response_code=RouteAction.NOT_FOUND)
-    return Route(name="headgate/preflight", match=match, route=nowhere)
+    route = Route(name=name, match=match or RouteMatch(prefix="/"), route=nowhere)
+    only_preflights(route.match)
+    return route
 
 
-def _cors_configs(policy: ir.Cors) -> Iterator[tuple[str, Any]]:
-    config = packed(_cors_policy(policy))
+def only_preflights(match: RouteMatch) -> None:
+    """Has a match take nothing but preflight requests."""
+    names = ("origin", "access-control-request-method")
+    match.headers.extend(HeaderMatcher(name=name, present_match=True) for name in names)
+    match.headers.add(name=":method").string_match.exact = "OPTIONS"
+
+
+def _cors_configs(policy: ir.Cors, *, forwards: bool = True) -> Iterator[tuple[str, Any]]:
+    message = _cors_policy(policy)
+    if not forwards:
+        message.forward_not_matching_preflights.value = False
+    config = packed(message)
+    yield CORS, config
+    yield LATE_CORS, config
+
+
+def _unmarked() -> Iterator[tuple[str, Any]]:
+    """Of a route that no page may call, whatever its virtual host says."""
+    message = CorsPolicy()
+    message.filter_enabled.default_value.SetInParent()
+    config = packed(message)
     yield CORS, config
     yield LATE_CORS, config
 
@@ -321,8 +340,16 @@ def host_configs(auth: ir.Auth, *, by_route: bool) -> Iterator[tuple[str, Any]]:
 
 
 def host_cors(rules: Iterable[ir.Rule]) -> ir.Cors | None:
-    """CORS of a whole virtual host: a preflight request has no body, so no model tells which rule it is about."""
-    return next((rule.auth.cors for rule in rules if rule.auth is not None and rule.auth.cors is not None), None)
+    """CORS of models on a virtual host: a preflight request has no body, so no model tells which rule it is about."""
+    return next((rule.cors for rule in rules if not rule.plain and rule.cors is not None), None)
+
+
+def common_cors(rules: Sequence[ir.Rule]) -> ir.Cors | None:
+    """What the gateway's own answers on a virtual host say of pages: as its models, else as its routes agree."""
+    if not all(rule.plain for rule in rules):
+        return host_cors(rules)
+    found = {rule.cors for rule in rules}
+    return found.pop() if len(found) == 1 else None
 
 
 def cors_config(rules: Iterable[ir.Rule]) -> Iterator[tuple[str, Any]]:
@@ -406,11 +433,15 @@ def unasked(auth: ir.Auth) -> Configs:
     return tuple((name, config.SerializeToString(deterministic=True)) for name, config in result)
 
 
-def set_route_configs(configs: MutableMapping[str, Any], rule: ir.Rule, replaced: Configs) -> None:
-    """Per-route config of the rule's own policy; `replaced` is `unasked` of its virtual host's."""
-    if rule.auth is None:
-        return
-    for name, config in replaced:
+def set_route_configs(configs: MutableMapping[str, Any], rule: ir.Rule, replaced: Configs, *, marked: bool) -> None:
+    """Per-route config of the rule's own policy and filter; `replaced` is `unasked` of its virtual host's, which is
+    `marked` for pages that may call its models."""
+    for name, config in replaced if rule.auth is not None else ():
         configs[name].MergeFromString(config)
-    for name, config in auth_configs(rule.auth):
+    for name, config in auth_configs(rule.auth) if rule.auth is not None else ():
+        configs[name].CopyFrom(config)
+    if not rule.plain:
+        return
+    own = _cors_configs(rule.cors, forwards=False) if rule.cors is not None else ()
+    for name, config in own or (_unmarked() if marked else ()):
         configs[name].CopyFrom(config)
