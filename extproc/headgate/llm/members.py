@@ -5,6 +5,7 @@ The only place where a client's body is checked for being an object, in UTF-8, w
 
 import msgspec
 from headgate.llm.errors import RequestError
+from headgate.llm.framing.surrogates import first_half
 
 
 class _Name:
@@ -42,6 +43,17 @@ def check_utf8(body: bytes) -> None:
         ) from None
 
 
+def invalid_json(body: bytes, error: Exception) -> RequestError:
+    """The refusal of a body that msgspec cannot read. It says of half a character (`"\\ud83d"`, which programs write
+    that cut their texts by UTF-16) that the body was truncated, or a hex escape."""
+    check_utf8(body)
+    half = first_half(body)
+    if half is None:
+        return RequestError(f"the body is not valid JSON: {error}", code="invalid_json")
+    reason = f"the escape {half[0].decode()} at byte {half.start()} is half a character: its other half must be beside it"
+    return RequestError(f"the body is not valid Unicode: {reason}", code="invalid_unicode")
+
+
 def split_members(body: bytes) -> dict[str, msgspec.Raw]:
     """As `decode_members`, for those who read the values: these are skipped here, and may be no UTF-8."""
     try:
@@ -50,8 +62,7 @@ def split_members(body: bytes) -> dict[str, msgspec.Raw]:
     except msgspec.ValidationError:
         raise RequestError("the body must be a JSON object", code="invalid_json") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        check_utf8(body)
-        raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from None
+        raise invalid_json(body, error) from None
     if len(members) != len(named):
         names = [name.text for name in named]
         twice = next(name for name in names if names.count(name) > 1)

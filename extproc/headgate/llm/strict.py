@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 import msgspec
 from headgate.llm.errors import RequestError
-from headgate.llm.members import check_utf8, split_members
+from headgate.llm.members import check_utf8, invalid_json, split_members
 from headgate.llm.unknown_members import decode_known
 
 T = TypeVar("T")
@@ -35,8 +35,7 @@ def decode_strict(
         check_utf8(body)
         raise _refusal(error, allowed) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        check_utf8(body)
-        raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from None
+        raise invalid_json(body, error) from None
     _check_others(body, members, conversation)
     return value, members | found if found else members
 

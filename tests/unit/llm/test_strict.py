@@ -66,6 +66,30 @@ def test_refused(body: bytes, path: str, words: str) -> None:
     assert refused.value.code
 
 
+@pytest.mark.parametrize(
+    "cut", ["\\ud83d", "a\\uD83Db", "\\ude00", "\\ud83d\\ud83d\\ude00", "\\ud83d\\u0041", "\\ud83d\\n"]
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"😀 \\\\ud83d \\ud83d\\ude00 %s"}]}',
+        '{"model":"%s","max_tokens":1,"messages":[]}',
+        '{"%s":1,"model":"m","max_tokens":1,"messages":[]}',
+        '{"model":"m","max_tokens":1,"metadata":{"x":"%s"},"messages":[]}',
+        '{"model":"m","max_tokens":1,"tools":[{"name":"f","input_schema":{"title":"%s"}}],"messages":[]}',
+    ],
+)
+def test_half_a_character_is_called_what_it_is(body: str, cut: str) -> None:
+    """msgspec says that the body was truncated, or that a hex escape was."""
+    with pytest.raises(RequestError, match="half a character") as refused:
+        DIALECT.decode_request((body % cut).encode())
+
+    half = cut[cut.index("\\") :][:6]
+    assert refused.value.status == 400
+    assert f"{half} at byte {len(body.partition('%s')[0].encode()) + cut.index(half)} " in refused.value.message
+    assert refused.value.code == "invalid_unicode"
+
+
 def test_the_place_is_found_in_a_long_conversation() -> None:
     messages = [{"role": "user", "content": "x"} for _ in range(300)]
     messages[271]["content"] = 5  # type: ignore[assignment]

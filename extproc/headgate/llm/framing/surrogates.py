@@ -1,7 +1,8 @@
-"""Characters that a provider writes as two escapes of JSON (`\\ud83d\\ude00`), cut apart.
+"""Characters that are written as two escapes of JSON (`\\ud83d\\ude00`), cut apart.
 
 Servers that cut their texts by UTF-16 put one half into each of two events, or end a text with a first half. JSON takes
-that; UTF-8 has no halves. Rule: what came apart is put together again; a half that stays alone is U+FFFD.
+that; UTF-8 has no halves. Rule: what came apart is put together again; a half that stays alone is U+FFFD. A client's
+half is refused.
 """
 
 import re
@@ -25,6 +26,13 @@ def may_have_halves(data: bytes) -> bool:
 def whole_characters(body: bytes) -> bytes:
     """An answer's JSON without halves."""
     return _ESCAPE.sub(_told_alone, body) if may_have_halves(body) else body
+
+
+def first_half(body: bytes) -> re.Match[bytes] | None:
+    """The first escape of half a character in a JSON text, if there is one."""
+    if not may_have_halves(body):
+        return None
+    return next((escape for escape in _ESCAPE.finditer(body) if escape["first"] or escape["second"]), None)
 
 
 def _told_alone(escape: re.Match[bytes]) -> bytes:
