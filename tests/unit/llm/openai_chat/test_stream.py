@@ -9,6 +9,7 @@ from headgate.llm.canonical import (
     ArgumentsDelta,
     Finish,
     FinishReason,
+    LogprobsDelta,
     PartStop,
     Ping,
     RedactedThinking,
@@ -22,6 +23,7 @@ from headgate.llm.canonical import (
     TextStart,
     ThinkingDelta,
     ThinkingStart,
+    TokenLogprob,
     ToolCallStart,
     UsageUpdate,
 )
@@ -77,6 +79,54 @@ def test_openais_own_stream() -> None:
         *text_events("Hel", "lo"),
         Finish(FinishReason.STOP),
         UsageUpdate(Usage(input=1, output=2, total=3)),
+    ]
+
+
+def _likely(delta: dict[str, Any], *tokens: str) -> dict[str, Any]:
+    """A chunk that tells how likely its tokens were."""
+    content: list[dict[str, Any]] = [{"token": token, "logprob": -1.0, "top_logprobs": []} for token in tokens]
+    return chunk() | {"choices": [{"index": 0, "delta": delta, "logprobs": {"content": content}}]}
+
+
+def test_a_first_token_without_text_is_told() -> None:
+    """Half a character is no text until its other half comes: the server says how likely it was and nothing else."""
+    first, second = r"bytes:\xf0\x9f", r"bytes:\x98\x80"
+    assert decode(
+        _likely({"role": "assistant", "content": ""}),
+        _likely({"content": ""}, first),
+        _likely({"content": "😀"}, second),
+        _likely({"content": "!"}, "!"),
+        chunk({}, "stop"),
+        DONE,
+    ) == [
+        START,
+        TextStart(0),
+        TextDelta(0, "😀"),
+        LogprobsDelta(0, (TokenLogprob(first, -1.0), TokenLogprob(second, -1.0))),
+        TextDelta(0, "!"),
+        LogprobsDelta(0, (TokenLogprob("!", -1.0),)),
+        PartStop(0),
+        Finish(FinishReason.STOP),
+    ]
+
+
+def test_tokens_of_thoughts_are_none_of_the_text() -> None:
+    assert decode(
+        _likely({"content": ""}, "<"),
+        _likely({"reasoning_content": "Hm"}, "Hm"),
+        _likely({"content": "Hi"}, "Hi"),
+        chunk({}, "stop"),
+        DONE,
+    ) == [
+        START,
+        ThinkingStart(0),
+        ThinkingDelta(0, "Hm"),
+        PartStop(0),
+        TextStart(1),
+        TextDelta(1, "Hi"),
+        LogprobsDelta(1, (TokenLogprob("Hi", -1.0),)),
+        PartStop(1),
+        Finish(FinishReason.STOP),
     ]
 
 

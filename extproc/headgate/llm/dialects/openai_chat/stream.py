@@ -40,6 +40,7 @@ from headgate.llm.canonical import (
     TextStart,
     ThinkingDelta,
     ThinkingStart,
+    TokenLogprob,
     ToolCallStart,
     UsageUpdate,
 )
@@ -71,6 +72,9 @@ CHOICES_MAX: Final = 128
 
 TRANSCRIPT_CHARACTERS_MAX: Final = 1_048_576
 """Of what is heard, held until the sound ends."""
+
+EARLY_TOKENS_MAX: Final = 16
+"""Whose log probabilities wait for the text that they begin: a character is of few tokens."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -208,6 +212,7 @@ class _ChoiceDecoder:
         "_begins",
         "_by_key",
         "_calls",
+        "_early",
         "_heard",
         "_kind",
         "_length",
@@ -233,6 +238,7 @@ class _ChoiceDecoder:
         self._length = 0  # of the message's text so far
         self._begins = 0  # where in it the last text part began
         self._heard: list[str] = []
+        self._early: Sequence[TokenLogprob] = ()
         self._tags = ThinkTags() if memo.think_tags else None
 
     def take(self, choice: wire.Choice, events: list[StreamEvent], pages: Sequence[str] = ()) -> None:
@@ -240,12 +246,11 @@ class _ChoiceDecoder:
         if self.finished:
             return
         delta = choice.delta or choice.message
+        before = len(events)
         if delta is not None:
             self._on_delta(delta, events)
-        if choice.logprobs is not None and self._kind is TextStart:
-            tokens = logprobs_of(choice.logprobs)
-            if tokens:
-                events.append(LogprobsDelta(self._open, tokens))
+        if choice.logprobs is not None or self._early:
+            self._on_logprobs(logprobs_of(choice.logprobs), events, silent=len(events) == before)
         if choice.finish_reason:
             self.finish(choice, events, pages)
 
@@ -272,6 +277,14 @@ class _ChoiceDecoder:
                 self._on_tool_call(call, events)
         if delta.function_call is not None:
             self._on_tool_call(wire.AnswerToolCall(index=0, function=delta.function_call), events)
+
+    def _on_logprobs(self, tokens: Sequence[TokenLogprob], events: list[StreamEvent], *, silent: bool) -> None:
+        """Of tokens that are no text yet (half a character), those of the text that they begin."""
+        tokens, self._early = (*self._early, *tokens), ()
+        if self._kind is TextStart and tokens:
+            events.append(LogprobsDelta(self._open, tokens))
+        elif silent:
+            self._early = tokens[:EARLY_TOKENS_MAX]
 
     def _on_text(self, text: str, events: list[StreamEvent]) -> None:
         if self._kind is TextStart:
