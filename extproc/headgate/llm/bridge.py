@@ -18,7 +18,7 @@ from headgate.llm.bridge_stream import HeaderEdits, StreamTranslation
 from headgate.llm.canonical import ChatRequest, ChatResponse, Reasoning
 from headgate.llm.capabilities import openai_facts
 from headgate.llm.content_coding import GZIP_MAGIC, Inflater, inflate_request
-from headgate.llm.dialects.dialect import ChatDialect, ReplyContext, Target
+from headgate.llm.dialects.dialect import EVENT_STREAM, ChatDialect, ReplyContext, Target
 from headgate.llm.endpoints import NO_PATH, Endpoint, PathFacts, path_facts
 from headgate.llm.errors import ErrorDetail, UnsupportedTranslation, UpstreamError
 from headgate.llm.estimates import completed, prompt_tokens, tokens_of, written_by
@@ -30,6 +30,7 @@ from headgate.llm.mutation import mutate_body, mutate_headers
 from headgate.llm.names import HostName
 from headgate.llm.response_events import response_events
 from headgate.llm.stand_ins import stand_in_losses
+from headgate.llm.unnamed_stream import UnnamedStream
 from headgate.llm.usage import NO_USAGE, Usage
 from headgate.llm.vendors import vendor_named
 
@@ -176,20 +177,21 @@ class BridgePlan:
             echo=request.echo,
             stand_ins=request.stand_ins,
         )
+        edits, bytes_max = (set_headers, remove_headers), self.facts.body_bytes_max
         if request.stream:
             set_headers["content-type"] = self._client.stream_type(request.client_path)
+            streams = (self._client, self._provider, self._framing)
+            stream = StreamTranslation(streams, request, context, bytes_max, edits)
             if content_type in ("", self._framing.content_type):
-                streams = (self._client, self._provider, self._framing)
-                return StreamTranslation(streams, request, context, self._facts_bound(), (set_headers, remove_headers))
+                return stream
         else:
             set_headers["content-type"] = JSON
+            stream = None
         require_json(status, content_type)
-        return WholeTranslation(
-            self._client, self._provider, request, context, self._facts_bound(), (set_headers, remove_headers)
-        )
-
-    def _facts_bound(self) -> int:
-        return self.facts.body_bytes_max
+        whole = WholeTranslation(self._client, self._provider, request, context, bytes_max, edits)
+        if stream is None or self._framing.content_type != EVENT_STREAM:
+            return whole
+        return UnnamedStream(whole, stream)
 
 
 def require_json(status: int, content_type: str) -> None:

@@ -50,7 +50,9 @@ def invalid_json(body: bytes, error: Exception) -> RequestError:
     half = first_half(body)
     if half is None:
         return RequestError(f"the body is not valid JSON: {error}", code="invalid_json")
-    reason = f"the escape {half[0].decode()} at byte {half.start()} is half a character: its other half must be beside it"
+    reason = (
+        f"the escape {half[0].decode()} at byte {half.start()} is half a character: its other half must be beside it"
+    )
     return RequestError(f"the body is not valid Unicode: {reason}", code="invalid_unicode")
 
 

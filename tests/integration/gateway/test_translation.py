@@ -431,6 +431,24 @@ def test_json_that_its_provider_calls_text_is_read(stage: Stage, streamed: bool)
     assert answer.headers["content-type"] == ("text/event-stream" if streamed else "application/json")
 
 
+@pytest.mark.parametrize("kind", ["text/plain; charset=utf-8", "application/json"])
+def test_a_stream_that_its_provider_calls_something_else_is_read(stage: Stage, kind: str) -> None:
+    events = (
+        {"type": "message_start", "message": {"id": "m", "model": "c", "usage": {"input_tokens": 5}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+        {"type": "message_stop"},
+    )
+    body = b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in events)
+    stage["anthropic"].answer(Raw(body=body, content_type=kind))
+    answer = stage.chat("claude", stream=True)
+    assert answer.status_code == 200
+    assert '"content":"Hi"' in answer.text
+    assert answer.text.endswith("data: [DONE]\n\n")
+    assert answer.headers["content-type"] == "text/event-stream"
+
+
 def test_a_silent_provider_is_a_504_in_the_clients_dialect(stage: Stage) -> None:
     stage["openai"].answer(Answer(delivery=Delivery(delay_seconds=20)))
     stage["anthropic"].answer(Answer(delivery=Delivery(delay_seconds=20)))

@@ -116,6 +116,52 @@ def test_a_server_that_does_not_stream_is_streamed_for() -> None:
     assert '"finish_reason":"tool_calls"' in text
 
 
+EVENTS = (
+    b"event: message_start\n"
+    b'data: {"type":"message_start","message":{"id":"m","model":"x","usage":{"input_tokens":3}}}\n\n'
+    b'data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
+    b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello"}}\n\n'
+    b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}\n\n'
+    b'data: {"type":"message_stop"}\n\n'
+)
+
+
+@pytest.mark.parametrize("kind", ["text/plain; charset=utf-8", "application/json", "application/vnd.a+json"])
+@pytest.mark.parametrize("before", [b"", b"\n", b": hello\n\n", b"id: 1\n", b"retry: 5\n"])
+def test_a_stream_is_read_whatever_a_server_calls_it(kind: str, before: bytes) -> None:
+    """As it comes: the words are told before the end."""
+    request = _plan().translate_request(STREAMED, {})
+    body = before + EVENTS
+    expected, _, _ = _answer(request, body, {"content-type": "text/event-stream"})
+    for size in (1, 2, len(body)):
+        translation = _plan().open_response(request, 200, {"content-type": kind}, CREATED)
+        out = b"".join(translation.feed(body[at : at + size]) for at in range(0, len(body), size))
+        assert b"Hello" in out
+        assert translation.streamed
+        assert translation.headers["content-type"] == "text/event-stream"
+        assert out + translation.close() == expected
+        assert translation.usage == Usage(input=3, output=2, total=5)
+
+
+@pytest.mark.parametrize("body", [b"", b" \n", b"da", b"data", b"away", b"dat: 1\n\n", b"{", b"[]", b"<html>"])
+def test_what_is_neither_json_nor_events_is_the_providers_fault(body: bytes) -> None:
+    request = _plan().translate_request(STREAMED, {})
+    translation = _plan().open_response(request, 200, {"content-type": "text/plain"}, CREATED)
+    for at in range(len(body)):
+        assert translation.feed(body[at : at + 1]) == b""
+    assert not translation.streamed
+    with pytest.raises(UpstreamError):
+        translation.close()
+
+
+def test_an_unnamed_stream_that_fails_first_is_a_failure() -> None:
+    """Another backend may still serve."""
+    request = _plan().translate_request(STREAMED, {})
+    translation = _plan().open_response(request, 200, {"content-type": "text/plain"}, CREATED)
+    with pytest.raises(UpstreamError, match="Overloaded"):
+        translation.feed(b'data: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n')
+
+
 def test_an_answer_above_the_bound_is_refused() -> None:
     chosen = _plan(body_bytes_max=100)
     request = chosen.translate_request(CHAT, {})
