@@ -194,6 +194,109 @@ def test_a_turn_of_nothing_is_left_out_and_told(facts: dict[str, Any]) -> None:
     assert ("messages[1]", "emulated") in [(loss.path, loss.action) for loss in request.losses]
 
 
+_OF_NOTHING: list[list[tuple[str, Any]]] = [
+    [("system", "")],
+    [("assistant", " ")],
+    [("system", "\n"), ("assistant", [])],
+    [("developer", [])],
+]
+
+
+@pytest.mark.parametrize("facts", _REFUSE_BLANKS)
+@pytest.mark.parametrize("turns", _OF_NOTHING)
+def test_a_conversation_of_nothing_is_asked(facts: dict[str, Any], turns: list[tuple[str, Any]]) -> None:
+    """Else nothing is left of it: "at least one message is required"."""
+    request = _asked(_plan("/v1/chat/completions", **facts), _messages(*turns))
+
+    assert _SAID_NOTHING in json.dumps(_turns_of(request))
+    assert (f"messages[{len(turns) - 1}]", "changed") in [(loss.path, loss.action) for loss in request.losses]
+
+
+@pytest.mark.parametrize("facts", _REFUSE_BLANKS)
+@pytest.mark.parametrize("blank", ["", " ", []])
+def test_blank_instructions_are_left_out_and_told(facts: dict[str, Any], blank: Any) -> None:
+    asked = _messages(("system", blank), ("user", "Hi"))
+    request = _asked(_plan("/v1/chat/completions", **facts), asked)
+
+    assert len(_turns_of(request)) == 1
+    assert not {"system", "systemInstruction", "instructions"} & json.loads(request.body).keys()
+    assert [loss.path for loss in request.losses if "without text" in loss.reason] == ["messages[0]"]
+
+
+@pytest.mark.parametrize("facts", _REFUSE_BLANKS)
+def test_blank_instructions_behind_an_answer_begin_none(facts: dict[str, Any]) -> None:
+    """OpenAI answers; without them the assistant's turn would be gone on with."""
+    asked = _messages(("user", "Hi"), ("assistant", "Hello"), ("system", ""))
+    request = _asked(_plan("/v1/chat/completions", **facts), asked)
+
+    assert _turns_of(request)[-1]["role"] == "user"
+    assert ("messages[2]", "changed") in [(loss.path, loss.action) for loss in request.losses]
+
+
+def _gemini(*turns: tuple[str, list[Any]]) -> dict[str, Any]:
+    return {"contents": [{"role": role, "parts": parts} for role, parts in turns]}
+
+
+def _items(*turns: tuple[str, Any]) -> dict[str, Any]:
+    return {"model": "asked", "input": [{"role": role, "content": content} for role, content in turns]}
+
+
+_HI: Any = [{"text": "Hi"}]
+_BLANK_LAST: list[tuple[str, dict[str, Any]]] = [
+    (GEMINI_PATH, _gemini(("user", _HI), ("model", _HI), ("user", []))),
+    (GEMINI_PATH, _gemini(("user", _HI), ("model", _HI), ("user", [{"text": ""}]))),
+    ("/v1/responses", _items(("user", "Hi"), ("assistant", "Hi"), ("developer", ""))),
+    ("/v1/responses", _items(("user", "Hi"), ("assistant", "Hi"), ("user", []))),
+]
+_BLANK_AMID: list[tuple[str, dict[str, Any]]] = [
+    (GEMINI_PATH, _gemini(("user", _HI), ("model", [{"text": ""}]), ("user", _HI))),
+    (GEMINI_PATH, _gemini(("user", _HI), ("model", []), ("user", _HI))),
+    ("/v1/responses", _items(("user", "Hi"), ("assistant", ""), ("user", "Hi"))),
+    ("/v1/responses", _items(("user", "Hi"), ("assistant", []), ("user", "Hi"))),
+    ("/cohere/v2/chat", {"model": "asked", **_messages(("user", "Hi"), ("assistant", ""), ("user", "Hi"))}),
+    (
+        "/v1/messages",
+        {"model": "asked", "max_tokens": 9, **_messages(("user", "Hi"), ("assistant", []), ("user", "Hi"))},
+    ),
+]
+
+
+@pytest.mark.parametrize("facts", [*_REFUSE_BLANKS[:1], *_REFUSE_BLANKS[2:4], _REFUSE_BLANKS[5]])
+@pytest.mark.parametrize(("path", "asked"), _BLANK_LAST)
+def test_the_last_word_stays_the_users_whoever_asks(path: str, asked: dict[str, Any], facts: dict[str, Any]) -> None:
+    request = _asked(_plan(path, **facts), asked, path)
+
+    assert _turns_of(request)[-1]["role"] == "user"
+    assert _SAID_NOTHING in json.dumps(_turns_of(request)[-1])
+    assert [loss.action for loss in request.losses if "[2]" in loss.path] == ["changed"]
+
+
+@pytest.mark.parametrize("facts", [*_REFUSE_BLANKS[2:4], {"dialect": "openai-chat", "vendor": "ChatCompletions"}])
+@pytest.mark.parametrize(("path", "asked"), _BLANK_AMID)
+def test_a_turn_of_nothing_is_told_whoever_asks(path: str, asked: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Also to OpenAI's chat, where some servers refuse an answer of nothing."""
+    request = _asked(_plan(path, **facts), asked, path)
+
+    assert {turn["role"] for turn in _turns_of(request)} == {"user"}
+    assert [loss.action for loss in request.losses if "[1]" in loss.path] == ["emulated"]
+
+
+@pytest.mark.parametrize(("path", "asked"), _BLANK_LAST)
+def test_blank_words_are_said_to_openai(path: str, asked: dict[str, Any]) -> None:
+    request = _asked(_plan(path, dialect="openai-chat", vendor="ChatCompletions"), asked, path)
+
+    assert json.loads(request.body)["messages"][-1]["content"] == ""
+    assert not request.losses
+
+
+def test_something_is_asked_of_openai() -> None:
+    """Else: "[] is too short - 'messages'"."""
+    request = _asked(_plan("/cohere/v2/chat", dialect="openai-chat"), {"model": "m", **_messages(("assistant", ""))})
+
+    assert _turns_of(request) == [{"role": "user", "content": _SAID_NOTHING}]
+    assert ("messages[0]", "changed") in [(loss.path, loss.action) for loss in request.losses]
+
+
 def test_openai_is_sent_a_turn_of_nothing() -> None:
     asked = _messages(("user", "Hi"), ("assistant", "Hello"), ("user", ""))
     request = _asked(_plan("/v1/messages", dialect="openai-chat"), asked)

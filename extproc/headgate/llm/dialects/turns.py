@@ -82,25 +82,35 @@ def _moved(messages: Sequence[Message]) -> Sequence[Message]:
 
 
 def without_blanks(messages: Sequence[Message], losses: list[Loss]) -> Sequence[Message]:
-    """The messages without turns of nothing but blank text, which providers refuse: each is told; `SAID_NOTHING` stands
-    for the last one where it is the user's. The same ones where none is blank."""
-    blanks = [index for index, message in enumerate(messages) if _is_blank(message)]
-    if not blanks:
+    """The messages without those of nothing but blank text, which providers refuse: each is told. `SAID_NOTHING` stands
+    for the last one where the user's word, or any, would be missing. The same ones where none is blank."""
+    if not any(map(is_blank, messages)):
         return messages
-    kept = list(messages)
-    if blanks[-1] == len(messages) - 1 and messages[-1].role == "user":
-        last = kept[blanks.pop()]
-        losses.append(Loss(last.path, "changed", f"a turn without text is refused: {SAID_NOTHING}"))
-        kept[-1] = msgspec.structs.replace(last, parts=(TextPart(SAID_NOTHING),))
-    for index in reversed(blanks):
-        losses.append(Loss(messages[index].path, "emulated", "a turn without text is refused: left out"))
-        del kept[index]
+    kept = [message for message in messages if not is_blank(message)]
+    last = messages[-1]
+    answered = bool(kept) and kept[-1].role == "assistant"
+    asked = is_blank(last) and (last.role == "user" or (answered and last.role != "assistant"))
+    for message in messages:
+        if is_blank(message) and not (message is last and (asked or not kept)):
+            report_blank(message, losses)
+    if asked or not kept:
+        kept.append(Message("user", (TextPart(said_nothing(last, losses)),), path=last.path))
     return kept
 
 
-def _is_blank(message: Message) -> bool:
-    if message.role not in ("user", "assistant"):
-        return False
+def said_nothing(last: Message, losses: list[Loss]) -> str:
+    """What stands for the last message of nothing, with its loss."""
+    losses.append(Loss(last.path, "changed", f"a turn without text is refused: {SAID_NOTHING}"))
+    return SAID_NOTHING
+
+
+def report_blank(message: Message, losses: list[Loss]) -> None:
+    """A loss for a message of nothing that is left out."""
+    losses.append(Loss(message.path, "emulated", "a turn without text is refused: left out"))
+
+
+def is_blank(message: Message) -> bool:
+    """There is nothing in it but white space."""
     for part in message.parts:
         if type(part) is not TextPart and type(part) is not RefusalPart:
             return False

@@ -203,8 +203,7 @@ class _Turns(msgspec.Struct, gc=False):
 
     def messages(self) -> Iterator[Message]:
         for role, path, parts in self.turns:
-            if parts:
-                yield Message(role, tuple(parts), path=path)
+            yield Message(role, tuple(parts), path=path)
 
     def _take_said(self, part: wire.Part, parts: list[Part], path: str, made_id: str) -> None:
         """A part that the model said."""

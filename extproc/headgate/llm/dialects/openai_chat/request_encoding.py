@@ -57,7 +57,7 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
 )
 from headgate.llm.dialects.openai_chat.think_tags import tagged
 from headgate.llm.dialects.speech import PCM
-from headgate.llm.dialects.turns import refuse_lost, results_at_calls
+from headgate.llm.dialects.turns import is_blank, refuse_lost, report_blank, results_at_calls, said_nothing
 from headgate.llm.dialects.unsaid import report_cache_points, report_cited_history, report_uncited
 from headgate.llm.losses import Loss
 from headgate.llm.names import DialectName
@@ -225,6 +225,9 @@ class _Messages:
                 case _:
                     assert_never(message.role)
         self._release()
+        if not self._result and messages:
+            refuse_lost(self._losses)
+            self._result.append({"role": "user", "content": said_nothing(messages[-1], self._losses)})
         if messages and messages[-1].role == "user" and _asks_nothing(self._result):
             refuse_lost(self._losses, messages[-1])
         if messages and messages[-1].role == "assistant":
@@ -246,7 +249,10 @@ class _Messages:
         for index, part in enumerate(message.parts):
             if type(part) is not TextPart:
                 self._drop(f"{message.path}[{index}]", "instructions hold only text here")
-        if not texts:
+        # Behind an answer they are the last word, though they say nothing.
+        if not texts and not (is_blank(message) and self._result[-1:] and self._result[-1]["role"] == "assistant"):
+            if is_blank(message):
+                report_blank(message, self._losses)
             return
         self._result.append(self._named({"role": "developer" if developer else "system", "content": content}, message))
 
@@ -321,8 +327,11 @@ class _Messages:
                     self._drop(path, "an assistant message holds only text and tool calls here")
                 case _:
                     assert_never(part)
-        if message.parts and not (contents or calls or refusals or thoughts or len(encoded) > 1):
-            return  # nothing is left of it, and several servers refuse an empty turn
+        if not (contents or calls or refusals or thoughts or len(encoded) > 1):
+            # nothing is left of it, and several servers refuse an empty turn
+            if is_blank(message):
+                report_blank(message, self._losses)
+            return
         encoded["content"] = _content(contents) if contents or not (calls or refusals) else None
         if refusals:
             encoded["refusal"] = "".join(refusals)

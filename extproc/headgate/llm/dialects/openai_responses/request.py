@@ -331,7 +331,7 @@ class _Items:
         parts = _content(item.content, f"{path}.content", role)
         _tell_details(item.content, f"{path}.content", self._members)
         if role == "assistant":
-            for part in parts:
+            for part in parts or (TextPart(""),):
                 self._take_models(part, path)
             return
         self.end_turn()
