@@ -126,6 +126,9 @@ def asked_of(rule: ir.Rule) -> Iterator[tuple[str, str]]:
     """What the policies of a rule ask, as (name, words)."""
     if rule.auth is not None:
         yield "authentication", auth(rule.auth)
+    for mirror in rule.mirrors:
+        share = "all" if mirror.share == 1 else f"{100 * mirror.share:g} %"
+        yield "mirror", f"{share} of the requests to {mirror.backend.service}"
     if rule.filter_cors is not None:
         yield "CORS", ", ".join(each.value for each in rule.filter_cors.allow_origins) or "no origin"
     for each in rule.limits:

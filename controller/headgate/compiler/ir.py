@@ -453,6 +453,16 @@ class Rewrite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror(Hashed):
+    """A backend that is sent `share` (above 0, at most 1) of a rule's requests as well."""
+
+    backend: Backend
+    share: float = 1.0
+
+    __hash__ = Hashed.kept_hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule(Hashed):
     """One rule of an AIGatewayRoute (`ai`) or HTTPRoute, ready to become Envoy routes."""
 
@@ -481,6 +491,8 @@ class Rule(Hashed):
     hash_keys: tuple[HashKey, ...] = ()
     """Requests that agree in all of these go to one backend."""
     auth: Auth | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    """Of a plain rule."""
     filter_cors: Cors | None = None
     """Of a plain rule: what its own filter says, before the policy."""
     request_headers: HeaderEdit | None = None

@@ -72,13 +72,14 @@ class _Upstreams:
 
 
 def _names(rule: ir.Rule) -> set[str]:
-    return {backend.name for backend in rule.backends}
+    return {backend.name for backend in (*rule.backends, *(mirror.backend for mirror in rule.mirrors))}
 
 
 @remembered
 def _upstreams(rule: ir.Rule, unknown: frozenset[str], options: Options) -> _Upstreams:
     """`unknown` are those of the rule's backends of which it is not known all somewhere (`_unknown`)."""
     backends = [replace(each, known=False) if each.name in unknown else each for each in rule.backends]
+    backends += [mirror.backend for mirror in rule.mirrors]
     credentials = {each.credential for each in backends if each.credential is not None}
     headers = (each for each in credentials if each.kind is ir.CredentialKind.HEADER and each.value)
     return _Upstreams(

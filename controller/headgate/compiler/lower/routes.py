@@ -536,6 +536,7 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
         route.redirect.CopyFrom(_redirect(rule.redirect))
     elif usable:
         _set_action(route.route, rule, usable, how.shared)
+        route.route.request_mirror_policies.extend(map(_mirror, rule.mirrors))
         if rule.rewrite is not None:
             _rewrite(route.route, rule.rewrite, match)
         if rule.limits:
@@ -547,6 +548,15 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
         route.direct_response.status = 500
         route.direct_response.body.inline_string = UNUSABLE
     yield route
+
+
+def _mirror(mirror: ir.Mirror) -> RouteAction.RequestMirrorPolicy:
+    policy = RouteAction.RequestMirrorPolicy(cluster=mirror.backend.name)
+    if mirror.share < 1:
+        fraction = policy.runtime_fraction.default_value
+        fraction.numerator = max(round(1_000_000 * mirror.share), 1)
+        fraction.denominator = FractionalPercent.MILLION
+    return policy
 
 
 def _preflight(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> Route:

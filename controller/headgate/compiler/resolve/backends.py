@@ -437,6 +437,14 @@ def http_backend(
     """One backendRef of a plain route; None, reported, where it cannot be used."""
     rule, index = place
     field = f"spec.rules[{rule}].backendRefs[{index}]"
+    found = object_backend(scope, route, field, f"httproute/{route.name}/rule/{rule}/backend/{index}", ref)
+    return replace(found, weight=ref.weight) if found is not None else None
+
+
+def object_backend(
+    scope: Scope, route: gateway_api.HTTPRoute, field: str, name: str, ref: gateway_api.BackendObjectReference
+) -> ir.Backend | None:
+    """What a reference at `field` of a plain route leads to; None, reported, where it cannot be used."""
     if (ref.group, ref.kind) != (envoy_gateway.GROUP, "Backend"):
         message = f"{ref.kind} is not supported as a backend here"
         remedy = f"group: {envoy_gateway.GROUP}, kind: Backend"
@@ -446,10 +454,9 @@ def http_backend(
     if found is None:
         return None
     return ir.Backend(
-        name=f"httproute/{route.name}/rule/{rule}/backend/{index}",
+        name=name,
         service=f"{ref.namespace or route.metadata.namespace}/{ref.name}",
         endpoints=found.endpoints,
-        weight=ref.weight,
         priority=int(found.fallback),
         authority=found.authority,
         tls=found.tls,

@@ -7,7 +7,7 @@ from datetime import datetime
 from headgate.compiler import answers, ir, upstreams
 from headgate.compiler.lanes import CHATS, lanes_of
 from headgate.compiler.resolve import policies
-from headgate.compiler.resolve.backends import ai_backend, http_backend, with_managed_headers
+from headgate.compiler.resolve.backends import ai_backend, http_backend, object_backend, with_managed_headers
 from headgate.compiler.resolve.capturing import captures_content
 from headgate.compiler.resolve.costs import with_costs
 from headgate.compiler.resolve.credentials import asked
@@ -372,6 +372,7 @@ class _Filters:
     direct: answers.DirectResponse | None = None
     host_of_backend: bool = False
     cors: ir.Cors | None = None
+    mirrors: tuple[ir.Mirror, ...] = ()
 
 
 def _extension(
@@ -411,6 +412,7 @@ def _filters(scope: Scope, route: gateway_api.HTTPRoute, index: int, place: Atta
     rule = route.spec.rules[index]
     request = response = redirect = rewrite = direct = cors = None
     host_of_backend = False
+    mirrors: list[ir.Mirror] = []
     for number, entry in enumerate(rule.filters):
         request = _edit(entry.request_header_modifier) or request
         response = _edit(entry.response_header_modifier) or response
@@ -425,7 +427,28 @@ def _filters(scope: Scope, route: gateway_api.HTTPRoute, index: int, place: Atta
             direct, host_of_backend = found or direct, host_of_backend or backend_host
         if entry.cors is not None:
             cors = policies.cors(entry.cors, entry.cors.max_age)
-    return _Filters(request, response, redirect, rewrite, direct, host_of_backend, cors)
+        if entry.request_mirror is not None:
+            mirrors.extend(_mirror(scope, route, (index, number), entry.request_mirror))
+    return _Filters(request, response, redirect, rewrite, direct, host_of_backend, cors, tuple(mirrors))
+
+
+def _mirror(
+    scope: Scope, route: gateway_api.HTTPRoute, place: tuple[int, int], found: gateway_api.HTTPRequestMirrorFilter
+) -> Iterator[ir.Mirror]:
+    """Nothing where the backend cannot be used, which is reported, or is sent no request."""
+    index, number = place
+    field = f"spec.rules[{index}].filters[{number}].requestMirror"
+    name = f"httproute/{route.name}/rule/{index}/mirror/{number}"
+    backend = object_backend(scope, route, f"{field}.backendRef", name, found.backend_ref)
+    share = 1.0
+    if found.percent is not None:
+        share = found.percent / 100
+    if found.fraction is not None:
+        share = found.fraction.numerator / found.fraction.denominator
+    if any(entry.request_redirect is not None for entry in route.spec.rules[index].filters):
+        scope.report.error(route, field, "requests that are redirected are not mirrored", remedy="a rule of its own")
+    elif backend is not None and share:
+        yield ir.Mirror(backend=backend, share=share)
 
 
 def _http_retry(rule: gateway_api.HTTPRouteRule, applied: upstreams.Retry | None) -> upstreams.Retry | None:
@@ -474,6 +497,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             overrides=applied.overrides,
             hash_keys=policies.hash_keys(applied.traffic),
             auth=applied.auth,
+            mirrors=found.mirrors,
             filter_cors=found.cors,
             request_headers=found.request,
             response_headers=found.response,

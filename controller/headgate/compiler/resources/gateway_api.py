@@ -361,6 +361,63 @@ class LocalObjectReference(Struct, frozen=True, kw_only=True):
     """Name of the object."""
 
 
+class BackendObjectReference(Struct, frozen=True, kw_only=True):
+    """Names a backend."""
+
+    name: Name253
+    """Name of the backend."""
+    namespace: Namespace = ""
+    """Its namespace; the route's when absent. Another one needs a ReferenceGrant there."""
+    group: Group = ""
+    """`gateway.envoyproxy.io` for a Backend."""
+    kind: Name63 = "Service"
+    """`Backend`. A Service needs a cluster that resolves its name."""
+    port: Port | None = None
+    """Port of a Service."""
+
+    def violations(self) -> Iterator[Violation]:
+        if (self.group, self.kind) == ("", "Service") and self.port is None:
+            yield Violation(
+                "Must have port for Service reference", "port", "kind: Backend, group: gateway.envoyproxy.io"
+            )
+
+
+class HTTPBackendReference(BackendObjectReference, frozen=True, kw_only=True):
+    """Names a backend of a rule."""
+
+    weight: Weight = 1
+    """Its share of the requests among the backends of the rule; none at 0."""
+    unsupported: ClassVar[Mapping[str, str]] = {"filters": "filters of one backend are ignored; put them on the rule"}
+
+
+class Fraction(Struct, frozen=True, kw_only=True):
+    """A share of all."""
+
+    numerator: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+    """So many …"""
+    denominator: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] = 100
+    """… of so many."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.numerator > self.denominator:
+            yield Violation("numerator must be less than or equal to denominator", "numerator")
+
+
+class HTTPRequestMirrorFilter(Struct, frozen=True, kw_only=True):
+    """Sends requests to another backend as well, whose answers go nowhere."""
+
+    backend_ref: BackendObjectReference
+    """The other backend."""
+    percent: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    """How many of a hundred requests; all when neither is given."""
+    fraction: Fraction | None = None
+    """The same, finer."""
+
+    def violations(self) -> Iterator[Violation]:
+        if self.percent is not None and self.fraction is not None:
+            yield Violation("Only one of percent or fraction may be specified in HTTPRequestMirrorFilter", "percent")
+
+
 class HTTPRouteFilterEntry(Struct, frozen=True, kw_only=True):
     """One step of what is done to the requests or responses of a rule."""
 
@@ -387,7 +444,8 @@ class HTTPRouteFilterEntry(Struct, frozen=True, kw_only=True):
     """An HTTPRouteFilter."""
     cors: HTTPCORSFilter | None = None
     """Lets browsers call from other origins; comes before what a SecurityPolicy says of it."""
-    unsupported: ClassVar[Mapping[str, str]] = {"requestMirror": "requests are not mirrored"}
+    request_mirror: HTTPRequestMirrorFilter | None = None
+    """Sends requests to another backend as well, whose answers go nowhere."""
     refused: ClassVar[Mapping[str, str]] = {
         "externalAuth": "apiKeyAuth or jwt of a SecurityPolicy",
     }
@@ -400,36 +458,13 @@ class HTTPRouteFilterEntry(Struct, frozen=True, kw_only=True):
             "URLRewrite": ("urlRewrite", self.url_rewrite),
             "ExtensionRef": ("extensionRef", self.extension_ref),
             "CORS": ("cors", self.cors),
+            "RequestMirror": ("requestMirror", self.request_mirror),
         }
         for type_, (field, value) in fields.items():
             if self.type == type_ and value is None:
                 yield Violation(f"filter.{field} must be specified for {type_} filter.type", field)
             if self.type != type_ and value is not None:
                 yield Violation(f"filter.{field} must be nil if the filter.type is not {type_}", field)
-
-
-class HTTPBackendReference(Struct, frozen=True, kw_only=True):
-    """Names a backend of a rule."""
-
-    name: Name253
-    """Name of the backend."""
-    namespace: Namespace = ""
-    """Its namespace; the route's when absent. Another one needs a ReferenceGrant there."""
-    group: Group = ""
-    """`gateway.envoyproxy.io` for a Backend."""
-    kind: Name63 = "Service"
-    """`Backend`. A Service needs a cluster that resolves its name."""
-    port: Port | None = None
-    """Port of a Service."""
-    weight: Weight = 1
-    """Its share of the requests among the backends of the rule; none at 0."""
-    unsupported: ClassVar[Mapping[str, str]] = {"filters": "filters of one backend are ignored; put them on the rule"}
-
-    def violations(self) -> Iterator[Violation]:
-        if (self.group, self.kind) == ("", "Service") and self.port is None:
-            yield Violation(
-                "Must have port for Service reference", "port", "kind: Backend, group: gateway.envoyproxy.io"
-            )
 
 
 class HTTPRouteTimeouts(Struct, frozen=True, kw_only=True):
