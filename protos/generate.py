@@ -106,8 +106,10 @@ TYPED_MODULES = (
     # clusters
     "envoy.extensions.clusters.dns.v3.dns_cluster_pb2",
     "envoy.extensions.network.dns_resolver.cares.v3.cares_dns_resolver_pb2",
+    "envoy.extensions.compression.brotli.compressor.v3.brotli_pb2",
     "envoy.extensions.compression.gzip.compressor.v3.gzip_pb2",
     "envoy.extensions.compression.gzip.decompressor.v3.gzip_pb2",
+    "envoy.extensions.compression.zstd.compressor.v3.zstd_pb2",
     "envoy.extensions.load_balancing_policies.least_request.v3.least_request_pb2",
     "envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2",
     "envoy.extensions.transport_sockets.http_11_proxy.v3.upstream_http_11_connect_pb2",

@@ -38,6 +38,15 @@ class Fault:
     aborted: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Compressor:
+    """How answers may be compressed, from so many bytes on."""
+
+    kind: str
+    """`gzip`, `brotli` or `zstd`."""
+    bytes_min: int = 30
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseOverride:
     """What a client gets in place of some answers; the headers of the answer are left out."""

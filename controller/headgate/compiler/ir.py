@@ -11,7 +11,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Literal
 
-from headgate.compiler.answers import DirectResponse, Fault, Redirect, ResponseOverride
+from headgate.compiler.answers import Compressor, DirectResponse, Fault, Redirect, ResponseOverride
 from headgate.compiler.clients import NO_POLICY, ClientTraffic
 from headgate.compiler.upstreams import (
     AS_ENVOY_DOES,
@@ -486,6 +486,7 @@ class Rule(Hashed):
     limits: tuple[LimitRule, ...] = ()
     local_limits: tuple[LocalLimit, ...] = ()
     fault: Fault | None = None
+    compressors: tuple[Compressor, ...] = ()
     overrides: tuple[ResponseOverride, ...] = ()
     """The first that holds of an answer replaces it."""
     hash_keys: tuple[HashKey, ...] = ()

@@ -15,7 +15,7 @@ SERVERS = {"generation", "deletion_grace_period_seconds"}
 """Of the API server, which nobody reads."""
 NOTHING: dict[str, Any] = {}
 FAILED: dict[str, Any] = {"match": {"statusCodes": [{"type": "Value", "value": 503}]}}
-QUANTITIES = {"buffer_limit", "max_request_header_limit"}
+QUANTITIES = {"buffer_limit", "max_request_header_limit", "min_content_length"}
 """Texts or numbers of bytes, whose bounds are checked with both."""
 
 
@@ -75,6 +75,8 @@ def test_every_number_has_a_bound(kind: Kind) -> None:
         ),
         ({"responseOverride": [{"match": NOTHING, "response": NOTHING}]}, "spec.responseOverride[0].match.statusCodes"),
         ({"responseOverride": [{**FAILED}]}, "spec.responseOverride[0].response"),
+        ({"compressor": [{"type": "Gzip", "minContentLength": 29}]}, "spec.compressor[0].minContentLength"),
+        ({"compression": [{"type": "Zstd", "minContentLength": "4Gi"}]}, "spec.compression[0].minContentLength"),
         (
             {"circuitBreaker": {"retryBudget": {"percent": {"numerator": 10**400}}}},
             "spec.circuitBreaker.retryBudget.percent.numerator",

@@ -30,6 +30,8 @@ TRAFFIC: Final[Mapping[str, Any]] = {
     "loadBalancer": {"type": "Random"},
     "loadBalancer by client": {"type": "ConsistentHash", "consistentHash": {"type": "SourceIP"}},
     "faultInjection": {"abort": {"httpStatus": 418}},
+    "compressor": [{"type": "Gzip", "gzip": {}}],
+    "compression": [{"type": "Brotli"}],
     "responseOverride": [{"match": {"statusCodes": [{"value": 418}]}, "response": {"statusCode": 200}}],
 }
 SECURITY: Final[Mapping[str, Any]] = {

@@ -33,6 +33,7 @@ from headgate.compiler.lower.clusters import RATELIMIT_CLUSTER
 from headgate.compiler.lower.filters import (
     authorization,
     brought,
+    compressors,
     extraction,
     faults,
     overrides,
@@ -275,6 +276,8 @@ def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter
         yield steered.follower(options)
     if any(rule.local_limits for rule in rules):  # refuses too, but by this Envoy alone
         yield limits.local_filter(rules)
+    # in front of whatever reads answers, so behind it on the way back; the route that is known says which
+    yield from compressors.compressors(rule.compressors for rule in rules)
     if any(rule.fault for rule in rules):  # of what was let in
         yield faults.injector()
     if ai:  # only of what is sent on

@@ -29,7 +29,16 @@ from envoy.type.v3.percent_pb2 import FractionalPercent
 from headgate.compiler import answers, ir, upstreams
 from headgate.compiler.lanes import CLASSES, Lane, PathClass, lane_of
 from headgate.compiler.lower import limits
-from headgate.compiler.lower.filters import brought, extraction, faults, overrides, published, security, steered
+from headgate.compiler.lower.filters import (
+    brought,
+    compressors,
+    extraction,
+    faults,
+    overrides,
+    published,
+    security,
+    steered,
+)
 from headgate.compiler.lower.patterns import DEFAULT_LENGTH_MAX, LENGTH_MAX, either, joined
 from headgate.compiler.lower.served import Kind, Served, classes_of, kind_of, served_by, usable_backends
 from headgate.compiler.lower.upstream import RENAMER, SCRIPT, chosen, filter_name
@@ -328,6 +337,8 @@ def _route(rule: ir.Rule, name: str, match: RouteMatch, shared: Shared) -> Route
     security.set_route_configs(configs, rule, shared.replaced, marked=shared.marked)
     if rule.fault is not None:
         configs[faults.FILTER].CopyFrom(faults.per_route(rule.fault))
+    for key, config in compressors.per_route(rule.compressors):
+        configs[key].CopyFrom(config)
     if rule.overrides:
         configs[overrides.FILTER].CopyFrom(overrides.per_route(rule.overrides))
     return route

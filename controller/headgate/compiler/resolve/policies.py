@@ -17,7 +17,7 @@ from headgate.compiler.resolve.selecting import selectors
 from headgate.compiler.resources import ai_gateway, gateway_api, policies, rate_limits, security_policy
 from headgate.compiler.resources.key_sets import is_key_set
 from headgate.compiler.resources.metadata import Name, Resource
-from headgate.compiler.resources.quantities import duration_seconds
+from headgate.compiler.resources.quantities import duration_seconds, quantity_bytes
 from headgate.compiler.upstreams import RETRIES_MAX
 from headgate.compiler.world import Target
 from headgate.contract.secret import Secret
@@ -238,6 +238,17 @@ def fault(policy: policies.BackendTrafficPolicy) -> answers.Fault | None:
         delayed=round(delay.percentage * 10_000) if delay is not None else 0,
         abort_status=abort.http_status if abort is not None else 0,
         aborted=round(abort.percentage * 10_000) if abort is not None else 0,
+    )
+
+
+def compressors(policy: policies.BackendTrafficPolicy) -> tuple[answers.Compressor, ...]:
+    """How a policy has answers compressed: of formats that a client likes equally, the first."""
+    return tuple(
+        answers.Compressor(
+            kind=each.type.lower(),
+            bytes_min=30 if each.min_content_length is None else quantity_bytes(each.min_content_length),
+        )
+        for each in policy.spec.compressor or policy.spec.compression
     )
 
 

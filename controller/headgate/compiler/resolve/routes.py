@@ -77,6 +77,7 @@ class _Applied:
     limits: tuple[ir.LimitRule, ...] = ()
     local_limits: tuple[ir.LocalLimit, ...] = ()
     fault: answers.Fault | None = None
+    compressors: tuple[answers.Compressor, ...] = ()
     overrides: tuple[answers.ResponseOverride, ...] = ()
     retry: upstreams.Retry | None = None
     request_seconds: float | None = None
@@ -123,6 +124,7 @@ def _apply(
         limits=tuple(limit for each in traffic.limiting for limit in policies.limits(scope, each, counted, costs)),
         local_limits=local or (),
         fault=policies.fault(traffic.policy),
+        compressors=policies.compressors(traffic.policy),
         overrides=response_overrides(scope, traffic.owner("responseOverride")),
         closed=closed or traffic.broken or local is None,
     )
@@ -227,6 +229,7 @@ def _ai_rule(
         limits=limits,
         local_limits=applied.local_limits,
         fault=applied.fault,
+        compressors=applied.compressors,
         overrides=applied.overrides,
         hash_keys=policies.hash_keys(applied.traffic),
         auth=applied.auth,
@@ -444,7 +447,7 @@ def _mirror(
     if found.percent is not None:
         share = found.percent / 100
     if found.fraction is not None:
-        share = found.fraction.numerator / found.fraction.denominator
+        share = found.fraction.ratio
     if any(entry.request_redirect is not None for entry in route.spec.rules[index].filters):
         scope.report.error(route, field, "requests that are redirected are not mirrored", remedy="a rule of its own")
     elif backend is not None and share:
@@ -494,6 +497,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             limits=(*applied.limits, *requests),
             local_limits=applied.local_limits,
             fault=applied.fault,
+            compressors=applied.compressors,
             overrides=applied.overrides,
             hash_keys=policies.hash_keys(applied.traffic),
             auth=applied.auth,

@@ -23,6 +23,7 @@ from headgate.compiler.resources.quantities import (
     WildcardHostname,
     duration_seconds,
 )
+from headgate.compiler.resources.telemetry import Fraction
 
 GROUP = "gateway.networking.k8s.io"
 
@@ -388,19 +389,6 @@ class HTTPBackendReference(BackendObjectReference, frozen=True, kw_only=True):
     weight: Weight = 1
     """Its share of the requests among the backends of the rule; none at 0."""
     unsupported: ClassVar[Mapping[str, str]] = {"filters": "filters of one backend are ignored; put them on the rule"}
-
-
-class Fraction(Struct, frozen=True, kw_only=True):
-    """A share of all."""
-
-    numerator: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-    """So many …"""
-    denominator: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] = 100
-    """… of so many."""
-
-    def violations(self) -> Iterator[Violation]:
-        if self.numerator > self.denominator:
-            yield Violation("numerator must be less than or equal to denominator", "numerator")
 
 
 class HTTPRequestMirrorFilter(Struct, frozen=True, kw_only=True):

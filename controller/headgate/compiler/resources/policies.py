@@ -17,8 +17,10 @@ from headgate.compiler.resources.quantities import (
     Duration,
     HeaderName,
     Hostname,
+    Quantity,
     duration_seconds,
     not_positive,
+    quantity_bytes,
 )
 from headgate.compiler.resources.rate_limits import UINT32_MAX, RateLimitSpec, UInt32
 from headgate.compiler.resources.response_override import ResponseOverride
@@ -433,6 +435,26 @@ class FaultInjection(Struct, frozen=True, kw_only=True):
             yield Violation("Delay and abort faults are set at least one.", "abort", "abort: {httpStatus: 503}")
 
 
+class Compression(Struct, frozen=True, kw_only=True):
+    """How answers may be compressed."""
+
+    type: Literal["Gzip", "Brotli", "Zstd"]
+    """The format."""
+    gzip: Mapping[str, object] | None = None
+    """Has no settings."""
+    brotli: Mapping[str, object] | None = None
+    """Has no settings."""
+    zstd: Mapping[str, object] | None = None
+    """Has no settings."""
+    min_content_length: Quantity | None = None
+    """Least length of an answer that is worth it; 30 bytes when absent, which is the least."""
+
+    def violations(self) -> Iterator[Violation]:
+        length = self.min_content_length
+        if length is not None and not 30 <= quantity_bytes(length) < 2**32:
+            yield Violation("must be from 30 bytes to 4 GiB", "minContentLength", "minContentLength: 1Ki")
+
+
 class BackendTrafficPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
     """How requests are sent to backends."""
 
@@ -458,13 +480,16 @@ class BackendTrafficPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
     response_override: tuple[ResponseOverride, ...] = ()
     """Answers that are replaced; the first that matches counts. What is answered before a request's route is known,
     like a model that nobody serves, stays as it is. Pages of other origins cannot read what replaces a backend's."""
+    compressor: tuple[Compression, ...] = ()
+    """How answers are compressed for clients that take them so (text, JSON and pages, no streams). Of formats that a
+    client likes equally it is the first, where all routes of a listener agree on that."""
+    compression: tuple[Compression, ...] = ()
+    """The older form of `compressor`, which comes first."""
     unsupported: ClassVar[Mapping[str, str]] = {
         "connection": "bodies up to the bound of the listener are buffered",
         "requestBuffer": "bufferLimit of a ClientTrafficPolicy bounds bodies",
         "admissionControl": "requests are admitted by limits only",
         "bandwidthLimit": "bytes per second are not limited",
-        "compression": "responses are not compressed",
-        "compressor": "responses are not compressed",
         "http2": "Envoy's HTTP/2 defaults are used",
         "httpUpgrade": "connections are not upgraded",
         "proxyProtocol": "the PROXY protocol is not spoken with backends",

@@ -79,9 +79,13 @@ class Fraction(Struct, frozen=True, kw_only=True):
     denominator: Annotated[int, msgspec.Meta(ge=1, le=INT32_MAX)] = 100
     """The whole."""
 
+    def violations(self) -> Iterator[Violation]:
+        if self.numerator > self.denominator:
+            yield Violation("numerator must be less than or equal to denominator", "numerator")
+
     @property
     def ratio(self) -> float:
-        return min(self.numerator / self.denominator, 1.0)
+        return self.numerator / self.denominator
 
 
 class LiteralTag(Struct, frozen=True, kw_only=True):
