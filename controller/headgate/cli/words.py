@@ -145,6 +145,8 @@ def asked_of(rule: ir.Rule) -> Iterator[tuple[str, str]]:
         yield "timeout", f"{rule.request_seconds:g} s"
     if rule.fault is not None:
         yield "faults", fault(rule.fault)
+    if rule.upgrades not in ((), ("websocket",)):
+        yield "upgraded to", ", ".join(rule.upgrades)
     if rule.compressors:
         yield "answers compressed", ", ".join(f"{each.kind} from {each.bytes_min} bytes" for each in rule.compressors)
     if rule.overrides:

@@ -494,6 +494,8 @@ class Rule(Hashed):
     auth: Auth | None = None
     mirrors: tuple[Mirror, ...] = ()
     """Of a plain rule."""
+    upgrades: tuple[str, ...] = ()
+    """Protocols that connections of a plain rule may be upgraded to, as the header `upgrade` names them."""
     filter_cors: Cors | None = None
     """Of a plain rule: what its own filter says, before the policy."""
     request_headers: HeaderEdit | None = None

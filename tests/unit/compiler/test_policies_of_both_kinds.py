@@ -30,6 +30,7 @@ TRAFFIC: Final[Mapping[str, Any]] = {
     "loadBalancer": {"type": "Random"},
     "loadBalancer by client": {"type": "ConsistentHash", "consistentHash": {"type": "SourceIP"}},
     "faultInjection": {"abort": {"httpStatus": 418}},
+    "httpUpgrade": [{"type": "spdy/3.1"}],
     "compressor": [{"type": "Gzip", "gzip": {}}],
     "compression": [{"type": "Brotli"}],
     "responseOverride": [{"match": {"statusCodes": [{"value": 418}]}, "response": {"statusCode": 200}}],
@@ -46,7 +47,11 @@ KINDS: Final = (
     ("BackendTrafficPolicy", BackendTrafficPolicySpec, TRAFFIC),
     ("SecurityPolicy", SecurityPolicySpec, SECURITY),
 )
-CASES: Final = [(kind, name) for kind, _, specs in KINDS for name in specs]
+PLAIN: Final = frozenset(("httpUpgrade",))
+"""What has a meaning for plain routes alone."""
+CASES: Final = [
+    (kind, name, ai) for kind, _, specs in KINDS for name in specs for ai in (True, False) if not (ai and name in PLAIN)
+]
 
 
 def _documents(ai: bool) -> Iterator[Document]:
@@ -87,9 +92,8 @@ def _served(compiled: Compiled, *, listeners: bool) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("ai", [True, False], ids=["AIGatewayRoute", "HTTPRoute"])
 @pytest.mark.parametrize("of_gateway", [True, False], ids=["of the Gateway", "of the route"])
-@pytest.mark.parametrize(("kind", "name"), CASES)
+@pytest.mark.parametrize(("kind", "name", "ai"), CASES)
 def test_what_a_policy_asks_is_served(tmp_path: Path, kind: str, name: str, of_gateway: bool, ai: bool) -> None:
     documents = list(_documents(ai))
     value = dict(TRAFFIC | SECURITY)[name]

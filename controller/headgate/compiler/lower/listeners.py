@@ -287,6 +287,25 @@ def http_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter
     yield _router(listener, options)
 
 
+def _upgraded_filters(listener: ir.Listener, options: Options) -> Iterator[HttpFilter]:
+    """The filters of what is upgraded, in the same order: those that ask who it is and how much there may be. What goes
+    on then is no body, for which others would wait, and which has a bound."""
+    yield from clients.first_filters(listener.traffic)
+    if _overridden(listener):
+        yield overrides.replacer()
+    yield from _early_auth(listener)
+    yield from _late_auth(listener)
+    yield from _identity(listener, options)
+    if _limited(listener) and options.limits:
+        yield ratelimit(options, reserves=False, told=not listener.traffic.headers.hides_limits)
+    rules = _rules(listener)
+    if any(rule.local_limits for rule in rules):
+        yield limits.local_filter(rules)
+    if any(rule.fault for rule in rules):
+        yield faults.injector()
+    yield _router(listener, options)
+
+
 def _router(listener: ir.Listener, options: Options) -> HttpFilter:
     message = Router(suppress_envoy_headers=True, upstream_log=access_logs.attempts(listener.logs, options))
     return http_filter("envoy.filters.http.router", message)
@@ -329,6 +348,9 @@ def _connection_manager(listener: ir.Listener, options: Options) -> HttpConnecti
     manager.http2_protocol_options.max_concurrent_streams.value = STREAMS_MAX
     # what asks for a tunnel has no body that ends, which other filters would wait for: here no route takes it, at once
     manager.upgrade_configs.add(upgrade_type="CONNECT").filters.append(_router(listener, options))
+    for name in sorted({each for rule in _rules(listener) for each in rule.upgrades}):
+        upgrade = manager.upgrade_configs.add(upgrade_type=name, filters=_upgraded_filters(listener, options))
+        upgrade.enabled.value = False  # but on the routes that say so
     manager.scheme_header_transformation.match_upstream = True
     manager.normalize_path.value = True
     manager.merge_slashes = True

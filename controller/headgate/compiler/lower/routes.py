@@ -548,6 +548,7 @@ def _http_routes(rule: ir.Rule, match: ir.Match, index: int, how: Placement) -> 
     elif usable:
         _set_action(route.route, rule, usable, how.shared)
         route.route.request_mirror_policies.extend(map(_mirror, rule.mirrors))
+        route.route.upgrade_configs.extend(RouteAction.UpgradeConfig(upgrade_type=each) for each in rule.upgrades)
         if rule.rewrite is not None:
             _rewrite(route.route, rule.rewrite, match)
         if rule.limits:

@@ -241,6 +241,16 @@ def fault(policy: policies.BackendTrafficPolicy) -> answers.Fault | None:
     )
 
 
+WEBSOCKET: Final = ("websocket",)
+"""What connections may be upgraded to where nothing is said (compat)."""
+
+
+def upgrades(policy: policies.BackendTrafficPolicy | None) -> tuple[str, ...]:
+    """What connections may be upgraded to."""
+    asked = policy.spec.http_upgrade if policy is not None else ()
+    return tuple(dict.fromkeys(each.type.lower() for each in asked)) or WEBSOCKET
+
+
 def compressors(policy: policies.BackendTrafficPolicy) -> tuple[answers.Compressor, ...]:
     """How a policy has answers compressed: of formats that a client likes equally, the first."""
     return tuple(

@@ -94,6 +94,13 @@ class _Applied:
         return tuple(policies.to_backend(traffic, backend, followed=followed) for backend in backends)
 
 
+def _check_upgraded(scope: Scope, traffic: InForce[traffic_policies.BackendTrafficPolicy]) -> None:
+    """Says that nothing of a route for models is upgraded, to who asks for it there."""
+    policy = traffic.owner("httpUpgrade")
+    if any(target.kind == "AIGatewayRoute" for target in policy.spec.targets):
+        scope.report.warning(policy, "spec.httpUpgrade", "models are asked by HTTP alone", remedy="an HTTPRoute")
+
+
 def _apply(
     scope: Scope,
     route: ai_gateway.AIGatewayRoute | gateway_api.HTTPRoute,
@@ -110,6 +117,8 @@ def _apply(
         policies.check_balancer(scope, traffic.policy, asking.policy if asking is not None else None)
     if scope.options.envoy_gateway:
         return _applied_beside_envoy_gateway(traffic)
+    if traffic is not None and traffic.policy.spec.http_upgrade and isinstance(route, ai_gateway.AIGatewayRoute):
+        _check_upgraded(scope, traffic)
     auth = policies.auth(scope, security) if security is not None else None
     closed = any(target in scope.broken for target in targets) or (security is not None and auth is None)
     if security is not None and security.parent is None:
@@ -502,6 +511,7 @@ def http_rules(scope: Scope, route: gateway_api.HTTPRoute, place: Attachment) ->
             hash_keys=policies.hash_keys(applied.traffic),
             auth=applied.auth,
             mirrors=found.mirrors,
+            upgrades=policies.upgrades(applied.traffic),
             filter_cors=found.cors,
             request_headers=found.request,
             response_headers=found.response,

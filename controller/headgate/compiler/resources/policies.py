@@ -435,6 +435,18 @@ class FaultInjection(Struct, frozen=True, kw_only=True):
             yield Violation("Delay and abort faults are set at least one.", "abort", "abort: {httpStatus: 503}")
 
 
+class ProtocolUpgrade(Struct, frozen=True, kw_only=True):
+    """A protocol that connections may be upgraded to."""
+
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~/-]+$")]
+    """As the header `upgrade` names it, like `websocket`."""
+    refused: ClassVar[Mapping[str, str]] = {"connect": "remove it: this gateway is no proxy"}
+
+    def violations(self) -> Iterator[Violation]:
+        if self.type.lower() == "connect":
+            yield Violation("CONNECT is not served: this gateway is no proxy", "type", "type: websocket")
+
+
 class Compression(Struct, frozen=True, kw_only=True):
     """How answers may be compressed."""
 
@@ -485,13 +497,14 @@ class BackendTrafficPolicySpec(MergedPolicySpec, frozen=True, kw_only=True):
     client likes equally it is the first, where all routes of a listener agree on that."""
     compression: tuple[Compression, ...] = ()
     """The older form of `compressor`, which comes first."""
+    http_upgrade: tuple[ProtocolUpgrade, ...] = ()
+    """What connections of plain routes may be upgraded to; `websocket` when absent. Models are asked by HTTP alone."""
     unsupported: ClassVar[Mapping[str, str]] = {
         "connection": "bodies up to the bound of the listener are buffered",
         "requestBuffer": "bufferLimit of a ClientTrafficPolicy bounds bodies",
         "admissionControl": "requests are admitted by limits only",
         "bandwidthLimit": "bytes per second are not limited",
         "http2": "Envoy's HTTP/2 defaults are used",
-        "httpUpgrade": "connections are not upgraded",
         "proxyProtocol": "the PROXY protocol is not spoken with backends",
         "routingType": "requests go to endpoints",
         "telemetry": "telemetry does not vary by policy",
