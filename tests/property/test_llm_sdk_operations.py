@@ -34,6 +34,7 @@ SAYS_NOTHING: Final = tuple(
         r"^top_n$|\.numberOfResults$|\.inlineDocumentSource\.type ",
         # Not of the prompt.
         r"^(speed|thinking|tool_choice|parallel_tool_calls)( .*)?$|^tool_choice\.name$|^tools\[0\]\.strict$",
+        r"^generateContentRequest\.serviceTier\b",
         # Headers, which its SDK lists with the members.
         r"^(betas|user_profile_id|workspace_id)\b",
     )
@@ -51,7 +52,7 @@ REFUSED: Final = tuple(
         r"^inputs\[0\]\.content\[0\]\.(image_url|text): this member is required$",
         r"\.parts\[0\]: must be text, inlineData or fileData$",
         # What lives at the provider.
-        r"^(conversation|previous_response_id): .* kept at",
+        r"^(conversation|previous_response_id|cachedContent): .* kept at|^compaction: ",
         r"^tool_choice(\.mode)?: must be auto",
     )
 )
