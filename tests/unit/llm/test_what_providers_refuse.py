@@ -289,6 +289,21 @@ def test_blank_words_are_said_to_openai(path: str, asked: dict[str, Any]) -> Non
     assert not request.losses
 
 
+@pytest.mark.parametrize("facts", [*_REFUSE_BLANKS[1:], {"dialect": "openai-chat"}])
+def test_no_turn_of_nothing_stands_behind_a_result(facts: dict[str, Any]) -> None:
+    """It would be what the model answers."""
+    asked = _messages(
+        ("user", "Time?"),
+        ("assistant", [{"type": "tool_use", "id": "t", "name": "clock", "input": {}}]),
+        ("user", [{"type": "tool_result", "tool_use_id": "t", "content": "noon"}, {"type": "text", "text": ""}]),
+    )
+    body = json.loads(_asked(_plan("/v1/messages", **facts), asked).body)
+    turns = body.get("contents") or body.get("messages") or body["input"]
+
+    assert "noon" in json.dumps(turns[-1])
+    assert '"text": ""' not in json.dumps(turns)
+
+
 def test_something_is_asked_of_openai() -> None:
     """Else: "[] is too short - 'messages'"."""
     request = _asked(_plan("/cohere/v2/chat", dialect="openai-chat"), {"model": "m", **_messages(("assistant", ""))})

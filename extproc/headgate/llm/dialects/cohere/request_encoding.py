@@ -93,7 +93,8 @@ class _Messages:
         texts: list[Members] = []
         for part in message.parts:
             if type(part) is TextPart:
-                texts.append({"type": "text", "text": part.text})
+                if part.text:
+                    texts.append({"type": "text", "text": part.text})
             else:
                 self._drop(message.path, "instructions are text only in this dialect")
         if texts:
@@ -104,7 +105,8 @@ class _Messages:
         with_document = False
         for index, part in enumerate(message.parts):
             if type(part) is TextPart:
-                contents.append({"type": "text", "text": part.text})
+                if part.text:
+                    contents.append({"type": "text", "text": part.text})
                 continue
             path = f"{message.path}.content[{index}]"
             match part:
@@ -137,7 +139,8 @@ class _Messages:
         contents: list[Members] = []
         for item in part.content:
             if type(item) is TextPart:
-                contents.append({"type": "text", "text": item.text})
+                if item.text:
+                    contents.append({"type": "text", "text": item.text})
                 continue
             match item:
                 case DocumentPart():

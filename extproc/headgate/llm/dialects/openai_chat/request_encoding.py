@@ -269,8 +269,10 @@ class _Messages:
                 has_results = True
             else:
                 parts.extend(self._user_part(part, path))
-        if not parts and has_results:
-            return
+        if has_results:
+            parts = [part for part in parts if part.get("text") != ""]
+            if not parts:
+                return
         if self._held:
             parts = [*self._held, *parts]
             self._held = []
