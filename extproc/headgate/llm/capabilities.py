@@ -158,6 +158,12 @@ class ConverseFacts:
     """Path of `top_k` in the additional fields; empty where there is none."""
     effort: Literal["", "reasoning_effort", "reasoning_config"] = ""
     """How a reasoning effort is said in the additional fields, in three words."""
+    unlimited_high_effort: bool = False
+    """At the effort `high` neither `maxTokens` nor `temperature` nor `topP` may be said.
+    <https://docs.aws.amazon.com/nova/latest/nova2-userguide/using-converse-api.html>"""
+    structured_output: bool = False
+    """`outputConfig.textFormat`; of Claude its own row says whether it does.
+    <https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html>"""
     prefill: bool = False
     """Goes on with a last turn of the assistant's; of Claude its own row says whether it does."""
 
@@ -169,6 +175,8 @@ _NOVA: Final = ConverseFacts(
     cache_points=frozenset(("system", "messages")), top_k=("inferenceConfig", "topK"), prefill=True
 )
 _AUTO_ONLY: Final = ConverseFacts(tool_choices=frozenset())
+_STRUCTURED: Final = ConverseFacts(structured_output=True)
+_ANY_ONLY: Final = ConverseFacts(tool_choices=frozenset(("any",)))
 
 CONVERSE: Final[tuple[tuple[str, ConverseFacts], ...]] = (
     ("claude-3-haiku", _CLAUDE_UNCACHED),
@@ -179,13 +187,22 @@ CONVERSE: Final[tuple[tuple[str, ConverseFacts], ...]] = (
     ("claude-instant", _CLAUDE_UNCACHED),
     ("claude", _CLAUDE_CONVERSE),
     ("anthropic", _CLAUDE_CONVERSE),
-    ("nova-2", replace(_NOVA, effort="reasoning_config")),
+    ("nova-2", replace(_NOVA, effort="reasoning_config", unlimited_high_effort=True)),
     ("nova", _NOVA),
-    ("gpt-oss", ConverseFacts(effort="reasoning_effort")),
-    ("mistral-large", ConverseFacts(tool_choices=frozenset(("any",)))),
+    ("gpt-oss", replace(_STRUCTURED, effort="reasoning_effort")),
+    ("qwen3", _STRUCTURED),
+    ("gemma-3", _STRUCTURED),
+    ("kimi-k2-thinking", _STRUCTURED),
+    ("nemotron-nano-12b-v2", _STRUCTURED),
+    ("ministral-3", _STRUCTURED),
+    ("magistral-small-2509", _STRUCTURED),
+    ("voxtral-small-24b", _STRUCTURED),
+    ("mistral-large-3", replace(_ANY_ONLY, structured_output=True)),
+    ("mistral-large", _ANY_ONLY),
     ("llama", _AUTO_ONLY),
     ("cohere", replace(_AUTO_ONLY, top_k=("k",))),
     ("ai21", _AUTO_ONLY),
+    ("deepseek.v3-v1", replace(_AUTO_ONLY, structured_output=True)),  # V3.1
     ("deepseek", _AUTO_ONLY),
     ("application-inference-profile", ConverseFacts(cache_points=_ANYWHERE, prefill=True)),  # hides which model it is
     ("", ConverseFacts()),
@@ -207,6 +224,9 @@ class OpenAIFacts:
     """Types of the member `thinking` it takes (Anthropic's member, taken over by other vendors)."""
     thinking_budget: bool = False
     """`thinking.budget_tokens` is taken."""
+    template_switch: Literal["", "enable_thinking", "thinking"] = ""
+    """The variable of its chat template that says whether it thinks, for servers that fill templates in
+    (`Vendor.reasoning`); empty where there is none, as with models that always think or never do."""
     reasoning_history: Literal["", "reasoning_content", "reasoning", "thinking_blocks", "think_tags"] = ""
     """How earlier turns' reasoning goes back to it; empty where it must not."""
     developer_role: bool = False
@@ -277,7 +297,13 @@ _ALWAYS_REASONING: Final = replace(_GPT_5_6, efforts=_LOW_TO_MAX)
 _THINKING_SWITCH: Final = OpenAIFacts(
     thinking=frozenset(("enabled", "disabled")), reasoning_history="reasoning_content"
 )
-_GLM: Final = replace(_THINKING_SWITCH, output_tokens_max=131_072)
+_GLM: Final = replace(_THINKING_SWITCH, output_tokens_max=131_072, template_switch="enable_thinking")
+"""<https://github.com/zai-org/GLM-4.5>: its template's switch."""
+_DEEPSEEK: Final = replace(_THINKING_SWITCH, efforts=("low", "high", "max"), reasoning_required=True)
+_TEMPLATE_THINKING: Final = OpenAIFacts(template_switch="thinking")
+_TEMPLATE_ENABLE_THINKING: Final = OpenAIFacts(template_switch="enable_thinking")
+"""<https://docs.vllm.ai/en/latest/features/reasoning_outputs>,
+<https://docs.sglang.io/docs/advanced_features/separate_reasoning>: which switch a family's template has."""
 _KIMI: Final = OpenAIFacts(
     reasoning_history="reasoning_content", reasoning_required=True, sampling=False, penalties=False
 )
@@ -365,12 +391,25 @@ OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("mistral-medium", _MISTRAL),
     ("gemini-2.5", OpenAIFacts(efforts=("none", *_LOW_TO_HIGH))),
     ("gemini-3", OpenAIFacts(efforts=("minimal", *_LOW_TO_HIGH))),
-    ("deepseek", replace(_THINKING_SWITCH, efforts=("low", "high", "max"), reasoning_required=True)),
+    ("deepseek-v3.1", replace(_DEEPSEEK, template_switch="thinking")),
+    ("deepseek-v3.2", replace(_DEEPSEEK, template_switch="thinking")),
+    ("deepseek", _DEEPSEEK),
+    ("instruct-2507", OpenAIFacts()),  # Qwen3 that never thinks, as the next three
+    ("qwen3-coder", OpenAIFacts()),
+    ("qwen3-next", OpenAIFacts()),
+    ("qwen3-vl", OpenAIFacts()),
+    ("thinking-2507", OpenAIFacts()),  # Qwen3 that always does
+    ("qwen3", _TEMPLATE_ENABLE_THINKING),
+    ("gemma-4", _TEMPLATE_ENABLE_THINKING),
+    ("granite-3.2", _TEMPLATE_THINKING),
     ("glm-4.5v", replace(_GLM, output_tokens_max=16_384)),
     ("glm-4.5", replace(_GLM, output_tokens_max=98_304)),
     ("glm-4.6v", replace(_GLM, output_tokens_max=32_768)),
     ("glm-5.2", replace(_GLM, efforts=("high", "max"))),
-    ("glm-5.3", replace(_GLM, efforts=("low", "high", "max"), thinking=frozenset(("enabled",)))),  # it always thinks
+    (
+        "glm-5.3",
+        replace(_GLM, efforts=("low", "high", "max"), thinking=frozenset(("enabled",)), template_switch=""),
+    ),  # it always thinks
     ("glm-", _GLM),
     ("kimi-k2-", replace(_THINKING_SWITCH, reasoning_required=True)),
     ("kimi-k2.7", _KIMI),
@@ -497,10 +536,12 @@ def claude_facts(model: str, rows: Rows = ()) -> ClaudeFacts:
 
 
 @lru_cache(maxsize=MODEL_FACTS_MAX)
-def converse_facts(model: str) -> ConverseFacts:
+def converse_facts(model: str, rows: Rows = ()) -> ConverseFacts:
     """The row of a model id, an inference profile's id or an ARN."""
-    name = model.lower()
-    return next(facts for key, facts in CONVERSE if key in name)
+    row = _row_of(model.lower(), rows)
+    name = ((row.like if row is not None else "") or model).lower()
+    facts = next(facts for key, facts in CONVERSE if key in name)
+    return facts if row is None else replace(facts, **_said(structured_output=row.structured_output))
 
 
 @lru_cache(maxsize=MODEL_FACTS_MAX)

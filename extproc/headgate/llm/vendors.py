@@ -41,8 +41,9 @@ class Vendor:
     """A call can be forced of a model that thinks; else it is told not to think, as those models do by themselves."""
     usage_unasked: bool = False
     """Streams end with usage by themselves, and `stream_options` is refused."""
-    reasoning: Literal["", "enable_thinking", "reasoning"] = ""
-    """The member that says how much to think, whatever the model; empty: as the model's row says."""
+    reasoning: Literal["", "chat_template_kwargs", "enable_thinking", "reasoning"] = ""
+    """The member that says how much to think, whatever the model; empty: as the model's row says. Of
+    `chat_template_kwargs` the model's row names the one that is its template's (`OpenAIFacts.template_switch`)."""
     reasoning_history: Literal["", "reasoning_content", "reasoning", "think_tags"] = ""
     """Under which name earlier turns' reasoning goes back; empty: as the model's row says. `think_tags`: in the text,
     as it came."""
@@ -122,11 +123,11 @@ VENDORS: Final = (
         reasoning_history="reasoning",
     ),
     # <https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html>
-    Vendor(name="vLLM", lacks=_COUNT),
+    Vendor(name="vLLM", lacks=_COUNT, reasoning="chat_template_kwargs"),
     # <https://docs.sglang.ai/basic_usage/openai_api_completions.html>
-    Vendor(name="SGLang", lacks=_COUNT),
+    Vendor(name="SGLang", lacks=_COUNT, reasoning="chat_template_kwargs"),
     # <https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md>. Older servers have no responses.
-    Vendor(name="LlamaCpp", lacks=_RESPONSES),
+    Vendor(name="LlamaCpp", lacks=_RESPONSES, reasoning="chat_template_kwargs"),
     # <https://lmstudio.ai/docs/developer/openai-compat>
     Vendor(name="LMStudio", lacks=_COUNT),
     Vendor(

@@ -63,7 +63,7 @@ def encode_request(request: ChatRequest, target: Target) -> EncodedRequest:
     losses: list[Loss] = []
     request = last_marks(request, losses)
     names = ToolNames()
-    facts = converse_facts(target.model)
+    facts = converse_facts(target.model, target.models)
     turns = _Turns(losses, names, facts.cache_points, cites=facts.claude)
     for message in without_blanks(request.messages, losses):
         turns.take(message)

@@ -93,7 +93,7 @@ def encode_settings(
 ) -> Settings:
     """The settings for a model. `calls`: tools the history calls; `unsigned_loop`: its tool loop has no signed
     thinking."""
-    facts = converse_facts(target.model)
+    facts = converse_facts(target.model, target.models)
     settings = Settings()
     if facts.claude:
         _encode_for_claude(request, target, settings, losses, (names, facts, unsigned_loop))
@@ -186,6 +186,8 @@ def _encode_for_others(
     settings.stop = [text for text in request.stop if text]
     _encode_sampling(request.sampling, settings, losses, facts)
     _encode_effort(request, settings, losses, facts)
+    if facts.unlimited_high_effort and settings.fields.get("reasoningConfig", {}).get("maxReasoningEffort") == "high":
+        _lift_limits(settings, losses)
     _report_unsayable(request, losses)
 
 
@@ -241,6 +243,9 @@ def _encode_output_format(
     wanted = request.response_format
     if wanted is None or wanted.kind == "text":
         return
+    if facts.structured_output and wanted.kind == "json_schema" and wanted.schema is not None:
+        settings.output = _text_format(wanted, wanted.schema)
+        return
     if target.losses == "emulate" and not settings.tools and "tool" in facts.tool_choices:
         schema = wanted.schema or claude.ANY_OBJECT
         settings.tools = [_tool(claude.JSON_TOOL, schema, claude.json_description(wanted))]
@@ -293,6 +298,13 @@ def _encode_effort(request: ChatRequest, settings: Settings, losses: list[Loss],
         settings.fields["reasoning_effort"] = effort
     else:
         settings.fields["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": effort}
+
+
+def _lift_limits(settings: Settings, losses: list[Loss]) -> None:
+    for name in ("max_tokens", "temperature", "top_p"):
+        if getattr(settings, name) is not None:
+            losses.append(Loss(name, "dropped", "this model takes none at the effort high"))
+            setattr(settings, name, None)
 
 
 def _report_unsayable(request: ChatRequest, losses: list[Loss]) -> None:

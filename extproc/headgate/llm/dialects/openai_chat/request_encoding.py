@@ -48,6 +48,7 @@ from headgate.llm.dialects.openai_chat.request_parameters import (
     add_shared,
     add_speech,
     add_switched_thinking,
+    add_template_switch,
     add_tools,
     cache_control,
     keep_tools,
@@ -159,6 +160,10 @@ def _add_reasoning(
             add_any_reasoning(body, reasoning)
         case "enable_thinking":
             add_switched_thinking(body, reasoning, losses)
+        case "chat_template_kwargs" if facts.template_switch:
+            add_template_switch(body, reasoning, facts.template_switch, losses)
+        case "chat_template_kwargs":
+            add_reasoning(body, reasoning, facts, losses)
         case _:
             assert_never(vendor.reasoning)
 

@@ -389,6 +389,18 @@ def add_switched_thinking(body: Members, reasoning: Reasoning | None, losses: li
         losses.append(Loss("output_config.effort", "changed", f"becomes a budget of {budget} thinking tokens"))
 
 
+def add_template_switch(body: Members, reasoning: Reasoning | None, switch: str, losses: list[Loss]) -> None:
+    """Whether to think, for who fills in the model's chat template (`OpenAIFacts.template_switch`)."""
+    if reasoning is None or (reasoning.mode == "adaptive" and not reasoning.effort):
+        return
+    thinks = reasoning.mode != "disabled" and reasoning.effort != "none"
+    body["chat_template_kwargs"] = {switch: thinks}
+    if thinks and reasoning.effort not in ("", "high"):
+        losses.append(Loss("output_config.effort", "changed", "this model only thinks or does not"))
+    if reasoning.budget_tokens is not None:
+        losses.append(Loss("thinking.budget_tokens", "dropped", "this model takes no thinking budget"))
+
+
 def _effort_of_mode(reasoning: Reasoning) -> str:
     match reasoning.mode:
         case "disabled":
