@@ -194,9 +194,14 @@ class BridgePlan:
         return UnnamedStream(whole, stream)
 
 
+def may_be_json(content_type: str) -> bool:
+    """Some servers call JSON what is none, and JSON something else."""
+    return content_type in _CALLED_JSON or content_type.endswith("+json")
+
+
 def require_json(status: int, content_type: str) -> None:
     """UpstreamError for an answer that is called anything that is no JSON."""
-    if content_type not in _CALLED_JSON and not content_type.endswith("+json"):
+    if not may_be_json(content_type):
         raise UpstreamError(f"the provider answered {status} with {content_type[:80]}, not with {JSON}")
 
 

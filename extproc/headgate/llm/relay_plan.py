@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from headgate.contract import headers as header_names
 from headgate.contract.facts import BackendFacts
 from headgate.llm import multipart, relay
-from headgate.llm.bridge import ErrorTranslation, own_headers, response_headers
+from headgate.llm.bridge import ErrorTranslation, may_be_json, own_headers, response_headers
 from headgate.llm.content_coding import GZIP_MAGIC, inflate_request
 from headgate.llm.dialects.dialect import EVENT_STREAM, Memo
 from headgate.llm.dialects.table import DIALECTS
@@ -25,6 +25,7 @@ from headgate.llm.operations.reader import RelayReader
 from headgate.llm.operations.renaming import renaming_reader
 from headgate.llm.operations.table import relay_reader
 from headgate.llm.relay_stream import RelayedStream, UnwrappedTranslation
+from headgate.llm.unnamed_stream import UnnamedStream
 from headgate.llm.usage import NO_USAGE, Usage
 
 DecodeError = Callable[[int, Mapping[str, str], bytes], ErrorDetail]
@@ -101,11 +102,17 @@ class RelayPlan:
             return PageTranslation(self.endpoint.dialect, request, status)
         if content_type == HTML:
             raise UpstreamError(f"the provider answered {status} with {HTML}")
-        # What came decides: some servers do not stream where they were asked to, some stream where it was not seen.
-        stream = content_type == EVENT_STREAM or (request.stream and not content_type)
         if framing is not None and content_type in (framing.content_type, "") and request.stream:
             reader = self._reader(request, stream=True, hide_usage=False)
             return UnwrappedTranslation(request, reader, framing, DIALECTS[self.endpoint.dialect])
+        relayed = self._relayed(request, content_type)
+        if request.stream and content_type and may_be_json(content_type):
+            return UnnamedStream(relayed, self._relayed(request, EVENT_STREAM))
+        return relayed
+
+    def _relayed(self, request: UpstreamRequest, content_type: str) -> ResponseTranslation:
+        # What came decides: some servers do not stream where they were asked to, some stream where it was not seen.
+        stream = content_type == EVENT_STREAM or (request.stream and not content_type)
         shown = request.memo.include_usage or self.facts.include_usage
         reader = self._reader(request, stream=stream, hide_usage=not shown)
         chat = DIALECTS.get(self.endpoint.dialect) if content_type == EVENT_STREAM and request.stream else None

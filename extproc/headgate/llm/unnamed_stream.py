@@ -68,15 +68,17 @@ class UnnamedStream:
         stream = self._stream
         if stream is None:
             return self._chosen.feed(data)
-        begun = (self._begun + data).lstrip(_BLANK)
+        data = self._begun + data
+        begun = data.lstrip(_BLANK)
+        passed = self._chosen.feed(data[: len(data) - len(begun)])  # means nothing to either
         if any(field.startswith(begun) and field != begun for field in _BEGINS):
             self._begun = begun
-            return b""
+            return passed
         self._stream, self._begun = None, b""
         if begun.startswith(_BEGINS):
             self._chosen = stream
             stream.hold()
-        return self._chosen.feed(begun)
+        return passed + self._chosen.feed(begun)
 
     def close(self) -> bytes:
         """As what it is; what is too short to tell is no stream."""

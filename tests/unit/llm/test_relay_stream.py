@@ -17,14 +17,14 @@ from headgate.llm.stream_ends import CUT, STREAM_ENDS
 from support.chat_goldens import CLIENTS, CREATED, cases
 
 
-def _open(dialect: str = DialectName.OPENAI_CHAT) -> ResponseTranslation:
+def _open(dialect: str = DialectName.OPENAI_CHAT, kind: str = "text/event-stream") -> ResponseTranslation:
     row = CLIENTS[DialectName(dialect)]
     path = row.stream_path or row.path
     endpoint = lookup(path)
     assert endpoint is not None
     chosen = plan(endpoint, BackendFacts(name="b", dialect=dialect))
     request = chosen.translate_request(row.streamed, {":path": path, "content-type": "application/json"})
-    return chosen.open_response(request, 200, {"content-type": "text/event-stream"}, CREATED)
+    return chosen.open_response(request, 200, {"content-type": kind}, CREATED)
 
 
 def _chunk(**delta: Any) -> bytes:
@@ -71,6 +71,38 @@ def test_a_stream_that_is_cut_ends_with_an_error_and_what_it_came_to() -> None:
     assert CUT.message.encode() in passed[len(START + WORDS) :]
     assert translation.estimated
     assert translation.usage.output == 80
+
+
+USAGE = b'data: {"id":"c","model":"m","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
+WHOLE = json.dumps({"id": "c", "model": "m", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
+
+
+@pytest.mark.parametrize("kind", ["text/plain; charset=utf-8", "application/json"])
+@pytest.mark.parametrize("before", [b"", b"\n\n", b": hello\n\n"])
+def test_a_stream_that_is_called_something_else_is_counted(kind: str, before: bytes) -> None:
+    """Else it is free, and tells the model that was to be hidden and the usage that nobody asked for."""
+    endpoint = lookup("/v1/chat/completions")
+    assert endpoint is not None
+    chosen = plan(endpoint, BackendFacts(name="b", dialect="openai-chat", model="m", response_model="requested"))
+    body = before + START + WORDS + USAGE + ENDED
+    for size in (1, 7, len(body)):
+        request = chosen.translate_request(CLIENTS[DialectName.OPENAI_CHAT].minimal[:-1] + b',"stream":true}', {})
+        translation = chosen.open_response(request, 200, {"content-type": kind}, CREATED)
+        sent = b"".join(translation.feed(body[at : at + size]) for at in range(0, len(body), size))
+        sent += translation.close()
+        assert (translation.usage.input, translation.usage.output) == (3, 2)
+        assert sent.lstrip().startswith(before.lstrip())
+        assert sent.count(b'"asked"') == 2
+        assert b'"m"' not in sent
+        assert b"usage" not in sent
+
+
+def test_json_for_a_stream_passes_as_it_came() -> None:
+    body = b"\n \n" + WHOLE.encode()
+    translation = _open(kind="text/plain")
+    sent = b"".join(translation.feed(body[at : at + 1]) for at in range(len(body)))
+    assert sent + translation.close() == body
+    assert (translation.usage.input, translation.usage.output) == (3, 2)
 
 
 def test_what_cannot_be_read_passes() -> None:
