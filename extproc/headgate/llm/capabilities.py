@@ -45,8 +45,11 @@ class ClaudeFacts:
     """`thinking.type: enabled` with `budget_tokens`."""
     thinks_by_default: bool = False
     """Thinks unless told `thinking.type: disabled`."""
-    thinking_optional: bool = True
-    """`thinking.type: disabled` is taken."""
+    thinking_off: Literal["", "disabled", "between_tools"] = "disabled"
+    """The `thinking.type` that asks for none, or for the least; empty where it always thinks."""
+    forced_tools: bool = True
+    """A call can be forced: `tool_choice` `any` and `tool` are taken.
+    <https://platform.claude.com/docs/en/models/opus-5-5/migration-guide>, and the other models' guides"""
     thinking_omitted: bool = False
     """Shows no thinking unless asked to by `thinking.display`."""
     sampling: bool = True
@@ -74,7 +77,8 @@ _NEWEST: Final = ClaudeFacts(
     prefill=False,
 )
 _THINKING: Final = replace(_NEWEST, thinks_by_default=True)
-_ALWAYS_THINKING: Final = replace(_THINKING, thinking_optional=False)
+_ALWAYS_THINKING: Final = replace(_THINKING, thinking_off="")
+_UNFORCED: Final = replace(_ALWAYS_THINKING, forced_tools=False)
 _OPUS_4: Final = ClaudeFacts(max_tokens_default=32_000, manual_thinking=True, one_of_temperature_and_top_p=True)
 
 CLAUDE: Final[tuple[tuple[str, ClaudeFacts], ...]] = (
@@ -135,8 +139,12 @@ CLAUDE: Final[tuple[tuple[str, ClaudeFacts], ...]] = (
     ("4-sonnet", ClaudeFacts(max_tokens_default=64_000, manual_thinking=True)),
     ("claude-2", ClaudeFacts(max_tokens_default=4_096, web_search=False)),
     ("claude-instant", ClaudeFacts(max_tokens_default=4_096, web_search=False)),
-    ("opus-5-5", _ALWAYS_THINKING),
-    ("sonnet-5-5", _ALWAYS_THINKING),
+    ("opus-5-5", _UNFORCED),
+    ("sonnet-5-5", replace(_UNFORCED, thinking_off="between_tools")),
+    ("fable-5-1", _UNFORCED),
+    ("fable-5-2", _UNFORCED),
+    ("mythos-5-1", _UNFORCED),
+    ("mythos-5-2", _UNFORCED),
     ("fable", _ALWAYS_THINKING),
     ("mythos", _ALWAYS_THINKING),
     ("claude", _THINKING),  # newer than this table: what the newest family takes
@@ -347,17 +355,23 @@ OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("gpt-5.4-pro", _responses_only("medium", "high", "xhigh")),
     ("gpt-5.5-pro", _responses_only("medium", "high", "xhigh")),
     ("gpt-5.3-chat", _openai_classic(16_384)),
+    ("gpt-5.6-cyber", replace(_GPT_5_6, responses_only=True)),
     ("gpt-5.2", _openai_reasoning("none", *_LOW_TO_HIGH, "xhigh")),
     ("gpt-5.3", _openai_reasoning("none", *_LOW_TO_HIGH, "xhigh")),
     ("gpt-5.4", _GPT_5_4),
     ("gpt-5.5", _GPT_5_4),
     ("gpt-5.", _GPT_5_6),
     ("gpt-5", _openai_reasoning("minimal", *_LOW_TO_HIGH)),
+    ("gpt-6-cyber", replace(_GPT_5_6, responses_only=True)),
+    ("rosalind", replace(_GPT_5_6, responses_only=True)),
+    ("gpt-daybreak", replace(_GPT_5_6, responses_only=True)),  # another name of theirs
+    ("astra-law", replace(_ALWAYS_REASONING, responses_only=True)),
     ("gpt-6-astra", _ALWAYS_REASONING),
     ("gpt-6.1-sol", _ALWAYS_REASONING),
     ("gpt-6.2", _ALWAYS_REASONING),
     ("gpt-6", _GPT_5_6),
     ("gpt-7", _GPT_5_6),  # newer than this table: what the newest family takes
+    ("computer-use-preview", replace(_responses_only(), output_tokens_max=None)),
     ("deep-research", _responses_only("medium", output_tokens_max=100_000)),
     ("o1-pro", _responses_only(*_LOW_TO_HIGH, output_tokens_max=100_000)),
     ("o3-pro", _responses_only(*_LOW_TO_HIGH, output_tokens_max=100_000)),
@@ -379,6 +393,7 @@ OPENAI: Final[tuple[tuple[str, OpenAIFacts], ...]] = (
     ("grok-4.20", _GROK),
     ("grok-4.1", _GROK),
     ("grok-4.3", replace(_GROK, efforts=("none", *_LOW_TO_HIGH))),
+    ("grok-4.6", replace(_GROK, efforts=(*_LOW_TO_HIGH, "xhigh"))),
     ("grok-4.", replace(_GROK, efforts=_LOW_TO_HIGH)),
     ("grok-4", _GROK),
     ("grok-code", _GROK),
@@ -492,7 +507,10 @@ GEMINI: Final[tuple[tuple[str, GeminiFacts], ...]] = (
     ("gemini-1", GeminiFacts()),
     ("gemini-pro", GeminiFacts()),
     ("gemini-exp", GeminiFacts()),
-    ("flash", _GEMINI_3_FLASH),  # newer than this table: `gemini-flash-latest`, `gemini-3.1-flash…`
+    ("flash-lite", _GEMINI_3_FLASH),
+    ("gemini-3.1-flash", _GEMINI_3_FLASH),
+    ("gemini-3.5-flash", _GEMINI_3_FLASH),
+    ("flash", _gemini_3(*_LOW_TO_HIGH)),  # 3.7, which refuses `minimal`, and what is newer: `gemini-flash-latest`
     ("gemini", _gemini_3(*_LOW_TO_HIGH)),
     ("", GeminiFacts()),  # Gemma and others behind this dialect
 )

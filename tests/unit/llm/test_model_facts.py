@@ -1,13 +1,18 @@
 """What a model takes by its row, as it reaches the provider: in its words, and without what it refuses."""
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
+from anthropic.types.model_param import ModelParam
 from headgate.contract.facts import BackendFacts, ModelRow
+from headgate.llm.capabilities import claude_facts, openai_facts
 from headgate.llm.endpoints import lookup
 from headgate.llm.exchange import UpstreamRequest
 from headgate.llm.planning import plan
+from openai.types.shared.chat_model import ChatModel
+from openai.types.shared.responses_model import ResponsesModel
 
 _BEDROCK = {"dialect": "bedrock-converse", "host": "bedrock", "region": "us-east-1"}
 _SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
@@ -166,3 +171,117 @@ def test_other_models_and_servers_are_told_in_their_own_words(model: str, vendor
     told = json.loads(request.body).keys() & {"chat_template_kwargs", "thinking", "reasoning_effort"}
     assert told == ({member} if member else set[str]())
     assert member or _losses(request)["thinking.budget_tokens"] == "dropped"
+
+
+# --- efforts
+
+
+@pytest.mark.parametrize(
+    ("model", "level"),
+    [
+        ("gemini-3-flash-preview", "minimal"),
+        ("gemini-3.5-flash", "minimal"),
+        ("gemini-3.7-flash-lite", "minimal"),
+        ("gemini-3.7-flash", "low"),
+        ("gemini-flash-latest", "low"),
+    ],
+)
+def test_newer_flash_models_take_no_minimal_level(model: str, level: str) -> None:
+    """Else: "'minimal' is not a supported thinking level for this model"."""
+    request = _asked("/v1/chat/completions", {"dialect": "gemini", "model": model}, reasoning_effort="minimal")
+
+    said = json.loads(request.body)["generationConfig"]["thinkingConfig"]["thinkingLevel"]
+    assert said.lower() == level
+    assert bool(request.losses) is (level != "minimal")
+
+
+@pytest.mark.parametrize(("model", "effort"), [("grok-4.5", "high"), ("grok-4.6", "xhigh"), ("x-ai/grok-4.6", "xhigh")])
+def test_groks_most_effort_is_that_of_its_version(model: str, effort: str) -> None:
+    facts = {"dialect": "openai-chat", "model": model}
+    request = _asked("/v1/messages", facts, max_tokens=100, output_config={"effort": "xhigh"})
+
+    assert json.loads(request.body)["reasoning_effort"] == effort
+
+
+# --- Claude that forces no calls
+
+_TOOLS: list[dict[str, Any]] = [
+    {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+]
+_NAMED = {"type": "function", "function": {"name": "look"}}
+
+
+@pytest.mark.parametrize("choice", ["required", _NAMED])
+@pytest.mark.parametrize(
+    ("model", "forced"),
+    [
+        ("claude-opus-5-5", False),
+        ("claude-sonnet-5-5", False),
+        ("claude-fable-5-1", False),
+        ("claude-mythos-5-2", False),
+        ("claude-opus-5", True),
+        ("claude-haiku-5-5", True),
+    ],
+)
+def test_a_call_is_forced_only_of_models_that_take_it(model: str, choice: Any, forced: bool) -> None:
+    """Else: 400, for the whole conversation."""
+    members = {"tools": _TOOLS, "tool_choice": choice}
+    direct = _asked("/v1/chat/completions", {"dialect": "anthropic-messages", "model": model}, **members)
+    converse = _asked("/v1/chat/completions", {**_BEDROCK, "model": f"anthropic.{model}"}, **members)
+
+    assert (json.loads(direct.body)["tool_choice"]["type"] == "auto") is not forced
+    assert ("auto" in json.loads(converse.body)["toolConfig"]["toolChoice"]) is not forced
+    for request in (direct, converse):
+        assert _losses(request) == ({} if forced else {"tool_choice": "dropped"})
+
+
+def test_a_model_that_cannot_be_forced_is_given_no_tool_for_json() -> None:
+    facts = {"dialect": "anthropic-messages", "model": "claude-opus-5-5", "losses": "emulate"}
+    request = _asked("/v1/chat/completions", facts, response_format={"type": "json_object"})
+
+    assert "tools" not in json.loads(request.body)
+    assert _losses(request) == {"response_format": "dropped"}
+
+
+@pytest.mark.parametrize("members", [{"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}])
+def test_a_model_that_thinks_between_its_calls_is_asked_for_no_more(members: dict[str, Any]) -> None:
+    """`disabled` is refused."""
+    facts = {"dialect": "anthropic-messages", "model": "claude-sonnet-5-5"}
+    request = _asked("/v1/chat/completions", facts, **members)
+
+    assert json.loads(request.body)["thinking"] == {"type": "between_tools"}
+    assert list(_losses(request).values()) == ["changed"]
+
+
+def test_thinking_between_calls_is_read_of_a_converse_client() -> None:
+    """Where another provider answers it is told, and no error."""
+    endpoint = lookup("/model/m/converse")
+    assert endpoint is not None
+    fields = {"thinking": {"type": "between_tools"}}
+    body = {"messages": [{"role": "user", "content": [{"text": "Hi"}]}], "additionalModelRequestFields": fields}
+    chosen = plan(endpoint, BackendFacts(name="b", dialect="openai-chat", model="gpt-4o"))
+    request = chosen.translate_request(json.dumps(body).encode(), {":path": "/model/m/converse"})
+
+    assert _losses(request)["additionalModelRequestFields.thinking.type"] == "dropped"
+
+
+# --- the names that the SDKs know
+
+
+def _names(declared: Any) -> Iterator[str]:
+    for argument in get_args(declared):
+        if isinstance(argument, str):
+            yield argument
+        else:
+            yield from _names(argument)
+
+
+def test_what_the_sdk_asks_of_the_responses_api_alone_is_asked_there() -> None:
+    assert [
+        name for name in set(_names(ResponsesModel)) - set(_names(ChatModel)) if not openai_facts(name).responses_only
+    ] == []
+
+
+def test_every_model_of_the_sdks_has_a_row_of_its_family() -> None:
+    assert [name for name in _names(ResponsesModel) if not openai_facts(name).own_api] == []
+    assert [name for name in _names(ModelParam) if claude_facts(name) is claude_facts("another")] == []

@@ -88,7 +88,7 @@ def encode_settings(
     facts = claude_facts(target.model, target.models)
     settings = Settings(max_tokens=request.max_tokens or facts.max_tokens_default)
     _encode_tools(request, facts, target, settings, losses)
-    _encode_tool_choice(request, settings, losses)
+    _encode_tool_choice(request, facts, settings, losses)
     _encode_output_format(request, facts, target, settings, losses)
     if calls and not settings.tools:
         _declare_called_tools(calls, settings, losses)
@@ -196,13 +196,16 @@ def _object_schema(schema: msgspec.Raw | None) -> msgspec.Raw:
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def _encode_tool_choice(request: ChatRequest, settings: Settings, losses: list[Loss]) -> None:
+def _encode_tool_choice(request: ChatRequest, facts: ClaudeFacts, settings: Settings, losses: list[Loss]) -> None:
     if not settings.tools:
         if request.tool_choice is not None and request.tool_choice.mode in ("required", "named"):
             losses.append(Loss("tool_choice", "dropped", "there is no tool to choose"))
         return
     one_at_a_time = True if request.parallel_tool_calls is False else None
     choice = request.tool_choice or ToolChoice("auto")
+    if choice.mode in ("required", "named") and not facts.forced_tools:
+        losses.append(Loss("tool_choice", "dropped", "this model decides itself whether it calls"))
+        choice = ToolChoice("auto")
     match choice.mode:
         case "auto":
             if one_at_a_time or request.tool_choice is not None:
@@ -237,7 +240,7 @@ def _encode_output_format(
         schema = described_schema(wanted, losses) or wanted.schema
         settings.output_config = wire.OutputConfig(format=wire.OutputFormat("json_schema", schema))
         return
-    if target.losses == "emulate" and not settings.tools:
+    if target.losses == "emulate" and not settings.tools and facts.forced_tools:
         schema = _object_schema(wanted.schema)
         settings.tools = [wire.Tool(name=JSON_TOOL, description=json_description(wanted), input_schema=schema)]
         settings.tool_choice = wire.NamedChoice(JSON_TOOL, True)
@@ -265,10 +268,12 @@ def _encode_reasoning(
     if reasoning is None:
         return
     if reasoning.mode == "disabled" or (not reasoning.mode and reasoning.effort == "none"):
-        if not facts.thinking_optional:
+        if not facts.thinking_off:
             losses.append(Loss(_PATH, "dropped", "this model always thinks"))
         elif reasoning.mode == "disabled" or facts.thinks_by_default:
-            settings.thinking = wire.Thinking("disabled")
+            settings.thinking = wire.Thinking(facts.thinking_off)
+            if facts.thinking_off != "disabled":
+                losses.append(Loss(_PATH, "changed", "this model thinks between its calls at least"))
         return
     effort = _known_effort(reasoning, facts, losses)
     if effort:

@@ -23,7 +23,7 @@ class Fields(msgspec.Struct, gc=False):
 class _Thinking(Told, frozen=True):
     """Claude's `thinking` or `reasoning_config`."""
 
-    type: Literal["enabled", "disabled", "adaptive"]
+    type: Literal["enabled", "disabled", "adaptive", "between_tools"]
     budget_tokens: int | None = None
     display: str | None = None
 
@@ -67,7 +67,10 @@ def _take(fields: Fields, name: str, value: msgspec.Raw) -> None:
             if isinstance(said, str):  # compat: the plain word is an effort
                 fields.reasoning = msgspec.structs.replace(known, effort=said)
             else:
-                fields.reasoning = Reasoning(said.type, said.budget_tokens, known.effort, said.display or "")
+                mode = "adaptive" if said.type == "between_tools" else said.type
+                fields.reasoning = Reasoning(mode, said.budget_tokens, known.effort, said.display or "")
+                if said.type == "between_tools":
+                    fields.beyond[f"{PATH}.{name}.type"] = value
         case "reasoningConfig":
             nova = _decode(msgspec.json.Decoder(_NovaReasoning), value, (name, fields.beyond))
             fields.reasoning = Reasoning(nova.type, effort=nova.max_reasoning_effort or "")
