@@ -6,15 +6,19 @@ thing must change what is sent, or a loss must name the member of the request th
 refused is listed, with the reason.
 """
 
+import inspect
 import json
 import re
 from typing import Any, Final
 
 import pytest
+from google.genai import models
 from headgate.llm.errors import RequestError
 from headgate.llm.exchange import Plan
 from headgate.llm.names import DialectName
+from pydantic.alias_generators import to_camel
 from support.chat_goldens import CLIENTS, TARGETS, bridge, providers_for
+from support.providers.gemini_types import GenerateContentRequest, GenerationConfig
 from support.sdk_requests import REQUESTS, SAMPLES, in_context
 from support.sdk_shapes import Place, Writer, value_at, written
 from support.sdk_silence import silent
@@ -97,7 +101,7 @@ REFUSED: Final = tuple(
         r"^messages\[0\]\.name: no function_call|\.functionResponse\.name: no functionCall",
         r"^input\[0\]\.call_id: must be given|^input\[0\]\.output: must be a string",
         # What lives at the provider; what only it can do with a conversation.
-        r"^(conversation|previous_response_id|prompt|thread|cachedContent): .* kept at",
+        r"^(conversation|previous_response_id|prompt|thread|cachedContent|continuationToken): .* kept at",
         r"^input\[0\]: (items are kept at|OpenAI shortens)",
         r"^(background|compaction): ",
         # Legacy completions.
@@ -163,6 +167,22 @@ def test_nothing_an_sdk_can_say_vanishes_in_silence(name: str, provider: Dialect
     asked = _Asked(dialect, provider, writer.smallest(shape))
     assert list(dict.fromkeys(silent(asked, writer.variants(shape), writer))) == []
     assert [each for each in asked.refusals if not any(known.search(each) for known in REFUSED)] == []
+
+
+_WRITTEN: Final = re.compile(r"setv\(\s*(\w+),\s*\['(\w+)'")
+"""Where the SDK writes a member, and its name: `parent_object` is the body, `to_object` its `generationConfig`."""
+
+
+def test_every_member_that_googles_sdk_writes_is_asked() -> None:
+    """The SDK has a type for each member, and none for the body."""
+    sources = (inspect.getsource(models._GenerateContentConfig_to_mldev),)  # pyright: ignore[reportPrivateUsage]
+    sources += (inspect.getsource(models._GenerateContentConfig_to_vertex),)  # pyright: ignore[reportPrivateUsage]
+    written_to = {pair for source in sources for pair in _WRITTEN.findall(source)}
+    known = {("parent_object", to_camel(name)) for name in GenerateContentRequest.model_fields}
+    known |= {("to_object", field.alias or to_camel(name)) for name, field in GenerationConfig.model_fields.items()}
+
+    assert len(written_to) > 30
+    assert written_to - known == set()
 
 
 def _has(document: Any, path: str) -> bool:

@@ -6,8 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from google.genai import types
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+
+class GenerationConfig(types.GenerationConfig):
+    """With what the SDK writes there beyond its own type."""
+
+    image_config: types.ImageConfig | None = None
+    model_selection_config: types.ModelSelectionConfig | None = Field(default=None, alias="modelConfig")
 
 
 class GenerateContentRequest(BaseModel):
@@ -19,11 +26,15 @@ class GenerateContentRequest(BaseModel):
     system_instruction: types.Content | None = None
     tools: list[types.Tool] | None = None
     tool_config: types.ToolConfig | None = None
-    generation_config: types.GenerationConfig | None = None
+    generation_config: GenerationConfig | None = None
     safety_settings: list[types.SafetySetting] | None = None
     cached_content: str | None = None
     labels: dict[str, str] | None = None
     service_tier: types.ServiceTier | None = None
+    continuation_token: str | None = None
+    output_config: types.GenerationOutputConfig | None = None
+    model_armor_config: types.ModelArmorConfig | None = None
+    store: bool | None = None
 
 
 DATA = (

@@ -89,6 +89,7 @@ KEPT_ELSEWHERE = [
     ("/v1/messages", "compaction", {"type": "compaction"}),
     ("/v1/messages", "thread", {"type": "continue", "previous_message_id": "msg_1"}),
     (GEMINI, "cachedContent", "cachedContents/1"),
+    (GEMINI, "continuationToken", "dG9rZW4="),
 ]
 
 

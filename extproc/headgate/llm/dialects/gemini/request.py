@@ -72,7 +72,7 @@ def decode_request(body: bytes, path: PathFacts = NO_PATH) -> ChatRequest:
         raise RequestError("the path names no model", path="model", code="invalid_value")
     if not request.contents:
         raise RequestError("must hold at least one content", path="contents", code="invalid_value")
-    _refuse_cached(members.get("cachedContent"))
+    _refuse_kept(members)
     beyond = {name: raw for name, raw in members.items() if name not in wire.REQUEST_MEMBERS and name != "model"}
     beyond |= {
         f"generationConfig.{name}": raw for name, raw in config_members.items() if name not in wire.CONFIG_MEMBERS
@@ -104,11 +104,20 @@ _TIERS: Final[Mapping[str, str]] = MappingProxyType({"unspecified": "", "standar
 """Google's words to OpenAI's, where they differ."""
 
 
-def _refuse_cached(cached: msgspec.Raw | None) -> None:
-    """Without it the beginning of the conversation would be missing."""
-    if cached and bytes(cached) not in (b"null", b'""'):
-        reason = "contents that are cached are kept at Google, which this backend is not: send them in `contents`"
-        raise RequestError(reason, path="cachedContent", code="unsupported_parameter")
+_KEPT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "cachedContent": "cached contents are kept at Google, which this backend is not: send them in `contents`",
+        "continuationToken": "what an answer goes on from is kept at Google, which this backend is not: ask without it",
+    }
+)
+"""Members that stand for what only Google has, and why they are refused."""
+
+
+def _refuse_kept(members: Mapping[str, msgspec.Raw]) -> None:
+    """Without it the beginning of the conversation would be missing, or of the answer that shall go on."""
+    for name, reason in _KEPT.items():
+        if bytes(members.get(name, b"")) not in (b"", b"null", b'""'):
+            raise RequestError(reason, path=name, code="unsupported_parameter")
 
 
 def _read(body: bytes) -> tuple[wire.Request, dict[str, msgspec.Raw], dict[str, msgspec.Raw]]:
