@@ -52,7 +52,7 @@ REFUSED: Final = tuple(
         r"^inputs\[0\]\.content\[0\]\.(image_url|text): this member is required$",
         r"\.parts\[0\]: must be text, inlineData or fileData$",
         # What lives at the provider.
-        r"^(conversation|previous_response_id|cachedContent): .* kept at|^compaction: ",
+        r"^(conversation|previous_response_id|cachedContent|continuationToken): .* kept at|^compaction: ",
         r"^tool_choice(\.mode)?: must be auto",
     )
 )

@@ -62,5 +62,7 @@ def test_unfinished_bodies_fill_no_more_than_may_be(gateway: Gateway) -> None:
             # (it is looked at four times a second, and a client on this machine is fast)
             assert _metrics(gateway).sum("envoy_server_memory_allocated") < MEMORY_BYTES + BODY_BYTES
         refused = wait_until(lambda: found if (found := _ask(gateway)).is_error else None, "others to be refused")
-        assert (refused.status_code, refused.json()["error"]["type"]) == (503, "server_error")
+        error = refused.json()["error"]
+        assert (refused.status_code, error["type"]) == (503, "server_error"), refused.text
+        assert "no memory for more requests" in error["message"]
     wait_until(lambda: _ask(gateway).status_code == 200, "all to be served when the memory is free again")

@@ -242,6 +242,8 @@ WORDLESS = (
 )
 """What Envoy refuses without a word, by the start of its details; the words for it; its status, or 0: any."""
 UNREADABLE = (
+    # of what is still being received Envoy would say 500, which is no time to come back
+    ("overload", "This gateway has no memory for more requests at the moment: try again.", 503),
     ("http1.content_length_and_chunked_not_allowed", "The request has both content-length and transfer-encoding.", 400),
     ("http1.invalid_transfer_encoding", "The request's transfer-encoding is not known; it may be chunked.", 501),
     ("http1.transfer_encoding_not_allowed", "The request must not have a transfer-encoding.", 400),
