@@ -113,7 +113,8 @@ def test_the_admin_port_answers_for_all(redis_server: RedisServer, short_path: P
         assert metric("headgate_ratelimit_admissions") == 31
         assert metric("headgate_ratelimit_workers") < WORKERS
         assert page("/healthcheck") == (200, "OK\n")
-        wait_until(lambda: metric("headgate_ratelimit_worker_restarts") == 2, "both to be started again")
+        # (a busy machine may take a third for hung)
+        wait_until(lambda: metric("headgate_ratelimit_worker_restarts") >= 2, "both to be started again")
         wait_until(lambda: metric("headgate_ratelimit_workers") == WORKERS, "them to answer")
         assert metric("headgate_ratelimit_admissions") == 31
         assert "child_hung" in child.stderr
